@@ -1,0 +1,189 @@
+//! Access keys: what a caller puts in `x-access-key`.
+//!
+//! A key is `ppk_` + 43 base62 digits (256 random bits) + 6 base62 digits of checksum, so that secret scanners find it
+//! and a mistyped one is refused without asking the database. Only its SHA-256 is stored: at this entropy a slow hash
+//! would protect nothing and cost every request.
+
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use super::entropy::Entropy;
+use super::id::{AccessKeyId, ProjectId};
+use super::secret::Digest256;
+use super::time::Timestamp;
+
+/// What an access key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Start connections.
+    Connect,
+    /// Write profiles, apps and integrations.
+    Manage,
+    /// Read everything but tokens.
+    Read,
+    /// Read access tokens.
+    Tokens,
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Manage, Self::Read, Self::Tokens];
+
+    /// What a key may do that was made without naming scopes: all but reading tokens.
+    pub const DEFAULT: [Self; 3] = [Self::Connect, Self::Manage, Self::Read];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Manage => "manage",
+            Self::Read => "read",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no scope.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("'{0}' is not a scope: use connect, manage, read or tokens")]
+pub struct UnknownScope(pub String);
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| UnknownScope(text.to_owned()))
+    }
+}
+
+/// An access key as stored: never the key itself.
+#[derive(Debug, Clone)]
+pub struct AccessKey {
+    pub id: AccessKeyId,
+    pub project_id: ProjectId,
+    pub name: String,
+    /// The first characters of the key, to recognise it in a list.
+    pub hint: String,
+    pub scopes: Vec<Scope>,
+    pub created_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The key itself, shown once when it is made.
+#[derive(Debug)]
+pub struct PlainAccessKey(SecretString);
+
+/// Not a key of ours: wrong prefix, length, alphabet or checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed access key")]
+pub struct MalformedAccessKey;
+
+impl PlainAccessKey {
+    /// Never change this: secret scanners know keys by it.
+    pub const PREFIX: &'static str = "ppk_";
+    const BODY: usize = 43;
+    const CHECKSUM: usize = 6;
+
+    #[must_use]
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut random = zeroize::Zeroizing::new([0_u8; 32]);
+        entropy.fill(random.as_mut());
+        let body = base62(random.as_ref(), Self::BODY);
+        let checksum = checksum(&body);
+        Self(SecretString::from(format!("{}{body}{checksum}", Self::PREFIX)))
+    }
+
+    /// Checks the shape and the checksum only: whether the key is known is the store's to say.
+    pub fn parse(text: &str) -> Result<Self, MalformedAccessKey> {
+        let rest = text.strip_prefix(Self::PREFIX).ok_or(MalformedAccessKey)?;
+        if rest.len() != Self::BODY + Self::CHECKSUM || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(MalformedAccessKey);
+        }
+        let (body, given) = rest.split_at_checked(Self::BODY).ok_or(MalformedAccessKey)?;
+        if checksum(body) != given {
+            return Err(MalformedAccessKey);
+        }
+        Ok(Self(SecretString::from(text)))
+    }
+
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "hashing is how a key is looked up and stored")]
+    pub fn digest(&self) -> Digest256 {
+        Digest256::of(self.0.expose_secret().as_bytes())
+    }
+
+    /// The first characters, to recognise the key in a list.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "eight characters leave over 200 bits unknown")]
+    pub fn hint(&self) -> String {
+        self.0.expose_secret().chars().take(Self::PREFIX.len() + 4).collect()
+    }
+
+    /// The key in full, for the one time that it is shown.
+    #[must_use]
+    pub fn into_secret(self) -> SecretString {
+        self.0
+    }
+}
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// `bytes` as a big-endian number in base 62, left-padded with `0` to `width` digits.
+fn base62(bytes: &[u8], width: usize) -> String {
+    let mut number = bytes.to_vec();
+    let mut digits = Vec::with_capacity(width);
+    for _ in 0..width {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let value = remainder * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            remainder = value % 62;
+        }
+        let digit = usize::try_from(remainder).ok().and_then(|i| BASE62.get(i)).copied().unwrap_or(b'0');
+        digits.push(char::from(digit));
+    }
+    zeroize::Zeroize::zeroize(&mut number);
+    digits.iter().rev().collect()
+}
+
+/// Six base62 digits of SHA-256 over the body: against typing errors, not against forgery.
+fn checksum(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    base62(digest.get(..4).unwrap_or_default(), PlainAccessKey::CHECKSUM)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
+
+    use super::*;
+    use crate::domain::entropy::SeededEntropy;
+
+    #[test]
+    fn a_generated_key_is_read_back_and_any_changed_character_is_not() {
+        let key = PlainAccessKey::generate(&SeededEntropy::new(7)).into_secret();
+        let text = key.expose_secret();
+        assert_eq!(text.len(), 53);
+        assert!(PlainAccessKey::parse(text).is_ok());
+        for at in 0..text.len() {
+            let mut changed: Vec<char> = text.chars().collect();
+            changed[at] = if changed[at] == 'x' { 'y' } else { 'x' };
+            let changed: String = changed.into_iter().collect();
+            assert!(PlainAccessKey::parse(&changed).is_err(), "position {at}");
+        }
+    }
+
+    #[test]
+    fn debug_is_silent() {
+        let key = PlainAccessKey::generate(&SeededEntropy::new(7));
+        assert!(!format!("{key:?}").contains("ppk_"));
+    }
+}

@@ -1,0 +1,47 @@
+//! A data key as the database keeps it: wrapped by a key of the keyring file. `vault` makes and opens them, `store`
+//! carries them, and neither knows the other.
+
+use std::fmt;
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// What sealed values name it by. Never zero, never used again.
+    pub dek_id: u32,
+    /// The id of the key in the keyring file.
+    pub wrapped_by: String,
+    pub blob: Vec<u8>,
+    /// 32 bytes derived from the key: what an unwrapped key is recognised by.
+    pub check_value: Vec<u8>,
+    pub state: KeyState,
+}
+
+/// What a data key is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Seals and opens. One key of a database is active.
+    Active,
+    /// Only opens.
+    Retired,
+}
+
+impl KeyState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Retired].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+impl fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WrappedKey({} by {}, {})", self.dek_id, self.wrapped_by, self.state.as_str())
+    }
+}

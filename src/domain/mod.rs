@@ -1,0 +1,20 @@
+//! Types and decisions. No async, no I/O, no SQL, no HTTP, no clock of its own; knows nobody else in the house.
+
+pub mod access_key;
+pub mod account;
+pub mod attempts;
+pub mod entropy;
+pub mod flow;
+pub mod grant;
+pub mod id;
+pub mod integration;
+pub mod keyring;
+pub mod network;
+pub mod oauth_app;
+pub mod paging;
+pub mod profile;
+pub mod project;
+pub mod redirect;
+pub mod secret;
+pub mod selection;
+pub mod time;

@@ -1,0 +1,383 @@
+//! Where a browser may be sent after a connection.
+//!
+//! Invariant: what is accepted here is emitted byte for byte, with only our own parameters added, and a browser that
+//! parses it ends at the origin that was checked. A spelling that different parsers read differently (an IP address in
+//! an odd notation, user info, a backslash, a tab) is refused rather than repaired.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+/// Longest URI, in bytes.
+pub const MAX_LENGTH: usize = 2048;
+
+/// Why a redirect URI is refused. `Display` completes "redirectUri ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error(
+        "must be plain ASCII without spaces, control characters, quotes, angle brackets or backslashes: percent-encode them"
+    )]
+    Characters,
+    #[error("must not have a fragment (#...)")]
+    Fragment,
+    #[error("must use https (http is allowed on loopback only)")]
+    Insecure,
+    #[error("must be at most {MAX_LENGTH} bytes long")]
+    Length,
+    #[error("is not in the operator's list connect.allowed_redirects")]
+    NotListed,
+    #[error("must be an absolute URL such as https://app.example/connected, its host spelled in the usual way")]
+    Spelling,
+    #[error("must not carry a user name or password")]
+    UserInfo,
+}
+
+/// A URI that passed the policy, exactly as the caller spelled it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedirectUri {
+    text: String,
+    origin: String,
+}
+
+impl fmt::Debug for RedirectUri {
+    /// The query may carry the caller's nonce: only the origin is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedirectUri({})", self.origin)
+    }
+}
+
+impl RedirectUri {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Scheme, host and port, for a Content-Security-Policy. For an app's own scheme, the scheme and a colon.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The URI with `parameters` appended to its query; the caller's own query stays as it is.
+    #[must_use]
+    pub fn with(&self, parameters: &[(&str, &str)]) -> String {
+        let added = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let separator = match self.text.split_once('?') {
+            None => "?",
+            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
+        };
+        format!("{}{separator}{added}", self.text)
+    }
+}
+
+/// Which redirect URIs are allowed: the operator's list, or without one any https URL and http on loopback.
+#[derive(Debug, Clone, Default)]
+pub struct RedirectPolicy {
+    allowed: Vec<Allowed>,
+}
+
+#[derive(Debug, Clone)]
+enum Allowed {
+    /// An app's own scheme (`myapp://connected`), taken only when it equals this to the letter (before a query).
+    Exact(String),
+    /// An origin, and a path below which (segment by segment) everything is allowed.
+    Prefix(Url),
+}
+
+impl RedirectPolicy {
+    /// Reads the operator's list. An entry is an origin, an origin and a path prefix, or a URI of an app's own scheme.
+    ///
+    /// # Errors
+    ///
+    /// The first entry that is none of these, and why.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, (String, Refused)> {
+        let allowed = entries
+            .iter()
+            .map(|entry| {
+                let entry = entry.as_ref();
+                let refused = |reason| (entry.to_owned(), reason);
+                let url = Url::parse(entry).map_err(|_| refused(Refused::Spelling))?;
+                if matches!(url.scheme(), "http" | "https") {
+                    check_web(entry, &url).map_err(refused)?;
+                    return Ok(Allowed::Prefix(url));
+                }
+                check_own_scheme(entry, &url).map_err(refused)?;
+                Ok(Allowed::Exact(entry.to_owned()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { allowed })
+    }
+
+    /// Checks a caller's URI.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that it breaks.
+    pub fn check(&self, text: &str) -> Result<RedirectUri, Refused> {
+        if text.len() > MAX_LENGTH {
+            return Err(Refused::Length);
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'<' | b'>' | b'`')) {
+            return Err(Refused::Characters);
+        }
+        let url = Url::parse(text).map_err(|_| Refused::Spelling)?;
+        if url.fragment().is_some() {
+            return Err(Refused::Fragment);
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            let bare = text.split_once('?').map_or(text, |(bare, _)| bare);
+            let listed = self.allowed.iter().any(|entry| matches!(entry, Allowed::Exact(exact) if exact == bare));
+            return if listed {
+                check_own_scheme(bare, &url)?;
+                Ok(RedirectUri { text: text.to_owned(), origin: format!("{}:", url.scheme()) })
+            } else {
+                Err(Refused::NotListed)
+            };
+        }
+        check_web(text, &url)?;
+        if !self.allowed.is_empty()
+            && !self.allowed.iter().any(|entry| matches!(entry, Allowed::Prefix(prefix) if covers(prefix, &url)))
+        {
+            return Err(Refused::NotListed);
+        }
+        Ok(RedirectUri { text: text.to_owned(), origin: url.origin().ascii_serialization() })
+    }
+}
+
+fn check_own_scheme(text: &str, url: &Url) -> Result<(), Refused> {
+    if matches!(url.scheme(), "javascript" | "data" | "file" | "blob" | "about" | "vbscript" | "ftp" | "ws" | "wss") {
+        return Err(Refused::NotListed);
+    }
+    if url.fragment().is_some() {
+        return Err(Refused::Fragment);
+    }
+    if text.contains('@') {
+        return Err(Refused::UserInfo);
+    }
+    Ok(())
+}
+
+/// The rules for http and https, list or no list.
+fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
+    if url.fragment().is_some() {
+        return Err(Refused::Fragment);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Refused::UserInfo);
+    }
+    // What we emit is the caller's spelling, so it must already begin the way every parser would write it.
+    let host = url.host_str().ok_or(Refused::Spelling)?;
+    let start = format!("{}://{host}", url.scheme());
+    let given = text.get(..start.len()).ok_or(Refused::Spelling)?;
+    if !given.eq_ignore_ascii_case(&start) {
+        return Err(Refused::Spelling);
+    }
+    let rest = text.get(start.len()..).ok_or(Refused::Spelling)?;
+    let authority_ends = rest.find(['/', '?']).unwrap_or(rest.len());
+    match rest.get(..authority_ends).ok_or(Refused::Spelling)? {
+        "" => {}
+        port if port.strip_prefix(':').is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit())) => {}
+        port if port.contains('@') => return Err(Refused::UserInfo),
+        _ => return Err(Refused::Spelling),
+    }
+    if host.ends_with('.') {
+        return Err(Refused::Spelling);
+    }
+    if url.scheme() == "http" && !is_loopback(url) {
+        return Err(Refused::Insecure);
+    }
+    Ok(())
+}
+
+/// Whether a URL's host is this machine by its name or literal address.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Same origin, and the prefix's path is the URL's path or a whole-segment beginning of it.
+fn covers(prefix: &Url, url: &Url) -> bool {
+    if prefix.origin() != url.origin() {
+        return false;
+    }
+    let wanted = prefix.path().trim_end_matches('/');
+    url.path().strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn policy(entries: &[&str]) -> RedirectPolicy {
+        RedirectPolicy::parse(entries).unwrap()
+    }
+
+    #[test]
+    fn without_a_list_any_https_and_http_on_loopback() {
+        let any = policy(&[]);
+        for good in [
+            "https://ok.example",
+            "https://ok.example/",
+            "https://ok.example:8443/a/b?x=1&y=%20",
+            "https://ok.example:443/",
+            "HTTPS://OK.example/path",
+            "http://localhost:3000/done",
+            "http://127.0.0.1/",
+            "http://[::1]:9000/x",
+            "https://xn--bcher-kva.example/",
+            "https://ok.example/a@b?c=d@e",
+            "https://ok.example?x=1",
+        ] {
+            assert!(any.check(good).is_ok(), "{good}: {:?}", any.check(good));
+        }
+    }
+
+    #[test]
+    fn the_known_tricks_are_refused_with_and_without_a_list() {
+        let listed = policy(&["https://ok.example", "https://other.example/app"]);
+        let any = policy(&[]);
+        let long = format!("https://ok.example/{}", "a".repeat(9000));
+        for bad in [
+            "",
+            " ",
+            "/",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/%09/evil.example",
+            "relative/path",
+            "https:",
+            "https:/",
+            "https://",
+            "https:evil.example",
+            "https:/evil.example",
+            "https:\\\\evil.example",
+            "https:///evil.example",
+            "https:////evil.example",
+            "https://user@ok.example/",
+            "https://ok.example@evil.example/",
+            "https://@ok.example/",
+            "https://:@ok.example/",
+            "https://:pw@ok.example/",
+            "https://ok.example\\@evil.example/",
+            "https://ok.example%40evil.example/",
+            "https://ok.example\t.evil.example/",
+            "https://ok.example/\n",
+            "https://ok.example/\r\nSet-Cookie: a=b",
+            " https://ok.example/",
+            "https://ok.example/ ",
+            "https://ok.example/\u{0}",
+            "https://ok.example/#fragment",
+            "https://ok.example/#",
+            "https://ok.example.",
+            "https://ok.example./",
+            "https://OK.example./x",
+            "https://b\u{fc}cher.example/",
+            "https://\u{ff4f}k.example/",
+            "https://ok\u{3002}example/",
+            "http://ok.example/",
+            "http://192.168.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://127.1/",
+            "http://[::ffff:127.0.0.1]/",
+            "https://2130706433/",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+            "ftp://ok.example/",
+            "blob:https://ok.example/x",
+            "about:blank",
+            "vbscript:x",
+            "ws://ok.example/",
+            "myapp://connected",
+            "https://ok.example:x/",
+            "https://ok.example:99999/",
+            "https://[::1",
+            "https://ok.example:/",
+            "https://ok.example/<script>",
+            "https://ok.example/\"x",
+            "htt\tps://ok.example/",
+            long.as_str(),
+        ] {
+            assert!(listed.check(bad).is_err(), "listed took {bad:?}");
+            assert!(any.check(bad).is_err(), "no list took {bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_exact_origins_and_whole_path_segments() {
+        let listed =
+            policy(&["https://ok.example", "https://other.example/app", "http://localhost:3000", "myapp://done"]);
+        for good in [
+            "https://ok.example/anything?x=1",
+            "https://ok.example:443/",
+            "https://other.example/app",
+            "https://other.example/app/deep?x",
+            "http://localhost:3000/x",
+            "myapp://done",
+            "myapp://done?nonce=1",
+        ] {
+            assert!(listed.check(good).is_ok(), "{good}: {:?}", listed.check(good));
+        }
+        for bad in [
+            "https://ok.example.evil/",
+            "https://evil-ok.example/",
+            "https://sub.ok.example/",
+            "https://ok.example:8443/",
+            "https://other.example/",
+            "https://other.example/apple",
+            "https://other.example/app/../secret",
+            "https://other.example/app/%2e%2e/secret",
+            "http://localhost:3001/",
+            "http://localhost/",
+            "myapp://other",
+            "myapp://done/deeper",
+            "myapp://x@done",
+            "otherapp://done",
+            "https://evil.example/?https://ok.example",
+        ] {
+            assert_eq!(listed.check(bad).map(|_| ()).map_err(|_| ()), Err(()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn our_parameters_are_added_and_the_rest_stays_byte_for_byte() {
+        let any = policy(&[]);
+        let with = |text: &str| any.check(text).unwrap().with(&[("status", "success"), ("platform", "twitter")]);
+        assert_eq!(with("https://ok.example"), "https://ok.example?status=success&platform=twitter");
+        assert_eq!(with("https://ok.example/a?"), "https://ok.example/a?status=success&platform=twitter");
+        assert_eq!(
+            with("https://ok.example/a?x=%2f+&&y"),
+            "https://ok.example/a?x=%2f+&&y&status=success&platform=twitter"
+        );
+        assert_eq!(with("https://ok.example/a?x&"), "https://ok.example/a?x&status=success&platform=twitter");
+    }
+
+    proptest! {
+        /// Whatever is accepted, a second parse of what we emit ends at a listed origin.
+        #[test]
+        fn accepted_means_listed_after_a_second_parse(
+            text in "(https?|HTTPS|x)?:?[/\\\\]{0,3}([a-z.@:\\\\%0-9\\[\\]]{0,12})(ok\\.example)?[a-z.@:/\\\\?#%0-9&\t]{0,16}"
+        ) {
+            let listed = policy(&["https://ok.example/in"]);
+            if let Ok(accepted) = listed.check(&text) {
+                let emitted = Url::parse(&accepted.with(&[("status", "success")])).unwrap();
+                prop_assert_eq!(emitted.origin().ascii_serialization(), "https://ok.example");
+                prop_assert!(emitted.path() == "/in" || emitted.path().starts_with("/in/"));
+                prop_assert!(emitted.query_pairs().any(|(k, v)| k == "status" && v == "success"));
+            }
+        }
+    }
+}

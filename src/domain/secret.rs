@@ -1,0 +1,89 @@
+//! Secrets in memory, and what may be stored of them.
+//!
+//! Plaintext lives in [`SecretString`] (zeroed on drop, silent in `Debug`), ciphertext in [`Sealed`]; only `vault`
+//! turns one into the other. Values that are only ever compared are kept as a [`Digest256`].
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::entropy::Entropy;
+
+/// Ciphertext as `vault` wrote it: version, key id, nonce, ciphertext and tag. Only `vault` looks further inside than the
+/// key id.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The data key that it is sealed with; `None` when this is no sealed value.
+    #[must_use]
+    pub fn dek_id(&self) -> Option<u32> {
+        let (_version, rest) = self.0.split_first()?;
+        rest.first_chunk().copied().map(u32::from_be_bytes)
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+/// SHA-256 of a high-entropy secret: enough to recognise it, useless to whoever steals the database.
+#[derive(Clone, Copy)]
+pub struct Digest256([u8; 32]);
+
+impl Digest256 {
+    #[must_use]
+    pub fn of(secret: &[u8]) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// `None` unless `bytes` are 32.
+    #[must_use]
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Takes the same time whatever the difference.
+impl PartialEq for Digest256 {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest256 {}
+
+impl fmt::Debug for Digest256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest256")
+    }
+}
+
+/// 256 random bits in base64url (43 characters): a state, a PKCE verifier, a selection token.
+#[must_use]
+pub fn random_token(entropy: &dyn Entropy) -> SecretString {
+    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+    entropy.fill(bytes.as_mut());
+    SecretString::from(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+}

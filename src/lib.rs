@@ -1,0 +1,36 @@
+//! postpeer: a self-hosted OAuth broker for social accounts.
+//!
+//! # The idea
+//!
+//! 1. A **platform is a value** ([`platforms`]): URLs, enums for the quirks that several share, and pure functions for what
+//!    only it does. A new platform is one file and one line; an operator's own, in TOML, becomes the same kind of value.
+//! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]); all SQL is
+//!    in **one folder** ([`store`]); plaintext becomes sealed and back in **one place** ([`vault`]); the order of those
+//!    steps, the use case, is in **one folder** ([`broker`]) that knows no web framework. Bluesky, which has no redirect,
+//!    has an engine of its own ([`atproto`]); hosts that a user chose are called through [`outbound::Guard`] only.
+//! 3. A **grant** is one consent at one platform under one OAuth app, and owns the tokens. An **integration** is one
+//!    account that a caller can use.
+//! 4. The database is touched in short closures and **never while the network is in flight**.
+//! 5. **What a reviewer would have to remember, a lint or a test knows**: see `clippy.toml` and `tests/house.rs`.
+//!
+//! # Who may know whom
+//!
+//! ```text
+//! main ─► cli ─► app ─► server ─► background
+//!          │      │        └────► http ──► broker ─► store, vault
+//!          │      └─► config                  └────► oauth, atproto ─► platforms, outbound
+//!          └─► sandbox                     everybody ─► domain ─► nothing of ours
+//! ```
+//!
+//! `store` does not know `vault`: it takes and gives sealed values. `http` knows only `broker` (and the types of
+//! `domain`). `sandbox` imitates the platforms from their documentation and knows only `domain`, so that it does not repeat
+//! the broker's mistakes. `config` knows `platforms`, whose values it makes. The whole table is in `tests/house.rs`.
+//!
+//! # A connection, step by step
+//!
+//! `broker::connect` checks what the caller asks for and remembers it as a flow under a hashed, one-time state.
+//! `broker::finish` matches a callback to its flow and lets exactly one attempt complete it, on a runtime that neither a
+//! vanished browser nor a stopping server cancels. `broker::complete` consumes the state, exchanges the code, asks who
+//! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
+
+pub mod domain;

@@ -1,0 +1,3 @@
+//! The binary; it does nothing yet.
+
+fn main() {}
