@@ -34,3 +34,4 @@
 //! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 
 pub mod domain;
+pub mod platforms;

@@ -1,0 +1,111 @@
+//! Bluesky: no OAuth app and no redirect, but app passwords (<https://atproto.com/specs/xrpc#app-passwords>).
+//!
+//! It is no [`Platform`](super::Platform) like the others: nothing of it is an OAuth endpoint, so none of the OAuth
+//! engine's code is ever handed it.
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::handle;
+use crate::domain::account::Account;
+
+/// As in URLs and configuration.
+pub const NAME: &str = "bluesky";
+
+/// What grants are bound to: there is no OAuth app, so one word for all.
+pub const CLIENT_ID: &str = "bluesky";
+
+/// Longest display name that is kept, in bytes: what the app's own schema allows.
+const NAME_MAX: usize = 640;
+
+/// What the operator says of Bluesky.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bluesky {
+    pub enabled: bool,
+    /// For people.
+    pub label: String,
+    /// Resolves handles that do not resolve themselves, and shows public profiles; without a trailing slash.
+    pub resolver_url: String,
+    /// The directory of did:plc; without a trailing slash.
+    pub plc_url: String,
+}
+
+impl Default for Bluesky {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            label: "Bluesky".to_owned(),
+            resolver_url: "https://public.api.bsky.app".to_owned(),
+            plc_url: "https://plc.directory".to_owned(),
+        }
+    }
+}
+
+/// The account of a DID. `profile`: as `app.bsky.actor.getProfile` answers.
+#[must_use]
+pub fn account(did: &str, name: Option<&str>, service_url: &str, profile: Option<&Value>) -> Account {
+    let text = |member: &str| {
+        let text = profile?.get(member)?.as_str()?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let is_web_url =
+        |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let facts = json!({"did": did, "serviceUrl": service_url.trim_end_matches('/')});
+    Account {
+        platform_user_id: did.to_owned(),
+        username: name.map(handle),
+        display_name: text("displayName").filter(|name| name.len() <= NAME_MAX).or_else(|| name.map(str::to_owned)),
+        profile_url: Some(format!("https://bsky.app/profile/{}", name.unwrap_or(did))),
+        image_url: text("avatar").filter(is_web_url),
+        metadata: if let Value::Object(facts) = facts { facts } else { Map::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+
+    #[test]
+    fn an_account_has_what_its_profile_says() {
+        let profile =
+            json!({"did": DID, "handle": "x", "displayName": " Alice ", "avatar": "https://cdn.example/a.jpg"});
+        let account = account(DID, Some("alice.bsky.social"), "https://pds.host/", Some(&profile));
+        insta::assert_debug_snapshot!(account, @r#"
+        Account {
+            platform_user_id: "did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+            username: Some(
+                "@alice.bsky.social",
+            ),
+            display_name: Some(
+                "Alice",
+            ),
+            profile_url: Some(
+                "https://bsky.app/profile/alice.bsky.social",
+            ),
+            image_url: Some(
+                "https://cdn.example/a.jpg",
+            ),
+            metadata: {
+                "did": String("did:plc:ewvi7nxzyoun6zhxrhs64oiz"),
+                "serviceUrl": String("https://pds.host"),
+            },
+        }
+        "#);
+    }
+
+    #[test]
+    fn without_a_profile_the_handle_or_the_did_must_do() {
+        let named = account(DID, Some("alice.bsky.social"), "https://pds.host", None);
+        assert_eq!(named.label(), "alice.bsky.social");
+        let nameless =
+            account(DID, None, "https://pds.host", Some(&json!({"displayName": "", "avatar": "javascript:x"})));
+        assert_eq!(nameless.label(), DID);
+        assert_eq!((nameless.username, nameless.image_url), (None, None));
+        assert_eq!(nameless.profile_url.unwrap(), format!("https://bsky.app/profile/{DID}"));
+        let long = json!({"displayName": "a".repeat(641)});
+        let account = account(DID, Some("alice.bsky.social"), "https://pds.host", Some(&long));
+        assert_eq!(account.label(), "alice.bsky.social");
+    }
+}

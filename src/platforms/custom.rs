@@ -1,0 +1,174 @@
+//! An operator's own platform: any OAuth 2.0 or OpenID Connect server, described in TOML.
+
+use std::fmt;
+
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, Text, TokenBody, TokenPlace, Unidentified,
+    no_reason, text,
+};
+use crate::domain::account::Account;
+
+/// What the operator wrote below `[platforms.NAME]`.
+#[derive(Debug, Clone)]
+pub struct CustomPlatform {
+    pub name: String,
+    pub label: Option<String>,
+    pub authorize_url: String,
+    pub token_url: String,
+    pub revoke_url: Option<String>,
+    pub identity_url: String,
+    pub scopes: Vec<String>,
+    pub client_auth: ClientAuth,
+    pub pkce: Pkce,
+    pub authorize_params: Vec<(String, String)>,
+    pub identity: IdentityPointers,
+}
+
+/// Where in the identity answer the account's facts are: JSON pointers (RFC 6901).
+#[derive(Debug, Clone)]
+pub struct IdentityPointers {
+    pub id: String,
+    pub username: Option<String>,
+    pub name: Option<String>,
+    pub image: Option<String>,
+}
+
+/// Why a description of a platform cannot be used. `key` is the key at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomError {
+    pub key: &'static str,
+    pub why: String,
+}
+
+impl fmt::Display for CustomError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for CustomError {}
+
+impl CustomPlatform {
+    /// Every mistake in the description, not just the first.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<CustomError> {
+        let mut mistakes = Vec::new();
+        let mut mistake = |key, why: &str| mistakes.push(CustomError { key, why: why.to_owned() });
+        let urls = [
+            ("authorize_url", Some(&self.authorize_url)),
+            ("token_url", Some(&self.token_url)),
+            ("identity_url", Some(&self.identity_url)),
+            ("revoke_url", self.revoke_url.as_ref()),
+        ];
+        for (key, url) in urls {
+            if let Some(url) = url
+                && !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            {
+                mistake(key, "must be an absolute http(s) URL, such as https://id.acme.example/token");
+            }
+        }
+        let reserved =
+            ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+        if self.authorize_params.iter().any(|(key, _)| reserved.contains(&key.as_str())) {
+            mistake(
+                "authorize_params",
+                "must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, code_challenge, code_challenge_method)",
+            );
+        }
+        let pointers = [
+            ("identity.id", Some(&self.identity.id)),
+            ("identity.username", self.identity.username.as_ref()),
+            ("identity.name", self.identity.name.as_ref()),
+            ("identity.image", self.identity.image.as_ref()),
+        ];
+        for (key, pointer) in pointers {
+            if pointer.is_some_and(|pointer| !pointer.starts_with('/')) {
+                mistake(key, "must be a JSON pointer that begins with a slash, such as /sub or /data/id");
+            }
+        }
+        mistakes
+    }
+
+    #[must_use]
+    pub fn into_platform(self) -> Platform {
+        let label = self.label.unwrap_or_else(|| self.name.clone());
+        Platform {
+            label: label.into(),
+            authorize_url: self.authorize_url.into(),
+            issuer: None,
+            token_url: self.token_url.into(),
+            revocation: self.revoke_url.map_or(Revocation::Unsupported, |url| Revocation::Endpoint {
+                url: url.into(),
+                client_auth: RevocationAuth::AsToken,
+                token: RevokedToken::Refresh,
+            }),
+            // RFC 7009, section 2.1: the token, and those of the same authorization grant.
+            revocation_reach: RevocationReach::Tokens,
+            api_url: Text::default(),
+            api_version: Text::default(),
+            scopes: self.scopes.into_iter().map(Text::from).collect(),
+            scope_separator: ScopeSeparator::Space,
+            authorize_params: self.authorize_params.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+            exchange_params: Vec::new(),
+            client_id_name: "client_id",
+            client_auth: self.client_auth,
+            body: TokenBody::Form,
+            pkce: self.pkce,
+            long_lived: None,
+            refresh: Refresh::RefreshToken,
+            default_expires_in: None,
+            granted_scopes: GrantedScopes::Answer,
+            identity: Identity {
+                call: ApiCall { path: self.identity_url.into(), absolute: true, query: &[], token: TokenPlace::Bearer },
+                read: ReadAccount::Pointers(self.identity),
+                refused: no_reason,
+                fallback: None,
+                enrich: None,
+                accounts: Accounts::Itself,
+            },
+            name: self.name.into(),
+        }
+    }
+}
+
+impl IdentityPointers {
+    /// # Errors
+    ///
+    /// When the answer has no id where the operator said.
+    pub fn read(&self, answer: &Value) -> Result<Account, Unidentified> {
+        let at = |pointer: &Option<String>| pointer.as_deref().and_then(|pointer| text(answer, pointer));
+        Ok(Account {
+            platform_user_id: text(answer, &self.id).ok_or(Unidentified::Unreadable)?,
+            username: at(&self.username),
+            display_name: at(&self.name),
+            image_url: at(&self.image),
+            ..Account::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_read_where_the_operator_points() {
+        let pointers = IdentityPointers {
+            id: "/data/0/id".into(),
+            username: Some("/data/0/login".into()),
+            name: Some("/missing".into()),
+            image: None,
+        };
+        let account = pointers.read(&json!({"data": [{"id": 17_841_405_793_187_218_u64, "login": "ada"}]})).unwrap();
+        assert_eq!(account.platform_user_id, "17841405793187218");
+        assert_eq!(account.username.as_deref(), Some("ada"));
+        assert_eq!(account.display_name, None);
+        assert_eq!(pointers.read(&json!({"data": []})), Err(Unidentified::Unreadable));
+    }
+}

@@ -1,0 +1,261 @@
+//! Google Business Profile: Google's OAuth 2.0, and behind it the locations of every account that the person manages.
+//!
+//! Source: "Using OAuth 2.0 for Web Server Applications" (Google Identity); My Business Account Management API v1,
+//! `accounts.list` (at most 20 to a page); My Business Business Information API v1, `accounts.locations.list` (at most 100
+//! to a page, `readMask` is required). A personal account lists only the locations that it owns itself, so all accounts
+//! are asked, and a location may turn up under several. Posts are made through the account, so both ids make the
+//! location's id here. A Cloud project that Google has not approved has a quota of 0: the answer is that of a rate limit,
+//! and waiting does not help.
+
+use serde_json::{Map, Value};
+
+use super::{Accounts, ApiCall, Identity, Platform, ReadAccount, TokenPlace, Unidentified, text, youtube};
+use crate::domain::account::{Account, UnusableAccount};
+
+/// What is asked of locations.
+pub(crate) const READ_MASK: &str = "name,title,storefrontAddress,metadata,websiteUri";
+
+pub(crate) fn definition() -> Platform {
+    Platform {
+        name: "googlebusiness".into(),
+        label: "Google Business Profile".into(),
+        scopes: ["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]
+            .map(Into::into)
+            .into(),
+        identity: Identity {
+            call: ApiCall {
+                path: "/oauth2/v2/userinfo".into(),
+                absolute: false,
+                query: &[],
+                token: TokenPlace::Bearer,
+            },
+            read: ReadAccount::Function(read),
+            refused,
+            fallback: None,
+            enrich: None,
+            accounts: Accounts::GoogleLocations {
+                accounts_url: "https://mybusinessaccountmanagement.googleapis.com".into(),
+                locations_url: "https://mybusinessbusinessinformation.googleapis.com".into(),
+            },
+        },
+        ..youtube::definition()
+    }
+}
+
+/// The Google user.
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    Ok(Account {
+        platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
+        display_name: text(answer, "/name"),
+        image_url: text(answer, "/picture"),
+        ..Account::default()
+    })
+}
+
+fn refused(answer: &Value) -> Option<Unidentified> {
+    let details = || answer.pointer("/error/details").and_then(Value::as_array).into_iter().flatten();
+    let has_reason = |reason: &str| details().any(|detail| text(detail, "/reason").as_deref() == Some(reason));
+    if text(answer, "/error/status").as_deref() == Some("RESOURCE_EXHAUSTED") {
+        let limits: Vec<String> = details().filter_map(|detail| text(detail, "/metadata/quota_limit_value")).collect();
+        let unapproved = if limits.is_empty() {
+            // Without details there is the sentence only. An approved project has hundreds of requests per minute.
+            text(answer, "/error/message").is_some_and(|message| message.contains("Requests per minute"))
+        } else {
+            limits.iter().any(|limit| limit == "0")
+        };
+        return unapproved.then_some(Unidentified::AccessNotApproved);
+    }
+    if has_reason("SERVICE_DISABLED") {
+        return Some(Unidentified::AccessNotApproved);
+    }
+    // The older form of Google's errors has reasons elsewhere.
+    let unticked = has_reason("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
+        || text(answer, "/error/errors/0/reason").as_deref() == Some("insufficientPermissions");
+    unticked.then_some(Unidentified::PermissionMissing)
+}
+
+/// A Business Profile account: a person's own, or a group of locations that they manage.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BusinessAccount {
+    /// `accounts/1`.
+    pub(crate) name: String,
+    /// For people.
+    pub(crate) label: String,
+}
+
+/// A location as a listing has it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Location {
+    /// `locations/2`: the same under every account that lists it.
+    pub(crate) name: String,
+    pub(crate) account: Account,
+    pub(crate) takes_posts: bool,
+}
+
+/// Google leaves empty lists out.
+fn list<'a>(answer: &'a Value, name: &str) -> Result<&'a [Value], Unidentified> {
+    match answer.get(name) {
+        Some(Value::Array(items)) => Ok(items),
+        None if answer.is_object() && answer.get("error").is_none() => Ok(&[]),
+        _ => Err(Unidentified::Unreadable),
+    }
+}
+
+pub(crate) fn read_accounts(answer: &Value) -> Result<Vec<BusinessAccount>, Unidentified> {
+    let account = |entry: &Value| {
+        let name = resource(entry, "accounts/")?;
+        Some(BusinessAccount { label: text(entry, "/accountName").unwrap_or_else(|| name.clone()), name })
+    };
+    Ok(list(answer, "accounts")?.iter().filter_map(account).collect())
+}
+
+/// The locations that `parent` lists.
+pub(crate) fn read_locations(parent: &BusinessAccount, answer: &Value) -> Result<Vec<Location>, Unidentified> {
+    Ok(list(answer, "locations")?.iter().filter_map(|entry| location(parent, entry)).collect())
+}
+
+pub(crate) fn next_page(answer: &Value) -> Option<String> {
+    text(answer, "/nextPageToken")
+}
+
+pub(crate) fn takes_no_posts(location: &Location) -> UnusableAccount {
+    UnusableAccount {
+        platform_user_id: location.account.platform_user_id.clone(),
+        display_name: location.account.display_name.clone(),
+        reason: "Google takes no posts for this location".to_owned(),
+        remedy: "Check in Google Business Profile that the location is verified and open and that its category allows \
+                 posts, then connect again."
+            .to_owned(),
+    }
+}
+
+fn location(parent: &BusinessAccount, entry: &Value) -> Option<Location> {
+    let name = resource(entry, "locations/")?;
+    let mut metadata = Map::new();
+    let mut put = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            metadata.insert(key.to_owned(), value.into());
+        }
+    };
+    put("type", Some("location".to_owned()));
+    put("account", Some(parent.name.clone()));
+    put("accountName", Some(parent.label.clone()));
+    put("location", Some(name.clone()));
+    // A chain's locations share their title: the address tells them apart.
+    put("address", address(entry));
+    Some(Location {
+        account: Account {
+            platform_user_id: format!("{}/{name}", parent.name),
+            username: None,
+            display_name: text(entry, "/title"),
+            profile_url: text(entry, "/metadata/mapsUri").or_else(|| text(entry, "/websiteUri")),
+            image_url: None,
+            metadata,
+        },
+        name,
+        // Google leaves out what is false.
+        takes_posts: entry.pointer("/metadata/canOperateLocalPost") == Some(&Value::Bool(true)),
+    })
+}
+
+fn address(entry: &Value) -> Option<String> {
+    let address = entry.get("storefrontAddress")?;
+    let lines = address.get("addressLines").and_then(Value::as_array).into_iter().flatten();
+    let parts: Vec<String> = lines
+        .filter_map(|line| line.as_str().map(str::to_owned))
+        .chain(["/postalCode", "/locality"].iter().filter_map(|part| text(address, part)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A resource name that may stand in the path of a URL: the prefix, then letters, digits, `-` and `_`.
+fn resource(entry: &Value, prefix: &str) -> Option<String> {
+    let harmless = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    text(entry, "/name").filter(|name| name.strip_prefix(prefix).is_some_and(harmless))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parent() -> BusinessAccount {
+        BusinessAccount { name: "accounts/1".into(), label: "Acme".into() }
+    }
+
+    #[test]
+    fn accounts_are_those_with_a_resource_name() {
+        let accounts = read_accounts(&json!({"accounts": [
+            {"name": "accounts/1", "accountName": "Acme", "type": "LOCATION_GROUP", "role": "OWNER"},
+            {"name": "accounts/2", "type": "PERSONAL"},
+            {"name": "accounts/../x"},
+            {"name": "accounts/"},
+            {"accountName": "nameless"},
+        ], "nextPageToken": "n"}))
+        .unwrap();
+        assert_eq!(accounts, [parent(), BusinessAccount { name: "accounts/2".into(), label: "accounts/2".into() }]);
+    }
+
+    #[test]
+    fn a_location_is_known_by_account_and_location() {
+        let answer = json!({"locations": [
+            {"name": "locations/2", "title": "Acme Bakery", "websiteUri": "https://acme.example",
+             "storefrontAddress": {"addressLines": ["1 Main St"], "locality": "Springfield", "postalCode": "12345"},
+             "metadata": {"mapsUri": "https://maps.google.com/?cid=2", "canOperateLocalPost": true}},
+            {"name": "locations/3", "title": "Closed", "websiteUri": "https://acme.example",
+             "metadata": {"canOperateLocalPost": false}},
+            {"name": "locations/4", "metadata": {"hasPendingEdits": true}},
+        ]});
+        let locations = read_locations(&parent(), &answer).unwrap();
+        let account = &locations[0].account;
+        assert_eq!(account.platform_user_id, "accounts/1/locations/2");
+        assert_eq!(account.display_name.as_deref(), Some("Acme Bakery"));
+        assert_eq!(account.profile_url.as_deref(), Some("https://maps.google.com/?cid=2"));
+        assert_eq!(
+            Value::Object(account.metadata.clone()),
+            json!({"type": "location", "account": "accounts/1", "accountName": "Acme", "location": "locations/2",
+                "address": "1 Main St, 12345, Springfield"})
+        );
+        assert_eq!(locations[1].account.profile_url.as_deref(), Some("https://acme.example"));
+        let taking: Vec<bool> = locations.iter().map(|location| location.takes_posts).collect();
+        assert_eq!(taking, [true, false, false], "what is false is left out");
+    }
+
+    #[test]
+    fn an_empty_list_may_be_left_out_and_an_error_is_none() {
+        assert_eq!(read_accounts(&json!({})), Ok(Vec::new()));
+        assert_eq!(read_locations(&parent(), &json!({})), Ok(Vec::new()));
+        assert_eq!(read_accounts(&json!({"error": {"code": 500}})), Err(Unidentified::Unreadable));
+        assert_eq!(read_accounts(&json!(null)), Err(Unidentified::Unreadable));
+        assert_eq!(read_accounts(&json!({"accounts": {}})), Err(Unidentified::Unreadable));
+    }
+
+    #[test]
+    fn a_quota_of_nothing_is_told_from_a_rate_limit() {
+        let message = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service \
+                       'mybusinessaccountmanagement.googleapis.com' for consumer 'project_number:1'.";
+        let exhausted = |details: Value| {
+            refused(
+                &json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": details}}),
+            )
+        };
+        let limit = |value: &str| {
+            json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED",
+                "metadata": {"quota_limit": "DefaultRequestsPerMinutePerProject", "quota_limit_value": value}}])
+        };
+        assert_eq!(exhausted(limit("0")), Some(Unidentified::AccessNotApproved));
+        assert_eq!(exhausted(limit("300")), None);
+        assert_eq!(exhausted(json!([])), Some(Unidentified::AccessNotApproved));
+        assert_eq!(refused(&json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"}})), None);
+        let disabled = json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
+            "details": [{"reason": "SERVICE_DISABLED"}]}});
+        assert_eq!(refused(&disabled), Some(Unidentified::AccessNotApproved));
+        let unticked = json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
+            "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}});
+        assert_eq!(refused(&unticked), Some(Unidentified::PermissionMissing));
+        let older = json!({"error": {"code": 403, "errors": [{"reason": "insufficientPermissions"}]}});
+        assert_eq!(refused(&older), Some(Unidentified::PermissionMissing));
+        assert_eq!(refused(&json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}})), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! Instagram (API with Instagram Login): a multipart code exchange, answers that are wrapped in `data` or not, a
+//! short-lived token that is exchanged for one of 60 days, which then renews itself.
+//!
+//! Source: Instagram Platform documentation, "Business login for Instagram" and "Reference: /me". The app id and secret
+//! are the Instagram ones of the Meta app. Only professional accounts (Business, Creator) can be connected.
+
+use serde_json::{Map, Value};
+
+use super::{
+    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
+    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+};
+use crate::domain::account::Account;
+
+pub(crate) fn definition() -> Platform {
+    Platform {
+        name: "instagram".into(),
+        label: "Instagram".into(),
+        authorize_url: "https://www.instagram.com/oauth/authorize".into(),
+        issuer: None,
+        token_url: "https://api.instagram.com/oauth/access_token".into(),
+        revocation: Revocation::Unsupported,
+        revocation_reach: RevocationReach::Tokens,
+        api_url: "https://graph.instagram.com".into(),
+        api_version: "v25.0".into(),
+        scopes: ["instagram_business_basic", "instagram_business_content_publish"].map(Into::into).into(),
+        scope_separator: ScopeSeparator::Comma,
+        // Without `force_authentication` the account that happens to be signed in is taken without a question.
+        authorize_params: vec![("enable_fb_login".into(), "0".into()), ("force_authentication".into(), "1".into())],
+        exchange_params: Vec::new(),
+        client_id_name: "client_id",
+        client_auth: ClientAuth::Body,
+        body: TokenBody::Multipart,
+        pkce: Pkce::None,
+        long_lived: Some(LongLived {
+            path: "/access_token",
+            grant_type: "ig_exchange_token",
+            token_name: "access_token",
+            names_client: false,
+        }),
+        refresh: Refresh::SelfRenewing { path: "/refresh_access_token", grant_type: "ig_refresh_token" },
+        default_expires_in: Some(60 * 24 * 3600),
+        granted_scopes: GrantedScopes::Answer,
+        identity: Identity {
+            call: ApiCall {
+                path: "/{version}/me".into(),
+                absolute: false,
+                query: &[("fields", "user_id,username,name,profile_picture_url,account_type")],
+                token: TokenPlace::Bearer,
+            },
+            read: ReadAccount::Function(read),
+            refused,
+            fallback: None,
+            enrich: None,
+            accounts: Accounts::Itself,
+        },
+    }
+}
+
+/// `user_id` is the professional account's id, the one that posts; `id` (and the `user_id` of the token answer) are
+/// scoped to the app. The documentation wraps the answer in `data`, the service often does not.
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    let account = answer.pointer("/data/0").unwrap_or(answer);
+    let username = text(account, "/username");
+    let mut metadata = Map::new();
+    if let Some(kind) = text(account, "/account_type") {
+        metadata.insert("accountType".to_owned(), kind.into());
+    }
+    Ok(Account {
+        platform_user_id: text(account, "/user_id").ok_or(Unidentified::Unreadable)?,
+        profile_url: username.as_ref().map(|name| format!("https://www.instagram.com/{name}/")),
+        display_name: text(account, "/name").or_else(|| username.clone()),
+        username: username.as_deref().map(handle),
+        image_url: text(account, "/profile_picture_url"),
+        metadata,
+    })
+}
+
+/// A personal account is refused with a message only.
+fn refused(answer: &Value) -> Option<Unidentified> {
+    let message = text(answer, "/error/message")?.to_lowercase();
+    message.contains("not an instagram business").then_some(Unidentified::NoAccount)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_read_wrapped_and_flat() {
+        let flat = json!({"id": "999", "user_id": "17841400000000000", "username": "jane", "name": "Jane",
+            "account_type": "BUSINESS", "profile_picture_url": "https://cdn.example/p.jpg"});
+        for answer in [flat.clone(), json!({"data": [flat]})] {
+            let account = read(&answer).unwrap();
+            assert_eq!(account.platform_user_id, "17841400000000000");
+            assert_eq!(account.username.as_deref(), Some("@jane"));
+            assert_eq!(account.profile_url.as_deref(), Some("https://www.instagram.com/jane/"));
+            assert_eq!(account.metadata.get("accountType"), Some(&json!("BUSINESS")));
+        }
+    }
+
+    #[test]
+    fn the_app_scoped_id_is_never_taken_for_the_account() {
+        assert_eq!(read(&json!({"id": "999", "username": "jane"})), Err(Unidentified::Unreadable));
+    }
+
+    #[test]
+    fn a_personal_account_is_named_as_the_reason() {
+        let refusal = json!({"error": {"message": "The user is not an Instagram Business", "code": 10}});
+        assert_eq!(refused(&refusal), Some(Unidentified::NoAccount));
+        assert_eq!(refused(&json!({"error": {"message": "Something else"}})), None);
+    }
+}

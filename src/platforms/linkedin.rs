@@ -1,0 +1,297 @@
+//! LinkedIn: the person, and the organizations that they post for. No PKCE, one identical scope list for everybody.
+//!
+//! Source: LinkedIn, "Authorization Code Flow (3-legged OAuth)", "Sign In with LinkedIn using OpenID Connect",
+//! "Organization Access Control by Role", "Organization Lookup API", "LinkedIn Marketing API versioning". Asking the same
+//! member for another set of scopes invalidates their earlier tokens, so the list must not vary between flows. An app
+//! without the organizations' scopes connects the person only. Versions (`YYYYMM`) are retired after a year or so, with
+//! HTTP 426. Only apps approved for it get refresh tokens. Denials come as `user_cancelled_login` or `user_cancelled_authorize`. The
+//! revocation endpoint is not in the official pages (seen in one project): it is asked, and nothing depends on it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    Accounts, ApiCall, ClientAuth, Enrich, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, text,
+};
+use crate::domain::account::{Account, UnusableAccount};
+
+/// Either lets the app ask which organizations a person has a role in.
+pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];
+
+/// The roles that may post for an organization; the documentation spells the second in two ways.
+const POSTING_ROLES: [&str; 4] =
+    ["ADMINISTRATOR", "CONTENT_ADMIN", "CONTENT_ADMINISTRATOR", "DIRECT_SPONSORED_CONTENT_POSTER"];
+
+pub(crate) fn definition() -> Platform {
+    let call =
+        |path: &'static str| ApiCall { path: path.into(), absolute: false, query: &[], token: TokenPlace::Bearer };
+    Platform {
+        name: "linkedin".into(),
+        label: "LinkedIn".into(),
+        authorize_url: "https://www.linkedin.com/oauth/v2/authorization".into(),
+        issuer: None,
+        token_url: "https://www.linkedin.com/oauth/v2/accessToken".into(),
+        revocation: Revocation::Endpoint {
+            url: "https://www.linkedin.com/oauth/v2/revoke".into(),
+            client_auth: RevocationAuth::AsToken,
+            token: RevokedToken::Access,
+        },
+        // Documented nowhere; a member has one consent for each app, so the wider reach is assumed.
+        revocation_reach: RevocationReach::Person,
+        api_url: "https://api.linkedin.com".into(),
+        api_version: "202608".into(),
+        scopes: ["openid", "profile", "email", "w_member_social"].map(Into::into).into(),
+        scope_separator: ScopeSeparator::Space,
+        authorize_params: Vec::new(),
+        exchange_params: Vec::new(),
+        client_id_name: "client_id",
+        client_auth: ClientAuth::Body,
+        body: TokenBody::Form,
+        pkce: Pkce::None,
+        long_lived: None,
+        refresh: Refresh::RefreshToken,
+        default_expires_in: Some(60 * 24 * 3600),
+        granted_scopes: GrantedScopes::Answer,
+        identity: Identity {
+            call: call("/v2/userinfo"),
+            read: ReadAccount::Function(read),
+            refused,
+            // An app with the Community Management API has no other product, so neither OpenID Connect.
+            fallback: Some(call("/v2/me")),
+            enrich: Some(Enrich { scope: "r_basicprofile", call: call("/v2/me"), add }),
+            accounts: Accounts::LinkedInOrganizations,
+        },
+    }
+}
+
+/// The member, as `/v2/userinfo` and `/v2/me` tell: the subject of the one is the id of the other.
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    Ok(Account {
+        platform_user_id: text(answer, "/sub").or_else(|| text(answer, "/id")).ok_or(Unidentified::Unreadable)?,
+        display_name: text(answer, "/name").or_else(|| {
+            let names = ["/localizedFirstName", "/localizedLastName"].map(|name| text(answer, name));
+            let names: Vec<String> = names.into_iter().flatten().collect();
+            (!names.is_empty()).then(|| names.join(" "))
+        }),
+        image_url: text(answer, "/picture"),
+        metadata: Map::from_iter([("type".to_owned(), "person".into())]),
+        ..Account::default()
+    })
+}
+
+fn refused(answer: &Value) -> Option<Unidentified> {
+    (text(answer, "/code")? == "ACCESS_DENIED").then_some(Unidentified::PermissionMissing)
+}
+
+/// The public name in the profile's address; only an app with `r_basicprofile` is told.
+fn add(account: &mut Account, answer: &Value) {
+    if let Some(name) = text(answer, "/vanityName") {
+        account.profile_url = Some(format!("https://www.linkedin.com/in/{name}"));
+        account.username = Some(name);
+    }
+}
+
+/// A role of the person's in an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Role {
+    /// The number in `urn:li:organization:{number}`.
+    pub(crate) organization: String,
+    pub(crate) role: String,
+}
+
+/// What is told of an organization.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Organization {
+    pub(crate) name: Option<String>,
+    pub(crate) vanity_name: Option<String>,
+    pub(crate) logo_url: Option<String>,
+}
+
+/// The roles of a listing, in `organizationAcls` and in the older `organizationalEntityAcls`.
+pub(crate) fn read_roles(answer: &Value) -> Result<Vec<Role>, Unidentified> {
+    Ok(elements(answer)?.iter().filter_map(role).collect())
+}
+
+/// Where a listing goes on: the next `start`.
+pub(crate) fn next_start(answer: &Value) -> Option<String> {
+    let number = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
+    let (start, count) = (number("/paging/start")?, number("/paging/count").filter(|count| *count > 0)?);
+    let links = answer.pointer("/paging/links").and_then(Value::as_array).into_iter().flatten();
+    let is_full = elements(answer).is_ok_and(|elements| u64::try_from(elements.len()).is_ok_and(|len| len >= count));
+    let has_next = links.filter_map(|link| text(link, "/rel")).any(|rel| rel == "next");
+    (is_full || has_next).then(|| (start + count).to_string())
+}
+
+/// Name and vanity name by organization.
+pub(crate) fn read_organizations(answer: &Value) -> Result<BTreeMap<String, Organization>, Unidentified> {
+    let results = answer.get("results").and_then(Value::as_object).ok_or(Unidentified::Unreadable)?;
+    Ok(results.iter().map(|(id, organization)| (id.clone(), names(organization))).collect())
+}
+
+/// Name, vanity name and logo by organization, from `organizationalEntityAcls` with its targets projected.
+pub(crate) fn read_logos(answer: &Value) -> Result<Vec<(String, Organization)>, Unidentified> {
+    let organization = |element: &Value| {
+        let target = element.get("organizationalTarget~")?;
+        let logo_url = text(target, "/logoV2/original~/elements/0/identifiers/0/identifier");
+        Some((role(element)?.organization, Organization { logo_url, ..names(target) }))
+    };
+    Ok(elements(answer)?.iter().filter_map(organization).collect())
+}
+
+/// Whether a role may post.
+pub(crate) fn posts(role: &str) -> bool {
+    POSTING_ROLES.contains(&role)
+}
+
+pub(crate) fn organization_account(role: &Role, organization: Organization) -> Account {
+    let in_url = organization.vanity_name.as_ref().unwrap_or(&role.organization);
+    let metadata = [
+        ("type", "organization".to_owned()),
+        ("urn", format!("urn:li:organization:{}", role.organization)),
+        ("role", role.role.clone()),
+    ];
+    Account {
+        profile_url: Some(format!("https://www.linkedin.com/company/{in_url}")),
+        platform_user_id: role.organization.clone(),
+        username: organization.vanity_name,
+        display_name: organization.name,
+        image_url: organization.logo_url,
+        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
+    }
+}
+
+pub(crate) fn may_not_post(role: &Role, organization: Organization) -> UnusableAccount {
+    UnusableAccount {
+        platform_user_id: role.organization.clone(),
+        display_name: organization.name,
+        reason: format!(
+            "your role there ({}) does not let you post for it",
+            role.role.to_lowercase().replace('_', " ")
+        ),
+        remedy: "Ask an administrator of the page to make you a content administrator, then connect again.".to_owned(),
+    }
+}
+
+fn elements(answer: &Value) -> Result<&Vec<Value>, Unidentified> {
+    answer.get("elements").and_then(Value::as_array).ok_or(Unidentified::Unreadable)
+}
+
+/// An entry for another kind of entity (a school, a brand) is no organization's.
+fn role(element: &Value) -> Option<Role> {
+    let urn = text(element, "/organization").or_else(|| text(element, "/organizationalTarget"))?;
+    let organization = urn.strip_prefix("urn:li:organization:")?;
+    let is_number = !organization.is_empty() && organization.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| Role { organization: organization.to_owned(), role: text(element, "/role").unwrap_or_default() })
+}
+
+fn names(organization: &Value) -> Organization {
+    Organization {
+        name: text(organization, "/localizedName"),
+        vanity_name: text(organization, "/vanityName"),
+        logo_url: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_the_subject() {
+        let mut account = read(&json!({"sub": "782bbtaQ", "name": "John Doe", "picture": "https://media.licdn.com/p",
+            "locale": {"country": "US", "language": "en"}, "email": "x@y.example"}))
+        .unwrap();
+        assert_eq!(account.platform_user_id, "782bbtaQ");
+        assert_eq!(account.display_name.as_deref(), Some("John Doe"));
+        assert_eq!((account.username.clone(), account.profile_url.clone()), (None, None));
+        add(&mut account, &json!({"id": "782bbtaQ", "vanityName": "john-doe"}));
+        assert_eq!(account.username.as_deref(), Some("john-doe"));
+        assert_eq!(account.profile_url.as_deref(), Some("https://www.linkedin.com/in/john-doe"));
+    }
+
+    #[test]
+    fn the_locale_may_be_a_string_and_the_rest_missing() {
+        assert!(read(&json!({"sub": "1", "locale": "en_US"})).is_ok());
+        assert_eq!(read(&json!({"name": "John"})), Err(Unidentified::Unreadable));
+    }
+
+    #[test]
+    fn without_openid_connect_the_member_is_the_same() {
+        let account =
+            read(&json!({"id": "782bbtaQ", "localizedFirstName": "John", "localizedLastName": "Doe"})).unwrap();
+        assert_eq!(account.platform_user_id, "782bbtaQ");
+        assert_eq!(account.display_name.as_deref(), Some("John Doe"));
+        let refusal = json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403,
+            "message": "Not enough permissions to access: GET /userinfo"});
+        assert_eq!(refused(&refusal), Some(Unidentified::PermissionMissing));
+        assert_eq!(refused(&json!({"code": "EXPIRED_ACCESS_TOKEN", "status": 401})), None);
+    }
+
+    #[test]
+    fn roles_are_read_under_both_names() {
+        let answer = json!({"elements": [
+            {"organization": "urn:li:organization:2414183", "role": "ADMINISTRATOR", "state": "APPROVED"},
+            {"organizationalTarget": "urn:li:organization:7", "role": "ANALYST"},
+            {"organization": "urn:li:organizationBrand:8", "role": "ADMINISTRATOR"},
+            {"organization": "urn:li:organization:8/../x", "role": "ADMINISTRATOR"},
+            {"role": "ADMINISTRATOR"},
+        ]});
+        let role = |organization: &str, role: &str| Role { organization: organization.into(), role: role.into() };
+        assert_eq!(read_roles(&answer), Ok(vec![role("2414183", "ADMINISTRATOR"), role("7", "ANALYST")]));
+        assert_eq!(read_roles(&json!({"status": 403})), Err(Unidentified::Unreadable));
+        assert!(posts("CONTENT_ADMIN") && posts("CONTENT_ADMINISTRATOR") && !posts("ANALYST") && !posts(""));
+    }
+
+    #[test]
+    fn a_listing_goes_on_while_it_is_full_or_says_so() {
+        let page = |elements: usize, links: Value| json!({"elements": vec![json!({}); elements], "paging": {"start": 100, "count": 2, "links": links}});
+        assert_eq!(next_start(&page(2, json!([]))).as_deref(), Some("102"));
+        assert_eq!(next_start(&page(1, json!([{"rel": "next", "href": "/x"}]))).as_deref(), Some("102"));
+        assert_eq!(next_start(&page(1, json!([{"rel": "prev", "href": "/x"}]))), None);
+        assert_eq!(next_start(&json!({"elements": []})), None);
+        assert_eq!(next_start(&json!({"elements": [], "paging": {"start": 0, "count": 0}})), None);
+    }
+
+    #[test]
+    fn an_organization_is_its_number_with_the_urn_beside() {
+        let looked_up = read_organizations(&json!({"results": {"7": {"localizedName": "Acme", "vanityName": "acme",
+            "logoV2": {"original": "urn:li:digitalmediaAsset:x"}}}, "statuses": {}, "errors": {}}))
+        .unwrap();
+        let role = Role { organization: "7".into(), role: "CONTENT_ADMIN".into() };
+        let account = organization_account(&role, looked_up["7"].clone());
+        assert_eq!(account.platform_user_id, "7");
+        assert_eq!(account.username.as_deref(), Some("acme"));
+        assert_eq!(account.display_name.as_deref(), Some("Acme"));
+        assert_eq!(account.profile_url.as_deref(), Some("https://www.linkedin.com/company/acme"));
+        assert_eq!(
+            Value::Object(account.metadata),
+            json!({"type": "organization", "urn": "urn:li:organization:7", "role": "CONTENT_ADMIN"})
+        );
+        let nameless = organization_account(&role, Organization::default());
+        assert_eq!(nameless.profile_url.as_deref(), Some("https://www.linkedin.com/company/7"));
+        let refused = may_not_post(&Role { role: "LEAD_GEN_FORMS_MANAGER".into(), ..role }, Organization::default());
+        assert_eq!(refused.reason, "your role there (lead gen forms manager) does not let you post for it");
+    }
+
+    #[test]
+    fn logos_come_with_the_projection() {
+        let logos = read_logos(&json!({"elements": [
+            {"role": "ADMINISTRATOR", "organizationalTarget": "urn:li:organization:7", "organizationalTarget~":
+                {"localizedName": "Acme", "vanityName": "acme", "logoV2": {"original~": {"elements":
+                    [{"identifiers": [{"identifier": "https://media.licdn.com/l"}]}]}}}},
+            {"role": "ADMINISTRATOR", "organizationalTarget": "urn:li:organization:8", "organizationalTarget~":
+                {"localizedName": "Logoless"}},
+            {"role": "ADMINISTRATOR", "organizationalTarget": "urn:li:organization:9"},
+        ]}))
+        .unwrap();
+        let logos = BTreeMap::from_iter(logos);
+        assert_eq!(logos["7"].logo_url.as_deref(), Some("https://media.licdn.com/l"));
+        assert_eq!(logos["8"].logo_url, None);
+        assert_eq!(logos["8"].name.as_deref(), Some("Logoless"));
+        assert!(!logos.contains_key("9"));
+    }
+}

@@ -1,0 +1,128 @@
+//! TikTok: Login Kit v2, whose client id is called `client_key`, whose scopes are joined by commas, whose PKCE challenge
+//! is hexadecimal, and which answers errors with 200.
+//!
+//! Source: TikTok for Developers, "Login Kit for Web", "Login Kit for Desktop" (PKCE), "Manage User Access Tokens",
+//! "Get User Info". Web apps run the flow without PKCE; an app whose redirect URI is on loopback is a desktop app, for
+//! which PKCE is mandatory and the challenge is the hexadecimal SHA-256.
+
+use serde_json::{Map, Value};
+
+use super::{
+    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+};
+use crate::domain::account::Account;
+
+pub(crate) fn definition() -> Platform {
+    let call =
+        |fields| ApiCall { path: "/v2/user/info/".into(), absolute: false, query: fields, token: TokenPlace::Bearer };
+    Platform {
+        name: "tiktok".into(),
+        label: "TikTok".into(),
+        authorize_url: "https://www.tiktok.com/v2/auth/authorize/".into(),
+        issuer: None,
+        // The trailing slash is part of it.
+        token_url: "https://open.tiktokapis.com/v2/oauth/token/".into(),
+        revocation: Revocation::Endpoint {
+            url: "https://open.tiktokapis.com/v2/oauth/revoke/".into(),
+            client_auth: RevocationAuth::AsToken,
+            token: RevokedToken::Access,
+        },
+        // The documentation does not say; the person is taken to be disconnected from the app as a whole.
+        revocation_reach: RevocationReach::Person,
+        api_url: "https://open.tiktokapis.com".into(),
+        api_version: "".into(),
+        scopes: ["user.info.basic", "user.info.profile", "video.publish", "video.upload"].map(Into::into).into(),
+        scope_separator: ScopeSeparator::Comma,
+        authorize_params: Vec::new(),
+        exchange_params: Vec::new(),
+        client_id_name: "client_key",
+        client_auth: ClientAuth::Body,
+        body: TokenBody::Form,
+        pkce: Pkce::S256HexOnLoopback,
+        long_lived: None,
+        refresh: Refresh::RefreshToken,
+        // The documentation of November 2026 says two hours where it said a day before: the shorter is the safer guess.
+        default_expires_in: Some(7200),
+        granted_scopes: GrantedScopes::Answer,
+        identity: Identity {
+            call: call(&[(
+                "fields",
+                "open_id,union_id,avatar_url,avatar_large_url,display_name,username,profile_deep_link",
+            )]),
+            read: ReadAccount::Function(read),
+            refused,
+            // Without `user.info.profile` the full call is refused.
+            fallback: Some(call(&[("fields", "open_id,union_id,avatar_url,display_name")])),
+            enrich: None,
+            accounts: Accounts::Itself,
+        },
+    }
+}
+
+/// `open_id` is per app; `union_id` is the same for all apps of one developer, so it is kept beside.
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    // Every answer carries `error.code`, which is `ok` when all is well, whatever the status.
+    if text(answer, "/error/code").is_some_and(|code| code != "ok") {
+        return Err(refused(answer).unwrap_or(Unidentified::Unreadable));
+    }
+    let username = text(answer, "/data/user/username");
+    let mut metadata = Map::new();
+    if let Some(union_id) = text(answer, "/data/user/union_id") {
+        metadata.insert("unionId".to_owned(), union_id.into());
+    }
+    Ok(Account {
+        platform_user_id: text(answer, "/data/user/open_id").ok_or(Unidentified::Unreadable)?,
+        profile_url: username
+            .as_ref()
+            .map(|name| format!("https://www.tiktok.com/@{}", name.trim_start_matches('@')))
+            .or_else(|| text(answer, "/data/user/profile_deep_link")),
+        username: username.as_deref().map(handle),
+        display_name: text(answer, "/data/user/display_name"),
+        image_url: text(answer, "/data/user/avatar_large_url").or_else(|| text(answer, "/data/user/avatar_url")),
+        metadata,
+    })
+}
+
+fn refused(answer: &Value) -> Option<Unidentified> {
+    let code = text(answer, "/error/code")?;
+    matches!(code.as_str(), "scope_not_authorized" | "scope_permission_missed")
+        .then_some(Unidentified::PermissionMissing)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_the_open_id_with_the_union_id_beside() {
+        let account = read(&json!({"data": {"user": {"open_id": "-000abc", "union_id": "u-1", "display_name": "Name",
+            "avatar_url": "https://p16.example/s.jpg", "avatar_large_url": "https://p16.example/l.jpg", "username": "name",
+            "profile_deep_link": "https://vm.tiktok.com/x"}}, "error": {"code": "ok", "message": "", "log_id": "1"}}))
+        .unwrap();
+        assert_eq!(account.platform_user_id, "-000abc");
+        assert_eq!(account.username.as_deref(), Some("@name"));
+        assert_eq!(account.profile_url.as_deref(), Some("https://www.tiktok.com/@name"));
+        assert_eq!(account.image_url.as_deref(), Some("https://p16.example/l.jpg"));
+        assert_eq!(account.metadata.get("unionId"), Some(&json!("u-1")));
+    }
+
+    #[test]
+    fn without_the_profile_scope_there_is_no_handle() {
+        let account = read(&json!({"data": {"user": {"open_id": "-000abc", "display_name": "Name",
+            "profile_deep_link": "https://vm.tiktok.com/x"}}, "error": {"code": "ok"}}))
+        .unwrap();
+        assert_eq!(account.username, None);
+        assert_eq!(account.profile_url.as_deref(), Some("https://vm.tiktok.com/x"));
+    }
+
+    #[test]
+    fn an_error_that_comes_with_200_is_an_error() {
+        let answer = |code: &str| json!({"data": {"user": {"open_id": "x"}}, "error": {"code": code, "log_id": "1"}});
+        assert_eq!(read(&answer("scope_permission_missed")), Err(Unidentified::PermissionMissing));
+        assert_eq!(read(&answer("scope_not_authorized")), Err(Unidentified::PermissionMissing));
+        assert_eq!(read(&answer("internal_error")), Err(Unidentified::Unreadable));
+    }
+}

@@ -1,0 +1,136 @@
+//! YouTube: Google's OAuth 2.0, and the channel that the person picked on the consent screen.
+//!
+//! Source: "Using OAuth 2.0 for Web Server Applications" (Google Identity) and "Channels: list" (YouTube Data API v3).
+//! `access_type=offline` is what yields a refresh token, and without `prompt=consent` it comes only the first time.
+//! `include_granted_scopes` is left out on purpose: it merges the scopes of other flows of the same client into one
+//! grant, so that revoking YouTube would revoke those too.
+
+use serde_json::Value;
+
+use super::{
+    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+};
+use crate::domain::account::Account;
+
+pub(crate) fn definition() -> Platform {
+    Platform {
+        name: "youtube".into(),
+        label: "YouTube".into(),
+        authorize_url: "https://accounts.google.com/o/oauth2/v2/auth".into(),
+        issuer: Some("https://accounts.google.com".into()),
+        token_url: "https://oauth2.googleapis.com/token".into(),
+        revocation: Revocation::Endpoint {
+            url: "https://oauth2.googleapis.com/revoke".into(),
+            client_auth: RevocationAuth::None,
+            token: RevokedToken::Refresh,
+        },
+        // "Revoking a token": what is revoked is the person's authorization of the app, with all of its tokens.
+        revocation_reach: RevocationReach::Person,
+        api_url: "https://www.googleapis.com".into(),
+        api_version: "".into(),
+        scopes: [
+            "openid",
+            "profile",
+            "email",
+            "https://www.googleapis.com/auth/youtube.upload",
+            "https://www.googleapis.com/auth/youtube.readonly",
+        ]
+        .map(Into::into)
+        .into(),
+        scope_separator: ScopeSeparator::Space,
+        authorize_params: vec![("access_type".into(), "offline".into()), ("prompt".into(), "consent".into())],
+        exchange_params: Vec::new(),
+        client_id_name: "client_id",
+        client_auth: ClientAuth::Body,
+        body: TokenBody::Form,
+        pkce: Pkce::S256,
+        long_lived: None,
+        refresh: Refresh::RefreshToken,
+        default_expires_in: Some(3600),
+        granted_scopes: GrantedScopes::Answer,
+        identity: Identity {
+            call: ApiCall {
+                path: "/youtube/v3/channels".into(),
+                absolute: false,
+                query: &[("part", "snippet"), ("mine", "true")],
+                token: TokenPlace::Bearer,
+            },
+            read: ReadAccount::Function(read),
+            refused,
+            fallback: None,
+            enrich: None,
+            accounts: Accounts::Itself,
+        },
+    }
+}
+
+/// The channel id, not the Google user's: a person with several channels picks one per consent.
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    match answer.get("items") {
+        // Google leaves `items` out when there are none.
+        None if answer.get("pageInfo").is_some() || answer.get("kind").is_some() => {
+            return Err(Unidentified::NoAccount);
+        }
+        Some(Value::Array(items)) if items.is_empty() => return Err(Unidentified::NoAccount),
+        _ => {}
+    }
+    let id = text(answer, "/items/0/id").ok_or(Unidentified::Unreadable)?;
+    let image = ["high", "medium", "default"]
+        .iter()
+        .find_map(|size| text(answer, &format!("/items/0/snippet/thumbnails/{size}/url")));
+    Ok(Account {
+        profile_url: Some(format!("https://www.youtube.com/channel/{id}")),
+        platform_user_id: id,
+        username: text(answer, "/items/0/snippet/customUrl").as_deref().map(handle),
+        display_name: text(answer, "/items/0/snippet/title"),
+        image_url: image,
+        ..Account::default()
+    })
+}
+
+/// A Google account that never opened YouTube is refused with 401 `youtubeSignupRequired`; unticked boxes with 403
+/// `insufficientPermissions`.
+fn refused(answer: &Value) -> Option<Unidentified> {
+    match text(answer, "/error/errors/0/reason")?.as_str() {
+        "youtubeSignupRequired" | "channelNotFound" => Some(Unidentified::NoAccount),
+        "insufficientPermissions" | "ACCESS_TOKEN_SCOPE_INSUFFICIENT" => Some(Unidentified::PermissionMissing),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_the_first_channel() {
+        let account = read(&json!({"items": [{"id": "UC123", "snippet": {"title": "My Channel", "customUrl": "@mychannel",
+            "thumbnails": {"default": {"url": "https://yt3.ggpht.com/d"}, "medium": {"url": "https://yt3.ggpht.com/m"}}}}]}))
+        .unwrap();
+        assert_eq!(account.platform_user_id, "UC123");
+        assert_eq!(account.username.as_deref(), Some("@mychannel"));
+        assert_eq!(account.display_name.as_deref(), Some("My Channel"));
+        assert_eq!(account.profile_url.as_deref(), Some("https://www.youtube.com/channel/UC123"));
+        assert_eq!(account.image_url.as_deref(), Some("https://yt3.ggpht.com/m"));
+    }
+
+    #[test]
+    fn a_new_channel_may_lack_handle_and_picture() {
+        let account =
+            read(&json!({"items": [{"id": "UC123", "snippet": {"title": "New", "thumbnails": {}}}]})).unwrap();
+        assert_eq!((account.username, account.image_url), (None, None));
+    }
+
+    #[test]
+    fn no_channel_is_told_apart_from_a_broken_answer() {
+        assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "items": []})), Err(Unidentified::NoAccount));
+        assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "pageInfo": {}})), Err(Unidentified::NoAccount));
+        assert_eq!(read(&json!({"hello": 1})), Err(Unidentified::Unreadable));
+        let refusal = json!({"error": {"code": 401, "errors": [{"reason": "youtubeSignupRequired"}]}});
+        assert_eq!(refused(&refusal), Some(Unidentified::NoAccount));
+        assert_eq!(refused(&json!({"error": "x"})), None);
+    }
+}
