@@ -34,4 +34,5 @@
 //! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 
 pub mod domain;
+pub mod outbound;
 pub mod platforms;

@@ -1,0 +1,108 @@
+//! Which addresses are public: those that are global unicast and belong to nobody's inside.
+//!
+//! Invariant: what is not known to be public is not. IPv6 is a list of what is let through (2000::/3) with holes, because
+//! all else is reserved, local or a way to write an IPv4 address; IPv4 is a list of holes, because nearly all of it is in
+//! use.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A network of 32 bits: its address and how many leading bits count.
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u32) -> (u32, u32) {
+    (Ipv4Addr::new(a, b, c, d).to_bits(), prefix)
+}
+
+/// What of IPv4 is not public (RFC 6890 and its successors), and one address of a cloud's inside.
+const NOT_PUBLIC_V4: [(u32, u32); 18] = [
+    v4(0, 0, 0, 0, 8),        // this network
+    v4(10, 0, 0, 0, 8),       // private
+    v4(100, 64, 0, 0, 10),    // shared by a carrier; metadata of one cloud
+    v4(127, 0, 0, 0, 8),      // loopback
+    v4(168, 63, 129, 16, 32), // the wire server of one cloud
+    v4(169, 254, 0, 0, 16),   // link-local; metadata of most clouds
+    v4(172, 16, 0, 0, 12),    // private
+    v4(192, 0, 0, 0, 24),     // protocol assignments; metadata of one cloud
+    v4(192, 0, 2, 0, 24),     // documentation
+    v4(192, 31, 196, 0, 24),  // AS112
+    v4(192, 52, 193, 0, 24),  // multicast tunnels
+    v4(192, 88, 99, 0, 24),   // 6to4 relays
+    v4(192, 168, 0, 0, 16),   // private
+    v4(198, 18, 0, 0, 15),    // benchmarks
+    v4(198, 51, 100, 0, 24),  // documentation
+    v4(203, 0, 113, 0, 24),   // documentation
+    v4(224, 0, 0, 0, 4),      // multicast
+    v4(240, 0, 0, 0, 4),      // reserved, and broadcast
+];
+
+const fn v6(high: u16, next: u16, third: u16, prefix: u32) -> (u128, u32) {
+    (Ipv6Addr::new(high, next, third, 0, 0, 0, 0, 0).to_bits(), prefix)
+}
+
+/// Global unicast, as far as it is given out.
+const UNICAST_V6: (u128, u32) = v6(0x2000, 0, 0, 3);
+
+/// What of it is not public.
+const NOT_PUBLIC_V6: [(u128, u32); 4] = [
+    v6(0x2001, 0, 0, 23),      // protocol assignments: Teredo, benchmarks, ORCHID
+    v6(0x2001, 0x0db8, 0, 32), // documentation
+    v6(0x2002, 0, 0, 16),      // 6to4: an IPv4 address in disguise
+    v6(0x3fff, 0, 0, 20),      // documentation
+];
+
+/// Whether anybody on the internet may be at this address.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = address.to_bits();
+            !NOT_PUBLIC_V4.iter().any(|(network, prefix)| (bits ^ network).leading_zeros() >= *prefix)
+        }
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            let within = |(network, prefix): &(u128, u32)| (bits ^ network).leading_zeros() >= *prefix;
+            within(&UNICAST_V6) && !NOT_PUBLIC_V6.iter().any(within)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_of_every_hole() {
+        for (inside, outside) in [
+            ("0.255.255.255", "1.0.0.0"),
+            ("10.0.0.0", "9.255.255.255"),
+            ("10.255.255.255", "11.0.0.0"),
+            ("100.64.0.0", "100.63.255.255"),
+            ("100.127.255.255", "100.128.0.0"),
+            ("127.0.0.0", "126.255.255.255"),
+            ("127.255.255.255", "128.0.0.0"),
+            ("168.63.129.16", "168.63.129.17"),
+            ("169.254.0.0", "169.253.255.255"),
+            ("169.254.255.255", "169.255.0.0"),
+            ("172.16.0.0", "172.15.255.255"),
+            ("172.31.255.255", "172.32.0.0"),
+            ("192.0.0.192", "192.0.1.0"),
+            ("192.0.2.255", "192.0.3.0"),
+            ("192.88.99.1", "192.88.100.0"),
+            ("192.168.0.0", "192.167.255.255"),
+            ("192.168.255.255", "192.169.0.0"),
+            ("198.18.0.0", "198.17.255.255"),
+            ("198.19.255.255", "198.20.0.0"),
+            ("198.51.100.7", "198.51.101.0"),
+            ("203.0.113.7", "203.0.114.0"),
+            ("224.0.0.0", "223.255.255.255"),
+            ("255.255.255.255", "8.8.8.8"),
+            ("1fff:ffff::", "2600::"),
+            ("4000::", "3ffe::1"),
+            ("2001:1ff:ffff::1", "2001:200::1"),
+            ("2001:db8::1", "2001:db9::1"),
+            ("2002:7f00:1::", "2003::1"),
+            ("3fff::1", "3fff:1000::1"),
+        ] {
+            assert!(!is_public(inside.parse().unwrap()), "{inside}");
+            assert!(is_public(outside.parse().unwrap()), "{outside}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The only owner of an HTTP client: all talk with platforms goes through here.
+//!
+//! [`Outbound`] is for hosts that the operator configured, [`Guard`] for hosts that a user chose. Knows nothing of
+//! OAuth. Invariants: every call ends within the time-out, no answer grows past [`MAX_ANSWER`], no redirect is followed
+//! unasked, no proxy is asked, nothing is decompressed, TLS is never relaxed, and no error text carries a URL (it may
+//! hold a token).
+
+mod addresses;
+mod dns;
+mod guard;
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+use zeroize::Zeroizing;
+
+pub use addresses::is_public;
+pub use dns::{Dns, DnsError};
+pub use guard::{Guard, Refused};
+
+/// Longest answer taken from a platform, in bytes.
+pub const MAX_ANSWER: usize = 512 * 1024;
+
+/// Longest `Retry-After` that is believed.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// How calls are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub connect_timeout: Duration,
+    /// For the whole call, from the first byte out to the last byte in.
+    pub timeout: Duration,
+    /// Whether [`Guard`] lets hosts that a user chose be in a private network.
+    pub allow_private_networks: bool,
+}
+
+/// A call to make.
+pub struct Request {
+    pub method: Method,
+    pub url: Url,
+    pub authorization: Authorization,
+    /// Further headers, none of them secret.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Body,
+}
+
+/// The `Authorization` header of a call.
+pub enum Authorization {
+    Basic { user: String, password: SecretString },
+    Bearer(SecretString),
+    None,
+}
+
+/// What a call carries.
+pub enum Body {
+    Empty,
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<(String, SecretString)>),
+    /// `application/json`: the text of it.
+    Json(SecretString),
+    /// `multipart/form-data`.
+    Multipart(Vec<(String, SecretString)>),
+}
+
+/// What came back, whatever the status.
+pub struct Answer {
+    pub status: u16,
+    /// Wiped on drop: token answers pass through here.
+    pub body: Zeroizing<Vec<u8>>,
+    /// In how long the platform wants to be asked again; at most an hour.
+    pub retry_after: Option<Duration>,
+}
+
+impl Answer {
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer {{ status: {}, body: {} bytes }}", self.status, self.body.len())
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the HTTP client could not be set up")]
+    Client(#[source] reqwest::Error),
+    #[error("no connection could be made")]
+    Connect(#[source] reqwest::Error),
+    #[error("the connection broke before the answer was complete")]
+    Interrupted(#[source] reqwest::Error),
+    #[error("the host is refused: {0}")]
+    Refused(Refused),
+    #[error("the answer is larger than {MAX_ANSWER} bytes")]
+    TooLarge,
+    #[error("there was no complete answer in time")]
+    Timeout(#[source] reqwest::Error),
+    #[error("there was no end of redirects in time")]
+    TooSlow,
+    #[error("the host's name leads nowhere")]
+    Unresolved(#[source] DnsError),
+}
+
+impl Error {
+    /// Whether the platform cannot have seen the request.
+    #[must_use]
+    pub fn is_before_sending(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_))
+    }
+
+    fn from_reqwest(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        if let Some(refused) = guard::refusal(&error) {
+            Self::Refused(refused)
+        } else if error.is_connect() {
+            Self::Connect(error)
+        } else if error.is_timeout() {
+            Self::Timeout(error)
+        } else {
+            Self::Interrupted(error)
+        }
+    }
+}
+
+/// The HTTP client. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outbound(reqwest::Client);
+
+impl Outbound {
+    /// # Errors
+    ///
+    /// When the TLS stack cannot be set up.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        builder(settings.connect_timeout, settings.timeout)?.build().map(Self).map_err(Error::Client)
+    }
+
+    /// Makes one call. Never retried here: only the caller knows what may be sent twice.
+    ///
+    /// # Errors
+    ///
+    /// When there is no complete answer; an answer with an error status is an [`Answer`].
+    pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+        let response = begin(&self.0, request, "application/json").await?;
+        finish(response).await
+    }
+}
+
+/// What every client of ours has in common.
+#[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is built")]
+fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::ClientBuilder, Error> {
+    // Fails only when somebody installed one before, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // An empty container has no certificate store: the embedded roots serve where the system's are missing.
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| reqwest::Certificate::from_der(der))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::Client)?;
+    Ok(reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tls_certs_merge(roots)
+        .user_agent(concat!("postpeer/", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Sends a request and reads the head of its answer.
+async fn begin(client: &reqwest::Client, request: Request, accept: &'static str) -> Result<reqwest::Response, Error> {
+    let mut builder = client.request(request.method, request.url).header(http::header::ACCEPT, accept);
+    builder = match request.authorization {
+        Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(&password))),
+        Authorization::Bearer(token) => builder.bearer_auth(expose(&token)),
+        Authorization::None => builder,
+    };
+    for (name, value) in request.headers {
+        builder = builder.header(name, value);
+    }
+    builder = match request.body {
+        Body::Empty => builder,
+        Body::Form(fields) => {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
+            builder.form(&fields)
+        }
+        Body::Json(text) => {
+            builder.header(http::header::CONTENT_TYPE, "application/json").body(expose(&text).to_owned())
+        }
+        Body::Multipart(fields) => {
+            builder.multipart(fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| {
+                form.text(name, expose(&value).to_owned())
+            }))
+        }
+    };
+    builder.send().await.map_err(Error::from_reqwest)
+}
+
+/// Reads the body of an answer, as far as it is let.
+async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
+    if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+        return Err(Error::TooLarge);
+    }
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(Error::from_reqwest)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(Error::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
+    Ok(Answer { status: response.status().as_u16(), body, retry_after })
+}
+
+const RETRY_AFTER: HeaderName = http::header::RETRY_AFTER;
+
+/// The seconds form only: the platforms send no other.
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where a secret leaves for the platform it belongs to")]
+fn expose(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers one connection with these bytes, and tells what it was asked.
+    fn server(answer: impl Into<Vec<u8>>) -> (Url, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let answer = answer.into();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = vec![0; 64 * 1024];
+            let read = stream.read(&mut asked).unwrap();
+            // The client hangs up on an answer that is too long.
+            let _ = stream.write_all(&answer);
+            String::from_utf8_lossy(&asked[..read]).into_owned()
+        });
+        (url, thread)
+    }
+
+    fn outbound() -> Outbound {
+        Outbound::new(&Settings {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(15),
+            allow_private_networks: false,
+        })
+        .unwrap()
+    }
+
+    fn get(url: Url) -> Request {
+        Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
+    }
+
+    #[tokio::test]
+    async fn redirects_are_answers_and_not_followed() {
+        let (url, thread) = server(
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+        );
+        let answer = outbound().send(get(url)).await.unwrap();
+        assert_eq!((answer.status, answer.retry_after), (302, Some(Duration::from_secs(7))));
+        assert!(thread.join().unwrap().contains("accept: application/json"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut() {
+        let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for _ in 0..40 {
+            answer.extend_from_slice(b"8000\r\n");
+            answer.extend(std::iter::repeat_n(b'x', 0x8000));
+            answer.extend_from_slice(b"\r\n");
+        }
+        let (url, thread) = server(answer);
+        assert!(matches!(outbound().send(get(url)).await, Err(Error::TooLarge)));
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_error_carries_the_url() {
+        let (url, thread) = server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        let url = url.join("/?access_token=marker").unwrap();
+        let broken = outbound().send(get(url)).await.unwrap_err();
+        assert!(matches!(broken, Error::Interrupted(_)), "{broken:?}");
+        thread.join().unwrap();
+        let nobody =
+            outbound().send(get(Url::parse("http://127.0.0.1:1/?access_token=marker").unwrap())).await.unwrap_err();
+        assert!(nobody.is_before_sending(), "{nobody:?}");
+        for error in [broken, nobody] {
+            let mut text = format!("{error:?} {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(inner) = source {
+                text.extend([format!("{inner:?}"), inner.to_string()]);
+                source = inner.source();
+            }
+            assert!(!text.contains("marker"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn forms_and_basic_credentials_are_encoded() {
+        let (url, thread) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        let request = Request {
+            method: Method::POST,
+            url,
+            authorization: Authorization::Basic { user: "id".into(), password: SecretString::from("secret") },
+            headers: vec![("x-version", "7".into())],
+            body: Body::Form(vec![("a b".into(), SecretString::from("c&d"))]),
+        };
+        let answer = outbound().send(request).await.unwrap();
+        assert!(answer.is_success());
+        let asked = thread.join().unwrap();
+        assert!(asked.contains("authorization: Basic aWQ6c2VjcmV0"), "{asked}");
+        assert!(asked.contains("a+b=c%26d"), "{asked}");
+        assert!(asked.contains("x-version: 7"), "{asked}");
+    }
+}
