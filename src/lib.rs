@@ -33,6 +33,8 @@
 //! vanished browser nor a stopping server cancels. `broker::complete` consumes the state, exchanges the code, asks who
 //! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 
+pub mod atproto;
 pub mod domain;
+pub mod oauth;
 pub mod outbound;
 pub mod platforms;

@@ -1,0 +1,287 @@
+//! From a handle or a DID to the identity and its server.
+//!
+//! A handle is looked for in three places side by side: DNS, the handle's own web server, and the operator's resolver.
+//! Every identity that turns up is asked for its document at once, for a handle counts only when the document claims it
+//! in return. Of those that do, DNS wins over the web server, and that over the resolver; a place that hangs is not
+//! waited for once another has led somewhere, but DNS always gets the time of one good answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::FuturesUnordered;
+use http::Method;
+use serde_json::Value;
+use url::Url;
+
+use super::did::Did;
+use super::document::Document;
+use super::error::{Error, Trouble, Unresolved};
+use super::handle::{Handle, Identifier};
+use super::{Engine, json};
+use crate::outbound::{self, Authorization, Body, Request};
+use crate::platforms::Bluesky;
+
+/// What DNS gets before another place's answer counts.
+const DNS_HEAD_START: Duration = Duration::from_millis(250);
+
+/// For finding out whether the handle of an identity leads back to it: only its name is at stake.
+const HANDLE_WITHIN: Duration = Duration::from_secs(3);
+
+/// An identity, with its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    pub did: Did,
+    /// The handle that leads to the identity and that the identity claims, if there is one.
+    pub handle: Option<Handle>,
+    /// The account's server. The guard has looked at it.
+    pub service_url: Url,
+}
+
+/// Where a handle is looked for, the most trusted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Dns,
+    WebServer,
+    Resolver,
+}
+
+/// Something that became known while a handle is looked for.
+enum Event {
+    Checked(Did, Result<Located, Error>),
+    Found(Place, Option<Did>),
+    HeadStartOver,
+}
+
+impl Engine {
+    /// Finds an identity and its server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IdentityUnresolved`] or [`Error::UnsafeHost`].
+    pub async fn locate(&self, directory: &Bluesky, identifier: &Identifier) -> Result<Located, Error> {
+        match identifier {
+            Identifier::Did(did) => {
+                let document = self.document(directory, did).await?;
+                let handle = match document.handles.first() {
+                    Some(handle) => self.verified(directory, did, handle).await,
+                    None => None,
+                };
+                Ok(Located { did: did.clone(), handle, service_url: document.service_url })
+            }
+            Identifier::Handle(handle) => self.locate_handle(directory, handle).await,
+        }
+    }
+
+    async fn locate_handle(&self, directory: &Bluesky, handle: &Handle) -> Result<Located, Error> {
+        let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
+        events.push(self.ask_dns(handle).map(|did| Event::Found(Place::Dns, did)).boxed());
+        events.push(self.ask_web_server(handle).map(|did| Event::Found(Place::WebServer, did)).boxed());
+        events.push(self.ask_resolver(directory, handle).map(|did| Event::Found(Place::Resolver, did)).boxed());
+        events.push(tokio::time::sleep(DNS_HEAD_START).map(|()| Event::HeadStartOver).boxed());
+
+        let mut search = Search::default();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Checked(did, result) => {
+                    search.checked.insert(did, Some(result));
+                }
+                Event::Found(place, did) => {
+                    if let Some(did) = &did
+                        && !search.checked.contains_key(did)
+                    {
+                        search.checked.insert(did.clone(), None);
+                        let check = self.check(directory, did.clone(), handle);
+                        events.push(check.map(|(did, result)| Event::Checked(did, result)).boxed());
+                    }
+                    search.found.insert(place, did);
+                }
+                Event::HeadStartOver => search.head_start_over = true,
+            }
+            if let Some(end) = search.end() {
+                return end;
+            }
+        }
+        Err(Error::IdentityUnresolved(Unresolved::HandleUnknown))
+    }
+
+    /// Whether the identity claims the handle, and where its server is.
+    async fn check(&self, directory: &Bluesky, did: Did, handle: &Handle) -> (Did, Result<Located, Error>) {
+        let result = match self.document(directory, &did).await {
+            Ok(document) if document.claims(handle) => {
+                Ok(Located { did: did.clone(), handle: Some(handle.clone()), service_url: document.service_url })
+            }
+            Ok(_) => Err(Error::IdentityUnresolved(Unresolved::HandleNotClaimed)),
+            Err(error) => Err(error),
+        };
+        (did, result)
+    }
+
+    /// The handle that an identity claims, if it leads back there.
+    async fn verified(&self, directory: &Bluesky, did: &Did, handle: &Handle) -> Option<Handle> {
+        let located = tokio::time::timeout(HANDLE_WITHIN, self.locate_handle(directory, handle)).await;
+        match located {
+            Ok(Ok(located)) if located.did == *did => located.handle,
+            _ => {
+                tracing::debug!(did = %did, "the handle of this identity does not lead back to it: going on without");
+                None
+            }
+        }
+    }
+
+    async fn ask_dns(&self, handle: &Handle) -> Option<Did> {
+        let texts = self.dns.texts(&format!("_atproto.{handle}")).await.ok()?;
+        let mut dids = texts.iter().filter_map(|text| text.strip_prefix("did="));
+        // Two are no answer.
+        let (did, None) = (dids.next()?, dids.next()) else { return None };
+        Did::parse(did)
+    }
+
+    async fn ask_web_server(&self, handle: &Handle) -> Option<Did> {
+        let url = Url::parse(&format!("https://{handle}/.well-known/atproto-did")).ok()?;
+        let answer = self.guard.get_following(url).await.ok().filter(outbound::Answer::is_success)?;
+        let text = std::str::from_utf8(&answer.body).ok()?;
+        Did::parse(text.lines().next()?.trim())
+    }
+
+    async fn ask_resolver(&self, directory: &Bluesky, handle: &Handle) -> Option<Did> {
+        let url = format!("{}/xrpc/com.atproto.identity.resolveHandle", directory.resolver_url);
+        let mut url = Url::parse(&url).ok()?;
+        url.query_pairs_mut().append_pair("handle", handle.as_str());
+        let answer = self.outbound.send(get(url)).await.ok().filter(outbound::Answer::is_success)?;
+        Did::parse(json(&answer).get("did")?.as_str()?)
+    }
+
+    async fn document(&self, directory: &Bluesky, did: &Did) -> Result<Document, Error> {
+        let unreachable = |error| Error::IdentityUnresolved(Unresolved::DirectoryUnreachable(Trouble::NoAnswer(error)));
+        let answer = if let Some(url) = did.web_document() {
+            self.guard.send(get(url)).await.map_err(|error| match error {
+                outbound::Error::Refused(refused) => Error::UnsafeHost(refused),
+                error => unreachable(error),
+            })?
+        } else {
+            let url = Url::parse(&format!("{}/{did}", directory.plc_url))
+                .map_err(|_| Error::IdentityUnresolved(Unresolved::DidUnknown))?;
+            self.outbound.send(get(url)).await.map_err(unreachable)?
+        };
+        let unresolved = match answer.status {
+            200 => None,
+            404 | 410 => Some(Unresolved::DidUnknown),
+            status => Some(Unresolved::DirectoryUnreachable(Trouble::Status(status))),
+        };
+        if let Some(unresolved) = unresolved {
+            return Err(Error::IdentityUnresolved(unresolved));
+        }
+        let json: Value = json(&answer);
+        let document =
+            Document::read(did, &json, self.guard.allows_private_networks()).map_err(Error::IdentityUnresolved)?;
+        self.guard.check(&document.service_url).map_err(Error::UnsafeHost)?;
+        Ok(document)
+    }
+}
+
+/// What is known so far of a handle.
+#[derive(Default)]
+struct Search {
+    /// What the places that have answered said.
+    found: BTreeMap<Place, Option<Did>>,
+    /// The identities that turned up; `None` while one is looked at.
+    checked: BTreeMap<Did, Option<Result<Located, Error>>>,
+    head_start_over: bool,
+}
+
+impl Search {
+    /// Whether enough is known. Takes the result out.
+    fn end(&mut self) -> Option<Result<Located, Error>> {
+        let mut why_not = None;
+        for place in [Place::Dns, Place::WebServer, Place::Resolver] {
+            match self.found.get(&place) {
+                None if place == Place::Dns && !self.head_start_over => return None,
+                None | Some(None) => {}
+                Some(Some(did)) => match self.checked.get(did) {
+                    None | Some(None) => return None,
+                    Some(Some(Ok(located))) => return Some(Ok(located.clone())),
+                    Some(Some(Err(_))) => why_not = why_not.or(Some(did.clone())),
+                },
+            }
+        }
+        if self.found.len() < 3 {
+            return None;
+        }
+        let why_not = why_not.and_then(|did| self.checked.remove(&did).flatten());
+        Some(why_not.unwrap_or(Err(Error::IdentityUnresolved(Unresolved::HandleUnknown))))
+    }
+}
+
+pub(super) fn get(url: Url) -> Request {
+    Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn did(letter: char) -> Did {
+        Did::parse(&format!("did:plc:{}", letter.to_string().repeat(24))).unwrap()
+    }
+
+    /// `checked`: whether an identity claims the handle; `None` while it is asked.
+    fn end(
+        found: &[(Place, Option<char>)],
+        checked: &[(char, Option<bool>)],
+        head_start_over: bool,
+    ) -> Option<Result<Did, String>> {
+        let result = |letter: char, claims: bool| {
+            if !claims {
+                return Err(Error::IdentityUnresolved(Unresolved::HandleNotClaimed));
+            }
+            let service_url = Url::parse("https://pds.host").unwrap();
+            Ok(Located { did: did(letter), handle: None, service_url })
+        };
+        let mut search = Search {
+            found: found.iter().map(|(place, letter)| (*place, letter.map(did))).collect(),
+            checked: checked
+                .iter()
+                .map(|(letter, claims)| (did(*letter), claims.map(|claims| result(*letter, claims))))
+                .collect(),
+            head_start_over,
+        };
+        search.end().map(|end| end.map(|located| located.did).map_err(|error| format!("{error:?}")))
+    }
+
+    #[test]
+    fn dns_wins_over_the_web_server_and_that_over_the_resolver() {
+        use Place::{Dns, Resolver, WebServer};
+        let all = [(Dns, Some('a')), (WebServer, Some('b')), (Resolver, Some('c'))];
+        let checked = [('a', Some(true)), ('b', Some(true)), ('c', Some(true))];
+        assert_eq!(end(&all, &checked, false), Some(Ok(did('a'))));
+        assert_eq!(end(&all[1..], &checked, true), Some(Ok(did('b'))));
+        assert_eq!(end(&all[2..], &checked, true), Some(Ok(did('c'))));
+        let dns_without = [(Dns, None), (WebServer, None), (Resolver, Some('c'))];
+        assert_eq!(end(&dns_without, &checked, false), Some(Ok(did('c'))));
+    }
+
+    #[test]
+    fn a_better_place_is_waited_for_only_while_it_may_still_win() {
+        use Place::{Dns, Resolver, WebServer};
+        let resolver = [(Resolver, Some('c'))];
+        assert_eq!(end(&resolver, &[('c', Some(true))], false), None, "DNS has its head start");
+        assert_eq!(end(&resolver, &[('c', None)], true), None, "the document is on its way");
+        let both = [(Dns, Some('a')), (Resolver, Some('c'))];
+        assert_eq!(end(&both, &[('a', None), ('c', Some(true))], true), None, "DNS has said who");
+        let failed = [('a', Some(false)), ('c', Some(true))];
+        assert_eq!(end(&both, &failed, true), Some(Ok(did('c'))), "DNS named somebody who does not claim it");
+        assert_eq!(end(&[(Dns, Some('a')), (WebServer, None)], &[('a', Some(false))], true), None);
+    }
+
+    #[test]
+    fn when_all_have_answered_the_best_reason_is_told() {
+        use Place::{Dns, Resolver, WebServer};
+        let nobody = [(Dns, None), (WebServer, None), (Resolver, None)];
+        assert!(end(&nobody, &[], false).unwrap().unwrap_err().contains("HandleUnknown"));
+        let one = [(Dns, None), (WebServer, Some('b')), (Resolver, Some('b'))];
+        let why = end(&one, &[('b', Some(false))], false).unwrap().unwrap_err();
+        assert!(why.contains("HandleNotClaimed"), "{why}");
+    }
+}

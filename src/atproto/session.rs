@@ -1,0 +1,273 @@
+//! Sessions on an account's server: begin one with an app password, end one.
+//!
+//! A password is sent once: a server that says no is believed, because each further try counts against the account. A
+//! session that turns out to be of no use is ended again.
+
+use std::time::Duration;
+
+use http::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use url::{Host, Url};
+
+use super::error::{AccountState, Error, Trouble};
+use super::locate::Located;
+use super::token::Claims;
+use super::{Engine, json};
+use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::time::Timestamp;
+use crate::outbound::{self, Answer, Authorization, Body, Request};
+
+/// What an access token lasts where it does not say: that of the reference server.
+const ACCESS_LASTS: Duration = Duration::from_hours(2);
+
+/// For ending a session that is of no use: nobody waits for it longer.
+const END_WITHIN: Duration = Duration::from_secs(3);
+
+/// When to come back where a server that is asked too often does not say.
+const THROTTLED_FOR: Duration = Duration::from_mins(5);
+
+/// A session of the identity that was asked for, begun with an app password.
+#[derive(Debug)]
+pub struct Session {
+    pub issued: IssuedTokens,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Begun {
+    access_jwt: String,
+    refresh_jwt: String,
+    did: String,
+    active: Option<bool>,
+    status: Option<String>,
+}
+
+impl Engine {
+    /// Begins a session on the server of an identity, with an app password.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no session that could be used. None is left behind, as far as that is in our hands.
+    pub async fn create_session(&self, located: &Located, password: &SecretString) -> Result<Session, Error> {
+        if is_of_bluesky(&located.service_url) && !looks_like_app_password(password) {
+            // There, app passwords have one form: what has another is better not sent at all.
+            return Err(Error::AppPasswordRequired);
+        }
+        let sent_at = self.clock.now();
+        let url = method(&located.service_url, "com.atproto.server.createSession")
+            .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
+        let request = Request {
+            method: Method::POST,
+            url,
+            authorization: Authorization::None,
+            headers: Vec::new(),
+            body: Body::Json(credentials(located.did.as_str(), password)),
+        };
+        let answer = self.guard.send(request).await.map_err(no_answer)?;
+        if !answer.is_success() {
+            return Err(refusal(&answer));
+        }
+        // Serde's own words could repeat a token.
+        let begun: Begun =
+            serde_json::from_slice(&answer.body).map_err(|_| Error::PdsUnreachable(Trouble::Unreadable))?;
+        let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
+        let claims = Claims::of(&access);
+        let useless = if begun.did != located.did.as_str() {
+            Some(Error::DidMismatch)
+        } else if begun.active == Some(false) {
+            Some(Error::AccountInactive(AccountState::named(begun.status.as_deref())))
+        } else {
+            refused_scope(claims.scope.as_deref())
+        };
+        if let Some(useless) = useless {
+            self.abandon(&located.service_url, &refresh).await;
+            return Err(useless);
+        }
+        Ok(Session { issued: issued(&located.service_url, access, refresh, claims, sent_at) })
+    }
+
+    /// Ends a session that is not kept, without insisting.
+    pub async fn abandon(&self, service_url: &Url, refresh_token: &SecretString) {
+        let ended = tokio::time::timeout(END_WITHIN, self.delete_session(service_url, refresh_token)).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::warn!("a session that is not kept could not be ended: it lapses when it expires");
+        }
+    }
+
+    /// Ends a session, which takes the refresh token with it.
+    ///
+    /// # Errors
+    ///
+    /// When the server did not confirm.
+    pub async fn delete_session(&self, service_url: &Url, refresh_token: &SecretString) -> Result<(), Error> {
+        let url = method(service_url, "com.atproto.server.deleteSession")
+            .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
+        // The refresh token, not the access token.
+        let authorization = Authorization::Bearer(refresh_token.clone());
+        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
+        let answer = self.guard.send(request).await.map_err(no_answer)?;
+        if answer.is_success() { Ok(()) } else { Err(Error::PdsUnreachable(Trouble::Status(answer.status))) }
+    }
+}
+
+/// The URL of a method of a server.
+pub(super) fn method(service_url: &Url, name: &str) -> Option<Url> {
+    Url::parse(&format!("{}/xrpc/{name}", service_url.as_str().trim_end_matches('/'))).ok()
+}
+
+/// What stops a call from being answered.
+fn no_answer(error: outbound::Error) -> Error {
+    match error {
+        outbound::Error::Refused(refused) => Error::UnsafeHost(refused),
+        error => Error::PdsUnreachable(Trouble::NoAnswer(error)),
+    }
+}
+
+fn issued(
+    service_url: &Url,
+    access: SecretString,
+    refresh: SecretString,
+    claims: Claims,
+    sent_at: Timestamp,
+) -> IssuedTokens {
+    IssuedTokens {
+        access_expires_at: Some(claims.expires_at.unwrap_or_else(|| sent_at.plus(ACCESS_LASTS))),
+        refresh_expires_at: Claims::of(&refresh).expires_at,
+        scopes: Some(claims.scope.into_iter().collect()),
+        tokens: TokenSet {
+            access_token: access,
+            refresh_token: Some(refresh),
+            id_token: None,
+            token_type: "Bearer".to_owned(),
+            service_url: Some(service_url.as_str().trim_end_matches('/').to_owned()),
+        },
+    }
+}
+
+/// Why tokens of this scope are of no use, if they are.
+fn refused_scope(scope: Option<&str>) -> Option<Error> {
+    match scope {
+        Some("com.atproto.access") => Some(Error::AppPasswordRequired),
+        Some("com.atproto.appPass" | "com.atproto.appPassPrivileged") => None,
+        Some("com.atproto.signupQueued") => Some(Error::AccountInactive(AccountState::Queued)),
+        Some("com.atproto.takendown") => Some(Error::AccountInactive(AccountState::TakenDown)),
+        Some(_) | None => {
+            // Servers are free in this, so it is no reason to refuse.
+            tracing::warn!("the session's access token does not say that it comes from an app password: taking it");
+            None
+        }
+    }
+}
+
+fn refusal(answer: &Answer) -> Error {
+    let json = json(answer);
+    let name = json.get("error").and_then(Value::as_str);
+    match (answer.status, name) {
+        (429, _) => Error::Throttled { retry_after: answer.retry_after.unwrap_or(THROTTLED_FOR) },
+        (400 | 401 | 403, Some("AuthFactorTokenRequired")) => Error::AppPasswordRequired,
+        (400 | 401 | 403, Some("AccountTakedown")) => Error::AccountInactive(AccountState::TakenDown),
+        (400 | 401 | 403, Some("AccountSuspended")) => Error::AccountInactive(AccountState::Suspended),
+        (400 | 401 | 403, Some("AccountDeactivated")) => Error::AccountInactive(AccountState::Deactivated),
+        (401, _) | (400 | 403, Some("AuthenticationRequired")) => Error::CredentialsRejected,
+        (status, _) => Error::PdsUnreachable(Trouble::Status(status)),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is what the password is for")]
+fn credentials(identifier: &str, password: &SecretString) -> SecretString {
+    SecretString::from(serde_json::json!({"identifier": identifier, "password": password.expose_secret()}).to_string())
+}
+
+/// Whether a server is one of Bluesky's own.
+fn is_of_bluesky(service_url: &Url) -> bool {
+    match service_url.host() {
+        Some(Host::Domain(name)) => name == "bsky.social" || name.ends_with(".host.bsky.network"),
+        _ => false,
+    }
+}
+
+/// Four groups of four letters and digits, as Bluesky makes them.
+#[expect(clippy::disallowed_methods, reason = "only its form is looked at")]
+fn looks_like_app_password(password: &SecretString) -> bool {
+    let mut groups = password.expose_secret().split('-');
+    let is_group = |group: &str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_alphanumeric());
+    groups.by_ref().take(4).filter(|group| is_group(group)).count() == 4 && groups.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn answer(status: u16, json: &Value) -> Answer {
+        Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None }
+    }
+
+    #[test]
+    fn refusals_of_the_reference_server_are_understood() {
+        use AccountState as State;
+        let credentials = |error: &Error| matches!(error, Error::CredentialsRejected);
+        assert!(credentials(&refusal(&answer(401, &json!({"error": "AuthenticationRequired", "message": "x"})))));
+        assert!(credentials(&refusal(&answer(401, &json!(null)))));
+        for (status, name, state) in [
+            (401, "AccountTakedown", State::TakenDown),
+            (400, "AccountDeactivated", State::Deactivated),
+            (401, "AccountSuspended", State::Suspended),
+        ] {
+            let error = refusal(&answer(status, &json!({"error": name})));
+            assert!(matches!(error, Error::AccountInactive(told) if told == state), "{name}");
+        }
+        let factor = refusal(&answer(401, &json!({"error": "AuthFactorTokenRequired"})));
+        assert!(matches!(factor, Error::AppPasswordRequired));
+        let throttled = refusal(&answer(429, &json!({"error": "RateLimitExceeded"})));
+        assert!(matches!(throttled, Error::Throttled { retry_after } if retry_after == THROTTLED_FOR));
+        for (status, json) in
+            [(400, json!({"error": "InvalidRequest"})), (404, json!({})), (500, json!({})), (302, json!({}))]
+        {
+            let error = refusal(&answer(status, &json));
+            assert!(matches!(error, Error::PdsUnreachable(Trouble::Status(told)) if told == status), "{status}");
+        }
+    }
+
+    #[test]
+    fn scopes_tell_an_app_password_from_the_accounts_own() {
+        assert!(matches!(refused_scope(Some("com.atproto.access")), Some(Error::AppPasswordRequired)));
+        for taken in [Some("com.atproto.appPass"), Some("com.atproto.appPassPrivileged"), Some("new"), None] {
+            assert!(refused_scope(taken).is_none(), "{taken:?}");
+        }
+        for unusable in ["com.atproto.takendown", "com.atproto.signupQueued"] {
+            assert!(matches!(refused_scope(Some(unusable)), Some(Error::AccountInactive(_))), "{unusable}");
+        }
+    }
+
+    #[test]
+    fn blueskys_own_servers_have_one_form_of_app_password() {
+        for (url, is) in [
+            ("https://bsky.social", true),
+            ("https://amanita.us-east.host.bsky.network", true),
+            ("https://host.bsky.network.evil.example", false),
+            ("https://evilbsky.social", false),
+            ("https://pds.example", false),
+        ] {
+            assert_eq!(is_of_bluesky(&Url::parse(url).unwrap()), is, "{url}");
+        }
+        let looks = |password: &str| looks_like_app_password(&SecretString::from(password));
+        assert!(looks("abcd-efgh-2345-mnop"));
+        for other in
+            ["", "hunter2", "abcd-efgh-2345", "abcd-efgh-2345-mnop-qrst", "abcd-efgh-2345-mno", "a b d-efgh-2345-mnop"]
+        {
+            assert!(!looks(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_below_the_servers_url() {
+        let at = |url: &str| method(&Url::parse(url).unwrap(), "a.b").map(String::from);
+        assert_eq!(at("https://pds.host").as_deref(), Some("https://pds.host/xrpc/a.b"));
+        assert_eq!(at("http://127.0.0.1:9/bluesky/").as_deref(), Some("http://127.0.0.1:9/bluesky/xrpc/a.b"));
+    }
+}

@@ -1,0 +1,58 @@
+//! What a session's tokens say of themselves. The protocol calls their contents unstable, so nothing rests on them but
+//! conveniences: an expiry, and telling an account's own password from an app password where the server says so.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::domain::time::Timestamp;
+
+/// The claims of a JSON Web Token that is not ours to verify; empty where it is none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    pub(super) scope: Option<String>,
+    /// In the future of the second 2^40 at most: later ones are taken for mistakes.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Claims {
+    #[expect(clippy::disallowed_methods, reason = "the claims are inside the token")]
+    pub(super) fn of(token: &SecretString) -> Self {
+        let read = |token: &str| -> Option<Self> {
+            let payload = token.split('.').nth(1)?;
+            let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+            let claims: Value = serde_json::from_slice(&payload).ok()?;
+            let seconds = claims.get("exp").and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds));
+            Some(Self {
+                scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+                expires_at: seconds.map(|seconds| Timestamp::from_millis(seconds * 1000)),
+            })
+        };
+        read(token.expose_secret()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(payload: &str) -> Claims {
+        Claims::of(&SecretString::from(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload))))
+    }
+
+    #[test]
+    fn claims_are_read_where_there_are_any() {
+        let read = claims(r#"{"scope":"com.atproto.appPass","exp":1777797216,"sub":"did:plc:x"}"#);
+        assert_eq!(read.scope.as_deref(), Some("com.atproto.appPass"));
+        assert_eq!(read.expires_at, Some(Timestamp::from_millis(1_777_797_216_000)));
+        for nothing in ["", "{}", "[]", "nonsense", r#"{"scope":7,"exp":"soon"}"#, r#"{"exp":-1}"#, r#"{"exp":1e300}"#]
+        {
+            assert_eq!(claims(nothing), Claims::default(), "{nothing}");
+        }
+        for opaque in ["", "opaque", "a.b.c", "..", "e30"] {
+            assert_eq!(Claims::of(&SecretString::from(opaque)), Claims::default(), "{opaque}");
+        }
+    }
+}

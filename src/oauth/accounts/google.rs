@@ -1,0 +1,69 @@
+//! Google Business Profile locations: of every account that the person manages, each location once.
+
+use std::collections::HashSet;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+
+use super::{AT_ONCE, Listing, Paging, Route, report};
+use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
+use crate::oauth::error::Error;
+use crate::platforms::googlebusiness::{
+    BusinessAccount, Location, READ_MASK, next_page, read_accounts, read_locations, takes_no_posts,
+};
+
+const PAGING: Paging = Paging { parameter: "pageToken", first: None, next: next_page };
+
+pub(super) async fn list(
+    listing: &Listing<'_>,
+    person: Account,
+    accounts_url: &str,
+    locations_url: &str,
+) -> Result<Identity, Error> {
+    let url = listing.url(accounts_url, "/v1/accounts").map(|mut url| {
+        url.query_pairs_mut().append_pair("pageSize", "20");
+        url
+    });
+    let parents = listing.route("your Business Profile accounts".to_owned(), url, &PAGING, read_accounts).await;
+    let asked: Vec<_> =
+        parents.found.iter().map(|parent| async move { locations(listing, parent, locations_url).await }).collect();
+    let routes: Vec<Route<Location>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+
+    let mut reports = Vec::new();
+    if parents.trouble.is_some() {
+        reports.push(report(listing.platform, &parents.name, 0, parents.trouble.as_ref()));
+    }
+    reports.extend(routes.iter().map(|route| route.report(listing.platform)));
+
+    let mut trouble = parents.trouble;
+    let mut seen = HashSet::new();
+    let mut identity =
+        Identity { subject: person.platform_user_id, accounts: Vec::new(), unusable: Vec::new(), routes: reports };
+    for route in routes {
+        trouble = trouble.or(route.trouble);
+        for location in route.found {
+            if !seen.insert(location.name.clone()) {
+                continue;
+            }
+            if location.takes_posts {
+                let kind = AccountKind::Location;
+                identity.accounts.push(FoundAccount { account: location.account, kind, own_token: None });
+            } else {
+                identity.unusable.push(takes_no_posts(&location));
+            }
+        }
+    }
+    match trouble {
+        Some(error) if seen.is_empty() => Err(error),
+        _ => Ok(identity),
+    }
+}
+
+async fn locations(listing: &Listing<'_>, parent: &BusinessAccount, base: &str) -> Route<Location> {
+    let url = listing.url(base, &format!("/v1/{}/locations", parent.name)).map(|mut url| {
+        url.query_pairs_mut().append_pair("readMask", READ_MASK).append_pair("pageSize", "100");
+        url
+    });
+    let name = format!("locations of {}", parent.label);
+    listing.route(name, url, &PAGING, |answer| read_locations(parent, answer)).await
+}

@@ -1,0 +1,131 @@
+//! LinkedIn organizations, after the person. Nothing here ends a connection: the person can always be connected.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use url::Url;
+
+use super::{AT_ONCE, Listing, Paging, Route, report};
+use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
+use crate::oauth::error::Error;
+use crate::platforms::linkedin::{
+    ORGANIZATION_SCOPES, Organization, Role, may_not_post, next_start, organization_account, posts, read_logos,
+    read_organizations, read_roles,
+};
+
+const PAGING: Paging = Paging { parameter: "start", first: Some("0"), next: next_start };
+/// Organizations in one look-up.
+const BATCH: usize = 50;
+/// Logos come with many renditions each, so that fewer fit into one answer.
+const LOGOS: &str = "q=roleAssignee&state=APPROVED&count=50&projection=\
+                     (elements*(role,organizationalTarget~(localizedName,vanityName,logoV2(original~:playableStreams))))";
+
+pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Identity, Error> {
+    let mut identity = Identity::single(person);
+    if !listing.scopes.iter().any(|scope| ORGANIZATION_SCOPES.contains(&scope.as_str())) {
+        return Ok(identity);
+    }
+    listing.headers = vec![
+        ("LinkedIn-Version", listing.platform.api_version.to_string()),
+        ("X-Restli-Protocol-Version", "2.0.0".to_owned()),
+    ];
+    let listing = &listing;
+    let api = listing.platform.api_url.as_ref();
+    let url = listing.url(api, "/rest/organizationAcls").map(|mut url| {
+        url.set_query(Some("q=roleAssignee&state=APPROVED&count=100"));
+        url
+    });
+    let roles = listing.route("your LinkedIn organizations".to_owned(), url, &PAGING, read_roles).await;
+    let best = one_each(&roles);
+    identity.routes.push(report(listing.platform, &roles.name, best.len(), roles.trouble.as_ref()));
+    if best.is_empty() {
+        return Ok(identity);
+    }
+    let (organizations, trouble) = look_up(listing, api, &best).await;
+    let logos = logos(listing, api).await;
+    if trouble.is_some() {
+        let found = organizations.len();
+        let route = "names of your LinkedIn organizations";
+        identity.routes.push(report(listing.platform, route, found, trouble.as_ref()));
+    }
+    for role in best {
+        let organization = combined(organizations.get(&role.organization), logos.get(&role.organization));
+        if posts(&role.role) {
+            let account = organization_account(role, organization);
+            identity.accounts.push(FoundAccount { account, kind: AccountKind::Organization, own_token: None });
+        } else {
+            identity.unusable.push(may_not_post(role, organization));
+        }
+    }
+    Ok(identity)
+}
+
+/// One role for each organization, one that may post where there is one, in the order in which they were first listed.
+fn one_each(roles: &Route<Role>) -> Vec<&Role> {
+    let mut best: Vec<&Role> = Vec::new();
+    for role in &roles.found {
+        match best.iter_mut().find(|known| known.organization == role.organization) {
+            Some(known) if posts(&role.role) && !posts(&known.role) => *known = role,
+            Some(_) => {}
+            None => best.push(role),
+        }
+    }
+    best
+}
+
+/// Names by organization, and why some are missing.
+async fn look_up(listing: &Listing<'_>, api: &str, roles: &[&Role]) -> (BTreeMap<String, Organization>, Option<Error>) {
+    let asked: Vec<_> = roles
+        .chunks(BATCH)
+        .map(|batch| async move {
+            let url = look_up_url(listing.url(api, "/rest/organizationsLookup")?, batch);
+            listing.get(&url, read_organizations).await
+        })
+        .collect();
+    let mut named = BTreeMap::new();
+    let mut trouble = None;
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(organizations) => named.extend(organizations),
+            Err(error) => trouble = trouble.or(Some(error)),
+        }
+    }
+    (named, trouble)
+}
+
+/// Rest.li refuses parentheses and commas that are percent-encoded, as encoders of pairs do it.
+fn look_up_url(mut url: Url, batch: &[&Role]) -> Url {
+    let ids: Vec<&str> = batch.iter().map(|role| role.organization.as_str()).collect();
+    url.set_query(Some(&format!("ids=List({})", ids.join(","))));
+    url
+}
+
+/// Logos by organization; the look-up has images' URNs only. Failing to get them costs nothing else.
+async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organization> {
+    let url = listing.url(api, "/v2/organizationalEntityAcls").map(|mut url| {
+        url.set_query(Some(LOGOS));
+        url
+    });
+    let route = listing.route("logos".to_owned(), url, &PAGING, read_logos).await;
+    if let Some(error) = &route.trouble {
+        tracing::warn!(
+            platform.name = %listing.platform.name, error = %error, next_step = %error.next_step(),
+            found = route.found.len(), "going on without some organizations' logos"
+        );
+    }
+    route.found.into_iter().collect()
+}
+
+/// What the look-up says, completed by what came with the logo.
+fn combined(named: Option<&Organization>, with_logo: Option<&Organization>) -> Organization {
+    let of = |field: fn(&Organization) -> &Option<String>| {
+        named.and_then(|organization| field(organization).clone()).or_else(|| field(with_logo?).clone())
+    };
+    Organization {
+        name: of(|organization| &organization.name),
+        vanity_name: of(|organization| &organization.vanity_name),
+        logo_url: of(|organization| &organization.logo_url),
+    }
+}

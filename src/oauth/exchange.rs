@@ -1,0 +1,257 @@
+//! The code exchange: an authorization code for tokens, and where the platform has it so, those for long-lived ones.
+
+use http::Method;
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AuthType, AuthorizationCode, ClientId, ClientSecret, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
+    RequestTokenError, TokenUrl,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use super::error::{Error, ErrorAnswer, Kind, Step};
+use super::tokens::{self, NotTokens};
+use super::{ATTEMPTS, Engine, json};
+use crate::domain::grant::IssuedTokens;
+use crate::domain::time::Timestamp;
+use crate::outbound::{Answer, Authorization, Body, Request};
+use crate::platforms::{ClientAuth, Credentials, GrantedScopes, LongLived, Platform, TokenBody};
+
+/// A code to exchange, with what it is bound to.
+#[derive(Debug)]
+pub struct CodeExchange<'a> {
+    pub code: &'a SecretString,
+    /// The very one of the authorize URL.
+    pub redirect_uri: &'a str,
+    pub pkce_verifier: Option<&'a SecretString>,
+}
+
+impl Engine {
+    /// Exchanges a code for the tokens to keep, with the scopes granted.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn exchange_code(
+        &self,
+        platform: &Platform,
+        credentials: &Credentials,
+        exchange: &CodeExchange<'_>,
+    ) -> Result<IssuedTokens, Error> {
+        let step = Step::CodeExchange;
+        let mut attempt = 1;
+        let (sent_at, answer) = loop {
+            let request = token_request(platform, credentials, exchange).await?;
+            let sent_at = self.clock.now();
+            match self.outbound.send(request).await {
+                Ok(answer) => break (sent_at, answer),
+                // A code is spent by being sent: only what cannot have arrived is sent again.
+                Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
+                    tokio::time::sleep(self.retry_pause * attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Error::no_answer(&platform.name, step, error)),
+            }
+        };
+        let mut issued = read_tokens(platform, step, &answer, sent_at)?;
+        if let Some(long_lived) = platform.long_lived {
+            let scopes = issued.scopes.take();
+            issued =
+                self.exchange_for_long_lived(platform, credentials, long_lived, &issued.tokens.access_token).await?;
+            issued.scopes = issued.scopes.or(scopes);
+        }
+        if issued.scopes.is_none() {
+            issued.scopes = Some(match platform.granted_scopes {
+                GrantedScopes::Answer => platform.scopes.iter().map(ToString::to_string).collect(),
+                GrantedScopes::DebugToken { path } => {
+                    self.debug_scopes(platform, path, &issued.tokens.access_token).await
+                }
+                GrantedScopes::Permissions { path } => {
+                    self.granted_permissions(platform, path, &issued.tokens.access_token).await
+                }
+            });
+        }
+        Ok(issued)
+    }
+
+    /// The short-lived token stays valid, so this may be asked again.
+    async fn exchange_for_long_lived(
+        &self,
+        platform: &Platform,
+        credentials: &Credentials,
+        long_lived: LongLived,
+        short: &SecretString,
+    ) -> Result<IssuedTokens, Error> {
+        let step = Step::LongLivedExchange;
+        let url = api_url(platform, step, long_lived.path)?;
+        let request = || {
+            let mut url = url.clone();
+            {
+                let mut query = url.query_pairs_mut();
+                query.append_pair("grant_type", long_lived.grant_type);
+                if long_lived.names_client {
+                    query.append_pair(platform.client_id_name, &credentials.client_id);
+                }
+                query
+                    .append_pair("client_secret", expose(&credentials.client_secret))
+                    .append_pair(long_lived.token_name, expose(short));
+            }
+            get(url)
+        };
+        self.ask(platform, step, request, |answer| read_tokens(platform, step, &answer, self.clock.now())).await
+    }
+
+    async fn debug_scopes(&self, platform: &Platform, path: &str, token: &SecretString) -> Vec<String> {
+        let request = |mut url: Url| {
+            url.query_pairs_mut().append_pair("input_token", expose(token)).append_pair("access_token", expose(token));
+            get(url)
+        };
+        self.scopes(platform, path, request, |answer| answer.pointer("/data/scopes").and_then(tokens::scopes)).await
+    }
+
+    async fn granted_permissions(&self, platform: &Platform, path: &str, token: &SecretString) -> Vec<String> {
+        let request = |url| Request { authorization: Authorization::Bearer(token.clone()), ..get(url) };
+        self.scopes(platform, path, request, tokens::granted_permissions).await
+    }
+
+    /// The scopes that the platform says were granted; none where it does not say, which costs nobody the connection.
+    async fn scopes(
+        &self,
+        platform: &Platform,
+        path: &str,
+        request: impl Fn(Url) -> Request,
+        read: fn(&Value) -> Option<Vec<String>>,
+    ) -> Vec<String> {
+        let step = Step::Scopes;
+        let asked = async {
+            let url = api_url(platform, step, path)?;
+            self.ask(
+                platform,
+                step,
+                || request(url.clone()),
+                |answer| {
+                    let scopes = read(&json(&answer));
+                    scopes.filter(|_| answer.is_success()).ok_or_else(|| refusal(platform, step, &answer))
+                },
+            )
+            .await
+        };
+        asked.await.unwrap_or_else(|error: Error| {
+            tracing::warn!(platform.name = %platform.name, error = %error, "granted scopes are unknown: recording none");
+            Vec::new()
+        })
+    }
+}
+
+/// The standard request as the oauth2 crate builds it, then bent to the platform's ways.
+async fn token_request(
+    platform: &Platform,
+    credentials: &Credentials,
+    exchange: &CodeExchange<'_>,
+) -> Result<Request, Error> {
+    let misconfigured = || Error {
+        platform: platform.name.to_string(),
+        step: Step::CodeExchange,
+        kind: Kind::Unreadable,
+        status: None,
+        code: None,
+        source: None,
+    };
+    let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
+        .set_client_secret(ClientSecret::new(expose(&credentials.client_secret).to_owned()))
+        .set_auth_type(match platform.client_auth {
+            ClientAuth::Basic => AuthType::BasicAuth,
+            ClientAuth::Body => AuthType::RequestBody,
+        })
+        .set_token_uri(TokenUrl::new(platform.token_url.to_string()).map_err(|_| misconfigured())?)
+        .set_redirect_uri(RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| misconfigured())?);
+    let mut request = client.exchange_code(AuthorizationCode::new(expose(exchange.code).to_owned()));
+    if let Some(verifier) = exchange.pkce_verifier {
+        request = request.set_pkce_verifier(PkceCodeVerifier::new(expose(verifier).to_owned()));
+    }
+    for (name, value) in &platform.exchange_params {
+        request = request.add_extra_param(name.as_ref(), value.as_ref());
+    }
+    // The crate's reader is stricter than the platforms are, so its request is taken off it before it is sent.
+    let take_off = |request: HttpRequest| async { Err::<HttpResponse, _>(Built(request)) };
+    let Err(RequestTokenError::Request(Built(built))) = request.request_async(&take_off).await else {
+        return Err(misconfigured());
+    };
+    let fields = url::form_urlencoded::parse(built.body())
+        .map(|(name, value)| {
+            let name = if name == "client_id" { platform.client_id_name.to_owned() } else { name.into_owned() };
+            (name, SecretString::from(value.into_owned()))
+        })
+        .collect();
+    Ok(Request {
+        method: Method::POST,
+        url: Url::parse(&platform.token_url).map_err(|_| misconfigured())?,
+        authorization: match platform.client_auth {
+            ClientAuth::Basic => super::basic(credentials),
+            ClientAuth::Body => Authorization::None,
+        },
+        headers: Vec::new(),
+        body: match platform.body {
+            TokenBody::Form => Body::Form(fields),
+            TokenBody::Multipart => Body::Multipart(fields),
+        },
+    })
+}
+
+/// A request that was built and not sent.
+struct Built(HttpRequest);
+
+impl std::fmt::Debug for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Built")
+    }
+}
+
+impl std::fmt::Display for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not sent")
+    }
+}
+
+impl std::error::Error for Built {}
+
+/// Reads the tokens out of an answer, or why there are none.
+fn read_tokens(platform: &Platform, step: Step, answer: &Answer, sent_at: Timestamp) -> Result<IssuedTokens, Error> {
+    if !answer.is_success() {
+        return Err(refusal(platform, step, answer));
+    }
+    tokens::read(&answer.body, sent_at, platform.default_expires_in).map_err(|not| match not {
+        // TikTok answers errors with 200.
+        NotTokens::Error(error) => refusal_of(platform, step, answer, &ErrorAnswer::read(&error)),
+        NotTokens::Unreadable => Error::answered_with(&platform.name, step, Kind::Unreadable, answer.status, None),
+    })
+}
+
+/// What an answer without tokens means.
+fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Error {
+    refusal_of(platform, step, answer, &ErrorAnswer::read(&json(answer)))
+}
+
+fn refusal_of(platform: &Platform, step: Step, answer: &Answer, error: &ErrorAnswer) -> Error {
+    let kind = error.kind_at_token_endpoint(answer.status, answer.retry_after);
+    Error::answered_with(&platform.name, step, kind, answer.status, error.code.clone())
+}
+
+/// A URL below the platform's API base.
+fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, Error> {
+    let path = path.replace("{version}", &platform.api_version);
+    super::identity::endpoint(platform, step, &format!("{}{path}", platform.api_url))
+}
+
+fn get(url: Url) -> Request {
+    Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "code, verifier, secret and token go to the platform that they belong to"
+)]
+fn expose(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}

@@ -1,0 +1,93 @@
+//! The OAuth 2.0 engine: does what a [`Platform`](crate::platforms::Platform) value says, over the one HTTP client.
+//!
+//! Knows platforms and outbound; neither the store nor who the caller is. The oauth2 crate builds the standard requests;
+//! what a platform does differently is applied to them before they are sent, and the answers are read leniently
+//! ([`tokens`]), because few platforms answer as strictly as that crate reads. Invariant: a code exchange is never sent
+//! twice once the platform may have seen it.
+
+mod accounts;
+mod authorize;
+mod error;
+mod exchange;
+mod identity;
+mod revoke;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::domain::time::Clock;
+use crate::outbound::{Answer, Authorization, Outbound, Request};
+use crate::platforms::{Credentials, Platform};
+
+pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
+pub use error::{Error, Kind, Step};
+pub use exchange::CodeExchange;
+
+/// How often a call is made that may safely be made again.
+const ATTEMPTS: u32 = 3;
+
+/// Talks OAuth 2.0 with platforms. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    outbound: Outbound,
+    clock: Arc<dyn Clock>,
+    retry_pause: Duration,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// `retry_pause`: before a call is made again; doubled each time.
+    #[must_use]
+    pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, retry_pause: Duration) -> Self {
+        Self { outbound, clock, retry_pause }
+    }
+
+    /// Makes a call that changes nothing at the platform, again if it fails for the moment.
+    async fn ask<T>(
+        &self,
+        platform: &Platform,
+        step: Step,
+        request: impl Fn() -> Request,
+        read: impl Fn(Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut pause = self.retry_pause;
+        let mut attempt = 1;
+        loop {
+            let answer = self.outbound.send(request()).await;
+            let result = answer.map_err(|error| Error::no_answer(&platform.name, step, error)).and_then(&read);
+            match result {
+                Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+                    tracing::debug!(platform.name = %platform.name, error = %error, attempt, "asking again");
+                }
+                done => return done,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        }
+    }
+}
+
+/// The client's Basic credentials, form-encoded before they are joined (RFC 6749 section 2.3.1).
+#[expect(clippy::disallowed_methods, reason = "the secret goes to the platform that it belongs to")]
+fn basic(credentials: &Credentials) -> Authorization {
+    let encode = |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    Authorization::Basic {
+        user: encode(&credentials.client_id),
+        password: SecretString::from(encode(credentials.client_secret.expose_secret())),
+    }
+}
+
+/// The JSON of an answer, or null where there is none.
+fn json(answer: &Answer) -> Value {
+    tokens::parse(&answer.body).unwrap_or(Value::Null)
+}

@@ -1,0 +1,85 @@
+//! Revocation (RFC 7009, and what platforms make of it).
+
+use http::Method;
+use secrecy::SecretString;
+use serde_json::Value;
+use url::Url;
+
+use super::error::{Error, ErrorAnswer, Step};
+use super::identity::endpoint;
+use super::{Engine, json};
+use crate::domain::grant::TokenSet;
+use crate::outbound::{Authorization, Body, Request};
+use crate::platforms::{ClientAuth, Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
+
+impl Engine {
+    /// Asks the platform, once, to forget the grant. `Ok(false)`: it has no endpoint for that.
+    ///
+    /// # Errors
+    ///
+    /// When it did not confirm.
+    pub async fn revoke(
+        &self,
+        platform: &Platform,
+        credentials: &Credentials,
+        tokens: &TokenSet,
+    ) -> Result<bool, Error> {
+        let step = Step::Revocation;
+        let request = match &platform.revocation {
+            Revocation::Delete { url } => deletion(endpoint(platform, step, url)?, tokens),
+            Revocation::Endpoint { url, client_auth, token } => {
+                call(platform, credentials, tokens, endpoint(platform, step, url)?, *client_auth, *token)
+            }
+            Revocation::Unsupported => return Ok(false),
+        };
+        let answer =
+            self.outbound.send(request).await.map_err(|error| Error::no_answer(&platform.name, step, error))?;
+        let json = json(&answer);
+        let error = ErrorAnswer::read(&json);
+        let is_confirmed = match platform.revocation {
+            Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
+            // TikTok answers errors with 200; an error code there is a no.
+            _ => error.code.as_deref().is_none_or(|code| code == "ok" || code.is_empty()),
+        };
+        if answer.is_success() && is_confirmed {
+            return Ok(true);
+        }
+        let kind = error.kind_at_token_endpoint(answer.status, answer.retry_after);
+        Err(Error::answered_with(&platform.name, step, kind, answer.status, error.code))
+    }
+}
+
+fn deletion(url: Url, tokens: &TokenSet) -> Request {
+    Request {
+        method: Method::DELETE,
+        url,
+        authorization: Authorization::Bearer(tokens.access_token.clone()),
+        headers: Vec::new(),
+        body: Body::Empty,
+    }
+}
+
+fn call(
+    platform: &Platform,
+    credentials: &Credentials,
+    tokens: &TokenSet,
+    url: Url,
+    client_auth: RevocationAuth,
+    token: RevokedToken,
+) -> Request {
+    let token = match (token, &tokens.refresh_token) {
+        (RevokedToken::Refresh, Some(refresh)) => refresh,
+        (RevokedToken::Access | RevokedToken::Refresh, _) => &tokens.access_token,
+    };
+    let mut fields = vec![("token".to_owned(), token.clone())];
+    let authorization = match (client_auth, platform.client_auth) {
+        (RevocationAuth::None, _) => Authorization::None,
+        (RevocationAuth::AsToken, ClientAuth::Basic) => super::basic(credentials),
+        (RevocationAuth::AsToken, ClientAuth::Body) => {
+            fields.push((platform.client_id_name.to_owned(), SecretString::from(credentials.client_id.as_str())));
+            fields.push(("client_secret".to_owned(), credentials.client_secret.clone()));
+            Authorization::None
+        }
+    };
+    Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) }
+}

@@ -1,0 +1,274 @@
+//! The lenient reader of token answers: what one platform sends as a number another sends as text, and a third wraps.
+//!
+//! Invariant: a token answer is a JSON object with a non-empty `access_token` and no `error`; anything else is an error,
+//! whatever its status, and never half a token set.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use zeroize::Zeroize;
+
+use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::secret::SecretString;
+use crate::domain::time::Timestamp;
+
+/// No access token lives shorter for us: a clock that is off by seconds must not make it dead on arrival.
+const SHORTEST: f64 = 60.0;
+/// Nor longer than ten years: past that, a number is a mistake.
+const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// Why an answer is no token answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum NotTokens {
+    /// It is an error, or carries one; to be read as such.
+    Error(Value),
+    /// It is not what the documentation promises.
+    Unreadable,
+}
+
+/// Reads a token answer to a request that was sent at `sent_at`. `default_expires_in`: where the answer has none.
+pub(super) fn read(
+    body: &[u8],
+    sent_at: Timestamp,
+    default_expires_in: Option<u64>,
+) -> Result<IssuedTokens, NotTokens> {
+    let mut answer = parse(body).ok_or(NotTokens::Unreadable)?;
+    let issued = read_value(&answer, sent_at, default_expires_in);
+    if !matches!(issued, Err(NotTokens::Error(_))) {
+        wipe(&mut answer);
+    }
+    issued
+}
+
+/// JSON, with or without a byte order mark.
+pub(super) fn parse(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()
+}
+
+fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64>) -> Result<IssuedTokens, NotTokens> {
+    // Instagram documents `{"data": [{…}]}` and sends it flat to many.
+    let tokens = match answer.pointer("/data/0") {
+        Some(wrapped) if answer.get("access_token").is_none() => wrapped,
+        _ => answer,
+    };
+    if !tokens.is_object() {
+        return Err(NotTokens::Unreadable);
+    }
+    match tokens.get("error") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(error)) if error.is_empty() => {}
+        Some(_) => return Err(NotTokens::Error(tokens.clone())),
+    }
+    let secret = |name: &str| match tokens.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Some(SecretString::from(text.as_str())),
+        _ => None,
+    };
+    let Some(access_token) = secret("access_token") else {
+        let is_error =
+            tokens.get("error_type").is_some() || tokens.get("error_message").is_some() || tokens.get("code").is_some();
+        return Err(if is_error { NotTokens::Error(tokens.clone()) } else { NotTokens::Unreadable });
+    };
+    let expires_in = seconds(tokens.get("expires_in")).or_else(|| default_expires_in.map(Duration::from_secs));
+    let refresh_expires_in = seconds(tokens.get("refresh_token_expires_in"))
+        .or_else(|| seconds(tokens.get("refresh_expires_in")))
+        // LinkedIn's own samples show minutes here; a refresh token that outlives nothing is such a number.
+        .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
+    Ok(IssuedTokens {
+        access_expires_at: expires_in.map(|lifetime| sent_at.plus(lifetime)),
+        refresh_expires_at: refresh_expires_in.map(|lifetime| sent_at.plus(lifetime)),
+        scopes: tokens.get("scope").and_then(scopes).or_else(|| tokens.get("permissions").and_then(scopes)),
+        tokens: TokenSet {
+            access_token,
+            refresh_token: secret("refresh_token"),
+            id_token: secret("id_token"),
+            token_type: match tokens.get("token_type") {
+                Some(Value::String(kind)) if !kind.is_empty() && !kind.eq_ignore_ascii_case("bearer") => kind.clone(),
+                _ => "Bearer".to_owned(),
+            },
+            service_url: None,
+        },
+    })
+}
+
+/// A lifetime as a number, or as text that is one.
+fn seconds(value: Option<&Value>) -> Option<Duration> {
+    let seconds = match value? {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(SHORTEST, LONGEST).floor()))
+}
+
+/// Scopes as text separated by spaces or commas, or as a list. Nothing where there is nothing.
+pub(super) fn scopes(value: &Value) -> Option<Vec<String>> {
+    let split = |text: &str| -> Vec<String> {
+        text.split([' ', ',', '\t', '\n']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+    };
+    let scopes: Vec<String> = match value {
+        Value::String(text) => split(text),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).flat_map(split).collect(),
+        _ => return None,
+    };
+    (!scopes.is_empty()).then_some(scopes)
+}
+
+/// The permissions of `/me/permissions` that were granted; others were declined or have lapsed.
+pub(super) fn granted_permissions(answer: &Value) -> Option<Vec<String>> {
+    let is_granted = |entry: &&Value| entry.get("status").and_then(Value::as_str) == Some("granted");
+    let name = |entry: &Value| entry.get("permission").and_then(Value::as_str).map(str::to_owned);
+    Some(answer.get("data")?.as_array()?.iter().filter(is_granted).filter_map(name).collect())
+}
+
+/// Overwrites every text in it.
+pub(super) fn wipe(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::String(text) => text.zeroize(),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
+
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    const SENT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn lifetime(body: &str) -> Option<u64> {
+        read(body.as_bytes(), SENT, Some(7200)).unwrap().access_expires_at.map(|at| SENT.until(at).as_secs())
+    }
+
+    #[test]
+    fn lifetimes_are_read_however_they_are_spelled() {
+        for (spelled, seconds) in [
+            ("3600", 3600),
+            ("\"3600\"", 3600),
+            ("3600.0", 3600),
+            ("\" 3600 \"", 3600),
+            ("\"3600.9\"", 3600),
+            ("-1", 60),
+            ("0", 60),
+            ("1e20", 315_360_000),
+            ("1e400", 7200),
+            ("null", 7200),
+            ("\"soon\"", 7200),
+            ("{}", 7200),
+            ("true", 7200),
+            ("5183944", 5_183_944),
+        ] {
+            let body = format!(r#"{{"access_token":"a","expires_in":{spelled}}}"#);
+            // 1e400 is no JSON number that serde_json takes.
+            if spelled == "1e400" {
+                assert_eq!(read(body.as_bytes(), SENT, Some(7200)).unwrap_err(), NotTokens::Unreadable);
+                continue;
+            }
+            assert_eq!(lifetime(&body), Some(seconds), "{spelled}");
+        }
+        assert_eq!(lifetime(r#"{"access_token":"a"}"#), Some(7200));
+        assert!(read(br#"{"access_token":"a"}"#, SENT, None).unwrap().access_expires_at.is_none());
+    }
+
+    #[test]
+    fn what_is_no_token_answer() {
+        for body in [
+            "",
+            " ",
+            "null",
+            "[]",
+            "[{\"access_token\":\"a\"}]",
+            "\"a\"",
+            "1",
+            "<html>",
+            "{}",
+            "{\"access_token\":\"\"}",
+            "{\"access_token\":null}",
+            "{\"access_token\":7}",
+            "{\"access_token\":[\"a\"]}",
+            "access_token=a&expires_in=5",
+            "{\"data\":[]}",
+            "{\"data\":{}}",
+            "{\"access_token\":\"a\"",
+            "{\"access_token\":\"a\"} x",
+            "\u{0}",
+        ] {
+            assert_eq!(read(body.as_bytes(), SENT, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+        }
+        for body in [
+            r#"{"error":"invalid_grant","error_description":"x"}"#,
+            r#"{"error":"invalid_grant","access_token":"a"}"#,
+            r#"{"error":{"code":190}}"#,
+            r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
+            r#"{"code":2,"message":"Authentication failed."}"#,
+        ] {
+            assert!(matches!(read(body.as_bytes(), SENT, None), Err(NotTokens::Error(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_shapes_that_platforms_send() {
+        let wrapped =
+            read(br#"{"data":[{"access_token":"IGAA","user_id":1,"permissions":"a,b"}]}"#, SENT, None).unwrap();
+        assert_eq!(wrapped.tokens.access_token.expose_secret(), "IGAA");
+        assert_eq!(wrapped.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
+        let listed = read(br#"{"access_token":"IGAA","permissions":["a","b c"]}"#, SENT, None).unwrap();
+        assert_eq!(listed.scopes, Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
+        let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None).unwrap();
+        assert_eq!(with_mark.tokens.token_type, "Bearer");
+        let tiktok = read(
+            br#"{"access_token":"act","expires_in":7200,"refresh_token":"rft","refresh_expires_in":15552000,"token_type":"bearer"}"#,
+            SENT,
+            None,
+        )
+        .unwrap();
+        assert_eq!(SENT.until(tiktok.refresh_expires_at.unwrap()).as_secs(), 15_552_000);
+        let minutes = read(
+            br#"{"access_token":"a","expires_in":5184000,"refresh_token":"r","refresh_token_expires_in":525600}"#,
+            SENT,
+            None,
+        )
+        .unwrap();
+        assert_eq!(minutes.refresh_expires_at, None);
+        let mac = read(br#"{"access_token":"a","token_type":"mac"}"#, SENT, None).unwrap();
+        assert_eq!(mac.tokens.token_type, "mac");
+    }
+
+    #[test]
+    fn declined_permissions_are_no_scopes() {
+        let answer = serde_json::json!({"data": [
+            {"permission": "pages_show_list", "status": "granted"},
+            {"permission": "business_management", "status": "declined"},
+            {"permission": "x"},
+        ]});
+        assert_eq!(granted_permissions(&answer), Some(vec!["pages_show_list".to_owned()]));
+        assert_eq!(granted_permissions(&serde_json::json!({"data": []})), Some(Vec::new()));
+        assert_eq!(granted_permissions(&serde_json::json!({"error": {}})), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = read(&body, SENT, Some(60));
+        }
+
+        #[test]
+        fn no_object_makes_it_panic_or_hand_out_an_empty_token(
+            token in "\"[a-z]{0,3}\"|null|[0-9]{1,20}|\\[\\]", expires in "-?[0-9]{1,25}(\\.[0-9]{1,3})?|\"[ -~&&[^\"\\\\]]{0,8}\"",
+            scope in "\"[a-z ,]{0,8}\"|\\[\"a\"\\]|1"
+        ) {
+            let body = format!(r#"{{"access_token":{token},"expires_in":{expires},"scope":{scope}}}"#);
+            if let Ok(issued) = read(body.as_bytes(), SENT, None) {
+                prop_assert!(!issued.tokens.access_token.expose_secret().is_empty());
+                if let Some(at) = issued.access_expires_at {
+                    prop_assert!(at >= SENT.plus(Duration::from_mins(1)));
+                }
+            }
+        }
+    }
+}
