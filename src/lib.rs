@@ -38,3 +38,4 @@ pub mod domain;
 pub mod oauth;
 pub mod outbound;
 pub mod platforms;
+pub mod vault;

@@ -1,0 +1,93 @@
+//! Data keys, and their wrapped form.
+//!
+//! A data key is 32 random bytes that are never used as they are: HKDF-SHA256 derives one key to seal with and one
+//! value to recognise it by. Its wrapped form is `version 0x01, nonce (24), ciphertext and tag (48)`, sealed with a key
+//! derived from the keyring's, and bound to the database and to both key ids.
+
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::keyring::KeyBytes;
+use super::seal::length_prefixed;
+use crate::domain::entropy::Entropy;
+
+const VERSION: u8 = 0x01;
+
+/// A data key, unwrapped and ready. Wiped when dropped.
+pub(super) struct DataKey {
+    cipher: XChaCha20Poly1305,
+    check_value: [u8; 32],
+}
+
+impl DataKey {
+    pub(super) fn derive(bytes: &[u8; 32]) -> Self {
+        let cipher = XChaCha20Poly1305::new((&*derive(bytes, "seal/v1")).into());
+        Self { cipher, check_value: *derive(bytes, "check/v1") }
+    }
+
+    pub(super) fn cipher(&self) -> &XChaCha20Poly1305 {
+        &self.cipher
+    }
+
+    pub(super) fn check_value(&self) -> &[u8; 32] {
+        &self.check_value
+    }
+
+    pub(super) fn matches(&self, check_value: &[u8]) -> bool {
+        self.check_value.as_slice().ct_eq(check_value).into()
+    }
+}
+
+/// HKDF-SHA256 without salt: 32 bytes for `label`.
+pub(super) fn derive(bytes: &[u8; 32], label: &str) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0_u8; 32]);
+    Hkdf::<Sha256>::new(None, bytes)
+        .expand(label.as_bytes(), derived.as_mut())
+        .expect("32 bytes are within what HKDF-SHA256 can give");
+    derived
+}
+
+pub(super) fn wrap(
+    kek: &KeyBytes,
+    kek_id: &str,
+    db: Uuid,
+    dek_id: u32,
+    bytes: &[u8; 32],
+    entropy: &dyn Entropy,
+) -> Vec<u8> {
+    let mut nonce = [0_u8; 24];
+    entropy.fill(&mut nonce);
+    let mut buffer = Vec::with_capacity(bytes.len() + 16);
+    buffer.extend_from_slice(bytes);
+    wrapping_cipher(kek)
+        .encrypt_in_place(&XNonce::from(nonce), &context(kek_id, db, dek_id), &mut buffer)
+        .expect("32 bytes are within what the cipher can take");
+    [&[VERSION], nonce.as_slice(), &buffer].concat()
+}
+
+/// `None` when the key or anything that the blob is bound to is another.
+pub(super) fn unwrap(kek: &KeyBytes, kek_id: &str, db: Uuid, dek_id: u32, blob: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let (&VERSION, rest) = blob.split_first()? else { return None };
+    let (nonce, ciphertext) = rest.split_first_chunk::<24>()?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    wrapping_cipher(kek).decrypt_in_place(&XNonce::from(*nonce), &context(kek_id, db, dek_id), &mut *buffer).ok()?;
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    if buffer.len() != bytes.len() {
+        return None;
+    }
+    bytes.copy_from_slice(&buffer);
+    Some(bytes)
+}
+
+fn wrapping_cipher(kek: &KeyBytes) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new((&*derive(kek.bytes(), "wrap/v1")).into())
+}
+
+fn context(kek_id: &str, db: Uuid, dek_id: u32) -> Vec<u8> {
+    length_prefixed(&[b"broker-wrap", &[VERSION], &dek_id.to_be_bytes(), db.as_bytes(), kek_id.as_bytes()])
+}

@@ -1,0 +1,306 @@
+//! The keyring file: the keys that wrap data keys, readable by nobody else.
+//!
+//! ```text
+//! # comment
+//! k1b2c4d6e8f0a1b3:<32 bytes in base64url>
+//! active = k1b2c4d6e8f0a1b3
+//! ```
+//!
+//! A key's id is derived from the key, so a line that was damaged or mistyped is noticed when it is read. Several keys
+//! may stand there; `active` is the one that wraps from now on.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::data_key::derive;
+use crate::domain::entropy::Entropy;
+
+/// Far more than any keyring, far less than what hurts.
+const LARGEST: u64 = 64 * 1024;
+
+/// A key of the keyring file. Silent in `Debug`; on the heap, so that moving it leaves no copy.
+pub(super) struct KeyBytes(Box<Zeroizing<[u8; 32]>>);
+
+impl KeyBytes {
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn id(&self) -> String {
+        let digest = derive(self.bytes(), "id/v1");
+        digest.iter().take(7).fold("k1".to_owned(), |mut id, byte| {
+            let _ = write!(id, "{byte:02x}");
+            id
+        })
+    }
+}
+
+/// The keys of a keyring file.
+pub struct KeyringFile {
+    keys: BTreeMap<String, KeyBytes>,
+    /// In `keys`.
+    active: String,
+}
+
+/// Why there is no keyring.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    #[error("the keyring file {} exists already; it was left as it is", path.display())]
+    AlreadyExists { path: PathBuf },
+    #[error("the keyring file {} could not be read or written", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the keyring file {}, line {line}: {why}. Put a copy of the undamaged file in its place", path.display())]
+    Malformed { path: PathBuf, line: usize, why: &'static str },
+    #[error(
+        "there is no keyring file at {}. Without the keyring that the database was made with, nothing in it can be \
+         opened: bring it back from where you keep a copy, or set keyring.path. `postpeer init` makes a new pair",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error(
+        "the keyring file {} can be read by others (mode {mode:04o}): `chmod 600 {}`",
+        path.display(), path.display()
+    )]
+    ReadableByOthers { path: PathBuf, mode: u32 },
+}
+
+impl KeyringFile {
+    /// A keyring with one new key.
+    #[must_use]
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
+        entropy.fill(key.0.as_mut().as_mut());
+        let active = key.id();
+        Self { keys: BTreeMap::from([(active.clone(), key)]), active }
+    }
+
+    /// Writes it to a new file with mode 0600, durably. Never overwrites.
+    pub fn write_new(&self, path: &Path) -> Result<(), KeyringError> {
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeyringError::AlreadyExists { path: path.to_owned() },
+            _ => KeyringError::Io { path: path.to_owned(), source },
+        };
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        file.write_all(self.text().as_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| File::open(directory_of(path))?.sync_all())
+            .inspect_err(|_| {
+                // Half a keyring would stand in the way of the next attempt; if it can't go either, that attempt says so.
+                let _ = std::fs::remove_file(path);
+            })
+            .map_err(io)
+    }
+
+    pub fn load(path: &Path) -> Result<Self, KeyringError> {
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KeyringError::Missing { path: path.to_owned() },
+            _ => KeyringError::Io { path: path.to_owned(), source },
+        };
+        let file = File::open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyringError::ReadableByOthers { path: path.to_owned(), mode });
+        }
+        let malformed = |(line, why)| KeyringError::Malformed { path: path.to_owned(), line, why };
+        if metadata.len() > LARGEST {
+            return Err(malformed((1, "the file is too large to be a keyring")));
+        }
+        // Allocated once: a buffer that grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
+        file.take(LARGEST).read_to_end(&mut text).map_err(io)?;
+        let text = std::str::from_utf8(&text).map_err(|_| malformed((1, "the file is not text")))?;
+        Self::parse(text).map_err(malformed)
+    }
+
+    /// The ids of its keys, in order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
+    /// The id of the key that wraps from now on.
+    #[must_use]
+    pub fn active_id(&self) -> &str {
+        &self.active
+    }
+
+    pub(super) fn active(&self) -> (&str, &KeyBytes) {
+        let key = self.keys.get(&self.active).expect("the active key is one of the keys, by construction");
+        (&self.active, key)
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&KeyBytes> {
+        self.keys.get(id)
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        // The size is known, so the buffer does not grow and leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(512 + self.keys.len() * 128));
+        text.push_str(
+            "# The keys that open the secrets in the database. Keep a copy in a safe place, apart from the database's\n\
+             # backups: without this file the secrets are lost, with it and the database they are open.\n",
+        );
+        for (id, key) in &self.keys {
+            text.push_str(id);
+            text.push(':');
+            URL_SAFE_NO_PAD.encode_string(key.bytes(), &mut text);
+            text.push('\n');
+        }
+        text.push_str("active = ");
+        text.push_str(&self.active);
+        text.push('\n');
+        text
+    }
+
+    fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
+        let mut keys = BTreeMap::new();
+        let mut active = None;
+        let mut lines = 0;
+        for (number, line) in (1..).zip(text.lines()) {
+            lines = number;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some((_, value)) = line.split_once('=').filter(|(name, _)| name.trim() == "active") {
+                if active.replace((number, value.trim().to_owned())).is_some() {
+                    return Err((number, "a second `active` line"));
+                }
+                continue;
+            }
+            let (id, value) =
+                line.split_once(':').ok_or((number, "neither `id:key`, nor `active = id`, nor a comment"))?;
+            let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
+            if URL_SAFE_NO_PAD.decode_slice(value.trim(), key.0.as_mut().as_mut()) != Ok(32) {
+                return Err((number, "the key is not 32 bytes in base64url"));
+            }
+            if key.id() != id {
+                return Err((number, "the key does not belong to its id: one of the two was changed"));
+            }
+            if keys.insert(id.to_owned(), key).is_some() {
+                return Err((number, "a key that stands there already"));
+            }
+        }
+        let (number, active) = active.ok_or((lines, "no line `active = id`"))?;
+        if !keys.contains_key(&active) {
+            return Err((number, "`active` names a key that is not in the file"));
+        }
+        Ok(Self { keys, active })
+    }
+}
+
+impl fmt::Debug for KeyringFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyringFile({})", self.ids().collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::domain::entropy::SeededEntropy;
+
+    fn write(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.keyring");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_written_file_is_read_back_and_is_nobody_elses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.keyring");
+        let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+        keyring.write_new(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let read = KeyringFile::load(&path).unwrap();
+        assert_eq!(read.active_id(), keyring.active_id());
+        assert_eq!(read.active().1.bytes(), keyring.active().1.bytes());
+
+        let before = fs::read(&path).unwrap();
+        let again = KeyringFile::generate(&SeededEntropy::new(2)).write_new(&path);
+        assert!(matches!(again, Err(KeyringError::AlreadyExists { .. })), "{again:?}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn several_keys_comments_and_blank_lines_are_read() {
+        let [a, b] = [1, 2].map(|seed| KeyringFile::generate(&SeededEntropy::new(seed)));
+        let line = |keyring: &KeyringFile| keyring.text().lines().nth(2).unwrap().to_owned();
+        let text = format!("# two\r\n\n  {}\n{}\n# end\nactive={}", line(&a), line(&b), b.active_id());
+        let (_directory, path) = write(&text, 0o600);
+        let read = KeyringFile::load(&path).unwrap();
+        assert_eq!(read.active_id(), b.active_id());
+        assert!(read.get(a.active_id()).is_some());
+        assert_eq!(read.ids().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        for mode in [0o644, 0o640, 0o604, 0o660, 0o606] {
+            let (_directory, path) = write("", mode);
+            let error = KeyringFile::load(&path).unwrap_err();
+            assert!(matches!(error, KeyringError::ReadableByOthers { mode: found, .. } if found == mode));
+            let shown = error.to_string();
+            assert!(shown.contains(&format!("{mode:04o}")) && shown.contains("postpeer.keyring"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_said_to_be_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = KeyringFile::load(&directory.path().join("none"));
+        assert!(matches!(missing, Err(KeyringError::Missing { .. })), "{missing:?}");
+    }
+
+    #[test]
+    fn a_malformed_file_is_refused_with_its_line_and_without_its_content() {
+        let good = KeyringFile::generate(&SeededEntropy::new(1));
+        let key = good.text().lines().nth(2).unwrap().to_owned();
+        let id = good.active_id();
+        let other = KeyringFile::generate(&SeededEntropy::new(2));
+        for (text, line) in [
+            (String::new(), 0),
+            (format!("{key}\n"), 1),
+            (format!("active = {id}\n"), 1),
+            (format!("{key}\nactive = {}\n", other.active_id()), 2),
+            (format!("{key}\n{key}\nactive = {id}\n"), 2),
+            (format!("{key}\nactive = {id}\nactive = {id}\n"), 3),
+            (format!("# x\n{}\nactive = {id}\n", &key[..key.len() - 1]), 2),
+            (format!("{key}AA\nactive = {id}\n"), 1),
+            (format!("{}\nactive = {id}\n", key.replacen(id, other.active_id(), 1)), 1),
+            (format!("{key}\nactive = {id}\nwhat\n"), 3),
+            (format!("{}\nactive = {id}\n", key.replace(':', ":!")), 1),
+            ("\u{feff}".to_owned() + &key, 1),
+        ] {
+            let (_directory, path) = write(&text, 0o600);
+            let error = KeyringFile::load(&path).unwrap_err();
+            assert!(
+                matches!(error, KeyringError::Malformed { line: found, .. } if found == line),
+                "{text:?}: {error:?}"
+            );
+            assert!(!error.to_string().contains(key.split_once(':').unwrap().1));
+        }
+        let (_directory, path) = write("", 0o600);
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(matches!(KeyringFile::load(&path), Err(KeyringError::Malformed { .. })));
+        fs::write(&path, "#".repeat(70_000)).unwrap();
+        assert!(matches!(KeyringFile::load(&path), Err(KeyringError::Malformed { .. })));
+    }
+}

@@ -1,0 +1,226 @@
+//! Sealed values open where they were sealed and nowhere else.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::entropy::SeededEntropy;
+
+const DB: Uuid = Uuid::from_u128(1);
+
+fn entropy(seed: u64) -> Arc<dyn Entropy> {
+    Arc::new(SeededEntropy::new(seed))
+}
+
+fn vault() -> Vault {
+    Vault::initialise(&KeyringFile::generate(&SeededEntropy::new(1)), DB, entropy(2)).unwrap().0
+}
+
+fn place() -> Place {
+    Place::new("grants", "tokens", "grant_1", 3)
+}
+
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+const REJECTED: Error = Error::Rejected { table: "grants", column: "tokens" };
+
+#[test]
+fn the_layout_is_the_documented_one() {
+    let sealed = vault().seal_text(&place(), &secret("hello")).unwrap();
+    assert_eq!(sealed.as_bytes().len(), 45 + 5);
+    assert_eq!(sealed.as_bytes()[..5], [1, 0, 0, 0, 1]);
+    assert_eq!(sealed.dek_id(), Some(1));
+}
+
+#[test]
+fn the_same_text_is_sealed_differently_each_time() {
+    let vault = vault();
+    let [first, second] = [0; 2].map(|_| vault.seal_text(&place(), &secret("hello")).unwrap());
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_value_does_not_open_in_another_place() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    for elsewhere in [
+        Place { table: "oauth_apps", ..place() },
+        Place { column: "token", ..place() },
+        Place { row: "grant_2".to_owned(), ..place() },
+        Place { generation: 2, ..place() },
+        Place { generation: 4, ..place() },
+        // The same bytes, cut elsewhere.
+        Place { table: "grant", column: "stokens", ..place() },
+    ] {
+        let refused = Error::Rejected { table: elsewhere.table, column: elsewhere.column };
+        assert_eq!(vault.open_text(&elsewhere, &sealed).unwrap_err(), refused, "{elsewhere:?}");
+    }
+    // The same data key in another database: the wrapped key itself is bound to its database, so force it.
+    let inner = Inner {
+        db: Uuid::from_u128(2),
+        entropy: entropy(3),
+        active: 1,
+        keys: BTreeMap::from([(1, {
+            let kek = keyring.get(&wrapped.wrapped_by).unwrap();
+            let bytes = data_key::unwrap(kek, &wrapped.wrapped_by, DB, 1, &wrapped.blob).unwrap();
+            DataKey::derive(&bytes)
+        })]),
+    };
+    assert_eq!(Vault(Arc::new(inner)).open_text(&place(), &sealed).unwrap_err(), REJECTED);
+    assert!(vault.open_text(&place(), &sealed).is_ok());
+}
+
+#[test]
+fn each_flipped_bit_and_each_truncation_is_refused() {
+    let vault = vault();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    for at in 0..sealed.as_bytes().len() {
+        for bit in 0..8 {
+            let mut bytes = sealed.as_bytes().to_vec();
+            bytes[at] ^= 1 << bit;
+            let error = vault.open_text(&place(), &Sealed::from_bytes(bytes)).unwrap_err();
+            match at {
+                0 => assert!(matches!(error, Error::UnknownVersion { .. }), "{error:?}"),
+                1..=4 => assert!(matches!(error, Error::UnknownKey { .. }), "{error:?}"),
+                _ => assert_eq!(error, REJECTED, "byte {at}"),
+            }
+        }
+        let short = Sealed::from_bytes(sealed.as_bytes()[..at].to_vec());
+        assert_eq!(vault.open_text(&place(), &short).unwrap_err(), REJECTED, "{at} bytes");
+    }
+    let long = Sealed::from_bytes([sealed.as_bytes(), &[0]].concat());
+    assert_eq!(vault.open_text(&place(), &long).unwrap_err(), REJECTED);
+}
+
+#[test]
+fn a_vault_unlocks_with_its_keyring_and_with_no_other() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+
+    let again = Vault::unlock(&keyring, DB, std::slice::from_ref(&wrapped), entropy(3)).unwrap();
+    assert_eq!(again.open_text(&place(), &sealed).unwrap().expose_secret(), "hello");
+    assert_eq!(again.active_key(), 1);
+
+    let other = KeyringFile::generate(&SeededEntropy::new(9));
+    let error = Vault::unlock(&other, DB, std::slice::from_ref(&wrapped), entropy(3)).unwrap_err();
+    assert_eq!(
+        error,
+        Error::WrongKeyring { expected: keyring.active_id().to_owned(), found: other.active_id().to_owned() }
+    );
+
+    let spoilt = |change: fn(&mut WrappedKey)| {
+        let mut wrapped = wrapped.clone();
+        change(&mut wrapped);
+        Vault::unlock(&keyring, DB, &[wrapped], entropy(3)).map(|_| ())
+    };
+    assert!(spoilt(|_| ()).is_ok());
+    for change in [
+        (|key| key.blob[30] ^= 1) as fn(&mut WrappedKey),
+        |key| key.blob[0] = 2,
+        |key| key.blob.clear(),
+        |key| key.check_value[0] ^= 1,
+        |key| key.check_value.clear(),
+        |key| key.dek_id = 2,
+    ] {
+        assert!(matches!(spoilt(change), Err(Error::WrongKeyring { .. })));
+    }
+    assert!(matches!(spoilt(|key| key.state = KeyState::Retired), Err(Error::NoActiveKey)));
+    let moved = Vault::unlock(&keyring, Uuid::from_u128(2), &[wrapped], entropy(3));
+    assert!(matches!(moved, Err(Error::WrongKeyring { .. })));
+    assert!(matches!(Vault::unlock(&keyring, DB, &[], entropy(3)), Err(Error::NoActiveKey)));
+}
+
+#[test]
+fn a_retired_key_opens_and_the_active_one_seals() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (old, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = old.seal_text(&place(), &secret("hello")).unwrap();
+    let (kek_id, kek) = keyring.active();
+    let bytes = [7_u8; 32];
+    let newer = WrappedKey {
+        dek_id: 2,
+        wrapped_by: kek_id.to_owned(),
+        blob: data_key::wrap(kek, kek_id, DB, 2, &bytes, &SeededEntropy::new(5)),
+        check_value: DataKey::derive(&bytes).check_value().to_vec(),
+        state: KeyState::Active,
+    };
+    let older = WrappedKey { state: KeyState::Retired, ..wrapped };
+    let vault = Vault::unlock(&keyring, DB, &[older, newer], entropy(3)).unwrap();
+    assert_eq!(vault.open_text(&place(), &sealed).unwrap().expose_secret(), "hello");
+    assert_eq!(vault.seal_text(&place(), &secret("hello")).unwrap().dek_id(), Some(2));
+}
+
+#[test]
+fn nothing_tells_a_key_or_a_plaintext_in_debug() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    let shown = format!("{keyring:?} {vault:?} {wrapped:?} {sealed:?}");
+    let id = keyring.active_id();
+    assert_eq!(shown, format!("KeyringFile({id}) Vault WrappedKey(1 by {id}, active) Sealed(50 bytes)"));
+}
+
+#[test]
+fn what_opens_but_is_not_what_belongs_there_is_said_so() {
+    let vault = vault();
+    let unreadable = Error::Unreadable { table: "grants", column: "tokens" };
+    for text in ["", "null", "[]", "{}", r#"{"access_token":1,"token_type":"Bearer"}"#, r#"{"token_type":"Bearer"}"#] {
+        let sealed = vault.seal_text(&place(), &secret(text)).unwrap();
+        assert_eq!(vault.open_tokens(&place(), &sealed).unwrap_err(), unreadable, "{text}");
+    }
+    let text = r#"{"access_token":"a","token_type":"Bearer","refresh_token":null,"added_later":{"x":[1]}}"#;
+    let sealed = vault.seal_text(&place(), &secret(text)).unwrap();
+    let tokens = vault.open_tokens(&place(), &sealed).unwrap();
+    assert_eq!(tokens.access_token.expose_secret(), "a");
+    assert!(tokens.refresh_token.is_none() && tokens.id_token.is_none());
+    let binary = vault.seal(&place(), seal::buffer(&[0xff, 0xfe])).unwrap();
+    assert_eq!(vault.open_text(&place(), &binary).unwrap_err(), unreadable);
+}
+
+proptest! {
+    #[test]
+    fn text_comes_back(text in any::<String>(), row in any::<String>(), generation in any::<u64>()) {
+        let vault = vault();
+        let place = Place::new("grants", "tokens", row, generation);
+        let sealed = vault.seal_text(&place, &secret(&text)).unwrap();
+        let opened = vault.open_text(&place, &sealed).unwrap();
+        prop_assert_eq!(opened.expose_secret(), &text);
+        prop_assert_eq!(sealed.as_bytes().len(), 45 + text.len());
+    }
+
+    #[test]
+    fn tokens_come_back(
+        access in any::<String>(), refresh in any::<Option<String>>(), id in any::<Option<String>>(), kind in any::<String>(),
+        service in any::<Option<String>>(),
+    ) {
+        let vault = vault();
+        let tokens = TokenSet {
+            access_token: secret(&access),
+            refresh_token: refresh.as_deref().map(secret),
+            id_token: id.as_deref().map(secret),
+            token_type: kind.clone(),
+            service_url: service.clone(),
+        };
+        let room = tokens::write(&tokens).unwrap();
+        prop_assert!(room.capacity() >= room.len() + 16, "no room for the tag");
+        let opened = vault.open_tokens(&place(), &vault.seal_tokens(&place(), &tokens).unwrap()).unwrap();
+        prop_assert_eq!(opened.access_token.expose_secret(), &access);
+        prop_assert_eq!(opened.refresh_token.as_ref().map(ExposeSecret::expose_secret), refresh.as_deref());
+        prop_assert_eq!(opened.id_token.as_ref().map(ExposeSecret::expose_secret), id.as_deref());
+        prop_assert_eq!(opened.token_type, kind);
+    }
+
+    #[test]
+    fn random_bytes_never_open(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(vault().open_text(&place(), &Sealed::from_bytes(bytes)).is_err());
+    }
+
+    #[test]
+    fn two_lists_never_read_the_same(a in proptest::collection::vec(any::<Vec<u8>>(), 0..4), b in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
+        let joined = |list: &[Vec<u8>]| seal::length_prefixed(&list.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        prop_assert_eq!(joined(&a) == joined(&b), a == b);
+    }
+}
