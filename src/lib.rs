@@ -38,4 +38,5 @@ pub mod domain;
 pub mod oauth;
 pub mod outbound;
 pub mod platforms;
+pub mod store;
 pub mod vault;

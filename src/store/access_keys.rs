@@ -1,0 +1,143 @@
+//! Access keys, by the digest of what a caller sends. They are the operator's to make and revoke, and it is a key that
+//! says which project a caller belongs to: so no statement here asks for one.
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use super::Error;
+use super::columns::{Fields, all, change, change_one, json, one};
+use crate::domain::access_key::{AccessKey, Scope};
+use crate::domain::id::AccessKeyId;
+use crate::domain::secret::Digest256;
+use crate::domain::time::Timestamp;
+
+pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Result<(), Error> {
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    change_one(
+        db,
+        "INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at)
+         VALUES (:id, :project, :name, :hint, :scopes, :digest, :created_at, :revoked_at)",
+        named_params! {
+            ":id": key.id,
+            ":project": key.project_id,
+            ":name": key.name,
+            ":hint": key.hint,
+            ":scopes": json(&scopes)?,
+            ":digest": digest,
+            ":created_at": key.created_at,
+            ":revoked_at": key.revoked_at,
+        },
+    )
+}
+
+/// The key with that digest, unless it is revoked; and the digest as stored, to be compared in constant time.
+pub fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<(AccessKey, Digest256)>, Error> {
+    one(
+        db,
+        "SELECT * FROM access_keys WHERE digest = :digest AND revoked_at IS NULL",
+        named_params! {":digest": digest},
+        |row| Ok((read(row)?, Fields::of("access_keys", row).get("digest")?)),
+    )
+}
+
+/// All keys of all projects, revoked ones too, oldest first, with the project's name.
+pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
+    all(
+        db,
+        "SELECT access_keys.*, projects.name AS project_name
+         FROM access_keys JOIN projects ON projects.id = access_keys.project_id ORDER BY access_keys.id",
+        &[],
+        |row| Ok((read(row)?, Fields::of("projects", row).get("project_name")?)),
+    )
+}
+
+/// False when there is no such key, or it was revoked before.
+pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<bool, Error> {
+    let changed = change(
+        db,
+        "UPDATE access_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL",
+        named_params! {":id": id, ":now": now},
+    )?;
+    Ok(changed == 1)
+}
+
+fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
+    let fields = Fields::of("access_keys", row);
+    let scopes: Vec<String> = fields.json("scopes")?;
+    Ok(AccessKey {
+        id: fields.get("id")?,
+        project_id: fields.get("project_id")?,
+        name: fields.get("name")?,
+        hint: fields.get("hint")?,
+        scopes: scopes
+            .iter()
+            .map(|scope| scope.parse::<Scope>().map_err(|_| fields.inconsistent("scopes")))
+            .collect::<Result<_, _>>()?,
+        created_at: fields.get("created_at")?,
+        revoked_at: fields.get("revoked_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::Fixture;
+
+    fn key(fixture: &Fixture, name: &str) -> AccessKey {
+        AccessKey {
+            id: fixture.id(),
+            project_id: fixture.theirs,
+            name: name.to_owned(),
+            hint: "ppk_abcd".to_owned(),
+            scopes: vec![Scope::Read, Scope::Tokens],
+            created_at: fixture.now(),
+            revoked_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_digest_until_it_is_revoked() {
+        let mut fixture = Fixture::new();
+        let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
+        fixture.write(|db| insert(db, &key, &digest)).unwrap();
+        let (found, stored) = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
+        assert_eq!(stored, digest);
+        assert_eq!((found.id, found.project_id, &found.name), (key.id, fixture.theirs, &key.name));
+        assert_eq!((found.hint, found.scopes, found.created_at), (key.hint, key.scopes, key.created_at));
+        assert!(find_by_digest(&fixture.db, &Digest256::of(b"ppk_2")).unwrap().is_none());
+
+        let now = fixture.later(1);
+        assert!(fixture.write(|db| revoke(db, key.id, now)).unwrap());
+        assert!(find_by_digest(&fixture.db, &digest).unwrap().is_none());
+        let later = fixture.later(1);
+        assert!(!fixture.write(|db| revoke(db, key.id, later)).unwrap());
+        assert_eq!(list_all(&fixture.db).unwrap()[0].0.revoked_at, Some(now), "the first time stays");
+        let unknown = fixture.id();
+        assert!(!fixture.write(|db| revoke(db, unknown, later)).unwrap());
+    }
+
+    #[test]
+    fn all_keys_are_listed_oldest_first_with_their_project() {
+        let mut fixture = Fixture::new();
+        for name in ["a", "b"] {
+            let key = key(&fixture, name);
+            fixture.write(|db| insert(db, &key, &Digest256::of(name.as_bytes()))).unwrap();
+        }
+        let listed: Vec<(String, String)> =
+            list_all(&fixture.db).unwrap().into_iter().map(|(key, project)| (key.name, project)).collect();
+        assert_eq!(listed, [("a".to_owned(), "other".to_owned()), ("b".to_owned(), "other".to_owned())]);
+    }
+
+    #[test]
+    fn a_scope_that_nobody_knows_is_no_scope() {
+        let mut fixture = Fixture::new();
+        let key = key(&fixture, "a");
+        fixture.write(|db| insert(db, &key, &Digest256::of(b"a"))).unwrap();
+        fixture.db.execute(r#"UPDATE access_keys SET scopes = '["everything"]'"#, []).unwrap();
+        let error = find_by_digest(&fixture.db, &Digest256::of(b"a")).unwrap_err();
+        let row = key.id.to_string();
+        assert!(
+            matches!(&error, Error::Inconsistent { table: "access_keys", column: "scopes", row: at } if *at == row),
+            "{error:?}"
+        );
+    }
+}

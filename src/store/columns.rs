@@ -1,0 +1,224 @@
+//! How domain types look in columns, and the few ways in which a statement is run.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, Transaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Error;
+use crate::domain::id::{AccessKeyId, FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId, SelectionId};
+use crate::domain::paging::{Listed, Window};
+use crate::domain::secret::{Digest256, Sealed};
+use crate::domain::time::Timestamp;
+
+/// Ids are stored as they are printed.
+macro_rules! ids {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(self.to_string()))
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(FromSqlError::other)
+            }
+        }
+    )*};
+}
+
+ids!(AccessKeyId, FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId, SelectionId);
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.as_millis()))
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::from_millis)
+    }
+}
+
+impl ToSql for Digest256 {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
+    }
+}
+
+impl FromSql for Digest256 {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let bytes = value.as_blob()?;
+        Self::from_stored(bytes).ok_or(FromSqlError::InvalidBlobSize { expected_size: 32, blob_size: bytes.len() })
+    }
+}
+
+impl ToSql for Sealed {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
+    }
+}
+
+impl FromSql for Sealed {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_blob().map(|bytes| Self::from_bytes(bytes.to_vec()))
+    }
+}
+
+/// A row being read. What does not fit its type is [`Error::Inconsistent`], with the place where it stands.
+pub(super) struct Fields<'r, 's> {
+    table: &'static str,
+    row: &'r Row<'s>,
+}
+
+impl<'r, 's> Fields<'r, 's> {
+    pub(super) fn of(table: &'static str, row: &'r Row<'s>) -> Self {
+        Self { table, row }
+    }
+
+    pub(super) fn get<T: FromSql>(&self, column: &'static str) -> Result<T, Error> {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        self.row.get(column).map_err(|error| match error {
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => {
+                self.inconsistent(column)
+            }
+            other => other.into(),
+        })
+    }
+
+    pub(super) fn unsigned(&self, column: &'static str) -> Result<u64, Error> {
+        u64::try_from(self.get::<i64>(column)?).map_err(|_| self.inconsistent(column))
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
+        serde_json::from_str(&self.get::<String>(column)?).map_err(|_| self.inconsistent(column))
+    }
+
+    pub(super) fn inconsistent(&self, column: &'static str) -> Error {
+        Error::Inconsistent { table: self.table, column, row: self.row.get("id").unwrap_or_default() }
+    }
+}
+
+/// JSON for a column.
+pub(super) fn json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))
+}
+
+/// An unsigned number for a column. Beyond 2^63 nothing that is counted here ever gets.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The key that a value is sealed with, for the column beside it.
+pub(super) fn dek_id(
+    sealed: &Sealed,
+    table: &'static str,
+    column: &'static str,
+    row: &impl ToString,
+) -> Result<u32, Error> {
+    sealed.dek_id().ok_or_else(|| Error::Inconsistent { table, column, row: row.to_string() })
+}
+
+/// Text as it is searched in: lower-case, letter by letter, so that what is looked for and what is looked in always fold
+/// alike.
+pub(super) fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+pub(super) type Params<'a> = &'a [(&'a str, &'a dyn ToSql)];
+
+/// The first row, if there is one.
+pub(super) fn one<T>(
+    db: &Connection,
+    sql: &str,
+    params: Params<'_>,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(read).transpose()
+}
+
+/// All rows.
+pub(super) fn all<T>(
+    db: &Connection,
+    sql: &str,
+    params: Params<'_>,
+    read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// The number that the statement counts.
+pub(super) fn count(db: &Connection, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+    let counted: i64 = db.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;
+    Ok(u64::try_from(counted).unwrap_or(0))
+}
+
+/// Runs a change; returns how many rows it changed.
+pub(super) fn change(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<usize, Error> {
+    Ok(db.prepare_cached(sql)?.execute(params)?)
+}
+
+/// Runs a change of one row: [`Error::NotChanged`] when there is none to change.
+pub(super) fn change_one(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<(), Error> {
+    match change(db, sql, params)? {
+        0 => Err(Error::NotChanged),
+        _ => Ok(()),
+    }
+}
+
+/// A list that is shown window by window.
+pub(super) struct Listing<'a> {
+    pub(super) select: &'a str,
+    /// The table (with its alias), and the condition that decides what is in the list.
+    pub(super) from: &'a str,
+    /// What is joined to each row without changing how many there are.
+    pub(super) joins: &'a str,
+    pub(super) condition: &'a str,
+    pub(super) order: &'a str,
+}
+
+impl Listing<'_> {
+    pub(super) fn window<T>(
+        &self,
+        db: &Connection,
+        params: Params<'_>,
+        window: Window,
+        read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Listed<T>, Error> {
+        let Self { select, from, joins, condition, order } = self;
+        let total = count(db, &format!("SELECT count(*) FROM {from} WHERE {condition}"), params)?;
+        let (limit, offset) = (i64::from(window.limit), signed(window.offset));
+        let within: [(&str, &dyn ToSql); 2] = [(":limit", &limit), (":offset", &offset)];
+        let items = all(
+            db,
+            &format!(
+                "SELECT {select} FROM {from} {joins} WHERE {condition} ORDER BY {order} LIMIT :limit OFFSET :offset"
+            ),
+            &[params, within.as_slice()].concat(),
+            read,
+        )?;
+        Ok(Listed { items, total })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_is_for_all_of_unicode_and_does_not_look_at_neighbours() {
+        assert_eq!(fold("ÄÖÜ ÉCLAIR ЖУК"), "äöü éclair жук");
+        assert_eq!(fold("ΟΔΟΣ"), fold("οδοσ"), "a sigma at the end of a word is no other letter");
+        assert!(fold("İstanbul").contains(&fold("STANBUL")));
+    }
+
+    #[test]
+    fn unsigned_numbers_stop_at_what_a_column_holds() {
+        assert_eq!(signed(7), 7);
+        assert_eq!(signed(u64::MAX), i64::MAX);
+    }
+}

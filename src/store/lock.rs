@@ -1,0 +1,95 @@
+//! One process at a time: a lock on a file beside the database, which the kernel frees however the process ends.
+//!
+//! Not SQLite's own locks, which would also shut out a backup tool or a shell beside a running broker.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::open::{OpenError, check_directory};
+
+/// Held for as long as the process uses the database.
+#[derive(Debug)]
+pub struct DatabaseLock {
+    // The lock goes with the file handle. The file itself stays: removing it would let two processes lock two files.
+    _file: File,
+}
+
+impl DatabaseLock {
+    /// Takes `<path>.lock`, at once or not at all. The database itself need not be there.
+    pub fn take(path: &Path) -> Result<Self, OpenError> {
+        check_directory(path)?;
+        let lock = beside(path, ".lock");
+        let io = |source| OpenError::Io { path: lock.clone(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                // Who holds it is a kindness: without it the error still stands.
+                let _ = file.take(32).read_to_string(&mut text);
+                return Err(OpenError::Busy { path: path.to_owned(), pid: text.trim().parse().ok() });
+            }
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The path with `ending` appended to the file's name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_taker_learns_who_holds_it_and_gets_it_when_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.db");
+        let first = DatabaseLock::take(&path).unwrap();
+        let error = DatabaseLock::take(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Busy { pid: Some(pid), .. } if pid == std::process::id()), "{error:?}");
+        assert!(error.to_string().contains(&std::process::id().to_string()));
+        drop(first);
+        DatabaseLock::take(&path).unwrap();
+        assert!(!path.exists(), "taking the lock makes no database");
+    }
+
+    #[test]
+    fn a_longer_pid_from_before_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.db");
+        std::fs::write(beside(&path, ".lock"), "99999999999999999\n").unwrap();
+        let _lock = DatabaseLock::take(&path).unwrap();
+        let text = std::fs::read_to_string(beside(&path, ".lock")).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_directory_that_everybody_can_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = DatabaseLock::take(&directory.path().join("postpeer.db")).unwrap_err();
+        assert!(matches!(error, OpenError::WorldWritable { .. }), "{error:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,308 @@
+//! Callers' own OAuth apps, their secrets sealed. A deleted app stays as a row without its secret, so that what was
+//! connected under it keeps its facts.
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use super::Error;
+use super::columns::{Fields, Listing, change_one, count, dek_id, fold, one};
+use crate::domain::id::{OauthAppId, ProjectId};
+use crate::domain::oauth_app::{OauthApp, OauthAppChange};
+use crate::domain::paging::{Listed, Window};
+use crate::domain::secret::Sealed;
+use crate::domain::time::Timestamp;
+
+/// Integrations whose grant is of app `a`.
+const COUNT: &str = "(SELECT count(*) FROM grants AS g
+        JOIN integrations AS i ON i.project_id = g.project_id AND i.grant_id = g.id
+        WHERE g.project_id = a.project_id AND g.app_id = a.id)";
+
+/// What it takes to act as the app at its platform.
+#[derive(Debug, Clone)]
+pub struct AppCredentials {
+    pub client_id: String,
+    /// Sealed under the app's row and `generation`.
+    pub client_secret: Sealed,
+    pub generation: u64,
+}
+
+/// `secret` is sealed under generation 1. The integration count is not stored. [`Error::Conflict`] when the project has
+/// an app with that platform and client id.
+pub fn insert(db: &Transaction<'_>, project: ProjectId, app: &OauthApp, secret: &Sealed) -> Result<(), Error> {
+    change_one(
+        db,
+        "INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, image_url, client_id, client_secret,
+            client_secret_dek_id, generation, created_at, updated_at)
+         VALUES (:id, :project, :platform, :name, :name_folded, :image_url, :client_id, :secret, :dek_id, 1,
+            :created_at, :updated_at)",
+        named_params! {
+            ":id": app.id,
+            ":project": project,
+            ":platform": app.platform,
+            ":name": app.name,
+            ":name_folded": fold(&app.name),
+            ":image_url": app.image_url,
+            ":client_id": app.client_id,
+            ":secret": secret,
+            ":dek_id": dek_id(secret, "oauth_apps", "client_secret", &app.id)?,
+            ":created_at": app.created_at,
+            ":updated_at": app.updated_at,
+        },
+    )
+}
+
+/// The app, unless it is deleted.
+pub fn find(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Option<OauthApp>, Error> {
+    one(
+        db,
+        &format!(
+            "SELECT a.*, {COUNT} AS integration_count FROM oauth_apps AS a
+             WHERE a.project_id = :project AND a.id = :id AND a.deleted_at IS NULL"
+        ),
+        named_params! {":project": project, ":id": id},
+        read,
+    )
+}
+
+/// The app's client id and sealed secret, unless it is deleted.
+pub fn find_secret(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Option<AppCredentials>, Error> {
+    one(
+        db,
+        "SELECT id, client_id, client_secret, generation FROM oauth_apps
+         WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
+        named_params! {":project": project, ":id": id},
+        |row| {
+            let fields = Fields::of("oauth_apps", row);
+            Ok(AppCredentials {
+                client_id: fields.get("client_id")?,
+                client_secret: fields.get("client_secret")?,
+                generation: fields.unsigned("generation")?,
+            })
+        },
+    )
+}
+
+/// Newest first. `name`: case-insensitive part of the name.
+pub fn list(
+    db: &Connection,
+    project: ProjectId,
+    platform: Option<&str>,
+    name: Option<&str>,
+    window: Window,
+) -> Result<Listed<OauthApp>, Error> {
+    let listing = Listing {
+        select: &format!("a.*, {COUNT} AS integration_count"),
+        from: "oauth_apps AS a",
+        joins: "",
+        condition: "a.project_id = :project AND a.deleted_at IS NULL
+            AND (:platform IS NULL OR a.platform = :platform)
+            AND (:name IS NULL OR instr(a.name_folded, :name) > 0)",
+        order: "a.id DESC",
+    };
+    let params = named_params! {":project": project, ":platform": platform, ":name": name.map(fold)};
+    listing.window(db, params, window, read)
+}
+
+/// A new secret raises the generation by one, under which it must be sealed: read the present one with [`find_secret`]
+/// in the same write. [`Error::NotChanged`] when there is no such app.
+pub fn update(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    id: OauthAppId,
+    change: &OauthAppChange,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let secret = change.client_secret.as_ref();
+    let dek_id = secret.map(|secret| dek_id(secret, "oauth_apps", "client_secret", &id)).transpose()?;
+    change_one(
+        db,
+        "UPDATE oauth_apps SET
+            name = coalesce(:name, name),
+            name_folded = coalesce(:name_folded, name_folded),
+            image_url = iif(:picture, :image_url, image_url),
+            client_secret = coalesce(:secret, client_secret),
+            client_secret_dek_id = coalesce(:dek_id, client_secret_dek_id),
+            generation = generation + :new_secret,
+            updated_at = :now
+         WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
+        named_params! {
+            ":project": project,
+            ":id": id,
+            ":name": change.name,
+            ":name_folded": change.name.as_deref().map(fold),
+            ":picture": change.image_url.is_some(),
+            ":image_url": change.image_url.as_ref().and_then(Option::as_ref),
+            ":secret": secret,
+            ":dek_id": dek_id,
+            ":new_secret": secret.is_some(),
+            ":now": now,
+        },
+    )
+}
+
+/// Integrations connected under the app now.
+pub fn count_integrations(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<u64, Error> {
+    count(
+        db,
+        "SELECT count(*) FROM grants AS g
+         JOIN integrations AS i ON i.project_id = g.project_id AND i.grant_id = g.id
+         WHERE g.project_id = :project AND g.app_id = :id",
+        named_params! {":project": project, ":id": id},
+    )
+}
+
+/// Erases the secret and takes the app out of sight. Refuse it before while integrations are connected under it
+/// ([`count_integrations`], in the same write). [`Error::NotChanged`] when there is no such app.
+pub fn delete(db: &Transaction<'_>, project: ProjectId, id: OauthAppId, now: Timestamp) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE oauth_apps SET client_secret = NULL, client_secret_dek_id = NULL, deleted_at = :now
+         WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
+        named_params! {":project": project, ":id": id, ":now": now},
+    )
+}
+
+fn read(row: &Row<'_>) -> Result<OauthApp, Error> {
+    let fields = Fields::of("oauth_apps", row);
+    Ok(OauthApp {
+        id: fields.get("id")?,
+        platform: fields.get("platform")?,
+        name: fields.get("name")?,
+        image_url: fields.get("image_url")?,
+        client_id: fields.get("client_id")?,
+        integration_count: fields.unsigned("integration_count")?,
+        created_at: fields.get("created_at")?,
+        updated_at: fields.get("updated_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{ALL, Fixture, sealed};
+    use crate::store::grants;
+
+    #[test]
+    fn an_app_is_its_projects_alone() {
+        let mut fixture = Fixture::new();
+        let id = fixture.app("twitter", "c1");
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(5));
+        let before = fixture.dump("oauth_apps");
+        assert!(find(&fixture.db, theirs, id).unwrap().is_none());
+        assert!(find_secret(&fixture.db, theirs, id).unwrap().is_none());
+        assert_eq!(list(&fixture.db, theirs, None, None, ALL).unwrap().total, 0);
+        assert_eq!(count_integrations(&fixture.db, theirs, id).unwrap(), 0);
+        let change = OauthAppChange { name: Some("x".to_owned()), ..OauthAppChange::default() };
+        assert!(matches!(fixture.write(|db| update(db, theirs, id, &change, now)), Err(Error::NotChanged)));
+        assert!(matches!(fixture.write(|db| delete(db, theirs, id, now)), Err(Error::NotChanged)));
+        assert_eq!(fixture.dump("oauth_apps"), before);
+        assert_eq!(find(&fixture.db, ours, id).unwrap().unwrap().client_id, "c1");
+    }
+
+    #[test]
+    fn a_platform_and_client_id_is_taken_once_in_a_project_until_deleted() {
+        let mut fixture = Fixture::new();
+        let first = fixture.app("twitter", "c1");
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        fixture.app("tiktok", "c1");
+        let again = fixture.new_app("twitter", "c1");
+        let error = fixture.write(|db| insert(db, ours, &again, &sealed(1)));
+        assert!(matches!(error, Err(Error::Conflict(_))), "{error:?}");
+        let elsewhere = fixture.new_app("twitter", "c1");
+        fixture.write(|db| insert(db, theirs, &elsewhere, &sealed(1))).unwrap();
+        fixture.write(|db| delete(db, ours, first, now)).unwrap();
+        fixture.write(|db| insert(db, ours, &again, &sealed(1))).unwrap();
+    }
+
+    #[test]
+    fn a_new_secret_raises_the_generation_and_nothing_else_does() {
+        let mut fixture = Fixture::new();
+        let id = fixture.app("twitter", "c1");
+        let (ours, now) = (fixture.ours, fixture.later(5));
+        let mut change = |change: OauthAppChange| {
+            fixture.write(|db| update(db, ours, id, &change, now)).unwrap();
+            let secret = find_secret(&fixture.db, ours, id).unwrap().unwrap();
+            assert_eq!(secret.client_id, "c1");
+            let app = find(&fixture.db, ours, id).unwrap().unwrap();
+            assert_eq!(app.updated_at, now);
+            (app.name, app.image_url, secret.client_secret, secret.generation)
+        };
+        let old = || "App c1".to_owned();
+        let picture = || Some("https://x.example/i.png".to_owned());
+        let nothing = OauthAppChange::default;
+        assert_eq!(
+            change(OauthAppChange { image_url: Some(picture()), ..nothing() }),
+            (old(), picture(), sealed(1), 1)
+        );
+        let secret = OauthAppChange { client_secret: Some(sealed(2)), ..nothing() };
+        assert_eq!(change(secret), (old(), picture(), sealed(2), 2));
+        assert_eq!(
+            change(OauthAppChange { name: Some("New".to_owned()), ..nothing() }),
+            ("New".to_owned(), picture(), sealed(2), 2)
+        );
+        assert_eq!(
+            change(OauthAppChange { image_url: Some(None), ..nothing() }),
+            ("New".to_owned(), None, sealed(2), 2)
+        );
+        let dek: u32 =
+            fixture.db.query_row("SELECT client_secret_dek_id FROM oauth_apps", [], |row| row.get(0)).unwrap();
+        assert_eq!(dek, 2, "the key's id beside the secret is the one inside");
+    }
+
+    #[test]
+    fn deleting_erases_the_secret() {
+        let mut fixture = Fixture::new();
+        let id = fixture.app("twitter", "c1");
+        let (ours, now) = (fixture.ours, fixture.now());
+        fixture.write(|db| delete(db, ours, id, now)).unwrap();
+        assert!(find(&fixture.db, ours, id).unwrap().is_none());
+        assert!(find_secret(&fixture.db, ours, id).unwrap().is_none());
+        let erased: bool =
+            fixture.db.query_row("SELECT client_secret IS NULL FROM oauth_apps", [], |row| row.get(0)).unwrap();
+        assert!(erased);
+        assert!(matches!(fixture.write(|db| delete(db, ours, id, now)), Err(Error::NotChanged)));
+    }
+
+    #[test]
+    fn integrations_are_counted_through_their_grants() {
+        let mut fixture = Fixture::new();
+        let id = fixture.app("twitter", "c1");
+        let other = fixture.app("twitter", "c2");
+        let mut grant = fixture.new_grant("twitter", "s");
+        grant.app_id = Some(id);
+        fixture.write(|db| grants::insert(db, &grant)).unwrap();
+        let unrelated = fixture.grant("twitter", "s2");
+        fixture.integration(unrelated, None, "u0");
+        assert_eq!(count_integrations(&fixture.db, fixture.ours, id).unwrap(), 0);
+        fixture.integration(grant.id, None, "u1");
+        fixture.integration(grant.id, None, "u2");
+        assert_eq!(count_integrations(&fixture.db, fixture.ours, id).unwrap(), 2);
+        assert_eq!(find(&fixture.db, fixture.ours, id).unwrap().unwrap().integration_count, 2);
+        assert_eq!(find(&fixture.db, fixture.ours, other).unwrap().unwrap().integration_count, 0);
+    }
+
+    #[test]
+    fn lists_narrow_by_platform_and_name() {
+        let mut fixture = Fixture::new();
+        for (platform, client) in [("twitter", "Ä1"), ("twitter", "b%"), ("tiktok", "ä2")] {
+            fixture.app(platform, client);
+        }
+        let total = |platform, name| list(&fixture.db, fixture.ours, platform, name, ALL).unwrap().total;
+        assert_eq!(total(None, None), 3);
+        assert_eq!(total(Some("twitter"), None), 2);
+        assert_eq!(total(Some("twitter"), Some("APP ä")), 1);
+        assert_eq!(total(None, Some("Ä")), 2);
+        assert_eq!(total(None, Some("%")), 1);
+        assert_eq!(total(Some("none"), None), 0);
+        let newest = list(&fixture.db, fixture.ours, None, None, Window { limit: 1, offset: 0 }).unwrap();
+        assert_eq!((newest.items[0].client_id.as_str(), newest.total), ("ä2", 3));
+    }
+
+    #[test]
+    fn what_is_no_sealed_value_is_not_stored() {
+        let mut fixture = Fixture::new();
+        let (app, ours) = (fixture.new_app("twitter", "c1"), fixture.ours);
+        for bytes in [vec![], b"plain".to_vec(), b"a client secret in plain text".to_vec()] {
+            assert!(fixture.write(|db| insert(db, ours, &app, &Sealed::from_bytes(bytes.clone()))).is_err());
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A look changes nothing, a new database is whole or absent, and what is not ours to open is left as it is.
+
+use super::*;
+use crate::domain::entropy::SeededEntropy;
+use crate::domain::id::{IdSource, ProjectId};
+use crate::domain::keyring::KeyState;
+use crate::domain::secret::Digest256;
+use crate::domain::time::{ManualClock, Timestamp};
+use crate::store::DatabaseLock;
+
+const DB: Uuid = Uuid::from_u128(7);
+
+fn key() -> WrappedKey {
+    WrappedKey {
+        dek_id: 1,
+        wrapped_by: "k1".to_owned(),
+        blob: vec![1; 73],
+        check_value: vec![2; 32],
+        state: KeyState::Active,
+    }
+}
+
+fn project() -> Project {
+    let clock = std::sync::Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+    let ids = IdSource::new(clock, std::sync::Arc::new(SeededEntropy::new(1)));
+    Project {
+        id: ids.next::<ProjectId>(),
+        name: "default".to_owned(),
+        created_at: Timestamp::from_millis(1_700_000_000_000),
+    }
+}
+
+struct Place {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("postpeer.db");
+    Place { directory, path }
+}
+
+/// A database that was made and closed.
+fn made() -> Place {
+    let place = place();
+    drop(Store::create(&place.path, DB, &key(), &project()).unwrap());
+    place
+}
+
+fn files(place: &Place) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(place.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn change(path: &Path, sql: &str) {
+    let db = Connection::open(path).unwrap();
+    db.pragma_update(None, "foreign_keys", false).unwrap();
+    db.execute_batch(sql).unwrap();
+}
+
+/// Looking and opening are both refused, and neither changes a byte.
+fn refused(place: &Place) -> OpenError {
+    let before = fs::read(&place.path).map(|bytes| Digest256::of(&bytes)).ok();
+    let error = inspect(&place.path).unwrap_err();
+    let opened = Store::open(&place.path).unwrap_err();
+    assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&opened), "{error:?} {opened:?}");
+    let after = fs::read(&place.path).map(|bytes| Digest256::of(&bytes)).ok();
+    assert!(before == after, "the file was changed: {error:?}");
+    assert!(error.to_string().contains("postpeer.db"), "{error}");
+    error
+}
+
+#[test]
+fn a_new_database_is_private_whole_and_in_wal_mode() {
+    let place = made();
+    assert_eq!(files(&place), ["postpeer.db"]);
+    assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let before = fs::read(&place.path).unwrap();
+    let seen = inspect(&place.path).unwrap();
+    assert_eq!((seen.db_id, seen.schema_version), (DB, Schema::embedded().version()));
+    assert_eq!(seen.wrapped_keys, [key()]);
+    assert_eq!(fs::read(&place.path).unwrap(), before);
+    assert_eq!(files(&place), ["postpeer.db"], "a look leaves nothing beside it");
+
+    let writer = connect(&place.path, Role::Writer).unwrap();
+    let pragma = |name| writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+    assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+    assert_eq!(pragma("synchronous"), 2.into(), "FULL");
+    assert_eq!(pragma("foreign_keys"), 1.into());
+    assert_eq!(pragma("secure_delete"), 1.into());
+    assert_eq!(pragma("trusted_schema"), 0.into());
+    assert_eq!(pragma("busy_timeout"), 5000.into());
+    assert_eq!(projects::list(&writer).unwrap()[0].name, "default");
+    let reader = connect(&place.path, Role::Reader).unwrap();
+    assert!(reader.execute("DELETE FROM projects", []).is_err(), "a reader writes");
+}
+
+#[test]
+fn looking_sees_what_is_only_in_the_log_and_leaves_the_file_alone() {
+    let place = made();
+    // A process that was killed: its log is still there.
+    let writer = connect(&place.path, Role::Writer).unwrap();
+    writer.execute("UPDATE keyring SET wrapped_by = 'k2'", []).unwrap();
+    let killed = self::place();
+    for ending in ["", "-wal"] {
+        fs::copy(beside(&place.path, ending), beside(&killed.path, ending)).unwrap();
+    }
+    let before = fs::read(&killed.path).unwrap();
+    assert_eq!(inspect(&killed.path).unwrap().wrapped_keys[0].wrapped_by, "k2");
+    assert_eq!(fs::read(&killed.path).unwrap(), before);
+}
+
+#[test]
+fn a_path_is_a_path_and_no_uri() {
+    let place = place();
+    let path = place.directory.path().join("100% #1?mode=memory ü.db");
+    drop(Store::create(&path, DB, &key(), &project()).unwrap());
+    assert_eq!(inspect(&path).unwrap().db_id, DB);
+    drop(Store::open(&path).unwrap());
+    assert_eq!(files(&place), ["100% #1?mode=memory ü.db"]);
+}
+
+#[test]
+fn a_newer_schema_that_is_only_in_the_log_is_refused_without_moving_it() {
+    let place = made();
+    let writer = connect(&place.path, Role::Writer).unwrap();
+    writer.pragma_update(None, "user_version", 999).unwrap();
+    let killed = self::place();
+    for ending in ["", "-wal"] {
+        fs::copy(beside(&place.path, ending), beside(&killed.path, ending)).unwrap();
+    }
+    assert!(matches!(refused(&killed), OpenError::Newer { found: 999, .. }));
+}
+
+#[test]
+fn making_never_overwrites() {
+    let place = made();
+    let before = fs::read(&place.path).unwrap();
+    let error = Store::create(&place.path, Uuid::from_u128(8), &key(), &project()).unwrap_err();
+    assert!(matches!(error, OpenError::AlreadyExists { .. }), "{error:?}");
+    assert_eq!(fs::read(&place.path).unwrap(), before);
+
+    for left in ["postpeer.db-wal", "postpeer.db-journal", "postpeer.db"] {
+        let place = self::place();
+        let path = place.directory.path().join(left);
+        fs::write(&path, "something").unwrap();
+        let error = Store::create(&place.path, DB, &key(), &project()).unwrap_err();
+        assert!(matches!(&error, OpenError::AlreadyExists { path: at } if *at == path), "{error:?}");
+        assert_eq!(files(&place), [left]);
+        assert_eq!(fs::read(&path).unwrap(), b"something");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_in_the_last_moment_is_not_overwritten() {
+    let place = place();
+    let unfinished = Unfinished::at(beside(&place.path, ".new")).unwrap();
+    fs::write(&place.path, "mine").unwrap();
+    assert!(matches!(unfinished.publish(&place.path), Err(OpenError::AlreadyExists { .. })));
+    assert_eq!(fs::read(&place.path).unwrap(), b"mine");
+    assert_eq!(files(&place), ["postpeer.db"]);
+}
+
+#[test]
+fn what_fails_while_making_leaves_nothing() {
+    let place = place();
+    let broken = WrappedKey { check_value: vec![], ..key() };
+    let error = Store::create(&place.path, DB, &broken, &project()).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(files(&place).is_empty(), "{:?}", files(&place));
+    Store::create(&place.path, DB, &key(), &project()).unwrap();
+}
+
+#[test]
+fn what_a_killed_attempt_left_is_no_database_and_does_not_stand_in_the_way() {
+    let whole = made();
+    let bytes = fs::read(&whole.path).unwrap();
+    let place = place();
+    for left in [&bytes[..0], &bytes[..bytes.len() / 2], &bytes] {
+        fs::write(beside(&place.path, ".new"), left).unwrap();
+        fs::write(beside(&place.path, ".new-journal"), "half").unwrap();
+        assert!(matches!(refused(&place), OpenError::Missing { .. }));
+        drop(Store::create(&place.path, DB, &key(), &project()).unwrap());
+        assert_eq!(files(&place), ["postpeer.db"]);
+        inspect(&place.path).unwrap();
+        fs::remove_file(&place.path).unwrap();
+    }
+}
+
+#[test]
+fn a_missing_database_is_not_made() {
+    let place = place();
+    assert!(matches!(refused(&place), OpenError::Missing { .. }));
+    assert!(files(&place).is_empty());
+    let nowhere = place.directory.path().join("none").join("postpeer.db");
+    assert!(matches!(inspect(&nowhere), Err(OpenError::Missing { .. })));
+    assert!(matches!(DatabaseLock::take(&nowhere), Err(OpenError::Missing { .. })));
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let whole = made();
+    let bytes = fs::read(&whole.path).unwrap();
+    let mut scrambled = bytes.clone();
+    // Every page but the first, which says what the file is.
+    for byte in scrambled.iter_mut().skip(4096) {
+        *byte ^= 0x55;
+    }
+    for (what, damaged) in [
+        ("empty", vec![]),
+        ("text", b"not a database, but long enough to be looked at as if it were one".repeat(3)),
+        ("header cut", bytes[..60].to_vec()),
+        ("header only", bytes[..100].to_vec()),
+        ("half", bytes[..bytes.len() / 2].to_vec()),
+    ] {
+        let place = place();
+        fs::write(&place.path, damaged).unwrap();
+        let error = refused(&place);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error:?}");
+        assert!(!files(&place).iter().any(|name| name.contains(".new")));
+    }
+    let place = place();
+    fs::write(&place.path, &scrambled).unwrap();
+    assert!(matches!(inspect(&place.path), Err(OpenError::Damaged { .. })));
+    assert_eq!(fs::read(&place.path).unwrap(), scrambled);
+}
+
+#[test]
+fn damage_in_one_page_is_seen_by_looking() {
+    let place = made();
+    let mut bytes = fs::read(&place.path).unwrap();
+    let page = 4096;
+    let last = bytes.len() / page - 1;
+    for byte in &mut bytes[last * page..last * page + 64] {
+        *byte ^= 0xff;
+    }
+    fs::write(&place.path, &bytes).unwrap();
+    let error = inspect(&place.path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+#[test]
+fn missing_contents_are_damage() {
+    for sql in [
+        "DELETE FROM meta",
+        "UPDATE meta SET db_id = printf('%036d', 0)",
+        "UPDATE keyring SET wrapped_by = x'00'; DROP TABLE keyring",
+        "DELETE FROM projects; INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+            VALUES ('prof_1', 'proj_none', 'a', 'a', 0, 0)",
+        "DROP TABLE meta",
+    ] {
+        let place = made();
+        // The statement may fail half-way in a strict table: what it did before counts.
+        let db = Connection::open(&place.path).unwrap();
+        db.pragma_update(None, "foreign_keys", false).unwrap();
+        for part in sql.split(';') {
+            let _ = db.execute_batch(part);
+        }
+        drop(db);
+        let before = fs::read(&place.path).unwrap();
+        let error = inspect(&place.path).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{sql}: {error:?}");
+        assert_eq!(fs::read(&place.path).unwrap(), before);
+    }
+}
+
+#[test]
+fn another_programs_database_is_refused() {
+    let place = made();
+    change(&place.path, "PRAGMA application_id = 1");
+    assert!(matches!(refused(&place), OpenError::Foreign { .. }));
+    let other = self::place();
+    change(&other.path, "CREATE TABLE notes (text)");
+    assert!(matches!(refused(&other), OpenError::Foreign { .. }));
+    assert_eq!(files(&other), ["postpeer.db"]);
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let known = Schema::embedded().version();
+    for sql in [
+        "PRAGMA user_version = 999".to_owned(),
+        "INSERT INTO refinery_schema_history VALUES (999, 'later', '2030-01-01T00:00:00Z', '1')".to_owned(),
+    ] {
+        let place = made();
+        change(&place.path, &sql);
+        let error = refused(&place);
+        assert!(matches!(error, OpenError::Newer { found: 999, known: at, .. } if at == known), "{error:?}");
+        assert!(!files(&place).iter().any(|name| name.contains(".before")));
+    }
+}
+
+#[test]
+fn a_database_without_a_schema_is_damaged() {
+    let place = place();
+    change(&place.path, &format!("PRAGMA application_id = {APPLICATION_ID}; CREATE TABLE notes (text)"));
+    assert!(matches!(refused(&place), OpenError::Damaged { .. }));
+}
+
+#[test]
+fn a_directory_that_everybody_can_write_to_is_refused() {
+    let place = made();
+    fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(inspect(&place.path), Err(OpenError::WorldWritable { .. })));
+    assert!(matches!(Store::open(&place.path), Err(OpenError::WorldWritable { .. })));
+    let new = place.directory.path().join("new.db");
+    assert!(matches!(Store::create(&new, DB, &key(), &project()), Err(OpenError::WorldWritable { .. })));
+    assert_eq!(files(&place), ["postpeer.db"]);
+}
+
+#[test]
+fn an_older_schema_is_migrated_and_a_copy_is_kept() {
+    let next = Schema::embedded().version() + 1;
+    let schema = Schema::with(
+        &format!("V{next}__note"),
+        &format!("ALTER TABLE projects ADD COLUMN note TEXT; PRAGMA user_version = {next};"),
+    );
+    let place = made();
+    drop(Store::open_with(&place.path, &schema).unwrap());
+    let copy = beside(&place.path, &format!(".before-v{next}"));
+    assert_eq!(files(&place), ["postpeer.db".to_owned(), format!("postpeer.db.before-v{next}")]);
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o600);
+    // The copy is a whole database of this version, the original is newer now.
+    let seen = inspect(&copy).unwrap();
+    assert_eq!((seen.db_id, seen.schema_version), (DB, next - 1));
+    assert!(matches!(refused(&place), OpenError::Newer { .. }));
+    let db = Connection::open(&place.path).unwrap();
+    let named: u32 = db.query_row("SELECT count(*) FROM projects WHERE note IS NULL", [], |row| row.get(0)).unwrap();
+    assert_eq!(named, 1);
+    drop(db);
+    fs::remove_file(&copy).unwrap();
+    drop(Store::open_with(&place.path, &schema).unwrap());
+    assert_eq!(files(&place), ["postpeer.db"], "nothing to migrate, nothing to copy");
+}
+
+#[test]
+fn a_migration_that_fails_changes_nothing() {
+    let next = Schema::embedded().version() + 1;
+    let schema = Schema::with(
+        &format!("V{next}__broken"),
+        &format!(
+            "ALTER TABLE projects ADD COLUMN note TEXT; PRAGMA user_version = {next}; INSERT INTO none VALUES (1);"
+        ),
+    );
+    let place = made();
+    let error = Store::open_with(&place.path, &schema).unwrap_err();
+    assert!(matches!(error, OpenError::Migration { .. }), "{error:?}");
+    assert_eq!(inspect(&place.path).unwrap().schema_version, next - 1);
+    drop(Store::open(&place.path).unwrap());
+}
+
+#[test]
+fn an_edited_migration_is_noticed() {
+    let place = made();
+    change(&place.path, "UPDATE refinery_schema_history SET checksum = '1'");
+    let error = Store::open(&place.path).unwrap_err();
+    assert!(matches!(error, OpenError::Migration { .. }), "{error:?}");
+}

@@ -1,0 +1,176 @@
+//! The schema's versions, and how a database gets from an older one to this program's.
+
+use refinery::{Migration, Runner};
+use rusqlite::{Connection, OptionalExtension as _};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// In the file's header: says that it is one of ours. "`PPbr`".
+pub(super) const APPLICATION_ID: u32 = 0x5050_6272;
+
+/// The migrations that this program knows.
+pub(super) struct Schema {
+    migrations: Vec<Migration>,
+}
+
+/// Why a schema was not brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MigrationError {
+    /// Found after the commit: the way back is the copy that was made before.
+    #[error("rows point at rows that are not there")]
+    ForeignKeys,
+    #[error("a migration failed")]
+    Refinery(#[from] refinery::Error),
+    #[error("a statement around the migrations failed")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Schema {
+    pub(super) fn embedded() -> Self {
+        Self { migrations: embedded::migrations::runner().get_migrations().clone() }
+    }
+
+    /// The embedded migrations and one more, for tests of what has not happened yet.
+    #[cfg(test)]
+    pub(super) fn with(name: &str, sql: &str) -> Self {
+        let mut schema = Self::embedded();
+        schema.migrations.push(Migration::unapplied(name, sql).unwrap());
+        schema
+    }
+
+    /// The newest version.
+    pub(super) fn version(&self) -> u32 {
+        self.migrations.iter().filter_map(|migration| u32::try_from(migration.version()).ok()).max().unwrap_or(0)
+    }
+
+    /// Applies what is missing, all in one transaction; and refuses when a migration that was applied is not the one
+    /// that this program knows by that number.
+    pub(super) fn migrate(&self, db: &mut Connection) -> Result<(), MigrationError> {
+        // With foreign keys on, rebuilding a table (the only way to alter much of it) deletes its children. The pragma
+        // does nothing inside a transaction, so it stands outside.
+        db.pragma_update(None, "foreign_keys", false)?;
+        let migrated = self.run(db);
+        db.pragma_update(None, "foreign_keys", true)?;
+        migrated
+    }
+
+    fn run(&self, db: &mut Connection) -> Result<(), MigrationError> {
+        // Grouped: otherwise a migration and the record of it are two transactions.
+        Runner::new(&self.migrations).set_grouped(true).run(db)?;
+        if breaks_foreign_keys(db)? { Err(MigrationError::ForeignKeys) } else { Ok(()) }
+    }
+}
+
+/// The version of the schema in the file; 0 when there is none. Both records count: refinery's, and the number in the
+/// header that each migration sets.
+pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
+    let header: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let recorded: Option<u32> = db
+        .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history'", [], |_| Ok(()))
+        .optional()?
+        .map(|()| db.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0)))
+        .transpose()?;
+    Ok(header.max(recorded.unwrap_or(0)))
+}
+
+pub(super) fn breaks_foreign_keys(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare("PRAGMA foreign_key_check")?.exists([])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_migration_leaves_its_number_and_ours_in_the_header() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let schema = Schema::embedded();
+        schema.migrate(&mut db).unwrap();
+        assert_eq!(version(&db).unwrap(), schema.version());
+        let header: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(header, schema.version(), "the newest migration does not set user_version");
+        let id: u32 = db.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+        assert_eq!(id, APPLICATION_ID);
+        schema.migrate(&mut db).unwrap();
+    }
+
+    #[test]
+    fn every_table_is_strict() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let lax: Vec<String> = db
+            .prepare("SELECT name FROM pragma_table_list WHERE NOT strict AND schema = 'main'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let not_ours = ["refinery_schema_history", "sqlite_schema"];
+        assert!(lax.iter().all(|name| not_ours.contains(&name.as_str())), "{lax:?}");
+    }
+
+    #[test]
+    fn accounts_of_the_first_schema_are_active_and_have_no_tokens_of_their_own() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut first = Schema::embedded();
+        first.migrations.retain(|migration| migration.version() == 1);
+        first.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, auto_refreshes, tokens,
+                tokens_dek_id, generation, status, created_at, updated_at)
+             VALUES ('grant_1', 'proj_1', 'twitter', 'c', 's', '[]', 0, CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0);
+             INSERT INTO integrations (id, project_id, grant_id, platform, platform_user_id, metadata, search, created_at,
+                updated_at)
+             VALUES ('int_1', 'proj_1', 'grant_1', 'twitter', 'u', '{}', 'u', 0, 0);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (String, u32, Option<Vec<u8>>) = db
+            .query_row("SELECT status, generation, tokens FROM integrations", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(kept, ("active".to_owned(), 1, None));
+    }
+
+    #[test]
+    fn rebuilding_a_table_keeps_its_children() {
+        let schema = Schema::with(
+            "V9__rebuild",
+            "CREATE TABLE anew (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL) STRICT;
+             INSERT INTO anew SELECT * FROM projects;
+             DROP TABLE projects;
+             ALTER TABLE anew RENAME TO projects;",
+        );
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+             VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);",
+        )
+        .unwrap();
+        schema.migrate(&mut db).unwrap();
+        let left: u32 = db.query_row("SELECT count(*) FROM profiles", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 1);
+        let keys: bool = db.pragma_query_value(None, "foreign_keys", |row| row.get(0)).unwrap();
+        assert!(keys, "foreign keys stay off");
+    }
+
+    #[test]
+    fn a_migration_that_loses_parents_is_refused() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+             VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);",
+        )
+        .unwrap();
+        let lossy = Schema::with("V9__lossy", "DELETE FROM projects;");
+        assert!(matches!(lossy.migrate(&mut db), Err(MigrationError::ForeignKeys)));
+    }
+}

@@ -1,0 +1,265 @@
+//! Reads and writes through the store: atomic, in order, and not to be wedged.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::id::{Id as _, ProjectId};
+use crate::domain::keyring::{KeyState, WrappedKey};
+use crate::domain::project::Project;
+use crate::domain::time::Timestamp;
+
+fn project(number: u128) -> Project {
+    Project {
+        id: ProjectId::from_uuid(Uuid::from_u128(number)),
+        name: format!("project {number}"),
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let key = WrappedKey {
+        dek_id: 1,
+        wrapped_by: "k1".to_owned(),
+        blob: vec![],
+        check_value: vec![0; 32],
+        state: KeyState::Active,
+    };
+    let store = Store::create(&directory.path().join("postpeer.db"), Uuid::from_u128(1), &key, &project(0)).unwrap();
+    (directory, store)
+}
+
+async fn insert(store: &Store, number: u128) -> Result<(), Error> {
+    store.write(move |db| projects::insert(db, &project(number))).await
+}
+
+async fn count(store: &Store) -> usize {
+    store.read(projects::list).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn what_gives_ok_is_there_and_what_gives_err_is_not() {
+    let (_directory, store) = store();
+    insert(&store, 1).await.unwrap();
+    let refused: Result<(), Error> = store
+        .write(|db| {
+            projects::insert(db, &project(2))?;
+            projects::insert(db, &project(1))
+        })
+        .await;
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    assert_eq!(count(&store).await, 2);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_opening_again() {
+    let (directory, store) = store();
+    insert(&store, 1).await.unwrap();
+    // As a second process would see it now, without the first one closing anything.
+    let path = directory.path().join("postpeer.db");
+    let again = Store::open(&path).unwrap();
+    assert_eq!(count(&again).await, 2);
+}
+
+#[tokio::test]
+async fn a_read_writes_nothing() {
+    let (_directory, store) = store();
+    let written: Result<usize, Error> = store.read(|db| Ok(db.execute("DELETE FROM projects", [])?)).await;
+    assert!(matches!(written, Err(Error::Sqlite(_))), "{written:?}");
+    assert_eq!(count(&store).await, 1);
+}
+
+#[tokio::test]
+async fn a_read_sees_one_moment() {
+    let (_directory, store) = store();
+    let (seen, wait) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel::<()>());
+    let (go, gone) = wait;
+    let reading = {
+        let seen = seen.clone();
+        let store = store.clone();
+        tokio::spawn(async move {
+            store
+                .read(move |db| {
+                    let before = projects::list(db)?.len();
+                    seen.notify_one();
+                    gone.recv().unwrap();
+                    Ok::<_, Error>((before, projects::list(db)?.len()))
+                })
+                .await
+        })
+    };
+    seen.notified().await;
+    insert(&store, 1).await.unwrap();
+    go.send(()).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap(), (1, 1));
+    assert_eq!(count(&store).await, 2);
+}
+
+#[tokio::test]
+async fn a_panic_wedges_neither_reads_nor_writes() {
+    let (_directory, store) = store();
+    for _ in 0..Store::READERS + 2 {
+        let task = tokio::spawn({
+            let store = store.clone();
+            async move { store.read(|_| -> Result<(), Error> { panic!("in a read") }).await }
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        let task = tokio::spawn({
+            let store = store.clone();
+            async move {
+                store
+                    .write(|db| -> Result<(), Error> {
+                        projects::insert(db, &project(9))?;
+                        panic!("in a write")
+                    })
+                    .await
+            }
+        });
+        assert!(task.await.unwrap_err().is_panic());
+    }
+    insert(&store, 1).await.unwrap();
+    assert_eq!(count(&store).await, 2, "what the panic interrupted was rolled back");
+}
+
+#[tokio::test]
+async fn a_write_outlives_its_caller() {
+    let (_directory, store) = store();
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let (go, gone) = mpsc::channel::<()>();
+    let caller = tokio::spawn({
+        let (store, begun) = (store.clone(), begun.clone());
+        async move {
+            store
+                .write(move |db| {
+                    begun.notify_one();
+                    gone.recv().unwrap();
+                    projects::insert(db, &project(1))
+                })
+                .await
+        }
+    });
+    begun.notified().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    // Writes stand in line, so this one comes after.
+    insert(&store, 2).await.unwrap();
+    assert_eq!(count(&store).await, 3);
+}
+
+#[tokio::test]
+async fn too_many_waiting_writes_are_refused_and_the_rest_get_their_turn() {
+    let (_directory, store) = store();
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let (go, gone) = mpsc::channel::<()>();
+    let first = tokio::spawn({
+        let (store, begun) = (store.clone(), begun.clone());
+        async move {
+            store
+                .write(move |_| {
+                    begun.notify_one();
+                    gone.recv().unwrap();
+                    Ok::<_, Error>(())
+                })
+                .await
+        }
+    });
+    begun.notified().await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let waiting: Vec<_> = (1..Store::WRITES)
+        .map(|_| {
+            let (store, done) = (store.clone(), done.clone());
+            tokio::spawn(async move {
+                store
+                    .write(move |_| {
+                        done.fetch_add(1, Ordering::SeqCst);
+                        Ok::<_, Error>(())
+                    })
+                    .await
+            })
+        })
+        .collect();
+    // The runtime has one thread: by the time this task goes on, the others stand in line.
+    tokio::task::yield_now().await;
+    while store.writes.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(insert(&store, 1).await, Err(Error::Overloaded)));
+    assert_eq!(count(&store).await, 1, "reads go on");
+    go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    for write in waiting {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(done.load(Ordering::SeqCst), Store::WRITES - 1);
+    insert(&store, 1).await.unwrap();
+}
+
+#[test]
+fn the_store_works_from_any_runtime_and_outlives_each() {
+    let (_directory, store) = store();
+    for number in 1..4 {
+        let runtime = if number % 2 == 0 {
+            tokio::runtime::Builder::new_multi_thread().build().unwrap()
+        } else {
+            tokio::runtime::Builder::new_current_thread().build().unwrap()
+        };
+        runtime.block_on(insert(&store, number)).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(count(&store)), 4);
+}
+
+#[tokio::test]
+async fn many_readers_and_writers_get_along() {
+    let (_directory, store) = store();
+    let tasks: Vec<_> = (1..=50)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                insert(&store, number).await.unwrap();
+                count(&store).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(task.await.unwrap() >= 2);
+    }
+    assert_eq!(count(&store).await, 51);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart_and_passes() {
+    let (_directory, store) = store();
+    let limit = |pages: u32| {
+        let store = store.clone();
+        async move {
+            store
+                .write(move |db| Ok::<_, Error>(db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?))
+                .await
+                .unwrap();
+        }
+    };
+    limit(1).await;
+    let fill = |store: Store| async move {
+        for number in 1..2_000 {
+            insert(&store, number).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let refused = fill(store.clone()).await;
+    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    let before = count(&store).await;
+    limit(1_000_000).await;
+    insert(&store, 5_000).await.unwrap();
+    assert_eq!(count(&store).await, before + 1);
+}
+
+#[tokio::test]
+async fn debug_is_silent() {
+    let (_directory, store) = store();
+    assert_eq!(format!("{store:?}"), "Store");
+}
