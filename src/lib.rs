@@ -38,5 +38,6 @@ pub mod domain;
 pub mod oauth;
 pub mod outbound;
 pub mod platforms;
+pub mod sandbox;
 pub mod store;
 pub mod vault;

@@ -1,0 +1,334 @@
+//! Sessions at the PDS, as those of the reference server.
+//!
+//! A refresh gives a new pair and leaves the old refresh token two hours, in which it leads to the same successor (the
+//! same id), so that a lost answer loses nothing. Every token is a JWT whose claims can be read and whose signature is
+//! random; what it is good for is kept here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::accounts::{self, ACCOUNTS, BlueskyAccount, Standing};
+use super::{NAME, Refused, identity};
+use crate::domain::time::Timestamp;
+use crate::sandbox::answer::Reply;
+use crate::sandbox::bounded::Bounded;
+use crate::sandbox::call::{Body, Call, Fields};
+use crate::sandbox::record::TokenKind;
+use crate::sandbox::world::World;
+
+const ACCESS: u64 = 120 * 60;
+const REFRESH: u64 = 90 * 24 * 60 * 60;
+const GRACE: u64 = 2 * 60 * 60;
+
+/// Sign-ins of one account: how many within how many seconds.
+const LIMITS: [(usize, u64); 2] = [(30, 5 * 60), (300, 24 * 60 * 60)];
+
+/// What the mail says that an account with a second factor gets.
+const FACTOR: &str = "SAND2-BOX34";
+
+const KEPT: usize = 20_000;
+
+/// All sessions.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Sessions {
+    /// By the whole token.
+    access: Bounded<String, Access>,
+    /// The id of each refresh token, by the whole token.
+    ids: Bounded<String, String>,
+    /// By id.
+    refresh: Bounded<String, Refresh>,
+    /// When there were sign-ins, by what was typed.
+    attempts: Bounded<String, VecDeque<Timestamp>>,
+    /// Whose DID every session names; `None`: its own.
+    impersonated: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    account: &'static BlueskyAccount,
+    expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+struct Refresh {
+    account: &'static BlueskyAccount,
+    /// Of its access tokens.
+    scope: &'static str,
+    expires_at: Timestamp,
+    /// The id of the successor.
+    next: Option<String>,
+    revoked: bool,
+}
+
+impl Sessions {
+    pub(in crate::sandbox) fn new() -> Self {
+        Self {
+            access: Bounded::new(KEPT),
+            ids: Bounded::new(KEPT),
+            refresh: Bounded::new(KEPT),
+            attempts: Bounded::new(KEPT),
+            impersonated: None,
+        }
+    }
+
+    /// Everybody deletes their app passwords: refresh tokens die, access tokens live to their end.
+    pub(in crate::sandbox) fn revoke_all(&mut self) {
+        self.refresh.values_mut().for_each(|refresh| refresh.revoked = true);
+    }
+
+    pub(in crate::sandbox) fn expire_access(&mut self, now: Timestamp) {
+        self.access.values_mut().for_each(|access| access.expires_at = now);
+    }
+
+    pub(in crate::sandbox) fn impersonate(&mut self, did: Option<String>) {
+        self.impersonated = did;
+    }
+}
+
+pub(super) fn create(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    let Body::Json(fields) = &call.body else {
+        return Err(Refused::invalid("Request encoding must be application/json, an object of texts"));
+    };
+    no_query(call)?;
+    let fields = Fields::check(fields, &["identifier", "password"], &["authFactorToken"])
+        .map_err(|problem| Refused::invalid(&format!("Error: Input {problem}")))?;
+    let identifier = fields.get("identifier").to_ascii_lowercase();
+    let limits = match limit(world, &identifier) {
+        Ok(limits) => limits,
+        Err(limits) => {
+            let refused = Refused::new(429, "RateLimitExceeded", "Rate Limit Exceeded").reply();
+            return Ok(limits.on(refused).header("retry-after", limits.reset_in.to_string()));
+        }
+    };
+    let reply = sign_in(world, &identifier, fields).unwrap_or_else(|refused| refused.reply());
+    Ok(limits.on(reply))
+}
+
+fn sign_in(world: &mut World, identifier: &str, fields: Fields<'_>) -> Result<Reply, Refused> {
+    let mail = |account: &BlueskyAccount| email(account) == identifier;
+    let account = accounts::find(identifier).or_else(|| ACCOUNTS.iter().find(|account| mail(account)));
+    let account = account.ok_or_else(wrong)?;
+    let password = fields.get("password");
+    let scope = if password == account.app_password {
+        if account.standing == Standing::TakenDown {
+            return Err(wrong());
+        }
+        if account.privileged { "com.atproto.appPassPrivileged" } else { "com.atproto.appPass" }
+    } else if password == account.password {
+        match account.standing {
+            Standing::TakenDown => {
+                return Err(Refused::new(401, "AccountTakedown", "Account has been taken down"));
+            }
+            Standing::SecondFactor if fields.find("authFactorToken") != Some(FACTOR) => {
+                let message = "A sign in code has been sent to your email address";
+                return Err(Refused::new(401, "AuthFactorTokenRequired", message));
+            }
+            Standing::Active | Standing::Deactivated | Standing::SecondFactor => "com.atproto.access",
+        }
+    } else {
+        return Err(wrong());
+    };
+    let id = world.random();
+    Ok(Reply::json(200, &pair(world, account, scope, id)))
+}
+
+/// One sentence for an unknown account and for a wrong password.
+pub(super) fn wrong() -> Refused {
+    Refused::new(401, "AuthenticationRequired", "Invalid identifier or password")
+}
+
+fn email(account: &BlueskyAccount) -> String {
+    account.handle.replace(".test", "@example.com")
+}
+
+/// How many sign-ins are left.
+struct Limits {
+    of: usize,
+    within: u64,
+    left: usize,
+    /// Seconds.
+    reset_in: u64,
+    reset_at: i64,
+}
+
+impl Limits {
+    fn on(&self, reply: Reply) -> Reply {
+        reply
+            .header("ratelimit-limit", self.of.to_string())
+            .header("ratelimit-remaining", self.left.to_string())
+            .header("ratelimit-reset", self.reset_at.to_string())
+            .header("ratelimit-policy", format!("{};w={}", self.of, self.within))
+    }
+}
+
+/// Counts a sign-in; `Err` when there were too many.
+fn limit(world: &mut World, identifier: &str) -> Result<Limits, Limits> {
+    let now = world.now();
+    let mut attempts = world.bluesky.attempts.get(identifier).cloned().unwrap_or_default();
+    let [_, (most, longest)] = LIMITS;
+    attempts.retain(|at| at.until(now) < Duration::from_secs(longest));
+    attempts.push_back(now);
+    while attempts.len() > most + 1 {
+        attempts.pop_front();
+    }
+    let state = |(of, within): (usize, u64)| {
+        let recent: Vec<Timestamp> =
+            attempts.iter().copied().filter(|at| at.until(now) < Duration::from_secs(within)).collect();
+        let reset_in = recent.first().map_or(0, |first| within.saturating_sub(first.until(now).as_secs()));
+        let limits = Limits {
+            of,
+            within,
+            left: of.saturating_sub(recent.len()),
+            reset_in,
+            reset_at: now.plus(Duration::from_secs(reset_in)).as_millis() / 1000,
+        };
+        if recent.len() > of { Err(limits) } else { Ok(limits) }
+    };
+    let [short, long] = LIMITS;
+    let outcome = state(long).and_then(|_| state(short));
+    world.bluesky.attempts.insert(identifier.to_owned(), attempts);
+    outcome
+}
+
+pub(super) fn refresh(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    no_query(call)?;
+    no_body(call)?;
+    let (id, token) = refresh_token(world, call)?;
+    if token.account.standing == Standing::TakenDown {
+        return Err(Refused::new(401, "AccountTakedown", "Account has been taken down"));
+    }
+    if token.revoked {
+        return Err(Refused::new(400, "ExpiredToken", "Token has been revoked"));
+    }
+    if token.expires_at <= world.now() {
+        return Err(Refused::new(400, "ExpiredToken", "Token has expired"));
+    }
+    let next = token.next.clone().unwrap_or_else(|| world.random());
+    let grace = world.in_seconds(GRACE);
+    if let Some(known) = world.bluesky.refresh.get_mut(&id) {
+        known.expires_at = known.expires_at.min(grace);
+        known.next = Some(next.clone());
+    }
+    Ok(Reply::json(200, &pair(world, token.account, token.scope, next)))
+}
+
+/// Ends a session, also one whose time is over.
+pub(super) fn delete(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    no_query(call)?;
+    no_body(call)?;
+    let (id, _) = refresh_token(world, call)?;
+    if let Some(known) = world.bluesky.refresh.get_mut(&id) {
+        known.revoked = true;
+    }
+    Ok(Reply::empty(200))
+}
+
+pub(super) fn get(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    no_query(call)?;
+    let account = access(world, call)?;
+    Ok(Reply::json(200, &described(world, account)))
+}
+
+/// Whose live access token the request carries.
+pub(super) fn access(world: &World, call: &Call) -> Result<&'static BlueskyAccount, Refused> {
+    let value = bearer(call)?;
+    if world.bluesky.ids.get(value).is_some() {
+        return Err(Refused::new(400, "InvalidToken", "Bad token scope"));
+    }
+    match world.bluesky.access.get(value) {
+        None => Err(Refused::new(400, "InvalidToken", "Token could not be verified")),
+        Some(access) if access.expires_at <= world.now() => Err(Refused::new(400, "ExpiredToken", "Token has expired")),
+        Some(access) => Ok(access.account),
+    }
+}
+
+fn refresh_token(world: &World, call: &Call) -> Result<(String, Refresh), Refused> {
+    let value = bearer(call)?;
+    if world.bluesky.access.get(value).is_some() {
+        return Err(Refused::new(400, "InvalidToken", "Bad token scope"));
+    }
+    let known = world.bluesky.ids.get(value).and_then(|id| Some((id.clone(), world.bluesky.refresh.get(id)?.clone())));
+    known.ok_or_else(|| Refused::new(400, "InvalidToken", "Token could not be verified"))
+}
+
+fn bearer(call: &Call) -> Result<&str, Refused> {
+    call.bearer().ok_or_else(|| Refused::new(401, "AuthMissing", "Authentication Required"))
+}
+
+fn no_query(call: &Call) -> Result<(), Refused> {
+    if call.query.is_empty() { Ok(()) } else { Err(Refused::invalid("Error: this method has no parameters")) }
+}
+
+fn no_body(call: &Call) -> Result<(), Refused> {
+    match call.body {
+        Body::None => Ok(()),
+        _ => Err(Refused::invalid("A request body was provided when none was expected")),
+    }
+}
+
+/// A new pair of tokens, the refresh token with that id. The same id keeps its expiry.
+fn pair(world: &mut World, account: &'static BlueskyAccount, scope: &'static str, id: String) -> Value {
+    let (now, audience) = (world.now(), "did:web:pds.sandbox.test");
+    let seconds = |at: Timestamp| at.as_millis() / 1000;
+    let subject = world.bluesky.impersonated.clone().unwrap_or_else(|| account.did.to_owned());
+    let access_until = world.in_seconds(ACCESS);
+    let known = world.bluesky.refresh.get(&id).map(|known| known.expires_at);
+    let refresh_until = known.unwrap_or_else(|| world.in_seconds(REFRESH));
+    let access = jwt(
+        world,
+        "at+jwt",
+        &json!({"scope": scope, "aud": audience, "sub": subject, "iat": seconds(now), "exp": seconds(access_until)}),
+    );
+    let refresh = jwt(
+        world,
+        "refresh+jwt",
+        &json!({
+            "scope": "com.atproto.refresh", "aud": audience, "sub": subject, "jti": id,
+            "iat": seconds(now), "exp": seconds(refresh_until),
+        }),
+    );
+    world.issue(NAME, TokenKind::Access, &access);
+    world.issue(NAME, TokenKind::Refresh, &refresh);
+    world.bluesky.access.insert(access.clone(), Access { account, expires_at: access_until });
+    world.bluesky.ids.insert(refresh.clone(), id.clone());
+    if known.is_none() {
+        let token = Refresh { account, scope, expires_at: refresh_until, next: None, revoked: false };
+        world.bluesky.refresh.insert(id, token);
+    }
+    let mut answer = described(world, account);
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("accessJwt".to_owned(), access.into());
+        answer.insert("refreshJwt".to_owned(), refresh.into());
+    }
+    answer
+}
+
+/// The session's account, as every answer describes it.
+fn described(world: &World, account: &'static BlueskyAccount) -> Value {
+    let impersonated = world.bluesky.impersonated.as_deref();
+    let told = impersonated.and_then(accounts::find).unwrap_or(account);
+    let mut answer = json!({
+        "did": impersonated.unwrap_or(account.did),
+        "didDoc": identity::document_of(world, told),
+        "handle": told.handle,
+        "email": email(account),
+        "emailConfirmed": true,
+        "emailAuthFactor": account.standing == Standing::SecondFactor,
+        "active": account.standing != Standing::Deactivated,
+    });
+    if account.standing == Standing::Deactivated
+        && let Some(answer) = answer.as_object_mut()
+    {
+        answer.insert("status".to_owned(), "deactivated".into());
+    }
+    answer
+}
+
+fn jwt(world: &World, kind: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{}", part(&json!({"typ": kind, "alg": "HS256"})), part(claims), world.random())
+}

@@ -1,0 +1,253 @@
+//! The handle to a running sandbox: what it saw, and how it is made to misbehave.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::authorize::{self, Opened};
+use super::bluesky;
+use super::call::{Body, Call};
+use super::configuration::{find, known};
+use super::consent::{self, Answer, Refused};
+use super::desk::Desk;
+use super::record::{Issued, Recorded};
+use super::step::{Fault, Step, UnknownPlatform};
+use super::traffic::Traffic;
+use super::world::World;
+use crate::domain::entropy::Entropy;
+use crate::domain::time::Clock;
+
+/// Looks into a sandbox and makes it misbehave. All clones are the same sandbox.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+struct Inner {
+    world: Mutex<World>,
+    /// Where Bluesky's server for accounts listens.
+    pds: SocketAddr,
+    traffic: Mutex<Traffic>,
+    /// Told of every arrival, answer, hold and release.
+    changed: watch::Sender<()>,
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+impl Control {
+    pub(super) fn new(base_url: &str, pds: SocketAddr, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self(Arc::new(Inner {
+            world: Mutex::new(World::new(base_url, &format!("http://{pds}"), clock, entropy)),
+            pds,
+            traffic: Mutex::default(),
+            changed: watch::Sender::new(()),
+        }))
+    }
+
+    /// The requests since the start or the last [`Control::clear`], oldest first; the last 2000 of them.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.traffic().recorded()
+    }
+
+    /// Those of [`Control::requests`] at one step of one platform.
+    #[must_use]
+    pub fn requests_at(&self, platform: &str, step: Step) -> Vec<Recorded> {
+        self.requests().into_iter().filter(|request| request.platform == platform && request.step == step).collect()
+    }
+
+    /// Every code and token given to the broker, oldest first: what a search for leaked secrets looks for.
+    #[must_use]
+    pub fn issued(&self, platform: &str) -> Vec<Issued> {
+        self.world().issued(platform)
+    }
+
+    /// Lets the next `times` requests of this step fail, after those that were ordered before.
+    ///
+    /// # Errors
+    ///
+    /// For a platform that the sandbox does not imitate: the fault would never happen.
+    pub fn fail_next(&self, platform: &str, step: Step, fault: Fault, times: u32) -> Result<(), UnknownPlatform> {
+        let platform = known(platform)?;
+        self.traffic().order_fault(platform, step, fault, times);
+        Ok(())
+    }
+
+    /// Forgets requests, faults and holds, and Bluesky is honest again. What is connected stays connected.
+    pub fn clear(&self) {
+        self.world().bluesky.impersonate(None);
+        self.traffic().clear();
+        self.0.changed.send_replace(());
+    }
+
+    /// From now on answers of this step are made but not sent, at all platforms.
+    pub fn hold(&self, step: Step) {
+        self.traffic().hold(step);
+    }
+
+    /// Sends what was held at this step.
+    pub fn release(&self, step: Step) {
+        self.traffic().release(step);
+        self.0.changed.send_replace(());
+    }
+
+    /// Resolves when an answer of this step is being held.
+    pub async fn held(&self, step: Step) {
+        self.until(|traffic| traffic.held(step) > 0).await;
+    }
+
+    /// Resolves when this step of this platform was asked for `count` times since the start or the last
+    /// [`Control::clear`].
+    pub async fn seen(&self, platform: &str, step: Step, count: usize) {
+        self.until(|traffic| traffic.count(platform, step) >= count).await;
+    }
+
+    /// From now on every session at Bluesky names this DID and not its account's own, as a server that lies would do,
+    /// until [`Control::clear`].
+    pub fn bluesky_impersonate(&self, did: &str) {
+        self.world().bluesky.impersonate(Some(did.to_owned()));
+    }
+
+    /// People take back everything that they granted at this platform. At Bluesky they delete their app passwords: the
+    /// next refresh fails, and access tokens live to their end.
+    pub fn revoke_all(&self, platform: &str) {
+        if platform == bluesky::NAME {
+            self.world().bluesky.revoke_all();
+        }
+        self.world().revoke_where(|grant| grant.platform == platform);
+    }
+
+    /// Every access token of this platform is expired; refresh tokens live on.
+    pub fn expire_access(&self, platform: &str) {
+        let mut world = self.world();
+        if platform == bluesky::NAME {
+            let now = world.now();
+            world.bluesky.expire_access(now);
+        }
+        world.expire_access(platform);
+    }
+
+    /// Visits an authorize URL and answers its consent page, as a browser would: where the browser is sent. Recorded,
+    /// but spared from ordered faults.
+    ///
+    /// # Errors
+    ///
+    /// When the platform shows a page instead of the consent page, or refuses the answer.
+    pub fn consent(&self, authorize_url: &str, answer: &Answer) -> Result<String, Refused> {
+        let mut world = self.world();
+        let tail = authorize_url.strip_prefix(&format!("{}/", world.base_url));
+        let (platform, tail) = tail.and_then(|tail| tail.split_once('/')).unwrap_or_default();
+        let imitation = find(platform).map_err(|error| Refused::new(404, &error.to_string()))?;
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+        let call = Call {
+            method: "GET".to_owned(),
+            path: format!("/{path}"),
+            query: super::call::pairs(query.as_bytes()),
+            raw_query: query.to_owned(),
+            headers: Vec::new(),
+            body: Body::None,
+        };
+        if !imitation.authorize.is_at(&call.path) {
+            return Err(Refused::new(404, &format!("{} is not {}'s authorize URL", call.path, imitation.label)));
+        }
+        let mut desk = Desk { imitation, world: &mut world };
+        let (status, outcome) = match authorize::open(&mut desk, &call) {
+            Opened::Asked(id) => (200, consent::decide(&mut desk, &id, answer)),
+            Opened::Refused(objection) => {
+                let status = imitation.authorize.page_status;
+                (status, Err(Refused::new(status, &objection.to_string())))
+            }
+            Opened::SentBack(location, _) => (303, Ok(location)),
+        };
+        drop(world);
+        let ticket = self.arrived(imitation.name, Step::Authorize, &call);
+        self.answered(ticket, Some(status), None);
+        outcome
+    }
+
+    pub(super) fn is_pds(&self, address: SocketAddr) -> bool {
+        self.0.pds == address
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.0.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn arrived(&self, platform: &'static str, step: Step, call: &Call) -> usize {
+        let ticket = self.traffic().arrived(Recorded {
+            platform,
+            step,
+            method: call.method.clone(),
+            path: call.path.clone(),
+            query: call.query.clone(),
+            headers: call.headers.clone(),
+            form: call.body.fields().to_vec(),
+            status: None,
+            why: None,
+        });
+        self.0.changed.send_replace(());
+        ticket
+    }
+
+    pub(super) fn answered(&self, ticket: usize, status: Option<u16>, why: Option<&str>) {
+        self.traffic().answered(ticket, status, why);
+        self.0.changed.send_replace(());
+    }
+
+    /// The fault due for this request: first what its own consent ordered, then what was ordered for everybody.
+    pub(super) fn take_fault(&self, platform: &'static str, step: Step, call: &Call) -> Option<Fault> {
+        let of_grant = self.world().take_fault(call.credentials(), step);
+        of_grant.or_else(|| self.traffic().take_fault(platform, step))
+    }
+
+    /// Waits while this step is held.
+    pub(super) async fn pass(&self, step: Step) {
+        if !self.traffic().holds(step) {
+            return;
+        }
+        // A reset connection drops this future, and its answer is no longer held.
+        let _waiting = Waiting::new(self, step);
+        self.until(|traffic| !traffic.holds(step)).await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Traffic) -> bool) {
+        let mut changes = self.0.changed.subscribe();
+        loop {
+            if condition(&self.traffic()) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts as held for as long as it lives.
+struct Waiting<'a> {
+    control: &'a Control,
+    step: Step,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(control: &'a Control, step: Step) -> Self {
+        control.traffic().waits(step);
+        control.0.changed.send_replace(());
+        Self { control, step }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.control.traffic().waits_no_more(self.step);
+        self.control.0.changed.send_replace(());
+    }
+}

@@ -1,0 +1,189 @@
+//! Acme: a generic OAuth 2.0 and OpenID Connect server, to show how an operator adds a platform of their own.
+//!
+//! By the standards (RFC 6749, 7636, 7009, 9700, OpenID Connect Core): Basic, PKCE with S256, mistakes sent back to the
+//! redirect URI once that is known to be good, a refresh token with `offline_access` that is new each time, and a
+//! second use of an old one ends the grant.
+
+use serde_json::json;
+
+use super::{Authorize, Challenge, CodeRules, Endpoint, Imitation, Parameter, Persona, Pkce, QueryOfRedirect, Scopes};
+use crate::sandbox::answer::Reply;
+use crate::sandbox::authorize::Objection;
+use crate::sandbox::call::Call;
+use crate::sandbox::desk::Desk;
+use crate::sandbox::problem::{Dead, Problem, Refusal};
+use crate::sandbox::record::TokenKind;
+use crate::sandbox::step::Step;
+use crate::sandbox::world::Grant;
+
+const ACCESS: u64 = 60 * 60;
+const REFRESH: u64 = 14 * 24 * 60 * 60;
+
+pub(super) const IMITATION: Imitation = Imitation {
+    name: "acme",
+    label: "Acme",
+    personas: &[
+        Persona { id: "ada", user_id: "b7a1c0de-0001", name: "Ada Marlow", handle: "ada", note: "" },
+        Persona {
+            id: "basil",
+            user_id: "b7a1c0de-0002",
+            name: "Basil <b>Quince</b> & Söhne 🦊",
+            handle: "",
+            note: "no user name and no picture, and a name with markup in it",
+        },
+    ],
+    authorize: Authorize {
+        path: "/auth",
+        client_id_name: "client_id",
+        separators: &[' '],
+        scopes: Scopes {
+            known: &["email", "offline_access", "openid", "profile"],
+            approved: &[],
+            mandatory: &["openid"],
+            fixed: None,
+        },
+        parameters: &[
+            Parameter { name: "login_hint", words: &[] },
+            Parameter { name: "nonce", words: &[] },
+            Parameter { name: "prompt", words: &["consent", "login", "select_account"] },
+        ],
+        pkce: |_| Pkce::Required(Challenge::Base64Url),
+        query_of_redirect: QueryOfRedirect::Kept,
+        longest_state: None,
+        code: CodeRules { life: 60, prefix: "acme-code-", suffix: "" },
+        denial: &[("error", "access_denied"), ("error_description", "The resource owner denied the request")],
+        granted_scope: None,
+        suffix: "",
+        sent_back,
+        page_status: 400,
+    },
+    endpoints: &[
+        Endpoint { method: "POST", path: "/token", step: Step::Token, answer: token },
+        Endpoint { method: "POST", path: "/revoke", step: Step::Revoke, answer: revoke },
+        Endpoint { method: "GET", path: "/me", step: Step::Identity, answer: me },
+    ],
+    refuse,
+    revocable: true,
+    choice: None,
+    scopes: None,
+    custom: Some(
+        r#"
+label = "Acme"
+identity_url = "{base}/me"
+scopes = ["openid", "profile", "offline_access"]
+client_auth = "basic"
+pkce = "s256"
+authorize_params = { prompt = "consent" }
+identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }
+"#,
+    ),
+};
+
+fn sent_back(objection: &Objection) -> Option<&'static str> {
+    match objection {
+        Objection::Challenge(_) | Objection::Parameter(_) | Objection::State(_) => Some("invalid_request"),
+        Objection::Client(_) | Objection::RedirectUri(_) => None,
+        Objection::ResponseType(_) => Some("unsupported_response_type"),
+        Objection::Scope(_) | Objection::UnapprovedScope(_) => Some("invalid_scope"),
+    }
+}
+
+fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let client = desk.basic_client(call)?;
+    let grant = match call.peek("grant_type") {
+        Some("refresh_token") => {
+            let fields = call.form(&["grant_type", "refresh_token"], &["scope"])?;
+            let spent = fields.get("refresh_token");
+            let found = desk.refresh_token(&client, spent);
+            if matches!(found, Err(Problem::RefreshToken(Dead::Spent)))
+                && let Some(grant) = desk.world.tokens.get(spent).map(|token| token.grant)
+            {
+                desk.world.revoke(grant);
+            }
+            let (_, grant) = found?;
+            desk.kill(spent, Dead::Spent);
+            grant
+        }
+        Some("authorization_code") => {
+            let fields = call.form(&["grant_type", "code", "redirect_uri", "code_verifier"], &[])?;
+            desk.redeem(&client, fields)?
+        }
+        other => return Err(Problem::GrantType(other.unwrap_or_default().to_owned())),
+    };
+    Ok(tokens(desk, &grant))
+}
+
+fn tokens(desk: &mut Desk<'_>, grant: &Grant) -> Reply {
+    let claims = json!({"sub": grant.persona.user_id, "nonce": grant.parameter("nonce")});
+    let issuer = format!("{}/acme", desk.world.base_url);
+    let mut answer = json!({
+        "access_token": desk.issue(grant, TokenKind::Access, "acme-access-", Some(ACCESS)),
+        "token_type": "Bearer",
+        "expires_in": ACCESS,
+        "scope": grant.scopes.join(" "),
+        "id_token": desk.id_token(grant, &issuer, &claims),
+    });
+    if grant.has("offline_access")
+        && let Some(answer) = answer.as_object_mut()
+    {
+        let refresh = desk.issue(grant, TokenKind::Refresh, "acme-refresh-", Some(REFRESH));
+        answer.insert("refresh_token".to_owned(), refresh.into());
+    }
+    Reply::json(200, &answer)
+}
+
+/// RFC 7009: 200 whether the token was known or not; either kind takes the grant.
+fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let client = desk.basic_client(call)?;
+    let value = call.form(&["token"], &["token_type_hint"])?.get("token");
+    if let Ok((_, grant)) = desk.token(value)
+        && grant.client == client
+    {
+        desk.world.revoke(grant.id);
+    }
+    Ok(Reply::empty(200))
+}
+
+fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    call.query(&[], &[])?;
+    let grant = desk.bearer(call, &["openid"])?;
+    let persona = grant.persona;
+    let mut answer = json!({"sub": persona.user_id});
+    if let Some(answer) = answer.as_object_mut() {
+        if grant.has("profile") {
+            answer.insert("name".to_owned(), persona.name.into());
+            if !persona.handle.is_empty() {
+                answer.insert("preferred_username".to_owned(), persona.handle.into());
+                answer.insert("picture".to_owned(), desk.picture(&grant).into());
+            }
+        }
+        if grant.has("email") {
+            answer.insert("email".to_owned(), format!("{}@example.com", persona.id).into());
+        }
+    }
+    Ok(Reply::json(200, &answer))
+}
+
+fn refuse(refusal: &Refusal<'_>) -> Reply {
+    let oauth = |status, error: &str| {
+        Reply::json(status, &json!({"error": error, "error_description": refusal.problem.to_string()}))
+    };
+    let bearer = |status, error: &str| {
+        oauth(status, error).header("www-authenticate", format!("Bearer realm=\"acme\", error=\"{error}\""))
+    };
+    match refusal.problem {
+        Problem::Client | Problem::ClientAuthentication(_) => {
+            oauth(401, "invalid_client").header("www-authenticate", "Basic realm=\"acme\"")
+        }
+        Problem::Code(_) | Problem::RedirectUri | Problem::RefreshToken(_) | Problem::Verifier => {
+            oauth(400, "invalid_grant")
+        }
+        Problem::ContentType(_) | Problem::Parameter(_) => oauth(400, "invalid_request"),
+        Problem::GrantType(_) => oauth(400, "unsupported_grant_type"),
+        Problem::NoQuota | Problem::RateLimited => oauth(429, "temporarily_unavailable"),
+        Problem::Scope(_) => bearer(403, "insufficient_scope"),
+        Problem::ServerError => oauth(500, "server_error"),
+        Problem::Token(_) if refusal.step == Step::Identity => bearer(401, "invalid_token"),
+        Problem::Token(_) | Problem::TooYoung => oauth(400, "invalid_token"),
+    }
+}

@@ -1,0 +1,248 @@
+//! The nodes and edges of Facebook's Graph API that lead to Pages.
+//!
+//! Lists come in pages of their own with a cursor, and `paging.next` is a whole URL with the access token in it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::super::select;
+use super::pages::{self, BUSINESSES, Page, Place};
+use super::token::{self, caller, of_a_person};
+use super::visible;
+use crate::sandbox::answer::Reply;
+use crate::sandbox::call::{Call, Fields};
+use crate::sandbox::desk::Desk;
+use crate::sandbox::problem::Problem;
+use crate::sandbox::world::{Grant, Token};
+
+/// Entries of a list where `limit` does not say.
+const USUAL: usize = 25;
+/// Entries of a list at most, whatever `limit` says.
+const MOST: usize = 100;
+
+const PERSON: [&str; 4] = ["email", "id", "name", "picture"];
+const PAGE: [&str; 9] = ["about", "access_token", "category", "fan_count", "id", "link", "name", "picture", "tasks"];
+const USERNAME: &str = "username";
+
+/// The names in `fields`, without what they say of their own fields (`picture.type(large)`, `picture{url}`).
+fn names<'a>(fields: Fields<'a>, known: &[&str], otherwise: &'static str) -> Result<Vec<&'a str>, Problem> {
+    let text: &'a str = fields.find("fields").unwrap_or(otherwise);
+    let mut depth = 0_i32;
+    let mut names = Vec::new();
+    for part in text.split(|c| {
+        match c {
+            '(' | '{' => depth += 1,
+            ')' | '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    }) {
+        let name = part.split(['.', '{', '(']).next().unwrap_or_default();
+        if !known.contains(&name) {
+            return Err(Problem::Parameter(format!("Tried accessing nonexisting field ({name})")));
+        }
+        names.push(name);
+    }
+    names.push("id");
+    Ok(names)
+}
+
+/// The person, or the Page where the token is a Page's.
+pub(super) fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.query(&[], &["access_token", "fields"])?;
+    let (_, token, grant) = caller(desk, call)?;
+    if let Some(id) = &token.page {
+        let page = find(&grant, id)?;
+        let names = names(fields, &known(), "id,name")?;
+        return Ok(Reply::json(200, &node(desk, &token, &grant, &page, &names, true)));
+    }
+    let names = names(fields, &PERSON, "id,name")?;
+    let mut person = json!({"id": grant.persona.user_id, "name": grant.persona.name});
+    if let Some(person) = person.as_object_mut() {
+        if names.contains(&"picture") {
+            person.insert("picture".to_owned(), picture(&desk.picture(&grant)));
+        }
+        if names.contains(&"email") && grant.has("email") {
+            person.insert("email".to_owned(), format!("{}@example.com", grant.persona.id).into());
+        }
+        person.retain(|name, _| names.contains(&name.as_str()));
+    }
+    Ok(Reply::json(200, &person))
+}
+
+pub(super) fn accounts(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    listed(desk, call, "accounts", |page| page.place == Place::Own)
+}
+
+pub(super) fn owned(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let business = business(desk, call)?;
+    listed(desk, call, "owned_pages", |page| page.place == Place::Owned(business))
+}
+
+pub(super) fn clients(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let business = business(desk, call)?;
+    listed(desk, call, "client_pages", |page| page.place == Place::Client(business))
+}
+
+pub(super) fn businesses(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.query(&[], &["access_token", "after", "fields", "limit"])?;
+    let (value, token, grant) = caller(desk, call)?;
+    of_a_person(&token, "businesses")?;
+    of_businesses(&grant)?;
+    let names = names(fields, &["id", "name"], "id,name")?;
+    let all: Vec<Value> =
+        of_person(&grant).map(|(id, name)| select(&json!({"id": id, "name": name}), &names)).collect();
+    let window = Window::new(desk, call, fields, &value, all.len())?;
+    let data: Vec<Value> = window.of(&all).cloned().collect();
+    Ok(window.answer(&data))
+}
+
+/// A Page by its id.
+pub(super) fn page(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
+    let fields = call.query(&[], &["access_token", "fields"])?;
+    let (_, token, grant) = caller(desk, call)?;
+    let page = find(&grant, segment(call, 2))?;
+    if token.page.as_ref().is_some_and(|own| *own != page.id) {
+        return Err(Problem::Scope("pages_read_engagement or Page Public Content Access".to_owned()));
+    }
+    let names = names(fields, &known(), "id,name")?;
+    Ok(Reply::json(200, &node(desk, &token, &grant, &page, &names, true)))
+}
+
+fn known() -> Vec<&'static str> {
+    PAGE.into_iter().chain([USERNAME]).collect()
+}
+
+fn segment(call: &Call, at: usize) -> &str {
+    call.path.split('/').nth(at).unwrap_or_default()
+}
+
+fn no_such(id: &str) -> Problem {
+    Problem::Parameter(format!(
+        "Unsupported get request. Object with ID '{id}' does not exist, cannot be loaded due to missing permissions, or does not support this operation"
+    ))
+}
+
+fn find(grant: &Grant, id: &str) -> Result<Page, Problem> {
+    visible(grant).into_iter().find(|page| page.id == id).ok_or_else(|| no_such(id))
+}
+
+fn of_businesses(grant: &Grant) -> Result<(), Problem> {
+    if grant.has("business_management") { Ok(()) } else { Err(Problem::Scope("business_management".to_owned())) }
+}
+
+/// Businesses belong to whoever has Pages in them.
+fn of_person(grant: &Grant) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has = pages::of(grant.persona).iter().any(|page| page.place != Place::Own);
+    BUSINESSES.iter().copied().filter(move |_| has)
+}
+
+fn business(desk: &Desk<'_>, call: &Call) -> Result<&'static str, Problem> {
+    let (_, _, grant) = caller(desk, call)?;
+    of_businesses(&grant)?;
+    let id = segment(call, 2);
+    of_person(&grant).map(|(known, _)| known).find(|known| *known == id).ok_or_else(|| no_such(id))
+}
+
+/// An edge that leads to Pages.
+fn listed(desk: &mut Desk<'_>, call: &Call, edge: &str, here: impl Fn(&Page) -> bool) -> Result<Reply, Problem> {
+    let fields = call.query(&[], &["access_token", "after", "fields", "limit"])?;
+    let (value, token, grant) = caller(desk, call)?;
+    of_a_person(&token, edge)?;
+    let names = names(fields, &known(), "access_token,category,name,id,tasks")?;
+    // Without the permission the list is empty, and nothing says why.
+    let may = grant.has("pages_show_list");
+    let pages: Vec<Page> = visible(&grant).into_iter().filter(|page| may && here(page)).collect();
+    let window = Window::new(desk, call, fields, &value, pages.len())?;
+    let data: Vec<Value> = window.of(&pages).map(|page| node(desk, &token, &grant, page, &names, false)).collect();
+    Ok(window.answer(&data))
+}
+
+/// The part of a list that is asked for.
+struct Window {
+    from: usize,
+    limit: usize,
+    /// The members `cursors` and `next`.
+    paging: Value,
+}
+
+impl Window {
+    fn new(desk: &Desk<'_>, call: &Call, fields: Fields<'_>, token: &str, total: usize) -> Result<Self, Problem> {
+        let number = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
+        let limit = match fields.find("limit") {
+            Some(text) => number(text).ok_or_else(|| Problem::Parameter(format!("limit is no number: {text}")))?,
+            None => USUAL,
+        };
+        let limit = limit.min(MOST);
+        let from = match fields.find("after") {
+            Some(cursor) => position(cursor).ok_or_else(|| Problem::Parameter(format!("Invalid cursor: {cursor}")))?,
+            None => 0,
+        };
+        let end = (from + limit).min(total);
+        let mut paging = json!({"cursors": {"before": cursor(from), "after": cursor(end)}});
+        if end < total
+            && let Some(paging) = paging.as_object_mut()
+        {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.append_pair("access_token", token);
+            query.extend_pairs(fields.find("fields").map(|names| ("fields", names)));
+            query.append_pair("limit", &limit.to_string()).append_pair("after", &cursor(end));
+            let next = format!("{}/facebook{}?{}", desk.world.base_url, call.path, query.finish());
+            paging.insert("next".to_owned(), next.into());
+        }
+        Ok(Self { from, limit, paging })
+    }
+
+    fn of<'a, T>(&self, all: &'a [T]) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        all.iter().skip(self.from).take(self.limit)
+    }
+
+    fn answer(&self, data: &[Value]) -> Reply {
+        if data.is_empty() {
+            return Reply::json(200, &json!({"data": []}));
+        }
+        Reply::json(200, &json!({"data": data, "paging": self.paging}))
+    }
+}
+
+fn cursor(position: usize) -> String {
+    URL_SAFE_NO_PAD.encode(format!("QVFIU:{position}"))
+}
+
+fn position(cursor: &str) -> Option<usize> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    text.strip_prefix("QVFIU:")?.parse().ok()
+}
+
+fn picture(url: &str) -> Value {
+    json!({"data": {"height": 96, "is_silhouette": false, "url": url, "width": 96}})
+}
+
+/// A Page with the fields that were asked for; `asked_alone`: not in a list.
+fn node(desk: &mut Desk<'_>, by: &Token, grant: &Grant, page: &Page, names: &[&str], asked_alone: bool) -> Value {
+    let mut node = json!({
+        "about": "",
+        "category": "Brand",
+        "fan_count": 3,
+        "id": page.id,
+        "link": format!("https://www.facebook.com/{}", page.id),
+        "name": page.name,
+        "tasks": page.tasks,
+    });
+    if let Some(node) = node.as_object_mut() {
+        node.extend(page.username.map(|username| (USERNAME.to_owned(), username.into())));
+        if page.has_picture {
+            node.insert("picture".to_owned(), picture(&desk.picture(grant)));
+        }
+        let gives = match page.token {
+            pages::Token::Listed => true,
+            pages::Token::Never => false,
+            pages::Token::OnRequest => asked_alone,
+        };
+        if gives && names.contains(&"access_token") {
+            node.insert("access_token".to_owned(), token::of_page(desk, by, grant, page).into());
+        }
+    }
+    select(&node, names)
+}

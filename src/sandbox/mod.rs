@@ -1,0 +1,174 @@
+//! The sandbox: an imitation of every platform on a listener of its own, for trying the broker without an account at
+//! any platform and for testing it without the internet.
+//!
+//! It knows `domain` (the clock, randomness, what loopback is) and nothing else of ours. It is written from the
+//! platforms' documentation and not from the broker's idea of them, so that a mistake of the broker is answered with
+//! the error that the platform would give, and `x-sandbox-why` says in plain words what was wrong.
+//!
+//! # What is where
+//!
+//! Everything of a platform is below `{base}/{platform}`, with the path that the platform uses. A platform is one file
+//! in `imitations` and one line in its list. Bluesky, which has no OAuth here, is in `bluesky`; its server for accounts
+//! has a listener of its own ([`Sandbox::pds_url`]), and people sign in there as one of [`bluesky_accounts`].
+//! [`configuration`] writes the broker's settings for all of them.
+//!
+//! # The consent page
+//!
+//! `GET {authorize_url}?…` shows a page whose form is posted to `{base}/{platform}/consent` with these fields:
+//!
+//! | field | value |
+//! | --- | --- |
+//! | `request` | the opaque id of the authorize request, good for one decision within ten minutes |
+//! | `account` | the id of the account that connects; absent: the first |
+//! | `decision` | `allow` or `deny` |
+//! | `scope` | repeated: what was left ticked, where the platform lets people untick; no `scope` at all means all, one empty `scope` means none of those offered |
+//! | `page` | repeated, like `scope`: which of the account's Pages the app may see, where people choose |
+//! | `fault` | what goes wrong after the consent: a [`Fault`] by name (at the code exchange), `step:fault`, or `callback_empty`, `callback_error`, `denied_scopes` |
+//!
+//! The answer is a 303 to the redirect URI.
+//!
+//! # The controls
+//!
+//! [`Control`] in process; over HTTP, with JSON bodies sent as `application/json` (so that a foreign page cannot):
+//!
+//! | request | does |
+//! | --- | --- |
+//! | `POST /_control/faults {"platform", "step", "fault", "times"?, "delayMs"?}` | the next requests of that step fail |
+//! | `POST /_control/hold {"step"}`, `POST /_control/release {"step"?}` | answers of that step wait until released |
+//! | `POST /_control/impersonate {"did"}` | every session at Bluesky names this DID, until the next reset |
+//! | `POST /_control/reset` | forgets requests, faults, holds and impersonation; accounts stay connected |
+//! | `POST /_control/revoke`, `POST /_control/expire` `{"platform"}` | every token revoked, every access token expired |
+//! | `GET /_control/requests` | what the broker sent |
+//!
+//! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::as_str`] and [`Fault::as_str`].
+//!
+//! # Invariant
+//!
+//! Nothing here is secret and nothing leaves the machine: clients, accounts and tokens are made up, browsers are sent
+//! to loopback addresses only, and all state is in memory and bounded.
+
+mod answer;
+mod authorize;
+mod bluesky;
+mod bounded;
+mod call;
+mod configuration;
+mod consent;
+mod control;
+mod control_api;
+mod desk;
+mod imitations;
+mod multipart;
+mod page;
+mod problem;
+mod record;
+mod serve;
+mod step;
+mod traffic;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+
+pub use bluesky::{BlueskyAccount, bluesky_accounts};
+pub use configuration::{client, configuration, own_client, platforms, self_serve_client};
+pub use consent::{Answer, Refused};
+pub use control::Control;
+pub use record::{Issued, Recorded, TokenKind};
+pub use step::{Fault, Step, UnknownName, UnknownPlatform};
+
+use crate::domain::entropy::Entropy;
+use crate::domain::time::Clock;
+
+/// A running sandbox. Dropping it stops it.
+#[derive(Debug)]
+pub struct Sandbox {
+    base_url: String,
+    pds_url: String,
+    control: Control,
+    server: ServerHandle,
+}
+
+impl Sandbox {
+    /// Serves on `listener`, and on a free port of the same address for Bluesky, from threads of its own until the sandbox is dropped. Callable from anywhere: inside or
+    /// outside a runtime, and from tests that block their thread. Signals are left to whoever runs the process.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be used or no thread can be started.
+    pub fn start(listener: TcpListener, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> io::Result<Self> {
+        let base_url = format!("http://{}", listener.local_addr()?);
+        let pds = TcpListener::bind((listener.local_addr()?.ip(), 0))?;
+        let pds_address = pds.local_addr()?;
+        let control = Control::new(&base_url, pds_address, clock, entropy);
+        let shared = control.clone();
+        let (started, starting) = mpsc::sync_channel(1);
+        thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                match serve([listener, pds], shared) {
+                    Ok(server) => {
+                        let handle = server.handle();
+                        // Nobody is left to tell when the caller is gone, and then nobody wants to be served.
+                        if started.send(Ok(handle)).is_ok()
+                            && let Err(error) = server.await
+                        {
+                            tracing::error!(%error, "the sandbox stopped");
+                        }
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
+        })?;
+        let server = starting.recv().map_err(io::Error::other)??;
+        Ok(Self { base_url, pds_url: format!("http://{pds_address}"), control, server })
+    }
+
+    /// Where it answers, without a trailing slash: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Where Bluesky's server for accounts answers: an origin. DID documents name it.
+    #[must_use]
+    pub fn pds_url(&self) -> &str {
+        &self.pds_url
+    }
+
+    /// Looks into the sandbox and makes it misbehave; cheap to clone.
+    #[must_use]
+    pub fn handle(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Stops listening and waits for answers under way, a second at most.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+    }
+}
+
+fn serve(listeners: [TcpListener; 2], control: Control) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new().app_data(web::Data::new(control.clone())).default_service(web::to(serve::entry))
+    });
+    let mut server = server.workers(1).disable_signals().shutdown_timeout(1);
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    Ok(server.run())
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // The command is sent at once; nobody is left to await that it was carried out.
+        drop(self.server.stop(false));
+    }
+}

@@ -1,0 +1,201 @@
+//! The steps of a connection as a platform sees them, and the ways in which one can go wrong.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a request to the sandbox is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Which accounts the person manages.
+    Accounts,
+    /// The browser arrives.
+    Authorize,
+    /// The person decides.
+    Consent,
+    /// The DID document (Bluesky).
+    DidDocument,
+    /// Who connected.
+    Identity,
+    /// What a token is good for.
+    Inspect,
+    /// The exchange of a short-lived token for a long-lived one.
+    LongLived,
+    /// The public profile (Bluesky).
+    Profile,
+    /// The renewal of tokens.
+    Refresh,
+    /// The DID of a handle (Bluesky).
+    Resolve,
+    /// The revocation of tokens.
+    Revoke,
+    /// A sign-in with a password (Bluesky).
+    Session,
+    /// The exchange of the code.
+    Token,
+}
+
+impl Step {
+    pub const ALL: [Self; 13] = [
+        Self::Accounts,
+        Self::Authorize,
+        Self::Consent,
+        Self::DidDocument,
+        Self::Identity,
+        Self::Inspect,
+        Self::LongLived,
+        Self::Profile,
+        Self::Refresh,
+        Self::Resolve,
+        Self::Revoke,
+        Self::Session,
+        Self::Token,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::Authorize => "authorize",
+            Self::Consent => "consent",
+            Self::DidDocument => "did_document",
+            Self::Identity => "identity",
+            Self::Inspect => "inspect",
+            Self::LongLived => "long_lived",
+            Self::Profile => "profile",
+            Self::Refresh => "refresh",
+            Self::Resolve => "resolve",
+            Self::Revoke => "revoke",
+            Self::Session => "session",
+            Self::Token => "token",
+        }
+    }
+
+    /// Whether a platform's API is asked, and not its OAuth endpoints.
+    pub(super) const fn is_api(self) -> bool {
+        matches!(self, Self::Accounts | Self::Identity | Self::Inspect | Self::Profile)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no step or no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not known here: use one of {1}")]
+pub struct UnknownName(pub String, pub String);
+
+/// A platform that the sandbox does not imitate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the sandbox does not imitate '{0}': it has {1}")]
+pub struct UnknownPlatform(pub String, pub String);
+
+impl FromStr for Step {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        Self::ALL
+            .into_iter()
+            .find(|step| step.as_str() == text)
+            .ok_or_else(|| UnknownName(text.to_owned(), Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+/// How a request fails. Only [`Fault::Lost`] and [`Fault::Slow`] let the platform do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The connection is closed without an answer, and nothing was done.
+    Drop,
+    /// 200 with an empty body.
+    Empty,
+    /// The platform says that the code, the refresh token or the access token has expired.
+    Expired,
+    /// 200 with JSON that is cut off.
+    Garbage,
+    /// No answer and no end of the connection, until the client gives up. Nothing was done.
+    Hang,
+    /// 200 with a page in HTML.
+    Html,
+    /// The platform does what it was asked, then the connection is closed without an answer.
+    Lost,
+    /// 429, because the platform has not approved the app yet: Google's quota of zero. As [`Fault::RateLimited`] at
+    /// platforms that have no such thing.
+    NoQuota,
+    /// 200 with the platform's error body.
+    OkError,
+    /// 200 with 16 MiB of JSON.
+    Oversized,
+    /// 429 with `Retry-After: 30`.
+    RateLimited,
+    /// The platform says that the person took the grant back.
+    Revoked,
+    /// 500.
+    ServerError,
+    /// A good answer, this much later.
+    Slow(Duration),
+}
+
+impl Fault {
+    /// The delay of [`Fault::Slow`] where none is named.
+    pub const DELAY: Duration = Duration::from_secs(3);
+
+    /// Those that come to an end by themselves: all but [`Fault::Hang`].
+    pub const ALL: [Self; 13] = [
+        Self::Drop,
+        Self::Empty,
+        Self::Expired,
+        Self::Garbage,
+        Self::Html,
+        Self::Lost,
+        Self::NoQuota,
+        Self::OkError,
+        Self::Oversized,
+        Self::RateLimited,
+        Self::Revoked,
+        Self::ServerError,
+        Self::Slow(Self::DELAY),
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Empty => "empty",
+            Self::Expired => "expired",
+            Self::Garbage => "garbage",
+            Self::Hang => "hang",
+            Self::Html => "html",
+            Self::Lost => "lost",
+            Self::NoQuota => "no_quota",
+            Self::OkError => "ok_error",
+            Self::Oversized => "oversized",
+            Self::RateLimited => "429",
+            Self::Revoked => "revoked",
+            Self::ServerError => "500",
+            Self::Slow(_) => "slow",
+        }
+    }
+
+    fn known() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::Hang])
+    }
+
+    /// For people, with commas.
+    pub(super) fn names() -> String {
+        Self::known().map(Self::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl FromStr for Fault {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        Self::known().find(|fault| fault.as_str() == text).ok_or_else(|| UnknownName(text.to_owned(), Self::names()))
+    }
+}
