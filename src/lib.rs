@@ -34,6 +34,7 @@
 //! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 
 pub mod atproto;
+pub mod broker;
 pub mod domain;
 pub mod oauth;
 pub mod outbound;

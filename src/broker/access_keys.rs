@@ -1,0 +1,95 @@
+//! Access keys and projects: who may call.
+
+use super::error::What;
+use super::{Broker, Caller, Error};
+use crate::domain::access_key::{AccessKey, PlainAccessKey, Scope};
+use crate::domain::id::AccessKeyId;
+use crate::domain::project::Project;
+use crate::domain::secret::SecretString;
+use crate::store::{self, access_keys, projects};
+
+/// Longest name of a key or a project, in code points.
+const NAME_MAX: usize = 100;
+
+impl Broker {
+    /// The caller behind the value of `x-access-key`.
+    pub async fn authenticate(&self, key: &str) -> Result<Caller, Error> {
+        let key = PlainAccessKey::parse(key).map_err(|_| Error::AuthenticationRequired)?;
+        let digest = key.digest();
+        let found = self.store.read(move |db| access_keys::find_by_digest(db, &digest)).await?;
+        match found {
+            // The index found it by equality; comparing again takes the same time whatever the difference.
+            Some((key, stored)) if stored == digest => {
+                Ok(Caller { access_key_id: Some(key.id), project_id: key.project_id, scopes: key.scopes })
+            }
+            _ => Err(Error::AuthenticationRequired),
+        }
+    }
+
+    /// Makes a key for the project of that name; returns it as stored, and the key itself, which is never shown again.
+    pub async fn create_access_key(
+        &self,
+        project: &str,
+        name: &str,
+        scopes: &[Scope],
+    ) -> Result<(AccessKey, SecretString), Error> {
+        let name = valid_name("name", name)?;
+        if scopes.is_empty() {
+            return Err(Error::Invalid("a key needs at least one scope".to_owned()));
+        }
+        let mut scopes = scopes.to_vec();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let plain = PlainAccessKey::generate(&*self.entropy);
+        let (digest, hint) = (plain.digest(), plain.hint());
+        let (id, now, project) = (self.ids.next(), self.clock.now(), project.to_owned());
+        let key = self
+            .store
+            .write(move |tx| {
+                let project = projects::find_by_name(tx, &project)?.ok_or(Error::NotFound(What::Project))?;
+                let key =
+                    AccessKey { id, project_id: project.id, name, hint, scopes, created_at: now, revoked_at: None };
+                access_keys::insert(tx, &key, &digest)?;
+                Ok::<_, Error>(key)
+            })
+            .await?;
+        Ok((key, plain.into_secret()))
+    }
+
+    /// All keys of all projects (a command for the operator), oldest first, with the project's name.
+    pub async fn list_access_keys(&self) -> Result<Vec<(AccessKey, String)>, Error> {
+        Ok(self.store.read(access_keys::list_all).await?)
+    }
+
+    /// Revokes a key from the next request on. False when there is no such key, or it was revoked before.
+    pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
+        let now = self.clock.now();
+        Ok(self.store.write(move |tx| access_keys::revoke(tx, id, now)).await?)
+    }
+
+    /// Makes a tenant. `Error::Invalid` when the name is taken or malformed.
+    pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
+        let name = valid_name("the project's name", name)?;
+        let project = Project { id: self.ids.next(), name, created_at: self.clock.now() };
+        let inserted = project.clone();
+        match self.store.write(move |tx| projects::insert(tx, &inserted)).await {
+            Ok(()) => Ok(project),
+            Err(store::Error::Conflict(_)) => {
+                Err(Error::Invalid(format!("there is a project '{}' already", project.name)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn list_projects(&self) -> Result<Vec<Project>, Error> {
+        Ok(self.store.read(projects::list).await?)
+    }
+}
+
+fn valid_name(what: &str, name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+        return Err(Error::Invalid(format!("{what} must be 1 to {NAME_MAX} characters, without control characters")));
+    }
+    Ok(name.to_owned())
+}

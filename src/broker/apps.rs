@@ -1,0 +1,142 @@
+//! A caller's own OAuth apps. The secret is sealed on arrival and never returned.
+
+use super::error::What;
+use super::{Broker, Caller, Error};
+use crate::domain::id::{OauthAppId, ProjectId};
+use crate::domain::oauth_app::{OauthApp, OauthAppChange};
+use crate::domain::paging::{Listed, Window};
+use crate::domain::secret::SecretString;
+use crate::platforms::{Credentials, bluesky};
+use crate::store::{self, oauth_apps};
+use crate::vault::Place;
+
+/// An app to register.
+#[derive(Debug)]
+pub struct NewApp {
+    pub platform: String,
+    pub name: String,
+    pub client_id: String,
+    pub client_secret: SecretString,
+    pub image_url: Option<String>,
+}
+
+/// What to change of an app; `None` leaves a member as it is.
+#[derive(Debug, Default)]
+pub struct AppChange {
+    pub name: Option<String>,
+    pub image_url: Option<Option<String>>,
+    pub client_secret: Option<SecretString>,
+}
+
+impl Broker {
+    pub async fn create_app(&self, caller: &Caller, app: NewApp) -> Result<OauthApp, Error> {
+        if app.platform == bluesky::NAME {
+            return Err(Error::Invalid(
+                "platform must not be bluesky: accounts connect there with an app password, not under an OAuth app"
+                    .to_owned(),
+            ));
+        }
+        if self.platforms.find(&app.platform).is_none() {
+            return Err(Error::Invalid(format!("platform must be one of {}", self.platform_names())));
+        }
+        let now = self.clock.now();
+        let stored = OauthApp {
+            id: self.ids.next(),
+            platform: app.platform,
+            name: app.name,
+            image_url: app.image_url,
+            client_id: app.client_id,
+            integration_count: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        let secret = self.vault.seal_text(&secret_place(stored.id, 1), &app.client_secret)?;
+        let (project, inserted) = (caller.project_id, stored.clone());
+        match self.store.write(move |tx| oauth_apps::insert(tx, project, &inserted, &secret)).await {
+            Ok(()) => Ok(stored),
+            Err(store::Error::Conflict(_)) => Err(Error::DuplicateApp),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `name`: case-insensitive part of the name.
+    pub async fn list_apps(
+        &self,
+        caller: &Caller,
+        platform: Option<String>,
+        name: Option<String>,
+        window: Window,
+    ) -> Result<Listed<OauthApp>, Error> {
+        let project = caller.project_id;
+        let list = move |db: &_| oauth_apps::list(db, project, platform.as_deref(), name.as_deref(), window);
+        Ok(self.store.read(list).await?)
+    }
+
+    pub async fn get_app(&self, caller: &Caller, id: &str) -> Result<OauthApp, Error> {
+        let (project, id) = (caller.project_id, parse(id)?);
+        self.store.read(move |db| oauth_apps::find(db, project, id)).await?.ok_or(Error::NotFound(What::App))
+    }
+
+    /// An empty change leaves even the time of the last change as it is.
+    pub async fn update_app(&self, caller: &Caller, id: &str, change: AppChange) -> Result<OauthApp, Error> {
+        if let AppChange { name: None, image_url: None, client_secret: None } = change {
+            return self.get_app(caller, id).await;
+        }
+        let (project, id, now, vault) = (caller.project_id, parse(id)?, self.clock.now(), self.vault.clone());
+        self.store
+            .write(move |tx| {
+                let generation =
+                    oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?.generation;
+                let client_secret = change
+                    .client_secret
+                    .map(|secret| vault.seal_text(&secret_place(id, generation + 1), &secret))
+                    .transpose()?;
+                let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
+                oauth_apps::update(tx, project, id, &change, now)?;
+                oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
+            })
+            .await
+    }
+
+    pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        self.store
+            .write(move |tx| {
+                let app = oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
+                if app.integration_count > 0 {
+                    return Err(Error::AppInUse(app.integration_count));
+                }
+                Error::not_found_if_unchanged(oauth_apps::delete(tx, project, id, now), What::App)
+            })
+            .await
+    }
+
+    /// The credentials that a flow or a grant is bound to: a caller's app, or the operator's while its client id is
+    /// still the same. `None` when they are gone.
+    pub(super) async fn credentials(
+        &self,
+        project: ProjectId,
+        platform: &str,
+        app_id: Option<OauthAppId>,
+        client_id: &str,
+    ) -> Result<Option<Credentials>, Error> {
+        let Some(app_id) = app_id else {
+            let operators = self.platforms.find(platform).and_then(|platform| platform.credentials.clone());
+            return Ok(operators.filter(|credentials| credentials.client_id == client_id));
+        };
+        let Some(app) = self.store.read(move |db| oauth_apps::find_secret(db, project, app_id)).await? else {
+            return Ok(None);
+        };
+        let client_secret = self.vault.open_text(&secret_place(app_id, app.generation), &app.client_secret)?;
+        Ok(Some(Credentials { client_id: app.client_id, client_secret }))
+    }
+}
+
+fn secret_place(id: OauthAppId, generation: u64) -> Place {
+    Place::new("oauth_apps", "client_secret", id, generation)
+}
+
+/// What is no app id is no app.
+pub(super) fn parse(id: &str) -> Result<OauthAppId, Error> {
+    id.parse().map_err(|_| Error::NotFound(What::App))
+}

@@ -1,0 +1,258 @@
+//! Complete a connection: consume the state, exchange the code, find out who connected and which accounts that covers.
+//! One is connected straight away, several are for the person to [choose](super::selection) from, none is a failure that
+//! tells where was looked.
+//!
+//! Runs on the work runtime, once per flow. The order is the point: the state is consumed before anything is asked of the
+//! platform, so a replay finds nothing; and tokens that came but cannot be kept are revoked, never silently lost, unless
+//! that would end a consent that somebody else lives on.
+
+use std::time::Duration;
+
+use super::connect::verifier_place;
+use super::connection::{Chosen, Under};
+use super::finish::Answer;
+use super::{Broker, Error};
+use crate::domain::flow::{Failure, Flow, Outcome};
+use crate::domain::grant::IssuedTokens;
+use crate::domain::id::IntegrationId;
+use crate::domain::secret::{Digest256, SecretString};
+use crate::domain::selection::Consent;
+use crate::oauth::CodeExchange;
+use crate::platforms::{Credentials, Platform, Refresh, RevocationReach};
+use crate::store::{flows, selections};
+
+/// How long a platform may take to revoke: nobody waits for it longer.
+pub(super) const REVOKE_WITHIN: Duration = Duration::from_secs(10);
+
+impl Broker {
+    /// Completes a flow, or leaves it alone when another callback has consumed it. The end is in the flow's row.
+    pub(super) async fn complete(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
+        let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
+        match self.store.write(move |tx| flows::consume(tx, project, id, &fingerprint, now)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(flow.id = %id, error = %error, "cannot consume the state: nothing was asked of the platform");
+                return;
+            }
+        }
+        let result = match answer {
+            Answer::Code(code) => self.connect_accounts(&flow, &code).await,
+            Answer::Denied => Err(Outcome::Cancelled),
+            Answer::Refused(code) => {
+                tracing::warn!(
+                    flow.id = %id, platform.name = %flow.platform, platform.code = %code,
+                    "the platform refused the authorization: check that the scopes of this platform are enabled for the app"
+                );
+                Err(Outcome::failed(match code.as_str() {
+                    "server_error" | "temporarily_unavailable" => Failure::PlatformUnavailable,
+                    _ => Failure::AuthorizationRefused,
+                }))
+            }
+        };
+        // Stored with the integration or the selection, in its transaction.
+        let Err(outcome) = result else { return };
+        tracing::info!(flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, "connection ended");
+        if let Err(error) = self.store.write(move |tx| flows::finish(tx, project, id, &outcome)).await {
+            tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
+        }
+    }
+
+    /// `Err`: why no account is connected, or to be chosen.
+    async fn connect_accounts(&self, flow: &Flow, code: &SecretString) -> Result<(), Outcome> {
+        let internal = |step: &'static str| {
+            move |error: Error| {
+                tracing::error!(flow.id = %flow.id, error = %chain(&error), "{step}");
+                Outcome::failed(Failure::StorageFailed)
+            }
+        };
+        let platform =
+            &self.platforms.find(&flow.platform).ok_or(Outcome::failed(Failure::AuthorizationRefused))?.platform;
+        let verifier = flow
+            .pkce_verifier
+            .as_ref()
+            .map(|sealed| self.vault.open_text(&verifier_place(flow.id), sealed))
+            .transpose()
+            .map_err(Error::from)
+            .map_err(internal("the PKCE verifier does not open"))?;
+        let credentials = self
+            .credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id)
+            .await
+            .map_err(internal("the app's credentials cannot be read"))?;
+        let Some(credentials) = credentials else {
+            tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "the OAuth app that began this connection is gone");
+            return Err(Outcome::failed(Failure::CredentialsRejected));
+        };
+
+        let callback_url = self.callback_url(&flow.platform);
+        let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
+        let issued = self.oauth.exchange_code(platform, &credentials, &exchange).await.map_err(|error| {
+            report(flow, &error);
+            Outcome::failed(error.failure())
+        })?;
+        let scopes = issued.scopes.clone().unwrap_or_default();
+        let identity = match self.oauth.identify(platform, &issued.tokens.access_token, &scopes).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                report(flow, &error);
+                self.give_back_unattributed(flow, platform, &credentials, &issued).await;
+                return Err(Outcome::failed(error.failure()));
+            }
+        };
+
+        let auto_refreshes = match platform.refresh {
+            Refresh::Never => false,
+            Refresh::RefreshToken => issued.tokens.refresh_token.is_some(),
+            Refresh::SelfRenewing { .. } => true,
+        };
+        let consent = Consent::new(issued, auto_refreshes, identity);
+        let stored = match consent.identity.accounts.len() {
+            0 => {
+                self.give_back_unless_needed(flow, platform, &credentials, &consent).await;
+                return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
+            }
+            1 => self.keep(flow, &consent).await,
+            _ => self.await_choice(flow, &consent).await,
+        };
+        if let Err(error) = stored {
+            tracing::error!(flow.id = %flow.id, error = %chain(&error), "the connection cannot be stored");
+            self.give_back_unless_needed(flow, platform, &credentials, &consent).await;
+            return Err(Outcome::failed(Failure::StorageFailed));
+        }
+        Ok(())
+    }
+
+    /// Grant, integrations and the flow's end, in one transaction.
+    async fn keep(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
+        let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
+        self.store
+            .write(move |tx| {
+                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?;
+                let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
+                flows::finish(tx, flow.project_id, flow.id, &Outcome::Connected { integration_ids })?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Gives back a consent whose accounts are not connected, unless its revocation would reach somebody who lives on it.
+    pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
+        let credentials = self.credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id).await;
+        match (credentials, self.platforms.find(&flow.platform)) {
+            (Ok(Some(credentials)), Some(configured)) => {
+                self.give_back_unless_needed(flow, &configured.platform, &credentials, consent).await;
+            }
+            (Ok(_), _) => tracing::warn!(
+                flow.id = %flow.id,
+                "the tokens were not kept, and cannot be revoked: the platform or the app is not configured any more"
+            ),
+            (Err(error), _) => {
+                tracing::warn!(flow.id = %flow.id, error = %chain(&error), "the tokens were not kept, and cannot be revoked");
+            }
+        }
+    }
+
+    async fn give_back_unless_needed(
+        &self,
+        flow: &Flow,
+        platform: &Platform,
+        credentials: &Credentials,
+        consent: &Consent,
+    ) {
+        if platform.revocation_reach == RevocationReach::Person {
+            let (name, client_id) = (flow.platform.clone(), flow.client_id.clone());
+            let (subject, now) = (consent.identity.subject.clone(), self.clock.now());
+            let in_use = self
+                .store
+                .read(move |db| {
+                    Ok::<_, Error>(selections::is_consent_in_use(db, &name, &client_id, &subject, None, now)?)
+                })
+                .await;
+            match in_use {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::info!(flow.id = %flow.id, "the tokens were not kept; accounts live on the same consent, so it is left alone");
+                    return;
+                }
+                Err(error) => return not_revoked_blindly(flow, &error),
+            }
+        }
+        self.give_back(flow, platform, credentials, &consent.issued).await;
+    }
+
+    /// Tokens of which nobody knows whose they are. Where revoking them would end the person's whole consent, they might
+    /// be of anybody who is connected already: tokens that lapse unused are the lesser harm.
+    async fn give_back_unattributed(
+        &self,
+        flow: &Flow,
+        platform: &Platform,
+        credentials: &Credentials,
+        issued: &IssuedTokens,
+    ) {
+        if platform.revocation_reach == RevocationReach::Person {
+            let (name, client_id, now) = (flow.platform.clone(), flow.client_id.clone(), self.clock.now());
+            let in_use = self
+                .store
+                .read(move |db| Ok::<_, Error>(selections::is_client_in_use(db, &name, &client_id, now)?))
+                .await;
+            match in_use {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::warn!(
+                        flow.id = %flow.id, platform.name = %flow.platform,
+                        "the tokens were not kept, and not revoked: they may be of somebody whose connection that would end, so they lapse when they expire"
+                    );
+                    return;
+                }
+                Err(error) => return not_revoked_blindly(flow, &error),
+            }
+        }
+        self.give_back(flow, platform, credentials, issued).await;
+    }
+
+    /// Tokens that came and cannot be kept are revoked, so that no consent lives on that nobody knows of.
+    async fn give_back(&self, flow: &Flow, platform: &Platform, credentials: &Credentials, issued: &IssuedTokens) {
+        let revoke = self.oauth.revoke(platform, credentials, &issued.tokens);
+        let (flow, platform) = (flow.id, &flow.platform);
+        match tokio::time::timeout(REVOKE_WITHIN, revoke).await {
+            Ok(Ok(true)) => {
+                tracing::warn!(flow.id = %flow, platform.name = %platform, "the tokens were not kept, and revoked");
+            }
+            Ok(Ok(false)) => tracing::warn!(
+                flow.id = %flow, platform.name = %platform,
+                "the tokens were not kept; the platform has no revocation, so they lapse when they expire"
+            ),
+            Ok(Err(error)) => tracing::warn!(
+                flow.id = %flow, platform.name = %platform, error = %chain(&error),
+                "the tokens were not kept, and could not be revoked"
+            ),
+            Err(_) => tracing::warn!(
+                flow.id = %flow, platform.name = %platform,
+                "the tokens were not kept, and the platform did not confirm their revocation in time"
+            ),
+        }
+    }
+}
+
+fn not_revoked_blindly(flow: &Flow, error: &Error) {
+    tracing::warn!(
+        flow.id = %flow.id, error = %chain(error),
+        "the tokens were not kept, and not revoked: whether others live on the same consent cannot be read"
+    );
+}
+
+fn report(flow: &Flow, error: &crate::oauth::Error) {
+    tracing::warn!(flow.id = %flow.id, error = %chain(error), next_step = %error.next_step(), "connection failed");
+}
+
+/// An error with all its sources on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! Begin a connection: check what the caller asks for, remember it under a fresh state, and give the authorize URL.
+
+use std::time::Duration;
+
+use super::error::What;
+use super::{Broker, Caller, Error, apps, profiles};
+use crate::domain::flow::Flow;
+use crate::domain::id::FlowId;
+use crate::domain::redirect::RedirectUri;
+use crate::domain::secret::{Digest256, SecretString, random_token};
+use crate::oauth::{self, AuthorizeRequest};
+use crate::store::{flows, oauth_apps, profiles as stored_profiles};
+use crate::vault::Place;
+
+/// Flows that may wait for their person at a time, so that nobody fills the disk with them: per project, and in all.
+const LIVE_PER_PROJECT: u64 = 1_000;
+const LIVE_IN_ALL: u64 = 10_000;
+
+/// When to come back when too many are waiting: some expire every second then.
+const TOO_MANY_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What a caller asks for.
+#[derive(Debug, Clone, Default)]
+pub struct BeginConnect {
+    pub platform: String,
+    pub redirect_uri: Option<String>,
+    pub cancel_redirect_uri: Option<String>,
+    pub headless: bool,
+    pub profile_id: Option<String>,
+    pub app_id: Option<String>,
+}
+
+impl Broker {
+    /// The platform's authorize URL for this connection.
+    pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<String, Error> {
+        let configured = self
+            .platforms
+            .find(&wanted.platform)
+            .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
+        let platform = &configured.platform;
+        let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
+        let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
+        let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
+        let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
+
+        let project_id = caller.project_id;
+        let app = self
+            .store
+            .read(move |db| {
+                if let Some(id) = profile_id
+                    && stored_profiles::find(db, project_id, id)?.is_none()
+                {
+                    return Err(Error::NotFound(What::Profile));
+                }
+                app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
+            })
+            .await?;
+        let client_id = match (app, &configured.credentials) {
+            (Some(app), _) if app.platform != platform.name => return Err(Error::AppOfOtherPlatform(app.platform)),
+            (Some(app), _) => app.client_id,
+            (None, Some(credentials)) => credentials.client_id.clone(),
+            (None, None) => return Err(Error::CredentialsMissing(platform.name.to_string())),
+        };
+
+        let id: FlowId = self.ids.next();
+        let callback_url = self.callback_url(&platform.name);
+        let state = random_token(&*self.entropy);
+        let verifier = oauth::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
+        let request = AuthorizeRequest {
+            client_id: &client_id,
+            redirect_uri: &callback_url,
+            state: &state,
+            pkce_verifier: verifier.as_ref(),
+        };
+        let url = oauth::authorize_url(platform, &request).map_err(|error| {
+            tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
+            Error::CredentialsMissing(platform.name.to_string())
+        })?;
+
+        let now = self.clock.now();
+        let flow = Flow {
+            id,
+            project_id,
+            access_key_id: caller.access_key_id,
+            state: state_digest(&state),
+            platform: platform.name.to_string(),
+            app_id,
+            client_id,
+            profile_id,
+            redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
+            cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
+            headless: wanted.headless,
+            pkce_verifier: verifier.map(|verifier| self.vault.seal_text(&verifier_place(id), &verifier)).transpose()?,
+            created_at: now,
+            expires_at: now.plus(self.settings.state_ttl),
+            consumed_by: None,
+            outcome: None,
+        };
+        self.store
+            .write(move |tx| {
+                if flows::count_live(tx, project_id, now)? >= LIVE_PER_PROJECT
+                    || flows::count_all_live(tx, now)? >= LIVE_IN_ALL
+                {
+                    return Err(Error::TooManyFlows { retry_after: TOO_MANY_RETRY_AFTER });
+                }
+                Ok(flows::insert(tx, &flow)?)
+            })
+            .await?;
+        tracing::info!(flow.id = %id, platform.name = %wanted.platform, "connection begun");
+        Ok(url.into())
+    }
+
+    /// The URL that an operator registers at the platform.
+    #[must_use]
+    pub fn callback_url(&self, platform: &str) -> String {
+        format!("{}/v1/connect/{platform}/callback", self.settings.public_url)
+    }
+
+    pub(super) fn check_redirect(
+        &self,
+        parameter: &'static str,
+        uri: Option<&str>,
+    ) -> Result<Option<RedirectUri>, Error> {
+        uri.map(|uri| self.settings.redirects.check(uri))
+            .transpose()
+            .map_err(|refused| Error::RedirectRefused { parameter, refused })
+    }
+}
+
+/// What a state is looked up by.
+#[expect(clippy::disallowed_methods, reason = "hashing is how a state is stored and looked up")]
+pub(super) fn state_digest(state: &SecretString) -> Digest256 {
+    use secrecy::ExposeSecret as _;
+    Digest256::of(state.expose_secret().as_bytes())
+}
+
+/// A flow's verifier never changes: generation 1.
+pub(super) fn verifier_place(id: FlowId) -> Place {
+    Place::new("flows", "pkce_verifier", id, 1)
+}

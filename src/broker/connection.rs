@@ -1,0 +1,242 @@
+//! Store a connection: the grant with its tokens, the accounts that were chosen, and what the new consent means for
+//! accounts that were connected before.
+//!
+//! One consent gives one grant; consenting again renews it for all accounts that live on it, chosen anew or not. Runs
+//! inside its caller's transaction, so that nothing of it is there without the rest.
+
+use std::collections::BTreeSet;
+
+use super::{Broker, Error};
+use crate::domain::account::{FoundAccount, Identity};
+use crate::domain::flow::Flow;
+use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
+use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
+use crate::domain::integration::{Integration, OwnTokens};
+use crate::domain::secret::SecretString;
+use crate::domain::selection::{Consent, choice_id};
+use crate::domain::time::Timestamp;
+use crate::store::{Transaction, grants, integrations};
+use crate::vault::Place;
+
+/// What a connection is stored under.
+pub(super) struct Under {
+    pub(super) project_id: ProjectId,
+    pub(super) platform: String,
+    /// The client id that the tokens are bound to.
+    pub(super) client_id: String,
+    /// The caller's own app; `None` for the operator's.
+    pub(super) app_id: Option<OauthAppId>,
+    pub(super) profile_id: Option<ProfileId>,
+    /// The flow that it came from, for the log; `None` where there was no redirect.
+    pub(super) flow_id: Option<FlowId>,
+}
+
+impl From<&Flow> for Under {
+    fn from(flow: &Flow) -> Self {
+        Self {
+            project_id: flow.project_id,
+            platform: flow.platform.clone(),
+            client_id: flow.client_id.clone(),
+            app_id: flow.app_id,
+            profile_id: flow.profile_id,
+            flow_id: Some(flow.id),
+        }
+    }
+}
+
+/// Which accounts of a consent are connected.
+pub(super) enum Chosen {
+    All,
+    /// Those with these [choice ids](choice_id).
+    Ids(BTreeSet<String>),
+}
+
+impl Chosen {
+    fn has(&self, found: &FoundAccount) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ids(ids) => ids.contains(&choice_id(found)),
+        }
+    }
+}
+
+impl Broker {
+    /// Grant and integrations; the integrations that were chosen, in the order in which the platform names them.
+    pub(super) fn store_connection(
+        &self,
+        tx: &Transaction<'_>,
+        under: &Under,
+        consent: &Consent,
+        chosen: &Chosen,
+        now: Timestamp,
+    ) -> Result<Vec<IntegrationId>, Error> {
+        let grant = self.store_grant(tx, under, consent, now)?;
+        let mut connected = Vec::new();
+        for found in consent.identity.accounts.iter().filter(|found| chosen.has(found)) {
+            connected.push(self.store_account(tx, under, grant, found, now)?);
+        }
+        self.renew_others(tx, under.project_id, grant, &consent.identity, &connected, now)?;
+        Ok(connected)
+    }
+
+    fn store_grant(
+        &self,
+        tx: &Transaction<'_>,
+        under: &Under,
+        consent: &Consent,
+        now: Timestamp,
+    ) -> Result<GrantId, Error> {
+        let (project, subject) = (under.project_id, &consent.identity.subject);
+        let known = grants::find_by_subject(tx, project, &under.platform, &under.client_id, subject)?;
+        let (id, generation) =
+            known.as_ref().map_or_else(|| (self.ids.next(), 1), |grant| (grant.id, grant.generation + 1));
+        let mut tokens = consent.issued.tokens.clone();
+        let mut auto_refreshes = consent.auto_refreshes;
+        if let Some(known) = &known
+            && tokens.refresh_token.is_none()
+            && known.auto_refreshes
+            && known.status == AuthStatus::Active
+        {
+            // Some platforms hand out a refresh token the first time only: absent means keep.
+            let kept = self.vault.open_tokens(&tokens_place(known.id, known.generation), &known.tokens)?;
+            tokens.refresh_token = kept.refresh_token;
+            auto_refreshes = known.auto_refreshes;
+        }
+        let grant = Grant {
+            id,
+            project_id: project,
+            platform: under.platform.clone(),
+            app_id: under.app_id,
+            client_id: under.client_id.clone(),
+            subject: subject.clone(),
+            scopes: consent.scopes().to_vec(),
+            access_expires_at: consent.issued.access_expires_at,
+            refresh_expires_at: consent.issued.refresh_expires_at,
+            auto_refreshes,
+            tokens: self.vault.seal_tokens(&tokens_place(id, generation), &tokens)?,
+            generation,
+            status: AuthStatus::Active,
+            created_at: known.as_ref().map_or(now, |grant| grant.created_at),
+            updated_at: now,
+        };
+        if known.is_some() {
+            grants::renew(tx, &grant, generation - 1)?;
+        } else {
+            grants::insert(tx, &grant)?;
+        }
+        Ok(id)
+    }
+
+    /// The account's integration under the flow's profile, made or brought up to date.
+    fn store_account(
+        &self,
+        tx: &Transaction<'_>,
+        under: &Under,
+        grant: GrantId,
+        found: &FoundAccount,
+        now: Timestamp,
+    ) -> Result<IntegrationId, Error> {
+        let (project, account) = (under.project_id, &found.account);
+        let known =
+            integrations::find_by_account(tx, project, under.profile_id, &under.platform, &account.platform_user_id)?;
+        let id = if let Some(known) = known {
+            integrations::update_account(tx, project, known.id, account, grant, now)?;
+            self.renew_own_tokens(tx, project, known.id, found.own_token.as_ref(), now)?;
+            if known.grant_id != grant {
+                // Connected anew under another app or consent: nobody uses the old one's tokens any more.
+                grants::delete_if_unused(tx, project, known.grant_id)?;
+            }
+            known.id
+        } else {
+            let id: IntegrationId = self.ids.next();
+            let integration = Integration {
+                id,
+                grant_id: grant,
+                profile_id: under.profile_id,
+                platform: under.platform.clone(),
+                account: account.clone(),
+                app: None,
+                status: AuthStatus::Active,
+                created_at: now,
+                updated_at: now,
+            };
+            let own = self.own_tokens(id, 1, found.own_token.as_ref())?;
+            integrations::insert(tx, project, &integration, &own)?;
+            id
+        };
+        let flow_id = under.flow_id.map(tracing::field::display);
+        tracing::info!(flow.id = flow_id, platform.name = %under.platform, integration.id = %id, "account connected");
+        Ok(id)
+    }
+
+    /// The accounts that live on the grant and were not chosen now: those that the consent still covers go on with fresh
+    /// tokens, those that it certainly no longer covers need their person.
+    fn renew_others(
+        &self,
+        tx: &Transaction<'_>,
+        project: ProjectId,
+        grant: GrantId,
+        identity: &Identity,
+        connected: &[IntegrationId],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        // A way of looking that failed for the moment proves nothing about the accounts that it would have brought.
+        let looked_everywhere = identity.routes.iter().all(|route| route.trouble.is_none());
+        let others = integrations::list_on_grant(tx, project, grant)?;
+        for other in others.into_iter().filter(|other| !connected.contains(&other.id)) {
+            let account = &other.account.platform_user_id;
+            let is_unusable = || identity.unusable.iter().any(|unusable| unusable.platform_user_id == *account);
+            let lost = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
+            match identity.accounts.iter().find(|found| found.account.platform_user_id == *account) {
+                Some(found) => self.renew_own_tokens(tx, project, other.id, found.own_token.as_ref(), now)?,
+                None if other.status != lost && (looked_everywhere || is_unusable()) => {
+                    integrations::set_status(tx, project, other.id, lost, now)?;
+                    tracing::info!(integration.id = %other.id, "the renewed consent no longer covers this account");
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The account can be used again, with this token of its own or with the grant's.
+    fn renew_own_tokens(
+        &self,
+        tx: &Transaction<'_>,
+        project: ProjectId,
+        id: IntegrationId,
+        token: Option<&SecretString>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let known = integrations::find_own_tokens(tx, project, id)?.ok_or(crate::store::Error::NotChanged)?;
+        if known.tokens.is_none() && token.is_none() {
+            return Ok(integrations::set_status(tx, project, id, AuthStatus::Active, now)?);
+        }
+        let renewed = self.own_tokens(id, known.generation + 1, token)?;
+        Ok(integrations::renew(tx, project, id, &renewed, known.generation, now)?)
+    }
+
+    fn own_tokens(&self, id: IntegrationId, generation: u64, token: Option<&SecretString>) -> Result<OwnTokens, Error> {
+        let seal = |token: &SecretString| {
+            let tokens = TokenSet {
+                access_token: token.clone(),
+                refresh_token: None,
+                id_token: None,
+                token_type: "Bearer".to_owned(),
+                service_url: None,
+            };
+            self.vault.seal_tokens(&own_tokens_place(id, generation), &tokens)
+        };
+        Ok(OwnTokens { generation, tokens: token.map(seal).transpose()? })
+    }
+}
+
+/// Where a grant's tokens are sealed.
+pub(super) fn tokens_place(id: GrantId, generation: u64) -> Place {
+    Place::new("grants", "tokens", id, generation)
+}
+
+/// Where an account's own tokens are sealed, as a token set like a grant's.
+pub(super) fn own_tokens_place(id: IntegrationId, generation: u64) -> Place {
+    Place::new("integrations", "tokens", id, generation)
+}

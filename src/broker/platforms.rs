@@ -1,0 +1,50 @@
+//! Which platforms this broker knows.
+
+use super::Broker;
+use crate::domain::integration::PlatformFilter;
+use crate::platforms::{Availability, bluesky};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformListing {
+    pub name: String,
+    pub label: String,
+    pub availability: Availability,
+}
+
+impl Broker {
+    /// The platforms that are not switched off, by name.
+    #[must_use]
+    pub fn list_platforms(&self, which: &PlatformFilter) -> Vec<PlatformListing> {
+        self.platforms
+            .listings()
+            .into_iter()
+            .filter(|platform| platform.enabled)
+            .filter(|platform| match which {
+                PlatformFilter::All => true,
+                PlatformFilter::BuiltIn => !platform.is_custom,
+                PlatformFilter::One(name) => platform.name == *name,
+            })
+            .map(|platform| PlatformListing {
+                name: platform.name.to_owned(),
+                label: platform.label.to_owned(),
+                availability: platform.availability,
+            })
+            .collect()
+    }
+
+    /// The sentence for a name that cannot be connected through a redirect.
+    pub(super) fn unknown_platform(&self, name: &str) -> String {
+        if name == bluesky::NAME && self.platforms.bluesky().is_some() {
+            return "Bluesky has no redirect to connect with: send handle and app password to \
+                    POST /v1/connect/bluesky/auth"
+                .to_owned();
+        }
+        format!("This broker has no platform of that name; it has {}", self.platform_names())
+    }
+
+    /// All that can be connected through a redirect, for a sentence.
+    pub(super) fn platform_names(&self) -> String {
+        let known: Vec<&str> = self.platforms.iter().map(|platform| platform.platform.name.as_ref()).collect();
+        known.join(", ")
+    }
+}

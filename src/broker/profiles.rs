@@ -1,0 +1,70 @@
+//! Profiles.
+
+use super::error::What;
+use super::{Broker, Caller, Error};
+use crate::domain::id::ProfileId;
+use crate::domain::paging::{Listed, Window};
+use crate::domain::profile::{Profile, ProfileChange};
+use crate::store::{self, profiles};
+
+impl Broker {
+    pub async fn create_profile(
+        &self,
+        caller: &Caller,
+        name: String,
+        description: Option<String>,
+    ) -> Result<Profile, Error> {
+        let now = self.clock.now();
+        let profile =
+            Profile { id: self.ids.next(), name, description, integration_count: 0, created_at: now, updated_at: now };
+        let (project, inserted) = (caller.project_id, profile.clone());
+        self.store.write(move |tx| profiles::insert(tx, project, &inserted)).await?;
+        Ok(profile)
+    }
+
+    /// `name`: case-insensitive part of the name.
+    pub async fn list_profiles(
+        &self,
+        caller: &Caller,
+        name: Option<String>,
+        window: Window,
+    ) -> Result<Listed<Profile>, Error> {
+        let project = caller.project_id;
+        Ok(self.store.read(move |db| profiles::list(db, project, name.as_deref(), window)).await?)
+    }
+
+    pub async fn get_profile(&self, caller: &Caller, id: &str) -> Result<Profile, Error> {
+        let (project, id) = (caller.project_id, parse(id)?);
+        self.store.read(move |db| profiles::find(db, project, id)).await?.ok_or(Error::NotFound(What::Profile))
+    }
+
+    /// An empty change leaves even the time of the last change as it is.
+    pub async fn update_profile(&self, caller: &Caller, id: &str, change: ProfileChange) -> Result<Profile, Error> {
+        if let ProfileChange { name: None, description: None } = change {
+            return self.get_profile(caller, id).await;
+        }
+        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        self.store
+            .write(move |tx| {
+                gone(profiles::update(tx, project, id, &change, now))?;
+                profiles::find(tx, project, id)?.ok_or(Error::NotFound(What::Profile))
+            })
+            .await
+    }
+
+    /// Soft: integrations keep their profile id.
+    pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        self.store.write(move |tx| gone(profiles::delete(tx, project, id, now))).await
+    }
+}
+
+/// A row that is not there to be changed is a profile that is not there.
+fn gone(result: Result<(), store::Error>) -> Result<(), Error> {
+    Error::not_found_if_unchanged(result, What::Profile)
+}
+
+/// What is no profile id is no profile.
+pub(super) fn parse(id: &str) -> Result<ProfileId, Error> {
+    id.parse().map_err(|_| Error::NotFound(What::Profile))
+}

@@ -1,0 +1,73 @@
+//! Forget the connections that nobody finished, and give back the tokens of choices that nobody made.
+
+use super::complete::chain;
+use super::{Broker, Error};
+use crate::store::{flows, selections};
+
+/// Rows of one transaction, so that no request waits for long.
+const BATCH: u32 = 500;
+
+/// The same for selections, which can be large: each holds a list of accounts.
+const SELECTION_BATCH: u32 = 20;
+
+impl Broker {
+    /// Deletes every flow that has expired, with its selection, in small transactions. Returns how many flows there were.
+    pub async fn purge_expired(&self) -> Result<usize, Error> {
+        self.purge_selections().await?;
+        let now = self.clock.now();
+        let mut purged = 0;
+        loop {
+            let batch = self.store.write(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
+            purged += batch;
+            if batch < BATCH as usize {
+                return Ok(purged);
+            }
+        }
+    }
+
+    /// What a selection held is erased first, and then given back: when the platform does not answer, or we are stopped,
+    /// it is the revocation that is lost.
+    async fn purge_selections(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut erased = false;
+        loop {
+            let taken = self
+                .store
+                .write(move |tx| {
+                    let mut taken = Vec::new();
+                    for selection in selections::take_expired(tx, now, SELECTION_BATCH)? {
+                        let flow = flows::find(tx, selection.project_id, selection.flow_id)?;
+                        taken.push((selection, flow));
+                    }
+                    Ok::<_, Error>(taken)
+                })
+                .await?;
+            let more = taken.len() == SELECTION_BATCH as usize;
+            for (selection, flow) in taken {
+                let (Some(flow), None) = (flow, &selection.spent) else { continue };
+                erased = true;
+                tracing::info!(flow.id = %flow.id, selection.id = %selection.id, "nobody chose in time");
+                match self.open_consent(&selection) {
+                    Ok(consent) => {
+                        let broker = self.clone();
+                        let task = self
+                            .tasks
+                            .spawn_on(async move { broker.give_back_consent(&flow, &consent).await }, &self.work);
+                        task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+                    }
+                    Err(error) => tracing::error!(
+                        selection.id = %selection.id, error = %chain(&error),
+                        "a choice that nobody made does not open: its tokens are not given back"
+                    ),
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        if erased && let Err(error) = self.store.checkpoint().await {
+            tracing::warn!(error = %chain(&error), "what was erased stays in the database's log until that is overwritten");
+        }
+        Ok(())
+    }
+}

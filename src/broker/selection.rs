@@ -1,0 +1,259 @@
+//! Choose accounts: where a consent covers several, hold it until its person says which of them to connect.
+//!
+//! Whoever has the selection's token may look and choose; it is spent by the first valid choice, and that choice, sent
+//! again within a minute, is answered again. Everything that cannot be chosen from (unknown, spent, expired, another
+//! platform's) is answered alike. Invariant: what a selection held is in the database no longer than until it is spent
+//! or purged, and tokens that nobody wants are given back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use super::connection::{Chosen, Under};
+use super::error::What;
+use super::finish::Finished;
+use super::{Broker, Error};
+use crate::domain::account::{Account, AccountKind};
+use crate::domain::flow::{Flow, Outcome};
+use crate::domain::id::{IntegrationId, SelectionId};
+use crate::domain::redirect::RedirectUri;
+use crate::domain::secret::{Digest256, SecretString, random_token};
+use crate::domain::selection::{Consent, Findings, Selection, Spent, cancellation_digest, choice_digest, choice_id};
+use crate::store::{flows, oauth_apps, profiles, selections};
+use crate::vault::Place;
+
+/// A choice that can be made.
+#[derive(Debug, Clone)]
+pub struct Choices {
+    pub platform: String,
+    /// The platform's name for people.
+    pub label: String,
+    pub profile_name: Option<String>,
+    pub accounts: Vec<Choice>,
+    pub findings: Findings,
+    pub expires_in: Duration,
+    pub redirect_uri: Option<RedirectUri>,
+    pub cancel_redirect_uri: Option<RedirectUri>,
+}
+
+/// An account to choose.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// What the choice calls it.
+    pub id: String,
+    pub kind: AccountKind,
+    pub account: Account,
+}
+
+impl Broker {
+    /// Holds a consent until its person has chosen, and lets the flow wait for that.
+    pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
+        let (id, now): (SelectionId, _) = (self.ids.next(), self.clock.now());
+        let token = random_token(&*self.entropy);
+        let selection = Selection {
+            id,
+            project_id: flow.project_id,
+            flow_id: flow.id,
+            platform: flow.platform.clone(),
+            subject: consent.identity.subject.clone(),
+            token: token_digest(&token),
+            token_text: Some(self.vault.seal_text(&token_place(id), &token)?),
+            payload: Some(self.vault.seal_consent(&payload_place(id), consent)?),
+            created_at: now,
+            expires_at: now.plus(self.settings.selection_ttl),
+            spent: None,
+        };
+        tracing::info!(
+            flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
+            accounts = consent.identity.accounts.len(), "a choice of accounts is to be made"
+        );
+        self.store
+            .write(move |tx| {
+                selections::insert(tx, &selection)?;
+                flows::await_selection(tx, selection.project_id, selection.flow_id, selection.expires_at)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// What can be chosen. `platform`: where the caller believes that to be, if it says so.
+    pub async fn get_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<Choices, Error> {
+        let (selection, flow) = self.find_selection(platform, token).await?;
+        let now = self.clock.now();
+        if !selection.is_open(now) {
+            return Err(Error::NotFound(What::Selection));
+        }
+        let consent = self.open_consent(&selection)?;
+        let (project, profile_id) = (flow.project_id, flow.profile_id);
+        let profile_name = self
+            .store
+            .read(move |db| {
+                Ok::<_, Error>(profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten())
+            })
+            .await?;
+        let findings = consent.findings();
+        let accounts = consent.identity.accounts.into_iter();
+        Ok(Choices {
+            label: self.label(&flow.platform),
+            platform: flow.platform,
+            profile_name,
+            accounts: accounts
+                .map(|found| Choice { id: choice_id(&found), kind: found.kind, account: found.account })
+                .collect(),
+            findings,
+            expires_in: now.until(selection.expires_at),
+            redirect_uri: self.checked_again(flow.redirect_uri),
+            cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),
+        })
+    }
+
+    /// Connects the accounts with these ids, all of which must be on offer, and no others.
+    pub async fn choose_accounts(
+        &self,
+        platform: Option<&str>,
+        token: &SecretString,
+        chosen: BTreeSet<String>,
+    ) -> Result<Finished, Error> {
+        let by = choice_digest(&chosen);
+        let (selection, flow) = self.find_selection(platform, token).await?;
+        if selection.is_open(self.clock.now()) {
+            let consent = self.open_consent(&selection)?;
+            let offered: BTreeSet<String> = consent.identity.accounts.iter().map(choice_id).collect();
+            if chosen.is_empty() || !chosen.is_subset(&offered) {
+                return Err(Error::NotOffered);
+            }
+            self.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), by).await?;
+        }
+        self.answer_spent(platform, token, by).await
+    }
+
+    /// Connects nothing, and gives the tokens back.
+    pub async fn cancel_selection(&self, token: &SecretString) -> Result<Finished, Error> {
+        let by = cancellation_digest();
+        let (selection, flow) = self.find_selection(None, token).await?;
+        let now = self.clock.now();
+        if selection.is_open(now) {
+            let consent = self.open_consent(&selection)?;
+            let broker = self.clone();
+            // What is cancelled must be given back, whether or not the person still waits.
+            let task = self.tasks.spawn_on(
+                async move {
+                    let (project, flow_id) = (flow.project_id, flow.id);
+                    let cancelled = broker
+                        .store
+                        .write(move |tx| {
+                            let spent = Spent { by, at: now, integrations: Vec::new() };
+                            if !selections::spend(tx, project, selection.id, &spent)? {
+                                return Ok::<_, Error>(false);
+                            }
+                            flows::settle(tx, project, flow_id, &Outcome::Cancelled)?;
+                            Ok(true)
+                        })
+                        .await?;
+                    if cancelled {
+                        tracing::info!(flow.id = %flow_id, platform.name = %flow.platform, "the choice was cancelled");
+                        broker.give_back_consent(&flow, &consent).await;
+                    }
+                    Ok::<_, Error>(())
+                }
+                .in_current_span(),
+                &self.work,
+            );
+            task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        }
+        self.answer_spent(None, token, by).await
+    }
+
+    /// Spends the selection for this choice; does nothing when another request was faster.
+    async fn connect_chosen(
+        &self,
+        selection: Selection,
+        flow: Flow,
+        consent: Consent,
+        chosen: Chosen,
+        by: Digest256,
+    ) -> Result<(), Error> {
+        let broker = self.clone();
+        self.store
+            .write(move |tx| {
+                let (project, now) = (flow.project_id, broker.clock.now());
+                let current = selections::find_by_token(tx, &selection.token)?;
+                if !current.is_some_and(|current| current.is_open(now)) {
+                    return Ok(());
+                }
+                if let Some(app) = flow.app_id
+                    && oauth_apps::find(tx, project, app)?.is_none()
+                {
+                    // Deleted meanwhile: without its secret the tokens could never be refreshed or revoked.
+                    return Err(Error::NotFound(What::Selection));
+                }
+                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &chosen, now)?;
+                let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
+                flows::settle(tx, project, flow.id, &Outcome::Connected { integration_ids })?;
+                if selections::spend(tx, project, selection.id, &Spent { by, at: now, integrations: connected })? {
+                    Ok(())
+                } else {
+                    Err(crate::store::Error::NotChanged.into())
+                }
+            })
+            .await
+    }
+
+    /// What became of a selection that this was the choice of.
+    async fn answer_spent(
+        &self,
+        platform: Option<&str>,
+        token: &SecretString,
+        by: Digest256,
+    ) -> Result<Finished, Error> {
+        let (selection, flow) = self.find_selection(platform, token).await?;
+        if !selection.repeats(&by, self.clock.now()) {
+            return Err(Error::NotFound(What::Selection));
+        }
+        self.finished(flow).await
+    }
+
+    async fn find_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(Selection, Flow), Error> {
+        let digest = token_digest(token);
+        let found = self
+            .store
+            .read(move |db| {
+                let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
+                let flow = flows::find(db, selection.project_id, selection.flow_id)?;
+                Ok(flow.map(|flow| (selection, flow)))
+            })
+            .await?;
+        found
+            .filter(|(selection, _)| platform.is_none_or(|platform| selection.platform == platform))
+            .ok_or(Error::NotFound(What::Selection))
+    }
+
+    /// What the selection holds; not found where it was spent.
+    pub(super) fn open_consent(&self, selection: &Selection) -> Result<Consent, Error> {
+        let payload = selection.payload.as_ref().ok_or(Error::NotFound(What::Selection))?;
+        Ok(self.vault.open_consent(&payload_place(selection.id), payload)?)
+    }
+
+    /// The token, to send the browser to the same place again.
+    pub(super) fn open_token(&self, selection: &Selection) -> Result<SecretString, Error> {
+        let text = selection.token_text.as_ref().ok_or(Error::NotFound(What::Selection))?;
+        Ok(self.vault.open_text(&token_place(selection.id), text)?)
+    }
+}
+
+/// What a selection is looked up by.
+#[expect(clippy::disallowed_methods, reason = "hashing is how a selection token is stored and looked up")]
+fn token_digest(token: &SecretString) -> Digest256 {
+    use secrecy::ExposeSecret as _;
+    Digest256::of(token.expose_secret().as_bytes())
+}
+
+/// What a selection holds never changes: generation 1.
+fn payload_place(id: SelectionId) -> Place {
+    Place::new("selections", "payload", id, 1)
+}
+
+fn token_place(id: SelectionId) -> Place {
+    Place::new("selections", "token_text", id, 1)
+}
