@@ -36,6 +36,7 @@
 pub mod atproto;
 pub mod broker;
 pub mod domain;
+pub mod http;
 pub mod oauth;
 pub mod outbound;
 pub mod platforms;

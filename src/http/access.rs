@@ -1,0 +1,123 @@
+//! Who may call: the check that stands before every handler, by the table of `routes`.
+//!
+//! Invariant: no handler runs before its line of the table was satisfied, and a handler that needs to know the caller
+//! has no other way to than [`Authenticated`]. Missing, malformed, unknown and revoked keys are answered alike.
+
+use std::future::{Future, Ready, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderMap;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+
+use super::State;
+use super::error::{ApiError, Code};
+use super::routes::{Access, Route};
+use crate::broker::{self, Caller};
+
+/// Longest value of `x-access-key`, in bytes.
+const KEY_MAX: usize = 256;
+
+/// The middleware of one line of the table. A panic below it is answered like any other failure of ours.
+pub(crate) async fn guard(
+    route: &'static Route,
+    req: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    req.extensions_mut().insert(route.surface);
+    match admit(route.access, &req).await {
+        Ok(Some(caller)) => {
+            req.extensions_mut().insert(caller);
+        }
+        Ok(None) => {}
+        Err(error) => return Ok(req.error_response(error)),
+    }
+    let request = req.request().clone();
+    Ok(match catching(next.call(req)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => ServiceResponse::from_err(error, request),
+        Err(Panicked) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
+    })
+}
+
+async fn admit(access: Access, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
+    let scope = match access {
+        Access::Public => return Ok(None),
+        Access::AnyKey => None,
+        Access::Key(scope) => Some(scope),
+    };
+    let state = req.app_data::<Data<State>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let key = presented_key(req.headers()).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
+    let caller = state.broker.authenticate(key).await?;
+    match scope {
+        Some(scope) if !caller.may(scope) => Err(broker::Error::ScopeMissing(scope).into()),
+        _ => Ok(Some(caller)),
+    }
+}
+
+/// The value of the one `x-access-key`. A second header is no key at all: a proxy may have checked the other one.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("x-access-key");
+    let key = values.next()?.to_str().ok()?;
+    (values.next().is_none() && !key.is_empty() && key.len() <= KEY_MAX).then_some(key)
+}
+
+/// The caller of a route that needs a key.
+pub(crate) struct Authenticated(pub(crate) Caller);
+
+impl FromRequest for Authenticated {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = req.extensions().get::<Caller>().cloned();
+        ready(caller.map(Self).ok_or_else(|| ApiError::internal("a public route asks for its caller")))
+    }
+}
+
+/// The work panicked; the panic hook has told where.
+struct Panicked;
+
+async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(move |context| {
+        // Unwind-safe: the work is not polled again, and what it shares with others is behind locks that mend poison.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HeaderName::from_static("x-access-key"), HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn one_header_of_plain_text_is_a_key() {
+        assert_eq!(presented_key(&headers(&[b"ppk_x"])), Some("ppk_x"));
+        let long = [b'a'; KEY_MAX + 1];
+        let wrong: [&[&[u8]]; 6] =
+            [&[], &[b""], &[b"ppk_x", b"ppk_x"], &[b"ppk_x", b"other"], &[b"\xc3\xa9"], &[&long]];
+        for wrong in wrong {
+            assert_eq!(presented_key(&headers(wrong)), None, "{wrong:?}");
+        }
+    }
+}

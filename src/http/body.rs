@@ -1,0 +1,195 @@
+//! Request bodies: a JSON object, or the fields of a page's form; size and time bounded.
+//!
+//! Actix reads a slow body for ever, takes the last of duplicate members and tells callers serde's own words; none of
+//! that here. Invariant: a handler sees a body only when it is whole, and a JSON one only when it is one object of
+//! members that were all checked.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{BytesMut, Data};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use futures_util::StreamExt as _;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::State;
+use super::error::{ApiError, Code};
+use super::query::Query;
+
+/// Longest form, in bytes: hundreds of ticks, each with an id of its own.
+const FORM_MAX: usize = 512 * 1024;
+
+/// What a route reads from its body.
+pub(crate) trait FromMembers: Sized {
+    /// Longest body, in bytes.
+    const BODY_MAX: usize = 64 * 1024;
+
+    fn from_members(members: &mut Members) -> Result<Self, ApiError>;
+}
+
+/// The body of a route, read.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: FromMembers> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let body = read(&req, payload, "application/json", T::BODY_MAX).await?;
+            T::from_members(&mut Members::parse(&body)?).map(Self)
+        })
+    }
+}
+
+/// The fields of a form, not yet decoded.
+pub(crate) struct Form(String);
+
+impl Form {
+    pub(crate) fn fields(&self) -> Query<'_> {
+        Query(&self.0)
+    }
+}
+
+impl FromRequest for Form {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let body = read(&req, payload, "application/x-www-form-urlencoded", FORM_MAX).await?;
+            // Whatever a browser sends is percent-encoded.
+            let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
+            Ok(Self(fields.to_owned()))
+        })
+    }
+}
+
+async fn read(req: &HttpRequest, mut payload: Payload, media_type: &str, max: usize) -> Result<BytesMut, ApiError> {
+    let too_large =
+        || ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing();
+    let encoded = req.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    if encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
+        return Err(ApiError::new(Code::UnsupportedMediaType));
+    }
+    let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > max as u64) {
+        return Err(too_large());
+    }
+    let deadline = req
+        .app_data::<Data<State>>()
+        .map(|state| state.settings.body_deadline)
+        .ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let whole = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
+            if body.len() + chunk.len() > max {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    };
+    tokio::time::timeout(deadline, whole).await.map_err(|_| ApiError::new(Code::RequestTimeout).closing())?
+}
+
+/// The members of a JSON object; what is read is taken out.
+pub(crate) struct Members(Map<String, Value>);
+
+impl Members {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        // The parser's own words could repeat a secret, so they are not kept even for the log.
+        serde_json::from_slice(body).map_err(|_| ApiError::new(Code::InvalidJson))
+    }
+
+    /// Takes a member out; `None` where it is not given.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Refuses members that were not taken; for bodies that the API description closes. `known` is for the sentence.
+    pub(crate) fn refuse_others(&self, known: &[&str]) -> Result<(), ApiError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::with(
+            Code::InvalidRequest,
+            format!("The body has a member that is not known here: it takes {}.", known.join(", ")),
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Unique)
+    }
+}
+
+/// Reads an object whose members are there once each: two parsers could disagree on which of two counts.
+struct Unique;
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom("duplicate member"));
+            }
+        }
+        Ok(Members(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_whole_object_or_nothing() {
+        assert!(Members::parse(b" {\"a\": 1, \"b\": [{}]} ").is_ok());
+        let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let nested = "[".repeat(60_000);
+        let nested_member = format!("{{\"a\":{}", "[".repeat(60_000));
+        for bad in [
+            &b""[..],
+            b"null",
+            b"[]",
+            b"\"a\"",
+            b"1",
+            b"{",
+            b"{} x",
+            b"{}{}",
+            b"{'a': 1}",
+            b"{\"a\": 1, \"a\": 1}",
+            b"{\"a\": 1, \"\\u0061\": 2}",
+            b"{\"a\": \"\\ud800\"}",
+            b"{\"a\": \"\xff\"}",
+            b"{\"a\": NaN}",
+            b"\xef\xbb\xbf{}",
+            &utf16,
+            nested.as_bytes(),
+            nested_member.as_bytes(),
+        ] {
+            let error = Members::parse(bad).err().unwrap_or_else(|| panic!("took {:?}", String::from_utf8_lossy(bad)));
+            assert_eq!(error.code, Code::InvalidJson);
+            assert_eq!(error.sentence, Code::InvalidJson.sentence());
+        }
+    }
+}

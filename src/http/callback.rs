@@ -1,0 +1,146 @@
+//! `GET /v1/connect/{platform}/callback`: where platforms send the browser back.
+//!
+//! Read by a person, so every ending is a redirect or a page. Invariant: nothing that the platform (or whoever made the
+//! link) sent is shown or sent on, a prefetch changes nothing, and a callback that belongs to no waiting flow redirects
+//! nowhere.
+
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::Data;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+
+use super::envelope::RequestId;
+use super::error::{ApiError, Code};
+use super::query::Query;
+use super::routes::Segment;
+use super::{State, pages};
+use crate::broker::error::CallbackRefusal;
+use crate::broker::finish::Callback;
+use crate::domain::secret::SecretString;
+
+/// Longest state, in bytes; ours have 43.
+const STATE_MAX: usize = 512;
+/// Longest authorization code, in bytes.
+const CODE_MAX: usize = 8 * 1024;
+
+/// Finish a connection
+///
+/// For platforms to send the browser to: register `<public URL>/v1/connect/{platform}/callback` as the redirect URI of
+/// your app there. Once it is done the browser goes on to the `redirectUri` of the connection, or sees how it went.
+#[utoipa::path(get, path = "/v1/connect/{platform}/callback", operation_id = "finishConnection", tag = "Connect",
+    params(
+        ("platform" = String, Path, description = "The platform's name.", example = "twitter"),
+        ("state" = Option<String>, Query, description = "What the connection is recognised by."),
+        ("code" = Option<String>, Query, description = "The authorization code, where the person said yes."),
+        ("error" = Option<String>, Query, description = "Why there is none."),
+        ("error_reason" = Option<String>, Query, description = "Some platforms tell more."),
+        ("iss" = Option<String>, Query, description = "The issuer (RFC 9207), where the platform sends it."),
+    ),
+    responses(
+        (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
+        (status = 303, description = "On to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
+            `error` or `selection_required`), `platform`, and `integrationId` and `profileId`, `error`, or \
+            `selectionToken`, added to its query; or to the page for choosing accounts."),
+        (status = 400, description = "The answer belongs to no connection that is waiting for it: a page.",
+            body = String, content_type = "text/html"),
+        (status = 500, description = "The broker failed: a page.", body = String, content_type = "text/html"),
+        (status = 503, description = "The broker has too much to do, or the browser prefetches: a page.",
+            body = String, content_type = "text/html"),
+    ))]
+pub(crate) async fn finish(
+    state: Data<State>,
+    req: HttpRequest,
+    Segment(platform): Segment,
+) -> Result<HttpResponse, ApiError> {
+    if is_prefetch(req.headers()) {
+        return Err(ApiError::new(Code::PrefetchRefused)
+            .on_page("Not yet", "Open this page again to finish the connection.")
+            .retry_after(Duration::ZERO));
+    }
+    let callback = read(platform, &Query(req.query_string()))?;
+    let finished = state.broker.finish_connect(callback).await?;
+    if let Some(destination) = finished.destination() {
+        return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
+    }
+    let id = req.extensions().get::<RequestId>().cloned();
+    pages::finished(&finished, id.as_ref().map_or("", RequestId::as_str))
+}
+
+/// What the platform sent. A parameter that is there twice is refused and nothing consumed: somebody may have added the
+/// second (RFC 6749, section 3.1).
+fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
+    let text = |name| query.text(name).map_err(|error| ApiError::from(CallbackRefusal::Malformed).because(error));
+    let secret = |name, max| match text(name)? {
+        Some(value) if value.len() > max => Err(ApiError::from(CallbackRefusal::Malformed)),
+        value => Ok(value.map(SecretString::from)),
+    };
+    Ok(Callback {
+        platform,
+        state: secret("state", STATE_MAX)?,
+        code: secret("code", CODE_MAX)?,
+        error: text("error")?,
+        error_reason: text("error_reason")?,
+        issuer: text("iss")?,
+    })
+}
+
+/// Whether the browser fetches ahead of the person, who may never come: the code would be gone when they do.
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    ["sec-purpose", "purpose", "x-purpose", "x-moz"].iter().any(|name| {
+        headers.get_all(*name).filter_map(|value| value.to_str().ok()).any(|value| {
+            value.split([';', ',']).any(|word| {
+                ["prefetch", "prerender", "preview"].iter().any(|ahead| word.trim().eq_ignore_ascii_case(ahead))
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn prefetches_are_told_from_visits() {
+        let headers = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers
+        };
+        for (name, value) in [
+            ("sec-purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("sec-purpose", "prefetch;anonymous-client-ip"),
+            ("purpose", "prefetch"),
+            ("x-purpose", "preview"),
+            ("x-moz", "Prefetch"),
+        ] {
+            assert!(is_prefetch(&headers(name, value)), "{name}: {value}");
+        }
+        for (name, value) in [("sec-purpose", ""), ("sec-fetch-dest", "document"), ("purpose", "navigate")] {
+            assert!(!is_prefetch(&headers(name, value)), "{name}: {value}");
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test looks at it")]
+    #[test]
+    fn what_is_read_is_there_once_and_of_sane_length() {
+        let read = |query: &str| read("twitter".to_owned(), &Query(query));
+        let callback =
+            read("state=s&code=a%2Bb%23_&scope=x&scope=y&error_description=%ff&iss=https%3A%2F%2Fx").unwrap();
+        assert_eq!(callback.state.unwrap().expose_secret(), "s");
+        assert_eq!(callback.code.unwrap().expose_secret(), "a+b#_");
+        assert_eq!(callback.issuer.as_deref(), Some("https://x"));
+        let long_state = format!("state={}", "a".repeat(513));
+        for bad in
+            ["state=a&state=b", "state=a&code=b&code=b", "error=a&error=b", "iss=a&iss=b", "state=%ff%fe", &long_state]
+        {
+            let error = read(bad).unwrap_err();
+            assert_eq!(error.code, Code::CallbackRefused, "{bad}");
+            assert_eq!(error.heading, "The answer could not be read");
+        }
+    }
+}

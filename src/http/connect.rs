@@ -1,0 +1,81 @@
+//! `GET /v1/connect/{platform}`: where a connection begins.
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::State;
+use super::access::Authenticated;
+use super::error::{ApiError, ErrorBody};
+use super::query::{FromQuery, Parameters, Query};
+use super::routes::Segment;
+use crate::broker::connect::BeginConnect;
+
+/// How to connect.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct Connection {
+    /// Where the browser goes when all is done, with `status`, `platform` and `integrationId` (or `error`) added to the
+    /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
+    /// Without it: to a page of the broker.
+    #[param(format = "uri", max_length = 2048, example = "https://app.example/connected")]
+    pub(super) redirect_uri: Option<String>,
+    /// Where the browser goes when the person says no; without it, to `redirectUri`.
+    #[param(format = "uri", max_length = 2048)]
+    pub(super) cancel_redirect_uri: Option<String>,
+    /// Whether your own page lets the person choose, where a consent covers several accounts.
+    #[param(default = false, required = false)]
+    pub(super) headless: bool,
+    /// The profile to bind the account to.
+    pub(super) profile_id: Option<String>,
+    /// The OAuth app of your own to connect under; without it, the operator's.
+    pub(super) app_id: Option<String>,
+}
+
+impl FromQuery for Connection {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            redirect_uri: query.text("redirectUri")?,
+            cancel_redirect_uri: query.text("cancelRedirectUri")?,
+            headless: query.boolean("headless", false)?,
+            profile_id: query.text("profileId")?,
+            app_id: query.text("appId")?,
+        })
+    }
+}
+
+/// Where to send the person.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthorizeUrl)]
+pub(crate) struct AuthorizeUrl {
+    /// The platform's consent page, for this connection.
+    #[schema(format = "uri")]
+    url: String,
+}
+
+/// Begin a connection
+///
+/// Gives the URL of the platform's consent page: send your user's browser there. It comes back through the broker to
+/// your `redirectUri`. The URL is good for one connection and a few minutes.
+#[utoipa::path(get, path = "/v1/connect/{platform}", operation_id = "getOAuthUrl", tag = "Connect",
+    params(("platform" = String, Path, description = "The platform's name.", example = "twitter"), Connection),
+    responses(
+        (status = 200, description = "Where to send the person.", body = AuthorizeUrl),
+        (status = 400, description = "A query parameter is out of bounds, or the app is another platform's.",
+            body = ErrorBody),
+        (status = 403, description = "The platform is not available here, or is not connected this way.",
+            body = ErrorBody),
+        (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
+        (status = 429, description = "Too many connections are waiting to be finished.", body = ErrorBody),
+        (status = 500, description = "The operator has not configured the platform's credentials.", body = ErrorBody),
+    ))]
+pub(crate) async fn begin(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Segment(platform): Segment,
+    Parameters(wanted): Parameters<Connection>,
+) -> Result<Json<AuthorizeUrl>, ApiError> {
+    let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id } = wanted;
+    let wanted = BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id };
+    Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
+}

@@ -1,0 +1,145 @@
+//! What every answer goes out in: a request id, the security headers, and for an error its body.
+//!
+//! The one place where an error is written down, for the caller and (with its causes) for the log. Invariant: no answer
+//! of the application leaves without these headers, whatever its status; only what actix refuses before there is a
+//! request (an unreadable head, a header that is too large) does.
+
+use std::fmt;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{HttpMessage as _, HttpResponse};
+use tracing::Instrument as _;
+
+use super::error::{ApiError, Chain, Code, ErrorBody};
+use super::routes::Surface;
+use super::unread::{self, Beside};
+use super::{State, pages};
+use crate::domain::entropy::Entropy;
+
+/// Longest path and query, in bytes.
+const URI_MAX: usize = 8 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What an answer that is no page may load: nothing.
+const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// What an operator finds a request in the log by. Ours alone: none is taken from a client, who could forge log lines.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    fn new(entropy: &dyn Entropy) -> Self {
+        let mut random = [0_u8; 16];
+        entropy.fill(&mut random);
+        Self(format!("req_{}", uuid::Uuid::from_bytes(random).simple()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The outermost middleware.
+pub(crate) async fn envelope(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let state = req.app_data::<Data<State>>().cloned().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let id = RequestId::new(state.entropy.as_ref());
+    let started = tokio::time::Instant::now();
+    req.extensions_mut().insert(id.clone());
+    let method = req.method().clone();
+    let receiver = unread::keep(&mut req);
+    // Neither path nor query: both carry secrets on some routes. The pattern is told below.
+    // At the level of errors, so that whatever is logged names the request.
+    let span = tracing::error_span!("request", request.id = %id, http.method = %method);
+
+    let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
+        req.error_response(ApiError::new(Code::UriTooLong))
+    } else {
+        next.call(req).instrument(span.clone()).await?.map_into_boxed_body()
+    };
+
+    let _entered = span.enter();
+    let mut res = write_error(res, &id);
+    let secure = state.settings.public_url.starts_with("https:");
+    dress(res.headers_mut(), &id, secure);
+    tracing::info!(
+        http.route = res.request().match_pattern().as_deref().unwrap_or("none"),
+        http.status = res.status().as_u16(),
+        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    Ok(match receiver {
+        Some(receiver) => res.map_body(|_, body| BoxBody::new(Beside { body, _receiver: receiver })),
+        None => res,
+    })
+}
+
+/// Where the answer is an error: logs it and gives it its body.
+fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    let Some(error) = res.response().error() else { return res };
+    let surface = res.request().extensions().get::<Surface>().copied().unwrap_or(Surface::Json);
+    let answer = match error.as_error::<ApiError>() {
+        Some(error) => answer(error, surface, id),
+        // Not ours: an extractor of actix's own, whose text is not for callers.
+        None if res.status().is_client_error() => {
+            answer(&ApiError::new(Code::InvalidRequest).because(error.to_string()), surface, id)
+        }
+        None => answer(&ApiError::internal(error.to_string()), surface, id),
+    };
+    res.into_response(answer)
+}
+
+fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
+    if error.code.status().is_server_error() && error.code != Code::PrefetchRefused {
+        tracing::error!(error.code = error.code.as_str(), error.chain = %Chain(error), "request failed");
+    } else {
+        tracing::info!(error.code = error.code.as_str(), error.chain = %Chain(error), "request refused");
+    }
+    let mut answer = HttpResponse::build(error.code.status());
+    if let Some(after) = error.retry_after {
+        answer.insert_header((header::RETRY_AFTER, after.as_secs()));
+    }
+    if let Some(allow) = error.allow {
+        answer.insert_header((header::ALLOW, allow));
+    }
+    if error.close {
+        answer.force_close();
+    }
+    match surface {
+        Surface::Json => {
+            answer.json(ErrorBody { error: &error.sentence, code: error.code.as_str(), request_id: id.as_str() })
+        }
+        Surface::Page => pages::problem(answer, error, id),
+    }
+}
+
+fn dress(headers: &mut HeaderMap, id: &RequestId, secure: bool) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !headers.contains_key(header::REFERRER_POLICY) {
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    }
+    headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, BARE_POLICY);
+    }
+    if secure {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}

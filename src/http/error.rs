@@ -1,0 +1,393 @@
+//! Errors as callers see them: a table of stable codes, and how each outcome of a use case maps to one.
+//!
+//! Knows nothing of how an error is rendered: `envelope` does that, once, with the request id, and logs the source
+//! there. Invariant: what a caller reads comes from this table or from a sentence written for callers; never from
+//! serde, SQL or a platform.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::broker;
+use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+macro_rules! codes {
+    ($($variant:ident = $status:ident, $code:literal, $sentence:literal;)*) => {
+        /// What went wrong, as a stable code with its status and a sentence for when there is none better.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($variant,)*
+        }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$variant => StatusCode::$status,)*
+                }
+            }
+
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    AccountInactive = BAD_REQUEST, "account_inactive", "The account is not active at its server, so it cannot be connected.";
+    AccountNotOffered = BAD_REQUEST, "account_not_offered", "The choice must name accounts that are on offer, at least one and no others.";
+    AppInUse = CONFLICT, "app_in_use", "The app still has connected integrations. Disconnect them, or connect them again without it, first.";
+    AppNotFound = NOT_FOUND, "app_not_found", "This project has no such app.";
+    AppOfOtherPlatform = BAD_REQUEST, "app_platform_mismatch", "The app belongs to another platform.";
+    AppPasswordRequired = BAD_REQUEST, "app_password_required", "That is the account's own password. Make an app password in the account's settings and use that one.";
+    BlueskyCredentialsRejected = UNAUTHORIZED, "bluesky_credentials_rejected", "The account's server does not accept this handle with this app password. Check both, or make a new app password.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than 64 KiB.";
+    CallbackRefused = BAD_REQUEST, "callback_refused", "This answer from the platform belongs to no connection that is waiting for it.";
+    CredentialsMissing = INTERNAL_SERVER_ERROR, "platform_not_configured", "The platform has no credentials here.";
+    CrossSite = FORBIDDEN, "cross_site_request", "This request did not come from this service's own page.";
+    DidMismatch = BAD_GATEWAY, "did_mismatch", "The account's server answered for another account, so nothing was connected or changed.";
+    DuplicateApp = CONFLICT, "duplicate_app", "This project has an app with this platform and clientId already.";
+    DuplicateIntegration = CONFLICT, "duplicate_integration", "The same account is connected under that profile already. Disconnect one of the two.";
+    IdentityUnresolved = BAD_GATEWAY, "identity_unresolved", "The account was not found. Check the handle.";
+    InsufficientScope = FORBIDDEN, "insufficient_scope", "The access key lacks a scope that this needs.";
+    IntegrationNotFound = NOT_FOUND, "integration_not_found", "This project has no such integration.";
+    Internal = INTERNAL_SERVER_ERROR, "internal_error", "The broker failed. Its operator finds the cause in the log under this request id.";
+    InvalidAccessKey = UNAUTHORIZED, "invalid_access_key", "Send a valid access key in exactly one x-access-key header.";
+    InvalidIdentifier = BAD_REQUEST, "invalid_identifier", "The identifier is no handle such as alice.bsky.social.";
+    InvalidJson = BAD_REQUEST, "invalid_json", "The body must be one JSON object in UTF-8, each member at most once.";
+    InvalidParameter = BAD_REQUEST, "invalid_parameter", "A query parameter is out of bounds.";
+    InvalidRequest = BAD_REQUEST, "invalid_request", "The request is malformed.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take that method; the Allow header names those that it takes.";
+    NotFound = NOT_FOUND, "not_found", "There is nothing at this path. /documentation lists what there is.";
+    NotReady = SERVICE_UNAVAILABLE, "not_ready", "The database does not answer.";
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The broker has too much to do right now. Try again in a moment.";
+    PdsUnreachable = BAD_GATEWAY, "pds_unreachable", "The account's server could not be reached, or failed. Try again in a moment.";
+    PlatformNotAvailable = FORBIDDEN, "platform_not_available", "The platform is not available here.";
+    PrefetchRefused = SERVICE_UNAVAILABLE, "prefetch_refused", "A connection is finished when it is visited, not when it is prefetched.";
+    ProfileNotFound = NOT_FOUND, "profile_not_found", "This project has no such profile.";
+    ProjectNotFound = NOT_FOUND, "project_not_found", "There is no such project.";
+    RedirectNotAllowed = BAD_REQUEST, "redirect_not_allowed", "The redirect URI is not allowed.";
+    RepeatedParameter = BAD_REQUEST, "repeated_parameter", "A query parameter is given more than once.";
+    RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request body did not arrive in time.";
+    SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
+    StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
+    TooManyAttempts = TOO_MANY_REQUESTS, "too_many_attempts", "There were too many attempts to connect this account. Wait a few minutes before the next.";
+    TooManyFlows = TOO_MANY_REQUESTS, "too_many_pending_connections", "Too many connections are waiting to be finished. Try again later.";
+    UnsafeHost = BAD_REQUEST, "unsafe_host", "The account's server is not one on the public internet, so it is not asked.";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Send the body as Content-Type: application/json, without a Content-Encoding.";
+    UriTooLong = URI_TOO_LONG, "uri_too_long", "The path and query are longer than 8 KiB.";
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Error)]
+pub struct ErrorBody<'a> {
+    /// What went wrong, for a person.
+    pub error: &'a str,
+    /// What went wrong, for a program: never changes.
+    #[schema(example = "profile_not_found")]
+    pub code: &'a str,
+    /// The same as the header `x-request-id`: what to tell the operator.
+    pub request_id: &'a str,
+}
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub struct ApiError {
+    pub(crate) code: Code,
+    pub(crate) sentence: Cow<'static, str>,
+    /// For a page: what happened, in a few words.
+    pub(crate) heading: &'static str,
+    /// For a page: what its reader can do.
+    pub(crate) advice: &'static str,
+    pub(crate) retry_after: Option<Duration>,
+    /// The methods of `Allow`.
+    pub(crate) allow: Option<&'static str>,
+    /// Whether the rest of the request is not worth reading.
+    pub(crate) close: bool,
+    /// For the log only.
+    pub(crate) source: Option<Source>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code) -> Self {
+        Self::with(code, code.sentence())
+    }
+
+    pub(crate) fn with(code: Code, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            sentence: sentence.into(),
+            heading: "That did not work",
+            advice: "Go back and start again. If it keeps happening, tell the people who run this service.",
+            retry_after: None,
+            allow: None,
+            close: false,
+            source: None,
+        }
+    }
+
+    /// A failure of our own: the caller learns nothing of it but the request id.
+    pub(crate) fn internal(source: impl Into<Source>) -> Self {
+        Self::new(Code::Internal).because(source)
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn on_page(mut self, heading: &'static str, advice: &'static str) -> Self {
+        self.heading = heading;
+        self.advice = advice;
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Closes the connection: what the client still sends is not read.
+    pub(crate) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.sentence)
+    }
+}
+
+impl std::error::Error for ApiError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    /// Empty: `envelope` finds the error beside it and writes the body, because it knows the request id.
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.code.status())
+    }
+}
+
+impl From<broker::Error> for ApiError {
+    fn from(error: broker::Error) -> Self {
+        use broker::Error as E;
+        match error {
+            E::AppInUse(count) => Self::with(
+                Code::AppInUse,
+                format!(
+                    "The app still has {count} connected integration{}. Disconnect them, or connect them again without it, first.",
+                    if count == 1 { "" } else { "s" }
+                ),
+            ),
+            E::AppOfOtherPlatform(platform) => Self::with(
+                Code::AppOfOtherPlatform,
+                format!("appId names an app for {platform}, not for this platform."),
+            ),
+            E::AuthenticationRequired => Self::new(Code::InvalidAccessKey),
+            E::Bluesky(error) => Self::from(error),
+            E::CallbackRefused(refusal) => Self::from(refusal),
+            E::CredentialsMissing(platform) => Self::with(
+                Code::CredentialsMissing,
+                format!(
+                    "{platform} has no credentials here: the operator sets client_id and client_secret under \
+                     [platforms.{platform}], or you bring an app of your own with appId."
+                ),
+            ),
+            E::DuplicateApp => Self::new(Code::DuplicateApp),
+            E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
+            E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
+            E::NotFound(What::App) => Self::new(Code::AppNotFound),
+            E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
+            E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
+            E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),
+            E::NotFound(What::Selection) => Self::new(Code::SelectionNotFound).on_page(
+                "There is nothing to choose here any more",
+                "Look in the app whether your accounts are connected. If they are not, start again there.",
+            ),
+            E::NotOffered => Self::new(Code::AccountNotOffered),
+            E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
+            E::RedirectRefused { parameter, refused } => {
+                Self::with(Code::RedirectNotAllowed, format!("{parameter} {refused}."))
+            }
+            E::ScopeMissing(scope) => Self::with(
+                Code::InsufficientScope,
+                format!("The access key lacks the scope '{scope}' that this needs."),
+            ),
+            E::Sealed(source) => Self::internal(source),
+            E::Store(source) => match &source {
+                StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
+                StoreError::Busy(_) | StoreError::Overloaded | StoreError::Stopped => {
+                    Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
+                }
+                StoreError::Conflict(_)
+                | StoreError::Corrupt(_)
+                | StoreError::Inconsistent { .. }
+                | StoreError::NotChanged
+                | StoreError::Sqlite(_) => Self::internal(source),
+            },
+            E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
+            E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
+        }
+    }
+}
+
+impl From<BlueskyError> for ApiError {
+    fn from(error: BlueskyError) -> Self {
+        use BlueskyError as E;
+        let told = match &error {
+            E::AccountInactive(state) => Self::with(
+                Code::AccountInactive,
+                match state {
+                    AccountState::Deactivated => {
+                        "The account is deactivated: reactivate it in its settings, then connect it again."
+                    }
+                    AccountState::Queued => "The account is waiting to be let in by its server: connect it once it is.",
+                    AccountState::Suspended => {
+                        "The account is suspended by its server: it can be connected when that is lifted."
+                    }
+                    AccountState::TakenDown => {
+                        "The account was taken down by its server: ask there what can be done about it."
+                    }
+                    AccountState::Unavailable => Code::AccountInactive.sentence(),
+                },
+            ),
+            E::AppPasswordRequired => Self::new(Code::AppPasswordRequired),
+            E::CredentialsRejected => Self::new(Code::BlueskyCredentialsRejected),
+            E::DidMismatch => Self::new(Code::DidMismatch),
+            E::IdentityUnresolved(why) => Self::with(
+                Code::IdentityUnresolved,
+                match why {
+                    UnresolvedIdentity::DidUnknown => {
+                        "There is no account with this identity. Check the handle or DID."
+                    }
+                    UnresolvedIdentity::DirectoryUnreachable(_) | UnresolvedIdentity::TooSlow => {
+                        "The account was not found in time, because a server on the way did not answer. Try again in a moment."
+                    }
+                    UnresolvedIdentity::DocumentMalformed | UnresolvedIdentity::NoServer => {
+                        "The account's identity does not say which server it is on, so it cannot be connected."
+                    }
+                    UnresolvedIdentity::HandleNotClaimed => {
+                        "The handle leads to an account that does not go by it. Check the handle, or set it again in the account's settings."
+                    }
+                    UnresolvedIdentity::HandleUnknown => "There is no account with this handle. Check its spelling.",
+                },
+            ),
+            E::InvalidIdentifier(why) => Self::with(Code::InvalidIdentifier, format!("identifier {why}.")),
+            E::PdsUnreachable(_) => Self::new(Code::PdsUnreachable),
+            E::Throttled { retry_after } => Self::with(
+                Code::TooManyAttempts,
+                "The account's server asks to slow down. Wait before the next attempt.",
+            )
+            .retry_after(*retry_after),
+            E::UnsafeHost(_) => Self::new(Code::UnsafeHost),
+        };
+        told.because(error)
+    }
+}
+
+impl From<CallbackRefusal> for ApiError {
+    fn from(refusal: CallbackRefusal) -> Self {
+        let (sentence, heading, advice) = match refusal {
+            CallbackRefusal::AlreadyUsed => (
+                "This connection was already finished, with another answer.",
+                "This connection is already finished",
+                "Look in the app whether your account is connected. If it is not, start again there.",
+            ),
+            CallbackRefusal::Expired => (
+                "This connection was not finished in time.",
+                "This took too long",
+                "Go back to the app and start again: there are a few minutes from there to here.",
+            ),
+            CallbackRefusal::Malformed => (
+                "The platform's answer is incomplete or garbled.",
+                "The answer could not be read",
+                "Go back to the app and start again, without editing the address.",
+            ),
+            CallbackRefusal::OtherIssuer => (
+                "The answer names another issuer than the platform that was asked.",
+                "This answer comes from somewhere else",
+                "Nothing was connected. Go back to the app and start again; if it happens again, tell the people who run it.",
+            ),
+            CallbackRefusal::OtherPlatform => (
+                "The answer belongs to a connection at another platform.",
+                "This answer belongs to another platform",
+                "Nothing was connected. Go back to the app and start again.",
+            ),
+            CallbackRefusal::UnknownState => (
+                "No connection is waiting for this answer.",
+                "This connection is not known",
+                "It may have expired, or the address is incomplete. Go back to the app and start again.",
+            ),
+        };
+        Self::with(Code::CallbackRefused, sentence).on_page(heading, advice).because(refusal)
+    }
+}
+
+/// An error and what caused it, in one line, for the log.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_stable_words_and_sentences_end() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{} twice", code.as_str());
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", code.as_str());
+            assert!(code.sentence().ends_with('.'), "{}", code.sentence());
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn the_chain_tells_each_cause_once() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = ApiError::internal(cause);
+        insta::assert_snapshot!(Chain(&error), @"internal_error: The broker failed. Its operator finds the cause in the log under this request id.: disk on fire");
+    }
+}

@@ -1,0 +1,178 @@
+//! The rules that members of request bodies are held against, and the sentences that tell a caller which one broke.
+//!
+//! Invariant: a sentence names the member and what is allowed, and never repeats the value.
+
+use serde_json::Value;
+use url::Url;
+
+use super::body::Members;
+use super::error::{ApiError, Code};
+use crate::domain::{oauth_app, profile};
+
+/// Longest client id or secret, in bytes.
+const CREDENTIAL_MAX: usize = 2048;
+/// Longest password, in bytes.
+const PASSWORD_MAX: usize = 512;
+/// Longest image URL, in bytes.
+const URL_MAX: usize = 2048;
+
+/// A rule for a text: what must be so, where it is not.
+pub(crate) type Rule = fn(&str) -> Result<(), String>;
+
+/// A text that must be given.
+pub(crate) fn required(members: &mut Members, name: &str, rule: Rule) -> Result<String, ApiError> {
+    optional(members, name, rule)?.ok_or_else(|| invalid(name, "is required"))
+}
+
+/// A text that may be left out.
+pub(crate) fn optional(members: &mut Members, name: &str, rule: Rule) -> Result<Option<String>, ApiError> {
+    members.take(name).map(|value| text(name, value, rule)).transpose()
+}
+
+/// A text that may be left out, or null: `Some(None)`.
+#[expect(clippy::option_option, reason = "left out, null and a text are three things")]
+pub(crate) fn nullable(members: &mut Members, name: &str, rule: Rule) -> Result<Option<Option<String>>, ApiError> {
+    match members.take(name) {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(value) => text(name, value, rule).map(|text| Some(Some(text))),
+    }
+}
+
+fn text(name: &str, value: Value, rule: Rule) -> Result<String, ApiError> {
+    let Value::String(text) = value else { return Err(invalid(name, "must be a string")) };
+    rule(&text).map_err(|what| invalid(name, &what))?;
+    Ok(text)
+}
+
+/// A member that breaks a rule; `what` completes the sentence that begins with its name.
+pub(crate) fn invalid(name: &str, what: &str) -> ApiError {
+    ApiError::with(Code::InvalidRequest, format!("{name} {what}."))
+}
+
+/// Anything: an id, say, which is looked up and not read.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where rules that refuse stand")]
+pub(crate) fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// The name of a profile or an app: 1 to 200 code points of visible text in one line.
+pub(crate) fn name(text: &str) -> Result<(), String> {
+    const { assert!(profile::NAME_MAX == oauth_app::NAME_MAX) };
+    if text.is_empty() || text.chars().nth(profile::NAME_MAX).is_some() {
+        return Err(format!("must be 1 to {} characters long", profile::NAME_MAX));
+    }
+    if text.chars().all(char::is_whitespace) {
+        return Err("must not be blank".to_owned());
+    }
+    plain(text, &[])
+}
+
+/// The description of a profile: at most 1000 code points, in several lines if need be.
+pub(crate) fn description(text: &str) -> Result<(), String> {
+    if text.chars().nth(profile::DESCRIPTION_MAX).is_some() {
+        return Err(format!("must be at most {} characters long", profile::DESCRIPTION_MAX));
+    }
+    plain(text, &['\n', '\r', '\t'])
+}
+
+/// No character that hides in a log or turns the text around it.
+fn plain(text: &str, allowed: &[char]) -> Result<(), String> {
+    let hidden = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.chars().any(|c| hidden(c) && !allowed.contains(&c)) {
+        return Err("must not have control characters or bidirectional overrides".to_owned());
+    }
+    Ok(())
+}
+
+/// A client id or secret: printable ASCII, as RFC 6749 (appendices A.1 and A.2) has it.
+pub(crate) fn credential(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.len() > CREDENTIAL_MAX {
+        return Err(format!("must be 1 to {CREDENTIAL_MAX} characters long"));
+    }
+    if !text.bytes().all(|b| matches!(b, b' '..=b'~')) || text.bytes().all(|b| b == b' ') {
+        return Err("must be printable ASCII".to_owned());
+    }
+    Ok(())
+}
+
+/// A password that somebody typed.
+pub(crate) fn app_password(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.len() > PASSWORD_MAX {
+        return Err(format!("must be 1 to {PASSWORD_MAX} bytes long"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must not have control characters".to_owned());
+    }
+    Ok(())
+}
+
+/// An absolute http(s) URL.
+pub(crate) fn web_url(text: &str) -> Result<(), String> {
+    let web = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if text.len() > URL_MAX
+        || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        || !Url::parse(text).is_ok_and(web)
+    {
+        return Err(format!("must be an http or https URL of at most {URL_MAX} bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_counted_in_code_points_and_are_visible() {
+        for good in ["a", " a ", "\u{5d0}\u{5d1}", &"\u{1f389}".repeat(200), "e\u{301}"] {
+            assert_eq!(name(good), Ok(()), "{good:?}");
+        }
+        for bad in ["", " ", "\u{3000}\u{a0}", &"a".repeat(201), "a\0b", "a\nb", "a\u{7f}", "a\u{202e}b", "a\u{2066}b"]
+        {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn descriptions_may_have_lines() {
+        for good in ["", "a\nb\tc\r\n", &"\u{1f389}".repeat(1000)] {
+            assert_eq!(description(good), Ok(()), "{good:?}");
+        }
+        for bad in ["a\0", "\u{202e}", "\u{85}", &"a".repeat(1001)] {
+            assert!(description(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_printable_ascii() {
+        for good in ["x", "a b", "~!@#$%^&*()"] {
+            assert_eq!(credential(good), Ok(()), "{good:?}");
+        }
+        for bad in ["", " ", "\u{e9}", "a\n", "a\0", &"a".repeat(2049)] {
+            assert!(credential(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn image_urls_are_web_urls() {
+        for good in ["https://cdn.example/a.png", "http://localhost/x?y#z"] {
+            assert_eq!(web_url(good), Ok(()), "{good:?}");
+        }
+        for bad in ["", "javascript:alert(1)", "data:image/png,x", "//cdn.example/x", "https://", "https://a b/", "x"] {
+            assert!(web_url(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_names_the_member_and_keeps_the_value_to_itself() {
+        let read = |body: &str| {
+            let mut members = Members::parse(body.as_bytes()).unwrap();
+            required(&mut members, "clientSecret", credential).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(read("{}"), @"invalid_request: clientSecret is required.");
+        insta::assert_snapshot!(read(r#"{"clientSecret": 7}"#), @"invalid_request: clientSecret must be a string.");
+        insta::assert_snapshot!(read(r#"{"clientSecret": null}"#), @"invalid_request: clientSecret must be a string.");
+        insta::assert_snapshot!(read(r#"{"clientSecret": "s\u0000"}"#), @"invalid_request: clientSecret must be printable ASCII.");
+    }
+}

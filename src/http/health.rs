@@ -1,0 +1,52 @@
+//! Whether the broker is there, whether it can work, and whether a key is good.
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::access::Authenticated;
+use super::error::{ApiError, Code};
+
+/// Yes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(crate) struct HealthView {
+    ok: bool,
+}
+
+const OK: Json<HealthView> = Json(HealthView { ok: true });
+
+/// Whether the process answers
+///
+/// Asks nothing of the database: for a supervisor that restarts what is dead.
+#[utoipa::path(get, path = "/healthz", operation_id = "isAlive", tag = "Health",
+    responses((status = 200, description = "It does.", body = HealthView)))]
+pub(crate) async fn alive() -> Json<HealthView> {
+    OK
+}
+
+/// Whether the broker can work
+///
+/// The database answers and the sealing keys are loaded: for a load balancer.
+#[utoipa::path(get, path = "/readyz", operation_id = "isReady", tag = "Health",
+    responses((status = 200, description = "It can.", body = HealthView)))]
+pub(crate) async fn ready(state: Data<State>) -> Result<Json<HealthView>, ApiError> {
+    if state.broker.is_ready().await { Ok(OK) } else { Err(ApiError::new(Code::NotReady)) }
+}
+
+/// Whether the service is there
+#[utoipa::path(get, path = "/v1/health", operation_id = "healthCheck", tag = "Health",
+    responses((status = 200, description = "It is.", body = HealthView)))]
+pub(crate) async fn check() -> Json<HealthView> {
+    OK
+}
+
+/// Whether the access key is good
+///
+/// Any valid key will do, whatever its scopes.
+#[utoipa::path(get, path = "/v1/health/auth", operation_id = "healthCheckAuth", tag = "Health",
+    responses((status = 200, description = "It is.", body = HealthView)))]
+pub(crate) async fn check_key(_: Authenticated) -> Json<HealthView> {
+    OK
+}

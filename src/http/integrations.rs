@@ -1,0 +1,177 @@
+//! `/v1/connect/integrations`: connected accounts.
+
+use actix_web::web::{Data, Json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::State;
+use super::access::Authenticated;
+use super::body::{Body, FromMembers, Members};
+use super::error::{ApiError, ErrorBody};
+use super::fields;
+use super::platforms::{Include, WhichPlatforms};
+use super::query::{FromQuery, OFFSET_MAX, Parameters, Query};
+use super::routes::Segment;
+use super::views::{DoneView, IntegrationAnswer, IntegrationDetailAnswer, IntegrationList};
+use crate::broker::integrations::{ListIntegrations, Revoked};
+use crate::domain::paging::Window;
+
+/// Which integrations to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct WantedIntegrations {
+    /// Only those at this platform. The operator's own platforms are listed when named.
+    #[param(example = "twitter")]
+    platform: Option<String>,
+    /// `custom`: those at the operator's own platforms as well. Left out by default, because clients that were made for
+    /// the ten known names refuse others.
+    #[param(inline)]
+    include: Option<Include>,
+    /// Only those of this profile; `null` for those without one.
+    profile_id: Option<String>,
+    /// Only those whose display name, username or platform user id contains this, in whatever case. A whole
+    /// integration id matches too.
+    q: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 100, default = 20, required = false)]
+    limit: u32,
+    /// How many to skip.
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64, default = 0, required = false)]
+    offset: u64,
+    /// By time of creation: `desc`, the newest first, or `asc`. Without it, `desc`.
+    #[param(inline, required = false)]
+    sort: Sort,
+}
+
+/// By time of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Sort {
+    Asc,
+    Desc,
+}
+
+impl FromQuery for WantedIntegrations {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let WhichPlatforms { platform, include } = WhichPlatforms::from_query(query)?;
+        Ok(Self {
+            platform,
+            include,
+            profile_id: query.text("profileId")?,
+            q: query.text("q")?,
+            limit: query.limit(20)?,
+            offset: query.integer("offset", 0..=OFFSET_MAX, 0)?,
+            sort: if query.choice("sort", &["asc", "desc"])? == Some("asc") { Sort::Asc } else { Sort::Desc },
+        })
+    }
+}
+
+/// Where to move an integration.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct Move {
+    /// The profile to move it to; null: out of any.
+    #[schema(required)]
+    profile_id: Option<String>,
+}
+
+impl FromMembers for Move {
+    fn from_members(members: &mut Members) -> Result<Self, ApiError> {
+        let profile_id = fields::nullable(members, "profileId", fields::any)?
+            .ok_or_else(|| fields::invalid("profileId", "is required: the id of a profile, or null"))?;
+        members.refuse_others(&["profileId"])?;
+        Ok(Self { profile_id })
+    }
+}
+
+/// List the connected accounts
+#[utoipa::path(get, path = "/v1/connect/integrations", operation_id = "listIntegrations", tag = "Connect",
+    params(WantedIntegrations),
+    responses(
+        (status = 200, description = "The integrations of the project that match.", body = IntegrationList),
+        (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
+    ))]
+pub(crate) async fn list(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Parameters(wanted): Parameters<WantedIntegrations>,
+) -> Result<Json<IntegrationList>, ApiError> {
+    let WantedIntegrations { platform, include, profile_id, q, limit, offset, sort } = wanted;
+    let filter = ListIntegrations {
+        platforms: WhichPlatforms { platform, include }.filter(&state.broker)?,
+        profile_id,
+        search: q.filter(|q| !q.is_empty()),
+        oldest_first: sort == Sort::Asc,
+    };
+    Ok(Json(state.broker.list_integrations(&caller, filter, Window { limit, offset }).await?.into()))
+}
+
+/// Look at a connected account
+///
+/// With the scopes that were granted and what is known of its tokens; never the tokens.
+#[utoipa::path(get, path = "/v1/connect/integrations/{id}", operation_id = "getIntegration", tag = "Connect",
+    params(("id" = String, Path, description = "The integration's id.")),
+    responses(
+        (status = 200, description = "The integration.", body = IntegrationDetailAnswer),
+        (status = 404, description = "This project has no such integration.", body = ErrorBody),
+    ))]
+pub(crate) async fn get(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment,
+) -> Result<Json<IntegrationDetailAnswer>, ApiError> {
+    let (detail, now) = state.broker.get_integration(&caller, &id).await?;
+    Ok(Json(IntegrationDetailAnswer::new(detail, now)))
+}
+
+/// Move a connected account to another profile
+///
+/// Its tokens stay as they are.
+#[utoipa::path(patch, path = "/v1/connect/integrations/{id}", operation_id = "moveIntegration", tag = "Connect",
+    params(("id" = String, Path, description = "The integration's id.")),
+    request_body = Move,
+    responses(
+        (status = 200, description = "The integration as it is now.", body = IntegrationAnswer),
+        (status = 400, description = "The body is malformed.", body = ErrorBody),
+        (status = 404, description = "This project has no such integration, or no such profile.", body = ErrorBody),
+        (status = 409, description = "The account is connected under that profile already.", body = ErrorBody),
+    ))]
+pub(crate) async fn relocate(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment,
+    Body(wanted): Body<Move>,
+) -> Result<Json<IntegrationAnswer>, ApiError> {
+    Ok(Json(state.broker.move_integration(&caller, &id, wanted.profile_id).await?.into()))
+}
+
+/// Disconnect an account
+///
+/// Asks the platform to revoke the consent, where it takes that and no other integration lives on it, and erases the
+/// tokens here in any case. The message says how that went.
+#[utoipa::path(delete, path = "/v1/connect/integrations/{id}", operation_id = "disconnectIntegration", tag = "Connect",
+    params(("id" = String, Path, description = "The integration's id.")),
+    responses(
+        (status = 200, description = "It is disconnected.", body = DoneView),
+        (status = 404, description = "This project has no such integration.", body = ErrorBody),
+    ))]
+pub(crate) async fn disconnect(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment,
+) -> Result<Json<DoneView>, ApiError> {
+    let (label, revoked) = state.broker.disconnect(&caller, &id).await?;
+    Ok(Json(DoneView::new(match revoked {
+        Revoked::KeptForOthers => {
+            format!("Disconnected. The consent at {label} was left alone, because other connected accounts live on it.")
+        }
+        Revoked::NotConfirmed => format!(
+            "Disconnected, and the tokens are erased here. {label} did not confirm that it revoked them: the account's \
+             owner can remove the app in the settings there."
+        ),
+        Revoked::Unsupported => format!(
+            "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can \
+             remove the app in the settings there."
+        ),
+        Revoked::Yes => format!("Disconnected. {label} revoked the tokens, and they are erased here."),
+    })))
+}

@@ -1,0 +1,229 @@
+//! The API's description, made from the handlers' own annotations and from the table of routes.
+//!
+//! Invariant: who may call an operation, and the errors that stand before every handler, are taken from the table that
+//! enforces them, so the document cannot say otherwise.
+
+use actix_web::http::Method;
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
+
+use super::error::ErrorBody;
+use super::routes::{Access, ROUTES, Route, Surface};
+use super::{
+    apps, bluesky, callback, connect, documentation, health, integrations, platforms, profiles, selection,
+    selection_page,
+};
+use crate::domain::access_key::Scope;
+
+/// The name of the security scheme.
+const ACCESS_KEY: &str = "accessKey";
+
+/// The bodies that take no other members; their readers refuse them.
+const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "SelectedAccounts"];
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "postpeer",
+        description = "Connect social accounts by OAuth: send a person to a platform, get them back with an account \
+            that you can use. Requests carry an access key in the header `x-access-key`. Every answer has an \
+            `x-request-id`; every error is `{\"error\", \"code\", \"requestId\"}`, and the code never changes.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        apps::create, apps::delete, apps::get, apps::list, apps::update,
+        bluesky::connect,
+        callback::finish,
+        connect::begin,
+        documentation::json, documentation::page,
+        health::alive, health::check, health::check_key, health::ready,
+        integrations::disconnect, integrations::get, integrations::list, integrations::relocate,
+        platforms::list,
+        profiles::create, profiles::delete, profiles::get, profiles::list, profiles::update,
+        selection::facebook::get, selection::facebook::submit,
+        selection::googlebusiness::get, selection::googlebusiness::submit,
+        selection::linkedin::get, selection::linkedin::submit,
+        selection_page::show, selection_page::submit,
+    ),
+    components(schemas(ErrorBody)),
+    tags(
+        (name = "Connect", description = "Connect accounts, and look after those that are connected."),
+        (name = "Profiles", description = "Group connected accounts under a label."),
+        (name = "Apps", description = "Connect under OAuth apps of your own instead of the operator's."),
+        (name = "Platforms", description = "What can be connected here."),
+        (name = "Health", description = "Whether it works."),
+        (name = "Documentation", description = "This description."),
+    ),
+)]
+struct Annotations;
+
+/// The whole document.
+#[must_use]
+pub fn document() -> OpenApi {
+    let mut document = Annotations::openapi();
+    if let Some(components) = &mut document.components {
+        let description = "Made by `postpeer access-key create`; it belongs to one project and carries scopes.";
+        let key = ApiKeyValue::with_description("x-access-key", description);
+        components.add_security_scheme(ACCESS_KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
+        for name in CLOSED {
+            if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
+                body.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+    }
+    for route in ROUTES {
+        let item = route.paths.first().and_then(|path| document.paths.paths.get_mut(*path));
+        let operation = item.and_then(|item| match route.method {
+            Method::DELETE => item.delete.as_mut(),
+            Method::GET => item.get.as_mut(),
+            Method::PATCH => item.patch.as_mut(),
+            Method::POST => item.post.as_mut(),
+            _ => None,
+        });
+        // A test holds the table against the document: none is missing.
+        if let Some(operation) = operation {
+            describe_access(operation, route);
+            describe_errors(operation, route);
+        }
+    }
+    document
+}
+
+fn describe_access(operation: &mut Operation, route: &Route) {
+    let scopes: &[&str] = match route.access {
+        Access::AnyKey => &[],
+        Access::Key(Scope::Connect) => &["connect"],
+        Access::Key(Scope::Manage) => &["manage"],
+        Access::Key(Scope::Read) => &["read"],
+        Access::Key(Scope::Tokens) => &["tokens"],
+        Access::Public => return,
+    };
+    operation.security = Some(vec![SecurityRequirement::new(ACCESS_KEY, scopes.iter().copied())]);
+}
+
+/// Adds what stands before the handler and below it; what the handler's annotation says goes first.
+fn describe_errors(operation: &mut Operation, route: &Route) {
+    let mut add = |status: &str, description: &str| {
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
+    };
+    if let Access::Key(scope) = route.access {
+        add("403", &format!("The access key lacks the scope `{scope}`."));
+    }
+    if route.access != Access::Public {
+        add("401", "No access key, or one that is not valid.");
+        add("500", "The broker failed.");
+        add("503", "The broker has too much to do right now.");
+        if route.method != Method::GET || route.access == Access::Key(Scope::Connect) {
+            add("507", "The broker's disk is full.");
+        }
+    }
+    if operation.request_body.is_some() {
+        add("408", "The body did not arrive in time.");
+        add("413", "The body is larger than 64 KiB.");
+        add("415", "The body is not announced as JSON.");
+    }
+    if route.surface == Surface::Json && operation.parameters.is_some() {
+        add("414", "The path and query are longer than 8 KiB.");
+    }
+}
+
+fn error(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+    ResponseBuilder::new().description(description).content("application/json", body).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_lists_the_table() {
+        let document = serde_json::to_value(document()).unwrap();
+        let documented: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let table: BTreeSet<(String, String)> =
+            ROUTES.iter().map(|route| (route.method.to_string(), route.paths[0].to_owned())).collect();
+        assert_eq!(documented, table);
+    }
+
+    /// The operation ids that callers' generated clients are named by.
+    #[test]
+    fn operations_keep_their_names() {
+        let document = serde_json::to_value(document()).unwrap();
+        for (method, path, id) in [
+            ("delete", "/v1/apps/{id}", "deleteApp"),
+            ("delete", "/v1/connect/integrations/{id}", "disconnectIntegration"),
+            ("delete", "/v1/profiles/{id}", "deleteProfile"),
+            ("get", "/v1/apps/", "listApps"),
+            ("get", "/v1/apps/{id}", "getApp"),
+            ("get", "/v1/connect/integrations", "listIntegrations"),
+            ("get", "/v1/connect/integrations/{id}", "getIntegration"),
+            ("get", "/v1/connect/{platform}", "getOAuthUrl"),
+            ("get", "/v1/connect/facebook/selection/{token}", "getFacebookSelection"),
+            ("get", "/v1/connect/googlebusiness/selection/{token}", "getGoogleBusinessSelection"),
+            ("get", "/v1/connect/linkedin/selection/{token}", "getLinkedInSelection"),
+            ("get", "/v1/health", "healthCheck"),
+            ("get", "/v1/health/auth", "healthCheckAuth"),
+            ("get", "/v1/platforms", "listPlatforms"),
+            ("get", "/v1/profiles/", "listProfiles"),
+            ("get", "/v1/profiles/{id}", "getProfile"),
+            ("patch", "/v1/apps/{id}", "updateApp"),
+            ("patch", "/v1/connect/integrations/{id}", "moveIntegration"),
+            ("patch", "/v1/profiles/{id}", "updateProfile"),
+            ("post", "/v1/apps/", "createApp"),
+            ("post", "/v1/connect/bluesky/auth", "connectBluesky"),
+            ("post", "/v1/connect/facebook/selection/{token}", "submitFacebookSelection"),
+            ("post", "/v1/connect/googlebusiness/selection/{token}", "submitGoogleBusinessSelection"),
+            ("post", "/v1/connect/linkedin/selection/{token}", "submitLinkedInSelection"),
+            ("post", "/v1/profiles/", "createProfile"),
+        ] {
+            assert_eq!(document["paths"][path][method]["operationId"], id, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn an_integration_has_the_members_that_callers_models_require() {
+        let document = serde_json::to_value(document()).unwrap();
+        let required: BTreeSet<&str> = document["components"]["schemas"]["Integration"]["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|name| name.as_str())
+            .collect();
+        for name in [
+            "id",
+            "platform",
+            "platformUserId",
+            "username",
+            "displayName",
+            "profileUrl",
+            "imageUrl",
+            "profileId",
+            "appId",
+            "app",
+            "byok",
+            "authStatus",
+            "authFailureReason",
+            "createdAt",
+        ] {
+            assert!(required.contains(name), "{name}");
+        }
+    }
+
+    /// Any change of the API shows here.
+    #[test]
+    fn the_whole_document() {
+        insta::assert_snapshot!(document().to_pretty_json().unwrap());
+    }
+}

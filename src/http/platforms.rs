@@ -1,0 +1,121 @@
+//! Which platforms can be connected here, and how a request names them.
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::State;
+use super::access::Authenticated;
+use super::error::{ApiError, ErrorBody};
+use super::query::{FromQuery, Parameters, Query, invalid};
+use crate::broker::Broker;
+use crate::broker::platforms::PlatformListing;
+use crate::domain::integration::PlatformFilter;
+use crate::platforms::{Availability, CONTRACT_NAMES};
+
+/// A platform of this broker.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Platform)]
+pub(crate) struct PlatformView {
+    #[schema(example = "twitter")]
+    name: String,
+    /// Its name for people.
+    #[schema(example = "X")]
+    label: String,
+    status: PlatformStatus,
+}
+
+/// `prod`: ready to be connected. `dev`: the operator has not configured credentials; an app of your own (`appId`) will
+/// do.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PlatformStatus {
+    Dev,
+    Prod,
+}
+
+impl From<PlatformListing> for PlatformView {
+    fn from(listing: PlatformListing) -> Self {
+        let status = match listing.availability {
+            Availability::Dev => PlatformStatus::Dev,
+            Availability::Prod => PlatformStatus::Prod,
+        };
+        Self { name: listing.name, label: listing.label, status }
+    }
+}
+
+/// The platforms of this broker.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PlatformList)]
+pub(crate) struct PlatformList {
+    platforms: Vec<PlatformView>,
+}
+
+/// Which platforms a list is about.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WhichPlatforms {
+    /// Only this platform. The operator's own are listed when named.
+    #[param(example = "twitter")]
+    pub(crate) platform: Option<String>,
+    /// `custom`: the operator's own platforms as well. Left out by default, because clients that were made for the ten
+    /// known names refuse others.
+    #[param(inline)]
+    pub(crate) include: Option<Include>,
+}
+
+/// What a list shows besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Include {
+    Custom,
+}
+
+impl FromQuery for WhichPlatforms {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            platform: query.text("platform")?,
+            include: query.choice("include", &["custom"])?.map(|_| Include::Custom),
+        })
+    }
+}
+
+impl WhichPlatforms {
+    /// As the broker takes it.
+    ///
+    /// # Errors
+    ///
+    /// For a name that is neither the contract's nor the operator's.
+    pub(crate) fn filter(self, broker: &Broker) -> Result<PlatformFilter, ApiError> {
+        let Some(name) = self.platform else {
+            return Ok(self.include.map_or(PlatformFilter::BuiltIn, |Include::Custom| PlatformFilter::All));
+        };
+        let one = PlatformFilter::One(name);
+        let known = matches!(&one, PlatformFilter::One(name) if CONTRACT_NAMES.contains(&name.as_str()))
+            || !broker.list_platforms(&one).is_empty();
+        if known { Ok(one) } else { Err(unknown("platform", broker)) }
+    }
+}
+
+fn unknown(parameter: &str, broker: &Broker) -> ApiError {
+    let names: Vec<String> =
+        broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
+    invalid(parameter, &format!("must be a platform of this broker: {}", names.join(", ")))
+}
+
+/// List the platforms
+#[utoipa::path(get, path = "/v1/platforms", operation_id = "listPlatforms", tag = "Platforms",
+    params(WhichPlatforms),
+    responses(
+        (status = 200, description = "The platforms that this broker knows, by name.", body = PlatformList),
+        (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
+    ))]
+pub(crate) async fn list(
+    state: Data<State>,
+    _: Authenticated,
+    Parameters(which): Parameters<WhichPlatforms>,
+) -> Result<Json<PlatformList>, ApiError> {
+    let filter = which.filter(&state.broker)?;
+    let platforms = state.broker.list_platforms(&filter).into_iter().map(PlatformView::from).collect();
+    Ok(Json(PlatformList { platforms }))
+}

@@ -1,0 +1,243 @@
+//! Query parameters, read strictly: actix would take the last of a repeated key and replace what is not UTF-8.
+//!
+//! Invariant: a parameter that a route reads is there once, decodes cleanly and is in bounds, or the caller is told
+//! which one is not. Parameters that no route reads are ignored, however they look: platforms add their own to a
+//! callback.
+
+use std::borrow::Cow;
+use std::future::{Ready, ready};
+use std::ops::RangeInclusive;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+
+use super::error::{ApiError, Code};
+use crate::domain::paging::Window;
+
+/// The largest `offset`, and `page` times `limit`: what a JavaScript number holds exactly.
+pub(crate) const OFFSET_MAX: u64 = 9_007_199_254_740_991;
+/// The largest `page`.
+pub(crate) const PAGE_MAX: u64 = 90_071_992_547_409;
+/// The largest `limit`.
+pub(crate) const LIMIT_MAX: u64 = 100;
+
+/// What a route reads from the query.
+pub(crate) trait FromQuery: Sized {
+    fn from_query(query: &Query) -> Result<Self, ApiError>;
+}
+
+/// The query parameters of a route, read.
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+impl<T: FromQuery> FromRequest for Parameters<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(T::from_query(&Query(req.query_string())).map(Self))
+    }
+}
+
+/// A query string, not yet decoded.
+pub(crate) struct Query<'a>(pub(crate) &'a str);
+
+impl Query<'_> {
+    /// The parameter's text; `None` where it is not given.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
+        let mut values = self.0.split('&').filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // A key that does not decode is none of ours.
+            (decode(key).as_deref() == Some(name)).then_some(value)
+        });
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(ApiError::with(
+                Code::RepeatedParameter,
+                format!("{name} is given more than once: give it at most once."),
+            ));
+        }
+        match decode(value) {
+            Some(value) => Ok(Some(value.into_owned())),
+            None => Err(invalid(name, "is not percent-encoded UTF-8")),
+        }
+    }
+
+    /// The texts of a parameter that may be repeated, as often as it is given.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        self.0
+            .split('&')
+            .filter_map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (decode(key).as_deref() == Some(name)).then_some(value)
+            })
+            .map(|value| {
+                decode(value).map(Cow::into_owned).ok_or_else(|| invalid(name, "is not percent-encoded UTF-8"))
+            })
+            .collect()
+    }
+
+    /// The parameter's text of 1 to `max` code points; `None` where it is not given.
+    pub(crate) fn short_text(&self, name: &str, max: usize) -> Result<Option<String>, ApiError> {
+        match self.text(name)? {
+            Some(text) if text.is_empty() || text.chars().nth(max).is_some() => {
+                Err(invalid(name, &format!("must be 1 to {max} characters long")))
+            }
+            text => Ok(text),
+        }
+    }
+
+    pub(crate) fn boolean(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        Ok(self.choice(name, &["false", "true"])?.map_or(default, |choice| choice == "true"))
+    }
+
+    /// One of `choices`; `None` where the parameter is not given.
+    pub(crate) fn choice(&self, name: &str, choices: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        match choices.iter().copied().find(|choice| *choice == text) {
+            Some(choice) => Ok(Some(choice)),
+            None => Err(invalid(name, &format!("must be {}", choices.join(" or ")))),
+        }
+    }
+
+    /// A whole number in decimal digits.
+    pub(crate) fn integer(&self, name: &str, range: RangeInclusive<u64>, default: u64) -> Result<u64, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(default) };
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse()
+            .ok()
+            .filter(|number| digits && range.contains(number))
+            .ok_or_else(|| invalid(name, &format!("must be a whole number from {} to {}", range.start(), range.end())))
+    }
+
+    /// `limit`, 1 to 100.
+    pub(crate) fn limit(&self, default: u32) -> Result<u32, ApiError> {
+        let limit = self.integer("limit", 1..=LIMIT_MAX, u64::from(default))?;
+        u32::try_from(limit).map_err(ApiError::internal)
+    }
+
+    /// `page` (from 1) and `limit`.
+    pub(crate) fn page(&self, default_limit: u32) -> Result<Page, ApiError> {
+        Ok(Page { number: self.integer("page", 1..=PAGE_MAX, 1)?, limit: self.limit(default_limit)? })
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// From 1.
+    pub(crate) number: u64,
+    pub(crate) limit: u32,
+}
+
+impl From<Page> for Window {
+    fn from(page: Page) -> Self {
+        Self { limit: page.limit, offset: page.number.saturating_sub(1).saturating_mul(u64::from(page.limit)) }
+    }
+}
+
+/// A parameter that is out of bounds; `what` completes the sentence that begins with its name.
+pub(crate) fn invalid(name: &str, what: &str) -> ApiError {
+    ApiError::with(Code::InvalidParameter, format!("{name} {what}."))
+}
+
+/// `application/x-www-form-urlencoded`, without repairing anything.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn text_is_decoded_once() {
+        let query = Query("a=1&b=x%20y+z&c=%25&empty=&flag&%64=enc&u=%C3%A9");
+        assert_eq!(query.text("a").unwrap().as_deref(), Some("1"));
+        assert_eq!(query.text("b").unwrap().as_deref(), Some("x y z"));
+        assert_eq!(query.text("c").unwrap().as_deref(), Some("%"));
+        assert_eq!(query.text("empty").unwrap().as_deref(), Some(""));
+        assert_eq!(query.text("flag").unwrap().as_deref(), Some(""));
+        assert_eq!(query.text("d").unwrap().as_deref(), Some("enc"));
+        assert_eq!(query.text("u").unwrap().as_deref(), Some("\u{e9}"));
+        assert_eq!(query.text("missing").unwrap(), None);
+        assert_eq!(Query("").text("").unwrap().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_parameter_that_may_be_repeated_keeps_its_order() {
+        let query = Query("a=2&b=x&%61=1%203&a=2&a");
+        assert_eq!(query.texts("a").unwrap(), ["2", "1 3", "2", ""]);
+        assert!(query.texts("c").unwrap().is_empty());
+        assert!(Query("a=1&a=%ff").texts("a").is_err());
+    }
+
+    #[test]
+    fn repeated_and_garbled_parameters_are_refused_only_where_they_are_read() {
+        let query = Query("a=1&a=1&b=%ff&c=%zz&d=%4&e=2&%ff=1&x=1&%78=2");
+        insta::assert_snapshot!(sentence(query.text("a")), @"repeated_parameter: a is given more than once: give it at most once.");
+        insta::assert_snapshot!(sentence(query.text("b")), @"invalid_parameter: b is not percent-encoded UTF-8.");
+        assert!(query.text("c").is_err());
+        assert!(query.text("d").is_err());
+        assert!(query.text("x").is_err(), "two spellings of one key");
+        assert_eq!(query.text("e").unwrap().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn numbers_are_decimal_digits_in_range() {
+        for good in ["1", "100", "007"] {
+            assert!(Query(&format!("limit={good}")).limit(20).is_ok(), "{good}");
+        }
+        for bad in ["0", "101", "-1", "+5", "%2B5", "1e3", "1.0", "9999999999999999999999", "abc", "", "%20", "\u{663}"]
+        {
+            let sentence = sentence(Query(&format!("limit={bad}")).limit(20));
+            assert_eq!(sentence, "invalid_parameter: limit must be a whole number from 1 to 100.", "{bad}");
+        }
+        assert_eq!(Query("").limit(20).unwrap(), 20);
+        assert!(Query("page=0").page(50).is_err());
+        let window = Window::from(Query("page=3&limit=10").page(50).unwrap());
+        assert_eq!(window, Window { limit: 10, offset: 20 });
+        let last = Window::from(Query(&format!("page={PAGE_MAX}&limit=100")).page(50).unwrap());
+        assert!(last.offset <= OFFSET_MAX);
+    }
+
+    #[test]
+    fn booleans_and_choices_are_exact() {
+        assert!(Query("headless=true").boolean("headless", false).unwrap());
+        assert!(!Query("headless=false").boolean("headless", true).unwrap());
+        assert!(Query("").boolean("headless", true).unwrap());
+        for bad in ["TRUE", "1", "0", "yes", "", "maybe", "true%20"] {
+            let sentence = sentence(Query(&format!("headless={bad}")).boolean("headless", false));
+            assert_eq!(sentence, "invalid_parameter: headless must be false or true.", "{bad}");
+        }
+        assert_eq!(Query("sort=asc").choice("sort", &["asc", "desc"]).unwrap(), Some("asc"));
+        assert!(Query("sort=evil").choice("sort", &["asc", "desc"]).is_err());
+    }
+
+    #[test]
+    fn short_text_counts_code_points() {
+        let emoji = "%F0%9F%8E%89".repeat(200);
+        assert!(Query(&format!("name={emoji}")).short_text("name", 200).is_ok());
+        assert!(Query(&format!("name={emoji}x")).short_text("name", 200).is_err());
+        assert!(Query("name=").short_text("name", 200).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! The one table of routes: what there is, who may call it, and what answers. The services are registered from it, the
+//! API document takes its security from it, and tests walk it.
+//!
+//! Invariant: nothing is served that is not in this table, and each line says who may call it. Fixed paths come before
+//! those with a parameter in the same place.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, guard};
+
+use super::error::{ApiError, Code};
+use super::{
+    access, apps, bluesky, callback, connect, demo, documentation, health, integrations, platforms, profiles,
+    selection, selection_page,
+};
+use crate::domain::access_key::Scope;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Any key that is valid, whatever its scopes.
+    AnyKey,
+    /// A key with this scope.
+    Key(Scope),
+    /// Anybody.
+    Public,
+}
+
+/// Who reads the answer, and so how an error is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// A program.
+    Json,
+    /// A person in a browser.
+    Page,
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    /// One resource under each of these; the first is the one that is documented.
+    pub paths: &'static [&'static str],
+    pub access: Access,
+    pub surface: Surface,
+    handler: fn() -> actix_web::Route,
+}
+
+impl Route {
+    /// A line that is in no table.
+    #[cfg(test)]
+    pub(crate) const fn for_test(access: Access, surface: Surface, handler: fn() -> actix_web::Route) -> Self {
+        Self { method: Method::GET, paths: &[], access, surface, handler }
+    }
+}
+
+const fn api(
+    method: Method,
+    paths: &'static [&'static str],
+    access: Access,
+    handler: fn() -> actix_web::Route,
+) -> Route {
+    Route { method, paths, access, surface: Surface::Json, handler }
+}
+
+const fn page(method: Method, paths: &'static [&'static str], handler: fn() -> actix_web::Route) -> Route {
+    Route { method, paths, access: Access::Public, surface: Surface::Page, handler }
+}
+
+const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
+const APP: &[&str] = &["/v1/apps/{id}"];
+const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];
+const GOOGLEBUSINESS_SELECTION: &[&str] = &["/v1/connect/googlebusiness/selection/{token}"];
+const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
+const INTEGRATION: &[&str] = &["/v1/connect/integrations/{id}"];
+const LINKEDIN_SELECTION: &[&str] = &["/v1/connect/linkedin/selection/{token}"];
+const PROFILES: &[&str] = &["/v1/profiles/", "/v1/profiles"];
+const PROFILE: &[&str] = &["/v1/profiles/{id}"];
+const SELECTION_PAGE: &[&str] = &["/connect/selection/{token}"];
+
+const CONNECT: Access = Access::Key(Scope::Connect);
+const MANAGE: Access = Access::Key(Scope::Manage);
+const READ: Access = Access::Key(Scope::Read);
+
+/// All routes of the API.
+pub static ROUTES: &[Route] = &[
+    page(Method::GET, SELECTION_PAGE, || web::to(selection_page::show)),
+    page(Method::POST, SELECTION_PAGE, || web::to(selection_page::submit)),
+    page(Method::GET, &["/documentation"], || web::to(documentation::page)),
+    api(Method::GET, &["/documentation/json"], Access::Public, || web::to(documentation::json)),
+    api(Method::GET, &["/healthz"], Access::Public, || web::to(health::alive)),
+    api(Method::GET, &["/readyz"], Access::Public, || web::to(health::ready)),
+    api(Method::GET, APPS, READ, || web::to(apps::list)),
+    api(Method::POST, APPS, MANAGE, || web::to(apps::create)),
+    api(Method::DELETE, APP, MANAGE, || web::to(apps::delete)),
+    api(Method::GET, APP, READ, || web::to(apps::get)),
+    api(Method::PATCH, APP, MANAGE, || web::to(apps::update)),
+    api(Method::GET, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::get)),
+    api(Method::POST, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::submit)),
+    api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get)),
+    api(Method::POST, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::submit)),
+    api(Method::GET, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::get)),
+    api(Method::POST, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::submit)),
+    api(Method::GET, INTEGRATIONS, READ, || web::to(integrations::list)),
+    api(Method::DELETE, INTEGRATION, MANAGE, || web::to(integrations::disconnect)),
+    api(Method::GET, INTEGRATION, READ, || web::to(integrations::get)),
+    api(Method::PATCH, INTEGRATION, MANAGE, || web::to(integrations::relocate)),
+    api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)),
+    api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect)),
+    page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(callback::finish)),
+    api(Method::GET, &["/v1/health"], Access::Public, || web::to(health::check)),
+    api(Method::GET, &["/v1/health/auth"], Access::AnyKey, || web::to(health::check_key)),
+    api(Method::GET, &["/v1/platforms"], READ, || web::to(platforms::list)),
+    api(Method::GET, PROFILES, READ, || web::to(profiles::list)),
+    api(Method::POST, PROFILES, MANAGE, || web::to(profiles::create)),
+    api(Method::DELETE, PROFILE, MANAGE, || web::to(profiles::delete)),
+    api(Method::GET, PROFILE, READ, || web::to(profiles::get)),
+    api(Method::PATCH, PROFILE, MANAGE, || web::to(profiles::update)),
+];
+
+/// What `postpeer demo` serves besides.
+pub static DEMO_ROUTES: &[Route] = &[
+    page(Method::GET, &["/"], || web::to(demo::index)),
+    page(Method::POST, &["/demo/bluesky"], || web::to(demo::connect_bluesky)),
+    page(Method::POST, &["/demo/connect/{platform}"], || web::to(demo::connect)),
+];
+
+/// Registers the table, a resource per path.
+pub(crate) fn register(config: &mut ServiceConfig, demo: bool) {
+    let tables = if demo { &[ROUTES, DEMO_ROUTES][..] } else { &[ROUTES][..] };
+    for table in tables {
+        for resource in table.chunk_by(|a, b| a.paths == b.paths) {
+            let mut service = web::resource(resource.first().map_or(&[][..], |route| route.paths).to_vec());
+            for route in resource {
+                service = service.route(
+                    (route.handler)()
+                        .guard(guard::Method(route.method.clone()))
+                        .wrap(from_fn(move |req, next| access::guard(route, req, next))),
+                );
+            }
+            let allow = allow(resource);
+            config.service(service.default_service(web::to(move || ready(refuse_method(allow)))));
+        }
+    }
+}
+
+/// The value of `Allow` for a resource.
+fn allow(resource: &[Route]) -> &'static str {
+    let has = |method: Method| resource.iter().any(|route| route.method == method);
+    match (has(Method::DELETE), has(Method::GET), has(Method::PATCH), has(Method::POST)) {
+        (true, true, true, false) => "DELETE, GET, PATCH",
+        (false, true, false, true) => "GET, POST",
+        (false, true, false, false) => "GET",
+        (false, false, false, true) => "POST",
+        // A test holds this against the table.
+        _ => "",
+    }
+}
+
+fn refuse_method(allow: &'static str) -> Result<HttpResponse, ApiError> {
+    Err(ApiError { allow: Some(allow), ..ApiError::new(Code::MethodNotAllowed) })
+}
+
+/// What answers a path that is not in the table.
+pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(Code::NotFound))
+}
+
+/// The parameter of a path; no path has two.
+pub(crate) struct Segment(pub(crate) String);
+
+impl FromRequest for Segment {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let segment = req.match_info().iter().next().map(|(_, value)| value.to_owned());
+        ready(segment.map(Self).ok_or_else(|| ApiError::internal("a path without a parameter is asked for one")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_line_is_there_once_and_its_resource_in_one_piece() {
+        let all = || ROUTES.iter().chain(DEMO_ROUTES);
+        let mut lines = BTreeSet::new();
+        for route in all() {
+            for path in route.paths {
+                assert!(lines.insert((route.method.as_str(), *path)), "{} {path} twice", route.method);
+            }
+        }
+        let mut pieces = BTreeSet::new();
+        for table in [ROUTES, DEMO_ROUTES] {
+            for resource in table.chunk_by(|a, b| a.paths == b.paths) {
+                assert!(pieces.insert(resource[0].paths), "{:?} is in two pieces", resource[0].paths);
+                assert_eq!(allow(resource).split(", ").count(), resource.len(), "Allow of {:?}", resource[0].paths);
+            }
+        }
+    }
+
+    /// `/v1/connect/integrations` must not be taken for a platform of that name.
+    #[test]
+    fn fixed_paths_come_before_parameters() {
+        let catches = |pattern: &str, path: &str| {
+            let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+            pattern.len() == path.len() && pattern.iter().zip(&path).all(|(p, s)| p.starts_with('{') || p == s)
+        };
+        let paths: Vec<&str> = ROUTES.iter().flat_map(|route| route.paths).copied().collect();
+        for (at, path) in paths.iter().enumerate() {
+            for earlier in &paths[..at] {
+                assert!(earlier == path || !catches(earlier, path), "{earlier} hides {path}");
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! `/connect/selection/{token}`: the broker's own page for choosing accounts.
+//!
+//! It works without script: searching and ticking all are submissions of the same form that show the page again, which
+//! carries along what is ticked and not shown. They are POSTs, because hundreds of ticks do not fit into an address.
+//! Invariant: the token is in the address and nowhere on the page; the form is taken from this page alone; no picture of
+//! an account is loaded.
+
+use std::collections::BTreeSet;
+
+use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder};
+use askama::Template;
+
+use super::body::Form;
+use super::envelope::RequestId;
+use super::error::{ApiError, Code};
+use super::query::{FromQuery, Parameters, Query};
+use super::routes::Segment;
+use super::{State, pages};
+use crate::broker::finish::Finished;
+use crate::broker::selection::{Choice, Choices};
+use crate::domain::account::AccountKind;
+use crate::domain::secret::SecretString;
+use crate::domain::selection::{CHOICE_MAX, Findings};
+
+/// With more accounts than this, there is something to search with.
+const SEARCH_ABOVE: usize = 12;
+/// Longest text to search for, in code points.
+const SEARCH_MAX: usize = 200;
+
+#[derive(Template)]
+#[template(path = "selection.html")]
+struct Selection<'a> {
+    label: &'a str,
+    profile: Option<&'a str>,
+    /// How many there are, shown or not.
+    total: usize,
+    minutes: u64,
+    /// What is to be put right first.
+    alert: Option<&'static str>,
+    searchable: bool,
+    search: &'a str,
+    rows: Vec<Row<'a>>,
+    /// Ticked and not shown.
+    hidden: Vec<&'a str>,
+    ticked: usize,
+    findings: &'a Findings,
+}
+
+struct Row<'a> {
+    id: &'a str,
+    ticked: bool,
+    initials: String,
+    name: &'a str,
+    /// Where it says more than the name.
+    handle: Option<&'a str>,
+    kind: &'static str,
+}
+
+impl<'a> Row<'a> {
+    fn new(choice: &'a Choice, ticked: &BTreeSet<String>) -> Self {
+        let name = choice.account.label();
+        Self {
+            id: &choice.id,
+            ticked: ticked.contains(&choice.id),
+            initials: initials(name),
+            name,
+            handle: choice.account.username.as_deref().filter(|handle| *handle != name),
+            kind: match choice.kind {
+                AccountKind::Location => "Location",
+                AccountKind::Organization => "Organization",
+                AccountKind::Page => "Page",
+                AccountKind::Person => "Personal profile",
+            },
+        }
+    }
+}
+
+/// What the form says.
+pub(crate) struct Filled {
+    search: String,
+    ticked: BTreeSet<String>,
+    button: Option<Button>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Button {
+    Cancel,
+    Connect,
+    TickAll,
+    UntickAll,
+}
+
+impl FromQuery for Filled {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let search = query.text("q")?.unwrap_or_default();
+        if search.chars().nth(SEARCH_MAX).is_some() {
+            return Err(super::query::invalid("q", &format!("must be at most {SEARCH_MAX} characters long")));
+        }
+        let ticked = query.texts("account")?;
+        if ticked.len() > CHOICE_MAX {
+            return Err(super::query::invalid("account", &format!("is given more than {CHOICE_MAX} times")));
+        }
+        let button = match query.text("action")?.as_deref() {
+            Some("cancel") => Some(Button::Cancel),
+            Some("connect") => Some(Button::Connect),
+            Some("all") => Some(Button::TickAll),
+            Some("none") => Some(Button::UntickAll),
+            // Searching, and whatever else: the page again.
+            _ => None,
+        };
+        Ok(Self { search, ticked: ticked.into_iter().collect(), button })
+    }
+}
+
+/// Choose accounts on a page
+///
+/// Where a consent covers several accounts, the person's browser is sent here, unless the connection was begun with
+/// `headless=true` and has a `redirectUri`.
+#[utoipa::path(get, path = "/connect/selection/{token}", operation_id = "showSelectionPage", tag = "Connect",
+    params(
+        ("token" = String, Path, description = "The selection token."),
+        ("q" = Option<String>, Query, max_length = 200, description = "Only accounts whose name, handle or id has this."),
+        ("account" = Option<Vec<String>>, Query, description = "Accounts to tick beforehand."),
+    ),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 400, description = "A query parameter is out of bounds: a page.", body = String,
+            content_type = "text/html"),
+        (status = 404, description = "There is nothing to choose here any more: a page.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn show(
+    state: Data<State>,
+    Segment(token): Segment,
+    Parameters(filled): Parameters<Filled>,
+) -> Result<HttpResponse, ApiError> {
+    let choices = state.broker.get_selection(None, &SecretString::from(token)).await?;
+    render(HttpResponse::Ok(), &choices, &filled.search, &filled.ticked, None)
+}
+
+/// Submit the page's form
+///
+/// For the page itself. Connects what is ticked, cancels, or shows the page again with other ticks or fewer accounts.
+#[utoipa::path(post, path = "/connect/selection/{token}", operation_id = "submitSelectionPage", tag = "Connect",
+    params(("token" = String, Path, description = "The selection token.")),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`account` \
+        (repeated), `q`, and `action`: `connect`, `cancel`, `all`, `none` or `search`."),
+    responses(
+        (status = 200, description = "The page again, or one that says how it went.", body = String,
+            content_type = "text/html"),
+        (status = 303, description = "On to the connection's `redirectUri` (or `cancelRedirectUri`), as after any \
+            connection."),
+        (status = 400, description = "Nothing is ticked, or something that is not on offer: a page.", body = String,
+            content_type = "text/html"),
+        (status = 403, description = "The form was not sent from the page: a page.", body = String,
+            content_type = "text/html"),
+        (status = 404, description = "There is nothing to choose here any more: a page.", body = String,
+            content_type = "text/html"),
+        (status = 413, description = "The form is larger than 512 KiB: a page.", body = String,
+            content_type = "text/html"),
+        (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
+    ))]
+pub(crate) async fn submit(
+    state: Data<State>,
+    req: HttpRequest,
+    Segment(token): Segment,
+    form: Form,
+) -> Result<HttpResponse, ApiError> {
+    if !pages::is_from_own_page(req.headers()) {
+        return Err(ApiError::new(Code::CrossSite).on_page(
+            "Nothing was connected",
+            "Open the page for choosing accounts itself, and use the buttons there.",
+        ));
+    }
+    let Filled { search, mut ticked, button } = Filled::from_query(&form.fields())?;
+    let token = SecretString::from(token);
+    match button {
+        Some(Button::Cancel) => on(&req, &state.broker.cancel_selection(&token).await?),
+        Some(Button::Connect) if !ticked.is_empty() => {
+            on(&req, &state.broker.choose_accounts(None, &token, ticked).await?)
+        }
+        Some(Button::Connect) => {
+            let choices = state.broker.get_selection(None, &token).await?;
+            let alert = Some("Tick at least one account first.");
+            render(HttpResponse::BadRequest(), &choices, &search, &ticked, alert)
+        }
+        Some(Button::TickAll | Button::UntickAll) | None => {
+            let choices = state.broker.get_selection(None, &token).await?;
+            for choice in choices.accounts.iter().filter(|choice| matches(choice, &search)) {
+                match button {
+                    Some(Button::TickAll) => drop(ticked.insert(choice.id.clone())),
+                    Some(Button::UntickAll) => drop(ticked.remove(&choice.id)),
+                    _ => {}
+                }
+            }
+            render(HttpResponse::Ok(), &choices, &search, &ticked, None)
+        }
+    }
+}
+
+/// To the caller's page, or to one of ours.
+fn on(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
+    if let Some(destination) = finished.destination() {
+        return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
+    }
+    let id = req.extensions().get::<RequestId>().cloned();
+    pages::finished(finished, id.as_ref().map_or("", RequestId::as_str))
+}
+
+fn render(
+    mut builder: HttpResponseBuilder,
+    choices: &Choices,
+    search: &str,
+    ticked: &BTreeSet<String>,
+    alert: Option<&'static str>,
+) -> Result<HttpResponse, ApiError> {
+    let (shown, others): (Vec<_>, Vec<_>) = choices.accounts.iter().partition(|choice| matches(choice, search));
+    let hidden: Vec<&str> =
+        others.iter().filter(|choice| ticked.contains(&choice.id)).map(|choice| choice.id.as_str()).collect();
+    let rows: Vec<Row<'_>> = shown.into_iter().map(|choice| Row::new(choice, ticked)).collect();
+    let page = Selection {
+        label: &choices.label,
+        profile: choices.profile_name.as_deref(),
+        total: choices.accounts.len(),
+        minutes: choices.expires_in.as_secs().div_ceil(60),
+        alert,
+        searchable: choices.accounts.len() > SEARCH_ABOVE,
+        search,
+        ticked: hidden.len() + rows.iter().filter(|row| row.ticked).count(),
+        rows,
+        hidden,
+        findings: &choices.findings,
+    };
+    // With no-referrer a browser says that the form comes from nowhere; the address is for nobody else all the same.
+    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+    // A browser holds the answer's redirect against the policy as well.
+    let mut form_action = "'self'".to_owned();
+    for uri in choices.redirect_uri.iter().chain(&choices.cancel_redirect_uri) {
+        form_action.push(' ');
+        form_action.push_str(uri.origin());
+    }
+    pages::answer(builder, &page, &form_action)
+}
+
+/// Whether an account is shown to who searches for this.
+fn matches(choice: &Choice, search: &str) -> bool {
+    let search = search.trim().to_lowercase();
+    let account = &choice.account;
+    [account.display_name.as_deref(), account.username.as_deref(), Some(account.platform_user_id.as_str())]
+        .into_iter()
+        .flatten()
+        .any(|text| text.to_lowercase().contains(&search))
+}
+
+/// In place of a picture: the first letters of a name's first two words.
+fn initials(name: &str) -> String {
+    let words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
+    words.take(2).flat_map(char::to_uppercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Account;
+
+    #[test]
+    fn initials_are_letters_or_nothing() {
+        for (name, expected) in [
+            ("Ada Lovelace", "AL"),
+            ("ada", "A"),
+            ("  the  old  mill ", "TO"),
+            ("@handle", "H"),
+            ("\u{2014} \u{fc}ber", "\u{dc}"),
+            ("\u{1f389}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(initials(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_found_by_name_handle_and_id() {
+        let choice = Choice {
+            id: "page:1029".to_owned(),
+            kind: AccountKind::Page,
+            account: Account {
+                platform_user_id: "1029".to_owned(),
+                username: Some("@TheMill".to_owned()),
+                display_name: Some("The Old M\u{fc}hle".to_owned()),
+                ..Account::default()
+            },
+        };
+        for found in ["", " ", "old", "M\u{dc}HLE", "@themill", "029", " old "] {
+            assert!(matches(&choice, found), "{found}");
+        }
+        for missed in ["new", "page:", "%", "_"] {
+            assert!(!matches(&choice, missed), "{missed}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What every answer carries, whatever its status.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actix_http::{BoxedPayloadStream, Payload};
+use actix_web::App;
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::from_fn;
+use actix_web::test::{self, TestRequest};
+use actix_web::web::{self, Data};
+use serde_json::json;
+
+use super::fixture::{Answer, Fixture, PUBLIC_URL, USUAL, answer};
+use crate::http::routes::{Access, DEMO_ROUTES, ROUTES, Route, Surface};
+use crate::http::{access, envelope};
+
+fn check(line: &str, answer: &Answer) {
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{line}: {name}");
+    }
+    let id = answer.header("x-request-id").unwrap_or_else(|| panic!("{line}: no request id"));
+    assert!(id.len() == 36 && id.starts_with("req_"), "{line}: {id}");
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; "), "{line}: {policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{line}: {policy}");
+    for name in ["server", "x-powered-by", "access-control-allow-origin", "set-cookie"] {
+        assert_eq!(answer.header(name), None, "{line}: {name}");
+    }
+    let kind = answer.header("content-type").unwrap_or_default();
+    if !answer.status.is_redirection() {
+        assert!(matches!(kind, "application/json" | "text/html; charset=utf-8"), "{line}: {kind}");
+    }
+    if kind == "application/json" && !answer.status.is_success() {
+        let body = answer.json();
+        assert_eq!(body["requestId"], id, "{line}");
+        assert!(body["error"].as_str().unwrap().ends_with('.'), "{line}: {body}");
+        assert!(body["code"].is_string(), "{line}");
+    }
+}
+
+#[actix_web::test]
+async fn every_status_goes_out_in_the_envelope() {
+    let fixture = Fixture::new().demo();
+    let key = &fixture.key(USUAL).await;
+    let reader = &fixture.key(&[crate::domain::access_key::Scope::Read]).await;
+    let post = |body: &'static str| {
+        TestRequest::post().uri("/v1/profiles").insert_header(("x-access-key", key.clone())).set_payload(body)
+    };
+    let json = ("content-type", "application/json");
+    let answers = [
+        (200, fixture.get("", "/v1/health").await),
+        (200, fixture.get("", "/documentation").await),
+        (200, fixture.get("", "/documentation/json").await),
+        (200, fixture.get("", "/healthz").await),
+        (200, fixture.get("", "/readyz").await),
+        (201, fixture.write(Method::POST, key, "/v1/profiles", json!({"name": "Acme"})).await),
+        (303, fixture.get("", "/").await),
+        (400, fixture.get(key, "/v1/profiles?limit=0").await),
+        (400, fixture.get("", "/v1/connect/twitter/callback").await),
+        (401, fixture.get("", "/v1/profiles").await),
+        (403, fixture.write(Method::POST, reader, "/v1/profiles", json!({"name": "Acme"})).await),
+        (404, fixture.get("", "/nothing/here").await),
+        (404, fixture.get(key, "/v1/profiles/prof_nothing").await),
+        (405, fixture.send(TestRequest::put().uri("/v1/profiles").to_request()).await),
+        (
+            413,
+            fixture
+                .send(post("{}").insert_header(("content-length", "3000000000")).insert_header(json).to_request())
+                .await,
+        ),
+        (414, fixture.get("", &format!("/v1/health?{}", "a".repeat(8192))).await),
+        (415, fixture.send(post("{}").to_request()).await),
+        (500, fixture.get(key, "/v1/connect/tiktok").await),
+        (
+            503,
+            fixture
+                .send(
+                    TestRequest::get()
+                        .uri("/v1/connect/twitter/callback")
+                        .insert_header(("sec-purpose", "prefetch"))
+                        .to_request(),
+                )
+                .await,
+        ),
+    ];
+    let mut ids = BTreeSet::new();
+    for (status, answer) in &answers {
+        assert_eq!(answer.status.as_u16(), *status, "{}", answer.text);
+        check(&status.to_string(), answer);
+        assert_eq!(answer.header("strict-transport-security"), None);
+        ids.insert(answer.header("x-request-id"));
+    }
+    assert_eq!(ids.len(), 1, "the fixture seeds each application anew");
+}
+
+#[actix_web::test]
+async fn https_is_made_to_stay() {
+    let fixture = Fixture::new().public_url("https://connect.example");
+    for path in ["/v1/health", "/nothing", "/documentation"] {
+        let answer = fixture.get("", path).await;
+        assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn request_ids_differ_and_are_never_the_clients() {
+    let fixture = Fixture::new();
+    let service = test::init_service(crate::http::app(fixture.state())).await;
+    let mut ids = BTreeSet::new();
+    for _ in 0..3 {
+        let request = TestRequest::get().uri("/v1/health").insert_header(("x-request-id", "forged\tline"));
+        let answer = answer(&service, request.to_request()).await;
+        assert!(ids.insert(answer.header("x-request-id").unwrap().to_owned()));
+    }
+    assert!(ids.iter().all(|id| id.starts_with("req_")));
+}
+
+#[actix_web::test]
+async fn other_methods_are_refused_with_the_list_of_those_that_work() {
+    let fixture = Fixture::new().demo();
+    let all = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"];
+    for route in ROUTES.iter().chain(DEMO_ROUTES) {
+        for path in route.paths {
+            let taken: BTreeSet<&str> = ROUTES
+                .iter()
+                .chain(DEMO_ROUTES)
+                .filter(|other| other.paths == route.paths)
+                .map(|other| other.method.as_str())
+                .collect();
+            for method in all.into_iter().filter(|method| !taken.contains(method)) {
+                let uri = path.replace("{id}", "x").replace("{platform}", "twitter");
+                let request = TestRequest::with_uri(&uri).method(method.parse().unwrap());
+                let answer = fixture.send(request.to_request()).await;
+                let line = format!("{method} {path}");
+                assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{line}");
+                assert_eq!(answer.code(), "method_not_allowed", "{line}");
+                let allowed: BTreeSet<&str> = answer.header("allow").unwrap().split(", ").collect();
+                assert_eq!(allowed, taken, "{line}");
+                check(&line, &answer);
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_slow_body_is_given_up() {
+    let fixture = Fixture::new().body_deadline(Duration::from_millis(1));
+    let key = fixture.key(USUAL).await;
+    let request = TestRequest::post()
+        .uri("/v1/profiles")
+        .insert_header(("x-access-key", key))
+        .insert_header(("content-type", "application/json"))
+        .to_request();
+    let never: BoxedPayloadStream = Box::pin(futures_util::stream::pending());
+    let (request, _) = request.replace_payload(Payload::Stream { payload: never });
+    let service = test::init_service(crate::http::app(fixture.state())).await;
+    let response = test::call_service(&service, request).await;
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    assert!(!response.response().head().keep_alive(), "the connection is closed");
+}
+
+async fn panics() -> &'static str {
+    panic!("on purpose");
+}
+
+static PANICS: [Route; 2] = [
+    Route::for_test(Access::Public, Surface::Json, || web::to(panics)),
+    Route::for_test(Access::Public, Surface::Page, || web::to(panics)),
+];
+
+#[actix_web::test]
+async fn a_panic_is_a_failure_like_any_other() {
+    let fixture = Fixture::new();
+    let mut app = App::new().app_data(Data::new(fixture.state()));
+    for (path, route) in ["/json", "/page"].into_iter().zip(&PANICS) {
+        app = app.route(path, web::to(panics).wrap(from_fn(move |req, next| access::guard(route, req, next))));
+    }
+    let service = test::init_service(app.wrap(from_fn(envelope::envelope))).await;
+    for path in ["/json", "/page", "/json"] {
+        let answer = answer(&service, TestRequest::get().uri(path).to_request()).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert!(!answer.text.contains("on purpose"), "{path}");
+        check(path, &answer);
+    }
+}
+
+/// Only the public URL is ever written into an answer, whatever the client says of the host.
+#[actix_web::test]
+async fn hosts_that_a_client_names_go_nowhere() {
+    let fixture = Fixture::new();
+    let key = fixture.key(USUAL).await;
+    let request = TestRequest::get()
+        .uri("/v1/connect/twitter")
+        .insert_header(("x-access-key", key))
+        .insert_header(("host", "evil.example"))
+        .insert_header(("x-forwarded-host", "evil.example"))
+        .insert_header(("forwarded", "host=evil.example"));
+    let answer = fixture.send(request.to_request()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let url = answer.json()["url"].as_str().unwrap().to_owned();
+    assert!(!url.contains("evil"), "{url}");
+    let callback: String =
+        url::form_urlencoded::byte_serialize(format!("{PUBLIC_URL}/v1/connect/twitter/callback").as_bytes()).collect();
+    assert!(url.contains(&callback), "{url}");
+}

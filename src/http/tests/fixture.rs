@@ -1,0 +1,215 @@
+//! A broker to send requests to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::Request;
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::test::{self, TestRequest};
+use actix_web::{App, HttpResponse, HttpServer, web};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::atproto;
+use crate::broker::{Broker, Caller, Parts, Settings as BrokerSettings};
+use crate::domain::access_key::Scope;
+use crate::domain::entropy::SeededEntropy;
+use crate::domain::id::IdSource;
+use crate::domain::project::{DEFAULT_PROJECT, Project};
+use crate::domain::redirect::RedirectPolicy;
+use crate::domain::time::{ManualClock, Timestamp};
+use crate::http::{Demo, Settings, State, app};
+use crate::oauth::Engine;
+use crate::outbound::{self, Dns, Guard, Outbound};
+use crate::platforms::registry::Settings as PlatformSettings;
+use crate::platforms::{ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Registry};
+use crate::store::Store;
+use crate::vault::{KeyringFile, Vault};
+
+pub(super) const PUBLIC_URL: &str = "http://127.0.0.1:8080";
+pub(super) const SANDBOX: &str = "http://127.0.0.1:8081";
+
+/// The scopes of a key that was made without naming any.
+pub(super) const USUAL: &[Scope] = &Scope::DEFAULT;
+
+pub(super) struct Fixture {
+    pub(super) broker: Broker,
+    settings: Settings,
+    pub(super) project: Project,
+    _dir: TempDir,
+}
+
+/// What a test looks at of an answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: actix_web::http::header::HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    pub(super) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_else(|| panic!("no code: {}", self.text)).to_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        Self::with_platform("http://127.0.0.1:9")
+    }
+
+    /// With the custom platform `acme` at this origin.
+    pub(super) fn with_platform(origin: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("postpeer-http").tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let ids = IdSource::new(clock.clone(), entropy.clone());
+        let project = Project {
+            id: ids.next(),
+            name: DEFAULT_PROJECT.to_owned(),
+            created_at: Timestamp::from_millis(1_777_797_216_445),
+        };
+        let db = Uuid::from_bytes([7; 16]);
+        let keyring = KeyringFile::generate(entropy.as_ref());
+        let (vault, first_key) = Vault::initialise(&keyring, db, entropy.clone()).unwrap();
+        let store = Store::create(&dir.path().join("postpeer.db"), db, &first_key, &project).unwrap();
+        let second = Duration::from_secs(1);
+        let settings =
+            outbound::Settings { connect_timeout: second, timeout: second * 5, allow_private_networks: false };
+        let outbound = Outbound::new(&settings).unwrap();
+        // Nobody answers there: no test of this room needs a name.
+        let dns = Dns::at(([127, 0, 0, 1], 9).into());
+        let guard = Guard::new(&settings, dns.clone()).unwrap();
+        let broker = Broker::new(Parts {
+            store,
+            vault,
+            atproto: atproto::Engine::new(outbound.clone(), guard, dns, clock.clone()),
+            oauth: Engine::new(outbound, clock.clone(), Duration::ZERO),
+            platforms: platforms(origin),
+            clock,
+            entropy,
+            settings: BrokerSettings {
+                public_url: PUBLIC_URL.to_owned(),
+                redirects: RedirectPolicy::default(),
+                state_ttl: Duration::from_mins(10),
+                selection_ttl: Duration::from_mins(10),
+            },
+            work: Handle::current(),
+        });
+        Self { broker, settings: Settings::new(PUBLIC_URL), project, _dir: dir }
+    }
+
+    pub(super) fn public_url(mut self, url: &str) -> Self {
+        self.settings.public_url = url.to_owned();
+        self
+    }
+
+    pub(super) fn body_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.body_deadline = deadline;
+        self
+    }
+
+    pub(super) fn demo(mut self) -> Self {
+        let scopes = Scope::DEFAULT.to_vec();
+        let caller = Caller { access_key_id: None, project_id: self.project.id, scopes };
+        self.settings.demo = Some(Demo {
+            caller,
+            sandbox_origin: SANDBOX.to_owned(),
+            bluesky: ("ada.test".to_owned(), "ada-app-password".to_owned()),
+        });
+        self
+    }
+
+    pub(super) fn state(&self) -> State {
+        State::new(self.broker.clone(), self.settings.clone(), Arc::new(SeededEntropy::new(2)))
+    }
+
+    pub(super) async fn key(&self, scopes: &[Scope]) -> String {
+        let (_, key) = self.broker.create_access_key(DEFAULT_PROJECT, "test", scopes).await.unwrap();
+        reveal(&key)
+    }
+
+    pub(super) async fn send(&self, request: Request) -> Answer {
+        let service = test::init_service(app(self.state())).await;
+        answer(&service, request).await
+    }
+
+    pub(super) async fn get(&self, key: &str, path: &str) -> Answer {
+        self.send(TestRequest::get().uri(path).insert_header(("x-access-key", key)).to_request()).await
+    }
+
+    pub(super) async fn write(&self, method: Method, key: &str, path: &str, body: Value) -> Answer {
+        let request = TestRequest::with_uri(path).method(method).insert_header(("x-access-key", key)).set_json(body);
+        self.send(request.to_request()).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test sends it")]
+pub(super) fn reveal(secret: &SecretString) -> String {
+    secret.expose_secret().to_owned()
+}
+
+pub(super) async fn answer(
+    service: &impl Service<Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
+    request: Request,
+) -> Answer {
+    let response = test::call_service(service, request).await;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
+    Answer { status, headers, text }
+}
+
+fn platforms(origin: &str) -> Registry {
+    let credentials = || Credentials { client_id: "our-client".to_owned(), client_secret: "our-secret".into() };
+    let twitter = PlatformSettings { credentials: Some(credentials()), ..PlatformSettings::default() };
+    let acme = CustomPlatform {
+        name: "acme".to_owned(),
+        label: Some("Acme & Sons".to_owned()),
+        authorize_url: format!("{origin}/authorize"),
+        token_url: format!("{origin}/token"),
+        revoke_url: None,
+        identity_url: format!("{origin}/me"),
+        scopes: vec!["profile".to_owned()],
+        client_auth: ClientAuth::Basic,
+        pkce: Pkce::S256,
+        authorize_params: Vec::new(),
+        identity: IdentityPointers {
+            id: "/id".to_owned(),
+            username: Some("/username".to_owned()),
+            name: Some("/name".to_owned()),
+            image: Some("/picture".to_owned()),
+        },
+    };
+    Registry::new(BTreeMap::from([("twitter".to_owned(), twitter)]), vec![(acme, Some(credentials()), true)])
+}
+
+/// A platform on loopback that gives tokens and says who connected: its origin.
+pub(super) fn serve_platform(identity: Value) -> String {
+    let server = HttpServer::new(move || {
+        let identity = identity.clone();
+        let token = json!({"access_token": "at-marker", "refresh_token": "rt-marker", "token_type": "Bearer", "expires_in": 3600});
+        App::new()
+            .route("/token", web::post().to(move || std::future::ready(HttpResponse::Ok().json(token.clone()))))
+            .route("/me", web::get().to(move || std::future::ready(HttpResponse::Ok().json(identity.clone()))))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind("127.0.0.1:0")
+    .unwrap();
+    let origin = format!("http://{}", server.addrs()[0]);
+    actix_web::rt::spawn(server.run());
+    origin
+}

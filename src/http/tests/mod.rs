@@ -1,0 +1,11 @@
+//! The application as a whole, in process: a broker over a database of its own, a platform on loopback, and requests
+//! that go through every middleware.
+
+mod access;
+mod bodies;
+mod connecting;
+mod envelope;
+mod fixture;
+mod page;
+mod resources;
+mod wire;

@@ -1,0 +1,220 @@
+//! The pages: nothing gets through unescaped, nothing comes from elsewhere, and the policy fits the stylesheet.
+
+use actix_web::body::to_bytes;
+use actix_web::http::StatusCode;
+use actix_web::test::TestRequest;
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+
+use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL};
+use crate::broker::finish::{Ending, Finished};
+use crate::domain::account::Account;
+use crate::domain::entropy::SeededEntropy;
+use crate::domain::flow::Failure;
+use crate::domain::grant::AuthStatus;
+use crate::domain::id::IdSource;
+use crate::domain::integration::Integration;
+use crate::domain::time::{ManualClock, Timestamp};
+use crate::http::pages;
+
+const PAYLOADS: [&str; 14] = [
+    "<script>window.__x=1</script>",
+    "<img src=x onerror=window.__x=1>",
+    "\"><svg/onload=window.__x=1>",
+    "'><b>",
+    "</title><script>window.__x=1</script>",
+    "</style><script>window.__x=1</script>",
+    "javascript:window.__x=1",
+    "<!--",
+    "]]><script>",
+    "{{7*7}}",
+    "{% raw %}",
+    "\u{202e}\u{2066}<i>",
+    "&lt;script&gt;",
+    "<a href=//evil.example>x</a>",
+];
+
+fn ending(payload: &str, ending: Ending) -> Finished {
+    Finished {
+        platform: "acme".to_owned(),
+        label: payload.to_owned(),
+        profile_id: None,
+        profile_name: Some(payload.to_owned()),
+        redirect_uri: None,
+        cancel_redirect_uri: None,
+        ending,
+    }
+}
+
+fn account(payload: &str) -> Integration {
+    let clock = std::sync::Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+    let ids = IdSource::new(clock, std::sync::Arc::new(SeededEntropy::new(1)));
+    Integration {
+        id: ids.next(),
+        grant_id: ids.next(),
+        profile_id: None,
+        platform: "acme".to_owned(),
+        account: Account {
+            platform_user_id: payload.to_owned(),
+            username: Some(format!("@{payload}")),
+            display_name: Some(payload.to_owned()),
+            profile_url: Some(payload.to_owned()),
+            image_url: Some(payload.to_owned()),
+            ..Account::default()
+        },
+        app: None,
+        status: AuthStatus::Active,
+        created_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+    }
+}
+
+async fn render(finished: &Finished) -> (String, String) {
+    let response = pages::finished(finished, "req_1").unwrap();
+    let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap().to_owned();
+    (String::from_utf8(to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap(), policy)
+}
+
+/// Every tag of a page, without its attributes' values.
+fn tags(page: &str) -> Vec<String> {
+    page.split('<').skip(1).map(|rest| rest.split(['>', ' ', '\n']).next().unwrap().to_owned()).collect()
+}
+
+#[actix_web::test]
+async fn what_a_platform_says_stays_text() {
+    let endings = |payload: &str| {
+        [
+            Ending::Cancelled,
+            Ending::Connected(vec![account(payload), account(payload)]),
+            Ending::Failed { failure: Failure::PlatformUnavailable, findings: None },
+        ]
+    };
+    for (at, plain) in endings("plain").into_iter().enumerate() {
+        let (harmless, _) = render(&ending("plain", plain)).await;
+        for payload in PAYLOADS {
+            let (page, policy) = render(&ending(payload, endings(payload)[at].clone())).await;
+            assert_eq!(tags(&page), tags(&harmless), "{payload} in {page}");
+            assert!(!payload.contains('<') || !page.contains(payload), "{payload} in {page}");
+            check_page(&page, &policy, "'none'");
+        }
+    }
+}
+
+/// No script, nothing from elsewhere, and a policy that lets exactly the page's own stylesheet through.
+fn check_page(page: &str, policy: &str, form_action: &str) {
+    for never in ["<script", "<link", "<iframe", "<object", "@import", "url(", " style=", " on"] {
+        let found = page.match_indices(never).find(|(at, _)| {
+            // Prose has words that begin with "on"; an attribute is followed by its value.
+            never != " on" || page[*at..].split([' ', '>']).nth(1).is_some_and(|word| word.contains("=\""))
+        });
+        assert!(found.is_none(), "{never} in {page}");
+    }
+    let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'; form-action {form_action}"
+        )
+    );
+    for always in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main", "<h1>", "name=\"viewport\""] {
+        assert!(page.contains(always), "no {always} in {page}");
+    }
+    assert!(page.match_indices("<h1").count() == 1 && page.match_indices("<main").count() == 1);
+}
+
+#[actix_web::test]
+async fn the_documentation_tells_every_operation() {
+    let fixture = Fixture::new();
+    let answer = fixture.get("", "/documentation").await;
+    check_page(&answer.text, answer.header("content-security-policy").unwrap(), "'none'");
+    for route in crate::http::routes::ROUTES {
+        assert!(answer.text.contains(&format!("<code>{}</code>", route.paths[0])), "{}", route.paths[0]);
+    }
+    for told in [
+        "integrations[].authStatus",
+        "integration.tokenStatus.valid",
+        "active | reconnect_required",
+        "date-time or null",
+    ] {
+        assert!(answer.text.contains(told), "{told}");
+    }
+    let json = fixture.get("", "/documentation/json").await;
+    assert_eq!(json.json()["openapi"], "3.1.0");
+}
+
+#[actix_web::test]
+async fn the_demo_shows_platforms_and_how_it_went() {
+    let fixture = Fixture::new().demo();
+    let get = async |path: &str| {
+        let request = TestRequest::get().uri(path).insert_header(("host", "127.0.0.1:8080"));
+        fixture.send(request.to_request()).await
+    };
+    let page = get("/?status=error&platform=acme&error=no_account&x=%3Cscript%3E").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    check_page(&page.text, page.header("content-security-policy").unwrap(), &format!("'self' {SANDBOX}"));
+    assert!(page.text.contains("Acme &#38; Sons has no account for you that can be connected."), "{}", page.text);
+    assert!(page.text.contains("<form method=\"post\" action=\"/demo/connect/twitter\">"), "{}", page.text);
+    assert!(page.text.contains("takes two clicks"), "{}", page.text);
+    assert!(!page.text.contains("Connected accounts"), "{}", page.text);
+
+    let elsewhere = TestRequest::get().uri("/").insert_header(("host", "evil.example"));
+    let answer = fixture.send(elsewhere.to_request()).await;
+    assert_eq!(answer.header("location"), Some(format!("{PUBLIC_URL}/").as_str()));
+}
+
+#[actix_web::test]
+async fn the_demo_has_a_form_for_bluesky() {
+    let fixture = Fixture::new().demo();
+    let request = TestRequest::get().uri("/?status=error&platform=bluesky&error=app_password_required");
+    let page = fixture.send(request.insert_header(("host", "127.0.0.1:8080")).to_request()).await;
+    check_page(&page.text, page.header("content-security-policy").unwrap(), &format!("'self' {SANDBOX}"));
+    assert!(page.text.contains("Bluesky was not connected."), "{}", page.text);
+    assert!(page.text.contains("own password"), "{}", page.text);
+    assert!(page.text.contains("<code>ada.test</code> with <code>ada-app-password</code>"), "{}", page.text);
+    assert!(page.text.contains("action=\"/demo/bluesky\""), "{}", page.text);
+    assert!(!page.text.contains("/demo/connect/bluesky"), "it has no redirect: {}", page.text);
+
+    let post = async |site: &'static str, fields: &'static str| {
+        let request = TestRequest::post()
+            .uri("/demo/bluesky")
+            .insert_header(("host", "127.0.0.1:8080"))
+            .insert_header(("sec-fetch-site", site))
+            .insert_header(("content-type", "application/x-www-form-urlencoded"))
+            .set_payload(fields);
+        fixture.send(request.to_request()).await
+    };
+    assert_eq!(post("cross-site", "identifier=ada.test&password=x").await.status, StatusCode::FORBIDDEN);
+    let answer = post("same-origin", "identifier=nobody%40mail.example&password=x").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let back = format!("{PUBLIC_URL}/?status=error&platform=bluesky&error=invalid_identifier");
+    assert_eq!(answer.header("location"), Some(back.as_str()));
+    assert_eq!(post("same-origin", "identifier=a&identifier=b&password=x").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[actix_web::test]
+async fn the_demo_connects_for_its_own_page_only() {
+    let fixture = Fixture::new().demo();
+    let post = async |host: &str, site: Option<&str>| {
+        let request = TestRequest::post().uri("/demo/connect/twitter").insert_header(("host", host));
+        match site {
+            Some(site) => fixture.send(request.insert_header(("sec-fetch-site", site)).to_request()).await,
+            None => fixture.send(request.to_request()).await,
+        }
+    };
+    for site in [Some("same-origin"), Some("none"), None] {
+        let answer = post("127.0.0.1:8080", site).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        assert!(answer.header("location").unwrap().contains("state="));
+    }
+    for (host, site) in
+        [("127.0.0.1:8080", Some("cross-site")), ("127.0.0.1:8080", Some("same-site")), ("evil.example", None)]
+    {
+        let answer = post(host, site).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{host} {site:?}");
+        assert_eq!(answer.header("location"), None);
+    }
+    let plain = Fixture::new();
+    let key = plain.key(USUAL).await;
+    assert_eq!(plain.get(&key, "/").await.code(), "not_found", "no demo without the demo");
+}

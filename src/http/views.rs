@@ -1,0 +1,530 @@
+//! What answers look like: the wire shapes of the contract, made from domain types.
+//!
+//! Invariant: no view has a place for a token or a secret, a nullable member is present as null, and a URL in an answer
+//! is a valid http(s) URL: callers' models check.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::query::Page;
+use crate::domain::grant::{AuthStatus, FailureReason};
+use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
+use crate::domain::oauth_app::OauthApp;
+use crate::domain::paging::Listed;
+use crate::domain::profile::Profile;
+use crate::domain::time::Timestamp;
+
+/// Something was done.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Done)]
+pub(crate) struct DoneView {
+    success: bool,
+    /// What was done, for a person.
+    message: String,
+}
+
+impl DoneView {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { success: true, message: message.into() }
+    }
+}
+
+/// A caller's own OAuth app at a platform. Its secret is never returned.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = App)]
+pub(crate) struct AppView {
+    /// What `appId` takes when an account is connected.
+    #[schema(example = "app_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    id: String,
+    #[schema(example = "twitter")]
+    platform: String,
+    name: String,
+    #[schema(required, format = "uri")]
+    image_url: Option<String>,
+    client_id: String,
+    /// Integrations connected under this app now.
+    #[schema(minimum = 0)]
+    integration_count: u64,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<OauthApp> for AppView {
+    fn from(app: OauthApp) -> Self {
+        Self {
+            id: app.id.to_string(),
+            platform: app.platform,
+            name: app.name,
+            image_url: app.image_url,
+            client_id: app.client_id,
+            integration_count: app.integration_count,
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
+    }
+}
+
+/// One app.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AppAnswer)]
+pub(crate) struct AppAnswer {
+    success: bool,
+    app: AppView,
+}
+
+impl From<OauthApp> for AppAnswer {
+    fn from(app: OauthApp) -> Self {
+        Self { success: true, app: app.into() }
+    }
+}
+
+/// A page of apps.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AppList)]
+pub(crate) struct AppList {
+    success: bool,
+    /// How many there are on all pages.
+    #[schema(minimum = 0)]
+    total: u64,
+    #[schema(minimum = 1)]
+    page: u64,
+    #[schema(minimum = 1)]
+    limit: u32,
+    apps: Vec<AppView>,
+}
+
+impl AppList {
+    pub(crate) fn new(listed: Listed<OauthApp>, page: Page) -> Self {
+        Self {
+            success: true,
+            total: listed.total,
+            page: page.number,
+            limit: page.limit,
+            apps: listed.items.into_iter().map(AppView::from).collect(),
+        }
+    }
+}
+
+/// A label that groups integrations.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Profile)]
+pub(crate) struct ProfileView {
+    /// What `profileId` takes.
+    #[schema(example = "prof_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    id: String,
+    name: String,
+    #[schema(required)]
+    description: Option<String>,
+    /// Integrations bound to this profile now.
+    #[schema(minimum = 0)]
+    integration_count: u64,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<Profile> for ProfileView {
+    fn from(profile: Profile) -> Self {
+        Self {
+            id: profile.id.to_string(),
+            name: profile.name,
+            description: profile.description,
+            integration_count: profile.integration_count,
+            created_at: profile.created_at,
+            updated_at: profile.updated_at,
+        }
+    }
+}
+
+/// One profile.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProfileAnswer)]
+pub(crate) struct ProfileAnswer {
+    success: bool,
+    profile: ProfileView,
+}
+
+impl From<Profile> for ProfileAnswer {
+    fn from(profile: Profile) -> Self {
+        Self { success: true, profile: profile.into() }
+    }
+}
+
+/// A page of profiles.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProfileList)]
+pub(crate) struct ProfileList {
+    success: bool,
+    /// How many there are on all pages.
+    #[schema(minimum = 0)]
+    total: u64,
+    #[schema(minimum = 1)]
+    page: u64,
+    #[schema(minimum = 1)]
+    limit: u32,
+    profiles: Vec<ProfileView>,
+}
+
+impl ProfileList {
+    pub(crate) fn new(listed: Listed<Profile>, page: Page) -> Self {
+        Self {
+            success: true,
+            total: listed.total,
+            page: page.number,
+            limit: page.limit,
+            profiles: listed.items.into_iter().map(ProfileView::from).collect(),
+        }
+    }
+}
+
+/// One connected account.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Integration)]
+pub(crate) struct IntegrationView {
+    #[schema(example = "int_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    id: String,
+    #[schema(example = "twitter")]
+    platform: String,
+    /// The platform's own id of the account; it never changes.
+    #[schema(required)]
+    platform_user_id: Option<String>,
+    /// The public handle, with its `@` where the platform has handles.
+    #[schema(required)]
+    username: Option<String>,
+    /// The name that people see.
+    #[schema(required)]
+    display_name: Option<String>,
+    /// The account's public page.
+    #[schema(required, format = "uri")]
+    profile_url: Option<String>,
+    #[schema(required, format = "uri")]
+    image_url: Option<String>,
+    /// Further public facts that the platform tells of the account.
+    #[schema(value_type = Object)]
+    platform_metadata: Map<String, Value>,
+    /// The profile that it is bound to; null without one.
+    #[schema(required)]
+    profile_id: Option<String>,
+    /// Your own OAuth app that it was connected under; null for the operator's.
+    #[schema(required)]
+    app_id: Option<String>,
+    #[schema(required)]
+    app: Option<AppSummaryView>,
+    /// Whether it was connected under an OAuth app of your own.
+    byok: bool,
+    auth_status: AuthStatusView,
+    /// Why it must be connected again; null while it need not.
+    #[schema(required)]
+    auth_failure_reason: Option<FailureReasonView>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// The OAuth app of an integration.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AppSummary)]
+pub(crate) struct AppSummaryView {
+    id: String,
+    name: String,
+    #[schema(required)]
+    image_url: Option<String>,
+}
+
+/// Whether an integration can authenticate, or its person has to connect it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AuthStatus)]
+pub(crate) enum AuthStatusView {
+    Active,
+    ReconnectRequired,
+}
+
+/// Why an account must be connected again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AuthFailureReason)]
+pub(crate) enum FailureReasonView {
+    AccessRevoked,
+    RefreshRejected,
+    SecurityInvalidation,
+    TokenExpired,
+}
+
+impl From<FailureReason> for FailureReasonView {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::AccessRevoked => Self::AccessRevoked,
+            FailureReason::RefreshRejected => Self::RefreshRejected,
+            FailureReason::SecurityInvalidation => Self::SecurityInvalidation,
+            FailureReason::TokenExpired => Self::TokenExpired,
+        }
+    }
+}
+
+fn status(status: AuthStatus) -> (AuthStatusView, Option<FailureReasonView>) {
+    match status {
+        AuthStatus::Active => (AuthStatusView::Active, None),
+        AuthStatus::ReconnectRequired(reason) => (AuthStatusView::ReconnectRequired, Some(reason.into())),
+    }
+}
+
+impl From<Integration> for IntegrationView {
+    fn from(integration: Integration) -> Self {
+        let (auth_status, auth_failure_reason) = status(integration.status);
+        let account = integration.account;
+        let app = integration.app.map(|AppSummary { id, name, image_url }| AppSummaryView {
+            id: id.to_string(),
+            name,
+            image_url,
+        });
+        Self {
+            id: integration.id.to_string(),
+            platform: integration.platform,
+            platform_user_id: Some(account.platform_user_id),
+            username: account.username,
+            display_name: account.display_name,
+            profile_url: account.profile_url.as_deref().and_then(web_url),
+            image_url: account.image_url.as_deref().and_then(web_url),
+            platform_metadata: account.metadata,
+            profile_id: integration.profile_id.map(|id| id.to_string()),
+            app_id: app.as_ref().map(|app| app.id.clone()),
+            byok: app.is_some(),
+            app,
+            auth_status,
+            auth_failure_reason,
+            created_at: integration.created_at,
+        }
+    }
+}
+
+/// What a platform calls a URL, if it is one that a caller's parser takes.
+pub(crate) fn web_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| url.into())
+}
+
+/// One integration.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IntegrationAnswer)]
+pub(crate) struct IntegrationAnswer {
+    success: bool,
+    integration: IntegrationView,
+}
+
+impl From<Integration> for IntegrationAnswer {
+    fn from(integration: Integration) -> Self {
+        Self { success: true, integration: integration.into() }
+    }
+}
+
+/// A part of the list of integrations.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IntegrationList)]
+pub(crate) struct IntegrationList {
+    success: bool,
+    /// How many match, on all pages.
+    #[schema(minimum = 0)]
+    total: u64,
+    integrations: Vec<IntegrationView>,
+}
+
+impl From<Listed<Integration>> for IntegrationList {
+    fn from(listed: Listed<Integration>) -> Self {
+        Self {
+            success: true,
+            total: listed.total,
+            integrations: listed.items.into_iter().map(IntegrationView::from).collect(),
+        }
+    }
+}
+
+/// One integration with what is known of its tokens; never the tokens.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = IntegrationDetail)]
+pub(crate) struct IntegrationDetailView {
+    #[serde(flatten)]
+    integration: IntegrationView,
+    /// The OAuth scopes that were granted.
+    scopes: Vec<String>,
+    /// Null where the platform reports no expiry.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    access_token_expires_at: Option<Timestamp>,
+    /// Null where the platform reports no expiry.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    refresh_token_expires_at: Option<Timestamp>,
+    token_status: TokenStatusView,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// What the recorded times say of an integration's tokens.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TokenStatus)]
+pub(crate) struct TokenStatusView {
+    /// Whether the account can authenticate, with the token there is or after a refresh. What a platform has revoked
+    /// meanwhile shows when the token is used.
+    valid: bool,
+    /// Whether the broker gets a new access token without the person.
+    auto_refreshes: bool,
+    /// Whether the person has to connect the account again.
+    reconnect_required: bool,
+    #[schema(required)]
+    reason: Option<FailureReasonView>,
+}
+
+/// One integration in detail.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IntegrationDetailAnswer)]
+pub(crate) struct IntegrationDetailAnswer {
+    success: bool,
+    integration: IntegrationDetailView,
+}
+
+impl IntegrationDetailAnswer {
+    pub(crate) fn new(detail: IntegrationDetail, now: Timestamp) -> Self {
+        let (auth_status, reason) = status(detail.integration.status);
+        Self {
+            success: true,
+            integration: IntegrationDetailView {
+                token_status: TokenStatusView {
+                    valid: detail.is_valid(now),
+                    auto_refreshes: detail.auto_refreshes,
+                    reconnect_required: auth_status == AuthStatusView::ReconnectRequired,
+                    reason,
+                },
+                scopes: detail.scopes,
+                access_token_expires_at: detail.access_expires_at,
+                refresh_token_expires_at: detail.refresh_expires_at,
+                updated_at: detail.integration.updated_at,
+                integration: detail.integration.into(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::account::Account;
+    use crate::domain::entropy::SeededEntropy;
+    use crate::domain::id::IdSource;
+    use crate::domain::time::ManualClock;
+
+    fn integration(ids: &IdSource) -> Integration {
+        Integration {
+            id: ids.next(),
+            grant_id: ids.next(),
+            profile_id: None,
+            platform: "twitter".to_owned(),
+            account: Account {
+                platform_user_id: "42".to_owned(),
+                profile_url: Some("https://x.example/ada lovelace".to_owned()),
+                image_url: Some("javascript:alert(1)".to_owned()),
+                ..Account::default()
+            },
+            app: None,
+            status: AuthStatus::Active,
+            created_at: Timestamp::from_millis(1_777_797_216_445),
+            updated_at: Timestamp::from_millis(1_777_797_216_445),
+        }
+    }
+
+    fn ids() -> IdSource {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
+        IdSource::new(clock, Arc::new(SeededEntropy::new(1)))
+    }
+
+    #[test]
+    fn nullable_members_are_there_and_urls_are_urls() {
+        let view = IntegrationView::from(integration(&ids()));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&view).unwrap(), @r#"
+        {
+          "id": "int_019decf8b8bd7000a5822a6f9e62da21",
+          "platform": "twitter",
+          "platformUserId": "42",
+          "username": null,
+          "displayName": null,
+          "profileUrl": "https://x.example/ada%20lovelace",
+          "imageUrl": null,
+          "platformMetadata": {},
+          "profileId": null,
+          "appId": null,
+          "app": null,
+          "byok": false,
+          "authStatus": "active",
+          "authFailureReason": null,
+          "createdAt": "2026-05-03T08:33:36.445Z"
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_detail_tells_of_tokens_and_has_none() {
+        let ids = ids();
+        let app = AppSummary { id: ids.next(), name: "Ours".to_owned(), image_url: None };
+        let detail = IntegrationDetail {
+            integration: Integration {
+                app: Some(app),
+                profile_id: Some(ids.next()),
+                status: AuthStatus::ReconnectRequired(FailureReason::AccessRevoked),
+                ..integration(&ids)
+            },
+            scopes: vec!["users.read".to_owned()],
+            access_expires_at: Some(Timestamp::from_millis(1_777_800_000_000)),
+            refresh_expires_at: None,
+            auto_refreshes: true,
+        };
+        let answer = IntegrationDetailAnswer::new(detail, Timestamp::from_millis(1_777_797_216_445));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&answer).unwrap(), @r#"
+        {
+          "success": true,
+          "integration": {
+            "id": "int_019decf8b8bd700294ecfd7b0b623b80",
+            "platform": "twitter",
+            "platformUserId": "42",
+            "username": null,
+            "displayName": null,
+            "profileUrl": "https://x.example/ada%20lovelace",
+            "imageUrl": null,
+            "platformMetadata": {},
+            "profileId": "prof_019decf8b8bd7001aabf88729cb43995",
+            "appId": "app_019decf8b8bd7000a5822a6f9e62da21",
+            "app": {
+              "id": "app_019decf8b8bd7000a5822a6f9e62da21",
+              "name": "Ours",
+              "imageUrl": null
+            },
+            "byok": true,
+            "authStatus": "reconnect_required",
+            "authFailureReason": "access_revoked",
+            "createdAt": "2026-05-03T08:33:36.445Z",
+            "scopes": [
+              "users.read"
+            ],
+            "accessTokenExpiresAt": "2026-05-03T09:20:00.000Z",
+            "refreshTokenExpiresAt": null,
+            "tokenStatus": {
+              "valid": false,
+              "autoRefreshes": true,
+              "reconnectRequired": true,
+              "reason": "access_revoked"
+            },
+            "updatedAt": "2026-05-03T08:33:36.445Z"
+          }
+        }
+        "#);
+    }
+}
