@@ -35,6 +35,7 @@
 
 pub mod atproto;
 pub mod broker;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod oauth;
@@ -42,4 +43,5 @@ pub mod outbound;
 pub mod platforms;
 pub mod sandbox;
 pub mod store;
+pub mod telemetry;
 pub mod vault;

@@ -1,0 +1,76 @@
+//! What is wrong with a configuration: every mistake, each with where it is and what to do about it.
+//!
+//! Invariant: no message repeats a value that could be a secret.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Where a setting was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    CommandLine,
+    /// The environment variable.
+    Environment(String),
+    /// The file, as it was named to us.
+    File(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::File(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One mistake. `Display` reads "postpeer.toml: server.listen must be …".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub origin: Origin,
+    /// The key, dotted.
+    pub key: String,
+    /// Completes a sentence that begins with the key, and ends with what to do.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.origin, self.key, self.problem)
+    }
+}
+
+/// All mistakes of one configuration; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [only] => write!(f, "{only}"),
+            all => {
+                write!(f, "the configuration has {} mistakes:", all.len())?;
+                all.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "there is no configuration at {}: `postpeer init` writes one, or name another with --config FILE or POSTPEER_CONFIG",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    #[error("{0}")]
+    Mistakes(Mistakes),
+    /// The text does not repeat the line at fault: it may hold a secret.
+    #[error("{file} is not valid TOML: {problem}")]
+    NotToml { file: String, problem: String },
+    #[error("the configuration {} cannot be read: check that it is a file that this user may read", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+}

@@ -1,0 +1,151 @@
+//! File, environment and command line laid over each other, and where each value came from.
+
+use figment::providers::{Format as _, Toml};
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::environment::Environment;
+use super::error::{Error, Origin};
+
+const COMMAND_LINE: &str = "command line";
+const ENVIRONMENT: &str = "environment";
+
+/// Settings by dotted key that win over every other source.
+pub type Overrides<'a> = &'a [(&'a str, String)];
+
+/// Where a value came from; a later one wins over an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Layer {
+    File,
+    Environment,
+    CommandLine,
+}
+
+/// The merged settings.
+pub(super) struct Layers {
+    root: Value,
+    figment: Figment,
+    /// What messages call the file.
+    file: String,
+}
+
+impl Layers {
+    pub(super) fn merge(
+        file: &str,
+        toml: &str,
+        environment: &Environment,
+        overrides: Overrides<'_>,
+    ) -> Result<Self, Error> {
+        let broken = |error: &figment::Error| Error::NotToml { file: file.to_owned(), problem: without_source(error) };
+        let toml = Toml::string(toml);
+        toml.data().map_err(|error| broken(&error))?;
+        let figment = Figment::from(toml)
+            .merge(Texts {
+                layer: ENVIRONMENT,
+                texts: environment.settings().map(|(_, path, value)| (path, value.to_owned())).collect(),
+            })
+            .merge(Texts {
+                layer: COMMAND_LINE,
+                texts: overrides
+                    .iter()
+                    .map(|(key, value)| (key.split('.').map(str::to_owned).collect(), value.clone()))
+                    .collect(),
+            });
+        let root = figment.find_value("").map_err(|error| broken(&error))?;
+        Ok(Self { root, figment, file: file.to_owned() })
+    }
+
+    /// The value at a path.
+    pub(super) fn at(&self, path: &[&str]) -> Option<&Value> {
+        path.iter().try_fold(&self.root, |value, key| value.as_dict()?.get(*key))
+    }
+
+    /// The keys below a path, where that is a table.
+    pub(super) fn keys(&self, path: &[&str]) -> Vec<String> {
+        self.at(path).and_then(Value::as_dict).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn layer(&self, value: &Value) -> Layer {
+        match self.figment.get_metadata(value.tag()).map(|metadata| metadata.name.as_ref()) {
+            Some(COMMAND_LINE) => Layer::CommandLine,
+            Some(ENVIRONMENT) => Layer::Environment,
+            _ => Layer::File,
+        }
+    }
+
+    /// Where the value at a path was written; for one that is not there, where it would go.
+    pub(super) fn origin(&self, path: &[&str]) -> Origin {
+        let layer = match self.at(path) {
+            Some(value) => self.lowest_layer(value),
+            None => path
+                .split_last()
+                .and_then(|(_, parent)| self.at(parent))
+                .map_or(Layer::File, |parent| self.lowest_layer(parent)),
+        };
+        match layer {
+            Layer::CommandLine => Origin::CommandLine,
+            Layer::Environment => Origin::Environment(Environment::variable(path)),
+            Layer::File => Origin::File(self.file.clone()),
+        }
+    }
+
+    /// A table is made of several layers: it is the file's as soon as one of its keys is.
+    fn lowest_layer(&self, value: &Value) -> Layer {
+        match value {
+            Value::Dict(_, table) => table.values().map(|value| self.lowest_layer(value)).min().unwrap_or(Layer::File),
+            other => self.layer(other),
+        }
+    }
+}
+
+/// A parser's error without the lines that repeat what was written.
+fn without_source(error: &figment::Error) -> String {
+    let text = error.to_string();
+    let kept: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| {
+            let gutter = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+            !line.is_empty() && !gutter.starts_with('|')
+        })
+        .collect();
+    kept.join(", ").trim_start_matches("TOML parse error ").to_owned()
+}
+
+/// Settings that are written as text only.
+struct Texts {
+    layer: &'static str,
+    texts: Vec<(Vec<String>, String)>,
+}
+
+impl Provider for Texts {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.layer)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut root = Dict::new();
+        for (path, text) in &self.texts {
+            insert(&mut root, path, text);
+        }
+        Ok(Map::from([(Profile::Default, root)]))
+    }
+}
+
+fn insert(table: &mut Dict, path: &[String], text: &str) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), Value::from(text));
+        }
+        [key, rest @ ..] => {
+            let entry = table.entry(key.clone()).or_insert_with(|| Value::Dict(Tag::Default, Dict::new()));
+            if entry.as_dict().is_none() {
+                *entry = Value::Dict(Tag::Default, Dict::new());
+            }
+            if let Value::Dict(_, below) = entry {
+                insert(below, rest, text);
+            }
+        }
+    }
+}

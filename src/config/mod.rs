@@ -1,0 +1,254 @@
+//! The operator's settings: a TOML file, `POSTPEER_SECTION__KEY` environment variables over it, and flags over both,
+//! turned into types that need no further checking.
+//!
+//! Knows `platforms` (a platform's settings become the platform) and `domain`; nobody below `cli` and `app` knows it.
+//! Invariant: a [`Config`] is whole and valid. Otherwise every mistake is told at once, each with where it was written
+//! and what to do, and an unknown key is a mistake.
+
+mod environment;
+mod error;
+#[cfg(test)]
+mod example;
+mod keys;
+mod layers;
+mod platforms;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::domain::network::Network;
+use crate::domain::redirect::{RedirectPolicy, is_loopback};
+use crate::platforms::Registry;
+use crate::telemetry::{LogFormat, LogLevel, LogSettings};
+use reader::Reader;
+
+pub use environment::Environment;
+pub use error::{Error, Mistake, Mistakes, Origin};
+pub use layers::Overrides;
+
+/// A file with every key, its default and what it is for: what `postpeer init` writes.
+pub const EXAMPLE: &str = include_str!("../../postpeer.toml.example");
+
+/// All settings, valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    /// The SQLite file.
+    pub database: PathBuf,
+    pub keyring: PathBuf,
+    pub connect: Connect,
+    pub refresh: Refresh,
+    pub outbound: Outbound,
+    pub log: LogSettings,
+    pub platforms: Registry,
+    /// What works but should be known: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// Where browsers reach the broker: scheme, host and port, without a trailing slash.
+    pub public_url: String,
+    pub metrics_listen: Option<SocketAddr>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Connect {
+    pub state_ttl: Duration,
+    pub selection_ttl: Duration,
+    pub redirects: RedirectPolicy,
+}
+
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    pub enabled: bool,
+    /// How long before it expires a token is refreshed.
+    pub ahead: Duration,
+    /// Most refreshes in flight.
+    pub concurrency: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    pub allow_private_networks: bool,
+    pub connect_timeout: Duration,
+    pub timeout: Duration,
+}
+
+/// Reads the file, lays the environment and then the overrides over it, and checks the whole.
+///
+/// # Errors
+///
+/// The file cannot be read, is not TOML, or the settings have mistakes: then all of them.
+pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing(path.to_owned()),
+        _ => Error::Unreadable { path: path.to_owned(), source },
+    })?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    from_str(&path.display().to_string(), &text, base, environment, overrides)
+}
+
+/// The same for a text that is in memory. `name` stands for the file in messages; relative paths are relative to `base`.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn from_str(
+    name: &str,
+    toml: &str,
+    base: &Path,
+    environment: &Environment,
+    overrides: Overrides<'_>,
+) -> Result<Config, Error> {
+    let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
+    reader.check_keys(&[], &keys::section_names());
+    for (section, known) in keys::SECTIONS {
+        reader.check_keys(&[section], known);
+    }
+    for (variable, instead) in environment.nearly_settings(&keys::section_names()) {
+        reader.mistake_in(
+            Origin::Environment(variable.to_owned()),
+            &[variable.trim_start_matches("POSTPEER_").to_ascii_lowercase().as_str()],
+            format!("is not a setting: did you mean {instead}, with two underscores?"),
+        );
+    }
+    let server = server(&mut reader);
+    let database = reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db"));
+    let keyring = reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring"));
+    let connect = connect(&mut reader);
+    let refresh = Refresh {
+        enabled: reader.flag(&["refresh", "enabled"]).unwrap_or(true),
+        ahead: seconds(reader.number(&["refresh", "ahead_seconds"], 0..=86_400), 900),
+        concurrency: reader.number(&["refresh", "concurrency"], 1..=1_000).unwrap_or(32),
+    };
+    let outbound = Outbound {
+        allow_private_networks: reader.flag(&["outbound", "allow_private_networks"]).unwrap_or(false),
+        connect_timeout: seconds(reader.number(&["outbound", "connect_timeout_seconds"], 1..=300), 5),
+        timeout: seconds(reader.number(&["outbound", "timeout_seconds"], 1..=300), 15),
+    };
+    let log = log(&mut reader);
+    let platforms = platforms::read(&mut reader);
+    let warnings = reader.finish().map_err(Error::Mistakes)?;
+    Ok(Config { server, database, keyring, connect, refresh, outbound, log, platforms, warnings })
+}
+
+fn server(reader: &mut Reader) -> Server {
+    let listen_path = ["server", "listen"];
+    let default = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 8080);
+    let before = reader.mistakes();
+    let listen = reader.address(&listen_path).unwrap_or(default);
+    let listen_is_wrong = reader.mistakes() > before;
+    let public_url = public_url(reader, listen, listen_is_wrong);
+    let metrics_listen = reader.address(&["server", "metrics_listen"]);
+    if metrics_listen.is_some() {
+        reader.warn(&["server", "metrics_listen"], "has no effect: this version has no metrics yet");
+    }
+    let proxies_path = ["server", "trusted_proxies"];
+    let mut trusted_proxies = Vec::new();
+    for text in reader.list(&proxies_path).unwrap_or_default() {
+        match text.parse() {
+            Ok(network) => trusted_proxies.push(network),
+            Err(why) => reader.mistake(&proxies_path, format!("has the entry \"{text}\", which is {why}")),
+        }
+    }
+    Server { listen, public_url, metrics_listen, trusted_proxies }
+}
+
+/// Without one, the listen address is the URL, where browsers on this machine can open it.
+fn public_url(reader: &mut Reader, listen: SocketAddr, listen_is_wrong: bool) -> String {
+    let path = ["server", "public_url"];
+    let before = reader.mistakes();
+    let Some(text) = reader.text(&path) else {
+        if reader.mistakes() == before && !listen_is_wrong && (!listen.ip().is_loopback() || listen.port() == 0) {
+            reader.mistake(
+                &path,
+                format!("is missing, and does not follow from server.listen = \"{listen}\": set it to the URL at which browsers reach the broker, such as https://connect.example.com"),
+            );
+        }
+        return format!("http://{listen}");
+    };
+    match parse_public_url(&text) {
+        Ok(url) => {
+            if url.scheme() == "http" && !is_loopback(&url) {
+                reader.warn(
+                    &path,
+                    "is plain http: platforms may refuse such callback URLs, and codes can be read on the way",
+                );
+            }
+            url.origin().ascii_serialization()
+        }
+        Err(problem) => {
+            reader.mistake(&path, problem);
+            text
+        }
+    }
+}
+
+/// Checks what the broker takes for its own URL.
+///
+/// # Errors
+///
+/// What is wrong, completing a sentence that begins with the key.
+pub fn parse_public_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        return Err("must be an absolute http(s) URL, such as https://connect.example.com");
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user name or password: remove what is before the @");
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "must be scheme, host and port only: the broker does not work below a path, remove what follows the host",
+        );
+    }
+    Ok(url)
+}
+
+fn connect(reader: &mut Reader) -> Connect {
+    let path = ["connect", "allowed_redirects"];
+    let mut redirects = RedirectPolicy::default();
+    if let Some(entries) = reader.list(&path) {
+        for entry in &entries {
+            if let Err((entry, why)) = RedirectPolicy::parse(&[entry]) {
+                reader.mistake(&path, format!("has the entry \"{entry}\", which {why}"));
+            }
+        }
+        redirects = RedirectPolicy::parse(&entries).unwrap_or_default();
+    }
+    Connect {
+        state_ttl: seconds(reader.number(&["connect", "state_ttl_seconds"], 1..=86_400), 600),
+        selection_ttl: seconds(reader.number(&["connect", "selection_ttl_seconds"], 1..=86_400), 600),
+        redirects,
+    }
+}
+
+fn log(reader: &mut Reader) -> LogSettings {
+    let default = LogSettings::default();
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    LogSettings {
+        format: reader.word(&["log", "format"], &formats).unwrap_or(default.format),
+        level: reader.word(&["log", "level"], &levels).unwrap_or(default.level),
+    }
+}
+
+fn seconds(read: Option<u32>, default: u32) -> Duration {
+    Duration::from_secs(u64::from(read.unwrap_or(default)))
+}

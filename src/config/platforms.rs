@@ -1,0 +1,177 @@
+//! `[platforms.NAME]`: what the operator says of a built-in platform, or the whole of one of their own.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use super::keys;
+use super::reader::Reader;
+use crate::platforms::bluesky::NAME as BLUESKY;
+use crate::platforms::registry::Settings;
+use crate::platforms::{
+    BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform,
+    Registry, Revocation,
+};
+
+/// Reads all of `[platforms]`.
+pub(super) fn read(reader: &mut Reader) -> Registry {
+    let supported: Vec<Platform> = BUILT_IN.iter().map(|definition| definition()).collect();
+    reader.is_table(&[keys::PLATFORMS]);
+    let mut settings = BTreeMap::new();
+    let mut custom = Vec::new();
+    let bluesky = bluesky(reader);
+    for platform in &supported {
+        let name = platform.name.as_ref();
+        let read = built_in(reader, name);
+        if read.revoke_url.is_some() && platform.revocation == Revocation::Unsupported {
+            reader.warn(&[keys::PLATFORMS, name, "revoke_url"], "has no effect: this platform has no way to revoke");
+        }
+        settings.insert(name.to_owned(), read);
+    }
+    for name in reader.keys(&[keys::PLATFORMS]) {
+        if !CONTRACT_NAMES.contains(&name.as_str()) {
+            custom.extend(own(reader, &name));
+        }
+    }
+    Registry::new(settings, custom).with_bluesky(bluesky)
+}
+
+fn bluesky(reader: &mut Reader) -> Bluesky {
+    reader.check_keys(&[keys::PLATFORMS, BLUESKY], keys::BLUESKY);
+    let default = Bluesky::default();
+    let at = |key| [keys::PLATFORMS, BLUESKY, key];
+    let base = |url: Option<String>, default| url.map_or(default, |url| url.trim_end_matches('/').to_owned());
+    Bluesky {
+        enabled: reader.flag(&at("enabled")).unwrap_or(default.enabled),
+        label: reader.text(&at("label")).unwrap_or(default.label),
+        resolver_url: base(reader.endpoint(&at("resolver_url")), default.resolver_url),
+        plc_url: base(reader.endpoint(&at("plc_url")), default.plc_url),
+    }
+}
+
+fn built_in(reader: &mut Reader, name: &str) -> Settings {
+    let section = [keys::PLATFORMS, name];
+    reader.check_keys(&section, keys::BUILT_IN);
+    let at = |key| [keys::PLATFORMS, name, key];
+    Settings {
+        enabled: reader.flag(&at("enabled")),
+        credentials: credentials(reader, name),
+        label: reader.text(&at("label")),
+        scopes: reader.list(&at("scopes")),
+        authorize_url: reader.endpoint(&at("authorize_url")),
+        token_url: reader.endpoint(&at("token_url")),
+        revoke_url: reader.endpoint(&at("revoke_url")),
+        api_url: reader.endpoint(&at("api_url")),
+        api_version: reader.text(&at("api_version")),
+    }
+}
+
+/// Both or neither.
+fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
+    let section = [keys::PLATFORMS, name];
+    let id_path = [keys::PLATFORMS, name, "client_id"];
+    let secret_path = [keys::PLATFORMS, name, "client_secret"];
+    let told_of_secret = reader.mistakes();
+    let client_id = reader.text(&id_path);
+    let client_secret = reader.secret(&section, "client_secret");
+    match (client_id, client_secret) {
+        (None, None) => None,
+        (Some(client_id), Some(_)) if client_id.contains(char::is_whitespace) => {
+            reader.mistake(&id_path, "contains white space: copy it from the platform again");
+            None
+        }
+        (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret }),
+        // What is there but wrong has been told already.
+        _ if reader.mistakes() > told_of_secret => None,
+        (Some(_), None) => {
+            reader.mistake(
+                &secret_path,
+                "is missing although client_id is set: set client_secret or client_secret_file, or empty both",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            reader.mistake(&id_path, "is missing although client_secret is set: set it, or empty both");
+            None
+        }
+    }
+}
+
+/// A platform of the operator's own; `None` when it is not whole.
+fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Credentials>, bool)> {
+    let section = [keys::PLATFORMS, name];
+    if let Some(problem) = bad_name(name) {
+        reader.mistake(&section, problem);
+        return None;
+    }
+    reader.check_keys(&section, keys::CUSTOM);
+    let identity = [keys::PLATFORMS, name, "identity"];
+    reader.check_keys(&identity, keys::IDENTITY);
+    let at = |key| [keys::PLATFORMS, name, key];
+    let pointer = |key| [keys::PLATFORMS, name, "identity", key];
+
+    let enabled = reader.flag(&at("enabled")).unwrap_or(true);
+    let credentials = credentials(reader, name);
+    let platform = CustomPlatform {
+        name: name.to_owned(),
+        label: reader.text(&at("label")),
+        authorize_url: reader.text(&at("authorize_url")).unwrap_or_default(),
+        token_url: reader.text(&at("token_url")).unwrap_or_default(),
+        revoke_url: reader.text(&at("revoke_url")),
+        identity_url: reader.text(&at("identity_url")).unwrap_or_default(),
+        scopes: reader.list(&at("scopes")).unwrap_or_default(),
+        client_auth: reader
+            .word(&at("client_auth"), &[("basic", ClientAuth::Basic), ("body", ClientAuth::Body)])
+            .unwrap_or(ClientAuth::Basic),
+        pkce: reader.word(&at("pkce"), &[("s256", Pkce::S256), ("none", Pkce::None)]).unwrap_or(Pkce::S256),
+        authorize_params: reader.pairs(&at("authorize_params")),
+        identity: IdentityPointers {
+            id: reader.text(&pointer("id")).unwrap_or_default(),
+            username: reader.text(&pointer("username")),
+            name: reader.text(&pointer("name")),
+            image: reader.text(&pointer("image")),
+        },
+    };
+    let required = [
+        ("authorize_url", &platform.authorize_url),
+        ("token_url", &platform.token_url),
+        ("identity_url", &platform.identity_url),
+        ("identity.id", &platform.identity.id),
+    ];
+    let missing: Vec<&str> = required.iter().filter(|(_, value)| value.is_empty()).map(|(key, _)| *key).collect();
+    if !missing.is_empty() {
+        let guess = keys::nearest_word(name, &CONTRACT_NAMES)
+            .map_or_else(String::new, |nearest| format!("; or did you mean {}.{nearest}?", keys::PLATFORMS));
+        reader.mistake(&section, format!("is a platform of your own and needs {}{guess}", missing.join(", ")));
+    }
+    let urls = [
+        ("authorize_url", Some(&platform.authorize_url)),
+        ("identity_url", Some(&platform.identity_url)),
+        ("revoke_url", platform.revoke_url.as_ref()),
+        ("token_url", Some(&platform.token_url)),
+    ];
+    for (key, url) in urls {
+        if let Some(url) = url.and_then(|url| Url::parse(url).ok()) {
+            reader.warn_if_plain(&at(key), &url);
+        }
+    }
+    for mistake in platform.mistakes() {
+        if !missing.contains(&mistake.key) {
+            let path: Vec<&str> = section.iter().copied().chain(mistake.key.split('.')).collect();
+            reader.mistake(&path, mistake.why);
+        }
+    }
+    missing.is_empty().then_some((platform, credentials, enabled))
+}
+
+/// The name is a path segment and a word in configuration.
+fn bad_name(name: &str) -> Option<&'static str> {
+    if keys::RESERVED_NAMES.contains(&name) {
+        return Some("is a word of the broker's own URLs: give the platform another name");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    (name.len() > 64 || !starts_well || !name.bytes().all(allowed)).then_some(
+        "is not a usable name: take up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit",
+    )
+}

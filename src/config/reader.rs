@@ -1,0 +1,279 @@
+//! Reads typed values out of the merged settings and collects what is wrong with them, so that every mistake is told
+//! at once.
+//!
+//! From the file a value must have its TOML type; from the environment and the command line everything is text, read as
+//! the type that the key has.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use figment::value::Value;
+use url::Url;
+
+use super::error::{Mistake, Mistakes, Origin};
+use super::keys;
+use super::layers::{Layer, Layers};
+use crate::domain::redirect::is_loopback;
+use crate::domain::secret::SecretString;
+
+/// Largest file that holds one secret, in bytes.
+const MAX_SECRET_FILE: u64 = 64 * 1024;
+
+pub(super) struct Reader {
+    layers: Layers,
+    /// What relative paths are relative to.
+    base: PathBuf,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(layers: Layers, base: &Path) -> Self {
+        Self { layers, base: base.to_owned(), mistakes: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The warnings, or every mistake.
+    pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
+        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(self.mistakes)) }
+    }
+
+    /// How many mistakes there are so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
+    /// Notes a mistake at a key. `problem` completes a sentence that begins with the key.
+    pub(super) fn mistake(&mut self, path: &[&str], problem: impl Into<String>) {
+        let origin = self.layers.origin(path);
+        self.mistake_in(origin, path, problem);
+    }
+
+    pub(super) fn mistake_in(&mut self, origin: Origin, path: &[&str], problem: impl Into<String>) {
+        self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into() });
+    }
+
+    /// Notes something that works but should be known.
+    pub(super) fn warn(&mut self, path: &[&str], what: &str) {
+        self.warnings.push(format!("{}: {} {what}", self.layers.origin(path), path.join(".")));
+    }
+
+    /// The keys below a path.
+    pub(super) fn keys(&self, path: &[&str]) -> Vec<String> {
+        self.layers.keys(path)
+    }
+
+    pub(super) fn has(&self, path: &[&str]) -> bool {
+        self.layers.at(path).is_some()
+    }
+
+    /// Refuses every key of a table that is not known there, and what should be a table and is none.
+    pub(super) fn check_keys(&mut self, path: &[&str], known: &[&str]) {
+        if !self.is_table(path) {
+            return;
+        }
+        for key in self.keys(path) {
+            if !known.contains(&key.as_str()) {
+                let remedy = keys::nearest(path, &key, known).map_or_else(
+                    || format!("remove it, or use one of {}", known.join(", ")),
+                    |nearest| format!("did you mean {nearest}?"),
+                );
+                let full: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                self.mistake(&full, format!("is not a known key: {remedy}"));
+            }
+        }
+    }
+
+    /// Whether a path may have keys below it; notes a mistake where something else than a table is there.
+    pub(super) fn is_table(&mut self, path: &[&str]) -> bool {
+        let is = self.layers.at(path).is_none_or(|value| value.as_dict().is_some());
+        if !is {
+            self.mistake(path, format!("must be a table: write [{}] and its keys below", path.join(".")));
+        }
+        is
+    }
+
+    /// A text; an empty one counts as absent.
+    pub(super) fn text(&mut self, path: &[&str]) -> Option<String> {
+        let Value::String(_, text) = self.layers.at(path)? else {
+            self.mistake(path, "must be text: put it in quotes");
+            return None;
+        };
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn flag(&mut self, path: &[&str]) -> Option<bool> {
+        let value = self.layers.at(path)?;
+        let read = match value {
+            Value::Bool(_, flag) => Some(*flag),
+            Value::String(_, text) if self.is_text_only(value) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if read.is_none() {
+            let problem = format!("must be true or false{}", self.unquoted(path));
+            self.mistake(path, problem);
+        }
+        read
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(&mut self, path: &[&str], within: RangeInclusive<u32>) -> Option<u32> {
+        let value = self.layers.at(path)?;
+        let read = match value {
+            Value::Num(_, number) => number.to_u128_lossy().and_then(|number| u32::try_from(number).ok()),
+            Value::String(_, text) if self.is_text_only(value) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let read = read.filter(|number| within.contains(number));
+        if read.is_none() {
+            let (least, most) = (within.start(), within.end());
+            let problem = format!("must be a whole number from {least} to {most}{}", self.unquoted(path));
+            self.mistake(path, problem);
+        }
+        read
+    }
+
+    /// A list of texts; as text only, separated by commas or spaces.
+    pub(super) fn list(&mut self, path: &[&str]) -> Option<Vec<String>> {
+        let value = self.layers.at(path)?;
+        let read = match value {
+            Value::Array(_, items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            Value::String(_, text) if self.is_text_only(value) => Some(
+                text.split(|c: char| c == ',' || c.is_whitespace())
+                    .filter(|item| !item.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            ),
+            _ => None,
+        };
+        if read.is_none() {
+            self.mistake(path, "must be a list of texts, such as [\"one\", \"two\"]");
+        }
+        read
+    }
+
+    /// A table of texts.
+    pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
+        if self.has(path) && self.layers.at(path).and_then(Value::as_dict).is_none() {
+            self.mistake(path, "must be a table of texts, such as { prompt = \"consent\" }");
+        }
+        let keys = self.keys(path);
+        keys.into_iter()
+            .filter_map(|key| {
+                let full: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                let value = self.text(&full)?;
+                Some((key, value))
+            })
+            .collect()
+    }
+
+    /// One word out of a few.
+    pub(super) fn word<T: Copy>(&mut self, path: &[&str], words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(path)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let allowed = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>();
+            self.mistake(path, format!("must be {}", allowed.join(" or ")));
+        }
+        found
+    }
+
+    pub(super) fn address(&mut self, path: &[&str]) -> Option<SocketAddr> {
+        let text = self.text(path)?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.mistake(path, "must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
+        }
+        address
+    }
+
+    /// A path, made absolute or relative to where we run, from one relative to the file.
+    pub(super) fn path(&mut self, path: &[&str]) -> Option<PathBuf> {
+        let text = self.text(path)?;
+        Some(self.base.join(text))
+    }
+
+    /// An absolute http(s) URL that the broker talks to or sends browsers to.
+    pub(super) fn endpoint(&mut self, path: &[&str]) -> Option<String> {
+        let text = self.text(path)?;
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none() => {
+                self.warn_if_plain(path, &url);
+                Some(text)
+            }
+            _ => {
+                self.mistake(
+                    path,
+                    "must be an absolute http(s) URL without a fragment, such as https://id.example/token",
+                );
+                None
+            }
+        }
+    }
+
+    /// Warns of a URL that secrets and tokens would travel to in the clear.
+    pub(super) fn warn_if_plain(&mut self, path: &[&str], url: &Url) {
+        if url.scheme() == "http" && !is_loopback(url) {
+            self.warn(path, "is plain http: secrets and tokens can be read on the way there");
+        }
+    }
+
+    /// A secret, or what the file named by its `_file` twin holds.
+    pub(super) fn secret(&mut self, section: &[&str], key: &str) -> Option<SecretString> {
+        let twin = format!("{key}_file");
+        let direct_path: Vec<&str> = section.iter().copied().chain([key]).collect();
+        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
+        let direct = self.text(&direct_path);
+        let file = self.path(&twin_path);
+        match (direct, file) {
+            (None, None) => None,
+            (Some(secret), None) => Some(SecretString::from(secret)),
+            (None, Some(file)) => self.secret_file(&twin_path, &file),
+            (Some(secret), Some(file)) => match self.layer(&direct_path).cmp(&self.layer(&twin_path)) {
+                std::cmp::Ordering::Greater => Some(SecretString::from(secret)),
+                std::cmp::Ordering::Less => self.secret_file(&twin_path, &file),
+                std::cmp::Ordering::Equal => {
+                    self.mistake(&direct_path, format!("and {} are both set: remove one", twin_path.join(".")));
+                    None
+                }
+            },
+        }
+    }
+
+    /// Quotes mean something in the file only.
+    fn unquoted(&self, path: &[&str]) -> &'static str {
+        if self.layer(path) == Layer::File { ", without quotes" } else { "" }
+    }
+
+    fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
+        match read_secret(file) {
+            Ok(secret) => Some(secret),
+            Err(problem) => {
+                self.mistake(path, format!("names {}, which {problem}", file.display()));
+                None
+            }
+        }
+    }
+
+    fn layer(&self, path: &[&str]) -> Layer {
+        self.layers.at(path).map_or(Layer::File, |value| self.layers.layer(value))
+    }
+
+    fn is_text_only(&self, value: &Value) -> bool {
+        self.layers.layer(value) != Layer::File
+    }
+}
+
+/// The text of a file, without white space around it.
+fn read_secret(file: &Path) -> Result<SecretString, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read ({error}): check the path and its permissions");
+    let length = std::fs::metadata(file).map_err(unreadable)?.len();
+    if length > MAX_SECRET_FILE {
+        return Err("is too large to hold one secret: name the file with the secret alone".to_owned());
+    }
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
+    match text.trim() {
+        "" => Err("is empty: write the secret into it".to_owned()),
+        secret => Ok(SecretString::from(secret)),
+    }
+}

@@ -1,0 +1,328 @@
+//! Good and bad configurations, with what is said of the bad ones.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret as _;
+
+use super::*;
+use crate::domain::secret::SecretString;
+use crate::platforms::{Accounts, Availability, Revocation};
+
+fn read(toml: &str) -> Result<Config, Error> {
+    read_with(toml, &Environment::default())
+}
+
+fn read_with(toml: &str, environment: &Environment) -> Result<Config, Error> {
+    from_str("postpeer.toml", toml, Path::new("/etc/postpeer"), environment, &[])
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests are about reading secrets")]
+fn plain(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}
+
+#[track_caller]
+fn complaint(toml: &str) -> String {
+    read(toml).map(|config| config.server.public_url).unwrap_err().to_string()
+}
+
+#[track_caller]
+fn complaint_with<const N: usize>(toml: &str, environment: [(&str, &str); N]) -> String {
+    read_with(toml, &Environment::from(environment)).map(|config| config.server.public_url).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_a_broker_on_loopback() {
+    let config = read("").unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.server.public_url, "http://127.0.0.1:8080");
+    assert_eq!(config.server.metrics_listen, None);
+    assert_eq!(config.database, Path::new("/etc/postpeer/postpeer.db"));
+    assert_eq!(config.keyring, Path::new("/etc/postpeer/postpeer.keyring"));
+    assert_eq!(config.connect.state_ttl.as_secs(), 600);
+    assert_eq!(config.connect.selection_ttl.as_secs(), 600);
+    assert_eq!(config.refresh.ahead.as_secs(), 900);
+    assert_eq!(config.refresh.concurrency, 32);
+    assert!(config.refresh.enabled);
+    assert_eq!(config.outbound.connect_timeout.as_secs(), 5);
+    assert_eq!(config.outbound.timeout.as_secs(), 15);
+    assert!(!config.outbound.allow_private_networks);
+    assert_eq!(config.log, LogSettings { format: LogFormat::Text, level: LogLevel::Info });
+    assert!(config.platforms.iter().all(|platform| platform.availability() == Availability::Dev));
+    assert_eq!(config.platforms.bluesky().unwrap().plc_url, "https://plc.directory");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    let file = "[server]\nlisten = \"127.0.0.1:1\"\n[connect]\nstate_ttl_seconds = 10\nselection_ttl_seconds = 10\n\
+                [refresh]\nahead_seconds = 10";
+    let environment = Environment::from([
+        ("POSTPEER_CONNECT__STATE_TTL_SECONDS", "20"),
+        ("POSTPEER_CONNECT__SELECTION_TTL_SECONDS", "20"),
+        ("POSTPEER_CONNECT__ALLOWED_REDIRECTS", "https://a.example, https://b.example/x"),
+        ("POSTPEER_OUTBOUND__ALLOW_PRIVATE_NETWORKS", "true"),
+        ("POSTPEER_REFRESH__AHEAD_SECONDS", ""),
+        ("POSTPEER_CONFIG", "elsewhere"),
+        ("POSTPEER_SERVICE_HOST", "10.0.0.1"),
+        ("POSTPEER_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ]);
+    let overrides = [("connect.state_ttl_seconds", "30".to_owned()), ("server.listen", "127.0.0.1:2".to_owned())];
+    let config = from_str("postpeer.toml", file, Path::new(""), &environment, &overrides).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:2");
+    assert_eq!(config.connect.state_ttl.as_secs(), 30);
+    assert_eq!(config.connect.selection_ttl.as_secs(), 20);
+    assert_eq!(config.refresh.ahead.as_secs(), 10, "an empty variable counts as unset");
+    assert!(config.outbound.allow_private_networks);
+    assert!(config.connect.redirects.check("https://b.example/x/y").is_ok());
+    assert!(config.connect.redirects.check("https://b.example/y").is_err());
+}
+
+#[test]
+fn built_in_platforms_take_credentials_and_other_endpoints() {
+    let config = read_with(
+        r#"
+        [platforms.twitter]
+        client_id = "from-file"
+        scopes = ["users.read"]
+        token_url = "http://127.0.0.1:9/token"
+        api_url = "http://127.0.0.1:9/"
+        [platforms.tiktok]
+        enabled = false
+        [platforms.facebook]
+        api_version = "v26.0"
+        token_url = "http://127.0.0.1:9/{version}/token"
+        [platforms.googlebusiness]
+        api_url = "http://127.0.0.1:9/"
+        [platforms.bluesky]
+        plc_url = "http://127.0.0.1:9/plc/"
+        "#,
+        // A client id of digits stays text.
+        &Environment::from([
+            ("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", "0123456789"),
+            ("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "1e5"),
+        ]),
+    )
+    .unwrap();
+    let twitter = config.platforms.find("twitter").unwrap();
+    let credentials = twitter.credentials.as_ref().unwrap();
+    assert_eq!(credentials.client_id, "0123456789");
+    assert_eq!(plain(&credentials.client_secret), "1e5");
+    assert_eq!(twitter.platform.scopes, ["users.read"]);
+    assert_eq!(twitter.platform.token_url, "http://127.0.0.1:9/token");
+    assert_eq!(twitter.platform.api_url, "http://127.0.0.1:9");
+    assert!(config.platforms.find("tiktok").is_none());
+    let facebook = &config.platforms.find("facebook").unwrap().platform;
+    assert_eq!(facebook.authorize_url, "https://www.facebook.com/v26.0/dialog/oauth");
+    assert_eq!(facebook.token_url, "http://127.0.0.1:9/v26.0/token");
+    assert_eq!(
+        facebook.revocation,
+        Revocation::Delete { url: "https://graph.facebook.com/v26.0/me/permissions".into() }
+    );
+    let google = &config.platforms.find("googlebusiness").unwrap().platform;
+    assert_eq!(google.api_url, "http://127.0.0.1:9");
+    let [accounts_url, locations_url] = ["http://127.0.0.1:9"; 2].map(Into::into);
+    assert_eq!(google.identity.accounts, Accounts::GoogleLocations { accounts_url, locations_url });
+    assert_eq!(config.platforms.bluesky().unwrap().plc_url, "http://127.0.0.1:9/plc");
+}
+
+#[test]
+fn a_platform_of_ones_own_is_described_in_full() {
+    let config = read(
+        r#"
+        [platforms.acme]
+        label = "Acme"
+        client_id = "id"
+        client_secret = "secret"
+        authorize_url = "https://id.acme.example/auth"
+        token_url = "https://id.acme.example/token"
+        revoke_url = "https://id.acme.example/revoke"
+        identity_url = "https://id.acme.example/me"
+        scopes = ["openid", "profile"]
+        client_auth = "body"
+        pkce = "none"
+        authorize_params = { prompt = "consent" }
+        identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }
+        "#,
+    )
+    .unwrap();
+    let acme = config.platforms.find("acme").unwrap();
+    assert!(acme.is_custom());
+    assert_eq!(acme.platform.label, "Acme");
+    assert_eq!(acme.availability(), Availability::Prod);
+    assert_eq!(acme.platform.authorize_params, [("prompt".into(), "consent".into())]);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place_and_remedy() {
+    let told = complaint_with(
+        r#"
+        sever = 1
+        [server]
+        listen = "localhost"
+        public_ulr = "https://connect.example.com"
+        allowed_redirects = []
+        trusted_proxies = ["10.0.0.0/8", "everyone"]
+        [connect]
+        state_ttl_seconds = "600"
+        allowed_redirects = ["http://app.example", "https://ok.example", "app"]
+        [log]
+        format = "xml"
+        [platforms.twitter]
+        client_id = 12345
+        client_secrets = "never-shown"
+        [platforms.youtube]
+        client_id = "id"
+        [platforms.threads]
+        client_secret = "never-shown"
+        token_url = "threads.net/token"
+        "#,
+        [
+            ("POSTPEER_REFRESH__CONCURRENCY", "many"),
+            ("POSTPEER_OUTBOUND__TIMEOUT", "5"),
+            ("POSTPEER_SERVER_PUBLIC_URL", "https://connect.example.com"),
+        ],
+    );
+    assert!(!told.contains("never-shown"), "{told}");
+    insta::assert_snapshot!(told, @r#"
+    the configuration has 17 mistakes:
+      postpeer.toml: sever is not a known key: did you mean server?
+      environment variable POSTPEER_OUTBOUND__TIMEOUT: outbound.timeout is not a known key: did you mean outbound.timeout_seconds?
+      postpeer.toml: server.allowed_redirects is not a known key: did you mean connect.allowed_redirects?
+      postpeer.toml: server.public_ulr is not a known key: did you mean server.public_url?
+      environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
+      postpeer.toml: server.listen must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080
+      postpeer.toml: server.trusted_proxies has the entry "everyone", which is not a network such as 10.0.0.0/8, fd00::/8 or a single address
+      postpeer.toml: connect.allowed_redirects has the entry "http://app.example", which must use https (http is allowed on loopback only)
+      postpeer.toml: connect.allowed_redirects has the entry "app", which must be an absolute URL such as https://app.example/connected, its host spelled in the usual way
+      postpeer.toml: connect.state_ttl_seconds must be a whole number from 1 to 86400, without quotes
+      environment variable POSTPEER_REFRESH__CONCURRENCY: refresh.concurrency must be a whole number from 1 to 1000
+      postpeer.toml: log.format must be "text" or "json"
+      postpeer.toml: platforms.threads.client_id is missing although client_secret is set: set it, or empty both
+      postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without a fragment, such as https://id.example/token
+      postpeer.toml: platforms.twitter.client_secrets is not a known key: did you mean platforms.twitter.client_secret?
+      postpeer.toml: platforms.twitter.client_id must be text: put it in quotes
+      postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret or client_secret_file, or empty both
+    "#);
+}
+
+#[test]
+fn the_public_url_is_an_origin() {
+    for (written, url) in [
+        ("https://connect.example.com/", "https://connect.example.com"),
+        ("HTTPS://Connect.Example.com:443", "https://connect.example.com"),
+        ("http://localhost:9000", "http://localhost:9000"),
+    ] {
+        let config = read(&format!("[server]\npublic_url = \"{written}\"")).unwrap();
+        assert_eq!(config.server.public_url, url);
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+    for wrong in [
+        "connect.example.com",
+        "ftp://connect.example.com",
+        "https://connect.example.com/path",
+        "https://connect.example.com/?x",
+        "https://connect.example.com/#x",
+        "https://user@connect.example.com",
+    ] {
+        assert!(read(&format!("[server]\npublic_url = \"{wrong}\"")).is_err(), "{wrong}");
+    }
+    insta::assert_snapshot!(
+        read("[server]\npublic_url = \"http://connect.example.com\"").unwrap().warnings.join("\n"),
+        @"postpeer.toml: server.public_url is plain http: platforms may refuse such callback URLs, and codes can be read on the way"
+    );
+    insta::assert_snapshot!(complaint("[server]\nlisten = \"0.0.0.0:8080\""), @r#"postpeer.toml: server.public_url is missing, and does not follow from server.listen = "0.0.0.0:8080": set it to the URL at which browsers reach the broker, such as https://connect.example.com"#);
+    insta::assert_snapshot!(complaint("[server]\npublic_url = \"https://example.com/connect\""), @"postpeer.toml: server.public_url must be scheme, host and port only: the broker does not work below a path, remove what follows the host");
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "from a file\n").unwrap();
+    std::fs::write(dir.path().join("empty"), "\n").unwrap();
+    let read = |toml: &str, environment: &Environment| {
+        from_str("postpeer.toml", toml, dir.path(), environment, &[]).map(|config| {
+            let twitter = config.platforms.find("twitter").unwrap().credentials.clone().unwrap();
+            plain(&twitter.client_secret).to_owned()
+        })
+    };
+    let none = Environment::default();
+    let twin = "[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"\"\nclient_secret_file = \"secret\"";
+    assert_eq!(read(twin, &none).unwrap(), "from a file");
+    let direct = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "from the environment")]);
+    assert_eq!(read(twin, &direct).unwrap(), "from the environment", "a later layer wins over the twin below it");
+    let file = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET_FILE", "secret")]);
+    assert_eq!(
+        read("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"old\"", &file).unwrap(),
+        "from a file",
+        "and the twin over a value below it"
+    );
+    let shown =
+        |toml: &str| read(toml, &none).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(
+        shown("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"x\"\nclient_secret_file = \"secret\""),
+        @"postpeer.toml: platforms.twitter.client_secret and platforms.twitter.client_secret_file are both set: remove one"
+    );
+    insta::assert_snapshot!(shown("[platforms.twitter]\nclient_id = \"id\"\nclient_secret_file = \"nowhere\""), @"postpeer.toml: platforms.twitter.client_secret_file names DIR/nowhere, which cannot be read (No such file or directory (os error 2)): check the path and its permissions");
+    insta::assert_snapshot!(shown("[platforms.twitter]\nclient_id = \"id\"\nclient_secret_file = \"empty\""), @"postpeer.toml: platforms.twitter.client_secret_file names DIR/empty, which is empty: write the secret into it");
+}
+
+#[test]
+fn a_platform_that_is_not_whole_says_what_it_needs() {
+    insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs authorize_url, token_url, identity_url, identity.id; or did you mean platforms.twitter?");
+    insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs authorize_url, token_url, identity_url, identity.id");
+    insta::assert_snapshot!(
+        complaint(
+            r#"
+            [platforms.acme]
+            authorize_url = "id.acme.example"
+            token_url = "https://id.acme.example/token"
+            identity_url = "https://id.acme.example/me"
+            pkce = "plain"
+            authorize_params = { state = "x", max_age = 5 }
+            identity = { id = "sub", mail = "/mail" }
+            "#
+        ),
+        @r#"
+        the configuration has 6 mistakes:
+          postpeer.toml: platforms.acme.identity.mail is not a known key: remove it, or use one of id, image, name, username
+          postpeer.toml: platforms.acme.pkce must be "s256" or "none"
+          postpeer.toml: platforms.acme.authorize_params.max_age must be text: put it in quotes
+          postpeer.toml: platforms.acme.authorize_url must be an absolute http(s) URL, such as https://id.acme.example/token
+          postpeer.toml: platforms.acme.authorize_params must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, code_challenge, code_challenge_method)
+          postpeer.toml: platforms.acme.identity.id must be a JSON pointer that begins with a slash, such as /sub or /data/id
+        "#
+    );
+    insta::assert_snapshot!(complaint("[platforms.integrations]\nlabel = \"x\"\n[platforms.\"Ac/me\"]\nlabel = \"x\""), @"
+    the configuration has 2 mistakes:
+      postpeer.toml: platforms.Ac/me is not a usable name: take up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit
+      postpeer.toml: platforms.integrations is a word of the broker's own URLs: give the platform another name
+    ");
+}
+
+#[test]
+fn what_is_not_toml_is_not_repeated() {
+    let told = complaint("[platforms.twitter]\nclient_secret = \"never-shown\nclient_id = 1\n");
+    assert!(!told.contains("never-shown"), "{told}");
+    insta::assert_snapshot!(told, @"postpeer.toml is not valid TOML: at line 2, column 29, invalid basic string");
+    insta::assert_snapshot!(complaint("[server]\nlisten = 1\nlisten = 2"), @"postpeer.toml is not valid TOML: at line 3, column 1, duplicate key `listen` in table `server`");
+    insta::assert_snapshot!(complaint("server = 1\nplatforms = []"), @"
+    the configuration has 2 mistakes:
+      postpeer.toml: server must be a table: write [server] and its keys below
+      postpeer.toml: platforms must be a table: write [platforms] and its keys below
+    ");
+}
+
+#[test]
+fn a_missing_file_says_how_to_make_one() {
+    let missing = load(Path::new("/nowhere/postpeer.toml"), &Environment::default(), &[]).unwrap_err();
+    insta::assert_snapshot!(missing, @"there is no configuration at /nowhere/postpeer.toml: `postpeer init` writes one, or name another with --config FILE or POSTPEER_CONFIG");
+}
+
+#[test]
+fn debug_is_silent_about_secrets() {
+    let config = read("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"never-shown\"").unwrap();
+    assert!(!format!("{config:?}").contains("never-shown"));
+    let environment = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "never-shown")]);
+    assert!(!format!("{environment:?}").contains("never-shown"));
+}

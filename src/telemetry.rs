@@ -1,0 +1,90 @@
+//! Logs: to standard error, as text or as a JSON object per line.
+//!
+//! Invariant: dependencies are never heard below `warn`, whatever the level, because their debug logs hold URLs with
+//! codes and secrets; and a panic is logged by where it happened, never by what it said.
+
+use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
+
+use tracing_subscriber::EnvFilter;
+
+/// How the broker logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// From the quietest to the most talkative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// Starts logging. Once per process: a second call changes nothing.
+pub fn init(settings: LogSettings) {
+    let filter = EnvFilter::builder().parse_lossy(directives(settings.level));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Logs that are already there (in a test) stay.
+    let _ = match settings.format {
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+    };
+}
+
+/// Our own modules at the level asked for, everything else at `warn` or quieter.
+fn directives(level: LogLevel) -> String {
+    let ours = match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Error => "error",
+        LogLevel::Info => "info",
+        LogLevel::Trace => "trace",
+        LogLevel::Warn => "warn",
+    };
+    let others = if level == LogLevel::Error { "error" } else { "warn" };
+    format!("{others},postpeer={ours}")
+}
+
+/// From here on a panic says where it happened and not what with: its message may hold a secret.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = place_of(panic);
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "a bug made a task panic; please report the place");
+        } else {
+            eprintln!("postpeer: a bug made it panic at {place}; please report the place");
+        }
+    }));
+}
+
+fn place_of(panic: &PanicHookInfo<'_>) -> String {
+    panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_stay_quiet_whatever_the_level() {
+        assert_eq!(directives(LogLevel::Trace), "warn,postpeer=trace");
+        assert_eq!(directives(LogLevel::Info), "warn,postpeer=info");
+        assert_eq!(directives(LogLevel::Error), "error,postpeer=error");
+    }
+}
