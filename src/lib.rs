@@ -33,8 +33,11 @@
 //! vanished browser nor a stopping server cancels. `broker::complete` consumes the state, exchanges the code, asks who
 //! connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 
+pub mod app;
 pub mod atproto;
+pub mod background;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
@@ -42,6 +45,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod platforms;
 pub mod sandbox;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

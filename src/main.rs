@@ -1,3 +1,7 @@
-//! The binary; it does nothing yet.
+//! The binary: one command, one exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postpeer::cli::main()
+}

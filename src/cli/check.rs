@@ -1,0 +1,83 @@
+//! `postpeer check`: is the configuration right, and what is to be registered where.
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::output;
+use super::settings::{ConfigFile, tell_warnings};
+use crate::config::{Config, Environment};
+use crate::platforms::Availability;
+
+/// Check the configuration: every mistake at once, or each platform with the callback URL to register
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  postpeer check\n  postpeer check --config /etc/postpeer/postpeer.toml")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
+    let config = arguments.config.load(environment)?;
+    tell_warnings(&config);
+    output::result(&report(&config))
+}
+
+/// A line for each platform: its state, and the URL that the operator registers there.
+fn report(config: &Config) -> String {
+    let callback = |name: &str| format!("{}/v1/connect/{name}/callback", config.server.public_url);
+    let ready = config.platforms.listings().into_iter().map(|platform| {
+        let state = match (platform.enabled, platform.availability) {
+            (false, _) => "off",
+            (true, Availability::Dev) => "no credentials",
+            (true, Availability::Prod) => "prod",
+        };
+        let callback =
+            if platform.has_callback { callback(platform.name) } else { "none: it has no redirect".to_owned() };
+        [platform.name.to_owned(), state.to_owned(), callback]
+    });
+    let mut rows: Vec<[String; 3]> = ready.collect();
+    rows.sort();
+    rows.insert(0, ["PLATFORM", "STATE", "CALLBACK URL TO REGISTER"].map(str::to_owned));
+    output::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn each_platform_has_its_state_and_callback_url() {
+        let toml = r#"
+            [server]
+            public_url = "https://connect.example.com"
+            [platforms.twitter]
+            client_id = "id"
+            client_secret = "secret"
+            [platforms.tiktok]
+            enabled = false
+            [platforms.acme]
+            authorize_url = "https://id.acme.example/auth"
+            token_url = "https://id.acme.example/token"
+            identity_url = "https://id.acme.example/me"
+            identity = { id = "/sub" }
+        "#;
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        insta::assert_snapshot!(report(&config), @"
+        PLATFORM        STATE           CALLBACK URL TO REGISTER
+        acme            no credentials  https://connect.example.com/v1/connect/acme/callback
+        bluesky         prod            none: it has no redirect
+        facebook        no credentials  https://connect.example.com/v1/connect/facebook/callback
+        googlebusiness  no credentials  https://connect.example.com/v1/connect/googlebusiness/callback
+        instagram       no credentials  https://connect.example.com/v1/connect/instagram/callback
+        linkedin        no credentials  https://connect.example.com/v1/connect/linkedin/callback
+        pinterest       no credentials  https://connect.example.com/v1/connect/pinterest/callback
+        threads         no credentials  https://connect.example.com/v1/connect/threads/callback
+        tiktok          off             https://connect.example.com/v1/connect/tiktok/callback
+        twitter         prod            https://connect.example.com/v1/connect/twitter/callback
+        youtube         no credentials  https://connect.example.com/v1/connect/youtube/callback
+        ");
+    }
+}

@@ -1,0 +1,218 @@
+//! `postpeer demo`: the broker and an imitation of every platform, on this machine only.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::failure::{Exit, Failure};
+use super::{output, process};
+use crate::app::{self, Ports, Prepared};
+use crate::broker::{self, Broker, Caller};
+use crate::config::{self, Config, Environment};
+use crate::domain::access_key::Scope;
+use crate::domain::entropy::Entropy;
+use crate::domain::id::ProjectId;
+use crate::domain::project::DEFAULT_PROJECT;
+use crate::domain::secret::SecretString;
+use crate::sandbox::{self, Sandbox};
+use crate::server::Shutdown;
+use crate::telemetry::{LogFormat, LogLevel, LogSettings};
+use crate::{http, server, telemetry};
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Nobody waits for long at a demo.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Try everything without an account anywhere: the broker and a sandbox of every platform, on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  postpeer demo\n  postpeer demo --listen 127.0.0.1:9000 --data ./demo")]
+pub(super) struct Arguments {
+    /// An address of this machine [default: 127.0.0.1:8080, or a free port when that is taken]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where to keep database and keyring [default: a temporary folder, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
+    process::harden();
+    let listener = listen(arguments.listen)?;
+    let ports = Ports::system();
+    let data = Data::new(arguments.data.as_deref(), &*ports.entropy)
+        .map_err(|error| Failure::io("there is no place for the demo's data", &error))?;
+    let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
+    let sandbox_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port for the sandbox: {error}")))?;
+    let sandbox_address =
+        sandbox_listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
+
+    let config = settings(address, sandbox_address, data.path())?;
+    if !config.database.exists() && !config.keyring.exists() {
+        app::initialise(&config, &ports)?;
+    }
+    let app = Prepared::new(config, ports.clone())?.open()?;
+    let shutdown =
+        Shutdown::on_signals(app.work()).map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    let entered = app.work().enter();
+    let sandbox = Sandbox::start(sandbox_listener, ports.clock, ports.entropy)
+        .map_err(|error| Failure::io("the sandbox cannot be started", &error))?;
+    drop(entered);
+
+    let (project, key) = app.work().block_on(first_steps(app.broker.clone()))?;
+    tell(&app.config, data.is_kept(), &key)?;
+    let demo = http::Demo {
+        caller: Caller { access_key_id: None, project_id: project, scopes: Scope::DEFAULT.to_vec() },
+        sandbox_origin: sandbox.base_url().to_owned(),
+        bluesky: sandbox::bluesky_accounts()
+            .first()
+            .map(|account| (account.handle.to_owned(), account.app_password.to_owned()))
+            .unwrap_or_default(),
+    };
+    let settings = http::Settings { demo: Some(demo), ..http::Settings::new(app.config.server.public_url.clone()) };
+    let served = server::run(&app, listener, settings, shutdown, GRACE);
+    app.work().block_on(sandbox.stop());
+    app.close();
+    served.map_err(|error| Failure::io("the server failed", &error))
+}
+
+/// The sandbox has no protection: whoever reaches the demo may do everything.
+fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
+    let Some(address) = wanted else {
+        return server::bind(DEFAULT_LISTEN).or_else(|error| {
+            eprintln!("{DEFAULT_LISTEN} cannot be used ({error}), so the demo takes a free port.");
+            server::bind(SocketAddr::new(DEFAULT_LISTEN.ip(), 0))
+                .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port: {error}")))
+        });
+    };
+    if !address.ip().is_loopback() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--listen {address} can be reached from outside, and the demo has no protection: use 127.0.0.1 or [::1]"
+            ),
+        ));
+    }
+    server::bind(address).map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot listen on {address} ({error}): name another port"))
+    })
+}
+
+fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Config, Failure> {
+    let toml = sandbox::configuration(&format!("http://{sandbox}"));
+    let overrides = [
+        ("server.listen", address.to_string()),
+        ("server.public_url", format!("http://{address}")),
+        ("database.path", "postpeer.db".to_owned()),
+        ("keyring.path", "postpeer.keyring".to_owned()),
+    ];
+    Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default(), &overrides)?)
+}
+
+/// The project that the demo's page shows, and a fresh key for it.
+async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker::Error> {
+    let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", &Scope::DEFAULT).await?;
+    Ok((key.project_id, plain))
+}
+
+/// The page comes first: it is what a person opens.
+#[expect(clippy::disallowed_methods, reason = "a new key is shown once, to who started the demo")]
+fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> {
+    let url = &config.server.public_url;
+    let plain = key.expose_secret();
+    eprintln!("Open {url}/ in a browser: connect an account of any platform, none of them real.");
+    if kept {
+        eprintln!("Everything is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
+    } else {
+        eprintln!("Nothing is kept: the data is removed when the demo stops (Ctrl-C).");
+    }
+    eprintln!("\nOr begin a connection as an app does:");
+    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
+    eprintln!("\nThe access key:");
+    output::result(plain)
+}
+
+/// Where the demo's data is.
+enum Data {
+    Kept(PathBuf),
+    /// Removed when dropped.
+    Temporary(PathBuf),
+}
+
+impl Data {
+    fn new(dir: Option<&Path>, entropy: &dyn Entropy) -> io::Result<Self> {
+        let mut private = DirBuilder::new();
+        private.mode(0o700);
+        if let Some(dir) = dir {
+            private.recursive(true).create(dir)?;
+            return Ok(Self::Kept(dir.to_owned()));
+        }
+        let mut random = [0_u8; 16];
+        entropy.fill(&mut random);
+        let dir = std::env::temp_dir().join(format!("postpeer-demo-{:032x}", u128::from_be_bytes(random)));
+        private.create(&dir)?;
+        Ok(Self::Temporary(dir))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(dir) | Self::Temporary(dir) => dir,
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if let Self::Temporary(dir) = self
+            && let Err(error) = fs::remove_dir_all(&*dir)
+        {
+            tracing::warn!(%error, dir = %dir.display(), "the demo's data was not removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entropy::SeededEntropy;
+
+    #[test]
+    fn the_sandboxs_configuration_is_the_demos() {
+        let address = "127.0.0.1:8080".parse().unwrap();
+        let config = settings(address, "127.0.0.1:8081".parse().unwrap(), Path::new("/data")).unwrap();
+        assert_eq!(config.server.public_url, "http://127.0.0.1:8080");
+        assert_eq!(config.database, Path::new("/data/postpeer.db"));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        for platform in config.platforms.iter() {
+            assert!(platform.credentials.is_some(), "{}", platform.platform.name);
+        }
+    }
+
+    #[test]
+    fn nobody_else_reaches_a_demo() {
+        assert_eq!(listen(Some("0.0.0.0:0".parse().unwrap())).unwrap_err().exit, Exit::Usage);
+        let taken = listen(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        assert_eq!(listen(taken.local_addr().ok()).unwrap_err().exit, Exit::Unavailable);
+    }
+
+    #[test]
+    fn a_temporary_folder_is_removed() {
+        let data = Data::new(None, &SeededEntropy::new(u64::from(std::process::id()))).unwrap();
+        let path = data.path().to_owned();
+        fs::write(path.join("postpeer.db"), "x").unwrap();
+        drop(data);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a command did not do what it was asked to, and the exit code that says so to a script.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+use std::process::ExitCode;
+
+use crate::store::OpenError;
+use crate::vault::KeyringError;
+use crate::{app, broker, config, store, vault};
+
+/// Exit codes, after BSD's sysexits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// The command line is wrong.
+    Usage = 64,
+    /// The database is damaged, foreign, or newer than this program.
+    Data = 65,
+    /// The database is missing though a keyring is there.
+    NoInput = 66,
+    /// A port or a service is unavailable.
+    Unavailable = 69,
+    /// A bug.
+    Software = 70,
+    /// A file to be made is there already.
+    CannotCreate = 73,
+    Io = 74,
+    /// Another process holds the database.
+    Busy = 75,
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The exit code, and what to tell the person.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// With the whole chain of causes.
+    pub(super) fn caused(exit: Exit, error: &dyn Error) -> Self {
+        Self { exit, message: chain(error) }
+    }
+
+    pub(super) fn io(what: &str, error: &io::Error) -> Self {
+        Self { exit: Exit::Io, message: format!("{what}: {error}") }
+    }
+}
+
+/// An error and its causes, from the outermost inwards.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a String does not fail.
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::caused(Exit::Config, &error)
+    }
+}
+
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
+        let exit = match &error {
+            app::Error::Database(error) => exit_of_database(error),
+            app::Error::Keyring(KeyringError::AlreadyExists { .. }) => Exit::CannotCreate,
+            app::Error::Keyring(_) | app::Error::Vault(vault::Error::WrongKeyring { .. }) => Exit::Config,
+            app::Error::OtherSchema { .. } | app::Error::Vault(_) => Exit::Data,
+            app::Error::Outbound(_) => Exit::Software,
+            app::Error::Threads(_) => Exit::Io,
+        };
+        Self::caused(exit, &error)
+    }
+}
+
+fn exit_of_database(error: &OpenError) -> Exit {
+    match error {
+        OpenError::AlreadyExists { .. } => Exit::CannotCreate,
+        OpenError::Busy { .. } => Exit::Busy,
+        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::Newer { .. } => Exit::Data,
+        OpenError::Io { .. } | OpenError::Migration { .. } => Exit::Io,
+        OpenError::Missing { .. } => Exit::NoInput,
+        OpenError::TooOldSqlite { .. } => Exit::Software,
+        OpenError::WorldWritable { .. } => Exit::Config,
+    }
+}
+
+impl From<broker::Error> for Failure {
+    /// Of the use cases that commands have: on access keys and projects.
+    fn from(error: broker::Error) -> Self {
+        let exit = match &error {
+            broker::Error::Invalid(_) | broker::Error::NotFound(_) => Exit::Usage,
+            broker::Error::Store(store::Error::Corrupt(_) | store::Error::Inconsistent { .. }) => Exit::Data,
+            broker::Error::Store(_) => Exit::Io,
+            _ => Exit::Software,
+        };
+        Self::caused(exit, &error)
+    }
+}

@@ -1,0 +1,65 @@
+//! `postpeer healthcheck`: is the running broker ready? For containers, which have no curl.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use url::Url;
+
+use super::failure::{Exit, Failure};
+use super::settings::ConfigFile;
+use crate::config::{Environment, parse_public_url};
+use crate::outbound::{self, Authorization, Body, Outbound, Request};
+
+/// A broker that takes longer than this to say that it is ready is not.
+const AT_MOST: Duration = Duration::from_secs(5);
+
+/// Exit with 0 when the running broker is ready, with 69 when it is not
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer healthcheck --url http://127.0.0.1:8080")]
+pub(super) struct Arguments {
+    /// Where the broker listens [default: server.listen of the configuration]
+    #[arg(long)]
+    url: Option<String>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
+    let base = match &arguments.url {
+        Some(url) => parse_public_url(url).map_err(|why| Failure::new(Exit::Usage, format!("--url {why}")))?,
+        None => local_url(arguments.config.load(environment)?.server.listen)?,
+    };
+    let url = base.join("/readyz").map_err(|error| Failure::caused(Exit::Usage, &error))?;
+    let unavailable =
+        |why: String| Failure::new(Exit::Unavailable, format!("the broker at {base} is not ready: {why}"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("no runtime can be started", &error))?;
+    let settings = outbound::Settings { connect_timeout: AT_MOST, timeout: AT_MOST, allow_private_networks: false };
+    let outbound = Outbound::new(&settings).map_err(|error| Failure::caused(Exit::Software, &error))?;
+    let request = Request {
+        method: ::http::Method::GET,
+        url,
+        authorization: Authorization::None,
+        headers: Vec::new(),
+        body: Body::Empty,
+    };
+    match runtime.block_on(outbound.send(request)) {
+        Ok(answer) if answer.is_success() => Ok(()),
+        Ok(answer) => Err(unavailable(format!("it answers with status {}", answer.status))),
+        Err(error) => Err(unavailable(Failure::caused(Exit::Unavailable, &error).message)),
+    }
+}
+
+/// Where a listener on this machine is reached from this machine.
+fn local_url(listen: SocketAddr) -> Result<Url, Failure> {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port())))
+        .map_err(|error| Failure::caused(Exit::Software, &error))
+}

@@ -1,0 +1,112 @@
+//! The command line: one file per command.
+//!
+//! Knows `app` and what it is made of. Invariants: standard output carries only a command's result, everything for a
+//! person goes to standard error, and exit codes follow sysexits ([`failure::Exit`]).
+
+mod access_key;
+mod check;
+mod demo;
+mod failure;
+mod healthcheck;
+mod init;
+mod openapi;
+mod output;
+mod process;
+mod project;
+mod serve;
+mod settings;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
+use crate::telemetry;
+use failure::{Exit, Failure};
+
+/// A self-hosted OAuth broker for social accounts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postpeer",
+    version,
+    after_help = "To look around without an account anywhere:\n  postpeer demo\n\nTo set up and run:\n  postpeer init --public-url https://connect.example.com\n  postpeer check\n  postpeer serve",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// In the order in which one meets them.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Init(init::Arguments),
+    Serve(serve::Arguments),
+    Check(check::Arguments),
+    #[command(subcommand)]
+    AccessKey(access_key::Command),
+    #[command(subcommand)]
+    Project(project::Command),
+    Openapi(openapi::Arguments),
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// Runs what the process was started for.
+#[must_use]
+pub fn main() -> ExitCode {
+    telemetry::hide_panic_messages();
+    run(std::env::args_os(), &Environment::of_process())
+}
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help and the version are answers as well; that nobody reads them is no failure.
+            let _ = answer.print();
+            return if answer.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::AccessKey(command) => access_key::run(command, environment),
+        Command::Check(arguments) => check::run(&arguments, environment),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Openapi(arguments) => openapi::run(&arguments),
+        Command::Project(command) => project::run(command, environment),
+        Command::Serve(arguments) => serve::run(&arguments, environment),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, message }) => {
+            eprintln!("postpeer: {message}");
+            exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+        let mut program = Arguments::command();
+        program.build();
+        program.clone().debug_assert();
+        let mut waiting: Vec<clap::Command> = program.get_subcommands().cloned().collect();
+        while let Some(mut command) = waiting.pop() {
+            waiting.extend(command.get_subcommands().cloned());
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+            assert!(help.contains("\n  postpeer ") || help.contains("| postpeer "), "{}", command.get_name());
+        }
+    }
+}

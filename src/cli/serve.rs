@@ -1,0 +1,55 @@
+//! `postpeer serve`: the broker.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+use super::process;
+use super::settings::ConfigFile;
+use crate::app::{Ports, Prepared};
+use crate::config::Environment;
+use crate::server::Shutdown;
+use crate::{http, server, telemetry};
+
+/// How long requests under way may take when the broker stops. Work that must not be lost has its own, longer time.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Run the broker
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer serve --config /etc/postpeer/postpeer.toml")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// The address is taken after everything that can refuse has been looked at, and before anything is changed.
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
+    let config = arguments.config.load(environment)?;
+    telemetry::init(config.log);
+    process::harden();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listen = config.server.listen;
+    let public_url = config.server.public_url.clone();
+    let trusted_proxies = config.server.trusted_proxies.clone();
+    let prepared = Prepared::new(config, Ports::system())?;
+    let listener = server::bind(listen).map_err(|error| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("cannot listen on {listen} ({error}): is another program there? Change server.listen or stop it"),
+        )
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
+    let app = prepared.open()?;
+    let shutdown =
+        Shutdown::on_signals(app.work()).map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    tracing::info!(%address, public_url, version = env!("CARGO_PKG_VERSION"), "listening");
+    let settings = http::Settings { trusted_proxies, ..http::Settings::new(public_url) };
+    let served = server::run(&app, listener, settings, shutdown, GRACE);
+    app.close();
+    served.map_err(|error| Failure::io("the server failed", &error))?;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Where a command finds its configuration.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::failure::Failure;
+use crate::app::{Desk, Ports};
+use crate::config::{self, Config, Environment};
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration [default: $POSTPEER_CONFIG, then ./postpeer.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failure> {
+        let path = self
+            .config
+            .clone()
+            .or_else(|| environment.get("POSTPEER_CONFIG").map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from("postpeer.toml"));
+        Ok(config::load(&path, environment, &[])?)
+    }
+
+    /// The broker's database, for a command that works on it beside a running broker.
+    pub(super) fn desk(&self, environment: &Environment) -> Result<Desk, Failure> {
+        Ok(Desk::open(&self.load(environment)?, &Ports::system())?)
+    }
+}
+
+/// Tells the person what works but should be known.
+pub(super) fn tell_warnings(config: &Config) {
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+}

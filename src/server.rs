@@ -1,0 +1,116 @@
+//! Binds, serves and stops.
+//!
+//! Stopping, in order: no connection is accepted any more, requests under way get [`Limits::grace`], and then (in
+//! [`App::close`](crate::app::App::close)) the work that outlives requests is waited for. A second signal ends the
+//! process at once.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::rt::System;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::{background, http};
+
+/// An idle connection is closed after this.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The head of a request must have come within this.
+const HEAD_AT_MOST: Duration = Duration::from_secs(5);
+/// Connections of one worker; more wait to be accepted.
+const CONNECTIONS: usize = 4096;
+/// More workers than this would only compete for the database.
+const MOST_WORKERS: usize = 4;
+/// What a shell reports for a program that a second Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Takes an address. Port 0: any that is free, which [`TcpListener::local_addr`] tells.
+///
+/// # Errors
+///
+/// The address is in use, not this machine's, or not ours to take.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+}
+
+/// Says when to stop.
+#[derive(Debug, Clone)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// On SIGTERM or SIGINT; the second one ends the process at once.
+    ///
+    /// # Errors
+    ///
+    /// The system takes no signal handlers.
+    pub fn on_signals(runtime: &Handle) -> io::Result<Self> {
+        let _entered = runtime.enter();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let token = CancellationToken::new();
+        let stop = token.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if stop.is_cancelled() {
+                    tracing::warn!("stopped at once: connections that were being finished are lost");
+                    std::process::exit(INTERRUPTED);
+                }
+                tracing::info!("stopping; a second signal stops at once");
+                stop.cancel();
+            }
+        });
+        Ok(Self(token))
+    }
+}
+
+/// Serves until told to stop, then returns when the requests under way are answered or `grace` is over. Blocks; call it
+/// from no runtime.
+///
+/// # Errors
+///
+/// The listener cannot be used.
+pub fn run(
+    app: &App,
+    listener: TcpListener,
+    settings: http::Settings,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> io::Result<()> {
+    let Shutdown(stop) = shutdown;
+    let background = app.work().spawn(background::run(app.broker.clone(), stop.clone()));
+    let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
+    let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    let served = System::new().block_on(async {
+        let server = HttpServer::new(move || http::app(state.clone()))
+            .workers(workers)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_AT_MOST)
+            .max_connections(CONNECTIONS)
+            .shutdown_timeout(grace.as_secs())
+            .disable_signals()
+            .listen(listener)?
+            .run();
+        let handle = server.handle();
+        let stopped = stop.clone();
+        let waiting = actix_web::rt::spawn(async move {
+            stopped.cancelled().await;
+            handle.stop(true).await;
+        });
+        let ended = server.await;
+        waiting.abort();
+        ended
+    });
+    stop.cancel();
+    // It ends at its next pause; that it panicked is in the log.
+    let _ = app.work().block_on(background);
+    served
+}
