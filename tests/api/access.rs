@@ -1,0 +1,237 @@
+//! Every route against every kind of key, by the server's own table: a route that is added to the table is tested here
+//! from then on, and one whose body or path this does not know fails.
+
+use postpeer::domain::access_key::Scope;
+use postpeer::http::routes::{Access, ROUTES, Route};
+use postpeer::sandbox::{self, Answer};
+use serde_json::{Value, json};
+
+use crate::support::{Reply, TestBroker, expose, parameter};
+
+/// One of each, to be damaged by a route that lets a key do what it may not.
+struct Things {
+    app: String,
+    integration: String,
+    profile: String,
+}
+
+impl Things {
+    async fn of(broker: &TestBroker) -> Self {
+        let app = json!({"platform": "twitter", "name": "App", "clientId": "cid", "clientSecret": "cs"});
+        let app = broker.call("POST", "/v1/apps", Some(app)).await;
+        let profile = broker.call("POST", "/v1/profiles", Some(json!({"name": "Profile"}))).await;
+        Self {
+            app: app.json["app"]["id"].as_str().unwrap().to_owned(),
+            integration: broker.connect("pinterest", "").await,
+            profile: profile.json["profile"]["id"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A path that the pattern matches and that would do something.
+    fn path(&self, pattern: &str) -> String {
+        let id = match pattern.split('/').nth(2).unwrap_or_default() {
+            "apps" => &self.app,
+            "connect" => &self.integration,
+            "profiles" => &self.profile,
+            _ => "",
+        };
+        let path = pattern.replace("{id}", id).replace("{platform}", "twitter");
+        assert!(!path.contains('{') && !path.contains("//"), "{pattern}: give its parameter a value here");
+        path
+    }
+
+    /// A body that the route takes.
+    fn body(&self, route: &Route) -> Option<Value> {
+        match (route.method.as_str(), route.paths[0]) {
+            ("DELETE" | "GET", _) => None,
+            ("PATCH", "/v1/apps/{id}") => Some(json!({"name": "Changed", "clientSecret": "changed"})),
+            ("PATCH", "/v1/connect/integrations/{id}") => Some(json!({"profileId": self.profile})),
+            ("PATCH", "/v1/profiles/{id}") => Some(json!({"name": "Changed"})),
+            ("POST", "/v1/apps/") => {
+                Some(json!({"platform": "tiktok", "name": "New", "clientId": "new", "clientSecret": "new"}))
+            }
+            ("POST", "/v1/connect/bluesky/auth") => {
+                let account = sandbox::bluesky_accounts().first().unwrap();
+                Some(json!({"identifier": account.handle, "password": account.app_password}))
+            }
+            ("POST", "/v1/profiles/") => Some(json!({"name": "New"})),
+            (method, path) => panic!("{method} {path}: give it a body here"),
+        }
+    }
+}
+
+/// The routes that need a key, each under each of its paths.
+fn guarded() -> impl Iterator<Item = (&'static Route, &'static str)> {
+    let guarded = ROUTES.iter().filter(|route| route.access != Access::Public);
+    guarded.flat_map(|route| route.paths.iter().map(move |path| (route, *path)))
+}
+
+/// Without its request id, which must be the header's.
+fn body(reply: &Reply) -> Value {
+    let mut body = reply.json.clone();
+    let id = body.as_object_mut().unwrap_or_else(|| panic!("{}", reply.text)).remove("requestId");
+    assert_eq!(id.as_ref().and_then(Value::as_str), Some(reply.header("x-request-id")), "{}", reply.text);
+    body
+}
+
+/// These and no others are for everybody: a route that is added without a rule shows here.
+#[test]
+fn what_needs_no_key() {
+    let public: Vec<String> = ROUTES
+        .iter()
+        .filter(|route| route.access == Access::Public)
+        .map(|route| format!("{} {}", route.method, route.paths[0]))
+        .collect();
+    assert_eq!(
+        public,
+        [
+            "GET /connect/selection/{token}",
+            "POST /connect/selection/{token}",
+            "GET /documentation",
+            "GET /documentation/json",
+            "GET /healthz",
+            "GET /readyz",
+            "GET /v1/connect/facebook/selection/{token}",
+            "POST /v1/connect/facebook/selection/{token}",
+            "GET /v1/connect/googlebusiness/selection/{token}",
+            "POST /v1/connect/googlebusiness/selection/{token}",
+            "GET /v1/connect/linkedin/selection/{token}",
+            "POST /v1/connect/linkedin/selection/{token}",
+            "GET /v1/connect/{platform}/callback",
+            "GET /v1/health",
+        ]
+    );
+    for route in ROUTES {
+        let expected = match (route.method.as_str(), route.paths[0]) {
+            (_, "/v1/health/auth") => Access::AnyKey,
+            ("GET", "/v1/connect/{platform}") | ("POST", "/v1/connect/bluesky/auth") => Access::Key(Scope::Connect),
+            _ if route.access == Access::Public => Access::Public,
+            ("GET", _) => Access::Key(Scope::Read),
+            _ => Access::Key(Scope::Manage),
+        };
+        assert_eq!(route.access, expected, "{} {}", route.method, route.paths[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_key_is_refused_alike_everywhere() {
+    let broker = TestBroker::start().await;
+    let things = Things::of(&broker).await;
+    let (revoked, revoked_key) = broker.broker.create_access_key("default", "old", &Scope::ALL).await.unwrap();
+    assert!(broker.broker.revoke_access_key(revoked.id).await.unwrap());
+    let revoked = expose(&revoked_key);
+    let unknown = {
+        let elsewhere = TestBroker::start().await;
+        for _ in 0..3 {
+            elsewhere.key("default", &Scope::ALL).await;
+        }
+        elsewhere.key("default", &Scope::ALL).await
+    };
+    let good = &broker.key;
+    let before = broker.stored();
+    let expected = json!({
+        "code": "invalid_access_key",
+        "error": "Send a valid access key in exactly one x-access-key header.",
+    });
+    let mut tried = 0;
+    for (route, path) in guarded() {
+        let path = things.path(path);
+        let request = |path: &str| {
+            let request = broker.request(route.method.as_str(), path);
+            match things.body(route) {
+                Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+                None => request,
+            }
+        };
+        let header = |value: &str| request(&path).header("x-access-key", value);
+        for (what, request) in [
+            ("none", request(&path)),
+            ("empty", header("")),
+            ("malformed", header("nonsense")),
+            ("mistyped", header(&format!("{}x", &good[..good.len() - 1]))),
+            ("in capitals", header(&good.to_uppercase())),
+            ("unknown", header(&unknown)),
+            ("revoked", header(&revoked)),
+            ("twice", header(good).header("x-access-key", good)),
+            ("beside another", header(good).header("x-access-key", &unknown)),
+            ("as a bearer token", request(&path).header("authorization", format!("Bearer {good}"))),
+            ("in the query", request(&format!("{path}?x-access-key={good}&accessKey={good}"))),
+        ] {
+            let reply = Reply::of(request.send().await.unwrap()).await;
+            let line = format!("{} {path}, key {what}", route.method);
+            assert_eq!((reply.status, reply.header("cache-control")), (401, "no-store"), "{line}: {}", reply.text);
+            assert_eq!(body(&reply), expected, "{line}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+    assert!(broker.stored() == before, "something was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_does_what_its_scopes_say_and_nothing_else() {
+    let broker = TestBroker::start().await;
+    let things = Things::of(&broker).await;
+    let mut keys = Vec::new();
+    for scope in Scope::ALL {
+        keys.push((scope, broker.key("default", &[scope]).await));
+    }
+    let before = broker.stored();
+    for (route, path) in guarded() {
+        let path = things.path(path);
+        for (scope, key) in &keys {
+            let line = format!("{} {path} with {scope}", route.method);
+            // What may be done is done below, so that it cannot hide what may not.
+            let Access::Key(needed) = route.access else { continue };
+            if needed == *scope {
+                continue;
+            }
+            let reply = broker.call_as(key, route.method.as_str(), &path, things.body(route)).await;
+            let expected = json!({
+                "code": "insufficient_scope",
+                "error": format!("The access key lacks the scope '{needed}' that this needs."),
+            });
+            assert_eq!((reply.status, body(&reply)), (403, expected), "{line}");
+            // The key is asked about before the body is looked at.
+            let reply = broker.request(route.method.as_str(), &path).header("x-access-key", key).body("garbage");
+            assert_eq!(reply.send().await.unwrap().status(), 403, "{line}");
+        }
+    }
+    assert!(broker.stored() == before, "something was written");
+
+    // Each with exactly the scope that the table names; what deletes comes last.
+    let mut routes: Vec<_> = guarded().collect();
+    routes.sort_by_key(|(route, path)| (route.method == "DELETE", *path));
+    for (route, path) in routes {
+        let path = things.path(path);
+        for (scope, key) in &keys {
+            if route.access == Access::AnyKey || route.access == Access::Key(*scope) {
+                let reply = broker.call_as(key, route.method.as_str(), &path, things.body(route)).await;
+                let conflict = reply.code() == "duplicate_app";
+                assert!(reply.status < 300 || conflict, "{} {path} with {scope}: {}", route.method, reply.text);
+            }
+        }
+    }
+    let left = broker.get("/v1/connect/integrations").await;
+    let left: Vec<_> = left.json["integrations"].as_array().unwrap().iter().map(|one| &one["platform"]).collect();
+    assert_eq!(left, ["bluesky"], "what was there is deleted, what was connected is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_is_refused_from_the_next_request_on() {
+    let broker = TestBroker::start().await;
+    let (key, plain) = broker.broker.create_access_key("default", "short-lived", &Scope::ALL).await.unwrap();
+    let plain = expose(&plain);
+    let url = broker.call_as(&plain, "GET", "/v1/connect/twitter?redirectUri=https://app.example/", None).await;
+    assert_eq!(url.status, 200);
+    assert_eq!(broker.call_as(&plain, "GET", "/v1/health/auth", None).await.status, 200);
+    assert!(broker.broker.revoke_access_key(key.id).await.unwrap());
+    assert_eq!(broker.call_as(&plain, "GET", "/v1/health/auth", None).await.status, 401);
+    assert!(!broker.broker.revoke_access_key(key.id).await.unwrap(), "it was revoked before");
+    assert_eq!(broker.get("/v1/health/auth").await.status, 200, "other keys stay");
+
+    // The person who is on the way is not sent away: the project asked for the connection.
+    let callback = broker.consent(url.json["url"].as_str().unwrap(), &Answer::allow());
+    let location = broker.browse(&callback).await.location();
+    assert_eq!(parameter(&location, "status").as_deref(), Some("success"), "{location}");
+}

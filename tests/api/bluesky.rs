@@ -1,0 +1,607 @@
+//! Connecting Bluesky accounts by app password: good people, wrong passwords, hostile servers, servers that hang.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use postpeer::domain::access_key::Scope;
+use serde_json::{Value, json};
+
+use crate::atproto::{APP_PASSWORD, OWN_PASSWORD, World, did};
+use crate::dns::DnsServer;
+use crate::support::{Builder, Reply, TestBroker, parameter};
+
+const CREATE: &str = "/pds/1/com.atproto.server.createSession";
+const DELETE: &str = "/pds/1/com.atproto.server.deleteSession";
+const SERVER_PROFILE: &str = "/pds/1/app.bsky.actor.getProfile";
+const VIEW_PROFILE: &str = "/view/app.bsky.actor.getProfile";
+const RESOLVE: &str = "/view/com.atproto.identity.resolveHandle";
+
+fn builder(world: &World) -> Builder {
+    TestBroker::builder()
+        .setting("POSTPEER_PLATFORMS__BLUESKY__RESOLVER_URL", &format!("{}/view", world.url))
+        .setting("POSTPEER_PLATFORMS__BLUESKY__PLC_URL", &format!("{}/plc/", world.url))
+        .setting("POSTPEER_OUTBOUND__ALLOW_PRIVATE_NETWORKS", "true")
+}
+
+async fn start(world: &World) -> TestBroker {
+    builder(world).start().await
+}
+
+async fn connect(broker: &TestBroker, identifier: &str, password: &str) -> Reply {
+    connect_with(broker, "", identifier, password).await
+}
+
+async fn connect_with(broker: &TestBroker, query: &str, identifier: &str, password: &str) -> Reply {
+    let body = json!({"identifier": identifier, "password": password});
+    broker.call("POST", &format!("/v1/connect/bluesky/auth{query}"), Some(body)).await
+}
+
+fn id(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json["integration"]["id"].as_str().unwrap().to_owned()
+}
+
+/// Every row of grants and integrations, as stored.
+fn rows(broker: &TestBroker) -> String {
+    let db = rusqlite::Connection::open(broker.dir.path().join("postpeer.db")).unwrap();
+    let mut text = String::new();
+    for table in ["grants", "integrations"] {
+        let mut statement = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            for column in 0..columns {
+                write!(text, "{:?};", row.get_ref(column).unwrap()).unwrap();
+            }
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_connects_by_handle_however_it_is_typed_and_by_did() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "one"}))).await;
+    let profile = made.json["profile"]["id"].as_str().unwrap().to_owned();
+    let query = format!("?redirectUri=https://app.example/back%3Fnonce%3D1&headless=true&profileId={profile}");
+    let reply = connect_with(&broker, &query, "alice.test", APP_PASSWORD).await;
+    let first = id(&reply);
+    assert_eq!(reply.json["success"], true);
+    assert!(reply.json["message"].as_str().unwrap().contains("Alice of the server"), "{}", reply.text);
+    let back = reply.json["redirectUri"].as_str().unwrap();
+    assert!(back.starts_with("https://app.example/back?nonce=1&status=success&platform=bluesky&"), "{back}");
+    assert_eq!(parameter(back, "integrationId").as_deref(), Some(first.as_str()));
+    assert_eq!(parameter(back, "profileId").as_deref(), Some(profile.as_str()));
+
+    let integration = &reply.json["integration"];
+    assert_eq!(integration["platform"], "bluesky");
+    assert_eq!(integration["platformUserId"], did('a').as_str());
+    assert_eq!(integration["username"], "@alice.test");
+    assert_eq!(integration["displayName"], "Alice of the server");
+    assert_eq!(integration["profileUrl"], "https://bsky.app/profile/alice.test");
+    assert_eq!(integration["imageUrl"], "https://cdn.example/a.jpg");
+    assert_eq!(integration["platformMetadata"], json!({"did": did('a'), "serviceUrl": world.pds[0]}));
+    assert_eq!((&integration["appId"], &integration["byok"]), (&Value::Null, &json!(false)));
+
+    let detail = broker.get(&format!("/v1/connect/integrations/{first}")).await.json;
+    assert_eq!(detail["integration"]["scopes"], json!(["com.atproto.appPass"]));
+    assert_eq!(detail["integration"]["accessTokenExpiresAt"], "2026-05-03T10:33:36.000Z");
+    assert_eq!(
+        detail["integration"]["tokenStatus"],
+        json!({"valid": true, "autoRefreshes": true, "reconnectRequired": false, "reason": null})
+    );
+    let sent = &world.asked(CREATE)[0];
+    assert_eq!(sent.body, json!({"identifier": did('a'), "password": APP_PASSWORD}));
+    assert_eq!(sent.authorization, "");
+
+    for typed in [" @Alice.TEST ", "\u{202a}@alice.test\u{202c}", "at://alice.test", &did('a')] {
+        broker.clock.advance(Duration::from_mins(5));
+        let reply = connect_with(&broker, &query, typed, APP_PASSWORD).await;
+        assert_eq!(id(&reply), first, "{typed:?}");
+        assert_eq!(reply.json["integration"]["username"], "@alice.test", "{typed:?}");
+    }
+    let elsewhere = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_ne!(id(&elsewhere), first, "another profile, another integration");
+    assert!(elsewhere.json.get("redirectUri").is_none());
+
+    for secret in [APP_PASSWORD, "marker-1", "marker-6", "e30."] {
+        let bytes = broker.database();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} is in the database");
+        for text in [&reply.text, &elsewhere.text, &detail.to_string()] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_identifier_is_told_so_and_nobody_is_asked() {
+    let world = World::start();
+    let broker = start(&world).await;
+    for (typed, hint) in [
+        ("", "empty"),
+        ("alice", "alice.bsky.social"),
+        ("alice@mail.example.com", "e-mail"),
+        ("https://bsky.app/profile/alice.test", "URL"),
+        ("handle.invalid", "no handle can have"),
+        ("alice.localhost", "no handle can have"),
+        ("al ice.test", "not a handle"),
+        ("did:key:z6Mk", "did:plc"),
+        ("did:plc:nonsense", "did:plc"),
+    ] {
+        let reply = connect(&broker, typed, APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (400, "invalid_identifier"), "{typed}: {}", reply.text);
+        assert!(reply.text.contains(hint), "{typed}: {}", reply.text);
+    }
+    assert!(world.asked(RESOLVE).is_empty() && world.asked("/plc").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_are_refused() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let path = "/v1/connect/bluesky/auth";
+    for (body, status, code) in [
+        (json!({}), 400, "invalid_request"),
+        (json!({"identifier": "alice.test"}), 400, "invalid_request"),
+        (json!({"identifier": "alice.test", "password": ""}), 400, "invalid_request"),
+        (json!({"identifier": "alice.test", "password": "a\u{0}b"}), 400, "invalid_request"),
+        (json!({"identifier": "alice.test", "password": "x".repeat(600)}), 400, "invalid_request"),
+        (json!({"identifier": 7, "password": "x"}), 400, "invalid_request"),
+        (json!({"identifier": "alice.test", "password": "x", "service": "http://10.0.0.1"}), 400, "invalid_request"),
+        (json!({"identifier": "a".repeat(8200), "password": "x"}), 413, "body_too_large"),
+        (json!(["alice.test", "x"]), 400, "invalid_json"),
+    ] {
+        let reply = broker.call("POST", path, Some(body.clone())).await;
+        assert_eq!((reply.status, reply.code()), (status, code), "{body}: {}", reply.text);
+    }
+    let made = broker
+        .call(
+            "POST",
+            "/v1/apps",
+            Some(json!({"platform": "pinterest", "name": "x", "clientId": "y", "clientSecret": "z"})),
+        )
+        .await;
+    let app = made.json["app"]["id"].as_str().unwrap();
+    for (query, status, code) in [
+        ("?redirectUri=http://evil.example/".to_owned(), 400, "redirect_not_allowed"),
+        ("?cancelRedirectUri=javascript:x".to_owned(), 400, "redirect_not_allowed"),
+        ("?headless=maybe".to_owned(), 400, "invalid_parameter"),
+        ("?profileId=prof_0".to_owned(), 404, "profile_not_found"),
+        ("?appId=app_0".to_owned(), 404, "app_not_found"),
+        (format!("?appId={app}"), 400, "app_platform_mismatch"),
+    ] {
+        let reply = connect_with(&broker, &query, "alice.test", APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (status, code), "{query}: {}", reply.text);
+    }
+    let reader = broker.key("default", &[Scope::Read, Scope::Manage]).await;
+    let body = json!({"identifier": "alice.test", "password": APP_PASSWORD});
+    let reply = broker.call_as(&reader, "POST", path, Some(body.clone())).await;
+    assert_eq!((reply.status, reply.code()), (403, "insufficient_scope"));
+    let reply = broker.call_as("ppk_x", "POST", path, Some(body)).await;
+    assert_eq!((reply.status, reply.code()), (401, "invalid_access_key"));
+    assert!(world.asked(CREATE).is_empty());
+
+    let off = builder(&world).setting("POSTPEER_PLATFORMS__BLUESKY__ENABLED", "false").start().await;
+    let reply = connect(&off, "alice.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (403, "platform_not_available"), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_of_the_accounts_server_has_its_answer() {
+    type Case<'a> = (&'a str, u16, Value, u16, &'a str);
+    let cases: [Case<'_>; 12] = [
+        ("wrong", 401, json!({"error": "AuthenticationRequired"}), 401, "bluesky_credentials_rejected"),
+        ("second factor", 401, json!({"error": "AuthFactorTokenRequired"}), 400, "app_password_required"),
+        ("taken down", 401, json!({"error": "AccountTakedown"}), 400, "account_inactive"),
+        ("slow down", 429, json!({"error": "RateLimitExceeded"}), 429, "too_many_attempts"),
+        ("error", 500, json!({"error": "InternalServerError"}), 502, "pds_unreachable"),
+        ("maintenance", 503, json!({}), 502, "pds_unreachable"),
+        ("malformed", 400, json!({"error": "InvalidRequest"}), 502, "pds_unreachable"),
+        ("redirect", 302, json!({}), 502, "pds_unreachable"),
+        ("no JSON", 200, json!("<html>"), 502, "pds_unreachable"),
+        ("no tokens", 200, json!({"did": did('a')}), 502, "pds_unreachable"),
+        ("null", 200, json!(null), 502, "pds_unreachable"),
+        (
+            "tokens of another type",
+            200,
+            json!({"did": did('a'), "accessJwt": 1, "refreshJwt": 2}),
+            502,
+            "pds_unreachable",
+        ),
+    ];
+    for (why, status, body, told, code) in cases {
+        let world = World::start();
+        world.answer(CREATE, status, &body);
+        let broker = start(&world).await;
+        let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (told, code), "{why}: {}", reply.text);
+        assert!(!reply.text.contains(APP_PASSWORD));
+        assert_eq!(world.asked(CREATE).len(), 1, "{why}: a password is sent once");
+        assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
+        if told == 429 {
+            assert_eq!(reply.header("retry-after"), "300");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_accounts_own_password_is_refused_and_its_session_ended() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let reply = connect(&broker, "alice.test", OWN_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (400, "app_password_required"), "{}", reply.text);
+    assert!(reply.text.contains("app password"), "{}", reply.text);
+    let ended = world.asked(DELETE);
+    assert_eq!(ended.len(), 1);
+    let token = ended[0].authorization.strip_prefix("Bearer ").unwrap();
+    assert!(token.contains("marker-1") && claims(token)["scope"] == "com.atproto.refresh", "the refresh token ends it");
+    assert_eq!(rows(&broker), "");
+}
+
+fn claims(token: &str) -> Value {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_nobody_knows_is_taken() {
+    let world = World::start();
+    world.alice(|alice| alice.scope = "org.example.own");
+    let broker = start(&world).await;
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    let detail = broker.get(&format!("/v1/connect/integrations/{}", id(&reply))).await;
+    assert_eq!(detail.json["integration"]["scopes"], json!(["org.example.own"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_not_active_is_not_connected() {
+    for (status, word) in [
+        (json!("deactivated"), "deactivated"),
+        (json!("suspended"), "suspended"),
+        (json!("takendown"), "taken down"),
+        (json!("desynchronized"), "not active"),
+        (json!(null), "not active"),
+    ] {
+        let world = World::start();
+        world.alice(|alice| alice.session = json!({"active": false, "status": status}));
+        let broker = start(&world).await;
+        let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (400, "account_inactive"), "{}", reply.text);
+        assert!(reply.text.contains(word), "{}", reply.text);
+        assert_eq!(world.asked(DELETE).len(), 1, "the session is not left behind");
+        assert_eq!(rows(&broker), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_for_another_account_changes_nothing() {
+    let world = World::start();
+    world.add(did('m'), "mallory.test");
+    let broker = start(&world).await;
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+    id(&connect(&broker, "mallory.test", APP_PASSWORD).await);
+    let before = rows(&broker);
+    assert!(!before.is_empty());
+    broker.clock.advance(Duration::from_mins(1));
+    // Mallory's own server, asked for Mallory, says that this is Alice.
+    world.answer(
+        CREATE,
+        200,
+        &json!({"did": did('a'), "handle": "alice.test", "accessJwt": "evil", "refreshJwt": "evil", "active": true}),
+    );
+    let reply = connect(&broker, "mallory.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (502, "did_mismatch"), "{}", reply.text);
+    assert_eq!(rows(&broker), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_counts_only_when_its_identity_claims_it() {
+    let world = World::start();
+    let broker = start(&world).await;
+    world.alice(|alice| alice.claims = vec!["at://somebody.test".to_owned(), "https://alice.test".to_owned()]);
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (502, "identity_unresolved"), "{}", reply.text);
+    assert!(world.asked(CREATE).is_empty());
+    // By DID it is the same account, without a name that could be relied on.
+    let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
+    id(&reply);
+    assert_eq!(reply.json["integration"]["username"], Value::Null);
+    assert_eq!(reply.json["integration"]["profileUrl"], format!("https://bsky.app/profile/{}", did('a')));
+    // Several are fine.
+    world.alice(|alice| alice.claims = vec!["at://other.test".to_owned(), "at://Alice.test".to_owned()]);
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_found_is_told_apart_from_what_cannot_be_reached() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let unresolved = |reply: Reply, hint: &str| {
+        assert_eq!((reply.status, reply.code()), (502, "identity_unresolved"), "{}", reply.text);
+        assert!(reply.text.contains(hint), "{}", reply.text);
+    };
+    unresolved(connect(&broker, "nobody.test", APP_PASSWORD).await, "no account with this handle");
+    unresolved(connect(&broker, &did('z'), APP_PASSWORD).await, "no account with this identity");
+    for (document, hint) in [
+        (json!({"id": did('b'), "service": []}), "which server"),
+        (json!({"id": did('a'), "alsoKnownAs": ["at://alice.test"]}), "which server"),
+        (json!([]), "which server"),
+    ] {
+        broker.clock.advance(Duration::from_mins(5));
+        world.answer("/plc", 200, &document);
+        unresolved(connect(&broker, &did('a'), APP_PASSWORD).await, hint);
+    }
+    world.answer("/plc", 503, &json!({}));
+    unresolved(connect(&broker, &did('a'), APP_PASSWORD).await, "did not answer");
+    world.answer("/plc", 410, &json!({}));
+    unresolved(connect(&broker, &did('a'), APP_PASSWORD).await, "no account with this identity");
+    world.answer_again("/plc");
+    world.alice(|alice| alice.endpoint = Some("http://127.0.0.1:1".to_owned()));
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (502, "pds_unreachable"), "{}", reply.text);
+    assert!(world.asked(CREATE).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_are_not_public_are_not_asked() {
+    let world = World::start();
+    world.add(did('b'), "alice.bsky.social");
+    let broker = builder(&world).setting("POSTPEER_OUTBOUND__ALLOW_PRIVATE_NETWORKS", "false").start().await;
+    for identifier in
+        ["did:web:127.0.0.1", "did:web:localhost", "did:web:2130706433", "did:web:pds.internal", "did:web:a.com%3A8443"]
+    {
+        let reply = connect(&broker, identifier, APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (400, "unsafe_host"), "{identifier}: {}", reply.text);
+    }
+    // The directory is the operator's and may be anywhere; where it leads is the account's.
+    let reply = connect(&broker, "alice.bsky.social", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (400, "unsafe_host"), "{}", reply.text);
+    assert_eq!(connect(&broker, "alice.test", APP_PASSWORD).await.code(), "invalid_identifier");
+    assert!(world.asked(CREATE).is_empty() && world.asked("/web").is_empty());
+
+    let dns = DnsServer::start();
+    dns.addresses("pds.example.com", &[&["127.0.0.1"]]).addresses("mixed.example.com", &[&["8.8.8.8", "::1"]]);
+    let broker =
+        builder(&world).setting("POSTPEER_OUTBOUND__ALLOW_PRIVATE_NETWORKS", "false").dns(dns.address).start().await;
+    for identifier in ["did:web:pds.example.com", "did:web:mixed.example.com"] {
+        let reply = connect(&broker, identifier, APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (400, "unsafe_host"), "{identifier}: {}", reply.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sixth_attempt_waits() {
+    let world = World::start();
+    let broker = start(&world).await;
+    for attempt in 0..5 {
+        let reply = connect(&broker, "alice.test", "wrong-wrong-wrong-wron").await;
+        assert_eq!((reply.status, reply.code()), (401, "bluesky_credentials_rejected"), "{attempt}");
+        broker.clock.advance(Duration::from_secs(1));
+    }
+    for identifier in ["alice.test", "@ALICE.test", &did('a')] {
+        let reply = connect(&broker, identifier, APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (429, "too_many_attempts"), "{identifier}: {}", reply.text);
+        assert_eq!(reply.header("retry-after"), "295", "{identifier}");
+    }
+    assert_eq!(world.asked(CREATE).len(), 5);
+    world.add(did('b'), "bob.test");
+    id(&connect(&broker, "bob.test", APP_PASSWORD).await);
+    broker.clock.advance(Duration::from_secs(295));
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_cannot_try_account_after_account() {
+    let world = World::start();
+    let broker = start(&world).await;
+    world.answer(RESOLVE, 400, &json!({}));
+    let mut told = Vec::new();
+    for number in 0..101 {
+        told.push(connect(&broker, &format!("a{number}.test"), "x").await.status);
+    }
+    assert!(told[..100].iter().all(|status| *status == 502), "{told:?}");
+    assert_eq!(told[100], 429);
+    let other = broker.key("default", &Scope::ALL).await;
+    let body = json!({"identifier": "a.test", "password": "x"});
+    let reply = broker.call_as(&other, "POST", "/v1/connect/bluesky/auth", Some(body)).await;
+    assert_eq!(reply.status, 502, "another key has its own share");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_hangs_does_not_stop_the_others() {
+    // DNS says nothing, so the handle's web server is not found either; the resolver knows.
+    let world = World::start();
+    let dns = DnsServer::start();
+    dns.silent("_atproto.alice.test").silent("alice.test");
+    let broker = builder(&world).dns(dns.address).start().await;
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+
+    // The resolver says nothing; DNS knows.
+    let world = World::start();
+    world.hang(RESOLVE);
+    let dns = DnsServer::start();
+    dns.texts("_atproto.alice.test", &[&format!("did={}", did('a')), "v=spf1 -all"]).silent("alice.test");
+    let broker = builder(&world).dns(dns.address).start().await;
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+    assert_eq!(world.asked(CREATE).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_wins_and_says_one_thing_or_nothing() {
+    // Two identities claim one handle; the resolver is for the first.
+    let world = World::start();
+    world.add(did('b'), "alice.test");
+    let [a, b] = ['a', 'b'].map(|letter| format!("did={}", did(letter)));
+    for (texts, expected) in [
+        (&[b.as_str()][..], 'b'),
+        (&[&b, "v=spf1 -all"], 'b'),
+        (&[&b, &a], 'a'),
+        (&[&b, &b], 'a'),
+        (&["did=nonsense"], 'a'),
+        (&["hello"], 'a'),
+        (&[], 'a'),
+    ] {
+        let dns = DnsServer::start();
+        dns.texts("_atproto.alice.test", texts);
+        let broker = builder(&world).dns(dns.address).start().await;
+        let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+        id(&reply);
+        assert_eq!(reply.json["integration"]["platformUserId"], did(expected).as_str(), "{texts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_given_up() {
+    let world = World::start();
+    world.hang(CREATE);
+    let broker = builder(&world).setting("POSTPEER_OUTBOUND__TIMEOUT_SECONDS", "1").start().await;
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (502, "pds_unreachable"), "{}", reply.text);
+    assert_eq!(world.asked(CREATE).len(), 1);
+    assert_eq!(rows(&broker), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_vanishes_does_not_take_the_connection_with_it() {
+    use tokio::io::AsyncWriteExt as _;
+    let world = World::start();
+    let broker = start(&world).await;
+    world.hang(CREATE);
+    let body = json!({"identifier": "alice.test", "password": APP_PASSWORD}).to_string();
+    let address = broker.url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/connect/bluesky/auth HTTP/1.1\r\nhost: x\r\nx-access-key: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        broker.key,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    world.held(CREATE).await;
+    // A reset, not a goodbye.
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    world.release(CREATE);
+    assert!(broker.broker.drain(Duration::from_secs(30)).await);
+    assert_eq!(broker.get("/v1/connect/integrations?platform=bluesky").await.json["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_be_stored_is_ended() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "one"}))).await;
+    let profile = made.json["profile"]["id"].as_str().unwrap().to_owned();
+    world.hang(CREATE);
+    let db = rusqlite::Connection::open(broker.dir.path().join("postpeer.db")).unwrap();
+    let connecting = async {
+        let query = format!("?profileId={profile}");
+        connect_with(&broker, &query, "alice.test", APP_PASSWORD).await
+    };
+    let meanwhile = async {
+        world.held(CREATE).await;
+        db.execute_batch("CREATE TRIGGER no BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'no'); END").unwrap();
+        world.release(CREATE);
+    };
+    let (reply, ()) = tokio::join!(connecting, meanwhile);
+    assert_eq!(reply.status, 500, "{}", reply.text);
+    assert_eq!(world.asked(DELETE).len(), 1);
+    assert_eq!(rows(&broker), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_profile_is_looked_for_in_three_places_and_may_be_in_none() {
+    let world = World::start();
+    let broker = start(&world).await;
+    for (failing, name) in [
+        (&[][..], "Alice of the server"),
+        (&[SERVER_PROFILE], "Alice of the view"),
+        (&[SERVER_PROFILE, VIEW_PROFILE], "Alice of the record"),
+        (&[SERVER_PROFILE, VIEW_PROFILE, "/pds/1/com.atproto.repo.getRecord"], "alice.test"),
+    ] {
+        broker.clock.advance(Duration::from_mins(5));
+        for what in failing {
+            world.answer(what, 501, &json!({"error": "MethodNotImplemented"}));
+        }
+        let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+        id(&reply);
+        let integration = &reply.json["integration"];
+        assert_eq!(integration["displayName"], name, "{failing:?}");
+        assert_eq!(integration["username"], "@alice.test");
+        if name.ends_with("record") {
+            let picture = format!("{}/xrpc/com.atproto.sync.getBlob?did={}&cid=bafkrei", world.pds[0], did('a'));
+            assert_eq!(integration["imageUrl"], picture.replace("did:plc:", "did%3Aplc%3A").as_str());
+        }
+    }
+    // The public view is not shown the token.
+    assert!(world.asked(VIEW_PROFILE).iter().all(|asked| asked.authorization.is_empty()));
+    // Somebody else's profile is nobody's.
+    broker.clock.advance(Duration::from_mins(5));
+    world.answer(SERVER_PROFILE, 200, &json!({"did": did('z'), "displayName": "Mallory"}));
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!(reply.json["integration"]["displayName"], "alice.test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_identity_connects() {
+    let world = World::start();
+    let host = world.url.strip_prefix("http://").unwrap().replace(':', "%3A");
+    world.alice(|alice| alice.did = format!("did:web:{host}"));
+    let broker = start(&world).await;
+    let by_handle = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!(by_handle.json["integration"]["platformUserId"], format!("did:web:{host}"), "{}", by_handle.text);
+    let by_did = connect(&broker, &format!("did:web:{host}"), APP_PASSWORD).await;
+    assert_eq!(id(&by_did), id(&by_handle));
+    assert!(world.asked("/plc").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_moved_is_connected_where_it_is_now() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let first = id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+    world.alice(|alice| alice.server = 2);
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!(id(&reply), first);
+    assert_eq!(reply.json["integration"]["platformMetadata"]["serviceUrl"], world.pds[1].as_str());
+    assert_eq!(world.asked("/pds/2/com.atproto.server.createSession").len(), 1);
+
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{first}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    let ended = world.asked("/pds/2/com.atproto.server.deleteSession");
+    assert_eq!(ended.len(), 1);
+    let token = ended[0].authorization.strip_prefix("Bearer ").unwrap();
+    assert_eq!((&claims(token)["scope"], &claims(token)["jti"]), (&json!("com.atproto.refresh"), &json!(2)));
+    assert!(world.asked(DELETE).is_empty());
+    assert_eq!(rows(&broker), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disconnecting_erases_whatever_the_server_says() {
+    for (status, confirmed) in [(200, true), (500, false), (401, false)] {
+        let world = World::start();
+        let broker = start(&world).await;
+        let integration = id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+        world.answer(DELETE, status, &json!({}));
+        let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{integration}"), None).await;
+        assert_eq!(gone.status, 200, "{}", gone.text);
+        assert_eq!(gone.text.contains("did not confirm"), !confirmed, "{}", gone.text);
+        assert_eq!(world.asked(DELETE).len(), 1);
+        assert_eq!(rows(&broker), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bluesky_is_listed_and_has_no_redirect() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let listed = broker.get("/v1/platforms").await.json;
+    let bluesky =
+        listed["platforms"].as_array().unwrap().iter().find(|platform| platform["name"] == "bluesky").unwrap();
+    assert_eq!(bluesky["status"], "prod");
+    let reply = broker.get("/v1/connect/bluesky").await;
+    assert_eq!((reply.status, reply.code()), (403, "platform_not_available"));
+    assert!(reply.text.contains("POST /v1/connect/bluesky/auth"), "{}", reply.text);
+}

@@ -1,0 +1,288 @@
+//! A connection from beginning to end, and what happens when it is repeated, interrupted, contradicted or stolen.
+
+use std::time::Duration;
+
+use postpeer::sandbox::{Answer, Fault, Step};
+
+use crate::support::{TestBroker, parameter};
+
+const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D%252F1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_platform_connects_and_reconnects_under_the_same_id() {
+    let broker = TestBroker::start().await;
+    for platform in ["instagram", "linkedin", "pinterest", "threads", "tiktok", "twitter", "youtube", "acme"] {
+        let url = broker.begin(platform, BACK).await;
+        let reply = broker.browse(&broker.consent(&url, &Answer::allow())).await;
+        assert_eq!(reply.status, 303, "{platform}: {}", reply.text);
+        let location = broker.land(platform, reply.location()).await;
+        assert!(location.starts_with("https://app.example/back?nonce=%2F1&status=success&"), "{location}");
+        assert_eq!(parameter(&location, "platform").as_deref(), Some(platform));
+        let id = parameter(&location, "integrationId").unwrap();
+
+        let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
+        assert_eq!(detail.status, 200, "{platform}: {}", detail.text);
+        let integration = &detail.json["integration"];
+        assert_eq!(integration["platform"], platform);
+        assert_eq!(integration["authStatus"], "active");
+        assert!(!integration["scopes"].as_array().unwrap().is_empty(), "{platform}: {integration}");
+
+        broker.clock.advance(Duration::from_mins(1));
+        let again = broker.connect(platform, "").await;
+        assert_eq!(again, id, "{platform}");
+    }
+    let listed = broker.get("/v1/connect/integrations?limit=100").await;
+    assert_eq!(listed.json["total"], 7, "custom platforms are listed when asked for");
+    let listed = broker.get("/v1/connect/integrations?include=custom").await;
+    assert_eq!(listed.json["total"], 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_shows_the_same_and_asks_the_platform_nothing() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("twitter", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    let first = broker.browse(&callback).await;
+    let asked = broker.sandbox().requests().len();
+    let second = broker.browse(&callback).await;
+    assert_eq!(first.location(), second.location());
+    assert_eq!(broker.sandbox().requests().len(), asked);
+
+    let another_code = callback.replace("code=", "code=x");
+    let refused = broker.browse(&another_code).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert_eq!(refused.location(), "");
+    assert_eq!(broker.sandbox().requests().len(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_callbacks_at_once_make_one_exchange() {
+    let broker = TestBroker::start().await;
+    for round in 0..5 {
+        broker.sandbox().clear();
+        let url = broker.begin("twitter", BACK).await;
+        let callback = broker.consent(&url, &Answer::allow());
+        let replies = futures_util::future::join_all((0..20).map(|_| broker.browse(&callback))).await;
+        let first = replies[0].location();
+        assert!(first.contains("status=success"), "{first}");
+        assert!(replies.iter().all(|reply| reply.location() == first), "round {round}");
+        assert_eq!(broker.sandbox().requests_at("twitter", Step::Token).len(), 1, "round {round}");
+        assert_eq!(broker.sandbox().requests_at("twitter", Step::Identity).len(), 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefetch_or_a_head_consumes_nothing() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("youtube", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    for (name, value) in [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("purpose", "prefetch"),
+        ("x-moz", "prefetch"),
+    ] {
+        let reply = broker.request("GET", &callback).header(name, value).send().await.unwrap();
+        assert_eq!(reply.status(), 503, "{name}: {value}");
+    }
+    let head = broker.request("HEAD", &callback).send().await.unwrap();
+    assert!(head.status() == 200 || head.status() == 405, "{}", head.status());
+    assert!(broker.sandbox().requests_at("youtube", Step::Token).is_empty());
+    assert!(broker.browse(&callback).await.location().contains("status=success"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_goes_to_the_cancel_uri_or_back_or_to_a_page() {
+    let broker = TestBroker::start().await;
+    for platform in ["instagram", "linkedin", "pinterest", "threads", "tiktok", "twitter", "youtube", "acme"] {
+        let url = broker.begin(platform, &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
+        let reply = broker.browse(&broker.consent(&url, &Answer::deny())).await;
+        let location = reply.location();
+        assert_eq!(
+            location,
+            format!("https://app.example/no?status=cancelled&platform={platform}&error=access_denied")
+        );
+
+        let url = broker.begin(platform, BACK).await;
+        let location = broker.browse(&broker.consent(&url, &Answer::deny())).await.location();
+        assert!(location.starts_with("https://app.example/back?nonce=%2F1&status=cancelled&"), "{location}");
+
+        let url = broker.begin(platform, "").await;
+        let callback = broker.consent(&url, &Answer::deny());
+        let page = broker.browse(&callback).await;
+        assert_eq!((page.status, page.location().as_str()), (200, ""), "{platform}");
+        assert!(page.text.contains("cancelled"), "{}", page.text);
+        assert_eq!(broker.browse(&callback).await.text, page.text, "a reload shows the same");
+    }
+    assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_at_a_platform_becomes_a_code_and_stores_nothing() {
+    for (platform, step, fault, times, error) in [
+        ("twitter", Step::Token, Fault::ServerError, 1, "platform_unavailable"),
+        ("twitter", Step::Token, Fault::RateLimited, 1, "platform_throttled"),
+        ("twitter", Step::Token, Fault::Html, 1, "platform_answer_unreadable"),
+        ("twitter", Step::Token, Fault::Empty, 1, "platform_answer_unreadable"),
+        ("twitter", Step::Token, Fault::Garbage, 1, "platform_answer_unreadable"),
+        ("twitter", Step::Token, Fault::Drop, 1, "platform_unavailable"),
+        ("tiktok", Step::Token, Fault::OkError, 1, "exchange_rejected"),
+        ("youtube", Step::Identity, Fault::ServerError, 3, "identity_unavailable"),
+        ("pinterest", Step::Identity, Fault::Html, 3, "identity_unavailable"),
+        ("threads", Step::LongLived, Fault::ServerError, 3, "platform_unavailable"),
+    ] {
+        let broker = TestBroker::start().await;
+        let url = broker.begin(platform, BACK).await;
+        let callback = broker.consent(&url, &Answer::allow());
+        broker.sandbox().fail_next(platform, step, fault, times).unwrap();
+        let location = broker.browse(&callback).await.location();
+        let told = parameter(&location, "error").unwrap_or_default();
+        assert_eq!(told, error, "{platform} {step} {fault:?}: {location}");
+        assert_eq!(parameter(&location, "status").as_deref(), Some("error"));
+        assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
+        // A code is never sent twice once the platform may have seen it.
+        assert_eq!(broker.sandbox().requests_at(platform, Step::Token).len(), 1, "{platform} {fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_call_that_recovers_is_asked_again() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("youtube", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 2).unwrap();
+    assert!(broker.browse(&callback).await.location().contains("status=success"));
+    assert_eq!(broker.sandbox().requests_at("youtube", Step::Identity).len(), 3);
+    assert_eq!(broker.sandbox().requests_at("youtube", Step::Token).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_cannot_be_attributed_are_revoked() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("twitter", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    broker.sandbox().fail_next("twitter", Step::Identity, Fault::ServerError, 3).unwrap();
+    let location = broker.browse(&callback).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"));
+    let revoked = broker.sandbox().requests_at("twitter", Step::Revoke);
+    assert_eq!(revoked.len(), 1, "the consent must not live on unknown to anybody");
+    assert_eq!(revoked[0].status, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_contradicts_its_flow_is_refused_before_any_call() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("twitter", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    let state = parameter(&callback, "state").unwrap();
+    let code = parameter(&callback, "code").unwrap();
+    let at = |platform: &str, query: &str| format!("/v1/connect/{platform}/callback?{query}");
+    let other = broker.begin("youtube", BACK).await;
+    let other_state = parameter(&other, "state").unwrap();
+    for (why, url) in [
+        ("another platform's path", at("pinterest", &format!("state={state}&code={code}"))),
+        ("state twice", at("twitter", &format!("state={state}&state={state}&code={code}"))),
+        ("two states", at("twitter", &format!("state={state}&state={other_state}&code={code}"))),
+        ("code twice", at("twitter", &format!("state={state}&code={code}&code=x"))),
+        ("error twice", at("twitter", &format!("state={state}&error=a&error=access_denied"))),
+        ("no state", at("twitter", &format!("code={code}"))),
+        ("unknown state", at("twitter", &format!("state=unknown&code={code}"))),
+        ("empty state", at("twitter", &format!("state=&code={code}"))),
+        ("neither code nor error", at("twitter", &format!("state={state}"))),
+        ("another issuer", at("youtube", &format!("state={other_state}&code={code}&iss=https://evil.example"))),
+        ("broken percent", at("twitter", &format!("state=%ff%fe&code={code}"))),
+        ("NUL", at("twitter", &format!("state=%00&code={code}"))),
+    ] {
+        let reply = broker.browse(&url).await;
+        assert_eq!(reply.status, 400, "{why}: {}", reply.text);
+        assert_eq!(reply.location(), "", "{why}");
+        assert!(!reply.text.contains(&state) && !reply.text.contains(&code), "{why}: the page echoes");
+    }
+    assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty());
+    assert!(broker.sandbox().requests_at("youtube", Step::Token).is_empty());
+    assert!(broker.browse(&callback).await.location().contains("status=success"), "nothing was consumed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_lives_ten_minutes() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("linkedin", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    broker.clock.advance(Duration::from_mins(10));
+    let reply = broker.browse(&callback).await;
+    assert_eq!((reply.status, reply.location().as_str()), (400, ""), "{}", reply.text);
+    assert!(broker.sandbox().requests_at("linkedin", Step::Token).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_beside_a_code_is_an_error() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("twitter", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    let location = broker.browse(&format!("{callback}&error=access_denied")).await.location();
+    assert!(location.contains("status=cancelled"), "{location}");
+    assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_vanishes_does_not_take_the_connection_with_it() {
+    use tokio::io::AsyncWriteExt as _;
+    let broker = TestBroker::start().await;
+    let url = broker.begin("pinterest", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    broker.sandbox().hold(Step::Token);
+
+    let address = broker.url.strip_prefix("http://").unwrap();
+    let path = callback.strip_prefix(&broker.url).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    broker.sandbox().held(Step::Token).await;
+    // A reset, not a goodbye.
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    broker.sandbox().release(Step::Token);
+
+    assert!(broker.browse(&callback).await.location().contains("status=success"));
+    assert_eq!(broker.sandbox().requests_at("pinterest", Step::Token).len(), 1);
+    assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_account_under_another_profile_is_another_integration_on_the_same_grant() {
+    let broker = TestBroker::start().await;
+    let mut profiles = Vec::new();
+    for name in ["one", "two"] {
+        let made = broker.call("POST", "/v1/profiles", Some(serde_json::json!({"name": name}))).await;
+        profiles.push(made.json["profile"]["id"].as_str().unwrap().to_owned());
+    }
+    let first = broker.connect("twitter", &format!("profileId={}", profiles[0])).await;
+    let second = broker.connect("twitter", &format!("profileId={}", profiles[1])).await;
+    assert_ne!(first, second);
+
+    let moved = broker
+        .call(
+            "PATCH",
+            &format!("/v1/connect/integrations/{first}"),
+            Some(serde_json::json!({"profileId": profiles[1]})),
+        )
+        .await;
+    assert_eq!((moved.status, moved.code()), (409, "duplicate_integration"), "{}", moved.text);
+
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{first}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    assert!(broker.sandbox().requests_at("twitter", Step::Revoke).is_empty(), "the other one lives on this consent");
+    assert_eq!(broker.get(&format!("/v1/connect/integrations/{second}")).await.status, 200);
+    broker.call("DELETE", &format!("/v1/connect/integrations/{second}"), None).await;
+    assert_eq!(broker.sandbox().requests_at("twitter", Step::Revoke).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_that_were_unticked_are_not_recorded() {
+    let broker = TestBroker::start().await;
+    let url = broker.begin("tiktok", BACK).await;
+    let reply = broker.browse(&broker.consent(&url, &Answer::allow().scopes(&["user.info.basic"]))).await;
+    let id = parameter(&reply.location(), "integrationId").unwrap();
+    let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
+    assert_eq!(detail.json["integration"]["scopes"], serde_json::json!(["user.info.basic"]));
+    assert_eq!(detail.json["integration"]["username"], serde_json::Value::Null);
+}

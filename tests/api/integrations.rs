@@ -1,0 +1,265 @@
+//! Connected accounts: how they look, how they are found, moved and disconnected.
+
+use std::time::Duration;
+
+use postpeer::sandbox::{Answer, Fault, Step};
+use serde_json::{Value, json};
+
+use crate::resources::is_time;
+use crate::support::TestBroker;
+
+const LIST: &str = "/v1/connect/integrations";
+
+/// The ids of what a list shows, and its total.
+async fn listed(broker: &TestBroker, query: &str) -> (Vec<String>, u64) {
+    let reply = broker.get(&format!("{LIST}?{query}")).await;
+    assert_eq!(reply.status, 200, "{query}: {}", reply.text);
+    let ids = reply.json["integrations"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned());
+    (ids.collect(), reply.json["total"].as_u64().unwrap())
+}
+
+async fn profile(broker: &TestBroker, name: &str) -> String {
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
+    made.json["profile"]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_integration_has_all_its_members() {
+    let broker = TestBroker::start().await;
+    for platform in ["instagram", "linkedin", "pinterest", "threads", "tiktok", "twitter", "youtube", "acme"] {
+        let id = broker.connect_with(platform, "", &Answer::allow().account("basil")).await;
+        let detail = broker.get(&format!("{LIST}/{id}")).await;
+        let integration = &detail.json["integration"];
+        let text = |member: &str| {
+            let value = &integration[member];
+            assert!(value.is_string() || value.is_null(), "{platform}: {member} of {integration}");
+            value.as_str().unwrap_or("").to_owned()
+        };
+        assert_eq!((id.len(), &id[..4]), (36, "int_"));
+        assert_eq!((&integration["id"], &integration["platform"]), (&json!(id), &json!(platform)));
+        assert!(!text("platformUserId").is_empty(), "{platform}");
+        if matches!(platform, "twitter" | "threads" | "tiktok" | "instagram") {
+            assert!(text("username").starts_with('@'), "{platform}: {integration}");
+        }
+        for member in ["profileUrl", "imageUrl"] {
+            assert!(text(member).is_empty() || text(member).starts_with("http"), "{platform}: {integration}");
+        }
+        text("displayName");
+        assert!(integration["platformMetadata"].is_object(), "{platform}");
+        assert_eq!(
+            (&integration["profileId"], &integration["appId"], &integration["app"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert_eq!((&integration["byok"], &integration["authStatus"]), (&json!(false), &json!("active")));
+        assert!(integration.as_object().unwrap().contains_key("authFailureReason"), "{platform}");
+        assert!(is_time(&integration["createdAt"]) && is_time(&integration["updatedAt"]), "{platform}: {integration}");
+        for member in ["accessTokenExpiresAt", "refreshTokenExpiresAt"] {
+            let value = integration.get(member).unwrap();
+            assert!(value.is_null() || is_time(value), "{platform}: {member}: {value}");
+        }
+        let status = &integration["tokenStatus"];
+        assert_eq!(
+            (&status["valid"], &status["reconnectRequired"], &status["reason"]),
+            (&json!(true), &json!(false), &Value::Null)
+        );
+        assert!(status["autoRefreshes"].is_boolean(), "{platform}");
+
+        // In a list it is the same, without what is of its tokens.
+        let list = broker.get(&format!("{LIST}?platform={platform}")).await;
+        let mut shorter = integration.clone();
+        for member in ["scopes", "accessTokenExpiresAt", "refreshTokenExpiresAt", "tokenStatus", "updatedAt"] {
+            assert!(shorter.as_object_mut().unwrap().remove(member).is_some(), "{platform}: {member}");
+        }
+        assert_eq!(list.json["integrations"], json!([shorter]), "{platform}");
+        for token in broker.sandbox().issued(platform) {
+            assert!(!detail.text.contains(&token.value) && !list.text.contains(&token.value), "{platform}: a token");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_cut_sorted_and_filtered() {
+    let broker = TestBroker::start().await;
+    let (one, two) = (profile(&broker, "One").await, profile(&broker, "Two").await);
+    let mut ids = Vec::new();
+    for (platform, query, account) in [
+        ("twitter", format!("profileId={one}"), "ada"),
+        ("twitter", format!("profileId={two}"), "ada"),
+        ("twitter", String::new(), "ada"),
+        ("youtube", format!("profileId={one}"), "ada"),
+        ("acme", String::new(), "ada"),
+        ("tiktok", String::new(), "basil"),
+    ] {
+        ids.push(broker.connect_with(platform, &query, &Answer::allow().account(account)).await);
+    }
+    let pick = |picked: &[usize]| picked.iter().map(|at| ids[*at].clone()).collect::<Vec<_>>();
+    for (query, total, picked) in [
+        ("", 5, &[5, 3, 2, 1, 0][..]),
+        ("sort=desc", 5, &[5, 3, 2, 1, 0]),
+        ("sort=asc", 5, &[0, 1, 2, 3, 5]),
+        ("include=custom", 6, &[5, 4, 3, 2, 1, 0]),
+        ("platform=acme", 1, &[4]),
+        ("platform=acme&include=custom", 1, &[4]),
+        ("platform=twitter", 3, &[2, 1, 0]),
+        ("platform=facebook", 0, &[]),
+        ("limit=2", 5, &[5, 3]),
+        ("limit=2&offset=2", 5, &[2, 1]),
+        ("limit=2&offset=4", 5, &[0]),
+        ("offset=5", 5, &[]),
+        ("offset=9007199254740991&limit=100", 5, &[]),
+        ("limit=2&offset=1&sort=asc&include=custom", 6, &[1, 2]),
+        ("profileId=null", 2, &[5, 2]),
+        ("profileId=null&include=custom", 3, &[5, 4, 2]),
+        (&format!("profileId={one}"), 2, &[3, 0]),
+        (&format!("profileId={one}&platform=twitter"), 1, &[0]),
+        ("profileId=unknown", 0, &[]),
+        ("profileId=", 0, &[]),
+        ("unknown=parameter", 5, &[5, 3, 2, 1, 0]),
+    ] {
+        assert_eq!(listed(&broker, query).await, (pick(picked), total), "{query}");
+    }
+    assert_eq!(broker.get(&format!("/v1/profiles/{one}")).await.json["profile"]["integrationCount"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_found_by_what_people_call_them() {
+    let broker = TestBroker::start().await;
+    let mut ids = Vec::new();
+    // "Ada Marlow" @ada_marlow 2244994945, "Basil <b>Quince</b> & Söhne 🦊" @basilquince 1465329001122334455
+    for account in ["ada", "basil"] {
+        ids.push(broker.connect_with("twitter", "", &Answer::allow().account(account)).await);
+    }
+    let whole = ids[0].clone();
+    let (half, upper) = (&whole[..20], whole.to_uppercase());
+    for (q, found) in [
+        ("marlow", &[0][..]),
+        ("MARLOW", &[0]),
+        ("a M", &[0]),
+        ("@ada_marlow", &[0]),
+        ("_", &[0]),
+        ("2244994945", &[0]),
+        ("24499", &[0]),
+        ("söhne", &[1]),
+        ("SÖHNE", &[1]),
+        ("<B>quince</b>", &[1]),
+        ("&", &[1]),
+        ("🦊", &[1]),
+        ("a", &[1, 0]),
+        ("@", &[1, 0]),
+        ("", &[1, 0]),
+        ("%", &[]),
+        ("a%w", &[]),
+        ("ada.marlow", &[]),
+        ("ada?marlow", &[]),
+        ("*", &[]),
+        ("'", &[]),
+        ("\\", &[]),
+        ("\"", &[]),
+        ("' OR 1=1 --", &[]),
+        ("\0", &[]),
+        // No match runs from one text into the next.
+        ("marlow@ada", &[]),
+        ("twitter", &[]),
+        (&whole, &[0]),
+        (half, &[]),
+        (&upper, &[]),
+    ] {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", q).finish();
+        let expected: Vec<String> = found.iter().map(|at| ids[*at].clone()).collect();
+        assert_eq!(listed(&broker, &query).await, (expected, found.len() as u64), "{q:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_integration_moves_between_profiles() {
+    let broker = TestBroker::start().await;
+    let (one, two) = (profile(&broker, "One").await, profile(&broker, "Two").await);
+    let id = broker.connect("twitter", &format!("profileId={one}")).await;
+    let path = format!("{LIST}/{id}");
+    let before = broker.get(&path).await.json["integration"].clone();
+    for (profile, updated) in [
+        (json!(two), "08:33:37.000Z"),
+        (Value::Null, "08:33:37.555Z"),
+        (Value::Null, "08:33:38.110Z"),
+        (json!(one), "08:33:38.665Z"),
+    ] {
+        broker.clock.advance(Duration::from_millis(555));
+        let moved = broker.call("PATCH", &path, Some(json!({"profileId": profile}))).await;
+        assert_eq!((moved.status, &moved.json["success"]), (200, &json!(true)), "{}", moved.text);
+        assert_eq!(moved.json["integration"]["profileId"], profile);
+        let after = broker.get(&path).await.json["integration"].clone();
+        assert_eq!(after["profileId"], profile);
+        assert!(after["updatedAt"].as_str().unwrap().ends_with(updated), "{after}");
+        for member in ["id", "createdAt", "accessTokenExpiresAt", "scopes", "username"] {
+            assert_eq!(after[member], before[member], "{member}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_says_how_it_went_at_the_platform() {
+    let broker = TestBroker::start().await;
+    let disconnect = async |id: &str| {
+        let path = format!("{LIST}/{id}");
+        let gone = broker.call("DELETE", &path, None).await;
+        assert_eq!((gone.status, &gone.json["success"]), (200, &json!(true)), "{}", gone.text);
+        for method in ["GET", "DELETE"] {
+            assert_eq!(broker.call(method, &path, None).await.code(), "integration_not_found");
+        }
+        gone.json["message"].as_str().unwrap().to_owned()
+    };
+    for (platform, label) in [
+        ("linkedin", "LinkedIn"),
+        ("tiktok", "TikTok"),
+        ("twitter", "X (Twitter)"),
+        ("youtube", "YouTube"),
+        ("acme", "Acme"),
+    ] {
+        let id = broker.connect(platform, "").await;
+        assert_eq!(
+            disconnect(&id).await,
+            format!("Disconnected. {label} revoked the tokens, and they are erased here.")
+        );
+        let asked = broker.sandbox().requests_at(platform, Step::Revoke);
+        assert!(!asked.is_empty() && asked.iter().all(|request| request.status == Some(200)), "{platform}: {asked:?}");
+    }
+    for (platform, label) in [("instagram", "Instagram"), ("pinterest", "Pinterest"), ("threads", "Threads")] {
+        let id = broker.connect(platform, "").await;
+        assert_eq!(
+            disconnect(&id).await,
+            format!(
+                "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner \
+                 can remove the app in the settings there."
+            )
+        );
+    }
+    // A platform that is down, or in a bad mood, keeps nobody from disconnecting.
+    for fault in [Fault::Drop, Fault::RateLimited, Fault::ServerError] {
+        let id = broker.connect("youtube", "").await;
+        broker.sandbox().fail_next("youtube", Step::Revoke, fault, 9).unwrap();
+        let told = disconnect(&id).await;
+        assert!(told.contains("YouTube did not confirm that it revoked them"), "{fault:?}: {told}");
+        broker.sandbox().clear();
+    }
+    // Two integrations on one consent: the first to go leaves it to the other.
+    let one = profile(&broker, "One").await;
+    let first = broker.connect("twitter", "").await;
+    let second = broker.connect("twitter", &format!("profileId={one}")).await;
+    assert_eq!(
+        disconnect(&first).await,
+        "Disconnected. The consent at X (Twitter) was left alone, because other connected accounts live on it."
+    );
+    assert_eq!(disconnect(&second).await, "Disconnected. X (Twitter) revoked the tokens, and they are erased here.");
+    assert_eq!(listed(&broker, "include=custom").await, (Vec::new(), 0));
+}
+
+/// Disconnected and connected again: a new integration, with nothing left of the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_disconnected_connects_anew() {
+    let broker = TestBroker::start().await;
+    let first = broker.connect("twitter", "").await;
+    broker.call("DELETE", &format!("{LIST}/{first}"), None).await;
+    let second = broker.connect("twitter", "").await;
+    assert_ne!(first, second);
+    assert_eq!(listed(&broker, "").await, (vec![second], 1));
+}

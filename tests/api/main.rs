@@ -1,0 +1,35 @@
+//! The broker from outside: a real server over a real database, with the sandbox for all platforms, a clock that moves
+//! when told to and randomness that repeats itself.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test stops where something is not as it should be"
+)]
+
+mod access;
+mod accounts;
+mod atproto;
+mod bad_input;
+mod bluesky;
+mod bluesky_sandbox;
+mod dns;
+mod document;
+mod flows;
+mod guard;
+mod integrations;
+mod limits;
+mod logs;
+mod pages;
+mod platforms;
+mod projects;
+mod reach;
+mod redirects;
+mod refusals;
+mod resources;
+mod sealed;
+mod secrets;
+mod selection;
+mod support;
+mod wire;

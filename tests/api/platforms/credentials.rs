@@ -1,0 +1,92 @@
+//! Credentials that a platform does not accept, and those of a caller's own app, which hold every character that some
+//! encoding on the way must escape.
+
+use postpeer::sandbox::{self, Answer};
+use serde_json::json;
+
+use super::{BACK, ending};
+use crate::logs;
+use crate::support::{TestBroker, parameter};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_told_as_the_operators_to_mend() {
+    logs::capture();
+    let builder = sandbox::platforms().fold(TestBroker::builder().seed(120), |builder, platform| {
+        let variable = format!("POSTPEER_PLATFORMS__{}__CLIENT_SECRET", platform.to_uppercase());
+        builder.setting(&variable, "from-another-app")
+    });
+    let broker = builder.start().await;
+    let mut lines = Vec::new();
+    for platform in sandbox::platforms() {
+        let url = broker.begin(platform, BACK).await;
+        lines.push(ending(&broker, &broker.consent(&url, &Answer::allow())).await);
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    credentials_rejected
+        connection failed error=acme, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.acme] (or of the caller's app) with the app at acme
+    credentials_rejected
+        connection failed error=facebook, code exchange: it does not accept the client's credentials (HTTP 400, 1) next_step=compare client_id and client_secret of [platforms.facebook] (or of the caller's app) with the app at facebook
+    credentials_rejected
+        connection failed error=googlebusiness, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.googlebusiness] (or of the caller's app) with the app at googlebusiness
+    credentials_rejected
+        connection failed error=instagram, code exchange: it does not accept the client's credentials (HTTP 400, 400) next_step=compare client_id and client_secret of [platforms.instagram] (or of the caller's app) with the app at instagram
+    credentials_rejected
+        connection failed error=linkedin, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.linkedin] (or of the caller's app) with the app at linkedin
+    credentials_rejected
+        connection failed error=pinterest, code exchange: it does not accept the client's credentials (HTTP 401, 2) next_step=compare client_id and client_secret of [platforms.pinterest] (or of the caller's app) with the app at pinterest
+    credentials_rejected
+        connection failed error=threads, code exchange: it does not accept the client's credentials (HTTP 400, 400) next_step=compare client_id and client_secret of [platforms.threads] (or of the caller's app) with the app at threads
+    credentials_rejected
+        connection failed error=tiktok, code exchange: it does not accept the client's credentials (HTTP 200, invalid_client) next_step=compare client_id and client_secret of [platforms.tiktok] (or of the caller's app) with the app at tiktok
+    credentials_rejected
+        connection failed error=twitter, code exchange: it does not accept the client's credentials (HTTP 401, unauthorized_client) next_step=compare client_id and client_secret of [platforms.twitter] (or of the caller's app) with the app at twitter
+    credentials_rejected
+        connection failed error=youtube, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.youtube] (or of the caller's app) with the app at youtube
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_own_app_is_used_from_beginning_to_end() {
+    let broker = TestBroker::start().await;
+    for platform in sandbox::platforms() {
+        let (client_id, client_secret) = sandbox::own_client(platform).unwrap();
+        let app = json!({"platform": platform, "name": "Own", "clientId": client_id, "clientSecret": client_secret});
+        let made = broker.call("POST", "/v1/apps", Some(app)).await;
+        assert_eq!(made.status, 201, "{platform}: {}", made.text);
+        let app_id = made.json["app"]["id"].as_str().unwrap().to_owned();
+
+        let url = broker.begin(platform, &format!("{BACK}&appId={app_id}")).await;
+        assert!(url.contains(&client_id), "{platform}: {url}");
+        let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+        let location = broker.land(platform, location).await;
+        let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{platform}: {location}"));
+        let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await.json;
+        assert_eq!(detail["integration"]["appId"], app_id.as_str(), "{platform}");
+        assert_eq!(detail["integration"]["byok"], true, "{platform}");
+
+        let taken = broker.call("DELETE", &format!("/v1/apps/{app_id}"), None).await;
+        assert_eq!((taken.status, taken.code()), (409, "app_in_use"), "{platform}");
+        let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+        let message = gone.json["message"].as_str().unwrap().to_owned();
+        assert!(!message.contains("did not confirm"), "{platform}: {message}");
+        assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app_id}"), None).await.status, 200, "{platform}");
+    }
+    let requests = broker.sandbox().requests();
+    assert_eq!(requests.iter().find(|request| request.why.is_some()).map(|request| &request.why), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_is_gone_ends_the_connection_before_any_call() {
+    let broker = TestBroker::start().await;
+    let (client_id, client_secret) = sandbox::own_client("twitter").unwrap();
+    let app = json!({"platform": "twitter", "name": "Own", "clientId": client_id, "clientSecret": client_secret});
+    let made = broker.call("POST", "/v1/apps", Some(app)).await;
+    let app_id = made.json["app"]["id"].as_str().unwrap().to_owned();
+    let url = broker.begin("twitter", &format!("{BACK}&appId={app_id}")).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    broker.sandbox().clear();
+    assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app_id}"), None).await.status, 200);
+    let location = broker.browse(&callback).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("credentials_rejected"));
+    assert!(broker.sandbox().requests().is_empty());
+}

@@ -1,0 +1,188 @@
+//! Two projects on one broker: neither sees, touches or even learns of what is the other's.
+
+use postpeer::domain::access_key::Scope;
+use postpeer::http::routes::{Access, ROUTES};
+use postpeer::sandbox::Answer;
+use serde_json::{Value, json};
+
+use crate::support::{TestBroker, parameter};
+
+/// A project with one of each.
+struct Tenant {
+    key: String,
+    app: String,
+    integrations: Vec<String>,
+    profile: String,
+}
+
+impl Tenant {
+    async fn of(broker: &TestBroker, project: &str) -> Self {
+        let key = broker.key(project, &Scope::ALL).await;
+        let app = json!({"platform": "twitter", "name": project, "clientId": "same", "clientSecret": "cs"});
+        let app = broker.call_as(&key, "POST", "/v1/apps", Some(app)).await;
+        let profile = broker.call_as(&key, "POST", "/v1/profiles", Some(json!({"name": project}))).await;
+        let profile = profile.json["profile"]["id"].as_str().unwrap().to_owned();
+        let mut integrations = Vec::new();
+        for platform in ["twitter", "youtube"] {
+            let url = Self::begin(broker, &key, platform, &format!("&profileId={profile}")).await;
+            let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+            integrations.push(parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}")));
+        }
+        Self { key, app: app.json["app"]["id"].as_str().unwrap().to_owned(), integrations, profile }
+    }
+
+    async fn begin(broker: &TestBroker, key: &str, platform: &str, query: &str) -> String {
+        let path = format!("/v1/connect/{platform}?redirectUri=https://app.example/back{query}");
+        let reply = broker.call_as(key, "GET", &path, None).await;
+        reply.json["url"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned()
+    }
+
+    /// All that the project can see.
+    async fn all(&self, broker: &TestBroker) -> Vec<Value> {
+        let mut seen = Vec::new();
+        for path in [
+            "/v1/apps?limit=100",
+            "/v1/profiles?limit=100",
+            "/v1/connect/integrations?limit=100&include=custom",
+            &format!("/v1/apps/{}", self.app),
+            &format!("/v1/profiles/{}", self.profile),
+            &format!("/v1/connect/integrations/{}", self.integrations[0]),
+            &format!("/v1/connect/integrations/{}", self.integrations[1]),
+        ] {
+            let reply = broker.call_as(&self.key, "GET", path, None).await;
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+            seen.push(reply.json);
+        }
+        seen
+    }
+
+    fn ids(&self) -> [&str; 4] {
+        [&self.app, &self.profile, &self.integrations[0], &self.integrations[1]]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ids_of_one_are_nothing_to_the_other() {
+    let broker = TestBroker::start().await;
+    let ours = Tenant::of(&broker, "default").await;
+    let theirs = Tenant::of(&broker, "theirs").await;
+    let before = broker.stored();
+    let mut tried = 0;
+    for (caller, owner) in [(&ours, &theirs), (&theirs, &ours)] {
+        for route in ROUTES.iter().filter(|route| route.access != Access::Public && route.paths[0].contains("{id}")) {
+            let body = match (route.method.as_str(), route.paths[0]) {
+                ("PATCH", "/v1/connect/integrations/{id}") => Some(json!({"profileId": null})),
+                ("PATCH", _) => Some(json!({"name": "taken over"})),
+                _ => None,
+            };
+            let send = async |id: &str| {
+                let path = route.paths[0].replace("{id}", id);
+                let mut reply = broker.call_as(&caller.key, route.method.as_str(), &path, body.clone()).await;
+                reply.json.as_object_mut().unwrap().remove("requestId");
+                (reply.status, reply.json)
+            };
+            // Of the right kind, and of the others: all are as unknown as one that nobody has.
+            let unknown = send("int_00000000000000000000000000000000").await;
+            assert_eq!(unknown.0, 404);
+            for id in owner.ids() {
+                assert_eq!(send(id).await, unknown, "{} {}", route.method, route.paths[0]);
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(tried, 72, "nine routes take an id");
+    assert!(broker.stored() == before, "something was written");
+    assert!(broker.sandbox().requests_at("twitter", postpeer::sandbox::Step::Revoke).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_in_bodies_and_queries_are_as_unknown() {
+    let broker = TestBroker::start().await;
+    let ours = Tenant::of(&broker, "default").await;
+    let theirs = Tenant::of(&broker, "theirs").await;
+    let before = broker.stored();
+    let told = async |path: &str, body: Option<Value>| {
+        let method = if body.is_some() { "PATCH" } else { "GET" };
+        let mut reply = broker.call_as(&ours.key, method, path, body).await;
+        reply.json.as_object_mut().unwrap().remove("requestId");
+        (reply.status, reply.json)
+    };
+    let prof = "prof_00000000000000000000000000000000";
+    let app = "app_00000000000000000000000000000000";
+    let at = "/v1/connect/twitter";
+    let own = format!("/v1/connect/integrations/{}", ours.integrations[0]);
+    let unknown = told(&format!("{at}?profileId={prof}"), None).await;
+    assert_eq!(unknown.0, 404);
+    assert_eq!(told(&format!("{at}?profileId={}", theirs.profile), None).await, unknown);
+    assert_eq!(told(&own, Some(json!({"profileId": prof}))).await, unknown);
+    assert_eq!(told(&own, Some(json!({"profileId": theirs.profile}))).await, unknown);
+    let unknown = told(&format!("{at}?appId={app}"), None).await;
+    assert_eq!(unknown.0, 404);
+    assert_eq!(told(&format!("{at}?appId={}", theirs.app), None).await, unknown);
+    // An app of another platform would be a 400, if it were ours.
+    assert_eq!(told(&format!("/v1/connect/tiktok?appId={}", theirs.app), None).await, unknown);
+
+    let list = "/v1/connect/integrations";
+    let empty = (200, json!({"success": true, "total": 0, "integrations": []}));
+    assert_eq!(told(&format!("{list}?profileId={}", theirs.profile), None).await, empty);
+    assert_eq!(told(&format!("{list}?q={}", theirs.integrations[0]), None).await, empty);
+    assert!(broker.stored() == before, "something was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_show_ones_own() {
+    let broker = TestBroker::start().await;
+    let ours = Tenant::of(&broker, "default").await;
+    let before = ours.all(&broker).await;
+    let theirs = Tenant::of(&broker, "theirs").await;
+    assert_eq!(ours.all(&broker).await, before);
+    for (own, other) in [(&ours, &theirs), (&theirs, &ours)] {
+        let seen = format!("{:?}", own.all(&broker).await);
+        for id in own.ids() {
+            assert!(seen.contains(id), "{id}");
+        }
+        for id in other.ids() {
+            assert!(!seen.contains(id), "{id}");
+        }
+    }
+    // What one does, the other does not notice; the same account and the same client id are no conflict.
+    for path in [
+        format!("/v1/connect/integrations/{}", theirs.integrations[0]),
+        format!("/v1/connect/integrations/{}", theirs.integrations[1]),
+        format!("/v1/profiles/{}", theirs.profile),
+        format!("/v1/apps/{}", theirs.app),
+    ] {
+        let reply = broker.call_as(&theirs.key, "DELETE", &path, None).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+    }
+    assert_eq!(ours.all(&broker).await, before);
+}
+
+/// Whoever's browser carries the answer back: the connection lands where it was begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lands_in_the_project_that_began_it() {
+    let broker = TestBroker::start().await;
+    let ours = broker.key("default", &Scope::ALL).await;
+    let theirs = broker.key("theirs", &Scope::ALL).await;
+    let url = Tenant::begin(&broker, &ours, "twitter", "").await;
+    let callback = broker.consent(&url, &Answer::allow());
+    // In another browser, which sends the other project's key and asks for what is the other's.
+    let reply = broker
+        .request("GET", &format!("{callback}&profileId=x&appId=y&redirectUri=https://evil.example/"))
+        .header("x-access-key", &theirs)
+        .header("cookie", "session=another")
+        .send()
+        .await
+        .unwrap();
+    let location = reply.headers()["location"].to_str().unwrap();
+    assert!(location.starts_with("https://app.example/back?status=success&"), "{location}");
+    let id = parameter(location, "integrationId").unwrap();
+    let seen = async |key: &str| broker.call_as(key, "GET", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!((seen(&ours).await.status, seen(&theirs).await.status), (200, 404));
+
+    // The same account, connected by the other: two integrations that know nothing of each other.
+    let url = Tenant::begin(&broker, &theirs, "twitter", "").await;
+    let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+    assert_ne!(parameter(&location, "integrationId").unwrap(), id);
+    assert_eq!((seen(&ours).await.status, seen(&theirs).await.status), (200, 404));
+}

@@ -1,0 +1,165 @@
+//! How far a revocation reaches: where it ends the person's whole consent, nothing is revoked that somebody else lives
+//! on, whichever project that is in.
+
+use postpeer::domain::access_key::Scope;
+use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
+
+use crate::support::{TestBroker, parameter};
+
+const BACK: &str = "redirectUri=https://app.example/back";
+
+/// Consents as `account` with this key, and comes back: where that leads.
+async fn arrive(broker: &TestBroker, key: &str, platform: &str, account: &str) -> String {
+    let begun = broker.call_as(key, "GET", &format!("/v1/connect/{platform}?{BACK}"), None).await;
+    assert_eq!(begun.status, 200, "{}", begun.text);
+    let url = begun.json["url"].as_str().unwrap();
+    broker.browse(&broker.consent(url, &Answer::allow().account(account))).await.location()
+}
+
+async fn connect(broker: &TestBroker, key: &str, platform: &str) -> String {
+    let location = arrive(broker, key, platform, "basil").await;
+    parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"))
+}
+
+/// The message that tells how it went.
+async fn disconnect(broker: &TestBroker, key: &str, id: &str) -> String {
+    let gone = broker.call_as(key, "DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    gone.json["message"].as_str().unwrap().to_owned()
+}
+
+fn revocations(broker: &TestBroker, platform: &str) -> usize {
+    broker.sandbox().requests_at(platform, Step::Revoke).len()
+}
+
+/// The access tokens that YouTube issued, oldest first.
+fn issued(broker: &TestBroker) -> Vec<String> {
+    let issued = broker.sandbox().issued("youtube").into_iter();
+    issued.filter(|token| token.kind == TokenKind::Access).map(|token| token.value).collect()
+}
+
+/// Whether YouTube takes the token.
+async fn is_alive(broker: &TestBroker, token: &str) -> bool {
+    let url = format!("{}/youtube/youtube/v3/channels?part=snippet&mine=true", broker.sandbox_url());
+    broker.request("GET", &url).bearer_auth(token).send().await.unwrap().status() == 200
+}
+
+/// Nothing can be stored of grants from now on.
+fn break_storage(broker: &TestBroker) {
+    let triggers = "CREATE TRIGGER no_new BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'no'); END;
+        CREATE TRIGGER no_renewal BEFORE UPDATE ON grants BEGIN SELECT RAISE(FAIL, 'no'); END";
+    broker.sql().execute_batch(triggers).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_that_cannot_be_attributed_leaves_the_connection_alive() {
+    let broker = TestBroker::start().await;
+    let id = connect(&broker, &broker.key, "youtube").await;
+    let first = issued(&broker)[0].clone();
+    for account in ["basil", "ada"] {
+        broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
+        let location = arrive(&broker, &broker.key, "youtube", account).await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{location}");
+        assert_eq!(revocations(&broker, "youtube"), 0, "nobody knows whose tokens {account}'s are");
+    }
+    assert!(is_alive(&broker, &first).await);
+    let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
+    assert_eq!(detail.json["integration"]["authStatus"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_projects_connection_survives_what_cannot_be_attributed() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", &Scope::ALL).await;
+    connect(&broker, &other, "youtube").await;
+    broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
+    arrive(&broker, &broker.key, "youtube", "basil").await;
+    assert_eq!(revocations(&broker, "youtube"), 0);
+    assert!(is_alive(&broker, &issued(&broker)[0]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_under_a_client_that_nobody_uses_are_revoked_though_nobody_knows_whose_they_are() {
+    let broker = TestBroker::start().await;
+    broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
+    arrive(&broker, &broker.key, "youtube", "basil").await;
+    assert_eq!(revocations(&broker, "youtube"), 1);
+    assert!(!is_alive(&broker, &issued(&broker)[0]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_choice_survives_what_cannot_be_attributed() {
+    let broker = TestBroker::start().await;
+    let location = arrive(&broker, &broker.key, "facebook", "ada").await;
+    assert!(location.contains("/connect/selection/"), "{location}");
+    broker.sandbox().fail_next("facebook", Step::Identity, Fault::ServerError, 3).unwrap();
+    let failed = arrive(&broker, &broker.key, "facebook", "ada").await;
+    assert_eq!(parameter(&failed, "error").as_deref(), Some("identity_unavailable"), "{failed}");
+    assert_eq!(revocations(&broker, "facebook"), 0);
+    let landed = broker.land("facebook", location).await;
+    assert_eq!(parameter(&landed, "status").as_deref(), Some("success"), "{landed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_that_cannot_be_stored_leaves_the_connection_alive() {
+    let broker = TestBroker::start().await;
+    connect(&broker, &broker.key, "youtube").await;
+    connect(&broker, &broker.key, "twitter").await;
+    break_storage(&broker);
+    for (account, revoked) in [("basil", 0), ("ada", 1)] {
+        let location = arrive(&broker, &broker.key, "youtube", account).await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
+        assert_eq!(revocations(&broker, "youtube"), revoked, "{account}");
+    }
+    assert!(is_alive(&broker, &issued(&broker)[0]).await, "basil's");
+    arrive(&broker, &broker.key, "twitter", "basil").await;
+    assert_eq!(revocations(&broker, "twitter"), 1, "which reaches these tokens only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_project_on_a_consent_revokes_it() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", &Scope::ALL).await;
+    for platform in ["youtube", "facebook", "googlebusiness", "linkedin", "tiktok"] {
+        let ours = connect(&broker, &broker.key, platform).await;
+        let theirs = connect(&broker, &other, platform).await;
+        let told = disconnect(&broker, &broker.key, &ours).await;
+        assert!(told.contains("did not confirm that it revoked them"), "nothing of other projects: {told}");
+        assert_eq!(revocations(&broker, platform), 0, "{platform}");
+        if platform == "youtube" {
+            assert!(is_alive(&broker, &issued(&broker)[1]).await, "the other project's works");
+        }
+        let detail = broker.call_as(&other, "GET", &format!("/v1/connect/integrations/{theirs}"), None).await;
+        assert_eq!(detail.json["integration"]["authStatus"], "active", "{platform}");
+
+        let told = disconnect(&broker, &other, &theirs).await;
+        assert!(told.ends_with("revoked the tokens, and they are erased here."), "{platform}: {told}");
+        assert_eq!(revocations(&broker, platform), 1, "{platform}");
+    }
+    assert!(!is_alive(&broker, &issued(&broker)[1]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_revocation_reaches_its_tokens_only_every_project_revokes_its_own() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", &Scope::ALL).await;
+    let ours = connect(&broker, &broker.key, "twitter").await;
+    let theirs = connect(&broker, &other, "twitter").await;
+    for (count, (key, id)) in [(&broker.key, ours), (&other, theirs)].into_iter().enumerate() {
+        let told = disconnect(&broker, key, &id).await;
+        assert_eq!(told, "Disconnected. X (Twitter) revoked the tokens, and they are erased here.");
+        assert_eq!(revocations(&broker, "twitter"), count + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_projects_that_disconnect_at_once_do_not_both_leave_it_to_the_other() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", &Scope::ALL).await;
+    for round in 1..=5 {
+        let ours = connect(&broker, &broker.key, "youtube").await;
+        let theirs = connect(&broker, &other, "youtube").await;
+        tokio::join!(disconnect(&broker, &broker.key, &ours), disconnect(&broker, &other, &theirs));
+        assert_eq!(revocations(&broker, "youtube"), round);
+    }
+}

@@ -1,0 +1,348 @@
+//! Somebody who can write to the database file, and has no key, moves sealed values around, brings old ones back,
+//! changes bytes. Everything fails closed: what was touched is refused with a clean answer, nothing else is harmed.
+
+use std::time::Duration;
+
+use postpeer::sandbox::{self, Answer, Recorded, Step, TokenKind};
+use rusqlite::params;
+use serde_json::json;
+
+use crate::logs;
+use crate::support::{TestBroker, parameter};
+
+const BACK: &str = "redirectUri=https://app.example/back";
+
+/// The grant that an integration lives on, its sealed tokens and their key's id.
+fn grant(broker: &TestBroker, integration: &str) -> (String, Vec<u8>, i64) {
+    broker
+        .sql()
+        .query_row(
+            "SELECT g.id, g.tokens, g.tokens_dek_id FROM grants AS g JOIN integrations AS i ON i.grant_id = g.id
+             WHERE i.id = ?1",
+            [integration],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap()
+}
+
+fn set_tokens(broker: &TestBroker, grant: &str, tokens: &[u8]) {
+    let dek_id = u32::from_be_bytes(tokens[1..5].try_into().unwrap());
+    let changed = broker
+        .sql()
+        .execute("UPDATE grants SET tokens = ?2, tokens_dek_id = ?3 WHERE id = ?1", params![grant, tokens, dek_id])
+        .unwrap();
+    assert_eq!(changed, 1);
+}
+
+/// Disconnects: what the caller is told, and what the platform was asked.
+async fn disconnect(broker: &TestBroker, platform: &str, id: &str) -> (String, Vec<Recorded>) {
+    broker.sandbox().clear();
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    assert_eq!(broker.get(&format!("/v1/connect/integrations/{id}")).await.status, 404);
+    (gone.json["message"].as_str().unwrap().to_owned(), broker.sandbox().requests_at(platform, Step::Revoke))
+}
+
+/// Of these tokens none is sent anywhere any more, and the account can be got rid of.
+async fn assert_refused(broker: &TestBroker, platform: &str, id: &str) {
+    let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
+    assert_eq!(detail.status, 200, "what is not sealed is still told");
+    let (message, asked) = disconnect(broker, platform, id).await;
+    assert!(message.contains("did not confirm"), "{message}");
+    assert!(asked.is_empty(), "a token of somebody else's was sent: {asked:?}");
+}
+
+async fn assert_intact(broker: &TestBroker, platform: &str, id: &str) {
+    let (message, asked) = disconnect(broker, platform, id).await;
+    assert!(message.contains("revoked the tokens"), "{message}");
+    assert_eq!(asked.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200)]);
+}
+
+/// Another person's account.
+async fn connect_basil(broker: &TestBroker, platform: &str) -> String {
+    let url = broker.begin(platform, BACK).await;
+    let location = broker.browse(&broker.consent(&url, &Answer::allow().account("basil"))).await.location();
+    parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_do_not_move_to_another_row() {
+    let broker = TestBroker::start().await;
+    let (ada, basil) = (broker.connect("twitter", "").await, connect_basil(&broker, "twitter").await);
+    let untouched = broker.connect("youtube", "").await;
+    let ((ada_grant, adas, _), (basil_grant, basils, _)) = (grant(&broker, &ada), grant(&broker, &basil));
+    set_tokens(&broker, &ada_grant, &basils);
+    set_tokens(&broker, &basil_grant, &adas);
+
+    assert_refused(&broker, "twitter", &ada).await;
+    assert_refused(&broker, "twitter", &basil).await;
+    assert_intact(&broker, "youtube", &untouched).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_tokens_do_not_come_back() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let (row, first, _) = grant(&broker, &id);
+    assert_eq!(broker.connect("twitter", "").await, id);
+    let (same_row, second, _) = grant(&broker, &id);
+    assert_eq!(row, same_row);
+    assert_ne!(first, second);
+    set_tokens(&broker, &row, &first);
+
+    // The person connects once more: new tokens need no old ones.
+    assert_eq!(broker.connect("twitter", "").await, id);
+    let (_, third, _) = grant(&broker, &id);
+    set_tokens(&broker, &row, &second);
+    assert_refused(&broker, "twitter", &id).await;
+    assert!(first != third && second != third);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_changed_byte_is_taken() {
+    let broker = TestBroker::start().await;
+    let untouched = connect_basil(&broker, "acme").await;
+    let id = broker.connect("acme", "").await;
+    let (_, tokens, _) = grant(&broker, &id);
+    // Version, key, nonce, ciphertext, tag; one cut short, and one made longer.
+    let mut damaged: Vec<Vec<u8>> = [0, 1, 4, 5, 28, 29, tokens.len() / 2, tokens.len() - 16, tokens.len() - 1]
+        .into_iter()
+        .map(|at| {
+            let mut bytes = tokens.clone();
+            bytes[at] ^= 1;
+            bytes
+        })
+        .collect();
+    damaged.push(tokens[..tokens.len() - 1].to_vec());
+    damaged.push(tokens[..45].to_vec());
+    damaged.push([&tokens[..], &[0]].concat());
+    for bytes in damaged {
+        let id = broker.connect("acme", "").await;
+        let (row, ..) = grant(&broker, &id);
+        set_tokens(&broker, &row, &bytes);
+        assert_refused(&broker, "acme", &id).await;
+    }
+    assert_intact(&broker, "acme", &untouched).await;
+}
+
+/// A consent that brings no refresh token keeps the one that is there: it has to be opened for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnection_that_needs_refused_tokens_changes_nothing_and_gives_back_the_new_ones() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("acme", "").await;
+    let (row, mut tokens, _) = grant(&broker, &id);
+    tokens[40] ^= 1;
+    set_tokens(&broker, &row, &tokens);
+    let before = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
+    broker.clock.advance(Duration::from_mins(1));
+
+    let url = broker.begin("acme", BACK).await;
+    let location = broker.browse(&broker.consent(&url, &Answer::allow().fault("denied_scopes"))).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
+    let issued = broker.sandbox().issued("acme");
+    let new = issued.iter().rev().find(|issued| issued.kind == TokenKind::Access).unwrap();
+    let revoked = broker.sandbox().requests_at("acme", Step::Revoke);
+    assert_eq!(revoked.iter().map(|request| request.field("token").unwrap()).collect::<Vec<_>>(), [&new.value]);
+    assert_eq!(grant(&broker, &id).1, tokens);
+    let after = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
+    assert_eq!(after, before);
+
+    // With a refresh token of its own, a consent mends it.
+    assert_eq!(broker.connect("acme", "").await, id);
+    assert_intact(&broker, "acme", &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifiers_do_not_move_and_do_not_bend() {
+    logs::capture();
+    let broker = TestBroker::builder().seed(140).start().await;
+    let mut callbacks = Vec::new();
+    for _ in 0..4 {
+        let url = broker.begin("twitter", BACK).await;
+        callbacks.push((broker.last_flow(), broker.consent(&url, &Answer::allow())));
+    }
+    let db = broker.sql();
+    let verifier = |flow: &str| -> Vec<u8> {
+        db.query_row("SELECT pkce_verifier FROM flows WHERE id = ?1", [flow], |row| row.get(0)).unwrap()
+    };
+    let set = |flow: &str, sealed: &[u8]| {
+        db.execute("UPDATE flows SET pkce_verifier = ?2 WHERE id = ?1", params![flow, sealed]).unwrap();
+    };
+    let (first, second) = (verifier(&callbacks[0].0), verifier(&callbacks[1].0));
+    set(&callbacks[0].0, &second);
+    set(&callbacks[1].0, &first);
+    let mut bent = verifier(&callbacks[2].0);
+    *bent.last_mut().unwrap() ^= 0x80;
+    set(&callbacks[2].0, &bent);
+
+    for (flow, callback) in &callbacks[..3] {
+        let location = broker.browse(callback).await.location();
+        assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
+        let logged = logs::of_flow(flow);
+        assert!(logged.iter().any(|line| line.contains("flows.pkce_verifier was refused")), "{logged:?}");
+    }
+    assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty(), "no code is sent without its verifier");
+    assert!(broker.browse(&callbacks[3].1).await.location().contains("status=success"));
+}
+
+/// Every single byte of a sealed value counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_with_any_byte_changed_is_refused() {
+    let broker = TestBroker::start().await;
+    let db = broker.sql();
+    let mut at = 0;
+    loop {
+        let url = broker.begin("twitter", BACK).await;
+        let callback = broker.consent(&url, &Answer::allow());
+        let flow = broker.last_flow();
+        let mut sealed: Vec<u8> =
+            db.query_row("SELECT pkce_verifier FROM flows WHERE id = ?1", [&flow], |row| row.get(0)).unwrap();
+        let Some(byte) = sealed.get_mut(at) else { break };
+        *byte = byte.wrapping_add(1);
+        db.execute("UPDATE flows SET pkce_verifier = ?2 WHERE id = ?1", params![flow, sealed]).unwrap();
+        let location = broker.browse(&callback).await.location();
+        assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "byte {at}: {location}");
+        at += 1;
+    }
+    assert_eq!(at, 1 + 4 + 24 + 43 + 16);
+    assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty());
+}
+
+async fn own_app(broker: &TestBroker, platform: &str) -> String {
+    let (client_id, client_secret) = sandbox::own_client(platform).unwrap();
+    let app = json!({"platform": platform, "name": "Own", "clientId": client_id, "clientSecret": client_secret});
+    let made = broker.call("POST", "/v1/apps", Some(app)).await;
+    made.json["app"]["id"].as_str().unwrap_or_else(|| panic!("{}", made.text)).to_owned()
+}
+
+fn set_secret(broker: &TestBroker, app: &str, sealed: &[u8]) {
+    let dek_id = u32::from_be_bytes(sealed[1..5].try_into().unwrap());
+    let changed = broker
+        .sql()
+        .execute(
+            "UPDATE oauth_apps SET client_secret = ?2, client_secret_dek_id = ?3 WHERE id = ?1",
+            params![app, sealed, dek_id],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+}
+
+fn secret(broker: &TestBroker, app: &str) -> Vec<u8> {
+    broker.sql().query_row("SELECT client_secret FROM oauth_apps WHERE id = ?1", [app], |row| row.get(0)).unwrap()
+}
+
+/// How a connection under this app ends.
+async fn connect_under(broker: &TestBroker, platform: &str, app: &str) -> String {
+    let url = broker.begin(platform, &format!("{BACK}&appId={app}")).await;
+    let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+    parameter(&location, "error").or_else(|| parameter(&location, "status")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_secrets_do_not_move_and_a_new_one_mends_the_app() {
+    let broker = TestBroker::start().await;
+    let (twitter, acme, tiktok) =
+        (own_app(&broker, "twitter").await, own_app(&broker, "acme").await, own_app(&broker, "tiktok").await);
+    let (of_twitter, of_acme) = (secret(&broker, &twitter), secret(&broker, &acme));
+    set_secret(&broker, &twitter, &of_acme);
+    set_secret(&broker, &acme, &of_twitter);
+
+    for (platform, app) in [("twitter", &twitter), ("acme", &acme)] {
+        broker.sandbox().clear();
+        assert_eq!(connect_under(&broker, platform, app).await, "storage_failed", "{platform}");
+        assert!(broker.sandbox().requests_at(platform, Step::Token).is_empty(), "{platform}");
+        // What does not need the secret works as ever.
+        assert_eq!(broker.get(&format!("/v1/apps/{app}")).await.status, 200);
+        let renamed = broker.call("PATCH", &format!("/v1/apps/{app}"), Some(json!({"name": "Renamed"}))).await;
+        assert_eq!((renamed.status, renamed.json["app"]["name"].as_str()), (200, Some("Renamed")));
+        let (_, client_secret) = sandbox::own_client(platform).unwrap();
+        let mended =
+            broker.call("PATCH", &format!("/v1/apps/{app}"), Some(json!({"clientSecret": client_secret}))).await;
+        assert_eq!(mended.status, 200, "{}", mended.text);
+        assert_eq!(connect_under(&broker, platform, app).await, "success", "{platform}");
+    }
+    assert_eq!(connect_under(&broker, "tiktok", &tiktok).await, "success");
+
+    // The secret from before the change, under the generation after it.
+    set_secret(&broker, &twitter, &of_twitter);
+    assert_eq!(connect_under(&broker, "twitter", &twitter).await, "storage_failed");
+    let gone = broker.get("/v1/connect/integrations?platform=twitter").await;
+    let id = gone.json["integrations"][0]["id"].as_str().unwrap().to_owned();
+    assert_refused(&broker, "twitter", &id).await;
+    assert_eq!(broker.call("DELETE", &format!("/v1/apps/{twitter}"), None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_to_another_column() {
+    let broker = TestBroker::start().await;
+    let app = own_app(&broker, "twitter").await;
+    let id = broker.connect("twitter", "").await;
+    let (row, tokens, _) = grant(&broker, &id);
+    let client_secret = secret(&broker, &app);
+    let url = broker.begin("twitter", BACK).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    let flow = broker.last_flow();
+    let db = broker.sql();
+    let verifier: Vec<u8> =
+        db.query_row("SELECT pkce_verifier FROM flows WHERE id = ?1", [&flow], |row| row.get(0)).unwrap();
+
+    set_secret(&broker, &app, &verifier);
+    assert_eq!(connect_under(&broker, "twitter", &app).await, "storage_failed");
+    set_secret(&broker, &app, &tokens);
+    assert_eq!(connect_under(&broker, "twitter", &app).await, "storage_failed");
+    db.execute("UPDATE flows SET pkce_verifier = ?2 WHERE id = ?1", params![flow, client_secret]).unwrap();
+    let location = broker.browse(&callback).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"));
+    set_tokens(&broker, &row, &client_secret);
+    assert_refused(&broker, "twitter", &id).await;
+    set_secret(&broker, &app, &client_secret);
+    assert_eq!(connect_under(&broker, "twitter", &app).await, "success", "back in its place it opens");
+}
+
+/// The same keyring, the same data key, the same row id: only the databases differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_to_another_database() {
+    let (here, there) =
+        (TestBroker::builder().seed(141).start().await, TestBroker::builder().seed(141).db_id(7).start().await);
+    assert_eq!(here.keyring(), there.keyring());
+    let (id, same_id) = (here.connect("twitter", "").await, there.connect("twitter", "").await);
+    assert_eq!(id, same_id);
+    let ((row, tokens, _), (same_row, others, _)) = (grant(&here, &id), grant(&there, &id));
+    assert_eq!(row, same_row);
+    set_tokens(&there, &row, &tokens);
+    assert_refused(&there, "twitter", &id).await;
+    assert_ne!(tokens, others);
+    assert_intact(&here, "twitter", &id).await;
+
+    // Without the other name it would have opened: the control.
+    let twin = TestBroker::builder().seed(141).start().await;
+    assert_eq!(twin.connect("twitter", "").await, id);
+    set_tokens(&twin, &row, &tokens);
+    let (message, _) = disconnect(&twin, "twitter", &id).await;
+    assert!(message.contains("revoked the tokens"), "{message}");
+}
+
+/// What the log says of a value that does not open, by what was done to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_does_not_open_and_why() {
+    logs::capture();
+    let broker = TestBroker::builder().seed(142).start().await;
+    let mut told = Vec::new();
+    for (at, byte) in [(0, 2), (4, 9), (60, 0)] {
+        let url = broker.begin("twitter", BACK).await;
+        let callback = broker.consent(&url, &Answer::allow());
+        let flow = broker.last_flow();
+        let db = broker.sql();
+        let mut sealed: Vec<u8> =
+            db.query_row("SELECT pkce_verifier FROM flows WHERE id = ?1", [&flow], |row| row.get(0)).unwrap();
+        sealed[at] = if byte == 0 { !sealed[at] } else { byte };
+        db.execute("UPDATE flows SET pkce_verifier = ?2 WHERE id = ?1", params![flow, sealed]).unwrap();
+        broker.browse(&callback).await;
+        told.extend(logs::of_flow(&flow).into_iter().filter(|line| line.contains("does not open")));
+    }
+    insta::assert_snapshot!(told.join("\n"), @r"
+    the PKCE verifier does not open error=a sealed value did not open: the sealed value in flows.pkce_verifier has version 2, which this program does not know: was it written by a newer one?
+    the PKCE verifier does not open error=a sealed value did not open: the sealed value in flows.pkce_verifier names data key 9, which this database does not have
+    the PKCE verifier does not open error=a sealed value did not open: the sealed value in flows.pkce_verifier was refused: it was changed, cut short, or belongs to another row, generation or database
+    ");
+}

@@ -1,0 +1,149 @@
+//! The errors of the OAuth engine and of the HTTP client below it: they are shown and logged with all their causes, and
+//! none of them may carry what was in the request or in the answer.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postpeer::domain::account::Identity;
+use postpeer::domain::entropy::SeededEntropy;
+use postpeer::domain::grant::{IssuedTokens, TokenSet};
+use postpeer::domain::secret::{SecretString, random_token};
+use postpeer::domain::time::SystemClock;
+use postpeer::oauth::{self, AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
+use postpeer::outbound::{self, Outbound};
+use postpeer::platforms::{Credentials, Platform, Revocation};
+use postpeer::sandbox::{self, Answer, Control, Fault, Step};
+
+use super::assert_silent;
+use super::needles::Needles;
+use crate::support::{TestBroker, expose, parameter};
+
+const CALLBACK: &str = "http://127.0.0.1:9/callback";
+
+/// One platform, and what it is asked with.
+struct Bench {
+    engine: Engine,
+    control: Control,
+    platform: Platform,
+    credentials: Credentials,
+    entropy: SeededEntropy,
+    needles: Needles,
+    texts: Vec<String>,
+}
+
+impl Bench {
+    /// A code, fresh from a consent, and the verifier that belongs to it.
+    fn code(&mut self) -> (SecretString, Option<SecretString>) {
+        let state = random_token(&self.entropy);
+        let verifier = takes_pkce(&self.platform, CALLBACK).then(|| random_token(&self.entropy));
+        let request = AuthorizeRequest {
+            client_id: &self.credentials.client_id,
+            redirect_uri: CALLBACK,
+            state: &state,
+            pkce_verifier: verifier.as_ref(),
+        };
+        let url = authorize_url(&self.platform, &request).unwrap();
+        let callback = self.control.consent(url.as_str(), &Answer::allow()).unwrap();
+        let code = parameter(&callback, "code").unwrap();
+        self.needles.add("code", code.as_bytes());
+        if let Some(verifier) = &verifier {
+            self.needles.add("verifier", expose(verifier).as_bytes());
+        }
+        (SecretString::from(code), verifier)
+    }
+
+    async fn exchange(&mut self, platform: &Platform) -> Result<IssuedTokens, oauth::Error> {
+        let (code, verifier) = self.code();
+        let exchange = CodeExchange { code: &code, redirect_uri: CALLBACK, pkce_verifier: verifier.as_ref() };
+        self.engine.exchange_code(platform, &self.credentials, &exchange).await
+    }
+
+    async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, oauth::Error> {
+        self.engine.identify(platform, &tokens.access_token, &[]).await
+    }
+
+    /// Keeps all that an error can show.
+    fn tell<T>(&mut self, result: Result<T, oauth::Error>) {
+        let Err(error) = result else { return };
+        let mut text = format!("{error} {error:?} {error:#?} {}", error.next_step());
+        let mut source = error.source();
+        while let Some(inner) = source {
+            write!(text, " {inner} {inner:?} {inner:#?}").unwrap();
+            source = inner.source();
+        }
+        self.texts.push(text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
+    let broker = TestBroker::start().await;
+    let timeouts = outbound::Settings {
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
+        allow_private_networks: false,
+    };
+    let engine = Engine::new(Outbound::new(&timeouts).unwrap(), Arc::new(SystemClock), Duration::ZERO);
+    let config = broker.config();
+    for name in sandbox::platforms() {
+        let configured = config.platforms.find(name).unwrap();
+        let mut bench = Bench {
+            engine: engine.clone(),
+            control: broker.sandbox(),
+            platform: configured.platform.clone(),
+            credentials: configured.credentials.clone().unwrap(),
+            entropy: SeededEntropy::new(5),
+            needles: Needles::default(),
+            texts: Vec::new(),
+        };
+        let platform = bench.platform.clone();
+        bench.needles.add("client secret", expose(&bench.credentials.client_secret).as_bytes());
+        for fault in Fault::ALL.into_iter().filter(|fault| !matches!(fault, Fault::Slow(_))) {
+            for step in [Step::Token, Step::LongLived, Step::Inspect] {
+                bench.control.fail_next(name, step, fault, 3).unwrap();
+                let result = bench.exchange(&platform).await;
+                bench.tell(result);
+                bench.control.clear();
+            }
+            let issued = bench.exchange(&platform).await.unwrap();
+            bench.control.fail_next(name, Step::Identity, fault, 3).unwrap();
+            let result = bench.identify(&platform, &issued.tokens).await;
+            bench.tell(result);
+            bench.control.fail_next(name, Step::Revoke, fault, 1).unwrap();
+            let result = bench.engine.revoke(&platform, &bench.credentials, &issued.tokens).await;
+            bench.tell(result);
+            bench.control.clear();
+        }
+        // Nobody answers: here an error knows the URL, and some URLs hold a token.
+        let mut nowhere = platform.clone();
+        nowhere.token_url = "http://127.0.0.1:1/token".into();
+        nowhere.api_url = "http://127.0.0.1:1".into();
+        nowhere.identity.call.path =
+            nowhere.identity.call.path.replace(broker.sandbox_url(), "http://127.0.0.1:1").into();
+        if let Revocation::Endpoint { url, .. } = &mut nowhere.revocation {
+            *url = "http://127.0.0.1:1/revoke".into();
+        }
+        let issued = bench.exchange(&platform).await.unwrap();
+        let result = bench.exchange(&nowhere).await;
+        assert!(result.is_err());
+        bench.tell(result);
+        nowhere.token_url = platform.token_url.clone();
+        let result = bench.exchange(&nowhere).await;
+        bench.tell(result);
+        let result = bench.identify(&nowhere, &issued.tokens).await;
+        assert!(result.is_err());
+        bench.tell(result);
+        let result = bench.engine.revoke(&nowhere, &bench.credentials, &issued.tokens).await;
+        bench.tell(result);
+
+        for issued in bench.control.issued(name) {
+            bench.needles.add(&format!("{:?}", issued.kind), issued.value.as_bytes());
+        }
+        assert!(bench.texts.len() >= 20, "{name}: {}", bench.texts.len());
+        for text in &bench.texts {
+            assert_silent(&bench.needles, text, text.as_bytes());
+        }
+    }
+}

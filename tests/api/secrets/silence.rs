@@ -1,0 +1,209 @@
+//! What the values that hold secrets show of themselves, and what a broken configuration repeats.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use postpeer::broker::apps::{AppChange, NewApp};
+use postpeer::broker::finish::Callback;
+use postpeer::config::{self, Environment};
+use postpeer::domain::access_key::PlainAccessKey;
+use postpeer::domain::entropy::SeededEntropy;
+use postpeer::domain::grant::{IssuedTokens, TokenSet};
+use postpeer::domain::keyring::{KeyState, WrappedKey};
+use postpeer::domain::oauth_app::OauthAppChange;
+use postpeer::domain::redirect::RedirectPolicy;
+use postpeer::domain::secret::{Digest256, Sealed, SecretString};
+use postpeer::oauth::{AuthorizeRequest, CodeExchange};
+use postpeer::platforms::Credentials;
+use postpeer::vault::keyring::KeyringFile;
+use postpeer::vault::{Place, Vault};
+
+use super::assert_silent;
+use super::needles::Needles;
+use crate::support::{TestBroker, expose};
+
+const MARKER: &str = "marker-3f9c2a71-of-a-secret";
+
+fn needles() -> Needles {
+    let mut needles = Needles::default();
+    needles.add("the marker", MARKER.as_bytes());
+    needles
+}
+
+fn marker() -> SecretString {
+    SecretString::from(MARKER)
+}
+
+fn shown(value: &dyn Debug) -> String {
+    format!("{value:?} {value:#?}")
+}
+
+#[test]
+fn values_with_secrets_are_silent_about_them() {
+    let needles = needles();
+    let tokens = TokenSet {
+        access_token: marker(),
+        refresh_token: Some(marker()),
+        id_token: Some(marker()),
+        token_type: "Bearer".to_owned(),
+        service_url: None,
+    };
+    let credentials = Credentials { client_id: "id".to_owned(), client_secret: marker() };
+    let secret = marker();
+    let sealed = Sealed::from_bytes(MARKER.as_bytes().to_vec());
+    let values: Vec<(&str, String)> = vec![
+        ("TokenSet", shown(&tokens)),
+        (
+            "IssuedTokens",
+            shown(&IssuedTokens { tokens, access_expires_at: None, refresh_expires_at: None, scopes: None }),
+        ),
+        ("Credentials", shown(&credentials)),
+        ("Sealed", shown(&sealed)),
+        ("Digest256", shown(&Digest256::of(MARKER.as_bytes()))),
+        (
+            "NewApp",
+            shown(&NewApp {
+                platform: "twitter".to_owned(),
+                name: "x".to_owned(),
+                client_id: "x".to_owned(),
+                client_secret: marker(),
+                image_url: None,
+            }),
+        ),
+        ("AppChange", shown(&AppChange { client_secret: Some(marker()), ..AppChange::default() })),
+        ("OauthAppChange", shown(&OauthAppChange { client_secret: Some(sealed), ..OauthAppChange::default() })),
+        (
+            "Callback",
+            shown(&Callback {
+                platform: "twitter".to_owned(),
+                state: Some(marker()),
+                code: Some(marker()),
+                ..Callback::default()
+            }),
+        ),
+        (
+            "AuthorizeRequest",
+            shown(&AuthorizeRequest {
+                client_id: "id",
+                redirect_uri: "http://127.0.0.1/",
+                state: &secret,
+                pkce_verifier: Some(&secret),
+            }),
+        ),
+        (
+            "CodeExchange",
+            shown(&CodeExchange { code: &secret, redirect_uri: "http://127.0.0.1/", pkce_verifier: Some(&secret) }),
+        ),
+        (
+            "WrappedKey",
+            shown(&WrappedKey {
+                dek_id: 1,
+                wrapped_by: "k".to_owned(),
+                blob: MARKER.as_bytes().to_vec(),
+                check_value: MARKER.as_bytes().to_vec(),
+                state: KeyState::Active,
+            }),
+        ),
+        (
+            "RedirectUri",
+            shown(&RedirectPolicy::default().check(&format!("https://app.example/?nonce={MARKER}")).unwrap()),
+        ),
+    ];
+    for (name, shown) in values {
+        assert!(!shown.trim().is_empty());
+        assert_silent(&needles, name, shown.as_bytes());
+    }
+}
+
+#[test]
+fn keys_are_silent_about_themselves() {
+    let entropy = SeededEntropy::new(9);
+    let keyring = KeyringFile::generate(&entropy);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyring");
+    keyring.write_new(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().find(|line| line.starts_with("k1")).unwrap();
+    let mut needles = Needles::default();
+    needles.add("the key as it is written", line.split_once(':').unwrap().1.trim().as_bytes());
+    let (vault, wrapped) = Vault::initialise(&keyring, uuid::Uuid::from_u128(1), std::sync::Arc::new(entropy)).unwrap();
+    let place = Place::new("flows", "pkce_verifier", "flow_1", 1);
+    let sealed = vault.seal_text(&place, &SecretString::from(MARKER)).unwrap();
+    needles.add("the marker", MARKER.as_bytes());
+    let elsewhere = Place { generation: 2, ..place.clone() };
+    let refused = vault.open_text(&elsewhere, &sealed).unwrap_err();
+    for shown in [shown(&keyring), shown(&vault), shown(&wrapped), shown(&sealed), shown(&refused), refused.to_string()]
+    {
+        assert_silent(&needles, &shown, shown.as_bytes());
+    }
+    // A damaged keyring is told by line, never by what is on it.
+    std::fs::write(&path, text.replace(':', ";")).unwrap();
+    let error = KeyringFile::load(&path).unwrap_err();
+    assert_silent(&needles, "a damaged keyring", format!("{error} {}", shown(&error)).as_bytes());
+
+    let key = PlainAccessKey::generate(&SeededEntropy::new(10));
+    let silent = shown(&key);
+    let mut needles = Needles::default();
+    needles.add("the access key", expose(&key.into_secret()).as_bytes());
+    assert_silent(&needles, "PlainAccessKey", silent.as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_silent_about_its_secrets() {
+    let needles = needles();
+    let toml = format!("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"{MARKER}\"\n");
+    let environment: Environment =
+        [("POSTPEER_PLATFORMS__TIKTOK__CLIENT_ID", "id"), ("POSTPEER_PLATFORMS__TIKTOK__CLIENT_SECRET", MARKER)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+    let config = config::from_str("test", &toml, Path::new("/"), &environment, &[]).unwrap();
+    for name in ["twitter", "tiktok"] {
+        let credentials = config.platforms.find(name).unwrap().credentials.as_ref().unwrap();
+        assert_eq!(expose(&credentials.client_secret), MARKER, "{name}");
+    }
+    assert_silent(&needles, "Config", shown(&config).as_bytes());
+    assert_silent(&needles, "Environment", shown(&environment).as_bytes());
+    let broker = TestBroker::builder().toml("").start().await;
+    assert_silent(&needles, "Broker", shown(&broker.config()).as_bytes());
+}
+
+#[test]
+fn a_mistake_in_a_configuration_does_not_repeat_a_secret() {
+    let needles = needles();
+    let section = "[platforms.twitter]\nclient_id = \"id\"\n";
+    let mistakes = [
+        format!("{section}client_secret = [\"{MARKER}\"]\n"),
+        format!("{section}client_secret = {{ value = \"{MARKER}\" }}\n"),
+        format!("{section}client_secrett = \"{MARKER}\"\n"),
+        format!("{section}client_secret = \"{MARKER}\nscopes = []\n"),
+        format!("{section}client_secret = {MARKER}\n"),
+        format!("{section}client_secret = \"{MARKER}\"\nclient_secret = \"{MARKER}\"\n"),
+        format!("{section}client_secret = \"{MARKER}\"\nclient_secret_file = \"/nowhere\"\n"),
+        format!("{section}client_secret = \"\"\"\n{MARKER}\n"),
+        format!("[platforms.twitter]\nclient_secret = \"{MARKER}\"\n"),
+        format!("[platforms]\ntwitter = \"{MARKER}\"\n"),
+        format!("client_secret = \"{MARKER}\"\n"),
+    ];
+    for toml in &mistakes {
+        let error = config::from_str("test", toml, Path::new("/"), &Environment::default(), &[]).unwrap_err();
+        let text = format!("{error} {}", shown(&error));
+        assert_silent(&needles, &text, text.as_bytes());
+    }
+    let environment = |name: &str| -> Environment { [(name.to_owned(), MARKER.to_owned())].into_iter().collect() };
+    for name in [
+        "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET",
+        "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRETT",
+        "POSTPEER_PLATFORMS__TWITTER",
+        "POSTPEER_PLATFORMS_TWITTER__CLIENT_SECRET",
+        "POSTPEER_PLATFORMS__TWITTER_CLIENT_SECRET",
+        "POSTPEER_CLIENT__SECRET",
+    ] {
+        let result = config::from_str("test", "", Path::new("/"), &environment(name), &[]);
+        let text = match result {
+            Ok(config) => shown(&config),
+            Err(error) => format!("{error} {}", shown(&error)),
+        };
+        assert_silent(&needles, name, text.as_bytes());
+    }
+}

@@ -1,0 +1,452 @@
+//! A broker to test against: `TestBroker::start().await`, or a builder where something is to be different.
+//!
+//! Everything listens on loopback, on ports of the system's choice, and ends with the value.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use postpeer::atproto;
+use postpeer::broker::{self, Broker, Parts};
+use postpeer::config::{self, Config, Environment};
+use postpeer::domain::access_key::Scope;
+use postpeer::domain::entropy::{Entropy, SeededEntropy};
+use postpeer::domain::id::IdSource;
+use postpeer::domain::project::{DEFAULT_PROJECT, Project};
+use postpeer::domain::redirect::RedirectPolicy;
+use postpeer::domain::secret::SecretString;
+use postpeer::domain::time::{Clock, ManualClock, Timestamp};
+use postpeer::http;
+use postpeer::oauth::Engine;
+use postpeer::outbound::{self, Dns, Guard, Outbound};
+use postpeer::sandbox::{Answer, Control, Sandbox};
+use postpeer::store::Store;
+use postpeer::vault::Vault;
+use postpeer::vault::keyring::KeyringFile;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::dns::DnsServer;
+
+/// After this a test is not slow but stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running broker with its sandbox.
+pub(crate) struct TestBroker {
+    pub(crate) url: String,
+    /// Of the default project, with every scope.
+    pub(crate) key: String,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) broker: Broker,
+    pub(crate) dir: tempfile::TempDir,
+    config: Config,
+    keyring: tempfile::TempDir,
+    sandbox: Sandbox,
+    client: reqwest::Client,
+    server: actix_web::dev::ServerHandle,
+    /// Makes another broker on the same database, with other redirects.
+    again: Box<dyn Fn(RedirectPolicy) -> (Broker, http::State)>,
+}
+
+/// What is to be different.
+pub(crate) struct Builder {
+    toml: String,
+    environment: Vec<(String, String)>,
+    dns: Option<SocketAddr>,
+    body_deadline: Option<Duration>,
+    public_url: Option<String>,
+    seed: u64,
+    db_id: u128,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            toml: String::new(),
+            environment: Vec::new(),
+            dns: None,
+            body_deadline: None,
+            public_url: None,
+            seed: 42,
+            db_id: 0x70_6f73_7470_6565_7200,
+        }
+    }
+}
+
+impl Builder {
+    /// Further configuration, laid over the sandbox's: `connect.allowed_redirects` as `POSTPEER_CONNECT__ALLOWED_REDIRECTS`.
+    pub(crate) fn setting(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where names are resolved; the loopback addresses need no resolving.
+    pub(crate) fn dns(mut self, server: SocketAddr) -> Self {
+        self.dns = Some(server);
+        self
+    }
+
+    /// Further sections of configuration.
+    pub(crate) fn toml(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self
+    }
+
+    /// How long a client may take to send a body.
+    pub(crate) fn body_deadline(mut self, deadline: Duration) -> Self {
+        self.body_deadline = Some(deadline);
+        self
+    }
+
+    /// Another public URL than the one that it listens on.
+    pub(crate) fn public_url(mut self, url: &str) -> Self {
+        self.public_url = Some(url.to_owned());
+        self
+    }
+
+    /// Other randomness, and so other ids, keys and states than all other brokers have.
+    pub(crate) fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// What the database is called in sealed values.
+    pub(crate) fn db_id(mut self, id: u128) -> Self {
+        self.db_id = id;
+        self
+    }
+
+    pub(crate) async fn start(self) -> TestBroker {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(self.seed));
+        let sandbox_listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sandbox = Sandbox::start(sandbox_listener, clock.clone(), Arc::new(SeededEntropy::new(7))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+
+        let dir = tempfile::tempdir().unwrap();
+        let toml = format!(
+            "[server]\npublic_url = \"{}\"\n{}\n{}",
+            self.public_url.as_ref().unwrap_or(&url),
+            self.toml,
+            postpeer::sandbox::configuration(sandbox.base_url())
+        );
+        let environment: Environment = self.environment.into_iter().collect();
+        let config = config::from_str("test", &toml, dir.path(), &environment, &[]).unwrap();
+
+        let store_clock: Arc<dyn Clock> = clock.clone();
+        let ids = IdSource::new(store_clock.clone(), entropy.clone());
+        let keyring = KeyringFile::generate(&*entropy);
+        let keyring_dir = tempfile::tempdir().unwrap();
+        keyring.write_new(&keyring_dir.path().join("postpeer.keyring")).unwrap();
+        let db_id = uuid::Uuid::from_u128(self.db_id);
+        let (vault, first_key) = Vault::initialise(&keyring, db_id, entropy.clone()).unwrap();
+        let project = Project { id: ids.next(), name: DEFAULT_PROJECT.to_owned(), created_at: clock.now() };
+        let store = Store::create(&dir.path().join("postpeer.db"), db_id, &first_key, &project).unwrap();
+        let outbound_settings = outbound::Settings {
+            connect_timeout: Duration::from_secs(5),
+            timeout: config.outbound.timeout,
+            allow_private_networks: config.outbound.allow_private_networks,
+        };
+        let outbound = Outbound::new(&outbound_settings).unwrap();
+        // Without a DNS server of its own, a test's broker asks one that knows nothing.
+        let dns = Dns::at(self.dns.unwrap_or_else(|| DnsServer::start().address));
+        let guard = Guard::new(&outbound_settings, dns.clone()).unwrap();
+        let mut settings = http::Settings::new(&config.server.public_url);
+        settings.body_deadline = self.body_deadline.unwrap_or(settings.body_deadline);
+        let redirects = config.connect.redirects.clone();
+        let (platforms, public_url) = (config.platforms.clone(), config.server.public_url.clone());
+        let (state_ttl, selection_ttl) = (config.connect.state_ttl, config.connect.selection_ttl);
+        let again = Box::new(move |redirects| {
+            let broker = Broker::new(Parts {
+                store: store.clone(),
+                vault: vault.clone(),
+                atproto: atproto::Engine::new(outbound.clone(), guard.clone(), dns.clone(), store_clock.clone()),
+                oauth: Engine::new(outbound.clone(), store_clock.clone(), Duration::ZERO),
+                platforms: platforms.clone(),
+                clock: store_clock.clone(),
+                entropy: entropy.clone(),
+                settings: broker::Settings { public_url: public_url.clone(), redirects, state_ttl, selection_ttl },
+                work: tokio::runtime::Handle::current(),
+            });
+            let state = http::State::new(broker.clone(), settings.clone(), entropy.clone());
+            (broker, state)
+        });
+        let (broker, state) = again(redirects);
+        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "test", &Scope::ALL).await.unwrap();
+
+        let server = serve(state, listener);
+        TestBroker {
+            url,
+            key: expose(&key),
+            clock,
+            broker,
+            dir,
+            config,
+            keyring: keyring_dir,
+            sandbox,
+            client: client(),
+            server,
+            again,
+        }
+    }
+}
+
+fn serve(state: http::State, listener: TcpListener) -> actix_web::dev::ServerHandle {
+    let server = HttpServer::new(move || http::app(state.clone()))
+        .workers(2)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(listener)
+        .unwrap()
+        .run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    handle
+}
+
+impl TestBroker {
+    pub(crate) fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) async fn start() -> Self {
+        Builder::default().start().await
+    }
+
+    /// The platforms: what they were asked, and what goes wrong there.
+    pub(crate) fn sandbox(&self) -> Control {
+        self.sandbox.handle()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn sandbox_url(&self) -> &str {
+        self.sandbox.base_url()
+    }
+
+    /// A key of a project that is made if it is not there.
+    pub(crate) async fn key(&self, project: &str, scopes: &[Scope]) -> String {
+        if project != DEFAULT_PROJECT {
+            let _ = self.broker.create_project(project).await;
+        }
+        let (_, key) = self.broker.create_access_key(project, "test", scopes).await.unwrap();
+        expose(&key)
+    }
+
+    /// A request to be sent: a path of the broker's, or a whole URL.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
+        self.client.request(method.parse().unwrap(), url)
+    }
+
+    /// A request with the default key and perhaps a JSON body, and its answer.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        self.call_as(&self.key, method, path, body).await
+    }
+
+    pub(crate) async fn call_as(&self, key: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let mut request = self.request(method, path).header("x-access-key", key);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        Reply::of(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call("GET", path, None).await
+    }
+
+    /// What a browser gets at a URL: no key, no redirect followed.
+    pub(crate) async fn browse(&self, url: &str) -> Reply {
+        Reply::of(self.request("GET", url).send().await.unwrap()).await
+    }
+
+    /// The authorize URL for `platform`, with further query parameters (`&profileId=…`).
+    pub(crate) async fn begin(&self, platform: &str, query: &str) -> String {
+        let reply = self.get(&format!("/v1/connect/{platform}?{query}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json["url"].as_str().unwrap().to_owned()
+    }
+
+    /// A person consents: the callback URL that their browser is sent to.
+    pub(crate) fn consent(&self, authorize_url: &str, answer: &Answer) -> String {
+        self.sandbox().consent(authorize_url, answer).unwrap()
+    }
+
+    /// A whole connection; the id of the integration.
+    pub(crate) async fn connect(&self, platform: &str, query: &str) -> String {
+        self.connect_with(platform, query, &Answer::allow()).await
+    }
+
+    /// A whole connection with this answer to the consent page; the id of the integration.
+    pub(crate) async fn connect_with(&self, platform: &str, query: &str, answer: &Answer) -> String {
+        let separator = if query.is_empty() { "" } else { "&" };
+        let url = self.begin(platform, &format!("{query}{separator}redirectUri=https://app.example/back")).await;
+        let reply = self.browse(&self.consent(&url, answer)).await;
+        assert_eq!(reply.status, 303, "{}", reply.text);
+        let location = self.land(platform, reply.location()).await;
+        assert_eq!(parameter(&location, "status").as_deref(), Some("success"), "{location}");
+        parameter(&location, "integrationId").unwrap()
+    }
+
+    /// Where the browser ends that is sent to `location` (a connection with a `redirectUri`): where there are accounts
+    /// to choose from, the first is chosen.
+    pub(crate) async fn land(&self, platform: &str, location: String) -> String {
+        let Some((_, token)) = location.split_once("/connect/selection/") else { return location };
+        let path = format!("/v1/connect/{platform}/selection/{token}");
+        let choice = self.get(&path).await.json["accounts"][0]["id"].clone();
+        let done = self.call("POST", &path, Some(serde_json::json!({"selectedAccountIds": [choice]}))).await;
+        assert_eq!(done.status, 200, "{}", done.text);
+        done.json["redirectUri"].as_str().unwrap().to_owned()
+    }
+
+    /// The same broker with another list of redirects, as after a restart with a changed configuration. It listens on
+    /// another port, to which a proxy would lead the public URL from now on: see [`Self::arrive`].
+    pub(crate) fn restart_with_redirects(&mut self, allowed: &[&str]) {
+        drop(self.server.stop(false));
+        let (broker, state) = (self.again)(RedirectPolicy::parse(allowed).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.url = format!("http://{}", listener.local_addr().unwrap());
+        self.server = serve(state, listener);
+        self.broker = broker;
+    }
+
+    /// What a browser gets where it comes back to the public URL, wherever the broker listens by now.
+    pub(crate) async fn arrive(&self, callback: &str) -> Reply {
+        let path = callback.find("/v1/").unwrap();
+        self.browse(&format!("{}{}", self.url, &callback[path..])).await
+    }
+
+    /// Sends bytes as they are and reads the answer until the server closes the connection.
+    pub(crate) async fn raw(&self, request: &[u8]) -> Reply {
+        self.try_raw(request).await.expect("the server hangs up without an answer")
+    }
+
+    /// The same, where the server may hang up without an answer.
+    pub(crate) async fn try_raw(&self, request: &[u8]) -> Option<Reply> {
+        let mut stream = tokio::net::TcpStream::connect(self.url.strip_prefix("http://").unwrap()).await.unwrap();
+        // A server that has heard enough may close before all is written.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
+        let _ = reading.await.expect("the server keeps the connection open");
+        (!answer.is_empty()).then(|| Reply::parse(&answer))
+    }
+
+    /// What is stored, byte for byte: equal before and after where nothing was written.
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        ["postpeer.db", "postpeer.db-wal"]
+            .iter()
+            .flat_map(|name| std::fs::read(self.dir.path().join(name)).unwrap())
+            .collect()
+    }
+
+    /// The database, opened beside the broker.
+    pub(crate) fn sql(&self) -> rusqlite::Connection {
+        let db = rusqlite::Connection::open(self.dir.path().join("postpeer.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db
+    }
+
+    /// The id of the flow that was begun last.
+    pub(crate) fn last_flow(&self) -> String {
+        self.sql().query_row("SELECT max(id) FROM flows", [], |row| row.get(0)).unwrap()
+    }
+
+    /// The text of the keyring file.
+    pub(crate) fn keyring(&self) -> String {
+        std::fs::read_to_string(self.keyring.path().join("postpeer.keyring")).unwrap()
+    }
+
+    /// The bytes of every file of the database.
+    pub(crate) fn database(&self) -> Vec<u8> {
+        files(self.dir.path())
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        drop(self.server.stop(false));
+    }
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+    /// Null where the answer is no JSON.
+    pub(crate) json: Value,
+}
+
+impl Reply {
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status, headers, text, json }
+    }
+
+    /// What a socket gave.
+    fn parse(answer: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(answer);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = reqwest::header::HeaderMap::new();
+        for (name, value) in lines.map(|line| line.split_once(": ").unwrap()) {
+            headers.append(name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let json = serde_json::from_str(body).unwrap_or(Value::Null);
+        Self { status, headers, text: body.to_owned(), json }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn location(&self) -> String {
+        self.header("location").to_owned()
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or("")
+    }
+}
+
+/// A parameter of a URL's query.
+pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
+    let url = url::Url::parse(url).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// The bytes of all files in a folder.
+pub(crate) fn files(dir: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            bytes.extend(std::fs::read(path).unwrap());
+        }
+    }
+    bytes
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is a client of its own")]
+pub(crate) fn client() -> reqwest::Client {
+    // The broker's client installs the provider; a test may be first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests use the keys that they make")]
+pub(crate) fn expose(secret: &SecretString) -> String {
+    secret.expose_secret().to_owned()
+}

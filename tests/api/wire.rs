@@ -1,0 +1,196 @@
+//! What reaches a socket and is no proper request: sent in raw bytes, given up in time, and never taken for two requests.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::{Reply, TestBroker};
+
+/// A request that makes a profile, with these lines in its head.
+fn post(broker: &TestBroker, lines: &[&str], body: &str) -> Vec<u8> {
+    let key = &broker.key;
+    let head = format!(
+        "POST /v1/profiles HTTP/1.1\r\nhost: x\r\nx-access-key: {key}\r\ncontent-type: application/json\r\n{}\r\n\r\n",
+        lines.join("\r\n")
+    );
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+async fn profiles(broker: &TestBroker) -> u64 {
+    broker.get("/v1/profiles").await.json["total"].as_u64().unwrap()
+}
+
+/// An error of ours, after which the server hung up: [`TestBroker::raw`] reads until it does.
+fn is_told(reply: &Reply, status: u16, code: &str) {
+    assert_eq!((reply.status, reply.code()), (status, code), "{}", reply.text);
+    assert_eq!(reply.header("connection"), "close");
+    assert_eq!(reply.json["requestId"], reply.header("x-request-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_given_up() {
+    let broker = TestBroker::builder().body_deadline(Duration::from_millis(50)).start().await;
+    let unfinished = [
+        post(&broker, &["content-length: 100"], ""),
+        post(&broker, &["content-length: 100"], "{\"name\":"),
+        post(&broker, &["transfer-encoding: chunked"], ""),
+        post(&broker, &["transfer-encoding: chunked"], "5\r\n{\"nam\r\n"),
+        post(&broker, &["transfer-encoding: chunked"], "5\r\n{\"n"),
+        post(&broker, &["transfer-encoding: chunked"], "c\r\n{\"name\":\"a\"}\r\n0\r\n"),
+    ];
+    for reply in join_all(unfinished.iter().map(|request| broker.raw(request))).await {
+        is_told(&reply, 408, "request_timeout");
+    }
+    assert_eq!(profiles(&broker).await, 0);
+}
+
+/// Nobody keeps a connection with a body that no route asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_reads_is_not_waited_for() {
+    let broker = TestBroker::start().await;
+    let mut requests = Vec::new();
+    for (status, first) in [
+        (200, "GET /v1/health"),
+        (400, "GET /v1/connect/twitter/callback"),
+        (401, "POST /v1/profiles"),
+        (404, "PUT /nothing"),
+        (405, "PUT /v1/profiles"),
+    ] {
+        for body in ["transfer-encoding: chunked\r\n\r\n5\r\nabc", "content-length: 9\r\n\r\nabc"] {
+            requests.push((status, format!("{first} HTTP/1.1\r\nhost: x\r\n{body}")));
+        }
+    }
+    let replies = join_all(requests.iter().map(|(_, request)| broker.raw(request.as_bytes()))).await;
+    for ((status, request), reply) in requests.iter().zip(replies) {
+        assert_eq!((reply.status, reply.header("connection")), (*status, "close"), "{request}");
+    }
+    // One that is there by then costs nobody their connection.
+    let whole = format!(
+        "DELETE /v1/profiles/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        "2\r\n{}\r\n0\r\n\r\n"
+    );
+    let next = "GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let replies = broker.raw(format!("{whole}{next}").as_bytes()).await;
+    assert_eq!(replies.status, 401);
+    assert!(replies.text.contains("HTTP/1.1 200 OK"), "{}", replies.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_not_waited_for() {
+    let broker = TestBroker::start().await;
+    let mut requests: Vec<Vec<u8>> = ["65537", "3000000000", "18446744073709551615"]
+        .map(|length| post(&broker, &[&format!("content-length: {length}")], "{\"name\":\"a"))
+        .into();
+    // Without an announcement it is found out on the way.
+    for size in [0x10001, 0x100_000] {
+        let chunk = format!("{size:x}\r\n{}", "a".repeat(size));
+        requests.push(post(&broker, &["transfer-encoding: chunked"], &chunk));
+    }
+    // A client that sends all of it before it reads still gets to read the answer.
+    requests.push(post(&broker, &["content-length: 1048576"], &"a".repeat(1 << 20)));
+    for reply in join_all(requests.iter().map(|request| broker.raw(request))).await {
+        is_told(&reply, 413, "body_too_large");
+    }
+    // What fits is taken, to the byte.
+    for (length, status) in [(64 * 1024, 201), (64 * 1024 + 1, 413)] {
+        let body = format!("{{\"name\":\"a\"{}}}", " ".repeat(length - 12));
+        let request = post(&broker, &[&format!("content-length: {length}"), "connection: close"], &body);
+        assert_eq!(broker.raw(&request).await.status, status, "{length}");
+    }
+    assert_eq!(profiles(&broker).await, 1);
+}
+
+/// Whoever sits in front of the broker must not see one request where the broker sees two.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_be_two_requests_is_none() {
+    let broker = TestBroker::start().await;
+    let json = "{\"name\":\"a\"}";
+    let chunked = "c\r\n{\"name\":\"a\"}\r\n0\r\n\r\n";
+    let smuggled = "0\r\n\r\nGET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let head = |lines: &str| format!("GET /v1/health HTTP/1.1\r\n{lines}\r\n\r\n").into_bytes();
+    for (what, request) in [
+        ("length and chunks", post(&broker, &["content-length: 12", "transfer-encoding: chunked"], chunked)),
+        ("chunks and length", post(&broker, &["transfer-encoding: chunked", "content-length: 4"], smuggled)),
+        ("two lengths", post(&broker, &["content-length: 12", "content-length: 13"], json)),
+        ("two equal lengths", post(&broker, &["content-length: 12", "content-length: 12"], json)),
+        ("a list of lengths", post(&broker, &["content-length: 12, 12"], json)),
+        ("a signed length", post(&broker, &["content-length: +12"], json)),
+        ("a negative length", post(&broker, &["content-length: -1"], json)),
+        ("a length beyond all numbers", post(&broker, &["content-length: 99999999999999999999999"], json)),
+        ("an empty length", post(&broker, &["content-length:"], json)),
+        ("another coding", post(&broker, &["transfer-encoding: identity, chunked"], chunked)),
+        ("chunked twice", post(&broker, &["transfer-encoding: chunked", "transfer-encoding: chunked"], chunked)),
+        ("a coding with a tail", post(&broker, &["transfer-encoding: xchunked"], chunked)),
+        ("white space before the colon", post(&broker, &["content-length : 12"], json)),
+        ("a folded line", post(&broker, &["content-length: 12", "x-folded: a\r\n content-length: 3"], json)),
+        ("a bare carriage return", post(&broker, &["x-a: b\rcontent-length: 12"], json)),
+        ("a NUL in a value", post(&broker, &["x-a: b\0", "content-length: 12"], json)),
+        ("no name", head("host: x\r\n: a")),
+        ("a space in the target", b"GET /v1/health x HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+        ("another protocol", b"GET /v1/health HTTP/9.9\r\nhost: x\r\n\r\n".to_vec()),
+        ("a control character in the method", b"G\x01T /v1/health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+    ] {
+        let reply = broker.raw(&request).await;
+        assert_eq!(reply.status, 400, "{what}: {}", reply.text);
+        assert!(!reply.text.contains("HTTP/1.1"), "{what}: a second answer: {}", reply.text);
+    }
+    assert_eq!(profiles(&broker).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_lie_are_no_body() {
+    let broker = TestBroker::start().await;
+    for (what, body) in [
+        ("a size that overflows", "ffffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
+        ("a size that is no number", "zz\r\n{}\r\n0\r\n\r\n"),
+        ("a size with a sign", "-1\r\n{}\r\n0\r\n\r\n"),
+        ("a chunk that is longer than its size", "5\r\n{\"name\":\"a\"}\r\n0\r\n\r\n"),
+        ("bare line feeds", "c\n{\"name\":\"a\"}\n0\n\n"),
+    ] {
+        // Whether the answer still gets out before the connection is cut is a matter of who is faster.
+        if let Some(reply) = broker.try_raw(&post(&broker, &["transfer-encoding: chunked"], body)).await {
+            assert_eq!(reply.status, 400, "{what}: {}", reply.text);
+            assert!(!reply.text.contains("HTTP/1.1"), "{what}: a second answer: {}", reply.text);
+        }
+    }
+    assert_eq!(profiles(&broker).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_have_a_size() {
+    let broker = TestBroker::start().await;
+    let head = |lines: &str| format!("GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{lines}\r\n\r\n");
+    let many: Vec<String> = (0..200).map(|at| format!("x-{at}: a")).collect();
+    for (status, request) in [
+        (431, head(&many.join("\r\n"))),
+        (431, head(&format!("x-long: {}", "a".repeat(200 << 10)))),
+        (400, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100 << 10))),
+        (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "a".repeat(8 << 10))),
+        (404, format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "a".repeat((8 << 10) - 1))),
+        (200, head(&format!("x-long: {}", "a".repeat(8 << 10)))),
+    ] {
+        let reply = broker.raw(request.as_bytes()).await;
+        assert_eq!(reply.status, status, "{}… {}", &request[..60], reply.text);
+    }
+}
+
+/// Whatever the client says of the host, URLs come from the configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_a_client_names_go_nowhere() {
+    let broker = TestBroker::start().await;
+    let key = &broker.key;
+    for lines in [
+        "host: evil.example",
+        "host: evil.example:80\r\nx-forwarded-host: evil.example\r\nx-forwarded-proto: https",
+        "host: x\r\nforwarded: host=evil.example;proto=https",
+        "host: x\r\nx-original-url: /v1/health\r\nx-rewrite-url: /v1/health\r\nx-http-method-override: DELETE",
+    ] {
+        let head = "GET /v1/connect/twitter HTTP/1.1\r\nconnection: close";
+        let reply = broker.raw(format!("{head}\r\nx-access-key: {key}\r\n{lines}\r\n\r\n").as_bytes()).await;
+        assert_eq!(reply.status, 200, "{lines}: {}", reply.text);
+        let url = reply.json["url"].as_str().unwrap();
+        let callback = crate::support::parameter(url, "redirect_uri").unwrap();
+        assert_eq!(callback, format!("{}/v1/connect/twitter/callback", broker.url), "{lines}");
+        assert!(!format!("{:?}{}", reply.headers, reply.text).contains("evil"), "{lines}");
+    }
+}
