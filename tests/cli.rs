@@ -1,0 +1,499 @@
+//! The binary as an operator meets it: what it prints where, its exit codes, and that a refusal leaves the database as
+//! it was, byte for byte.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// `postpeer` without anything of the tests' own environment.
+fn postpeer(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Exit code and what was said.
+#[track_caller]
+fn refused(output: &Output, code: i32) -> String {
+    let said = text(&output.stderr).to_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(output.stdout.is_empty(), "a refusal has no result: {}", text(&output.stdout));
+    said
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+/// A broker that `postpeer init` made, in a directory of its own.
+struct Instance {
+    dir: TempDir,
+    key: String,
+}
+
+impl Instance {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let output = postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap();
+        let key = succeeded(&output).trim().to_owned();
+        Self { dir, key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn database(&self) -> Vec<u8> {
+        fs::read(self.path("postpeer.db")).unwrap()
+    }
+
+    /// A command with this instance's configuration, on a port of the system's choice.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = postpeer(arguments);
+        command.env("POSTPEER_CONFIG", self.path("postpeer.toml"));
+        command.env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// `serve` must refuse with this code and leave the database as it is.
+    #[track_caller]
+    fn refuses_to_serve(&self, code: i32) -> String {
+        let before = fs::read(self.path("postpeer.db")).ok();
+        let said = refused(&self.run(&["serve"]), code);
+        assert_eq!(fs::read(self.path("postpeer.db")).ok(), before, "the database was touched");
+        said
+    }
+
+    fn sql(&self, statements: &str) {
+        let db = rusqlite::Connection::open(self.path("postpeer.db")).unwrap();
+        db.execute_batch(statements).unwrap();
+        db.close().unwrap();
+    }
+}
+
+/// A process that is stopped with the test.
+struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    /// What it said until it was ready.
+    said: String,
+}
+
+impl Running {
+    /// Starts a command and reads what it says up to a line that contains `ready`.
+    fn start(command: &mut Command, ready: &str) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains(ready) {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it stopped: {said}");
+        }
+        Self { child, stderr, said }
+    }
+
+    /// `http://127.0.0.1:PORT`, from what it said.
+    fn url(&self) -> String {
+        let at = self.said.find("127.0.0.1:").unwrap();
+        let address: String =
+            self.said[at..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+        format!("http://{address}")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks it to stop, as a service manager does. Its exit code and everything that it said.
+    fn stop(self, signal: Signal) -> (Option<i32>, String) {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for its end. Its exit code and everything that it said.
+    fn wait(mut self) -> (Option<i32>, String) {
+        let mut said = std::mem::take(&mut self.said);
+        self.stderr.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already, mostly.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_makes_three_private_files_and_prints_the_key_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("new/broker");
+    let output = postpeer(&["init", "--dir", dir.to_str().unwrap(), "--public-url", "https://connect.example.com/"])
+        .output()
+        .unwrap();
+    let key = succeeded(&output);
+    assert!(key.starts_with("ppk_") && key.len() == 54, "{key:?}");
+    assert!(!text(&output.stderr).contains("ppk_"));
+    for name in ["postpeer.toml", "postpeer.keyring", "postpeer.db"] {
+        assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&dir), 0o700);
+    let config = dir.join("postpeer.toml");
+    let checked = succeeded(&postpeer(&["check", "--config", config.to_str().unwrap()]).output().unwrap());
+    assert!(checked.contains("https://connect.example.com/v1/connect/twitter/callback"), "{checked}");
+}
+
+#[test]
+fn init_never_overwrites() {
+    let contents = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    };
+    for there in ["postpeer.toml", "postpeer.keyring", "postpeer.db"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(there), "mine").unwrap();
+        let before = contents(dir.path());
+        let said = refused(&postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap(), 73);
+        assert!(said.contains(there), "{said}");
+        assert_eq!(contents(dir.path()), before);
+    }
+}
+
+#[test]
+fn init_that_fails_midway_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Everybody could replace the database here, which is found out after configuration and keyring were written.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = refused(&postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap(), 78);
+    assert!(said.contains("chmod"), "{said}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_command_line_is_refused_with_64_and_help_is_a_result() {
+    for wrong in [
+        &["serf"][..],
+        &[],
+        &["access-key", "create"],
+        &["access-key", "create", "--name", "x", "--scope", "everything"],
+        &["access-key", "revoke", "int_1"],
+        &["demo", "--listen", "0.0.0.0:0"],
+        &["init", "--public-url", "connect.example.com"],
+    ] {
+        refused(&postpeer(wrong).output().unwrap(), 64);
+    }
+    let help = succeeded(&postpeer(&["--help"]).output().unwrap());
+    for command in ["demo", "init", "serve", "check", "access-key", "project", "openapi", "healthcheck"] {
+        assert!(help.contains(command), "{command}: {help}");
+    }
+    let version = succeeded(&postpeer(&["--version"]).output().unwrap());
+    assert_eq!(version.trim(), concat!("postpeer ", env!("CARGO_PKG_VERSION")));
+    let document = succeeded(&postpeer(&["openapi"]).output().unwrap());
+    assert!(serde_json::from_str::<serde_json::Value>(&document).unwrap()["paths"].is_object());
+}
+
+#[test]
+fn check_tells_every_mistake_at_once() {
+    let instance = Instance::new();
+    let output = instance
+        .command(&["check"])
+        .env("POSTPEER_SERVER__PUBLIC_ULR", "https://connect.example.com")
+        .env("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", "id")
+        .output()
+        .unwrap();
+    let said = refused(&output, 78);
+    assert!(said.contains("POSTPEER_SERVER__PUBLIC_ULR") && said.contains("did you mean server.public_url?"), "{said}");
+    assert!(said.contains("platforms.twitter.client_secret is missing"), "{said}");
+    let nowhere = postpeer(&["check", "--config", "/nowhere/postpeer.toml"]).output().unwrap();
+    assert!(refused(&nowhere, 78).contains("postpeer init"));
+}
+
+#[test]
+fn a_broker_serves_stops_and_serves_again() {
+    let instance = Instance::new();
+    for _ in 0..2 {
+        let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+        let url = broker.url();
+        succeeded(&postpeer(&["healthcheck", "--url", &url]).output().unwrap());
+        let (code, said) = broker.stop(Signal::TERM);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("stopped"), "{said}");
+        assert!(!said.contains(&instance.key));
+        assert!(!instance.path("postpeer.db-wal").exists(), "the log was not folded in");
+        let said = refused(&postpeer(&["healthcheck", "--url", &url]).output().unwrap(), 69);
+        assert!(said.contains(&url), "{said}");
+    }
+}
+
+#[test]
+fn keys_and_projects_are_kept_beside_a_running_broker() {
+    let instance = Instance::new();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    succeeded(&instance.run(&["project", "create", "staging"]));
+    let projects = succeeded(&instance.run(&["project", "list"]));
+    assert!(projects.contains("default") && projects.contains("staging"), "{projects}");
+    refused(&instance.run(&["project", "create", "staging"]), 64);
+
+    let made = instance.run(&["access-key", "create", "--name", "app", "--project", "staging", "--scope", "read"]);
+    let key = succeeded(&made);
+    assert!(key.starts_with("ppk_") && key.trim().len() == 53, "{key:?}");
+    let authenticated = |key: &str| -> u16 {
+        let answer = status_line(&broker.url(), key.trim());
+        answer.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    assert_eq!(authenticated(&key), 200);
+    assert_eq!(authenticated(&instance.key), 200);
+
+    let list = succeeded(&instance.run(&["access-key", "list"]));
+    assert!(!list.contains(key.trim()), "a list shows no keys");
+    let id = list.lines().find(|line| line.contains("staging")).unwrap().split_whitespace().next().unwrap();
+    succeeded(&instance.run(&["access-key", "revoke", id]));
+    assert_eq!(authenticated(&key), 401);
+    refused(&instance.run(&["access-key", "revoke", id]), 64);
+    refused(&instance.run(&["access-key", "create", "--name", "app", "--project", "nowhere"]), 64);
+    assert_eq!(broker.stop(Signal::INT).0, Some(0));
+}
+
+/// The status line for a request with this key.
+fn status_line(url: &str, key: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET /v1/health/auth HTTP/1.1\r\nhost: {address}\r\nx-access-key: {key}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_second_broker_is_refused_with_the_pid_of_the_first() {
+    let instance = Instance::new();
+    let first = Running::start(&mut instance.command(&["serve"]), "listening");
+    let said = refused(&instance.run(&["serve"]), 75);
+    assert!(said.contains(&first.child.id().to_string()), "{said}");
+    first.signal(Signal::KILL);
+    drop(first);
+    let third = Running::start(&mut instance.command(&["serve"]), "listening");
+    assert_eq!(third.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_requests_under_way() {
+    let instance = Instance::new();
+    let mut broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let address = broker.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    write!(
+        stream,
+        "POST /v1/profiles HTTP/1.1\r\nhost: {address}\r\nx-access-key: {}\r\ncontent-type: application/json\r\n\
+         content-length: 99\r\nexpect: 100-continue\r\n\r\n",
+        instance.key
+    )
+    .unwrap();
+    // Asked for the body, the request is under way; the body never comes.
+    let mut asked = [0; 12];
+    stream.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    broker.signal(Signal::TERM);
+    let mut said = String::new();
+    while !said.contains("stopping") {
+        assert_ne!(broker.stderr.read_line(&mut said).unwrap(), 0, "it stopped: {said}");
+    }
+    assert_eq!(broker.stop(Signal::TERM).0, Some(130));
+}
+
+#[test]
+fn a_keyring_that_is_missing_readable_by_others_damaged_or_anothers_is_refused() {
+    let instance = Instance::new();
+    let keyring = instance.path("postpeer.keyring");
+    let own = fs::read(&keyring).unwrap();
+
+    fs::remove_file(&keyring).unwrap();
+    assert!(instance.refuses_to_serve(78).contains("postpeer.keyring"));
+
+    fs::write(&keyring, &own).unwrap();
+    fs::set_permissions(&keyring, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = instance.refuses_to_serve(78);
+    assert!(said.contains("0644") && said.contains("postpeer.keyring"), "{said}");
+    refused(&instance.run(&["access-key", "list"]), 78);
+
+    fs::set_permissions(&keyring, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&keyring, "not a keyring\n").unwrap();
+    instance.refuses_to_serve(78);
+
+    fs::copy(Instance::new().path("postpeer.keyring"), &keyring).unwrap();
+    let said = instance.refuses_to_serve(78);
+    let id = |keyring: &[u8]| {
+        text(keyring).lines().find_map(|line| line.strip_prefix("active = ").map(str::to_owned)).unwrap()
+    };
+    assert!(said.contains(&id(&own)) && said.contains(&id(&fs::read(&keyring).unwrap())), "{said}");
+
+    fs::write(&keyring, &own).unwrap();
+    assert_eq!(Running::start(&mut instance.command(&["serve"]), "listening").stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn a_database_that_is_missing_is_not_made_anew() {
+    let instance = Instance::new();
+    fs::remove_file(instance.path("postpeer.db")).unwrap();
+    let _ = fs::remove_file(instance.path("postpeer.db.lock"));
+    let said = instance.refuses_to_serve(66);
+    assert!(said.contains("postpeer init") && said.contains("backup"), "{said}");
+    refused(&instance.run(&["access-key", "list"]), 66);
+    let mut left: Vec<_> = fs::read_dir(instance.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["postpeer.keyring", "postpeer.toml"]);
+}
+
+#[test]
+fn a_database_that_is_damaged_anothers_or_newer_is_refused() {
+    let whole = Instance::new().database();
+    let damages: [fn(Vec<u8>) -> Vec<u8>; 4] = [
+        |_| Vec::new(),
+        |_| b"not a database".to_vec(),
+        |whole| whole[..whole.len() / 2].to_vec(),
+        |mut whole| {
+            whole[4096..8192].fill(0xff);
+            whole
+        },
+    ];
+    for damage in damages {
+        let instance = Instance::new();
+        fs::write(instance.path("postpeer.db"), damage(whole.clone())).unwrap();
+        instance.refuses_to_serve(65);
+    }
+
+    let foreign = Instance::new();
+    foreign.sql("PRAGMA application_id = 1");
+    foreign.refuses_to_serve(65);
+
+    let newer = Instance::new();
+    newer.sql(
+        "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
+         SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1",
+    );
+    assert!(newer.refuses_to_serve(65).contains("999"));
+    refused(&newer.run(&["access-key", "list"]), 65);
+}
+
+#[test]
+fn a_port_that_is_taken_and_a_mistaken_configuration_touch_nothing() {
+    let instance = Instance::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let before = instance.database();
+    let said = refused(&instance.command(&["serve"]).env("POSTPEER_SERVER__LISTEN", &address).output().unwrap(), 69);
+    assert!(said.contains(&address), "{said}");
+    refused(&instance.command(&["serve"]).env("POSTPEER_LOG__LEVEL", "loud").output().unwrap(), 78);
+    assert_eq!(instance.database(), before);
+}
+
+#[test]
+fn a_demo_keeps_nothing_unless_told_where() {
+    let temporary = tempfile::tempdir().unwrap();
+    let kept = tempfile::tempdir().unwrap();
+    let kept = kept.path().join("data");
+    let mut keys = Vec::new();
+    for data in [None, Some(&kept), Some(&kept)] {
+        let mut command = postpeer(&["demo", "--listen", "127.0.0.1:0"]);
+        command.env("TMPDIR", temporary.path());
+        if let Some(data) = data {
+            command.arg("--data").arg(data);
+        }
+        let mut demo = Running::start(&mut command, "The access key:");
+        succeeded(&postpeer(&["healthcheck", "--url", &demo.url()]).output().unwrap());
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), usize::from(data.is_none()));
+        let mut stdout = demo.child.stdout.take().unwrap();
+        let (code, said) = demo.stop(Signal::INT);
+        assert_eq!(code, Some(0), "{said}");
+        let mut key = String::new();
+        stdout.read_to_string(&mut key).unwrap();
+        assert!(said.contains(key.trim()), "the curl line has the key");
+        keys.push(key);
+    }
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "the temporary folder is still there");
+    assert!(kept.join("postpeer.db").exists());
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 3, "each run makes a fresh key");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&postpeer(&["demo", "--listen", &address]).output().unwrap(), 69);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a test is a client of its own")]
+async fn a_connection_being_finished_survives_a_stop() {
+    use std::sync::Arc;
+
+    use postpeer::domain::entropy::SystemEntropy;
+    use postpeer::domain::time::SystemClock;
+    use postpeer::sandbox::{self, Answer, Sandbox, Step};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sandbox = Sandbox::start(listener, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
+    let platforms = sandbox.handle();
+    let instance = Instance::new();
+    let own = "http://127.0.0.1:8080";
+    let settings = format!("[server]\npublic_url = \"{own}\"\n{}", sandbox::configuration(sandbox.base_url()));
+    fs::write(instance.path("postpeer.toml"), settings).unwrap();
+
+    let broker = Running::start(&mut instance.command(&["serve"]), "127.0.0.1:");
+    rustls::crypto::ring::default_provider().install_default().unwrap();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+    let get = |path: &str, url: &str| client.get(format!("{url}{path}")).header("x-access-key", &instance.key).send();
+    let url = broker.url();
+    let begun = get("/v1/connect/pinterest", &url).await.unwrap().text().await.unwrap();
+    let begun: serde_json::Value = serde_json::from_str(&begun).unwrap();
+    let callback = platforms.consent(begun["url"].as_str().unwrap(), &Answer::allow()).unwrap();
+    let callback = callback.strip_prefix(own).unwrap().to_owned();
+
+    // The platform takes its time with the token answer, and the broker is told to stop meanwhile.
+    platforms.hold(Step::Token);
+    let browser = tokio::spawn(get(&callback, &url));
+    platforms.held(Step::Token).await;
+    broker.signal(Signal::TERM);
+    platforms.release(Step::Token);
+    let (code, said) = tokio::task::block_in_place(|| broker.wait());
+    assert_eq!(code, Some(0), "{said}");
+    // Whether the browser still got its page does not matter; the account does.
+    let _ = browser.await.unwrap();
+
+    let broker = Running::start(&mut instance.command(&["serve"]), "127.0.0.1:");
+    let listed = get("/v1/connect/integrations", &broker.url()).await.unwrap().text().await.unwrap();
+    assert!(listed.contains("\"total\":1"), "{listed}");
+    let page = get(&callback, &broker.url()).await.unwrap().text().await.unwrap();
+    assert!(page.contains("Pinterest is connected"), "a reload after the restart shows the result: {page}");
+    assert_eq!(platforms.requests_at("pinterest", Step::Token).len(), 1);
+    tokio::task::block_in_place(|| broker.stop(Signal::TERM));
+}
