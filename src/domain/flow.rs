@@ -167,9 +167,7 @@ impl Failure {
             }
             Self::PermissionMissing => "Start again and leave all permissions ticked.",
             Self::PlatformThrottled => "Wait ten minutes, then go back and start again.",
-            Self::StorageFailed => {
-                "Tell the people who run this service, then start again. Nothing was changed on your account."
-            }
+            Self::StorageFailed => "Tell the people who run this service, then start again.",
         }
     }
 }

@@ -267,7 +267,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
 
     X (Twitter) was not connected
     Your account could not be saved.
-    Tell the people who run this service, then start again. Nothing was changed on your account.
+    Tell the people who run this service, then start again.
     For the people who run this service: storage_failed, request [id]
     ");
 }
