@@ -18,3 +18,4 @@ pub mod redirect;
 pub mod secret;
 pub mod selection;
 pub mod time;
+pub mod trouble;
