@@ -1,12 +1,16 @@
-//! Logs: to standard error, as text or as a JSON object per line.
+//! What an operator watches: logs, to standard error as text or as a JSON object per line, and [`metrics`](mod@metrics).
 //!
 //! Invariant: dependencies are never heard below `warn`, whatever the level, because their debug logs hold URLs with
 //! codes and secrets; and a panic is logged by where it happened, never by what it said.
+
+mod metrics;
 
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
+
+pub use self::metrics::{Kind, METRICS, Metric, Metrics, REFRESH_OUTCOMES, metrics};
 
 /// How the broker logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

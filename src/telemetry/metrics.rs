@@ -1,0 +1,260 @@
+//! Metrics: what there is to watch, and the recorder that keeps it until Prometheus asks.
+//!
+//! Whoever has something to count calls the macros of the `metrics` crate with a name from [`METRICS`]; without a recorder
+//! (no `server.metrics_listen`, and in most tests) that does nothing. Invariant: labels are words of our own, a route's
+//! pattern, a status or a platform's name. What a client or a platform sends is never a label, because whoever chooses
+//! labels chooses how much memory they take, and because metrics are read by people who may not read tokens.
+
+use std::sync::OnceLock;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// One thing to watch.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Unit,
+    /// All its labels; whoever records it gives each of them.
+    pub labels: &'static [&'static str],
+    /// One sentence for whoever looks at it.
+    pub help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets.
+    Histogram(&'static [f64]),
+}
+
+/// How a refresh can end, the label `outcome` of `postpeer_refreshes_total`.
+pub const REFRESH_OUTCOMES: [&str; 6] =
+    ["app_rejected", "grant_ended", "refreshed", "superseded", "throttled", "transient"];
+
+/// Everything that is recorded anywhere, by name; `tests/house.rs` holds the code to it.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "postpeer_answers_unsaved",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Token answers of platforms that are in memory only, because the database does not take them.",
+    },
+    Metric {
+        name: "postpeer_build_info",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &["version"],
+        help: "Always 1; the label tells the version that runs.",
+    },
+    Metric {
+        name: "postpeer_http_request_seconds",
+        kind: Kind::Histogram(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+        unit: Unit::Seconds,
+        labels: &["route"],
+        help: "How long requests to the broker took to be answered, by route.",
+    },
+    Metric {
+        name: "postpeer_http_requests_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["method", "route", "status"],
+        help: "Requests that the broker answered.",
+    },
+    Metric {
+        name: "postpeer_refresh_oldest_overdue_seconds",
+        kind: Kind::Gauge,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "For how long the refresh that waits longest has been due; 0 when none is.",
+    },
+    Metric {
+        name: "postpeer_refreshes_due",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Grants that are due to be refreshed and are not being refreshed yet.",
+    },
+    Metric {
+        name: "postpeer_refreshes_in_flight",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Grants that are being refreshed.",
+    },
+    Metric {
+        name: "postpeer_refreshes_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["platform", "outcome"],
+        help: "Attempts to refresh a grant, by how they ended.",
+    },
+    Metric {
+        name: "postpeer_tokens_vended_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["platform"],
+        help: "Access tokens that were handed out to callers.",
+    },
+    Metric {
+        name: "postpeer_upstream_seconds",
+        kind: Kind::Histogram(&[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0]),
+        unit: Unit::Seconds,
+        labels: &["platform", "step", "outcome"],
+        help: "How long calls to platforms took, by step and how they ended.",
+    },
+];
+
+/// What has been recorded in this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// Records from here on. Once per process: a second call gives the same, also to another broker.
+pub fn metrics() -> Metrics {
+    static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+    INSTALLED
+        .get_or_init(|| {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            // Nobody else installs one: `tests/house.rs` keeps the exporter in this room.
+            let _ = metrics::set_global_recorder(recorder);
+            Metrics(handle)
+        })
+        .clone()
+}
+
+impl Metrics {
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds what was recorded into the buckets. Each measured time takes memory until this or [`render`](Self::render)
+    /// is called, so somebody calls it every few seconds, whether anybody reads or not.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+
+    /// Shows what is counted by platform as 0 until it happens. Otherwise the first time would be the series' first value,
+    /// and Prometheus takes no increase from that.
+    pub fn expect_platforms<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            for outcome in REFRESH_OUTCOMES {
+                counter!("postpeer_refreshes_total", "platform" => name.to_owned(), "outcome" => outcome).increment(0);
+            }
+            counter!("postpeer_tokens_vended_total", "platform" => name.to_owned()).increment(0);
+        }
+    }
+}
+
+/// A recorder that knows what everything is, and shows what has no labels as 0.
+fn recorder() -> PrometheusRecorder {
+    let mut builder = PrometheusBuilder::new();
+    for metric in METRICS {
+        if let Kind::Histogram(buckets) = metric.kind {
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
+                .expect("a histogram has buckets, in the table above");
+        }
+    }
+    let recorder = builder.build_recorder();
+    with_local_recorder(&recorder, || METRICS.iter().for_each(describe));
+    recorder
+}
+
+fn describe(metric: &Metric) {
+    let Metric { name, unit, help, .. } = *metric;
+    match metric.kind {
+        Kind::Counter => describe_counter!(name, unit, help),
+        Kind::Gauge => describe_gauge!(name, unit, help),
+        Kind::Histogram(_) => describe_histogram!(name, unit, help),
+    }
+    match metric.kind {
+        Kind::Gauge if metric.labels.is_empty() => gauge!(name).set(0.0),
+        _ if name == "postpeer_build_info" => gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::histogram;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_labels_is_there_from_the_start() {
+        let shown = recorder().handle().render();
+        for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Gauge && metric.labels.is_empty()) {
+            let Metric { name, help, .. } = metric;
+            assert!(shown.contains(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} 0\n")), "{shown}");
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(shown.contains(&format!("\npostpeer_build_info{{version=\"{version}\"}} 1\n")), "{shown}");
+    }
+
+    #[test]
+    fn times_are_shown_in_buckets() {
+        let recorder = recorder();
+        with_local_recorder(&recorder, || {
+            histogram!("postpeer_upstream_seconds", "platform" => "x", "step" => "token", "outcome" => "ok").record(0.3);
+        });
+        let handle = Metrics(recorder.handle());
+        handle.upkeep();
+        let shown = handle.render();
+        let name = "postpeer_upstream_seconds";
+        assert!(shown.contains(&format!("# TYPE {name} histogram\n")), "{shown}");
+        for (bound, count) in [("0.05", 0), ("0.25", 0), ("0.5", 1), ("30", 1), ("+Inf", 1)] {
+            let line =
+                format!("{name}_bucket{{platform=\"x\",step=\"token\",outcome=\"ok\",le=\"{bound}\"}} {count}\n");
+            assert!(shown.contains(&line), "{line}{shown}");
+        }
+    }
+
+    #[test]
+    fn platforms_are_shown_before_anything_happens() {
+        let recorder = recorder();
+        let handle = Metrics(recorder.handle());
+        with_local_recorder(&recorder, || {
+            counter!("postpeer_tokens_vended_total", "platform" => "acme").increment(2);
+            handle.expect_platforms(["acme", "twitter"]);
+        });
+        let shown = handle.render();
+        for line in [
+            "postpeer_refreshes_total{platform=\"acme\",outcome=\"grant_ended\"} 0",
+            "postpeer_refreshes_total{platform=\"twitter\",outcome=\"refreshed\"} 0",
+            "postpeer_tokens_vended_total{platform=\"acme\"} 2",
+            "postpeer_tokens_vended_total{platform=\"twitter\"} 0",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_second_call_gives_the_same_recorder() {
+        let (first, second) = (metrics(), metrics());
+        counter!("postpeer_tokens_vended_total", "platform" => "a_second_call").increment(1);
+        for handle in [first, second] {
+            assert!(handle.render().contains("postpeer_tokens_vended_total{platform=\"a_second_call\"} 1\n"));
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_its_names_are_prometheus_own() {
+        assert!(METRICS.is_sorted_by_key(|metric| metric.name));
+        for metric in METRICS {
+            let name = metric.name;
+            assert!(name.starts_with("postpeer_"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_seconds"), metric.unit == Unit::Seconds, "{name}");
+            assert!(metric.help.ends_with('.'), "{name}");
+            if let Kind::Histogram(buckets) = metric.kind {
+                assert!(!buckets.is_empty() && buckets.is_sorted(), "{name}");
+            }
+        }
+    }
+}
