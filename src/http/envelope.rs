@@ -1,22 +1,26 @@
 //! What every answer goes out in: a request id, the security headers, and for an error its body.
 //!
-//! The one place where an error is written down, for the caller and (with its causes) for the log. Invariant: no answer
+//! The one place where an error is written down, for the caller and (with its causes) for the log, and where requests are
+//! counted. Invariant: no answer
 //! of the application leaves without these headers, whatever its status; only what actix refuses before there is a
 //! request (an unreadable head, a header that is too large) does.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpResponse};
+use metrics::{counter, histogram};
 use tracing::Instrument as _;
 
 use super::error::{ApiError, Chain, Code, ErrorBody};
 use super::routes::Surface;
-use super::unread::{self, Beside};
+use super::unread;
 use super::{State, pages};
 use crate::domain::entropy::Entropy;
 
@@ -74,17 +78,41 @@ pub(crate) async fn envelope(
     let _entered = span.enter();
     let mut res = write_error(res, &id);
     let secure = state.settings.public_url.starts_with("https:");
-    dress(res.headers_mut(), &id, secure);
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        res.headers_mut().insert(REQUEST_ID, id);
+    }
+    dress(res.headers_mut(), secure);
+    let route = res.request().match_pattern().unwrap_or_else(|| "none".to_owned());
+    let took = started.elapsed();
     tracing::info!(
-        http.route = res.request().match_pattern().as_deref().unwrap_or("none"),
+        http.route = route,
         http.status = res.status().as_u16(),
-        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "answered"
     );
-    Ok(match receiver {
-        Some(receiver) => res.map_body(|_, body| BoxBody::new(Beside { body, _receiver: receiver })),
-        None => res,
-    })
+    count(&method, route, res.status(), took);
+    Ok(unread::keep_beside(res, receiver))
+}
+
+/// `route` is a pattern of the table of routes, never a path.
+fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
+    // A client can make up any number of methods, and each would be remembered.
+    let method = match method.as_str() {
+        "CONNECT" => "CONNECT",
+        "DELETE" => "DELETE",
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "TRACE" => "TRACE",
+        _ => "other",
+    };
+    let status = status.as_str().to_owned();
+    counter!("postpeer_http_requests_total", "method" => method, "route" => route.clone(), "status" => status)
+        .increment(1);
+    histogram!("postpeer_http_request_seconds", "route" => route).record(took);
 }
 
 /// Where the answer is an error: logs it and gives it its body.
@@ -126,10 +154,8 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     }
 }
 
-fn dress(headers: &mut HeaderMap, id: &RequestId, secure: bool) {
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-        headers.insert(REQUEST_ID, id);
-    }
+/// The headers that say what a browser may do with an answer.
+pub(super) fn dress(headers: &mut HeaderMap, secure: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !headers.contains_key(header::REFERRER_POLICY) {

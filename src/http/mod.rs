@@ -2,7 +2,8 @@
 //! `server` and `sandbox`); knows the broker's use cases and the domain, nothing below them.
 //!
 //! Invariant: every answer passes through [`envelope`], which gives it a request id and the security headers, and every
-//! route is in the table of [`routes`], which says who may call it.
+//! route is in the table of [`routes`], which says who may call it. What Prometheus reads is an application of its own, on a
+//! listener of its own: [`metrics`].
 
 mod access;
 mod apps;
@@ -17,6 +18,7 @@ pub mod error;
 mod fields;
 mod health;
 mod integrations;
+pub mod metrics;
 pub mod openapi;
 mod pages;
 mod peer;

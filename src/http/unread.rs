@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use actix_web::HttpMessage as _;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::web::Bytes;
@@ -31,6 +31,14 @@ pub(crate) fn keep(req: &mut ServiceRequest) -> Option<Receiver> {
     Some(receiver)
 }
 
+/// The answer, with the receiver for as long as it lives.
+pub(crate) fn keep_beside(res: ServiceResponse<BoxBody>, receiver: Option<Receiver>) -> ServiceResponse<BoxBody> {
+    match receiver {
+        Some(receiver) => res.map_body(|_, body| BoxBody::new(Beside { body, _receiver: receiver })),
+        None => res,
+    }
+}
+
 impl Stream for Receiver {
     type Item = Result<Bytes, PayloadError>;
 
@@ -40,9 +48,9 @@ impl Stream for Receiver {
 }
 
 /// An answer's body that keeps the request's.
-pub(crate) struct Beside {
-    pub(crate) body: BoxBody,
-    pub(crate) _receiver: Receiver,
+struct Beside {
+    body: BoxBody,
+    _receiver: Receiver,
 }
 
 impl MessageBody for Beside {

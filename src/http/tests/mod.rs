@@ -6,6 +6,7 @@ mod bodies;
 mod connecting;
 mod envelope;
 mod fixture;
+mod metrics;
 mod page;
 mod resources;
 mod wire;

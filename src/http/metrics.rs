@@ -1,0 +1,68 @@
+//! What Prometheus reads: one path on a listener of its own, so that a proxy before the broker cannot pass it on.
+//!
+//! Knows nothing of the broker. Invariant: every answer has the security headers of [`envelope`](super::envelope), and
+//! nothing that a client sends comes back. Requests here are not counted: they would be the readers' own.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpResponse};
+
+use super::{envelope, unread};
+
+/// The text format, in the only version that it ever had.
+const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Gives the metrics in Prometheus' text format.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The application.
+pub fn app(
+    render: Render,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(Data::new(render))
+        .service(
+            web::resource("/metrics").route(web::get().to(show)).default_service(web::to(|| ready(refuse_method()))),
+        )
+        .default_service(web::to(|| ready(not_found())))
+        .wrap(from_fn(dress))
+}
+
+fn show(render: Data<Render>) -> Ready<HttpResponse> {
+    ready(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT_FORMAT)).body(render()))
+}
+
+fn refuse_method() -> HttpResponse {
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, "GET"))
+        .insert_header(ContentType::plaintext())
+        .body("The metrics are read with GET.\n")
+}
+
+fn not_found() -> HttpResponse {
+    HttpResponse::NotFound().insert_header(ContentType::plaintext()).body("There is nothing here but /metrics.\n")
+}
+
+async fn dress(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let receiver = unread::keep(&mut req);
+    let mut res = next.call(req).await?.map_into_boxed_body();
+    envelope::dress(res.headers_mut(), false);
+    Ok(unread::keep_beside(res, receiver))
+}
