@@ -56,6 +56,7 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where browsers reach the broker: scheme, host and port, without a trailing slash.
     pub public_url: String,
+    /// Where metrics are read; absent: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
@@ -149,9 +150,19 @@ fn server(reader: &mut Reader) -> Server {
     let listen = reader.address(&listen_path).unwrap_or(default);
     let listen_is_wrong = reader.mistakes() > before;
     let public_url = public_url(reader, listen, listen_is_wrong);
-    let metrics_listen = reader.address(&["server", "metrics_listen"]);
-    if metrics_listen.is_some() {
-        reader.warn(&["server", "metrics_listen"], "has no effect: this version has no metrics yet");
+    let metrics_path = ["server", "metrics_listen"];
+    let metrics_listen = reader.address(&metrics_path);
+    if let Some(address) = metrics_listen {
+        // Port 0 is never the same one twice.
+        if address == listen && address.port() != 0 && !listen_is_wrong {
+            reader.mistake(&metrics_path, "is the address of server.listen: metrics need one of their own, so take another port, such as 127.0.0.1:9464");
+        }
+        if !address.ip().is_loopback() {
+            reader.warn(
+                &metrics_path,
+                "is not on loopback: whoever reaches it can read the metrics, so let a firewall choose who does",
+            );
+        }
     }
     let proxies_path = ["server", "trusted_proxies"];
     let mut trusted_proxies = Vec::new();

@@ -236,6 +236,24 @@ fn the_public_url_is_an_origin() {
 }
 
 #[test]
+fn metrics_have_an_address_of_their_own() {
+    let warnings = |listen: &str| {
+        let config = read(&format!("[server]\nmetrics_listen = \"{listen}\"")).unwrap();
+        assert_eq!(config.server.metrics_listen.unwrap().to_string(), listen);
+        config.warnings.join("\n")
+    };
+    for quiet in ["127.0.0.1:9464", "[::1]:8080", "127.0.0.1:0"] {
+        assert_eq!(warnings(quiet), "", "{quiet}");
+    }
+    insta::assert_snapshot!(warnings("0.0.0.0:9464"), @"postpeer.toml: server.metrics_listen is not on loopback: whoever reaches it can read the metrics, so let a firewall choose who does");
+    insta::assert_snapshot!(complaint("[server]\nmetrics_listen = \"127.0.0.1:8080\""), @"postpeer.toml: server.metrics_listen is the address of server.listen: metrics need one of their own, so take another port, such as 127.0.0.1:9464");
+    insta::assert_snapshot!(complaint("[server]\nmetrics_listen = \"9464\""), @"postpeer.toml: server.metrics_listen must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
+    let both =
+        "[server]\nlisten = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\npublic_url = \"https://x.example\"";
+    assert!(read(both).is_ok(), "the system gives two ports");
+}
+
+#[test]
 fn a_secret_may_be_in_a_file_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), "from a file\n").unwrap();
