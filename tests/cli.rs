@@ -112,9 +112,14 @@ impl Running {
 
     /// `http://127.0.0.1:PORT`, from what it said.
     fn url(&self) -> String {
-        let at = self.said.find("127.0.0.1:").unwrap();
-        let address: String =
-            self.said[at..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
+        self.url_after("")
+    }
+
+    /// The first one after these words.
+    fn url_after(&self, words: &str) -> String {
+        let said = &self.said[self.said.find(words).unwrap()..];
+        let at = said.find("127.0.0.1:").unwrap();
+        let address: String = said[at..].chars().take_while(|c| c.is_ascii_digit() || matches!(c, '.' | ':')).collect();
         format!("http://{address}")
     }
 
@@ -283,16 +288,18 @@ fn keys_and_projects_are_kept_beside_a_running_broker() {
 
 /// The status line for a request with this key.
 fn status_line(url: &str, key: &str) -> String {
+    ask(url, "GET", "/v1/health/auth", key).lines().next().unwrap().to_owned()
+}
+
+/// The whole answer, head and body, to a request with this key.
+fn ask(url: &str, method: &str, target: &str, key: &str) -> String {
     let address = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET /v1/health/auth HTTP/1.1\r\nhost: {address}\r\nx-access-key: {key}\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
+    write!(stream, "{method} {target} HTTP/1.1\r\nhost: {address}\r\nx-access-key: {key}\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    answer.lines().next().unwrap().to_owned()
+    answer
 }
 
 #[test]
@@ -416,6 +423,101 @@ fn a_port_that_is_taken_and_a_mistaken_configuration_touch_nothing() {
     assert!(said.contains(&address), "{said}");
     refused(&instance.command(&["serve"]).env("POSTPEER_LOG__LEVEL", "loud").output().unwrap(), 78);
     assert_eq!(instance.database(), before);
+}
+
+#[test]
+fn metrics_are_read_where_they_should_be_and_hold_nothing_of_anybody() {
+    let instance = Instance::new();
+    let mut command = instance.command(&["serve"]);
+    command.env("POSTPEER_SERVER__METRICS_LISTEN", "127.0.0.1:0");
+    for name in ["AUTHORIZE", "TOKEN", "IDENTITY"] {
+        command.env(format!("POSTPEER_PLATFORMS__ACME__{name}_URL"), "https://acme.example/");
+    }
+    command.env("POSTPEER_PLATFORMS__ACME__IDENTITY__ID", "/sub");
+    let broker = Running::start(&mut command, "/metrics");
+    let (url, metrics) = (broker.url(), broker.url_after("metrics are at"));
+    assert_ne!(url, metrics);
+
+    let id = "0123456789abcdef0123456789abcdef";
+    for target in [
+        "/v1/profiles/prof_ID",
+        "/v1/connect/integrations/int_ID",
+        "/v1/connect/acme?redirectUri=https://app.example/ID",
+        "/v1/connect/acme/callback?code=ID&state=ID",
+        "/connect/selection/ID",
+        "/ID",
+    ] {
+        ask(&url, "GET", &target.replace("ID", id), &instance.key);
+    }
+    ask(&url, "MADEUP", "/v1/profiles", "ppk_no_key");
+    let elsewhere = ask(&url, "GET", "/metrics", &instance.key);
+    assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
+
+    let shown = ask(&metrics, "GET", "/metrics", "");
+    assert!(shown.starts_with("HTTP/1.1 200 "), "{shown}");
+    assert!(shown.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{shown}");
+    let (_, body) = shown.split_once("\r\n\r\n").unwrap();
+    for metric in postpeer::telemetry::METRICS {
+        // Nothing of a platform was asked, so there are no times to show.
+        let is_shown = metric.name != "postpeer_upstream_seconds";
+        let help = format!("# HELP {} {}\n# TYPE {0} ", metric.name, metric.help);
+        assert_eq!(body.contains(&help), is_shown, "{help}{body}");
+    }
+    for line in body.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(series.starts_with("postpeer_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+    for line in [
+        "postpeer_http_requests_total{method=\"GET\",route=\"/v1/profiles/{id}\",status=\"404\"} 1",
+        "postpeer_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 2",
+        "postpeer_http_requests_total{method=\"other\",route=\"/v1/profiles/\",status=\"405\"} 1",
+        "postpeer_refreshes_total{platform=\"acme\",outcome=\"grant_ended\"} 0",
+        "postpeer_tokens_vended_total{platform=\"bluesky\"} 0",
+    ] {
+        assert!(body.lines().any(|shown| shown == line), "{line}\n{body}");
+    }
+    for private in [id, &instance.key, "MADEUP", "127.0.0.1", "acme.example", "int_", "proj_", "prof_", "key_", "flow_"]
+    {
+        assert!(!body.contains(private), "{private}: {body}");
+    }
+
+    for target in ["/", "/healthz", "/v1/profiles", "/metrics/"] {
+        let answer = ask(&metrics, "GET", target, &instance.key);
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    for method in ["HEAD", "POST", "DELETE", "MADEUP"] {
+        let answer = ask(&metrics, method, "/metrics", "");
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET\r\n"), "{answer}");
+    }
+
+    // A reader that keeps its connection does not hold up the end.
+    let mut reader = TcpStream::connect(metrics.trim_start_matches("http://")).unwrap();
+    write!(reader, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    reader.read_exact(&mut [0; 12]).unwrap();
+    let (code, said) = broker.stop(Signal::TERM);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(TcpStream::connect(metrics.trim_start_matches("http://")).is_err());
+}
+
+#[test]
+fn metrics_have_no_listener_unless_one_is_asked_for_and_its_port_must_be_free() {
+    let instance = Instance::new();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let (_, said) = broker.stop(Signal::TERM);
+    assert!(!said.contains("metrics"), "{said}");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = |variable: &str, value: &str| {
+        let before = instance.database();
+        let output = instance.command(&["serve"]).env(variable, value).output().unwrap();
+        assert_eq!(instance.database(), before);
+        output
+    };
+    let said = refused(&serve("POSTPEER_SERVER__METRICS_LISTEN", &address), 69);
+    assert!(said.contains(&address) && said.contains("server.metrics_listen"), "{said}");
+    let said = refused(&serve("POSTPEER_SERVER__METRICS_LISTEN", "everywhere"), 78);
+    assert!(said.contains("METRICS_LISTEN"), "{said}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .unwrap_or_default(),
     };
     let settings = http::Settings { demo: Some(demo), ..http::Settings::new(app.config.server.public_url.clone()) };
-    let served = server::run(&app, listener, settings, shutdown, GRACE);
+    let served = server::run(&app, listener, None, settings, shutdown, GRACE);
     app.work().block_on(sandbox.stop());
     app.close();
     served.map_err(|error| Failure::io("the server failed", &error))

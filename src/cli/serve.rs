@@ -1,5 +1,6 @@
 //! `postpeer serve`: the broker.
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use clap::Args;
@@ -23,7 +24,7 @@ pub(super) struct Arguments {
     config: ConfigFile,
 }
 
-/// The address is taken after everything that can refuse has been looked at, and before anything is changed.
+/// The addresses are taken after everything that can refuse has been looked at, and before anything is changed.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     let config = arguments.config.load(environment)?;
     telemetry::init(config.log);
@@ -32,24 +33,38 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         tracing::warn!("{warning}");
     }
     let listen = config.server.listen;
+    let metrics_listen = config.server.metrics_listen;
     let public_url = config.server.public_url.clone();
     let trusted_proxies = config.server.trusted_proxies.clone();
     let prepared = Prepared::new(config, Ports::system())?;
-    let listener = server::bind(listen).map_err(|error| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("cannot listen on {listen} ({error}): is another program there? Change server.listen or stop it"),
-        )
-    })?;
-    let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
+    let (listener, address) = bind("server.listen", listen)?;
+    let (metrics, metrics_address) =
+        metrics_listen.map(|listen| bind("server.metrics_listen", listen)).transpose()?.unzip();
     let app = prepared.open()?;
     let shutdown =
         Shutdown::on_signals(app.work()).map_err(|error| Failure::io("signals cannot be handled", &error))?;
     tracing::info!(%address, public_url, version = env!("CARGO_PKG_VERSION"), "listening");
+    if let Some(address) = metrics_address {
+        let platforms = app.config.platforms.listings();
+        telemetry::metrics().expect_platforms(platforms.iter().filter(|one| one.enabled).map(|one| one.name));
+        tracing::info!(%address, "metrics are at /metrics");
+    }
     let settings = http::Settings { trusted_proxies, ..http::Settings::new(public_url) };
-    let served = server::run(&app, listener, settings, shutdown, GRACE);
+    let served = server::run(&app, listener, metrics, settings, shutdown, GRACE);
     app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes the address that `key` names, and tells which it is: with port 0, one of the system's choice.
+fn bind(key: &str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = server::bind(wanted).map_err(|error| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("cannot listen on {wanted} ({error}): is another program there? Change {key} or stop it"),
+        )
+    })?;
+    let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
+    Ok((listener, address))
 }

@@ -3,7 +3,7 @@
 //! Knows nothing of the broker. Invariant: every answer has the security headers of [`envelope`](super::envelope), and
 //! nothing that a client sends comes back. Requests here are not counted: they would be the readers' own.
 
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -42,8 +42,8 @@ pub fn app(
         .wrap(from_fn(dress))
 }
 
-fn show(render: Data<Render>) -> Ready<HttpResponse> {
-    ready(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT_FORMAT)).body(render()))
+async fn show(render: Data<Render>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT_FORMAT)).body(render())
 }
 
 fn refuse_method() -> HttpResponse {

@@ -201,7 +201,8 @@ mod tests {
     fn times_are_shown_in_buckets() {
         let recorder = recorder();
         with_local_recorder(&recorder, || {
-            histogram!("postpeer_upstream_seconds", "platform" => "x", "step" => "token", "outcome" => "ok").record(0.3);
+            histogram!("postpeer_upstream_seconds", "platform" => "x", "step" => "token", "outcome" => "ok")
+                .record(0.3);
         });
         let handle = Metrics(recorder.handle());
         handle.upkeep();
