@@ -24,7 +24,9 @@
 //!
 //! `store` does not know `vault`: it takes and gives sealed values. `http` knows only `broker` (and the types of
 //! `domain`). `sandbox` imitates the platforms from their documentation and knows only `domain`, so that it does not repeat
-//! the broker's mistakes. `config` knows `platforms`, whose values it makes. The whole table is in `tests/house.rs`.
+//! the broker's mistakes. `config` knows `platforms`, whose values it makes. Whoever has something to count calls the
+//! `metrics` crate; [`telemetry`] has the list of what is counted, and `server` shows it where the operator wants it. The
+//! whole table is in `tests/house.rs`.
 //!
 //! # A connection, step by step
 //!

@@ -1,5 +1,5 @@
 //! The house rules that a reviewer would otherwise have to remember: who may know whom, which crate belongs to which
-//! room, that every file says what it is, and that a platform is never half there.
+//! room, that every file says what it is, and that neither a platform nor a metric is half there.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,9 +8,11 @@
     reason = "a test stops where something is not as it should be"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use postpeer::telemetry::{Kind, METRICS};
 
 /// Every source file below `src`, by its path from there.
 fn sources() -> BTreeMap<String, String> {
@@ -152,6 +154,7 @@ fn each_crate_is_named_only_in_its_room() {
         ("figment", &["config"]),
         ("hickory_resolver", &["outbound"]),
         ("hkdf", &["vault"]),
+        ("metrics_exporter_prometheus", &["telemetry"]),
         ("oauth2", &["oauth"]),
         ("refinery", &["store"]),
         ("reqwest", &["outbound"]),
@@ -251,6 +254,84 @@ fn string_literals(code: &str) -> Vec<String> {
             found.push(text);
         }
         at += 1;
+    }
+    found
+}
+
+/// Described already, recorded soon: whoever records one removes it here.
+const NOT_RECORDED_YET: [&str; 7] = [
+    "postpeer_answers_unsaved",
+    "postpeer_refresh_oldest_overdue_seconds",
+    "postpeer_refreshes_due",
+    "postpeer_refreshes_in_flight",
+    "postpeer_refreshes_total",
+    "postpeer_tokens_vended_total",
+    "postpeer_upstream_seconds",
+];
+
+#[test]
+fn what_is_recorded_is_described_and_the_other_way_round() {
+    let mut recorded = BTreeSet::new();
+    // Telemetry shows what others record as 0, which is not recording it.
+    for (path, source) in sources().into_iter().filter(|(path, _)| !is_test(path) && room(path) != "telemetry") {
+        let code = code(&source);
+        for (kind, call) in recordings(&code) {
+            // A name that is not written out cannot be held against the table.
+            let name = string_literals(call).into_iter().next().unwrap_or_default();
+            let metric = METRICS.iter().find(|metric| metric.name == name);
+            let metric =
+                metric.unwrap_or_else(|| panic!("src/{path} records {name:?}, which telemetry has not: {call}"));
+            let (described, labels) = (metric.kind, metric.labels);
+            let is_kind = match kind {
+                "counter" => described == Kind::Counter,
+                "gauge" => described == Kind::Gauge,
+                _ => matches!(described, Kind::Histogram(_)),
+            };
+            assert!(is_kind, "src/{path} records {name} as a {kind}");
+            let given: BTreeSet<&str> =
+                call.match_indices("=>").map(|(at, _)| call[..at].rsplit('"').nth(1).unwrap()).collect();
+            assert_eq!(given, labels.iter().copied().collect(), "src/{path}: the labels of {name}");
+            recorded.insert(metric.name);
+        }
+    }
+    assert!(!recorded.is_empty(), "does this test still read the sources?");
+    recorded.insert("postpeer_build_info");
+    for metric in METRICS {
+        let (is_recorded, is_awaited) = (recorded.contains(metric.name), NOT_RECORDED_YET.contains(&metric.name));
+        assert!(is_recorded || is_awaited, "{} is described, and nobody records it", metric.name);
+        assert!(!is_recorded || !is_awaited, "{} is recorded: remove it from NOT_RECORDED_YET", metric.name);
+    }
+    for name in NOT_RECORDED_YET {
+        assert!(METRICS.iter().any(|metric| metric.name == name), "{name} is awaited, and telemetry has it not");
+    }
+}
+
+#[test]
+fn the_readme_tells_every_metric() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for metric in METRICS {
+        assert!(readme.contains(&format!("| `{}` |", metric.name)), "README.md lacks a row for {}", metric.name);
+    }
+}
+
+/// The calls of the macros that record, each with its kind and what is between its parentheses.
+fn recordings(code: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for kind in ["counter", "gauge", "histogram"] {
+        let call = format!("{kind}!(");
+        for (at, _) in code.match_indices(&call) {
+            // `describe_counter!(` is another macro.
+            if code[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || before == '_') {
+                continue;
+            }
+            let inside = &code[at + call.len()..];
+            let mut depth = 0;
+            let end = inside.find(|c| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                depth < 0
+            });
+            found.push((kind, &inside[..end.unwrap()]));
+        }
     }
     found
 }
