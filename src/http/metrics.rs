@@ -1,6 +1,6 @@
 //! What Prometheus reads: one path on a listener of its own, so that a proxy before the broker cannot pass it on.
 //!
-//! Knows nothing of the broker. Invariant: every answer has the security headers of [`envelope`](super::envelope), and
+//! Knows nothing of the broker. Invariant: every answer has the security headers of [`envelope`], and
 //! nothing that a client sends comes back. Requests here are not counted: they would be the readers' own.
 
 use std::future::ready;
