@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Config, EXAMPLE, Environment, from_str, keys, layers};
-use crate::platforms::CONTRACT_NAMES;
+use crate::platforms::built_in_names;
 
 /// The example with the `#` taken off every optional key. A secret and its file exclude each other: the file stays off.
 fn with_everything_on() -> String {
@@ -46,7 +46,7 @@ fn it_has_every_key() {
             assert!(layers.at(&[section, key]).is_some(), "{section}.{key}");
         }
     }
-    let built_in = |key| CONTRACT_NAMES.iter().any(|name| layers.at(&[keys::PLATFORMS, name, key]).is_some());
+    let built_in = |key| built_in_names().iter().any(|name| layers.at(&[keys::PLATFORMS, name, key]).is_some());
     for key in keys::BUILT_IN {
         assert!(built_in(key) || EXAMPLE.contains(&format!("\n#{key} = ")), "{key}");
     }
@@ -63,7 +63,7 @@ fn it_has_every_key() {
 
 #[test]
 fn it_has_every_platform_with_the_callback_url_to_register() {
-    for name in CONTRACT_NAMES {
+    for name in built_in_names() {
         assert!(EXAMPLE.contains(&format!("\n[platforms.{name}]\n")), "{name}");
         let callback = format!("https://connect.example.com/v1/connect/{name}/callback\n");
         assert!(name == "bluesky" || EXAMPLE.contains(&callback), "{name}");

@@ -1,6 +1,6 @@
 //! The keys that a configuration may have, and the nearest known one to a key that it may not.
 
-use crate::platforms::CONTRACT_NAMES;
+use crate::platforms::built_in_names;
 
 /// Sections with fixed keys.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
@@ -72,7 +72,10 @@ pub(super) fn nearest(section: &[&str], key: &str, neighbours: &[&str]) -> Optio
             .iter()
             .find(|(name, keys)| Some(name) != section.first() && keys.contains(&key) && key != "path")
             .map(|(name, _)| format!("{name}.{key}"))
-            .or_else(|| (section.is_empty() && CONTRACT_NAMES.contains(&key)).then(|| format!("{PLATFORMS}.{key}")))
+            .or_else(|| {
+                let is_platform = section.is_empty() && built_in_names().iter().any(|name| name == key);
+                is_platform.then(|| format!("{PLATFORMS}.{key}"))
+            })
     })
 }
 

@@ -9,8 +9,8 @@ use super::reader::Reader;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform,
-    Registry, Revocation,
+    BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform, Registry, Revocation,
+    built_in_names,
 };
 
 /// Reads all of `[platforms]`.
@@ -28,8 +28,9 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
         }
         settings.insert(name.to_owned(), read);
     }
+    let taken = built_in_names();
     for name in reader.keys(&[keys::PLATFORMS]) {
-        if !CONTRACT_NAMES.contains(&name.as_str()) {
+        if !taken.iter().any(|taken| *taken == name) {
             custom.extend(own(reader, &name));
         }
     }
@@ -140,7 +141,8 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, value)| value.is_empty()).map(|(key, _)| *key).collect();
     if !missing.is_empty() {
-        let guess = keys::nearest_word(name, &CONTRACT_NAMES)
+        let known = built_in_names();
+        let guess = keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>())
             .map_or_else(String::new, |nearest| format!("; or did you mean {}.{nearest}?", keys::PLATFORMS));
         reader.mistake(&section, format!("is a platform of your own and needs {}{guess}", missing.join(", ")));
     }
