@@ -21,7 +21,7 @@ impl Broker {
             .filter(|platform| platform.enabled)
             .filter(|platform| match which {
                 PlatformFilter::All => true,
-                PlatformFilter::BuiltIn => !platform.is_custom,
+                PlatformFilter::Contract => !platform.is_custom,
                 PlatformFilter::One(name) => platform.name == *name,
             })
             .map(|platform| PlatformListing {

@@ -72,11 +72,12 @@ pub struct IntegrationFilter {
     pub oldest_first: bool,
 }
 
-/// Which platforms a list shows: callers' models know ten names, so an operator's own come only when asked for.
+/// Which platforms a list shows: callers' models know ten names, so others come only when asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PlatformFilter {
     All,
+    /// Those whose names are the contract's.
     #[default]
-    BuiltIn,
+    Contract,
     One(String),
 }

@@ -130,7 +130,7 @@ pub(crate) async fn list(
     let page = Page { number: wanted.page, limit: wanted.limit };
     let platform = match (WhichPlatforms { platform: wanted.platform, include: None }).filter(&state.broker)? {
         PlatformFilter::One(name) => Some(name),
-        PlatformFilter::All | PlatformFilter::BuiltIn => None,
+        PlatformFilter::All | PlatformFilter::Contract => None,
     };
     let listed = state.broker.list_apps(&caller, platform, wanted.name, page.into()).await?;
     Ok(Json(AppList::new(listed, page)))

@@ -19,11 +19,11 @@ use crate::domain::paging::Window;
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct WantedIntegrations {
-    /// Only those at this platform. The operator's own platforms are listed when named.
+    /// Only those at this platform. Those beyond the ten known names are listed when named.
     #[param(example = "twitter")]
     platform: Option<String>,
-    /// `custom`: those at the operator's own platforms as well. Left out by default, because clients that were made for
-    /// the ten known names refuse others.
+    /// `custom`: those at platforms beyond the ten known names as well, such as the operator's own. Left out by
+    /// default, because clients that were made for the ten refuse others.
     #[param(inline)]
     include: Option<Include>,
     /// Only those of this profile; `null` for those without one.

@@ -55,11 +55,11 @@ pub(crate) struct PlatformList {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WhichPlatforms {
-    /// Only this platform. The operator's own are listed when named.
+    /// Only this platform. Those beyond the ten known names are listed when named.
     #[param(example = "twitter")]
     pub(crate) platform: Option<String>,
-    /// `custom`: the operator's own platforms as well. Left out by default, because clients that were made for the ten
-    /// known names refuse others.
+    /// `custom`: the platforms beyond the ten known names as well, such as the operator's own. Left out by default,
+    /// because clients that were made for the ten refuse others.
     #[param(inline)]
     pub(crate) include: Option<Include>,
 }
@@ -88,7 +88,7 @@ impl WhichPlatforms {
     /// For a name that is neither the contract's nor the operator's.
     pub(crate) fn filter(self, broker: &Broker) -> Result<PlatformFilter, ApiError> {
         let Some(name) = self.platform else {
-            return Ok(self.include.map_or(PlatformFilter::BuiltIn, |Include::Custom| PlatformFilter::All));
+            return Ok(self.include.map_or(PlatformFilter::Contract, |Include::Custom| PlatformFilter::All));
         };
         let one = PlatformFilter::One(name);
         let known = matches!(&one, PlatformFilter::One(name) if CONTRACT_NAMES.contains(&name.as_str()))

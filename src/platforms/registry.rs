@@ -61,7 +61,7 @@ pub struct Listing<'a> {
     pub label: &'a str,
     pub enabled: bool,
     pub availability: Availability,
-    /// Whether the name is the operator's own, unknown to callers' models.
+    /// Whether callers' models do not know the name: the operator's own, or a built-in platform's beyond the ten.
     pub is_custom: bool,
     /// Whether it is connected through a redirect, for which an operator registers a callback URL.
     pub has_callback: bool,
@@ -159,7 +159,7 @@ impl ConfiguredPlatform {
         if self.credentials.is_some() { Availability::Prod } else { Availability::Dev }
     }
 
-    /// Whether the name is the operator's own, unknown to callers' models.
+    /// Whether callers' models do not know the name: the operator's own, or a built-in platform's beyond the ten.
     #[must_use]
     pub fn is_custom(&self) -> bool {
         !CONTRACT_NAMES.contains(&self.platform.name.as_ref())

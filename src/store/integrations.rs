@@ -221,12 +221,12 @@ fn find_with<T>(
     )
 }
 
-/// Newest first, or oldest first when the filter says so. `built_in`: the names that [`PlatformFilter::BuiltIn`] means.
+/// Newest first, or oldest first when the filter says so. `contract`: the names that [`PlatformFilter::Contract`] means.
 pub fn list(
     db: &Connection,
     project: ProjectId,
     filter: &IntegrationFilter,
-    built_in: &[&str],
+    contract: &[&str],
     window: Window,
 ) -> Result<Listed<Integration>, Error> {
     // Only the conditions that are asked for, so that each shape finds its own index.
@@ -235,8 +235,8 @@ pub fn list(
     let names;
     match &filter.platforms {
         PlatformFilter::All => {}
-        PlatformFilter::BuiltIn => {
-            names = json(&built_in)?;
+        PlatformFilter::Contract => {
+            names = json(&contract)?;
             condition.push_str(" AND i.platform IN (SELECT value FROM json_each(:platforms))");
             params.push((":platforms", &names));
         }
@@ -339,10 +339,10 @@ mod tests {
     use crate::store::fixture::{ALL, Fixture, NO_TOKENS, account, sealed};
     use crate::store::grants;
 
-    const BUILT_IN: [&str; 2] = ["tiktok", "twitter"];
+    const CONTRACT: [&str; 2] = ["tiktok", "twitter"];
 
     fn users(fixture: &Fixture, filter: &IntegrationFilter, window: Window) -> (Vec<String>, u64) {
-        let listed = list(&fixture.db, fixture.ours, filter, &BUILT_IN, window).unwrap();
+        let listed = list(&fixture.db, fixture.ours, filter, &CONTRACT, window).unwrap();
         (listed.items.into_iter().map(|integration| integration.account.platform_user_id).collect(), listed.total)
     }
 
@@ -388,7 +388,7 @@ mod tests {
         assert!(find_detail(&fixture.db, theirs, id).unwrap().is_none());
         assert!(find_by_account(&fixture.db, theirs, None, "twitter", "u").unwrap().is_none());
         let whole_id = search(&id.to_string());
-        assert_eq!(list(&fixture.db, theirs, &whole_id, &BUILT_IN, ALL).unwrap().total, 0);
+        assert_eq!(list(&fixture.db, theirs, &whole_id, &CONTRACT, ALL).unwrap().total, 0);
         let moved = fixture.write(|db| move_to_profile(db, theirs, id, None, now));
         assert!(matches!(moved, Err(Error::NotChanged)));
         let updated = fixture.write(|db| update_account(db, theirs, id, &account("u"), grant, now));
@@ -509,7 +509,7 @@ mod tests {
             users.join(" ")
         };
         assert_eq!(of(PlatformFilter::All), "tiktok acme twitter");
-        assert_eq!(of(PlatformFilter::BuiltIn), "tiktok twitter");
+        assert_eq!(of(PlatformFilter::Contract), "tiktok twitter");
         assert_eq!(of(PlatformFilter::One("acme".to_owned())), "acme");
         assert_eq!(of(PlatformFilter::One("none".to_owned())), "");
     }
@@ -612,7 +612,7 @@ mod tests {
         let stored = fixture.integration(grant, None, "u");
         fixture.db.execute("UPDATE integrations SET id = 'int_no_id'", []).unwrap();
         let filter = IntegrationFilter::default();
-        let error = list(&fixture.db, fixture.ours, &filter, &BUILT_IN, ALL).unwrap_err();
+        let error = list(&fixture.db, fixture.ours, &filter, &CONTRACT, ALL).unwrap_err();
         assert!(
             matches!(&error, Error::Inconsistent { table: "integrations", column: "id", row } if row == "int_no_id"),
             "{error:?} {stored:?}"
