@@ -157,7 +157,8 @@ fn a_code_is_for_one_client_one_redirect_and_one_use() {
             "threads" => "/threads/v1.0/me?fields=id",
             "tiktok" => "/tiktok/v2/user/info/?fields=open_id",
             "twitter" => "/twitter/2/users/me",
-            _ => "/youtube/youtube/v3/channels?part=snippet&mine=true",
+            "youtube" => "/youtube/youtube/v3/channels?part=snippet&mine=true",
+            _ => panic!("say where {platform} tells who somebody is"),
         };
         assert_eq!(bench.get_as(identity, &token).why().1, "the access token was revoked", "{platform}");
     }
