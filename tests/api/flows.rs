@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use postpeer::sandbox::{Answer, Fault, Step};
+use postpeer::platforms::CONTRACT_NAMES;
+use postpeer::sandbox::{self, Answer, Fault, Step};
 
 use crate::support::{TestBroker, parameter};
 
@@ -11,7 +12,7 @@ const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D%252F1";
 #[tokio::test(flavor = "multi_thread")]
 async fn every_platform_connects_and_reconnects_under_the_same_id() {
     let broker = TestBroker::start().await;
-    for platform in ["instagram", "linkedin", "pinterest", "threads", "tiktok", "twitter", "youtube", "acme"] {
+    for platform in sandbox::platforms() {
         let url = broker.begin(platform, BACK).await;
         let reply = broker.browse(&broker.consent(&url, &Answer::allow())).await;
         assert_eq!(reply.status, 303, "{platform}: {}", reply.text);
@@ -32,9 +33,10 @@ async fn every_platform_connects_and_reconnects_under_the_same_id() {
         assert_eq!(again, id, "{platform}");
     }
     let listed = broker.get("/v1/connect/integrations?limit=100").await;
-    assert_eq!(listed.json["total"], 7, "custom platforms are listed when asked for");
-    let listed = broker.get("/v1/connect/integrations?include=custom").await;
-    assert_eq!(listed.json["total"], 8);
+    let of_contract = sandbox::platforms().filter(|platform| CONTRACT_NAMES.contains(platform)).count();
+    assert_eq!(listed.json["total"], of_contract, "others are listed when asked for");
+    let listed = broker.get("/v1/connect/integrations?limit=100&include=custom").await;
+    assert_eq!(listed.json["total"], sandbox::platforms().count());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +96,7 @@ async fn a_prefetch_or_a_head_consumes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_goes_to_the_cancel_uri_or_back_or_to_a_page() {
     let broker = TestBroker::start().await;
-    for platform in ["instagram", "linkedin", "pinterest", "threads", "tiktok", "twitter", "youtube", "acme"] {
+    for platform in sandbox::platforms() {
         let url = broker.begin(platform, &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
         let reply = broker.browse(&broker.consent(&url, &Answer::deny())).await;
         let location = reply.location();
