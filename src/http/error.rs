@@ -247,13 +247,16 @@ impl From<broker::Error> for ApiError {
             E::Sealed(source) => Self::internal(source),
             E::Store(source) => match &source {
                 StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
-                StoreError::Busy(_) | StoreError::Overloaded | StoreError::Stopped => {
+                StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
                     Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
                 }
+                // The broker is about to end; whoever watches over it starts it again.
+                StoreError::Failed(_) => Self::new(Code::NotReady).because(source),
                 StoreError::Conflict(_)
                 | StoreError::Corrupt(_)
                 | StoreError::Inconsistent { .. }
                 | StoreError::NotChanged
+                | StoreError::Reserve(_)
                 | StoreError::Sqlite(_) => Self::internal(source),
             },
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),

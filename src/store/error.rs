@@ -13,6 +13,12 @@ pub enum Error {
     Conflict(String),
     #[error("the database file is damaged: stop the broker and restore a backup")]
     Corrupt(#[source] rusqlite::Error),
+    /// The disk did not confirm a commit: nobody knows what it holds, and a second try would prove nothing.
+    #[error(
+        "the database failed while writing, so nothing more is written: check the disk and its file system, then start \
+         the broker again"
+    )]
+    Failed(#[source] rusqlite::Error),
     #[error("the disk is full, or the file may not grow: make room, nothing else is needed")]
     Full(#[source] rusqlite::Error),
     /// A stored value that this program would not have written.
@@ -24,6 +30,14 @@ pub enum Error {
     /// Too many writes are waiting already.
     #[error("too many writes are waiting for the database")]
     Overloaded,
+    /// Not for want of room, which is [`Error::Full`].
+    #[error(
+        "the reserve of disk space beside the database cannot be made: check the disk, and who may write to the directory"
+    )]
+    Reserve(#[source] std::io::Error),
+    /// A write that shared this one's transaction broke it: nothing was changed.
+    #[error("another write failed and took this one along: try again")]
+    RolledBack,
     #[error("the database refused a statement")]
     Sqlite(#[source] rusqlite::Error),
     /// The runtime stopped before the statement began: nothing was changed.
@@ -45,9 +59,36 @@ impl From<rusqlite::Error> for Error {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy(error),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error),
             ErrorCode::DiskFull => Self::Full(error),
-            // A quota or a limit on file sizes answers this instead of "full".
-            ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_WRITE => Self::Full(error),
+            ErrorCode::SystemIoFailure => match failure.extended_code {
+                // After a failed sync the kernel may call lost pages clean; the next sync says nothing about them.
+                ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_FSYNC => Self::Failed(error),
+                // A quota or a limit on file sizes answers the first instead of "full", the index of the log the other.
+                ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE => Self::Full(error),
+                _ => Self::Sqlite(error),
+            },
             _ => Self::Sqlite(error),
         }
+    }
+}
+
+impl Error {
+    /// The store's error that another one is, or has among its causes.
+    pub(super) fn within<E: std::error::Error + 'static>(error: &E) -> Option<&Self> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+/// The same failure for each of those that it concerns.
+pub(super) fn copy(error: &rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, message) => rusqlite::Error::SqliteFailure(*failure, message.clone()),
+        other => rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_ERROR), Some(other.to_string())),
     }
 }

@@ -6,10 +6,11 @@
 //! [`Error::NotChanged`].
 //!
 //! Invariants: every statement on a tenant's row names its project. One connection writes, in transactions that take the
-//! write lock at once (one that upgrades later fails without waiting); a write is on the disk before it is acknowledged.
-//! A closure never waits for anything but the database.
+//! write lock at once (one that upgrades later fails without waiting); a write is on the disk before it is acknowledged,
+//! and after one that the disk did not confirm there is no other. A closure never waits for anything but the database.
 
 pub mod access_keys;
+mod ballast;
 mod columns;
 mod error;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod fixture;
 pub mod flows;
 pub mod grants;
 pub mod integrations;
+mod job;
 pub mod keyring;
 mod lock;
 pub mod meta;
@@ -26,28 +28,37 @@ pub mod profiles;
 pub mod projects;
 mod schema;
 pub mod selections;
+mod writer;
 
 use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
-/// What a write happens in.
-use rusqlite::TransactionBehavior;
+/// What a read and a write happen in.
 pub use rusqlite::{Connection, Transaction};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
+use ballast::Ballast;
 pub use error::Error;
+use job::Work;
 pub use lock::DatabaseLock;
 pub use open::{Inspection, OpenError, inspect, schema_version};
+use writer::Writer;
 
-/// An open database. Cheap to clone, usable from any tokio runtime.
+/// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone waits for the write under
+/// way.
 #[derive(Clone)]
 pub struct Store {
-    writer: Arc<Mutex<Connection>>,
-    /// A permit for each write that waits or runs.
-    writes: Arc<Semaphore>,
+    // Before the writer: it is the last to close the file, which moves the log into it.
     readers: Arc<SyncMutex<Vec<Connection>>>,
     /// A permit for each idle reader.
     idle: Arc<Semaphore>,
+    writer: Arc<Writer>,
+    /// A permit for each write that waits or runs.
+    writes: Arc<Semaphore>,
+    ballast: Arc<Ballast>,
 }
 
 impl Store {
@@ -56,13 +67,15 @@ impl Store {
     /// How many writes may wait. Beyond that they are refused: a queue that grows helps nobody.
     const WRITES: usize = 4096;
 
-    fn over(writer: Connection, readers: Vec<Connection>) -> Self {
-        Self {
-            writer: Arc::new(Mutex::new(writer)),
-            writes: Arc::new(Semaphore::new(Self::WRITES)),
+    fn over(path: &Path, writer: Connection, readers: Vec<Connection>) -> io::Result<Self> {
+        let ballast = Arc::new(Ballast::of(path));
+        Ok(Self {
             idle: Arc::new(Semaphore::new(readers.len())),
             readers: Arc::new(SyncMutex::new(readers)),
-        }
+            writer: Arc::new(Writer::start(writer, ballast.clone())?),
+            writes: Arc::new(Semaphore::new(Self::WRITES)),
+            ballast,
+        })
     }
 
     /// Runs `work` on a connection that can only read, and that sees the database as it is at the first statement.
@@ -87,14 +100,21 @@ impl Store {
         .await?
     }
 
-    /// Runs `work` in a transaction of its own: committed, and on the disk, when it gives `Ok`, rolled back when not.
+    /// Runs `work` in a transaction: committed, and on the disk, when it gives `Ok`, rolled back when not. Writes that
+    /// wait at the same time share a commit, and see each other's work in the order in which they came; none is
+    /// answered before all of it is on the disk.
     ///
     /// Once begun it runs to its end, whether the caller still waits or not. Until then, a caller that goes takes its
     /// write along.
     ///
+    /// # Errors
+    ///
+    /// Those of `work`; those of the commit; [`Error::RolledBack`] when another write took this one along;
+    /// [`Error::Overloaded`] when too many wait already; [`Error::Failed`] when the store writes no more.
+    ///
     /// # Panics
     ///
-    /// When `work` does; the transaction is rolled back and the store goes on.
+    /// When `work` does; what it did is rolled back and the store goes on.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
@@ -104,15 +124,75 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        let mut writer = self.writer.clone().lock_owned().await;
-        on_blocking_thread(move || {
-            let _permit = permit;
-            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
-            let done = work(&transaction)?;
-            transaction.commit().map_err(Error::from)?;
-            Ok(done)
-        })
-        .await?
+        self.writer.write(Work::Once(Some(Box::new(work))), permit).await
+    }
+
+    /// As [`write`](Self::write), for what must not be lost: on a full disk the ballast is given up and the work tried
+    /// again at once, as it is when another write took it along; and where too many wait already it waits as well.
+    ///
+    /// Work that fails with the store's own error must have it as itself or among its sources, as `#[from]` does (and
+    /// `#[error(transparent)]` does not). Ask [`ensure_reserve`](Self::ensure_reserve) before what must be kept exists.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write), but [`Error::Full`] only when the ballast did not help or was gone, and neither
+    /// [`Error::RolledBack`] nor [`Error::Overloaded`].
+    ///
+    /// # Panics
+    ///
+    /// When `work` does; what it did is rolled back and the store goes on.
+    pub async fn write_kept<T, E>(
+        &self,
+        work: impl Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
+    {
+        let permit = self.writes.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
+        self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await
+    }
+
+    /// Keeps a ballast beside the database from now on, for [`write_kept`](Self::write_kept) to give up: for the one
+    /// broker that owns the database, not for a command beside it.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for it, or it cannot be made. It is wanted all the same, and made as soon as it can be.
+    pub fn hold_ballast(&self) -> Result<(), Error> {
+        self.ballast.hold()
+    }
+
+    /// What is to be stored next will find room, even if the disk is full by then: the ballast is there, or was made
+    /// again just now. To be asked before a platform is asked for something that cannot be asked for twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] without room for the ballast, [`Error::Reserve`] when it cannot be made, [`Error::Failed`] when
+    /// the store writes no more.
+    pub async fn ensure_reserve(&self) -> Result<(), Error> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        let ballast = self.ballast.clone();
+        on_blocking_thread(move || ballast.ensure()).await?
+    }
+
+    /// Whether the ballast is there, as far as is known without looking; true where none is kept.
+    #[must_use]
+    pub fn has_reserve(&self) -> bool {
+        self.ballast.is_ready()
+    }
+
+    /// Ends when the store writes no more, ever: the disk did not confirm a commit. Reads go on; the process should not.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.writer.failed().cancelled_owned()
+    }
+
+    /// [`Error::Failed`], once the store writes no more.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.writer.failure()
     }
 
     /// Brings what was written into the database file and empties the log beside it. What was erased stays readable in
@@ -122,12 +202,8 @@ impl Store {
     ///
     /// [`Error::Overloaded`] when a reader holds on to an older state for too long: what is committed is safe all the same.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        let writer = self.writer.clone().lock_owned().await;
-        on_blocking_thread(move || {
-            let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))?;
-            if busy { Err(Error::Overloaded) } else { Ok(()) }
-        })
-        .await?
+        let permit = self.writes.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
+        self.writer.checkpoint(permit).await
     }
 }
 

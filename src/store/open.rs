@@ -10,6 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ impl Store {
         })?;
         let reader = || connect(path, Role::Reader).map_err(|error| failed(path, error));
         let readers = (0..Self::READERS).map(|_| reader()).collect::<Result<_, _>>()?;
-        Ok(Self::over(writer, readers))
+        Self::over(path, writer, readers).map_err(|source| OpenError::Io { path: path.to_owned(), source })
     }
 
     /// Makes a new database with its id, its first key and its first project, and opens it. It is there whole or not at
@@ -162,7 +163,13 @@ fn fill(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> 
         .and_then(|()| projects::insert(&transaction, project));
     match inserted {
         Ok(()) => {}
-        Err(Error::Busy(error) | Error::Corrupt(error) | Error::Full(error) | Error::Sqlite(error)) => {
+        Err(
+            Error::Busy(error)
+            | Error::Corrupt(error)
+            | Error::Failed(error)
+            | Error::Full(error)
+            | Error::Sqlite(error),
+        ) => {
             return Err(error.into());
         }
         Err(other) => return Err(rusqlite::Error::ToSqlConversionFailure(other.into()).into()),
@@ -251,7 +258,11 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     // SQLite leaves foreign keys unchecked unless asked, on each connection.
     db.pragma_update(None, "foreign_keys", true)?;
     match role {
-        Role::Reader => db.pragma_update(None, "query_only", true)?,
+        Role::Reader => {
+            db.pragma_update(None, "query_only", true)?;
+            // Not even by being the last to close the file does a reader write to it.
+            db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
         Role::Writer => {
             // Readers do not wait for the writer, nor it for them.
             db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
@@ -259,6 +270,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
             db.pragma_update(None, "synchronous", "FULL")?;
             // Deleted secrets are overwritten, not just forgotten.
             db.pragma_update(None, "secure_delete", true)?;
+            // What a savepoint needs to be undone: in files elsewhere, which a read-only container has no room for.
+            db.pragma_update(None, "temp_store", "MEMORY")?;
             // The log shrinks again after a long read held it back.
             db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
         }
@@ -364,7 +377,8 @@ fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes durable which files there are beside `path`.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 

@@ -11,7 +11,7 @@ use crate::domain::keyring::{KeyState, WrappedKey};
 use crate::domain::project::Project;
 use crate::domain::time::Timestamp;
 
-fn project(number: u128) -> Project {
+pub(super) fn project(number: u128) -> Project {
     Project {
         id: ProjectId::from_uuid(Uuid::from_u128(number)),
         name: format!("project {number}"),
@@ -19,8 +19,13 @@ fn project(number: u128) -> Project {
     }
 }
 
-fn store() -> (tempfile::TempDir, Store) {
+pub(super) fn store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
+    let store = create(&directory.path().join("postpeer.db"));
+    (directory, store)
+}
+
+fn create(path: &Path) -> Store {
     let key = WrappedKey {
         dek_id: 1,
         wrapped_by: "k1".to_owned(),
@@ -28,15 +33,14 @@ fn store() -> (tempfile::TempDir, Store) {
         check_value: vec![0; 32],
         state: KeyState::Active,
     };
-    let store = Store::create(&directory.path().join("postpeer.db"), Uuid::from_u128(1), &key, &project(0)).unwrap();
-    (directory, store)
+    Store::create(path, Uuid::from_u128(1), &key, &project(0)).unwrap()
 }
 
-async fn insert(store: &Store, number: u128) -> Result<(), Error> {
+pub(super) async fn insert(store: &Store, number: u128) -> Result<(), Error> {
     store.write(move |db| projects::insert(db, &project(number))).await
 }
 
-async fn count(store: &Store) -> usize {
+pub(super) async fn count(store: &Store) -> usize {
     store.read(projects::list).await.unwrap().len()
 }
 

@@ -1,0 +1,217 @@
+//! Room that is kept free for what must not be lost: a file beside the database that is removed when a write that must be
+//! kept finds the disk full.
+//!
+//! Invariants: while the ballast is said to be there, its room is really allocated; what could not be made whole takes no
+//! room; between giving it up and the write it was given up for, nobody makes it again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::ffi;
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::io::Errno;
+
+use super::Error;
+use super::lock::beside;
+use super::open::sync_directory;
+
+/// Some hundreds of grants.
+const SIZE: u64 = 4 * 1024 * 1024;
+
+pub(super) struct Ballast {
+    path: PathBuf,
+    /// False for a store that works beside the one that holds it.
+    is_held: AtomicBool,
+    is_there: AtomicBool,
+    /// Held by who makes it or gives it up.
+    turn: Mutex<()>,
+}
+
+impl Ballast {
+    /// Of that database; not there yet, and not needed until it is [held](Self::hold).
+    pub(super) fn of(database: &Path) -> Self {
+        Self {
+            path: beside(database, ".ballast"),
+            is_held: AtomicBool::new(false),
+            is_there: AtomicBool::new(false),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// From now on it is kept. Without room for it that stays so, and [`ensure`](Self::ensure) tries again.
+    pub(super) fn hold(&self) -> Result<(), Error> {
+        self.is_held.store(true, Ordering::Release);
+        let _turn = self.lock();
+        // Even if it is there: a copy of it may be a file with nothing behind it.
+        self.make()
+    }
+
+    /// It is there, or is made again now.
+    pub(super) fn ensure(&self) -> Result<(), Error> {
+        if !self.is_held.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _turn = self.lock();
+        let found = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file() && found.len() == SIZE);
+        if found && self.is_there.load(Ordering::Acquire) { Ok(()) } else { self.make() }
+    }
+
+    /// Whether what must be kept finds room.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_there.load(Ordering::Acquire) || !self.is_held.load(Ordering::Acquire)
+    }
+
+    /// Until the guard is dropped, nobody else makes it or gives it up.
+    pub(super) fn lock(&self) -> Reserve<'_> {
+        Reserve { ballast: self, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn make(&self) -> Result<(), Error> {
+        let made = allocate(&self.path).and_then(|()| sync_directory(&self.path));
+        self.is_there.store(made.is_ok(), Ordering::Release);
+        made.map_err(|source| {
+            // What there is of it would take the last of the room.
+            let _ = fs::remove_file(&self.path);
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                    let full = ffi::Error::new(ffi::SQLITE_FULL);
+                    Error::Full(rusqlite::Error::SqliteFailure(full, Some(format!("no room for a reserve: {source}"))))
+                }
+                _ => Error::Reserve(source),
+            }
+        })
+    }
+}
+
+fn allocate(path: &Path) -> io::Result<()> {
+    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow).open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
+        Ok(()) => {}
+        // Not every file system can.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&mut file)?,
+        Err(error) => return Err(error.into()),
+    }
+    file.set_len(SIZE)?;
+    file.sync_all()
+}
+
+fn write_zeros(file: &mut File) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(SIZE), file).map(|_| ())
+}
+
+/// The right to give the ballast up.
+pub(super) struct Reserve<'a> {
+    ballast: &'a Ballast,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Reserve<'_> {
+    /// True when that made room.
+    pub(super) fn give_up(&self) -> bool {
+        let Ballast { path, is_held, is_there, .. } = self.ballast;
+        if !is_held.load(Ordering::Acquire) {
+            return false;
+        }
+        is_there.store(false, Ordering::Release);
+        // Emptied first: a backup tool that has it open would hold on to its blocks.
+        let emptied = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(0));
+        let removed = fs::remove_file(path);
+        if emptied.is_err() && removed.is_err() {
+            return false;
+        }
+        // Some file systems free the blocks only then.
+        let _ = sync_directory(path);
+        tracing::warn!(path = %path.display(), "the disk is full: the reserve was given up for a write; make room");
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    fn held() -> (tempfile::TempDir, Ballast) {
+        let directory = tempfile::tempdir().unwrap();
+        let ballast = Ballast::of(&directory.path().join("postpeer.db"));
+        ballast.hold().unwrap();
+        (directory, ballast)
+    }
+
+    #[test]
+    fn it_is_private_whole_and_really_allocated() {
+        let (directory, ballast) = held();
+        let found = fs::metadata(directory.path().join("postpeer.db.ballast")).unwrap();
+        assert_eq!((found.len(), found.mode() & 0o7777), (SIZE, 0o600));
+        assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
+        assert!(ballast.is_ready());
+    }
+
+    #[test]
+    fn a_copy_with_nothing_behind_it_is_made_whole() {
+        let (_directory, ballast) = held();
+        fs::remove_file(&ballast.path).unwrap();
+        File::create(&ballast.path).unwrap().set_len(2 * SIZE).unwrap();
+        ballast.hold().unwrap();
+        let found = fs::metadata(&ballast.path).unwrap();
+        assert_eq!(found.len(), SIZE);
+        assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
+    }
+
+    #[test]
+    fn where_the_file_system_cannot_allocate_zeros_take_the_room() {
+        let mut file = tempfile::tempfile().unwrap();
+        write_zeros(&mut file).unwrap();
+        let found = file.metadata().unwrap();
+        assert_eq!(found.len(), SIZE);
+        assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
+    }
+
+    #[test]
+    fn it_is_given_up_once_and_made_again() {
+        let (_directory, ballast) = held();
+        assert!(ballast.lock().give_up());
+        assert!(!ballast.path.exists() && !ballast.is_ready());
+        assert!(!ballast.lock().give_up(), "there is nothing more to give");
+        ballast.ensure().unwrap();
+        assert!(ballast.path.exists() && ballast.is_ready());
+    }
+
+    #[test]
+    fn what_somebody_removed_is_made_again() {
+        let (_directory, ballast) = held();
+        fs::remove_file(&ballast.path).unwrap();
+        ballast.ensure().unwrap();
+        assert!(ballast.path.exists());
+    }
+
+    #[test]
+    fn who_does_not_hold_it_neither_makes_nor_removes_it() {
+        let (_directory, ballast) = held();
+        let beside = Ballast { path: ballast.path.clone(), ..Ballast::of(Path::new("")) };
+        assert!(beside.is_ready() && !beside.lock().give_up());
+        assert!(ballast.path.exists());
+        fs::remove_file(&ballast.path).unwrap();
+        beside.ensure().unwrap();
+        assert!(!ballast.path.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_no_full_disk_and_a_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("other");
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, directory.path().join("postpeer.db.ballast")).unwrap();
+        let ballast = Ballast::of(&directory.path().join("postpeer.db"));
+        assert!(matches!(ballast.hold(), Err(Error::Reserve(_))));
+        assert!(!ballast.is_ready());
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
+    }
+}
