@@ -1,5 +1,7 @@
 //! Reads and writes through the store: atomic, in order, and not to be wedged.
 
+mod full_disk;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
