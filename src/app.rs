@@ -141,14 +141,18 @@ impl Prepared {
     pub fn open(self) -> Result<App, Error> {
         let Self { config, ports, lock, vault } = self;
         let store = Store::open(&config.database)?;
+        if let Err(error) = store.hold_ballast() {
+            // What is stored can be read all the same.
+            tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
+        }
         let work = runtime::Builder::new_multi_thread()
             .worker_threads(WORK_THREADS)
             .thread_name("work")
             .enable_all()
             .build()
             .map_err(Error::Threads)?;
-        let broker = assemble(&config, &ports, store, vault, work.handle().clone())?;
-        Ok(App { config, ports, broker, work, lock })
+        let broker = assemble(&config, &ports, store.clone(), vault, work.handle().clone())?;
+        Ok(App { config, ports, broker, store, work, lock })
     }
 }
 
@@ -157,6 +161,7 @@ pub struct App {
     pub config: Config,
     pub ports: Ports,
     pub broker: Broker,
+    store: Store,
     /// Where work runs that must outlive its request: not the web server's runtime, which takes with it what its
     /// handlers started.
     work: Runtime,
@@ -170,10 +175,19 @@ impl App {
         self.work.handle()
     }
 
+    /// Ends when nothing can be stored any more: time to stop. [`close`](Self::close) says why.
+    pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.store.failed()
+    }
+
     /// Waits for the work under way, then lets go of the database. Call it when nothing is served any more, and from
     /// no runtime.
-    pub fn close(self) {
-        let Self { broker, work, lock, .. } = self;
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error::Failed`], if that happened by now: what was answered is on the disk, but the disk wants a look.
+    pub fn close(self) -> Result<(), store::Error> {
+        let Self { broker, store, work, lock, .. } = self;
         if !work.block_on(broker.drain(DRAIN_AT_MOST)) {
             tracing::warn!(
                 seconds = DRAIN_AT_MOST.as_secs(),
@@ -182,7 +196,10 @@ impl App {
         }
         work.shutdown_timeout(Duration::from_secs(1));
         drop(broker);
+        let failure = store.failure();
+        drop(store);
         drop(lock);
+        failure.map_or(Ok(()), Err)
     }
 }
 

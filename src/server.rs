@@ -1,7 +1,8 @@
 //! Binds, serves and stops: the broker, and beside it, where the operator wants them, the metrics.
 //!
-//! Stopping, in order: no connection is accepted any more, requests under way get their grace, the metrics end, and then
-//! (in [`App::close`](crate::app::App::close)) the work that outlives requests is waited for. A second signal ends the
+//! It stops when it is told to, or when nothing can be stored any more. Stopping, in order: no connection is accepted any
+//! more, requests under way get their grace, the metrics end, and then (in [`App::close`](crate::app::App::close)) the work
+//! that outlives requests is waited for. A second signal ends the
 //! process at once.
 
 use std::io;
@@ -78,8 +79,8 @@ impl Shutdown {
     }
 }
 
-/// Serves until told to stop, then returns when the requests under way are answered or `grace` is over. `metrics` is where
-/// metrics are read, and nowhere else. Blocks; call it from no runtime.
+/// Serves until told to stop or until the storage fails, then returns when the requests under way are answered or `grace` is
+/// over. `metrics` is where metrics are read, and nowhere else. Blocks; call it from no runtime.
 ///
 /// # Errors
 ///
@@ -93,6 +94,14 @@ pub fn run(
     grace: Duration,
 ) -> io::Result<()> {
     let Shutdown(stop) = shutdown;
+    let failed = app.work().spawn({
+        let (failed, stop) = (app.storage_failed(), stop.clone());
+        async move {
+            failed.await;
+            tracing::error!("stopping: nothing can be stored any more");
+            stop.cancel();
+        }
+    });
     let background = app.work().spawn(background::run(app.broker.clone(), stop.clone()));
     let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
     let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
@@ -122,6 +131,7 @@ pub fn run(
         ended
     });
     stop.cancel();
+    failed.abort();
     // It ends at its next pause; that it panicked is in the log.
     let _ = app.work().block_on(background);
     served

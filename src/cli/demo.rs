@@ -80,8 +80,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let settings = http::Settings { demo: Some(demo), ..http::Settings::new(app.config.server.public_url.clone()) };
     let served = server::run(&app, listener, None, settings, shutdown, GRACE);
     app.work().block_on(sandbox.stop());
-    app.close();
-    served.map_err(|error| Failure::io("the server failed", &error))
+    let closed = app.close();
+    served.map_err(|error| Failure::io("the server failed", &error))?;
+    closed.map_err(|error| Failure::caused(Exit::Io, &error))
 }
 
 /// The sandbox has no protection: whoever reaches the demo may do everything.

@@ -51,8 +51,9 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     }
     let settings = http::Settings { trusted_proxies, ..http::Settings::new(public_url) };
     let served = server::run(&app, listener, metrics, settings, shutdown, GRACE);
-    app.close();
+    let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
+    closed.map_err(|error| Failure::caused(Exit::Io, &error))?;
     tracing::info!("stopped");
     Ok(())
 }
