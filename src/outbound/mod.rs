@@ -12,7 +12,7 @@ mod guard;
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
@@ -174,7 +174,7 @@ fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::Clie
 
 /// Sends a request and reads the head of its answer.
 async fn begin(client: &reqwest::Client, request: Request, accept: &'static str) -> Result<reqwest::Response, Error> {
-    let mut builder = client.request(request.method, request.url).header(http::header::ACCEPT, accept);
+    let mut builder = client.request(request.method, request.url).header(header::ACCEPT, accept);
     builder = match request.authorization {
         Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(&password))),
         Authorization::Bearer(token) => builder.bearer_auth(expose(&token)),
@@ -189,9 +189,7 @@ async fn begin(client: &reqwest::Client, request: Request, accept: &'static str)
             let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
             builder.form(&fields)
         }
-        Body::Json(text) => {
-            builder.header(http::header::CONTENT_TYPE, "application/json").body(expose(&text).to_owned())
-        }
+        Body::Json(text) => builder.header(header::CONTENT_TYPE, "application/json").body(expose(&text).to_owned()),
         Body::Multipart(fields) => {
             builder.multipart(fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| {
                 form.text(name, expose(&value).to_owned())
@@ -213,17 +211,31 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
+    let retry_after = retry_after(response.headers());
     Ok(Answer { status: response.status().as_u16(), body, retry_after })
 }
 
-const RETRY_AFTER: HeaderName = http::header::RETRY_AFTER;
-
-/// The seconds form only: the platforms send no other.
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let seconds = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+/// In how long the platform wants to be asked again: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which the
+/// AT Protocol's servers send as a time. Dates are told from the answer's own, so that no clock but the platform's counts.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
+    let after = if let Some(after) = text(&header::RETRY_AFTER) {
+        match after.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
+        }
+    } else {
+        let reset = Duration::from_secs(text(&RATE_LIMIT_RESET)?.parse().ok()?);
+        (std::time::UNIX_EPOCH + reset.min(LAST_RESET)).duration_since(now()?).ok()?
+    };
+    Some(after.min(MAX_RETRY_AFTER))
 }
+
+const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// Later times are mistakes, and some do not fit a clock: the year 2500.
+const LAST_RESET: Duration = Duration::from_hours(4_645_896);
 
 #[expect(clippy::disallowed_methods, reason = "this is where a secret leaves for the platform it belongs to")]
 fn expose(secret: &SecretString) -> &str {
@@ -274,6 +286,32 @@ mod tests {
         let answer = outbound().send(get(url)).await.unwrap();
         assert_eq!((answer.status, answer.retry_after), (302, Some(Duration::from_secs(7))));
         assert!(thread.join().unwrap().contains("accept: application/json"));
+    }
+
+    #[test]
+    fn the_platform_says_in_three_ways_when_to_come_back() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for (headers, seconds) in [
+            (&[("retry-after", "7")][..], Some(7)),
+            (&[("retry-after", " 7 ")], Some(7)),
+            (&[("retry-after", "7200")], Some(3600)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", date)], Some(60)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:48:37 GMT"), ("date", date)], Some(0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")], None),
+            (&[("retry-after", "soon"), ("date", date)], None),
+            (&[("ratelimit-reset", "784111807"), ("date", date)], Some(30)),
+            (&[("ratelimit-reset", "18446744073709551615"), ("date", date)], Some(3600)),
+            (&[("ratelimit-reset", "784111807"), ("retry-after", "5"), ("date", date)], Some(5)),
+            (&[("ratelimit-reset", "30"), ("date", date)], None),
+            (&[("ratelimit-reset", "-1"), ("date", date)], None),
+            (&[], None),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(HeaderName::from_static(name), value.parse().unwrap());
+            }
+            assert_eq!(retry_after(&map).map(|after| after.as_secs()), seconds, "{headers:?}");
+        }
     }
 
     #[tokio::test]
