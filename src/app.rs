@@ -133,7 +133,7 @@ impl Prepared {
         Ok(Self { config, ports, lock, vault })
     }
 
-    /// Opens the database, brings its schema up to date, and puts the broker together.
+    /// Opens the database, brings its schema up to date, and puts the broker together. From no runtime.
     ///
     /// # Errors
     ///
@@ -152,6 +152,10 @@ impl Prepared {
             .build()
             .map_err(Error::Threads)?;
         let broker = assemble(&config, &ports, store.clone(), vault, work.handle().clone())?;
+        if let Err(error) = work.block_on(broker.mark_cut_off()) {
+            // A disk that is full, mostly. They are tried when they are due, as any.
+            tracing::warn!(error = &error as &dyn std::error::Error, "refreshes that were cut off could not be marked");
+        }
         Ok(App { config, ports, broker, store, work, lock })
     }
 }
@@ -263,6 +267,8 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
             redirects: config.connect.redirects.clone(),
             state_ttl: config.connect.state_ttl,
             selection_ttl: config.connect.selection_ttl,
+            refresh_ahead: config.refresh.ahead,
+            refresh_concurrency: config.refresh.concurrency,
         },
         work,
     }))

@@ -1,6 +1,7 @@
-//! What the broker does without being asked: purges what has expired.
+//! What the broker does without being asked: takes up what was cut off, keeps tokens alive, purges what has expired.
 //!
-//! Each task is also callable once by hand, so that tests need not wait.
+//! Each task is also callable once by hand, so that tests need not wait. A round that fails is logged: the next one tries
+//! again.
 
 use std::time::Duration;
 
@@ -11,10 +12,26 @@ use crate::broker::Broker;
 /// How often expired flows are purged.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// Runs the loops until `stop`.
-pub async fn run(broker: Broker, stop: CancellationToken) {
+/// How often it is looked what is due: by the clock, however that is set meanwhile.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// After a round that the database could not take.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Runs the loops until `stop`. `refreshes`: whether tokens are refreshed without being asked for.
+pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
+    recover_once(&broker).await;
+    let refreshing = async {
+        if refreshes {
+            keep_refreshed(&broker, &stop).await;
+        }
+    };
+    tokio::join!(keep_purged(&broker, &stop), refreshing);
+}
+
+async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        purge_once(&broker).await;
+        purge_once(broker).await;
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PURGE_EVERY) => {}
@@ -22,11 +39,54 @@ pub async fn run(broker: Broker, stop: CancellationToken) {
     }
 }
 
-/// Purges every flow that has expired. A failure is logged: the next round tries again.
+async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let pause = refresh_once(broker, stop).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = broker.something_due() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Takes up the connections that a stop or a crash cut off.
+pub async fn recover_once(broker: &Broker) {
+    if let Err(error) = broker.finish_cut_off().await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "connections that were cut off could not be taken up"
+        );
+    }
+}
+
+/// Refreshes everything that is due; returns how long to wait before the next round.
+pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration {
+    match broker.refresh_due(stop).await {
+        Ok(round) if round.stalled => LOOK_AGAIN_AFTER,
+        Ok(round) => {
+            if round.tried > 0 {
+                tracing::debug!(round.tried, round.refreshed, "tokens refreshed");
+            }
+            LOOK_EVERY
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what is due could not be looked up");
+            LOOK_AGAIN_AFTER
+        }
+    }
+}
+
+/// Purges every flow that has expired, and erases what was kept long enough.
 pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}
         Ok(purged) => tracing::debug!(purged, "expired connections purged"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "expired connections were not purged"),
+    }
+    match broker.purge_ended().await {
+        Ok(0) => {}
+        Ok(erased) => tracing::info!(erased, "tokens of connections that ended a month ago erased"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "old tokens were not erased"),
     }
 }

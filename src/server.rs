@@ -102,7 +102,7 @@ pub fn run(
             stop.cancel();
         }
     });
-    let background = app.work().spawn(background::run(app.broker.clone(), stop.clone()));
+    let background = app.work().spawn(background::run(app.broker.clone(), app.config.refresh.enabled, stop.clone()));
     let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
     let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     let served = System::new().block_on(async {

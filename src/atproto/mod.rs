@@ -23,7 +23,7 @@ pub use did::Did;
 pub use error::{AccountState, Error, Trouble, Unresolved};
 pub use handle::{Handle, Identifier, InvalidIdentifier};
 pub use locate::Located;
-pub use session::Session;
+pub use session::{RefreshedSession, Session};
 
 use crate::domain::time::Clock;
 use crate::outbound::{Answer, Dns, Guard, Outbound};
@@ -58,6 +58,13 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Engine")
     }
+}
+
+/// Measures how long a server took that an account's session is with.
+fn measure(step: &'static str, started: tokio::time::Instant, is_answered: bool) {
+    let outcome = if is_answered { "answered" } else { "failed" };
+    metrics::histogram!("postpeer_upstream_seconds", "platform" => "bluesky", "step" => step, "outcome" => outcome)
+        .record(started.elapsed());
 }
 
 /// The JSON of an answer, or null where there is none.

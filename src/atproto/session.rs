@@ -1,4 +1,4 @@
-//! Sessions on an account's server: begin one with an app password, end one.
+//! Sessions on an account's server: begin one with an app password, refresh one, end one.
 //!
 //! A password is sent once: a server that says no is believed, because each further try counts against the account. A
 //! session that turns out to be of no use is ended again.
@@ -10,7 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
+use super::did::Did;
+use super::document::Document;
 use super::error::{AccountState, Error, Trouble};
 use super::locate::Located;
 use super::token::Claims;
@@ -34,6 +37,16 @@ pub struct Session {
     pub issued: IssuedTokens,
 }
 
+/// What a refresh brought.
+#[derive(Debug)]
+pub struct RefreshedSession {
+    /// For the server that the account is on by now.
+    pub issued: IssuedTokens,
+    /// Why the account cannot be used, although its session goes on.
+    pub inactive: Option<AccountState>,
+}
+
+/// What a server answers, whether the session is new or refreshed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Begun {
@@ -42,6 +55,20 @@ struct Begun {
     did: String,
     active: Option<bool>,
     status: Option<String>,
+    did_doc: Option<Value>,
+}
+
+impl Begun {
+    /// Serde's own words could repeat a token.
+    fn read(body: &[u8]) -> Result<Self, Error> {
+        let begun: Self = serde_json::from_slice(body).map_err(|_| Error::PdsUnreachable(Trouble::Unreadable))?;
+        let whole = !begun.access_jwt.is_empty() && !begun.refresh_jwt.is_empty();
+        if whole { Ok(begun) } else { Err(Error::PdsUnreachable(Trouble::Unreadable)) }
+    }
+
+    fn inactive(&self) -> Option<AccountState> {
+        (self.active == Some(false)).then(|| AccountState::named(self.status.as_deref()))
+    }
 }
 
 impl Engine {
@@ -65,19 +92,18 @@ impl Engine {
             headers: Vec::new(),
             body: Body::Json(credentials(located.did.as_str(), password)),
         };
-        let answer = self.guard.send(request).await.map_err(no_answer)?;
+        let answer = self.send("session", request).await?;
         if !answer.is_success() {
             return Err(refusal(&answer));
         }
-        // Serde's own words could repeat a token.
-        let begun: Begun =
-            serde_json::from_slice(&answer.body).map_err(|_| Error::PdsUnreachable(Trouble::Unreadable))?;
+        let begun = Begun::read(&answer.body)?;
+        let inactive = begun.inactive();
         let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
         let claims = Claims::of(&access);
         let useless = if begun.did != located.did.as_str() {
             Some(Error::DidMismatch)
-        } else if begun.active == Some(false) {
-            Some(Error::AccountInactive(AccountState::named(begun.status.as_deref())))
+        } else if let Some(state) = inactive {
+            Some(Error::AccountInactive(state))
         } else {
             refused_scope(claims.scope.as_deref())
         };
@@ -86,6 +112,65 @@ impl Engine {
             return Err(useless);
         }
         Ok(Session { issued: issued(&located.service_url, access, refresh, claims, sent_at) })
+    }
+
+    /// Asks for the next tokens of a session, once. The body of a success, as it came: keep it, then read it with
+    /// [`Engine::read_session`]. A server takes the same refresh token again for two hours, and leads it to the same
+    /// successor.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered instead.
+    pub async fn refresh_session(
+        &self,
+        service_url: &Url,
+        refresh_token: &SecretString,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let url = method(service_url, "com.atproto.server.refreshSession")
+            .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
+        // The refresh token, not the access token.
+        let authorization = Authorization::Bearer(refresh_token.clone());
+        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
+        let answer = self.send("refresh", request).await?;
+        if answer.is_success() { Ok(answer.body) } else { Err(refresh_refusal(&answer)) }
+    }
+
+    /// Reads the answer to a refresh of the session of `did`, which was sent to `service_url` at `sent_at`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no session in it, or another's.
+    pub fn read_session(
+        &self,
+        did: &str,
+        service_url: &Url,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Result<RefreshedSession, Error> {
+        let begun = Begun::read(answer)?;
+        if begun.did != did {
+            return Err(Error::DidMismatch);
+        }
+        let inactive = begun.inactive();
+        let moved = begun.did_doc.as_ref().and_then(|document| self.server_of(did, document));
+        let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
+        let claims = Claims::of(&access);
+        let service_url = moved.as_ref().unwrap_or(service_url);
+        Ok(RefreshedSession { issued: issued(service_url, access, refresh, claims, sent_at), inactive })
+    }
+
+    /// The server that an account's document names: accounts move. `None` where it names none that we would call.
+    fn server_of(&self, did: &str, document: &Value) -> Option<Url> {
+        let document = Document::read(&Did::parse(did)?, document, self.guard.allows_private_networks()).ok()?;
+        self.guard.check(&document.service_url).ok()?;
+        Some(document.service_url)
+    }
+
+    async fn send(&self, step: &'static str, request: Request) -> Result<Answer, Error> {
+        let started = tokio::time::Instant::now();
+        let answer = self.guard.send(request).await;
+        super::measure(step, started, answer.is_ok());
+        answer.map_err(no_answer)
     }
 
     /// Ends a session that is not kept, without insisting.
@@ -107,7 +192,7 @@ impl Engine {
         // The refresh token, not the access token.
         let authorization = Authorization::Bearer(refresh_token.clone());
         let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
-        let answer = self.guard.send(request).await.map_err(no_answer)?;
+        let answer = self.send("revocation", request).await?;
         if answer.is_success() { Ok(()) } else { Err(Error::PdsUnreachable(Trouble::Status(answer.status))) }
     }
 }
@@ -133,6 +218,7 @@ fn issued(
     sent_at: Timestamp,
 ) -> IssuedTokens {
     IssuedTokens {
+        issued_at: sent_at,
         access_expires_at: Some(claims.expires_at.unwrap_or_else(|| sent_at.plus(ACCESS_LASTS))),
         refresh_expires_at: Claims::of(&refresh).expires_at,
         scopes: Some(claims.scope.into_iter().collect()),
@@ -175,6 +261,20 @@ fn refusal(answer: &Answer) -> Error {
     }
 }
 
+/// What a refusal of a refresh means. Of the reference server: `ExpiredToken` for tokens that have expired, were revoked or
+/// are unknown, `InvalidToken` for what is none, `InvalidRequest` with a sentence for an account that was deleted.
+fn refresh_refusal(answer: &Answer) -> Error {
+    let json = json(answer);
+    let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
+    match (answer.status, text("error")) {
+        (400, "ExpiredToken" | "InvalidToken") => Error::CredentialsRejected,
+        (400, "InvalidRequest") if text("message").starts_with("Could not find user info for account") => {
+            Error::AccountInactive(AccountState::Unavailable)
+        }
+        _ => refusal(answer),
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is what the password is for")]
 fn credentials(identifier: &str, password: &SecretString) -> SecretString {
     SecretString::from(serde_json::json!({"identifier": identifier, "password": password.expose_secret()}).to_string())
@@ -202,6 +302,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::domain::trouble::TroubleKind;
 
     fn answer(status: u16, json: &Value) -> Answer {
         Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None }
@@ -223,6 +324,25 @@ mod tests {
         }
         let factor = refusal(&answer(401, &json!({"error": "AuthFactorTokenRequired"})));
         assert!(matches!(factor, Error::AppPasswordRequired));
+        let dead = |name: &str, message: &str| {
+            refresh_refusal(&answer(400, &json!({"error": name, "message": message}))).trouble()
+        };
+        assert_eq!(dead("ExpiredToken", "Token has been revoked"), TroubleKind::RefreshRejected);
+        assert_eq!(dead("InvalidToken", "Token could not be verified"), TroubleKind::RefreshRejected);
+        let gone = "Could not find user info for account: did:plc:x";
+        assert_eq!(dead("InvalidRequest", gone), TroubleKind::AccountInactive);
+        assert_eq!(dead("InvalidRequest", "A request body was provided"), TroubleKind::RequestRefused);
+        let taken_down = refresh_refusal(&answer(401, &json!({"error": "AccountTakedown"})));
+        assert_eq!(taken_down.trouble(), TroubleKind::AccountInactive);
+        for (status, trouble, is_unanswered) in [
+            (401, TroubleKind::RefreshRejected, false),
+            (429, TroubleKind::Throttled, false),
+            (500, TroubleKind::Unavailable, true),
+            (404, TroubleKind::RequestRefused, false),
+        ] {
+            let error = refresh_refusal(&answer(status, &json!(null)));
+            assert_eq!((error.trouble(), error.is_unanswered()), (trouble, is_unanswered), "{status}");
+        }
         let throttled = refusal(&answer(429, &json!({"error": "RateLimitExceeded"})));
         assert!(matches!(throttled, Error::Throttled { retry_after } if retry_after == THROTTLED_FOR));
         for (status, json) in

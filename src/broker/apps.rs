@@ -7,7 +7,7 @@ use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
 use crate::platforms::{Credentials, bluesky};
-use crate::store::{self, oauth_apps};
+use crate::store::{self, oauth_apps, refreshes};
 use crate::vault::Place;
 
 /// An app to register.
@@ -83,7 +83,9 @@ impl Broker {
             return self.get_app(caller, id).await;
         }
         let (project, id, now, vault) = (caller.project_id, parse(id)?, self.clock.now(), self.vault.clone());
-        self.store
+        let has_new_secret = change.client_secret.is_some();
+        let app = self
+            .store
             .write(move |tx| {
                 let generation =
                     oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?.generation;
@@ -93,9 +95,17 @@ impl Broker {
                     .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
+                if change.client_secret.is_some() {
+                    // What the old one was refused for is tried with the new one at once.
+                    refreshes::resume_app(tx, project, id, now)?;
+                }
                 oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
             })
-            .await
+            .await?;
+        if has_new_secret {
+            self.forget_pace(id);
+        }
+        Ok(app)
     }
 
     pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {

@@ -12,14 +12,14 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::connection::{Chosen, Under, tokens_place};
+use super::connection::{Chosen, Under};
 use super::error::What;
 use super::integrations::Revoked;
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::atproto::{self, Identifier, Trouble, Unresolved};
 use crate::domain::account::Identity;
 use crate::domain::attempts::Limit;
-use crate::domain::grant::Grant;
+use crate::domain::grant::TokenSet;
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
@@ -109,7 +109,8 @@ impl Broker {
             .store
             .read(move |db| integrations::find(db, project, id))
             .await?
-            .ok_or(Error::NotFound(What::Integration))?;
+            .ok_or(Error::NotFound(What::Integration))?
+            .judged(self.clock.now());
         let destination = redirect_uri.map(|uri| destination(&uri, &integration));
         let label = self.platforms.label(bluesky::NAME);
         Ok(ConnectedBluesky { integration, label, destination })
@@ -141,7 +142,7 @@ impl Broker {
             Err(_) => located.bare_account(),
         };
         let refresh_token = issued.tokens.refresh_token.clone();
-        let consent = Consent::new(issued, true, Identity::single(account));
+        let consent = Consent::new(issued, Identity::single(account));
         let under = Under {
             project_id: caller.project_id,
             platform: bluesky::NAME.to_owned(),
@@ -153,7 +154,7 @@ impl Broker {
         let (broker, now) = (self.clone(), self.clock.now());
         let stored = self
             .store
-            .write(move |tx| {
+            .write_kept(move |tx| {
                 let connected = broker.store_connection(tx, &under, &consent, &Chosen::All, now)?;
                 connected.first().copied().ok_or(Error::NotFound(What::Integration))
             })
@@ -171,21 +172,20 @@ impl Broker {
         attempts.count(self.clock.now(), subjects).map_err(|retry_after| Error::TooManyAttempts { retry_after })
     }
 
-    /// Ends the session of a grant.
-    pub(super) async fn end_bluesky_session(&self, grant: &Grant) -> Result<Revoked, Error> {
-        let tokens = self.vault.open_tokens(&tokens_place(grant.id, grant.generation), &grant.tokens)?;
+    /// Ends the session that these tokens are of.
+    pub(super) async fn end_bluesky_session(&self, tokens: &TokenSet) -> Revoked {
         let service_url = tokens.service_url.as_deref().and_then(|url| url.parse().ok());
         let (Some(service_url), Some(refresh)) = (service_url, &tokens.refresh_token) else {
-            return Ok(Revoked::NotConfirmed);
+            return Revoked::NotConfirmed;
         };
-        Ok(match self.atproto.delete_session(&service_url, refresh).await {
+        match self.atproto.delete_session(&service_url, refresh).await {
             Ok(()) => Revoked::Yes,
             Err(error) => {
                 let error = super::complete::chain(&error);
                 tracing::warn!(%error, "the account's server did not confirm the end of the session: erasing all the same");
                 Revoked::NotConfirmed
             }
-        })
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! tells where was looked.
 //!
 //! Runs on the work runtime, once per flow. The order is the point: the state is consumed before anything is asked of the
-//! platform, so a replay finds nothing; and tokens that came but cannot be kept are revoked, never silently lost, unless
+//! platform, so a replay finds nothing; the platform's answer is sealed and committed before anybody reads it, so that a
+//! broker that dies goes on from there; and tokens that came but cannot be kept are revoked, never silently lost, unless
 //! that would end a consent that somebody else lives on.
 
 use std::time::Duration;
@@ -14,12 +15,15 @@ use super::finish::Answer;
 use super::{Broker, Error};
 use crate::domain::flow::{Failure, Flow, Outcome};
 use crate::domain::grant::IssuedTokens;
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{FlowId, IntegrationId};
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
-use crate::oauth::CodeExchange;
-use crate::platforms::{Credentials, Platform, Refresh, RevocationReach};
-use crate::store::{flows, selections};
+use crate::domain::time::Timestamp;
+use crate::failpoint;
+use crate::oauth::{CodeAnswer, CodeExchange};
+use crate::platforms::{Credentials, Platform, RevocationReach};
+use crate::store::{Transaction, flows, selections};
+use crate::vault::Place;
 
 /// How long a platform may take to revoke: nobody waits for it longer.
 pub(super) const REVOKE_WITHIN: Duration = Duration::from_secs(10);
@@ -28,6 +32,10 @@ impl Broker {
     /// Completes a flow, or leaves it alone when another callback has consumed it. The end is in the flow's row.
     pub(super) async fn complete(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
+        if let Err(error) = self.store.ensure_reserve().await {
+            tracing::error!(flow.id = %id, error = %chain(&error), "no room for what the platform would answer: nothing was asked of it");
+            return;
+        }
         match self.store.write(move |tx| flows::consume(tx, project, id, &fingerprint, now)).await {
             Ok(true) => {}
             Ok(false) => return,
@@ -36,6 +44,7 @@ impl Broker {
                 return;
             }
         }
+        failpoint::reach("connect_consumed");
         let result = match answer {
             Answer::Code(code) => self.connect_accounts(&flow, &code).await,
             Answer::Denied => Err(Outcome::Cancelled),
@@ -50,43 +59,104 @@ impl Broker {
                 }))
             }
         };
-        // Stored with the integration or the selection, in its transaction.
+        self.record_end(&flow, result).await;
+    }
+
+    /// Takes up a connection that was cut off after its code was exchanged. False when nothing is known of an exchange.
+    pub(super) async fn resume(&self, flow: Flow) -> bool {
+        let (project, id) = (flow.project_id, flow.id);
+        let kept = self.store.read(move |db| Ok::<_, Error>(flows::find_answer(db, project, id)?)).await;
+        let answer = match kept {
+            Ok(Some((sealed, asked_at))) => {
+                self.vault.open_answer(&answer_place(id), &sealed).map(|answer| (answer, asked_at)).map_err(Error::from)
+            }
+            Ok(None) => return false,
+            Err(error) => Err(error),
+        };
+        let result = match answer {
+            Ok((answer, asked_at)) => match self.parties(&flow).await {
+                Ok((platform, credentials)) => {
+                    self.connect_issued(&flow, &platform, &credentials, &answer, asked_at).await
+                }
+                Err(outcome) => Err(outcome),
+            },
+            Err(error) => Err(internal(&flow, "a kept answer cannot be read", &error)),
+        };
+        self.record_end(&flow, result).await;
+        true
+    }
+
+    /// `Ok`: it is recorded with the integration or the selection, in its transaction.
+    async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>) {
         let Err(outcome) = result else { return };
+        let (id, project) = (flow.id, flow.project_id);
         tracing::info!(flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, "connection ended");
         if let Err(error) = self.store.write(move |tx| flows::finish(tx, project, id, &outcome)).await {
             tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
         }
     }
 
+    /// The platform and the credentials that a flow began with. `Err`: why no account is connected.
+    async fn parties(&self, flow: &Flow) -> Result<(Platform, Credentials), Outcome> {
+        let platform = self.platforms.find(&flow.platform).map(|configured| configured.platform.clone());
+        let platform = platform.ok_or(Outcome::failed(Failure::AuthorizationRefused))?;
+        let credentials = self
+            .credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id)
+            .await
+            .map_err(|error| internal(flow, "the app's credentials cannot be read", &error))?;
+        credentials.map(|credentials| (platform, credentials)).ok_or_else(|| {
+            tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "the OAuth app that began this connection is gone");
+            Outcome::failed(Failure::CredentialsRejected)
+        })
+    }
+
     /// `Err`: why no account is connected, or to be chosen.
     async fn connect_accounts(&self, flow: &Flow, code: &SecretString) -> Result<(), Outcome> {
-        let internal = |step: &'static str| {
-            move |error: Error| {
-                tracing::error!(flow.id = %flow.id, error = %chain(&error), "{step}");
-                Outcome::failed(Failure::StorageFailed)
-            }
-        };
-        let platform =
-            &self.platforms.find(&flow.platform).ok_or(Outcome::failed(Failure::AuthorizationRefused))?.platform;
         let verifier = flow
             .pkce_verifier
             .as_ref()
             .map(|sealed| self.vault.open_text(&verifier_place(flow.id), sealed))
             .transpose()
-            .map_err(Error::from)
-            .map_err(internal("the PKCE verifier does not open"))?;
-        let credentials = self
-            .credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id)
-            .await
-            .map_err(internal("the app's credentials cannot be read"))?;
-        let Some(credentials) = credentials else {
-            tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "the OAuth app that began this connection is gone");
-            return Err(Outcome::failed(Failure::CredentialsRejected));
-        };
-
+            .map_err(|error| internal(flow, "the PKCE verifier does not open", &error.into()))?;
+        let (platform, credentials) = self.parties(flow).await?;
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
-        let issued = self.oauth.exchange_code(platform, &credentials, &exchange).await.map_err(|error| {
+        let CodeAnswer { body, sent_at } =
+            self.oauth.send_code(&platform, &credentials, &exchange).await.map_err(|error| {
+                report(flow, &error);
+                Outcome::failed(error.failure())
+            })?;
+        failpoint::reach("connect_answered");
+        self.keep_exchange(flow, &body, sent_at).await;
+        failpoint::reach("connect_answer_kept");
+        self.connect_issued(flow, &platform, &credentials, &body, sent_at).await
+    }
+
+    /// Seals and commits the answer as it came: should the broker die now, the next one goes on from here.
+    async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) {
+        let (id, project) = (flow.id, flow.project_id);
+        let kept = match self.vault.seal_answer(&answer_place(id), answer) {
+            Ok(sealed) => {
+                let keep = move |tx: &Transaction<'_>| flows::keep_answer(tx, project, id, &sealed, asked_at);
+                self.store.write_kept(keep).await.map_err(Error::from)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = kept {
+            tracing::error!(flow.id = %id, error = %chain(&error), "a platform's answer was not kept before it is read");
+        }
+    }
+
+    /// From the platform's answer to the code exchange on.
+    async fn connect_issued(
+        &self,
+        flow: &Flow,
+        platform: &Platform,
+        credentials: &Credentials,
+        answer: &[u8],
+        asked_at: Timestamp,
+    ) -> Result<(), Outcome> {
+        let issued = self.oauth.finish_exchange(platform, credentials, answer, asked_at).await.map_err(|error| {
             report(flow, &error);
             Outcome::failed(error.failure())
         })?;
@@ -95,20 +165,16 @@ impl Broker {
             Ok(identity) => identity,
             Err(error) => {
                 report(flow, &error);
-                self.give_back_unattributed(flow, platform, &credentials, &issued).await;
+                self.give_back_unattributed(flow, platform, credentials, &issued).await;
                 return Err(Outcome::failed(error.failure()));
             }
         };
+        failpoint::reach("connect_identified");
 
-        let auto_refreshes = match platform.refresh {
-            Refresh::Never => false,
-            Refresh::RefreshToken => issued.tokens.refresh_token.is_some(),
-            Refresh::SelfRenewing { .. } => true,
-        };
-        let consent = Consent::new(issued, auto_refreshes, identity);
+        let consent = Consent::new(issued, identity);
         let stored = match consent.identity.accounts.len() {
             0 => {
-                self.give_back_unless_needed(flow, platform, &credentials, &consent).await;
+                self.give_back_unless_needed(flow, platform, credentials, &consent).await;
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
             1 => self.keep(flow, &consent).await,
@@ -116,9 +182,10 @@ impl Broker {
         };
         if let Err(error) = stored {
             tracing::error!(flow.id = %flow.id, error = %chain(&error), "the connection cannot be stored");
-            self.give_back_unless_needed(flow, platform, &credentials, &consent).await;
+            self.give_back_unless_needed(flow, platform, credentials, &consent).await;
             return Err(Outcome::failed(Failure::StorageFailed));
         }
+        failpoint::reach("connect_stored");
         Ok(())
     }
 
@@ -126,10 +193,11 @@ impl Broker {
     async fn keep(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
-            .write(move |tx| {
+            .write_kept(move |tx| {
                 let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::finish(tx, flow.project_id, flow.id, &Outcome::Connected { integration_ids })?;
+                failpoint::reach("connect_storing");
                 Ok(())
             })
             .await
@@ -239,6 +307,17 @@ fn not_revoked_blindly(flow: &Flow, error: &Error) {
         flow.id = %flow.id, error = %chain(error),
         "the tokens were not kept, and not revoked: whether others live on the same consent cannot be read"
     );
+}
+
+/// Where the answer to a flow's code exchange is sealed: there is but one.
+fn answer_place(id: FlowId) -> Place {
+    Place::new("flows", "answer", id, 1)
+}
+
+/// A failure of ours, told in the log alone.
+fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
+    tracing::error!(flow.id = %flow.id, error = %chain(error), "{what}");
+    Outcome::failed(Failure::StorageFailed)
 }
 
 fn report(flow: &Flow, error: &crate::oauth::Error) {

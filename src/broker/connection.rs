@@ -12,6 +12,7 @@ use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{Integration, OwnTokens};
+use crate::domain::renewal::Jitter;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{Consent, choice_id};
 use crate::domain::time::Timestamp;
@@ -91,17 +92,18 @@ impl Broker {
         let (id, generation) =
             known.as_ref().map_or_else(|| (self.ids.next(), 1), |grant| (grant.id, grant.generation + 1));
         let mut tokens = consent.issued.tokens.clone();
-        let mut auto_refreshes = consent.auto_refreshes;
+        let mut refresh_expires_at = consent.issued.refresh_expires_at;
         if let Some(known) = &known
             && tokens.refresh_token.is_none()
-            && known.auto_refreshes
             && known.status == AuthStatus::Active
+            && let Some(kept) = self.open_grant(known)?
         {
             // Some platforms hand out a refresh token the first time only: absent means keep.
-            let kept = self.vault.open_tokens(&tokens_place(known.id, known.generation), &known.tokens)?;
             tokens.refresh_token = kept.refresh_token;
-            auto_refreshes = known.auto_refreshes;
+            refresh_expires_at = known.refresh_expires_at;
         }
+        let timing = self.timing(&under.platform, tokens.refresh_token.is_some());
+        let access_expires_at = consent.issued.access_expires_at;
         let grant = Grant {
             id,
             project_id: project,
@@ -110,12 +112,18 @@ impl Broker {
             client_id: under.client_id.clone(),
             subject: subject.clone(),
             scopes: consent.scopes().to_vec(),
-            access_expires_at: consent.issued.access_expires_at,
-            refresh_expires_at: consent.issued.refresh_expires_at,
-            auto_refreshes,
-            tokens: self.vault.seal_tokens(&tokens_place(id, generation), &tokens)?,
+            consented_at: now,
+            issued_at: consent.issued.issued_at,
+            access_expires_at,
+            refresh_expires_at,
+            renewal: timing.renewal,
+            tokens: Some(self.vault.seal_tokens(&tokens_place(id, generation), &tokens)?),
             generation,
             status: AuthStatus::Active,
+            due_at: timing.due_at(consent.issued.issued_at, access_expires_at, Jitter::draw(&*self.entropy)),
+            trouble: None,
+            failures: 0,
+            attempt: None,
             created_at: known.as_ref().map_or(now, |grant| grant.created_at),
             updated_at: now,
         };
@@ -157,6 +165,7 @@ impl Broker {
                 account: account.clone(),
                 app: None,
                 status: AuthStatus::Active,
+                lapses_at: None,
                 created_at: now,
                 updated_at: now,
             };
@@ -180,16 +189,18 @@ impl Broker {
         connected: &[IntegrationId],
         now: Timestamp,
     ) -> Result<(), Error> {
-        // A way of looking that failed for the moment proves nothing about the accounts that it would have brought.
+        // A way of looking that failed for the moment proves nothing about the accounts that it would have brought, nor does
+        // an account that could not be asked about.
         let looked_everywhere = identity.routes.iter().all(|route| route.trouble.is_none());
         let others = integrations::list_on_grant(tx, project, grant)?;
         for other in others.into_iter().filter(|other| !connected.contains(&other.id)) {
             let account = &other.account.platform_user_id;
-            let is_unusable = || identity.unusable.iter().any(|unusable| unusable.platform_user_id == *account);
+            let seen = identity.unusable.iter().find(|unusable| unusable.platform_user_id == *account);
+            let is_lost = seen.map_or(looked_everywhere, |unusable| !unusable.is_passing);
             let lost = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
             match identity.accounts.iter().find(|found| found.account.platform_user_id == *account) {
                 Some(found) => self.renew_own_tokens(tx, project, other.id, found.own_token.as_ref(), now)?,
-                None if other.status != lost && (looked_everywhere || is_unusable()) => {
+                None if other.status != lost && is_lost => {
                     integrations::set_status(tx, project, other.id, lost, now)?;
                     tracing::info!(integration.id = %other.id, "the renewed consent no longer covers this account");
                 }
@@ -214,6 +225,12 @@ impl Broker {
         }
         let renewed = self.own_tokens(id, known.generation + 1, token)?;
         Ok(integrations::renew(tx, project, id, &renewed, known.generation, now)?)
+    }
+
+    /// The tokens of a grant; `None` once they were erased.
+    pub(super) fn open_grant(&self, grant: &Grant) -> Result<Option<TokenSet>, Error> {
+        let place = tokens_place(grant.id, grant.generation);
+        Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
     }
 
     fn own_tokens(&self, id: IntegrationId, generation: u64, token: Option<&SecretString>) -> Result<OwnTokens, Error> {

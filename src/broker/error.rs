@@ -40,6 +40,9 @@ pub enum Error {
     /// A member of the request is out of bounds. The sentence (without its full stop) is for the caller.
     #[error("{0}")]
     Invalid(String),
+    /// The disk has no room for what a platform would answer, so it is not asked.
+    #[error("there is no room to store what a platform would answer")]
+    NoRoom,
     /// Not there, or another project's.
     #[error("no such {0}")]
     NotFound(What),
@@ -50,6 +53,12 @@ pub enum Error {
     /// full stop) is for the caller.
     #[error("{0}")]
     PlatformUnavailable(String),
+    /// Only the account's person can bring a token that works. Both sentences are for the caller.
+    #[error("the account has to be connected again: {what_happened}")]
+    ReconnectRequired { what_happened: String, next_step: String },
+    /// The access token has expired, and there is no other for the moment. Both sentences are for the caller.
+    #[error("no token for the moment: {what_happened}")]
+    RefreshFailed { what_happened: String, next_step: String, retry_after: Duration },
     /// `parameter` names the one at fault.
     #[error("{parameter} {refused}")]
     RedirectRefused { parameter: &'static str, refused: Refused },
@@ -60,6 +69,9 @@ pub enum Error {
     Sealed(#[from] vault::Error),
     #[error("the database failed")]
     Store(#[from] store::Error),
+    /// The token lives, but not for as long as was asked, and no other would: `life` is that of a fresh one.
+    #[error("the token lasts {} more seconds", lasts.as_secs())]
+    TokenTooShort { label: String, lasts: Duration, life: Duration },
     /// Passwords of this account were tried too often of late, or by this caller.
     #[error("too many attempts")]
     TooManyAttempts { retry_after: Duration },

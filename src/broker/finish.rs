@@ -254,6 +254,7 @@ impl Broker {
             Failure::StorageFailed
         }));
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
+        let now = self.clock.now();
         let (profile_name, ending) = self
             .store
             .read(move |db| {
@@ -264,7 +265,7 @@ impl Broker {
                         let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
                         let mut connected = Vec::new();
                         for id in ids {
-                            connected.extend(integrations::find(db, project, id)?);
+                            connected.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
                         }
                         Ok(Ending::Connected(connected))
                     }
@@ -295,7 +296,7 @@ impl Broker {
     }
 
     /// The platform's name for people.
-    pub(super) fn label(&self, platform: &str) -> String {
+    pub fn label(&self, platform: &str) -> String {
         self.platforms.label(platform)
     }
 

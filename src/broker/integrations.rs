@@ -3,10 +3,9 @@
 use tracing::Instrument as _;
 
 use super::complete::{REVOKE_WITHIN, chain};
-use super::connection::tokens_place;
 use super::error::What;
 use super::{Broker, Caller, Error, profiles};
-use crate::domain::grant::Grant;
+use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
@@ -59,14 +58,18 @@ impl Broker {
             oldest_first: wanted.oldest_first,
         };
         let project = caller.project_id;
-        Ok(self.store.read(move |db| integrations::list(db, project, &filter, &CONTRACT_NAMES, window)).await?)
+        let listed =
+            self.store.read(move |db| integrations::list(db, project, &filter, &CONTRACT_NAMES, window)).await?;
+        let now = self.clock.now();
+        Ok(Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total })
     }
 
-    /// The integration, and the time that its token status is to be judged at.
-    pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<(IntegrationDetail, Timestamp), Error> {
+    /// The integration, with what is known of its tokens.
+    pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let detail = self.store.read(move |db| integrations::find_detail(db, project, id)).await?;
-        Ok((detail.ok_or(Error::NotFound(What::Integration))?, self.clock.now()))
+        let detail = detail.ok_or(Error::NotFound(What::Integration))?;
+        Ok(IntegrationDetail { integration: detail.integration.judged(self.clock.now()), ..detail })
     }
 
     /// Moves an integration to another profile, or with `None` out of any.
@@ -89,7 +92,7 @@ impl Broker {
                     Err(store::Error::Conflict(_)) => return Err(Error::DuplicateIntegration),
                     result => Error::not_found_if_unchanged(result, What::Integration)?,
                 }
-                integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))
+                Ok(integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))?.judged(now))
             })
             .await
     }
@@ -126,7 +129,7 @@ impl Broker {
         let Some((integration, grant, shared)) = found else { return Err(Error::NotFound(What::Integration)) };
         let label = self.label(&integration.platform);
         let grant_id = grant.id;
-        let mut revoked = if shared { Revoked::KeptForOthers } else { self.revoke(project, &grant).await };
+        let mut revoked = if shared { Revoked::KeptForOthers } else { self.revoke_stored(&grant).await };
         let broker = self.clone();
         let unused = self
             .store
@@ -146,7 +149,7 @@ impl Broker {
                 told = Revoked::NotConfirmed;
             } else {
                 // The others were disconnected meanwhile, each leaving the consent to us.
-                revoked = self.revoke(project, &grant).await;
+                revoked = self.revoke_stored(&grant).await;
                 told = revoked;
             }
         }
@@ -156,29 +159,45 @@ impl Broker {
 
     /// Whether revoking the grant would reach others: another grant, or a choice still to be made, on the same consent in
     /// any project.
-    fn is_needed_elsewhere(&self, db: &Connection, grant: &Grant, now: Timestamp) -> Result<bool, Error> {
-        let reach = self.platforms.find(&grant.platform).map(|configured| configured.platform.revocation_reach);
-        if reach != Some(RevocationReach::Person) {
+    pub(super) fn is_needed_elsewhere(&self, db: &Connection, grant: &Grant, now: Timestamp) -> Result<bool, Error> {
+        if !self.reaches_person(grant) {
             return Ok(false);
         }
         let (platform, client_id, subject) = (&grant.platform, &grant.client_id, &grant.subject);
         Ok(selections::is_consent_in_use(db, platform, client_id, subject, Some(grant.id), now)?)
     }
 
+    /// Whether a revocation ends every consent that the person gave the app.
+    pub(super) fn reaches_person(&self, grant: &Grant) -> bool {
+        let reach = self.platforms.find(&grant.platform).map(|configured| configured.platform.revocation_reach);
+        reach == Some(RevocationReach::Person)
+    }
+
+    async fn revoke_stored(&self, grant: &Grant) -> Revoked {
+        match self.open_grant(grant) {
+            Ok(Some(tokens)) => self.revoke(grant, &tokens).await,
+            Ok(None) => Revoked::NotConfirmed,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the tokens cannot be revoked: erasing all the same");
+                Revoked::NotConfirmed
+            }
+        }
+    }
+
     /// Best effort and bounded: what cannot be revoked is erased all the same.
-    async fn revoke(&self, project: ProjectId, grant: &Grant) -> Revoked {
+    pub(super) async fn revoke(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
         let revoke = async {
             if grant.platform == bluesky::NAME {
-                return self.end_bluesky_session(grant).await;
+                return Ok(self.end_bluesky_session(tokens).await);
             }
             let Some(configured) = self.platforms.find(&grant.platform) else { return Ok(Revoked::NotConfirmed) };
             if configured.platform.revocation == Revocation::Unsupported {
                 return Ok(Revoked::Unsupported);
             }
-            let credentials = self.credentials(project, &grant.platform, grant.app_id, &grant.client_id).await?;
+            let credentials =
+                self.credentials(grant.project_id, &grant.platform, grant.app_id, &grant.client_id).await?;
             let Some(credentials) = credentials else { return Ok(Revoked::NotConfirmed) };
-            let tokens = self.vault.open_tokens(&tokens_place(grant.id, grant.generation), &grant.tokens)?;
-            Ok::<_, Error>(match self.oauth.revoke(&configured.platform, &credentials, &tokens).await {
+            Ok::<_, Error>(match self.oauth.revoke(&configured.platform, &credentials, tokens).await {
                 Ok(true) => Revoked::Yes,
                 Ok(false) => Revoked::Unsupported,
                 Err(error) => {
@@ -199,6 +218,6 @@ impl Broker {
 }
 
 /// What is no integration id is no integration.
-fn parse(id: &str) -> Result<IntegrationId, Error> {
+pub(super) fn parse(id: &str) -> Result<IntegrationId, Error> {
     id.parse().map_err(|_| Error::NotFound(What::Integration))
 }

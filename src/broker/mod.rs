@@ -1,5 +1,5 @@
 //! The use cases, in the order in which their steps happen: begin and finish a connection, choose, list, move and
-//! disconnect accounts, keep profiles and apps. Knows the store, the vault and the engines that talk OAuth and AT
+//! disconnect accounts, keep their tokens alive and hand them out, keep profiles and apps. Knows the store, the vault and the engines that talk OAuth and AT
 //! Protocol; no web framework and no SQL.
 //!
 //! Invariant: the database is never touched while the network is in flight, and a state is consumed before anything is
@@ -13,16 +13,23 @@ pub mod connect;
 mod connection;
 pub mod error;
 pub mod finish;
+mod flights;
 pub mod integrations;
+mod pacing;
 pub mod platforms;
 pub mod profiles;
 pub mod purge;
+pub mod recovery;
+mod refresh;
+pub mod schedule;
 pub mod selection;
+pub mod tokens;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::atproto;
@@ -30,11 +37,13 @@ use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
 use crate::domain::entropy::Entropy;
 use crate::domain::id::{AccessKeyId, IdSource, ProjectId};
+use crate::domain::pace::Paces;
 use crate::domain::redirect::RedirectPolicy;
 use crate::domain::time::Clock;
 use crate::oauth::Engine;
 use crate::platforms::Registry;
 use crate::store::Store;
+use crate::store::refreshes::OfApp;
 use crate::vault::Vault;
 
 pub use error::Error;
@@ -65,6 +74,10 @@ pub struct Settings {
     pub state_ttl: Duration,
     /// How long a person has to choose among several accounts.
     pub selection_ttl: Duration,
+    /// How long before its expiry an access token is refreshed.
+    pub refresh_ahead: Duration,
+    /// Refreshes in flight at a time, at most.
+    pub refresh_concurrency: u32,
 }
 
 /// What the use cases work with.
@@ -100,6 +113,16 @@ pub struct Inner {
     pub(crate) tasks: TaskTracker,
     pub(crate) finishing: finish::Finishing,
     pub(crate) bluesky_attempts: Mutex<Attempts>,
+    pub(crate) flights: flights::Flights,
+    pub(crate) paces: Mutex<Paces<OfApp>>,
+    /// Told when a call may be made that could not be made before.
+    pub(crate) pace_changed: Notify,
+    /// Told when something is due that was not.
+    pub(crate) due_changed: Notify,
+    /// Platforms that are being asked for new tokens.
+    pub(crate) in_flight: pacing::Gauge,
+    /// Tokens that a platform has delivered and that could not be stored yet.
+    pub(crate) unsaved: pacing::Gauge,
 }
 
 impl std::ops::Deref for Broker {
@@ -115,6 +138,7 @@ impl Broker {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, vault, oauth, atproto, platforms, clock, entropy, settings, work } = parts;
         let ids = IdSource::new(clock.clone(), entropy.clone());
+        let paces = Mutex::new(Paces::new(settings.refresh_concurrency));
         Self(Arc::new(Inner {
             store,
             vault,
@@ -129,6 +153,12 @@ impl Broker {
             tasks: TaskTracker::new(),
             finishing: finish::Finishing::default(),
             bluesky_attempts: Mutex::default(),
+            flights: flights::Flights::default(),
+            paces,
+            pace_changed: Notify::new(),
+            due_changed: Notify::new(),
+            in_flight: pacing::Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
+            unsaved: pacing::Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
         }))
     }
 
@@ -138,8 +168,12 @@ impl Broker {
         tokio::time::timeout(at_most, self.tasks.wait()).await.is_ok()
     }
 
-    /// Whether the database answers: what readiness means.
+    /// Whether the broker can keep its promises: the database answers, there is room for what a platform delivers, and
+    /// nothing that one delivered waits to be stored.
     pub async fn is_ready(&self) -> bool {
-        self.store.read(crate::store::meta::is_readable).await.is_ok()
+        self.unsaved.is_zero()
+            && self.store.failure().is_none()
+            && self.store.ensure_reserve().await.is_ok()
+            && self.store.read(crate::store::meta::is_readable).await.is_ok()
     }
 }

@@ -1,14 +1,23 @@
-//! Forget the connections that nobody finished, and give back the tokens of choices that nobody made.
+//! Forget the connections that nobody finished, give back the tokens of choices that nobody made, and erase what was kept
+//! long enough.
+
+use std::time::Duration;
 
 use super::complete::chain;
 use super::{Broker, Error};
-use crate::store::{flows, selections};
+use crate::store::{flows, refreshes, selections, token_reads};
 
 /// Rows of one transaction, so that no request waits for long.
 const BATCH: u32 = 500;
 
 /// The same for selections, which can be large: each holds a list of accounts.
 const SELECTION_BATCH: u32 = 20;
+
+/// For how long the tokens of a grant are kept that needs its person: a mistake about it can be mended that long.
+const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
+
+/// For how long it is kept which key read which token.
+const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
     /// Deletes every flow that has expired, with its selection, in small transactions. Returns how many flows there were.
@@ -23,6 +32,28 @@ impl Broker {
                 return Ok(purged);
             }
         }
+    }
+
+    /// Erases the tokens of grants that ended a while ago, and forgets who read which token long ago. Returns how many grants
+    /// there were.
+    pub async fn purge_ended(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
+        let mut erased = 0;
+        loop {
+            let batch = self.store.write(move |tx| refreshes::erase_ended(tx, ended_before, BATCH)).await?;
+            erased += batch;
+            let forgotten = self.store.write(move |tx| token_reads::forget_old(tx, read_before, BATCH)).await?;
+            if batch.max(forgotten) < BATCH as usize {
+                break;
+            }
+        }
+        if erased > 0
+            && let Err(error) = self.store.checkpoint().await
+        {
+            tracing::warn!(error = %chain(&error), "what was erased stays in the database's log until that is overwritten");
+        }
+        Ok(erased)
     }
 
     /// What a selection held is erased first, and then given back: when the platform does not answer, or we are stopped,

@@ -69,7 +69,7 @@ impl Broker {
             accounts = consent.identity.accounts.len(), "a choice of accounts is to be made"
         );
         self.store
-            .write(move |tx| {
+            .write_kept(move |tx| {
                 selections::insert(tx, &selection)?;
                 flows::await_selection(tx, selection.project_id, selection.flow_id, selection.expires_at)?;
                 Ok(())

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
-use crate::telemetry;
+use crate::{failpoint, telemetry};
 use failure::{Exit, Failure};
 
 /// A self-hosted OAuth broker for social accounts.
@@ -58,7 +58,11 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     telemetry::hide_panic_messages();
-    run(std::env::args_os(), &Environment::of_process())
+    let environment = Environment::of_process();
+    if let Some(place) = environment.get("FAILPOINT") {
+        failpoint::arm(place);
+    }
+    run(std::env::args_os(), &environment)
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.

@@ -73,6 +73,9 @@ pub struct UnusableAccount {
     pub reason: String,
     /// What the person does about it.
     pub remedy: String,
+    /// Whether it is so for the moment only, which says nothing against an account that is connected already.
+    #[serde(default)]
+    pub is_passing: bool,
 }
 
 /// What one way of looking for accounts brought: `GET /me/accounts`, the Pages of a business.

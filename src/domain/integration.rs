@@ -4,10 +4,12 @@
 //! Unique by (project, profile, platform, platform user id): connecting the same account again keeps the id.
 
 use super::account::Account;
-use super::grant::AuthStatus;
-use super::id::{GrantId, IntegrationId, OauthAppId, ProfileId};
+use super::grant::{AuthStatus, FailureReason};
+use super::id::{AccessKeyId, GrantId, IntegrationId, OauthAppId, ProfileId};
+use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
+use super::trouble::Trouble;
 
 #[derive(Debug, Clone)]
 pub struct Integration {
@@ -20,8 +22,21 @@ pub struct Integration {
     pub app: Option<AppSummary>,
     /// The grant's where that is not active, else the account's own: a person can lose a Page and keep the others.
     pub status: AuthStatus,
+    /// From when on only its person can bring a token that works; `None` where no time is known.
+    pub lapses_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Integration {
+    /// With the status that it has at `now`: what has lapsed needs its person, whether or not that was recorded.
+    #[must_use]
+    pub fn judged(mut self, now: Timestamp) -> Self {
+        if self.status == AuthStatus::Active && self.lapses_at.is_some_and(|at| at <= now) {
+            self.status = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
+        }
+        self
+    }
 }
 
 /// An account's own tokens, beside its grant's: a Facebook Page's. Sealed under the integration and this generation.
@@ -45,20 +60,29 @@ pub struct AppSummary {
 pub struct IntegrationDetail {
     pub integration: Integration,
     pub scopes: Vec<String>,
+    /// Of the token that a caller gets: `None` for an account that has one of its own, which does not expire.
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,
-    /// Whether the broker can get a new access token without the person.
-    pub auto_refreshes: bool,
+    pub renewal: Renewal,
+    /// When the tokens were asked for.
+    pub issued_at: Timestamp,
+    /// When they are refreshed next.
+    pub due_at: Option<Timestamp>,
+    /// The latest failure to refresh them.
+    pub trouble: Option<Trouble>,
+    /// Whether a refresh began of which nobody knows how it ended.
+    pub is_in_doubt: bool,
+    /// Which keys read the token, the latest first; some of many.
+    pub reads: Vec<TokenReads>,
 }
 
-impl IntegrationDetail {
-    /// Whether the recorded times say that the account can authenticate at `now`, with the tokens or after a refresh.
-    #[must_use]
-    pub fn is_valid(&self, now: Timestamp) -> bool {
-        let alive = |expiry: Option<Timestamp>| expiry.is_none_or(|at| now < at);
-        self.integration.status == AuthStatus::Active
-            && (alive(self.access_expires_at) || (self.auto_refreshes && alive(self.refresh_expires_at)))
-    }
+/// How often a key read an account's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenReads {
+    pub access_key_id: AccessKeyId,
+    pub reads: u64,
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
 }
 
 /// Which integrations a list shows. Absent members do not narrow it.

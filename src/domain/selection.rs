@@ -69,8 +69,6 @@ impl Selection {
 #[derive(Debug, Clone)]
 pub struct Consent {
     pub issued: IssuedTokens,
-    /// Whether the broker can get a new access token without the person.
-    pub auto_refreshes: bool,
     /// Its accounts are there once each.
     pub identity: Identity,
 }
@@ -78,10 +76,10 @@ pub struct Consent {
 impl Consent {
     /// Platforms name an account more than once where it is found in more than one way: the first counts.
     #[must_use]
-    pub fn new(issued: IssuedTokens, auto_refreshes: bool, mut identity: Identity) -> Self {
+    pub fn new(issued: IssuedTokens, mut identity: Identity) -> Self {
         let mut seen = BTreeSet::new();
         identity.accounts.retain(|found| seen.insert(found.account.platform_user_id.clone()));
-        Self { issued, auto_refreshes, identity }
+        Self { issued, identity }
     }
 
     /// The scopes granted, as far as the platform says.
@@ -175,8 +173,10 @@ mod tests {
             token_type: "Bearer".to_owned(),
             service_url: None,
         };
-        let issued = IssuedTokens { tokens, access_expires_at: None, refresh_expires_at: None, scopes: None };
-        let consent = Consent::new(issued, false, identity);
+        let issued_at = Timestamp::from_millis(0);
+        let issued =
+            IssuedTokens { tokens, issued_at, access_expires_at: None, refresh_expires_at: None, scopes: None };
+        let consent = Consent::new(issued, identity);
         let ids: Vec<String> = consent.identity.accounts.iter().map(choice_id).collect();
         assert_eq!(ids, ["page:1", "page:2"]);
     }

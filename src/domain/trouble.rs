@@ -54,12 +54,14 @@ pub enum TroubleKind {
     TestingConsentExpired,
     /// The platform asks to slow down.
     Throttled,
+    /// The stored tokens do not open: they were changed, or are of another database.
+    TokensUnreadable,
     /// No answer, or a failure of the platform's own.
     Unavailable,
 }
 
 impl TroubleKind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AccountInactive,
         Self::AnswerUnreadable,
         Self::AppMissing,
@@ -74,6 +76,7 @@ impl TroubleKind {
         Self::RequestRefused,
         Self::TestingConsentExpired,
         Self::Throttled,
+        Self::TokensUnreadable,
         Self::Unavailable,
     ];
 
@@ -93,6 +96,7 @@ impl TroubleKind {
             | Self::AppOrGrantRejected
             | Self::RequestRefused
             | Self::Throttled
+            | Self::TokensUnreadable
             | Self::Unavailable => None,
         }
     }
@@ -115,6 +119,7 @@ impl TroubleKind {
             Self::RequestRefused => "request_refused",
             Self::TestingConsentExpired => "testing_consent_expired",
             Self::Throttled => "platform_throttled",
+            Self::TokensUnreadable => "tokens_unreadable",
             Self::Unavailable => "platform_unavailable",
         }
     }
@@ -152,6 +157,7 @@ impl TroubleKind {
                 )
             }
             Self::Throttled => format!("{label} is receiving too many requests right now."),
+            Self::TokensUnreadable => "The stored tokens of this account do not open.".to_owned(),
             Self::Unavailable => format!("{label} could not be reached or is having trouble."),
         }
     }
@@ -188,7 +194,22 @@ impl TroubleKind {
                 "Publish the OAuth consent screen in the Google Cloud console, then connect the account again."
                     .to_owned()
             }
+            Self::TokensUnreadable => {
+                "Restore the database and its keyring from one backup, or connect the account again.".to_owned()
+            }
             Self::Throttled | Self::Unavailable => "Nothing: it is tried again by itself.".to_owned(),
+        }
+    }
+}
+
+/// For accounts that need their person for a reason that no trouble tells: what comes nearest.
+impl From<FailureReason> for TroubleKind {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::AccessRevoked => Self::ConsentRevoked,
+            FailureReason::RefreshRejected => Self::RefreshRejected,
+            FailureReason::SecurityInvalidation => Self::Invalidated,
+            FailureReason::TokenExpired => Self::ConsentExpired,
         }
     }
 }

@@ -35,7 +35,8 @@ impl FromMembers for BlueskyCredentials {
 
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
         let identifier = fields::required(members, "identifier", fields::any)?;
-        let password = SecretString::from(fields::required(members, "password", fields::app_password)?);
+        let password = fields::required(members, "password", fields::app_password)?;
+        let password = SecretString::from(password.trim());
         members.refuse_others(&["identifier", "password"])?;
         Ok(Self { identifier, password })
     }

@@ -131,7 +131,9 @@ fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse
 }
 
 fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
-    if error.code.status().is_server_error() && error.code != Code::PrefetchRefused {
+    // Of these, the cause is elsewhere, and told where it was found.
+    let elsewhere = [Code::IdentityUnresolved, Code::PdsUnreachable, Code::PrefetchRefused, Code::TokenUnavailable];
+    if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
         tracing::error!(error.code = error.code.as_str(), error.chain = %Chain(error), "request failed");
     } else {
         tracing::info!(error.code = error.code.as_str(), error.chain = %Chain(error), "request refused");

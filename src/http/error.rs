@@ -86,11 +86,14 @@ codes! {
     PrefetchRefused = SERVICE_UNAVAILABLE, "prefetch_refused", "A connection is finished when it is visited, not when it is prefetched.";
     ProfileNotFound = NOT_FOUND, "profile_not_found", "This project has no such profile.";
     ProjectNotFound = NOT_FOUND, "project_not_found", "There is no such project.";
+    ReconnectRequired = UNPROCESSABLE_ENTITY, "reconnect_required", "The account has to be connected again by its owner.";
     RedirectNotAllowed = BAD_REQUEST, "redirect_not_allowed", "The redirect URI is not allowed.";
     RepeatedParameter = BAD_REQUEST, "repeated_parameter", "A query parameter is given more than once.";
     RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request body did not arrive in time.";
     SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
     StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
+    TokenTooShort = UNPROCESSABLE_ENTITY, "token_too_short", "The platform's access tokens do not last that long.";
+    TokenUnavailable = SERVICE_UNAVAILABLE, "token_unavailable", "The access token has expired, and the platform gives no other at the moment.";
     TooManyAttempts = TOO_MANY_REQUESTS, "too_many_attempts", "There were too many attempts to connect this account. Wait a few minutes before the next.";
     TooManyFlows = TOO_MANY_REQUESTS, "too_many_pending_connections", "Too many connections are waiting to be finished. Try again later.";
     UnsafeHost = BAD_REQUEST, "unsafe_host", "The account's server is not one on the public internet, so it is not asked.";
@@ -227,6 +230,7 @@ impl From<broker::Error> for ApiError {
             E::DuplicateApp => Self::new(Code::DuplicateApp),
             E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
             E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
+            E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
             E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
@@ -237,6 +241,12 @@ impl From<broker::Error> for ApiError {
             ),
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
+            E::ReconnectRequired { what_happened, next_step } => {
+                Self::with(Code::ReconnectRequired, format!("{what_happened} {next_step}"))
+            }
+            E::RefreshFailed { what_happened, next_step, retry_after } => {
+                Self::with(Code::TokenUnavailable, format!("{what_happened} {next_step}")).retry_after(retry_after)
+            }
             E::RedirectRefused { parameter, refused } => {
                 Self::with(Code::RedirectNotAllowed, format!("{parameter} {refused}."))
             }
@@ -259,6 +269,15 @@ impl From<broker::Error> for ApiError {
                 | StoreError::Reserve(_)
                 | StoreError::Sqlite(_) => Self::internal(source),
             },
+            E::TokenTooShort { label, lasts, life } => Self::with(
+                Code::TokenTooShort,
+                format!(
+                    "Access tokens of {label} last {} seconds here, and this one {} more: ask for fewer minSeconds, or let \
+                     the account be connected again.",
+                    life.as_secs(),
+                    lasts.as_secs()
+                ),
+            ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
             E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
         }
@@ -303,7 +322,9 @@ impl From<BlueskyError> for ApiError {
                     UnresolvedIdentity::HandleNotClaimed => {
                         "The handle leads to an account that does not go by it. Check the handle, or set it again in the account's settings."
                     }
-                    UnresolvedIdentity::HandleUnknown => "There is no account with this handle. Check its spelling.",
+                    UnresolvedIdentity::HandleUnknown => {
+                        "There is no account with this handle, or it is deactivated. Check the handle's spelling."
+                    }
                 },
             ),
             E::InvalidIdentifier(why) => Self::with(Code::InvalidIdentifier, format!("identifier {why}.")),

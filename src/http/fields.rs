@@ -96,8 +96,9 @@ pub(crate) fn credential(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A password that somebody typed.
+/// A password that somebody typed, or pasted with white space around it.
 pub(crate) fn app_password(text: &str) -> Result<(), String> {
+    let text = text.trim();
     if text.is_empty() || text.len() > PASSWORD_MAX {
         return Err(format!("must be 1 to {PASSWORD_MAX} bytes long"));
     }

@@ -107,7 +107,8 @@ pub(crate) async fn list(
 
 /// Look at a connected account
 ///
-/// With the scopes that were granted and what is known of its tokens; never the tokens.
+/// With the scopes that were granted, what is known of its tokens, and how the broker gets on with keeping them alive: the
+/// last error in plain words, and the next step. Never the tokens.
 #[utoipa::path(get, path = "/v1/connect/integrations/{id}", operation_id = "getIntegration", tag = "Connect",
     params(("id" = String, Path, description = "The integration's id.")),
     responses(
@@ -119,8 +120,9 @@ pub(crate) async fn get(
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<IntegrationDetailAnswer>, ApiError> {
-    let (detail, now) = state.broker.get_integration(&caller, &id).await?;
-    Ok(Json(IntegrationDetailAnswer::new(detail, now)))
+    let detail = state.broker.get_integration(&caller, &id).await?;
+    let label = state.broker.label(&detail.integration.platform);
+    Ok(Json(IntegrationDetailAnswer::new(detail, &label)))
 }
 
 /// Move a connected account to another profile

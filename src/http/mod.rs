@@ -17,6 +17,7 @@ mod envelope;
 pub mod error;
 mod fields;
 mod health;
+mod health_views;
 mod integrations;
 pub mod metrics;
 pub mod openapi;
@@ -28,6 +29,7 @@ mod query;
 pub mod routes;
 mod selection;
 mod selection_page;
+mod tokens;
 mod unread;
 mod views;
 

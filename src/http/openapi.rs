@@ -14,7 +14,7 @@ use super::error::ErrorBody;
 use super::routes::{Access, ROUTES, Route, Surface};
 use super::{
     apps, bluesky, callback, connect, documentation, health, integrations, platforms, profiles, selection,
-    selection_page,
+    selection_page, tokens,
 };
 use crate::domain::access_key::Scope;
 
@@ -47,6 +47,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
         selection::googlebusiness::get, selection::googlebusiness::submit,
         selection::linkedin::get, selection::linkedin::submit,
         selection_page::show, selection_page::submit,
+        tokens::get,
     ),
     components(schemas(ErrorBody)),
     tags(

@@ -15,7 +15,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, guard};
 use super::error::{ApiError, Code};
 use super::{
     access, apps, bluesky, callback, connect, demo, documentation, health, integrations, platforms, profiles,
-    selection, selection_page,
+    selection, selection_page, tokens,
 };
 use crate::domain::access_key::Scope;
 
@@ -77,6 +77,7 @@ const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];
 const GOOGLEBUSINESS_SELECTION: &[&str] = &["/v1/connect/googlebusiness/selection/{token}"];
 const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
 const INTEGRATION: &[&str] = &["/v1/connect/integrations/{id}"];
+const INTEGRATION_TOKEN: &[&str] = &["/v1/connect/integrations/{id}/token"];
 const LINKEDIN_SELECTION: &[&str] = &["/v1/connect/linkedin/selection/{token}"];
 const PROFILES: &[&str] = &["/v1/profiles/", "/v1/profiles"];
 const PROFILE: &[&str] = &["/v1/profiles/{id}"];
@@ -85,6 +86,7 @@ const SELECTION_PAGE: &[&str] = &["/connect/selection/{token}"];
 const CONNECT: Access = Access::Key(Scope::Connect);
 const MANAGE: Access = Access::Key(Scope::Manage);
 const READ: Access = Access::Key(Scope::Read);
+const TOKENS: Access = Access::Key(Scope::Tokens);
 
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
@@ -109,6 +111,7 @@ pub static ROUTES: &[Route] = &[
     api(Method::DELETE, INTEGRATION, MANAGE, || web::to(integrations::disconnect)),
     api(Method::GET, INTEGRATION, READ, || web::to(integrations::get)),
     api(Method::PATCH, INTEGRATION, MANAGE, || web::to(integrations::relocate)),
+    api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get)),
     api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)),
     api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect)),
     page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(callback::finish)),

@@ -100,7 +100,7 @@ pub(crate) struct UnusableView {
 
 impl From<UnusableAccount> for UnusableView {
     fn from(account: UnusableAccount) -> Self {
-        let UnusableAccount { platform_user_id, display_name, reason, remedy } = account;
+        let UnusableAccount { platform_user_id, display_name, reason, remedy, is_passing: _ } = account;
         Self { platform_user_id, display_name, reason, remedy }
     }
 }

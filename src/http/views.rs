@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use url::Url;
 use utoipa::ToSchema;
 
+use super::health_views::{HealthView, TokenReadsView};
 use super::query::Page;
 use crate::domain::grant::{AuthStatus, FailureReason};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
 use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Listed;
 use crate::domain::profile::Profile;
+use crate::domain::renewal::Renewal;
 use crate::domain::time::Timestamp;
 
 /// Something was done.
@@ -363,6 +365,9 @@ pub(crate) struct IntegrationDetailView {
     #[schema(required, value_type = Option<String>, format = DateTime)]
     refresh_token_expires_at: Option<Timestamp>,
     token_status: TokenStatusView,
+    health: HealthView,
+    /// The keys that read the account's token, the latest first; ten at most.
+    token_reads: Vec<TokenReadsView>,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
@@ -392,17 +397,21 @@ pub(crate) struct IntegrationDetailAnswer {
 }
 
 impl IntegrationDetailAnswer {
-    pub(crate) fn new(detail: IntegrationDetail, now: Timestamp) -> Self {
+    /// `label`: the platform's name for people. The integration has the status that it has now.
+    pub(crate) fn new(detail: IntegrationDetail, label: &str) -> Self {
         let (auth_status, reason) = status(detail.integration.status);
+        let health = HealthView::new(&detail, label);
         Self {
             success: true,
             integration: IntegrationDetailView {
                 token_status: TokenStatusView {
-                    valid: detail.is_valid(now),
-                    auto_refreshes: detail.auto_refreshes,
+                    valid: auth_status == AuthStatusView::Active,
+                    auto_refreshes: detail.renewal != Renewal::Never,
                     reconnect_required: auth_status == AuthStatusView::ReconnectRequired,
                     reason,
                 },
+                health,
+                token_reads: detail.reads.into_iter().map(TokenReadsView::from).collect(),
                 scopes: detail.scopes,
                 access_token_expires_at: detail.access_expires_at,
                 refresh_token_expires_at: detail.refresh_expires_at,
@@ -421,7 +430,9 @@ mod tests {
     use crate::domain::account::Account;
     use crate::domain::entropy::SeededEntropy;
     use crate::domain::id::IdSource;
+    use crate::domain::integration::TokenReads;
     use crate::domain::time::ManualClock;
+    use crate::domain::trouble::{Trouble, TroubleKind};
 
     fn integration(ids: &IdSource) -> Integration {
         Integration {
@@ -437,6 +448,7 @@ mod tests {
             },
             app: None,
             status: AuthStatus::Active,
+            lapses_at: None,
             created_at: Timestamp::from_millis(1_777_797_216_445),
             updated_at: Timestamp::from_millis(1_777_797_216_445),
         }
@@ -485,9 +497,24 @@ mod tests {
             scopes: vec!["users.read".to_owned()],
             access_expires_at: Some(Timestamp::from_millis(1_777_800_000_000)),
             refresh_expires_at: None,
-            auto_refreshes: true,
+            renewal: Renewal::RefreshToken,
+            issued_at: Timestamp::from_millis(1_777_797_216_445),
+            due_at: None,
+            trouble: Some(Trouble {
+                kind: TroubleKind::RefreshInterrupted,
+                status: Some(400),
+                platform_code: Some("invalid_request".to_owned()),
+                at: Timestamp::from_millis(1_777_797_216_445),
+            }),
+            is_in_doubt: false,
+            reads: vec![TokenReads {
+                access_key_id: ids.next(),
+                reads: 3,
+                first_at: Timestamp::from_millis(1_777_797_216_445),
+                last_at: Timestamp::from_millis(1_777_797_216_445),
+            }],
         };
-        let answer = IntegrationDetailAnswer::new(detail, Timestamp::from_millis(1_777_797_216_445));
+        let answer = IntegrationDetailAnswer::new(detail, "X (Twitter)");
         insta::assert_snapshot!(serde_json::to_string_pretty(&answer).unwrap(), @r#"
         {
           "success": true,
@@ -522,6 +549,27 @@ mod tests {
               "reconnectRequired": true,
               "reason": "access_revoked"
             },
+            "health": {
+              "state": "reconnect_required",
+              "lastError": {
+                "code": "refresh_interrupted",
+                "message": "X (Twitter) refuses the refresh token, after an earlier refresh was cut off before its answer arrived: the new token was most likely in that answer.",
+                "nextStep": "The account's owner connects it again.",
+                "platformStatus": 400,
+                "platformCode": "invalid_request",
+                "at": "2026-05-03T08:33:36.445Z"
+              },
+              "issuedAt": "2026-05-03T08:33:36.445Z",
+              "nextRefreshAt": null
+            },
+            "tokenReads": [
+              {
+                "accessKeyId": "key_019decf8b8bd7004816af38f59d2ddeb",
+                "reads": 3,
+                "firstAt": "2026-05-03T08:33:36.445Z",
+                "lastAt": "2026-05-03T08:33:36.445Z"
+              }
+            ],
             "updatedAt": "2026-05-03T08:33:36.445Z"
           }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::domain::flow::Failure;
+use crate::domain::trouble::TroubleKind;
 use crate::outbound;
 use crate::platforms::Unidentified;
 
@@ -18,8 +19,24 @@ pub enum Step {
     CodeExchange,
     Identity,
     LongLivedExchange,
+    Refresh,
     Revocation,
     Scopes,
+}
+
+impl Step {
+    /// In one word, for `/metrics`.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::CodeExchange => "code_exchange",
+            Self::Identity => "identity",
+            Self::LongLivedExchange => "long_lived_exchange",
+            Self::Refresh => "refresh",
+            Self::Revocation => "revocation",
+            Self::Scopes => "scopes",
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -29,6 +46,7 @@ impl fmt::Display for Step {
             Self::CodeExchange => "code exchange",
             Self::Identity => "identity call",
             Self::LongLivedExchange => "exchange for a long-lived token",
+            Self::Refresh => "refresh",
             Self::Revocation => "revocation",
             Self::Scopes => "call for the granted scopes",
         })
@@ -40,6 +58,8 @@ impl fmt::Display for Step {
 pub enum Kind {
     /// The client id or secret is wrong: the operator's (or the app owner's) to mend.
     Credentials,
+    /// What a refused refresh says of the grant, or that it may be the grant.
+    Grant(TroubleKind),
     /// There is no account to connect, or it cannot be named.
     Identity(Unidentified),
     /// A definite no to this request.
@@ -91,8 +111,41 @@ impl Error {
         Self { platform: platform.to_owned(), step, kind, status: None, code: None, source: None }
     }
 
+    /// A URL of the configuration that is none: told and not panicked over, though configuration has checked it.
+    pub(super) fn misconfigured(platform: &str, step: Step) -> Self {
+        Self::without_answer(platform, step, Kind::Unreadable)
+    }
+
     pub(super) fn answered_with(platform: &str, step: Step, kind: Kind, status: u16, code: Option<String>) -> Self {
         Self { platform: platform.to_owned(), step, kind, status: Some(status), code, source: None }
+    }
+
+    /// Whether the platform may have done what it was asked, without anybody having heard so.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| !source.is_before_sending())
+    }
+
+    /// In how long the platform wants to be asked again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Throttled { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// What stands in the way of a grant that could not be refreshed for it.
+    #[must_use]
+    pub fn trouble(&self) -> TroubleKind {
+        match self.kind {
+            Kind::Credentials => TroubleKind::AppRejected,
+            Kind::Grant(kind) => kind,
+            Kind::Identity(_) | Kind::Rejected | Kind::TooMany | Kind::VersionRetired => TroubleKind::RequestRefused,
+            Kind::Throttled { .. } => TroubleKind::Throttled,
+            Kind::Unavailable => TroubleKind::Unavailable,
+            Kind::Unreadable => TroubleKind::AnswerUnreadable,
+        }
     }
 
     /// Whether the same request may work a moment later.
@@ -110,7 +163,7 @@ impl Error {
                 Failure::IdentityUnavailable
             }
             (Kind::Credentials, _) => Failure::CredentialsRejected,
-            (Kind::Rejected, _) => Failure::ExchangeRejected,
+            (Kind::Grant(_) | Kind::Rejected, _) => Failure::ExchangeRejected,
             (Kind::Throttled { .. }, _) => Failure::PlatformThrottled,
             (Kind::Unavailable, _) => Failure::PlatformUnavailable,
             (Kind::Unreadable, _) => Failure::PlatformAnswerUnreadable,
@@ -125,6 +178,7 @@ impl Error {
                 "compare client_id and client_secret of [platforms.{0}] (or of the caller's app) with the app at {0}",
                 self.platform
             ),
+            Kind::Grant(kind) => kind.next_step(&self.platform),
             Kind::Identity(Unidentified::AccessNotApproved) => format!(
                 "enable the APIs of {0} for the app's project and ask {0} for access to them (for Google: the form \"Application for Basic API Access\" of the Business Profile APIs); until it is approved, their quota is 0",
                 self.platform
@@ -166,6 +220,8 @@ impl Error {
     fn in_our_words(&self) -> &'static str {
         match self.kind {
             Kind::Credentials => "it does not accept the client's credentials",
+            Kind::Grant(TroubleKind::AppOrGrantRejected) => "it does not accept the client's credentials, or the token",
+            Kind::Grant(_) => "it says that the grant is over",
             Kind::Identity(Unidentified::AccessNotApproved) => "it has not approved the app for this API",
             Kind::Identity(Unidentified::NoAccount) => "the person has no account there that can be connected",
             Kind::Identity(Unidentified::PermissionMissing) => "a permission is missing to name the account",
@@ -227,6 +283,22 @@ impl ErrorAnswer {
             (400, Some("1" | "2")) if self.is_object => Kind::Unavailable,
             (400 | 403, Some("4" | "17" | "32" | "613")) if self.is_object => Kind::Throttled { retry_after },
             _ => Kind::Rejected,
+        }
+    }
+
+    /// What it means where a token was to be refreshed. `of_platform`: the platform's own reading of it.
+    pub(super) fn kind_at_refresh(
+        &self,
+        status: u16,
+        retry_after: Option<Duration>,
+        of_platform: Option<TroubleKind>,
+    ) -> Kind {
+        match (self.kind_at_token_endpoint(status, retry_after), of_platform) {
+            // Of the grant, nothing is said in passing.
+            (kind @ (Kind::Throttled { .. } | Kind::Unavailable), _) => kind,
+            (_, Some(trouble)) => Kind::Grant(trouble),
+            (_, None) if self.code.as_deref() == Some("invalid_grant") => Kind::Grant(TroubleKind::RefreshRejected),
+            (kind, None) => kind,
         }
     }
 

@@ -1,14 +1,17 @@
 //! The code exchange: an authorization code for tokens, and where the platform has it so, those for long-lived ones.
 
+use std::time::Duration;
+
 use http::Method;
 use oauth2::basic::BasicClient;
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, TokenUrl,
+    RefreshToken, RequestTokenError, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::error::{Error, ErrorAnswer, Kind, Step};
 use super::tokens::{self, NotTokens};
@@ -27,25 +30,35 @@ pub struct CodeExchange<'a> {
     pub pkce_verifier: Option<&'a SecretString>,
 }
 
+/// What a platform answered to a code exchange: a success, not read yet.
+#[derive(Debug)]
+pub struct CodeAnswer {
+    /// Wiped on drop.
+    pub body: Zeroizing<Vec<u8>>,
+    pub sent_at: Timestamp,
+}
+
 impl Engine {
-    /// Exchanges a code for the tokens to keep, with the scopes granted.
+    /// Sends a code to be exchanged: once, but for what cannot have arrived. Keep the answer before it is read by
+    /// [`Engine::finish_exchange`].
     ///
     /// # Errors
     ///
     /// What the platform answered instead.
-    pub async fn exchange_code(
+    pub async fn send_code(
         &self,
         platform: &Platform,
         credentials: &Credentials,
         exchange: &CodeExchange<'_>,
-    ) -> Result<IssuedTokens, Error> {
+    ) -> Result<CodeAnswer, Error> {
         let step = Step::CodeExchange;
         let mut attempt = 1;
-        let (sent_at, answer) = loop {
-            let request = token_request(platform, credentials, exchange).await?;
+        loop {
+            let request = token_request(platform, credentials, Exchanged::Code(exchange)).await?;
             let sent_at = self.clock.now();
-            match self.outbound.send(request).await {
-                Ok(answer) => break (sent_at, answer),
+            match self.send(platform, step, request).await {
+                Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
+                Ok(answer) => return Err(refusal(platform, step, &answer)),
                 // A code is spent by being sent: only what cannot have arrived is sent again.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
                     tokio::time::sleep(self.retry_pause * attempt).await;
@@ -53,8 +66,23 @@ impl Engine {
                 }
                 Err(error) => return Err(Error::no_answer(&platform.name, step, error)),
             }
-        };
-        let mut issued = read_tokens(platform, step, &answer, sent_at)?;
+        }
+    }
+
+    /// Makes of the answer to a code exchange that was sent at `sent_at` the tokens to keep, with the scopes granted. Spends
+    /// nothing, so that it may be tried again.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn finish_exchange(
+        &self,
+        platform: &Platform,
+        credentials: &Credentials,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Result<IssuedTokens, Error> {
+        let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at)?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
             issued =
@@ -85,21 +113,14 @@ impl Engine {
     ) -> Result<IssuedTokens, Error> {
         let step = Step::LongLivedExchange;
         let url = api_url(platform, step, long_lived.path)?;
-        let request = || {
-            let mut url = url.clone();
-            {
-                let mut query = url.query_pairs_mut();
-                query.append_pair("grant_type", long_lived.grant_type);
-                if long_lived.names_client {
-                    query.append_pair(platform.client_id_name, &credentials.client_id);
-                }
-                query
-                    .append_pair("client_secret", expose(&credentials.client_secret))
-                    .append_pair(long_lived.token_name, expose(short));
+        let request = || long_lived_request(platform, credentials, long_lived, url.clone(), short);
+        self.ask(platform, step, request, |answer| {
+            if !answer.is_success() {
+                return Err(refusal(platform, step, &answer));
             }
-            get(url)
-        };
-        self.ask(platform, step, request, |answer| read_tokens(platform, step, &answer, self.clock.now())).await
+            read_tokens(platform, step, &answer.body, self.clock.now())
+        })
+        .await
     }
 
     async fn debug_scopes(&self, platform: &Platform, path: &str, token: &SecretString) -> Vec<String> {
@@ -144,40 +165,51 @@ impl Engine {
     }
 }
 
+/// What is exchanged for tokens at the token endpoint.
+pub(super) enum Exchanged<'a> {
+    Code(&'a CodeExchange<'a>),
+    RefreshToken(&'a SecretString),
+}
+
 /// The standard request as the oauth2 crate builds it, then bent to the platform's ways.
-async fn token_request(
+pub(super) async fn token_request(
     platform: &Platform,
     credentials: &Credentials,
-    exchange: &CodeExchange<'_>,
+    exchanged: Exchanged<'_>,
 ) -> Result<Request, Error> {
-    let misconfigured = || Error {
-        platform: platform.name.to_string(),
-        step: Step::CodeExchange,
-        kind: Kind::Unreadable,
-        status: None,
-        code: None,
-        source: None,
+    let step = match exchanged {
+        Exchanged::Code(_) => Step::CodeExchange,
+        Exchanged::RefreshToken(_) => Step::Refresh,
     };
+    let misconfigured = || Error::misconfigured(&platform.name, step);
     let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
         .set_client_secret(ClientSecret::new(expose(&credentials.client_secret).to_owned()))
         .set_auth_type(match platform.client_auth {
             ClientAuth::Basic => AuthType::BasicAuth,
             ClientAuth::Body => AuthType::RequestBody,
         })
-        .set_token_uri(TokenUrl::new(platform.token_url.to_string()).map_err(|_| misconfigured())?)
-        .set_redirect_uri(RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| misconfigured())?);
-    let mut request = client.exchange_code(AuthorizationCode::new(expose(exchange.code).to_owned()));
-    if let Some(verifier) = exchange.pkce_verifier {
-        request = request.set_pkce_verifier(PkceCodeVerifier::new(expose(verifier).to_owned()));
-    }
-    for (name, value) in &platform.exchange_params {
-        request = request.add_extra_param(name.as_ref(), value.as_ref());
-    }
+        .set_token_uri(TokenUrl::new(platform.token_url.to_string()).map_err(|_| misconfigured())?);
     // The crate's reader is stricter than the platforms are, so its request is taken off it before it is sent.
     let take_off = |request: HttpRequest| async { Err::<HttpResponse, _>(Built(request)) };
-    let Err(RequestTokenError::Request(Built(built))) = request.request_async(&take_off).await else {
-        return Err(misconfigured());
+    let built = match exchanged {
+        Exchanged::Code(exchange) => {
+            let redirect_uri = RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| misconfigured())?;
+            let client = client.set_redirect_uri(redirect_uri);
+            let mut request = client.exchange_code(AuthorizationCode::new(expose(exchange.code).to_owned()));
+            if let Some(verifier) = exchange.pkce_verifier {
+                request = request.set_pkce_verifier(PkceCodeVerifier::new(expose(verifier).to_owned()));
+            }
+            for (name, value) in &platform.exchange_params {
+                request = request.add_extra_param(name.as_ref(), value.as_ref());
+            }
+            request.request_async(&take_off).await.err()
+        }
+        Exchanged::RefreshToken(token) => {
+            let token = RefreshToken::new(expose(token).to_owned());
+            client.exchange_refresh_token(&token).request_async(&take_off).await.err()
+        }
     };
+    let Some(RequestTokenError::Request(Built(built))) = built else { return Err(misconfigured()) };
     let fields = url::form_urlencoded::parse(built.body())
         .map(|(name, value)| {
             let name = if name == "client_id" { platform.client_id_name.to_owned() } else { name.into_owned() };
@@ -199,6 +231,27 @@ async fn token_request(
     })
 }
 
+/// `short`: the token that is exchanged for a long-lived one.
+pub(super) fn long_lived_request(
+    platform: &Platform,
+    credentials: &Credentials,
+    long_lived: LongLived,
+    mut url: Url,
+    short: &SecretString,
+) -> Request {
+    {
+        let mut query = url.query_pairs_mut();
+        query.append_pair("grant_type", long_lived.grant_type);
+        if long_lived.names_client {
+            query.append_pair(platform.client_id_name, &credentials.client_id);
+        }
+        query
+            .append_pair("client_secret", expose(&credentials.client_secret))
+            .append_pair(long_lived.token_name, expose(short));
+    }
+    get(url)
+}
+
 /// A request that was built and not sent.
 struct Built(HttpRequest);
 
@@ -216,35 +269,41 @@ impl std::fmt::Display for Built {
 
 impl std::error::Error for Built {}
 
-/// Reads the tokens out of an answer, or why there are none.
-fn read_tokens(platform: &Platform, step: Step, answer: &Answer, sent_at: Timestamp) -> Result<IssuedTokens, Error> {
-    if !answer.is_success() {
-        return Err(refusal(platform, step, answer));
-    }
-    tokens::read(&answer.body, sent_at, platform.default_expires_in).map_err(|not| match not {
+/// Reads the tokens out of an answer with a status of success, or why there are none.
+fn read_tokens(platform: &Platform, step: Step, body: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, Error> {
+    tokens::read(body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok answers errors with 200.
-        NotTokens::Error(error) => refusal_of(platform, step, answer, &ErrorAnswer::read(&error)),
-        NotTokens::Unreadable => Error::answered_with(&platform.name, step, Kind::Unreadable, answer.status, None),
+        NotTokens::Error(error) => refusal_of(platform, step, OK, None, &ErrorAnswer::read(&error)),
+        NotTokens::Unreadable => Error::answered_with(&platform.name, step, Kind::Unreadable, OK, None),
     })
 }
 
+/// The status of an answer of which only the body was kept, because it was a success.
+pub(super) const OK: u16 = 200;
+
 /// What an answer without tokens means.
 fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Error {
-    refusal_of(platform, step, answer, &ErrorAnswer::read(&json(answer)))
+    refusal_of(platform, step, answer.status, answer.retry_after, &ErrorAnswer::read(&json(answer)))
 }
 
-fn refusal_of(platform: &Platform, step: Step, answer: &Answer, error: &ErrorAnswer) -> Error {
-    let kind = error.kind_at_token_endpoint(answer.status, answer.retry_after);
-    Error::answered_with(&platform.name, step, kind, answer.status, error.code.clone())
+fn refusal_of(
+    platform: &Platform,
+    step: Step,
+    status: u16,
+    retry_after: Option<Duration>,
+    error: &ErrorAnswer,
+) -> Error {
+    let kind = error.kind_at_token_endpoint(status, retry_after);
+    Error::answered_with(&platform.name, step, kind, status, error.code.clone())
 }
 
 /// A URL below the platform's API base.
-fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, Error> {
+pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, Error> {
     let path = path.replace("{version}", &platform.api_version);
     super::identity::endpoint(platform, step, &format!("{}{path}", platform.api_url))
 }
 
-fn get(url: Url) -> Request {
+pub(super) fn get(url: Url) -> Request {
     Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
 }
 
@@ -252,6 +311,6 @@ fn get(url: Url) -> Request {
     clippy::disallowed_methods,
     reason = "code, verifier, secret and token go to the platform that they belong to"
 )]
-fn expose(secret: &SecretString) -> &str {
+pub(super) fn expose(secret: &SecretString) -> &str {
     secret.expose_secret()
 }

@@ -107,16 +107,9 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Error
     Error::answered_with(&platform.name, step, kind, answer.status, error.code)
 }
 
-/// A configured URL; configuration has checked it, so a bad one is told and not panicked over.
+/// A configured URL.
 pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, Error> {
-    Url::parse(url).map_err(|_| Error {
-        platform: platform.name.to_string(),
-        step,
-        kind: Kind::Unreadable,
-        status: None,
-        code: None,
-        source: None,
-    })
+    Url::parse(url).map_err(|_| Error::misconfigured(&platform.name, step))
 }
 
 /// Callers parse these and browsers follow them: an http(s) URL or nothing.

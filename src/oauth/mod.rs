@@ -10,6 +10,7 @@ mod authorize;
 mod error;
 mod exchange;
 mod identity;
+mod refresh;
 mod revoke;
 mod tokens;
 
@@ -20,12 +21,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::domain::time::Clock;
-use crate::outbound::{Answer, Authorization, Outbound, Request};
+use crate::outbound::{self, Answer, Authorization, Outbound, Request};
 use crate::platforms::{Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use error::{Error, Kind, Step};
-pub use exchange::CodeExchange;
+pub use exchange::{CodeAnswer, CodeExchange};
 
 /// How often a call is made that may safely be made again.
 const ATTEMPTS: u32 = 3;
@@ -51,6 +52,18 @@ impl Engine {
         Self { outbound, clock, retry_pause }
     }
 
+    /// Makes a call, once, and measures how long the platform took.
+    async fn send(&self, platform: &Platform, step: Step, request: Request) -> Result<Answer, outbound::Error> {
+        let started = tokio::time::Instant::now();
+        let answer = self.outbound.send(request).await;
+        metrics::histogram!(
+            "postpeer_upstream_seconds", "platform" => platform.name.to_string(), "step" => step.word(),
+            "outcome" => if answer.is_ok() { "answered" } else { "failed" },
+        )
+        .record(started.elapsed());
+        answer
+    }
+
     /// Makes a call that changes nothing at the platform, again if it fails for the moment.
     async fn ask<T>(
         &self,
@@ -62,7 +75,7 @@ impl Engine {
         let mut pause = self.retry_pause;
         let mut attempt = 1;
         loop {
-            let answer = self.outbound.send(request()).await;
+            let answer = self.send(platform, step, request()).await;
             let result = answer.map_err(|error| Error::no_answer(&platform.name, step, error)).and_then(&read);
             match result {
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {

@@ -33,7 +33,7 @@ impl Engine {
             Revocation::Unsupported => return Ok(false),
         };
         let answer =
-            self.outbound.send(request).await.map_err(|error| Error::no_answer(&platform.name, step, error))?;
+            self.send(platform, step, request).await.map_err(|error| Error::no_answer(&platform.name, step, error))?;
         let json = json(&answer);
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {

@@ -74,6 +74,7 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
         // LinkedIn's own samples show minutes here; a refresh token that outlives nothing is such a number.
         .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
     Ok(IssuedTokens {
+        issued_at: sent_at,
         access_expires_at: expires_in.map(|lifetime| sent_at.plus(lifetime)),
         refresh_expires_at: refresh_expires_in.map(|lifetime| sent_at.plus(lifetime)),
         scopes: tokens.get("scope").and_then(scopes).or_else(|| tokens.get("permissions").and_then(scopes)),

@@ -7,8 +7,8 @@ use url::Url;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, Text, TokenBody, TokenPlace, Unidentified,
-    no_reason, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Text, TokenBody, TokenPlace, Unidentified,
+    no_reason, standard_refusal, text,
 };
 use crate::domain::account::Account;
 
@@ -119,7 +119,9 @@ impl CustomPlatform {
             body: TokenBody::Form,
             pkce: self.pkce,
             long_lived: None,
-            refresh: Refresh::RefreshToken,
+            refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+            refresh_refused: standard_refusal,
+            testing_life: None,
             default_expires_in: None,
             granted_scopes: GrantedScopes::Answer,
             identity: Identity {

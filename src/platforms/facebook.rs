@@ -5,13 +5,14 @@
 //! tasks"; Graph API reference, `/me/accounts`, `/me/businesses`, `/{business}/owned_pages`, `/{business}/client_pages`.
 //! A Page's token that was asked for with a long-lived user token does not expire. `/me/accounts` is empty or partial for
 //! Pages that belong to a business portfolio, so those are asked for as well (with `business_management`); their entries
-//! may come without a token. That a long-lived token can be prolonged is promised nowhere, so nothing renews it.
+//! may come without a token. That a long-lived token can be prolonged is promised nowhere: it is exchanged again in time, and
+//! when that brings nothing, its person connects again. The Pages' tokens are not touched by that.
 
 use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, text,
+    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
@@ -54,7 +55,10 @@ pub(crate) fn definition() -> Platform {
             token_name: "fb_exchange_token",
             names_client: true,
         }),
-        refresh: Refresh::Never,
+        // It may bring no more time than there was. A refusal while the token lives costs nothing.
+        refresh: Refresh::ExchangedAgain,
+        refresh_refused: graph::refresh_refused,
+        testing_life: None,
         // The long-lived answer may come without `expires_in`.
         default_expires_in: Some(60 * 24 * 3600),
         granted_scopes: GrantedScopes::Permissions { path: "/{version}/me/permissions" },
@@ -153,7 +157,8 @@ pub(crate) fn no_access(page: &Page) -> UnusableAccount {
 
 /// A Page whose token could not be asked for.
 pub(crate) fn not_asked(page: &Page) -> UnusableAccount {
-    unusable(page, "Facebook did not answer when it was asked for access to this Page", "Connect again later.")
+    let reason = "Facebook did not answer when it was asked for access to this Page";
+    UnusableAccount { is_passing: true, ..unusable(page, reason, "Connect again later.") }
 }
 
 fn unusable(page: &Page, reason: &str, remedy: &str) -> UnusableAccount {
@@ -162,6 +167,7 @@ fn unusable(page: &Page, reason: &str, remedy: &str) -> UnusableAccount {
         display_name: page.account.display_name.clone(),
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),
+        is_passing: false,
     }
 }
 

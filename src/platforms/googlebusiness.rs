@@ -126,6 +126,7 @@ pub(crate) fn takes_no_posts(location: &Location) -> UnusableAccount {
         remedy: "Check in Google Business Profile that the location is verified and open and that its category allows \
                  posts, then connect again."
             .to_owned(),
+        is_passing: false,
     }
 }
 

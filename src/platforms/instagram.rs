@@ -4,11 +4,13 @@
 //! Source: Instagram Platform documentation, "Business login for Instagram" and "Reference: /me". The app id and secret
 //! are the Instagram ones of the Meta app. Only professional accounts (Business, Creator) can be connected.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, handle, text,
 };
 use crate::domain::account::Account;
 
@@ -38,7 +40,13 @@ pub(crate) fn definition() -> Platform {
             token_name: "access_token",
             names_client: false,
         }),
-        refresh: Refresh::SelfRenewing { path: "/refresh_access_token", grant_type: "ig_refresh_token" },
+        refresh: Refresh::SelfRenewing {
+            path: "/refresh_access_token",
+            grant_type: "ig_refresh_token",
+            not_before: Duration::from_hours(24),
+        },
+        refresh_refused: graph::refresh_refused,
+        testing_life: None,
         default_expires_in: Some(60 * 24 * 3600),
         granted_scopes: GrantedScopes::Answer,
         identity: Identity {

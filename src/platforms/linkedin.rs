@@ -13,9 +13,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, Enrich, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
+use crate::domain::trouble::TroubleKind;
 
 /// Either lets the app ask which organizations a person has a role in.
 pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];
@@ -51,7 +52,9 @@ pub(crate) fn definition() -> Platform {
         body: TokenBody::Form,
         pkce: Pkce::None,
         long_lived: None,
-        refresh: Refresh::RefreshToken,
+        refresh: Refresh::RefreshToken { rotation: Rotation::None },
+        refresh_refused,
+        testing_life: None,
         default_expires_in: Some(60 * 24 * 3600),
         granted_scopes: GrantedScopes::Answer,
         identity: Identity {
@@ -83,6 +86,15 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 
 fn refused(answer: &Value) -> Option<Unidentified> {
     (text(answer, "/code")? == "ACCESS_DENIED").then_some(Unidentified::PermissionMissing)
+}
+
+/// "Refresh tokens with OAuth 2.0", errors: `invalid_request` for a refresh token that is over, and for a parameter that is
+/// missing; the sentence tells which.
+fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+    let sentence = text(answer, "/error_description")?.to_lowercase();
+    let is_over = ["expired", "invalid", "revoked"].iter().any(|word| sentence.contains(word));
+    let is_about_token = sentence.contains("refresh token") && !sentence.contains("missing");
+    (text(answer, "/error")? == "invalid_request" && is_about_token && is_over).then_some(TroubleKind::RefreshRejected)
 }
 
 /// The public name in the profile's address; only an app with `r_basicprofile` is told.
@@ -171,6 +183,7 @@ pub(crate) fn may_not_post(role: &Role, organization: Organization) -> UnusableA
             role.role.to_lowercase().replace('_', " ")
         ),
         remedy: "Ask an administrator of the page to make you a content administrator, then connect again.".to_owned(),
+        is_passing: false,
     }
 }
 

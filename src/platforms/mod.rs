@@ -8,6 +8,7 @@ pub mod bluesky;
 mod custom;
 pub(crate) mod facebook;
 pub(crate) mod googlebusiness;
+mod graph;
 mod instagram;
 pub(crate) mod linkedin;
 mod pinterest;
@@ -18,6 +19,7 @@ mod twitter;
 mod youtube;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -27,6 +29,7 @@ pub use registry::{Availability, ConfiguredPlatform, Credentials, Registry};
 
 use crate::domain::account::Account;
 use crate::domain::flow::Failure;
+use crate::domain::trouble::TroubleKind;
 
 /// The platforms that the broker knows without being told, in alphabetical order.
 pub const BUILT_IN: &[fn() -> Platform] = &[
@@ -103,6 +106,11 @@ pub struct Platform {
     /// A second exchange, of the short-lived token for a long-lived one.
     pub long_lived: Option<LongLived>,
     pub refresh: Refresh,
+    /// What the JSON of a refused refresh says of the grant, beyond the standard's `invalid_grant`: whether, and why, it is
+    /// over. `None`: nothing that is known, so the grant lives on.
+    pub refresh_refused: fn(&Value) -> Option<TroubleKind>,
+    /// After how long a consent ends while the OAuth app is in testing, where the platform has that.
+    pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
     pub default_expires_in: Option<u64>,
     pub granted_scopes: GrantedScopes,
@@ -167,12 +175,24 @@ pub struct LongLived {
 /// How an access token is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
+    /// The long-lived exchange is made again, with the long-lived token itself ([`Platform::long_lived`] says how).
+    ExchangedAgain,
     /// It is not: the person connects again.
     Never,
     /// With a refresh token at the token endpoint, where the platform gave one.
-    RefreshToken,
-    /// The access token renews itself: `GET {api_url}{path}?grant_type=…&access_token=…`.
-    SelfRenewing { path: &'static str, grant_type: &'static str },
+    RefreshToken { rotation: Rotation },
+    /// The access token renews itself: `GET {api_url}{path}?grant_type=…&access_token=…`. The platform refuses that to a
+    /// token that is younger than `not_before`.
+    SelfRenewing { path: &'static str, grant_type: &'static str, not_before: Duration },
+}
+
+/// What becomes of a refresh token that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// It stays the one.
+    None,
+    /// It is dead, and the answer has the next: who loses that answer has lost the grant.
+    SingleUse,
 }
 
 /// Where the platform says which scopes the person granted.
@@ -336,6 +356,11 @@ pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
 
 /// Most platforms refuse without telling why.
 pub(crate) fn no_reason(_: &Value) -> Option<Unidentified> {
+    None
+}
+
+/// Most platforms say `invalid_grant`, and that is all.
+pub(crate) fn standard_refusal(_: &Value) -> Option<TroubleKind> {
     None
 }
 

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, no_reason, text,
+    RevocationReach, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified, no_reason, text,
 };
 use crate::domain::account::Account;
+use crate::domain::trouble::TroubleKind;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -32,7 +33,9 @@ pub(crate) fn definition() -> Platform {
         body: TokenBody::Form,
         pkce: Pkce::None,
         long_lived: None,
-        refresh: Refresh::RefreshToken,
+        refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+        refresh_refused,
+        testing_life: None,
         default_expires_in: Some(30 * 24 * 3600),
         granted_scopes: GrantedScopes::Answer,
         identity: Identity {
@@ -60,6 +63,11 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         image_url: text(answer, "/profile_image"),
         metadata,
     })
+}
+
+/// OpenAPI description: "Authentication failed." with code 2, for a wrong Basic header and for a dead token alike.
+fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+    (answer.get("code")?.as_u64()? == 2).then_some(TroubleKind::AppOrGrantRejected)
 }
 
 #[cfg(test)]

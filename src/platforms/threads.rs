@@ -3,11 +3,13 @@
 //! Source: Threads API documentation, "Get access tokens and permissions", "Long-lived tokens". The app id and secret
 //! are the Threads ones of the Meta app. A token is renewed only when it is at least 24 hours old; nothing revokes one.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, no_reason, text,
+    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, handle, no_reason, text,
 };
 use crate::domain::account::Account;
 
@@ -36,7 +38,13 @@ pub(crate) fn definition() -> Platform {
             token_name: "access_token",
             names_client: false,
         }),
-        refresh: Refresh::SelfRenewing { path: "/refresh_access_token", grant_type: "th_refresh_token" },
+        refresh: Refresh::SelfRenewing {
+            path: "/refresh_access_token",
+            grant_type: "th_refresh_token",
+            not_before: Duration::from_hours(24),
+        },
+        refresh_refused: graph::refresh_refused,
+        testing_life: None,
         // The long-lived answer was seen without `expires_in`.
         default_expires_in: Some(60 * 24 * 3600),
         granted_scopes: GrantedScopes::DebugToken { path: "/debug_token" },

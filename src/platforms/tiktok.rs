@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
+    handle, standard_refusal, text,
 };
 use crate::domain::account::Account;
 
@@ -41,7 +42,9 @@ pub(crate) fn definition() -> Platform {
         body: TokenBody::Form,
         pkce: Pkce::S256HexOnLoopback,
         long_lived: None,
-        refresh: Refresh::RefreshToken,
+        refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+        refresh_refused: standard_refusal,
+        testing_life: None,
         // The documentation of November 2026 says two hours where it said a day before: the shorter is the safer guess.
         default_expires_in: Some(7200),
         granted_scopes: GrantedScopes::Answer,

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle,
-    no_reason, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
+    handle, no_reason, text,
 };
 use crate::domain::account::Account;
+use crate::domain::trouble::TroubleKind;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -37,7 +38,9 @@ pub(crate) fn definition() -> Platform {
         body: TokenBody::Form,
         pkce: Pkce::S256,
         long_lived: None,
-        refresh: Refresh::RefreshToken,
+        refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+        refresh_refused,
+        testing_life: None,
         default_expires_in: Some(7200),
         granted_scopes: GrantedScopes::Answer,
         identity: Identity {
@@ -66,6 +69,12 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         image_url: text(answer, "/data/profile_image_url"),
         ..Account::default()
     })
+}
+
+/// X says `invalid_request` where the standard has `invalid_grant`, and tells it from a mistake of ours by its sentence.
+fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+    let is_about_token = text(answer, "/error_description")?.starts_with("Value passed for the token was invalid");
+    (text(answer, "/error")? == "invalid_request" && is_about_token).then_some(TroubleKind::RefreshRejected)
 }
 
 #[cfg(test)]

@@ -5,13 +5,20 @@
 //! `include_granted_scopes` is left out on purpose: it merges the scopes of other flows of the same client into one
 //! grant, so that revoking YouTube would revoke those too.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, ScopeSeparator, TokenBody, TokenPlace, Unidentified, handle, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
+    handle, standard_refusal, text,
 };
 use crate::domain::account::Account;
+
+/// "Using OAuth 2.0 to access Google APIs", refresh token expiration: a project whose consent screen is external and in
+/// testing gets refresh tokens of seven days.
+const TESTING_LIFE: Duration = Duration::from_hours(7 * 24);
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -46,7 +53,9 @@ pub(crate) fn definition() -> Platform {
         body: TokenBody::Form,
         pkce: Pkce::S256,
         long_lived: None,
-        refresh: Refresh::RefreshToken,
+        refresh: Refresh::RefreshToken { rotation: Rotation::None },
+        refresh_refused: standard_refusal,
+        testing_life: Some(TESTING_LIFE),
         default_expires_in: Some(3600),
         granted_scopes: GrantedScopes::Answer,
         identity: Identity {

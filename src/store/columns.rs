@@ -96,6 +96,11 @@ impl<'r, 's> Fields<'r, 's> {
         serde_json::from_str(&self.get::<String>(column)?).map_err(|_| self.inconsistent(column))
     }
 
+    pub(super) fn json_if_any<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, Error> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| serde_json::from_str(&text).map_err(|_| self.inconsistent(column))).transpose()
+    }
+
     pub(super) fn inconsistent(&self, column: &'static str) -> Error {
         Error::Inconsistent { table: self.table, column, row: self.row.get("id").unwrap_or_default() }
     }

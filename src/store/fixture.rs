@@ -17,6 +17,7 @@ use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Window;
 use crate::domain::profile::Profile;
 use crate::domain::project::Project;
+use crate::domain::renewal::Renewal;
 use crate::domain::secret::Sealed;
 use crate::domain::time::{Clock as _, ManualClock, Timestamp};
 
@@ -127,12 +128,18 @@ impl Fixture {
             client_id: "client".to_owned(),
             subject: subject.to_owned(),
             scopes: vec!["read".to_owned(), "write".to_owned()],
+            consented_at: self.now(),
+            issued_at: self.now(),
             access_expires_at: Some(self.now().plus(Duration::from_hours(1))),
             refresh_expires_at: None,
-            auto_refreshes: true,
-            tokens: sealed(1),
+            renewal: Renewal::RefreshToken,
+            tokens: Some(sealed(1)),
             generation: 1,
             status: AuthStatus::Active,
+            due_at: Some(self.now().plus(Duration::from_mins(45))),
+            trouble: None,
+            failures: 0,
+            attempt: None,
             created_at: self.now(),
             updated_at: self.now(),
         }
@@ -153,6 +160,7 @@ impl Fixture {
             account: account(user),
             app: None,
             status: AuthStatus::Active,
+            lapses_at: None,
             created_at: self.now(),
             updated_at: self.now(),
         }

@@ -1,18 +1,18 @@
 //! Connections being made. A flow is consumed once, by compare-and-swap; the row then answers reloads of the callback
 //! until it expires. One that a selection belongs to stays as long as that.
 //!
-//! Three statements are for every project and say so: the one that finds a flow by its state, and those that keep the
-//! whole broker within bounds.
+//! Some statements are for every project and say so: the one that finds a flow by its state, the one that finds what was cut
+//! off, and those that keep the whole broker within bounds.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, change, change_one, count, json, one};
+use super::columns::{Fields, all, change, change_one, count, json, one};
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::{FlowId, ProjectId};
-use crate::domain::secret::Digest256;
+use crate::domain::secret::{Digest256, Sealed};
 use crate::domain::time::Timestamp;
 
 /// How long past its expiry a consumed flow is kept that has no outcome: longer than any exchange takes.
@@ -80,11 +80,51 @@ pub fn find(db: &Connection, project: ProjectId, id: FlowId) -> Result<Option<Fl
     )
 }
 
-/// Records how a consumed flow ended. [`Error::NotChanged`] when it is not there, not consumed, or ended before.
+/// Keeps what the platform answered to the exchange of the code, as it came, until the flow ends. [`Error::NotChanged`] when
+/// it is not there, not consumed, or ended before.
+pub fn keep_answer(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    id: FlowId,
+    answer: &Sealed,
+    asked_at: Timestamp,
+) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE flows SET answer = :answer, asked_at = :asked_at
+         WHERE project_id = :project AND id = :id AND consumed_by IS NOT NULL AND outcome IS NULL",
+        named_params! {":project": project, ":id": id, ":answer": answer, ":asked_at": asked_at},
+    )
+}
+
+/// What was kept of a flow that has not ended: the answer, and when it was asked for.
+pub fn find_answer(db: &Connection, project: ProjectId, id: FlowId) -> Result<Option<(Sealed, Timestamp)>, Error> {
+    one(
+        db,
+        "SELECT id, answer, asked_at FROM flows WHERE project_id = :project AND id = :id AND answer IS NOT NULL",
+        named_params! {":project": project, ":id": id},
+        |row| {
+            let fields = Fields::of("flows", row);
+            Ok((fields.get("answer")?, fields.get("asked_at")?))
+        },
+    )
+}
+
+/// Flows of all projects that a callback has taken and that have no end: when the broker starts, those that were cut off.
+pub fn list_cut_off(db: &Connection) -> Result<Vec<Flow>, Error> {
+    all(
+        db,
+        "SELECT * FROM flows /* every project */ WHERE consumed_by IS NOT NULL AND outcome IS NULL ORDER BY id",
+        named_params! {},
+        read,
+    )
+}
+
+/// Records how a consumed flow ended, and erases the answer that was kept. [`Error::NotChanged`] when it is not there, not consumed, or ended before.
 pub fn finish(db: &Transaction<'_>, project: ProjectId, id: FlowId, outcome: &Outcome) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE flows SET outcome = :outcome
+        "UPDATE flows SET outcome = :outcome, answer = NULL, asked_at = NULL
          WHERE project_id = :project AND id = :id AND consumed_by IS NOT NULL AND outcome IS NULL",
         named_params! {":project": project, ":id": id, ":outcome": json(outcome)?},
     )
@@ -275,6 +315,28 @@ mod tests {
         fixture.write(|db| finish(db, ours, flow.id, &outcome)).unwrap();
         assert!(matches!(fixture.write(|db| finish(db, ours, flow.id, &failed)), Err(Error::NotChanged)));
         assert_eq!(find(&fixture, "s").unwrap().outcome, Some(outcome));
+    }
+
+    #[test]
+    fn an_answer_is_kept_until_the_flow_ends() {
+        let mut fixture = Fixture::new();
+        let flow = start(&mut fixture, "s");
+        start(&mut fixture, "waiting");
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let keep =
+            |fixture: &mut Fixture, project| fixture.write(|db| keep_answer(db, project, flow.id, &sealed(1), now));
+        assert!(matches!(keep(&mut fixture, ours), Err(Error::NotChanged)), "nobody has taken it");
+        fixture.write(|db| consume(db, ours, flow.id, &callback(), now)).unwrap();
+        assert!(matches!(keep(&mut fixture, theirs), Err(Error::NotChanged)));
+        keep(&mut fixture, ours).unwrap();
+        let cut_off = list_cut_off(&fixture.db).unwrap();
+        assert_eq!(cut_off.iter().map(|flow| flow.id).collect::<Vec<_>>(), [flow.id]);
+        assert_eq!(find_answer(&fixture.db, ours, flow.id).unwrap(), Some((sealed(1), now)));
+        assert!(find_answer(&fixture.db, theirs, flow.id).unwrap().is_none());
+        fixture.write(|db| finish(db, ours, flow.id, &Outcome::Cancelled)).unwrap();
+        assert!(list_cut_off(&fixture.db).unwrap().is_empty());
+        assert!(find_answer(&fixture.db, ours, flow.id).unwrap().is_none());
+        assert!(matches!(keep(&mut fixture, ours), Err(Error::NotChanged)));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, change, change_one, count, dek_id, json, one, signed};
-use crate::domain::grant::{AuthStatus, FailureReason, Grant};
+use crate::domain::grant::{Attempt, AuthStatus, FailureReason, Grant};
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::renewal::Renewal;
+use crate::domain::time::Timestamp;
 
 /// The consent of one person (or account) at one platform under one client id.
 pub fn find_by_subject(
@@ -39,12 +41,12 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
     let (status, reason) = status_columns(grant.status);
     change_one(
         db,
-        "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, access_expires_at,
-            refresh_expires_at, auto_refreshes, tokens, tokens_dek_id, generation, status, failure_reason, created_at,
-            updated_at)
-         VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :access_expires_at,
-            :refresh_expires_at, :auto_refreshes, :tokens, :dek_id, :generation, :status, :reason, :created_at,
-            :updated_at)",
+        "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, consented_at, issued_at,
+            access_expires_at, refresh_expires_at, renewal, tokens, tokens_dek_id, generation, status, failure_reason,
+            ended_at, due_at, created_at, updated_at)
+         VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :consented_at, :issued_at,
+            :access_expires_at, :refresh_expires_at, :renewal, :tokens, :dek_id, :generation, :status, :reason,
+            iif(:reason IS NULL, NULL, :updated_at), :due_at, :created_at, :updated_at)",
         named_params! {
             ":id": grant.id,
             ":project": grant.project_id,
@@ -53,37 +55,50 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
             ":client_id": grant.client_id,
             ":subject": grant.subject,
             ":scopes": json(&grant.scopes)?,
+            ":consented_at": grant.consented_at,
+            ":issued_at": grant.issued_at,
             ":access_expires_at": grant.access_expires_at,
             ":refresh_expires_at": grant.refresh_expires_at,
-            ":auto_refreshes": grant.auto_refreshes,
+            ":renewal": grant.renewal.as_str(),
             ":tokens": grant.tokens,
-            ":dek_id": dek_id(&grant.tokens, "grants", "tokens", &grant.id)?,
+            ":dek_id": tokens_dek_id(grant)?,
             ":generation": signed(grant.generation),
             ":status": status,
             ":reason": reason,
+            ":due_at": grant.due_at,
             ":created_at": grant.created_at,
             ":updated_at": grant.updated_at,
         },
     )
 }
 
-/// New tokens for a grant, which is active again: writes `renewed`'s tokens, generation, scopes, expiries, app and
-/// `updated_at`, and nothing else of it. [`Error::NotChanged`] when the grant is gone, its generation is not `expected`
-/// any more, or the new one is not higher.
+/// New tokens for a grant, which is active again and has neither trouble nor an attempt: writes `renewed`'s tokens,
+/// generation, scopes, times, app and renewal, and nothing else of it. [`Error::NotChanged`] when the grant is gone, its
+/// generation is not `expected` any more, or the new one is not higher.
 pub fn renew(db: &Transaction<'_>, renewed: &Grant, expected: u64) -> Result<(), Error> {
     change_one(
         db,
         "UPDATE grants SET
             app_id = :app,
             scopes = :scopes,
+            consented_at = :consented_at,
+            issued_at = :issued_at,
             access_expires_at = :access_expires_at,
             refresh_expires_at = :refresh_expires_at,
-            auto_refreshes = :auto_refreshes,
+            renewal = :renewal,
             tokens = :tokens,
             tokens_dek_id = :dek_id,
             generation = :generation,
             status = 'active',
             failure_reason = NULL,
+            ended_at = NULL,
+            due_at = :due_at,
+            trouble = NULL,
+            failures = 0,
+            attempt_at = NULL,
+            in_doubt = 0,
+            answer = NULL,
+            answer_dek_id = NULL,
             updated_at = :updated_at
          WHERE project_id = :project AND id = :id AND generation = :expected AND generation < :generation",
         named_params! {
@@ -91,13 +106,16 @@ pub fn renew(db: &Transaction<'_>, renewed: &Grant, expected: u64) -> Result<(),
             ":id": renewed.id,
             ":app": renewed.app_id,
             ":scopes": json(&renewed.scopes)?,
+            ":consented_at": renewed.consented_at,
+            ":issued_at": renewed.issued_at,
             ":access_expires_at": renewed.access_expires_at,
             ":refresh_expires_at": renewed.refresh_expires_at,
-            ":auto_refreshes": renewed.auto_refreshes,
+            ":renewal": renewed.renewal.as_str(),
             ":tokens": renewed.tokens,
-            ":dek_id": dek_id(&renewed.tokens, "grants", "tokens", &renewed.id)?,
+            ":dek_id": tokens_dek_id(renewed)?,
             ":generation": signed(renewed.generation),
             ":expected": signed(expected),
+            ":due_at": renewed.due_at,
             ":updated_at": renewed.updated_at,
         },
     )
@@ -124,8 +142,16 @@ pub fn delete_if_unused(db: &Transaction<'_>, project: ProjectId, id: GrantId) -
     Ok(deleted == 1)
 }
 
+fn tokens_dek_id(grant: &Grant) -> Result<Option<u32>, Error> {
+    grant.tokens.as_ref().map(|tokens| dek_id(tokens, "grants", "tokens", &grant.id)).transpose()
+}
+
 fn read(row: &Row<'_>) -> Result<Grant, Error> {
     let fields = Fields::of("grants", row);
+    let attempt_at: Option<Timestamp> = fields.get("attempt_at")?;
+    let attempt = attempt_at
+        .map(|at| Ok::<_, Error>(Attempt { at, in_doubt: fields.get("in_doubt")?, answer: fields.get("answer")? }))
+        .transpose()?;
     Ok(Grant {
         id: fields.get("id")?,
         project_id: fields.get("project_id")?,
@@ -134,15 +160,26 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         client_id: fields.get("client_id")?,
         subject: fields.get("subject")?,
         scopes: fields.json("scopes")?,
+        consented_at: fields.get("consented_at")?,
+        issued_at: fields.get("issued_at")?,
         access_expires_at: fields.get("access_expires_at")?,
         refresh_expires_at: fields.get("refresh_expires_at")?,
-        auto_refreshes: fields.get("auto_refreshes")?,
+        renewal: read_renewal(&fields)?,
         tokens: fields.get("tokens")?,
         generation: fields.unsigned("generation")?,
         status: read_status(&fields)?,
+        due_at: fields.get("due_at")?,
+        trouble: fields.json_if_any("trouble")?,
+        failures: fields.get("failures")?,
+        attempt,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     })
+}
+
+/// From the column `renewal`.
+pub(super) fn read_renewal(fields: &Fields<'_, '_>) -> Result<Renewal, Error> {
+    Renewal::parse(&fields.get::<String>("renewal")?).ok_or_else(|| fields.inconsistent("renewal"))
 }
 
 const ACTIVE: &str = "active";
@@ -172,10 +209,11 @@ pub(super) fn read_status(fields: &Fields<'_, '_>) -> Result<AuthStatus, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Sealed;
     use crate::store::fixture::{Fixture, sealed};
 
     fn shown(grant: &Grant) -> String {
-        format!("{grant:?} {:?}", grant.tokens.as_bytes())
+        format!("{grant:?} {:?}", grant.tokens.as_ref().map(Sealed::as_bytes))
     }
 
     #[test]
@@ -185,6 +223,7 @@ mod tests {
         grant.app_id = Some(fixture.app("twitter", "c1"));
         grant.refresh_expires_at = Some(fixture.now());
         grant.status = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
+        grant.due_at = None;
         fixture.write(|db| insert(db, &grant)).unwrap();
         let found = find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap();
         assert_eq!(shown(&found), shown(&grant));
@@ -205,6 +244,7 @@ mod tests {
             let mut fixture = Fixture::new();
             let mut grant = fixture.new_grant("twitter", "s");
             grant.status = AuthStatus::ReconnectRequired(reason);
+            grant.due_at = None;
             fixture.write(|db| insert(db, &grant)).unwrap();
             assert_eq!(find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap().status, grant.status);
         }
@@ -233,6 +273,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let mut grant = fixture.new_grant("twitter", "s");
         grant.status = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
+        grant.due_at = None;
         fixture.write(|db| insert(db, &grant)).unwrap();
         let app = fixture.app("twitter", "c1");
         let now = fixture.later(9);
@@ -241,8 +282,11 @@ mod tests {
             scopes: vec!["read".to_owned()],
             access_expires_at: None,
             refresh_expires_at: Some(now),
-            auto_refreshes: false,
-            tokens: sealed(2),
+            consented_at: now,
+            issued_at: now,
+            renewal: Renewal::Never,
+            due_at: None,
+            tokens: Some(sealed(2)),
             generation: 2,
             updated_at: now,
             status: AuthStatus::Active,
@@ -254,7 +298,7 @@ mod tests {
         assert_eq!(fixture.dump("grants"), before);
         fixture.write(|db| renew(db, &renewed, 1)).unwrap();
         assert_eq!(shown(&find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap()), shown(&renewed));
-        let late = Grant { tokens: sealed(3), ..renewed };
+        let late = Grant { tokens: Some(sealed(3)), ..renewed };
         assert!(matches!(fixture.write(|db| renew(db, &late, 1)), Err(Error::NotChanged)), "a late one");
         let dek: u32 = fixture.db.query_row("SELECT tokens_dek_id FROM grants", [], |row| row.get(0)).unwrap();
         assert_eq!(dek, 2);
@@ -280,22 +324,7 @@ mod tests {
         fixture.grant("twitter", "s");
         assert!(fixture.db.execute("UPDATE grants SET tokens_dek_id = 2", []).is_err());
         let mut grant = fixture.new_grant("twitter", "s2");
-        grant.tokens = crate::domain::secret::Sealed::from_bytes(b"an access token in plain".to_vec());
+        grant.tokens = Some(Sealed::from_bytes(b"an access token in plain".to_vec()));
         assert!(fixture.write(|db| insert(db, &grant)).is_err(), "plain text is not stored");
-    }
-
-    #[test]
-    fn a_due_time_is_found_by_its_index() {
-        let fixture = Fixture::new();
-        let plan: String = fixture
-            .db
-            .query_row(
-                "EXPLAIN QUERY PLAN SELECT id FROM grants
-                 WHERE status = 'active' AND auto_refreshes = 1 AND access_expires_at <= 5 ORDER BY access_expires_at",
-                [],
-                |row| row.get("detail"),
-            )
-            .unwrap();
-        assert!(plan.contains("grants_by_due"), "{plan}");
     }
 }

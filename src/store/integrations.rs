@@ -4,9 +4,9 @@
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use super::Error;
 use super::columns::{Fields, Listing, all, change_one, dek_id, fold, json, one, signed};
-use super::grants::{read_status, status_columns};
+use super::grants::{read_renewal, read_status, status_columns};
+use super::{Error, token_reads};
 use crate::domain::account::Account;
 use crate::domain::grant::AuthStatus;
 use crate::domain::id::{GrantId, IntegrationId, ProfileId, ProjectId};
@@ -20,7 +20,9 @@ const SELECT: &str = "i.id, i.grant_id, i.profile_id, i.platform, i.platform_use
     i.profile_url, i.image_url, i.metadata, i.created_at, i.updated_at,
     iif(g.status = 'active', i.status, g.status) AS status,
     iif(g.status = 'active', i.failure_reason, g.failure_reason) AS failure_reason,
-    g.scopes, g.access_expires_at, g.refresh_expires_at, g.auto_refreshes,
+    i.tokens IS NOT NULL AS has_own_tokens,
+    g.scopes, g.access_expires_at, g.refresh_expires_at, g.renewal, g.issued_at, g.due_at, g.trouble,
+    g.in_doubt, g.attempt_at,
     a.id AS app_id, a.name AS app_name, a.image_url AS app_image_url";
 
 const JOINS: &str = "JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
@@ -202,9 +204,10 @@ pub fn find(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Op
     find_with(db, project, id, read)
 }
 
-/// With what the grant says of its tokens.
+/// With what the grant says of its tokens, and who read them.
 pub fn find_detail(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<IntegrationDetail>, Error> {
-    find_with(db, project, id, read_detail)
+    let detail = find_with(db, project, id, read_detail)?;
+    detail.map(|detail| Ok(IntegrationDetail { reads: token_reads::list(db, project, id)?, ..detail })).transpose()
 }
 
 fn find_with<T>(
@@ -316,6 +319,11 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
         },
         app,
         status: read_status(&fields)?,
+        lapses_at: if fields.get("has_own_tokens")? {
+            None
+        } else {
+            read_renewal(&fields)?.lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
+        },
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     })
@@ -326,9 +334,14 @@ fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
     Ok(IntegrationDetail {
         integration: read(row)?,
         scopes: fields.json("scopes")?,
-        access_expires_at: fields.get("access_expires_at")?,
+        access_expires_at: if fields.get("has_own_tokens")? { None } else { fields.get("access_expires_at")? },
         refresh_expires_at: fields.get("refresh_expires_at")?,
-        auto_refreshes: fields.get("auto_refreshes")?,
+        renewal: read_renewal(&fields)?,
+        issued_at: fields.get("issued_at")?,
+        due_at: fields.get("due_at")?,
+        trouble: fields.json_if_any("trouble")?,
+        is_in_doubt: fields.get("in_doubt")?,
+        reads: Vec::new(),
     })
 }
 
@@ -336,8 +349,9 @@ fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
 mod tests {
     use super::*;
     use crate::domain::grant::FailureReason;
+    use crate::domain::trouble::{Trouble, TroubleKind};
     use crate::store::fixture::{ALL, Fixture, NO_TOKENS, account, sealed};
-    use crate::store::grants;
+    use crate::store::{grants, refreshes};
 
     const CONTRACT: [&str; 2] = ["tiktok", "twitter"];
 
@@ -359,6 +373,7 @@ mod tests {
         grant.app_id = Some(app);
         grant.status = AuthStatus::ReconnectRequired(FailureReason::RefreshRejected);
         grant.refresh_expires_at = Some(fixture.now());
+        grant.due_at = None;
         fixture.write(|db| grants::insert(db, &grant)).unwrap();
         let stored = fixture.integration(grant.id, Some(profile), "u");
         let detail = find_detail(&fixture.db, fixture.ours, stored.id).unwrap().unwrap();
@@ -372,7 +387,7 @@ mod tests {
         assert_eq!(detail.scopes, grant.scopes);
         assert_eq!(detail.access_expires_at, grant.access_expires_at);
         assert_eq!(detail.refresh_expires_at, grant.refresh_expires_at);
-        assert!(detail.auto_refreshes);
+        assert_eq!(detail.renewal, grant.renewal);
         let plain = find(&fixture.db, fixture.ours, stored.id).unwrap().unwrap();
         assert_eq!(format!("{plain:?}"), format!("{found:?}"));
     }
@@ -638,10 +653,8 @@ mod tests {
         assert_eq!(statuses(&fixture), [lost, AuthStatus::Active]);
         assert!(list_on_grant(&fixture.db, theirs, grant.id).unwrap().is_empty());
 
-        fixture
-            .db
-            .execute("UPDATE grants SET status = 'reconnect_required', failure_reason = 'token_expired'", [])
-            .unwrap();
+        let trouble = Trouble { kind: TroubleKind::ConsentExpired, status: None, platform_code: None, at: now };
+        fixture.write(|db| refreshes::end(db, ours, grant.id, 1, FailureReason::TokenExpired, &trouble)).unwrap();
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
         assert_eq!(statuses(&fixture), [expired, expired], "the grant's comes first");
         grant.generation = 2;

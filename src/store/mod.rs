@@ -26,8 +26,10 @@ pub mod oauth_apps;
 mod open;
 pub mod profiles;
 pub mod projects;
+pub mod refreshes;
 mod schema;
 pub mod selections;
+pub mod token_reads;
 mod writer;
 
 use std::fmt;

@@ -136,6 +136,66 @@ mod tests {
         assert_eq!(kept, ("active".to_owned(), 1, None));
     }
 
+    /// Id, renewal, due, ended, issued, generation.
+    type Row = (String, String, Option<i64>, Option<i64>, i64, i64);
+
+    #[test]
+    fn grants_of_the_second_schema_are_due_by_their_platforms_ways() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut second = Schema::embedded();
+        second.migrations.retain(|migration| migration.version() <= 2);
+        second.migrate(&mut db).unwrap();
+        db.execute_batch("INSERT INTO projects VALUES ('proj_1', 'default', 0);").unwrap();
+        let day = 86_400_000_i64;
+        for (id, platform, refreshes, status) in [
+            ("a", "twitter", true, "active"),
+            ("b", "threads", true, "active"),
+            ("c", "facebook", false, "active"),
+            ("d", "linkedin", false, "active"),
+            ("e", "twitter", true, "reconnect_required"),
+        ] {
+            let reason = (status != "active").then_some("token_expired");
+            db.execute(
+                "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, access_expires_at, auto_refreshes,
+                    tokens, tokens_dek_id, generation, status, failure_reason, created_at, updated_at)
+                 VALUES (?1, 'proj_1', ?2, 'c', ?1, '[]', ?3, ?4,
+                    CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 7, ?5, ?6, 1, 2)",
+                (id, platform, 60 * day, refreshes, status, reason),
+            )
+            .unwrap();
+            db.execute(
+                "INSERT INTO integrations (id, project_id, grant_id, platform, platform_user_id, metadata, search,
+                    created_at, updated_at)
+                 VALUES (?1, 'proj_1', ?1, ?2, ?1, '{}', 'u', 0, 0)",
+                (id, platform),
+            )
+            .unwrap();
+        }
+        Schema::embedded().migrate(&mut db).unwrap();
+        let rows: Vec<Row> = db
+            .prepare(
+                "SELECT g.id, g.renewal, g.due_at, g.ended_at, g.issued_at, g.generation
+                 FROM grants AS g JOIN integrations AS i ON i.grant_id = g.id ORDER BY g.id",
+            )
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let row =
+            |id: &str, renewal: &str, due_at, ended_at| (id.to_owned(), renewal.to_owned(), due_at, ended_at, 2, 7);
+        assert_eq!(
+            rows,
+            [
+                row("a", "refresh_token", Some(60 * day - 900_000), None),
+                row("b", "access_token", Some(50 * day), None),
+                row("c", "access_token", Some(50 * day), None),
+                row("d", "never", None, None),
+                row("e", "refresh_token", None, Some(2)),
+            ]
+        );
+    }
+
     #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(

@@ -18,10 +18,10 @@ use crate::domain::time::Timestamp;
 #[derive(Serialize)]
 struct Written<'a> {
     tokens: tokens::Written<'a>,
+    issued_at: i64,
     access_expires_at: Option<i64>,
     refresh_expires_at: Option<i64>,
     scopes: Option<&'a [String]>,
-    auto_refreshes: bool,
     subject: &'a str,
     accounts: Vec<WrittenAccount<'a>>,
     unusable: &'a [UnusableAccount],
@@ -39,10 +39,12 @@ struct WrittenAccount<'a> {
 #[derive(Deserialize)]
 struct Read {
     tokens: tokens::Read,
+    /// Not there in what an earlier program wrote.
+    #[serde(default)]
+    issued_at: i64,
     access_expires_at: Option<i64>,
     refresh_expires_at: Option<i64>,
     scopes: Option<Vec<String>>,
-    auto_refreshes: bool,
     subject: String,
     accounts: Vec<ReadAccount>,
     unusable: Vec<UnusableAccount>,
@@ -59,7 +61,7 @@ struct ReadAccount {
 /// The JSON, in a buffer that is wiped when dropped and has room for the tag.
 #[expect(clippy::disallowed_methods, reason = "what is written here is sealed next")]
 pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-    let Consent { issued, auto_refreshes, identity } = consent;
+    let Consent { issued, identity } = consent;
     let accounts = identity.accounts.iter().map(|found| WrittenAccount {
         account: &found.account,
         kind: found.kind,
@@ -67,10 +69,10 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
     });
     let written = Written {
         tokens: tokens::Written::of(&issued.tokens),
+        issued_at: issued.issued_at.as_millis(),
         access_expires_at: issued.access_expires_at.map(Timestamp::as_millis),
         refresh_expires_at: issued.refresh_expires_at.map(Timestamp::as_millis),
         scopes: issued.scopes.as_deref(),
-        auto_refreshes: *auto_refreshes,
         subject: &identity.subject,
         accounts: accounts.collect(),
         unusable: &identity.unusable,
@@ -95,11 +97,11 @@ pub(super) fn read(json: &[u8]) -> Option<Consent> {
     Some(Consent {
         issued: IssuedTokens {
             tokens: read.tokens.into(),
+            issued_at: Timestamp::from_millis(read.issued_at),
             access_expires_at: read.access_expires_at.map(Timestamp::from_millis),
             refresh_expires_at: read.refresh_expires_at.map(Timestamp::from_millis),
             scopes: read.scopes,
         },
-        auto_refreshes: read.auto_refreshes,
         identity: Identity {
             subject: read.subject,
             accounts: accounts.collect(),
@@ -138,6 +140,7 @@ mod tests {
         };
         Consent {
             issued: IssuedTokens {
+                issued_at: Timestamp::from_millis(7),
                 tokens: TokenSet {
                     access_token: "user-token".into(),
                     refresh_token: None,
@@ -149,7 +152,6 @@ mod tests {
                 refresh_expires_at: None,
                 scopes: Some(vec!["pages_show_list".to_owned()]),
             },
-            auto_refreshes: false,
             identity: Identity {
                 subject: "42".to_owned(),
                 accounts: vec![
@@ -165,6 +167,7 @@ mod tests {
                     display_name: None,
                     reason: "you may not post there".to_owned(),
                     remedy: "ask for a task".to_owned(),
+                    is_passing: false,
                 }],
                 routes: vec![RouteReport { route: "your Pages".to_owned(), found: 3, trouble: None }],
             },

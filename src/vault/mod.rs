@@ -125,6 +125,16 @@ impl Vault {
         tokens::read(&plain).ok_or_else(|| Error::unreadable(place))
     }
 
+    /// Seals what a platform answered for `place`, as it came.
+    pub fn seal_answer(&self, place: &Place, answer: &[u8]) -> Result<Sealed, Error> {
+        self.seal(place, seal::buffer(answer))
+    }
+
+    /// Opens what [`Vault::seal_answer`] sealed for the same place.
+    pub fn open_answer(&self, place: &Place, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.open(place, sealed)
+    }
+
     /// Seals a consent for `place`, with the tokens of its accounts, as one value.
     pub fn seal_consent(&self, place: &Place, consent: &Consent) -> Result<Sealed, Error> {
         let plain = consents::write(consent, seal::TAG)

@@ -71,7 +71,8 @@ impl Bench {
         let back = self.control().consent(url.as_str(), answer).unwrap();
         let code = SecretString::from(parameter(&back, "code").unwrap());
         let exchange = CodeExchange { code: &code, redirect_uri, pkce_verifier };
-        self.engine.exchange_code(platform, credentials, &exchange).await
+        let answer = self.engine.send_code(platform, credentials, &exchange).await?;
+        self.engine.finish_exchange(platform, credentials, &answer.body, answer.sent_at).await
     }
 
     /// Consents, exchanges and asks who that was.

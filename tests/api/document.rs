@@ -144,6 +144,7 @@ async fn answers_are_as_described() {
     let connect = "/v1/connect/{platform}";
     let callback = "/v1/connect/{platform}/callback";
     let integration = "/v1/connect/integrations/{id}";
+    let token = "/v1/connect/integrations/{id}/token";
     let finish = async |query: &str| {
         let url = broker.begin("twitter", query).await;
         broker.consent(&url, &sandbox::Answer::allow())
@@ -209,6 +210,10 @@ async fn answers_are_as_described() {
         (200, "get", integration, format!("/v1/connect/integrations/{own}"), None),
         (200, "get", integration, format!("/v1/connect/integrations/{plain}"), None),
         (404, "get", integration, "/v1/connect/integrations/x".to_owned(), None),
+        (200, "get", token, format!("/v1/connect/integrations/{plain}/token?minSeconds=60"), None),
+        (400, "get", token, format!("/v1/connect/integrations/{plain}/token?minSeconds=x"), None),
+        (404, "get", token, "/v1/connect/integrations/x/token".to_owned(), None),
+        (422, "get", token, format!("/v1/connect/integrations/{plain}/token?minSeconds=86400"), None),
         (200, "patch", integration, format!("/v1/connect/integrations/{own}"), Some(json!({"profileId": profile_id}))),
         // The callback above connected the same account without a profile.
         (409, "patch", integration, format!("/v1/connect/integrations/{own}"), Some(json!({"profileId": null}))),

@@ -10,10 +10,12 @@
 
 mod access;
 mod accounts;
+mod alive;
 mod atproto;
 mod bad_input;
 mod bluesky;
 mod bluesky_sandbox;
+mod crash;
 mod dns;
 mod document;
 mod flows;
@@ -32,4 +34,5 @@ mod sealed;
 mod secrets;
 mod selection;
 mod support;
+mod tokens;
 mod wire;

@@ -90,7 +90,7 @@ async fn the_ids_of_one_are_nothing_to_the_other() {
             }
         }
     }
-    assert_eq!(tried, 72, "nine routes take an id");
+    assert_eq!(tried, 80, "ten routes take an id");
     assert!(broker.stored() == before, "something was written");
     assert!(broker.sandbox().requests_at("twitter", postpeer::sandbox::Step::Revoke).is_empty());
 }

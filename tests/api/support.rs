@@ -28,6 +28,7 @@ use postpeer::vault::keyring::KeyringFile;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use crate::dns::DnsServer;
 
@@ -160,6 +161,7 @@ impl Builder {
         let redirects = config.connect.redirects.clone();
         let (platforms, public_url) = (config.platforms.clone(), config.server.public_url.clone());
         let (state_ttl, selection_ttl) = (config.connect.state_ttl, config.connect.selection_ttl);
+        let refresh = config.refresh.clone();
         let again = Box::new(move |redirects| {
             let broker = Broker::new(Parts {
                 store: store.clone(),
@@ -169,7 +171,14 @@ impl Builder {
                 platforms: platforms.clone(),
                 clock: store_clock.clone(),
                 entropy: entropy.clone(),
-                settings: broker::Settings { public_url: public_url.clone(), redirects, state_ttl, selection_ttl },
+                settings: broker::Settings {
+                    public_url: public_url.clone(),
+                    redirects,
+                    state_ttl,
+                    selection_ttl,
+                    refresh_ahead: refresh.ahead,
+                    refresh_concurrency: refresh.concurrency,
+                },
                 work: tokio::runtime::Handle::current(),
             });
             let state = http::State::new(broker.clone(), settings.clone(), entropy.clone());
@@ -262,6 +271,21 @@ impl TestBroker {
         self.call("GET", path, None).await
     }
 
+    /// Refreshes everything that is due; how many grants got new tokens.
+    pub(crate) async fn refresh_due(&self) -> usize {
+        self.broker.refresh_due(&CancellationToken::new()).await.unwrap().refreshed
+    }
+
+    /// The access token of an account, with further query parameters.
+    pub(crate) async fn token(&self, id: &str, query: &str) -> Reply {
+        self.get(&format!("/v1/connect/integrations/{id}/token?{query}")).await
+    }
+
+    /// An account in detail.
+    pub(crate) async fn detail(&self, id: &str) -> Value {
+        self.get(&format!("/v1/connect/integrations/{id}")).await.json["integration"].take()
+    }
+
     /// What a browser gets at a URL: no key, no redirect followed.
     pub(crate) async fn browse(&self, url: &str) -> Reply {
         Reply::of(self.request("GET", url).send().await.unwrap()).await
@@ -309,8 +333,19 @@ impl TestBroker {
     /// The same broker with another list of redirects, as after a restart with a changed configuration. It listens on
     /// another port, to which a proxy would lead the public URL from now on: see [`Self::arrive`].
     pub(crate) fn restart_with_redirects(&mut self, allowed: &[&str]) {
+        self.restart_with(RedirectPolicy::parse(allowed).unwrap());
+    }
+
+    /// The same broker after a restart: it has forgotten what it only had in memory.
+    pub(crate) async fn restart(&mut self) {
+        self.restart_with(self.config.connect.redirects.clone());
+        self.broker.mark_cut_off().await.unwrap();
+        self.broker.finish_cut_off().await.unwrap();
+    }
+
+    fn restart_with(&mut self, redirects: RedirectPolicy) {
         drop(self.server.stop(false));
-        let (broker, state) = (self.again)(RedirectPolicy::parse(allowed).unwrap());
+        let (broker, state) = (self.again)(redirects);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.url = format!("http://{}", listener.local_addr().unwrap());
         self.server = serve(state, listener);

@@ -106,6 +106,8 @@ impl Fixture {
                 redirects: RedirectPolicy::default(),
                 state_ttl: Duration::from_mins(10),
                 selection_ttl: Duration::from_mins(10),
+                refresh_ahead: Duration::from_mins(15),
+                refresh_concurrency: 32,
             },
             work: Handle::current(),
         });

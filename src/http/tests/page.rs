@@ -64,6 +64,7 @@ fn account(payload: &str) -> Integration {
         },
         app: None,
         status: AuthStatus::Active,
+        lapses_at: None,
         created_at: Timestamp::from_millis(0),
         updated_at: Timestamp::from_millis(0),
     }

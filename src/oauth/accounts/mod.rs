@@ -216,7 +216,7 @@ fn not_permitted(route: &str, scope: &str) -> RouteReport {
 /// Why a listing is not whole, for a person.
 fn in_words(error: &Error, label: &str) -> String {
     match error.kind {
-        Kind::Credentials | Kind::Identity(Unidentified::NoAccount) | Kind::Rejected => {
+        Kind::Credentials | Kind::Grant(_) | Kind::Identity(Unidentified::NoAccount) | Kind::Rejected => {
             format!("{label} refused to list them")
         }
         Kind::Identity(Unidentified::AccessNotApproved) => {

@@ -56,6 +56,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-05-03T09:19:30.749Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/acme/pictures/ada.svg",
       "platform": "acme",
@@ -69,6 +75,7 @@ async fn what_the_platform_is_asked() {
         "profile",
         "offline_access"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

@@ -55,6 +55,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-06-22T13:27:47.771Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/instagram/pictures/ada.svg",
       "platform": "instagram",
@@ -69,6 +75,7 @@ async fn what_the_platform_is_asked() {
         "instagram_business_basic",
         "instagram_business_content_publish"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

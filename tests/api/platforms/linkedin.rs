@@ -84,6 +84,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-07-02T08:18:58.788Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/linkedin/pictures/ada.svg",
       "platform": "linkedin",
@@ -103,6 +109,7 @@ async fn what_the_platform_is_asked() {
         "w_organization_social",
         "r_organization_social"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

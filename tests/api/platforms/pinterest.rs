@@ -45,6 +45,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Marlow & Daughters",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-06-02T08:18:54.881Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/pinterest/pictures/ada.svg",
       "platform": "pinterest",
@@ -62,6 +68,7 @@ async fn what_the_platform_is_asked() {
         "pins:write",
         "user_accounts:read"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

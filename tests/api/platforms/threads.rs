@@ -59,6 +59,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-06-22T13:27:47.771Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/threads/pictures/ada.svg",
       "platform": "threads",
@@ -71,6 +77,7 @@ async fn what_the_platform_is_asked() {
         "threads_basic",
         "threads_content_publish"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

@@ -55,6 +55,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-05-03T10:19:30.749Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/twitter/pictures/ada.svg",
       "platform": "twitter",
@@ -70,6 +76,7 @@ async fn what_the_platform_is_asked() {
         "media.write",
         "offline.access"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

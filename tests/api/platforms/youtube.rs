@@ -58,6 +58,12 @@ async fn what_the_platform_is_asked() {
       "byok": false,
       "createdAt": "2026-05-03T08:33:36.445Z",
       "displayName": "Ada Marlow",
+      "health": {
+        "issuedAt": "2026-05-03T08:33:36.445Z",
+        "lastError": null,
+        "nextRefreshAt": "2026-05-03T09:19:29.749Z",
+        "state": "ok"
+      },
       "id": "[id]",
       "imageUrl": "[sandbox]/youtube/pictures/ada.svg",
       "platform": "youtube",
@@ -73,6 +79,7 @@ async fn what_the_platform_is_asked() {
         "https://www.googleapis.com/auth/youtube.upload",
         "https://www.googleapis.com/auth/youtube.readonly"
       ],
+      "tokenReads": [],
       "tokenStatus": {
         "autoRefreshes": true,
         "reason": null,

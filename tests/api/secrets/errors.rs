@@ -57,7 +57,8 @@ impl Bench {
     async fn exchange(&mut self, platform: &Platform) -> Result<IssuedTokens, oauth::Error> {
         let (code, verifier) = self.code();
         let exchange = CodeExchange { code: &code, redirect_uri: CALLBACK, pkce_verifier: verifier.as_ref() };
-        self.engine.exchange_code(platform, &self.credentials, &exchange).await
+        let answer = self.engine.send_code(platform, &self.credentials, &exchange).await?;
+        self.engine.finish_exchange(platform, &self.credentials, &answer.body, answer.sent_at).await
     }
 
     async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, oauth::Error> {

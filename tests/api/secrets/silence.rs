@@ -13,6 +13,7 @@ use postpeer::domain::keyring::{KeyState, WrappedKey};
 use postpeer::domain::oauth_app::OauthAppChange;
 use postpeer::domain::redirect::RedirectPolicy;
 use postpeer::domain::secret::{Digest256, Sealed, SecretString};
+use postpeer::domain::time::Timestamp;
 use postpeer::oauth::{AuthorizeRequest, CodeExchange};
 use postpeer::platforms::Credentials;
 use postpeer::vault::keyring::KeyringFile;
@@ -55,7 +56,13 @@ fn values_with_secrets_are_silent_about_them() {
         ("TokenSet", shown(&tokens)),
         (
             "IssuedTokens",
-            shown(&IssuedTokens { tokens, access_expires_at: None, refresh_expires_at: None, scopes: None }),
+            shown(&IssuedTokens {
+                tokens,
+                issued_at: Timestamp::from_millis(0),
+                access_expires_at: None,
+                refresh_expires_at: None,
+                scopes: None,
+            }),
         ),
         ("Credentials", shown(&credentials)),
         ("Sealed", shown(&sealed)),

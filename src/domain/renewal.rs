@@ -1,0 +1,212 @@
+//! How a grant's tokens are renewed, and when: decisions about times, and nothing else.
+//!
+//! A refresh that spends a token is made late, because each one is a chance to lose the grant; a token that renews only
+//! itself is renewed early, because nothing renews it once it has expired.
+
+use std::time::Duration;
+
+use super::entropy::Entropy;
+use super::time::Timestamp;
+use super::trouble::TroubleKind;
+
+/// What a new access token is got with, without the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The access token itself, while it lives.
+    AccessToken,
+    /// Nothing: the person connects again.
+    Never,
+    RefreshToken,
+}
+
+impl Renewal {
+    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Never, Self::RefreshToken];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::Never => "never",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|renewal| renewal.as_str() == text)
+    }
+
+    /// From when on nothing but the person brings a token that works; `None` where no time is known.
+    #[must_use]
+    pub fn lapses_at(
+        self,
+        access_expires_at: Option<Timestamp>,
+        refresh_expires_at: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        match self {
+            Self::AccessToken | Self::Never => access_expires_at,
+            Self::RefreshToken => refresh_expires_at.max(access_expires_at).filter(|_| refresh_expires_at.is_some()),
+        }
+    }
+}
+
+/// A number from -1 to 1 that spreads what would otherwise come all at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Jitter(f64);
+
+impl Jitter {
+    /// Nothing is spread.
+    pub const NONE: Self = Self(0.0);
+
+    #[must_use]
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        let mut random = [0_u8; 4];
+        entropy.fill(&mut random);
+        Self(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX) * 2.0 - 1.0)
+    }
+
+    /// Up to a tenth more or less.
+    fn spread(self, duration: Duration) -> Duration {
+        duration.mul_f64(1.0 + 0.1 * self.0)
+    }
+}
+
+/// When a platform's tokens are renewed.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub renewal: Renewal,
+    /// How long before its expiry an access token is renewed.
+    pub ahead: Duration,
+    /// How old a token must be before the platform renews it.
+    pub not_before: Duration,
+}
+
+impl Timing {
+    /// When tokens that were asked for at `issued_at` are to be renewed; `None`: never.
+    ///
+    /// Not before half of their life is over, however early one would like to be: a token that lives shorter than
+    /// `ahead` would be renewed without a pause.
+    #[must_use]
+    pub fn due_at(
+        self,
+        issued_at: Timestamp,
+        access_expires_at: Option<Timestamp>,
+        jitter: Jitter,
+    ) -> Option<Timestamp> {
+        let expires_at = access_expires_at?;
+        let life = issued_at.until(expires_at);
+        let ahead = match self.renewal {
+            Renewal::AccessToken => self.ahead.max(life / 6),
+            Renewal::Never => return None,
+            Renewal::RefreshToken => self.ahead,
+        };
+        let due = expires_at.minus(jitter.spread(ahead)).max(issued_at.plus(life / 2));
+        Some(due.max(issued_at.plus(self.not_before)))
+    }
+}
+
+/// When a refresh is tried again that failed like this, `failures` times in a row by now. `retry_after`: what the
+/// platform asked for. Only for troubles that do not end the grant.
+#[must_use]
+pub fn retry_at(
+    kind: TroubleKind,
+    failures: u32,
+    retry_after: Option<Duration>,
+    now: Timestamp,
+    jitter: Jitter,
+) -> Timestamp {
+    let (first, most) = match kind {
+        TroubleKind::AnswerUnreadable | TroubleKind::Throttled => (Duration::from_mins(1), Duration::from_hours(1)),
+        TroubleKind::AppMissing | TroubleKind::AppRejected | TroubleKind::TokensUnreadable => {
+            (Duration::from_mins(10), Duration::from_hours(1))
+        }
+        TroubleKind::AppOrGrantRejected => (Duration::from_mins(5), Duration::from_hours(1)),
+        TroubleKind::RequestRefused => (Duration::from_mins(5), Duration::from_hours(6)),
+        _ => (Duration::from_secs(30), Duration::from_mins(30)),
+    };
+    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    // Earlier than asked for is never right.
+    let wait = jitter.spread(doubled.min(most)).max(retry_after.unwrap_or_default());
+    now.plus(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::entropy::SeededEntropy;
+
+    const DAY: u64 = 86_400;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
+    }
+
+    fn due(renewal: Renewal, life: u64, not_before: u64) -> Option<u64> {
+        let timing = Timing { renewal, ahead: Duration::from_mins(15), not_before: Duration::from_secs(not_before) };
+        timing.due_at(at(0), Some(at(life)), Jitter::NONE).map(|due| at(0).until(due).as_secs())
+    }
+
+    #[test]
+    fn refresh_tokens_are_used_late_and_access_tokens_renewed_early() {
+        assert_eq!(due(Renewal::RefreshToken, 7200, 0), Some(6300));
+        assert_eq!(due(Renewal::AccessToken, 60 * DAY, DAY), Some(50 * DAY));
+        assert_eq!(due(Renewal::Never, 7200, 0), None);
+        let timing = Timing { renewal: Renewal::RefreshToken, ahead: Duration::ZERO, not_before: Duration::ZERO };
+        assert_eq!(timing.due_at(at(0), None, Jitter::NONE), None, "what does not expire is not renewed");
+    }
+
+    #[test]
+    fn not_before_half_of_the_life_nor_before_the_platform_would() {
+        assert_eq!(due(Renewal::RefreshToken, 600, 0), Some(300));
+        assert_eq!(due(Renewal::RefreshToken, 60, 0), Some(30));
+        assert_eq!(due(Renewal::AccessToken, 3600, DAY), Some(DAY));
+    }
+
+    #[test]
+    fn jitter_spreads_by_a_tenth_and_no_more() {
+        let entropy = SeededEntropy::new(1);
+        let timing =
+            Timing { renewal: Renewal::RefreshToken, ahead: Duration::from_mins(15), not_before: Duration::ZERO };
+        let dues: Vec<u64> = (0..1000)
+            .filter_map(|_| timing.due_at(at(0), Some(at(7200)), Jitter::draw(&entropy)))
+            .map(|due| at(0).until(due).as_secs())
+            .collect();
+        assert!(dues.iter().all(|due| (6210..=6390).contains(due)), "{dues:?}");
+        let (least, most) = (dues.iter().min().unwrap(), dues.iter().max().unwrap());
+        assert!(most - least > 150, "{least} {most}");
+    }
+
+    #[test]
+    fn a_grant_lapses_with_the_last_thing_that_renews_it() {
+        let (access, refresh) = (Some(at(10)), Some(at(100)));
+        assert_eq!(Renewal::Never.lapses_at(access, refresh), access);
+        assert_eq!(Renewal::AccessToken.lapses_at(access, None), access);
+        assert_eq!(Renewal::RefreshToken.lapses_at(access, refresh), refresh);
+        assert_eq!(Renewal::RefreshToken.lapses_at(refresh, access), refresh, "whichever is later");
+        assert_eq!(Renewal::RefreshToken.lapses_at(access, None), None);
+        assert_eq!(Renewal::Never.lapses_at(None, None), None);
+    }
+
+    #[test]
+    fn retries_back_off_and_obey_the_platform() {
+        let wait = |kind, failures, after: Option<u64>| {
+            let after = after.map(Duration::from_secs);
+            at(0).until(retry_at(kind, failures, after, at(0), Jitter::NONE)).as_secs()
+        };
+        let waits: Vec<u64> = (1..=8).map(|failures| wait(TroubleKind::Unavailable, failures, None)).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1800, 1800]);
+        assert_eq!(wait(TroubleKind::Unavailable, u32::MAX, None), 1800);
+        assert_eq!(wait(TroubleKind::Throttled, 1, Some(300)), 300);
+        assert_eq!(wait(TroubleKind::Throttled, 1, Some(1)), 60);
+        assert_eq!(wait(TroubleKind::RequestRefused, 20, None), 6 * 3600);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for renewal in Renewal::ALL {
+            assert_eq!(Renewal::parse(renewal.as_str()), Some(renewal));
+        }
+        assert_eq!(Renewal::parse("sometimes"), None);
+    }
+}

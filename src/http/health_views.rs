@@ -1,0 +1,113 @@
+//! What an integration's detail tells of its tokens beyond the contract: how the broker gets on with keeping them alive, and
+//! who read them. Never the tokens.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::grant::AuthStatus;
+use crate::domain::integration::{IntegrationDetail, TokenReads};
+use crate::domain::time::Timestamp;
+
+/// How the broker gets on with keeping an account's tokens alive.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TokenHealth)]
+pub(crate) struct HealthView {
+    state: HealthStateView,
+    /// What went wrong last; null once all is well again.
+    #[schema(required)]
+    last_error: Option<LastErrorView>,
+    /// When the tokens that are here were issued.
+    #[schema(value_type = String, format = DateTime)]
+    issued_at: Timestamp,
+    /// When they are refreshed next; null where they never are.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    next_refresh_at: Option<Timestamp>,
+}
+
+/// The state that an account's tokens are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TokenHealthState)]
+pub(crate) enum HealthStateView {
+    Ok,
+    /// Its owner connects it again.
+    ReconnectRequired,
+    /// Refreshes fail for now, and are tried again.
+    RefreshFailing,
+    /// A refresh was cut off, so that nobody knows whether the platform still accepts the token: it is tried.
+    RefreshInDoubt,
+}
+
+/// What went wrong, and what to do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LastError)]
+pub(crate) struct LastErrorView {
+    /// For a program: never changes.
+    #[schema(example = "refresh_interrupted")]
+    code: &'static str,
+    /// What happened, for a person.
+    message: String,
+    /// What a person does next.
+    next_step: String,
+    /// The HTTP status of the platform's answer, if there was one.
+    #[schema(required)]
+    platform_status: Option<u16>,
+    /// The platform's own code for it.
+    #[schema(required)]
+    platform_code: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+impl HealthView {
+    pub(crate) fn new(detail: &IntegrationDetail, label: &str) -> Self {
+        let platform = &detail.integration.platform;
+        Self {
+            state: match detail.integration.status {
+                AuthStatus::ReconnectRequired(_) => HealthStateView::ReconnectRequired,
+                AuthStatus::Active if detail.is_in_doubt => HealthStateView::RefreshInDoubt,
+                AuthStatus::Active if detail.trouble.is_some() => HealthStateView::RefreshFailing,
+                AuthStatus::Active => HealthStateView::Ok,
+            },
+            last_error: detail.trouble.as_ref().map(|trouble| LastErrorView {
+                code: trouble.kind.code(),
+                message: trouble.kind.what_happened(label),
+                next_step: trouble.kind.next_step(platform),
+                platform_status: trouble.status,
+                platform_code: trouble.platform_code.clone(),
+                at: trouble.at,
+            }),
+            issued_at: detail.issued_at,
+            next_refresh_at: detail.due_at,
+        }
+    }
+}
+
+/// How often a key read an account's token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TokenReads)]
+pub(crate) struct TokenReadsView {
+    /// As `postpeer access-key list` names it.
+    #[schema(example = "key_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    access_key_id: String,
+    #[schema(minimum = 1)]
+    reads: u64,
+    #[schema(value_type = String, format = DateTime)]
+    first_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    last_at: Timestamp,
+}
+
+impl From<TokenReads> for TokenReadsView {
+    fn from(read: TokenReads) -> Self {
+        Self {
+            access_key_id: read.access_key_id.to_string(),
+            reads: read.reads,
+            first_at: read.first_at,
+            last_at: read.last_at,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `/v1/connect/integrations/{id}/token`: the one answer that carries a token.
+//!
+//! Invariant: an access token is all that ever leaves here; its view is built from a secret on the way out and from nothing
+//! else, and no cache keeps it.
+
+use actix_web::web::{Data, Json};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::State;
+use super::access::Authenticated;
+use super::error::{ApiError, ErrorBody};
+use super::query::{FromQuery, Parameters, Query};
+use super::routes::Segment;
+use crate::broker::tokens::VendedToken;
+use crate::domain::time::Timestamp;
+
+/// A day: no platform that refreshes gives tokens that one would ask more of.
+const LONGEST: u64 = 86_400;
+
+/// How long the token is needed.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct Wanted {
+    /// For how many seconds from now the token must be good, at least. It is refreshed first where it would not last.
+    #[param(minimum = 0, maximum = 86_400, default = 300, required = false)]
+    min_seconds: u64,
+}
+
+impl FromQuery for Wanted {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self { min_seconds: query.integer("minSeconds", 0..=LONGEST, 300)? })
+    }
+}
+
+/// An access token to call the platform with. Keep it no longer than it is needed.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Token)]
+pub(crate) struct TokenView {
+    success: bool,
+    #[schema(example = "twitter")]
+    platform: String,
+    /// The platform's own id of the account.
+    platform_user_id: String,
+    access_token: String,
+    #[schema(example = "Bearer")]
+    token_type: String,
+    /// Null where the token does not expire.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// The OAuth scopes that were granted.
+    scopes: Vec<String>,
+    /// The server that the token is for (Bluesky); absent where the platform has but one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_url: Option<String>,
+}
+
+impl From<VendedToken> for TokenView {
+    #[expect(clippy::disallowed_methods, reason = "this is what the caller asked for, with a key that may")]
+    fn from(token: VendedToken) -> Self {
+        Self {
+            success: true,
+            platform: token.platform,
+            platform_user_id: token.platform_user_id,
+            access_token: token.access_token.expose_secret().to_owned(),
+            token_type: token.token_type,
+            expires_at: token.expires_at,
+            scopes: token.scopes,
+            service_url: token.service_url,
+        }
+    }
+}
+
+/// Get an access token of a connected account
+///
+/// One that works for at least `minSeconds`: refreshed first if it would not last. Needs a key with the scope `tokens`; which
+/// key read which token is recorded. A Facebook Page answers with the Page's own token, which does not expire; Bluesky adds
+/// the account's server as `serviceUrl`. The refresh token is never handed out. When the platform cannot be reached, a token
+/// that still works is handed out with the time that it has left.
+#[utoipa::path(get, path = "/v1/connect/integrations/{id}/token", operation_id = "getToken", tag = "Connect",
+    params(("id" = String, Path, description = "The integration's id."), Wanted),
+    responses(
+        (status = 200, description = "The token. Not to be cached.", body = TokenView),
+        (status = 400, description = "minSeconds is out of bounds.", body = ErrorBody),
+        (status = 404, description = "This project has no such integration.", body = ErrorBody),
+        (status = 422, description = "The account has to be connected again, or its tokens never last that long: the code says which.", body = ErrorBody),
+        (status = 503, description = "The token has expired and cannot be refreshed at the moment: Retry-After says when to ask again.", body = ErrorBody),
+    ))]
+pub(crate) async fn get(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Segment(id): Segment,
+    Parameters(Wanted { min_seconds }): Parameters<Wanted>,
+) -> Result<Json<TokenView>, ApiError> {
+    let at_least = std::time::Duration::from_secs(min_seconds);
+    Ok(Json(state.broker.fresh_token(&caller, &id, at_least).await?.into()))
+}

@@ -1,0 +1,60 @@
+//! What Facebook, Instagram and Threads have in common: the errors of the Graph API.
+//!
+//! Source: Graph API, "Handling errors", with the subcodes of authentication errors listed there.
+
+use serde_json::Value;
+
+use super::text;
+use crate::domain::trouble::TroubleKind;
+
+/// What a refusal says of the grant.
+pub(super) fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+    let code = answer.pointer("/error/code")?.as_u64()?;
+    let subcode = answer.pointer("/error/error_subcode").and_then(Value::as_u64);
+    match (code, subcode) {
+        // Instagram and Threads say so of a token that is younger than a day, which says nothing against it.
+        (190, None) if text(answer, "/error/message").is_some_and(|message| message.contains("24 hours")) => None,
+        (102 | 190, Some(458)) => Some(TroubleKind::ConsentRevoked),
+        // A checkpoint, a changed password, an account that is not confirmed.
+        (102 | 190, Some(459 | 460 | 464)) => Some(TroubleKind::Invalidated),
+        (102 | 190, Some(463 | 467)) => Some(TroubleKind::ConsentExpired),
+        (102 | 190, Some(492)) | (10 | 200..300, _) => Some(TroubleKind::PermissionWithdrawn),
+        (102 | 190, _) => Some(TroubleKind::RefreshRejected),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn codes_and_subcodes_tell_why_a_grant_is_over() {
+        let young = "Error refreshing access token: the token must be at least 24 hours old";
+        for (code, subcode, message, expected) in [
+            (190, None, "Error validating access token", Some(TroubleKind::RefreshRejected)),
+            (102, None, "Session key invalid", Some(TroubleKind::RefreshRejected)),
+            (190, Some(458), "x", Some(TroubleKind::ConsentRevoked)),
+            (190, Some(459), "x", Some(TroubleKind::Invalidated)),
+            (190, Some(460), "x", Some(TroubleKind::Invalidated)),
+            (190, Some(463), "x", Some(TroubleKind::ConsentExpired)),
+            (190, Some(467), "x", Some(TroubleKind::ConsentExpired)),
+            (190, Some(492), "x", Some(TroubleKind::PermissionWithdrawn)),
+            (10, None, "x", Some(TroubleKind::PermissionWithdrawn)),
+            (299, None, "x", Some(TroubleKind::PermissionWithdrawn)),
+            (190, None, young, None),
+            (1, None, "An unknown error occurred", None),
+            (2, None, "x", None),
+            (4, None, "x", None),
+            (100, None, "x", None),
+            (300, None, "x", None),
+        ] {
+            let answer = json!({"error": {"message": message, "code": code, "error_subcode": subcode}});
+            assert_eq!(refresh_refused(&answer), expected, "{answer}");
+        }
+        assert_eq!(refresh_refused(&json!({"error": "invalid_grant"})), None);
+        assert_eq!(refresh_refused(&json!(null)), None);
+    }
+}

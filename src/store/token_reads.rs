@@ -1,0 +1,110 @@
+//! Who read which account's token: a row for each key and account, which stays when the account is disconnected.
+//!
+//! One statement is for every project and says so: the one that forgets what is old.
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use super::Error;
+use super::columns::{Fields, all, change, change_one};
+use crate::domain::id::{AccessKeyId, IntegrationId, ProjectId};
+use crate::domain::integration::TokenReads;
+use crate::domain::time::Timestamp;
+
+/// Counts a read.
+pub fn record(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    integration: IntegrationId,
+    access_key: AccessKeyId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    change_one(
+        db,
+        "INSERT INTO token_reads (project_id, integration_id, access_key_id, reads, first_at, last_at)
+         VALUES (:project, :integration, :access_key, 1, :now, :now)
+         ON CONFLICT (project_id, integration_id, access_key_id)
+            DO UPDATE SET reads = reads + 1, last_at = max(last_at, excluded.last_at)",
+        named_params! {
+            ":project": project, ":integration": integration, ":access_key": access_key, ":now": now,
+        },
+    )
+}
+
+/// The keys that read an account's token last, the latest first: ten of them.
+pub fn list(db: &Connection, project: ProjectId, integration: IntegrationId) -> Result<Vec<TokenReads>, Error> {
+    all(
+        db,
+        "SELECT access_key_id AS id, reads, first_at, last_at FROM token_reads
+         WHERE project_id = :project AND integration_id = :integration ORDER BY last_at DESC, id LIMIT 10",
+        named_params! {":project": project, ":integration": integration},
+        |row| {
+            let fields = Fields::of("token_reads", row);
+            Ok(TokenReads {
+                access_key_id: fields.get("id")?,
+                reads: fields.unsigned("reads")?,
+                first_at: fields.get("first_at")?,
+                last_at: fields.get("last_at")?,
+            })
+        },
+    )
+}
+
+/// Forgets the keys that read nothing since `before`, some at a time, in whichever project. Returns how many rows went.
+pub fn forget_old(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
+    change(
+        db,
+        "DELETE FROM token_reads /* every project */ WHERE (project_id, integration_id, access_key_id) IN
+            (SELECT project_id, integration_id, access_key_id FROM token_reads WHERE last_at < :before LIMIT :limit)",
+        named_params! {":before": before, ":limit": limit},
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access_key::AccessKey;
+    use crate::store::access_keys;
+    use crate::store::fixture::Fixture;
+
+    #[test]
+    fn reads_are_counted_for_each_key_and_forgotten_when_old() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        let integration: IntegrationId = fixture.id();
+        let keys: [AccessKeyId; 2] = [fixture.id(), fixture.id()];
+        for (number, id) in keys.into_iter().enumerate() {
+            let key = AccessKey {
+                id,
+                project_id: ours,
+                name: "test".to_owned(),
+                hint: "ppk_".to_owned(),
+                scopes: Vec::new(),
+                created_at: fixture.now(),
+                revoked_at: None,
+            };
+            let digest = crate::domain::secret::Digest256::of(&[u8::try_from(number).unwrap()]);
+            fixture.write(|db| access_keys::insert(db, &key, &digest)).unwrap();
+        }
+        let first = fixture.now();
+        for _ in 0..3 {
+            let now = fixture.later(1);
+            fixture.write(|db| record(db, ours, integration, keys[0], now)).unwrap();
+        }
+        let now = fixture.later(100);
+        fixture.write(|db| record(db, ours, integration, keys[1], now)).unwrap();
+        let listed = list(&fixture.db, ours, integration).unwrap();
+        assert_eq!(
+            listed.iter().map(|read| (read.access_key_id, read.reads)).collect::<Vec<_>>(),
+            [(keys[1], 1), (keys[0], 3)]
+        );
+        assert_eq!(first.until(listed[1].first_at).as_secs(), 1);
+        assert_eq!(first.until(listed[1].last_at).as_secs(), 3);
+        assert!(list(&fixture.db, theirs, integration).unwrap().is_empty());
+        assert!(
+            fixture.write(|db| record(db, theirs, integration, keys[0], now)).is_err(),
+            "a key of ours under theirs"
+        );
+        assert_eq!(fixture.write(|db| forget_old(db, now, 10)).unwrap(), 1);
+        assert_eq!(list(&fixture.db, ours, integration).unwrap().len(), 1);
+    }
+}

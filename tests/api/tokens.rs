@@ -1,0 +1,224 @@
+//! Handing out tokens: to whom, which, refreshed when, and written down.
+
+use std::time::Duration;
+
+use postpeer::domain::access_key::Scope;
+use postpeer::sandbox::{Fault, Step, TokenKind, bluesky_accounts};
+use serde_json::{Value, json};
+
+use crate::support::TestBroker;
+
+/// The newest token of a kind that the platform has issued.
+fn newest(broker: &TestBroker, platform: &str, kind: TokenKind) -> String {
+    let issued = broker.sandbox().issued(platform);
+    issued.into_iter().rfind(|issued| issued.kind == kind).unwrap().value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_lasts_is_handed_out_as_it_is() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let reply = broker.token(&id, "").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.header("cache-control"), "no-store");
+    let access = newest(&broker, "twitter", TokenKind::Access);
+    let refresh = newest(&broker, "twitter", TokenKind::Refresh);
+    assert_eq!(
+        reply.json,
+        json!({
+            "success": true,
+            "platform": "twitter",
+            "platformUserId": "2244994945",
+            "accessToken": access,
+            "tokenType": "Bearer",
+            "expiresAt": "2026-05-03T10:33:36.445Z",
+            "scopes": ["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"],
+        })
+    );
+    assert!(!reply.text.contains(&refresh));
+    assert!(broker.sandbox().requests_at("twitter", Step::Refresh).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_would_not_last_is_refreshed_first() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let first = broker.token(&id, "").await.json["accessToken"].clone();
+    broker.clock.advance(Duration::from_secs(7200 - 301));
+    assert_eq!(broker.token(&id, "minSeconds=300").await.json["accessToken"], first);
+    broker.clock.advance(Duration::from_secs(2));
+    let second = broker.token(&id, "").await;
+    assert_eq!(second.status, 200, "{}", second.text);
+    assert_ne!(second.json["accessToken"], first);
+    assert_eq!(second.json["accessToken"], newest(&broker, "twitter", TokenKind::Access));
+    assert_eq!(broker.token(&id, "minSeconds=7200").await.json, second.json, "it lasts just that long");
+    broker.clock.advance(Duration::from_secs(1));
+    assert_ne!(broker.token(&id, "minSeconds=7200").await.json["accessToken"], second.json["accessToken"]);
+    let refreshed = broker.sandbox().requests_at("twitter", Step::Refresh);
+    assert_eq!(refreshed.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_gets_none() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let path = format!("/v1/connect/integrations/{id}/token");
+    let without = broker.key("default", &Scope::DEFAULT).await;
+    let refused = broker.call_as(&without, "GET", &path, None).await;
+    assert_eq!((refused.status, refused.code()), (403, "insufficient_scope"));
+    let theirs = broker.key("other", &Scope::ALL).await;
+    let refused = broker.call_as(&theirs, "GET", &path, None).await;
+    assert_eq!((refused.status, refused.code()), (404, "integration_not_found"));
+    let refused = broker.browse(&format!("{}{path}", broker.url)).await;
+    assert_eq!((refused.status, refused.code()), (401, "invalid_access_key"));
+    for (id, query, expected) in [
+        ("int_0", "", (404, "integration_not_found")),
+        (id.as_str(), "minSeconds=-1", (400, "invalid_parameter")),
+        (id.as_str(), "minSeconds=86401", (400, "invalid_parameter")),
+        (id.as_str(), "minSeconds=soon", (400, "invalid_parameter")),
+        (id.as_str(), "minSeconds=1&minSeconds=2", (400, "repeated_parameter")),
+        (id.as_str(), "minSeconds=7201", (422, "token_too_short")),
+    ] {
+        let refused = broker.token(id, query).await;
+        assert_eq!((refused.status, refused.code()), expected, "{query}: {}", refused.text);
+    }
+    assert!(broker.sandbox().requests_at("twitter", Step::Refresh).is_empty(), "no token of theirs lasts so long");
+    assert_eq!(broker.detail(&id).await["tokenReads"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_key_read_which_token_is_written_down() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let other = broker.connect("tiktok", "").await;
+    let second = broker.key("default", &[Scope::Tokens]).await;
+    for key in [&broker.key, &broker.key, &second] {
+        let path = format!("/v1/connect/integrations/{id}/token");
+        assert_eq!(broker.call_as(key, "GET", &path, None).await.status, 200);
+        broker.clock.advance(Duration::from_secs(1));
+    }
+    let reads = broker.detail(&id).await["tokenReads"].take();
+    let told: Vec<_> = reads.as_array().unwrap().iter().map(|read| read["reads"].as_u64().unwrap()).collect();
+    assert_eq!(told, [1, 2], "the latest first: {reads}");
+    assert_eq!(reads[1]["firstAt"], "2026-05-03T08:33:36.445Z");
+    assert_eq!(reads[1]["lastAt"], "2026-05-03T08:33:37.445Z");
+    assert!(reads[0]["accessKeyId"].as_str().unwrap().starts_with("key_"));
+    assert_eq!(broker.detail(&other).await["tokenReads"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_has_a_token_of_its_own_and_bluesky_a_server() {
+    let broker = TestBroker::start().await;
+    let page = broker.connect("facebook", "").await;
+    let reply = broker.token(&page, "minSeconds=86400").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let pages: Vec<Value> = broker
+        .sandbox()
+        .issued("facebook")
+        .into_iter()
+        .filter(|issued| issued.kind == TokenKind::Page)
+        .map(|issued| issued.value.into())
+        .collect();
+    assert!(pages.contains(&reply.json["accessToken"]), "{}", reply.text);
+    assert_eq!(reply.json["expiresAt"], Value::Null);
+    let detail = broker.detail(&page).await;
+    assert_eq!((&detail["accessTokenExpiresAt"], &detail["tokenStatus"]["valid"]), (&Value::Null, &json!(true)));
+
+    let ada = &bluesky_accounts()[0];
+    let body = json!({"identifier": ada.handle, "password": ada.app_password});
+    let connected = broker.call("POST", "/v1/connect/bluesky/auth", Some(body)).await;
+    let id = connected.json["integration"]["id"].as_str().unwrap();
+    let reply = broker.token(id, "").await;
+    assert_eq!((reply.status, reply.json["platformUserId"].as_str()), (200, Some(ada.did)));
+    assert_eq!(reply.json["serviceUrl"], connected.json["integration"]["platformMetadata"]["serviceUrl"]);
+    broker.clock.advance(Duration::from_hours(3));
+    let later = broker.token(id, "").await;
+    assert_eq!(later.status, 200, "{}", later.text);
+    assert_ne!(later.json["accessToken"], reply.json["accessToken"]);
+    assert_eq!(later.json["serviceUrl"], reply.json["serviceUrl"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_still_works_is_handed_out_while_the_platform_is_down() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let first = broker.token(&id, "").await.json["accessToken"].clone();
+    broker.sandbox().fail_next("twitter", Step::Refresh, Fault::ServerError, 9).unwrap();
+    broker.clock.advance(Duration::from_mins(119));
+    let reply = broker.token(&id, "minSeconds=300").await;
+    assert_eq!((reply.status, &reply.json["accessToken"]), (200, &first), "{}", reply.text);
+    broker.clock.advance(Duration::from_mins(1));
+    let reply = broker.token(&id, "").await;
+    assert_eq!((reply.status, reply.code()), (503, "token_unavailable"), "{}", reply.text);
+    assert!(reply.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert!(reply.json["error"].as_str().unwrap().contains("X (Twitter)"), "{}", reply.text);
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["authStatus"], "active", "an outage disconnects nobody");
+    assert_eq!(detail["health"]["lastError"]["code"], "platform_unavailable");
+    assert_eq!(detail["health"]["lastError"]["platformStatus"], 500);
+    broker.sandbox().clear();
+    let reply = broker.token(&id, "").await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(broker.detail(&id).await["health"]["lastError"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_needs_its_person_says_so() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    broker.sandbox().revoke_all("twitter");
+    broker.clock.advance(Duration::from_hours(2));
+    let reply = broker.token(&id, "").await;
+    assert_eq!((reply.status, reply.code()), (422, "reconnect_required"), "{}", reply.text);
+    assert!(reply.json["error"].as_str().unwrap().ends_with("connects it again."), "{}", reply.text);
+    let asked = broker.sandbox().requests_at("twitter", Step::Refresh).len();
+    assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");
+    assert_eq!(broker.sandbox().requests_at("twitter", Step::Refresh).len(), asked, "nobody is asked again");
+    let detail = broker.detail(&id).await;
+    assert_eq!(
+        (&detail["authStatus"], &detail["authFailureReason"]),
+        (&json!("reconnect_required"), &json!("refresh_rejected"))
+    );
+    assert_eq!(broker.connect("twitter", "").await, id);
+    assert_eq!(broker.token(&id, "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_callers_and_the_scheduler_make_one_refresh() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    for round in 0..200 {
+        broker.clock.advance(Duration::from_hours(3));
+        broker.sandbox().clear();
+        let callers = futures_util::future::join_all((0..50).map(|_| broker.token(&id, "")));
+        let (replies, _) = tokio::join!(callers, broker.refresh_due());
+        let first = &replies[0];
+        assert_eq!(first.status, 200, "round {round}: {}", first.text);
+        assert!(replies.iter().all(|reply| reply.json == first.json), "round {round}");
+        assert_eq!(broker.sandbox().requests_at("twitter", Step::Refresh).len(), 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_a_refresh_token_lapses_by_its_own_time() {
+    let scopes = "tweet.read,users.read";
+    let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__SCOPES", scopes).start().await;
+    let id = broker.connect("twitter", "").await;
+    broker.clock.advance(Duration::from_secs(7199));
+    let reply = broker.token(&id, "").await;
+    assert_eq!((reply.status, reply.code()), (422, "token_too_short"), "{}", reply.text);
+    assert_eq!(broker.token(&id, "minSeconds=1").await.status, 200);
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
+    broker.clock.advance(Duration::from_secs(1));
+    let listed = broker.get("/v1/connect/integrations").await.json["integrations"][0].take();
+    for shown in [listed, broker.detail(&id).await] {
+        assert_eq!(shown["authStatus"], "reconnect_required");
+        assert_eq!(shown["authFailureReason"], "token_expired");
+    }
+    let detail = broker.detail(&id).await;
+    assert_eq!(
+        (&detail["tokenStatus"]["valid"], &detail["tokenStatus"]["autoRefreshes"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required");
+}
