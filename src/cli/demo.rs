@@ -120,7 +120,7 @@ fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Con
 
 /// The project that the demo's page shows, and a fresh key for it.
 async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker::Error> {
-    let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", &Scope::DEFAULT).await?;
+    let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", &Scope::ALL).await?;
     Ok((key.project_id, plain))
 }
 
@@ -137,6 +137,9 @@ fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> 
     }
     eprintln!("\nOr begin a connection as an app does:");
     eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
+    eprintln!("and when it is finished, for a token that works:");
+    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations");
+    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations/ID/token");
     eprintln!("\nThe access key:");
     output::result(plain)
 }

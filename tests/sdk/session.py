@@ -72,11 +72,22 @@ async def fails(error, code, call):
 def check_tokens(platform, detail):
     """What an integration tells of its tokens."""
     check(f"{platform}: token status", detail["tokenStatus"] == {
-        "valid": True, "autoRefreshes": platform != "facebook", "reconnectRequired": False, "reason": None})
+        "valid": True, "autoRefreshes": True, "reconnectRequired": False, "reason": None})
     check(f"{platform}: scopes", len(detail["scopes"]) > 0 and all(detail["scopes"]))
-    # A long-lived token of Facebook's may come without a word on how long.
-    check(f"{platform}: expiry", detail["accessTokenExpiresAt"] is not None or platform == "facebook")
-    check(f"{platform}: no token is told", not any("oken" in key and "Status" not in key and "ExpiresAt" not in key for key in detail))
+    # A Page's token does not expire.
+    check(f"{platform}: expiry", (detail["accessTokenExpiresAt"] is None) == (platform == "facebook"))
+    about = ("Status", "ExpiresAt", "Reads")
+    check(f"{platform}: no token is told", not any("oken" in key and not key.endswith(about) for key in detail))
+    check(f"{platform}: health", detail["health"]["state"] == "ok" and detail["health"]["lastError"] is None)
+
+
+def check_token_of(platform, base, key, integration_id):
+    """The token itself, which the SDK has no call for."""
+    status, headers, text = fetch(f"{base}/v1/connect/integrations/{integration_id}/token?minSeconds=60", headers={"x-access-key": key})
+    told = json.loads(text)
+    check(f"{platform}: a token ({status})", status == 200 and headers["Cache-Control"] == "no-store")
+    check(f"{platform}: {sorted(told)}", told["platform"] == platform and len(told["accessToken"]) > 10)
+    check(f"{platform}: never the refresh token", "efresh" not in text)
 
 
 async def several(client, base, name):
@@ -202,7 +213,7 @@ async def bluesky(client, name, listed, profile_id):
     check("bluesky: disconnected", (await client.connect.integrations.disconnect(found[0].id)).success)
 
 
-async def session(client, stranger, base, name):
+async def session(client, stranger, base, key, name):
     check("health", (await client.health.check()).ok)
     check("the key is known", (await client.health.verify_access_key()).ok)
     await fails(errors.AuthenticationError, "invalid_access_key", stranger.health.verify_access_key())
@@ -238,6 +249,7 @@ async def session(client, stranger, base, name):
         detail = (await client.connect.integrations.get(told["integrationId"])).integration
         check(f"{platform}: detail", detail["platform"] == platform and detail["profileId"] == profile.id)
         check_tokens(platform, detail)
+        check_token_of(platform, base, key, told["integrationId"])
 
         told_again = query(walk((await client.connect.get_oauth_url(platform, **asked)).url, **only)[1]["Location"])
         check(f"{platform}: reconnecting keeps the id", told_again["integrationId"] == told["integrationId"])
@@ -302,9 +314,9 @@ async def main():
     with demo() as running:
         options = {"base_url": running.url, "max_retries": 0}
         with PostPeer(running.key, **options) as client, PostPeer("ppk_" + "0" * 49, **options) as stranger:
-            await session(Awaited(client), Awaited(stranger), running.url, "sync")
+            await session(Awaited(client), Awaited(stranger), running.url, running.key, "sync")
         async with AsyncPostPeer(running.key, **options) as client, AsyncPostPeer("ppk_" + "0" * 49, **options) as stranger:
-            await session(client, stranger, running.url, "async")
+            await session(client, stranger, running.url, running.key, "async")
     print(f"PostPeer's Python SDK: {ran} checks hold, synchronous and asynchronous")
 
 
