@@ -152,9 +152,9 @@ impl Prepared {
             .build()
             .map_err(Error::Threads)?;
         let broker = assemble(&config, &ports, store.clone(), vault, work.handle().clone())?;
-        if let Err(error) = work.block_on(broker.mark_cut_off()) {
+        if let Err(error) = work.block_on(broker.recover()) {
             // A disk that is full, mostly. They are tried when they are due, as any.
-            tracing::warn!(error = &error as &dyn std::error::Error, "refreshes that were cut off could not be marked");
+            tracing::warn!(error = &error as &dyn std::error::Error, "what was cut off could not be taken up");
         }
         Ok(App { config, ports, broker, store, work, lock })
     }

@@ -1,4 +1,4 @@
-//! What the broker does without being asked: takes up what was cut off, keeps tokens alive, purges what has expired.
+//! What the broker does without being asked: keeps tokens alive, purges what has expired.
 //!
 //! Each task is also callable once by hand, so that tests need not wait. A round that fails is logged: the next one tries
 //! again.
@@ -20,7 +20,6 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs the loops until `stop`. `refreshes`: whether tokens are refreshed without being asked for.
 pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
-    recover_once(&broker).await;
     let refreshing = async {
         if refreshes {
             keep_refreshed(&broker, &stop).await;
@@ -47,16 +46,6 @@ async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
             () = broker.something_due() => {}
             () = tokio::time::sleep(pause) => {}
         }
-    }
-}
-
-/// Takes up the connections that a stop or a crash cut off.
-pub async fn recover_once(broker: &Broker) {
-    if let Err(error) = broker.finish_cut_off().await {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "connections that were cut off could not be taken up"
-        );
     }
 }
 

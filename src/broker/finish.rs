@@ -6,6 +6,7 @@
 //! come meanwhile wait for that same work, and those that come later find its outcome in the flow's row.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -219,31 +220,38 @@ impl Broker {
         }
     }
 
-    /// Starts the work on a flow, or joins the work that is under way, and waits for its end.
+    /// Completes a flow, or joins the work that is under way on it, and waits for its end.
     async fn complete_once(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
-        let mut ended = {
-            let mut finishing = self.finishing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ended) = finishing.get(&flow.id) {
-                ended.clone()
-            } else {
-                let (sender, receiver) = watch::channel(());
-                finishing.insert(flow.id, receiver.clone());
-                let announce = Announce { broker: self.clone(), flow: flow.id, _sender: sender };
-                let broker = self.clone();
-                self.tasks.spawn_on(
-                    async move {
-                        let _announce = announce;
-                        broker.complete(flow, answer, fingerprint).await;
-                    }
-                    // What goes wrong is logged under the request that started it, which the error page names.
-                    .in_current_span(),
-                    &self.work,
-                );
-                receiver
-            }
-        };
+        let id = flow.id;
+        let mut ended =
+            self.start_or_join(id, |broker| async move { broker.complete(flow, answer, fingerprint).await });
         // Nothing is ever sent: the end is the sender's.
         while ended.changed().await.is_ok() {}
+    }
+
+    /// Starts the work on a flow, unless there is some under way; where its end is announced.
+    pub(super) fn start_or_join<Work>(&self, flow: FlowId, work: impl FnOnce(Self) -> Work) -> watch::Receiver<()>
+    where
+        Work: Future<Output = ()> + Send + 'static,
+    {
+        let mut finishing = self.finishing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ended) = finishing.get(&flow) {
+            return ended.clone();
+        }
+        let (sender, receiver) = watch::channel(());
+        finishing.insert(flow, receiver.clone());
+        let announce = Announce { broker: self.clone(), flow, _sender: sender };
+        let work = work(self.clone());
+        self.tasks.spawn_on(
+            async move {
+                let _announce = announce;
+                work.await;
+            }
+            // What goes wrong is logged under the request that started it, which the error page names.
+            .in_current_span(),
+            &self.work,
+        );
+        receiver
     }
 
     /// What to tell of a flow that has ended. One that was consumed and has no outcome was cut off by a stop.

@@ -90,12 +90,11 @@ impl Crashing {
         }
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the broker stopped before it was ready");
+        let mut until_ready = String::new();
+        while !until_ready.contains("listening") {
+            assert_ne!(stderr.read_line(&mut until_ready).unwrap(), 0, "it stopped: {until_ready}");
         }
-        let said = Arc::new(Mutex::new(String::new()));
+        let said = Arc::new(Mutex::new(until_ready));
         let log = said.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
@@ -254,14 +253,8 @@ async fn a_connection_that_dies_at_any_step_is_finished_or_said_to_be_cut_off() 
             process.died();
 
             let process = crashing.start(None);
-            let mut location = String::new();
-            for _ in 0..200 {
-                location = crashing.browse(&callback).await.unwrap().location();
-                if parameter(&location, "status").as_deref() == Some(status) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            // What is being taken up is waited for, as a callback under way is.
+            let location = crashing.browse(&callback).await.unwrap().location();
             assert_eq!(parameter(&location, "status").as_deref(), Some(status), "{step} {platform}: {location}");
             let total = crashing.call(0, "/v1/connect/integrations").await.unwrap().json["total"].clone();
             if status == "success" {

@@ -339,8 +339,7 @@ impl TestBroker {
     /// The same broker after a restart: it has forgotten what it only had in memory.
     pub(crate) async fn restart(&mut self) {
         self.restart_with(self.config.connect.redirects.clone());
-        self.broker.mark_cut_off().await.unwrap();
-        self.broker.finish_cut_off().await.unwrap();
+        self.broker.recover().await.unwrap();
     }
 
     fn restart_with(&mut self, redirects: RedirectPolicy) {
