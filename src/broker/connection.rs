@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{Broker, Error};
-use crate::domain::account::{FoundAccount, Identity};
+use crate::domain::account::{Coverage, FoundAccount, Identity};
 use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
@@ -189,22 +189,18 @@ impl Broker {
         connected: &[IntegrationId],
         now: Timestamp,
     ) -> Result<(), Error> {
-        // A way of looking that failed for the moment proves nothing about the accounts that it would have brought, nor does
-        // an account that could not be asked about.
-        let looked_everywhere = identity.routes.iter().all(|route| route.trouble.is_none());
         let others = integrations::list_on_grant(tx, project, grant)?;
         for other in others.into_iter().filter(|other| !connected.contains(&other.id)) {
-            let account = &other.account.platform_user_id;
-            let seen = identity.unusable.iter().find(|unusable| unusable.platform_user_id == *account);
-            let is_lost = seen.map_or(looked_everywhere, |unusable| !unusable.is_passing);
             let lost = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
-            match identity.accounts.iter().find(|found| found.account.platform_user_id == *account) {
-                Some(found) => self.renew_own_tokens(tx, project, other.id, found.own_token.as_ref(), now)?,
-                None if other.status != lost && is_lost => {
+            match identity.coverage(&other.account.platform_user_id) {
+                Coverage::Covered(found) => {
+                    self.renew_own_tokens(tx, project, other.id, found.own_token.as_ref(), now)?;
+                }
+                Coverage::Lost if other.status != lost => {
                     integrations::set_status(tx, project, other.id, lost, now)?;
                     tracing::info!(integration.id = %other.id, "the renewed consent no longer covers this account");
                 }
-                None => {}
+                Coverage::Lost | Coverage::Unknown => {}
             }
         }
         Ok(())

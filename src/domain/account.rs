@@ -102,7 +102,29 @@ pub struct Identity {
     pub routes: Vec<RouteReport>,
 }
 
+/// Whether a consent covers an account that was connected under an earlier one.
+#[derive(Debug)]
+pub enum Coverage<'a> {
+    Covered(&'a FoundAccount),
+    /// Certainly not any more.
+    Lost,
+    /// It was not seen, and not everything could be looked at.
+    Unknown,
+}
+
 impl Identity {
+    /// Whether the consent still covers an account. A way of looking that failed for the moment proves nothing about the
+    /// accounts that it would have brought, nor does an account that could not be asked about.
+    #[must_use]
+    pub fn coverage(&self, platform_user_id: &str) -> Coverage<'_> {
+        if let Some(found) = self.accounts.iter().find(|found| found.account.platform_user_id == platform_user_id) {
+            return Coverage::Covered(found);
+        }
+        let seen = self.unusable.iter().find(|unusable| unusable.platform_user_id == platform_user_id);
+        let looked_everywhere = self.routes.iter().all(|route| route.trouble.is_none());
+        if seen.map_or(looked_everywhere, |unusable| !unusable.is_passing) { Coverage::Lost } else { Coverage::Unknown }
+    }
+
     /// Of a platform where the one account is who consented.
     #[must_use]
     pub fn single(account: Account) -> Self {
@@ -112,5 +134,32 @@ impl Identity {
             unusable: Vec::new(),
             routes: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unusable(id: &str, is_passing: bool) -> UnusableAccount {
+        let (reason, remedy) = ("a reason".to_owned(), "a remedy".to_owned());
+        UnusableAccount { platform_user_id: id.to_owned(), display_name: None, reason, remedy, is_passing }
+    }
+
+    #[test]
+    fn an_account_is_lost_only_when_that_is_certain() {
+        let account = Account { platform_user_id: "found".to_owned(), ..Account::default() };
+        let mut identity = Identity::single(account);
+        identity.unusable = vec![unusable("taken away", false), unusable("not answered", true)];
+        let told = |identity: &Identity, id: &str| match identity.coverage(id) {
+            Coverage::Covered(_) => "covered",
+            Coverage::Lost => "lost",
+            Coverage::Unknown => "unknown",
+        };
+        let ids = ["found", "taken away", "not answered", "not seen"];
+        assert_eq!(ids.map(|id| told(&identity, id)), ["covered", "lost", "unknown", "lost"]);
+        let trouble = Some("it did not answer".to_owned());
+        identity.routes = vec![RouteReport { route: "your Pages".to_owned(), found: 0, trouble }];
+        assert_eq!(ids.map(|id| told(&identity, id)), ["covered", "lost", "unknown", "unknown"]);
     }
 }
