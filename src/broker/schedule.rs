@@ -1,9 +1,10 @@
 //! Refresh what is due: in the order in which tokens expire, at the pace that each app's platform takes, so many at a time.
 //!
-//! Work is proportional to what is due. A round ends when nothing is left that may be tried now; what failed has a later
-//! time by then, and what could not even be written down is left for the next round.
+//! Work is proportional to what is due, and no app waits for another's platform. A round ends when nothing is under way; what
+//! failed has a later time by then, and what could not even be written down is left for the next round.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -14,10 +15,17 @@ use super::refresh::Unrefreshed;
 use super::{Broker, Error};
 use crate::domain::id::GrantId;
 use crate::domain::pace::Entry;
+use crate::platforms::bluesky;
 use crate::store::refreshes::{self, Due};
 
-/// Grants that are looked up at a time.
-const BATCH: usize = 1_000;
+/// Grants of one app that are looked up at a time: an app with many that is slow keeps no other waiting.
+const OF_EACH_APP: u32 = 500;
+
+/// How often it is looked up what became due while refreshes are under way.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many refreshes may fail on the database before it is left alone for a while: one may have a row that is damaged.
+const FAILED_AT_MOST: usize = 3;
 
 /// How a round went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,52 +39,72 @@ pub struct Round {
 }
 
 impl Broker {
-    /// Refreshes everything that is due and may be tried now; stops starting more when told to `stop`.
+    /// Refreshes everything that is due and may be tried now, and what becomes due meanwhile; starts no more when told to
+    /// `stop`.
     pub async fn refresh_due(&self, stop: &CancellationToken) -> Result<Round, Error> {
-        let mut round = Round::default();
-        let mut waiting: VecDeque<Due> = VecDeque::new();
-        let mut seen: HashSet<GrantId> = HashSet::new();
-        let mut flying = FuturesUnordered::new();
         let most = usize::try_from(self.settings.refresh_concurrency).unwrap_or(usize::MAX);
-        let mut is_all_seen = false;
+        let (mut round, mut failed) = (Round::default(), 0);
+        let mut flying = FuturesUnordered::new();
+        // Not to be looked up: those in flight, and those that could not even be written down.
+        let mut passed_over: HashSet<GrantId> = HashSet::new();
+        let mut at_bluesky = 0;
+        let mut waiting = self.look_up_due(&passed_over).await?;
         loop {
-            if waiting.is_empty() && !is_all_seen {
-                let (now, limit) = (self.clock.now(), BATCH + flying.len());
-                let found = self
-                    .store
-                    .read(move |db| {
-                        let due = refreshes::list_due(db, now, u32::try_from(limit).unwrap_or(u32::MAX))?;
-                        Ok::<_, Error>((due, refreshes::count_due(db, now)?))
-                    })
-                    .await?;
-                let (due, (count, oldest)) = found;
-                measure_due(count, oldest.map(|oldest| oldest.until(now)));
-                waiting.extend(due.into_iter().filter(|due| seen.insert(due.id)));
-                is_all_seen = waiting.is_empty();
-            }
             while flying.len() < most && !round.stalled && !stop.is_cancelled() {
-                let Some(due) = self.next_that_may(&mut waiting).await else { break };
+                let Some(due) = self.next_that_may(&mut waiting, at_bluesky < most.div_ceil(2)).await else { break };
                 round.tried += 1;
-                flying.push(async move { self.refresh(due.project_id, due.id, due.generation).await });
+                at_bluesky += usize::from(due.platform == bluesky::NAME);
+                passed_over.insert(due.id);
+                flying.push(async move {
+                    let landed = self.refresh(due.project_id, due.id, due.generation).await;
+                    (due, landed)
+                });
             }
-            let Some(landed) = flying.next().await else {
-                if waiting.is_empty() && !is_all_seen && !round.stalled && !stop.is_cancelled() {
-                    continue;
-                }
+            if flying.is_empty() {
                 return Ok(round);
-            };
-            match landed {
-                Ok(()) => round.refreshed += 1,
-                Err(Unrefreshed::Storage { .. }) => round.stalled = true,
-                Err(_) => {}
+            }
+            tokio::select! {
+                Some((due, landed)) = flying.next() => {
+                    at_bluesky -= usize::from(due.platform == bluesky::NAME);
+                    match landed {
+                        Err(Unrefreshed::Storage { full }) => {
+                            failed += 1;
+                            round.stalled |= full || failed == FAILED_AT_MOST;
+                        }
+                        Err(Unrefreshed::Panicked | Unrefreshed::TooSlow) => {}
+                        other => {
+                            passed_over.remove(&due.id);
+                            round.refreshed += usize::from(other.is_ok());
+                        }
+                    }
+                    if waiting.is_empty() {
+                        waiting = self.look_up_due(&passed_over).await?;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => waiting = self.look_up_due(&passed_over).await?,
             }
         }
     }
 
-    /// The first whose app has room. What a paused app has due waits for that, all of it.
-    async fn next_that_may(&self, waiting: &mut VecDeque<Due>) -> Option<Due> {
+    /// What is due, but for some.
+    async fn look_up_due(&self, passed_over: &HashSet<GrantId>) -> Result<VecDeque<Due>, Error> {
+        let now = self.clock.now();
+        let (due, (count, oldest)) = self
+            .store
+            .read(move |db| {
+                Ok::<_, Error>((refreshes::list_due(db, now, OF_EACH_APP)?, refreshes::count_due(db, now)?))
+            })
+            .await?;
+        measure_due(count, oldest.map(|oldest| oldest.until(now)));
+        Ok(due.into_iter().filter(|due| !passed_over.contains(&due.id)).collect())
+    }
+
+    /// The first whose app has room. What a paused app has due waits for that, all of it. Whose pace an account of Bluesky
+    /// goes at only its tokens tell, so where a server of theirs is slow they keep half of the places at most.
+    async fn next_that_may(&self, waiting: &mut VecDeque<Due>, may_be_bluesky: bool) -> Option<Due> {
         loop {
-            let entries = waiting.iter().map(|due| self.peek_pace(due));
+            let has_room = |due: &Due| may_be_bluesky || due.platform != bluesky::NAME;
+            let entries = waiting.iter().map(|due| if has_room(due) { self.peek_pace(due) } else { Entry::Wait });
             let (at, entry) = entries.enumerate().find(|(_, entry)| *entry != Entry::Wait)?;
             let Entry::Paused(pause) = entry else { return waiting.remove(at) };
             let app = app_of(waiting.get(at)?);
@@ -87,7 +115,7 @@ impl Broker {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are never so many")]
-fn measure_due(count: u64, overdue: Option<std::time::Duration>) {
+fn measure_due(count: u64, overdue: Option<Duration>) {
     metrics::gauge!("postpeer_refreshes_due").set(count as f64);
     metrics::gauge!("postpeer_refresh_oldest_overdue_seconds").set(overdue.unwrap_or_default().as_secs_f64());
 }
