@@ -39,8 +39,7 @@ pub struct Round {
 }
 
 impl Broker {
-    /// Refreshes everything that is due and may be tried now, and what becomes due meanwhile; starts no more when told to
-    /// `stop`.
+    /// Refreshes everything that is due and may be tried now, and what becomes due meanwhile, until it is told to `stop`.
     pub async fn refresh_due(&self, stop: &CancellationToken) -> Result<Round, Error> {
         let most = usize::try_from(self.settings.refresh_concurrency).unwrap_or(usize::MAX);
         let (mut round, mut failed) = (Round::default(), 0);
@@ -50,7 +49,7 @@ impl Broker {
         let mut at_bluesky = 0;
         let mut waiting = self.look_up_due(&passed_over).await?;
         loop {
-            while flying.len() < most && !round.stalled && !stop.is_cancelled() {
+            while flying.len() < most && !round.stalled {
                 let Some(due) = self.next_that_may(&mut waiting, at_bluesky < most.div_ceil(2)).await else { break };
                 round.tried += 1;
                 at_bluesky += usize::from(due.platform == bluesky::NAME);
@@ -81,6 +80,8 @@ impl Broker {
                         waiting = self.look_up_due(&passed_over).await?;
                     }
                 }
+                // Those under way are not ended by that: the broker waits for them when it closes.
+                () = stop.cancelled() => return Ok(round),
                 () = tokio::time::sleep(LOOK_EVERY) => waiting = self.look_up_due(&passed_over).await?,
             }
         }
