@@ -49,6 +49,11 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
         self.entries.remove(key)
     }
 
+    /// Keeps those that `condition` holds for.
+    pub(super) fn retain(&mut self, condition: impl Fn(&V) -> bool) {
+        self.entries.retain(|_, value| condition(value));
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values()
     }

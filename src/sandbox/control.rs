@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::authorize::{self, Opened};
-use super::bluesky;
+use super::bluesky::{self, Standing};
 use super::call::{Body, Call};
 use super::configuration::{find, known};
 use super::consent::{self, Answer, Refused};
@@ -77,9 +77,10 @@ impl Control {
         Ok(())
     }
 
-    /// Forgets requests, faults and holds, and Bluesky is honest again. What is connected stays connected.
+    /// Forgets requests, faults and holds; Bluesky is honest again, and its accounts stand as at first. What is connected
+    /// stays connected.
     pub fn clear(&self) {
-        self.world().bluesky.impersonate(None);
+        self.world().bluesky.reset();
         self.traffic().clear();
         self.0.changed.send_replace(());
     }
@@ -109,7 +110,23 @@ impl Control {
     /// From now on every session at Bluesky names this DID and not its account's own, as a server that lies would do,
     /// until [`Control::clear`].
     pub fn bluesky_impersonate(&self, did: &str) {
-        self.world().bluesky.impersonate(Some(did.to_owned()));
+        self.world().bluesky.impersonate(did.to_owned());
+    }
+
+    /// Brings an account at Bluesky into this standing, until [`Control::clear`]; the sessions of one that is taken down or
+    /// deleted are over for good. False when there is no account of that DID.
+    pub fn bluesky_stand(&self, did: &str, standing: Standing) -> bool {
+        let Some(account) = bluesky::find_account(did) else { return false };
+        self.world().bluesky.stand(account, standing);
+        true
+    }
+
+    /// How many refresh tokens at Bluesky are good for something: those of sessions, and for two hours those that a refresh
+    /// replaced.
+    #[must_use]
+    pub fn bluesky_sessions(&self) -> usize {
+        let world = self.world();
+        world.bluesky.count(world.now())
     }
 
     /// People take back everything that they granted at this platform. At Bluesky they delete their app passwords: the

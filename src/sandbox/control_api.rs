@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::Reply;
+use super::bluesky::Standing;
 use super::configuration::known;
 use super::control::Control;
 use super::step::{Fault, Step};
@@ -44,6 +45,13 @@ struct WithDid {
     did: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stand {
+    did: String,
+    standing: String,
+}
+
 /// Answers a request below `/_control`; `path` is what follows.
 pub(super) fn answer(control: &Control, request: &HttpRequest, path: &str, body: &[u8]) -> Reply {
     let post = request.method() == actix_web::http::Method::POST;
@@ -53,7 +61,7 @@ pub(super) fn answer(control: &Control, request: &HttpRequest, path: &str, body:
     if !post {
         return refuse(
             404,
-            "GET /_control/requests, or POST /_control/{expire,faults,hold,impersonate,release,reset,revoke}",
+            "GET /_control/requests, or POST /_control/{expire,faults,hold,impersonate,release,reset,revoke,standing}",
         );
     }
     // A page of another site cannot send this type without asking first, and is not answered when it asks.
@@ -88,7 +96,12 @@ pub(super) fn answer(control: &Control, request: &HttpRequest, path: &str, body:
             control.revoke_all(known(&at.platform).map_err(|error| error.to_string())?);
             Ok(())
         }),
-        _ => return refuse(404, "POST /_control/{expire,faults,hold,impersonate,release,reset,revoke}"),
+        "/standing" => parse(body).and_then(|stand: Stand| {
+            let known = "standing: active, deactivated, takendown or deleted";
+            let standing = Standing::named(&stand.standing).ok_or(known)?;
+            if control.bluesky_stand(&stand.did, standing) { Ok(()) } else { Err("did: no account has it".to_owned()) }
+        }),
+        _ => return refuse(404, "POST /_control/{expire,faults,hold,impersonate,release,reset,revoke,standing}"),
     };
     match outcome {
         Ok(()) => Reply::json(200, &json!({"ok": true})),

@@ -36,8 +36,9 @@
 //! | `POST /_control/faults {"platform", "step", "fault", "times"?, "delayMs"?}` | the next requests of that step fail |
 //! | `POST /_control/hold {"step"}`, `POST /_control/release {"step"?}` | answers of that step wait until released |
 //! | `POST /_control/impersonate {"did"}` | every session at Bluesky names this DID, until the next reset |
-//! | `POST /_control/reset` | forgets requests, faults, holds and impersonation; accounts stay connected |
+//! | `POST /_control/reset` | forgets requests, faults, holds, impersonation and standings; accounts stay connected |
 //! | `POST /_control/revoke`, `POST /_control/expire` `{"platform"}` | every token revoked, every access token expired |
+//! | `POST /_control/standing {"did", "standing"}` | a Bluesky account is `active`, `deactivated`, `takendown` or `deleted`, until the next reset |
 //! | `GET /_control/requests` | what the broker sent |
 //!
 //! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::as_str`] and [`Fault::as_str`].
@@ -78,7 +79,7 @@ use std::thread;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
 
-pub use bluesky::{BlueskyAccount, bluesky_accounts};
+pub use bluesky::{BlueskyAccount, Standing, bluesky_accounts};
 pub use configuration::{client, configuration, own_client, platforms, self_serve_client};
 pub use consent::{Answer, Refused};
 pub use control::Control;

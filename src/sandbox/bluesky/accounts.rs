@@ -22,12 +22,32 @@ pub struct BlueskyAccount {
 
 /// How an account stands with its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     Active,
     Deactivated,
+    /// Nothing is left of it but its DID.
+    Deleted,
     /// Active, and the main password needs a code that was sent by mail.
     SecondFactor,
     TakenDown,
+}
+
+impl Standing {
+    /// Whether it is in use.
+    pub(super) const fn is_active(self) -> bool {
+        matches!(self, Self::Active | Self::SecondFactor)
+    }
+
+    /// What the controls over HTTP call those that an account can be brought into.
+    pub(in crate::sandbox) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "active" => Self::Active,
+            "deactivated" => Self::Deactivated,
+            "deleted" => Self::Deleted,
+            "takendown" => Self::TakenDown,
+            _ => return None,
+        })
+    }
 }
 
 const PLAIN: BlueskyAccount = BlueskyAccount {
@@ -119,7 +139,7 @@ pub(super) const STRAYS: &[Stray] = &[
 ];
 
 /// By handle or DID.
-pub(super) fn find(actor: &str) -> Option<&'static BlueskyAccount> {
+pub(in crate::sandbox) fn find(actor: &str) -> Option<&'static BlueskyAccount> {
     ACCOUNTS.iter().find(|account| account.handle == actor || account.did == actor)
 }
 

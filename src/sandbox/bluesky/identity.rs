@@ -10,13 +10,23 @@ use crate::sandbox::serve::WHY;
 use crate::sandbox::world::World;
 
 /// The handle's DID, unverified.
-pub(super) fn resolve(_: &mut World, call: &Call) -> Result<Reply, Refused> {
+pub(super) fn resolve(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    resolve_where(call, |account| world.bluesky.standing(account) != Standing::Deleted)
+}
+
+/// The same at the PDS, which knows its accounts for as long as they are in use.
+pub(super) fn resolve_own(world: &mut World, call: &Call) -> Result<Reply, Refused> {
+    resolve_where(call, |account| world.bluesky.standing(account).is_active())
+}
+
+fn resolve_where(call: &Call, is_known: impl Fn(&BlueskyAccount) -> bool) -> Result<Reply, Refused> {
     let handle = parameters(call, &["handle"], &[])?.get("handle").to_ascii_lowercase();
     if !is_handle(&handle) {
         return Err(Refused::invalid("Error: handle must be a valid handle"));
     }
     let strays = STRAYS.iter().find(|stray| stray.handle == handle).map(|stray| stray.did);
-    let did = accounts::find(&handle).map(|account| account.did).or(strays).ok_or_else(unresolved)?;
+    let account = accounts::find(&handle).filter(|account| is_known(account));
+    let did = account.map(|account| account.did).or(strays).ok_or_else(unresolved)?;
     Ok(Reply::json(200, &json!({"did": did})))
 }
 
@@ -91,7 +101,8 @@ fn whole(did: &str, handle: &str, services: &Value) -> Value {
 pub(super) fn public_profile(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let actor = parameters(call, &["actor"], &[])?.get("actor");
     let account = accounts::find(actor).ok_or_else(|| Refused::invalid("Profile not found"))?;
-    match account.standing {
+    match world.bluesky.standing(account) {
+        Standing::Deleted => Err(Refused::invalid("Profile not found")),
         Standing::Deactivated => Err(Refused::new(400, "AccountDeactivated", "Account is deactivated")),
         Standing::TakenDown => Err(Refused::new(400, "AccountTakedown", "Account has been suspended")),
         Standing::Active | Standing::SecondFactor => {
@@ -119,17 +130,20 @@ pub(super) fn public_profile(world: &mut World, call: &Call) -> Result<Reply, Re
 /// The same through the PDS, for who has a session.
 pub(super) fn own_profile(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let account = session::access(world, call)?;
-    if account.standing == Standing::Deactivated {
+    if world.bluesky.standing(account) == Standing::Deactivated {
         return Err(Refused::new(401, "AccountDeactivated", "Account is deactivated"));
     }
     public_profile(world, call)
 }
 
 /// A record of a repository; there is one, of who has a profile.
-pub(super) fn record(_: &mut World, call: &Call) -> Result<Reply, Refused> {
+pub(super) fn record(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let fields = parameters(call, &["repo", "collection", "rkey"], &["cid"])?;
     let account = accounts::find(fields.get("repo"))
         .ok_or_else(|| Refused::invalid(&format!("Could not find repo: {}", fields.get("repo"))))?;
+    if !world.bluesky.standing(account).is_active() {
+        return Err(Refused::invalid("Could not locate record"));
+    }
     let (collection, key) = (fields.get("collection"), fields.get("rkey"));
     let uri = format!("at://{}/{collection}/{key}", account.did);
     if (collection, key) != ("app.bsky.actor.profile", "self") || account.display_name.is_empty() {

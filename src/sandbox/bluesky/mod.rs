@@ -11,7 +11,8 @@ mod session;
 
 use serde_json::json;
 
-pub use accounts::BlueskyAccount;
+pub(super) use accounts::find as find_account;
+pub use accounts::{BlueskyAccount, Standing};
 pub(super) use session::Sessions;
 
 use super::answer::Reply;
@@ -67,10 +68,12 @@ const PROFILE: Method =
 const RESOLVE: Method =
     Method { http: "GET", id: "com.atproto.identity.resolveHandle", step: Step::Resolve, answer: identity::resolve };
 
+const RESOLVE_OWN: Method = Method { answer: identity::resolve_own, ..RESOLVE };
+
 const APP_VIEW: &[Method] = &[PROFILE, RESOLVE];
 
 const PDS: &[Method] = &[
-    RESOLVE,
+    RESOLVE_OWN,
     Method { http: "GET", id: "app.bsky.actor.getProfile", step: Step::Profile, answer: identity::own_profile },
     Method { http: "GET", id: "com.atproto.repo.getRecord", step: Step::Profile, answer: identity::record },
     Method { http: "GET", id: "com.atproto.server.getSession", step: Step::Inspect, answer: session::get },

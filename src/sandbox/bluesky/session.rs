@@ -1,10 +1,12 @@
 //! Sessions at the PDS, as those of the reference server.
 //!
 //! A refresh gives a new pair and leaves the old refresh token two hours, in which it leads to the same successor (the
-//! same id), so that a lost answer loses nothing. Every token is a JWT whose claims can be read and whose signature is
-//! random; what it is good for is kept here.
+//! same id), so that a lost answer loses nothing; from there the way goes on to the newest. A token of an id that was
+//! deleted is made anew when its predecessor asks for it. Every token is a JWT whose claims can be read and whose signature
+//! is a digest of them, so that two of the same claims are one text: access tokens of the same second are. What a token is
+//! good for is kept here.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::accounts::{self, ACCOUNTS, BlueskyAccount, Standing};
 use super::{NAME, Refused, identity};
+use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 use crate::sandbox::answer::Reply;
 use crate::sandbox::bounded::Bounded;
@@ -37,19 +40,29 @@ const KEPT: usize = 20_000;
 pub(in crate::sandbox) struct Sessions {
     /// By the whole token.
     access: Bounded<String, Access>,
-    /// The id of each refresh token, by the whole token.
-    ids: Bounded<String, String>,
-    /// By id.
+    /// Every refresh token that there was, by the whole token.
+    spelt: Bounded<String, Spelt>,
+    /// The refresh tokens that are good for something, by id.
     refresh: Bounded<String, Refresh>,
     /// When there were sign-ins, by what was typed.
     attempts: Bounded<String, VecDeque<Timestamp>>,
     /// Whose DID every session names; `None`: its own.
     impersonated: Option<String>,
+    /// Where accounts stand other than at first, by DID.
+    standings: HashMap<&'static str, Standing>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Access {
     account: &'static BlueskyAccount,
+    expires_at: Timestamp,
+}
+
+/// What a refresh token says of itself.
+#[derive(Debug, Clone)]
+struct Spelt {
+    account: &'static BlueskyAccount,
+    id: String,
     expires_at: Timestamp,
 }
 
@@ -61,31 +74,54 @@ struct Refresh {
     expires_at: Timestamp,
     /// The id of the successor.
     next: Option<String>,
-    revoked: bool,
 }
 
 impl Sessions {
     pub(in crate::sandbox) fn new() -> Self {
         Self {
             access: Bounded::new(KEPT),
-            ids: Bounded::new(KEPT),
+            spelt: Bounded::new(KEPT),
             refresh: Bounded::new(KEPT),
             attempts: Bounded::new(KEPT),
             impersonated: None,
+            standings: HashMap::new(),
         }
+    }
+
+    pub(super) fn standing(&self, account: &BlueskyAccount) -> Standing {
+        self.standings.get(account.did).copied().unwrap_or(account.standing)
+    }
+
+    /// Who is taken down or deleted loses the sessions.
+    pub(in crate::sandbox) fn stand(&mut self, account: &'static BlueskyAccount, standing: Standing) {
+        if matches!(standing, Standing::Deleted | Standing::TakenDown) {
+            self.refresh.retain(|refresh| refresh.account.did != account.did);
+        }
+        self.standings.insert(account.did, standing);
+    }
+
+    /// How many refresh tokens are good for something.
+    pub(in crate::sandbox) fn count(&self, now: Timestamp) -> usize {
+        self.refresh.values().filter(|refresh| refresh.expires_at > now).count()
     }
 
     /// Everybody deletes their app passwords: refresh tokens die, access tokens live to their end.
     pub(in crate::sandbox) fn revoke_all(&mut self) {
-        self.refresh.values_mut().for_each(|refresh| refresh.revoked = true);
+        self.refresh.retain(|_| false);
     }
 
     pub(in crate::sandbox) fn expire_access(&mut self, now: Timestamp) {
         self.access.values_mut().for_each(|access| access.expires_at = now);
     }
 
-    pub(in crate::sandbox) fn impersonate(&mut self, did: Option<String>) {
-        self.impersonated = did;
+    pub(in crate::sandbox) fn impersonate(&mut self, did: String) {
+        self.impersonated = Some(did);
+    }
+
+    /// Nobody lies, and all accounts stand as at first.
+    pub(in crate::sandbox) fn reset(&mut self) {
+        self.impersonated = None;
+        self.standings.clear();
     }
 }
 
@@ -112,14 +148,18 @@ fn sign_in(world: &mut World, identifier: &str, fields: Fields<'_>) -> Result<Re
     let mail = |account: &BlueskyAccount| email(account) == identifier;
     let account = accounts::find(identifier).or_else(|| ACCOUNTS.iter().find(|account| mail(account)));
     let account = account.ok_or_else(wrong)?;
+    let standing = world.bluesky.standing(account);
+    if standing == Standing::Deleted {
+        return Err(wrong());
+    }
     let password = fields.get("password");
     let scope = if password == account.app_password {
-        if account.standing == Standing::TakenDown {
+        if standing == Standing::TakenDown {
             return Err(wrong());
         }
         if account.privileged { "com.atproto.appPassPrivileged" } else { "com.atproto.appPass" }
     } else if password == account.password {
-        match account.standing {
+        match standing {
             Standing::TakenDown => {
                 return Err(Refused::new(401, "AccountTakedown", "Account has been taken down"));
             }
@@ -127,7 +167,9 @@ fn sign_in(world: &mut World, identifier: &str, fields: Fields<'_>) -> Result<Re
                 let message = "A sign in code has been sent to your email address";
                 return Err(Refused::new(401, "AuthFactorTokenRequired", message));
             }
-            Standing::Active | Standing::Deactivated | Standing::SecondFactor => "com.atproto.access",
+            Standing::Active | Standing::Deactivated | Standing::Deleted | Standing::SecondFactor => {
+                "com.atproto.access"
+            }
         }
     } else {
         return Err(wrong());
@@ -197,16 +239,18 @@ fn limit(world: &mut World, identifier: &str) -> Result<Limits, Limits> {
 pub(super) fn refresh(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     no_query(call)?;
     no_body(call)?;
-    let (id, token) = refresh_token(world, call)?;
-    if token.account.standing == Standing::TakenDown {
-        return Err(Refused::new(401, "AccountTakedown", "Account has been taken down"));
-    }
-    if token.revoked {
-        return Err(Refused::new(400, "ExpiredToken", "Token has been revoked"));
-    }
-    if token.expires_at <= world.now() {
+    let Spelt { account, id, expires_at } = refresh_token(world, call)?;
+    let now = world.now();
+    if expires_at <= now {
         return Err(Refused::new(400, "ExpiredToken", "Token has expired"));
     }
+    match world.bluesky.standing(account) {
+        Standing::Deleted => return Err(unknown(account)),
+        Standing::TakenDown => return Err(Refused::new(401, "AccountTakedown", "Account has been taken down")),
+        Standing::Active | Standing::Deactivated | Standing::SecondFactor => {}
+    }
+    let known = world.bluesky.refresh.get(&id).filter(|token| token.expires_at > now).cloned();
+    let token = known.ok_or_else(|| Refused::new(400, "ExpiredToken", "Token has been revoked"))?;
     let next = token.next.clone().unwrap_or_else(|| world.random());
     let grace = world.in_seconds(GRACE);
     if let Some(known) = world.bluesky.refresh.get_mut(&id) {
@@ -220,23 +264,29 @@ pub(super) fn refresh(world: &mut World, call: &Call) -> Result<Reply, Refused> 
 pub(super) fn delete(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     no_query(call)?;
     no_body(call)?;
-    let (id, _) = refresh_token(world, call)?;
-    if let Some(known) = world.bluesky.refresh.get_mut(&id) {
-        known.revoked = true;
-    }
+    let Spelt { id, .. } = refresh_token(world, call)?;
+    world.bluesky.refresh.remove(&id);
     Ok(Reply::empty(200))
+}
+
+/// Of an account that is not there, or does not count as there.
+fn unknown(account: &BlueskyAccount) -> Refused {
+    Refused::invalid(&format!("Could not find user info for account: {}", account.did))
 }
 
 pub(super) fn get(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     no_query(call)?;
     let account = access(world, call)?;
+    if matches!(world.bluesky.standing(account), Standing::Deleted | Standing::TakenDown) {
+        return Err(unknown(account));
+    }
     Ok(Reply::json(200, &described(world, account)))
 }
 
 /// Whose live access token the request carries.
 pub(super) fn access(world: &World, call: &Call) -> Result<&'static BlueskyAccount, Refused> {
     let value = bearer(call)?;
-    if world.bluesky.ids.get(value).is_some() {
+    if world.bluesky.spelt.get(value).is_some() {
         return Err(Refused::new(400, "InvalidToken", "Bad token scope"));
     }
     match world.bluesky.access.get(value) {
@@ -246,12 +296,9 @@ pub(super) fn access(world: &World, call: &Call) -> Result<&'static BlueskyAccou
     }
 }
 
-fn refresh_token(world: &World, call: &Call) -> Result<(String, Refresh), Refused> {
-    let value = bearer(call)?;
-    if world.bluesky.access.get(value).is_some() {
-        return Err(Refused::new(400, "InvalidToken", "Bad token scope"));
-    }
-    let known = world.bluesky.ids.get(value).and_then(|id| Some((id.clone(), world.bluesky.refresh.get(id)?.clone())));
+/// An access token is none, to the reference server of today; that of a year ago said "Invalid token type".
+fn refresh_token(world: &World, call: &Call) -> Result<Spelt, Refused> {
+    let known = world.bluesky.spelt.get(bearer(call)?).cloned();
     known.ok_or_else(|| Refused::new(400, "InvalidToken", "Token could not be verified"))
 }
 
@@ -270,21 +317,19 @@ fn no_body(call: &Call) -> Result<(), Refused> {
     }
 }
 
-/// A new pair of tokens, the refresh token with that id. The same id keeps its expiry.
+/// A new pair of tokens, the refresh token with that id. A token says 90 days each time that it is spelt anew; what counts
+/// is what the first one said, until it has a successor.
 fn pair(world: &mut World, account: &'static BlueskyAccount, scope: &'static str, id: String) -> Value {
     let (now, audience) = (world.now(), "did:web:pds.sandbox.test");
     let seconds = |at: Timestamp| at.as_millis() / 1000;
     let subject = world.bluesky.impersonated.clone().unwrap_or_else(|| account.did.to_owned());
     let access_until = world.in_seconds(ACCESS);
-    let known = world.bluesky.refresh.get(&id).map(|known| known.expires_at);
-    let refresh_until = known.unwrap_or_else(|| world.in_seconds(REFRESH));
+    let refresh_until = world.in_seconds(REFRESH);
     let access = jwt(
-        world,
         "at+jwt",
         &json!({"scope": scope, "aud": audience, "sub": subject, "iat": seconds(now), "exp": seconds(access_until)}),
     );
     let refresh = jwt(
-        world,
         "refresh+jwt",
         &json!({
             "scope": "com.atproto.refresh", "aud": audience, "sub": subject, "jti": id,
@@ -294,9 +339,10 @@ fn pair(world: &mut World, account: &'static BlueskyAccount, scope: &'static str
     world.issue(NAME, TokenKind::Access, &access);
     world.issue(NAME, TokenKind::Refresh, &refresh);
     world.bluesky.access.insert(access.clone(), Access { account, expires_at: access_until });
-    world.bluesky.ids.insert(refresh.clone(), id.clone());
-    if known.is_none() {
-        let token = Refresh { account, scope, expires_at: refresh_until, next: None, revoked: false };
+    let spelt = Spelt { account, id: id.clone(), expires_at: refresh_until };
+    world.bluesky.spelt.insert(refresh.clone(), spelt);
+    if world.bluesky.refresh.get(&id).is_none() {
+        let token = Refresh { account, scope, expires_at: refresh_until, next: None };
         world.bluesky.refresh.insert(id, token);
     }
     let mut answer = described(world, account);
@@ -311,16 +357,17 @@ fn pair(world: &mut World, account: &'static BlueskyAccount, scope: &'static str
 fn described(world: &World, account: &'static BlueskyAccount) -> Value {
     let impersonated = world.bluesky.impersonated.as_deref();
     let told = impersonated.and_then(accounts::find).unwrap_or(account);
+    let standing = world.bluesky.standing(account);
     let mut answer = json!({
         "did": impersonated.unwrap_or(account.did),
         "didDoc": identity::document_of(world, told),
         "handle": told.handle,
         "email": email(account),
         "emailConfirmed": true,
-        "emailAuthFactor": account.standing == Standing::SecondFactor,
-        "active": account.standing != Standing::Deactivated,
+        "emailAuthFactor": standing == Standing::SecondFactor,
+        "active": standing != Standing::Deactivated,
     });
-    if account.standing == Standing::Deactivated
+    if standing == Standing::Deactivated
         && let Some(answer) = answer.as_object_mut()
     {
         answer.insert("status".to_owned(), "deactivated".into());
@@ -328,7 +375,9 @@ fn described(world: &World, account: &'static BlueskyAccount) -> Value {
     answer
 }
 
-fn jwt(world: &World, kind: &str, claims: &Value) -> String {
+fn jwt(kind: &str, claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.{}", part(&json!({"typ": kind, "alg": "HS256"})), part(claims), world.random())
+    let signed = format!("{}.{}", part(&json!({"typ": kind, "alg": "HS256"})), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(Digest256::of(signed.as_bytes()).as_bytes());
+    format!("{signed}.{signature}")
 }

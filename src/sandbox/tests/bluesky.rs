@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sandbox::{BlueskyAccount, Fault, Step, bluesky_accounts};
+use crate::sandbox::{BlueskyAccount, Fault, Standing, Step, bluesky_accounts};
 
 const CREATE: &str = "/xrpc/com.atproto.server.createSession";
 const REFRESH: &str = "/xrpc/com.atproto.server.refreshSession";
@@ -194,14 +194,96 @@ fn a_refresh_token_leads_to_one_successor_for_two_hours() {
     let id = |token: &str| claims(token)["jti"].clone();
     assert_eq!(id(&again), id(&second), "the same successor");
     assert_ne!(id(&first), id(&second));
-    assert_eq!(claims(&again)["exp"], claims(&second)["exp"]);
+    let expiry = |token: &str| claims(token)["exp"].as_i64().unwrap();
+    assert_eq!(expiry(&again) - expiry(&second), 2 * 3600 - 1, "spelt anew, it says 90 days anew");
     bench.advance(1);
-    assert_eq!(refresh(&first).json(), json!({"error": "ExpiredToken", "message": "Token has expired"}));
+    assert_eq!(refresh(&first).json(), revoked());
     let third = tokens(&refresh(&again)).1;
     assert_eq!(id(&third), id(&tokens(&refresh(&second)).1), "either spelling of the second");
     assert_eq!(refused(&at_pds(&bench, GET, &access)), refusal(400, "ExpiredToken"));
     bench.advance(90 * 24 * 3600);
-    assert_eq!(refused(&refresh(&third)), refusal(400, "ExpiredToken"));
+    assert_eq!(refresh(&third).json(), json!({"error": "ExpiredToken", "message": "Token has expired"}));
+}
+
+fn revoked() -> Value {
+    json!({"error": "ExpiredToken", "message": "Token has been revoked"})
+}
+
+#[test]
+fn a_predecessor_leads_along_the_chain_and_brings_back_what_was_deleted() {
+    let bench = Bench::start();
+    let id = |token: &str| claims(token)["jti"].clone();
+    let refresh = |token: &str| post(&bench, REFRESH, Some(token), &Value::Null);
+    let (_, first) = session(&bench, "ada.test");
+    let second = tokens(&refresh(&first)).1;
+    let third = tokens(&refresh(&second)).1;
+    let by_first = tokens(&refresh(&first)).1;
+    assert_eq!(by_first, second, "in the same second, the same text");
+    assert_eq!(id(&tokens(&refresh(&by_first)).1), id(&third));
+    assert_eq!(bench.control.bluesky_sessions(), 3);
+
+    assert_eq!(post(&bench, DELETE, Some(&third), &Value::Null).status, 200);
+    assert_eq!(refresh(&third).json(), revoked());
+    assert_eq!(id(&tokens(&refresh(&second)).1), id(&third));
+    assert_eq!(refresh(&third).status, 200, "alive again");
+    for token in [&third, &second, &first] {
+        assert_eq!(post(&bench, DELETE, Some(token), &Value::Null).status, 200);
+    }
+    assert_eq!(refresh(&first).json(), revoked());
+}
+
+#[test]
+fn access_tokens_of_one_second_are_one_text() {
+    let bench = Bench::start();
+    let (one, other) = (session(&bench, "ada.test"), session(&bench, "ada.test"));
+    assert_eq!(one.0, other.0);
+    assert_ne!(one.1, other.1);
+    bench.advance(1);
+    assert_ne!(session(&bench, "ada.test").0, one.0);
+}
+
+#[test]
+fn an_account_changes_its_standing_on_order() {
+    let bench = Bench::start();
+    let ada = account("ada.test");
+    let refresh = |token: &str| post(&bench, REFRESH, Some(token), &Value::Null);
+    let resolves = |base: &str| {
+        let target = "/xrpc/com.atproto.identity.resolveHandle?handle=ada.test";
+        let got = match base {
+            "" => Bench::send_to(bench.sandbox.pds_url(), "GET", target, &[], "").unwrap(),
+            base => bench.get(&format!("{base}{target}")),
+        };
+        got.status == 200 || refused(&got) != refusal(400, "HandleNotFound")
+    };
+    let gone = json!({
+        "error": "InvalidRequest",
+        "message": format!("Could not find user info for account: {}", ada.did),
+    });
+    assert!(resolves(""));
+
+    let (access, token) = session(&bench, "ada.test");
+    assert!(bench.control.bluesky_stand(ada.did, Standing::Deactivated));
+    let answer = refresh(&token).json();
+    assert_eq!((&answer["active"], &answer["status"]), (&json!(false), &json!("deactivated")));
+    assert!(!resolves("") && resolves("/bluesky"));
+    assert!(bench.control.bluesky_stand(ada.did, Standing::Active));
+    let answer = refresh(&token).json();
+    assert_eq!((&answer["active"], answer.get("status")), (&json!(true), None));
+
+    assert!(bench.control.bluesky_stand(ada.did, Standing::TakenDown));
+    assert_eq!(refused(&refresh(&token)), refusal(401, "AccountTakedown"));
+    assert_eq!(at_pds(&bench, GET, &access).json(), gone);
+    bench.control.clear();
+    assert_eq!(refresh(&token).json(), revoked(), "also when it is over");
+
+    let (_, token) = session(&bench, "ada.test");
+    assert!(bench.control.bluesky_stand(ada.did, Standing::Deleted));
+    assert_eq!(refresh(&token).json(), gone);
+    assert_eq!(post(&bench, DELETE, Some(&token), &Value::Null).status, 200);
+    assert_eq!(refused(&sign_in(&bench, "ada.test", ada.app_password)), refusal(401, "AuthenticationRequired"));
+    assert!(!resolves("") && !resolves("/bluesky"));
+    assert_eq!(bench.control.bluesky_sessions(), 0);
+    assert!(!bench.control.bluesky_stand("did:plc:x", Standing::Deleted));
 }
 
 #[test]
@@ -210,14 +292,15 @@ fn each_token_for_what_it_is() {
     let (access, refresh) = session(&bench, "ada.test");
     assert_eq!(at_pds(&bench, GET, &access).text("/handle"), "ada.test");
     assert_eq!(refused(&at_pds(&bench, GET, &refresh)), refusal(400, "InvalidToken"));
-    assert_eq!(refused(&post(&bench, REFRESH, Some(&access), &Value::Null)), refusal(400, "InvalidToken"));
-    assert_eq!(refused(&post(&bench, DELETE, Some(&access), &Value::Null)), refusal(400, "InvalidToken"));
+    let no_token = json!({"error": "InvalidToken", "message": "Token could not be verified"});
+    assert_eq!(post(&bench, REFRESH, Some(&access), &Value::Null).json(), no_token);
+    assert_eq!(post(&bench, DELETE, Some(&access), &Value::Null).json(), no_token);
     assert_eq!(refused(&post(&bench, REFRESH, None, &Value::Null)), refusal(401, "AuthMissing"));
     assert_eq!(refused(&post(&bench, REFRESH, Some("x.y.z"), &Value::Null)), refusal(400, "InvalidToken"));
     let with_body = post(&bench, REFRESH, Some(&refresh), &json!({}));
     assert_eq!(with_body.why(), (400, "A request body was provided when none was expected"));
     assert_eq!(post(&bench, DELETE, Some(&refresh), &Value::Null).status, 200);
-    assert_eq!(refused(&post(&bench, REFRESH, Some(&refresh), &Value::Null)), refusal(400, "ExpiredToken"));
+    assert_eq!(post(&bench, REFRESH, Some(&refresh), &Value::Null).json(), revoked());
     let (_, old) = session(&bench, "ada.test");
     bench.advance(100 * 24 * 3600);
     assert_eq!(post(&bench, DELETE, Some(&old), &Value::Null).status, 200, "also when it has expired");
@@ -283,10 +366,7 @@ fn it_fails_and_lies_on_order() {
     assert_eq!(sign_in(&bench, "ada.test", ada.app_password).text("/did"), ada.did);
 
     bench.control.revoke_all("bluesky");
-    assert_eq!(
-        post(&bench, REFRESH, Some(&refresh), &Value::Null).json(),
-        json!({"error": "ExpiredToken", "message": "Token has been revoked"})
-    );
+    assert_eq!(post(&bench, REFRESH, Some(&refresh), &Value::Null).json(), revoked());
     assert_eq!(at_pds(&bench, GET, &access).status, 200, "until it expires");
     bench.control.expire_access("bluesky");
     assert_eq!(refused(&at_pds(&bench, GET, &access)), refusal(400, "ExpiredToken"));
@@ -304,4 +384,10 @@ fn its_controls_work_over_http_too() {
     assert_eq!(control("/_control/impersonate", &json!({"did": "did:plc:x"})), 200);
     assert_eq!(sign_in(&bench, "ada.test", account("ada.test").app_password).text("/did"), "did:plc:x");
     assert_eq!(control("/_control/revoke", &json!({"platform": "bluesky"})), 200);
+    let ada = account("ada.test");
+    for (did, standing, status) in [(ada.did, "deleted", 200), (ada.did, "asleep", 400), ("did:plc:x", "deleted", 400)]
+    {
+        assert_eq!(control("/_control/standing", &json!({"did": did, "standing": standing})), status, "{standing}");
+    }
+    assert_eq!(sign_in(&bench, "ada.test", ada.app_password).status, 401);
 }
