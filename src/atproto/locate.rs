@@ -64,24 +64,23 @@ impl Engine {
         match identifier {
             Identifier::Did(did) => {
                 let document = self.document(directory, did).await?;
-                let handle = match document.handles.first() {
-                    Some(handle) => self.verified(directory, did, handle).await,
-                    None => None,
-                };
-                Ok(Located { did: did.clone(), handle, service_url: document.service_url })
+                let nameless = Located { did: did.clone(), handle: None, service_url: document.service_url };
+                Ok(match document.handles.into_iter().next() {
+                    Some(handle) => self.verified(directory, nameless, handle).await,
+                    None => nameless,
+                })
             }
-            Identifier::Handle(handle) => self.locate_handle(directory, handle).await,
+            Identifier::Handle(handle) => self.locate_handle(directory, handle, Search::default()).await,
         }
     }
 
-    async fn locate_handle(&self, directory: &Bluesky, handle: &Handle) -> Result<Located, Error> {
+    async fn locate_handle(&self, directory: &Bluesky, handle: &Handle, mut search: Search) -> Result<Located, Error> {
         let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
         events.push(self.ask_dns(handle).map(|did| Event::Found(Place::Dns, did)).boxed());
         events.push(self.ask_web_server(handle).map(|did| Event::Found(Place::WebServer, did)).boxed());
         events.push(self.ask_resolver(directory, handle).map(|did| Event::Found(Place::Resolver, did)).boxed());
         events.push(tokio::time::sleep(DNS_HEAD_START).map(|()| Event::HeadStartOver).boxed());
 
-        let mut search = Search::default();
         while let Some(event) = events.next().await {
             match event {
                 Event::Checked(did, result) => {
@@ -118,14 +117,16 @@ impl Engine {
         (did, result)
     }
 
-    /// The handle that an identity claims, if it leads back there.
-    async fn verified(&self, directory: &Bluesky, did: &Did, handle: &Handle) -> Option<Handle> {
-        let located = tokio::time::timeout(HANDLE_WITHIN, self.locate_handle(directory, handle)).await;
+    /// The identity with the handle that it claims, if that leads back there.
+    async fn verified(&self, directory: &Bluesky, nameless: Located, handle: Handle) -> Located {
+        let named = Located { handle: Some(handle.clone()), ..nameless.clone() };
+        let search = Search::knowing(named);
+        let located = tokio::time::timeout(HANDLE_WITHIN, self.locate_handle(directory, &handle, search)).await;
         match located {
-            Ok(Ok(located)) if located.did == *did => located.handle,
+            Ok(Ok(located)) if located.did == nameless.did => located,
             _ => {
-                tracing::debug!(did = %did, "the handle of this identity does not lead back to it: going on without");
-                None
+                tracing::debug!(did = %nameless.did, "the handle of this identity does not lead back to it: going on without");
+                nameless
             }
         }
     }
@@ -192,6 +193,11 @@ struct Search {
 }
 
 impl Search {
+    /// With an identity whose document was read already, and claims the handle.
+    fn knowing(located: Located) -> Self {
+        Self { checked: BTreeMap::from([(located.did.clone(), Some(Ok(located)))]), ..Self::default() }
+    }
+
     /// Whether enough is known. Takes the result out.
     fn end(&mut self) -> Option<Result<Located, Error>> {
         let mut why_not = None;

@@ -453,6 +453,16 @@ async fn dns_wins_and_says_one_thing_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_document_of_a_did_is_fetched_once() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
+    id(&reply);
+    assert_eq!(reply.json["integration"]["username"], "@alice.test");
+    assert_eq!((world.asked("/plc").len(), world.asked(RESOLVE).len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_given_up() {
     let world = World::start();
     world.hang(CREATE);
