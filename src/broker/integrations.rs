@@ -128,7 +128,7 @@ impl Broker {
             .await?;
         let Some((integration, grant, shared)) = found else { return Err(Error::NotFound(What::Integration)) };
         let label = self.label(&integration.platform);
-        let grant_id = grant.id;
+        let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if shared { Revoked::KeptForOthers } else { self.revoke_stored(&grant).await };
         let broker = self.clone();
         let unused = self
@@ -144,11 +144,13 @@ impl Broker {
             })
             .await?;
         let mut told = revoked;
-        if let (Revoked::KeptForOthers, Some((grant, needed))) = (revoked, unused) {
-            if needed {
+        if let Some((grant, needed)) = unused {
+            let was_kept = revoked == Revoked::KeptForOthers;
+            if needed && was_kept {
                 told = Revoked::NotConfirmed;
-            } else {
-                // The others were disconnected meanwhile, each leaving the consent to us.
+            } else if !needed && (was_kept || grant.generation != generation) {
+                // The others were disconnected meanwhile, each leaving the consent to us; or a refresh that was under way
+                // stored other tokens than those that were revoked.
                 revoked = self.revoke_stored(&grant).await;
                 told = revoked;
             }

@@ -11,7 +11,8 @@ use crate::support::TestBroker;
 
 const DAY: u64 = 86_400;
 
-async fn connect(broker: &TestBroker, platform: &str) -> String {
+/// Connects an account of a platform so that it can be refreshed; the id of the integration.
+pub(crate) async fn connect(broker: &TestBroker, platform: &str) -> String {
     if platform == "linkedin" {
         // Refresh tokens are for apps that LinkedIn has approved for them.
         let (client_id, secret) = postpeer::sandbox::own_client("linkedin").unwrap();
@@ -146,7 +147,7 @@ async fn failures_are_told_apart() {
     }
 }
 
-async fn next_refresh(broker: &TestBroker, id: &str) -> Timestamp {
+pub(crate) async fn next_refresh(broker: &TestBroker, id: &str) -> Timestamp {
     time(broker.detail(id).await["health"]["nextRefreshAt"].as_str().unwrap())
 }
 
@@ -288,6 +289,35 @@ async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back()
         assert_eq!(left, 0, "{platform}");
         // The one that was stored, and the one that came too late.
         assert_eq!(broker.sandbox().requests_at(platform, Step::Revoke).len(), 2, "{platform}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_a_refresh_stored_while_others_were_revoked_are_revoked_too() {
+    for platform in ["twitter", "acme", "bluesky"] {
+        let broker = TestBroker::start().await;
+        let id = connect(&broker, platform).await;
+        broker.clock.advance(Duration::from_hours(2));
+        let sandbox = broker.sandbox();
+        sandbox.hold(Step::Refresh);
+        sandbox.hold(Step::Revoke);
+        let path = format!("/v1/connect/integrations/{id}");
+        let disconnecting = async {
+            sandbox.held(Step::Refresh).await;
+            broker.call("DELETE", &path, None).await
+        };
+        let refreshing = async {
+            let refreshed = broker.refresh_due().await;
+            sandbox.release(Step::Revoke);
+            refreshed
+        };
+        let (refreshed, gone, ()) = tokio::join!(refreshing, disconnecting, async {
+            sandbox.held(Step::Revoke).await;
+            sandbox.release(Step::Refresh);
+        });
+        assert_eq!((refreshed, gone.status), (1, 200), "{platform}: {}", gone.text);
+        assert_eq!(sandbox.requests_at(platform, Step::Revoke).len(), 2, "{platform}");
+        assert_eq!(sandbox.bluesky_sessions(), 0, "{platform}");
     }
 }
 
