@@ -1,5 +1,6 @@
 //! What a session's tokens say of themselves. The protocol calls their contents unstable, so nothing rests on them but
-//! conveniences: an expiry, and telling an account's own password from an app password where the server says so.
+//! conveniences: an expiry, telling an account's own password from an app password where the server says so, and telling
+//! whether two refresh tokens are of one session.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) scope: Option<String>,
+    pub(super) id: Option<String>,
     /// In the future of the second 2^40 at most: later ones are taken for mistakes.
     pub(super) expires_at: Option<Timestamp>,
 }
@@ -27,11 +29,21 @@ impl Claims {
             let seconds = claims.get("exp").and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds));
             Some(Self {
                 scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+                id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
                 expires_at: seconds.map(|seconds| Timestamp::from_millis(seconds * 1000)),
             })
         };
         read(token.expose_secret()).unwrap_or_default()
     }
+}
+
+/// Whether two refresh tokens stand for the same thing at the server. A server that is asked twice for the successor of
+/// a token spells it anew each time, with the same id.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "whether two secrets are one takes a look at both")]
+pub fn is_same_refresh_token(one: &SecretString, other: &SecretString) -> bool {
+    let ids = (Claims::of(one).id, Claims::of(other).id);
+    one.expose_secret() == other.expose_secret() || matches!(ids, (Some(one), Some(other)) if one == other)
 }
 
 #[cfg(test)]
@@ -40,6 +52,15 @@ mod tests {
 
     fn claims(payload: &str) -> Claims {
         Claims::of(&SecretString::from(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload))))
+    }
+
+    #[test]
+    fn a_refresh_token_is_the_same_however_it_is_spelt() {
+        let token = |payload: &str| SecretString::from(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload)));
+        let same = |one: &str, other: &str| is_same_refresh_token(&token(one), &token(other));
+        assert!(same(r#"{"jti":"a","exp":1}"#, r#"{"jti":"a","exp":2}"#));
+        assert!(!same(r#"{"jti":"a","exp":1}"#, r#"{"jti":"b","exp":1}"#));
+        assert!(same("{}", "{}") && !same(r#"{"exp":1}"#, r#"{"exp":2}"#), "without an id, letter by letter");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Connect a Bluesky account with an app password: find the identity and its server, begin a session there, store it.
 //!
 //! Runs on the work runtime, like the end of a redirect: a session that was begun is stored whether or not anybody still
-//! waits for the answer, or ended again when it cannot be. The password goes to the account's server and nowhere else: it
-//! is not stored, and no error or log line has a place for it. Attempts are counted, so that the broker is no way to guess
-//! passwords with, and stays below what the servers themselves would lock an account for.
+//! waits for the answer, or ended again when it cannot be. Connecting again begins another session, and ends the one before:
+//! as far as that is in our hands, no session lives on that nobody knows of. The password goes to the account's server and
+//! nowhere else: it is not stored, and no error or log line has a place for it. Attempts are counted, so that the broker is
+//! no way to guess passwords with, and stays below what the servers themselves would lock an account for.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,15 +12,17 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use zeroize::Zeroizing;
 
-use super::connection::{Chosen, Under};
+use super::connection::{Chosen, Stored, Under};
 use super::error::What;
 use super::integrations::Revoked;
+use super::refresh::answer_place;
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::atproto::{self, Identifier, Trouble, Unresolved};
 use crate::domain::account::Identity;
 use crate::domain::attempts::Limit;
-use crate::domain::grant::TokenSet;
+use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
@@ -141,7 +144,7 @@ impl Broker {
             Ok(account) => account,
             Err(_) => located.bare_account(),
         };
-        let refresh_token = issued.tokens.refresh_token.clone();
+        let tokens = issued.tokens.clone();
         let consent = Consent::new(issued, Identity::single(account));
         let under = Under {
             project_id: caller.project_id,
@@ -155,16 +158,42 @@ impl Broker {
         let stored = self
             .store
             .write_kept(move |tx| {
-                let connected = broker.store_connection(tx, &under, &consent, &Chosen::All, now)?;
-                connected.first().copied().ok_or(Error::NotFound(What::Integration))
+                let Stored { connected, superseded } =
+                    broker.store_connection(tx, &under, &consent, &Chosen::All, now)?;
+                Ok((connected.first().copied().ok_or(Error::NotFound(What::Integration))?, superseded))
             })
             .await;
-        if stored.is_err()
-            && let Some(refresh_token) = &refresh_token
-        {
-            self.atproto.abandon(&located.service_url, refresh_token).await;
+        match stored {
+            Ok((id, superseded)) => {
+                self.end_superseded(superseded, tokens);
+                Ok(id)
+            }
+            Err(error) => {
+                if let Some(refresh_token) = &tokens.refresh_token {
+                    self.atproto.abandon(&located.service_url, refresh_token).await;
+                }
+                Err(error)
+            }
         }
-        stored
+    }
+
+    /// Ends the sessions that a new one took the place of, which would live on for months; nobody waits for it. Each session
+    /// is by itself: ending an old one does not reach the new one, unless a server gave the same one twice.
+    fn end_superseded(&self, superseded: Vec<Grant>, current: TokenSet) {
+        if superseded.is_empty() {
+            return;
+        }
+        let broker = self.clone();
+        let ending = async move {
+            for grant in superseded {
+                let old = broker.open_grant(&grant).ok().flatten();
+                if old.is_some_and(|old| !is_same_session(&old, &current)) {
+                    let revoked = broker.revoke_stored(&grant).await;
+                    tracing::debug!(grant.id = %grant.id, revoked = ?revoked, "the session before this one was ended");
+                }
+            }
+        };
+        self.tasks.spawn_on(ending.in_current_span(), &self.work);
     }
 
     fn count_attempt(&self, subjects: &[(String, Limit)]) -> Result<(), Error> {
@@ -173,12 +202,38 @@ impl Broker {
     }
 
     /// Ends the session that these tokens are of.
-    pub(super) async fn end_bluesky_session(&self, tokens: &TokenSet) -> Revoked {
-        let service_url = tokens.service_url.as_deref().and_then(|url| url.parse().ok());
-        let (Some(service_url), Some(refresh)) = (service_url, &tokens.refresh_token) else {
+    pub(super) async fn end_bluesky_session(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
+        if let Some(successor) = self.unknown_successor(grant, tokens).await {
+            self.end_at_server(&successor).await;
+        }
+        self.end_at_server(tokens).await
+    }
+
+    /// The tokens that the server gave out for these without the broker having taken note, because it died, or the answer
+    /// was lost: the session lives on in them. Within the time that a server forgives, asking once more leads to them.
+    async fn unknown_successor(&self, grant: &Grant, tokens: &TokenSet) -> Option<TokenSet> {
+        let attempt = grant.attempt.as_ref()?;
+        if self.is_flying(grant.id) {
+            // Whoever asks right now gives back what comes.
+            return None;
+        }
+        let (service_url, refresh_token) = tokens.session()?;
+        let read = |answer: Zeroizing<Vec<u8>>| {
+            let session = self.atproto.read_session(&grant.subject, &service_url, &answer, attempt.at).ok()?;
+            Some(session.issued.tokens)
+        };
+        let kept = attempt.answer.as_ref().and_then(|kept| self.vault.open_answer(&answer_place(grant), kept).ok());
+        if let Some(successor) = kept.and_then(read) {
+            return Some(successor);
+        }
+        read(self.atproto.refresh_session(&service_url, refresh_token).await.ok()?)
+    }
+
+    async fn end_at_server(&self, tokens: &TokenSet) -> Revoked {
+        let Some((service_url, refresh_token)) = tokens.session() else {
             return Revoked::NotConfirmed;
         };
-        match self.atproto.delete_session(&service_url, refresh).await {
+        match self.atproto.delete_session(&service_url, refresh_token).await {
             Ok(()) => Revoked::Yes,
             Err(error) => {
                 let error = super::complete::chain(&error);
@@ -187,6 +242,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether two token sets live on the same session. Access tokens say nothing of that: those of two sessions that were
+/// begun within a second are the same text at the reference server.
+pub(super) fn is_same_session(one: &TokenSet, other: &TokenSet) -> bool {
+    let refresh_tokens = one.refresh_token.as_ref().zip(other.refresh_token.as_ref());
+    refresh_tokens.is_some_and(|(one, other)| atproto::is_same_refresh_token(one, other))
 }
 
 /// Where the person goes after a success.

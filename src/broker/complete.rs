@@ -194,7 +194,8 @@ impl Broker {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
             .write_kept(move |tx| {
-                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?;
+                let connected =
+                    broker.store_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::finish(tx, flow.project_id, flow.id, &Outcome::Connected { integration_ids })?;
                 failpoint::reach("connect_storing");

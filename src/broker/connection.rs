@@ -61,8 +61,16 @@ impl Chosen {
     }
 }
 
+/// What came of storing a connection.
+pub(super) struct Stored {
+    /// The integrations that were chosen, in the order in which the platform names them.
+    pub(super) connected: Vec<IntegrationId>,
+    /// Grants as they were before: renewed with other tokens, or gone with their last account.
+    pub(super) superseded: Vec<Grant>,
+}
+
 impl Broker {
-    /// Grant and integrations; the integrations that were chosen, in the order in which the platform names them.
+    /// Grant and integrations.
     pub(super) fn store_connection(
         &self,
         tx: &Transaction<'_>,
@@ -70,23 +78,27 @@ impl Broker {
         consent: &Consent,
         chosen: &Chosen,
         now: Timestamp,
-    ) -> Result<Vec<IntegrationId>, Error> {
-        let grant = self.store_grant(tx, under, consent, now)?;
+    ) -> Result<Stored, Error> {
+        let (grant, renewed) = self.store_grant(tx, under, consent, now)?;
+        let mut superseded = Vec::from_iter(renewed);
         let mut connected = Vec::new();
         for found in consent.identity.accounts.iter().filter(|found| chosen.has(found)) {
-            connected.push(self.store_account(tx, under, grant, found, now)?);
+            let (id, left) = self.store_account(tx, under, grant, found, now)?;
+            connected.push(id);
+            superseded.extend(left);
         }
         self.renew_others(tx, under.project_id, grant, &consent.identity, &connected, now)?;
-        Ok(connected)
+        Ok(Stored { connected, superseded })
     }
 
+    /// The grant's id, and the grant as it was before where there was one.
     fn store_grant(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
         consent: &Consent,
         now: Timestamp,
-    ) -> Result<GrantId, Error> {
+    ) -> Result<(GrantId, Option<Grant>), Error> {
         let (project, subject) = (under.project_id, &consent.identity.subject);
         let known = grants::find_by_subject(tx, project, &under.platform, &under.client_id, subject)?;
         let (id, generation) =
@@ -132,10 +144,11 @@ impl Broker {
         } else {
             grants::insert(tx, &grant)?;
         }
-        Ok(id)
+        Ok((id, known))
     }
 
-    /// The account's integration under the flow's profile, made or brought up to date.
+    /// The account's integration under the flow's profile, made or brought up to date, and the grant that it was the last
+    /// on until now.
     fn store_account(
         &self,
         tx: &Transaction<'_>,
@@ -143,7 +156,8 @@ impl Broker {
         grant: GrantId,
         found: &FoundAccount,
         now: Timestamp,
-    ) -> Result<IntegrationId, Error> {
+    ) -> Result<(IntegrationId, Option<Grant>), Error> {
+        let mut left = None;
         let (project, account) = (under.project_id, &found.account);
         let known =
             integrations::find_by_account(tx, project, under.profile_id, &under.platform, &account.platform_user_id)?;
@@ -152,7 +166,10 @@ impl Broker {
             self.renew_own_tokens(tx, project, known.id, found.own_token.as_ref(), now)?;
             if known.grant_id != grant {
                 // Connected anew under another app or consent: nobody uses the old one's tokens any more.
-                grants::delete_if_unused(tx, project, known.grant_id)?;
+                let old = grants::find(tx, project, known.grant_id)?;
+                if grants::delete_if_unused(tx, project, known.grant_id)? {
+                    left = old;
+                }
             }
             known.id
         } else {
@@ -175,7 +192,7 @@ impl Broker {
         };
         let flow_id = under.flow_id.map(tracing::field::display);
         tracing::info!(flow.id = flow_id, platform.name = %under.platform, integration.id = %id, "account connected");
-        Ok(id)
+        Ok((id, left))
     }
 
     /// The accounts that live on the grant and were not chosen now: those that the consent still covers go on with fresh

@@ -47,6 +47,11 @@ impl Drop for Ticket {
 }
 
 impl Broker {
+    /// Whether work on a grant is under way.
+    pub(super) fn is_flying(&self, grant: GrantId) -> bool {
+        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&grant)
+    }
+
     /// Starts `work` on a grant, or joins the work that is under way on it, and waits for its landing.
     pub(super) async fn fly<Work>(&self, grant: GrantId, work: impl FnOnce(Self) -> Work) -> Landing
     where

@@ -175,7 +175,7 @@ impl Broker {
         reach == Some(RevocationReach::Person)
     }
 
-    async fn revoke_stored(&self, grant: &Grant) -> Revoked {
+    pub(super) async fn revoke_stored(&self, grant: &Grant) -> Revoked {
         match self.open_grant(grant) {
             Ok(Some(tokens)) => self.revoke(grant, &tokens).await,
             Ok(None) => Revoked::NotConfirmed,
@@ -190,7 +190,7 @@ impl Broker {
     pub(super) async fn revoke(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
         let revoke = async {
             if grant.platform == bluesky::NAME {
-                return Ok(self.end_bluesky_session(tokens).await);
+                return Ok(self.end_bluesky_session(grant, tokens).await);
             }
             let Some(configured) = self.platforms.find(&grant.platform) else { return Ok(Revoked::NotConfirmed) };
             if configured.platform.revocation == Revocation::Unsupported {

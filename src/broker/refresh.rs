@@ -185,6 +185,6 @@ fn count(platform: &str, outcome: &'static str) {
 }
 
 /// Where a platform's answer is sealed: under the generation that it replaces.
-fn answer_place(grant: &Grant) -> Place {
+pub(super) fn answer_place(grant: &Grant) -> Place {
     Place::new("grants", "answer", grant.id, grant.generation)
 }

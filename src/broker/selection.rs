@@ -188,7 +188,7 @@ impl Broker {
                     // Deleted meanwhile: without its secret the tokens could never be refreshed or revoked.
                     return Err(Error::NotFound(What::Selection));
                 }
-                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &chosen, now)?;
+                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::settle(tx, project, flow.id, &Outcome::Connected { integration_ids })?;
                 if selections::spend(tx, project, selection.id, &Spent { by, at: now, integrations: connected })? {

@@ -22,6 +22,13 @@ pub struct TokenSet {
 }
 
 impl TokenSet {
+    /// Of a session: the account's server, and the token that the session lives in.
+    #[must_use]
+    pub fn session(&self) -> Option<(url::Url, &SecretString)> {
+        let service_url = self.service_url.as_deref()?.parse().ok()?;
+        Some((service_url, self.refresh_token.as_ref()?))
+    }
+
     /// Whether one of the tokens is in both.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "whether two secrets are one takes a look at both")]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use postpeer::sandbox::{BlueskyAccount, Fault, Step, bluesky_accounts};
+use postpeer::sandbox::{BlueskyAccount, Fault, Standing, Step, bluesky_accounts};
 use serde_json::json;
 
 use crate::support::{Reply, TestBroker};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn account(handle: &str) -> &'static BlueskyAccount {
     bluesky_accounts().iter().find(|account| account.handle == handle).unwrap()
@@ -70,9 +72,150 @@ async fn a_connection_is_made_renewed_and_ended() {
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
     assert_eq!(gone.status, 200, "{}", gone.text);
     assert!(gone.text.contains("revoked"), "{}", gone.text);
+    assert!(broker.broker.drain(PATIENCE).await);
     let ended = broker.sandbox().requests_at("bluesky", Step::Revoke);
-    assert_eq!(ended.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200)]);
+    assert_eq!(ended.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200), Some(200)]);
+    assert_eq!(broker.sandbox().bluesky_sessions(), 0);
     assert!(broker.sandbox().requests().iter().all(|request| request.why.is_none()), "the sandbox had no objection");
+}
+
+async fn connect_ada(broker: &TestBroker) -> String {
+    let ada = account("ada.test");
+    let reply = connect(broker, ada.handle, ada.app_password).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json["integration"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn disconnect(broker: &TestBroker, id: &str) {
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_again_leaves_no_session_behind() {
+    let broker = TestBroker::start().await;
+    let mut ids = Vec::new();
+    // Some in the same second, in which the server makes the same access token for all.
+    for pause in [0, 0, 1, 300, 0] {
+        broker.clock.advance(Duration::from_secs(pause));
+        ids.push(connect_ada(&broker).await);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert!(broker.broker.drain(PATIENCE).await);
+    assert_eq!(broker.sandbox().bluesky_sessions(), 1);
+    broker.clock.advance(Duration::from_hours(2));
+    assert_eq!(broker.refresh_due().await, 1, "the one that is left is the newest");
+    disconnect(&broker, &ids[0]).await;
+    broker.clock.advance(Duration::from_hours(2));
+    assert_eq!(broker.sandbox().bluesky_sessions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_be_ended_is_no_obstacle_to_the_next() {
+    for fault in [Fault::ServerError, Fault::Drop, Fault::Html] {
+        let broker = TestBroker::start().await;
+        let id = connect_ada(&broker).await;
+        broker.sandbox().fail_next("bluesky", Step::Revoke, fault, 1).unwrap();
+        assert_eq!(connect_ada(&broker).await, id);
+        assert!(broker.broker.drain(PATIENCE).await);
+        assert_eq!(broker.detail(&id).await["authStatus"], "active", "{fault:?}");
+        disconnect(&broker, &id).await;
+        assert_eq!(broker.sandbox().bluesky_sessions(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_whose_answer_was_lost_leaves_no_session_behind() {
+    for again in [false, true] {
+        let broker = TestBroker::start().await;
+        let mut id = connect_ada(&broker).await;
+        broker.clock.advance(Duration::from_hours(2));
+        broker.sandbox().fail_next("bluesky", Step::Refresh, Fault::Lost, 1).unwrap();
+        assert_eq!(broker.refresh_due().await, 0);
+        assert_eq!(broker.sandbox().bluesky_sessions(), 2, "the old token, and one that nobody knows");
+        if again {
+            id = connect_ada(&broker).await;
+            assert!(broker.broker.drain(PATIENCE).await);
+            assert_eq!(broker.sandbox().bluesky_sessions(), 1);
+        }
+        disconnect(&broker, &id).await;
+        assert_eq!(broker.sandbox().bluesky_sessions(), 0, "connected again: {again}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_ended_that_is_known_from_a_kept_answer_alone() {
+    let mut broker = TestBroker::start().await;
+    let id = connect_ada(&broker).await;
+    broker.clock.advance(Duration::from_hours(2));
+    let no_swap = "CREATE TRIGGER no BEFORE UPDATE OF generation ON grants BEGIN SELECT RAISE(FAIL, 'no'); END";
+    broker.sql().execute_batch(no_swap).unwrap();
+    let kept = async {
+        let is_kept = || {
+            broker.sql().query_row("SELECT answer IS NOT NULL FROM grants", [], |row| row.get::<_, bool>(0)).unwrap()
+        };
+        while !is_kept() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = broker.refresh_due() => panic!("nothing can be stored"),
+        () = kept => {}
+    }
+    broker.restart().await;
+    assert_eq!(broker.sandbox().bluesky_sessions(), 2);
+    disconnect(&broker, &id).await;
+    assert_eq!(broker.sandbox().bluesky_sessions(), 0);
+    assert_eq!(broker.sandbox().requests_at("bluesky", Step::Refresh).len(), 1, "nobody had to ask again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_between_a_refresh_leaves_no_session_behind() {
+    for again in [false, true] {
+        let broker = TestBroker::start().await;
+        let id = connect_ada(&broker).await;
+        broker.clock.advance(Duration::from_hours(2));
+        broker.sandbox().hold(Step::Refresh);
+        let (_, ()) = tokio::join!(broker.refresh_due(), async {
+            broker.sandbox().held(Step::Refresh).await;
+            if again {
+                // In the same second, so that both access tokens are one text.
+                connect_ada(&broker).await;
+            } else {
+                disconnect(&broker, &id).await;
+            }
+            broker.sandbox().release(Step::Refresh);
+        });
+        assert!(broker.broker.drain(PATIENCE).await);
+        assert_eq!(broker.sandbox().bluesky_sessions(), usize::from(again));
+        if again {
+            broker.clock.advance(Duration::from_hours(2));
+            assert_eq!(broker.refresh_due().await, 1, "the new session lives");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_changes_its_standing_is_followed() {
+    for (standing, state, code, sessions) in [
+        (Standing::Deactivated, "ok", None, 2),
+        (Standing::TakenDown, "reconnect_required", Some("account_inactive"), 0),
+        (Standing::Deleted, "reconnect_required", Some("account_inactive"), 0),
+    ] {
+        let broker = TestBroker::start().await;
+        let id = connect_ada(&broker).await;
+        assert!(broker.sandbox().bluesky_stand(account("ada.test").did, standing));
+        broker.clock.advance(Duration::from_hours(2));
+        broker.refresh_due().await;
+        let health = broker.detail(&id).await["health"].clone();
+        assert_eq!((health["state"].as_str(), health["lastError"]["code"].as_str()), (Some(state), code), "{health}");
+        assert_eq!(broker.sandbox().bluesky_sessions(), sessions, "{standing:?}");
+        assert!(broker.sandbox().bluesky_stand(account("ada.test").did, Standing::Active));
+        assert_eq!(connect_ada(&broker).await, id, "{standing:?}");
+        assert_eq!(broker.detail(&id).await["authStatus"], "active", "{standing:?}");
+        disconnect(&broker, &id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

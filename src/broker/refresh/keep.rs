@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Unrefreshed, answer_place, count, storage};
+use crate::broker::bluesky::is_same_session;
 use crate::broker::complete::chain;
 use crate::broker::connection::tokens_place;
 use crate::broker::flights::Landing;
@@ -10,6 +11,7 @@ use crate::broker::{Broker, Error};
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::renewal::Jitter;
 use crate::failpoint;
+use crate::platforms::bluesky;
 use crate::store::{self, grants, refreshes};
 
 /// Between attempts to store tokens that a platform has delivered: they are in memory alone until then.
@@ -84,6 +86,7 @@ impl Broker {
             tokens: Some(sealed),
             generation,
             due_at: timing.due_at(issued_at, access_expires_at, Jitter::draw(&*self.entropy)),
+            attempt: None,
             updated_at: now,
             ..grant.clone()
         };
@@ -154,7 +157,11 @@ impl Broker {
                 // Nothing is revoked that the new consent, or what it kept of the old one, lives on.
                 Some(current) => {
                     let current = broker.open_grant(&current)?;
-                    Ok::<_, Error>(broker.reaches_person(&grant) || current.is_none_or(|theirs| theirs.shares(&ours)))
+                    let is_shared = |theirs: TokenSet| match grant.platform.as_str() {
+                        bluesky::NAME => is_same_session(&theirs, &ours),
+                        _ => theirs.shares(&ours),
+                    };
+                    Ok::<_, Error>(broker.reaches_person(&grant) || current.is_none_or(is_shared))
                 }
                 None => broker.is_needed_elsewhere(db, &grant, broker.clock.now()),
             })

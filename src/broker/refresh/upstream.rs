@@ -9,7 +9,6 @@ use crate::broker::Broker;
 use crate::broker::complete::chain;
 use crate::broker::flights::Landing;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
-use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::TroubleKind;
 use crate::platforms::{Credentials, Platform, bluesky};
@@ -88,7 +87,7 @@ impl Broker {
         if let Some((platform, credentials)) = credentials {
             return Ok(self.oauth.refresh(&platform, &credentials, tokens).await?);
         }
-        let (service_url, refresh_token) = bluesky_session(tokens).ok_or_else(|| unusable(grant))?;
+        let (service_url, refresh_token) = tokens.session().ok_or_else(|| unusable(grant))?;
         Ok(self.atproto.refresh_session(&service_url, refresh_token).await?)
     }
 
@@ -122,7 +121,7 @@ impl Broker {
             ..refusal
         };
         if grant.platform == bluesky::NAME {
-            let (service_url, _) = bluesky_session(tokens).ok_or_else(|| unusable(grant))?;
+            let (service_url, _) = tokens.session().ok_or_else(|| unusable(grant))?;
             let session = self.atproto.read_session(&grant.subject, &service_url, answer, asked_at);
             let session = session.map_err(|error| in_answer(error.into()))?;
             if let Some(state) = session.inactive {
@@ -133,11 +132,6 @@ impl Broker {
         let platform = self.platforms.find(&grant.platform).ok_or_else(|| missing(grant))?;
         self.oauth.read_refresh(&platform.platform, answer, asked_at).map_err(|error| in_answer(error.into()))
     }
-}
-
-fn bluesky_session(tokens: &TokenSet) -> Option<(url::Url, &SecretString)> {
-    let service_url = tokens.service_url.as_deref()?.parse().ok()?;
-    Some((service_url, tokens.refresh_token.as_ref()?))
 }
 
 fn missing(grant: &Grant) -> Refusal {
