@@ -28,6 +28,7 @@ mod platforms;
 mod projects;
 mod reach;
 mod redirects;
+mod refreshing;
 mod refusals;
 mod resources;
 mod sealed;
