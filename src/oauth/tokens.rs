@@ -54,16 +54,16 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
     if !tokens.is_object() {
         return Err(NotTokens::Unreadable);
     }
-    match tokens.get("error") {
-        None | Some(Value::Null) => {}
-        Some(Value::String(error)) if error.is_empty() => {}
-        Some(_) => return Err(NotTokens::Error(tokens.clone())),
-    }
     let secret = |name: &str| match tokens.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Some(SecretString::from(text.as_str())),
         _ => None,
     };
-    let Some(access_token) = secret("access_token") else {
+    let access_token = secret("access_token");
+    if let Some(erring) = [answer, tokens].into_iter().find(|value| carries_error(value)) {
+        // Beside tokens, nobody knows which of the two to believe: neither is, and the answer is not thrown away.
+        return Err(if access_token.is_some() { NotTokens::Unreadable } else { NotTokens::Error(erring.clone()) });
+    }
+    let Some(access_token) = access_token else {
         let is_error =
             tokens.get("error_type").is_some() || tokens.get("error_message").is_some() || tokens.get("code").is_some();
         return Err(if is_error { NotTokens::Error(tokens.clone()) } else { NotTokens::Unreadable });
@@ -89,6 +89,14 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
             service_url: None,
         },
     })
+}
+
+fn carries_error(answer: &Value) -> bool {
+    match answer.get("error") {
+        None | Some(Value::Null) => false,
+        Some(Value::String(error)) => !error.is_empty(),
+        Some(_) => true,
+    }
 }
 
 /// A lifetime as a number, or as text that is one.
@@ -198,13 +206,16 @@ mod tests {
             "{\"access_token\":\"a\"",
             "{\"access_token\":\"a\"} x",
             "\u{0}",
+            r#"{"error":"invalid_grant","access_token":"a"}"#,
+            r#"{"error":false,"access_token":"a"}"#,
+            r#"{"error":{"code":190},"data":[{"access_token":"a"}]}"#,
         ] {
             assert_eq!(read(body.as_bytes(), SENT, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
         for body in [
             r#"{"error":"invalid_grant","error_description":"x"}"#,
-            r#"{"error":"invalid_grant","access_token":"a"}"#,
             r#"{"error":{"code":190}}"#,
+            r#"{"error":{"code":190},"data":[{}]}"#,
             r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
             r#"{"code":2,"message":"Authentication failed."}"#,
         ] {
