@@ -34,6 +34,8 @@ mod resources;
 mod sealed;
 mod secrets;
 mod selection;
+mod shapes;
+mod stand_in;
 mod support;
 mod tokens;
 mod wire;

@@ -1,0 +1,415 @@
+//! What a platform may answer to a refresh, and what becomes of the grant: new tokens are taken only from an answer that
+//! carries them, and whatever else comes, the old ones are still there, byte for byte.
+
+use std::time::Duration;
+
+use postpeer::domain::time::{Clock as _, Timestamp};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::stand_in::{self, Answer, StandIn, answer};
+use crate::support::TestBroker;
+
+/// Of an app that was refused, or of a grant.
+const LONGER_THAN_ANY_PAUSE: Duration = Duration::from_hours(2);
+
+/// Random bodies of one run.
+const CASES: u32 = 96;
+
+/// What becomes of a grant.
+#[derive(Clone, Copy)]
+enum Then {
+    /// It has this access token, which lives so many seconds, and the old refresh token or this one.
+    New { access: &'static str, refresh: Option<&'static str>, life: u64 },
+    /// It has what it had, it is in this state, and this is what is told of it.
+    Old { state: &'static str, code: &'static str },
+    /// It needs its person; what it had is kept.
+    Ended { code: &'static str },
+}
+
+use Then::{Ended, New, Old};
+
+const TAKEN: Then = New { access: "new-access", refresh: Some("new-refresh"), life: 3600 };
+const NO_REFRESH_TOKEN: Then = New { access: "new-access", refresh: None, life: 3600 };
+const UNREADABLE: Then = Old { state: "refresh_in_doubt", code: "answer_unreadable" };
+const UNAVAILABLE: Then = Old { state: "refresh_in_doubt", code: "platform_unavailable" };
+const REFUSED: Then = Old { state: "refresh_failing", code: "request_refused" };
+const APP_REFUSED: Then = Old { state: "refresh_failing", code: "app_credentials_rejected" };
+const THROTTLED: Then = Old { state: "refresh_failing", code: "platform_throttled" };
+const REVOKED: Then = Ended { code: "refresh_rejected" };
+
+const GOOD: &str =
+    r#"{"access_token":"new-access","refresh_token":"new-refresh","token_type":"bearer","expires_in":3600}"#;
+
+const fn lives(life: u64) -> Then {
+    New { access: "new-access", refresh: Some("new-refresh"), life }
+}
+
+const TEN_YEARS: u64 = 10 * 365 * 86_400;
+
+/// Those of which nothing is taken in.
+const TOO_LONG: [&str; 2] = ["a byte longer", "16 MiB"];
+
+/// Answers with status 200 that call themselves JSON.
+const BODIES: &[(&str, Then)] = &[
+    (GOOD, TAKEN),
+    // The life of the token.
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"3600"}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600.0}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":" 3600 "}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":-1}"#, lives(60)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":0}"#, lives(60)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e20}"#, lives(TEN_YEARS)),
+    (
+        r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":99999999999999999999999999999999}"#,
+        lives(TEN_YEARS),
+    ),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"1e999"}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":null}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh"}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"soon"}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":[3600]}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":true}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e999}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":NaN}"#, UNREADABLE),
+    // The refresh token: absent means as before.
+    (r#"{"access_token":"new-access","expires_in":3600}"#, NO_REFRESH_TOKEN),
+    (r#"{"access_token":"new-access","refresh_token":null,"expires_in":3600}"#, NO_REFRESH_TOKEN),
+    (r#"{"access_token":"new-access","refresh_token":"","expires_in":3600}"#, NO_REFRESH_TOKEN),
+    (r#"{"access_token":"new-access","refresh_token":17,"expires_in":3600}"#, NO_REFRESH_TOKEN),
+    (r#"{"access_token":"new-access","refresh_token":["new-refresh"],"expires_in":3600}"#, NO_REFRESH_TOKEN),
+    // The access token.
+    (r#"{"access_token":"","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":null,"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":17,"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":["new-access"],"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":{"value":"new-access"},"refresh_token":"new-refresh"}"#, UNREADABLE),
+    (r#"{"access_token":false}"#, UNREADABLE),
+    (r#"{"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"accessToken":"new-access","refreshToken":"new-refresh"}"#, UNREADABLE),
+    (r#"{"Access_Token":"new-access"}"#, UNREADABLE),
+    // Twice the same member: the last counts, as for everybody else.
+    (r#"{"access_token":"one","access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}"#, TAKEN),
+    (r#"{"access_token":"new-access","access_token":"","expires_in":3600}"#, UNREADABLE),
+    // Wrapped, or no object at all.
+    (r#"{"data":[{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}]}"#, TAKEN),
+    (r#"{"data":{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}}"#, UNREADABLE),
+    (r#"{"data":[]}"#, UNREADABLE),
+    (r#"[{"access_token":"new-access"}]"#, UNREADABLE),
+    (r#""new-access""#, UNREADABLE),
+    ("17", UNREADABLE),
+    ("true", UNREADABLE),
+    ("null", UNREADABLE),
+    ("{}", UNREADABLE),
+    ("[]", UNREADABLE),
+    ("", UNREADABLE),
+    (" \r\n", UNREADABLE),
+    // What is around it.
+    ("\n\n  {\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600}\r\n", TAKEN),
+    ("\u{feff}{\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600}", TAKEN),
+    ("\u{feff}\u{feff}{\"access_token\":\"new-access\"}", UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}{}"#, UNREADABLE),
+    (r#"callback({"access_token":"new-access"})"#, UNREADABLE),
+    (r#")]}'{"access_token":"new-access"}"#, UNREADABLE),
+    (r#"{"access_token":"new-acc"#, UNREADABLE),
+    ("access_token=new-access&refresh_token=new-refresh&expires_in=3600", UNREADABLE),
+    ("<!doctype html><title>Be right back</title>", UNREADABLE),
+    (
+        r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"scope":7,"token_type":[],"x":{"access_token":"no"}}"#,
+        TAKEN,
+    ),
+    // An error that is none.
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":null}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":""}"#, TAKEN),
+    // Tokens and an error at once: nobody knows which to believe, so the answer is kept and nothing is taken from it.
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":"invalid_grant"}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":false}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":{"code":0}}"#, UNREADABLE),
+    (r#"{"data":[{"access_token":"new-access"}],"error":{"code":190}}"#, UNREADABLE),
+    // An error, in the shapes that platforms have for one.
+    (r#"{"error":"invalid_grant","error_description":"Token has been revoked."}"#, REVOKED),
+    (r#"{"error":"invalid_grant","access_token":""}"#, REVOKED),
+    (r#"{"error":"invalid_client"}"#, APP_REFUSED),
+    (r#"{"error":"invalid_request","error_description":"Refresh token is invalid","log_id":"1"}"#, REFUSED),
+    (r#"{"error":"temporarily_unavailable"}"#, Old { state: "refresh_failing", code: "platform_unavailable" }),
+    (r#"{"error":"slow_down"}"#, THROTTLED),
+    (r#"{"error":{"message":"Error validating access token","type":"OAuthException","code":190}}"#, REFUSED),
+    (r#"{"error":{"code":16,"status":"UNAUTHENTICATED","message":"x"}}"#, REFUSED),
+    (r#"{"error":{}}"#, REFUSED),
+    (r#"{"error":true}"#, REFUSED),
+    (r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#, REFUSED),
+    (r#"{"code":2,"message":"Authentication failed."}"#, REFUSED),
+    (r#"{"errors":[{"message":"x"}]}"#, UNREADABLE),
+    (r#"{"message":"error","data":{"error_code":10008,"description":"x"}}"#, UNREADABLE),
+];
+
+/// Answers whose head or size matters.
+fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
+    let typed = |kind: &str, body: &[u8]| answer(200, &format!("Content-Type: {kind}\r\n"), body);
+    let padded = |size: usize| format!("{GOOD}{}", " ".repeat(size - GOOD.len()));
+    let utf_16: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let latin_1 = [br#"{"access_token":"new-access","x":""#.as_slice(), &[0xe9], br#""}"#].concat();
+    let nested = format!(r#"{{"access_token":"new-access","x":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let cut = stand_in::json(GOOD);
+    let (cut, _) = cut.split_at(cut.len() - 1);
+    let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{GOOD}\r\n", GOOD.len());
+    vec![
+        ("JSON that is called text", typed("text/plain", GOOD.as_bytes()), TAKEN),
+        ("JSON that is called a page", typed("text/html; charset=iso-8859-1", GOOD.as_bytes()), TAKEN),
+        ("JSON that is called a form", typed("application/x-www-form-urlencoded", GOOD.as_bytes()), TAKEN),
+        ("JSON that is called nothing", answer(200, "", GOOD.as_bytes()), TAKEN),
+        ("a form", typed("application/x-www-form-urlencoded", b"access_token=new-access&expires_in=3600"), UNREADABLE),
+        ("XML", typed("application/xml", b"<OAuth><access_token>new-access</access_token></OAuth>"), UNREADABLE),
+        ("UTF-16", typed("application/json; charset=utf-16", &utf_16), UNREADABLE),
+        ("Latin-1", typed("application/json; charset=iso-8859-1", &latin_1), UNREADABLE),
+        ("zeros", typed("application/json", &[0; 64]), UNREADABLE),
+        ("nested without end", stand_in::json(&nested), UNREADABLE),
+        (
+            "garbage that is called gzip",
+            answer(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\x00garbage"),
+            UNREADABLE,
+        ),
+        ("JSON that is called gzip", answer(200, "Content-Encoding: gzip\r\n", GOOD.as_bytes()), TAKEN),
+        ("as long as an answer may be", stand_in::json(&padded(512 * 1024)), TAKEN),
+        ("a byte longer", stand_in::json(&padded(512 * 1024 + 1)), UNREADABLE),
+        ("16 MiB", stand_in::json(&padded(16 << 20)), UNREADABLE),
+        ("cut off", cut.to_vec(), UNAVAILABLE),
+        ("chunks that do not end", chunked.into_bytes(), UNAVAILABLE),
+        ("no HTTP", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), UNAVAILABLE),
+        ("nothing", Vec::new(), UNAVAILABLE),
+        ("created", answer(201, "", GOOD.as_bytes()), TAKEN),
+        ("no content", answer(204, "", b""), UNREADABLE),
+        ("elsewhere", answer(302, "Location: /login\r\n", GOOD.as_bytes()), REFUSED),
+        ("tokens, and a bad request", answer(400, "", GOOD.as_bytes()), REFUSED),
+        ("tokens, and a failure", answer(502, "", GOOD.as_bytes()), UNAVAILABLE),
+        ("a refusal of the grant", answer(400, "", br#"{"error":"invalid_grant"}"#), REVOKED),
+        ("a refusal of the app", answer(401, "", b"<h1>Unauthorized</h1>"), APP_REFUSED),
+        ("a refusal of a firewall", answer(403, "", b"<h1>Forbidden</h1>"), REFUSED),
+        ("a refusal of the grant in passing", answer(503, "", br#"{"error":"invalid_grant"}"#), UNAVAILABLE),
+        ("slow down", answer(429, "Retry-After: 30\r\n", b""), THROTTLED),
+    ]
+}
+
+/// A grant that is due to be refreshed, and what it has.
+struct Bench {
+    broker: TestBroker,
+    platform: StandIn,
+}
+
+struct Due {
+    id: String,
+    access: Value,
+    refresh: String,
+    sealed: Vec<u8>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        Self { broker, platform }
+    }
+
+    async fn due(&self) -> Due {
+        self.platform.answer_refreshes_with(Answer::Fresh);
+        let id = self.platform.connect(&self.broker, "ada").await;
+        let access = self.access(&id).await;
+        let refresh = access.as_str().unwrap().replace("access", "refresh");
+        self.broker.clock.set(time(&self.broker.detail(&id).await["health"]["nextRefreshAt"]));
+        Due { id, access, refresh, sealed: self.sealed() }
+    }
+
+    /// The token as it is, whatever time it has left.
+    async fn access(&self, id: &str) -> Value {
+        let reply = self.broker.token(id, "minSeconds=0").await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json["accessToken"].clone()
+    }
+
+    fn sealed(&self) -> Vec<u8> {
+        self.broker.sql().query_row("SELECT tokens FROM grants", [], |row| row.get(0)).unwrap()
+    }
+
+    fn is_answer_kept(&self) -> bool {
+        self.broker.sql().query_row("SELECT answer IS NOT NULL FROM grants", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Refreshes once more, with success: the refresh token that the platform is sent.
+    async fn refresh_again(&self, what: &str) -> String {
+        self.platform.answer_refreshes_with(Answer::Fresh);
+        self.broker.sql().execute("UPDATE grants SET due_at = 0", []).unwrap();
+        assert_eq!(self.broker.refresh_due().await, 1, "{what}: and now it is well again");
+        self.platform.asked().pop().unwrap()
+    }
+
+    async fn end(&self, id: &str) {
+        let gone = self.broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+        assert_eq!(gone.status, 200, "{}", gone.text);
+    }
+
+    async fn check(&self, what: &str, answer: Vec<u8>, then: Then) {
+        let due = self.due().await;
+        self.platform.answer_refreshes_with(Answer::Bytes(answer));
+        let refreshed = self.broker.refresh_due().await;
+        let detail = self.broker.detail(&due.id).await;
+        let told = (detail["health"]["state"].as_str().unwrap(), detail["health"]["lastError"]["code"].as_str());
+        let now = self.broker.clock.now();
+        match then {
+            New { access, refresh, life } => {
+                assert_eq!((refreshed, told), (1, ("ok", None)), "{what}: {detail}");
+                assert_eq!(self.access(&due.id).await, access, "{what}");
+                let lasts = now.until(time(&detail["accessTokenExpiresAt"]));
+                assert_eq!(lasts, Duration::from_secs(life), "{what}");
+                assert!(!self.is_answer_kept(), "{what}: it is read");
+                let expected = refresh.unwrap_or(&due.refresh);
+                assert_eq!(self.refresh_again(what).await, expected, "{what}");
+            }
+            Old { state, code } => {
+                assert_eq!((refreshed, told), (0, (state, Some(code))), "{what}: {detail}");
+                assert_eq!(self.sealed(), due.sealed, "{what}");
+                assert_eq!(self.access(&due.id).await, due.access, "{what}");
+                let is_kept = code == "answer_unreadable" && !TOO_LONG.contains(&what);
+                assert_eq!(self.is_answer_kept(), is_kept, "{what}: a later program may understand it");
+                assert!(time(&detail["health"]["nextRefreshAt"]) > now, "{what}: not at once");
+                self.broker.clock.advance(LONGER_THAN_ANY_PAUSE);
+                assert_eq!(self.refresh_again(what).await, due.refresh, "{what}");
+                assert_eq!(self.broker.detail(&due.id).await["health"]["state"], "ok", "{what}");
+            }
+            Ended { code } => {
+                assert_eq!((refreshed, told), (0, ("reconnect_required", Some(code))), "{what}: {detail}");
+                assert_eq!(self.sealed(), due.sealed, "{what}");
+                assert_eq!(self.broker.token(&due.id, "").await.code(), "reconnect_required", "{what}");
+            }
+        }
+        self.end(&due.id).await;
+    }
+}
+
+fn time(shown: &Value) -> Timestamp {
+    let at: jiff::Timestamp = shown.as_str().unwrap().parse().unwrap();
+    Timestamp::from_millis(at.as_millisecond())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_platform_answers_no_good_token_is_lost() {
+    let bench = Bench::start().await;
+    for (body, then) in BODIES {
+        bench.check(body, stand_in::json(body), *then).await;
+    }
+    for (what, answer, then) in odd_answers() {
+        bench.check(what, answer, then).await;
+    }
+}
+
+/// Every text that is a member of that name, wherever it is.
+fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| members(item, name, found)),
+        Value::Object(object) => {
+            found.extend(object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()));
+            object.values().for_each(|value| members(value, name, found));
+        }
+        _ => {}
+    }
+}
+
+/// JSON made of what token answers are made of.
+fn answers_in_pieces() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z ]{0,8}".prop_map(Value::from),
+        prop::sample::select(
+            &["invalid_grant", "invalid_client", "slow_down", "server_error", "3600", "", "Bearer"][..]
+        )
+        .prop_map(Value::from),
+    ];
+    let name = prop::sample::select(
+        &["access_token", "refresh_token", "expires_in", "error", "data", "code", "scope", "error_type", "id_token"][..],
+    );
+    leaf.prop_recursive(3, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(name.clone().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|members| members.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let damaged = (0..GOOD.len(), any::<u8>(), any::<bool>()).prop_map(|(at, byte, is_cut)| {
+        let mut body = GOOD.as_bytes().to_vec();
+        body[at] = byte;
+        body.truncate(if is_cut { at } else { GOOD.len() });
+        body
+    });
+    let sound = (any::<[bool; 4]>(), answers_in_pieces()).prop_map(|(has, odd)| {
+        let all = [
+            ("access_token", json!("new-access")),
+            ("refresh_token", json!("new-refresh")),
+            ("expires_in", json!(3600)),
+        ];
+        let mut body: serde_json::Map<String, Value> = all
+            .into_iter()
+            .zip(has)
+            .filter(|(_, has)| *has)
+            .map(|((name, value), _)| (name.to_owned(), value))
+            .collect();
+        if has[3] {
+            body.insert("error".to_owned(), odd);
+        }
+        Value::from(body).to_string().into_bytes()
+    });
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..64),
+        damaged,
+        sound,
+        answers_in_pieces().prop_map(|answer| answer.to_string().into_bytes()),
+    ]
+}
+
+#[test]
+fn no_answer_at_all_overwrites_a_good_token() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let bench = runtime.block_on(Bench::start());
+    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let run = runner.run(&bodies(), |body| {
+        runtime.block_on(check_anything(&bench, &body));
+        Ok(())
+    });
+    run.unwrap();
+}
+
+/// Whatever the body: the grant has what it had, or what is in the body.
+async fn check_anything(bench: &Bench, body: &[u8]) {
+    let shown = String::from_utf8_lossy(body);
+    let read: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let (mut access, mut refresh) = (Vec::new(), Vec::new());
+    members(&read, "access_token", &mut access);
+    members(&read, "refresh_token", &mut refresh);
+
+    let due = bench.due().await;
+    bench.platform.answer_refreshes_with(Answer::Bytes(stand_in::answer(200, "", body)));
+    let refreshed = bench.broker.refresh_due().await;
+    let detail = bench.broker.detail(&due.id).await;
+    if detail["authStatus"] == "active" {
+        let token = bench.access(&due.id).await;
+        if refreshed == 1 {
+            assert!(access.contains(&token.as_str().unwrap()), "{shown}");
+            refresh.push(&due.refresh);
+        } else {
+            assert_eq!((&token, bench.sealed()), (&due.access, due.sealed), "{shown}");
+            refresh = vec![&due.refresh];
+        }
+        bench.broker.clock.advance(LONGER_THAN_ANY_PAUSE);
+        let asked = bench.refresh_again(&shown).await;
+        assert!(refresh.contains(&asked.as_str()), "{shown}: {asked}");
+    } else {
+        assert!(shown.contains("invalid_grant"), "{shown}");
+        assert_eq!(bench.sealed(), due.sealed, "{shown}");
+    }
+    bench.end(&due.id).await;
+}
