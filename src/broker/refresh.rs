@@ -75,7 +75,11 @@ pub(super) enum Unrefreshed {
 impl Broker {
     /// Gets other tokens than those of `generation`, sharing a refresh that is under way. `Ok` when there are.
     pub(super) async fn refresh(&self, project: ProjectId, id: GrantId, generation: u64) -> Landing {
-        self.fly(id, |broker| async move { broker.refresh_alone(project, id, generation).await }).await
+        let landing = self.fly(id, |broker| async move { broker.refresh_alone(project, id, generation).await }).await;
+        if let Err(Unrefreshed::Panicked) = landing {
+            self.put_off_after_panic(project, id, generation).await;
+        }
+        landing
     }
 
     /// When and with what the tokens of a platform are renewed.

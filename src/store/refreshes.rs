@@ -142,7 +142,7 @@ pub fn fail(
     )
 }
 
-/// Puts a refresh off that was not tried. [`Error::NotChanged`] as for [`fail`].
+/// Puts a refresh off, where it is not to come later anyway. [`Error::NotChanged`] as for [`fail`].
 pub fn postpone(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -152,7 +152,7 @@ pub fn postpone(
 ) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE grants SET due_at = :due_at
+        "UPDATE grants SET due_at = max(due_at, :due_at)
          WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
         named_params! {":project": project, ":id": id, ":generation": signed(generation), ":due_at": due_at},
     )

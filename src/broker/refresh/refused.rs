@@ -9,6 +9,7 @@ use crate::broker::complete::chain;
 use crate::broker::flights::Landing;
 use crate::broker::pacing::app_by_client;
 use crate::domain::grant::Grant;
+use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::pace::Pause;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::time::Timestamp;
@@ -16,6 +17,9 @@ use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::platforms::{Refresh, Rotation};
 use crate::store;
 use crate::store::refreshes::{self, Failed, OfApp};
+
+/// Before a refresh that panicked is tried again without being asked for.
+const PANICKED_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 impl Broker {
     /// Records how a refresh failed, and what follows from it.
@@ -97,6 +101,17 @@ impl Broker {
             && !matches!(error, store::Error::NotChanged)
         {
             tracing::warn!(grant.id = %id, error = %chain(&error), "a refresh could not be put off");
+        }
+    }
+
+    /// What panicked once will panic again, mostly: the platform is not asked every second for that.
+    pub(super) async fn put_off_after_panic(&self, project: ProjectId, id: GrantId, generation: u64) {
+        let until = self.clock.now().plus(PANICKED_AGAIN_AFTER);
+        let put_off = self.store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await;
+        if let Err(error) = put_off
+            && !matches!(error, store::Error::NotChanged)
+        {
+            tracing::warn!(grant.id = %id, error = %chain(&error), "a refresh that panicked could not be put off");
         }
     }
 
