@@ -18,6 +18,7 @@ mod bluesky_sandbox;
 mod crash;
 mod dns;
 mod document;
+mod faults;
 mod flows;
 mod guard;
 mod integrations;

@@ -60,6 +60,9 @@ pub(crate) struct Builder {
     body_deadline: Option<Duration>,
     public_url: Option<String>,
     seed: u64,
+    /// Instead of what the seed gives.
+    entropy: Option<Arc<dyn Entropy>>,
+    has_reserve: bool,
     db_id: u128,
 }
 
@@ -72,6 +75,8 @@ impl Default for Builder {
             body_deadline: None,
             public_url: None,
             seed: 42,
+            entropy: None,
+            has_reserve: false,
             db_id: 0x70_6f73_7470_6565_7200,
         }
     }
@@ -114,6 +119,18 @@ impl Builder {
         self
     }
 
+    /// Other randomness than any seed gives.
+    pub(crate) fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = Some(entropy);
+        self
+    }
+
+    /// With room on the disk that is kept free, as a broker has that is really served.
+    pub(crate) fn with_reserve(mut self) -> Self {
+        self.has_reserve = true;
+        self
+    }
+
     /// What the database is called in sealed values.
     pub(crate) fn db_id(mut self, id: u128) -> Self {
         self.db_id = id;
@@ -122,7 +139,7 @@ impl Builder {
 
     pub(crate) async fn start(self) -> TestBroker {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(self.seed));
+        let entropy = self.entropy.unwrap_or_else(|| Arc::new(SeededEntropy::new(self.seed)));
         let sandbox_listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sandbox = Sandbox::start(sandbox_listener, clock.clone(), Arc::new(SeededEntropy::new(7))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -147,6 +164,9 @@ impl Builder {
         let (vault, first_key) = Vault::initialise(&keyring, db_id, entropy.clone()).unwrap();
         let project = Project { id: ids.next(), name: DEFAULT_PROJECT.to_owned(), created_at: clock.now() };
         let store = Store::create(&dir.path().join("postpeer.db"), db_id, &first_key, &project).unwrap();
+        if self.has_reserve {
+            store.hold_ballast().unwrap();
+        }
         let outbound_settings = outbound::Settings {
             connect_timeout: Duration::from_secs(5),
             timeout: config.outbound.timeout,

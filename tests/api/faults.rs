@@ -1,0 +1,225 @@
+//! What goes wrong in the middle of a refresh, and whom it reaches: a bug that panics, a platform that never answers, a
+//! caller that resets its connection. Whoever comes next goes on as if nothing had been.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use postpeer::domain::entropy::{Entropy, SeededEntropy};
+use postpeer::sandbox::Step;
+use postpeer::telemetry;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::stand_in::{Answer, StandIn};
+use crate::support::{Reply, TestBroker};
+
+/// Bytes that are drawn to seal something: the first time in a refresh for the answer as it came.
+const TO_SEAL: usize = 24;
+/// Bytes that are drawn to spread what is due: in a refresh, when its answer is kept and read, and not stored yet.
+const TO_SPREAD: usize = 4;
+
+/// Longer than any token of these tests lives.
+const LONG: Duration = Duration::from_hours(3);
+
+/// Randomness that panics the next time that so many bytes are drawn, as any bug there would.
+struct Tripwire {
+    random: SeededEntropy,
+    /// 0: never.
+    length: AtomicUsize,
+}
+
+impl Tripwire {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { random: SeededEntropy::new(42), length: AtomicUsize::new(0) })
+    }
+
+    fn set(&self, length: usize) {
+        self.length.store(length, Ordering::SeqCst);
+    }
+}
+
+impl Entropy for Tripwire {
+    fn fill(&self, bytes: &mut [u8]) {
+        let trips = self.length.compare_exchange(bytes.len(), 0, Ordering::SeqCst, Ordering::SeqCst);
+        assert!(trips.is_err(), "the test wants a panic here");
+        self.random.fill(bytes);
+    }
+}
+
+/// There is no token now, and it is said when to ask again.
+fn assert_to_ask_again(reply: &Reply) {
+    assert_eq!((reply.status, reply.code()), (503, "token_unavailable"), "{}", reply.text);
+    assert!(reply.header("retry-after").parse::<u64>().unwrap() > 0);
+}
+
+fn access(reply: &Reply) -> &str {
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json["accessToken"].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_one_refresh_and_nothing_else() {
+    for (length, times_asked) in [(TO_SEAL, 2), (TO_SPREAD, 1)] {
+        let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
+        let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
+        let (ada, basil) = (platform.connect(&broker, "ada").await, platform.connect(&broker, "basil").await);
+        broker.clock.advance(LONG);
+        tripwire.set(length);
+        assert_to_ask_again(&broker.token(&ada, "").await);
+
+        // The same app: what the panic held of its pace is free again.
+        access(&broker.token(&basil, "").await);
+        let next = broker.token(&ada, "").await;
+        let asked = platform.asked().into_iter().filter(|token| token.contains("/ada/")).count();
+        assert_eq!(asked, times_asked, "an answer that was kept is stored, and not asked for again");
+        assert_eq!(broker.detail(&ada).await["health"]["state"], "ok");
+        assert_eq!(access(&broker.token(&ada, "").await), access(&next));
+        assert!(broker.broker.drain(Duration::from_secs(20)).await, "nothing is still under way");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_refresh_that_panics_is_told_to_ask_again_and_who_comes_later_gets_its_token() {
+    let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
+    let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    for round in 1..=20 {
+        broker.clock.advance(LONG);
+        tripwire.set(TO_SPREAD);
+        let replies = join_all((0..20).map(|_| broker.token(&id, ""))).await;
+        replies.iter().filter(|reply| reply.status != 200).for_each(assert_to_ask_again);
+        access(&broker.token(&id, "").await);
+        assert_eq!(platform.asked().len(), round, "its answer was kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bug_that_stays_does_not_ask_the_platform_every_second() {
+    let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
+    let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
+    platform.connect(&broker, "ada").await;
+    broker.clock.advance(LONG);
+    for _ in 0..30 {
+        tripwire.set(TO_SEAL);
+        assert_eq!(broker.refresh_due().await, 0);
+        broker.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(platform.asked().len(), 1);
+    broker.clock.advance(Duration::from_mins(1));
+    tripwire.set(0);
+    assert_eq!(broker.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_for_long() {
+    let (slow, quick) = (StandIn::start("quince").await, StandIn::start("medlar").await);
+    let both = format!("{}{}", slow.toml(), quick.toml());
+    let broker = TestBroker::builder().toml(&both).setting("POSTPEER_OUTBOUND__TIMEOUT_SECONDS", "1").start().await;
+    let (ada, basil) = (slow.connect(&broker, "ada").await, slow.connect(&broker, "basil").await);
+    let other = quick.connect(&broker, "ada").await;
+    broker.clock.advance(LONG);
+    slow.answer_refreshes_with(Answer::Never);
+    let asking = join_all((0..5).map(|_| broker.token(&ada, "")));
+    let meanwhile = async {
+        slow.asked_times(1).await;
+        access(&broker.token(&other, "").await);
+        assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 3);
+    };
+    let (replies, ()) = tokio::join!(asking, meanwhile);
+    replies.iter().for_each(assert_to_ask_again);
+    assert_eq!(broker.detail(&ada).await["health"]["state"], "refresh_in_doubt");
+    assert_eq!(broker.detail(&basil).await["health"]["state"], "ok", "of another grant nothing is told");
+
+    slow.answer_refreshes_with(Answer::Fresh);
+    for id in [&ada, &basil] {
+        access(&broker.token(id, "").await);
+    }
+    // A round meets it as well, and ends.
+    broker.clock.advance(LONG);
+    slow.answer_refreshes_with(Answer::Never);
+    assert_eq!(broker.refresh_due().await, 1, "the other platform's");
+    assert!(broker.broker.drain(Duration::from_secs(20)).await, "nothing is still under way");
+}
+
+/// The gauges are the process', so that no other test may be in it.
+#[test]
+fn what_is_counted_as_under_way_is_none_in_the_end() {
+    let test = "faults::gauges_in_a_process_of_their_own";
+    let output = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "what_is_counted_as_under_way_is_none_in_the_end runs it alone"]
+async fn gauges_in_a_process_of_their_own() {
+    let metrics = telemetry::metrics();
+    let gauge = |name: &str| -> f64 {
+        let shown = metrics.render();
+        shown.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).unwrap().parse().unwrap()
+    };
+    let in_flight = || gauge("postpeer_refreshes_in_flight").to_string();
+    let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
+    let broker = TestBroker::builder()
+        .toml(&platform.toml())
+        .entropy(tripwire.clone())
+        .setting("POSTPEER_OUTBOUND__TIMEOUT_SECONDS", "1")
+        .start()
+        .await;
+    let id = platform.connect(&broker, "ada").await;
+    assert_eq!(in_flight(), "0");
+    broker.clock.advance(LONG);
+    platform.hold();
+    tripwire.set(TO_SPREAD);
+    let (reply, ()) = tokio::join!(broker.token(&id, ""), async {
+        platform.asked_times(1).await;
+        assert_eq!(in_flight(), "1");
+        platform.release();
+    });
+    assert_to_ask_again(&reply);
+    assert_eq!(in_flight(), "0", "after a panic");
+    access(&broker.token(&id, "").await);
+
+    broker.clock.advance(LONG);
+    platform.answer_refreshes_with(Answer::Never);
+    assert_to_ask_again(&broker.token(&id, "").await);
+    assert_eq!(in_flight(), "0", "after a platform that never answers");
+    assert_eq!(gauge("postpeer_answers_unsaved").to_string(), "0");
+    platform.answer_refreshes_with(Answer::Fresh);
+    broker.clock.advance(LONG);
+    assert_eq!(broker.refresh_due().await, 1);
+    assert_eq!(gauge("postpeer_refreshes_due").to_string(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_resets_its_connection_takes_no_refresh_along() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let old = broker.token(&id, "").await.json["accessToken"].take();
+    broker.clock.advance(LONG);
+    let platforms = broker.sandbox();
+    platforms.hold(Step::Refresh);
+    let address = broker.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /v1/connect/integrations/{id}/token HTTP/1.1\r\nhost: {address}\r\nx-access-key: {}\r\n\r\n",
+        broker.key
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    platforms.held(Step::Refresh).await;
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    // By the next answer the server has heard of the reset.
+    assert_eq!(broker.get("/v1/health").await.status, 200);
+    platforms.release(Step::Refresh);
+
+    assert!(broker.broker.drain(Duration::from_secs(20)).await, "it goes on without the caller");
+    let stored = "SELECT generation FROM grants WHERE attempt_at IS NULL";
+    let generation: u32 = broker.sql().query_row(stored, [], |row| row.get(0)).unwrap();
+    assert_eq!(generation, 2);
+    assert_ne!(access(&broker.token(&id, "").await), old);
+    assert_eq!(platforms.requests_at("twitter", Step::Refresh).len(), 1);
+}
