@@ -15,6 +15,7 @@ mod atproto;
 mod bad_input;
 mod bluesky;
 mod bluesky_sandbox;
+mod clocks;
 mod crash;
 mod dns;
 mod document;

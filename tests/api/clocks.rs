@@ -1,0 +1,155 @@
+//! A clock that jumps: what is due comes all at once, in order and never more at a time than is set; and a clock that is set
+//! back or far ahead brings nothing back to life and asks nobody over and over.
+
+use std::time::Duration;
+
+use postpeer::domain::time::{Clock as _, Timestamp};
+use serde_json::Value;
+
+use crate::stand_in::{Answer, StandIn, answer};
+use crate::support::TestBroker;
+
+const DAY: Duration = Duration::from_hours(24);
+const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// Accounts that are due at once.
+const CROWD: usize = 200;
+
+/// A broker that refreshes so many at a time, and that many accounts. Their tokens live from one to two hours, in no order.
+async fn crowd(concurrency: usize, accounts: usize) -> (TestBroker, StandIn) {
+    let platform = StandIn::start("quince").await;
+    let setting = concurrency.to_string();
+    let builder = TestBroker::builder().toml(&platform.toml()).setting("POSTPEER_REFRESH__CONCURRENCY", &setting);
+    let broker = builder.start().await;
+    for number in 0..accounts {
+        let life = life_of(number);
+        platform.next_lives([life]);
+        platform.connect(&broker, &format!("{life}")).await;
+    }
+    (broker, platform)
+}
+
+/// 37 and 600 have no divisor in common, so that it is another for each of the first 600.
+fn life_of(number: usize) -> u64 {
+    3600 + u64::try_from(number * 37 % 600).unwrap() * 6
+}
+
+/// The accounts that were refreshed, by the life of their first token.
+fn asked(platform: &StandIn) -> Vec<u64> {
+    platform.asked().iter().map(|token| token.split('/').nth(1).unwrap().parse().unwrap()).collect()
+}
+
+/// Rounds as the scheduler makes them; how often the platform was asked.
+async fn rounds(broker: &TestBroker, platform: &StandIn) -> usize {
+    let before = platform.asked().len();
+    for _ in 0..10 {
+        broker.refresh_due().await;
+        postpeer::background::purge_once(&broker.broker).await;
+        broker.clock.advance(Duration::from_secs(1));
+    }
+    platform.asked().len() - before
+}
+
+fn set(broker: &TestBroker, to: Timestamp) {
+    broker.clock.set(to);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_of_a_day_makes_no_crowd() {
+    let (broker, platform) = crowd(8, CROWD).await;
+    platform.take_its_time(Duration::from_millis(5));
+    broker.clock.advance(DAY);
+    assert_eq!(broker.refresh_due().await, CROWD);
+    let most = platform.most_at_once();
+    assert!((2..=8).contains(&most), "{most} at once");
+    assert_eq!(rounds(&broker, &platform).await, 0, "each of them once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_jump_of_a_day_what_expired_first_is_refreshed_first() {
+    let (broker, platform) = crowd(1, CROWD).await;
+    broker.clock.advance(DAY);
+    assert_eq!(broker.refresh_due().await, CROWD);
+    assert_eq!(platform.most_at_once(), 1);
+    let order = asked(&platform);
+    assert!(order.is_sorted(), "{order:?}");
+    assert_eq!(order.len(), CROWD);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_or_far_ahead_asks_nobody_over_and_over() {
+    let (broker, platform) = crowd(4, 12).await;
+    let start = broker.clock.now();
+    let mut generation = 0;
+    for (to, expected) in [
+        (start.minus(DAY), 0),
+        (start.minus(TEN_YEARS), 0),
+        (start, 0),
+        (start.plus(TEN_YEARS), 12),
+        (start, 0),
+        (start.minus(DAY), 0),
+        (start.plus(TEN_YEARS).plus(DAY), 12),
+    ] {
+        set(&broker, to);
+        assert_eq!(rounds(&broker, &platform).await, expected, "{to}");
+        let listed = broker.get("/v1/connect/integrations?include=custom&limit=100").await;
+        assert_eq!((listed.status, &listed.json["total"]), (200, &Value::from(12)), "{to}: {}", listed.text);
+        let least: u32 = broker.sql().query_row("SELECT min(generation) FROM grants", [], |row| row.get(0)).unwrap();
+        assert!(least >= generation, "{to}: older tokens are back");
+        generation = least;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_fails_while_the_clock_jumps_is_not_asked_over_and_over() {
+    let (broker, platform) = crowd(4, 12).await;
+    let start = broker.clock.now();
+    platform.answer_refreshes_with(Answer::Bytes(answer(500, "", b"")));
+    for (to, at_most) in [
+        (start.plus(DAY), 12),
+        (start.minus(DAY), 0),
+        (start.plus(DAY), 12),
+        (start.plus(TEN_YEARS), 12),
+        (start.minus(TEN_YEARS), 0),
+    ] {
+        set(&broker, to);
+        let asked = rounds(&broker, &platform).await;
+        assert!(asked <= at_most, "{to}: {asked}");
+    }
+    // And it is not over for anybody.
+    platform.answer_refreshes_with(Answer::Fresh);
+    set(&broker, start.plus(TEN_YEARS).plus(DAY));
+    assert_eq!(broker.refresh_due().await, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_revives_nothing() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    let flow = broker.begin("twitter", "redirectUri=https://app.example/back").await;
+    let start = broker.clock.now();
+    broker.clock.advance(Duration::from_hours(3));
+    platform.answer_refreshes_with(Answer::Bytes(answer(400, "", br#"{"error":"invalid_grant"}"#)));
+    assert_eq!(broker.refresh_due().await, 0);
+    postpeer::background::purge_once(&broker.broker).await;
+    platform.answer_refreshes_with(Answer::Fresh);
+    for to in [start, start.minus(DAY), start.minus(TEN_YEARS), start.plus(DAY), start] {
+        set(&broker, to);
+        assert_eq!(rounds(&broker, &platform).await, 0, "{to}");
+        let detail = broker.detail(&id).await;
+        assert_eq!(detail["authStatus"], "reconnect_required", "{to}");
+        assert_eq!(detail["health"]["lastError"]["code"], "refresh_rejected", "{to}");
+        assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required", "{to}");
+        let state = crate::support::parameter(&flow, "state").unwrap();
+        let callback = format!("{}/v1/connect/twitter/callback?state={state}&code=x", broker.url);
+        assert_eq!(broker.browse(&callback).await.status, 400, "{to}: its time is over");
+    }
+    // Ten years are longer than tokens of an ended grant are kept, and that they are gone is for good.
+    set(&broker, start.plus(TEN_YEARS));
+    postpeer::background::purge_once(&broker.broker).await;
+    set(&broker, start);
+    assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required");
+    assert_eq!(platform.connect(&broker, "ada").await, id);
+    assert_eq!(broker.token(&id, "").await.status, 200);
+}
