@@ -1,6 +1,8 @@
 //! Reads and writes through the store: atomic, in order, and not to be wedged.
 
 mod full_disk;
+#[path = "../../tests/support/small_disk.rs"]
+mod small_disk;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
