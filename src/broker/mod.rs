@@ -168,12 +168,13 @@ impl Broker {
         tokio::time::timeout(at_most, self.tasks.wait()).await.is_ok()
     }
 
-    /// Whether the broker can keep its promises: the database answers, there is room for what a platform delivers, and
-    /// nothing that one delivered waits to be stored.
+    /// Whether the broker can keep its promises: the database answers, there is room for what a platform delivers and
+    /// for what is written before it is asked, and nothing that one delivered waits to be stored.
     pub async fn is_ready(&self) -> bool {
         self.unsaved.is_zero()
             && self.store.failure().is_none()
             && self.store.ensure_reserve().await.is_ok()
+            && self.store.has_room().await
             && self.store.read(crate::store::meta::is_readable).await.is_ok()
     }
 }

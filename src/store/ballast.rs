@@ -12,15 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ffi;
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
 use super::Error;
 use super::lock::beside;
-use super::open::sync_directory;
+use super::open::{directory_of, sync_directory};
 
 /// Some hundreds of grants.
 const SIZE: u64 = 4 * 1024 * 1024;
+
+/// What ordinary writes need beside it, for a while.
+const ROOM: u64 = 1024 * 1024;
 
 pub(super) struct Ballast {
     path: PathBuf,
@@ -63,6 +66,17 @@ impl Ballast {
     /// Whether what must be kept finds room.
     pub(super) fn is_ready(&self) -> bool {
         self.is_there.load(Ordering::Acquire) || !self.is_held.load(Ordering::Acquire)
+    }
+
+    /// Whether writes that may fail find room beside it. A file system that does not tell is not taken to be full.
+    pub(super) fn has_room(&self) -> bool {
+        if !self.is_held.load(Ordering::Acquire) {
+            return true;
+        }
+        match statvfs(directory_of(&self.path)) {
+            Ok(found) => found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= ROOM,
+            Err(_) => true,
+        }
     }
 
     /// Until the guard is dropped, nobody else makes it or gives it up.

@@ -180,6 +180,12 @@ impl Store {
         on_blocking_thread(move || ballast.ensure()).await?
     }
 
+    /// Whether there is room for ordinary writes, beside the ballast; true where none is kept.
+    pub async fn has_room(&self) -> bool {
+        let ballast = self.ballast.clone();
+        on_blocking_thread(move || ballast.has_room()).await.unwrap_or(false)
+    }
+
     /// Whether the ballast is there, as far as is known without looking; true where none is kept.
     #[must_use]
     pub fn has_reserve(&self) -> bool {
