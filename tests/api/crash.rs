@@ -25,20 +25,20 @@ use serde_json::Value;
 use crate::support::{Reply, client, expose, parameter};
 
 /// Longer than a refresh of a token that lives for two hours lets it be: each request gets another token.
-const ALWAYS: &str = "minSeconds=7200";
+pub(crate) const ALWAYS: &str = "minSeconds=7200";
 
 /// A broker that can die, with platforms that go on.
-struct Crashing {
+pub(crate) struct Crashing {
     dir: tempfile::TempDir,
     url: String,
     /// A key for each project.
     keys: Vec<String>,
-    sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     client: reqwest::Client,
 }
 
 impl Crashing {
-    fn new(projects: usize) -> Self {
+    pub(crate) fn new(projects: usize) -> Self {
         // The broker's own commands bring a runtime of theirs.
         tokio::task::block_in_place(|| Self::prepared(projects))
     }
@@ -72,8 +72,12 @@ impl Crashing {
         Self { keys: keys.collect(), ..this }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     fn config(&self) -> Config {
@@ -81,7 +85,7 @@ impl Crashing {
     }
 
     /// Runs the broker, which ends itself at a place where that is asked for.
-    fn start(&self, dies_at: Option<&str>) -> Process {
+    pub(crate) fn start(&self, dies_at: Option<&str>) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
         command.args(["serve", "--config"]).arg(self.path("postpeer.toml")).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -106,51 +110,51 @@ impl Crashing {
         Process { child, said }
     }
 
-    async fn call(&self, project: usize, path: &str) -> Result<Reply, reqwest::Error> {
+    pub(crate) async fn call(&self, project: usize, path: &str) -> Result<Reply, reqwest::Error> {
         let request = self.client.get(format!("{}{path}", self.url)).header("x-access-key", &self.keys[project]);
         Ok(Reply::of(request.send().await?).await)
     }
 
-    async fn token(&self, project: usize, id: &str, query: &str) -> Result<Reply, reqwest::Error> {
+    pub(crate) async fn token(&self, project: usize, id: &str, query: &str) -> Result<Reply, reqwest::Error> {
         self.call(project, &format!("/v1/connect/integrations/{id}/token?{query}")).await
     }
 
-    async fn detail(&self, project: usize, id: &str) -> Value {
+    pub(crate) async fn detail(&self, project: usize, id: &str) -> Value {
         self.call(project, &format!("/v1/connect/integrations/{id}")).await.unwrap().json["integration"].take()
     }
 
     /// The callback URL of a connection that its person has consented to.
-    async fn consented(&self, project: usize, platform: &str, account: &str) -> Option<String> {
+    pub(crate) async fn consented(&self, project: usize, platform: &str, account: &str) -> Option<String> {
         let back = "https%3A%2F%2Fapp.example%2Fback";
         let reply = self.call(project, &format!("/v1/connect/{platform}?redirectUri={back}")).await.ok()?;
         let url = reply.json["url"].as_str()?.to_owned();
         Some(self.sandbox.handle().consent(&url, &Answer::allow().account(account)).unwrap())
     }
 
-    async fn browse(&self, url: &str) -> Option<Reply> {
+    pub(crate) async fn browse(&self, url: &str) -> Option<Reply> {
         Some(Reply::of(self.client.get(url).send().await.ok()?).await)
     }
 
     /// A whole connection; the integration's id.
-    async fn connect(&self, project: usize, platform: &str, account: &str) -> String {
+    pub(crate) async fn connect(&self, project: usize, platform: &str, account: &str) -> String {
         let callback = self.consented(project, platform, account).await.unwrap();
         let reply = self.browse(&callback).await.unwrap();
         parameter(&reply.location(), "integrationId").unwrap_or_else(|| panic!("{}", reply.text))
     }
 
-    fn issued(&self, platform: &str, kind: TokenKind) -> Vec<String> {
+    pub(crate) fn issued(&self, platform: &str, kind: TokenKind) -> Vec<String> {
         let issued = self.sandbox.handle().issued(platform);
         issued.into_iter().filter(|issued| issued.kind == kind).map(|issued| issued.value).collect()
     }
 
     /// Whether X takes the token.
-    async fn is_alive(&self, token: &Value) -> bool {
+    pub(crate) async fn is_alive(&self, token: &Value) -> bool {
         let url = format!("{}/twitter/2/users/me", self.sandbox.base_url());
         self.client.get(url).bearer_auth(token.as_str().unwrap()).send().await.unwrap().status() == 200
     }
 
     /// The health of an account once nothing is in doubt any more: what was cut off is tried when the broker starts.
-    async fn settled(&self, project: usize, id: &str) -> Value {
+    pub(crate) async fn settled(&self, project: usize, id: &str) -> Value {
         for _ in 0..400 {
             let detail = self.detail(project, id).await;
             if detail["health"]["state"] == "ok" || detail["health"]["state"] == "reconnect_required" {
@@ -162,18 +166,18 @@ impl Crashing {
     }
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    said: Arc<Mutex<String>>,
+    pub(crate) said: Arc<Mutex<String>>,
 }
 
 impl Process {
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
         self.child.wait().unwrap();
     }
 
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }

@@ -21,6 +21,7 @@ mod dns;
 mod document;
 mod faults;
 mod flows;
+mod full_disk;
 mod guard;
 mod integrations;
 mod limits;
@@ -37,6 +38,8 @@ mod sealed;
 mod secrets;
 mod selection;
 mod shapes;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 mod stand_in;
 mod support;
 mod tokens;
