@@ -4,6 +4,7 @@
 
 mod errors;
 mod needles;
+mod refreshes;
 mod silence;
 
 use std::time::Duration;

@@ -45,7 +45,8 @@ struct State {
     asked: Vec<String>,
     now: usize,
     most: usize,
-    issued: usize,
+    /// All tokens that it made.
+    issued: Vec<String>,
 }
 
 impl StandIn {
@@ -62,7 +63,7 @@ impl StandIn {
                 asked: Vec::new(),
                 now: 0,
                 most: 0,
-                issued: 0,
+                issued: Vec::new(),
             }),
             changed: watch::Sender::new(()),
         }));
@@ -135,6 +136,11 @@ impl StandIn {
         self.state().asked.clone()
     }
 
+    /// All tokens that it gave to anybody, but for those in answers that a test wrote.
+    pub(crate) fn issued(&self) -> Vec<String> {
+        self.state().issued.clone()
+    }
+
     /// How many refreshes it was asked for at the same time, at most.
     pub(crate) fn most_at_once(&self) -> usize {
         self.state().most
@@ -203,10 +209,11 @@ impl StandIn {
 
     fn tokens(&self, account: &str, life: u64) -> String {
         let mut state = self.state();
-        state.issued += 1;
-        let number = state.issued;
+        let number = state.issued.len() / 2 + 1;
+        let [access, refresh] = ["access", "refresh"].map(|kind| format!("{kind}-token/{account}/{number}"));
+        state.issued.extend([access.clone(), refresh.clone()]);
         format!(
-            r#"{{"access_token":"access-token/{account}/{number}","refresh_token":"refresh-token/{account}/{number}","token_type":"bearer","expires_in":{life}}}"#
+            r#"{{"access_token":"{access}","refresh_token":"{refresh}","token_type":"bearer","expires_in":{life}}}"#
         )
     }
 }

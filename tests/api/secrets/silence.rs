@@ -5,6 +5,7 @@ use std::path::Path;
 
 use postpeer::broker::apps::{AppChange, NewApp};
 use postpeer::broker::finish::Callback;
+use postpeer::broker::tokens::VendedToken;
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::PlainAccessKey;
 use postpeer::domain::entropy::SeededEntropy;
@@ -86,6 +87,18 @@ fn values_with_secrets_are_silent_about_them() {
                 state: Some(marker()),
                 code: Some(marker()),
                 ..Callback::default()
+            }),
+        ),
+        (
+            "VendedToken",
+            shown(&VendedToken {
+                platform: "twitter".to_owned(),
+                platform_user_id: "1".to_owned(),
+                access_token: marker(),
+                token_type: "Bearer".to_owned(),
+                expires_at: None,
+                scopes: Vec::new(),
+                service_url: None,
             }),
         ),
         (
