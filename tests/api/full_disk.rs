@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postpeer::sandbox::{Step, TokenKind};
 
-use crate::crash::{ALWAYS, Crashing};
+use crate::process::{ALWAYS, Crashing};
 use crate::small_disk::{self, assert_small, fill};
 use crate::support::{TestBroker, parameter};
 

@@ -28,6 +28,7 @@ mod limits;
 mod logs;
 mod pages;
 mod platforms;
+mod process;
 mod projects;
 mod reach;
 mod redirects;

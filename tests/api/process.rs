@@ -1,0 +1,193 @@
+//! The broker as a process that can be killed, on a database that stays, against platforms in this process that go on.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use postpeer::app::{self, Desk, Ports};
+use postpeer::config::{self, Config, Environment};
+use postpeer::domain::access_key::Scope;
+use postpeer::domain::entropy::SystemEntropy;
+use postpeer::domain::project::DEFAULT_PROJECT;
+use postpeer::domain::time::SystemClock;
+use postpeer::sandbox::{Answer, Sandbox, TokenKind};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{Reply, client, expose, parameter};
+
+/// Longer than a refresh of a token that lives for two hours lets it be: each request gets another token.
+pub(crate) const ALWAYS: &str = "minSeconds=7200";
+
+/// A broker that can die, with platforms that go on.
+pub(crate) struct Crashing {
+    dir: tempfile::TempDir,
+    url: String,
+    /// A key for each project.
+    keys: Vec<String>,
+    pub(crate) sandbox: Sandbox,
+    client: reqwest::Client,
+}
+
+impl Crashing {
+    pub(crate) fn new(projects: usize) -> Self {
+        // The broker's own commands bring a runtime of theirs.
+        tokio::task::block_in_place(|| Self::prepared(projects))
+    }
+
+    fn prepared(projects: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sandbox = Sandbox::start(listener, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Of a port that is free now, because callback URLs must outlive the process.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = format!("http://{address}");
+        let toml = format!(
+            "[server]\nlisten = \"{address}\"\npublic_url = \"{url}\"\n{}",
+            postpeer::sandbox::configuration(sandbox.base_url())
+        );
+        std::fs::write(dir.path().join("postpeer.toml"), toml).unwrap();
+        let this = Self { dir, url, keys: Vec::new(), sandbox, client: client() };
+        let (config, ports) = (this.config(), Ports::system());
+        app::initialise(&config, &ports).unwrap();
+        let desk = Desk::open(&config, &ports).unwrap();
+        let keys = (0..projects).map(|number| {
+            let key = desk.run(|broker| async move {
+                let name = if number == 0 { DEFAULT_PROJECT.to_owned() } else { format!("project {number}") };
+                if number > 0 {
+                    broker.create_project(&name).await?;
+                }
+                Ok(broker.create_access_key(&name, "test", &Scope::ALL).await?.1)
+            });
+            expose(&key.unwrap())
+        });
+        Self { keys: keys.collect(), ..this }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn config(&self) -> Config {
+        config::load(&self.path("postpeer.toml"), &Environment::default(), &[]).unwrap()
+    }
+
+    /// Runs the broker, which ends itself at a place where that is asked for.
+    pub(crate) fn start(&self, dies_at: Option<&str>) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
+        command.args(["serve", "--config"]).arg(self.path("postpeer.toml")).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(place) = dies_at {
+            command.env("FAILPOINT", place);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut until_ready = String::new();
+        while !until_ready.contains("listening") {
+            assert_ne!(stderr.read_line(&mut until_ready).unwrap(), 0, "it stopped: {until_ready}");
+        }
+        let said = Arc::new(Mutex::new(until_ready));
+        let log = said.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = log.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Process { child, said }
+    }
+
+    pub(crate) async fn call(&self, project: usize, path: &str) -> Result<Reply, reqwest::Error> {
+        let request = self.client.get(format!("{}{path}", self.url)).header("x-access-key", &self.keys[project]);
+        Ok(Reply::of(request.send().await?).await)
+    }
+
+    pub(crate) async fn token(&self, project: usize, id: &str, query: &str) -> Result<Reply, reqwest::Error> {
+        self.call(project, &format!("/v1/connect/integrations/{id}/token?{query}")).await
+    }
+
+    pub(crate) async fn detail(&self, project: usize, id: &str) -> Value {
+        self.call(project, &format!("/v1/connect/integrations/{id}")).await.unwrap().json["integration"].take()
+    }
+
+    /// The callback URL of a connection that its person has consented to.
+    pub(crate) async fn consented(&self, project: usize, platform: &str, account: &str) -> Option<String> {
+        let back = "https%3A%2F%2Fapp.example%2Fback";
+        let reply = self.call(project, &format!("/v1/connect/{platform}?redirectUri={back}")).await.ok()?;
+        let url = reply.json["url"].as_str()?.to_owned();
+        Some(self.sandbox.handle().consent(&url, &Answer::allow().account(account)).unwrap())
+    }
+
+    pub(crate) async fn browse(&self, url: &str) -> Option<Reply> {
+        Some(Reply::of(self.client.get(url).send().await.ok()?).await)
+    }
+
+    /// A whole connection; the integration's id.
+    pub(crate) async fn connect(&self, project: usize, platform: &str, account: &str) -> String {
+        let callback = self.consented(project, platform, account).await.unwrap();
+        let reply = self.browse(&callback).await.unwrap();
+        parameter(&reply.location(), "integrationId").unwrap_or_else(|| panic!("{}", reply.text))
+    }
+
+    pub(crate) fn issued(&self, platform: &str, kind: TokenKind) -> Vec<String> {
+        let issued = self.sandbox.handle().issued(platform);
+        issued.into_iter().filter(|issued| issued.kind == kind).map(|issued| issued.value).collect()
+    }
+
+    /// Whether X takes the token.
+    pub(crate) async fn is_alive(&self, token: &Value) -> bool {
+        let url = format!("{}/twitter/2/users/me", self.sandbox.base_url());
+        self.client.get(url).bearer_auth(token.as_str().unwrap()).send().await.unwrap().status() == 200
+    }
+
+    /// The health of an account once nothing is in doubt any more: what was cut off is tried when the broker starts.
+    pub(crate) async fn settled(&self, project: usize, id: &str) -> Value {
+        for _ in 0..400 {
+            let detail = self.detail(project, id).await;
+            if detail["health"]["state"] == "ok" || detail["health"]["state"] == "reconnect_required" {
+                return detail["health"].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it stays in doubt: {}", self.detail(project, id).await);
+    }
+}
+
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) said: Arc<Mutex<String>>,
+}
+
+impl Process {
+    pub(crate) fn kill(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits until it has ended itself.
+    pub(crate) fn died(mut self) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), None, "it ended, but not by an abort: {}", self.said.lock().unwrap());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already, mostly.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
