@@ -219,8 +219,8 @@ fn issued(
 ) -> IssuedTokens {
     IssuedTokens {
         issued_at: sent_at,
-        access_expires_at: Some(claims.expires_at.unwrap_or_else(|| sent_at.plus(ACCESS_LASTS))),
-        refresh_expires_at: Claims::of(&refresh).expires_at,
+        access_expires_at: Some(claims.expires_after(sent_at).unwrap_or_else(|| sent_at.plus(ACCESS_LASTS))),
+        refresh_expires_at: Claims::of(&refresh).expires_after(sent_at),
         scopes: Some(claims.scope.into_iter().collect()),
         tokens: TokenSet {
             access_token: access,

@@ -2,6 +2,8 @@
 //! conveniences: an expiry, telling an account's own password from an app password where the server says so, and telling
 //! whether two refresh tokens are of one session.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,12 +12,17 @@ use zeroize::Zeroizing;
 
 use crate::domain::time::Timestamp;
 
+/// No token lives shorter for us: it would be dead on arrival, and asked for again without a pause.
+const SHORTEST: Duration = Duration::from_mins(1);
+
 /// The claims of a JSON Web Token that is not ours to verify; empty where it is none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) scope: Option<String>,
     pub(super) id: Option<String>,
-    /// In the future of the second 2^40 at most: later ones are taken for mistakes.
+    /// By the server's clock. At the second 2^40 at most: later ones are taken for mistakes.
+    pub(super) issued_at: Option<Timestamp>,
+    /// As [`Claims::issued_at`].
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -26,14 +33,27 @@ impl Claims {
             let payload = token.split('.').nth(1)?;
             let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
             let claims: Value = serde_json::from_slice(&payload).ok()?;
-            let seconds = claims.get("exp").and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds));
+            let time = |name: &str| {
+                let seconds =
+                    claims.get(name).and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds))?;
+                Some(Timestamp::from_millis(seconds * 1000))
+            };
             Some(Self {
                 scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
                 id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
-                expires_at: seconds.map(|seconds| Timestamp::from_millis(seconds * 1000)),
+                issued_at: time("iat"),
+                expires_at: time("exp"),
             })
         };
         read(token.expose_secret()).unwrap_or_default()
+    }
+
+    /// When a token expires that was asked for at `sent_at`, by our clock: the server's may be off, so its lifetime is what
+    /// counts. `None` where the token does not say.
+    pub(super) fn expires_after(&self, sent_at: Timestamp) -> Option<Timestamp> {
+        let expires_at = self.expires_at?;
+        let life = self.issued_at.unwrap_or(sent_at).until(expires_at);
+        Some(sent_at.plus(life.max(SHORTEST)))
     }
 }
 
@@ -61,6 +81,18 @@ mod tests {
         assert!(same(r#"{"jti":"a","exp":1}"#, r#"{"jti":"a","exp":2}"#));
         assert!(!same(r#"{"jti":"a","exp":1}"#, r#"{"jti":"b","exp":1}"#));
         assert!(same("{}", "{}") && !same(r#"{"exp":1}"#, r#"{"exp":2}"#), "without an id, letter by letter");
+    }
+
+    #[test]
+    fn a_server_whose_clock_is_off_says_how_long_a_token_lives_all_the_same() {
+        let sent_at = Timestamp::from_millis(1_777_797_216_000);
+        let life = |payload: &str| claims(payload).expires_after(sent_at).map(|at| sent_at.until(at).as_secs());
+        assert_eq!(life(r#"{"iat":1777797216,"exp":1777804416}"#), Some(7200));
+        assert_eq!(life(r#"{"iat":1777790000,"exp":1777797200}"#), Some(7200), "its clock is late by hours");
+        assert_eq!(life(r#"{"exp":1777804416}"#), Some(7200), "it does not say when it was issued");
+        assert_eq!(life(r#"{"exp":1777790000}"#), Some(60));
+        assert_eq!(life(r#"{"iat":1777797216,"exp":1777797216}"#), Some(60));
+        assert_eq!(life("{}"), None);
     }
 
     #[test]
