@@ -18,6 +18,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::trouble::TroubleKind;
 use crate::store::{self, grants, integrations, token_reads};
 
+/// How long a token is needed, where the caller does not say.
+const USUAL_LIFE: Duration = Duration::from_mins(5);
+
 /// When to ask again where nobody knows better.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,12 @@ struct Found {
 }
 
 impl Found {
+    /// What a token must be good for where the caller does not say: never more than a fresh one is.
+    fn usual_life(&self) -> Duration {
+        let life = self.grant.access_expires_at.map(|at| self.grant.issued_at.until(at));
+        life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
+    }
+
     /// Whether the token that is there does not last, and another can be asked for or missed.
     fn is_to_be_refreshed(&self, now: Timestamp, at_least: Duration) -> bool {
         self.own.tokens.is_none()
@@ -52,11 +61,17 @@ impl Found {
 }
 
 impl Broker {
-    /// An access token of an account that is good for `at_least`. [`Error::ReconnectRequired`] when only its person can
+    /// An access token of an account that is good for `at_least`, or else for as long as most calls take. [`Error::ReconnectRequired`] when only its person can
     /// bring one, [`Error::RefreshFailed`] when it has expired and cannot be refreshed at the moment.
-    pub async fn fresh_token(&self, caller: &Caller, id: &str, at_least: Duration) -> Result<VendedToken, Error> {
+    pub async fn fresh_token(
+        &self,
+        caller: &Caller,
+        id: &str,
+        at_least: Option<Duration>,
+    ) -> Result<VendedToken, Error> {
         let id = cases::parse(id)?;
         let found = self.find_token(caller, id).await?;
+        let at_least = at_least.unwrap_or_else(|| found.usual_life());
         if !found.is_to_be_refreshed(self.clock.now(), at_least) {
             return self.vend(caller, found).await;
         }

@@ -140,7 +140,8 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     }
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {
-        answer.insert_header((header::RETRY_AFTER, after.as_secs()));
+        // Rounded up: who comes a part of a second early is refused again.
+        answer.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
     }
     if let Some(allow) = error.allow {
         answer.insert_header((header::ALLOW, allow));

@@ -59,7 +59,7 @@ impl FromQuery for WantedIntegrations {
             profile_id: query.text("profileId")?,
             q: query.text("q")?,
             limit: query.limit(20)?,
-            offset: query.integer("offset", 0..=OFFSET_MAX, 0)?,
+            offset: query.integer("offset", 0..=OFFSET_MAX)?.unwrap_or(0),
             sort: if query.choice("sort", &["asc", "desc"])? == Some("asc") { Sort::Asc } else { Sort::Desc },
         })
     }

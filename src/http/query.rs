@@ -100,24 +100,25 @@ impl Query<'_> {
     }
 
     /// A whole number in decimal digits.
-    pub(crate) fn integer(&self, name: &str, range: RangeInclusive<u64>, default: u64) -> Result<u64, ApiError> {
-        let Some(text) = self.text(name)? else { return Ok(default) };
+    pub(crate) fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         text.parse()
             .ok()
             .filter(|number| digits && range.contains(number))
+            .map(Some)
             .ok_or_else(|| invalid(name, &format!("must be a whole number from {} to {}", range.start(), range.end())))
     }
 
     /// `limit`, 1 to 100.
     pub(crate) fn limit(&self, default: u32) -> Result<u32, ApiError> {
-        let limit = self.integer("limit", 1..=LIMIT_MAX, u64::from(default))?;
+        let limit = self.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(u64::from(default));
         u32::try_from(limit).map_err(ApiError::internal)
     }
 
     /// `page` (from 1) and `limit`.
     pub(crate) fn page(&self, default_limit: u32) -> Result<Page, ApiError> {
-        Ok(Page { number: self.integer("page", 1..=PAGE_MAX, 1)?, limit: self.limit(default_limit)? })
+        Ok(Page { number: self.integer("page", 1..=PAGE_MAX)?.unwrap_or(1), limit: self.limit(default_limit)? })
     }
 }
 

@@ -24,13 +24,14 @@ const LONGEST: u64 = 86_400;
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct Wanted {
     /// For how many seconds from now the token must be good, at least. It is refreshed first where it would not last.
-    #[param(minimum = 0, maximum = 86_400, default = 300, required = false)]
-    min_seconds: u64,
+    /// Absent: 300, or half of the token's life where that is less.
+    #[param(minimum = 0, maximum = 86_400, required = false)]
+    min_seconds: Option<u64>,
 }
 
 impl FromQuery for Wanted {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self { min_seconds: query.integer("minSeconds", 0..=LONGEST, 300)? })
+        Ok(Self { min_seconds: query.integer("minSeconds", 0..=LONGEST)? })
     }
 }
 
@@ -94,6 +95,6 @@ pub(crate) async fn get(
     Segment(id): Segment,
     Parameters(Wanted { min_seconds }): Parameters<Wanted>,
 ) -> Result<Json<TokenView>, ApiError> {
-    let at_least = std::time::Duration::from_secs(min_seconds);
+    let at_least = min_seconds.map(std::time::Duration::from_secs);
     Ok(Json(state.broker.fresh_token(&caller, &id, at_least).await?.into()))
 }
