@@ -297,6 +297,7 @@ impl ErrorAnswer {
             // Of the grant, nothing is said in passing.
             (kind @ (Kind::Throttled { .. } | Kind::Unavailable), _) => kind,
             (_, Some(trouble)) => Kind::Grant(trouble),
+            (Kind::Credentials, None) => Kind::Credentials,
             (_, None) if self.code.as_deref() == Some("invalid_grant") => Kind::Grant(TroubleKind::RefreshRejected),
             (kind, None) => kind,
         }

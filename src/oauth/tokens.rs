@@ -58,19 +58,25 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
         Some(Value::String(text)) if !text.is_empty() => Some(SecretString::from(text.as_str())),
         _ => None,
     };
-    let access_token = secret("access_token");
+    // Beside anything like a token, nobody knows what to believe: then it is no error, and the answer is not thrown away.
+    let refused = |error: &Value| {
+        if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
+    };
     if let Some(erring) = [answer, tokens].into_iter().find(|value| carries_error(value)) {
-        // Beside tokens, nobody knows which of the two to believe: neither is, and the answer is not thrown away.
-        return Err(if access_token.is_some() { NotTokens::Unreadable } else { NotTokens::Error(erring.clone()) });
+        return Err(refused(erring));
     }
-    let Some(access_token) = access_token else {
+    let Some(access_token) = secret("access_token") else {
         let is_error =
             tokens.get("error_type").is_some() || tokens.get("error_message").is_some() || tokens.get("code").is_some();
-        return Err(if is_error { NotTokens::Error(tokens.clone()) } else { NotTokens::Unreadable });
+        return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
     };
     let expires_in = seconds(tokens.get("expires_in")).or_else(|| default_expires_in.map(Duration::from_secs));
-    let refresh_expires_in = seconds(tokens.get("refresh_token_expires_in"))
-        .or_else(|| seconds(tokens.get("refresh_expires_in")))
+    let refresh_expires_in = ["refresh_token_expires_in", "refresh_expires_in"]
+        .iter()
+        .filter_map(|name| tokens.get(*name))
+        // 0 or less is what some say that never expires.
+        .filter(|value| number(value).is_some_and(|seconds| seconds > 0.0))
+        .find_map(|value| seconds(Some(value)))
         // LinkedIn's own samples show minutes here; a refresh token that outlives nothing is such a number.
         .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
     Ok(IssuedTokens {
@@ -91,6 +97,18 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
     })
 }
 
+/// Whether anything in it is called a token, at whatever depth and however it is spelt.
+fn carries_token(answer: &Value) -> bool {
+    let is_token = |(name, value): (&String, &Value)| {
+        name.to_ascii_lowercase().contains("token") && value.as_str().is_some_and(|text| !text.is_empty())
+    };
+    match answer {
+        Value::Object(members) => members.iter().any(is_token) || members.values().any(carries_token),
+        Value::Array(items) => items.iter().any(carries_token),
+        _ => false,
+    }
+}
+
 fn carries_error(answer: &Value) -> bool {
     match answer.get("error") {
         None | Some(Value::Null) => false,
@@ -101,12 +119,16 @@ fn carries_error(answer: &Value) -> bool {
 
 /// A lifetime as a number, or as text that is one.
 fn seconds(value: Option<&Value>) -> Option<Duration> {
-    let seconds = match value? {
+    Some(Duration::from_secs_f64(number(value?)?.clamp(SHORTEST, LONGEST).floor()))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    let number = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
         _ => return None,
     };
-    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(SHORTEST, LONGEST).floor()))
+    number.is_finite().then_some(number)
 }
 
 /// Scopes as text separated by spaces or commas, or as a list. Nothing where there is nothing.
@@ -208,6 +230,8 @@ mod tests {
             "\u{0}",
             r#"{"error":"invalid_grant","access_token":"a"}"#,
             r#"{"error":false,"access_token":"a"}"#,
+            r#"{"code":0,"message":"ok","data":{"access_token":"a"}}"#,
+            r#"{"error":"","code":200,"result":[{"accessToken":"a"}]}"#,
             r#"{"error":{"code":190},"data":[{"access_token":"a"}]}"#,
         ] {
             assert_eq!(read(body.as_bytes(), SENT, None).unwrap_err(), NotTokens::Unreadable, "{body}");
@@ -247,6 +271,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(minutes.refresh_expires_at, None);
+        for never in [r#""refresh_token_expires_in":0"#, r#""refresh_expires_in":"-1""#] {
+            let body = format!(r#"{{"access_token":"a","expires_in":30,"refresh_token":"r",{never}}}"#);
+            assert_eq!(read(body.as_bytes(), SENT, None).unwrap().refresh_expires_at, None, "{never}");
+        }
         let mac = read(br#"{"access_token":"a","token_type":"mac"}"#, SENT, None).unwrap();
         assert_eq!(mac.tokens.token_type, "mac");
     }

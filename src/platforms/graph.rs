@@ -14,6 +14,13 @@ pub(super) fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
     match (code, subcode) {
         // Instagram and Threads say so of a token that is younger than a day, which says nothing against it.
         (190, None) if text(answer, "/error/message").is_some_and(|message| message.contains("24 hours")) => None,
+        // What is wrong is the app's id or secret, and not known to be the grant.
+        (190, None)
+            if text(answer, "/error/message")
+                .is_some_and(|message| message.starts_with("Error validating application")) =>
+        {
+            Some(TroubleKind::AppOrGrantRejected)
+        }
         (102 | 190, Some(458)) => Some(TroubleKind::ConsentRevoked),
         // A checkpoint, a changed password, an account that is not confirmed.
         (102 | 190, Some(459 | 460 | 464)) => Some(TroubleKind::Invalidated),
@@ -45,6 +52,12 @@ mod tests {
             (10, None, "x", Some(TroubleKind::PermissionWithdrawn)),
             (299, None, "x", Some(TroubleKind::PermissionWithdrawn)),
             (190, None, young, None),
+            (
+                190,
+                None,
+                "Error validating application. Application has been deleted.",
+                Some(TroubleKind::AppOrGrantRejected),
+            ),
             (1, None, "An unknown error occurred", None),
             (2, None, "x", None),
             (4, None, "x", None),
