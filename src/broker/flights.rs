@@ -52,25 +52,28 @@ impl Broker {
         self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&grant)
     }
 
+    /// Where a flight's landing is announced, and a ticket where it has yet to start.
+    fn board(&self, grant: GrantId) -> (watch::Receiver<Option<Landing>>, Option<Ticket>) {
+        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(landing) = flights.get(&grant) {
+            return (landing.clone(), None);
+        }
+        let (sender, receiver) = watch::channel(None);
+        flights.insert(grant, receiver.clone());
+        (receiver, Some(Ticket { broker: self.clone(), grant, landing: sender, result: None }))
+    }
+
     /// Starts `work` on a grant, or joins the work that is under way on it, and waits for its landing.
     pub(super) async fn fly<Work>(&self, grant: GrantId, work: impl FnOnce(Self) -> Work) -> Landing
     where
         Work: Future<Output = Landing> + Send + 'static,
     {
-        let mut landing = {
-            let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(landing) = flights.get(&grant) {
-                landing.clone()
-            } else {
-                let (sender, receiver) = watch::channel(None);
-                flights.insert(grant, receiver.clone());
-                let ticket = Ticket { broker: self.clone(), grant, landing: sender, result: None };
-                let work = work(self.clone());
-                let flight = async move { ticket.land(work.await) };
-                self.tasks.spawn_on(flight.in_current_span(), &self.work);
-                receiver
-            }
-        };
+        let (mut landing, ticket) = self.board(grant);
+        if let Some(ticket) = ticket {
+            let work = work(self.clone());
+            let flight = async move { ticket.land(work.await) };
+            self.tasks.spawn_on(flight.in_current_span(), &self.work);
+        }
         let landed = tokio::time::timeout(PATIENCE, landing.wait_for(Option::is_some)).await;
         match landed {
             Ok(Ok(landing)) => landing.unwrap_or(Err(Unrefreshed::Panicked)),
