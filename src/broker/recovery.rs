@@ -13,11 +13,18 @@ impl Broker {
     /// Before anybody is served, whose work could not be told from what was cut off. Refreshes of which nobody knows how they
     /// ended are in doubt, and due. Connections are taken up: this does not wait for them, but their callbacks do.
     pub async fn recover(&self) -> Result<(), Error> {
-        for flow in self.store.read(flows::list_cut_off).await? {
+        let cut_off = self.store.read(flows::list_cut_off).await;
+        let now = self.clock.now();
+        let resumed = self.store.write(move |tx| refreshes::resume_all(tx, now)).await;
+        // One that fails does not keep the other from being taken up.
+        for flow in cut_off? {
             self.start_or_join(flow.id, |broker| async move { broker.finish_cut_off(flow).await });
         }
-        let now = self.clock.now();
-        let refreshes = self.store.write(move |tx| refreshes::resume_all(tx, now)).await?;
+        for (project, id) in self.store.read(refreshes::list_ended_with_answer).await? {
+            let broker = self.clone();
+            self.tasks.spawn_on(async move { broker.revive(project, id).await }, &self.work);
+        }
+        let refreshes = resumed?;
         if refreshes > 0 {
             tracing::warn!(
                 refreshes,

@@ -14,7 +14,7 @@
 //!    lost. The room for the answer is set aside before, as a file that is given up when the disk is full by then.
 //! 3. The platform is asked once. Neither a caller that goes nor a shutdown ends that.
 //! 4. Its answer is sealed and committed as it came, before anybody reads it: one that this program does not understand is
-//!    there for one that does.
+//!    there for one that does, and gives way only to one that is understood.
 //! 5. The new tokens are swapped in by compare-and-swap on the generation, in the transaction that forgets attempt and
 //!    answer. What is no longer wanted (the account was disconnected, or connected anew) is given back.
 //!
@@ -46,6 +46,9 @@ use crate::platforms::Refresh;
 use crate::store::refreshes;
 use crate::store::{self, grants};
 use crate::vault::Place;
+
+/// No wait after a failure is longer, unless the platform asks for it: then its app is paused as well.
+const LONGEST_WAIT: Duration = Duration::from_hours(7);
 
 /// Why a grant's tokens are what they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +126,9 @@ impl Broker {
         if grant.lapses_at().is_some_and(|at| at <= now) {
             return self.lapse(&grant, now).await;
         }
+        if let Some(waiting) = waiting(&grant, now) {
+            return Err(waiting);
+        }
         let timing = self.timing(&grant.platform, tokens.refresh_token.is_some());
         let until = grant.issued_at.plus(timing.not_before);
         if now < until {
@@ -163,13 +169,25 @@ impl Broker {
             }
         };
         failpoint::reach("refresh_answered");
-        self.keep_answer(&grant, &answer).await;
+        // One that nobody understood yet gives way only to one that is understood.
+        let has_older = grant.attempt.as_ref().is_some_and(|attempt| attempt.answer.is_some());
+        let mut is_kept = !has_older && self.keep_answer(&grant, &answer, asked_at).await;
         failpoint::reach("refresh_answer_kept");
-        match self.read_refresh(&grant, &tokens, &answer, asked_at) {
+        let read = self.read_refresh(&grant, &tokens, &answer, asked_at);
+        if has_older && read.is_ok() {
+            is_kept = self.keep_answer(&grant, &answer, asked_at).await;
+        }
+        match read {
             Ok(issued) => {
                 failpoint::reach("refresh_answer_read");
                 self.learn(&app, None).await;
-                self.keep_tokens(&grant, tokens, issued).await
+                self.keep_tokens(&grant, tokens, issued, is_kept).await
+            }
+            // It is not the one that is kept.
+            Err(refusal) if has_older => {
+                let refusal = Refusal { is_in_answer: false, ..refusal };
+                self.learn(&app, Some(&refusal)).await;
+                self.refused(&grant, refusal).await
             }
             Err(refusal) => {
                 self.learn(&app, Some(&refusal)).await;
@@ -177,6 +195,14 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether a refresh failed a moment ago, so that whoever asks now waits with everybody else for the next attempt.
+fn waiting(grant: &Grant, now: Timestamp) -> Option<Unrefreshed> {
+    let (trouble, due_at) = (grant.trouble.as_ref()?, grant.due_at?);
+    // Longer than any wait of ours: the clock was set, and the time means nothing.
+    let is_meant = grant.failures > 0 && now < due_at && due_at <= now.plus(LONGEST_WAIT);
+    is_meant.then(|| Unrefreshed::Trouble { kind: trouble.kind, retry_after: now.until(due_at) })
 }
 
 fn storage(id: GrantId, error: &Error) -> Unrefreshed {

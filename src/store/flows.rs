@@ -186,7 +186,7 @@ pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result
         "DELETE FROM flows /* every project */ WHERE id IN (
             SELECT id FROM flows
             WHERE expires_at <= :now
-                AND (consumed_by IS NULL OR outcome IS NOT NULL OR expires_at <= :abandoned)
+                AND (consumed_by IS NULL OR outcome IS NOT NULL OR (expires_at <= :abandoned AND answer IS NULL))
                 AND NOT EXISTS (SELECT 1 FROM selections
                     WHERE selections.project_id = flows.project_id AND selections.flow_id = flows.id)
             ORDER BY expires_at LIMIT :limit)",

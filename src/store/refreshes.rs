@@ -72,7 +72,7 @@ pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timesta
 }
 
 /// Writes down that the platform is about to be asked. An attempt that is there already is one of which nobody knows how
-/// it ended. [`Error::NotChanged`] when the grant is gone, has ended or has another generation.
+/// it ended; its time stays where its answer is kept, because that answer's lifetimes count from it. [`Error::NotChanged`] when the grant is gone, has ended or has another generation.
 pub fn begin(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -82,28 +82,30 @@ pub fn begin(
 ) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE grants SET in_doubt = in_doubt OR attempt_at IS NOT NULL, attempt_at = :now
+        "UPDATE grants SET in_doubt = in_doubt OR attempt_at IS NOT NULL, attempt_at = iif(answer IS NULL, :now, attempt_at)
          WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
         named_params! {":project": project, ":id": id, ":generation": signed(generation), ":now": now},
     )
 }
 
-/// Keeps what the platform answered, as it came. [`Error::NotChanged`] when the grant is gone or has another generation.
+/// Keeps what the platform answered to what was asked at `asked_at`, as it came. [`Error::NotChanged`] when the grant is gone or has another generation.
 pub fn keep_answer(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
     generation: u64,
+    asked_at: Timestamp,
     answer: &Sealed,
 ) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE grants SET answer = :answer, answer_dek_id = :dek_id
+        "UPDATE grants SET answer = :answer, answer_dek_id = :dek_id, attempt_at = :asked_at
          WHERE project_id = :project AND id = :id AND generation = :generation AND attempt_at IS NOT NULL",
         named_params! {
             ":project": project,
             ":id": id,
             ":generation": signed(generation),
+            ":asked_at": asked_at,
             ":answer": answer,
             ":dek_id": dek_id(answer, "grants", "answer", &id)?,
         },
@@ -261,6 +263,41 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     )
 }
 
+/// The grants in all projects that have ended while an answer is kept that nobody understood.
+pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId)>, Error> {
+    all(
+        db,
+        "SELECT project_id, id FROM grants /* every project */
+         WHERE attempt_at IS NOT NULL AND answer IS NOT NULL AND status <> 'active'",
+        named_params! {},
+        |row| {
+            let fields = Fields::of("grants", row);
+            Ok((fields.get("project_id")?, fields.get("id")?))
+        },
+    )
+}
+
+/// Ends the grants in whichever project that nothing has renewed since before `before`, some at a time, so that their
+/// tokens are erased in their turn. Returns how many.
+pub fn end_lapsed(db: &Transaction<'_>, before: Timestamp, now: Timestamp, limit: u32) -> Result<usize, Error> {
+    let (status, reason) = status_columns(AuthStatus::ReconnectRequired(FailureReason::TokenExpired));
+    change(
+        db,
+        "UPDATE grants /* every project */ SET
+            status = :status,
+            failure_reason = :reason,
+            ended_at = :now,
+            due_at = NULL,
+            attempt_at = iif(answer IS NULL, NULL, attempt_at),
+            in_doubt = iif(answer IS NULL, 0, in_doubt),
+            updated_at = :now
+         WHERE (project_id, id) IN (SELECT project_id, id FROM grants WHERE status = 'active'
+            AND iif(renewal = 'refresh_token', max(refresh_expires_at, access_expires_at), access_expires_at) < :before
+            LIMIT :limit)",
+        named_params! {":status": status, ":reason": reason, ":before": before, ":now": now, ":limit": limit},
+    )
+}
+
 /// Erases the tokens of grants that ended before `before`, some at a time, in whichever project. Returns how many.
 pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
     change(
@@ -291,6 +328,7 @@ mod tests {
 
     use super::*;
     use crate::domain::grant::Grant;
+    use crate::domain::renewal::Renewal;
     use crate::domain::trouble::TroubleKind;
     use crate::store::fixture::{Fixture, sealed};
     use crate::store::grants;
@@ -406,7 +444,7 @@ mod tests {
     fn an_answer_is_kept_until_it_is_read() {
         let mut fixture = Fixture::new();
         let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
-        let keep = |fixture: &mut Fixture| fixture.write(|db| keep_answer(db, ours, id, 1, &sealed(1)));
+        let keep = |fixture: &mut Fixture| fixture.write(|db| keep_answer(db, ours, id, 1, now, &sealed(1)));
         assert!(matches!(keep(&mut fixture), Err(Error::NotChanged)), "nothing was asked");
         fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
         keep(&mut fixture).unwrap();
@@ -416,6 +454,11 @@ mod tests {
         let throttled = failed(&fixture, false);
         fixture.write(|db| fail(db, ours, id, 1, &throttled)).unwrap();
         assert_eq!(attempt(&fixture, id), Some((true, true)));
+        assert_eq!(
+            get(&fixture, id).attempt.map(|attempt| attempt.at),
+            Some(now),
+            "the answer is to what was asked then"
+        );
         let in_answer = Failed { is_in_answer: true, ..throttled };
         fixture.write(|db| fail(db, ours, id, 1, &in_answer)).unwrap();
         assert_eq!(attempt(&fixture, id), Some((true, false)));
@@ -431,7 +474,7 @@ mod tests {
         for (project, generation) in [(ours, 2), (theirs, 1)] {
             let results = [
                 fixture.write(|db| begin(db, project, id, generation, now)),
-                fixture.write(|db| keep_answer(db, project, id, generation, &sealed(1))),
+                fixture.write(|db| keep_answer(db, project, id, generation, now, &sealed(1))),
                 fixture.write(|db| fail(db, project, id, generation, &failed)),
                 fixture.write(|db| postpone(db, project, id, generation, now)),
                 fixture.write(|db| end(db, project, id, generation, FailureReason::AccessRevoked, &failed.trouble)),
@@ -458,6 +501,36 @@ mod tests {
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 1);
         assert!(get(&fixture, id).tokens.is_none());
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_lapsed_a_while_ago_ends_and_what_can_be_renewed_does_not() {
+        let mut fixture = Fixture::new();
+        let at = |seconds| Some(fixture.now().plus(Duration::from_secs(seconds)));
+        let (past, future) = (at(10), at(1000));
+        let before = fixture.later(100);
+        let mut ended = Vec::new();
+        for (subject, renewal, access, refresh, is_over) in [
+            ("never", Renewal::Never, past, None, true),
+            ("itself", Renewal::AccessToken, past, future, true),
+            ("refreshed", Renewal::RefreshToken, past, past, true),
+            ("refreshable", Renewal::RefreshToken, past, future, false),
+            ("refreshable for ever", Renewal::RefreshToken, past, None, false),
+            ("lives", Renewal::Never, future, past, false),
+            ("lives for ever", Renewal::Never, None, None, false),
+        ] {
+            let mut grant = fixture.new_grant("twitter", subject);
+            (grant.renewal, grant.access_expires_at, grant.refresh_expires_at) = (renewal, access, refresh);
+            fixture.write(|db| grants::insert(db, &grant)).unwrap();
+            ended.push((grant.id, is_over));
+        }
+        assert_eq!(fixture.write(|db| end_lapsed(db, before, before, 2)).unwrap(), 2);
+        assert_eq!(fixture.write(|db| end_lapsed(db, before, before, 9)).unwrap(), 1);
+        for (id, is_over) in ended {
+            let expected =
+                if is_over { AuthStatus::ReconnectRequired(FailureReason::TokenExpired) } else { AuthStatus::Active };
+            assert_eq!(get(&fixture, id).status, expected, "{id}");
+        }
     }
 
     #[test]

@@ -133,7 +133,11 @@ async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_fo
     assert_eq!(broker.detail(&ada).await["health"]["state"], "refresh_in_doubt");
     assert_eq!(broker.detail(&basil).await["health"]["state"], "ok", "of another grant nothing is told");
 
+    let asked = slow.asked().len();
     slow.answer_refreshes_with(Answer::Fresh);
+    assert_to_ask_again(&broker.token(&ada, "").await);
+    assert_eq!(slow.asked().len(), asked, "who asks again at once waits with the others");
+    broker.clock.advance(Duration::from_mins(1));
     for id in [&ada, &basil] {
         access(&broker.token(id, "").await);
     }

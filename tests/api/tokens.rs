@@ -157,6 +157,11 @@ async fn what_still_works_is_handed_out_while_the_platform_is_down() {
     assert_eq!(detail["health"]["lastError"]["code"], "platform_unavailable");
     assert_eq!(detail["health"]["lastError"]["platformStatus"], 500);
     broker.sandbox().clear();
+    let asked = || broker.sandbox().requests_at("twitter", Step::Refresh).len();
+    let before = asked();
+    assert_eq!(broker.token(&id, "").await.status, 503);
+    assert_eq!(asked(), before, "a caller does not ask before the time that it was told");
+    broker.clock.advance(Duration::from_secs(reply.header("retry-after").parse().unwrap()));
     let reply = broker.token(&id, "").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(broker.detail(&id).await["health"]["lastError"], Value::Null);

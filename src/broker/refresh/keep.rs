@@ -9,7 +9,9 @@ use crate::broker::connection::tokens_place;
 use crate::broker::flights::Landing;
 use crate::broker::{Broker, Error};
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
+use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::renewal::Jitter;
+use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::platforms::bluesky;
 use crate::store::{self, grants, refreshes};
@@ -23,7 +25,7 @@ const STORE_WHILE_STOPPING: Duration = Duration::from_secs(12);
 
 /// What became of tokens that were to be stored.
 enum Stored {
-    /// Given up, and given back.
+    /// Given up: they are in an answer that was kept, or were given back.
     No,
     /// Others are there by now, or nothing: they were given back.
     Superseded,
@@ -32,26 +34,50 @@ enum Stored {
 
 impl Broker {
     /// Seals and commits an answer as it came. When that fails the tokens in it are stored a moment later, or it is tried
-    /// for as long as it takes: this is one chance more, not the only one.
-    pub(super) async fn keep_answer(&self, grant: &Grant, answer: &[u8]) {
+    /// for as long as it takes: this is one chance more, not the only one. Whether it is kept.
+    pub(super) async fn keep_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let kept = match self.vault.seal_answer(&answer_place(grant), answer) {
             Ok(sealed) => self
                 .store
-                .write_kept(move |tx| refreshes::keep_answer(tx, project, id, generation, &sealed))
+                .write_kept(move |tx| refreshes::keep_answer(tx, project, id, generation, asked_at, &sealed))
                 .await
                 .map_err(Error::from),
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = kept
-            && !matches!(error, Error::Store(store::Error::NotChanged))
-        {
-            tracing::error!(grant.id = %id, error = %chain(&error), "a platform's answer was not kept before it is read");
+        match kept {
+            Ok(()) => true,
+            Err(Error::Store(store::Error::NotChanged)) => false,
+            Err(error) => {
+                tracing::error!(grant.id = %id, error = %chain(&error), "a platform's answer was not kept before it is read");
+                false
+            }
         }
     }
 
-    /// Swaps in what was issued.
-    pub(super) async fn keep_tokens(&self, grant: &Grant, old: TokenSet, issued: IssuedTokens) -> Landing {
+    /// Brings a grant back that has ended while an answer was kept that nobody understood, where this program does.
+    pub(in crate::broker) async fn revive(&self, project: ProjectId, id: GrantId) {
+        let found = self.store.read(move |db| Ok::<_, Error>(grants::find(db, project, id)?)).await;
+        let Ok(Some(grant)) = found else { return };
+        if let Ok(Some(tokens)) = self.open_grant(&grant)
+            && let Some(Ok(issued)) = self.read_kept(&grant, &tokens)
+        {
+            let landing = self.keep_tokens(&grant, tokens, issued, true).await;
+            tracing::info!(
+                grant.id = %id, platform.name = %grant.platform, outcome = ?landing,
+                "an answer that was kept is understood now: the grant that had ended goes on with it"
+            );
+        }
+    }
+
+    /// Swaps in what was issued. `is_kept`: whether it is also there in an answer that was kept.
+    pub(super) async fn keep_tokens(
+        &self,
+        grant: &Grant,
+        old: TokenSet,
+        issued: IssuedTokens,
+        is_kept: bool,
+    ) -> Landing {
         let (now, issued_at) = (self.clock.now(), issued.issued_at);
         let tokens = TokenSet {
             access_token: issued.tokens.access_token,
@@ -90,7 +116,7 @@ impl Broker {
             updated_at: now,
             ..grant.clone()
         };
-        match self.store_renewed(&renewed, &tokens).await {
+        match self.store_renewed(&renewed, &tokens, is_kept).await {
             Stored::Yes => {
                 failpoint::reach("refresh_stored");
                 count(&grant.platform, "refreshed");
@@ -106,7 +132,7 @@ impl Broker {
     }
 
     /// Stores tokens that a platform has delivered, however long it takes: nobody else has them.
-    async fn store_renewed(&self, renewed: &Grant, tokens: &TokenSet) -> Stored {
+    async fn store_renewed(&self, renewed: &Grant, tokens: &TokenSet, is_kept: bool) -> Stored {
         let mut unsaved = None;
         let mut pause = STORE_AGAIN_AFTER;
         let mut left_while_stopping = STORE_WHILE_STOPPING;
@@ -133,6 +159,14 @@ impl Broker {
             }
             if self.tasks.is_closed() {
                 left_while_stopping = left_while_stopping.saturating_sub(pause);
+                // A commit that the disk did not confirm may be there all the same.
+                if is_kept || matches!(error, store::Error::Failed(_)) {
+                    tracing::error!(
+                        grant.id = %renewed.id, platform.name = %renewed.platform, is_kept,
+                        "refreshed tokens were not stored before the broker stopped: the next start looks for them in what it kept"
+                    );
+                    return Stored::No;
+                }
                 if left_while_stopping.is_zero() {
                     tracing::error!(
                         grant.id = %renewed.id, platform.name = %renewed.platform,

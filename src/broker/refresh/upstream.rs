@@ -59,6 +59,18 @@ impl Broker {
     /// Reads an answer that was kept and never read, because the broker died or did not understand it. `None` where there
     /// is none, or it still cannot be read: then the old token is tried.
     pub(super) async fn read_kept_answer(&self, grant: &Grant, tokens: &TokenSet) -> Option<Landing> {
+        match self.read_kept(grant, tokens)? {
+            Ok(issued) => {
+                tracing::info!(grant.id = %grant.id, platform.name = %grant.platform, "an answer that was kept is stored now");
+                Some(self.keep_tokens(grant, tokens.clone(), issued, true).await)
+            }
+            Err(refusal) if refusal.is_in_answer => Some(self.refused(grant, refusal).await),
+            Err(_) => None,
+        }
+    }
+
+    /// What is in the answer that was kept, if one was.
+    pub(super) fn read_kept(&self, grant: &Grant, tokens: &TokenSet) -> Option<Result<IssuedTokens, Refusal>> {
         let attempt = grant.attempt.as_ref()?;
         let sealed = attempt.answer.as_ref()?;
         let answer = match self.vault.open_answer(&answer_place(grant), sealed) {
@@ -68,14 +80,7 @@ impl Broker {
                 return None;
             }
         };
-        match self.read_refresh(grant, tokens, &answer, attempt.at) {
-            Ok(issued) => {
-                tracing::info!(grant.id = %grant.id, platform.name = %grant.platform, "an answer that was kept is stored now");
-                Some(self.keep_tokens(grant, tokens.clone(), issued).await)
-            }
-            Err(refusal) if refusal.is_in_answer => Some(self.refused(grant, refusal).await),
-            Err(_) => None,
-        }
+        Some(self.read_refresh(grant, tokens, &answer, attempt.at))
     }
 
     pub(super) async fn ask_for_refresh(
