@@ -294,11 +294,14 @@ impl ErrorAnswer {
         of_platform: Option<TroubleKind>,
     ) -> Kind {
         match (self.kind_at_token_endpoint(status, retry_after), of_platform) {
-            // Of the grant, nothing is said in passing.
+            // Nothing is said in passing, of the grant or of the app, whatever stands beside it.
             (kind @ (Kind::Throttled { .. } | Kind::Unavailable), _) => kind,
+            _ if status == 429 => Kind::Throttled { retry_after },
+            _ if status >= 500 => Kind::Unavailable,
             (_, Some(trouble)) => Kind::Grant(trouble),
-            (Kind::Credentials, None) => Kind::Credentials,
-            (_, None) if self.code.as_deref() == Some("invalid_grant") => Kind::Grant(TroubleKind::RefreshRejected),
+            (Kind::Rejected, None) if self.code.as_deref() == Some("invalid_grant") => {
+                Kind::Grant(TroubleKind::RefreshRejected)
+            }
             (kind, None) => kind,
         }
     }
