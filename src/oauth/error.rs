@@ -89,12 +89,15 @@ pub struct Error {
     pub code: Option<String>,
     #[source]
     pub source: Option<outbound::Error>,
+    /// In how long the platform wants to be asked again, where it says so with another answer than
+    /// [`Kind::Throttled`]: RFC 9110, section 10.2.3, has it for 503.
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     pub(super) fn no_answer(platform: &str, step: Step, source: outbound::Error) -> Self {
         let kind = if matches!(source, outbound::Error::TooLarge) { Kind::Unreadable } else { Kind::Unavailable };
-        Self { platform: platform.to_owned(), step, kind, status: None, code: None, source: Some(source) }
+        Self { source: Some(source), ..Self::without_answer(platform, step, kind) }
     }
 
     /// Nothing was heard in the time that there was.
@@ -107,8 +110,8 @@ impl Error {
         Self::without_answer(platform, step, Kind::TooMany)
     }
 
-    fn without_answer(platform: &str, step: Step, kind: Kind) -> Self {
-        Self { platform: platform.to_owned(), step, kind, status: None, code: None, source: None }
+    pub(super) fn without_answer(platform: &str, step: Step, kind: Kind) -> Self {
+        Self { platform: platform.to_owned(), step, kind, status: None, code: None, source: None, retry_after: None }
     }
 
     /// A URL of the configuration that is none: told and not panicked over, though configuration has checked it.
@@ -117,7 +120,11 @@ impl Error {
     }
 
     pub(super) fn answered_with(platform: &str, step: Step, kind: Kind, status: u16, code: Option<String>) -> Self {
-        Self { platform: platform.to_owned(), step, kind, status: Some(status), code, source: None }
+        Self { status: Some(status), code, ..Self::without_answer(platform, step, kind) }
+    }
+
+    pub(super) fn back_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
 
     /// Whether the platform may have done what it was asked, without anybody having heard so.
@@ -131,7 +138,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             Kind::Throttled { retry_after } => retry_after,
-            _ => None,
+            _ => self.retry_after,
         }
     }
 

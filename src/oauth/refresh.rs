@@ -70,12 +70,12 @@ fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option
         }
         kind => kind,
     };
-    Error::answered_with(&platform.name, Step::Refresh, kind, status, error.code)
+    Error::answered_with(&platform.name, Step::Refresh, kind, status, error.code).back_after(retry_after)
 }
 
 async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, Error> {
     let step = Step::Refresh;
-    let nothing = || Error::nothing_to_refresh(&platform.name);
+    let nothing = || Error::without_answer(&platform.name, step, Kind::Grant(TroubleKind::RefreshRejected));
     match (platform.refresh, &tokens.refresh_token) {
         (Refresh::ExchangedAgain, _) => {
             let long_lived = platform.long_lived.ok_or_else(nothing)?;
@@ -93,19 +93,6 @@ async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenS
             Ok(get(url))
         }
         (Refresh::Never, _) | (Refresh::RefreshToken { .. }, None) => Err(nothing()),
-    }
-}
-
-impl Error {
-    fn nothing_to_refresh(platform: &str) -> Self {
-        Self {
-            platform: platform.to_owned(),
-            step: Step::Refresh,
-            kind: Kind::Grant(TroubleKind::RefreshRejected),
-            status: None,
-            code: None,
-            source: None,
-        }
     }
 }
 
@@ -237,6 +224,15 @@ mod tests {
             assert_eq!(error.trouble(), kind, "{name} {status} {answer}");
             assert!(!error.is_unanswered(), "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
+        }
+    }
+
+    #[test]
+    fn when_to_come_back_is_told_with_any_refusal() {
+        let wait = Some(Duration::from_secs(30));
+        for (status, answer) in [(429, Value::Null), (503, Value::Null), (400, oauth("slow_down", "x"))] {
+            assert_eq!(refused(&platform("youtube"), &answer, status, wait).retry_after(), wait, "{status} {answer}");
+            assert_eq!(refused(&platform("youtube"), &answer, status, None).retry_after(), None, "{status} {answer}");
         }
     }
 }
