@@ -19,7 +19,7 @@ use super::did::Did;
 use super::document::Document;
 use super::error::{Error, Trouble, Unresolved};
 use super::handle::{Handle, Identifier};
-use super::{Engine, json};
+use super::{Engine, json, measured};
 use crate::outbound::{self, Authorization, Body, Request};
 use crate::platforms::Bluesky;
 
@@ -141,7 +141,8 @@ impl Engine {
 
     async fn ask_web_server(&self, handle: &Handle) -> Option<Did> {
         let url = Url::parse(&format!("https://{handle}/.well-known/atproto-did")).ok()?;
-        let answer = self.guard.get_following(url).await.ok().filter(outbound::Answer::is_success)?;
+        let answer =
+            measured("handle", self.guard.get_following(url)).await.ok().filter(outbound::Answer::is_success)?;
         let text = std::str::from_utf8(&answer.body).ok()?;
         Did::parse(text.lines().next()?.trim())
     }
@@ -150,21 +151,22 @@ impl Engine {
         let url = format!("{}/xrpc/com.atproto.identity.resolveHandle", directory.resolver_url);
         let mut url = Url::parse(&url).ok()?;
         url.query_pairs_mut().append_pair("handle", handle.as_str());
-        let answer = self.outbound.send(get(url)).await.ok().filter(outbound::Answer::is_success)?;
+        let answer =
+            measured("handle", self.outbound.send(get(url))).await.ok().filter(outbound::Answer::is_success)?;
         Did::parse(json(&answer).get("did")?.as_str()?)
     }
 
     async fn document(&self, directory: &Bluesky, did: &Did) -> Result<Document, Error> {
         let unreachable = |error| Error::IdentityUnresolved(Unresolved::DirectoryUnreachable(Trouble::NoAnswer(error)));
         let answer = if let Some(url) = did.web_document() {
-            self.guard.send(get(url)).await.map_err(|error| match error {
+            measured("document", self.guard.send(get(url))).await.map_err(|error| match error {
                 outbound::Error::Refused(refused) => Error::UnsafeHost(refused),
                 error => unreachable(error),
             })?
         } else {
             let url = Url::parse(&format!("{}/{did}", directory.plc_url))
                 .map_err(|_| Error::IdentityUnresolved(Unresolved::DidUnknown))?;
-            self.outbound.send(get(url)).await.map_err(unreachable)?
+            measured("document", self.outbound.send(get(url))).await.map_err(unreachable)?
         };
         let unresolved = match answer.status {
             200 => None,

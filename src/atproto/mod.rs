@@ -27,7 +27,8 @@ pub use session::{RefreshedSession, Session};
 pub use token::is_same_refresh_token;
 
 use crate::domain::time::Clock;
-use crate::outbound::{Answer, Dns, Guard, Outbound};
+use crate::outbound::{self, Answer, Dns, Guard, Outbound};
+use crate::platforms::bluesky;
 
 /// Talks with the servers of the AT Protocol. Cheap to clone.
 #[derive(Clone)]
@@ -61,11 +62,12 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Measures how long a server took that an account's session is with.
-fn measure(step: &'static str, started: tokio::time::Instant, is_answered: bool) {
-    let outcome = if is_answered { "answered" } else { "failed" };
-    metrics::histogram!("postpeer_upstream_seconds", "platform" => "bluesky", "step" => step, "outcome" => outcome)
-        .record(started.elapsed());
+/// Makes a call, and measures how long its server took: that of an account, of a handle, or one of the operator's.
+async fn measured(
+    step: &'static str,
+    call: impl Future<Output = Result<Answer, outbound::Error>>,
+) -> Result<Answer, outbound::Error> {
+    outbound::measured(bluesky::NAME, step, call).await
 }
 
 /// The JSON of an answer, or null where there is none.

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::locate::{Located, get};
 use super::session::method;
-use super::{Engine, json};
+use super::{Engine, json, measured};
 use crate::domain::account::Account;
 use crate::outbound::{Answer, Authorization, Error, Request};
 use crate::platforms::{Bluesky, bluesky};
@@ -81,7 +81,7 @@ const GET_PROFILE: &str = "app.bsky.actor.getProfile";
 
 /// The JSON of an answer, if there is a good one in time.
 async fn answered(call: impl Future<Output = Result<Answer, Error>>) -> Option<Value> {
-    let answer = tokio::time::timeout(WITHIN, call).await.ok()?.ok()?;
+    let answer = tokio::time::timeout(WITHIN, measured("identity", call)).await.ok()?.ok()?;
     answer.is_success().then(|| json(&answer))
 }
 

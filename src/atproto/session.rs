@@ -17,7 +17,7 @@ use super::document::Document;
 use super::error::{AccountState, Error, Trouble};
 use super::locate::Located;
 use super::token::Claims;
-use super::{Engine, json};
+use super::{Engine, json, measured};
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::time::Timestamp;
 use crate::outbound::{self, Answer, Authorization, Body, Request};
@@ -167,10 +167,7 @@ impl Engine {
     }
 
     async fn send(&self, step: &'static str, request: Request) -> Result<Answer, Error> {
-        let started = tokio::time::Instant::now();
-        let answer = self.guard.send(request).await;
-        super::measure(step, started, answer.is_ok());
-        answer.map_err(no_answer)
+        measured(step, self.guard.send(request)).await.map_err(no_answer)
     }
 
     /// Ends a session that is not kept, without insisting.

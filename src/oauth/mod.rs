@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::domain::time::Clock;
-use crate::outbound::{self, Answer, Authorization, Outbound, Request};
+use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
 use crate::platforms::{Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
@@ -54,14 +54,7 @@ impl Engine {
 
     /// Makes a call, once, and measures how long the platform took.
     async fn send(&self, platform: &Platform, step: Step, request: Request) -> Result<Answer, outbound::Error> {
-        let started = tokio::time::Instant::now();
-        let answer = self.outbound.send(request).await;
-        metrics::histogram!(
-            "postpeer_upstream_seconds", "platform" => platform.name.to_string(), "step" => step.word(),
-            "outcome" => if answer.is_ok() { "answered" } else { "failed" },
-        )
-        .record(started.elapsed());
-        answer
+        measured(&platform.name, step.word(), self.outbound.send(request)).await
     }
 
     /// Makes a call that changes nothing at the platform, again if it fails for the moment.

@@ -8,6 +8,7 @@
 mod addresses;
 mod dns;
 mod guard;
+mod measure;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub use addresses::is_public;
 pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
+pub use measure::measured;
 
 /// Longest answer taken from a platform, in bytes.
 pub const MAX_ANSWER: usize = 512 * 1024;
