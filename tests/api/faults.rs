@@ -13,7 +13,7 @@ use postpeer::telemetry;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::stand_in::{Answer, StandIn};
+use crate::stand_in::{self, Answer, StandIn};
 use crate::support::{Reply, TestBroker};
 
 /// Bytes that are drawn to seal something: the first time in a refresh for the answer as it came.
@@ -111,6 +111,51 @@ async fn a_bug_that_stays_does_not_ask_the_platform_every_second() {
     broker.clock.advance(Duration::from_mins(1));
     tripwire.set(0);
     assert_eq!(broker.refresh_due().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_understood_gives_way_only_to_one_that_is_understood() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    let kept =
+        || -> Option<Vec<u8>> { broker.sql().query_row("SELECT answer FROM grants", [], |row| row.get(0)).unwrap() };
+    broker.clock.advance(LONG);
+    platform.answer_refreshes_with(Answer::Bytes(stand_in::json(r#"{"data":{"fresh":"access"}}"#)));
+    assert_to_ask_again(&broker.token(&id, "").await);
+    let first = kept().unwrap();
+    let refusals = [r#"{"data":[]}"#, r#"{"error":"temporarily_unavailable"}"#, r#"{"error":"invalid_grant"}"#];
+    for refusal in refusals {
+        broker.clock.advance(Duration::from_hours(1) + LONG);
+        platform.answer_refreshes_with(Answer::Bytes(stand_in::json(refusal)));
+        assert_eq!(broker.refresh_due().await, 0);
+        assert_eq!(kept().as_ref(), Some(&first), "{refusal}");
+    }
+    assert_eq!(platform.asked().len(), 1 + refusals.len());
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["health"]["lastError"]["code"], "refresh_interrupted", "the first may have been new tokens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_ended_comes_back_when_an_answer_that_was_kept_is_understood_at_last() {
+    let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
+    let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    broker.clock.advance(LONG);
+    // It panics on an answer that the next program reads.
+    tripwire.set(TO_SPREAD);
+    assert_to_ask_again(&broker.token(&id, "").await);
+    let end =
+        "UPDATE grants SET status = 'reconnect_required', failure_reason = 'refresh_rejected', ended_at = updated_at,
+        due_at = NULL WHERE answer IS NOT NULL";
+    assert_eq!(broker.sql().execute(end, []).unwrap(), 1);
+    assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");
+
+    broker.broker.recover().await.unwrap();
+    assert!(broker.broker.drain(Duration::from_secs(20)).await);
+    assert_eq!(access(&broker.token(&id, "").await), platform.issued().last().unwrap().replace("refresh", "access"));
+    assert_eq!(platform.asked().len(), 1, "nobody was asked for it");
+    assert_eq!(broker.detail(&id).await["health"]["state"], "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
