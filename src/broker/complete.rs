@@ -71,7 +71,11 @@ impl Broker {
                 self.vault.open_answer(&answer_place(id), &sealed).map(|answer| (answer, asked_at)).map_err(Error::from)
             }
             Ok(None) => return false,
-            Err(error) => Err(error),
+            Err(error) => {
+                // It may be there: the flow stays as it is for the next start.
+                tracing::error!(flow.id = %id, error = %chain(&error), "a kept answer could not be looked for");
+                return true;
+            }
         };
         let result = match answer {
             Ok((answer, asked_at)) => match self.parties(&flow).await {

@@ -234,12 +234,15 @@ impl Broker {
     where
         Work: Future<Output = ()> + Send + 'static,
     {
-        let mut finishing = self.finishing.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ended) = finishing.get(&flow) {
-            return ended.clone();
-        }
         let (sender, receiver) = watch::channel(());
-        finishing.insert(flow, receiver.clone());
+        {
+            let mut finishing = self.finishing.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ended) = finishing.get(&flow) {
+                return ended.clone();
+            }
+            finishing.insert(flow, receiver.clone());
+        }
+        // Not under the lock, which the announcement takes when its work is dropped.
         let announce = Announce { broker: self.clone(), flow, _sender: sender };
         let work = work(self.clone());
         self.tasks.spawn_on(
