@@ -43,7 +43,6 @@ async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
         let pause = refresh_once(broker, stop).await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = broker.something_due() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod selection;
 pub mod tokens;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -117,8 +118,8 @@ pub struct Inner {
     pub(crate) paces: Mutex<Paces<OfApp>>,
     /// Told when a call may be made that could not be made before.
     pub(crate) pace_changed: Notify,
-    /// Told when something is due that was not.
-    pub(crate) due_changed: Notify,
+    /// Whether no refresh is begun any more.
+    pub(crate) stopping: AtomicBool,
     /// Platforms that are being asked for new tokens.
     pub(crate) in_flight: pacing::Gauge,
     /// Tokens that a platform has delivered and that could not be stored yet.
@@ -156,7 +157,7 @@ impl Broker {
             flights: flights::Flights::default(),
             paces,
             pace_changed: Notify::new(),
-            due_changed: Notify::new(),
+            stopping: AtomicBool::new(false),
             in_flight: pacing::Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
             unsaved: pacing::Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
         }))

@@ -8,7 +8,8 @@ use super::Broker;
 use super::complete::chain;
 use super::refresh::Refusal;
 use crate::domain::grant::{Grant, TokenSet};
-use crate::domain::pace::{Entry, Paces, Pause};
+use crate::domain::id::GrantId;
+use crate::domain::pace::{Entry, Epoch, Paces, Pause, Room};
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::Trouble;
 use crate::platforms::bluesky;
@@ -18,6 +19,14 @@ use crate::store::refreshes::{self, Due, OfApp};
 pub(super) struct Permit {
     broker: Broker,
     app: OfApp,
+    epoch: Epoch,
+}
+
+/// Why no call may be made.
+pub(super) enum NotNow {
+    Paused(Pause),
+    /// The broker is: who asks again finds the next one.
+    Stopping,
 }
 
 impl Drop for Permit {
@@ -93,34 +102,40 @@ impl Broker {
         self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a call of this app may be made; `Err` when it is paused.
-    pub(super) async fn enter(&self, app: &OfApp) -> Result<Permit, Pause> {
+    /// Begins no refresh any more: those under way have the time that is left to themselves. For a broker that stops.
+    pub fn stop_refreshing(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.pace_changed.notify_waiters();
+    }
+
+    /// Waits until a call of this app may be made; `Err` when it is paused, or none is made any more.
+    pub(super) async fn enter(&self, app: &OfApp) -> Result<Permit, NotNow> {
         loop {
             let mut changed = std::pin::pin!(self.pace_changed.notified());
             // Before the look, so that no change in between is missed.
             changed.as_mut().enable();
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(NotNow::Stopping);
+            }
             let entry = self.paces().enter(app.clone(), self.clock.now());
             match entry {
-                Entry::Go => return Ok(Permit { broker: self.clone(), app: app.clone() }),
-                Entry::Paused(pause) => return Err(pause),
+                Entry::Go(epoch) => return Ok(Permit { broker: self.clone(), app: app.clone(), epoch }),
+                Entry::Paused(pause) => return Err(NotNow::Paused(pause)),
                 Entry::Wait => changed.await,
             }
         }
     }
 
-    /// What [`Broker::enter`] would do for a grant that is due. Accounts of Bluesky have no app: theirs is another for each
-    /// server, which only their tokens tell.
-    pub(super) fn peek_pace(&self, due: &Due) -> Entry {
-        if due.platform == bluesky::NAME {
-            return Entry::Go;
-        }
-        self.paces().peek(&app_of(due), self.clock.now())
+    /// How many calls of an app [`Broker::enter`] lets in.
+    pub(super) fn room_of(&self, app: &OfApp) -> Room {
+        self.paces().room(app, self.clock.now())
     }
 
-    /// Learns from a call that was made. When it brings a pause, all that the app has due waits for that.
-    pub(super) async fn learn(&self, app: &OfApp, refusal: Option<&Refusal>) {
+    /// Learns from a call that was made for a grant. When it brings a pause, all that the app has due waits for that.
+    pub(super) async fn learn(&self, permit: &Permit, grant: GrantId, refusal: Option<&Refusal>) {
+        let app = &permit.app;
         let trouble = refusal.map(|refusal| (refusal.kind, refusal.retry_after));
-        let pause = self.paces().learn(app, trouble, self.clock.now());
+        let pause = self.paces().learn(app, permit.epoch, grant, trouble, self.clock.now());
         self.pace_changed.notify_waiters();
         if let Some(pause) = pause {
             tracing::warn!(
@@ -132,7 +147,11 @@ impl Broker {
         }
     }
 
+    /// Accounts of Bluesky are put off one by one: which server is theirs only their tokens tell.
     pub(super) async fn postpone_app(&self, app: &OfApp, pause: Pause) {
+        if app.platform == bluesky::NAME {
+            return;
+        }
         let (app, until, now) = (app.clone(), pause.until, self.clock.now());
         let trouble = Trouble { kind: pause.kind, status: None, platform_code: None, at: now };
         if let Err(error) = self.store.write(move |tx| refreshes::postpone_app(tx, &app, until, &trouble)).await {
@@ -141,13 +160,12 @@ impl Broker {
     }
 
     pub(super) fn has_succeeded_since(&self, app: &OfApp, since: Timestamp) -> bool {
-        self.paces().has_succeeded_since(app, since)
+        self.paces().has_succeeded_since(app, since, self.clock.now())
     }
 
     /// An app's credentials were changed: what waited because of them is tried at once.
     pub(super) fn forget_pace(&self, app: crate::domain::id::OauthAppId) {
         self.paces().forget(|of| of.app.is_some_and(|(_, id)| id == app));
         self.pace_changed.notify_waiters();
-        self.due_changed.notify_one();
     }
 }

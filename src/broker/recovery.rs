@@ -49,9 +49,4 @@ impl Broker {
             tracing::error!(flow.id = %id, error = %chain(&error), "cannot record how the connection ended");
         }
     }
-
-    /// Resolves when something became due that was not.
-    pub async fn something_due(&self) {
-        self.due_changed.notified().await;
-    }
 }

@@ -34,7 +34,7 @@ use upstream::refusal;
 
 use super::complete::chain;
 use super::flights::Landing;
-use super::pacing::app_of_grant;
+use super::pacing::{NotNow, app_of_grant};
 use super::{Broker, Error};
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
@@ -62,6 +62,8 @@ pub(super) enum Unrefreshed {
     Storage {
         full: bool,
     },
+    /// The broker is: nothing was asked.
+    Stopping,
     /// The time to wait for it is over; it goes on.
     TooSlow,
     /// The platform renews it from then on.
@@ -145,9 +147,10 @@ impl Broker {
             Err(refusal) => return self.refused(&grant, refusal).await,
         };
         let app = app_of_grant(&grant, &tokens);
-        let _permit = match self.enter(&app).await {
+        let permit = match self.enter(&app).await {
             Ok(permit) => permit,
-            Err(pause) => return self.paused(&grant, &app, pause).await,
+            Err(NotNow::Paused(pause)) => return self.paused(&grant, &app, pause).await,
+            Err(NotNow::Stopping) => return Err(Unrefreshed::Stopping),
         };
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if let Err(error) = self.store.ensure_reserve().await {
@@ -164,7 +167,7 @@ impl Broker {
         let answer = match self.ask_for_refresh(&grant, credentials, &tokens).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                self.learn(&app, Some(&refusal)).await;
+                self.learn(&permit, id, Some(&refusal)).await;
                 return self.refused(&grant, refusal).await;
             }
         };
@@ -180,17 +183,13 @@ impl Broker {
         match read {
             Ok(issued) => {
                 failpoint::reach("refresh_answer_read");
-                self.learn(&app, None).await;
+                self.learn(&permit, id, None).await;
                 self.keep_tokens(&grant, tokens, issued, is_kept).await
             }
-            // It is not the one that is kept.
-            Err(refusal) if has_older => {
-                let refusal = Refusal { is_in_answer: false, ..refusal };
-                self.learn(&app, Some(&refusal)).await;
-                self.refused(&grant, refusal).await
-            }
             Err(refusal) => {
-                self.learn(&app, Some(&refusal)).await;
+                // Where an older answer is kept, it is not this one.
+                let refusal = Refusal { is_in_answer: refusal.is_in_answer && !has_older, ..refusal };
+                self.learn(&permit, id, Some(&refusal)).await;
                 self.refused(&grant, refusal).await
             }
         }

@@ -1,22 +1,26 @@
 //! Refresh what is due: in the order in which tokens expire, at the pace that each app's platform takes, so many at a time.
 //!
-//! Work is proportional to what is due, and no app waits for another's platform. A round ends when nothing is under way; what
-//! failed has a later time by then, and what could not even be written down is left for the next round.
+//! Work is proportional to what is due, and no app waits for another's platform: of each, no more is begun than its platform
+//! takes. A round ends when nothing is under way, which may be never. What failed has a later time by then, and what could
+//! not even be written down is let alone for a while.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::flights::Landing;
 use super::pacing::app_of;
 use super::refresh::Unrefreshed;
 use super::{Broker, Error};
 use crate::domain::id::GrantId;
-use crate::domain::pace::Entry;
+use crate::domain::pace::Room;
+use crate::domain::time::Timestamp;
 use crate::platforms::bluesky;
-use crate::store::refreshes::{self, Due};
+use crate::store::refreshes::{self, Due, OfApp};
 
 /// Grants of one app that are looked up at a time: an app with many that is slow keeps no other waiting.
 const OF_EACH_APP: u32 = 500;
@@ -26,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How many refreshes may fail on the database before it is left alone for a while: one may have a row that is damaged.
 const FAILED_AT_MOST: usize = 3;
+
+/// How long a grant is let alone whose failure could not be written down, or is a bug.
+const LET_ALONE_FOR: Duration = Duration::from_mins(1);
 
 /// How a round went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,22 +45,86 @@ pub struct Round {
     pub stalled: bool,
 }
 
+/// What a round has under way, and what it lets alone.
+#[derive(Default)]
+struct UnderWay {
+    grants: HashSet<GrantId>,
+    apps: HashMap<OfApp, u32>,
+    let_alone: HashMap<GrantId, Timestamp>,
+    /// Refreshes that failed on the database since one did not.
+    failed: usize,
+    last_failed: Option<Timestamp>,
+}
+
+impl UnderWay {
+    fn begin(&mut self, due: &Due) {
+        self.grants.insert(due.id);
+        *self.apps.entry(pace_of(due)).or_default() += 1;
+    }
+
+    fn end(&mut self, due: &Due, landed: Landing, now: Timestamp) {
+        self.grants.remove(&due.id);
+        let app = pace_of(due);
+        if let Some(count) = self.apps.get_mut(&app) {
+            *count -= 1;
+            if *count == 0 {
+                self.apps.remove(&app);
+            }
+        }
+        match landed {
+            Ok(()) => self.failed = 0,
+            Err(Unrefreshed::Storage { .. }) => {
+                let goes_on = self.last_failed.is_some_and(|before| is_recent(before, now));
+                self.failed = if goes_on { self.failed + 1 } else { 1 };
+                self.last_failed = Some(now);
+                self.let_alone.insert(due.id, now);
+            }
+            Err(Unrefreshed::Panicked) => {
+                self.let_alone.insert(due.id, now);
+            }
+            // Whoever wants one that goes on joins it, which asks nobody; and all the others have a later time.
+            Err(_) => {}
+        }
+    }
+
+    /// Those that are not to be begun now.
+    fn passed_over(&mut self, now: Timestamp) -> impl Fn(&Due) -> bool {
+        self.let_alone.retain(|_, since| is_recent(*since, now));
+        |due| self.grants.contains(&due.id) || self.let_alone.contains_key(&due.id)
+    }
+
+    fn of(&self, app: &OfApp) -> u32 {
+        self.apps.get(app).copied().unwrap_or_default()
+    }
+}
+
+fn is_recent(since: Timestamp, now: Timestamp) -> bool {
+    since <= now && now < since.plus(LET_ALONE_FOR)
+}
+
+/// Whose places a refresh takes. Whose pace an account of Bluesky goes at only its tokens tell, so they are all of one.
+fn pace_of(due: &Due) -> OfApp {
+    if due.platform == bluesky::NAME {
+        return OfApp { platform: due.platform.clone(), client_id: String::new(), app: None };
+    }
+    app_of(due)
+}
+
 impl Broker {
     /// Refreshes everything that is due and may be tried now, and what becomes due meanwhile, until it is told to `stop`.
     pub async fn refresh_due(&self, stop: &CancellationToken) -> Result<Round, Error> {
         let most = usize::try_from(self.settings.refresh_concurrency).unwrap_or(usize::MAX);
-        let (mut round, mut failed) = (Round::default(), 0);
+        let (mut round, mut under_way) = (Round::default(), UnderWay::default());
         let mut flying = FuturesUnordered::new();
-        // Not to be looked up: those in flight, and those that could not even be written down.
-        let mut passed_over: HashSet<GrantId> = HashSet::new();
-        let mut at_bluesky = 0;
-        let mut waiting = self.look_up_due(&passed_over).await?;
+        let mut waiting = self.look_up_due(&mut under_way).await?;
+        // Not anew with each turn: where something lands all the time, it is looked up all the same.
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while flying.len() < most && !round.stalled {
-                let Some(due) = self.next_that_may(&mut waiting, at_bluesky < most.div_ceil(2)).await else { break };
+                let Some(due) = self.next_that_may(&mut waiting, &under_way).await else { break };
                 round.tried += 1;
-                at_bluesky += usize::from(due.platform == bluesky::NAME);
-                passed_over.insert(due.id);
+                under_way.begin(&due);
                 flying.push(async move {
                     let landed = self.refresh(due.project_id, due.id, due.generation).await;
                     (due, landed)
@@ -64,31 +135,28 @@ impl Broker {
             }
             tokio::select! {
                 Some((due, landed)) = flying.next() => {
-                    at_bluesky -= usize::from(due.platform == bluesky::NAME);
+                    under_way.end(&due, landed, self.clock.now());
                     match landed {
+                        Ok(()) => round.refreshed += 1,
                         Err(Unrefreshed::Storage { full }) => {
-                            failed += 1;
-                            round.stalled |= full || failed == FAILED_AT_MOST;
+                            round.stalled |= full || under_way.failed >= FAILED_AT_MOST;
                         }
-                        Err(Unrefreshed::Panicked | Unrefreshed::TooSlow) => {}
-                        other => {
-                            passed_over.remove(&due.id);
-                            round.refreshed += usize::from(other.is_ok());
-                        }
+                        Err(Unrefreshed::Stopping) => return Ok(round),
+                        Err(_) => {}
                     }
                     if waiting.is_empty() {
-                        waiting = self.look_up_due(&passed_over).await?;
+                        waiting = self.look_up_due(&mut under_way).await?;
                     }
                 }
                 // Those under way are not ended by that: the broker waits for them when it closes.
                 () = stop.cancelled() => return Ok(round),
-                () = tokio::time::sleep(LOOK_EVERY) => waiting = self.look_up_due(&passed_over).await?,
+                _ = looks.tick() => waiting = self.look_up_due(&mut under_way).await?,
             }
         }
     }
 
-    /// What is due, but for some.
-    async fn look_up_due(&self, passed_over: &HashSet<GrantId>) -> Result<VecDeque<Due>, Error> {
+    /// What is due, but for what is under way or let alone.
+    async fn look_up_due(&self, under_way: &mut UnderWay) -> Result<VecDeque<Due>, Error> {
         let now = self.clock.now();
         let (due, (count, oldest)) = self
             .store
@@ -97,20 +165,36 @@ impl Broker {
             })
             .await?;
         measure_due(count, oldest.map(|oldest| oldest.until(now)));
-        Ok(due.into_iter().filter(|due| !passed_over.contains(&due.id)).collect())
+        let is_passed_over = under_way.passed_over(now);
+        Ok(due.into_iter().filter(|due| !is_passed_over(due)).collect())
     }
 
-    /// The first whose app has room. What a paused app has due waits for that, all of it. Whose pace an account of Bluesky
-    /// goes at only its tokens tell, so where a server of theirs is slow they keep half of the places at most.
-    async fn next_that_may(&self, waiting: &mut VecDeque<Due>, may_be_bluesky: bool) -> Option<Due> {
+    /// The first whose app has room for another. What a paused app has due waits for that, all of it. Where a server of
+    /// Bluesky's is slow its accounts keep half of the places at most.
+    async fn next_that_may(&self, waiting: &mut VecDeque<Due>, under_way: &UnderWay) -> Option<Due> {
+        let room_of = |app: &OfApp| match app.platform.as_str() {
+            bluesky::NAME => Room::Free(self.settings.refresh_concurrency.div_ceil(2)),
+            _ => self.room_of(app),
+        };
+        // Of an app without room nothing else is looked at, however many of its grants wait.
+        let mut full: HashSet<OfApp> = HashSet::new();
+        let mut at = 0;
         loop {
-            let has_room = |due: &Due| may_be_bluesky || due.platform != bluesky::NAME;
-            let entries = waiting.iter().map(|due| if has_room(due) { self.peek_pace(due) } else { Entry::Wait });
-            let (at, entry) = entries.enumerate().find(|(_, entry)| *entry != Entry::Wait)?;
-            let Entry::Paused(pause) = entry else { return waiting.remove(at) };
-            let app = app_of(waiting.get(at)?);
-            self.postpone_app(&app, pause).await;
-            waiting.retain(|due| app_of(due) != app);
+            let app = pace_of(waiting.get(at)?);
+            if full.contains(&app) {
+                at += 1;
+                continue;
+            }
+            match room_of(&app) {
+                Room::Free(room) if under_way.of(&app) < room => return waiting.remove(at),
+                Room::Free(_) => {
+                    full.insert(app);
+                }
+                Room::Paused(pause) => {
+                    self.postpone_app(&app, pause).await;
+                    waiting.retain(|due| pace_of(due) != app);
+                }
+            }
         }
     }
 }

@@ -124,6 +124,7 @@ impl Broker {
             },
             Unrefreshed::Ended
             | Unrefreshed::Panicked
+            | Unrefreshed::Stopping
             | Unrefreshed::Storage { full: false }
             | Unrefreshed::TooSlow
             | Unrefreshed::TooYoung { .. } => Error::RefreshFailed {

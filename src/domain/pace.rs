@@ -1,20 +1,22 @@
 //! How fast the refreshes of one OAuth app go: one at a time until the first success, then twice as many with each, and
-//! none for a while when the platform says that it wants none.
+//! none for a while when the platform says that it wants none, or answers what nobody understands.
 //!
 //! So a secret that is wrong costs a platform a call or three, whatever the number of accounts, and a platform that comes
 //! back from an outage is not met by all of them at once. Knows no clock: pauses that reach further than any could are over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::id::GrantId;
 use super::time::Timestamp;
 use super::trouble::TroubleKind;
 
-/// Refusals in a row that may be the app's or the grant's, until the app is taken to be at fault.
-const DOUBTFUL_AT_MOST: u32 = 3;
+/// Different grants in a row that failed in a way that may be the app's or their own, until it is taken to be the app's.
+const DOUBTFUL_AT_MOST: usize = 3;
 
-/// How long an app rests whose credentials were refused: until then nothing but new credentials helps.
+/// How long an app rests whose credentials were refused, or whose platform is not understood: until then nothing but new
+/// credentials helps, or another program.
 const REJECTED_FOR: Duration = Duration::from_hours(1);
 
 /// How long an app rests where the platform asks to slow down and does not say for how long.
@@ -37,31 +39,100 @@ pub struct Pause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// Yes, and it counts as in flight from now on.
-    Go,
+    Go(Epoch),
     Paused(Pause),
     /// When another has ended.
     Wait,
 }
 
+/// How many calls of an app may be in flight at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// So many, with those that are.
+    Free(u32),
+    Paused(Pause),
+}
+
+/// Between which changes of an app's credentials a call began: what is said of those before says nothing of those after.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+/// The latest grants that failed in a way that may be their app's fault.
+#[derive(Debug, Default)]
+struct Doubts(VecDeque<GrantId>);
+
+impl Doubts {
+    /// Whether the app is to be blamed now. A grant that is among them says nothing new when it fails again, however often.
+    fn add(&mut self, grant: GrantId) -> bool {
+        if self.0.contains(&grant) {
+            return false;
+        }
+        self.0.push_back(grant);
+        if self.0.len() > DOUBTFUL_AT_MOST {
+            self.0.pop_front();
+        }
+        self.0.len() == DOUBTFUL_AT_MOST
+    }
+}
+
 #[derive(Debug)]
 struct Pace {
+    epoch: Epoch,
     window: u32,
     in_flight: u32,
     pause: Option<Pause>,
-    doubtful: u32,
+    /// Refused, for the app's credentials or for their own.
+    refused: Doubts,
+    /// Answered in a way that was not understood.
+    unread: Doubts,
     last_success: Option<Timestamp>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { window: 1, in_flight: 0, pause: None, doubtful: 0, last_success: None }
+        Self {
+            epoch: Epoch::default(),
+            window: 1,
+            in_flight: 0,
+            pause: None,
+            refused: Doubts::default(),
+            unread: Doubts::default(),
+            last_success: None,
+        }
     }
 }
 
 impl Pace {
-    fn pause(&self, now: Timestamp) -> Option<Pause> {
+    fn running_pause(&self, now: Timestamp) -> Option<Pause> {
         // Of a clock that was set back, and nobody is to wait for that.
         self.pause.filter(|pause| now < pause.until && pause.until <= now.plus(LONGEST))
+    }
+
+    /// The platform took the app's credentials. `is_understood`: and what it said is what it is to say when all is well.
+    fn succeed(&mut self, is_understood: bool, most: u32, now: Timestamp) {
+        self.last_success = Some(now);
+        self.refused = Doubts::default();
+        if is_understood {
+            self.unread = Doubts::default();
+        }
+        // Who was asked to slow down does, whatever calls bring that were made before.
+        let goes_on = |pause: &Pause| {
+            pause.kind == TroubleKind::Throttled || (pause.kind == TroubleKind::AnswerUnreadable && !is_understood)
+        };
+        self.pause = self.running_pause(now).filter(goes_on);
+        if self.pause.is_none() && self.unread.0.is_empty() {
+            self.window = self.window.saturating_mul(2).min(most);
+        }
+    }
+
+    /// Pauses for so long; the pause, if it is longer than one that runs.
+    fn rest(&mut self, kind: TroubleKind, rest: Duration, now: Timestamp) -> Option<Pause> {
+        let pause = Pause { until: now.plus(rest), kind };
+        if self.running_pause(now).is_some_and(|running| running.until >= pause.until) {
+            return None;
+        }
+        self.pause = Some(pause);
+        self.pause
     }
 }
 
@@ -79,27 +150,27 @@ impl<App: Eq + Hash> Paces<App> {
         Self { paces: HashMap::new(), most }
     }
 
-    /// What [`Paces::enter`] would say.
+    /// How many calls [`Paces::enter`] lets in.
     #[must_use]
-    pub fn peek(&self, app: &App, now: Timestamp) -> Entry {
-        let Some(pace) = self.paces.get(app) else { return Entry::Go };
-        match pace.pause(now) {
-            Some(pause) => Entry::Paused(pause),
-            None if pace.in_flight < pace.window => Entry::Go,
-            None => Entry::Wait,
-        }
+    pub fn room(&self, app: &App, now: Timestamp) -> Room {
+        let Some(pace) = self.paces.get(app) else { return Room::Free(1) };
+        pace.running_pause(now).map_or(Room::Free(pace.window), Room::Paused)
     }
 
     /// Begins a call, if one may be made now.
     pub fn enter(&mut self, app: App, now: Timestamp) -> Entry {
-        let entry = self.peek(&app, now);
-        if entry == Entry::Go {
-            if self.paces.len() >= REMEMBERED {
-                self.paces.retain(|_, pace| pace.in_flight > 0 || pace.pause(now).is_some());
-            }
-            self.paces.entry(app).or_default().in_flight += 1;
+        if self.paces.len() >= REMEMBERED && !self.paces.contains_key(&app) {
+            self.paces.retain(|_, pace| pace.in_flight > 0 || pace.running_pause(now).is_some());
         }
-        entry
+        let pace = self.paces.entry(app).or_default();
+        if let Some(pause) = pace.running_pause(now) {
+            return Entry::Paused(pause);
+        }
+        if pace.in_flight >= pace.window {
+            return Entry::Wait;
+        }
+        pace.in_flight += 1;
+        Entry::Go(pace.epoch)
     }
 
     /// Ends a call that [`Paces::enter`] began and of which nothing is learned.
@@ -109,31 +180,35 @@ impl<App: Eq + Hash> Paces<App> {
         }
     }
 
-    /// Learns from a call that was made; the pause, if it brought one. `trouble`: how it failed, and what the platform
-    /// asked for.
+    /// Learns from a call that was made for a grant; the pause, if it brought one. `trouble`: how it failed, and what the
+    /// platform asked for.
     pub fn learn(
         &mut self,
         app: &App,
+        epoch: Epoch,
+        grant: GrantId,
         trouble: Option<(TroubleKind, Option<Duration>)>,
         now: Timestamp,
     ) -> Option<Pause> {
         let most = self.most;
-        let pace = self.paces.get_mut(app)?;
-        let Some((kind, retry_after)) = trouble.filter(|(kind, _)| kind.ends_grant().is_none()) else {
-            // Whatever was said of the grant, it was said to an app whose credentials are good.
-            pace.window = pace.window.saturating_mul(2).min(most);
-            pace.doubtful = 0;
-            pace.pause = None;
-            pace.last_success = Some(now);
+        let pace = self.paces.get_mut(app).filter(|pace| pace.epoch == epoch)?;
+        let Some((kind, retry_after)) = trouble else {
+            pace.succeed(true, most, now);
             return None;
         };
-        let rest = match kind {
-            TroubleKind::AppRejected => Some(REJECTED_FOR),
+        if kind.ends_grant().is_some() {
+            // Whatever was said of the grant, it was said to an app whose credentials are good.
+            pace.succeed(false, most, now);
+            return None;
+        }
+        let (kind, rest) = match kind {
+            TroubleKind::AppRejected => (kind, Some(REJECTED_FOR)),
+            // Of the grants that wait for it nothing is known: what is said of the app alone is no doubt about them.
             TroubleKind::AppOrGrantRejected => {
-                pace.doubtful += 1;
-                (pace.doubtful >= DOUBTFUL_AT_MOST).then_some(REJECTED_FOR)
+                (TroubleKind::AppRejected, pace.refused.add(grant).then_some(REJECTED_FOR))
             }
-            TroubleKind::Throttled => Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST)),
+            TroubleKind::AnswerUnreadable => (kind, pace.unread.add(grant).then_some(REJECTED_FOR)),
+            TroubleKind::Throttled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
             TroubleKind::Unavailable => {
                 pace.window = (pace.window / 2).max(1);
                 return None;
@@ -141,58 +216,104 @@ impl<App: Eq + Hash> Paces<App> {
             _ => return None,
         };
         pace.window = 1;
-        pace.pause = rest.map(|rest| Pause { until: now.plus(rest), kind });
-        pace.pause
+        pace.rest(kind, rest?, now)
     }
 
-    /// Whether a call of the app succeeded at `since` or later.
+    /// Whether a call of the app succeeded at `since` or later. What a clock says succeeded that was set back since does not
+    /// count.
     #[must_use]
-    pub fn has_succeeded_since(&self, app: &App, since: Timestamp) -> bool {
-        self.paces.get(app).and_then(|pace| pace.last_success).is_some_and(|success| success >= since)
+    pub fn has_succeeded_since(&self, app: &App, since: Timestamp, now: Timestamp) -> bool {
+        let success = self.paces.get(app).and_then(|pace| pace.last_success);
+        success.is_some_and(|success| since <= success && success <= now)
     }
 
-    /// Begins anew with apps for which this holds: their credentials were changed. What is in flight stays counted.
+    /// Begins anew with apps for which this holds: their credentials were changed. What is in flight stays counted, and
+    /// nothing is learned from it.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
         for (_, pace) in self.paces.iter_mut().filter(|(app, _)| which(app)) {
-            *pace = Pace { in_flight: pace.in_flight, ..Pace::default() };
+            *pace = Pace { epoch: Epoch(pace.epoch.0 + 1), in_flight: pace.in_flight, ..Pace::default() };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::domain::id::Id as _;
 
     const APP: &str = "app";
 
+    const DOUBTFUL: Option<TroubleKind> = Some(TroubleKind::AppOrGrantRejected);
+    const UNREAD: Option<TroubleKind> = Some(TroubleKind::AnswerUnreadable);
+    const THROTTLED: Option<TroubleKind> = Some(TroubleKind::Throttled);
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
+    }
+
+    fn grant(number: u128) -> GrantId {
+        GrantId::from_uuid(Uuid::from_u128(number))
     }
 
     fn paces() -> Paces<&'static str> {
         Paces::new(8)
     }
 
-    fn call(paces: &mut Paces<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> Option<Pause> {
-        assert_eq!(paces.enter(APP, at(seconds)), Entry::Go);
-        let pause = paces.learn(&APP, trouble.map(|kind| (kind, None)), at(seconds));
+    fn enter(paces: &mut Paces<&'static str>, seconds: u64) -> Epoch {
+        let Entry::Go(epoch) = paces.enter(APP, at(seconds)) else { panic!("no call may be made") };
+        epoch
+    }
+
+    fn end(
+        paces: &mut Paces<&'static str>,
+        epoch: Epoch,
+        number: u128,
+        trouble: Option<TroubleKind>,
+        seconds: u64,
+    ) -> Option<Pause> {
+        let pause = paces.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
         paces.leave(&APP);
         pause
+    }
+
+    /// One of a grant.
+    fn call_of(
+        paces: &mut Paces<&'static str>,
+        number: u128,
+        trouble: Option<TroubleKind>,
+        seconds: u64,
+    ) -> Option<Pause> {
+        let epoch = enter(paces, seconds);
+        end(paces, epoch, number, trouble, seconds)
+    }
+
+    fn call(paces: &mut Paces<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> Option<Pause> {
+        call_of(paces, 0, trouble, seconds)
     }
 
     /// How many calls may be in flight at once now.
     fn room(paces: &mut Paces<&'static str>) -> u32 {
         let mut entered = 0;
-        while paces.enter(APP, at(0)) == Entry::Go {
+        while let Entry::Go(_) = paces.enter(APP, at(0)) {
             entered += 1;
+            assert!(matches!(paces.room(&APP, at(0)), Room::Free(room) if room >= entered));
         }
         (0..entered).for_each(|_| paces.leave(&APP));
+        assert_eq!(paces.room(&APP, at(0)), Room::Free(entered));
         entered
+    }
+
+    /// Pauses after so many of different grants.
+    fn pause_after(paces: &mut Paces<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> (u128, Pause) {
+        (1..9).find_map(|number| call_of(paces, number, trouble, seconds).map(|pause| (number, pause))).unwrap()
     }
 
     #[test]
     fn an_app_is_tried_with_one_call_and_goes_faster_with_each_success() {
         let mut paces = paces();
+        assert_eq!(paces.room(&APP, at(0)), Room::Free(1));
         let mut rooms = vec![room(&mut paces)];
         for _ in 0..5 {
             assert_eq!(call(&mut paces, None, 0), None);
@@ -203,7 +324,7 @@ mod tests {
         assert_eq!(room(&mut paces), 4);
         assert_eq!(call(&mut paces, Some(TroubleKind::RefreshRejected), 0), None);
         assert_eq!(room(&mut paces), 8, "a no to one grant is a yes to the app");
-        assert_eq!(paces.peek(&"another", at(0)), Entry::Go);
+        assert_eq!(paces.room(&"another", at(0)), Room::Free(1));
     }
 
     #[test]
@@ -212,35 +333,111 @@ mod tests {
         let pause = call(&mut paces, Some(TroubleKind::AppRejected), 0).unwrap();
         assert_eq!(pause, Pause { until: at(3600), kind: TroubleKind::AppRejected });
         assert_eq!(paces.enter(APP, at(3599)), Entry::Paused(pause));
-        assert_eq!(paces.peek(&APP, at(3600)), Entry::Go);
+        assert_eq!(paces.room(&APP, at(3599)), Room::Paused(pause));
+        assert_eq!(paces.room(&APP, at(3600)), Room::Free(1));
 
         let mut paces = self::paces();
-        let doubtful = Some(TroubleKind::AppOrGrantRejected);
-        assert_eq!(call(&mut paces, doubtful, 0), None);
-        assert_eq!(call(&mut paces, doubtful, 0), None);
-        assert_eq!(call(&mut paces, None, 5), None);
-        assert!(paces.has_succeeded_since(&APP, at(5)) && !paces.has_succeeded_since(&APP, at(6)));
-        assert_eq!(call(&mut paces, doubtful, 5), None);
-        assert_eq!(call(&mut paces, doubtful, 5), None);
-        assert!(call(&mut paces, doubtful, 5).is_some());
+        assert_eq!(call_of(&mut paces, 1, DOUBTFUL, 0), None);
+        assert_eq!(call_of(&mut paces, 2, DOUBTFUL, 0), None);
+        assert_eq!(call_of(&mut paces, 2, None, 5), None);
+        // Said of the app: grants that were never tried are not to be ended for it.
+        let pause = Pause { until: at(3605), kind: TroubleKind::AppRejected };
+        assert_eq!(pause_after(&mut paces, DOUBTFUL, 5), (3, pause));
+    }
+
+    #[test]
+    fn one_grant_that_is_refused_over_and_over_pauses_nobody() {
+        let mut paces = paces();
+        for round in 0..9 {
+            assert_eq!(call_of(&mut paces, round % 2, DOUBTFUL, 0), None);
+            assert_eq!(call_of(&mut paces, round % 2, UNREAD, 0), None);
+        }
+        assert!(call_of(&mut paces, 2, DOUBTFUL, 0).is_some());
+        // Those that were refused come first again, and keep nobody from what comes after them.
+        for number in 0..3 {
+            assert_eq!(call_of(&mut paces, number, DOUBTFUL, 3600), None);
+        }
+        assert!(call_of(&mut paces, 3, DOUBTFUL, 3600).is_some(), "but another that is refused as well does");
+    }
+
+    #[test]
+    fn answers_that_nobody_understands_pause_the_app() {
+        let mut paces = paces();
+        (0..3).for_each(|_| assert_eq!(call(&mut paces, None, 0), None));
+        assert_eq!(call_of(&mut paces, 1, UNREAD, 0), None);
+        assert_eq!(room(&mut paces), 1);
+        assert_eq!(call_of(&mut paces, 2, UNREAD, 0), None);
+        assert_eq!(call_of(&mut paces, 3, None, 0), None);
+        assert_eq!(room(&mut paces), 2, "and one that is understood is the end of it");
+        let pause = Pause { until: at(3600), kind: TroubleKind::AnswerUnreadable };
+        assert_eq!(pause_after(&mut paces, UNREAD, 0), (3, pause));
+
+        let mut paces = self::paces();
+        assert_eq!(call_of(&mut paces, 1, UNREAD, 0), None);
+        call_of(&mut paces, 2, Some(TroubleKind::ConsentRevoked), 0);
+        assert_eq!(room(&mut paces), 1, "a no says nothing of what a yes looks like");
+        call_of(&mut paces, 3, UNREAD, 0);
+        assert_eq!(call_of(&mut paces, 4, UNREAD, 0), Some(pause));
     }
 
     #[test]
     fn the_platform_says_for_how_long_and_new_credentials_end_a_pause() {
         let mut paces = paces();
-        assert_eq!(paces.enter(APP, at(0)), Entry::Go);
+        let epoch = enter(&mut paces, 0);
         let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
-        assert_eq!(paces.learn(&APP, asked, at(0)).unwrap().until, at(300));
+        assert_eq!(paces.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().until, at(300));
         paces.forget(|app| *app == APP);
         assert_eq!(paces.enter(APP, at(0)), Entry::Wait, "the one in flight still counts");
         paces.leave(&APP);
-        assert_eq!(paces.enter(APP, at(0)), Entry::Go);
+        enter(&mut paces, 0);
+    }
+
+    #[test]
+    fn what_was_called_before_a_pause_neither_ends_nor_shortens_it() {
+        let mut paces = paces();
+        (0..3).for_each(|_| assert_eq!(call(&mut paces, None, 0), None));
+        let epochs: Vec<_> = (0..8).map(|_| enter(&mut paces, 0)).collect();
+        let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
+        let pause = paces.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
+        let mut others = epochs.into_iter().skip(1);
+        for trouble in [None, Some(TroubleKind::RefreshRejected), DOUBTFUL, THROTTLED, Some(TroubleKind::Unavailable)] {
+            assert_eq!(end(&mut paces, others.next().unwrap(), 1, trouble, 1), None);
+            assert_eq!(paces.room(&APP, at(1)), Room::Paused(pause), "{trouble:?}");
+        }
+        let longer = end(&mut paces, others.next().unwrap(), 1, Some(TroubleKind::AppRejected), 1).unwrap();
+        assert_eq!(paces.room(&APP, at(1)), Room::Paused(longer));
+        assert_eq!(end(&mut paces, others.next().unwrap(), 1, None, 1), None);
+        assert_eq!(paces.room(&APP, at(1)), Room::Free(2), "the credentials are good");
+    }
+
+    #[test]
+    fn what_is_said_of_the_old_credentials_says_nothing_of_the_new() {
+        for trouble in [Some(TroubleKind::AppRejected), DOUBTFUL, THROTTLED, None] {
+            let mut paces = paces();
+            let old = enter(&mut paces, 0);
+            paces.forget(|app| *app == APP);
+            assert_eq!(end(&mut paces, old, 1, trouble, 0), None);
+            assert_eq!(room(&mut paces), 1, "{trouble:?}");
+            assert!(!paces.has_succeeded_since(&APP, at(0), at(0)));
+            let new = enter(&mut paces, 0);
+            assert_ne!(old, new);
+            assert!(end(&mut paces, new, 1, Some(TroubleKind::AppRejected), 0).is_some());
+        }
+    }
+
+    #[test]
+    fn a_success_counts_from_its_time_on() {
+        let mut paces = paces();
+        call(&mut paces, None, 5);
+        assert!(paces.has_succeeded_since(&APP, at(5), at(5)) && !paces.has_succeeded_since(&APP, at(6), at(9)));
+        assert!(!paces.has_succeeded_since(&APP, at(1), at(4)), "the clock was set back");
     }
 
     #[test]
     fn a_clock_that_is_set_back_pauses_nobody_for_longer() {
         let mut paces = paces();
         call(&mut paces, Some(TroubleKind::AppRejected), 86_400);
-        assert_eq!(paces.peek(&APP, at(0)), Entry::Go);
+        assert_eq!(paces.room(&APP, at(0)), Room::Free(1));
+        assert!(call(&mut paces, THROTTLED, 0).is_some(), "and hides no pause of now");
     }
 }
