@@ -1,6 +1,6 @@
 //! Binds, serves and stops: the broker, and beside it, where the operator wants them, the metrics.
 //!
-//! It stops when it is told to, or when nothing can be stored any more. Stopping, in order: no connection is accepted any
+//! It stops when it is told to, or when nothing can be stored any more. Stopping, in order: no refresh is begun and no connection accepted any
 //! more, requests under way get their grace, the metrics end, and then (in [`App::close`](crate::app::App::close)) the work
 //! that outlives requests is waited for. A second signal ends the
 //! process at once.
@@ -117,9 +117,10 @@ pub fn run(
             .listen(listener)?
             .run();
         let handle = server.handle();
-        let stopped = stop.clone();
+        let (stopped, broker) = (stop.clone(), app.broker.clone());
         let waiting = actix_web::rt::spawn(async move {
             stopped.cancelled().await;
+            broker.stop_refreshing();
             handle.stop(true).await;
         });
         let ended = server.await;
@@ -131,6 +132,7 @@ pub fn run(
         ended
     });
     stop.cancel();
+    app.broker.stop_refreshing();
     failed.abort();
     // It ends at its next pause; that it panicked is in the log.
     let _ = app.work().block_on(background);
