@@ -17,7 +17,7 @@ use crate::stand_in::{self, Answer, StandIn};
 use crate::support::{Reply, TestBroker};
 
 /// Bytes that are drawn to seal something: the first time in a refresh for the answer as it came.
-const TO_SEAL: usize = 24;
+pub(crate) const TO_SEAL: usize = 24;
 /// Bytes that are drawn to spread what is due: in a refresh, when its answer is kept and read, and not stored yet.
 const TO_SPREAD: usize = 4;
 
@@ -25,18 +25,18 @@ const TO_SPREAD: usize = 4;
 const LONG: Duration = Duration::from_hours(3);
 
 /// Randomness that panics the next time that so many bytes are drawn, as any bug there would.
-struct Tripwire {
+pub(crate) struct Tripwire {
     random: SeededEntropy,
     /// 0: never.
     length: AtomicUsize,
 }
 
 impl Tripwire {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { random: SeededEntropy::new(42), length: AtomicUsize::new(0) })
     }
 
-    fn set(&self, length: usize) {
+    pub(crate) fn set(&self, length: usize) {
         self.length.store(length, Ordering::SeqCst);
     }
 }
@@ -50,7 +50,7 @@ impl Entropy for Tripwire {
 }
 
 /// There is no token now, and it is said when to ask again.
-fn assert_to_ask_again(reply: &Reply) {
+pub(crate) fn assert_to_ask_again(reply: &Reply) {
     assert_eq!((reply.status, reply.code()), (503, "token_unavailable"), "{}", reply.text);
     assert!(reply.header("retry-after").parse::<u64>().unwrap() > 0);
 }

@@ -26,6 +26,7 @@ mod guard;
 mod integrations;
 mod limits;
 mod logs;
+mod pacing;
 mod pages;
 mod platforms;
 mod process;
