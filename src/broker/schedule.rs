@@ -204,3 +204,64 @@ fn measure_due(count: u64, overdue: Option<Duration>) {
     metrics::gauge!("postpeer_refreshes_due").set(count as f64);
     metrics::gauge!("postpeer_refresh_oldest_overdue_seconds").set(overdue.unwrap_or_default().as_secs_f64());
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::id::Id;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
+    }
+
+    fn due(number: u128) -> Due {
+        Due {
+            project_id: Id::from_uuid(Uuid::from_u128(1)),
+            id: Id::from_uuid(Uuid::from_u128(number)),
+            platform: "twitter".to_owned(),
+            client_id: "client".to_owned(),
+            app_id: None,
+            generation: 1,
+        }
+    }
+
+    fn land(under_way: &mut UnderWay, number: u128, landed: Landing, seconds: u64) {
+        under_way.begin(&due(number));
+        assert!(under_way.passed_over(at(seconds))(&due(number)), "it is under way");
+        assert_eq!(under_way.of(&pace_of(&due(number))), 1);
+        under_way.end(&due(number), landed, at(seconds));
+        assert_eq!(under_way.of(&pace_of(&due(number))), 0);
+    }
+
+    #[test]
+    fn what_is_let_alone_is_so_for_a_minute_and_what_goes_on_not_at_all() {
+        for (landed, is_let_alone) in [
+            (Ok(()), false),
+            (Err(Unrefreshed::TooSlow), false),
+            (Err(Unrefreshed::Gone), false),
+            (Err(Unrefreshed::Panicked), true),
+            (Err(Unrefreshed::Storage { full: false }), true),
+        ] {
+            let mut under_way = UnderWay::default();
+            land(&mut under_way, 1, landed, 100);
+            for (seconds, expected) in [(100, is_let_alone), (159, is_let_alone), (160, false), (100, false)] {
+                assert_eq!(under_way.passed_over(at(seconds))(&due(1)), expected, "{landed:?} {seconds}");
+            }
+            land(&mut under_way, 1, landed, 100);
+            assert!(!under_way.passed_over(at(99))(&due(1)), "nobody waits for a clock that was set back");
+        }
+    }
+
+    #[test]
+    fn failures_of_the_database_add_up_while_nothing_succeeds() {
+        let failed = Err(Unrefreshed::Storage { full: false });
+        let mut under_way = UnderWay::default();
+        let steps = [(failed, 0, 1), (failed, 1, 2), (Ok(()), 2, 0), (failed, 3, 1), (failed, 62, 2), (failed, 122, 1)];
+        for (landed, seconds, expected) in steps {
+            land(&mut under_way, u128::from(seconds), landed, seconds);
+            assert_eq!(under_way.failed, expected, "{seconds}");
+        }
+    }
+}
