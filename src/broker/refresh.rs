@@ -142,15 +142,16 @@ impl Broker {
 
     /// Everything from the attempt that is written down to the tokens that are stored.
     async fn refresh_upstream(&self, grant: Grant, tokens: TokenSet) -> Landing {
-        let credentials = match self.refresh_credentials(&grant).await {
-            Ok(credentials) => credentials,
-            Err(refusal) => return self.refused(&grant, refusal).await,
-        };
         let app = app_of_grant(&grant, &tokens);
         let permit = match self.enter(&app).await {
             Ok(permit) => permit,
-            Err(NotNow::Paused(pause)) => return self.paused(&grant, &app, pause).await,
+            Err(NotNow::Paused(pause)) => return self.paused(&grant, pause).await,
             Err(NotNow::Stopping) => return Err(Unrefreshed::Stopping),
+        };
+        // Not before it is our turn: they may be changed while one waits.
+        let credentials = match self.refresh_credentials(&grant).await {
+            Ok(credentials) => credentials,
+            Err(refusal) => return self.refused(&grant, refusal).await,
         };
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if let Err(error) = self.store.ensure_reserve().await {
@@ -163,8 +164,11 @@ impl Broker {
             Err(error) => return Err(storage(id, &error.into())),
         }
         failpoint::reach("refresh_begun");
-        let _in_flight = self.in_flight.begin();
-        let answer = match self.ask_for_refresh(&grant, credentials, &tokens).await {
+        let asked = {
+            let _in_flight = self.in_flight.begin();
+            self.ask_for_refresh(&grant, credentials, &tokens).await
+        };
+        let answer = match asked {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.learn(&permit, id, Some(&refusal)).await;

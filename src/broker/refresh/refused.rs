@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::platforms::{Refresh, Rotation};
 use crate::store;
-use crate::store::refreshes::{self, Failed, OfApp};
+use crate::store::refreshes::{self, Failed};
 
 /// Before a refresh that panicked is tried again without being asked for.
 const PANICKED_AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -115,8 +115,8 @@ impl Broker {
         }
     }
 
-    pub(super) async fn paused(&self, grant: &Grant, app: &OfApp, pause: Pause) -> Landing {
-        self.postpone_app(app, pause).await;
+    /// The app is paused, and the grant waits for that. What else it has due, the scheduler puts off.
+    pub(super) async fn paused(&self, grant: &Grant, pause: Pause) -> Landing {
         self.postpone(grant, pause.until).await;
         let retry_after = self.clock.now().until(pause.until);
         Err(Unrefreshed::Trouble { kind: pause.kind, retry_after })
