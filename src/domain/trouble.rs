@@ -197,7 +197,7 @@ impl TroubleKind {
             Self::TokensUnreadable => {
                 "Restore the database and its keyring from one backup, or connect the account again.".to_owned()
             }
-            Self::Throttled | Self::Unavailable => "Nothing: it is tried again by itself.".to_owned(),
+            Self::Throttled | Self::Unavailable => "Nothing to do: it is tried again by itself.".to_owned(),
         }
     }
 }
