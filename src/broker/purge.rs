@@ -34,18 +34,17 @@ impl Broker {
         }
     }
 
-    /// Ends the grants that nothing has renewed for a while, erases the tokens of those that ended a while ago, and forgets who read which token long ago. Returns how many grants
+    /// Erases the tokens of those that ended a while ago, and forgets who read which token long ago. Returns how many grants
     /// there were.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
         let mut erased = 0;
         loop {
-            let lapsed = self.store.write(move |tx| refreshes::end_lapsed(tx, ended_before, now, BATCH)).await?;
             let batch = self.store.write(move |tx| refreshes::erase_ended(tx, ended_before, BATCH)).await?;
             erased += batch;
             let forgotten = self.store.write(move |tx| token_reads::forget_old(tx, read_before, BATCH)).await?;
-            if lapsed.max(batch).max(forgotten) < BATCH as usize {
+            if batch.max(forgotten) < BATCH as usize {
                 break;
             }
         }

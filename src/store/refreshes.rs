@@ -215,13 +215,13 @@ pub fn end(
     )
 }
 
-/// Puts everything off that an app has due before `until`, and says why. Returns how many.
+/// Puts everything off that an app has due until `until`, and says why. Returns how many.
 pub fn postpone_app(db: &Transaction<'_>, of: &OfApp, until: Timestamp, trouble: &Trouble) -> Result<usize, Error> {
     let (project, app) = of.app.unzip();
     change(
         db,
         "UPDATE grants /* every project, for the operator's app */ SET due_at = :until, trouble = :trouble
-         WHERE platform = :platform AND client_id = :client_id AND due_at < :until AND app_id IS :app
+         WHERE platform = :platform AND client_id = :client_id AND due_at <= :until AND app_id IS :app
             AND (:app IS NULL OR project_id = :project)",
         named_params! {
             ":platform": of.platform,
@@ -277,27 +277,6 @@ pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId
     )
 }
 
-/// Ends the grants in whichever project that nothing has renewed since before `before`, some at a time, so that their
-/// tokens are erased in their turn. Returns how many.
-pub fn end_lapsed(db: &Transaction<'_>, before: Timestamp, now: Timestamp, limit: u32) -> Result<usize, Error> {
-    let (status, reason) = status_columns(AuthStatus::ReconnectRequired(FailureReason::TokenExpired));
-    change(
-        db,
-        "UPDATE grants /* every project */ SET
-            status = :status,
-            failure_reason = :reason,
-            ended_at = :now,
-            due_at = NULL,
-            attempt_at = iif(answer IS NULL, NULL, attempt_at),
-            in_doubt = iif(answer IS NULL, 0, in_doubt),
-            updated_at = :now
-         WHERE (project_id, id) IN (SELECT project_id, id FROM grants WHERE status = 'active'
-            AND iif(renewal = 'refresh_token', max(refresh_expires_at, access_expires_at), access_expires_at) < :before
-            LIMIT :limit)",
-        named_params! {":status": status, ":reason": reason, ":before": before, ":now": now, ":limit": limit},
-    )
-}
-
 /// Erases the tokens of grants that ended before `before`, some at a time, in whichever project. Returns how many.
 pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
     change(
@@ -328,7 +307,6 @@ mod tests {
 
     use super::*;
     use crate::domain::grant::Grant;
-    use crate::domain::renewal::Renewal;
     use crate::domain::trouble::TroubleKind;
     use crate::store::fixture::{Fixture, sealed};
     use crate::store::grants;
@@ -501,36 +479,6 @@ mod tests {
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 1);
         assert!(get(&fixture, id).tokens.is_none());
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 0);
-    }
-
-    #[test]
-    fn what_lapsed_a_while_ago_ends_and_what_can_be_renewed_does_not() {
-        let mut fixture = Fixture::new();
-        let at = |seconds| Some(fixture.now().plus(Duration::from_secs(seconds)));
-        let (past, future) = (at(10), at(1000));
-        let before = fixture.later(100);
-        let mut ended = Vec::new();
-        for (subject, renewal, access, refresh, is_over) in [
-            ("never", Renewal::Never, past, None, true),
-            ("itself", Renewal::AccessToken, past, future, true),
-            ("refreshed", Renewal::RefreshToken, past, past, true),
-            ("refreshable", Renewal::RefreshToken, past, future, false),
-            ("refreshable for ever", Renewal::RefreshToken, past, None, false),
-            ("lives", Renewal::Never, future, past, false),
-            ("lives for ever", Renewal::Never, None, None, false),
-        ] {
-            let mut grant = fixture.new_grant("twitter", subject);
-            (grant.renewal, grant.access_expires_at, grant.refresh_expires_at) = (renewal, access, refresh);
-            fixture.write(|db| grants::insert(db, &grant)).unwrap();
-            ended.push((grant.id, is_over));
-        }
-        assert_eq!(fixture.write(|db| end_lapsed(db, before, before, 2)).unwrap(), 2);
-        assert_eq!(fixture.write(|db| end_lapsed(db, before, before, 9)).unwrap(), 1);
-        for (id, is_over) in ended {
-            let expected =
-                if is_over { AuthStatus::ReconnectRequired(FailureReason::TokenExpired) } else { AuthStatus::Active };
-            assert_eq!(get(&fixture, id).status, expected, "{id}");
-        }
     }
 
     #[test]
