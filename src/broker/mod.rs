@@ -120,6 +120,8 @@ pub struct Inner {
     pub(crate) pace_changed: Notify,
     /// Whether no refresh is begun any more.
     pub(crate) stopping: AtomicBool,
+    /// Grants that the scheduler lets alone for a while.
+    pub(crate) let_alone: Mutex<schedule::LetAlone>,
     /// Platforms that are being asked for new tokens.
     pub(crate) in_flight: pacing::Gauge,
     /// Tokens that a platform has delivered and that could not be stored yet.
@@ -158,6 +160,7 @@ impl Broker {
             paces,
             pace_changed: Notify::new(),
             stopping: AtomicBool::new(false),
+            let_alone: Mutex::default(),
             in_flight: pacing::Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
             unsaved: pacing::Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
         }))

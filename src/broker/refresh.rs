@@ -134,7 +134,7 @@ impl Broker {
         let timing = self.timing(&grant.platform, tokens.refresh_token.is_some());
         let until = grant.issued_at.plus(timing.not_before);
         if now < until {
-            self.postpone(&grant, until).await;
+            self.postpone(&grant, until).await?;
             return Err(Unrefreshed::TooYoung { until });
         }
         self.refresh_upstream(grant, tokens).await
@@ -188,6 +188,8 @@ impl Broker {
             Ok(issued) => {
                 failpoint::reach("refresh_answer_read");
                 self.learn(&permit, id, None).await;
+                // Others need not wait until they are stored.
+                drop(permit);
                 self.keep_tokens(&grant, tokens, issued, is_kept).await
             }
             Err(refusal) => {

@@ -5,6 +5,7 @@
 //! not even be written down is let alone for a while.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -31,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many refreshes may fail on the database before it is left alone for a while: one may have a row that is damaged.
 const FAILED_AT_MOST: usize = 3;
 
-/// How long a grant is let alone whose failure could not be written down, or is a bug.
+/// How long a grant is let alone whose failure could not be written down or is a bug, or that is slow.
 const LET_ALONE_FOR: Duration = Duration::from_mins(1);
 
 /// How a round went.
@@ -45,12 +46,15 @@ pub struct Round {
     pub stalled: bool,
 }
 
+/// Since when grants are let alone.
+pub(crate) type LetAlone = HashMap<GrantId, Timestamp>;
+
 /// What a round has under way, and what it lets alone.
 #[derive(Default)]
 struct UnderWay {
     grants: HashSet<GrantId>,
     apps: HashMap<OfApp, u32>,
-    let_alone: HashMap<GrantId, Timestamp>,
+    let_alone: LetAlone,
     /// Refreshes that failed on the database since one did not.
     failed: usize,
     last_failed: Option<Timestamp>,
@@ -79,10 +83,11 @@ impl UnderWay {
                 self.last_failed = Some(now);
                 self.let_alone.insert(due.id, now);
             }
-            Err(Unrefreshed::Panicked) => {
+            // One that is slow goes on: it is not to keep a place that another can use.
+            Err(Unrefreshed::Panicked | Unrefreshed::TooSlow) => {
                 self.let_alone.insert(due.id, now);
             }
-            // Whoever wants one that goes on joins it, which asks nobody; and all the others have a later time.
+            // All the others have a later time.
             Err(_) => {}
         }
     }
@@ -113,16 +118,24 @@ fn pace_of(due: &Due) -> OfApp {
 impl Broker {
     /// Refreshes everything that is due and may be tried now, and what becomes due meanwhile, until it is told to `stop`.
     pub async fn refresh_due(&self, stop: &CancellationToken) -> Result<Round, Error> {
+        let let_alone = std::mem::take(&mut *self.let_alone.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut under_way = UnderWay { let_alone, ..UnderWay::default() };
+        let round = self.refresh_round(stop, &mut under_way).await;
+        *self.let_alone.lock().unwrap_or_else(PoisonError::into_inner) = under_way.let_alone;
+        round
+    }
+
+    async fn refresh_round(&self, stop: &CancellationToken, under_way: &mut UnderWay) -> Result<Round, Error> {
         let most = usize::try_from(self.settings.refresh_concurrency).unwrap_or(usize::MAX);
-        let (mut round, mut under_way) = (Round::default(), UnderWay::default());
+        let mut round = Round::default();
         let mut flying = FuturesUnordered::new();
-        let mut waiting = self.look_up_due(&mut under_way).await?;
+        let mut waiting = self.look_up_due(under_way).await?;
         // Not anew with each turn: where something lands all the time, it is looked up all the same.
         let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while flying.len() < most && !round.stalled {
-                let Some(due) = self.next_that_may(&mut waiting, &under_way).await else { break };
+                let Some(due) = self.next_that_may(&mut waiting, under_way).await else { break };
                 round.tried += 1;
                 under_way.begin(&due);
                 flying.push(async move {
@@ -145,12 +158,12 @@ impl Broker {
                         Err(_) => {}
                     }
                     if waiting.is_empty() {
-                        waiting = self.look_up_due(&mut under_way).await?;
+                        waiting = self.look_up_due(under_way).await?;
                     }
                 }
                 // Those under way are not ended by that: the broker waits for them when it closes.
                 () = stop.cancelled() => return Ok(round),
-                _ = looks.tick() => waiting = self.look_up_due(&mut under_way).await?,
+                _ = looks.tick() => waiting = self.look_up_due(under_way).await?,
             }
         }
     }
@@ -236,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_let_alone_is_so_for_a_minute_and_what_goes_on_not_at_all() {
+    fn what_is_let_alone_is_so_for_a_minute() {
         for (landed, is_let_alone) in [
             (Ok(()), false),
-            (Err(Unrefreshed::TooSlow), false),
+            (Err(Unrefreshed::TooSlow), true),
             (Err(Unrefreshed::Gone), false),
             (Err(Unrefreshed::Panicked), true),
             (Err(Unrefreshed::Storage { full: false }), true),

@@ -110,9 +110,10 @@ impl Pace {
 
     /// The platform took the app's credentials. `is_understood`: and what it said is what it is to say when all is well.
     fn succeed(&mut self, is_understood: bool, most: u32, now: Timestamp) {
-        self.last_success = Some(now);
         self.refused = Doubts::default();
         if is_understood {
+            // New tokens alone show that nothing is wrong with the app: a refusal may have its cause there as well.
+            self.last_success = Some(now);
             self.unread = Doubts::default();
         }
         // Who was asked to slow down does, whatever calls bring that were made before.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use postpeer::sandbox::{Answer as Consent, Fault, Step};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::faults::{TO_SEAL, Tripwire, assert_to_ask_again};
 use crate::stand_in::{Answer, StandIn, json as answer_json};
@@ -188,4 +189,35 @@ async fn one_account_that_pinterest_refuses_pauses_no_other() {
     }
     assert_eq!(broker.sandbox().requests_at("pinterest", Step::Refresh).len(), 4);
     assert_eq!(broker.token(&basil, "").await.status, 200);
+}
+
+/// A row that cannot be written is tried once a minute, whatever would have been written to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_down_is_let_alone_beyond_the_round() {
+    for (platform, forbidden, asked) in [("twitter", "attempt_at", 1), ("instagram", "due_at", 0)] {
+        let broker = TestBroker::start().await;
+        let id = broker.connect(platform, "").await;
+        if platform == "twitter" {
+            broker.clock.advance(Duration::from_hours(3));
+        }
+        // Instagram's token is too young, so that its refresh is put off.
+        broker.sql().execute("UPDATE grants SET due_at = 1", []).unwrap();
+        let forbid = format!(
+            "CREATE TRIGGER no BEFORE UPDATE OF {forbidden} ON grants BEGIN SELECT RAISE(ABORT, 'the test wants it'); END"
+        );
+        broker.sql().execute(&forbid, []).unwrap();
+        let stop = CancellationToken::new();
+        let tried = async || {
+            let round = tokio::time::timeout(Duration::from_secs(20), broker.broker.refresh_due(&stop)).await;
+            round.expect("the round ends").unwrap().tried
+        };
+        assert_eq!((tried().await, tried().await, tried().await), (1, 0, 0), "{platform}");
+        broker.clock.advance(Duration::from_mins(1));
+        assert_eq!((tried().await, tried().await), (1, 0), "{platform}");
+        broker.sql().execute("DROP TRIGGER no", []).unwrap();
+        broker.clock.advance(Duration::from_mins(1));
+        assert_eq!(tried().await, 1, "{platform}");
+        assert_eq!(broker.sandbox().requests_at(platform, Step::Refresh).len(), asked, "{platform}");
+        assert_eq!(broker.detail(&id).await["health"]["state"], "ok", "{platform}");
+    }
 }

@@ -91,16 +91,16 @@ impl Broker {
         }
     }
 
-    pub(super) async fn postpone(&self, grant: &Grant, until: Timestamp) {
+    /// Puts a refresh off that need not be tried before. [`Unrefreshed::Storage`] when that cannot be written down, so that
+    /// it would be tried at once.
+    pub(super) async fn postpone(&self, grant: &Grant, until: Timestamp) -> Landing {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if grant.due_at.is_none_or(|due| due >= until) {
-            return;
+            return Ok(());
         }
-        let postponed = self.store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await;
-        if let Err(error) = postponed
-            && !matches!(error, store::Error::NotChanged)
-        {
-            tracing::warn!(grant.id = %id, error = %chain(&error), "a refresh could not be put off");
+        match self.store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await {
+            Ok(()) | Err(store::Error::NotChanged) => Ok(()),
+            Err(error) => Err(storage(id, &error.into())),
         }
     }
 
@@ -117,7 +117,7 @@ impl Broker {
 
     /// The app is paused, and the grant waits for that. What else it has due, the scheduler puts off.
     pub(super) async fn paused(&self, grant: &Grant, pause: Pause) -> Landing {
-        self.postpone(grant, pause.until).await;
+        self.postpone(grant, pause.until).await?;
         let retry_after = self.clock.now().until(pause.until);
         Err(Unrefreshed::Trouble { kind: pause.kind, retry_after })
     }
