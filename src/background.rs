@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::domain::time::Timestamp;
 
-/// How often expired flows are purged.
+/// How often expired flows are purged, and the clock is looked at.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// How often it is looked what is due: by the clock, however that is set meanwhile.
@@ -29,8 +30,11 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
 }
 
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
+    // At first, nobody knows where the clock was.
+    let mut seen = Timestamp::from_millis(i64::MAX);
     while !stop.is_cancelled() {
         purge_once(broker).await;
+        seen = broker.watch_clock(seen).await;
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PURGE_EVERY) => {}

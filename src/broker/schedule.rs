@@ -13,9 +13,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::complete::chain;
 use super::flights::Landing;
 use super::pacing::app_of;
-use super::refresh::Unrefreshed;
+use super::refresh::{LONGEST_WAIT, Unrefreshed};
 use super::{Broker, Error};
 use crate::domain::id::GrantId;
 use crate::domain::pace::Room;
@@ -164,6 +165,27 @@ impl Broker {
                 // Those under way are not ended by that: the broker waits for them when it closes.
                 () = stop.cancelled() => return Ok(round),
                 _ = looks.tick() => waiting = self.look_up_due(under_way).await?,
+            }
+        }
+    }
+
+    /// Looks at the clock, which was at `seen` when this was last done; what it is now. Where it was set back, what it had put
+    /// off while it was ahead is due at once.
+    pub async fn watch_clock(&self, seen: Timestamp) -> Timestamp {
+        let now = self.clock.now();
+        if seen <= now {
+            return now;
+        }
+        let latest_retry = now.plus(LONGEST_WAIT);
+        match self.store.write(move |tx| refreshes::resume_misdated(tx, now, latest_retry)).await {
+            Ok(0) => now,
+            Ok(grants) => {
+                tracing::warn!(grants, "the clock was ahead: what it put off is refreshed at once");
+                now
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&Error::from(error)), "the clock was set back, and what it put off could not be made due");
+                seen
             }
         }
     }

@@ -263,6 +263,21 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     )
 }
 
+/// When the clock was set back: makes due in whichever project what a clock that was ahead put off, or took to have lapsed.
+/// `latest_retry`: no failure of now is tried again later. Returns how many.
+pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
+    change(
+        db,
+        "UPDATE grants /* every project */ SET due_at = :now
+         WHERE status = 'active' AND renewal <> 'never' AND (
+            (due_at > :now AND failures = 0 AND issued_at > :now)
+            OR (due_at > :latest_retry AND failures > 0)
+            OR (due_at IS NULL
+                AND (access_expires_at > :now OR (renewal = 'refresh_token' AND refresh_expires_at > :now))))",
+        named_params! {":now": now, ":latest_retry": latest_retry},
+    )
+}
+
 /// The grants in all projects that have ended while an answer is kept that nobody understood.
 pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId)>, Error> {
     all(

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use postpeer::domain::time::{Clock as _, Timestamp};
-use serde_json::Value;
+use postpeer::sandbox::{Fault, Step};
+use serde_json::{Value, json};
 
 use crate::stand_in::{Answer, StandIn, answer};
 use crate::support::TestBroker;
@@ -120,6 +121,34 @@ async fn a_platform_that_fails_while_the_clock_jumps_is_not_asked_over_and_over(
     platform.answer_refreshes_with(Answer::Fresh);
     set(&broker, start.plus(TEN_YEARS).plus(DAY));
     assert_eq!(broker.refresh_due().await, 12);
+}
+
+/// A machine without a battery for its clock may be years ahead until it has a network.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again() {
+    let broker = TestBroker::start().await;
+    let start = broker.clock.now();
+    let (youtube, twitter) = (broker.connect("youtube", "").await, broker.connect("twitter", "").await);
+    let lapsed = broker.connect("instagram", "").await;
+    broker.sandbox().fail_next("twitter", Step::Refresh, Fault::ServerError, 1).unwrap();
+    let ahead = start.plus(TEN_YEARS);
+    broker.clock.set(ahead);
+    assert_eq!(broker.refresh_due().await, 1, "one is refused and one has lapsed, by that clock");
+    assert_eq!(broker.detail(&lapsed).await["health"]["nextRefreshAt"], Value::Null);
+
+    let now = start.plus(DAY).plus(DAY);
+    broker.clock.set(now);
+    assert_eq!(broker.refresh_due().await, 0, "it would be years");
+    assert_eq!(broker.broker.watch_clock(ahead).await, now);
+    assert_eq!(broker.refresh_due().await, 3);
+    for id in [&youtube, &twitter, &lapsed] {
+        let detail = broker.detail(id).await;
+        assert_eq!((&detail["authStatus"], &detail["health"]["state"]), (&json!("active"), &json!("ok")), "{detail}");
+        let next: jiff::Timestamp = detail["health"]["nextRefreshAt"].as_str().unwrap().parse().unwrap();
+        assert!(next.as_millisecond() < now.plus(DAY * 60).as_millis(), "{detail}");
+    }
+    assert_eq!(broker.broker.watch_clock(ahead).await, now);
+    assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
