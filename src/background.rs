@@ -1,4 +1,4 @@
-//! What the broker does without being asked: keeps tokens alive, purges what has expired.
+//! What the broker does without being asked: keeps tokens alive, purges what has expired, minds the clock.
 //!
 //! Each task is also callable once by hand, so that tests need not wait. A round that fails is logged: the next one tries
 //! again.

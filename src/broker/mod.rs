@@ -122,7 +122,7 @@ pub struct Inner {
     pub(crate) stopping: AtomicBool,
     /// Grants that the scheduler lets alone for a while.
     pub(crate) let_alone: Mutex<schedule::LetAlone>,
-    /// Platforms that are being asked for new tokens.
+    /// Calls for new tokens that are not answered yet.
     pub(crate) in_flight: pacing::Gauge,
     /// Tokens that a platform has delivered and that could not be stored yet.
     pub(crate) unsaved: pacing::Gauge,

@@ -1,7 +1,8 @@
 //! When the broker starts: take up what a stop or a crash cut off.
 //!
 //! A connection whose code was exchanged is finished from the answer that was kept; one of which nobody knows is said to be
-//! interrupted, which its person sees. Refreshes that were begun are due at once. Invariant: nothing that a platform
+//! interrupted, which its person sees. Refreshes that were begun are due at once, and an answer to one
+//! that nobody understood is read once more where its grant has ended since. Invariant: nothing that a platform
 //! delivered is passed over in silence.
 
 use super::complete::chain;

@@ -47,7 +47,7 @@ use crate::store::refreshes;
 use crate::store::{self, grants};
 use crate::vault::Place;
 
-/// No wait after a failure is longer, unless the platform asks for it: then its app is paused as well.
+/// No wait after a failure is longer, whatever the platform asks for.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_hours(7);
 
 /// Why a grant's tokens are what they were.

@@ -84,7 +84,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         unit: Unit::Count,
         labels: &[],
-        help: "Grants that are being refreshed.",
+        help: "Calls for new tokens that are not answered yet.",
     },
     Metric {
         name: "postpeer_refreshes_total",

@@ -62,11 +62,13 @@ impl Broker {
         if let Ok(Some(tokens)) = self.open_grant(&grant)
             && let Some(Ok(issued)) = self.read_kept(&grant, &tokens)
         {
-            let landing = self.keep_tokens(&grant, tokens, issued, true).await;
-            tracing::info!(
-                grant.id = %id, platform.name = %grant.platform, outcome = ?landing,
-                "an answer that was kept is understood now: the grant that had ended goes on with it"
-            );
+            // What fails is logged there, and the next start finds the answer again.
+            if self.keep_tokens(&grant, tokens, issued, true).await.is_ok() {
+                tracing::info!(
+                    grant.id = %id, platform.name = %grant.platform,
+                    "an answer that was kept is understood now: the grant that had ended goes on with it"
+                );
+            }
         }
     }
 
