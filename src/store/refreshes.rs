@@ -272,7 +272,7 @@ pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Times
          WHERE status = 'active' AND renewal <> 'never' AND (
             (due_at > :now AND failures = 0 AND issued_at > :now)
             OR (due_at > :latest_retry AND failures > 0)
-            OR (due_at IS NULL
+            OR (due_at IS NULL AND trouble ->> 'kind' = 'consent_expired'
                 AND (access_expires_at > :now OR (renewal = 'refresh_token' AND refresh_expires_at > :now))))",
         named_params! {":now": now, ":latest_retry": latest_retry},
     )
@@ -528,6 +528,33 @@ mod tests {
         assert_eq!(due(&fixture), [own, other]);
         fixture.write(|db| resume_all(db, now)).unwrap();
         assert_eq!(due(&fixture), [operators, operators_too, own, other]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_leaves_nothing_behind_and_one_that_was_not_changes_nothing() {
+        let mut fixture = Fixture::new();
+        let (ours, now) = (fixture.ours, fixture.now());
+        let at = |seconds| Some(now.plus(Duration::from_secs(seconds)));
+        let (soon, latest_retry) = (at(10), now.plus(Duration::from_secs(50)));
+        let mut add = |subject: &str, due, access, refresh| {
+            let mut grant = fixture.new_grant("twitter", subject);
+            (grant.due_at, grant.access_expires_at, grant.refresh_expires_at) = (due, access, refresh);
+            grant.issued_at = now;
+            fixture.write(|db| grants::insert(db, &grant)).unwrap();
+            grant.id
+        };
+        add("as it should be", soon, at(20), at(99));
+        // Its access token does not expire, so that it is never refreshed.
+        add("lives for ever", None, None, at(99));
+        let lapsed = add("lapsed by that clock", soon, at(20), at(99));
+        let over = add("lapsed by any clock", soon, Some(now), Some(now));
+        let expired = trouble(TroubleKind::ConsentExpired, now);
+        for id in [lapsed, over] {
+            fixture.write(|db| lapse(db, ours, id, 1, &expired)).unwrap();
+        }
+        assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
+        let due = list_due(&fixture.db, now, 9).unwrap();
+        assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [lapsed]);
     }
 
     #[test]
