@@ -141,7 +141,7 @@ impl Prepared {
     pub fn open(self) -> Result<App, Error> {
         let Self { config, ports, lock, vault } = self;
         let store = Store::open(&config.database)?;
-        if let Err(error) = store.hold_ballast() {
+        if let Err(error) = store.hold_reserve() {
             // What is stored can be read all the same.
             tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
         }

@@ -30,16 +30,16 @@
 //!
 //! # A connection, step by step
 //!
-//! `broker::connect` checks what the caller asks for and remembers it as a flow under a hashed, one-time state.
-//! `broker::finish` matches a callback to its flow and lets exactly one attempt complete it, on a runtime that neither a
-//! vanished browser nor a stopping server cancels. `broker::complete` consumes the state, exchanges the code, keeps the
+//! `broker::begin` checks what the caller asks for and remembers it as a flow under a hashed, one-time state.
+//! `broker::callback` matches a callback to its flow and lets exactly one attempt complete it, on a runtime that neither a
+//! vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, keeps the
 //! answer, asks who connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
 //!
 //! # A token, from then on
 //!
 //! `broker::schedule` looks each second what is due and lets it be refreshed, as many at a time as each app's platform takes
-//! (`domain::pace`); `broker::tokens` hands a token out, and has it refreshed where it would not last. Both meet in
-//! `broker::flights`, one refresh at a time for each grant, and in `broker::refresh`, which says why no step may be left out.
+//! (`domain::throttle`); `broker::tokens` hands a token out, and has it refreshed where it would not last. Both meet in
+//! `broker::single_flight`, one refresh at a time for each grant, and in `broker::refresh`, which says why no step may be left out.
 //! `broker::recovery` takes up what a crash cut off.
 
 pub mod app;

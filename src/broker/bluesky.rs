@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
-use super::connection::{Chosen, Stored, Under};
 use super::error::What;
 use super::integrations::Revoked;
+use super::record::{Chosen, Stored, Under};
 use super::refresh::answer_place;
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::atproto::{self, Identifier, Trouble, Unresolved};
@@ -236,7 +236,7 @@ impl Broker {
         match self.atproto.delete_session(&service_url, refresh_token).await {
             Ok(()) => Revoked::Yes,
             Err(error) => {
-                let error = super::complete::chain(&error);
+                let error = super::exchange::chain(&error);
                 tracing::warn!(%error, "the account's server did not confirm the end of the session: erasing all the same");
                 Revoked::NotConfirmed
             }

@@ -2,8 +2,8 @@
 
 use tracing::Instrument as _;
 
-use super::complete::{REVOKE_WITHIN, chain};
 use super::error::What;
+use super::exchange::{REVOKE_WITHIN, chain};
 use super::{Broker, Caller, Error, profiles};
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProjectId};

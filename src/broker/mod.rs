@@ -7,22 +7,22 @@
 
 pub mod access_keys;
 pub mod apps;
+pub mod begin;
 pub mod bluesky;
-mod complete;
-pub mod connect;
-mod connection;
+pub mod callback;
 pub mod error;
-pub mod finish;
-mod flights;
+mod exchange;
 pub mod integrations;
-mod pacing;
 pub mod platforms;
 pub mod profiles;
 pub mod purge;
+mod record;
 pub mod recovery;
 mod refresh;
 pub mod schedule;
 pub mod selection;
+mod single_flight;
+mod throttle;
 pub mod tokens;
 
 use std::sync::atomic::AtomicBool;
@@ -38,8 +38,8 @@ use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
 use crate::domain::entropy::Entropy;
 use crate::domain::id::{AccessKeyId, IdSource, ProjectId};
-use crate::domain::pace::Paces;
 use crate::domain::redirect::RedirectPolicy;
+use crate::domain::throttle::Paces;
 use crate::domain::time::Clock;
 use crate::oauth::Engine;
 use crate::platforms::Registry;
@@ -112,9 +112,9 @@ pub struct Inner {
     pub(crate) settings: Settings,
     pub(crate) work: Handle,
     pub(crate) tasks: TaskTracker,
-    pub(crate) finishing: finish::Finishing,
+    pub(crate) finishing: callback::Finishing,
     pub(crate) bluesky_attempts: Mutex<Attempts>,
-    pub(crate) flights: flights::Flights,
+    pub(crate) flights: single_flight::Flights,
     pub(crate) paces: Mutex<Paces<OfApp>>,
     /// Told when a call may be made that could not be made before.
     pub(crate) pace_changed: Notify,
@@ -123,9 +123,9 @@ pub struct Inner {
     /// Grants that the scheduler lets alone for a while.
     pub(crate) let_alone: Mutex<schedule::LetAlone>,
     /// Calls for new tokens that are not answered yet.
-    pub(crate) in_flight: pacing::Gauge,
+    pub(crate) in_flight: throttle::Gauge,
     /// Tokens that a platform has delivered and that could not be stored yet.
-    pub(crate) unsaved: pacing::Gauge,
+    pub(crate) unsaved: throttle::Gauge,
 }
 
 impl std::ops::Deref for Broker {
@@ -154,15 +154,15 @@ impl Broker {
             settings,
             work,
             tasks: TaskTracker::new(),
-            finishing: finish::Finishing::default(),
+            finishing: callback::Finishing::default(),
             bluesky_attempts: Mutex::default(),
-            flights: flights::Flights::default(),
+            flights: single_flight::Flights::default(),
             paces,
             pace_changed: Notify::new(),
             stopping: AtomicBool::new(false),
             let_alone: Mutex::default(),
-            in_flight: pacing::Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
-            unsaved: pacing::Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
+            in_flight: throttle::Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
+            unsaved: throttle::Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
         }))
     }
 

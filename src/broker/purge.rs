@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::complete::chain;
+use super::exchange::chain;
 use super::{Broker, Error};
 use crate::store::{flows, refreshes, selections, token_reads};
 

@@ -5,7 +5,7 @@
 //! that nobody understood is read once more where its grant has ended since. Invariant: nothing that a platform
 //! delivered is passed over in silence.
 
-use super::complete::chain;
+use super::exchange::chain;
 use super::{Broker, Error};
 use crate::domain::flow::{Failure, Flow, Outcome};
 use crate::store::{flows, refreshes};

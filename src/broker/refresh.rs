@@ -32,9 +32,9 @@ use std::time::Duration;
 pub(super) use upstream::Refusal;
 use upstream::refusal;
 
-use super::complete::chain;
-use super::flights::Landing;
-use super::pacing::{NotNow, app_of_grant};
+use super::exchange::chain;
+use super::single_flight::Landing;
+use super::throttle::{NotNow, app_of_grant};
 use super::{Broker, Error};
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};

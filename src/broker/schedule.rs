@@ -13,13 +13,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::complete::chain;
-use super::flights::Landing;
-use super::pacing::app_of;
+use super::exchange::chain;
 use super::refresh::{LONGEST_WAIT, Unrefreshed};
+use super::single_flight::Landing;
+use super::throttle::app_of;
 use super::{Broker, Error};
 use crate::domain::id::GrantId;
-use crate::domain::pace::Room;
+use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
 use crate::platforms::bluesky;
 use crate::store::refreshes::{self, Due, OfApp};

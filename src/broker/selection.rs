@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use super::connection::{Chosen, Under};
+use super::callback::Finished;
 use super::error::What;
-use super::finish::Finished;
+use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
 use crate::domain::flow::{Flow, Outcome};

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::connection::own_tokens_place;
 use super::error::What;
+use super::record::own_tokens_place;
 use super::refresh::Unrefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};

@@ -15,8 +15,8 @@ use super::error::{ApiError, Code};
 use super::query::Query;
 use super::routes::Segment;
 use super::{State, pages};
+use crate::broker::callback::Callback;
 use crate::broker::error::CallbackRefusal;
-use crate::broker::finish::Callback;
 use crate::domain::secret::SecretString;
 
 /// Longest state, in bytes; ours have 43.

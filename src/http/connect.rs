@@ -9,7 +9,7 @@ use super::access::Authenticated;
 use super::error::{ApiError, ErrorBody};
 use super::query::{FromQuery, Parameters, Query};
 use super::routes::Segment;
-use crate::broker::connect::BeginConnect;
+use crate::broker::begin::BeginConnect;
 
 /// How to connect.
 #[derive(Debug, IntoParams)]

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::envelope::RequestId;
 use super::error::ApiError;
-use crate::broker::finish::{Ending, Finished};
+use crate::broker::callback::{Ending, Finished};
 use crate::domain::integration::Integration;
 use crate::domain::selection::Findings;
 

@@ -16,7 +16,7 @@ use super::error::{ApiError, ErrorBody};
 use super::fields;
 use super::routes::Segment;
 use super::views::{IntegrationView, web_url};
-use crate::broker::finish::{Ending, Finished};
+use crate::broker::callback::{Ending, Finished};
 use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::{AccountKind, RouteReport, UnusableAccount};
 use crate::domain::secret::SecretString;

@@ -18,7 +18,7 @@ use super::error::{ApiError, Code};
 use super::query::{FromQuery, Parameters, Query};
 use super::routes::Segment;
 use super::{State, pages};
-use crate::broker::finish::Finished;
+use crate::broker::callback::Finished;
 use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::AccountKind;
 use crate::domain::secret::SecretString;

@@ -5,7 +5,7 @@
 //! ([`tokens`]), because few platforms answer as strictly as that crate reads. Invariant: a code exchange is never sent
 //! twice once the platform may have seen it.
 
-mod accounts;
+mod account_listing;
 mod authorize;
 mod error;
 mod exchange;

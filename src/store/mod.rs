@@ -10,8 +10,8 @@
 //! and after one that the disk did not confirm there is no other. A closure never waits for anything but the database.
 
 pub mod access_keys;
-mod ballast;
 mod columns;
+mod disk_reserve;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
-use ballast::Ballast;
+use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
 pub use lock::DatabaseLock;
@@ -60,7 +60,7 @@ pub struct Store {
     writer: Arc<Writer>,
     /// A permit for each write that waits or runs.
     writes: Arc<Semaphore>,
-    ballast: Arc<Ballast>,
+    reserve: Arc<DiskReserve>,
 }
 
 impl Store {
@@ -70,13 +70,13 @@ impl Store {
     const WRITES: usize = 4096;
 
     fn over(path: &Path, writer: Connection, readers: Vec<Connection>) -> io::Result<Self> {
-        let ballast = Arc::new(Ballast::of(path));
+        let reserve = Arc::new(DiskReserve::of(path));
         Ok(Self {
             idle: Arc::new(Semaphore::new(readers.len())),
             readers: Arc::new(SyncMutex::new(readers)),
-            writer: Arc::new(Writer::start(writer, ballast.clone())?),
+            writer: Arc::new(Writer::start(writer, reserve.clone())?),
             writes: Arc::new(Semaphore::new(Self::WRITES)),
-            ballast,
+            reserve,
         })
     }
 
@@ -129,7 +129,7 @@ impl Store {
         self.writer.write(Work::Once(Some(Box::new(work))), permit).await
     }
 
-    /// As [`write`](Self::write), for what must not be lost: on a full disk the ballast is given up and the work tried
+    /// As [`write`](Self::write), for what must not be lost: on a full disk the reserve is given up and the work tried
     /// again at once, as it is when another write took it along; and where too many wait already it waits as well.
     ///
     /// Work that fails with the store's own error must have it as itself or among its sources, as `#[from]` does (and
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`write`](Self::write), but [`Error::Full`] only when the ballast did not help or was gone, and neither
+    /// Those of [`write`](Self::write), but [`Error::Full`] only when the reserve did not help or was gone, and neither
     /// [`Error::RolledBack`] nor [`Error::Overloaded`].
     ///
     /// # Panics
@@ -155,41 +155,41 @@ impl Store {
         self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await
     }
 
-    /// Keeps a ballast beside the database from now on, for [`write_kept`](Self::write_kept) to give up: for the one
+    /// Keeps a reserve beside the database from now on, for [`write_kept`](Self::write_kept) to give up: for the one
     /// broker that owns the database, not for a command beside it.
     ///
     /// # Errors
     ///
     /// There is no room for it, or it cannot be made. It is wanted all the same, and made as soon as it can be.
-    pub fn hold_ballast(&self) -> Result<(), Error> {
-        self.ballast.hold()
+    pub fn hold_reserve(&self) -> Result<(), Error> {
+        self.reserve.hold()
     }
 
-    /// What is to be stored next will find room, even if the disk is full by then: the ballast is there, or was made
+    /// What is to be stored next will find room, even if the disk is full by then: the reserve is there, or was made
     /// again just now. To be asked before a platform is asked for something that cannot be asked for twice.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] without room for the ballast, [`Error::Reserve`] when it cannot be made, [`Error::Failed`] when
+    /// [`Error::Full`] without room for the reserve, [`Error::Reserve`] when it cannot be made, [`Error::Failed`] when
     /// the store writes no more.
     pub async fn ensure_reserve(&self) -> Result<(), Error> {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let ballast = self.ballast.clone();
-        on_blocking_thread(move || ballast.ensure()).await?
+        let reserve = self.reserve.clone();
+        on_blocking_thread(move || reserve.ensure()).await?
     }
 
-    /// Whether there is room for ordinary writes, beside the ballast; true where none is kept.
+    /// Whether there is room for ordinary writes, beside the reserve; true where none is kept.
     pub async fn has_room(&self) -> bool {
-        let ballast = self.ballast.clone();
-        on_blocking_thread(move || ballast.has_room()).await.unwrap_or(false)
+        let reserve = self.reserve.clone();
+        on_blocking_thread(move || reserve.has_room()).await.unwrap_or(false)
     }
 
-    /// Whether the ballast is there, as far as is known without looking; true where none is kept.
+    /// Whether the reserve is there, as far as is known without looking; true where none is kept.
     #[must_use]
     pub fn has_reserve(&self) -> bool {
-        self.ballast.is_ready()
+        self.reserve.is_ready()
     }
 
     /// Ends when the store writes no more, ever: the disk did not confirm a commit. Reads go on; the process should not.

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use super::ballast::Ballast;
+use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::job::{Job, Outcome, Work, Write};
 
@@ -47,10 +47,10 @@ struct State {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, ballast: Arc<Ballast>) -> io::Result<Self> {
+    pub(super) fn start(connection: Connection, reserve: Arc<DiskReserve>) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let state = Arc::new(State::default());
-        let scribe = Scribe { connection, ballast, state: state.clone() };
+        let scribe = Scribe { connection, reserve, state: state.clone() };
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || scribe.serve(&received))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
@@ -119,7 +119,7 @@ impl State {
 /// What the thread works with.
 struct Scribe {
     connection: Connection,
-    ballast: Arc<Ballast>,
+    reserve: Arc<DiskReserve>,
     state: Arc<State>,
 }
 
@@ -191,9 +191,9 @@ impl Scribe {
 
     /// Tries a write again that must not fail for want of space, and alone, so that no other takes it along.
     fn mend(&mut self, job: Box<dyn Job>) {
-        // Whoever wants to make the ballast again waits until the write has had the room.
-        let ballast = self.ballast.clone();
-        let reserve = ballast.lock();
+        // Whoever wants to make the reserve again waits until the write has had the room.
+        let reserve = self.reserve.clone();
+        let reserve = reserve.lock();
         let mut job = Some(job);
         if !job.as_deref().is_some_and(is_full) {
             job = self.alone(job);

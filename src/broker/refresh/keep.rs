@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Unrefreshed, answer_place, count, storage};
 use crate::broker::bluesky::is_same_session;
-use crate::broker::complete::chain;
-use crate::broker::connection::tokens_place;
-use crate::broker::flights::Landing;
+use crate::broker::exchange::chain;
+use crate::broker::record::tokens_place;
+use crate::broker::single_flight::Landing;
 use crate::broker::{Broker, Error};
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};

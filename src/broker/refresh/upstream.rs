@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::answer_place;
 use crate::broker::Broker;
-use crate::broker::complete::chain;
-use crate::broker::flights::Landing;
+use crate::broker::exchange::chain;
+use crate::broker::single_flight::Landing;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::TroubleKind;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL};
-use crate::broker::finish::{Ending, Finished};
+use crate::broker::callback::{Ending, Finished};
 use crate::domain::account::Account;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::flow::Failure;

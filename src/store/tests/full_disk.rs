@@ -23,7 +23,7 @@ fn inside_a_small_file_system() {
 async fn on_a_full_disk(directory: &Path) {
     let (path, filler) = (directory.join("postpeer.db"), directory.join("filler"));
     let store = create(&path);
-    store.hold_ballast().unwrap();
+    store.hold_reserve().unwrap();
     insert(&store, 1).await.unwrap();
     store.ensure_reserve().await.unwrap();
     fill(&filler);
@@ -40,7 +40,7 @@ async fn on_a_full_disk(directory: &Path) {
     // No more than that is promised.
     let full = store.ensure_reserve().await;
     assert!(matches!(full, Err(Error::Full(_))), "{full:?}");
-    assert!(!directory.join("postpeer.db.ballast").exists(), "half a ballast takes room");
+    assert!(!directory.join("postpeer.db.ballast").exists(), "half a reserve takes room");
     fill(&directory.join("filler2"));
     let refused = store.write_kept(|db| projects::insert(db, &project(4))).await;
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
@@ -49,7 +49,7 @@ async fn on_a_full_disk(directory: &Path) {
     // A broker that starts now reads, and has its reserve as soon as there is room.
     drop(store);
     let store = Store::open(&path).unwrap();
-    assert!(matches!(store.hold_ballast(), Err(Error::Full(_))));
+    assert!(matches!(store.hold_reserve(), Err(Error::Full(_))));
     assert_eq!(count(&store).await, 3);
 
     fs::remove_file(&filler).unwrap();

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use postpeer::broker::apps::{AppChange, NewApp};
-use postpeer::broker::finish::Callback;
+use postpeer::broker::callback::Callback;
 use postpeer::broker::tokens::VendedToken;
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::PlainAccessKey;

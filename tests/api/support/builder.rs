@@ -136,7 +136,7 @@ impl Builder {
         let project = Project { id: ids.next(), name: DEFAULT_PROJECT.to_owned(), created_at: clock.now() };
         let store = Store::create(&dir.path().join("postpeer.db"), db_id, &first_key, &project).unwrap();
         if self.has_reserve {
-            store.hold_ballast().unwrap();
+            store.hold_reserve().unwrap();
         }
         let outbound_settings = outbound::Settings {
             connect_timeout: Duration::from_secs(5),

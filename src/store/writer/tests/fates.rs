@@ -100,7 +100,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (directory, store) = store();
-            store.hold_ballast().unwrap();
+            store.hold_reserve().unwrap();
             let held = Held::on(&store).await;
             let mut waiting = Vec::new();
             for (number, fate) in (1..).zip(fates) {
@@ -121,7 +121,7 @@ proptest! {
                     Ok(Ok(())) => {
                         expected.insert(number);
                     }
-                    // The ballast is there once: the second commit that lacks room is one too many.
+                    // The reserve is there once: the second commit that lacks room is one too many.
                     Ok(Err(Error::Full(_))) => {}
                     Ok(Err(error)) => assert!(!matches!(fate, Fate::Keep | Fate::KeepFull), "{error:?}"),
                     Err(ended) => assert!(matches!((fate, ended.is_panic()), (Fate::Panic, true) | (Fate::Gone, false))),

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_commit_without_room_acknowledges_nothing_but_what_is_kept() {
     let (_directory, store) = store();
-    store.hold_ballast().unwrap();
+    store.hold_reserve().unwrap();
     let held = Held::on(&store).await;
     let plain = begin_write(&store, |db| {
         FAULT.set(Some(ffi::SQLITE_FULL));
@@ -29,7 +29,7 @@ async fn a_commit_without_room_acknowledges_nothing_but_what_is_kept() {
 #[tokio::test]
 async fn what_is_kept_is_tried_again_even_when_its_caller_has_gone() {
     let (_directory, store) = store();
-    store.hold_ballast().unwrap();
+    store.hold_reserve().unwrap();
     let begun = Arc::new(tokio::sync::Notify::new());
     let (go, gone) = mpsc::channel::<()>();
     let (first, gone) = (Cell::new(true), gone);
@@ -56,9 +56,9 @@ async fn what_is_kept_is_tried_again_even_when_its_caller_has_gone() {
 }
 
 #[tokio::test]
-async fn what_no_ballast_helps_is_still_full_and_tried_no_more_than_twice() {
+async fn what_no_reserve_helps_is_still_full_and_tried_no_more_than_twice() {
     let (_directory, store) = store();
-    store.hold_ballast().unwrap();
+    store.hold_reserve().unwrap();
     let limit = |pages: u32| {
         store.write(move |db| Ok::<_, Error>(db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?))
     };
@@ -84,7 +84,7 @@ async fn what_no_ballast_helps_is_still_full_and_tried_no_more_than_twice() {
 async fn the_store_finds_its_own_error_within_the_brokers() {
     use crate::broker;
     let (_directory, store) = store();
-    store.hold_ballast().unwrap();
+    store.hold_reserve().unwrap();
     let first = Cell::new(true);
     let full = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None);
     let work = move |_: &Transaction<'_>| {
@@ -94,7 +94,7 @@ async fn the_store_finds_its_own_error_within_the_brokers() {
 }
 
 #[tokio::test]
-async fn a_store_without_ballast_has_nothing_to_give_up_and_asks_for_nothing() {
+async fn a_store_without_reserve_has_nothing_to_give_up_and_asks_for_nothing() {
     let (directory, store) = store();
     store.ensure_reserve().await.unwrap();
     assert!(store.has_reserve());

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 
 use super::Broker;
-use super::complete::chain;
+use super::exchange::chain;
 use super::refresh::Refusal;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::GrantId;
-use crate::domain::pace::{Entry, Epoch, Paces, Pause, Room};
+use crate::domain::throttle::{Entry, Epoch, Paces, Pause, Room};
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::Trouble;
 use crate::platforms::bluesky;

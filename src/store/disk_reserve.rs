@@ -1,7 +1,7 @@
 //! Room that is kept free for what must not be lost: a file beside the database that is removed when a write that must be
 //! kept finds the disk full.
 //!
-//! Invariants: while the ballast is said to be there, its room is really allocated; what could not be made whole takes no
+//! Invariants: while the reserve is said to be there, its room is really allocated; what could not be made whole takes no
 //! room; between giving it up and the write it was given up for, nobody makes it again.
 
 use std::fs::{self, File, OpenOptions};
@@ -25,7 +25,7 @@ const SIZE: u64 = 4 * 1024 * 1024;
 /// What ordinary writes need beside it, for a while.
 const ROOM: u64 = 1024 * 1024;
 
-pub(super) struct Ballast {
+pub(super) struct DiskReserve {
     path: PathBuf,
     /// False for a store that works beside the one that holds it.
     is_held: AtomicBool,
@@ -34,7 +34,7 @@ pub(super) struct Ballast {
     turn: Mutex<()>,
 }
 
-impl Ballast {
+impl DiskReserve {
     /// Of that database; not there yet, and not needed until it is [held](Self::hold).
     pub(super) fn of(database: &Path) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Ballast {
 
     /// Until the guard is dropped, nobody else makes it or gives it up.
     pub(super) fn lock(&self) -> Reserve<'_> {
-        Reserve { ballast: self, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
+        Reserve { reserve: self, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     fn make(&self) -> Result<(), Error> {
@@ -119,16 +119,16 @@ fn write_zeros(file: &mut File) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(SIZE), file).map(|_| ())
 }
 
-/// The right to give the ballast up.
+/// The right to give the reserve up.
 pub(super) struct Reserve<'a> {
-    ballast: &'a Ballast,
+    reserve: &'a DiskReserve,
     _turn: MutexGuard<'a, ()>,
 }
 
 impl Reserve<'_> {
     /// True when that made room.
     pub(super) fn give_up(&self) -> bool {
-        let Ballast { path, is_held, is_there, .. } = self.ballast;
+        let DiskReserve { path, is_held, is_there, .. } = self.reserve;
         if !is_held.load(Ordering::Acquire) {
             return false;
         }
@@ -152,29 +152,29 @@ mod tests {
 
     use super::*;
 
-    fn held() -> (tempfile::TempDir, Ballast) {
+    fn held() -> (tempfile::TempDir, DiskReserve) {
         let directory = tempfile::tempdir().unwrap();
-        let ballast = Ballast::of(&directory.path().join("postpeer.db"));
-        ballast.hold().unwrap();
-        (directory, ballast)
+        let reserve = DiskReserve::of(&directory.path().join("postpeer.db"));
+        reserve.hold().unwrap();
+        (directory, reserve)
     }
 
     #[test]
     fn it_is_private_whole_and_really_allocated() {
-        let (directory, ballast) = held();
+        let (directory, reserve) = held();
         let found = fs::metadata(directory.path().join("postpeer.db.ballast")).unwrap();
         assert_eq!((found.len(), found.mode() & 0o7777), (SIZE, 0o600));
         assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
-        assert!(ballast.is_ready());
+        assert!(reserve.is_ready());
     }
 
     #[test]
     fn a_copy_with_nothing_behind_it_is_made_whole() {
-        let (_directory, ballast) = held();
-        fs::remove_file(&ballast.path).unwrap();
-        File::create(&ballast.path).unwrap().set_len(2 * SIZE).unwrap();
-        ballast.hold().unwrap();
-        let found = fs::metadata(&ballast.path).unwrap();
+        let (_directory, reserve) = held();
+        fs::remove_file(&reserve.path).unwrap();
+        File::create(&reserve.path).unwrap().set_len(2 * SIZE).unwrap();
+        reserve.hold().unwrap();
+        let found = fs::metadata(&reserve.path).unwrap();
         assert_eq!(found.len(), SIZE);
         assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
     }
@@ -190,31 +190,31 @@ mod tests {
 
     #[test]
     fn it_is_given_up_once_and_made_again() {
-        let (_directory, ballast) = held();
-        assert!(ballast.lock().give_up());
-        assert!(!ballast.path.exists() && !ballast.is_ready());
-        assert!(!ballast.lock().give_up(), "there is nothing more to give");
-        ballast.ensure().unwrap();
-        assert!(ballast.path.exists() && ballast.is_ready());
+        let (_directory, reserve) = held();
+        assert!(reserve.lock().give_up());
+        assert!(!reserve.path.exists() && !reserve.is_ready());
+        assert!(!reserve.lock().give_up(), "there is nothing more to give");
+        reserve.ensure().unwrap();
+        assert!(reserve.path.exists() && reserve.is_ready());
     }
 
     #[test]
     fn what_somebody_removed_is_made_again() {
-        let (_directory, ballast) = held();
-        fs::remove_file(&ballast.path).unwrap();
-        ballast.ensure().unwrap();
-        assert!(ballast.path.exists());
+        let (_directory, reserve) = held();
+        fs::remove_file(&reserve.path).unwrap();
+        reserve.ensure().unwrap();
+        assert!(reserve.path.exists());
     }
 
     #[test]
     fn who_does_not_hold_it_neither_makes_nor_removes_it() {
-        let (_directory, ballast) = held();
-        let beside = Ballast { path: ballast.path.clone(), ..Ballast::of(Path::new("")) };
+        let (_directory, reserve) = held();
+        let beside = DiskReserve { path: reserve.path.clone(), ..DiskReserve::of(Path::new("")) };
         assert!(beside.is_ready() && !beside.lock().give_up());
-        assert!(ballast.path.exists());
-        fs::remove_file(&ballast.path).unwrap();
+        assert!(reserve.path.exists());
+        fs::remove_file(&reserve.path).unwrap();
         beside.ensure().unwrap();
-        assert!(!ballast.path.exists());
+        assert!(!reserve.path.exists());
     }
 
     #[test]
@@ -223,9 +223,9 @@ mod tests {
         let other = directory.path().join("other");
         fs::write(&other, "mine").unwrap();
         std::os::unix::fs::symlink(&other, directory.path().join("postpeer.db.ballast")).unwrap();
-        let ballast = Ballast::of(&directory.path().join("postpeer.db"));
-        assert!(matches!(ballast.hold(), Err(Error::Reserve(_))));
-        assert!(!ballast.is_ready());
+        let reserve = DiskReserve::of(&directory.path().join("postpeer.db"));
+        assert!(matches!(reserve.hold(), Err(Error::Reserve(_))));
+        assert!(!reserve.is_ready());
         assert_eq!(fs::read(&other).unwrap(), b"mine");
     }
 }

@@ -2,7 +2,7 @@
 //! the same result.
 //!
 //! A browser repeats itself: it reloads, prerenders, sends twice. The first callback of a flow starts the work
-//! ([`super::complete`]) on a runtime that neither a vanished browser nor a stopping web server cancels; callbacks that
+//! ([`super::exchange`]) on a runtime that neither a vanished browser nor a stopping web server cancels; callbacks that
 //! come meanwhile wait for that same work, and those that come later find its outcome in the flow's row.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use super::connect::state_digest;
+use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::{Broker, Error};
 use crate::domain::flow::{Failure, Flow, Outcome};

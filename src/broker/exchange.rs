@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
-use super::connect::verifier_place;
-use super::connection::{Chosen, Under};
-use super::finish::Answer;
+use super::begin::verifier_place;
+use super::callback::Answer;
+use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::flow::{Failure, Flow, Outcome};
 use crate::domain::grant::IssuedTokens;
