@@ -116,7 +116,8 @@ fn main() {
     let started = Instant::now();
     let broker = app.broker.clone();
     let (round, busy) = runtime.block_on(async {
-        let refreshing = app.work().spawn(async move { broker.refresh_due(&CancellationToken::new()).await.unwrap() });
+        let refreshing =
+            app.work().spawn(async move { broker.refresher().refresh_due(&CancellationToken::new()).await.unwrap() });
         let listing = list_until(&url, &key, || refreshing.is_finished()).await;
         (refreshing.await.unwrap(), listing)
     });

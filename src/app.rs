@@ -22,6 +22,7 @@ use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
 use crate::store::{self, DatabaseLock, OpenError, Store};
+use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
 
@@ -254,12 +255,12 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
     let outbound = Outbound::new(&settings)?;
     let dns = Dns::system();
     let guard = Guard::new(&settings, dns.clone())?;
+    let atproto = atproto::Engine::new(outbound.clone(), guard, dns, ports.clock.clone());
+    let oauth = Engine::new(outbound, ports.clock.clone(), RETRY_PAUSE);
     Ok(Broker::new(Parts {
         store,
         vault,
-        atproto: atproto::Engine::new(outbound.clone(), guard, dns, ports.clock.clone()),
-        oauth: Engine::new(outbound, ports.clock.clone(), RETRY_PAUSE),
-        platforms: config.platforms.clone(),
+        upstream: Upstream::new(oauth, atproto, config.platforms.clone()),
         clock: ports.clock.clone(),
         entropy: ports.entropy.clone(),
         settings: broker::Settings {

@@ -34,7 +34,7 @@ async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
     let mut seen = Timestamp::from_millis(i64::MAX);
     while !stop.is_cancelled() {
         purge_once(broker).await;
-        seen = broker.watch_clock(seen).await;
+        seen = broker.refresher().watch_clock(seen).await;
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PURGE_EVERY) => {}
@@ -54,7 +54,7 @@ async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
 
 /// Refreshes everything that is due; returns how long to wait before the next round.
 pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration {
-    match broker.refresh_due(stop).await {
+    match broker.refresher().refresh_due(stop).await {
         Ok(round) if round.stalled => LOOK_AGAIN_AFTER,
         Ok(round) => {
             if round.tried > 0 {

@@ -30,17 +30,17 @@
 //!
 //! # A connection, step by step
 //!
-//! `broker::begin` checks what the caller asks for and remembers it as a flow under a hashed, one-time state.
-//! `broker::callback` matches a callback to its flow and lets exactly one attempt complete it, on a runtime that neither a
-//! vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, keeps the
-//! answer, asks who connected, and stores grant and integration in one transaction; what it cannot keep it revokes.
+//! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state.
+//! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither a
+//! vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores the
+//! answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one transaction.
+//! `broker::revocation` gives back what cannot be kept.
 //!
 //! # A token, from then on
 //!
-//! `broker::schedule` looks each second what is due and lets it be refreshed, as many at a time as each app's platform takes
-//! (`domain::throttle`); `broker::tokens` hands a token out, and has it refreshed where it would not last. Both meet in
-//! `broker::single_flight`, one refresh at a time for each grant, and in `broker::refresh`, which says why no step may be left out.
-//! `broker::recovery` takes up what a crash cut off.
+//! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be left
+//! out. `broker::tokens` hands the token out, and has it refreshed where it would not last. `broker::recovery` continues
+//! what a crash cut off.
 
 pub mod app;
 pub mod atproto;
@@ -58,4 +58,5 @@ pub mod sandbox;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod upstream;
 pub mod vault;

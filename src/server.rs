@@ -120,7 +120,7 @@ pub fn run(
         let (stopped, broker) = (stop.clone(), app.broker.clone());
         let waiting = actix_web::rt::spawn(async move {
             stopped.cancelled().await;
-            broker.stop_refreshing();
+            broker.refresher().stop();
             handle.stop(true).await;
         });
         let ended = server.await;
@@ -132,7 +132,7 @@ pub fn run(
         ended
     });
     stop.cancel();
-    app.broker.stop_refreshing();
+    app.broker.refresher().stop();
     failed.abort();
     // It ends at its next pause; that it panicked is in the log.
     let _ = app.work().block_on(background);

@@ -96,11 +96,12 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "platforms",
             "server",
             "store",
+            "upstream",
             "vault",
         ],
         "atproto" | "oauth" => &["outbound", "platforms"],
         "background" => &["broker"],
-        "broker" => &["atproto", "failpoint", "oauth", "platforms", "store", "vault"],
+        "broker" => &["atproto", "failpoint", "platforms", "store", "upstream", "vault"],
         "cli" => &[
             "app",
             "broker",
@@ -119,6 +120,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "domain" | "failpoint" | "lib" | "outbound" | "platforms" | "sandbox" | "store" | "telemetry" | "vault" => &[],
         "http" => &["broker", "platforms"],
         "main" => &["cli"],
+        "upstream" => &["atproto", "oauth", "platforms"],
         // It runs the listener on which metrics are read.
         "server" => &["app", "background", "broker", "http", "telemetry"],
         other => panic!("src/{other} is a room that tests/house.rs does not know: say who it may know"),

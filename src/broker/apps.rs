@@ -1,14 +1,14 @@
 //! A caller's own OAuth apps. The secret is sealed on arrival and never returned.
 
+use super::clients::secret_place;
 use super::error::What;
 use super::{Broker, Caller, Error};
-use crate::domain::id::{OauthAppId, ProjectId};
+use crate::domain::id::OauthAppId;
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
-use crate::platforms::{Credentials, bluesky};
 use crate::store::{self, oauth_apps, refreshes};
-use crate::vault::Place;
+use crate::upstream::Protocol;
 
 /// An app to register.
 #[derive(Debug)]
@@ -30,14 +30,15 @@ pub struct AppChange {
 
 impl Broker {
     pub async fn create_app(&self, caller: &Caller, app: NewApp) -> Result<OauthApp, Error> {
-        if app.platform == bluesky::NAME {
-            return Err(Error::Invalid(
-                "platform must not be bluesky: accounts connect there with an app password, not under an OAuth app"
-                    .to_owned(),
-            ));
-        }
-        if self.platforms.find(&app.platform).is_none() {
-            return Err(Error::Invalid(format!("platform must be one of {}", self.platform_names())));
+        match self.upstream.protocol(&app.platform) {
+            Some(Protocol::OAuth(_)) => {}
+            Some(Protocol::AtProtocol(_)) => {
+                return Err(Error::Invalid(format!(
+                    "platform must not be {}: accounts connect there with an app password, not under an OAuth app",
+                    app.platform
+                )));
+            }
+            None => return Err(Error::Invalid(format!("platform must be one of {}", self.platform_names()))),
         }
         let now = self.clock.now();
         let stored = OauthApp {
@@ -103,7 +104,7 @@ impl Broker {
             })
             .await?;
         if has_new_secret {
-            self.forget_pace(id);
+            self.refresher.app_changed(id);
         }
         Ok(app)
     }
@@ -120,30 +121,6 @@ impl Broker {
             })
             .await
     }
-
-    /// The credentials that a flow or a grant is bound to: a caller's app, or the operator's while its client id is
-    /// still the same. `None` when they are gone.
-    pub(super) async fn credentials(
-        &self,
-        project: ProjectId,
-        platform: &str,
-        app_id: Option<OauthAppId>,
-        client_id: &str,
-    ) -> Result<Option<Credentials>, Error> {
-        let Some(app_id) = app_id else {
-            let operators = self.platforms.find(platform).and_then(|platform| platform.credentials.clone());
-            return Ok(operators.filter(|credentials| credentials.client_id == client_id));
-        };
-        let Some(app) = self.store.read(move |db| oauth_apps::find_secret(db, project, app_id)).await? else {
-            return Ok(None);
-        };
-        let client_secret = self.vault.open_text(&secret_place(app_id, app.generation), &app.client_secret)?;
-        Ok(Some(Credentials { client_id: app.client_id, client_secret }))
-    }
-}
-
-fn secret_place(id: OauthAppId, generation: u64) -> Place {
-    Place::new("oauth_apps", "client_secret", id, generation)
 }
 
 /// What is no app id is no app.

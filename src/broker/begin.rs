@@ -8,8 +8,8 @@ use crate::domain::flow::Flow;
 use crate::domain::id::FlowId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
-use crate::oauth::{self, AuthorizeRequest};
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
+use crate::upstream::AuthorizeRequest;
 use crate::vault::Place;
 
 /// Flows that may wait for their person at a time, so that nobody fills the disk with them: per project, and in all.
@@ -34,7 +34,8 @@ impl Broker {
     /// The platform's authorize URL for this connection.
     pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<String, Error> {
         let configured = self
-            .platforms
+            .upstream
+            .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
         let platform = &configured.platform;
@@ -65,14 +66,14 @@ impl Broker {
         let id: FlowId = self.ids.next();
         let callback_url = self.callback_url(&platform.name);
         let state = random_token(&*self.entropy);
-        let verifier = oauth::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
+        let verifier = self.upstream.takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
         let request = AuthorizeRequest {
             client_id: &client_id,
             redirect_uri: &callback_url,
             state: &state,
             pkce_verifier: verifier.as_ref(),
         };
-        let url = oauth::authorize_url(platform, &request).map_err(|error| {
+        let url = self.upstream.authorize_url(platform, &request).map_err(|error| {
             tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
             Error::CredentialsMissing(platform.name.to_string())
         })?;

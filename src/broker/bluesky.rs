@@ -11,13 +11,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::time::Instant;
-use tracing::Instrument as _;
-use zeroize::Zeroizing;
 
 use super::error::What;
-use super::integrations::Revoked;
 use super::record::{Chosen, Stored, Under};
-use super::refresh::answer_place;
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::atproto::{self, Identifier, Trouble, Unresolved};
 use crate::domain::account::Identity;
@@ -28,7 +24,7 @@ use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::selection::Consent;
 use crate::platforms::{Bluesky, bluesky};
-use crate::store::{self, integrations, oauth_apps, profiles as stored_profiles};
+use crate::store::{integrations, oauth_apps, profiles as stored_profiles};
 
 /// For all of the talk with other servers.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -68,7 +64,7 @@ pub struct ConnectedBluesky {
 impl Broker {
     /// Connects an account. [`Error::Bluesky`] when the account's side says no.
     pub async fn connect_bluesky(&self, caller: &Caller, wanted: ConnectBluesky) -> Result<ConnectedBluesky, Error> {
-        let Some(directory) = self.platforms.bluesky() else {
+        let Some(directory) = self.upstream.platforms().bluesky() else {
             return Err(Error::PlatformUnavailable(self.unknown_platform(bluesky::NAME)));
         };
         let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
@@ -90,7 +86,7 @@ impl Broker {
                 }
             })
             .await?;
-        let identifier = self.atproto.identifier(&wanted.identifier).map_err(atproto::Error::from)?;
+        let identifier = self.upstream.at_protocol().identifier(&wanted.identifier).map_err(atproto::Error::from)?;
         let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
         let mut subjects = vec![(format!("key {key}"), PER_KEY)];
         subjects.extend(wanted.address.map(|address| (format!("address {address}"), PER_ADDRESS)));
@@ -102,11 +98,7 @@ impl Broker {
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
         let work = async move { broker.begin_session(&caller, &directory, &identifier, password, profile_id).await };
-        let id = match self.tasks.spawn_on(work.in_current_span(), &self.work).await {
-            Ok(result) => result?,
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Err(_) => return Err(store::Error::Stopped.into()),
-        };
+        let id = self.tasks.run(work).await??;
 
         let integration = self
             .store
@@ -115,7 +107,7 @@ impl Broker {
             .ok_or(Error::NotFound(What::Integration))?
             .judged(self.clock.now());
         let destination = redirect_uri.map(|uri| destination(&uri, &integration));
-        let label = self.platforms.label(bluesky::NAME);
+        let label = self.label(bluesky::NAME);
         Ok(ConnectedBluesky { integration, label, destination })
     }
 
@@ -128,18 +120,19 @@ impl Broker {
         profile_id: Option<ProfileId>,
     ) -> Result<IntegrationId, Error> {
         let deadline = Instant::now() + WITHIN;
-        let located = tokio::time::timeout_at(deadline, self.atproto.locate(directory, identifier))
+        let located = tokio::time::timeout_at(deadline, self.upstream.at_protocol().locate(directory, identifier))
             .await
             .unwrap_or(Err(atproto::Error::IdentityUnresolved(Unresolved::TooSlow)))?;
         // Handle and DID are two names of one account; a person that gives either in turn gets no more attempts.
         self.count_attempt(&[(format!("account {}", located.did), PER_ACCOUNT)])?;
-        let session = tokio::time::timeout_at(deadline, self.atproto.create_session(&located, &password))
-            .await
-            .unwrap_or(Err(atproto::Error::PdsUnreachable(Trouble::TooSlow)))?;
+        let session =
+            tokio::time::timeout_at(deadline, self.upstream.at_protocol().create_session(&located, &password))
+                .await
+                .unwrap_or(Err(atproto::Error::PdsUnreachable(Trouble::TooSlow)))?;
         drop(password);
 
         let issued = session.issued;
-        let account = self.atproto.account(directory, &located, &issued.tokens.access_token);
+        let account = self.upstream.at_protocol().account(directory, &located, &issued.tokens.access_token);
         let account = match tokio::time::timeout_at(deadline, account).await {
             Ok(account) => account,
             Err(_) => located.bare_account(),
@@ -159,7 +152,7 @@ impl Broker {
             .store
             .write_kept(move |tx| {
                 let Stored { connected, superseded } =
-                    broker.store_connection(tx, &under, &consent, &Chosen::All, now)?;
+                    broker.record_connection(tx, &under, &consent, &Chosen::All, now)?;
                 Ok((connected.first().copied().ok_or(Error::NotFound(What::Integration))?, superseded))
             })
             .await;
@@ -170,7 +163,7 @@ impl Broker {
             }
             Err(error) => {
                 if let Some(refresh_token) = &tokens.refresh_token {
-                    self.atproto.abandon(&located.service_url, refresh_token).await;
+                    self.upstream.at_protocol().abandon(&located.service_url, refresh_token).await;
                 }
                 Err(error)
             }
@@ -184,71 +177,21 @@ impl Broker {
             return;
         }
         let broker = self.clone();
-        let ending = async move {
+        self.tasks.spawn(async move {
             for grant in superseded {
                 let old = broker.open_grant(&grant).ok().flatten();
-                if old.is_some_and(|old| !is_same_session(&old, &current)) {
-                    let revoked = broker.revoke_stored(&grant).await;
+                if old.is_some_and(|old| !broker.upstream.are_one_session(&grant.platform, &old, &current)) {
+                    let revoked = broker.revocation.revoke(&grant, broker.refresher.is_refreshing(grant.id)).await;
                     tracing::debug!(grant.id = %grant.id, revoked = ?revoked, "the session before this one was ended");
                 }
             }
-        };
-        self.tasks.spawn_on(ending.in_current_span(), &self.work);
+        });
     }
 
     fn count_attempt(&self, subjects: &[(String, Limit)]) -> Result<(), Error> {
         let mut attempts = self.bluesky_attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         attempts.count(self.clock.now(), subjects).map_err(|retry_after| Error::TooManyAttempts { retry_after })
     }
-
-    /// Ends the session that these tokens are of.
-    pub(super) async fn end_bluesky_session(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
-        if let Some(successor) = self.unknown_successor(grant, tokens).await {
-            self.end_at_server(&successor).await;
-        }
-        self.end_at_server(tokens).await
-    }
-
-    /// The tokens that the server gave out for these without the broker having taken note, because it died, or the answer
-    /// was lost: the session lives on in them. Within the time that a server forgives, asking once more leads to them.
-    async fn unknown_successor(&self, grant: &Grant, tokens: &TokenSet) -> Option<TokenSet> {
-        let attempt = grant.attempt.as_ref()?;
-        if self.is_flying(grant.id) {
-            // Whoever asks right now gives back what comes.
-            return None;
-        }
-        let (service_url, refresh_token) = tokens.session()?;
-        let read = |answer: Zeroizing<Vec<u8>>| {
-            let session = self.atproto.read_session(&grant.subject, &service_url, &answer, attempt.at).ok()?;
-            Some(session.issued.tokens)
-        };
-        let kept = attempt.answer.as_ref().and_then(|kept| self.vault.open_answer(&answer_place(grant), kept).ok());
-        if let Some(successor) = kept.and_then(read) {
-            return Some(successor);
-        }
-        read(self.atproto.refresh_session(&service_url, refresh_token).await.ok()?)
-    }
-
-    async fn end_at_server(&self, tokens: &TokenSet) -> Revoked {
-        let Some((service_url, refresh_token)) = tokens.session() else {
-            return Revoked::NotConfirmed;
-        };
-        match self.atproto.delete_session(&service_url, refresh_token).await {
-            Ok(()) => Revoked::Yes,
-            Err(error) => {
-                let error = super::exchange::chain(&error);
-                tracing::warn!(%error, "the account's server did not confirm the end of the session: erasing all the same");
-                Revoked::NotConfirmed
-            }
-        }
-    }
-}
-
-/// Whether two token sets live on the same session. Access tokens say nothing of that: those of two sessions that were
-/// begun within a second are the same text at the reference server.
-pub(super) fn is_same_session(one: &TokenSet, other: &TokenSet) -> bool {
-    let refresh_tokens = one.refresh_token.as_ref().zip(other.refresh_token.as_ref());
-    refresh_tokens.is_some_and(|(one, other)| atproto::is_same_refresh_token(one, other))
 }
 
 /// Where the person goes after a success.

@@ -1,23 +1,16 @@
-//! Finish a connection: match the callback to its flow, let exactly one attempt complete it, and answer every repeat with
-//! the same result.
+//! Matches a callback to its flow, lets exactly one attempt finish it, and answers every repeat with the same result.
 //!
-//! A browser repeats itself: it reloads, prerenders, sends twice. The first callback of a flow starts the work
-//! ([`super::exchange`]) on a runtime that neither a vanished browser nor a stopping web server cancels; callbacks that
-//! come meanwhile wait for that same work, and those that come later find its outcome in the flow's row.
-
-use std::collections::HashMap;
-use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+//! A browser repeats itself: it reloads, prerenders, sends twice. The first callback of a flow starts the
+//! [exchange](super::exchange); callbacks that come meanwhile wait for it, and later ones find its outcome in the flow's
+//! row.
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
-use tracing::Instrument as _;
 
 use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::{Broker, Error};
 use crate::domain::flow::{Failure, Flow, Outcome};
-use crate::domain::id::{FlowId, IntegrationId};
+use crate::domain::id::IntegrationId;
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::Digest256;
@@ -162,23 +155,6 @@ fn clean_code(code: &SecretString) -> Option<SecretString> {
     (!code.is_empty()).then(|| SecretString::from(code))
 }
 
-/// The connections that are being completed right now, each with the place where its end is announced.
-#[derive(Debug, Default)]
-pub struct Finishing(Mutex<HashMap<FlowId, watch::Receiver<()>>>);
-
-/// Takes a flow off the list when its work ends, however it ends, and wakes those who wait: dropping the sender does.
-struct Announce {
-    broker: Broker,
-    flow: FlowId,
-    _sender: watch::Sender<()>,
-}
-
-impl Drop for Announce {
-    fn drop(&mut self) {
-        self.broker.finishing.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.flow);
-    }
-}
-
 impl Broker {
     /// Finishes the flow that the callback belongs to. A repeated callback gets the same answer, without asking the
     /// platform again. `Error::CallbackRefused` when it belongs to none.
@@ -192,7 +168,7 @@ impl Broker {
         if flow.platform != callback.platform {
             return refused(CallbackRefusal::OtherPlatform);
         }
-        let Some(platform) = self.platforms.find(&flow.platform) else {
+        let Some(platform) = self.upstream.platforms().find(&flow.platform) else {
             return refused(CallbackRefusal::OtherPlatform);
         };
         if self.clock.now() >= flow.expires_at {
@@ -208,7 +184,9 @@ impl Broker {
 
         let mut flow = flow;
         if flow.consumed_by.is_none() || flow.outcome.is_none() {
-            self.complete_once(flow, answer, fingerprint).await;
+            let (id, broker) = (flow.id, self.clone());
+            let work = move || async move { broker.exchange(flow, answer, fingerprint).await };
+            self.exchanges.start(&self.tasks, id, work).result().await;
             let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
                 return refused(CallbackRefusal::Expired);
             };
@@ -218,43 +196,6 @@ impl Broker {
             Some(consumed_by) if consumed_by != fingerprint => refused(CallbackRefusal::AlreadyUsed),
             _ => self.finished(flow).await,
         }
-    }
-
-    /// Completes a flow, or joins the work that is under way on it, and waits for its end.
-    async fn complete_once(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
-        let id = flow.id;
-        let mut ended =
-            self.start_or_join(id, |broker| async move { broker.complete(flow, answer, fingerprint).await });
-        // Nothing is ever sent: the end is the sender's.
-        while ended.changed().await.is_ok() {}
-    }
-
-    /// Starts the work on a flow, unless there is some under way; where its end is announced.
-    pub(super) fn start_or_join<Work>(&self, flow: FlowId, work: impl FnOnce(Self) -> Work) -> watch::Receiver<()>
-    where
-        Work: Future<Output = ()> + Send + 'static,
-    {
-        let (sender, receiver) = watch::channel(());
-        {
-            let mut finishing = self.finishing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ended) = finishing.get(&flow) {
-                return ended.clone();
-            }
-            finishing.insert(flow, receiver.clone());
-        }
-        // Not under the lock, which the announcement takes when its work is dropped.
-        let announce = Announce { broker: self.clone(), flow, _sender: sender };
-        let work = work(self.clone());
-        self.tasks.spawn_on(
-            async move {
-                let _announce = announce;
-                work.await;
-            }
-            // What goes wrong is logged under the request that started it, which the error page names.
-            .in_current_span(),
-            &self.work,
-        );
-        receiver
     }
 
     /// What to tell of a flow that has ended. One that was consumed and has no outcome was cut off by a stop.
@@ -304,11 +245,6 @@ impl Broker {
             cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),
             ending,
         })
-    }
-
-    /// The platform's name for people.
-    pub fn label(&self, platform: &str) -> String {
-        self.platforms.label(platform)
     }
 
     /// Where a flow leads, if it may still: the operator may have changed the list since it began.

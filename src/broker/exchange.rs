@@ -7,30 +7,24 @@
 //! broker that dies goes on from there; and tokens that came but cannot be kept are revoked, never silently lost, unless
 //! that would end a consent that somebody else lives on.
 
-use std::time::Duration;
-
 use super::begin::verifier_place;
 use super::callback::Answer;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
+use crate::domain::error_chain::chain;
 use crate::domain::flow::{Failure, Flow, Outcome};
-use crate::domain::grant::IssuedTokens;
 use crate::domain::id::{FlowId, IntegrationId};
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::oauth::{CodeAnswer, CodeExchange};
-use crate::platforms::{Credentials, Platform, RevocationReach};
-use crate::store::{Transaction, flows, selections};
+use crate::store::{Transaction, flows};
+use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, OauthError};
 use crate::vault::Place;
-
-/// How long a platform may take to revoke: nobody waits for it longer.
-pub(super) const REVOKE_WITHIN: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Completes a flow, or leaves it alone when another callback has consumed it. The end is in the flow's row.
-    pub(super) async fn complete(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
+    pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
         if let Err(error) = self.store.ensure_reserve().await {
             tracing::error!(flow.id = %id, error = %chain(&error), "no room for what the platform would answer: nothing was asked of it");
@@ -78,10 +72,8 @@ impl Broker {
             }
         };
         let result = match answer {
-            Ok((answer, asked_at)) => match self.parties(&flow).await {
-                Ok((platform, credentials)) => {
-                    self.connect_issued(&flow, &platform, &credentials, &answer, asked_at).await
-                }
+            Ok((answer, asked_at)) => match self.app(&flow).await {
+                Ok(client) => self.connect_issued(&flow, &client, &answer, asked_at).await,
                 Err(outcome) => Err(outcome),
             },
             Err(error) => Err(internal(&flow, "a kept answer cannot be read", &error)),
@@ -100,17 +92,17 @@ impl Broker {
         }
     }
 
-    /// The platform and the credentials that a flow began with. `Err`: why no account is connected.
-    async fn parties(&self, flow: &Flow) -> Result<(Platform, Credentials), Outcome> {
-        let platform = self.platforms.find(&flow.platform).map(|configured| configured.platform.clone());
-        let platform = platform.ok_or(Outcome::failed(Failure::AuthorizationRefused))?;
-        let credentials = self
-            .credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id)
+    /// The app that the flow began with. `Err`: why no account is connected.
+    async fn app(&self, flow: &Flow) -> Result<OauthClient<'_>, Outcome> {
+        let client = self
+            .oauth_client(flow.into())
             .await
             .map_err(|error| internal(flow, "the app's credentials cannot be read", &error))?;
-        credentials.map(|credentials| (platform, credentials)).ok_or_else(|| {
+        client.ok_or_else(|| {
             tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "the OAuth app that began this connection is gone");
-            Outcome::failed(Failure::CredentialsRejected)
+            // A platform that was switched off meanwhile refuses every authorization.
+            let is_known = self.upstream.protocol(&flow.platform).is_some();
+            Outcome::failed(if is_known { Failure::CredentialsRejected } else { Failure::AuthorizationRefused })
         })
     }
 
@@ -122,18 +114,17 @@ impl Broker {
             .map(|sealed| self.vault.open_text(&verifier_place(flow.id), sealed))
             .transpose()
             .map_err(|error| internal(flow, "the PKCE verifier does not open", &error.into()))?;
-        let (platform, credentials) = self.parties(flow).await?;
+        let client = self.app(flow).await?;
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
-        let CodeAnswer { body, sent_at } =
-            self.oauth.send_code(&platform, &credentials, &exchange).await.map_err(|error| {
-                report(flow, &error);
-                Outcome::failed(error.failure())
-            })?;
+        let CodeAnswer { body, sent_at } = self.upstream.exchange(&client, &exchange).await.map_err(|error| {
+            report(flow, &error);
+            Outcome::failed(error.failure())
+        })?;
         failpoint::reach("connect_answered");
         self.keep_exchange(flow, &body, sent_at).await;
         failpoint::reach("connect_answer_kept");
-        self.connect_issued(flow, &platform, &credentials, &body, sent_at).await
+        self.connect_issued(flow, &client, &body, sent_at).await
     }
 
     /// Seals and commits the answer as it came: should the broker die now, the next one goes on from here.
@@ -155,21 +146,20 @@ impl Broker {
     async fn connect_issued(
         &self,
         flow: &Flow,
-        platform: &Platform,
-        credentials: &Credentials,
+        client: &OauthClient<'_>,
         answer: &[u8],
         asked_at: Timestamp,
     ) -> Result<(), Outcome> {
-        let issued = self.oauth.finish_exchange(platform, credentials, answer, asked_at).await.map_err(|error| {
+        let issued = self.upstream.read_exchange(client, answer, asked_at).await.map_err(|error| {
             report(flow, &error);
             Outcome::failed(error.failure())
         })?;
         let scopes = issued.scopes.clone().unwrap_or_default();
-        let identity = match self.oauth.identify(platform, &issued.tokens.access_token, &scopes).await {
+        let identity = match self.upstream.identify(client, &issued.tokens.access_token, &scopes).await {
             Ok(identity) => identity,
             Err(error) => {
                 report(flow, &error);
-                self.give_back_unattributed(flow, platform, credentials, &issued).await;
+                self.revocation.give_back(flow, None, &issued.tokens).await;
                 return Err(Outcome::failed(error.failure()));
             }
         };
@@ -178,7 +168,7 @@ impl Broker {
         let consent = Consent::new(issued, identity);
         let stored = match consent.identity.accounts.len() {
             0 => {
-                self.give_back_unless_needed(flow, platform, credentials, &consent).await;
+                self.give_back_consent(flow, &consent).await;
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
             1 => self.keep(flow, &consent).await,
@@ -186,7 +176,7 @@ impl Broker {
         };
         if let Err(error) = stored {
             tracing::error!(flow.id = %flow.id, error = %chain(&error), "the connection cannot be stored");
-            self.give_back_unless_needed(flow, platform, credentials, &consent).await;
+            self.give_back_consent(flow, &consent).await;
             return Err(Outcome::failed(Failure::StorageFailed));
         }
         failpoint::reach("connect_stored");
@@ -199,7 +189,7 @@ impl Broker {
         self.store
             .write_kept(move |tx| {
                 let connected =
-                    broker.store_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?.connected;
+                    broker.record_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::finish(tx, flow.project_id, flow.id, &Outcome::Connected { integration_ids })?;
                 failpoint::reach("connect_storing");
@@ -207,111 +197,13 @@ impl Broker {
             })
             .await
     }
-
-    /// Gives back a consent whose accounts are not connected, unless its revocation would reach somebody who lives on it.
-    pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
-        let credentials = self.credentials(flow.project_id, &flow.platform, flow.app_id, &flow.client_id).await;
-        match (credentials, self.platforms.find(&flow.platform)) {
-            (Ok(Some(credentials)), Some(configured)) => {
-                self.give_back_unless_needed(flow, &configured.platform, &credentials, consent).await;
-            }
-            (Ok(_), _) => tracing::warn!(
-                flow.id = %flow.id,
-                "the tokens were not kept, and cannot be revoked: the platform or the app is not configured any more"
-            ),
-            (Err(error), _) => {
-                tracing::warn!(flow.id = %flow.id, error = %chain(&error), "the tokens were not kept, and cannot be revoked");
-            }
-        }
-    }
-
-    async fn give_back_unless_needed(
-        &self,
-        flow: &Flow,
-        platform: &Platform,
-        credentials: &Credentials,
-        consent: &Consent,
-    ) {
-        if platform.revocation_reach == RevocationReach::Person {
-            let (name, client_id) = (flow.platform.clone(), flow.client_id.clone());
-            let (subject, now) = (consent.identity.subject.clone(), self.clock.now());
-            let in_use = self
-                .store
-                .read(move |db| {
-                    Ok::<_, Error>(selections::is_consent_in_use(db, &name, &client_id, &subject, None, now)?)
-                })
-                .await;
-            match in_use {
-                Ok(false) => {}
-                Ok(true) => {
-                    tracing::info!(flow.id = %flow.id, "the tokens were not kept; accounts live on the same consent, so it is left alone");
-                    return;
-                }
-                Err(error) => return not_revoked_blindly(flow, &error),
-            }
-        }
-        self.give_back(flow, platform, credentials, &consent.issued).await;
-    }
-
-    /// Tokens of which nobody knows whose they are. Where revoking them would end the person's whole consent, they might
-    /// be of anybody who is connected already: tokens that lapse unused are the lesser harm.
-    async fn give_back_unattributed(
-        &self,
-        flow: &Flow,
-        platform: &Platform,
-        credentials: &Credentials,
-        issued: &IssuedTokens,
-    ) {
-        if platform.revocation_reach == RevocationReach::Person {
-            let (name, client_id, now) = (flow.platform.clone(), flow.client_id.clone(), self.clock.now());
-            let in_use = self
-                .store
-                .read(move |db| Ok::<_, Error>(selections::is_client_in_use(db, &name, &client_id, now)?))
-                .await;
-            match in_use {
-                Ok(false) => {}
-                Ok(true) => {
-                    tracing::warn!(
-                        flow.id = %flow.id, platform.name = %flow.platform,
-                        "the tokens were not kept, and not revoked: they may be of somebody whose connection that would end, so they lapse when they expire"
-                    );
-                    return;
-                }
-                Err(error) => return not_revoked_blindly(flow, &error),
-            }
-        }
-        self.give_back(flow, platform, credentials, issued).await;
-    }
-
-    /// Tokens that came and cannot be kept are revoked, so that no consent lives on that nobody knows of.
-    async fn give_back(&self, flow: &Flow, platform: &Platform, credentials: &Credentials, issued: &IssuedTokens) {
-        let revoke = self.oauth.revoke(platform, credentials, &issued.tokens);
-        let (flow, platform) = (flow.id, &flow.platform);
-        match tokio::time::timeout(REVOKE_WITHIN, revoke).await {
-            Ok(Ok(true)) => {
-                tracing::warn!(flow.id = %flow, platform.name = %platform, "the tokens were not kept, and revoked");
-            }
-            Ok(Ok(false)) => tracing::warn!(
-                flow.id = %flow, platform.name = %platform,
-                "the tokens were not kept; the platform has no revocation, so they lapse when they expire"
-            ),
-            Ok(Err(error)) => tracing::warn!(
-                flow.id = %flow, platform.name = %platform, error = %chain(&error),
-                "the tokens were not kept, and could not be revoked"
-            ),
-            Err(_) => tracing::warn!(
-                flow.id = %flow, platform.name = %platform,
-                "the tokens were not kept, and the platform did not confirm their revocation in time"
-            ),
-        }
-    }
 }
 
-fn not_revoked_blindly(flow: &Flow, error: &Error) {
-    tracing::warn!(
-        flow.id = %flow.id, error = %chain(error),
-        "the tokens were not kept, and not revoked: whether others live on the same consent cannot be read"
-    );
+impl Broker {
+    /// Revokes a consent whose accounts are not connected, unless that would reach others.
+    pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
+        self.revocation.give_back(flow, Some(&consent.identity.subject), &consent.issued.tokens).await;
+    }
 }
 
 /// Where the answer to a flow's code exchange is sealed: there is but one.
@@ -325,18 +217,6 @@ fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
     Outcome::failed(Failure::StorageFailed)
 }
 
-fn report(flow: &Flow, error: &crate::oauth::Error) {
+fn report(flow: &Flow, error: &OauthError) {
     tracing::warn!(flow.id = %flow.id, error = %chain(error), next_step = %error.next_step(), "connection failed");
-}
-
-/// An error with all its sources on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

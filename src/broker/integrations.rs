@@ -1,17 +1,16 @@
 //! Connected accounts: list, look at, move, disconnect.
 
-use tracing::Instrument as _;
-
 use super::error::What;
-use super::exchange::{REVOKE_WITHIN, chain};
 use super::{Broker, Caller, Error, profiles};
-use crate::domain::grant::{Grant, TokenSet};
+
+pub use super::revocation::Revoked;
+use crate::domain::grant::Grant;
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
-use crate::domain::time::Timestamp;
-use crate::platforms::{CONTRACT_NAMES, Revocation, RevocationReach, bluesky};
-use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles, selections};
+use crate::platforms::CONTRACT_NAMES;
+use crate::store::consents::Users;
+use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles};
 
 /// What a caller wants listed. `profile_id`: `Some("null")` for those without a profile; an id that is no profile of
 /// the project lists nothing.
@@ -21,19 +20,6 @@ pub struct ListIntegrations {
     pub profile_id: Option<String>,
     pub search: Option<String>,
     pub oldest_first: bool,
-}
-
-/// How a disconnect went at the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revoked {
-    /// Others live on the same consent, so it was left alone. A caller is told so of its own project's integrations only.
-    KeptForOthers,
-    /// The platform did not confirm, or was not asked for the sake of somebody of whom the caller must not learn.
-    NotConfirmed,
-    /// The platform has no endpoint for it: the person removes the app in their settings there.
-    Unsupported,
-    /// The platform confirmed.
-    Yes,
 }
 
 impl Broker {
@@ -103,34 +89,22 @@ impl Broker {
         let (project, id) = (caller.project_id, parse(id)?);
         let broker = self.clone();
         // What is revoked must be erased, whether or not the caller still waits.
-        let task = self
-            .tasks
-            .spawn_on(async move { broker.revoke_and_erase(project, id).await }.in_current_span(), &self.work);
-        match task.await {
-            Ok(result) => result,
-            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Err(_) => Err(store::Error::Stopped.into()),
-        }
+        self.tasks.run(async move { broker.revoke_and_erase(project, id).await }).await?
     }
 
     async fn revoke_and_erase(&self, project: ProjectId, id: IntegrationId) -> Result<(String, Revoked), Error> {
-        let (broker, now) = (self.clone(), self.clock.now());
-        let found = self
-            .store
-            .read(move |db| {
-                let Some(integration) = integrations::find(db, project, id)? else { return Ok::<_, Error>(None) };
-                let grant =
-                    grants::find(db, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
-                let shared = grants::count_integrations(db, project, grant.id)? > 1
-                    || broker.is_needed_elsewhere(db, &grant, now)?;
-                Ok(Some((integration, grant, shared)))
-            })
-            .await?;
-        let Some((integration, grant, shared)) = found else { return Err(Error::NotFound(What::Integration)) };
-        let label = self.label(&integration.platform);
+        let (revocation, now) = (self.revocation.clone(), self.clock.now());
+        let find = move |db: &Connection| {
+            let integration = integrations::find(db, project, id)?.ok_or(Error::NotFound(What::Integration))?;
+            let grant = grants::find(db, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
+            let is_needed = grants::count_integrations(db, project, grant.id)? > 1
+                || revocation.reach(db, (&grant).into(), now)? != Users::Nobody;
+            Ok::<_, Error>((integration, grant, is_needed))
+        };
+        let (integration, grant, is_needed) = self.store.read(find).await?;
         let (grant_id, generation) = (grant.id, grant.generation);
-        let mut revoked = if shared { Revoked::KeptForOthers } else { self.revoke_stored(&grant).await };
-        let broker = self.clone();
+        let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
+        let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
         let unused = self
             .store
             .write(move |tx| {
@@ -139,83 +113,30 @@ impl Broker {
                 if !grants::delete_if_unused(tx, project, grant_id)? {
                     return Ok(None);
                 }
-                let needed = broker.is_needed_elsewhere(tx, &grant, broker.clock.now())?;
-                Ok(Some((grant, needed)))
+                let users = revocation.reach(tx, (&grant).into(), clock.now())?;
+                Ok(Some((grant, users)))
             })
             .await?;
         let mut told = revoked;
-        if let Some((grant, needed)) = unused {
+        if let Some((grant, users)) = unused {
             let was_kept = revoked == Revoked::KeptForOthers;
-            if needed && was_kept {
-                told = Revoked::NotConfirmed;
-            } else if !needed && (was_kept || grant.generation != generation) {
-                // The others were disconnected meanwhile, each leaving the consent to us; or a refresh that was under way
-                // stored other tokens than those that were revoked.
-                revoked = self.revoke_stored(&grant).await;
-                told = revoked;
+            match users {
+                Users::OfOtherProjects if was_kept => told = Revoked::NotConfirmed,
+                // The others were disconnected meanwhile, each leaving the consent to us; or a refresh in flight stored other
+                // tokens than those that were revoked.
+                Users::Nobody if was_kept || grant.generation != generation => {
+                    revoked = self.revoke(&grant).await;
+                    told = revoked;
+                }
+                Users::Nobody | Users::OfOtherProjects | Users::OfProject => {}
             }
         }
         tracing::info!(integration.id = %id, platform.name = %integration.platform, revoked = ?revoked, "account disconnected");
-        Ok((label, told))
+        Ok((self.label(&integration.platform), told))
     }
 
-    /// Whether revoking the grant would reach others: another grant, or a choice still to be made, on the same consent in
-    /// any project.
-    pub(super) fn is_needed_elsewhere(&self, db: &Connection, grant: &Grant, now: Timestamp) -> Result<bool, Error> {
-        if !self.reaches_person(grant) {
-            return Ok(false);
-        }
-        let (platform, client_id, subject) = (&grant.platform, &grant.client_id, &grant.subject);
-        Ok(selections::is_consent_in_use(db, platform, client_id, subject, Some(grant.id), now)?)
-    }
-
-    /// Whether a revocation ends every consent that the person gave the app.
-    pub(super) fn reaches_person(&self, grant: &Grant) -> bool {
-        let reach = self.platforms.find(&grant.platform).map(|configured| configured.platform.revocation_reach);
-        reach == Some(RevocationReach::Person)
-    }
-
-    pub(super) async fn revoke_stored(&self, grant: &Grant) -> Revoked {
-        match self.open_grant(grant) {
-            Ok(Some(tokens)) => self.revoke(grant, &tokens).await,
-            Ok(None) => Revoked::NotConfirmed,
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "the tokens cannot be revoked: erasing all the same");
-                Revoked::NotConfirmed
-            }
-        }
-    }
-
-    /// Best effort and bounded: what cannot be revoked is erased all the same.
-    pub(super) async fn revoke(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
-        let revoke = async {
-            if grant.platform == bluesky::NAME {
-                return Ok(self.end_bluesky_session(grant, tokens).await);
-            }
-            let Some(configured) = self.platforms.find(&grant.platform) else { return Ok(Revoked::NotConfirmed) };
-            if configured.platform.revocation == Revocation::Unsupported {
-                return Ok(Revoked::Unsupported);
-            }
-            let credentials =
-                self.credentials(grant.project_id, &grant.platform, grant.app_id, &grant.client_id).await?;
-            let Some(credentials) = credentials else { return Ok(Revoked::NotConfirmed) };
-            Ok::<_, Error>(match self.oauth.revoke(&configured.platform, &credentials, tokens).await {
-                Ok(true) => Revoked::Yes,
-                Ok(false) => Revoked::Unsupported,
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), "the platform did not confirm the revocation: erasing all the same");
-                    Revoked::NotConfirmed
-                }
-            })
-        };
-        match tokio::time::timeout(REVOKE_WITHIN, revoke).await {
-            Ok(Ok(revoked)) => revoked,
-            Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "the tokens cannot be revoked: erasing all the same");
-                Revoked::NotConfirmed
-            }
-            Err(_) => Revoked::NotConfirmed,
-        }
+    async fn revoke(&self, grant: &Grant) -> Revoked {
+        self.revocation.revoke(grant, self.refresher.is_refreshing(grant.id)).await
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::Broker;
 use crate::domain::integration::PlatformFilter;
-use crate::platforms::{Availability, bluesky};
+use crate::platforms::Availability;
+use crate::upstream::Protocol;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformListing {
@@ -15,7 +16,8 @@ impl Broker {
     /// The platforms that are not switched off, by name.
     #[must_use]
     pub fn list_platforms(&self, which: &PlatformFilter) -> Vec<PlatformListing> {
-        self.platforms
+        self.upstream
+            .platforms()
             .listings()
             .into_iter()
             .filter(|platform| platform.enabled)
@@ -34,17 +36,19 @@ impl Broker {
 
     /// The sentence for a name that cannot be connected through a redirect.
     pub(super) fn unknown_platform(&self, name: &str) -> String {
-        if name == bluesky::NAME && self.platforms.bluesky().is_some() {
-            return "Bluesky has no redirect to connect with: send handle and app password to \
-                    POST /v1/connect/bluesky/auth"
-                .to_owned();
+        if let Some(Protocol::AtProtocol(bluesky)) = self.upstream.protocol(name) {
+            return format!(
+                "{} has no redirect to connect with: send handle and app password to POST /v1/connect/{name}/auth",
+                bluesky.label
+            );
         }
         format!("This broker has no platform of that name; it has {}", self.platform_names())
     }
 
     /// All that can be connected through a redirect, for a sentence.
     pub(super) fn platform_names(&self) -> String {
-        let known: Vec<&str> = self.platforms.iter().map(|platform| platform.platform.name.as_ref()).collect();
+        let known: Vec<&str> =
+            self.upstream.platforms().iter().map(|platform| platform.platform.name.as_ref()).collect();
         known.join(", ")
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::exchange::chain;
 use super::{Broker, Error};
+use crate::domain::error_chain::chain;
 use crate::store::{flows, refreshes, selections, token_reads};
 
 /// Rows of one transaction, so that no request waits for long.
@@ -81,10 +81,7 @@ impl Broker {
                 match self.open_consent(&selection) {
                     Ok(consent) => {
                         let broker = self.clone();
-                        let task = self
-                            .tasks
-                            .spawn_on(async move { broker.give_back_consent(&flow, &consent).await }, &self.work);
-                        task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+                        self.tasks.run(async move { broker.give_back_consent(&flow, &consent).await }).await?;
                     }
                     Err(error) => tracing::error!(
                         selection.id = %selection.id, error = %chain(&error),

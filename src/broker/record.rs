@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Broker, Error};
+use super::{Core, Error};
 use crate::domain::account::{Coverage, FoundAccount, Identity};
 use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
@@ -69,9 +69,9 @@ pub(super) struct Stored {
     pub(super) superseded: Vec<Grant>,
 }
 
-impl Broker {
+impl Core {
     /// Grant and integrations.
-    pub(super) fn store_connection(
+    pub(super) fn record_connection(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
@@ -79,11 +79,11 @@ impl Broker {
         chosen: &Chosen,
         now: Timestamp,
     ) -> Result<Stored, Error> {
-        let (grant, renewed) = self.store_grant(tx, under, consent, now)?;
+        let (grant, renewed) = self.record_grant(tx, under, consent, now)?;
         let mut superseded = Vec::from_iter(renewed);
         let mut connected = Vec::new();
         for found in consent.identity.accounts.iter().filter(|found| chosen.has(found)) {
-            let (id, left) = self.store_account(tx, under, grant, found, now)?;
+            let (id, left) = self.record_account(tx, under, grant, found, now)?;
             connected.push(id);
             superseded.extend(left);
         }
@@ -92,7 +92,7 @@ impl Broker {
     }
 
     /// The grant's id, and the grant as it was before where there was one.
-    fn store_grant(
+    fn record_grant(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
@@ -149,7 +149,7 @@ impl Broker {
 
     /// The account's integration under the flow's profile, made or brought up to date, and the grant that it was the last
     /// on until now.
-    fn store_account(
+    fn record_account(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
@@ -238,12 +238,6 @@ impl Broker {
         }
         let renewed = self.own_tokens(id, known.generation + 1, token)?;
         Ok(integrations::renew(tx, project, id, &renewed, known.generation, now)?)
-    }
-
-    /// The tokens of a grant; `None` once they were erased.
-    pub(super) fn open_grant(&self, grant: &Grant) -> Result<Option<TokenSet>, Error> {
-        let place = tokens_place(grant.id, grant.generation);
-        Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
     }
 
     fn own_tokens(&self, id: IntegrationId, generation: u64, token: Option<&SecretString>) -> Result<OwnTokens, Error> {

@@ -1,38 +1,26 @@
-//! When the broker starts: take up what a stop or a crash cut off.
+//! Continues what a stop or a crash cut off, when the broker starts.
 //!
-//! A connection whose code was exchanged is finished from the answer that was kept; one of which nobody knows is said to be
-//! interrupted, which its person sees. Refreshes that were begun are due at once, and an answer to one
-//! that nobody understood is read once more where its grant has ended since. Invariant: nothing that a platform
-//! delivered is passed over in silence.
+//! A connection whose code was exchanged is finished from the stored answer. One without a stored answer ends as
+//! interrupted, which its owner sees. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant: nothing
+//! that a platform delivered is passed over in silence.
 
-use super::exchange::chain;
 use super::{Broker, Error};
+use crate::domain::error_chain::chain;
 use crate::domain::flow::{Failure, Flow, Outcome};
-use crate::store::{flows, refreshes};
+use crate::store::flows;
 
 impl Broker {
-    /// Before anybody is served, whose work could not be told from what was cut off. Refreshes of which nobody knows how they
-    /// ended are in doubt, and due. Connections are taken up: this does not wait for them, but their callbacks do.
+    /// Runs before anybody is served: later, new work could not be told from what was cut off. Connections are continued
+    /// in the background; their callbacks wait for that.
     pub async fn recover(&self) -> Result<(), Error> {
         let cut_off = self.store.read(flows::list_cut_off).await;
-        let now = self.clock.now();
-        let resumed = self.store.write(move |tx| refreshes::resume_all(tx, now)).await;
-        // One that fails does not keep the other from being taken up.
+        let refreshes = self.refresher.recover().await;
+        // A failure of one kind does not keep the other from being continued.
         for flow in cut_off? {
-            self.start_or_join(flow.id, |broker| async move { broker.finish_cut_off(flow).await });
+            let (id, broker) = (flow.id, self.clone());
+            self.exchanges.start(&self.tasks, id, move || async move { broker.finish_cut_off(flow).await });
         }
-        for (project, id) in self.store.read(refreshes::list_ended_with_answer).await? {
-            let broker = self.clone();
-            self.tasks.spawn_on(async move { broker.revive(project, id).await }, &self.work);
-        }
-        let refreshes = resumed?;
-        if refreshes > 0 {
-            tracing::warn!(
-                refreshes,
-                "refreshes were cut off when the broker stopped: their tokens are tried once more, at once"
-            );
-        }
-        Ok(())
+        refreshes
     }
 
     async fn finish_cut_off(&self, flow: Flow) {

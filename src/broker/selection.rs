@@ -8,8 +8,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::Instrument as _;
-
 use super::callback::Finished;
 use super::error::What;
 use super::record::{Chosen, Under};
@@ -132,37 +130,33 @@ impl Broker {
     pub async fn cancel_selection(&self, token: &SecretString) -> Result<Finished, Error> {
         let by = cancellation_digest();
         let (selection, flow) = self.find_selection(None, token).await?;
-        let now = self.clock.now();
-        if selection.is_open(now) {
+        if selection.is_open(self.clock.now()) {
             let consent = self.open_consent(&selection)?;
             let broker = self.clone();
             // What is cancelled must be given back, whether or not the person still waits.
-            let task = self.tasks.spawn_on(
-                async move {
-                    let (project, flow_id) = (flow.project_id, flow.id);
-                    let cancelled = broker
-                        .store
-                        .write(move |tx| {
-                            let spent = Spent { by, at: now, integrations: Vec::new() };
-                            if !selections::spend(tx, project, selection.id, &spent)? {
-                                return Ok::<_, Error>(false);
-                            }
-                            flows::settle(tx, project, flow_id, &Outcome::Cancelled)?;
-                            Ok(true)
-                        })
-                        .await?;
-                    if cancelled {
-                        tracing::info!(flow.id = %flow_id, platform.name = %flow.platform, "the choice was cancelled");
-                        broker.give_back_consent(&flow, &consent).await;
-                    }
-                    Ok::<_, Error>(())
-                }
-                .in_current_span(),
-                &self.work,
-            );
-            task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+            self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, by).await }).await??;
         }
         self.answer_spent(None, token, by).await
+    }
+
+    async fn cancel(&self, selection: &Selection, flow: &Flow, consent: &Consent, by: Digest256) -> Result<(), Error> {
+        let (project, id, flow_id, now) = (flow.project_id, selection.id, flow.id, self.clock.now());
+        let cancelled = self
+            .store
+            .write(move |tx| {
+                let spent = Spent { by, at: now, integrations: Vec::new() };
+                if !selections::spend(tx, project, id, &spent)? {
+                    return Ok::<_, Error>(false);
+                }
+                flows::settle(tx, project, flow_id, &Outcome::Cancelled)?;
+                Ok(true)
+            })
+            .await?;
+        if cancelled {
+            tracing::info!(flow.id = %flow_id, platform.name = %flow.platform, "the choice was cancelled");
+            self.give_back_consent(flow, consent).await;
+        }
+        Ok(())
     }
 
     /// Spends the selection for this choice; does nothing when another request was faster.
@@ -188,7 +182,7 @@ impl Broker {
                     // Deleted meanwhile: without its secret the tokens could never be refreshed or revoked.
                     return Err(Error::NotFound(What::Selection));
                 }
-                let connected = broker.store_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
+                let connected = broker.record_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::settle(tx, project, flow.id, &Outcome::Connected { integration_ids })?;
                 if selections::spend(tx, project, selection.id, &Spent { by, at: now, integrations: connected })? {

@@ -1,84 +1,129 @@
-//! One refresh at a time for each grant: who wants one while it is under way waits for its end and shares it.
+//! One run at a time for each key: a caller that finds a run in flight waits for its end and shares its result.
 //!
-//! A flight runs on the work runtime, whether or not anybody still waits. It leaves the list when it ends, however it ends:
-//! a panic lands it without a result, and the next one may start. Whoever waits does so for a while only.
+//! Invariant: a run leaves the map before its waiters wake, however it ends, so that whoever starts the next one starts a
+//! new run.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
-use super::Broker;
-use super::refresh::Unrefreshed;
-use crate::domain::id::GrantId;
+use super::tasks::Tasks;
 
-/// How long anybody waits for a flight: longer than a platform is given to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The runs in flight by key, each with the channel that its result is announced on.
+type InFlight<K, T> = HashMap<K, watch::Receiver<Option<T>>>;
 
-/// How a flight ended: `Ok` when the grant's tokens are others than before.
-pub(super) type Landing = Result<(), Unrefreshed>;
+/// Runs in flight. Cheap to clone.
+#[derive(Debug)]
+pub(super) struct SingleFlight<K, T>(Arc<Mutex<InFlight<K, T>>>);
 
-/// The flights under way, each with the place where its landing is announced.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<GrantId, watch::Receiver<Option<Landing>>>>);
-
-/// Takes a flight off the list, then wakes those who wait: one that they start next is another.
-struct Ticket {
-    broker: Broker,
-    grant: GrantId,
-    landing: watch::Sender<Option<Landing>>,
-    result: Option<Landing>,
-}
-
-impl Ticket {
-    fn land(mut self, landing: Landing) {
-        self.result = Some(landing);
+impl<K, T> Clone for SingleFlight<K, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.broker.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.grant);
-        self.landing.send_replace(Some(self.result.take().unwrap_or(Err(Unrefreshed::Panicked))));
+impl<K, T> Default for SingleFlight<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }
 
-impl Broker {
-    /// Whether work on a grant is under way.
-    pub(super) fn is_flying(&self, grant: GrantId) -> bool {
-        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&grant)
+/// A run that was started or joined.
+#[derive(Debug)]
+pub(super) struct Flight<T>(watch::Receiver<Option<T>>);
+
+impl<K, T> SingleFlight<K, T> {
+    fn lock(&self) -> MutexGuard<'_, InFlight<K, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, T> SingleFlight<K, T>
+where
+    K: Copy + Eq + Hash + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    pub(super) fn has(&self, key: K) -> bool {
+        self.lock().contains_key(&key)
     }
 
-    /// Where a flight's landing is announced, and a ticket where it has yet to start.
-    fn board(&self, grant: GrantId) -> (watch::Receiver<Option<Landing>>, Option<Ticket>) {
-        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(landing) = flights.get(&grant) {
-            return (landing.clone(), None);
-        }
-        let (sender, receiver) = watch::channel(None);
-        flights.insert(grant, receiver.clone());
-        (receiver, Some(Ticket { broker: self.clone(), grant, landing: sender, result: None }))
-    }
-
-    /// Starts `work` on a grant, or joins the work that is under way on it, and waits for its landing.
-    pub(super) async fn fly<Work>(&self, grant: GrantId, work: impl FnOnce(Self) -> Work) -> Landing
+    /// Starts `work` for `key`, or joins the run in flight. The run goes on whether or not anybody waits.
+    pub(super) fn start<Work>(&self, tasks: &Tasks, key: K, work: impl FnOnce() -> Work) -> Flight<T>
     where
-        Work: Future<Output = Landing> + Send + 'static,
+        Work: Future<Output = T> + Send + 'static,
     {
-        let (mut landing, ticket) = self.board(grant);
-        if let Some(ticket) = ticket {
-            let work = work(self.clone());
-            let flight = async move { ticket.land(work.await) };
-            self.tasks.spawn_on(flight.in_current_span(), &self.work);
+        let (sender, receiver) = watch::channel(None);
+        {
+            let mut in_flight = self.lock();
+            if let Some(running) = in_flight.get(&key) {
+                return Flight(running.clone());
+            }
+            in_flight.insert(key, receiver.clone());
         }
-        let landed = tokio::time::timeout(PATIENCE, landing.wait_for(Option::is_some)).await;
-        match landed {
-            Ok(Ok(landing)) => landing.unwrap_or(Err(Unrefreshed::Panicked)),
-            Ok(Err(_)) => Err(Unrefreshed::Panicked),
-            Err(_) => Err(Unrefreshed::TooSlow),
-        }
+        let (flights, work) = (self.clone(), work());
+        tasks.spawn(async move {
+            let result = AssertUnwindSafe(work).catch_unwind().await;
+            flights.lock().remove(&key);
+            if let Ok(result) = result {
+                sender.send_replace(Some(result));
+            }
+        });
+        Flight(receiver)
+    }
+}
+
+impl<T: Clone> Flight<T> {
+    /// The result; `None` when the run panicked.
+    pub(super) async fn result(mut self) -> Option<T> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::runtime::Handle;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_share_a_run_and_the_next_one_starts_another() {
+        let (flights, tasks) = (SingleFlight::<u8, usize>::default(), Tasks::new(Handle::current()));
+        let (runs, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let start = |key| {
+            let (runs, gate) = (runs.clone(), gate.clone());
+            flights.start(&tasks, key, move || async move {
+                let run = runs.fetch_add(1, Ordering::SeqCst);
+                gate.notified().await;
+                run
+            })
+        };
+        let (first, joined, other) = (start(1), start(1), start(2));
+        assert!(flights.has(1) && flights.has(2) && !flights.has(3));
+        tokio::task::yield_now().await;
+        gate.notify_waiters();
+        let (first, joined, other) = (first.result().await, joined.result().await, other.result().await);
+        assert_eq!(first, joined);
+        assert_ne!(first, other);
+        assert!(!flights.has(1), "a run leaves the map before its waiters wake");
+        let next = start(1);
+        tokio::task::yield_now().await;
+        gate.notify_waiters();
+        assert_eq!(next.result().await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_run_without_a_result() {
+        let (flights, tasks) = (SingleFlight::<u8, ()>::default(), Tasks::new(Handle::current()));
+        assert_eq!(flights.start(&tasks, 1, || async { panic!("on purpose") }).result().await, None);
+        assert!(!flights.has(1));
+        assert_eq!(flights.start(&tasks, 1, || async {}).result().await, Some(()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::What;
 use super::record::own_tokens_place;
-use super::refresh::Unrefreshed;
+use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};
 use crate::domain::id::IntegrationId;
@@ -77,7 +77,7 @@ impl Broker {
         }
         self.check_life(&found, at_least)?;
         let Grant { project_id, id: grant, generation, .. } = found.grant;
-        match self.refresh(project_id, grant, generation).await {
+        match self.refresher.refresh(project_id, grant, generation).await {
             Ok(()) => {
                 // The freshest that there is: that it took a moment to come is no reason for another.
                 let found = self.find_token(caller, id).await?;
@@ -105,7 +105,7 @@ impl Broker {
         &self,
         caller: &Caller,
         id: IntegrationId,
-        why: Unrefreshed,
+        why: NotRefreshed,
     ) -> Result<VendedToken, Error> {
         let found = self.find_token(caller, id).await?;
         let now = self.clock.now();
@@ -115,19 +115,19 @@ impl Broker {
         }
         let label = self.label(&found.integration.platform);
         Err(match why {
-            Unrefreshed::Gone => Error::NotFound(What::Integration),
-            Unrefreshed::Storage { full: true } => Error::NoRoom,
-            Unrefreshed::Trouble { kind, retry_after } => Error::RefreshFailed {
+            NotRefreshed::Gone => Error::NotFound(What::Integration),
+            NotRefreshed::Storage { full: true } => Error::NoRoom,
+            NotRefreshed::Failed { kind, retry_after } => Error::RefreshFailed {
                 next_step: kind.next_step(&found.integration.platform),
                 what_happened: kind.what_happened(&label),
                 retry_after,
             },
-            Unrefreshed::Ended
-            | Unrefreshed::Panicked
-            | Unrefreshed::Stopping
-            | Unrefreshed::Storage { full: false }
-            | Unrefreshed::TooSlow
-            | Unrefreshed::TooYoung { .. } => Error::RefreshFailed {
+            NotRefreshed::Ended
+            | NotRefreshed::Panicked
+            | NotRefreshed::Stopping
+            | NotRefreshed::Storage { full: false }
+            | NotRefreshed::TooSlow
+            | NotRefreshed::TooYoung { .. } => Error::RefreshFailed {
                 what_happened: format!("The token expired, and a new one from {label} is not there yet."),
                 next_step: "Ask again in a moment; the broker's log says more.".to_owned(),
                 retry_after: ASK_AGAIN_AFTER,

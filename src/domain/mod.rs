@@ -4,6 +4,7 @@ pub mod access_key;
 pub mod account;
 pub mod attempts;
 pub mod entropy;
+pub mod error_chain;
 pub mod flow;
 pub mod grant;
 pub mod id;

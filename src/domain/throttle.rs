@@ -76,7 +76,7 @@ impl Doubts {
 }
 
 #[derive(Debug)]
-struct Pace {
+struct Throttle {
     epoch: Epoch,
     window: u32,
     in_flight: u32,
@@ -88,7 +88,7 @@ struct Pace {
     last_success: Option<Timestamp>,
 }
 
-impl Default for Pace {
+impl Default for Throttle {
     fn default() -> Self {
         Self {
             epoch: Epoch::default(),
@@ -102,7 +102,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl Throttle {
     fn running_pause(&self, now: Timestamp) -> Option<Pause> {
         // Of a clock that was set back, and nobody is to wait for that.
         self.pause.filter(|pause| now < pause.until && pause.until <= now.plus(LONGEST))
@@ -137,47 +137,47 @@ impl Pace {
     }
 }
 
-/// The paces of all apps, by whatever names an app.
+/// The throttles of all apps, by whatever names an app.
 #[derive(Debug)]
-pub struct Paces<App> {
-    paces: HashMap<App, Pace>,
+pub struct Throttles<App> {
+    throttles: HashMap<App, Throttle>,
     /// Calls of one app at a time, at most.
     most: u32,
 }
 
-impl<App: Eq + Hash> Paces<App> {
+impl<App: Eq + Hash> Throttles<App> {
     #[must_use]
     pub fn new(most: u32) -> Self {
-        Self { paces: HashMap::new(), most }
+        Self { throttles: HashMap::new(), most }
     }
 
-    /// How many calls [`Paces::enter`] lets in.
+    /// How many calls [`Throttles::enter`] lets in.
     #[must_use]
     pub fn room(&self, app: &App, now: Timestamp) -> Room {
-        let Some(pace) = self.paces.get(app) else { return Room::Free(1) };
-        pace.running_pause(now).map_or(Room::Free(pace.window), Room::Paused)
+        let Some(throttle) = self.throttles.get(app) else { return Room::Free(1) };
+        throttle.running_pause(now).map_or(Room::Free(throttle.window), Room::Paused)
     }
 
     /// Begins a call, if one may be made now.
     pub fn enter(&mut self, app: App, now: Timestamp) -> Entry {
-        if self.paces.len() >= REMEMBERED && !self.paces.contains_key(&app) {
-            self.paces.retain(|_, pace| pace.in_flight > 0 || pace.running_pause(now).is_some());
+        if self.throttles.len() >= REMEMBERED && !self.throttles.contains_key(&app) {
+            self.throttles.retain(|_, throttle| throttle.in_flight > 0 || throttle.running_pause(now).is_some());
         }
-        let pace = self.paces.entry(app).or_default();
-        if let Some(pause) = pace.running_pause(now) {
+        let throttle = self.throttles.entry(app).or_default();
+        if let Some(pause) = throttle.running_pause(now) {
             return Entry::Paused(pause);
         }
-        if pace.in_flight >= pace.window {
+        if throttle.in_flight >= throttle.window {
             return Entry::Wait;
         }
-        pace.in_flight += 1;
-        Entry::Go(pace.epoch)
+        throttle.in_flight += 1;
+        Entry::Go(throttle.epoch)
     }
 
-    /// Ends a call that [`Paces::enter`] began and of which nothing is learned.
+    /// Ends a call that [`Throttles::enter`] began and of which nothing is learned.
     pub fn leave(&mut self, app: &App) {
-        if let Some(pace) = self.paces.get_mut(app) {
-            pace.in_flight = pace.in_flight.saturating_sub(1);
+        if let Some(throttle) = self.throttles.get_mut(app) {
+            throttle.in_flight = throttle.in_flight.saturating_sub(1);
         }
     }
 
@@ -192,47 +192,48 @@ impl<App: Eq + Hash> Paces<App> {
         now: Timestamp,
     ) -> Option<Pause> {
         let most = self.most;
-        let pace = self.paces.get_mut(app).filter(|pace| pace.epoch == epoch)?;
+        let throttle = self.throttles.get_mut(app).filter(|throttle| throttle.epoch == epoch)?;
         let Some((kind, retry_after)) = trouble else {
-            pace.succeed(true, most, now);
+            throttle.succeed(true, most, now);
             return None;
         };
         if kind.ends_grant().is_some() {
             // Whatever was said of the grant, it was said to an app whose credentials are good.
-            pace.succeed(false, most, now);
+            throttle.succeed(false, most, now);
             return None;
         }
         let (kind, rest) = match kind {
             TroubleKind::AppRejected => (kind, Some(REJECTED_FOR)),
             // Of the grants that wait for it nothing is known: what is said of the app alone is no doubt about them.
             TroubleKind::AppOrGrantRejected => {
-                (TroubleKind::AppRejected, pace.refused.add(grant).then_some(REJECTED_FOR))
+                (TroubleKind::AppRejected, throttle.refused.add(grant).then_some(REJECTED_FOR))
             }
-            TroubleKind::AnswerUnreadable => (kind, pace.unread.add(grant).then_some(REJECTED_FOR)),
+            TroubleKind::AnswerUnreadable => (kind, throttle.unread.add(grant).then_some(REJECTED_FOR)),
             TroubleKind::Throttled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
             TroubleKind::Unavailable => {
-                pace.window = (pace.window / 2).max(1);
+                throttle.window = (throttle.window / 2).max(1);
                 return None;
             }
             _ => return None,
         };
-        pace.window = 1;
-        pace.rest(kind, rest?, now)
+        throttle.window = 1;
+        throttle.rest(kind, rest?, now)
     }
 
     /// Whether a call of the app succeeded at `since` or later. What a clock says succeeded that was set back since does not
     /// count.
     #[must_use]
     pub fn has_succeeded_since(&self, app: &App, since: Timestamp, now: Timestamp) -> bool {
-        let success = self.paces.get(app).and_then(|pace| pace.last_success);
+        let success = self.throttles.get(app).and_then(|throttle| throttle.last_success);
         success.is_some_and(|success| since <= success && success <= now)
     }
 
     /// Begins anew with apps for which this holds: their credentials were changed. What is in flight stays counted, and
     /// nothing is learned from it.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
-        for (_, pace) in self.paces.iter_mut().filter(|(app, _)| which(app)) {
-            *pace = Pace { epoch: Epoch(pace.epoch.0 + 1), in_flight: pace.in_flight, ..Pace::default() };
+        for (_, throttle) in self.throttles.iter_mut().filter(|(app, _)| which(app)) {
+            *throttle =
+                Throttle { epoch: Epoch(throttle.epoch.0 + 1), in_flight: throttle.in_flight, ..Throttle::default() };
         }
     }
 }
@@ -258,187 +259,193 @@ mod tests {
         GrantId::from_uuid(Uuid::from_u128(number))
     }
 
-    fn paces() -> Paces<&'static str> {
-        Paces::new(8)
+    fn throttles() -> Throttles<&'static str> {
+        Throttles::new(8)
     }
 
-    fn enter(paces: &mut Paces<&'static str>, seconds: u64) -> Epoch {
-        let Entry::Go(epoch) = paces.enter(APP, at(seconds)) else { panic!("no call may be made") };
+    fn enter(throttles: &mut Throttles<&'static str>, seconds: u64) -> Epoch {
+        let Entry::Go(epoch) = throttles.enter(APP, at(seconds)) else { panic!("no call may be made") };
         epoch
     }
 
     fn end(
-        paces: &mut Paces<&'static str>,
+        throttles: &mut Throttles<&'static str>,
         epoch: Epoch,
         number: u128,
         trouble: Option<TroubleKind>,
         seconds: u64,
     ) -> Option<Pause> {
-        let pause = paces.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
-        paces.leave(&APP);
+        let pause = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
+        throttles.leave(&APP);
         pause
     }
 
     /// One of a grant.
     fn call_of(
-        paces: &mut Paces<&'static str>,
+        throttles: &mut Throttles<&'static str>,
         number: u128,
         trouble: Option<TroubleKind>,
         seconds: u64,
     ) -> Option<Pause> {
-        let epoch = enter(paces, seconds);
-        end(paces, epoch, number, trouble, seconds)
+        let epoch = enter(throttles, seconds);
+        end(throttles, epoch, number, trouble, seconds)
     }
 
-    fn call(paces: &mut Paces<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> Option<Pause> {
-        call_of(paces, 0, trouble, seconds)
+    fn call(throttles: &mut Throttles<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> Option<Pause> {
+        call_of(throttles, 0, trouble, seconds)
     }
 
     /// How many calls may be in flight at once now.
-    fn room(paces: &mut Paces<&'static str>) -> u32 {
+    fn room(throttles: &mut Throttles<&'static str>) -> u32 {
         let mut entered = 0;
-        while let Entry::Go(_) = paces.enter(APP, at(0)) {
+        while let Entry::Go(_) = throttles.enter(APP, at(0)) {
             entered += 1;
-            assert!(matches!(paces.room(&APP, at(0)), Room::Free(room) if room >= entered));
+            assert!(matches!(throttles.room(&APP, at(0)), Room::Free(room) if room >= entered));
         }
-        (0..entered).for_each(|_| paces.leave(&APP));
-        assert_eq!(paces.room(&APP, at(0)), Room::Free(entered));
+        (0..entered).for_each(|_| throttles.leave(&APP));
+        assert_eq!(throttles.room(&APP, at(0)), Room::Free(entered));
         entered
     }
 
     /// Pauses after so many of different grants.
-    fn pause_after(paces: &mut Paces<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> (u128, Pause) {
-        (1..9).find_map(|number| call_of(paces, number, trouble, seconds).map(|pause| (number, pause))).unwrap()
+    fn pause_after(
+        throttles: &mut Throttles<&'static str>,
+        trouble: Option<TroubleKind>,
+        seconds: u64,
+    ) -> (u128, Pause) {
+        (1..9).find_map(|number| call_of(throttles, number, trouble, seconds).map(|pause| (number, pause))).unwrap()
     }
 
     #[test]
     fn an_app_is_tried_with_one_call_and_goes_faster_with_each_success() {
-        let mut paces = paces();
-        assert_eq!(paces.room(&APP, at(0)), Room::Free(1));
-        let mut rooms = vec![room(&mut paces)];
+        let mut throttles = throttles();
+        assert_eq!(throttles.room(&APP, at(0)), Room::Free(1));
+        let mut rooms = vec![room(&mut throttles)];
         for _ in 0..5 {
-            assert_eq!(call(&mut paces, None, 0), None);
-            rooms.push(room(&mut paces));
+            assert_eq!(call(&mut throttles, None, 0), None);
+            rooms.push(room(&mut throttles));
         }
         assert_eq!(rooms, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(call(&mut paces, Some(TroubleKind::Unavailable), 0), None);
-        assert_eq!(room(&mut paces), 4);
-        assert_eq!(call(&mut paces, Some(TroubleKind::RefreshRejected), 0), None);
-        assert_eq!(room(&mut paces), 8, "a no to one grant is a yes to the app");
-        assert_eq!(paces.room(&"another", at(0)), Room::Free(1));
+        assert_eq!(call(&mut throttles, Some(TroubleKind::Unavailable), 0), None);
+        assert_eq!(room(&mut throttles), 4);
+        assert_eq!(call(&mut throttles, Some(TroubleKind::RefreshRejected), 0), None);
+        assert_eq!(room(&mut throttles), 8, "a no to one grant is a yes to the app");
+        assert_eq!(throttles.room(&"another", at(0)), Room::Free(1));
     }
 
     #[test]
     fn wrong_credentials_pause_the_app_at_once_and_doubtful_ones_after_three() {
-        let mut paces = paces();
-        let pause = call(&mut paces, Some(TroubleKind::AppRejected), 0).unwrap();
+        let mut throttles = throttles();
+        let pause = call(&mut throttles, Some(TroubleKind::AppRejected), 0).unwrap();
         assert_eq!(pause, Pause { until: at(3600), kind: TroubleKind::AppRejected });
-        assert_eq!(paces.enter(APP, at(3599)), Entry::Paused(pause));
-        assert_eq!(paces.room(&APP, at(3599)), Room::Paused(pause));
-        assert_eq!(paces.room(&APP, at(3600)), Room::Free(1));
+        assert_eq!(throttles.enter(APP, at(3599)), Entry::Paused(pause));
+        assert_eq!(throttles.room(&APP, at(3599)), Room::Paused(pause));
+        assert_eq!(throttles.room(&APP, at(3600)), Room::Free(1));
 
-        let mut paces = self::paces();
-        assert_eq!(call_of(&mut paces, 1, DOUBTFUL, 0), None);
-        assert_eq!(call_of(&mut paces, 2, DOUBTFUL, 0), None);
-        assert_eq!(call_of(&mut paces, 2, None, 5), None);
+        let mut throttles = self::throttles();
+        assert_eq!(call_of(&mut throttles, 1, DOUBTFUL, 0), None);
+        assert_eq!(call_of(&mut throttles, 2, DOUBTFUL, 0), None);
+        assert_eq!(call_of(&mut throttles, 2, None, 5), None);
         // Said of the app: grants that were never tried are not to be ended for it.
         let pause = Pause { until: at(3605), kind: TroubleKind::AppRejected };
-        assert_eq!(pause_after(&mut paces, DOUBTFUL, 5), (3, pause));
+        assert_eq!(pause_after(&mut throttles, DOUBTFUL, 5), (3, pause));
     }
 
     #[test]
     fn one_grant_that_is_refused_over_and_over_pauses_nobody() {
-        let mut paces = paces();
+        let mut throttles = throttles();
         for round in 0..9 {
-            assert_eq!(call_of(&mut paces, round % 2, DOUBTFUL, 0), None);
-            assert_eq!(call_of(&mut paces, round % 2, UNREAD, 0), None);
+            assert_eq!(call_of(&mut throttles, round % 2, DOUBTFUL, 0), None);
+            assert_eq!(call_of(&mut throttles, round % 2, UNREAD, 0), None);
         }
-        assert!(call_of(&mut paces, 2, DOUBTFUL, 0).is_some());
+        assert!(call_of(&mut throttles, 2, DOUBTFUL, 0).is_some());
         // Those that were refused come first again, and keep nobody from what comes after them.
         for number in 0..3 {
-            assert_eq!(call_of(&mut paces, number, DOUBTFUL, 3600), None);
+            assert_eq!(call_of(&mut throttles, number, DOUBTFUL, 3600), None);
         }
-        assert!(call_of(&mut paces, 3, DOUBTFUL, 3600).is_some(), "but another that is refused as well does");
+        assert!(call_of(&mut throttles, 3, DOUBTFUL, 3600).is_some(), "but another that is refused as well does");
     }
 
     #[test]
     fn answers_that_nobody_understands_pause_the_app() {
-        let mut paces = paces();
-        (0..3).for_each(|_| assert_eq!(call(&mut paces, None, 0), None));
-        assert_eq!(call_of(&mut paces, 1, UNREAD, 0), None);
-        assert_eq!(room(&mut paces), 1);
-        assert_eq!(call_of(&mut paces, 2, UNREAD, 0), None);
-        assert_eq!(call_of(&mut paces, 3, None, 0), None);
-        assert_eq!(room(&mut paces), 2, "and one that is understood is the end of it");
+        let mut throttles = throttles();
+        (0..3).for_each(|_| assert_eq!(call(&mut throttles, None, 0), None));
+        assert_eq!(call_of(&mut throttles, 1, UNREAD, 0), None);
+        assert_eq!(room(&mut throttles), 1);
+        assert_eq!(call_of(&mut throttles, 2, UNREAD, 0), None);
+        assert_eq!(call_of(&mut throttles, 3, None, 0), None);
+        assert_eq!(room(&mut throttles), 2, "and one that is understood is the end of it");
         let pause = Pause { until: at(3600), kind: TroubleKind::AnswerUnreadable };
-        assert_eq!(pause_after(&mut paces, UNREAD, 0), (3, pause));
+        assert_eq!(pause_after(&mut throttles, UNREAD, 0), (3, pause));
 
-        let mut paces = self::paces();
-        assert_eq!(call_of(&mut paces, 1, UNREAD, 0), None);
-        call_of(&mut paces, 2, Some(TroubleKind::ConsentRevoked), 0);
-        assert_eq!(room(&mut paces), 1, "a no says nothing of what a yes looks like");
-        call_of(&mut paces, 3, UNREAD, 0);
-        assert_eq!(call_of(&mut paces, 4, UNREAD, 0), Some(pause));
+        let mut throttles = self::throttles();
+        assert_eq!(call_of(&mut throttles, 1, UNREAD, 0), None);
+        call_of(&mut throttles, 2, Some(TroubleKind::ConsentRevoked), 0);
+        assert_eq!(room(&mut throttles), 1, "a no says nothing of what a yes looks like");
+        call_of(&mut throttles, 3, UNREAD, 0);
+        assert_eq!(call_of(&mut throttles, 4, UNREAD, 0), Some(pause));
     }
 
     #[test]
     fn the_platform_says_for_how_long_and_new_credentials_end_a_pause() {
-        let mut paces = paces();
-        let epoch = enter(&mut paces, 0);
+        let mut throttles = throttles();
+        let epoch = enter(&mut throttles, 0);
         let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
-        assert_eq!(paces.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().until, at(300));
-        paces.forget(|app| *app == APP);
-        assert_eq!(paces.enter(APP, at(0)), Entry::Wait, "the one in flight still counts");
-        paces.leave(&APP);
-        enter(&mut paces, 0);
+        assert_eq!(throttles.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().until, at(300));
+        throttles.forget(|app| *app == APP);
+        assert_eq!(throttles.enter(APP, at(0)), Entry::Wait, "the one in flight still counts");
+        throttles.leave(&APP);
+        enter(&mut throttles, 0);
     }
 
     #[test]
     fn what_was_called_before_a_pause_neither_ends_nor_shortens_it() {
-        let mut paces = paces();
-        (0..3).for_each(|_| assert_eq!(call(&mut paces, None, 0), None));
-        let epochs: Vec<_> = (0..8).map(|_| enter(&mut paces, 0)).collect();
+        let mut throttles = throttles();
+        (0..3).for_each(|_| assert_eq!(call(&mut throttles, None, 0), None));
+        let epochs: Vec<_> = (0..8).map(|_| enter(&mut throttles, 0)).collect();
         let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
-        let pause = paces.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
+        let pause = throttles.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
         let mut others = epochs.into_iter().skip(1);
         for trouble in [None, Some(TroubleKind::RefreshRejected), DOUBTFUL, THROTTLED, Some(TroubleKind::Unavailable)] {
-            assert_eq!(end(&mut paces, others.next().unwrap(), 1, trouble, 1), None);
-            assert_eq!(paces.room(&APP, at(1)), Room::Paused(pause), "{trouble:?}");
+            assert_eq!(end(&mut throttles, others.next().unwrap(), 1, trouble, 1), None);
+            assert_eq!(throttles.room(&APP, at(1)), Room::Paused(pause), "{trouble:?}");
         }
-        let longer = end(&mut paces, others.next().unwrap(), 1, Some(TroubleKind::AppRejected), 1).unwrap();
-        assert_eq!(paces.room(&APP, at(1)), Room::Paused(longer));
-        assert_eq!(end(&mut paces, others.next().unwrap(), 1, None, 1), None);
-        assert_eq!(paces.room(&APP, at(1)), Room::Free(2), "the credentials are good");
+        let longer = end(&mut throttles, others.next().unwrap(), 1, Some(TroubleKind::AppRejected), 1).unwrap();
+        assert_eq!(throttles.room(&APP, at(1)), Room::Paused(longer));
+        assert_eq!(end(&mut throttles, others.next().unwrap(), 1, None, 1), None);
+        assert_eq!(throttles.room(&APP, at(1)), Room::Free(2), "the credentials are good");
     }
 
     #[test]
     fn what_is_said_of_the_old_credentials_says_nothing_of_the_new() {
         for trouble in [Some(TroubleKind::AppRejected), DOUBTFUL, THROTTLED, None] {
-            let mut paces = paces();
-            let old = enter(&mut paces, 0);
-            paces.forget(|app| *app == APP);
-            assert_eq!(end(&mut paces, old, 1, trouble, 0), None);
-            assert_eq!(room(&mut paces), 1, "{trouble:?}");
-            assert!(!paces.has_succeeded_since(&APP, at(0), at(0)));
-            let new = enter(&mut paces, 0);
+            let mut throttles = throttles();
+            let old = enter(&mut throttles, 0);
+            throttles.forget(|app| *app == APP);
+            assert_eq!(end(&mut throttles, old, 1, trouble, 0), None);
+            assert_eq!(room(&mut throttles), 1, "{trouble:?}");
+            assert!(!throttles.has_succeeded_since(&APP, at(0), at(0)));
+            let new = enter(&mut throttles, 0);
             assert_ne!(old, new);
-            assert!(end(&mut paces, new, 1, Some(TroubleKind::AppRejected), 0).is_some());
+            assert!(end(&mut throttles, new, 1, Some(TroubleKind::AppRejected), 0).is_some());
         }
     }
 
     #[test]
     fn a_success_counts_from_its_time_on() {
-        let mut paces = paces();
-        call(&mut paces, None, 5);
-        assert!(paces.has_succeeded_since(&APP, at(5), at(5)) && !paces.has_succeeded_since(&APP, at(6), at(9)));
-        assert!(!paces.has_succeeded_since(&APP, at(1), at(4)), "the clock was set back");
+        let mut throttles = throttles();
+        call(&mut throttles, None, 5);
+        assert!(
+            throttles.has_succeeded_since(&APP, at(5), at(5)) && !throttles.has_succeeded_since(&APP, at(6), at(9))
+        );
+        assert!(!throttles.has_succeeded_since(&APP, at(1), at(4)), "the clock was set back");
     }
 
     #[test]
     fn a_clock_that_is_set_back_pauses_nobody_for_longer() {
-        let mut paces = paces();
-        call(&mut paces, Some(TroubleKind::AppRejected), 86_400);
-        assert_eq!(paces.room(&APP, at(0)), Room::Free(1));
-        assert!(call(&mut paces, THROTTLED, 0).is_some(), "and hides no pause of now");
+        let mut throttles = throttles();
+        call(&mut throttles, Some(TroubleKind::AppRejected), 86_400);
+        assert_eq!(throttles.room(&APP, at(0)), Room::Free(1));
+        assert!(call(&mut throttles, THROTTLED, 0).is_some(), "and hides no pause of now");
     }
 }

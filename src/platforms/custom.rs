@@ -7,8 +7,8 @@ use url::Url;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Text, TokenBody, TokenPlace, Unidentified,
-    no_reason, standard_refusal, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Text, TokenBody, TokenPlace,
+    Unidentified, no_reason, standard_refusal, text,
 };
 use crate::domain::account::Account;
 
@@ -106,8 +106,10 @@ impl CustomPlatform {
                 client_auth: RevocationAuth::AsToken,
                 token: RevokedToken::Refresh,
             }),
-            // RFC 7009, section 2.1: the token, and those of the same authorization grant.
-            revocation_reach: RevocationReach::Tokens,
+            // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest.
+            revocation_reach: RevocationReach::Consent,
+            authority: self.name.clone().into(),
+            subject: Subject::Person,
             api_url: Text::default(),
             api_version: Text::default(),
             scopes: self.scopes.into_iter().map(Text::from).collect(),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, text,
+    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
@@ -37,7 +37,9 @@ pub(crate) fn definition() -> Platform {
         token_url: "https://graph.facebook.com/{version}/oauth/access_token".into(),
         revocation: Revocation::Delete { url: "https://graph.facebook.com/{version}/me/permissions".into() },
         // "Permissions", revoking: it removes the app from the person's settings, and ends every token that it got of them.
-        revocation_reach: RevocationReach::Person,
+        revocation_reach: RevocationReach::Consent,
+        authority: "meta".into(),
+        subject: Subject::Person,
         api_url: "https://graph.facebook.com".into(),
         api_version: "v25.0".into(),
         scopes: [LIST_SCOPE, "pages_manage_posts", "pages_read_engagement", BUSINESS_SCOPE].map(Into::into).into(),

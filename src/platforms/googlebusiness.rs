@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Accounts, ApiCall, Identity, Platform, ReadAccount, TokenPlace, Unidentified, text, youtube};
+use super::{Accounts, ApiCall, Identity, Platform, ReadAccount, Subject, TokenPlace, Unidentified, text, youtube};
 use crate::domain::account::{Account, UnusableAccount};
 
 /// What is asked of locations.
@@ -22,6 +22,7 @@ pub(crate) fn definition() -> Platform {
         scopes: ["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]
             .map(Into::into)
             .into(),
+        subject: Subject::Person,
         identity: Identity {
             call: ApiCall {
                 path: "/oauth2/v2/userinfo".into(),

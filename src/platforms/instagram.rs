@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, handle, text,
+    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, handle, text,
 };
 use crate::domain::account::Account;
 
@@ -23,6 +23,8 @@ pub(crate) fn definition() -> Platform {
         token_url: "https://api.instagram.com/oauth/access_token".into(),
         revocation: Revocation::Unsupported,
         revocation_reach: RevocationReach::Tokens,
+        authority: "meta".into(),
+        subject: Subject::Account,
         api_url: "https://graph.instagram.com".into(),
         api_version: "v25.0".into(),
         scopes: ["instagram_business_basic", "instagram_business_content_publish"].map(Into::into).into(),

@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, Enrich, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Unidentified, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::trouble::TroubleKind;
@@ -40,7 +41,9 @@ pub(crate) fn definition() -> Platform {
             token: RevokedToken::Access,
         },
         // Documented nowhere; a member has one consent for each app, so the wider reach is assumed.
-        revocation_reach: RevocationReach::Person,
+        revocation_reach: RevocationReach::Consent,
+        authority: "linkedin".into(),
+        subject: Subject::Person,
         api_url: "https://api.linkedin.com".into(),
         api_version: "202608".into(),
         scopes: ["openid", "profile", "email", "w_member_social"].map(Into::into).into(),

@@ -22,10 +22,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
-pub use registry::{Availability, ConfiguredPlatform, Credentials, Registry};
+pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
 use crate::domain::flow::Failure;
@@ -84,8 +85,11 @@ pub struct Platform {
     pub issuer: Option<Text>,
     pub token_url: Text,
     pub revocation: Revocation,
-    /// Whom a revocation hits besides the tokens that it names.
     pub revocation_reach: RevocationReach,
+    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever our names for
+    /// them.
+    pub authority: Text,
+    pub subject: Subject,
     /// Base of the platform's API, without a trailing slash; the paths of its calls are appended.
     pub api_url: Text,
     /// Replaces `{version}` in the paths of API calls and goes where else the platform wants it.
@@ -217,14 +221,34 @@ pub enum Revocation {
     Unsupported,
 }
 
+impl Revocation {
+    /// What tells one endpoint from another, however its URL is spelt.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<String> {
+        let (Self::Delete { url } | Self::Endpoint { url, .. }) = self else { return None };
+        let Ok(parsed) = Url::parse(url) else { return Some(url.to_string()) };
+        let host = parsed.host_str().unwrap_or_default();
+        Some(format!("{host}:{:?}{}", parsed.port_or_known_default(), parsed.path().trim_end_matches('/')))
+    }
+}
+
 /// How far a revocation reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevocationReach {
-    /// The whole consent of the person to the app: every token of every connection that they ever made with that client
-    /// id, whichever project made it. Not to be asked for while anybody else lives on it.
-    Person,
+    /// The person's whole consent to the client, with every token of it, whichever project and platform of ours it was
+    /// for. Not to be asked for while another account lives on it.
+    Consent,
     /// The tokens that one exchange issued, and what they were refreshed to.
     Tokens,
+}
+
+/// Whose id the subject of a grant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// An account's. The same person may have others, and nothing tells.
+    Account,
+    /// The person's, at their authority: two grants with different subjects are of different people.
+    Person,
 }
 
 /// How the client authenticates when it revokes.

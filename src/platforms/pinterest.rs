@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationReach, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified, no_reason, text,
+    RevocationReach, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, no_reason, text,
 };
 use crate::domain::account::Account;
 use crate::domain::trouble::TroubleKind;
@@ -22,6 +22,8 @@ pub(crate) fn definition() -> Platform {
         token_url: "https://api.pinterest.com/v5/oauth/token".into(),
         revocation: Revocation::Unsupported,
         revocation_reach: RevocationReach::Tokens,
+        authority: "pinterest".into(),
+        subject: Subject::Person,
         api_url: "https://api.pinterest.com".into(),
         api_version: "".into(),
         scopes: ["boards:read", "boards:write", "pins:read", "pins:write", "user_accounts:read"].map(Into::into).into(),

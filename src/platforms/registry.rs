@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, CustomPlatform, Platform, Revocation, Text, bluesky};
+use super::{
+    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, CustomPlatform, Platform, Revocation, RevocationReach, Subject, Text,
+    bluesky,
+};
 use crate::domain::secret::SecretString;
 
 /// An OAuth app at a platform.
@@ -65,6 +68,15 @@ pub struct Listing<'a> {
     pub is_custom: bool,
     /// Whether it is connected through a redirect, for which an operator registers a callback URL.
     pub has_callback: bool,
+}
+
+/// Consents that a revocation ends besides the one that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached<'a> {
+    /// The platform's name. The client id is the same.
+    pub platform: &'a str,
+    /// True where only consents with the same subject are reached; else everybody's may be.
+    pub is_same_person: bool,
 }
 
 impl Registry {
@@ -142,6 +154,31 @@ impl Registry {
         self.platforms.get(name).filter(|platform| platform.enabled)
     }
 
+    /// What a revocation at a platform reaches under the same client: the platforms whose tokens the same authority
+    /// honours, or that revoke at the same URL. Nothing where a revocation ends its own tokens only.
+    #[must_use]
+    pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
+        let Some(revoking) = self.platforms.get(platform).map(|configured| &configured.platform) else {
+            return Vec::new();
+        };
+        let endpoint = revoking.revocation.endpoint();
+        let is_shared = |other: &&Platform| {
+            other.authority == revoking.authority || (endpoint.is_some() && other.revocation.endpoint() == endpoint)
+        };
+        let sharing: Vec<&Platform> =
+            self.iter_all().map(|configured| &configured.platform).filter(is_shared).collect();
+        if sharing.iter().all(|platform| platform.revocation_reach == RevocationReach::Tokens) {
+            return Vec::new();
+        }
+        let tells_person = |platform: &Platform| platform.subject == Subject::Person;
+        let is_same_person =
+            |other: &Platform| other.authority == revoking.authority && tells_person(other) && tells_person(revoking);
+        sharing
+            .into_iter()
+            .map(|other| Reached { platform: &other.name, is_same_person: is_same_person(other) })
+            .collect()
+    }
+
     /// All OAuth platforms that are not switched off, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ConfiguredPlatform> {
         self.platforms.values().filter(|platform| platform.enabled)
@@ -202,4 +239,53 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
         platform.scopes = scopes.into_iter().map(Text::from).collect();
     }
     ConfiguredPlatform { platform, enabled: settings.enabled.unwrap_or(true), credentials: settings.credentials }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platforms::{ClientAuth, IdentityPointers, Pkce};
+
+    fn custom(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
+        let url = |path: &str| format!("https://{name}.example{path}");
+        let platform = CustomPlatform {
+            name: name.to_owned(),
+            label: None,
+            authorize_url: url("/authorize"),
+            token_url: url("/token"),
+            revoke_url: Some(revoke_url.to_owned()),
+            identity_url: url("/me"),
+            scopes: Vec::new(),
+            client_auth: ClientAuth::Basic,
+            pkce: Pkce::S256,
+            authorize_params: Vec::new(),
+            identity: IdentityPointers { id: "/sub".to_owned(), username: None, name: None, image: None },
+        };
+        (platform, None, true)
+    }
+
+    #[test]
+    fn a_revocation_reaches_who_shares_the_authority_or_the_endpoint() {
+        let google = "https://oauth2.googleapis.com/revoke";
+        let acme = "https://acme.example/revoke";
+        let customs =
+            vec![custom("acme", acme), custom("acme2", "https://ACME.example/revoke/"), custom("drive", google)];
+        let registry = Registry::new(BTreeMap::new(), customs);
+        for (platform, expected) in [
+            ("acme", vec![("acme", true), ("acme2", false)]),
+            ("bluesky", vec![]),
+            ("drive", vec![("drive", true), ("googlebusiness", false), ("youtube", false)]),
+            ("facebook", vec![("facebook", true), ("instagram", false), ("threads", false)]),
+            ("googlebusiness", vec![("drive", false), ("googlebusiness", true), ("youtube", false)]),
+            ("linkedin", vec![("linkedin", true)]),
+            ("tiktok", vec![("tiktok", true)]),
+            ("twitter", vec![]),
+            ("unknown", vec![]),
+            ("youtube", vec![("drive", false), ("googlebusiness", false), ("youtube", false)]),
+        ] {
+            let reached = registry.reached_by_revocation(platform);
+            let reached: Vec<_> = reached.iter().map(|reached| (reached.platform, reached.is_same_person)).collect();
+            assert_eq!(reached, expected, "{platform}");
+        }
+    }
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, TokenBody, TokenPlace, Unidentified, graph, handle, no_reason, text,
+    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, handle,
+    no_reason, text,
 };
 use crate::domain::account::Account;
 
@@ -22,6 +23,8 @@ pub(crate) fn definition() -> Platform {
         token_url: "https://graph.threads.net/oauth/access_token".into(),
         revocation: Revocation::Unsupported,
         revocation_reach: RevocationReach::Tokens,
+        authority: "meta".into(),
+        subject: Subject::Account,
         api_url: "https://graph.threads.net".into(),
         api_version: "v1.0".into(),
         scopes: ["threads_basic", "threads_content_publish"].map(Into::into).into(),

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
-    handle, standard_refusal, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Unidentified, handle, standard_refusal, text,
 };
 use crate::domain::account::Account;
 
@@ -30,7 +30,9 @@ pub(crate) fn definition() -> Platform {
             token: RevokedToken::Access,
         },
         // The documentation does not say; the person is taken to be disconnected from the app as a whole.
-        revocation_reach: RevocationReach::Person,
+        revocation_reach: RevocationReach::Consent,
+        authority: "tiktok".into(),
+        subject: Subject::Person,
         api_url: "https://open.tiktokapis.com".into(),
         api_version: "".into(),
         scopes: ["user.info.basic", "user.info.profile", "video.publish", "video.upload"].map(Into::into).into(),

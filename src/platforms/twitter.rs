@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
-    handle, no_reason, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Unidentified, handle, no_reason, text,
 };
 use crate::domain::account::Account;
 use crate::domain::trouble::TroubleKind;
@@ -26,6 +26,8 @@ pub(crate) fn definition() -> Platform {
             token: RevokedToken::Refresh,
         },
         revocation_reach: RevocationReach::Tokens,
+        authority: "twitter".into(),
+        subject: Subject::Person,
         api_url: "https://api.x.com".into(),
         api_version: "".into(),
         scopes: ["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"].map(Into::into).into(),

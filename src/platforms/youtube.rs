@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{
     Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, TokenBody, TokenPlace, Unidentified,
-    handle, standard_refusal, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Unidentified, handle, standard_refusal, text,
 };
 use crate::domain::account::Account;
 
@@ -33,7 +33,9 @@ pub(crate) fn definition() -> Platform {
             token: RevokedToken::Refresh,
         },
         // "Revoking a token": what is revoked is the person's authorization of the app, with all of its tokens.
-        revocation_reach: RevocationReach::Person,
+        revocation_reach: RevocationReach::Consent,
+        authority: "google".into(),
+        subject: Subject::Account,
         api_url: "https://www.googleapis.com".into(),
         api_version: "".into(),
         scopes: [

@@ -7,9 +7,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::Map;
 
 use super::schema::Schema;
-use super::{Error, grants, integrations, oauth_apps, profiles, projects};
+use super::{Error, flows, grants, integrations, oauth_apps, profiles, projects, selections};
 use crate::domain::account::Account;
 use crate::domain::entropy::SeededEntropy;
+use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, Grant};
 use crate::domain::id::{GrantId, Id, IdSource, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{Integration, OwnTokens};
@@ -18,7 +19,8 @@ use crate::domain::paging::Window;
 use crate::domain::profile::Profile;
 use crate::domain::project::Project;
 use crate::domain::renewal::Renewal;
-use crate::domain::secret::Sealed;
+use crate::domain::secret::{Digest256, Sealed};
+use crate::domain::selection::Selection;
 use crate::domain::time::{Clock as _, ManualClock, Timestamp};
 
 pub(super) const ALL: Window = Window { limit: 100, offset: 0 };
@@ -149,6 +151,49 @@ impl Fixture {
         let grant = self.new_grant(platform, subject);
         self.write(|db| grants::insert(db, &grant)).unwrap();
         grant.id
+    }
+
+    /// A consumed flow that waits for the selection.
+    pub(super) fn pending(&mut self, token: &str) -> Selection {
+        let now = self.now();
+        let flow = Flow {
+            id: self.id(),
+            project_id: self.ours,
+            access_key_id: None,
+            state: Digest256::of(format!("state of {token}").as_bytes()),
+            platform: "facebook".to_owned(),
+            app_id: None,
+            client_id: "client".to_owned(),
+            profile_id: None,
+            redirect_uri: None,
+            cancel_redirect_uri: None,
+            headless: false,
+            pkce_verifier: None,
+            created_at: now,
+            expires_at: now.plus(Duration::from_mins(1)),
+            consumed_by: Some(Digest256::of(b"code")),
+            outcome: None,
+        };
+        let selection = Selection {
+            id: self.id(),
+            project_id: self.ours,
+            flow_id: flow.id,
+            platform: "facebook".to_owned(),
+            subject: "s".to_owned(),
+            token: Digest256::of(token.as_bytes()),
+            token_text: Some(sealed(1)),
+            payload: Some(sealed(1)),
+            created_at: now,
+            expires_at: now.plus(Duration::from_mins(10)),
+            spent: None,
+        };
+        self.write(|db| {
+            flows::insert(db, &flow)?;
+            selections::insert(db, &selection)?;
+            flows::await_selection(db, flow.project_id, flow.id, selection.expires_at)
+        })
+        .unwrap();
+        selection
     }
 
     pub(super) fn new_integration(&self, grant: GrantId, profile: Option<ProfileId>, user: &str) -> Integration {

@@ -11,6 +11,7 @@
 
 pub mod access_keys;
 mod columns;
+pub mod consents;
 mod disk_reserve;
 mod error;
 #[cfg(test)]

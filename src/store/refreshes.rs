@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 use super::Error;
 use super::columns::{Fields, all, change, change_one, dek_id, json, signed};
 use super::grants::status_columns;
-use crate::domain::grant::{AuthStatus, FailureReason};
+use crate::domain::grant::{AuthStatus, FailureReason, Grant};
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
@@ -34,6 +34,24 @@ pub struct OfApp {
     pub client_id: String,
     /// The caller's own app, with its project; `None`: the operator's, in every project.
     pub app: Option<(ProjectId, OauthAppId)>,
+}
+
+impl OfApp {
+    /// The app that a grant belongs to.
+    #[must_use]
+    pub fn of(grant: &Grant) -> Self {
+        Self::new(&grant.platform, &grant.client_id, grant.app_id.map(|app| (grant.project_id, app)))
+    }
+
+    /// The same for a grant that is due.
+    #[must_use]
+    pub fn of_due(due: &Due) -> Self {
+        Self::new(&due.platform, &due.client_id, due.app_id.map(|app| (due.project_id, app)))
+    }
+
+    fn new(platform: &str, client_id: &str, app: Option<(ProjectId, OauthAppId)>) -> Self {
+        Self { platform: platform.to_owned(), client_id: client_id.to_owned(), app }
+    }
 }
 
 /// How a refresh failed that leaves the grant active.
@@ -321,7 +339,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::grant::Grant;
     use crate::domain::trouble::TroubleKind;
     use crate::store::fixture::{Fixture, sealed};
     use crate::store::grants;

@@ -1,14 +1,14 @@
 //! Choices of accounts that people have yet to make. A selection is spent once, by compare-and-swap, and what it held is
 //! erased in the same statement.
 //!
-//! Four statements are for every project and say so: the one that finds a selection by its token, the one that takes
-//! what has expired, and those that ask whether anybody lives on a consent or a client.
+//! Two statements are for every project and say so: the one that finds a selection by its token, and the one that takes
+//! what has expired.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, count, json, one};
-use crate::domain::id::{FlowId, GrantId, ProjectId, SelectionId};
+use super::columns::{Fields, all, change, change_one, json, one};
+use crate::domain::id::{FlowId, ProjectId, SelectionId};
 use crate::domain::secret::Digest256;
 use crate::domain::selection::{REPEATABLE, Selection, Spent};
 use crate::domain::time::Timestamp;
@@ -71,45 +71,6 @@ pub fn spend(db: &Transaction<'_>, project: ProjectId, id: SelectionId, spent: &
     Ok(changed == 1)
 }
 
-/// Whether a grant other than `except`, or a choice that can still be made, rests on the same consent in any project:
-/// then its tokens are not to be revoked where a revocation reaches the whole consent. For the broker's own decision: no
-/// caller may learn it.
-pub fn is_consent_in_use(
-    db: &Connection,
-    platform: &str,
-    client_id: &str,
-    subject: &str,
-    except: Option<GrantId>,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let uses = count(
-        db,
-        "SELECT (SELECT count(*) FROM grants /* every project */
-                WHERE platform = :platform AND client_id = :client_id AND subject = :subject AND id IS NOT :except)
-            + (SELECT count(*) FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
-                WHERE s.platform = :platform AND s.subject = :subject AND s.spent_by IS NULL AND s.expires_at > :now
-                    AND f.client_id = :client_id)",
-        named_params! {
-            ":platform": platform, ":client_id": client_id, ":subject": subject, ":except": except, ":now": now,
-        },
-    )?;
-    Ok(uses > 0)
-}
-
-/// The same for anybody's consent: whether any grant, or choice that can still be made, rests on this client in any
-/// project. For tokens of which nobody knows whose they are.
-pub fn is_client_in_use(db: &Connection, platform: &str, client_id: &str, now: Timestamp) -> Result<bool, Error> {
-    let uses = count(
-        db,
-        "SELECT EXISTS (SELECT 1 FROM grants /* every project */ WHERE platform = :platform AND client_id = :client_id)
-            + EXISTS (SELECT 1 FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
-                WHERE s.platform = :platform AND s.spent_by IS NULL AND s.expires_at > :now
-                    AND f.client_id = :client_id)",
-        named_params! {":platform": platform, ":client_id": client_id, ":now": now},
-    )?;
-    Ok(uses > 0)
-}
-
 /// Takes up to `limit` expired selections of all projects out of the database, oldest first; those that were never
 /// spent come with what they held, for its tokens to be given back. One that was spent is left for as long as its choice
 /// may be repeated.
@@ -165,56 +126,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::flow::{Flow, Outcome};
+    use crate::domain::flow::Outcome;
     use crate::domain::id::IntegrationId;
-    use crate::store::fixture::{Fixture, sealed};
+    use crate::store::fixture::Fixture;
     use crate::store::flows;
-
-    const TTL: Duration = Duration::from_mins(10);
-
-    /// A consumed flow that waits for the selection.
-    fn pending(fixture: &mut Fixture, token: &str) -> Selection {
-        let now = fixture.now();
-        let flow = Flow {
-            id: fixture.id(),
-            project_id: fixture.ours,
-            access_key_id: None,
-            state: Digest256::of(format!("state of {token}").as_bytes()),
-            platform: "facebook".to_owned(),
-            app_id: None,
-            client_id: "client".to_owned(),
-            profile_id: None,
-            redirect_uri: None,
-            cancel_redirect_uri: None,
-            headless: false,
-            pkce_verifier: None,
-            created_at: now,
-            expires_at: now.plus(Duration::from_mins(1)),
-            consumed_by: Some(Digest256::of(b"code")),
-            outcome: None,
-        };
-        let selection = Selection {
-            id: fixture.id(),
-            project_id: fixture.ours,
-            flow_id: flow.id,
-            platform: "facebook".to_owned(),
-            subject: "s".to_owned(),
-            token: Digest256::of(token.as_bytes()),
-            token_text: Some(sealed(1)),
-            payload: Some(sealed(1)),
-            created_at: now,
-            expires_at: now.plus(TTL),
-            spent: None,
-        };
-        fixture
-            .write(|db| {
-                flows::insert(db, &flow)?;
-                insert(db, &selection)?;
-                flows::await_selection(db, flow.project_id, flow.id, selection.expires_at)
-            })
-            .unwrap();
-        selection
-    }
 
     fn find(fixture: &Fixture, token: &str) -> Option<Selection> {
         find_by_token(&fixture.db, &Digest256::of(token.as_bytes())).unwrap()
@@ -227,7 +142,7 @@ mod tests {
     #[test]
     fn a_selection_comes_back_as_it_was_stored_and_keeps_its_flow() {
         let mut fixture = Fixture::new();
-        let selection = pending(&mut fixture, "t");
+        let selection = fixture.pending("t");
         assert_eq!(format!("{:?}", find(&fixture, "t").unwrap()), format!("{selection:?}"));
         let by_flow = find_by_flow(&fixture.db, fixture.ours, selection.flow_id).unwrap().unwrap();
         assert_eq!(by_flow.id, selection.id);
@@ -243,7 +158,7 @@ mod tests {
     #[test]
     fn a_selection_is_spent_once_and_holds_nothing_then() {
         let mut fixture = Fixture::new();
-        let selection = pending(&mut fixture, "t");
+        let selection = fixture.pending("t");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(5));
         let chosen: Vec<IntegrationId> = vec![fixture.id(), fixture.id()];
         let first = spent("a", now, chosen.clone());
@@ -264,7 +179,7 @@ mod tests {
     #[test]
     fn an_expired_selection_is_not_spent() {
         let mut fixture = Fixture::new();
-        let selection = pending(&mut fixture, "t");
+        let selection = fixture.pending("t");
         let ours = fixture.ours;
         let late = spent("a", selection.expires_at, Vec::new());
         assert!(!fixture.write(|db| spend(db, ours, selection.id, &late)).unwrap());
@@ -277,8 +192,8 @@ mod tests {
     fn what_is_expired_is_taken_with_what_it_held_and_a_repeatable_choice_is_left() {
         let mut fixture = Fixture::new();
         let ours = fixture.ours;
-        let unmade = pending(&mut fixture, "unmade");
-        let made = pending(&mut fixture, "made");
+        let unmade = fixture.pending("unmade");
+        let made = fixture.pending("made");
         let just_in_time = made.expires_at.minus(Duration::from_secs(1));
         fixture.write(|db| spend(db, ours, made.id, &spent("a", just_in_time, Vec::new()))).unwrap();
         let mut take = |now, limit| {
@@ -295,7 +210,7 @@ mod tests {
     #[test]
     fn a_flow_is_not_purged_before_its_selection() {
         let mut fixture = Fixture::new();
-        let selection = pending(&mut fixture, "t");
+        let selection = fixture.pending("t");
         let now = selection.expires_at;
         let purged = |fixture: &mut Fixture| fixture.write(|db| flows::purge_expired(db, now, 9)).unwrap();
         assert_eq!(purged(&mut fixture), 0);
@@ -306,7 +221,7 @@ mod tests {
     #[test]
     fn a_choice_that_waits_counts_as_a_connection_that_waits() {
         let mut fixture = Fixture::new();
-        let selection = pending(&mut fixture, "t");
+        let selection = fixture.pending("t");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
         let live = |fixture: &Fixture, project, now| {
             let one = flows::count_live(&fixture.db, project, now).unwrap();
@@ -319,61 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn a_consent_is_in_use_by_grants_and_open_choices_of_any_project() {
-        let mut fixture = Fixture::new();
-        let in_use = |fixture: &Fixture, platform: &str, client: &str, subject: &str, now| {
-            is_consent_in_use(&fixture.db, platform, client, subject, None, now).unwrap()
-        };
-        let now = fixture.now();
-        assert!(!in_use(&fixture, "facebook", "client", "s", now));
-        let selection = pending(&mut fixture, "t");
-        assert!(in_use(&fixture, "facebook", "client", "s", now));
-        assert!(!in_use(&fixture, "facebook", "client", "s", selection.expires_at));
-        let ours = fixture.ours;
-        fixture.write(|db| spend(db, ours, selection.id, &spent("a", now, Vec::new()))).unwrap();
-        assert!(!in_use(&fixture, "facebook", "client", "s", now));
-        let mut grant = fixture.new_grant("facebook", "s");
-        grant.project_id = fixture.theirs;
-        fixture.write(|db| crate::store::grants::insert(db, &grant)).unwrap();
-        assert!(in_use(&fixture, "facebook", "client", "s", now));
-        for (platform, client, subject) in
-            [("linkedin", "client", "s"), ("facebook", "other", "s"), ("facebook", "client", "t")]
-        {
-            assert!(!in_use(&fixture, platform, client, subject, now), "{platform} {client} {subject}");
-        }
-        let by_another = |fixture: &Fixture, except| {
-            is_consent_in_use(&fixture.db, "facebook", "client", "s", Some(except), now).unwrap()
-        };
-        assert!(!by_another(&fixture, grant.id));
-        let own = fixture.grant("facebook", "s");
-        assert!(by_another(&fixture, grant.id) && by_another(&fixture, own));
-    }
-
-    #[test]
-    fn a_client_is_in_use_by_grants_and_open_choices_of_any_person_and_project() {
-        let mut fixture = Fixture::new();
-        let in_use = |fixture: &Fixture, platform: &str, client: &str, now| {
-            is_client_in_use(&fixture.db, platform, client, now).unwrap()
-        };
-        let (ours, now) = (fixture.ours, fixture.now());
-        assert!(!in_use(&fixture, "facebook", "client", now));
-        let selection = pending(&mut fixture, "t");
-        assert!(in_use(&fixture, "facebook", "client", now));
-        assert!(!in_use(&fixture, "facebook", "client", selection.expires_at));
-        assert!(!in_use(&fixture, "facebook", "other", now) && !in_use(&fixture, "linkedin", "client", now));
-        fixture.write(|db| spend(db, ours, selection.id, &spent("a", now, Vec::new()))).unwrap();
-        assert!(!in_use(&fixture, "facebook", "client", now));
-        let mut grant = fixture.new_grant("facebook", "anybody");
-        grant.project_id = fixture.theirs;
-        fixture.write(|db| crate::store::grants::insert(db, &grant)).unwrap();
-        assert!(in_use(&fixture, "facebook", "client", now));
-        assert!(!in_use(&fixture, "facebook", "other", now) && !in_use(&fixture, "linkedin", "client", now));
-    }
-
-    #[test]
     fn a_flow_settles_only_while_it_waits() {
         let mut fixture = Fixture::new();
-        let flow = pending(&mut fixture, "t").flow_id;
+        let flow = fixture.pending("t").flow_id;
         let (ours, theirs) = (fixture.ours, fixture.theirs);
         let outcome = Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };
         assert!(matches!(fixture.write(|db| flows::settle(db, theirs, flow, &outcome)), Err(Error::NotChanged)));
@@ -387,7 +250,7 @@ mod tests {
     #[test]
     fn a_spent_row_cannot_hold_anything() {
         let mut fixture = Fixture::new();
-        pending(&mut fixture, "t");
+        fixture.pending("t");
         for wrong in [
             "UPDATE selections SET payload = NULL",
             "UPDATE selections SET token_text = NULL",

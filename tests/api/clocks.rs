@@ -139,7 +139,7 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
     let now = start.plus(DAY).plus(DAY);
     broker.clock.set(now);
     assert_eq!(broker.refresh_due().await, 0, "it would be years");
-    assert_eq!(broker.broker.watch_clock(ahead).await, now);
+    assert_eq!(broker.broker.refresher().watch_clock(ahead).await, now);
     assert_eq!(broker.refresh_due().await, 3);
     for id in [&youtube, &twitter, &lapsed] {
         let detail = broker.detail(id).await;
@@ -147,7 +147,7 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
         let next: jiff::Timestamp = detail["health"]["nextRefreshAt"].as_str().unwrap().parse().unwrap();
         assert!(next.as_millisecond() < now.plus(DAY * 60).as_millis(), "{detail}");
     }
-    assert_eq!(broker.broker.watch_clock(ahead).await, now);
+    assert_eq!(broker.broker.refresher().watch_clock(ahead).await, now);
     assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 

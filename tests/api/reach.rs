@@ -103,13 +103,17 @@ async fn an_open_choice_survives_what_cannot_be_attributed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconnect_that_cannot_be_stored_leaves_the_connection_alive() {
     let broker = TestBroker::start().await;
-    connect(&broker, &broker.key, "youtube").await;
-    connect(&broker, &broker.key, "twitter").await;
+    for platform in ["tiktok", "twitter", "youtube"] {
+        connect(&broker, &broker.key, platform).await;
+    }
     break_storage(&broker);
-    for (account, revoked) in [("basil", 0), ("ada", 1)] {
-        let location = arrive(&broker, &broker.key, "youtube", account).await;
+    // TikTok tells people apart. YouTube tells channels apart, of which one person may have several.
+    for (platform, account, revoked) in
+        [("tiktok", "basil", 0), ("tiktok", "ada", 1), ("youtube", "basil", 0), ("youtube", "ada", 0)]
+    {
+        let location = arrive(&broker, &broker.key, platform, account).await;
         assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
-        assert_eq!(revocations(&broker, "youtube"), revoked, "{account}");
+        assert_eq!(revocations(&broker, platform), revoked, "{platform}: {account}");
     }
     assert!(is_alive(&broker, &issued(&broker)[0]).await, "basil's");
     arrive(&broker, &broker.key, "twitter", "basil").await;

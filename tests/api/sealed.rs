@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use postpeer::sandbox::{self, Answer, Recorded, Step, TokenKind};
+use postpeer::sandbox::{self, Answer, Recorded, Step};
 use rusqlite::params;
 use serde_json::json;
 
@@ -127,7 +127,7 @@ async fn no_changed_byte_is_taken() {
 
 /// A consent that brings no refresh token keeps the one that is there: it has to be opened for that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnection_that_needs_refused_tokens_changes_nothing_and_gives_back_the_new_ones() {
+async fn a_reconnection_that_needs_refused_tokens_changes_nothing() {
     let broker = TestBroker::start().await;
     let id = broker.connect("acme", "").await;
     let (row, mut tokens, _) = grant(&broker, &id);
@@ -139,10 +139,7 @@ async fn a_reconnection_that_needs_refused_tokens_changes_nothing_and_gives_back
     let url = broker.begin("acme", BACK).await;
     let location = broker.browse(&broker.consent(&url, &Answer::allow().fault("denied_scopes"))).await.location();
     assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
-    let issued = broker.sandbox().issued("acme");
-    let new = issued.iter().rev().find(|issued| issued.kind == TokenKind::Access).unwrap();
-    let revoked = broker.sandbox().requests_at("acme", Step::Revoke);
-    assert_eq!(revoked.iter().map(|request| request.field("token").unwrap()).collect::<Vec<_>>(), [&new.value]);
+    assert_eq!(broker.sandbox().requests_at("acme", Step::Revoke).len(), 0, "the account lives on the same consent");
     assert_eq!(grant(&broker, &id).1, tokens);
     let after = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
     assert_eq!(after, before);

@@ -115,7 +115,7 @@ impl TestBroker {
 
     /// Refreshes everything that is due; how many grants got new tokens.
     pub(crate) async fn refresh_due(&self) -> usize {
-        self.broker.refresh_due(&CancellationToken::new()).await.unwrap().refreshed
+        self.broker.refresher().refresh_due(&CancellationToken::new()).await.unwrap().refreshed
     }
 
     /// The access token of an account, with further query parameters.

@@ -30,6 +30,7 @@ use crate::outbound::{self, Dns, Guard, Outbound};
 use crate::platforms::registry::Settings as PlatformSettings;
 use crate::platforms::{ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Registry};
 use crate::store::Store;
+use crate::upstream::Upstream;
 use crate::vault::{KeyringFile, Vault};
 
 pub(super) const PUBLIC_URL: &str = "http://127.0.0.1:8080";
@@ -93,12 +94,12 @@ impl Fixture {
         // Nobody answers there: no test of this room needs a name.
         let dns = Dns::at(([127, 0, 0, 1], 9).into());
         let guard = Guard::new(&settings, dns.clone()).unwrap();
+        let atproto = atproto::Engine::new(outbound.clone(), guard, dns, clock.clone());
+        let oauth = Engine::new(outbound, clock.clone(), Duration::ZERO);
         let broker = Broker::new(Parts {
             store,
             vault,
-            atproto: atproto::Engine::new(outbound.clone(), guard, dns, clock.clone()),
-            oauth: Engine::new(outbound, clock.clone(), Duration::ZERO),
-            platforms: platforms(origin),
+            upstream: Upstream::new(oauth, atproto, platforms(origin)),
             clock,
             entropy,
             settings: BrokerSettings {

@@ -17,6 +17,7 @@ use postpeer::oauth::Engine;
 use postpeer::outbound::{self, Dns, Guard, Outbound};
 use postpeer::sandbox::Sandbox;
 use postpeer::store::Store;
+use postpeer::upstream::Upstream;
 use postpeer::vault::Vault;
 use postpeer::vault::keyring::KeyringFile;
 
@@ -154,12 +155,12 @@ impl Builder {
         let (state_ttl, selection_ttl) = (config.connect.state_ttl, config.connect.selection_ttl);
         let refresh = config.refresh.clone();
         let again = Box::new(move |redirects| {
+            let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), dns.clone(), store_clock.clone());
+            let oauth = Engine::new(outbound.clone(), store_clock.clone(), Duration::ZERO);
             let broker = Broker::new(Parts {
                 store: store.clone(),
                 vault: vault.clone(),
-                atproto: atproto::Engine::new(outbound.clone(), guard.clone(), dns.clone(), store_clock.clone()),
-                oauth: Engine::new(outbound.clone(), store_clock.clone(), Duration::ZERO),
-                platforms: platforms.clone(),
+                upstream: Upstream::new(oauth, atproto, platforms.clone()),
                 clock: store_clock.clone(),
                 entropy: entropy.clone(),
                 settings: broker::Settings {

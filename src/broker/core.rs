@@ -1,0 +1,91 @@
+//! What every use case needs: the store, the vault, the way to the platforms, time and randomness.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Error;
+use super::record::tokens_place;
+use super::tasks::Tasks;
+use crate::domain::entropy::Entropy;
+use crate::domain::grant::{Grant, TokenSet};
+use crate::domain::id::IdSource;
+use crate::domain::redirect::RedirectPolicy;
+use crate::domain::renewal::Timing;
+use crate::domain::time::Clock;
+use crate::store::Store;
+use crate::upstream::Upstream;
+use crate::vault::Vault;
+
+/// Configuration of the use cases.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The broker's own URL, without a trailing slash. Callback URLs are built from it, never from a request.
+    pub public_url: String,
+    pub redirects: RedirectPolicy,
+    /// Time for a person from the authorize URL to the callback.
+    pub state_ttl: Duration,
+    /// Time for a person to choose among several accounts.
+    pub selection_ttl: Duration,
+    /// How long before its expiry an access token is refreshed.
+    pub refresh_ahead: Duration,
+    /// Refreshes in flight at a time, at most.
+    pub refresh_concurrency: u32,
+}
+
+/// What a broker is made of.
+pub struct Parts {
+    pub store: Store,
+    pub vault: Vault,
+    pub upstream: Upstream,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub settings: Settings,
+    /// The runtime for work that outlives its request: not the web server's.
+    pub work: Handle,
+}
+
+/// The parts that all use cases share.
+pub struct Core {
+    pub(super) store: Store,
+    pub(super) vault: Vault,
+    pub(super) upstream: Upstream,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) ids: IdSource,
+    pub(super) settings: Settings,
+    pub(super) tasks: Tasks,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Core")
+    }
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { store, vault, upstream, clock, entropy, settings, work } = parts;
+        let ids = IdSource::new(clock.clone(), entropy.clone());
+        Self { store, vault, upstream, clock, entropy, ids, settings, tasks: Tasks::new(work) }
+    }
+
+    /// The platform's name for people.
+    #[must_use]
+    pub fn label(&self, platform: &str) -> String {
+        self.upstream.platforms().label(platform)
+    }
+
+    /// How and when tokens of this platform are renewed.
+    pub(super) fn timing(&self, platform: &str, has_refresh_token: bool) -> Timing {
+        self.upstream.timing(platform, has_refresh_token, self.settings.refresh_ahead)
+    }
+
+    /// The tokens of a grant; `None` once they were erased.
+    pub(super) fn open_grant(&self, grant: &Grant) -> Result<Option<TokenSet>, Error> {
+        let place = tokens_place(grant.id, grant.generation);
+        Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
+    }
+}

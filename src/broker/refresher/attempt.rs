@@ -1,0 +1,205 @@
+//! One attempt to refresh a grant: everything from reading its row to storing its new tokens.
+
+use super::throttle::NotNow;
+use super::{LONGEST_WAIT, Landing, NotRefreshed, Refresher, storage};
+use crate::broker::Error;
+use crate::domain::error_chain::chain;
+use crate::domain::grant::{AuthStatus, Grant, IssuedTokens, TokenSet};
+use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::time::Timestamp;
+use crate::domain::trouble::TroubleKind;
+use crate::failpoint;
+use crate::store::refreshes::{self, OfApp};
+use crate::store::{self, grants};
+use crate::upstream::{self, Client};
+use crate::vault::Place;
+
+impl Refresher {
+    /// Refreshes the grant unless it has other tokens than those of `generation` by now. Only one runs for each grant.
+    pub(super) async fn attempt(&self, project: ProjectId, id: GrantId, generation: u64) -> Landing {
+        let core = self.core();
+        let found = core.store.read(move |db| Ok::<_, Error>(grants::find(db, project, id)?)).await;
+        let grant = match found {
+            Ok(Some(grant)) => grant,
+            Ok(None) => return Err(NotRefreshed::Gone),
+            Err(error) => return Err(storage(id, &error)),
+        };
+        if grant.generation != generation {
+            return Ok(());
+        }
+        if grant.status != AuthStatus::Active {
+            return Err(NotRefreshed::Ended);
+        }
+        let now = core.clock.now();
+        let tokens = match core.open_grant(&grant) {
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => return Err(NotRefreshed::Ended),
+            Err(error) => {
+                let sentence = format!("{}: {}", grant.platform, chain(&error));
+                let failure = upstream::Error::before_asking(TroubleKind::TokensUnreadable, sentence);
+                return self.failed(&grant, failure).await;
+            }
+        };
+        if let Some(landing) = self.read_stored_answer(&grant, &tokens).await {
+            return landing;
+        }
+        if grant.lapses_at().is_some_and(|at| at <= now) {
+            return self.lapsed(&grant, now).await;
+        }
+        if let Some(waiting) = waiting(&grant, now) {
+            return Err(waiting);
+        }
+        let timing = core.timing(&grant.platform, tokens.refresh_token.is_some());
+        let until = grant.issued_at.plus(timing.not_before);
+        // Tokens from the future were issued while the clock was ahead: nobody knows how old they are.
+        if now < until && grant.issued_at <= now {
+            self.postpone(&grant, until).await?;
+            return Err(NotRefreshed::TooYoung { until });
+        }
+        self.ask(grant, tokens).await
+    }
+
+    /// Writes the attempt down, asks the platform, and stores what it answered.
+    async fn ask(&self, grant: Grant, tokens: TokenSet) -> Landing {
+        let core = self.core();
+        let permit = match self.0.throttle.enter(&self.app_of(&grant, &tokens)).await {
+            Ok(permit) => permit,
+            Err(NotNow::Paused(pause)) => return self.paused(&grant, pause).await,
+            Err(NotNow::Stopping) => return Err(NotRefreshed::Stopping),
+        };
+        // Read only now: credentials may have changed while this waited.
+        let client = match self.client(&grant).await {
+            Ok(client) => client,
+            Err(failure) => return self.failed(&grant, failure).await,
+        };
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        if let Err(error) = core.store.ensure_reserve().await {
+            return Err(storage(id, &error.into()));
+        }
+        let asked_at = core.clock.now();
+        match core.store.write(move |tx| refreshes::begin(tx, project, id, generation, asked_at)).await {
+            Ok(()) => {}
+            Err(store::Error::NotChanged) => return Ok(()),
+            Err(error) => return Err(storage(id, &error.into())),
+        }
+        failpoint::reach("refresh_begun");
+        let asked = {
+            let _in_flight = self.0.in_flight.begin();
+            core.upstream.refresh(&client, &tokens).await
+        };
+        let answer = match asked {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.learn(&permit, id, Some(&failure)).await;
+                return self.failed(&grant, failure).await;
+            }
+        };
+        failpoint::reach("refresh_answered");
+        // A stored answer that nobody understood yet is replaced only by one that is understood.
+        let has_older = grant.attempt.as_ref().is_some_and(|attempt| attempt.answer.is_some());
+        let mut is_stored = !has_older && self.store_answer(&grant, &answer, asked_at).await;
+        failpoint::reach("refresh_answer_kept");
+        let read = self.read_answer(&grant, &tokens, &answer, asked_at);
+        if has_older && read.is_ok() {
+            is_stored = self.store_answer(&grant, &answer, asked_at).await;
+        }
+        match read {
+            Ok(issued) => {
+                failpoint::reach("refresh_answer_read");
+                self.learn(&permit, id, None).await;
+                // The next call of the app need not wait until these tokens are stored.
+                drop(permit);
+                self.store_tokens(&grant, tokens, issued, is_stored).await
+            }
+            Err(failure) => {
+                // The older answer is the stored one.
+                let failure = upstream::Error { is_in_answer: failure.is_in_answer && !has_older, ..failure };
+                self.learn(&permit, id, Some(&failure)).await;
+                self.failed(&grant, failure).await
+            }
+        }
+    }
+
+    /// All that it takes to ask the platform about the grant.
+    async fn client(&self, grant: &Grant) -> Result<Client<'_>, upstream::Error> {
+        match self.core().client(grant.into()).await {
+            Ok(Some(client)) => Ok(client),
+            Ok(None) => Err(not_configured(grant)),
+            Err(error) => {
+                let sentence = format!("{}: the app's credentials cannot be read: {}", grant.platform, chain(&error));
+                Err(upstream::Error::before_asking(TroubleKind::AppMissing, sentence))
+            }
+        }
+    }
+
+    fn read_answer(
+        &self,
+        grant: &Grant,
+        tokens: &TokenSet,
+        answer: &[u8],
+        asked_at: Timestamp,
+    ) -> Result<IssuedTokens, upstream::Error> {
+        let read = self.core().upstream.read_refresh(grant, tokens, answer, asked_at);
+        read.unwrap_or_else(|| Err(not_configured(grant)))
+    }
+
+    /// What the answer holds that was stored and never read, because the broker died or did not understand it.
+    pub(super) fn open_stored_answer(
+        &self,
+        grant: &Grant,
+        tokens: &TokenSet,
+    ) -> Option<Result<IssuedTokens, upstream::Error>> {
+        let attempt = grant.attempt.as_ref()?;
+        let sealed = attempt.answer.as_ref()?;
+        match self.core().vault.open_answer(&answer_place(grant), sealed) {
+            Ok(answer) => Some(self.read_answer(grant, tokens, &answer, attempt.at)),
+            Err(error) => {
+                tracing::error!(grant.id = %grant.id, error = %chain(&error), "cannot open a stored answer");
+                None
+            }
+        }
+    }
+
+    /// Ends the refresh with the stored answer. `None` where there is none or it still cannot be read: the old token is tried.
+    async fn read_stored_answer(&self, grant: &Grant, tokens: &TokenSet) -> Option<Landing> {
+        match self.open_stored_answer(grant, tokens)? {
+            Ok(issued) => {
+                tracing::info!(grant.id = %grant.id, platform.name = %grant.platform, "read the answer that was stored before");
+                Some(self.store_tokens(grant, tokens.clone(), issued, true).await)
+            }
+            Err(failure) if failure.is_in_answer => Some(self.failed(grant, failure).await),
+            Err(_) => None,
+        }
+    }
+
+    /// The app whose throttle the refresh of a grant counts for. Where each account has a server of its own: that server.
+    fn app_of(&self, grant: &Grant, tokens: &TokenSet) -> OfApp {
+        let mut app = OfApp::of(grant);
+        if let Some(url) = tokens.service_url.as_ref().filter(|_| self.has_own_server(&grant.platform)) {
+            app.client_id.clone_from(url);
+        }
+        app
+    }
+
+    pub(super) fn has_own_server(&self, platform: &str) -> bool {
+        self.core().upstream.has_server_per_account(platform)
+    }
+}
+
+fn not_configured(grant: &Grant) -> upstream::Error {
+    let what = "the platform, or the app that the grant belongs to, is not configured";
+    upstream::Error::before_asking(TroubleKind::AppMissing, format!("{}: {what}", grant.platform))
+}
+
+/// Why a caller waits with everybody else for the next attempt: a refresh failed a moment ago.
+fn waiting(grant: &Grant, now: Timestamp) -> Option<NotRefreshed> {
+    let (trouble, due_at) = (grant.trouble.as_ref()?, grant.due_at?);
+    // A wait longer than any of ours was set by a wrong clock: ignore it.
+    let is_meant = grant.failures > 0 && now < due_at && due_at <= now.plus(LONGEST_WAIT);
+    is_meant.then(|| NotRefreshed::Failed { kind: trouble.kind, retry_after: now.until(due_at) })
+}
+
+/// Where a platform's answer is sealed: under the generation that it replaces.
+pub(in crate::broker) fn answer_place(grant: &Grant) -> Place {
+    Place::new("grants", "answer", grant.id, grant.generation)
+}

@@ -1,0 +1,161 @@
+//! What follows from a refresh that brought no tokens: whether the grant has ended, and when it is tried again.
+
+use std::time::Duration;
+
+use super::throttle::Permit;
+use super::{Landing, NotRefreshed, Refresher, count, storage};
+use crate::domain::error_chain::chain;
+use crate::domain::grant::Grant;
+use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::renewal::{Jitter, Renewal, retry_at};
+use crate::domain::throttle::Pause;
+use crate::domain::time::Timestamp;
+use crate::domain::trouble::{Trouble, TroubleKind};
+use crate::store;
+use crate::store::refreshes::{self, Failed, OfApp};
+use crate::upstream;
+
+/// Wait after a panic. What panicked once will mostly panic again.
+const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
+
+impl Refresher {
+    /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is postponed.
+    pub(super) async fn learn(&self, permit: &Permit, grant: GrantId, failure: Option<&upstream::Error>) {
+        let Some(pause) = permit.learn(grant, failure) else { return };
+        let app = permit.app();
+        tracing::warn!(
+            platform.name = %app.platform, app.id = app.app.map(|(_, app)| tracing::field::display(app)),
+            trouble = pause.kind.code(), until = %pause.until, next_step = %pause.kind.next_step(&app.platform),
+            "refreshes of this app are paused"
+        );
+        self.postpone_app(app, pause).await;
+    }
+
+    /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because only
+    /// their tokens tell the server.
+    pub(super) async fn postpone_app(&self, app: &OfApp, pause: Pause) {
+        if self.has_own_server(&app.platform) {
+            return;
+        }
+        let (app, until, now) = (app.clone(), pause.until, self.core().clock.now());
+        let trouble = Trouble { kind: pause.kind, status: None, platform_code: None, at: now };
+        let postponed = self.core().store.write(move |tx| refreshes::postpone_app(tx, &app, until, &trouble)).await;
+        if let Err(error) = postponed {
+            tracing::warn!(error = %chain(&error), "cannot postpone the refreshes of a paused app");
+        }
+    }
+
+    /// Records how a refresh failed, and what follows from it.
+    pub(super) async fn failed(&self, grant: &Grant, failure: upstream::Error) -> Landing {
+        let now = self.core().clock.now();
+        let kind = self.judge(grant, &failure, now);
+        let trouble = Trouble { kind, status: failure.status, platform_code: failure.code.clone(), at: now };
+        tracing::warn!(
+            grant.id = %grant.id, platform.name = %grant.platform, trouble = kind.code(), error = %failure,
+            next_step = %kind.next_step(&grant.platform), "refresh failed"
+        );
+        count(&grant.platform, outcome_of(kind));
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        let due_at = retry_at(kind, grant.failures + 1, failure.retry_after, now, Jitter::draw(&*self.core().entropy));
+        let recorded = if let Some(reason) = kind.ends_grant() {
+            let end = move |tx: &store::Transaction<'_>| refreshes::end(tx, project, id, generation, reason, &trouble);
+            self.core().store.write(end).await
+        } else {
+            let upstream::Error { is_unanswered, is_in_answer, .. } = failure;
+            let failed = Failed { trouble, due_at, is_unanswered, is_in_answer };
+            self.core().store.write(move |tx| refreshes::fail(tx, project, id, generation, &failed)).await
+        };
+        match recorded {
+            Ok(()) if kind.ends_grant().is_some() => Err(NotRefreshed::Ended),
+            Ok(()) => Err(NotRefreshed::Failed { kind, retry_after: now.until(due_at) }),
+            // Disconnected, or connected anew: there are other tokens, or none.
+            Err(store::Error::NotChanged) => Ok(()),
+            Err(error) => Err(storage(id, &error.into())),
+        }
+    }
+
+    /// What a failure means, with all that is known of the grant and its app.
+    fn judge(&self, grant: &Grant, failure: &upstream::Error, now: Timestamp) -> TroubleKind {
+        let upstream = &self.core().upstream;
+        let mut kind = failure.kind;
+        if kind == TroubleKind::AppOrGrantRejected
+            && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
+            && self.0.throttle.has_succeeded_since(&OfApp::of(grant), before.at)
+        {
+            // The app succeeded with other grants meanwhile, so it is this grant.
+            kind = TroubleKind::RefreshRejected;
+        }
+        if kind != TroubleKind::RefreshRejected {
+            return kind;
+        }
+        let has_attempt = grant.attempt.is_some() && grant.renewal == Renewal::RefreshToken;
+        if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
+            return TroubleKind::RefreshInterrupted;
+        }
+        let testing_life = upstream.testing_life(&grant.platform);
+        if testing_life.is_some_and(|life| is_about(grant.consented_at.until(now), life)) {
+            return TroubleKind::TestingConsentExpired;
+        }
+        kind
+    }
+
+    /// Records that nothing renews the grant any more. Its status follows from its times.
+    pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        let kind = TroubleKind::ConsentExpired;
+        let trouble = Trouble { kind, status: None, platform_code: None, at: now };
+        tracing::warn!(grant.id = %id, platform.name = %grant.platform, trouble = kind.code(), "nothing renews this grant any more");
+        count(&grant.platform, outcome_of(kind));
+        match self.core().store.write(move |tx| refreshes::lapse(tx, project, id, generation, &trouble)).await {
+            Ok(()) => Err(NotRefreshed::Ended),
+            Err(store::Error::NotChanged) => Ok(()),
+            Err(error) => Err(storage(id, &error.into())),
+        }
+    }
+
+    /// Postpones a refresh to `until`. [`NotRefreshed::Storage`] when that cannot be recorded, so that it stays due.
+    pub(super) async fn postpone(&self, grant: &Grant, until: Timestamp) -> Landing {
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        if grant.due_at.is_none_or(|due| due >= until) {
+            return Ok(());
+        }
+        match self.core().store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await {
+            Ok(()) | Err(store::Error::NotChanged) => Ok(()),
+            Err(error) => Err(storage(id, &error.into())),
+        }
+    }
+
+    /// Postpones a refresh that panicked, so that the platform is not asked every second.
+    pub(super) async fn postpone_after_panic(&self, project: ProjectId, id: GrantId, generation: u64) {
+        let until = self.core().clock.now().plus(AGAIN_AFTER_PANIC);
+        let postponed =
+            self.core().store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await;
+        if let Err(error) = postponed
+            && !matches!(error, store::Error::NotChanged)
+        {
+            tracing::warn!(grant.id = %id, error = %chain(&error), "cannot postpone a refresh that panicked");
+        }
+    }
+
+    /// Lets the grant wait until its app's pause ends. The scheduler postpones what else the app has due.
+    pub(super) async fn paused(&self, grant: &Grant, pause: Pause) -> Landing {
+        self.postpone(grant, pause.until).await?;
+        let retry_after = self.core().clock.now().until(pause.until);
+        Err(NotRefreshed::Failed { kind: pause.kind, retry_after })
+    }
+}
+
+/// Whether `age` is within 12 h of `life`: a refresh finds out some time after.
+fn is_about(age: Duration, life: Duration) -> bool {
+    let slack = Duration::from_hours(12);
+    (life.saturating_sub(slack)..=life + slack).contains(&age)
+}
+
+fn outcome_of(kind: TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::AppMissing | TroubleKind::AppOrGrantRejected | TroubleKind::AppRejected => "app_rejected",
+        TroubleKind::Throttled => "throttled",
+        kind if kind.ends_grant().is_some() => "grant_ended",
+        _ => "transient",
+    }
+}

@@ -1,0 +1,211 @@
+//! Stores what a platform has delivered: its answer before it is read, then the tokens, however long that takes.
+
+use std::time::Duration;
+
+use super::attempt::answer_place;
+use super::{Landing, NotRefreshed, Refresher, count, storage};
+use crate::broker::Error;
+use crate::broker::record::tokens_place;
+use crate::domain::error_chain::chain;
+use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
+use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::renewal::Jitter;
+use crate::domain::time::Timestamp;
+use crate::failpoint;
+use crate::store::consents::Users;
+use crate::store::{self, grants, refreshes};
+
+/// Backoff between attempts to store tokens, which are in memory alone until then.
+const STORE_AGAIN_AFTER: Duration = Duration::from_millis(200);
+const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+
+/// How long a broker that shuts down goes on trying to store such tokens before it revokes them.
+const STORE_WHILE_STOPPING: Duration = Duration::from_secs(12);
+
+/// What became of tokens that were to be stored.
+enum Stored {
+    /// Given up: they are in a stored answer, or were revoked.
+    No,
+    /// The grant has other tokens by now, or is gone: these were revoked.
+    Superseded,
+    Yes,
+}
+
+impl Refresher {
+    /// Seals and commits an answer as it came. True when it is stored. A failure is logged only: the tokens in the answer
+    /// are stored a moment later, so this is a second chance and not the only one.
+    pub(super) async fn store_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
+        let (core, project, id, generation) = (self.core(), grant.project_id, grant.id, grant.generation);
+        let stored = match core.vault.seal_answer(&answer_place(grant), answer) {
+            Ok(sealed) => core
+                .store
+                .write_kept(move |tx| refreshes::keep_answer(tx, project, id, generation, asked_at, &sealed))
+                .await
+                .map_err(Error::from),
+            Err(error) => Err(error.into()),
+        };
+        match stored {
+            Ok(()) => true,
+            Err(Error::Store(store::Error::NotChanged)) => false,
+            Err(error) => {
+                tracing::error!(grant.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
+                false
+            }
+        }
+    }
+
+    /// Brings back a grant that ended while an answer was stored that nobody understood, where this program does.
+    pub(super) async fn revive(&self, project: ProjectId, id: GrantId) {
+        let found = self.core().store.read(move |db| Ok::<_, Error>(grants::find(db, project, id)?)).await;
+        let Ok(Some(grant)) = found else { return };
+        if let Ok(Some(tokens)) = self.core().open_grant(&grant)
+            && let Some(Ok(issued)) = self.open_stored_answer(&grant, &tokens)
+            // A failure is logged there, and the next start finds the answer again.
+            && self.store_tokens(&grant, tokens, issued, true).await.is_ok()
+        {
+            tracing::info!(
+                grant.id = %id, platform.name = %grant.platform,
+                "a stored answer is understood now: its grant had ended and is active again"
+            );
+        }
+    }
+
+    /// Swaps in what was issued. `is_stored`: it is in a stored answer as well.
+    pub(super) async fn store_tokens(
+        &self,
+        grant: &Grant,
+        old: TokenSet,
+        issued: IssuedTokens,
+        is_stored: bool,
+    ) -> Landing {
+        let (core, issued_at) = (self.core(), issued.issued_at);
+        let now = core.clock.now();
+        let tokens = TokenSet {
+            access_token: issued.tokens.access_token,
+            // Absent means unchanged.
+            refresh_token: issued.tokens.refresh_token.clone().or(old.refresh_token),
+            id_token: issued.tokens.id_token.or(old.id_token),
+            token_type: issued.tokens.token_type,
+            service_url: issued.tokens.service_url.or(old.service_url),
+        };
+        let timing = core.timing(&grant.platform, tokens.refresh_token.is_some());
+        // An answer without a lifetime means the same lifetime as before.
+        let access_expires_at = issued.access_expires_at.or_else(|| {
+            let life = grant.issued_at.until(grant.access_expires_at?);
+            Some(issued_at.plus(life))
+        });
+        let refresh_expires_at = match (issued.refresh_expires_at, &issued.tokens.refresh_token) {
+            (Some(at), _) => Some(at),
+            (None, Some(_)) => None,
+            (None, None) => grant.refresh_expires_at,
+        };
+        let generation = grant.generation + 1;
+        let sealed = match core.vault.seal_tokens(&tokens_place(grant.id, generation), &tokens) {
+            Ok(sealed) => sealed,
+            Err(error) => return Err(storage(grant.id, &error.into())),
+        };
+        let renewed = Grant {
+            scopes: issued.scopes.unwrap_or_else(|| grant.scopes.clone()),
+            issued_at,
+            access_expires_at,
+            refresh_expires_at,
+            renewal: timing.renewal,
+            tokens: Some(sealed),
+            generation,
+            due_at: timing.due_at(issued_at, access_expires_at, Jitter::draw(&*core.entropy)),
+            attempt: None,
+            updated_at: now,
+            ..grant.clone()
+        };
+        match self.store_renewed(&renewed, &tokens, is_stored).await {
+            Stored::Yes => {
+                failpoint::reach("refresh_stored");
+                count(&grant.platform, "refreshed");
+                tracing::debug!(grant.id = %grant.id, platform.name = %grant.platform, "tokens refreshed");
+                Ok(())
+            }
+            Stored::Superseded => {
+                count(&grant.platform, "superseded");
+                Ok(())
+            }
+            Stored::No => Err(NotRefreshed::Storage { full: false }),
+        }
+    }
+
+    /// Stores tokens that a platform delivered, however long it takes: nobody else has them.
+    async fn store_renewed(&self, renewed: &Grant, tokens: &TokenSet, is_stored: bool) -> Stored {
+        let mut unsaved = None;
+        let mut pause = STORE_AGAIN_AFTER;
+        let mut left_while_stopping = STORE_WHILE_STOPPING;
+        loop {
+            let swapped = renewed.clone();
+            let stored = self.core().store.write_kept(move |tx| {
+                failpoint::reach("refresh_swapping");
+                grants::renew(tx, &swapped, swapped.generation - 1)
+            });
+            let error = match stored.await {
+                Ok(()) => return Stored::Yes,
+                Err(store::Error::NotChanged) => {
+                    self.revoke_unwanted(renewed, tokens).await;
+                    return Stored::Superseded;
+                }
+                Err(error) => error,
+            };
+            if unsaved.is_none() {
+                tracing::error!(
+                    grant.id = %renewed.id, platform.name = %renewed.platform, error = %chain(&error),
+                    "cannot store refreshed tokens: they stay in memory, and storing them is retried"
+                );
+                unsaved = Some(self.0.unsaved.begin());
+            }
+            if self.core().tasks.are_draining() {
+                left_while_stopping = left_while_stopping.saturating_sub(pause);
+                // A commit that the disk did not confirm may have succeeded all the same.
+                if is_stored || matches!(error, store::Error::Failed(_)) {
+                    tracing::error!(
+                        grant.id = %renewed.id, platform.name = %renewed.platform, is_stored,
+                        "refreshed tokens were not stored before the broker stopped: the next start reads them from the stored answer"
+                    );
+                    return Stored::No;
+                }
+                if left_while_stopping.is_zero() {
+                    tracing::error!(
+                        grant.id = %renewed.id, platform.name = %renewed.platform,
+                        "refreshed tokens were not stored before the broker stopped: the account must be reconnected"
+                    );
+                    self.revoke_unwanted(renewed, tokens).await;
+                    return Stored::No;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STORE_AGAIN_AT_MOST);
+        }
+    }
+
+    /// Revokes refreshed tokens that came too late: the account was disconnected or connected anew meanwhile. They expire
+    /// unused where a revocation would reach the new consent or somebody else's.
+    async fn revoke_unwanted(&self, renewed: &Grant, tokens: &TokenSet) {
+        let (project, id) = (renewed.project_id, renewed.id);
+        let (refresher, grant, ours) = (self.clone(), renewed.clone(), tokens.clone());
+        let is_needed = move |db: &store::Connection| {
+            let core = refresher.core();
+            let Some(current) = grants::find(db, project, id)? else {
+                return Ok(refresher.0.revocation.reach(db, (&grant).into(), core.clock.now())? != Users::Nobody);
+            };
+            let theirs = core.open_grant(&current)?;
+            let is_one_session =
+                theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, &ours));
+            Ok::<_, Error>(is_one_session || refresher.0.revocation.reaches_consent(&grant.platform))
+        };
+        match self.core().store.read(is_needed).await {
+            Ok(false) => {
+                let revoked = self.0.revocation.revoke_unwanted(renewed, tokens).await;
+                tracing::info!(grant.id = %id, revoked = ?revoked, "refreshed tokens came too late");
+            }
+            Ok(true) => tracing::info!(grant.id = %id, "refreshed tokens came too late; they expire unused"),
+            Err(error) => {
+                tracing::warn!(grant.id = %id, error = %chain(&error), "refreshed tokens came too late, and were not revoked");
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Keeps tokens fresh, so that no token is lost that a platform delivered.
+//!
+//! # Motivation
+//!
+//! Most platforms accept a refresh token once: with their answer the old one is dead. A broker that dies, or cannot write,
+//! between that answer and its own commit has lost the account. That window cannot be closed. It is kept as short as one
+//! write, and whatever falls into it is made visible.
+//!
+//! # Theory of operation
+//!
+//! 1. One refresh at a time for each grant ([`SingleFlight`]). Each run reads the row first: a late caller finds new tokens
+//!    and asks nobody.
+//! 2. The attempt is committed before the platform is asked ([`attempt`]). When that fails (a full disk), the platform is
+//!    not asked, so nothing is lost. Room for the answer is reserved before.
+//! 3. The platform is asked once. Neither a vanished caller nor a shutdown cancels that.
+//! 4. Its answer is sealed and committed before anybody reads it ([`keep`]). An answer that this program cannot read stays
+//!    for one that can, and only a readable answer replaces it.
+//! 5. The new tokens are swapped in by compare-and-swap on the generation, in the transaction that forgets attempt and
+//!    answer. Tokens that nobody wants any more (the account was disconnected, or connected anew) are revoked.
+//!
+//! An attempt whose end nobody knows leaves the grant *in doubt*. The old token is then tried again: it works where the
+//! platform never saw the request, or forgives; where it is refused, the failure is `refresh_interrupted`, not "revoked".
+//! Only what a platform is known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay for thirty days.
+//!
+//! [`throttle`] decides how many calls an app may have in flight; [`schedule`] refreshes what is due.
+
+mod attempt;
+mod failed;
+mod gauge;
+mod keep;
+mod schedule;
+mod throttle;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub(super) use attempt::answer_place;
+pub use schedule::Round;
+
+use self::gauge::Gauge;
+use self::schedule::Skipped;
+use self::throttle::Throttle;
+use super::revocation::Revocation;
+use super::single_flight::SingleFlight;
+use super::{Core, Error};
+use crate::domain::error_chain::chain;
+use crate::domain::id::{GrantId, OauthAppId, ProjectId};
+use crate::domain::time::Timestamp;
+use crate::domain::trouble::TroubleKind;
+use crate::store::{self, refreshes};
+
+/// No retry comes later, whatever the platform asks for.
+const LONGEST_WAIT: Duration = Duration::from_hours(7);
+
+/// Time that a caller waits for a refresh: longer than a platform is given to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a refresh ended: `Ok` when the grant has other tokens than before.
+pub(super) type Landing = Result<(), NotRefreshed>;
+
+/// Why a refresh produced no new tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotRefreshed {
+    /// The account's owner must reconnect it.
+    Ended,
+    /// The platform refused or did not answer, and is asked again.
+    Failed {
+        kind: TroubleKind,
+        retry_after: Duration,
+    },
+    /// The grant was deleted.
+    Gone,
+    Panicked,
+    /// The database could not be read or written. The platform was not asked, or its tokens wait in memory to be stored.
+    Storage {
+        full: bool,
+    },
+    /// The broker is shutting down; the platform was not asked.
+    Stopping,
+    /// It takes longer than a caller waits; it goes on.
+    TooSlow,
+    /// The platform refreshes the token from then on.
+    TooYoung {
+        until: Timestamp,
+    },
+}
+
+/// Refreshes grants. Cheap to clone.
+#[derive(Clone)]
+pub struct Refresher(Arc<Inner>);
+
+struct Inner {
+    core: Arc<Core>,
+    revocation: Revocation,
+    flights: SingleFlight<GrantId, Landing>,
+    throttle: Arc<Throttle>,
+    /// Grants that the scheduler skips for a while.
+    skipped: Mutex<Skipped>,
+    /// Calls for new tokens in flight.
+    in_flight: Gauge,
+    /// Tokens that a platform delivered and that could not be stored yet.
+    unsaved: Gauge,
+}
+
+impl Refresher {
+    pub(super) fn new(core: Arc<Core>, revocation: Revocation) -> Self {
+        let throttle = Arc::new(Throttle::new(core.clock.clone(), core.settings.refresh_concurrency));
+        Self(Arc::new(Inner {
+            core,
+            revocation,
+            flights: SingleFlight::default(),
+            throttle,
+            skipped: Mutex::default(),
+            in_flight: Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
+            unsaved: Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
+        }))
+    }
+
+    fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// Gets other tokens than those of `generation`, joining a refresh in flight.
+    pub(super) async fn refresh(&self, project: ProjectId, id: GrantId, generation: u64) -> Landing {
+        let refresher = self.clone();
+        let flight = self
+            .0
+            .flights
+            .start(&self.core().tasks, id, move || async move { refresher.attempt(project, id, generation).await });
+        match tokio::time::timeout(PATIENCE, flight.result()).await {
+            Ok(Some(landing)) => landing,
+            Ok(None) => {
+                self.postpone_after_panic(project, id, generation).await;
+                Err(NotRefreshed::Panicked)
+            }
+            Err(_) => Err(NotRefreshed::TooSlow),
+        }
+    }
+
+    /// True while a refresh of the grant is in flight.
+    pub(super) fn is_refreshing(&self, grant: GrantId) -> bool {
+        self.0.flights.has(grant)
+    }
+
+    /// Tries at once what failed because of an app whose credentials were changed.
+    pub(super) fn app_changed(&self, app: OauthAppId) {
+        self.0.throttle.forget(app);
+    }
+
+    /// True while tokens are in memory alone.
+    pub(super) fn has_unsaved_tokens(&self) -> bool {
+        !self.0.unsaved.is_zero()
+    }
+
+    /// Starts no refresh any more. Those in flight go on.
+    pub fn stop(&self) {
+        self.0.throttle.stop();
+    }
+
+    /// When the broker starts: attempts whose end nobody knows are in doubt, and due. Answers that were stored and not
+    /// understood are read again where their grant has ended since; this does not wait for that.
+    pub(super) async fn recover(&self) -> Result<(), Error> {
+        let (core, now) = (self.core(), self.core().clock.now());
+        let resumed = core.store.write(move |tx| refreshes::resume_all(tx, now)).await;
+        for (project, id) in core.store.read(refreshes::list_ended_with_answer).await? {
+            let refresher = self.clone();
+            core.tasks.spawn(async move { refresher.revive(project, id).await });
+        }
+        let refreshes = resumed?;
+        if refreshes > 0 {
+            tracing::warn!(refreshes, "refreshes were cut off when the broker stopped: they are tried again at once");
+        }
+        Ok(())
+    }
+
+    /// Compares the clock with `seen`, what it said last time, and returns what it says now. What a clock that was ahead
+    /// postponed is due at once.
+    pub async fn watch_clock(&self, seen: Timestamp) -> Timestamp {
+        let now = self.core().clock.now();
+        if seen <= now {
+            return now;
+        }
+        let latest_retry = now.plus(LONGEST_WAIT);
+        match self.core().store.write(move |tx| refreshes::resume_misdated(tx, now, latest_retry)).await {
+            Ok(0) => now,
+            Ok(grants) => {
+                tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
+                now
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the clock was ahead, and the grants that it postponed cannot be made due");
+                seen
+            }
+        }
+    }
+}
+
+fn storage(id: GrantId, error: &Error) -> NotRefreshed {
+    tracing::error!(grant.id = %id, error = %chain(error), "cannot start a refresh, or record its end");
+    NotRefreshed::Storage { full: matches!(error, Error::Store(store::Error::Full(_))) }
+}
+
+fn count(platform: &str, outcome: &'static str) {
+    metrics::counter!("postpeer_refreshes_total", "platform" => platform.to_owned(), "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,204 @@
+//! What a revocation would reach, the revocation itself, and what came of it.
+//!
+//! # Motivation
+//!
+//! At most platforms a revocation ends more than the token that it names: Google ends the person's whole consent to the
+//! client, with every token of it, whether we call the account YouTube or Business Profile and whichever project connected
+//! it. A revocation that reaches an account in use loses that account.
+//!
+//! # Theory of operation
+//!
+//! Who honours the token decides what its revocation reaches ([`Registry::reached_by_revocation`]): every grant and every
+//! open selection under the same client at a platform of the same authority. Where the platforms tell the person by a
+//! common id, only that person's consents are reached; else those of everybody under that client count. Nothing is revoked
+//! while any of them is in use. Whatever cannot be revoked is erased here all the same.
+//!
+//! [`Registry::reached_by_revocation`]: crate::platforms::Registry::reached_by_revocation
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clients::BoundTo;
+use super::refresher::answer_place;
+use super::{Core, Error};
+use crate::domain::error_chain::chain;
+use crate::domain::flow::Flow;
+use crate::domain::grant::{Grant, TokenSet};
+use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::time::Timestamp;
+use crate::store::Connection;
+use crate::store::consents::{self, Consents, Users};
+
+/// Time for a platform to revoke. Nobody waits longer.
+const REVOKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What came of a revocation at the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    /// The platform was not asked: other accounts live on the same consent. Callers are told so of their own project only.
+    KeptForOthers,
+    /// The platform did not confirm, or was not asked for the sake of another project's account.
+    NotConfirmed,
+    /// The platform has no endpoint for it: the account's owner removes the app in their settings there.
+    Unsupported,
+    /// The platform confirmed.
+    Yes,
+}
+
+/// A consent that may be revoked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    project_id: ProjectId,
+    platform: &'a str,
+    client_id: &'a str,
+    /// `None` where nobody knows whose consent it is.
+    subject: Option<&'a str>,
+    /// The grant that it is, which does not count as in use.
+    grant: Option<GrantId>,
+}
+
+impl<'a> From<&'a Grant> for Target<'a> {
+    fn from(grant: &'a Grant) -> Self {
+        Self {
+            project_id: grant.project_id,
+            platform: &grant.platform,
+            client_id: &grant.client_id,
+            subject: Some(&grant.subject),
+            grant: Some(grant.id),
+        }
+    }
+}
+
+/// Revokes, unless that would reach others. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Revocation(Arc<Core>);
+
+impl Revocation {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self(core)
+    }
+
+    /// Who else lives on what a revocation would end, at `now`.
+    pub(super) fn reach(&self, db: &Connection, target: Target<'_>, now: Timestamp) -> Result<Users, Error> {
+        let Target { project_id, platform, client_id, subject, grant } = target;
+        let mut users = Users::Nobody;
+        for reached in self.0.upstream.platforms().reached_by_revocation(platform) {
+            let subject = subject.filter(|_| reached.is_same_person);
+            let consents = Consents { platform: reached.platform, client_id, subject };
+            users = users.max(consents::users(db, project_id, &consents, grant, now)?);
+        }
+        Ok(users)
+    }
+
+    /// True where a revocation ends the person's whole consent.
+    pub(super) fn reaches_consent(&self, platform: &str) -> bool {
+        !self.0.upstream.platforms().reached_by_revocation(platform).is_empty()
+    }
+
+    /// Revokes the tokens of a grant that nobody uses any more. `is_refreshing`: a refresh of it is in flight, and revokes
+    /// what it brings.
+    pub(super) async fn revoke(&self, grant: &Grant, is_refreshing: bool) -> Revoked {
+        let tokens = match self.0.open_grant(grant) {
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => return Revoked::NotConfirmed,
+            Err(error) => {
+                tracing::warn!(grant.id = %grant.id, error = %chain(&error), "cannot open the tokens to revoke them");
+                return Revoked::NotConfirmed;
+            }
+        };
+        self.in_time(async {
+            if !is_refreshing && let Some(successor) = self.unknown_successor(grant, &tokens).await {
+                self.ask(grant.into(), &successor).await;
+            }
+            self.ask(grant.into(), &tokens).await
+        })
+        .await
+    }
+
+    /// Revokes tokens of a grant that were refreshed too late: the account was disconnected or connected anew meanwhile.
+    pub(super) async fn revoke_unwanted(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
+        self.in_time(self.ask(grant.into(), tokens)).await
+    }
+
+    /// Revokes tokens that came and are not kept, so that no consent lives on that nobody knows of. `subject`: whose they
+    /// are, if that is known.
+    pub(super) async fn give_back(&self, flow: &Flow, subject: Option<&str>, tokens: &TokenSet) {
+        let users = {
+            let (revocation, subject, now) = (self.clone(), subject.map(str::to_owned), self.0.clock.now());
+            let flow = flow.clone();
+            let find = move |db: &Connection| {
+                let Flow { project_id, platform, client_id, .. } = &flow;
+                let (project_id, subject) = (*project_id, subject.as_deref());
+                revocation.reach(db, Target { project_id, platform, client_id, subject, grant: None }, now)
+            };
+            self.0.store.read(find).await
+        };
+        let came_of_it = match users {
+            Ok(Users::Nobody) => match self.in_time(self.ask(flow.into(), tokens)).await {
+                Revoked::Yes => "the tokens were not kept, and revoked",
+                Revoked::Unsupported => {
+                    "the tokens were not kept; the platform has no revocation, so they lapse when they expire"
+                }
+                Revoked::KeptForOthers | Revoked::NotConfirmed => {
+                    "the tokens were not kept, and the platform did not confirm their revocation"
+                }
+            },
+            Ok(Users::OfOtherProjects | Users::OfProject) => {
+                "the tokens were not kept, and not revoked: that could end other accounts, so they lapse when they expire"
+            }
+            Err(error) => {
+                tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot tell what a revocation would reach");
+                "the tokens were not kept, and not revoked"
+            }
+        };
+        tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "{came_of_it}");
+    }
+
+    /// Tokens that the platform issued in exchange for these without the broker knowing, because it died or the answer was
+    /// lost: the session lives on in them. Where a refresh may be repeated, repeating it leads to them.
+    async fn unknown_successor(&self, grant: &Grant, tokens: &TokenSet) -> Option<TokenSet> {
+        let Core { upstream, vault, .. } = &*self.0;
+        let attempt = grant.attempt.as_ref().filter(|_| upstream.forgives_repeated_refresh(&grant.platform))?;
+        let read = |answer: &[u8]| Some(upstream.read_refresh(grant, tokens, answer, attempt.at)?.ok()?.tokens);
+        let stored = attempt.answer.as_ref().and_then(|sealed| vault.open_answer(&answer_place(grant), sealed).ok());
+        if let Some(successor) = stored.and_then(|answer| read(&answer)) {
+            return Some(successor);
+        }
+        let client = self.0.client(grant.into()).await.ok()??;
+        read(&upstream.refresh(&client, tokens).await.ok()?)
+    }
+
+    /// Asks the platform, once.
+    async fn ask(&self, of: BoundTo<'_>, tokens: &TokenSet) -> Revoked {
+        if !self.0.upstream.can_revoke(of.platform) {
+            return Revoked::Unsupported;
+        }
+        let client = match self.0.client(of).await {
+            Ok(Some(client)) => client,
+            Ok(None) => {
+                let platform = of.platform;
+                tracing::warn!(
+                    platform.name = platform,
+                    "cannot revoke: the platform or the app is not configured any more"
+                );
+                return Revoked::NotConfirmed;
+            }
+            Err(error) => {
+                tracing::warn!(platform.name = of.platform, error = %chain(&error), "cannot revoke without the app's credentials");
+                return Revoked::NotConfirmed;
+            }
+        };
+        match self.0.upstream.revoke(&client, tokens).await {
+            Ok(true) => Revoked::Yes,
+            Ok(false) => Revoked::Unsupported,
+            Err(error) => {
+                tracing::warn!(platform.name = of.platform, error = %chain(&error), "the platform did not confirm the revocation");
+                Revoked::NotConfirmed
+            }
+        }
+    }
+
+    async fn in_time(&self, asked: impl Future<Output = Revoked>) -> Revoked {
+        tokio::time::timeout(REVOKE_WITHIN, asked).await.unwrap_or(Revoked::NotConfirmed)
+    }
+}

@@ -1,0 +1,129 @@
+//! Who lives on a consent: the grants and the open selections that a revocation would end, in all projects.
+
+use rusqlite::{Connection, named_params};
+
+use super::Error;
+use super::columns::one;
+use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::time::Timestamp;
+
+/// Consents that one revocation ends: at a platform under a client id.
+#[derive(Debug, Clone, Copy)]
+pub struct Consents<'a> {
+    pub platform: &'a str,
+    pub client_id: &'a str,
+    /// Those of this person only; `None`: everybody's.
+    pub subject: Option<&'a str>,
+}
+
+/// Who lives on consents, the nearest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Users {
+    Nobody,
+    /// A caller must not learn of them.
+    OfOtherProjects,
+    OfProject,
+}
+
+/// Who lives on the consents at `now`: grants other than `except`, and selections that can still be made.
+pub fn users(
+    db: &Connection,
+    project: ProjectId,
+    consents: &Consents<'_>,
+    except: Option<GrantId>,
+    now: Timestamp,
+) -> Result<Users, Error> {
+    // With a person, the index finds theirs; without, nothing is NULL, so that all of them count.
+    let subject = if consents.subject.is_some() { "= :subject" } else { "IS NOT :subject" };
+    let sql = format!(
+        "SELECT
+            EXISTS (SELECT 1 FROM grants WHERE project_id = :project AND platform = :platform AND client_id = :client
+                AND subject {subject} AND id IS NOT :except)
+            OR EXISTS (SELECT 1 FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+                WHERE s.project_id = :project AND s.platform = :platform AND s.subject {subject}
+                    AND s.spent_by IS NULL AND s.expires_at > :now AND f.client_id = :client) AS of_project,
+            EXISTS (SELECT 1 FROM grants /* every project */ WHERE platform = :platform AND client_id = :client
+                AND subject {subject} AND id IS NOT :except)
+            OR EXISTS (SELECT 1 FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+                WHERE s.platform = :platform AND s.subject {subject}
+                    AND s.spent_by IS NULL AND s.expires_at > :now AND f.client_id = :client) AS of_any"
+    );
+    let found = one(
+        db,
+        &sql,
+        named_params! {
+            ":project": project,
+            ":platform": consents.platform,
+            ":client": consents.client_id,
+            ":subject": consents.subject,
+            ":except": except,
+            ":now": now,
+        },
+        |row| Ok((row.get::<_, bool>("of_project")?, row.get::<_, bool>("of_any")?)),
+    )?;
+    Ok(match found {
+        Some((true, _)) => Users::OfProject,
+        Some((false, true)) => Users::OfOtherProjects,
+        _ => Users::Nobody,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::Fixture;
+    use crate::store::grants;
+    use crate::store::selections;
+
+    /// Who lives on the consents of "s" and of anybody, seen from both projects.
+    fn seen(fixture: &Fixture, platform: &str, client_id: &str, except: Option<GrantId>, now: Timestamp) -> [Users; 4] {
+        let users = |project, subject| {
+            users(&fixture.db, project, &Consents { platform, client_id, subject }, except, now).unwrap()
+        };
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        [users(ours, Some("s")), users(ours, None), users(theirs, Some("s")), users(theirs, None)]
+    }
+
+    #[test]
+    fn grants_of_any_project_live_on_a_consent() {
+        use Users::{Nobody, OfOtherProjects, OfProject};
+        let mut fixture = Fixture::new();
+        let now = fixture.now();
+        assert_eq!(seen(&fixture, "facebook", "client", None, now), [Nobody; 4]);
+        let theirs = grants_of(&mut fixture, "s");
+        assert_eq!(
+            seen(&fixture, "facebook", "client", None, now),
+            [OfOtherProjects, OfOtherProjects, OfProject, OfProject]
+        );
+        assert_eq!(seen(&fixture, "facebook", "client", Some(theirs), now), [Nobody; 4]);
+        assert_eq!(seen(&fixture, "facebook", "other", None, now), [Nobody; 4]);
+        assert_eq!(seen(&fixture, "linkedin", "client", None, now), [Nobody; 4]);
+        fixture.grant("facebook", "somebody else");
+        assert_eq!(
+            seen(&fixture, "facebook", "client", Some(theirs), now),
+            [Nobody, OfProject, Nobody, OfOtherProjects]
+        );
+    }
+
+    /// A grant of the other project.
+    fn grants_of(fixture: &mut Fixture, subject: &str) -> GrantId {
+        let mut grant = fixture.new_grant("facebook", subject);
+        grant.project_id = fixture.theirs;
+        fixture.write(|db| grants::insert(db, &grant)).unwrap();
+        grant.id
+    }
+
+    #[test]
+    fn an_open_selection_lives_on_a_consent() {
+        use Users::{Nobody, OfOtherProjects, OfProject};
+        let mut fixture = Fixture::new();
+        let selection = fixture.pending("t");
+        let now = fixture.now();
+        let open = [OfProject, OfProject, OfOtherProjects, OfOtherProjects];
+        assert_eq!(seen(&fixture, "facebook", "client", None, now), open);
+        assert_eq!(seen(&fixture, "facebook", "other", None, now), [Nobody; 4]);
+        assert_eq!(seen(&fixture, "facebook", "client", None, selection.expires_at), [Nobody; 4]);
+        fixture.write(|db| selections::take_expired(db, selection.expires_at, 9)).unwrap();
+        assert_eq!(seen(&fixture, "facebook", "client", None, now), [Nobody; 4]);
+    }
+}

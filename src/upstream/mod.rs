@@ -1,0 +1,275 @@
+//! One way to a platform, whichever protocol it speaks: OAuth 2.0 ([`oauth`](crate::oauth)) or the AT Protocol
+//! ([`atproto`](crate::atproto)).
+//!
+//! Knows both engines and the platforms; neither the store nor the caller. Invariant: what depends on a platform's protocol
+//! or quirks is asked here, so that nobody above compares a platform's name.
+
+mod error;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+use zeroize::Zeroizing;
+
+pub use error::Error;
+
+use crate::domain::account::Identity;
+use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
+use crate::domain::renewal::{Renewal, Timing};
+use crate::domain::time::Timestamp;
+use crate::platforms::{
+    Bluesky, ConfiguredPlatform, Credentials, Platform, Refresh, Registry, Revocation, Rotation, bluesky,
+};
+use crate::{atproto, oauth};
+
+pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, Error as OauthError, InvalidEndpoint};
+
+/// Talks with every platform.
+#[derive(Debug)]
+pub struct Upstream {
+    oauth: oauth::Engine,
+    atproto: atproto::Engine,
+    platforms: Registry,
+}
+
+/// What a platform speaks.
+#[derive(Debug, Clone, Copy)]
+pub enum Protocol<'a> {
+    /// Sessions on a server of the account's own, begun with an app password.
+    AtProtocol(&'a Bluesky),
+    OAuth(&'a ConfiguredPlatform),
+}
+
+/// A platform, and who the broker is there: all that it takes to ask about a grant.
+#[derive(Debug)]
+pub enum Client<'a> {
+    AtProtocol,
+    OAuth(OauthClient<'a>),
+}
+
+/// An OAuth platform under one app.
+#[derive(Debug)]
+pub struct OauthClient<'a> {
+    pub platform: &'a Platform,
+    pub credentials: Credentials,
+}
+
+impl Upstream {
+    #[must_use]
+    pub fn new(oauth: oauth::Engine, atproto: atproto::Engine, platforms: Registry) -> Self {
+        Self { oauth, atproto, platforms }
+    }
+
+    #[must_use]
+    pub fn platforms(&self) -> &Registry {
+        &self.platforms
+    }
+
+    /// The engine for accounts that connect with an app password.
+    #[must_use]
+    pub fn at_protocol(&self) -> &atproto::Engine {
+        &self.atproto
+    }
+
+    /// What the platform of that name speaks; `None` where it is unknown or switched off.
+    #[must_use]
+    pub fn protocol(&self, platform: &str) -> Option<Protocol<'_>> {
+        if let Some(configured) = self.platforms.find(platform) {
+            return Some(Protocol::OAuth(configured));
+        }
+        self.platforms.bluesky().filter(|_| is_at_protocol(platform)).map(Protocol::AtProtocol)
+    }
+
+    fn oauth_platform(&self, platform: &str) -> Option<&Platform> {
+        self.platforms.find(platform).map(|configured| &configured.platform)
+    }
+
+    /// How and when the tokens of a platform are renewed, `ahead` of their expiry.
+    #[must_use]
+    pub fn timing(&self, platform: &str, has_refresh_token: bool, ahead: Duration) -> Timing {
+        let with_refresh_token = if has_refresh_token { Renewal::RefreshToken } else { Renewal::Never };
+        let (renewal, not_before) = match self.oauth_platform(platform).map(|platform| platform.refresh) {
+            Some(Refresh::ExchangedAgain) => (Renewal::AccessToken, Duration::ZERO),
+            Some(Refresh::Never) => (Renewal::Never, Duration::ZERO),
+            Some(Refresh::SelfRenewing { not_before, .. }) => (Renewal::AccessToken, not_before),
+            // The AT Protocol, or a platform that is switched off for now.
+            Some(Refresh::RefreshToken { .. }) | None => (with_refresh_token, Duration::ZERO),
+        };
+        Timing { renewal, ahead, not_before }
+    }
+
+    /// True where a used refresh token is dead, or may be: losing the answer to a refresh then loses the grant.
+    #[must_use]
+    pub fn rotates_refresh_tokens(&self, platform: &str) -> bool {
+        let refresh = self.oauth_platform(platform).map(|platform| platform.refresh);
+        refresh != Some(Refresh::RefreshToken { rotation: Rotation::None })
+    }
+
+    /// How long a consent lasts while the OAuth app is in testing, where the platform has that.
+    #[must_use]
+    pub fn testing_life(&self, platform: &str) -> Option<Duration> {
+        self.oauth_platform(platform)?.testing_life
+    }
+
+    /// True where each account has a server of its own, so that one slow server says nothing of the others.
+    #[must_use]
+    pub fn has_server_per_account(&self, platform: &str) -> bool {
+        is_at_protocol(platform)
+    }
+
+    /// True when revoking one of the token sets would end the other as well, as far as the tokens themselves tell.
+    #[must_use]
+    pub fn are_one_session(&self, platform: &str, one: &TokenSet, other: &TokenSet) -> bool {
+        if !is_at_protocol(platform) {
+            return one.shares(other);
+        }
+        // Access tokens do not tell: the reference server gives two sessions begun within a second the same text.
+        let refresh_tokens = one.refresh_token.as_ref().zip(other.refresh_token.as_ref());
+        refresh_tokens.is_some_and(|(one, other)| atproto::is_same_refresh_token(one, other))
+    }
+
+    /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.
+    #[must_use]
+    pub fn forgives_repeated_refresh(&self, platform: &str) -> bool {
+        is_at_protocol(platform)
+    }
+
+    /// False where the platform has no endpoint to revoke at.
+    #[must_use]
+    pub fn can_revoke(&self, platform: &str) -> bool {
+        self.oauth_platform(platform).is_none_or(|platform| platform.revocation != Revocation::Unsupported)
+    }
+
+    /// True where the platform takes PKCE for this callback URL.
+    #[must_use]
+    pub fn takes_pkce(&self, platform: &Platform, callback_url: &str) -> bool {
+        oauth::takes_pkce(platform, callback_url)
+    }
+
+    /// The URL that a person consents at.
+    ///
+    /// # Errors
+    ///
+    /// An endpoint of the configuration is no URL.
+    pub fn authorize_url(&self, platform: &Platform, request: &AuthorizeRequest<'_>) -> Result<Url, InvalidEndpoint> {
+        oauth::authorize_url(platform, request)
+    }
+
+    /// Sends an authorization code, once. Store the answer before [`read_exchange`](Self::read_exchange) reads it.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn exchange(
+        &self,
+        client: &OauthClient<'_>,
+        exchange: &CodeExchange<'_>,
+    ) -> Result<CodeAnswer, oauth::Error> {
+        self.oauth.send_code(client.platform, &client.credentials, exchange).await
+    }
+
+    /// The tokens in the answer to a code exchange that was sent at `sent_at`. Spends nothing, so it may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn read_exchange(
+        &self,
+        client: &OauthClient<'_>,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Result<IssuedTokens, oauth::Error> {
+        self.oauth.finish_exchange(client.platform, &client.credentials, answer, sent_at).await
+    }
+
+    /// Who consented, and the accounts that the consent covers. `scopes`: those granted.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn identify(
+        &self,
+        client: &OauthClient<'_>,
+        access_token: &SecretString,
+        scopes: &[String],
+    ) -> Result<Identity, oauth::Error> {
+        self.oauth.identify(client.platform, access_token, scopes).await
+    }
+
+    /// Asks for new tokens, once. Store the answer before [`read_refresh`](Self::read_refresh) reads it.
+    ///
+    /// # Errors
+    ///
+    /// What the platform answered instead.
+    pub async fn refresh(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match client {
+            Client::AtProtocol => {
+                let (service_url, refresh_token) = tokens.session().ok_or_else(Error::no_session)?;
+                Ok(self.atproto.refresh_session(&service_url, refresh_token).await?)
+            }
+            Client::OAuth(client) => Ok(self.oauth.refresh(client.platform, &client.credentials, tokens).await?),
+        }
+    }
+
+    /// The tokens in the answer to a refresh of `tokens` that was sent at `sent_at`. `None` where the platform is unknown or
+    /// switched off, so that nobody can read the answer.
+    #[must_use]
+    pub fn read_refresh(
+        &self,
+        grant: &Grant,
+        tokens: &TokenSet,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Option<Result<IssuedTokens, Error>> {
+        Some(match self.protocol(&grant.platform)? {
+            Protocol::AtProtocol(_) => self.read_session(grant, tokens, answer, sent_at),
+            Protocol::OAuth(configured) => self
+                .oauth
+                .read_refresh(&configured.platform, answer, sent_at)
+                .map_err(|error| Error::in_answer(error.into())),
+        })
+    }
+
+    fn read_session(
+        &self,
+        grant: &Grant,
+        tokens: &TokenSet,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Result<IssuedTokens, Error> {
+        let (service_url, _) = tokens.session().ok_or_else(Error::no_session)?;
+        let session = self
+            .atproto
+            .read_session(&grant.subject, &service_url, answer, sent_at)
+            .map_err(|error| Error::in_answer(error.into()))?;
+        if let Some(state) = session.inactive {
+            tracing::warn!(
+                grant.id = %grant.id, platform.name = %grant.platform,
+                "the account is {state}, but its session was refreshed"
+            );
+        }
+        Ok(session.issued)
+    }
+
+    /// Asks the platform, once, to revoke what the tokens stand for. `Ok(false)`: it has no endpoint for that.
+    ///
+    /// # Errors
+    ///
+    /// The platform did not confirm.
+    pub async fn revoke(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<bool, Error> {
+        match client {
+            Client::AtProtocol => {
+                let (service_url, refresh_token) = tokens.session().ok_or_else(Error::no_session)?;
+                self.atproto.delete_session(&service_url, refresh_token).await?;
+                Ok(true)
+            }
+            Client::OAuth(client) => Ok(self.oauth.revoke(client.platform, &client.credentials, tokens).await?),
+        }
+    }
+}
+
+/// True for the one platform that speaks the AT Protocol, switched off or not.
+fn is_at_protocol(platform: &str) -> bool {
+    platform == bluesky::NAME
+}
