@@ -188,7 +188,7 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             access_expires_at: Some(now.plus(Duration::from_mins(10))),
                             refresh_expires_at: None,
                             renewal: Renewal::RefreshToken,
-                            tokens: Some(vault.seal_tokens(&Place::new("grants", "tokens", id, 1), &tokens).unwrap()),
+                            tokens: Some(vault.seal_tokens(&Place::grant_tokens(id, 1), &tokens).unwrap()),
                             generation: 1,
                             status: AuthStatus::Active,
                             due_at: Some(now),

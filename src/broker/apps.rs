@@ -1,6 +1,5 @@
 //! A caller's own OAuth apps. The secret is sealed on arrival and never returned.
 
-use super::clients::secret_place;
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::id::OauthAppId;
@@ -9,6 +8,7 @@ use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
 use crate::store::{self, oauth_apps, refreshes};
 use crate::upstream::Protocol;
+use crate::vault::Place;
 
 /// An app to register.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Broker {
             created_at: now,
             updated_at: now,
         };
-        let secret = self.vault.seal_text(&secret_place(stored.id, 1), &app.client_secret)?;
+        let secret = self.vault.seal_text(&Place::app_secret(stored.id, 1), &app.client_secret)?;
         let (project, inserted) = (caller.project_id, stored.clone());
         match self.store.write(move |tx| oauth_apps::insert(tx, project, &inserted, &secret)).await {
             Ok(()) => Ok(stored),
@@ -92,7 +92,7 @@ impl Broker {
                     oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?.generation;
                 let client_secret = change
                     .client_secret
-                    .map(|secret| vault.seal_text(&secret_place(id, generation + 1), &secret))
+                    .map(|secret| vault.seal_text(&Place::app_secret(id, generation + 1), &secret))
                     .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;

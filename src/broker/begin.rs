@@ -91,7 +91,9 @@ impl Broker {
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,
-            pkce_verifier: verifier.map(|verifier| self.vault.seal_text(&verifier_place(id), &verifier)).transpose()?,
+            pkce_verifier: verifier
+                .map(|verifier| self.vault.seal_text(&Place::flow_verifier(id), &verifier))
+                .transpose()?,
             created_at: now,
             expires_at: now.plus(self.settings.state_ttl),
             consumed_by: None,
@@ -133,9 +135,4 @@ impl Broker {
 pub(super) fn state_digest(state: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;
     Digest256::of(state.expose_secret().as_bytes())
-}
-
-/// A flow's verifier never changes: generation 1.
-pub(super) fn verifier_place(id: FlowId) -> Place {
-    Place::new("flows", "pkce_verifier", id, 1)
 }

@@ -58,12 +58,7 @@ impl Core {
         let Some(app) = self.store.read(move |db| oauth_apps::find_secret(db, project, id)).await? else {
             return Ok(None);
         };
-        let client_secret = self.vault.open_text(&secret_place(id, app.generation), &app.client_secret)?;
+        let client_secret = self.vault.open_text(&Place::app_secret(id, app.generation), &app.client_secret)?;
         Ok(Some(Credentials { client_id: app.client_id, client_secret }))
     }
-}
-
-/// Where an app's secret is sealed.
-pub(super) fn secret_place(id: OauthAppId, generation: u64) -> Place {
-    Place::new("oauth_apps", "client_secret", id, generation)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::Error;
-use super::record::tokens_place;
 use super::tasks::Tasks;
 use crate::domain::entropy::Entropy;
 use crate::domain::grant::{Grant, TokenSet};
@@ -17,6 +16,7 @@ use crate::domain::renewal::Timing;
 use crate::domain::time::Clock;
 use crate::store::Store;
 use crate::upstream::Upstream;
+use crate::vault::Place;
 use crate::vault::Vault;
 
 /// Configuration of the use cases.
@@ -85,7 +85,7 @@ impl Core {
 
     /// The tokens of a grant; `None` once they were erased.
     pub(super) fn open_grant(&self, grant: &Grant) -> Result<Option<TokenSet>, Error> {
-        let place = tokens_place(grant.id, grant.generation);
+        let place = Place::grant_tokens(grant.id, grant.generation);
         Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
     }
 }

@@ -7,13 +7,12 @@
 //! broker that dies goes on from there; and tokens that came but cannot be kept are revoked, never silently lost, unless
 //! that would end a consent that somebody else lives on.
 
-use super::begin::verifier_place;
 use super::callback::Answer;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{Failure, Flow, Outcome};
-use crate::domain::id::{FlowId, IntegrationId};
+use crate::domain::id::IntegrationId;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
@@ -61,9 +60,11 @@ impl Broker {
         let (project, id) = (flow.project_id, flow.id);
         let kept = self.store.read(move |db| Ok::<_, Error>(flows::find_answer(db, project, id)?)).await;
         let answer = match kept {
-            Ok(Some((sealed, asked_at))) => {
-                self.vault.open_answer(&answer_place(id), &sealed).map(|answer| (answer, asked_at)).map_err(Error::from)
-            }
+            Ok(Some((sealed, asked_at))) => self
+                .vault
+                .open_answer(&Place::flow_answer(id), &sealed)
+                .map(|answer| (answer, asked_at))
+                .map_err(Error::from),
             Ok(None) => return false,
             Err(error) => {
                 // It may be there: the flow stays as it is for the next start.
@@ -111,7 +112,7 @@ impl Broker {
         let verifier = flow
             .pkce_verifier
             .as_ref()
-            .map(|sealed| self.vault.open_text(&verifier_place(flow.id), sealed))
+            .map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed))
             .transpose()
             .map_err(|error| internal(flow, "the PKCE verifier does not open", &error.into()))?;
         let client = self.app(flow).await?;
@@ -130,7 +131,7 @@ impl Broker {
     /// Seals and commits the answer as it came: should the broker die now, the next one goes on from here.
     async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) {
         let (id, project) = (flow.id, flow.project_id);
-        let kept = match self.vault.seal_answer(&answer_place(id), answer) {
+        let kept = match self.vault.seal_answer(&Place::flow_answer(id), answer) {
             Ok(sealed) => {
                 let keep = move |tx: &Transaction<'_>| flows::keep_answer(tx, project, id, &sealed, asked_at);
                 self.store.write_kept(keep).await.map_err(Error::from)
@@ -204,11 +205,6 @@ impl Broker {
     pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
         self.revocation.give_back(flow, Some(&consent.identity.subject), &consent.issued.tokens).await;
     }
-}
-
-/// Where the answer to a flow's code exchange is sealed: there is but one.
-fn answer_place(id: FlowId) -> Place {
-    Place::new("flows", "answer", id, 1)
 }
 
 /// A failure of ours, told in the log alone.

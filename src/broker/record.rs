@@ -129,7 +129,7 @@ impl Core {
             access_expires_at,
             refresh_expires_at,
             renewal: timing.renewal,
-            tokens: Some(self.vault.seal_tokens(&tokens_place(id, generation), &tokens)?),
+            tokens: Some(self.vault.seal_tokens(&Place::grant_tokens(id, generation), &tokens)?),
             generation,
             status: AuthStatus::Active,
             due_at: timing.due_at(consent.issued.issued_at, access_expires_at, Jitter::draw(&*self.entropy)),
@@ -249,18 +249,8 @@ impl Core {
                 token_type: "Bearer".to_owned(),
                 service_url: None,
             };
-            self.vault.seal_tokens(&own_tokens_place(id, generation), &tokens)
+            self.vault.seal_tokens(&Place::integration_tokens(id, generation), &tokens)
         };
         Ok(OwnTokens { generation, tokens: token.map(seal).transpose()? })
     }
-}
-
-/// Where a grant's tokens are sealed.
-pub(super) fn tokens_place(id: GrantId, generation: u64) -> Place {
-    Place::new("grants", "tokens", id, generation)
-}
-
-/// Where an account's own tokens are sealed, as a token set like a grant's.
-pub(super) fn own_tokens_place(id: IntegrationId, generation: u64) -> Place {
-    Place::new("integrations", "tokens", id, generation)
 }

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clients::BoundTo;
-use super::refresher::answer_place;
 use super::{Core, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::Flow;
@@ -28,6 +27,7 @@ use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
 use crate::store::Connection;
 use crate::store::consents::{self, Consents, Users};
+use crate::vault::Place;
 
 /// Time for a platform to revoke. Nobody waits longer.
 const REVOKE_WITHIN: Duration = Duration::from_secs(10);
@@ -160,7 +160,10 @@ impl Revocation {
         let Core { upstream, vault, .. } = &*self.0;
         let attempt = grant.attempt.as_ref().filter(|_| upstream.forgives_repeated_refresh(&grant.platform))?;
         let read = |answer: &[u8]| Some(upstream.read_refresh(grant, tokens, answer, attempt.at)?.ok()?.tokens);
-        let stored = attempt.answer.as_ref().and_then(|sealed| vault.open_answer(&answer_place(grant), sealed).ok());
+        let stored = attempt
+            .answer
+            .as_ref()
+            .and_then(|sealed| vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed).ok());
         if let Some(successor) = stored.and_then(|answer| read(&answer)) {
             return Some(successor);
         }

@@ -56,8 +56,8 @@ impl Broker {
             platform: flow.platform.clone(),
             subject: consent.identity.subject.clone(),
             token: token_digest(&token),
-            token_text: Some(self.vault.seal_text(&token_place(id), &token)?),
-            payload: Some(self.vault.seal_consent(&payload_place(id), consent)?),
+            token_text: Some(self.vault.seal_text(&Place::selection_token(id), &token)?),
+            payload: Some(self.vault.seal_consent(&Place::selection_payload(id), consent)?),
             created_at: now,
             expires_at: now.plus(self.settings.selection_ttl),
             spent: None,
@@ -226,13 +226,13 @@ impl Broker {
     /// What the selection holds; not found where it was spent.
     pub(super) fn open_consent(&self, selection: &Selection) -> Result<Consent, Error> {
         let payload = selection.payload.as_ref().ok_or(Error::NotFound(What::Selection))?;
-        Ok(self.vault.open_consent(&payload_place(selection.id), payload)?)
+        Ok(self.vault.open_consent(&Place::selection_payload(selection.id), payload)?)
     }
 
     /// The token, to send the browser to the same place again.
     pub(super) fn open_token(&self, selection: &Selection) -> Result<SecretString, Error> {
         let text = selection.token_text.as_ref().ok_or(Error::NotFound(What::Selection))?;
-        Ok(self.vault.open_text(&token_place(selection.id), text)?)
+        Ok(self.vault.open_text(&Place::selection_token(selection.id), text)?)
     }
 }
 
@@ -241,13 +241,4 @@ impl Broker {
 fn token_digest(token: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;
     Digest256::of(token.expose_secret().as_bytes())
-}
-
-/// What a selection holds never changes: generation 1.
-fn payload_place(id: SelectionId) -> Place {
-    Place::new("selections", "payload", id, 1)
-}
-
-fn token_place(id: SelectionId) -> Place {
-    Place::new("selections", "token_text", id, 1)
 }

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::error::What;
-use super::record::own_tokens_place;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};
@@ -17,6 +16,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::TroubleKind;
 use crate::store::{self, grants, integrations, token_reads};
+use crate::vault::Place;
 
 /// How long a token is needed, where the caller does not say.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
@@ -155,7 +155,7 @@ impl Broker {
             return Err(self.reconnect_required(&integration, &grant));
         }
         let (tokens, expires_at) = if let Some(sealed) = &own.tokens {
-            (self.vault.open_tokens(&own_tokens_place(integration.id, own.generation), sealed)?, None)
+            (self.vault.open_tokens(&Place::integration_tokens(integration.id, own.generation), sealed)?, None)
         } else {
             let tokens = self.open_grant(&grant)?.ok_or_else(|| self.reconnect_required(&integration, &grant))?;
             (tokens, grant.access_expires_at)

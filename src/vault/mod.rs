@@ -14,6 +14,7 @@
 mod consents;
 mod data_key;
 pub mod keyring;
+mod place;
 mod seal;
 mod tokens;
 
@@ -32,7 +33,7 @@ use crate::domain::secret::Sealed;
 use crate::domain::selection::Consent;
 use data_key::DataKey;
 pub use keyring::{KeyringError, KeyringFile};
-pub use seal::Place;
+pub use place::Place;
 
 /// Seals and opens. Cheap to clone.
 #[derive(Clone)]

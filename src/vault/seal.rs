@@ -15,31 +15,13 @@ use chacha20poly1305::aead::AeadInOut;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Error;
 use super::data_key::DataKey;
+use super::{Error, Place};
 use crate::domain::entropy::Entropy;
 use crate::domain::secret::Sealed;
 
 const VERSION: u8 = 0x01;
 pub(super) const TAG: usize = 16;
-
-/// Where a sealed value lives. It opens nowhere else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub table: &'static str,
-    pub column: &'static str,
-    /// The row's id.
-    pub row: String,
-    /// The row's generation, for values that change in place; 1 for those that do not.
-    pub generation: u64,
-}
-
-impl Place {
-    #[must_use]
-    pub fn new(table: &'static str, column: &'static str, row: impl std::fmt::Display, generation: u64) -> Self {
-        Self { table, column, row: format!("{row}"), generation }
-    }
-}
 
 /// A copy of `plain` that is wiped when dropped and has room for the tag, so that sealing does not move it.
 pub(super) fn buffer(plain: &[u8]) -> Zeroizing<Vec<u8>> {

@@ -151,7 +151,7 @@ impl Refresher {
     ) -> Option<Result<IssuedTokens, upstream::Error>> {
         let attempt = grant.attempt.as_ref()?;
         let sealed = attempt.answer.as_ref()?;
-        match self.core().vault.open_answer(&answer_place(grant), sealed) {
+        match self.core().vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed) {
             Ok(answer) => Some(self.read_answer(grant, tokens, &answer, attempt.at)),
             Err(error) => {
                 tracing::error!(grant.id = %grant.id, error = %chain(&error), "cannot open a stored answer");
@@ -197,9 +197,4 @@ fn waiting(grant: &Grant, now: Timestamp) -> Option<NotRefreshed> {
     // A wait longer than any of ours was set by a wrong clock: ignore it.
     let is_meant = grant.failures > 0 && now < due_at && due_at <= now.plus(LONGEST_WAIT);
     is_meant.then(|| NotRefreshed::Failed { kind: trouble.kind, retry_after: now.until(due_at) })
-}
-
-/// Where a platform's answer is sealed: under the generation that it replaces.
-pub(in crate::broker) fn answer_place(grant: &Grant) -> Place {
-    Place::new("grants", "answer", grant.id, grant.generation)
 }

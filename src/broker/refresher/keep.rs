@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::attempt::answer_place;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
 use crate::broker::Error;
-use crate::broker::record::tokens_place;
 use crate::domain::error_chain::chain;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
@@ -14,6 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::consents::Users;
 use crate::store::{self, grants, refreshes};
+use crate::vault::Place;
 
 /// Backoff between attempts to store tokens, which are in memory alone until then.
 const STORE_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -36,7 +35,7 @@ impl Refresher {
     /// are stored a moment later, so this is a second chance and not the only one.
     pub(super) async fn store_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
         let (core, project, id, generation) = (self.core(), grant.project_id, grant.id, grant.generation);
-        let stored = match core.vault.seal_answer(&answer_place(grant), answer) {
+        let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation), answer) {
             Ok(sealed) => core
                 .store
                 .write_kept(move |tx| refreshes::keep_answer(tx, project, id, generation, asked_at, &sealed))
@@ -100,7 +99,7 @@ impl Refresher {
             (None, None) => grant.refresh_expires_at,
         };
         let generation = grant.generation + 1;
-        let sealed = match core.vault.seal_tokens(&tokens_place(grant.id, generation), &tokens) {
+        let sealed = match core.vault.seal_tokens(&Place::grant_tokens(grant.id, generation), &tokens) {
             Ok(sealed) => sealed,
             Err(error) => return Err(storage(grant.id, &error.into())),
         };

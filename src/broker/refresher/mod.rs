@@ -34,7 +34,6 @@ mod throttle;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub(super) use attempt::answer_place;
 pub use schedule::Round;
 
 use self::gauge::Gauge;

@@ -10,6 +10,7 @@ use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::PlainAccessKey;
 use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::grant::{IssuedTokens, TokenSet};
+use postpeer::domain::id::{GrantId, Id as _};
 use postpeer::domain::keyring::{KeyState, WrappedKey};
 use postpeer::domain::oauth_app::OauthAppChange;
 use postpeer::domain::redirect::RedirectPolicy;
@@ -147,11 +148,10 @@ fn keys_are_silent_about_themselves() {
     let mut needles = Needles::default();
     needles.add("the key as it is written", line.split_once(':').unwrap().1.trim().as_bytes());
     let (vault, wrapped) = Vault::initialise(&keyring, uuid::Uuid::from_u128(1), std::sync::Arc::new(entropy)).unwrap();
-    let place = Place::new("flows", "pkce_verifier", "flow_1", 1);
-    let sealed = vault.seal_text(&place, &SecretString::from(MARKER)).unwrap();
+    let [grant, other] = [1, 2].map(|id| GrantId::from_uuid(uuid::Uuid::from_u128(id)));
+    let sealed = vault.seal_text(&Place::grant_tokens(grant, 1), &SecretString::from(MARKER)).unwrap();
     needles.add("the marker", MARKER.as_bytes());
-    let elsewhere = Place { generation: 2, ..place.clone() };
-    let refused = vault.open_text(&elsewhere, &sealed).unwrap_err();
+    let refused = vault.open_text(&Place::grant_tokens(other, 1), &sealed).unwrap_err();
     for shown in [shown(&keyring), shown(&vault), shown(&wrapped), shown(&sealed), shown(&refused), refused.to_string()]
     {
         assert_silent(&needles, &shown, shown.as_bytes());
