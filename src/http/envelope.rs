@@ -19,8 +19,8 @@ use metrics::{counter, histogram};
 use tracing::Instrument as _;
 
 use super::error::{ApiError, Chain, Code, ErrorBody};
+use super::request::unread;
 use super::routes::Surface;
-use super::unread;
 use super::{State, pages};
 use crate::domain::entropy::Entropy;
 

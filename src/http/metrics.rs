@@ -13,7 +13,8 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse};
 
-use super::{envelope, unread};
+use super::envelope;
+use super::request::unread;
 
 /// The text format, in the only version that it ever had.
 const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

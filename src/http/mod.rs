@@ -6,32 +6,14 @@
 //! listener of its own: [`metrics`].
 
 mod access;
-mod apps;
-mod bluesky;
-mod body;
-mod callback;
-mod connect;
-mod demo;
-mod documentation;
+mod api;
 mod envelope;
 pub mod error;
-mod fields;
-mod health;
-mod health_views;
-mod integrations;
 pub mod metrics;
 pub mod openapi;
 mod pages;
-mod peer;
-mod platforms;
-mod profiles;
-mod query;
+mod request;
 pub mod routes;
-mod selection;
-mod selection_page;
-mod tokens;
-mod unread;
-mod views;
 
 #[cfg(test)]
 mod tests;

@@ -10,12 +10,10 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
+use super::api::{apps, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::error::ErrorBody;
+use super::pages;
 use super::routes::{Access, ROUTES, Route, Surface};
-use super::{
-    apps, bluesky, callback, connect, documentation, health, integrations, platforms, profiles, selection,
-    selection_page, tokens,
-};
 use crate::domain::access_key::Scope;
 
 /// The name of the security scheme.
@@ -36,17 +34,16 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
     paths(
         apps::create, apps::delete, apps::get, apps::list, apps::update,
         bluesky::connect,
-        callback::finish,
         connect::begin,
-        documentation::json, documentation::page,
         health::alive, health::check, health::check_key, health::ready,
         integrations::disconnect, integrations::get, integrations::list, integrations::relocate,
+        pages::callback::finish, pages::documentation::json, pages::documentation::page, pages::selection::show,
+        pages::selection::submit,
         platforms::list,
         profiles::create, profiles::delete, profiles::get, profiles::list, profiles::update,
         selection::facebook::get, selection::facebook::submit,
         selection::googlebusiness::get, selection::googlebusiness::submit,
         selection::linkedin::get, selection::linkedin::submit,
-        selection_page::show, selection_page::submit,
         tokens::get,
     ),
     components(schemas(ErrorBody)),

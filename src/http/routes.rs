@@ -4,19 +4,17 @@
 //! Invariant: nothing is served that is not in this table, and each line says who may call it. Fixed paths come before
 //! those with a parameter in the same place.
 
-use std::future::{Ready, ready};
+use std::future::ready;
 
-use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, guard};
+use actix_web::{HttpResponse, guard};
 
+use super::access;
+use super::api::{apps, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::error::{ApiError, Code};
-use super::{
-    access, apps, bluesky, callback, connect, demo, documentation, health, integrations, platforms, profiles,
-    selection, selection_page, tokens,
-};
+use super::pages;
 use crate::domain::access_key::Scope;
 
 /// Who may call a route.
@@ -90,10 +88,10 @@ const TOKENS: Access = Access::Key(Scope::Tokens);
 
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
-    page(Method::GET, SELECTION_PAGE, || web::to(selection_page::show)),
-    page(Method::POST, SELECTION_PAGE, || web::to(selection_page::submit)),
-    page(Method::GET, &["/documentation"], || web::to(documentation::page)),
-    api(Method::GET, &["/documentation/json"], Access::Public, || web::to(documentation::json)),
+    page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show)),
+    page(Method::POST, SELECTION_PAGE, || web::to(pages::selection::submit)),
+    page(Method::GET, &["/documentation"], || web::to(pages::documentation::page)),
+    api(Method::GET, &["/documentation/json"], Access::Public, || web::to(pages::documentation::json)),
     api(Method::GET, &["/healthz"], Access::Public, || web::to(health::alive)),
     api(Method::GET, &["/readyz"], Access::Public, || web::to(health::ready)),
     api(Method::GET, APPS, READ, || web::to(apps::list)),
@@ -114,7 +112,7 @@ pub static ROUTES: &[Route] = &[
     api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get)),
     api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)),
     api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect)),
-    page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(callback::finish)),
+    page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish)),
     api(Method::GET, &["/v1/health"], Access::Public, || web::to(health::check)),
     api(Method::GET, &["/v1/health/auth"], Access::AnyKey, || web::to(health::check_key)),
     api(Method::GET, &["/v1/platforms"], READ, || web::to(platforms::list)),
@@ -127,9 +125,9 @@ pub static ROUTES: &[Route] = &[
 
 /// What `postpeer demo` serves besides.
 pub static DEMO_ROUTES: &[Route] = &[
-    page(Method::GET, &["/"], || web::to(demo::index)),
-    page(Method::POST, &["/demo/bluesky"], || web::to(demo::connect_bluesky)),
-    page(Method::POST, &["/demo/connect/{platform}"], || web::to(demo::connect)),
+    page(Method::GET, &["/"], || web::to(pages::demo::index)),
+    page(Method::POST, &["/demo/bluesky"], || web::to(pages::demo::connect_bluesky)),
+    page(Method::POST, &["/demo/connect/{platform}"], || web::to(pages::demo::connect)),
 ];
 
 /// Registers the table, a resource per path.
@@ -171,19 +169,6 @@ fn refuse_method(allow: &'static str) -> Result<HttpResponse, ApiError> {
 /// What answers a path that is not in the table.
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(Code::NotFound))
-}
-
-/// The parameter of a path; no path has two.
-pub(crate) struct Segment(pub(crate) String);
-
-impl FromRequest for Segment {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let segment = req.match_info().iter().next().map(|(_, value)| value.to_owned());
-        ready(segment.map(Self).ok_or_else(|| ApiError::internal("a path without a parameter is asked for one")))
-    }
 }
 
 #[cfg(test)]

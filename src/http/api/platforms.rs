@@ -4,13 +4,13 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::error::{ApiError, ErrorBody};
-use super::query::{FromQuery, Parameters, Query, invalid};
 use crate::broker::Broker;
 use crate::broker::platforms::PlatformListing;
 use crate::domain::integration::PlatformFilter;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
 use crate::platforms::{Availability, CONTRACT_NAMES};
 
 /// A platform of this broker.
@@ -100,7 +100,7 @@ impl WhichPlatforms {
 fn unknown(parameter: &str, broker: &Broker) -> ApiError {
     let names: Vec<String> =
         broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
-    invalid(parameter, &format!("must be a platform of this broker: {}", names.join(", ")))
+    invalid_parameter(parameter, &format!("must be a platform of this broker: {}", names.join(", ")))
 }
 
 /// List the platforms

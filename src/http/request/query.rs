@@ -11,8 +11,8 @@ use std::ops::RangeInclusive;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 
-use super::error::{ApiError, Code};
 use crate::domain::paging::Window;
+use crate::http::error::{ApiError, Code};
 
 /// The largest `offset`, and `page` times `limit`: what a JavaScript number holds exactly.
 pub(crate) const OFFSET_MAX: u64 = 9_007_199_254_740_991;
@@ -58,7 +58,7 @@ impl Query<'_> {
         }
         match decode(value) {
             Some(value) => Ok(Some(value.into_owned())),
-            None => Err(invalid(name, "is not percent-encoded UTF-8")),
+            None => Err(invalid_parameter(name, "is not percent-encoded UTF-8")),
         }
     }
 
@@ -71,7 +71,9 @@ impl Query<'_> {
                 (decode(key).as_deref() == Some(name)).then_some(value)
             })
             .map(|value| {
-                decode(value).map(Cow::into_owned).ok_or_else(|| invalid(name, "is not percent-encoded UTF-8"))
+                decode(value)
+                    .map(Cow::into_owned)
+                    .ok_or_else(|| invalid_parameter(name, "is not percent-encoded UTF-8"))
             })
             .collect()
     }
@@ -80,7 +82,7 @@ impl Query<'_> {
     pub(crate) fn short_text(&self, name: &str, max: usize) -> Result<Option<String>, ApiError> {
         match self.text(name)? {
             Some(text) if text.is_empty() || text.chars().nth(max).is_some() => {
-                Err(invalid(name, &format!("must be 1 to {max} characters long")))
+                Err(invalid_parameter(name, &format!("must be 1 to {max} characters long")))
             }
             text => Ok(text),
         }
@@ -95,7 +97,7 @@ impl Query<'_> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match choices.iter().copied().find(|choice| *choice == text) {
             Some(choice) => Ok(Some(choice)),
-            None => Err(invalid(name, &format!("must be {}", choices.join(" or ")))),
+            None => Err(invalid_parameter(name, &format!("must be {}", choices.join(" or ")))),
         }
     }
 
@@ -103,11 +105,9 @@ impl Query<'_> {
     pub(crate) fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse()
-            .ok()
-            .filter(|number| digits && range.contains(number))
-            .map(Some)
-            .ok_or_else(|| invalid(name, &format!("must be a whole number from {} to {}", range.start(), range.end())))
+        text.parse().ok().filter(|number| digits && range.contains(number)).map(Some).ok_or_else(|| {
+            invalid_parameter(name, &format!("must be a whole number from {} to {}", range.start(), range.end()))
+        })
     }
 
     /// `limit`, 1 to 100.
@@ -137,7 +137,7 @@ impl From<Page> for Window {
 }
 
 /// A parameter that is out of bounds; `what` completes the sentence that begins with its name.
-pub(crate) fn invalid(name: &str, what: &str) -> ApiError {
+pub(crate) fn invalid_parameter(name: &str, what: &str) -> ApiError {
     ApiError::with(Code::InvalidParameter, format!("{name} {what}."))
 }
 

@@ -16,9 +16,9 @@ use futures_util::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::State;
-use super::error::{ApiError, Code};
 use super::query::Query;
+use crate::http::State;
+use crate::http::error::{ApiError, Code};
 
 /// Longest form, in bytes: hundreds of ticks, each with an id of its own.
 const FORM_MAX: usize = 512 * 1024;

@@ -1,19 +1,21 @@
 //! `/v1/connect/integrations`: connected accounts.
 
+mod health;
+mod view;
+
 use actix_web::web::{Data, Json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::body::{Body, FromMembers, Members};
-use super::error::{ApiError, ErrorBody};
-use super::fields;
+pub(crate) use self::view::IntegrationView;
+use self::view::{IntegrationAnswer, IntegrationDetailAnswer, IntegrationList};
+use super::DoneView;
 use super::platforms::{Include, WhichPlatforms};
-use super::query::{FromQuery, OFFSET_MAX, Parameters, Query};
-use super::routes::Segment;
-use super::views::{DoneView, IntegrationAnswer, IntegrationDetailAnswer, IntegrationList};
 use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::domain::paging::Window;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{Body, FromMembers, FromQuery, Members, OFFSET_MAX, Parameters, Query, Segment, fields};
 
 /// Which integrations to list.
 #[derive(Debug, IntoParams)]

@@ -9,9 +9,9 @@ use actix_web::web::Data;
 use askama::Template;
 use serde_json::Value;
 
-use super::error::ApiError;
-use super::routes::{Access, ROUTES, Route};
-use super::{State, openapi, pages};
+use crate::http::error::ApiError;
+use crate::http::routes::{Access, ROUTES, Route};
+use crate::http::{State, openapi};
 
 static DOCUMENT: LazyLock<Result<String, serde_json::Error>> = LazyLock::new(|| openapi::document().to_pretty_json());
 
@@ -30,7 +30,7 @@ pub(crate) async fn json() -> Result<HttpResponse, ApiError> {
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
 pub(crate) async fn page(state: Data<State>) -> Result<HttpResponse, ApiError> {
     let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
-    pages::answer(HttpResponse::Ok(), &Documentation::read(&document, &state.settings.public_url), "'none'")
+    super::answer(HttpResponse::Ok(), &Documentation::read(&document, &state.settings.public_url), "'none'")
 }
 
 #[derive(Template)]

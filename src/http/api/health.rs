@@ -4,9 +4,9 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::State;
-use super::access::Authenticated;
-use super::error::{ApiError, Code};
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, Code};
 
 /// Yes.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,12 +4,11 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::error::{ApiError, ErrorBody};
-use super::query::{FromQuery, Parameters, Query};
-use super::routes::Segment;
 use crate::broker::begin::BeginConnect;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{FromQuery, Parameters, Query, Segment};
 
 /// How to connect.
 #[derive(Debug, IntoParams)]

@@ -6,8 +6,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::body::Members;
-use super::error::{ApiError, Code};
 use crate::domain::{oauth_app, profile};
+use crate::http::error::{ApiError, Code};
 
 /// Longest client id or secret, in bytes.
 const CREDENTIAL_MAX: usize = 2048;

@@ -6,14 +6,13 @@ use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::Authenticated;
-use super::body::{Body, FromMembers, Members};
 use super::connect::Connection;
-use super::error::{ApiError, ErrorBody};
-use super::query::Parameters;
-use super::views::IntegrationView;
-use super::{State, fields, peer};
+use super::integrations::IntegrationView;
 use crate::broker::bluesky::{ConnectBluesky, ConnectedBluesky};
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{Body, FromMembers, Members, Parameters, fields, peer};
 
 /// Longest body, in bytes.
 const BODY_MAX: usize = 8 * 1024;

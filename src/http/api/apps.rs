@@ -1,22 +1,22 @@
 //! `/v1/apps`: a caller's own OAuth apps.
 
+mod view;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::body::{Body, FromMembers, Members};
-use super::error::{ApiError, ErrorBody};
-use super::fields;
+use self::view::{AppAnswer, AppList};
+use super::DoneView;
 use super::platforms::WhichPlatforms;
-use super::query::{FromQuery, Page, Parameters, Query};
-use super::routes::Segment;
-use super::views::{AppAnswer, AppList, DoneView};
 use crate::broker::apps::{AppChange, NewApp};
 use crate::domain::integration::PlatformFilter;
 use crate::domain::oauth_app::NAME_MAX;
 use crate::domain::secret::SecretString;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{Body, FromMembers, FromQuery, Members, Page, Parameters, Query, Segment, fields};
 
 /// Which apps to list.
 #[derive(Debug, IntoParams)]

@@ -4,6 +4,11 @@
 //! who connects), everything from outside escaped by the template engine, and only our own stylesheet applies: the
 //! policy names its hash, computed from the very text that the page carries.
 
+pub(crate) mod callback;
+pub(crate) mod demo;
+pub(crate) mod documentation;
+pub(crate) mod selection;
+
 use std::sync::LazyLock;
 
 use actix_web::http::header::{self, HeaderMap};
@@ -13,14 +18,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::envelope::RequestId;
-use super::error::ApiError;
 use crate::broker::callback::{Ending, Finished};
 use crate::domain::integration::Integration;
 use crate::domain::selection::Findings;
+use crate::http::envelope::RequestId;
+use crate::http::error::ApiError;
 
 /// The one stylesheet, which every page carries.
-pub(crate) const STYLE: &str = include_str!("../../templates/style.css");
+pub(crate) const STYLE: &str = include_str!("../../../templates/style.css");
 
 static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::digest(STYLE)));
 

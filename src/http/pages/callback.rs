@@ -10,14 +10,13 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
-use super::envelope::RequestId;
-use super::error::{ApiError, Code};
-use super::query::Query;
-use super::routes::Segment;
-use super::{State, pages};
 use crate::broker::callback::Callback;
 use crate::broker::error::CallbackRefusal;
 use crate::domain::secret::SecretString;
+use crate::http::State;
+use crate::http::envelope::RequestId;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Query, Segment};
 
 /// Longest state, in bytes; ours have 43.
 const STATE_MAX: usize = 512;
@@ -64,7 +63,7 @@ pub(crate) async fn finish(
         return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
     }
     let id = req.extensions().get::<RequestId>().cloned();
-    pages::finished(&finished, id.as_ref().map_or("", RequestId::as_str))
+    super::finished(&finished, id.as_ref().map_or("", RequestId::as_str))
 }
 
 /// What the platform sent. A parameter that is there twice is refused and nothing consumed: somebody may have added the

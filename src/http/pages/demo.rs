@@ -11,11 +11,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::Url;
 
-use super::body::Form;
-use super::error::{ApiError, Code};
-use super::query::{FromQuery, Parameters, Query};
-use super::routes::Segment;
-use super::{Demo, State, pages};
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
 use crate::broker::integrations::ListIntegrations;
@@ -25,6 +20,9 @@ use crate::domain::integration::PlatformFilter;
 use crate::domain::paging::Window;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment};
+use crate::http::{Demo, State};
 use crate::platforms::bluesky;
 
 /// How many accounts and profiles the page shows at most.
@@ -136,7 +134,7 @@ pub(crate) async fn index(
     let mut platforms: Vec<_> = labels.into_iter().map(|(name, label)| PlatformButton { name, label }).collect();
     platforms.sort_by(|a, b| a.label.cmp(&b.label));
     let page = Index { notice, platforms, bluesky, accounts, total: listed.total };
-    pages::answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
+    super::answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
 }
 
 pub(crate) async fn connect(
@@ -181,7 +179,7 @@ pub(crate) async fn connect_bluesky(
 }
 
 fn check_is_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
-    if asked_by_name(headers, &state.settings.public_url) && pages::is_from_own_page(headers) {
+    if asked_by_name(headers, &state.settings.public_url) && super::is_from_own_page(headers) {
         return Ok(());
     }
     Err(ApiError::new(Code::CrossSite)

@@ -12,17 +12,15 @@ use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use super::body::Form;
-use super::envelope::RequestId;
-use super::error::{ApiError, Code};
-use super::query::{FromQuery, Parameters, Query};
-use super::routes::Segment;
-use super::{State, pages};
 use crate::broker::callback::Finished;
 use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::AccountKind;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
+use crate::http::State;
+use crate::http::envelope::RequestId;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter};
 
 /// With more accounts than this, there is something to search with.
 const SEARCH_ABOVE: usize = 12;
@@ -96,11 +94,11 @@ impl FromQuery for Filled {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
         let search = query.text("q")?.unwrap_or_default();
         if search.chars().nth(SEARCH_MAX).is_some() {
-            return Err(super::query::invalid("q", &format!("must be at most {SEARCH_MAX} characters long")));
+            return Err(invalid_parameter("q", &format!("must be at most {SEARCH_MAX} characters long")));
         }
         let ticked = query.texts("account")?;
         if ticked.len() > CHOICE_MAX {
-            return Err(super::query::invalid("account", &format!("is given more than {CHOICE_MAX} times")));
+            return Err(invalid_parameter("account", &format!("is given more than {CHOICE_MAX} times")));
         }
         let button = match query.text("action")?.as_deref() {
             Some("cancel") => Some(Button::Cancel),
@@ -168,7 +166,7 @@ pub(crate) async fn submit(
     Segment(token): Segment,
     form: Form,
 ) -> Result<HttpResponse, ApiError> {
-    if !pages::is_from_own_page(req.headers()) {
+    if !super::is_from_own_page(req.headers()) {
         return Err(ApiError::new(Code::CrossSite).on_page(
             "Nothing was connected",
             "Open the page for choosing accounts itself, and use the buttons there.",
@@ -206,7 +204,7 @@ fn on(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> 
         return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
     }
     let id = req.extensions().get::<RequestId>().cloned();
-    pages::finished(finished, id.as_ref().map_or("", RequestId::as_str))
+    super::finished(finished, id.as_ref().map_or("", RequestId::as_str))
 }
 
 fn render(
@@ -241,7 +239,7 @@ fn render(
         form_action.push(' ');
         form_action.push_str(uri.origin());
     }
-    pages::answer(builder, &page, &form_action)
+    super::answer(builder, &page, &form_action)
 }
 
 /// Whether an account is shown to who searches for this.

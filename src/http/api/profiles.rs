@@ -1,18 +1,18 @@
 //! `/v1/profiles`.
 
+mod view;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::body::{Body, FromMembers, Members};
-use super::error::{ApiError, ErrorBody};
-use super::fields;
-use super::query::{FromQuery, Page, Parameters, Query};
-use super::routes::Segment;
-use super::views::{DoneView, ProfileAnswer, ProfileList};
+use self::view::{ProfileAnswer, ProfileList};
+use super::DoneView;
 use crate::domain::profile::{NAME_MAX, ProfileChange};
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{Body, FromMembers, FromQuery, Members, Page, Parameters, Query, Segment, fields};
 
 /// Which profiles to list.
 #[derive(Debug, IntoParams)]

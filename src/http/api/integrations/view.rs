@@ -1,190 +1,18 @@
-//! What answers look like: the wire shapes of the contract, made from domain types.
+//! The answers of `/v1/connect/integrations`, also used wherever a connected account is shown.
 //!
-//! Invariant: no view has a place for a token or a secret, a nullable member is present as null, and a URL in an answer
-//! is a valid http(s) URL: callers' models check.
+//! Invariant: a nullable member is present as null, and a URL is a valid http(s) URL: callers' models check both.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use url::Url;
 use utoipa::ToSchema;
 
-use super::health_views::{HealthView, TokenReadsView};
-use super::query::Page;
+use super::health::{HealthView, TokenReadsView};
 use crate::domain::grant::{AuthStatus, FailureReason};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
-use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Listed;
-use crate::domain::profile::Profile;
 use crate::domain::renewal::Renewal;
 use crate::domain::time::Timestamp;
-
-/// Something was done.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Done)]
-pub(crate) struct DoneView {
-    success: bool,
-    /// What was done, for a person.
-    message: String,
-}
-
-impl DoneView {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { success: true, message: message.into() }
-    }
-}
-
-/// A caller's own OAuth app at a platform. Its secret is never returned.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = App)]
-pub(crate) struct AppView {
-    /// What `appId` takes when an account is connected.
-    #[schema(example = "app_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
-    id: String,
-    #[schema(example = "twitter")]
-    platform: String,
-    name: String,
-    #[schema(required, format = "uri")]
-    image_url: Option<String>,
-    client_id: String,
-    /// Integrations connected under this app now.
-    #[schema(minimum = 0)]
-    integration_count: u64,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-impl From<OauthApp> for AppView {
-    fn from(app: OauthApp) -> Self {
-        Self {
-            id: app.id.to_string(),
-            platform: app.platform,
-            name: app.name,
-            image_url: app.image_url,
-            client_id: app.client_id,
-            integration_count: app.integration_count,
-            created_at: app.created_at,
-            updated_at: app.updated_at,
-        }
-    }
-}
-
-/// One app.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = AppAnswer)]
-pub(crate) struct AppAnswer {
-    success: bool,
-    app: AppView,
-}
-
-impl From<OauthApp> for AppAnswer {
-    fn from(app: OauthApp) -> Self {
-        Self { success: true, app: app.into() }
-    }
-}
-
-/// A page of apps.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = AppList)]
-pub(crate) struct AppList {
-    success: bool,
-    /// How many there are on all pages.
-    #[schema(minimum = 0)]
-    total: u64,
-    #[schema(minimum = 1)]
-    page: u64,
-    #[schema(minimum = 1)]
-    limit: u32,
-    apps: Vec<AppView>,
-}
-
-impl AppList {
-    pub(crate) fn new(listed: Listed<OauthApp>, page: Page) -> Self {
-        Self {
-            success: true,
-            total: listed.total,
-            page: page.number,
-            limit: page.limit,
-            apps: listed.items.into_iter().map(AppView::from).collect(),
-        }
-    }
-}
-
-/// A label that groups integrations.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Profile)]
-pub(crate) struct ProfileView {
-    /// What `profileId` takes.
-    #[schema(example = "prof_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
-    id: String,
-    name: String,
-    #[schema(required)]
-    description: Option<String>,
-    /// Integrations bound to this profile now.
-    #[schema(minimum = 0)]
-    integration_count: u64,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-impl From<Profile> for ProfileView {
-    fn from(profile: Profile) -> Self {
-        Self {
-            id: profile.id.to_string(),
-            name: profile.name,
-            description: profile.description,
-            integration_count: profile.integration_count,
-            created_at: profile.created_at,
-            updated_at: profile.updated_at,
-        }
-    }
-}
-
-/// One profile.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ProfileAnswer)]
-pub(crate) struct ProfileAnswer {
-    success: bool,
-    profile: ProfileView,
-}
-
-impl From<Profile> for ProfileAnswer {
-    fn from(profile: Profile) -> Self {
-        Self { success: true, profile: profile.into() }
-    }
-}
-
-/// A page of profiles.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ProfileList)]
-pub(crate) struct ProfileList {
-    success: bool,
-    /// How many there are on all pages.
-    #[schema(minimum = 0)]
-    total: u64,
-    #[schema(minimum = 1)]
-    page: u64,
-    #[schema(minimum = 1)]
-    limit: u32,
-    profiles: Vec<ProfileView>,
-}
-
-impl ProfileList {
-    pub(crate) fn new(listed: Listed<Profile>, page: Page) -> Self {
-        Self {
-            success: true,
-            total: listed.total,
-            page: page.number,
-            limit: page.limit,
-            profiles: listed.items.into_iter().map(ProfileView::from).collect(),
-        }
-    }
-}
+use crate::http::api::web_url;
 
 /// One connected account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -306,12 +134,6 @@ impl From<Integration> for IntegrationView {
             created_at: integration.created_at,
         }
     }
-}
-
-/// What a platform calls a URL, if it is one that a caller's parser takes.
-pub(crate) fn web_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| url.into())
 }
 
 /// One integration.

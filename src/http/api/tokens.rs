@@ -8,13 +8,12 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::State;
-use super::access::Authenticated;
-use super::error::{ApiError, ErrorBody};
-use super::query::{FromQuery, Parameters, Query};
-use super::routes::Segment;
 use crate::broker::tokens::VendedToken;
 use crate::domain::time::Timestamp;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{FromQuery, Parameters, Query, Segment};
 
 /// A day: no platform that refreshes gives tokens that one would ask more of.
 const LONGEST: u64 = 86_400;
