@@ -100,7 +100,6 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "vault",
         ],
         "atproto" | "oauth" => &["outbound", "platforms"],
-        "background" => &["broker"],
         "broker" => &["atproto", "failpoint", "platforms", "store", "upstream", "vault"],
         "cli" => &[
             "app",
@@ -118,7 +117,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
         ],
         "config" => &["broker", "outbound", "platforms", "telemetry"],
         "domain" | "failpoint" | "lib" | "outbound" | "platforms" | "sandbox" | "store" | "telemetry" | "vault" => &[],
-        "http" => &["broker", "platforms"],
+        "background" | "http" => &["broker"],
         "main" => &["cli"],
         "upstream" => &["atproto", "oauth", "platforms"],
         // It runs the listener on which metrics are read.

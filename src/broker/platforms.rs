@@ -1,15 +1,18 @@
-//! Which platforms this broker knows.
+//! The platforms that this broker knows.
 
 use super::Broker;
 use crate::domain::integration::PlatformFilter;
-use crate::platforms::Availability;
+use crate::platforms::{Availability, CONTRACT_NAMES};
 use crate::upstream::Protocol;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformListing {
     pub name: String,
     pub label: String,
-    pub availability: Availability,
+    /// True when it can be connected without an app of the caller's own.
+    pub is_configured: bool,
+    /// False for Bluesky, which is connected with a handle and an app password.
+    pub has_redirect: bool,
 }
 
 impl Broker {
@@ -29,9 +32,17 @@ impl Broker {
             .map(|platform| PlatformListing {
                 name: platform.name.to_owned(),
                 label: platform.label.to_owned(),
-                availability: platform.availability,
+                is_configured: platform.availability == Availability::Prod,
+                has_redirect: platform.has_callback,
             })
             .collect()
+    }
+
+    /// True for a name that a list can be narrowed to: the contract's, even where the platform is switched off, and those
+    /// of the platforms that are not.
+    #[must_use]
+    pub fn knows_platform(&self, name: &str) -> bool {
+        CONTRACT_NAMES.contains(&name) || !self.list_platforms(&PlatformFilter::One(name.to_owned())).is_empty()
     }
 
     /// The sentence for a name that cannot be connected through a redirect.

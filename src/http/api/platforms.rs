@@ -11,7 +11,6 @@ use crate::http::State;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
-use crate::platforms::{Availability, CONTRACT_NAMES};
 
 /// A platform of this broker.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,10 +35,7 @@ pub(crate) enum PlatformStatus {
 
 impl From<PlatformListing> for PlatformView {
     fn from(listing: PlatformListing) -> Self {
-        let status = match listing.availability {
-            Availability::Dev => PlatformStatus::Dev,
-            Availability::Prod => PlatformStatus::Prod,
-        };
+        let status = if listing.is_configured { PlatformStatus::Prod } else { PlatformStatus::Dev };
         Self { name: listing.name, label: listing.label, status }
     }
 }
@@ -90,17 +86,13 @@ impl WhichPlatforms {
         let Some(name) = self.platform else {
             return Ok(self.include.map_or(PlatformFilter::Contract, |Include::Custom| PlatformFilter::All));
         };
-        let one = PlatformFilter::One(name);
-        let known = matches!(&one, PlatformFilter::One(name) if CONTRACT_NAMES.contains(&name.as_str()))
-            || !broker.list_platforms(&one).is_empty();
-        if known { Ok(one) } else { Err(unknown("platform", broker)) }
+        if broker.knows_platform(&name) {
+            return Ok(PlatformFilter::One(name));
+        }
+        let names: Vec<String> =
+            broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
+        Err(invalid_parameter("platform", &format!("must be a platform of this broker: {}", names.join(", "))))
     }
-}
-
-fn unknown(parameter: &str, broker: &Broker) -> ApiError {
-    let names: Vec<String> =
-        broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
-    invalid_parameter(parameter, &format!("must be a platform of this broker: {}", names.join(", ")))
 }
 
 /// List the platforms

@@ -23,7 +23,6 @@ use crate::domain::time::Timestamp;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment};
 use crate::http::{Demo, State};
-use crate::platforms::bluesky;
 
 /// How many accounts and profiles the page shows at most.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
@@ -95,12 +94,10 @@ pub(crate) async fn index(
         let home = format!("{}/", state.settings.public_url);
         return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, home)).finish());
     }
-    let labels: HashMap<String, String> = state
-        .broker
-        .list_platforms(&PlatformFilter::All)
-        .into_iter()
-        .map(|platform| (platform.name, platform.label))
-        .collect();
+    let (redirecting, others): (Vec<_>, Vec<_>) =
+        state.broker.list_platforms(&PlatformFilter::All).into_iter().partition(|platform| platform.has_redirect);
+    let labels: HashMap<String, String> =
+        redirecting.iter().chain(&others).map(|platform| (platform.name.clone(), platform.label.clone())).collect();
     let profiles: HashMap<_, _> = state
         .broker
         .list_profiles(&demo.caller, None, SHOWN)
@@ -128,10 +125,10 @@ pub(crate) async fn index(
         })
         .collect();
     let notice = notice(&last, &labels);
-    let mut labels = labels;
     let (handle, password) = demo.bluesky.clone();
-    let bluesky = labels.remove(bluesky::NAME).map(|label| BlueskyForm { label, handle, password });
-    let mut platforms: Vec<_> = labels.into_iter().map(|(name, label)| PlatformButton { name, label }).collect();
+    let bluesky = others.into_iter().next().map(|bluesky| BlueskyForm { label: bluesky.label, handle, password });
+    let mut platforms: Vec<_> =
+        redirecting.into_iter().map(|platform| PlatformButton { name: platform.name, label: platform.label }).collect();
     platforms.sort_by(|a, b| a.label.cmp(&b.label));
     let page = Index { notice, platforms, bluesky, accounts, total: listed.total };
     super::answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
@@ -173,7 +170,7 @@ pub(crate) async fn connect_bluesky(
     };
     let back = match state.broker.connect_bluesky(&demo.caller, wanted).await.map_err(ApiError::from) {
         Ok(connected) => connected.destination.unwrap_or(home),
-        Err(error) => format!("{home}?status=error&platform={}&error={}", bluesky::NAME, error.code.as_str()),
+        Err(error) => format!("{home}?status=error&platform=bluesky&error={}", error.code.as_str()),
     };
     Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, back)).finish())
 }
