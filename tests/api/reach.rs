@@ -167,3 +167,63 @@ async fn two_projects_that_disconnect_at_once_do_not_both_leave_it_to_the_other(
         assert_eq!(revocations(&broker, "youtube"), round);
     }
 }
+
+/// A platform of the operator's own at the sandbox's YouTube and under its client: another name for the same authority.
+const YOUTUBE_BY_ANOTHER_NAME: &str = r#"
+    [platforms.drive]
+    client_id = "sandbox-youtube-client"
+    client_secret = "sandbox-youtube-secret-not-real"
+    authorize_url = "{sandbox}/youtube/o/oauth2/v2/auth"
+    token_url = "{sandbox}/youtube/token"
+    revoke_url = "{sandbox}/youtube/revoke"
+    identity_url = "{sandbox}/youtube/youtube/v3/channels?part=snippet&mine=true"
+    client_auth = "body"
+    scopes = ["https://www.googleapis.com/auth/youtube.readonly"]
+    identity = { id = "/items/0/id" }
+"#;
+
+const LEFT_ALONE: &str = "was left alone, because other connected accounts live on it.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_under_another_name_of_the_platform_is_left_alone() {
+    let broker = TestBroker::builder().toml(YOUTUBE_BY_ANOTHER_NAME).start().await;
+    let channel = connect(&broker, &broker.key, "youtube").await;
+    let files = connect(&broker, &broker.key, "drive").await;
+    for _ in 0..2 {
+        // Neither a connection without an account nor one that nobody can attribute costs anybody else's.
+        let location = arrive(&broker, &broker.key, "youtube", "viewer").await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some("no_account"), "{location}");
+        broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
+        let location = arrive(&broker, &broker.key, "drive", "ada").await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{location}");
+    }
+    let told = disconnect(&broker, &broker.key, &channel).await;
+    assert!(told.ends_with(LEFT_ALONE), "{told}");
+    assert_eq!(revocations(&broker, "youtube"), 0);
+    let token = broker.token(&files, "").await;
+    assert_eq!(token.status, 200, "{}", token.text);
+    assert!(is_alive(&broker, token.json["accessToken"].as_str().unwrap()).await);
+    disconnect(&broker, &broker.key, &files).await;
+    assert_eq!(revocations(&broker, "youtube"), 1, "nobody lives on it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_channels_under_one_client_may_be_one_persons() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", &Scope::ALL).await;
+    let mut channels = Vec::new();
+    for (key, account) in [(&broker.key, "basil"), (&broker.key, "ada"), (&other, "ada")] {
+        let location = arrive(&broker, key, "youtube", account).await;
+        channels.push((key, parameter(&location, "integrationId").unwrap()));
+    }
+    for ((key, id), told) in channels.into_iter().zip([
+        LEFT_ALONE,
+        "did not confirm that it revoked them: the account's owner can remove the app in the settings there.",
+        "revoked the tokens, and they are erased here.",
+    ]) {
+        assert_eq!(revocations(&broker, "youtube"), 0);
+        let message = disconnect(&broker, key, &id).await;
+        assert!(message.ends_with(told), "{message}");
+    }
+    assert_eq!(revocations(&broker, "youtube"), 1);
+}

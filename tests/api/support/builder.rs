@@ -67,7 +67,7 @@ impl Builder {
         self
     }
 
-    /// Further sections of configuration.
+    /// Further sections of configuration, in which `{sandbox}` is the sandbox's URL.
     pub(crate) fn toml(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
         self
@@ -121,7 +121,7 @@ impl Builder {
         let toml = format!(
             "[server]\npublic_url = \"{}\"\n{}\n{}",
             self.public_url.as_ref().unwrap_or(&url),
-            self.toml,
+            self.toml.replace("{sandbox}", sandbox.base_url()),
             postpeer::sandbox::configuration(sandbox.base_url())
         );
         let environment: Environment = self.environment.into_iter().collect();
