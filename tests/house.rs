@@ -100,7 +100,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
             "vault",
         ],
         "atproto" | "oauth" => &["outbound", "platforms"],
-        "broker" => &["atproto", "failpoint", "platforms", "store", "upstream", "vault"],
+        "broker" => &["failpoint", "platforms", "store", "upstream", "vault"],
         "cli" => &[
             "app",
             "broker",

@@ -1,10 +1,9 @@
-//! Connect a Bluesky account with an app password: find the identity and its server, begin a session there, store it.
+//! Connects a Bluesky account with an app password: finds the identity and its server, begins a session there, stores it.
 //!
-//! Runs on the work runtime, like the end of a redirect: a session that was begun is stored whether or not anybody still
-//! waits for the answer, or ended again when it cannot be. Connecting again begins another session, and ends the one before:
-//! as far as that is in our hands, no session lives on that nobody knows of. The password goes to the account's server and
-//! nowhere else: it is not stored, and no error or log line has a place for it. Attempts are counted, so that the broker is
-//! no way to guess passwords with, and stays below what the servers themselves would lock an account for.
+//! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits, or
+//! ended again where it cannot be. Connecting again begins another session and ends the one before, so that no session
+//! lives on that nobody knows of. The password is not stored, and no error or log line has a place for it. Attempts are
+//! limited: the broker must not help to guess passwords, nor reach the number at which servers lock an account.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,23 +14,21 @@ use tokio::time::Instant;
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error, apps, profiles};
-use crate::atproto::{self, Identifier, Trouble, Unresolved};
-use crate::domain::account::Identity;
 use crate::domain::attempts::Limit;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
-use crate::domain::selection::Consent;
 use crate::platforms::{Bluesky, bluesky};
 use crate::store::{integrations, oauth_apps, profiles as stored_profiles};
+use crate::upstream::app_password::Identifier;
 
-/// For all of the talk with other servers.
+/// Time for all calls to other servers.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Servers take 30 attempts at an account in this time.
+/// Servers accept 30 attempts for an account in this time.
 const PER_ACCOUNT: Limit = Limit { attempts: 5, within: WINDOW };
-/// An app with many users connects a few of them in any five minutes.
+/// Enough for an app with many users, of whom a few connect in any five minutes.
 const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
 const PER_ADDRESS: Limit = Limit { attempts: 150, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
@@ -39,15 +36,15 @@ const WINDOW: Duration = Duration::from_mins(5);
 /// What a caller sends.
 #[derive(Debug)]
 pub struct ConnectBluesky {
-    /// As the person typed it.
+    /// Handle or DID, as the person typed it.
     pub identifier: String,
     pub password: SecretString,
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
     pub profile_id: Option<String>,
-    /// Bluesky has no OAuth apps, so any is another platform's.
+    /// Refused: Bluesky has no OAuth apps.
     pub app_id: Option<String>,
-    /// Whom the request came from, as far as that is known.
+    /// Client address, where it is known.
     pub address: Option<IpAddr>,
 }
 
@@ -57,7 +54,7 @@ pub struct ConnectedBluesky {
     pub integration: Integration,
     /// The platform's name for people.
     pub label: String,
-    /// Where the caller may send the person now; carries ids, never a token.
+    /// Redirect for the person. Carries ids, never a token.
     pub destination: Option<String>,
 }
 
@@ -86,7 +83,7 @@ impl Broker {
                 }
             })
             .await?;
-        let identifier = self.upstream.at_protocol().identifier(&wanted.identifier).map_err(atproto::Error::from)?;
+        let identifier = self.upstream.identifier(&wanted.identifier)?;
         let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
         let mut subjects = vec![(format!("key {key}"), PER_KEY)];
         subjects.extend(wanted.address.map(|address| (format!("address {address}"), PER_ADDRESS)));
@@ -120,25 +117,10 @@ impl Broker {
         profile_id: Option<ProfileId>,
     ) -> Result<IntegrationId, Error> {
         let deadline = Instant::now() + WITHIN;
-        let located = tokio::time::timeout_at(deadline, self.upstream.at_protocol().locate(directory, identifier))
-            .await
-            .unwrap_or(Err(atproto::Error::IdentityUnresolved(Unresolved::TooSlow)))?;
-        // Handle and DID are two names of one account; a person that gives either in turn gets no more attempts.
+        let located = self.upstream.locate(directory, identifier, deadline).await?;
+        // Handle and DID are two names of one account: both count.
         self.count_attempt(&[(format!("account {}", located.did), PER_ACCOUNT)])?;
-        let session =
-            tokio::time::timeout_at(deadline, self.upstream.at_protocol().create_session(&located, &password))
-                .await
-                .unwrap_or(Err(atproto::Error::PdsUnreachable(Trouble::TooSlow)))?;
-        drop(password);
-
-        let issued = session.issued;
-        let account = self.upstream.at_protocol().account(directory, &located, &issued.tokens.access_token);
-        let account = match tokio::time::timeout_at(deadline, account).await {
-            Ok(account) => account,
-            Err(_) => located.bare_account(),
-        };
-        let tokens = issued.tokens.clone();
-        let consent = Consent::new(issued, Identity::single(account));
+        let session = self.upstream.sign_in(directory, &located, password, deadline).await?;
         let under = Under {
             project_id: caller.project_id,
             platform: bluesky::NAME.to_owned(),
@@ -147,31 +129,29 @@ impl Broker {
             profile_id,
             flow_id: None,
         };
-        let (broker, now) = (self.clone(), self.clock.now());
+        let (core, consent, now) = (self.core.clone(), session.clone(), self.clock.now());
         let stored = self
             .store
             .write_kept(move |tx| {
                 let Stored { connected, superseded } =
-                    broker.record_connection(tx, &under, &consent, &Chosen::All, now)?;
+                    core.record_connection(tx, &under, &consent, &Chosen::All, now)?;
                 Ok((connected.first().copied().ok_or(Error::NotFound(What::Integration))?, superseded))
             })
             .await;
         match stored {
             Ok((id, superseded)) => {
-                self.end_superseded(superseded, tokens);
+                self.end_superseded(superseded, session.issued.tokens);
                 Ok(id)
             }
             Err(error) => {
-                if let Some(refresh_token) = &tokens.refresh_token {
-                    self.upstream.at_protocol().abandon(&located.service_url, refresh_token).await;
-                }
+                self.upstream.abandon(&located, &session).await;
                 Err(error)
             }
         }
     }
 
-    /// Ends the sessions that a new one took the place of, which would live on for months; nobody waits for it. Each session
-    /// is by itself: ending an old one does not reach the new one, unless a server gave the same one twice.
+    /// Ends the sessions that the new one replaces, which would live on for months. Nobody waits for it. Ending one does not
+    /// reach another, unless a server issued the same session twice.
     fn end_superseded(&self, superseded: Vec<Grant>, current: TokenSet) {
         if superseded.is_empty() {
             return;
@@ -182,7 +162,7 @@ impl Broker {
                 let old = broker.open_grant(&grant).ok().flatten();
                 if old.is_some_and(|old| !broker.upstream.are_one_session(&grant.platform, &old, &current)) {
                     let revoked = broker.revocation.revoke(&grant, broker.refresher.is_refreshing(grant.id)).await;
-                    tracing::debug!(grant.id = %grant.id, revoked = ?revoked, "the session before this one was ended");
+                    tracing::debug!(grant.id = %grant.id, revoked = ?revoked, "ended the session before this one");
                 }
             }
         });
@@ -194,7 +174,7 @@ impl Broker {
     }
 }
 
-/// Where the person goes after a success.
+/// The redirect after a success.
 fn destination(uri: &RedirectUri, integration: &Integration) -> String {
     let (id, profile) = (integration.id.to_string(), integration.profile_id.map(|id| id.to_string()));
     let mut parameters = vec![("status", "success"), ("platform", bluesky::NAME), ("integrationId", id.as_str())];

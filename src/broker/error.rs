@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-pub use crate::atproto::{
-    AccountState, Error as BlueskyError, InvalidIdentifier as InvalidBlueskyIdentifier,
-    Unresolved as UnresolvedIdentity,
-};
 use crate::domain::access_key::Scope;
 use crate::domain::redirect::Refused;
 pub use crate::store::Error as StoreError;
+pub use crate::upstream::app_password::{
+    AccountState, Error as BlueskyError, InvalidIdentifier as InvalidBlueskyIdentifier,
+    Unresolved as UnresolvedIdentity,
+};
 use crate::{store, vault};
 
 #[derive(Debug, thiserror::Error)]

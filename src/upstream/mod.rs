@@ -4,6 +4,7 @@
 //! Knows both engines and the platforms; neither the store nor the caller. Invariant: what depends on a platform's protocol
 //! or quirks is asked here, so that nobody above compares a platform's name.
 
+pub mod app_password;
 mod error;
 
 use std::time::Duration;
@@ -64,12 +65,6 @@ impl Upstream {
     #[must_use]
     pub fn platforms(&self) -> &Registry {
         &self.platforms
-    }
-
-    /// The engine for accounts that connect with an app password.
-    #[must_use]
-    pub fn at_protocol(&self) -> &atproto::Engine {
-        &self.atproto
     }
 
     /// What the platform of that name speaks; `None` where it is unknown or switched off.
