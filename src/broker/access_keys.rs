@@ -18,7 +18,7 @@ impl Broker {
         let digest = key.digest();
         let found = self.store.read(move |db| access_keys::find_by_digest(db, &digest)).await?;
         match found {
-            // The index found it by equality; comparing again takes the same time whatever the difference.
+            // Found by equality in the index. This comparison takes the same time whatever the difference.
             Some((key, stored)) if stored == digest => {
                 Ok(Caller { access_key_id: Some(key.id), project_id: key.project_id, scopes: key.scopes })
             }
@@ -26,7 +26,7 @@ impl Broker {
         }
     }
 
-    /// Makes a key for the project of that name; returns it as stored, and the key itself, which is never shown again.
+    /// Creates a key for the project of that name. Returns it as stored, and the key itself, which is never shown again.
     pub async fn create_access_key(
         &self,
         project: &str,
@@ -56,18 +56,18 @@ impl Broker {
         Ok((key, plain.into_secret()))
     }
 
-    /// All keys of all projects (a command for the operator), oldest first, with the project's name.
+    /// The keys of all projects, oldest first, with the project's name. For the operator's command line.
     pub async fn list_access_keys(&self) -> Result<Vec<(AccessKey, String)>, Error> {
         Ok(self.store.read(access_keys::list_all).await?)
     }
 
-    /// Revokes a key from the next request on. False when there is no such key, or it was revoked before.
+    /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
     pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
         let now = self.clock.now();
         Ok(self.store.write(move |tx| access_keys::revoke(tx, id, now)).await?)
     }
 
-    /// Makes a tenant. `Error::Invalid` when the name is taken or malformed.
+    /// Creates a tenant. `Error::Invalid` when the name is taken or malformed.
     pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
         let name = valid_name("the project's name", name)?;
         let project = Project { id: self.ids.next(), name, created_at: self.clock.now() };

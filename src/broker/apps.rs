@@ -20,7 +20,7 @@ pub struct NewApp {
     pub image_url: Option<String>,
 }
 
-/// What to change of an app; `None` leaves a member as it is.
+/// Changes to an app. `None` leaves a member unchanged.
 #[derive(Debug, Default)]
 pub struct AppChange {
     pub name: Option<String>,
@@ -78,7 +78,7 @@ impl Broker {
         self.store.read(move |db| oauth_apps::find(db, project, id)).await?.ok_or(Error::NotFound(What::App))
     }
 
-    /// An empty change leaves even the time of the last change as it is.
+    /// An empty change does not touch `updated_at`.
     pub async fn update_app(&self, caller: &Caller, id: &str, change: AppChange) -> Result<OauthApp, Error> {
         if let AppChange { name: None, image_url: None, client_secret: None } = change {
             return self.get_app(caller, id).await;
@@ -97,7 +97,7 @@ impl Broker {
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
                 if change.client_secret.is_some() {
-                    // What the old one was refused for is tried with the new one at once.
+                    // Retry at once what the platform refused because of the old secret.
                     refreshes::resume_app(tx, project, id, now)?;
                 }
                 oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
@@ -123,7 +123,7 @@ impl Broker {
     }
 }
 
-/// What is no app id is no app.
+/// A malformed id is the id of no app.
 pub(super) fn parse(id: &str) -> Result<OauthAppId, Error> {
     id.parse().map_err(|_| Error::NotFound(What::App))
 }

@@ -1,4 +1,4 @@
-//! Begin a connection: check what the caller asks for, remember it under a fresh state, and give the authorize URL.
+//! Begins a connection: checks what the caller asks for, stores it under a fresh state, and returns the authorize URL.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::AuthorizeRequest;
 use crate::vault::Place;
 
-/// Flows that may wait for their person at a time, so that nobody fills the disk with them: per project, and in all.
+/// Pending flows and open selections, per project and in all, so that nobody fills the disk with them.
 const LIVE_PER_PROJECT: u64 = 1_000;
 const LIVE_IN_ALL: u64 = 10_000;
 
-/// When to come back when too many are waiting: some expire every second then.
+/// Retry-After when there are too many: some expire every second then.
 const TOO_MANY_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What a caller asks for.
+/// A caller's request for a connection.
 #[derive(Debug, Clone, Default)]
 pub struct BeginConnect {
     pub platform: String,
@@ -113,7 +113,7 @@ impl Broker {
         Ok(url.into())
     }
 
-    /// The URL that an operator registers at the platform.
+    /// The callback URL that the operator registers at the platform.
     #[must_use]
     pub fn callback_url(&self, platform: &str) -> String {
         format!("{}/v1/connect/{platform}/callback", self.settings.public_url)
@@ -130,7 +130,7 @@ impl Broker {
     }
 }
 
-/// What a state is looked up by.
+/// Digest that a state is stored and looked up by.
 #[expect(clippy::disallowed_methods, reason = "hashing is how a state is stored and looked up")]
 pub(super) fn state_digest(state: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;

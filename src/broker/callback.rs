@@ -17,10 +17,10 @@ use crate::domain::secret::Digest256;
 use crate::domain::selection::Findings;
 use crate::store::{flows, integrations, profiles, selections};
 
-/// The path of the broker's page for choosing accounts; the selection token follows.
+/// Path of the hosted selection page; the selection token follows.
 const SELECTION_PAGE: &str = "/connect/selection/";
 
-/// What a platform sent the browser back with; each at most once.
+/// Parameters that a platform sent the browser back with, each at most once.
 #[derive(Debug, Default)]
 pub struct Callback {
     pub platform: String,
@@ -32,7 +32,7 @@ pub struct Callback {
     pub issuer: Option<String>,
 }
 
-/// A finished connection, with all that it takes to send the browser on or to show a page.
+/// A finished connection: everything needed to redirect the browser or to show a page.
 #[derive(Debug, Clone)]
 pub struct Finished {
     pub platform: String,
@@ -51,21 +51,21 @@ pub enum Ending {
     Connected(Vec<Integration>),
     Failed {
         failure: Failure,
-        /// How accounts were looked for, where none was found that can be connected.
+        /// Where accounts were looked for, when none can be connected.
         findings: Option<Findings>,
     },
-    /// The person has yet to choose accounts.
+    /// The person must choose accounts.
     SelectionRequired {
         token: SecretString,
-        /// The broker's page for that; the token follows.
+        /// The hosted selection page; the token follows.
         page: String,
-        /// Whether the caller has a page of its own for that.
+        /// True when the caller shows a selection page of its own.
         headless: bool,
     },
 }
 
 impl Finished {
-    /// Where the browser goes next; `None`: to a page of ours. Carries ids and codes, never a token but a selection's.
+    /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a selection's.
     #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]
     #[must_use]
     pub fn destination(&self) -> Option<String> {
@@ -100,12 +100,12 @@ impl Finished {
     }
 }
 
-/// What a callback says, in the order that contradictions are settled: an error beside a code is an error.
+/// What a callback says. An error beside a code is an error.
 pub(super) enum Answer {
     Code(SecretString),
-    /// The person said no.
+    /// The person denied the consent.
     Denied,
-    /// The platform refused, with a code of its own that is reduced to harmless characters.
+    /// The platform refused, with its own code reduced to harmless characters.
     Refused(String),
 }
 
@@ -132,7 +132,7 @@ impl Answer {
         callback.code.as_ref().and_then(clean_code).map(Self::Code)
     }
 
-    /// What tells a reload from another answer to the same question.
+    /// Digest that tells a reload from a different answer under the same state.
     fn fingerprint(&self) -> Digest256 {
         match self {
             Self::Code(code) => fingerprint("code", code),
@@ -147,7 +147,7 @@ fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
     Digest256::of(format!("{kind}:{}", code.expose_secret()).as_bytes())
 }
 
-/// The code without the `#_` that Meta's platforms glue to it when something on the way took the fragment for a part.
+/// The code without the fragment `#_` that Meta's platforms append, where something on the way took it for part of the code.
 #[expect(clippy::disallowed_methods, reason = "cutting a suffix takes a look at it")]
 fn clean_code(code: &SecretString) -> Option<SecretString> {
     let code = code.expose_secret();
@@ -198,7 +198,7 @@ impl Broker {
         }
     }
 
-    /// What to tell of a flow that has ended. One that was consumed and has no outcome was cut off by a stop.
+    /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
         let outcome = flow.outcome.clone().unwrap_or(Outcome::failed(if flow.consumed_by.is_some() {
             Failure::Interrupted
@@ -247,7 +247,7 @@ impl Broker {
         })
     }
 
-    /// Where a flow leads, if it may still: the operator may have changed the list since it began.
+    /// The flow's redirect, if it is still allowed: the operator may have changed the list since it began.
     pub(super) fn checked_again(&self, uri: Option<String>) -> Option<RedirectUri> {
         uri.and_then(|uri| self.settings.redirects.check(&uri).ok())
     }

@@ -1,4 +1,4 @@
-//! The few outcomes of a use case that a caller can act on. `http` gives each its status, code and sentence.
+//! The outcomes of a use case that a caller can act on. `http` gives each its status, code and sentence.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ pub enum Error {
     /// The app belongs to another platform than the one to connect.
     #[error("the app is for {0}")]
     AppOfOtherPlatform(String),
-    /// No key, a malformed, unknown or revoked one: never told apart.
+    /// The key is missing, malformed, unknown or revoked. Callers are not told which.
     #[error("no valid access key")]
     AuthenticationRequired,
-    /// The account's side of a connection by app password says no.
+    /// The account's server, or the way to it, refused the connection by app password.
     #[error("the Bluesky account is not connected")]
     Bluesky(#[from] BlueskyError),
-    /// A callback that belongs to no flow that is waiting for it.
+    /// No flow waits for this callback.
     #[error("callback refused: {0}")]
     CallbackRefused(CallbackRefusal),
-    /// The platform is known and on, but has no credentials.
+    /// The platform is switched on, but has no credentials.
     #[error("{0} has no credentials")]
     CredentialsMissing(String),
-    /// The project has an app with that platform and client id already.
+    /// The project already has an app with that platform and client id.
     #[error("an app with this platform and client id exists")]
     DuplicateApp,
     /// The same account is already connected under the profile that an integration is to move to.
@@ -40,48 +40,48 @@ pub enum Error {
     /// A member of the request is out of bounds. The sentence (without its full stop) is for the caller.
     #[error("{0}")]
     Invalid(String),
-    /// The disk has no room for what a platform would answer, so it is not asked.
-    #[error("there is no room to store what a platform would answer")]
+    /// The disk has no room for the platform's answer, so the platform was not asked.
+    #[error("the disk has no room for the platform's answer")]
     NoRoom,
-    /// Not there, or another project's.
+    /// It does not exist, or belongs to another project.
     #[error("no such {0}")]
     NotFound(What),
-    /// A choice that names no account, or one that is not on offer.
+    /// The choice names no account, or one that is not on offer.
     #[error("the choice is not one of the accounts on offer")]
     NotOffered,
     /// The platform is unknown, switched off, or cannot be connected this way. The sentence (without its
     /// full stop) is for the caller.
     #[error("{0}")]
     PlatformUnavailable(String),
-    /// Only the account's person can bring a token that works. Both sentences are for the caller.
-    #[error("the account has to be connected again: {what_happened}")]
+    /// The account's owner must reconnect it. Both sentences are for the caller.
+    #[error("the account must be reconnected: {what_happened}")]
     ReconnectRequired { what_happened: String, next_step: String },
-    /// The access token has expired, and there is no other for the moment. Both sentences are for the caller.
+    /// The access token has expired and could not be refreshed yet. Both sentences are for the caller.
     #[error("no token for the moment: {what_happened}")]
     RefreshFailed { what_happened: String, next_step: String, retry_after: Duration },
-    /// `parameter` names the one at fault.
+    /// The parameter's redirect is not allowed.
     #[error("{parameter} {refused}")]
     RedirectRefused { parameter: &'static str, refused: Refused },
     /// The key lacks this scope.
     #[error("the access key lacks the scope {0}")]
     ScopeMissing(Scope),
-    #[error("a sealed value did not open")]
+    #[error("cannot open a sealed value")]
     Sealed(#[from] vault::Error),
     #[error("the database failed")]
     Store(#[from] store::Error),
-    /// The token lives, but not for as long as was asked, and no other would: `life` is that of a fresh one.
+    /// The token expires sooner than was asked, and a fresh one would as well. `life` is the lifetime of a fresh one.
     #[error("the token lasts {} more seconds", lasts.as_secs())]
     TokenTooShort { label: String, lasts: Duration, life: Duration },
-    /// Passwords of this account were tried too often of late, or by this caller.
+    /// Too many recent attempts to sign in to this account, or by this caller.
     #[error("too many attempts")]
     TooManyAttempts { retry_after: Duration },
-    /// Too many flows are waiting for their person.
+    /// Too many flows and selections are pending.
     #[error("too many connections are waiting to be finished")]
     TooManyFlows { retry_after: Duration },
 }
 
 impl Error {
-    /// A row that is not there to be changed is a thing that is not there.
+    /// Maps an update of a row that does not exist to [`Error::NotFound`].
     pub(super) fn not_found_if_unchanged(result: Result<(), store::Error>, what: What) -> Result<(), Self> {
         match result {
             Err(store::Error::NotChanged) => Err(Self::NotFound(what)),
@@ -90,14 +90,14 @@ impl Error {
     }
 }
 
-/// What was not found.
+/// The kind of thing that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     App,
     Integration,
     Profile,
     Project,
-    /// Unknown, spent or expired: never told apart.
+    /// Unknown, spent or expired. Callers are not told which.
     Selection,
 }
 
@@ -113,10 +113,10 @@ impl std::fmt::Display for What {
     }
 }
 
-/// Why a callback is refused before anything is asked of a platform.
+/// Why a callback is refused before the platform is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackRefusal {
-    /// Another answer than the one that the flow was finished with.
+    /// The flow was finished with another answer.
     #[error("the state was used already, with another answer")]
     AlreadyUsed,
     #[error("the state has expired")]

@@ -1,11 +1,11 @@
-//! Complete a connection: consume the state, exchange the code, find out who connected and which accounts that covers.
-//! One is connected straight away, several are for the person to [choose](super::selection) from, none is a failure that
-//! tells where was looked.
+//! Exchanges an authorization code: consumes the state, asks for tokens, and finds out who connected.
 //!
-//! Runs on the work runtime, once per flow. The order is the point: the state is consumed before anything is asked of the
-//! platform, so a replay finds nothing; the platform's answer is sealed and committed before anybody reads it, so that a
-//! broker that dies goes on from there; and tokens that came but cannot be kept are revoked, never silently lost, unless
-//! that would end a consent that somebody else lives on.
+//! One account is connected straight away. Several are offered to the person to [choose](super::selection) from. None is a
+//! failure that says where accounts were looked for.
+//!
+//! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is asked, so
+//! a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a broker that dies
+//! continues from there. Tokens that cannot be kept are [revoked](super::revocation) where that reaches nobody else.
 
 use super::callback::Answer;
 use super::record::{Chosen, Under};
@@ -22,18 +22,18 @@ use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, OauthError};
 use crate::vault::Place;
 
 impl Broker {
-    /// Completes a flow, or leaves it alone when another callback has consumed it. The end is in the flow's row.
+    /// Finishes a flow, unless another callback has consumed it. The outcome is in the flow's row.
     pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
         if let Err(error) = self.store.ensure_reserve().await {
-            tracing::error!(flow.id = %id, error = %chain(&error), "no room for what the platform would answer: nothing was asked of it");
+            tracing::error!(flow.id = %id, error = %chain(&error), "the disk has no room for the platform's answer, so the platform was not asked");
             return;
         }
         match self.store.write(move |tx| flows::consume(tx, project, id, &fingerprint, now)).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                tracing::error!(flow.id = %id, error = %error, "cannot consume the state: nothing was asked of the platform");
+                tracing::error!(flow.id = %id, error = %error, "cannot consume the state, so the platform was not asked");
                 return;
             }
         }
@@ -55,7 +55,7 @@ impl Broker {
         self.record_end(&flow, result).await;
     }
 
-    /// Takes up a connection that was cut off after its code was exchanged. False when nothing is known of an exchange.
+    /// Continues a connection that was cut off after its code was exchanged. False when no answer was stored.
     pub(super) async fn resume(&self, flow: Flow) -> bool {
         let (project, id) = (flow.project_id, flow.id);
         let kept = self.store.read(move |db| Ok::<_, Error>(flows::find_answer(db, project, id)?)).await;
@@ -67,8 +67,8 @@ impl Broker {
                 .map_err(Error::from),
             Ok(None) => return false,
             Err(error) => {
-                // It may be there: the flow stays as it is for the next start.
-                tracing::error!(flow.id = %id, error = %chain(&error), "a kept answer could not be looked for");
+                // An answer may be there: the next start tries again.
+                tracing::error!(flow.id = %id, error = %chain(&error), "cannot look for a stored answer");
                 return true;
             }
         };
@@ -77,13 +77,13 @@ impl Broker {
                 Ok(client) => self.connect_issued(&flow, &client, &answer, asked_at).await,
                 Err(outcome) => Err(outcome),
             },
-            Err(error) => Err(internal(&flow, "a kept answer cannot be read", &error)),
+            Err(error) => Err(internal(&flow, "cannot open a stored answer", &error)),
         };
         self.record_end(&flow, result).await;
         true
     }
 
-    /// `Ok`: it is recorded with the integration or the selection, in its transaction.
+    /// Records an outcome that connected nothing. `Ok` was recorded together with its integration or selection.
     async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>) {
         let Err(outcome) = result else { return };
         let (id, project) = (flow.id, flow.project_id);
@@ -93,7 +93,7 @@ impl Broker {
         }
     }
 
-    /// The app that the flow began with. `Err`: why no account is connected.
+    /// The app that the flow began with, or the flow's outcome without it.
     async fn app(&self, flow: &Flow) -> Result<OauthClient<'_>, Outcome> {
         let client = self
             .oauth_client(flow.into())
@@ -107,14 +107,14 @@ impl Broker {
         })
     }
 
-    /// `Err`: why no account is connected, or to be chosen.
+    /// Exchanges the code and connects or offers the accounts. `Err` is the outcome when that failed.
     async fn connect_accounts(&self, flow: &Flow, code: &SecretString) -> Result<(), Outcome> {
         let verifier = flow
             .pkce_verifier
             .as_ref()
             .map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed))
             .transpose()
-            .map_err(|error| internal(flow, "the PKCE verifier does not open", &error.into()))?;
+            .map_err(|error| internal(flow, "cannot open the PKCE verifier", &error.into()))?;
         let client = self.app(flow).await?;
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
@@ -128,7 +128,7 @@ impl Broker {
         self.connect_issued(flow, &client, &body, sent_at).await
     }
 
-    /// Seals and commits the answer as it came: should the broker die now, the next one goes on from here.
+    /// Seals and commits the answer as it came, so that the next start can continue from here.
     async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) {
         let (id, project) = (flow.id, flow.project_id);
         let kept = match self.vault.seal_answer(&Place::flow_answer(id), answer) {
@@ -139,11 +139,11 @@ impl Broker {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = kept {
-            tracing::error!(flow.id = %id, error = %chain(&error), "a platform's answer was not kept before it is read");
+            tracing::error!(flow.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
         }
     }
 
-    /// From the platform's answer to the code exchange on.
+    /// Everything after the platform answered the code exchange.
     async fn connect_issued(
         &self,
         flow: &Flow,
@@ -176,7 +176,7 @@ impl Broker {
             _ => self.await_choice(flow, &consent).await,
         };
         if let Err(error) = stored {
-            tracing::error!(flow.id = %flow.id, error = %chain(&error), "the connection cannot be stored");
+            tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot store the connection");
             self.give_back_consent(flow, &consent).await;
             return Err(Outcome::failed(Failure::StorageFailed));
         }
@@ -184,7 +184,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Grant, integrations and the flow's end, in one transaction.
+    /// Stores grant, integrations and the flow's outcome in one transaction.
     async fn keep(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
@@ -207,7 +207,7 @@ impl Broker {
     }
 }
 
-/// A failure of ours, told in the log alone.
+/// A failure of ours, which only the log explains.
 fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
     tracing::error!(flow.id = %flow.id, error = %chain(error), "{what}");
     Outcome::failed(Failure::StorageFailed)

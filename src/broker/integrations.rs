@@ -12,7 +12,7 @@ use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
 use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles};
 
-/// What a caller wants listed. `profile_id`: `Some("null")` for those without a profile; an id that is no profile of
+/// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no profile of
 /// the project lists nothing.
 #[derive(Debug, Default)]
 pub struct ListIntegrations {
@@ -50,7 +50,7 @@ impl Broker {
         Ok(Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total })
     }
 
-    /// The integration, with what is known of its tokens.
+    /// The integration with the state of its tokens.
     pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let detail = self.store.read(move |db| integrations::find_detail(db, project, id)).await?;
@@ -58,7 +58,7 @@ impl Broker {
         Ok(IntegrationDetail { integration: detail.integration.judged(self.clock.now()), ..detail })
     }
 
-    /// Moves an integration to another profile, or with `None` out of any.
+    /// Moves an integration to another profile, or with `None` out of its profile.
     pub async fn move_integration(
         &self,
         caller: &Caller,
@@ -83,12 +83,12 @@ impl Broker {
             .await
     }
 
-    /// Tells the platform, where it has an endpoint for that and nobody else needs the consent, then erases the tokens.
-    /// Returns the label of the platform and how that went there.
+    /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the platform's
+    /// label and what came of the revocation.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let broker = self.clone();
-        // What is revoked must be erased, whether or not the caller still waits.
+        // Revoked tokens must be erased whether or not the caller still waits.
         self.tasks.run(async move { broker.revoke_and_erase(project, id).await }).await?
     }
 
@@ -122,8 +122,8 @@ impl Broker {
             let was_kept = revoked == Revoked::KeptForOthers;
             match users {
                 Users::OfOtherProjects if was_kept => told = Revoked::NotConfirmed,
-                // The others were disconnected meanwhile, each leaving the consent to us; or a refresh in flight stored other
-                // tokens than those that were revoked.
+                // Either the others were disconnected meanwhile and left the revocation to us, or a refresh in flight stored
+                // other tokens than those that were revoked.
                 Users::Nobody if was_kept || grant.generation != generation => {
                     revoked = self.revoke(&grant).await;
                     told = revoked;
@@ -140,7 +140,7 @@ impl Broker {
     }
 }
 
-/// What is no integration id is no integration.
+/// A malformed id is the id of no integration.
 pub(super) fn parse(id: &str) -> Result<IntegrationId, Error> {
     id.parse().map_err(|_| Error::NotFound(What::Integration))
 }

@@ -38,8 +38,7 @@ impl Broker {
             .collect()
     }
 
-    /// True for a name that a list can be narrowed to: the contract's, even where the platform is switched off, and those
-    /// of the platforms that are not.
+    /// True for a name that a list can be filtered by: one of the contract's, or an enabled platform's.
     #[must_use]
     pub fn knows_platform(&self, name: &str) -> bool {
         CONTRACT_NAMES.contains(&name) || !self.list_platforms(&PlatformFilter::One(name.to_owned())).is_empty()
@@ -56,7 +55,7 @@ impl Broker {
         format!("This broker has no platform of that name; it has {}", self.platform_names())
     }
 
-    /// All that can be connected through a redirect, for a sentence.
+    /// Names of the platforms that connect through a redirect, for a sentence.
     pub(super) fn platform_names(&self) -> String {
         let known: Vec<&str> =
             self.upstream.platforms().iter().map(|platform| platform.platform.name.as_ref()).collect();

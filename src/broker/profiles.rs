@@ -1,4 +1,4 @@
-//! Profiles.
+//! Profiles: create, list, rename, delete.
 
 use super::error::What;
 use super::{Broker, Caller, Error};
@@ -38,7 +38,7 @@ impl Broker {
         self.store.read(move |db| profiles::find(db, project, id)).await?.ok_or(Error::NotFound(What::Profile))
     }
 
-    /// An empty change leaves even the time of the last change as it is.
+    /// An empty change does not touch `updated_at`.
     pub async fn update_profile(&self, caller: &Caller, id: &str, change: ProfileChange) -> Result<Profile, Error> {
         if let ProfileChange { name: None, description: None } = change {
             return self.get_profile(caller, id).await;
@@ -52,19 +52,19 @@ impl Broker {
             .await
     }
 
-    /// Soft: integrations keep their profile id.
+    /// Soft delete: integrations keep their profile id.
     pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
         self.store.write(move |tx| gone(profiles::delete(tx, project, id, now))).await
     }
 }
 
-/// A row that is not there to be changed is a profile that is not there.
+/// Maps an update of a row that does not exist to a profile that was not found.
 fn gone(result: Result<(), store::Error>) -> Result<(), Error> {
     Error::not_found_if_unchanged(result, What::Profile)
 }
 
-/// What is no profile id is no profile.
+/// A malformed id is the id of no profile.
 pub(super) fn parse(id: &str) -> Result<ProfileId, Error> {
     id.parse().map_err(|_| Error::NotFound(What::Profile))
 }

@@ -1,5 +1,4 @@
-//! Forget the connections that nobody finished, give back the tokens of choices that nobody made, and erase what was kept
-//! long enough.
+//! Deletes expired flows and selections, revokes the tokens of selections that nobody made, and erases old tokens.
 
 use std::time::Duration;
 
@@ -7,20 +6,20 @@ use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::store::{flows, refreshes, selections, token_reads};
 
-/// Rows of one transaction, so that no request waits for long.
+/// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
 
-/// The same for selections, which can be large: each holds a list of accounts.
+/// The same for selections, each of which holds a list of accounts.
 const SELECTION_BATCH: u32 = 20;
 
-/// For how long the tokens of a grant are kept that needs its person: a mistake about it can be mended that long.
+/// How long the tokens of an ended grant are kept, so that a wrong verdict can still be corrected.
 const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 
-/// For how long it is kept which key read which token.
+/// How long token reads are kept.
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
-    /// Deletes every flow that has expired, with its selection, in small transactions. Returns how many flows there were.
+    /// Deletes expired flows with their selections, in small transactions. Returns the number of flows.
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         self.purge_selections().await?;
         let now = self.clock.now();
@@ -34,8 +33,7 @@ impl Broker {
         }
     }
 
-    /// Erases the tokens of those that ended a while ago, and forgets who read which token long ago. Returns how many grants
-    /// there were.
+    /// Erases the tokens of grants that ended long ago, and old records of token reads. Returns the number of grants.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
@@ -51,13 +49,13 @@ impl Broker {
         if erased > 0
             && let Err(error) = self.store.checkpoint().await
         {
-            tracing::warn!(error = %chain(&error), "what was erased stays in the database's log until that is overwritten");
+            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
         }
         Ok(erased)
     }
 
-    /// What a selection held is erased first, and then given back: when the platform does not answer, or we are stopped,
-    /// it is the revocation that is lost.
+    /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops, the
+    /// revocation is what is lost.
     async fn purge_selections(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut erased = false;
@@ -85,7 +83,7 @@ impl Broker {
                     }
                     Err(error) => tracing::error!(
                         selection.id = %selection.id, error = %chain(&error),
-                        "a choice that nobody made does not open: its tokens are not given back"
+                        "cannot open an expired selection, so its tokens are not revoked"
                     ),
                 }
             }
@@ -94,7 +92,7 @@ impl Broker {
             }
         }
         if erased && let Err(error) = self.store.checkpoint().await {
-            tracing::warn!(error = %chain(&error), "what was erased stays in the database's log until that is overwritten");
+            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
         }
         Ok(())
     }

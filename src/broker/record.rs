@@ -1,8 +1,8 @@
-//! Store a connection: the grant with its tokens, the accounts that were chosen, and what the new consent means for
-//! accounts that were connected before.
+//! Records a connection: the grant with its tokens, the chosen accounts, and what the new consent means for accounts that
+//! were connected before.
 //!
-//! One consent gives one grant; consenting again renews it for all accounts that live on it, chosen anew or not. Runs
-//! inside its caller's transaction, so that nothing of it is there without the rest.
+//! One consent is one grant. Consenting again renews the grant for all its accounts, chosen again or not. Runs inside the
+//! caller's transaction: all of it is stored, or nothing.
 
 use std::collections::BTreeSet;
 
@@ -19,16 +19,16 @@ use crate::domain::time::Timestamp;
 use crate::store::{Transaction, grants, integrations};
 use crate::vault::Place;
 
-/// What a connection is stored under.
+/// What a connection belongs to.
 pub(super) struct Under {
     pub(super) project_id: ProjectId,
     pub(super) platform: String,
-    /// The client id that the tokens are bound to.
+    /// Client id that the tokens are bound to.
     pub(super) client_id: String,
     /// The caller's own app; `None` for the operator's.
     pub(super) app_id: Option<OauthAppId>,
     pub(super) profile_id: Option<ProfileId>,
-    /// The flow that it came from, for the log; `None` where there was no redirect.
+    /// The flow, for the log; `None` without a redirect.
     pub(super) flow_id: Option<FlowId>,
 }
 
@@ -45,7 +45,7 @@ impl From<&Flow> for Under {
     }
 }
 
-/// Which accounts of a consent are connected.
+/// Accounts of a consent to connect.
 pub(super) enum Chosen {
     All,
     /// Those with these [choice ids](choice_id).
@@ -61,16 +61,16 @@ impl Chosen {
     }
 }
 
-/// What came of storing a connection.
+/// A connection that was recorded.
 pub(super) struct Stored {
-    /// The integrations that were chosen, in the order in which the platform names them.
+    /// The integrations of the chosen accounts, in the platform's order.
     pub(super) connected: Vec<IntegrationId>,
-    /// Grants as they were before: renewed with other tokens, or gone with their last account.
+    /// Grants as they were before they were renewed, or deleted with their last account.
     pub(super) superseded: Vec<Grant>,
 }
 
 impl Core {
-    /// Grant and integrations.
+    /// Records grant and integrations.
     pub(super) fn record_connection(
         &self,
         tx: &Transaction<'_>,
@@ -91,7 +91,7 @@ impl Core {
         Ok(Stored { connected, superseded })
     }
 
-    /// The grant's id, and the grant as it was before where there was one.
+    /// Inserts or renews the grant. Returns its id, and the grant as it was before.
     fn record_grant(
         &self,
         tx: &Transaction<'_>,
@@ -110,7 +110,7 @@ impl Core {
             && known.status == AuthStatus::Active
             && let Some(kept) = self.open_grant(known)?
         {
-            // Some platforms hand out a refresh token the first time only: absent means keep.
+            // Some platforms issue a refresh token the first time only: absent means unchanged.
             tokens.refresh_token = kept.refresh_token;
             refresh_expires_at = known.refresh_expires_at;
         }
@@ -147,8 +147,8 @@ impl Core {
         Ok((id, known))
     }
 
-    /// The account's integration under the flow's profile, made or brought up to date, and the grant that it was the last
-    /// on until now.
+    /// Inserts or updates the account's integration under the flow's profile. Also returns the grant that it was the last
+    /// account of until now.
     fn record_account(
         &self,
         tx: &Transaction<'_>,
@@ -165,7 +165,7 @@ impl Core {
             integrations::update_account(tx, project, known.id, account, grant, now)?;
             self.renew_own_tokens(tx, project, known.id, found.own_token.as_ref(), now)?;
             if known.grant_id != grant {
-                // Connected anew under another app or consent: nobody uses the old one's tokens any more.
+                // Reconnected under another app or consent: nobody may use the old grant any more.
                 let old = grants::find(tx, project, known.grant_id)?;
                 if grants::delete_if_unused(tx, project, known.grant_id)? {
                     left = old;
@@ -195,8 +195,8 @@ impl Core {
         Ok((id, left))
     }
 
-    /// The accounts that live on the grant and were not chosen now: those that the consent still covers go on with fresh
-    /// tokens, those that it certainly no longer covers need their person.
+    /// Updates the accounts of the grant that were not chosen now. Those that the consent still covers get fresh tokens;
+    /// those that it certainly no longer covers must be reconnected.
     fn renew_others(
         &self,
         tx: &Transaction<'_>,
@@ -223,7 +223,7 @@ impl Core {
         Ok(())
     }
 
-    /// The account can be used again, with this token of its own or with the grant's.
+    /// Makes the account usable again, with a token of its own or with the grant's.
     fn renew_own_tokens(
         &self,
         tx: &Transaction<'_>,

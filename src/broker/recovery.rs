@@ -26,12 +26,12 @@ impl Broker {
     async fn finish_cut_off(&self, flow: Flow) {
         let (id, project, platform) = (flow.id, flow.project_id, flow.platform.clone());
         if self.resume(flow).await {
-            tracing::info!(flow.id = %id, platform.name = %platform, "a connection that was cut off was taken up");
+            tracing::info!(flow.id = %id, platform.name = %platform, "continued a connection that was cut off");
             return;
         }
         tracing::warn!(
             flow.id = %id, platform.name = %platform,
-            "a connection was cut off: tokens that the platform may have issued for it are lost, its person has to start again"
+            "a connection was cut off: tokens that the platform may have issued are lost, and the account's owner must start again"
         );
         let outcome = Outcome::failed(Failure::Interrupted);
         if let Err(error) = self.store.write(move |tx| flows::finish(tx, project, id, &outcome)).await {

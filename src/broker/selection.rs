@@ -1,9 +1,8 @@
-//! Choose accounts: where a consent covers several, hold it until its person says which of them to connect.
+//! Lets a person choose: a consent that covers several accounts waits until its owner says which of them to connect.
 //!
-//! Whoever has the selection's token may look and choose; it is spent by the first valid choice, and that choice, sent
-//! again within a minute, is answered again. Everything that cannot be chosen from (unknown, spent, expired, another
-//! platform's) is answered alike. Invariant: what a selection held is in the database no longer than until it is spent
-//! or purged, and tokens that nobody wants are given back.
+//! The selection token is the credential for reading and choosing. The first valid choice spends it; the same choice, sent
+//! again within a minute, gets the same answer. Unknown, spent and expired selections, and those of another platform, get
+//! the same answer. Invariant: what a selection holds is erased when it is spent or purged, and unwanted tokens are revoked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::domain::selection::{Consent, Findings, Selection, Spent, cancellation
 use crate::store::{flows, oauth_apps, profiles, selections};
 use crate::vault::Place;
 
-/// A choice that can be made.
+/// An open selection.
 #[derive(Debug, Clone)]
 pub struct Choices {
     pub platform: String,
@@ -35,17 +34,17 @@ pub struct Choices {
     pub cancel_redirect_uri: Option<RedirectUri>,
 }
 
-/// An account to choose.
+/// An account on offer.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// What the choice calls it.
+    /// Id of the account in a choice.
     pub id: String,
     pub kind: AccountKind,
     pub account: Account,
 }
 
 impl Broker {
-    /// Holds a consent until its person has chosen, and lets the flow wait for that.
+    /// Stores a consent until its owner has chosen. The flow waits for that.
     pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
         let (id, now): (SelectionId, _) = (self.ids.next(), self.clock.now());
         let token = random_token(&*self.entropy);
@@ -64,7 +63,7 @@ impl Broker {
         };
         tracing::info!(
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
-            accounts = consent.identity.accounts.len(), "a choice of accounts is to be made"
+            accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
         );
         self.store
             .write_kept(move |tx| {
@@ -75,7 +74,7 @@ impl Broker {
             .await
     }
 
-    /// What can be chosen. `platform`: where the caller believes that to be, if it says so.
+    /// The accounts on offer. `platform`: the platform that the caller names, if it names one.
     pub async fn get_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<Choices, Error> {
         let (selection, flow) = self.find_selection(platform, token).await?;
         let now = self.clock.now();
@@ -106,7 +105,7 @@ impl Broker {
         })
     }
 
-    /// Connects the accounts with these ids, all of which must be on offer, and no others.
+    /// Connects exactly the accounts with these ids, all of which must be on offer.
     pub async fn choose_accounts(
         &self,
         platform: Option<&str>,
@@ -126,14 +125,14 @@ impl Broker {
         self.answer_spent(platform, token, by).await
     }
 
-    /// Connects nothing, and gives the tokens back.
+    /// Connects nothing and revokes the tokens.
     pub async fn cancel_selection(&self, token: &SecretString) -> Result<Finished, Error> {
         let by = cancellation_digest();
         let (selection, flow) = self.find_selection(None, token).await?;
         if selection.is_open(self.clock.now()) {
             let consent = self.open_consent(&selection)?;
             let broker = self.clone();
-            // What is cancelled must be given back, whether or not the person still waits.
+            // The tokens must be revoked whether or not the person still waits.
             self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, by).await }).await??;
         }
         self.answer_spent(None, token, by).await
@@ -159,7 +158,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Spends the selection for this choice; does nothing when another request was faster.
+    /// Spends the selection for this choice. Does nothing when another request was faster.
     async fn connect_chosen(
         &self,
         selection: Selection,
@@ -179,7 +178,7 @@ impl Broker {
                 if let Some(app) = flow.app_id
                     && oauth_apps::find(tx, project, app)?.is_none()
                 {
-                    // Deleted meanwhile: without its secret the tokens could never be refreshed or revoked.
+                    // Deleted meanwhile: without its secret the tokens can be neither refreshed nor revoked.
                     return Err(Error::NotFound(What::Selection));
                 }
                 let connected = broker.record_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
@@ -194,7 +193,7 @@ impl Broker {
             .await
     }
 
-    /// What became of a selection that this was the choice of.
+    /// The outcome of a selection that was spent by this choice.
     async fn answer_spent(
         &self,
         platform: Option<&str>,
@@ -223,20 +222,20 @@ impl Broker {
             .ok_or(Error::NotFound(What::Selection))
     }
 
-    /// What the selection holds; not found where it was spent.
+    /// The consent that the selection holds, until it is spent.
     pub(super) fn open_consent(&self, selection: &Selection) -> Result<Consent, Error> {
         let payload = selection.payload.as_ref().ok_or(Error::NotFound(What::Selection))?;
         Ok(self.vault.open_consent(&Place::selection_payload(selection.id), payload)?)
     }
 
-    /// The token, to send the browser to the same place again.
+    /// The selection token, to send the browser to the same page again.
     pub(super) fn open_token(&self, selection: &Selection) -> Result<SecretString, Error> {
         let text = selection.token_text.as_ref().ok_or(Error::NotFound(What::Selection))?;
         Ok(self.vault.open_text(&Place::selection_token(selection.id), text)?)
     }
 }
 
-/// What a selection is looked up by.
+/// Digest that a selection is stored and looked up by.
 #[expect(clippy::disallowed_methods, reason = "hashing is how a selection token is stored and looked up")]
 fn token_digest(token: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;

@@ -1,7 +1,7 @@
-//! Hand out an access token that works: the one that is there while it lasts, else a refreshed one.
+//! Hands out an access token that works: the stored one while it lasts, else a refreshed one.
 //!
-//! Invariants: a refresh token never leaves; who read which token is written down before it does; and what a platform
-//! still accepts is handed out even when it cannot be renewed at the moment, with the time that it has.
+//! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned; a token that
+//! the platform still accepts is handed out even when it cannot be refreshed right now.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::domain::trouble::TroubleKind;
 use crate::store::{self, grants, integrations, token_reads};
 use crate::vault::Place;
 
-/// How long a token is needed, where the caller does not say.
+/// How long a token must last when the caller does not say.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
 
-/// When to ask again where nobody knows better.
+/// Retry-After when nothing better is known.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// An access token for a caller. Silent in `Debug`.
@@ -31,14 +31,14 @@ pub struct VendedToken {
     pub platform_user_id: String,
     pub access_token: SecretString,
     pub token_type: String,
-    /// `None`: it does not expire, as far as the platform says.
+    /// `None` when the platform reports no expiry.
     pub expires_at: Option<Timestamp>,
     pub scopes: Vec<String>,
-    /// The server that it is for, where each account has its own.
+    /// The account's server, where each account has its own.
     pub service_url: Option<String>,
 }
 
-/// An integration with all that its token is made of.
+/// An integration with its grant and its own tokens.
 struct Found {
     integration: Integration,
     grant: Grant,
@@ -46,13 +46,13 @@ struct Found {
 }
 
 impl Found {
-    /// What a token must be good for where the caller does not say: never more than a fresh one is.
+    /// How long a token must last when the caller does not say: never longer than a fresh one does.
     fn usual_life(&self) -> Duration {
         let life = self.grant.access_expires_at.map(|at| self.grant.issued_at.until(at));
         life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
     }
 
-    /// Whether the token that is there does not last, and another can be asked for or missed.
+    /// True when the stored token does not last and must be refreshed.
     fn is_to_be_refreshed(&self, now: Timestamp, at_least: Duration) -> bool {
         self.own.tokens.is_none()
             && self.integration.status == AuthStatus::Active
@@ -61,8 +61,12 @@ impl Found {
 }
 
 impl Broker {
-    /// An access token of an account that is good for `at_least`, or else for as long as most calls take. [`Error::ReconnectRequired`] when only its person can
-    /// bring one, [`Error::RefreshFailed`] when it has expired and cannot be refreshed at the moment.
+    /// An access token that lasts `at_least`, or when that is `None`, as long as most calls take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReconnectRequired`] when the account's owner must reconnect it, [`Error::RefreshFailed`] when the token has
+    /// expired and cannot be refreshed right now, [`Error::TokenTooShort`] when even a fresh one would not last.
     pub async fn fresh_token(
         &self,
         caller: &Caller,
@@ -79,7 +83,7 @@ impl Broker {
         let Grant { project_id, id: grant, generation, .. } = found.grant;
         match self.refresher.refresh(project_id, grant, generation).await {
             Ok(()) => {
-                // The freshest that there is: that it took a moment to come is no reason for another.
+                // The freshest token there is, although it is a moment old already.
                 let found = self.find_token(caller, id).await?;
                 self.check_life(&found, at_least)?;
                 self.vend(caller, found).await
@@ -88,7 +92,7 @@ impl Broker {
         }
     }
 
-    /// [`Error::TokenTooShort`] where not even a fresh token would last that long, or there is no fresh one to be had.
+    /// [`Error::TokenTooShort`] when even a fresh token would not last `at_least`, or nothing refreshes it.
     fn check_life(&self, found: &Found, at_least: Duration) -> Result<(), Error> {
         let Some(expires_at) = found.grant.access_expires_at else { return Ok(()) };
         let life = found.grant.issued_at.until(expires_at);
@@ -100,7 +104,7 @@ impl Broker {
         Err(Error::TokenTooShort { label, lasts, life })
     }
 
-    /// What is there although a refresh brought nothing, as long as it lives.
+    /// The stored token after a refresh that brought nothing, unless it has expired.
     async fn vend_unrefreshed(
         &self,
         caller: &Caller,
@@ -148,7 +152,7 @@ impl Broker {
             .await
     }
 
-    /// Hands the token out, after it is written down who got it.
+    /// Returns the token after the read was recorded.
     async fn vend(&self, caller: &Caller, found: Found) -> Result<VendedToken, Error> {
         let Found { integration, grant, own } = found;
         if let AuthStatus::ReconnectRequired(_) = integration.status {
@@ -175,7 +179,7 @@ impl Broker {
 
     fn reconnect_required(&self, integration: &Integration, grant: &Grant) -> Error {
         let kind = grant.trouble.as_ref().map(|trouble| trouble.kind).filter(|kind| kind.ends_grant().is_some());
-        // Lapsed by its recorded times, or an account that the consent no longer covers.
+        // Expired by its recorded times, or an account that the consent no longer covers.
         let kind = kind.unwrap_or(match integration.status {
             AuthStatus::ReconnectRequired(reason) => reason.into(),
             AuthStatus::Active => TroubleKind::ConsentExpired,
@@ -186,7 +190,7 @@ impl Broker {
         }
     }
 
-    /// A full disk does not keep an app from its users' accounts: then the log alone has it.
+    /// Records the read. On a full disk only the log has it: the caller still gets its token.
     async fn audit(&self, caller: &Caller, integration: &Integration) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, integration.id, self.clock.now());
         let key = caller.access_key_id;
@@ -199,7 +203,7 @@ impl Broker {
         match self.store.write(move |tx| token_reads::record(tx, project, id, key, now)).await {
             Ok(()) => Ok(()),
             Err(store::Error::Full(_)) => {
-                tracing::warn!(access_key.id = %key, integration.id = %id, "the disk is full: that a token was handed out is in this log alone");
+                tracing::warn!(access_key.id = %key, integration.id = %id, "the disk is full: this read of a token is recorded in the log only");
                 Ok(())
             }
             Err(error) => Err(error.into()),
