@@ -27,6 +27,7 @@ use postpeer::domain::grant::{AuthStatus, Grant, TokenSet};
 use postpeer::domain::id::{IdSource, ProjectId};
 use postpeer::domain::integration::{Integration, OwnTokens};
 use postpeer::domain::project::DEFAULT_PROJECT;
+use postpeer::domain::refresh::RefreshState;
 use postpeer::domain::renewal::Renewal;
 use postpeer::domain::secret::SecretString;
 use postpeer::http;
@@ -191,10 +192,11 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             tokens: Some(vault.seal_tokens(&Place::grant_tokens(id, 1), &tokens).unwrap()),
                             generation: 1,
                             status: AuthStatus::Active,
+                            ended_at: None,
                             due_at: Some(now),
                             trouble: None,
                             failures: 0,
-                            attempt: None,
+                            refresh: RefreshState::Idle,
                             created_at: now,
                             updated_at: now,
                         };

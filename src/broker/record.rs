@@ -12,6 +12,7 @@ use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{Integration, OwnTokens};
+use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Jitter;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{Consent, choice_id};
@@ -132,10 +133,11 @@ impl Core {
             tokens: Some(self.vault.seal_tokens(&Place::grant_tokens(id, generation), &tokens)?),
             generation,
             status: AuthStatus::Active,
+            ended_at: None,
             due_at: timing.due_at(consent.issued.issued_at, access_expires_at, Jitter::draw(&*self.entropy)),
             trouble: None,
             failures: 0,
-            attempt: None,
+            refresh: RefreshState::Idle,
             created_at: known.as_ref().map_or(now, |grant| grant.created_at),
             updated_at: now,
         };

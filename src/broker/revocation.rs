@@ -158,11 +158,11 @@ impl Revocation {
     /// lost: the session lives on in them. Where a refresh may be repeated, repeating it leads to them.
     async fn unknown_successor(&self, grant: &Grant, tokens: &TokenSet) -> Option<TokenSet> {
         let Core { upstream, vault, .. } = &*self.0;
-        let attempt = grant.attempt.as_ref().filter(|_| upstream.forgives_repeated_refresh(&grant.platform))?;
-        let read = |answer: &[u8]| Some(upstream.read_refresh(grant, tokens, answer, attempt.at)?.ok()?.tokens);
-        let stored = attempt
-            .answer
-            .as_ref()
+        let asked_at = grant.refresh.asked_at().filter(|_| upstream.forgives_repeated_refresh(&grant.platform))?;
+        let read = |answer: &[u8]| Some(upstream.read_refresh(grant, tokens, answer, asked_at)?.ok()?.tokens);
+        let stored = grant
+            .refresh
+            .answer()
             .and_then(|sealed| vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed).ok());
         if let Some(successor) = stored.and_then(|answer| read(&answer)) {
             return Some(successor);

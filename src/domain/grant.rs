@@ -1,37 +1,39 @@
-//! A grant: one consent at one platform under one OAuth app. It owns the tokens.
+//! A grant: one consent at one platform under one OAuth app. It owns the tokens; [`refresh`](super::refresh) has the
+//! transitions of its life.
 //!
-//! Recognised by (project, platform, client id, subject): when the same person consents again, the grant is renewed in
-//! place and every integration on it lives on.
+//! Unique by (project, platform, client id, subject): when the same person consents again, the grant is renewed in place
+//! and every integration on it goes on.
 
 use super::id::{GrantId, OauthAppId, ProjectId};
+use super::refresh::RefreshState;
 use super::renewal::Renewal;
 use super::secret::{Sealed, SecretString};
 use super::time::Timestamp;
 use super::trouble::Trouble;
 
-/// What a platform issued. Silent in `Debug`, and not serializable: `vault` alone writes it down.
+/// Tokens as a platform issued them. Silent in `Debug`, and not serializable: only `vault` writes them down.
 #[derive(Debug, Clone)]
 pub struct TokenSet {
     pub access_token: SecretString,
     pub refresh_token: Option<SecretString>,
     pub id_token: Option<SecretString>,
-    /// As the platform spells it; `Bearer` where it says nothing.
+    /// As the platform spells it; `Bearer` where the answer has none.
     pub token_type: String,
-    /// The server that the tokens are for, without a trailing slash, where each account has its own.
+    /// The server that accepts the tokens, without a trailing slash, where each account has its own.
     pub service_url: Option<String>,
 }
 
 impl TokenSet {
-    /// Of a session: the account's server, and the token that the session lives in.
+    /// The account's server and the refresh token, where the tokens are those of a session.
     #[must_use]
     pub fn session(&self) -> Option<(url::Url, &SecretString)> {
         let service_url = self.service_url.as_deref()?.parse().ok()?;
         Some((service_url, self.refresh_token.as_ref()?))
     }
 
-    /// Whether one of the tokens is in both.
+    /// True when both have the same access token or the same refresh token.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "whether two secrets are one takes a look at both")]
+    #[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]
     pub fn shares(&self, other: &Self) -> bool {
         use secrecy::ExposeSecret as _;
         let same = |ours: &SecretString, theirs: &SecretString| ours.expose_secret() == theirs.expose_secret();
@@ -40,27 +42,38 @@ impl TokenSet {
     }
 }
 
-/// A token answer, read: the tokens and what the platform said of them.
+/// A parsed token answer: the tokens and what the platform said of them.
 #[derive(Debug, Clone)]
 pub struct IssuedTokens {
     pub tokens: TokenSet,
-    /// When they were asked for: what their lives are counted from.
+    /// When the platform was asked: lifetimes count from here.
     pub issued_at: Timestamp,
     /// `None` where the platform reports no expiry and none is documented.
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,
-    /// The scopes granted; `None` where the answer says nothing of them.
+    /// The granted scopes; `None` where the answer has none.
     pub scopes: Option<Vec<String>>,
 }
 
-/// Whether a grant can authenticate.
+/// Whether a grant, or an account on it, can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthStatus {
     Active,
     ReconnectRequired(FailureReason),
 }
 
-/// Why a grant needs its person again: the contract's closed set.
+impl AuthStatus {
+    /// Status of an account on a grant of this status, `own` being the account's: the grant's comes first.
+    #[must_use]
+    pub const fn of_account(self, own: Self) -> Self {
+        match self {
+            Self::Active => own,
+            Self::ReconnectRequired(_) => self,
+        }
+    }
+}
+
+/// Why the account's owner must reconnect: the contract's closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureReason {
     AccessRevoked,
@@ -83,7 +96,6 @@ impl FailureReason {
         }
     }
 
-    /// The reason of that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
@@ -102,43 +114,35 @@ pub struct Grant {
     pub client_id: String,
     pub subject: String,
     pub scopes: Vec<String>,
-    /// When the person last consented.
+    /// When the account's owner last consented.
     pub consented_at: Timestamp,
-    /// When the tokens were asked for.
+    /// When the platform was asked for the present tokens.
     pub issued_at: Timestamp,
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,
     pub renewal: Renewal,
-    /// Sealed under this row and generation; `None` once they were erased, a while after the grant ended.
+    /// Sealed under this row and generation; `None` once erased, a while after the grant ended.
     pub tokens: Option<Sealed>,
     /// Rises by one with every change of the tokens, and never repeats.
     pub generation: u64,
     pub status: AuthStatus,
-    /// When it is to be refreshed; `None`: never.
+    /// When the grant ended; `None` while it is active.
+    pub ended_at: Option<Timestamp>,
+    /// Time of the next refresh; `None`: never.
     pub due_at: Option<Timestamp>,
-    /// The latest failure to refresh it, until a refresh succeeds.
+    /// The latest failed refresh since the last new tokens.
     pub trouble: Option<Trouble>,
-    /// How many failures there were in a row.
+    /// Consecutive failed refreshes.
     pub failures: u32,
-    pub attempt: Option<Attempt>,
+    pub refresh: RefreshState,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
 impl Grant {
-    /// From when on only the person can bring a token that works.
+    /// Time from which the account's owner must reconnect; `None` where it is unknown.
     #[must_use]
     pub fn lapses_at(&self) -> Option<Timestamp> {
         self.renewal.lapses_at(self.access_expires_at, self.refresh_expires_at)
     }
-}
-
-/// A refresh that is under way, or of which nobody knows how it ended: written down before the platform is asked.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    pub at: Timestamp,
-    /// Whether there was one of which nobody knows how it ended: this, or an earlier one.
-    pub in_doubt: bool,
-    /// What the platform answered, sealed as it came under the generation that it replaces.
-    pub answer: Option<Sealed>,
 }

@@ -16,9 +16,15 @@ pub mod paging;
 pub mod profile;
 pub mod project;
 pub mod redirect;
+pub mod refresh;
 pub mod renewal;
 pub mod secret;
 pub mod selection;
 pub mod throttle;
 pub mod time;
 pub mod trouble;
+
+/// A transition that the present state of a flow, a grant or a selection does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the present state does not allow this transition")]
+pub struct InvalidTransition;

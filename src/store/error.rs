@@ -3,6 +3,8 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
+use crate::domain::InvalidTransition;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process kept the database locked for longer than a statement waits (a backup tool, a shell).
@@ -43,6 +45,13 @@ pub enum Error {
     /// The runtime stopped before the statement began: nothing was changed.
     #[error("the broker is stopping")]
     Stopped,
+}
+
+/// The row has changed since the caller looked at it.
+impl From<InvalidTransition> for Error {
+    fn from(_: InvalidTransition) -> Self {
+        Self::NotChanged
+    }
 }
 
 impl From<rusqlite::Error> for Error {

@@ -18,6 +18,7 @@ use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Window;
 use crate::domain::profile::Profile;
 use crate::domain::project::Project;
+use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::{Digest256, Sealed};
 use crate::domain::selection::Selection;
@@ -138,10 +139,11 @@ impl Fixture {
             tokens: Some(sealed(1)),
             generation: 1,
             status: AuthStatus::Active,
+            ended_at: None,
             due_at: Some(self.now().plus(Duration::from_mins(45))),
             trouble: None,
             failures: 0,
-            attempt: None,
+            refresh: RefreshState::Idle,
             created_at: self.now(),
             updated_at: self.now(),
         }

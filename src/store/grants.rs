@@ -1,16 +1,19 @@
-//! Consents and their sealed tokens. Tokens change by compare-and-swap on the generation, so that what was read before
-//! another change never overwrites it.
+//! Grants and their sealed tokens. Every change is a compare-and-swap on the generation: what was read before another
+//! change of the tokens never overwrites it.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, change, change_one, count, dek_id, json, one, signed};
-use crate::domain::grant::{Attempt, AuthStatus, FailureReason, Grant};
+use super::columns::{self, Fields, Params, change_one, count, dek_id, json, one, signed};
+use crate::domain::InvalidTransition;
+use crate::domain::grant::{AuthStatus, FailureReason, Grant};
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Renewal;
+use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
-/// The consent of one person (or account) at one platform under one client id.
+/// The grant of one subject (a person or an account) at one platform under one client id.
 pub fn find_by_subject(
     db: &Connection,
     project: ProjectId,
@@ -38,90 +41,116 @@ pub fn find(db: &Connection, project: ProjectId, id: GrantId) -> Result<Option<G
 
 /// [`Error::Conflict`] when the project has a grant of that platform, client id and subject.
 pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
-    let (status, reason) = status_columns(grant.status);
-    change_one(
-        db,
-        "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, consented_at, issued_at,
-            access_expires_at, refresh_expires_at, renewal, tokens, tokens_dek_id, generation, status, failure_reason,
-            ended_at, due_at, created_at, updated_at)
-         VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :consented_at, :issued_at,
-            :access_expires_at, :refresh_expires_at, :renewal, :tokens, :dek_id, :generation, :status, :reason,
-            iif(:reason IS NULL, NULL, :updated_at), :due_at, :created_at, :updated_at)",
-        named_params! {
-            ":id": grant.id,
-            ":project": grant.project_id,
-            ":platform": grant.platform,
-            ":app": grant.app_id,
-            ":client_id": grant.client_id,
-            ":subject": grant.subject,
-            ":scopes": json(&grant.scopes)?,
-            ":consented_at": grant.consented_at,
-            ":issued_at": grant.issued_at,
-            ":access_expires_at": grant.access_expires_at,
-            ":refresh_expires_at": grant.refresh_expires_at,
-            ":renewal": grant.renewal.as_str(),
-            ":tokens": grant.tokens,
-            ":dek_id": tokens_dek_id(grant)?,
-            ":generation": signed(grant.generation),
-            ":status": status,
-            ":reason": reason,
-            ":due_at": grant.due_at,
-            ":created_at": grant.created_at,
-            ":updated_at": grant.updated_at,
-        },
-    )
+    let fixed = named_params! {
+        ":platform": grant.platform,
+        ":client_id": grant.client_id,
+        ":subject": grant.subject,
+        ":created_at": grant.created_at,
+    };
+    with_params(grant, |params| {
+        change_one(
+            db,
+            "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, consented_at, issued_at,
+                access_expires_at, refresh_expires_at, renewal, tokens, tokens_dek_id, generation, status,
+                failure_reason, ended_at, due_at, trouble, failures, attempt_at, in_doubt, answer, answer_dek_id,
+                created_at, updated_at)
+             VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :consented_at, :issued_at,
+                :access_expires_at, :refresh_expires_at, :renewal, :tokens, :tokens_dek_id, :generation, :status,
+                :reason, :ended_at, :due_at, :trouble, :failures, :attempt_at, :in_doubt, :answer, :answer_dek_id,
+                :created_at, :updated_at)",
+            &[params, fixed].concat(),
+        )
+    })
 }
 
-/// New tokens for a grant, which is active again and has neither trouble nor an attempt: writes `renewed`'s tokens,
-/// generation, scopes, times, app and renewal, and nothing else of it. [`Error::NotChanged`] when the grant is gone, its
-/// generation is not `expected` any more, or the new one is not higher.
+/// Lets `decide` change a grant that still has this generation. [`Error::NotChanged`] when the grant is gone, has another
+/// generation, or `decide` refuses.
+pub(super) fn change(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    id: GrantId,
+    generation: u64,
+    decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition>,
+) -> Result<(), Error> {
+    let grant = find(db, project, id)?.filter(|grant| grant.generation == generation).ok_or(Error::NotChanged)?;
+    update(db, &decide(grant)?, generation)
+}
+
+/// Stores new tokens. [`Error::NotChanged`] when the grant is gone, its generation is not `expected` any more, or the new
+/// one is not higher.
 pub fn renew(db: &Transaction<'_>, renewed: &Grant, expected: u64) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET
-            app_id = :app,
-            scopes = :scopes,
-            consented_at = :consented_at,
-            issued_at = :issued_at,
-            access_expires_at = :access_expires_at,
-            refresh_expires_at = :refresh_expires_at,
-            renewal = :renewal,
-            tokens = :tokens,
-            tokens_dek_id = :dek_id,
-            generation = :generation,
-            status = 'active',
-            failure_reason = NULL,
-            ended_at = NULL,
-            due_at = :due_at,
-            trouble = NULL,
-            failures = 0,
-            attempt_at = NULL,
-            in_doubt = 0,
-            answer = NULL,
-            answer_dek_id = NULL,
-            updated_at = :updated_at
-         WHERE project_id = :project AND id = :id AND generation = :expected AND generation < :generation",
-        named_params! {
-            ":project": renewed.project_id,
-            ":id": renewed.id,
-            ":app": renewed.app_id,
-            ":scopes": json(&renewed.scopes)?,
-            ":consented_at": renewed.consented_at,
-            ":issued_at": renewed.issued_at,
-            ":access_expires_at": renewed.access_expires_at,
-            ":refresh_expires_at": renewed.refresh_expires_at,
-            ":renewal": renewed.renewal.as_str(),
-            ":tokens": renewed.tokens,
-            ":dek_id": tokens_dek_id(renewed)?,
-            ":generation": signed(renewed.generation),
-            ":expected": signed(expected),
-            ":due_at": renewed.due_at,
-            ":updated_at": renewed.updated_at,
-        },
-    )
+    if renewed.generation <= expected {
+        return Err(Error::NotChanged);
+    }
+    update(db, renewed, expected)
 }
 
-/// Integrations that live on the grant.
+fn update(db: &Transaction<'_>, grant: &Grant, expected: u64) -> Result<(), Error> {
+    let expected = named_params! {":expected": signed(expected)};
+    with_params(grant, |params| {
+        change_one(
+            db,
+            "UPDATE grants SET
+                app_id = :app,
+                scopes = :scopes,
+                consented_at = :consented_at,
+                issued_at = :issued_at,
+                access_expires_at = :access_expires_at,
+                refresh_expires_at = :refresh_expires_at,
+                renewal = :renewal,
+                tokens = :tokens,
+                tokens_dek_id = :tokens_dek_id,
+                generation = :generation,
+                status = :status,
+                failure_reason = :reason,
+                ended_at = :ended_at,
+                due_at = :due_at,
+                trouble = :trouble,
+                failures = :failures,
+                attempt_at = :attempt_at,
+                in_doubt = :in_doubt,
+                answer = :answer,
+                answer_dek_id = :answer_dek_id,
+                updated_at = :updated_at
+             WHERE project_id = :project AND id = :id AND generation = :expected",
+            &[params, expected].concat(),
+        )
+    })
+}
+
+/// Runs `statement` with the grant's keys and every column that can change.
+fn with_params(grant: &Grant, statement: impl FnOnce(Params<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    let dek_id =
+        |sealed: Option<&Sealed>, column| sealed.map(|sealed| dek_id(sealed, "grants", column, &grant.id)).transpose();
+    let (status, reason) = status_columns(grant.status);
+    statement(named_params! {
+        ":project": grant.project_id,
+        ":id": grant.id,
+        ":app": grant.app_id,
+        ":scopes": json(&grant.scopes)?,
+        ":consented_at": grant.consented_at,
+        ":issued_at": grant.issued_at,
+        ":access_expires_at": grant.access_expires_at,
+        ":refresh_expires_at": grant.refresh_expires_at,
+        ":renewal": grant.renewal.as_str(),
+        ":tokens": grant.tokens,
+        ":tokens_dek_id": dek_id(grant.tokens.as_ref(), "tokens")?,
+        ":generation": signed(grant.generation),
+        ":status": status,
+        ":reason": reason,
+        ":ended_at": grant.ended_at,
+        ":due_at": grant.due_at,
+        ":trouble": grant.trouble.as_ref().map(json).transpose()?,
+        ":failures": grant.failures,
+        ":attempt_at": grant.refresh.asked_at(),
+        ":in_doubt": grant.refresh.is_in_doubt(),
+        ":answer": grant.refresh.answer(),
+        ":answer_dek_id": dek_id(grant.refresh.answer(), "answer")?,
+        ":updated_at": grant.updated_at,
+    })
+}
+
+/// Number of integrations that use the grant.
 pub fn count_integrations(db: &Connection, project: ProjectId, id: GrantId) -> Result<u64, Error> {
     count(
         db,
@@ -130,9 +159,9 @@ pub fn count_integrations(db: &Connection, project: ProjectId, id: GrantId) -> R
     )
 }
 
-/// Deletes the grant with its tokens, unless an integration lives on it. False when it was left, or is not there.
+/// Deletes the grant with its tokens, unless an integration uses it. True when it was deleted.
 pub fn delete_if_unused(db: &Transaction<'_>, project: ProjectId, id: GrantId) -> Result<bool, Error> {
-    let deleted = change(
+    let deleted = columns::change(
         db,
         "DELETE FROM grants
          WHERE project_id = :project AND id = :id
@@ -142,16 +171,8 @@ pub fn delete_if_unused(db: &Transaction<'_>, project: ProjectId, id: GrantId) -
     Ok(deleted == 1)
 }
 
-fn tokens_dek_id(grant: &Grant) -> Result<Option<u32>, Error> {
-    grant.tokens.as_ref().map(|tokens| dek_id(tokens, "grants", "tokens", &grant.id)).transpose()
-}
-
 fn read(row: &Row<'_>) -> Result<Grant, Error> {
     let fields = Fields::of("grants", row);
-    let attempt_at: Option<Timestamp> = fields.get("attempt_at")?;
-    let attempt = attempt_at
-        .map(|at| Ok::<_, Error>(Attempt { at, in_doubt: fields.get("in_doubt")?, answer: fields.get("answer")? }))
-        .transpose()?;
     Ok(Grant {
         id: fields.get("id")?,
         project_id: fields.get("project_id")?,
@@ -168,13 +189,27 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         tokens: fields.get("tokens")?,
         generation: fields.unsigned("generation")?,
         status: read_status(&fields)?,
+        ended_at: fields.get("ended_at")?,
         due_at: fields.get("due_at")?,
         trouble: fields.json_if_any("trouble")?,
         failures: fields.get("failures")?,
-        attempt,
+        refresh: read_refresh(&fields)?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     })
+}
+
+/// From the columns `attempt_at`, `in_doubt` and `answer`.
+fn read_refresh(fields: &Fields<'_, '_>) -> Result<RefreshState, Error> {
+    let since: Option<Timestamp> = fields.get("attempt_at")?;
+    match (since, fields.get("in_doubt")?, fields.get("answer")?) {
+        (None, false, None) => Ok(RefreshState::Idle),
+        (Some(since), false, None) => Ok(RefreshState::InFlight { since }),
+        (Some(since), true, None) => Ok(RefreshState::InDoubt { since }),
+        (Some(asked_at), false, Some(answer)) => Ok(RefreshState::Answered { asked_at, answer }),
+        (Some(asked_at), true, Some(answer)) => Ok(RefreshState::AnsweredInDoubt { asked_at, answer }),
+        (None, ..) => Err(fields.inconsistent("attempt_at")),
+    }
 }
 
 /// From the column `renewal`.
@@ -209,49 +244,56 @@ pub(super) fn read_status(fields: &Fields<'_, '_>) -> Result<AuthStatus, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::secret::Sealed;
+    use crate::domain::refresh::NewTokens;
+    use crate::domain::trouble::{Trouble, TroubleKind};
     use crate::store::fixture::{Fixture, sealed};
 
     fn shown(grant: &Grant) -> String {
-        format!("{grant:?} {:?}", grant.tokens.as_ref().map(Sealed::as_bytes))
+        format!("{grant:?} {:?} {:?}", grant.tokens.as_ref().map(Sealed::as_bytes), grant.refresh.answer())
+    }
+
+    fn ended(grant: Grant, reason: FailureReason) -> Grant {
+        let (status, ended_at) = (AuthStatus::ReconnectRequired(reason), Some(grant.updated_at));
+        Grant { status, ended_at, due_at: None, ..grant }
     }
 
     #[test]
     fn a_grant_comes_back_as_it_was_stored() {
         let mut fixture = Fixture::new();
-        let mut grant = fixture.new_grant("twitter", "s");
-        grant.app_id = Some(fixture.app("twitter", "c1"));
-        grant.refresh_expires_at = Some(fixture.now());
-        grant.status = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
-        grant.due_at = None;
-        fixture.write(|db| insert(db, &grant)).unwrap();
-        let found = find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap();
-        assert_eq!(shown(&found), shown(&grant));
-        let found = find_by_subject(&fixture.db, fixture.ours, "twitter", "client", "s").unwrap().unwrap();
-        assert_eq!(shown(&found), shown(&grant));
-        for (platform, client, subject) in
-            [("tiktok", "client", "s"), ("twitter", "other", "s"), ("twitter", "client", "S")]
-        {
-            assert!(find_by_subject(&fixture.db, fixture.ours, platform, client, subject).unwrap().is_none());
+        let (ours, now) = (fixture.ours, fixture.now());
+        let app_id = Some(fixture.app("twitter", "c1"));
+        let grant = Grant { app_id, refresh_expires_at: Some(now), ..fixture.new_grant("twitter", "s") };
+        let kind = TroubleKind::Unavailable;
+        let trouble = Some(Trouble { kind, status: Some(502), platform_code: Some("x".to_owned()), at: now });
+        let refreshes = [
+            RefreshState::Idle,
+            RefreshState::InFlight { since: now },
+            RefreshState::InDoubt { since: now },
+            RefreshState::Answered { asked_at: now, answer: sealed(3) },
+            RefreshState::AnsweredInDoubt { asked_at: now, answer: sealed(3) },
+        ];
+        let states = refreshes.map(|refresh| Grant { refresh, trouble: trouble.clone(), failures: 2, ..grant.clone() });
+        let reasons = FailureReason::ALL.map(|reason| ended(grant.clone(), reason));
+        for (number, grant) in states.into_iter().chain(reasons).enumerate() {
+            let (id, subject) = (fixture.id(), number.to_string());
+            let grant = Grant { id, subject, ..grant };
+            fixture.write(|db| insert(db, &grant)).unwrap();
+            let found = find(&fixture.db, ours, id).unwrap().unwrap();
+            assert_eq!(shown(&found), shown(&grant));
+            let found = find_by_subject(&fixture.db, ours, "twitter", "client", &grant.subject).unwrap().unwrap();
+            assert_eq!(found.id, id);
         }
-        let again = fixture.new_grant("twitter", "s");
+        for (platform, client, subject) in
+            [("tiktok", "client", "0"), ("twitter", "other", "0"), ("twitter", "client", "s")]
+        {
+            assert!(find_by_subject(&fixture.db, ours, platform, client, subject).unwrap().is_none());
+        }
+        let again = fixture.new_grant("twitter", "0");
         assert!(matches!(fixture.write(|db| insert(db, &again)), Err(Error::Conflict(_))));
     }
 
     #[test]
-    fn every_failure_reason_is_stored_and_read() {
-        for reason in FailureReason::ALL {
-            let mut fixture = Fixture::new();
-            let mut grant = fixture.new_grant("twitter", "s");
-            grant.status = AuthStatus::ReconnectRequired(reason);
-            grant.due_at = None;
-            fixture.write(|db| insert(db, &grant)).unwrap();
-            assert_eq!(find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap().status, grant.status);
-        }
-    }
-
-    #[test]
-    fn a_grant_is_its_projects_alone() {
+    fn no_other_project_sees_or_changes_a_grant() {
         let mut fixture = Fixture::new();
         let id = fixture.grant("twitter", "s");
         let theirs = fixture.theirs;
@@ -269,29 +311,22 @@ mod tests {
     }
 
     #[test]
-    fn renewing_is_a_compare_and_swap_on_the_generation() {
+    fn new_tokens_are_a_compare_and_swap_on_the_generation() {
         let mut fixture = Fixture::new();
-        let mut grant = fixture.new_grant("twitter", "s");
-        grant.status = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
-        grant.due_at = None;
+        let grant = ended(fixture.new_grant("twitter", "s"), FailureReason::TokenExpired);
         fixture.write(|db| insert(db, &grant)).unwrap();
-        let app = fixture.app("twitter", "c1");
+        let app_id = Some(fixture.app("twitter", "c1"));
         let now = fixture.later(9);
-        let renewed = Grant {
-            app_id: Some(app),
+        let new = NewTokens {
+            tokens: sealed(2),
             scopes: vec!["read".to_owned()],
+            issued_at: now,
             access_expires_at: None,
             refresh_expires_at: Some(now),
-            consented_at: now,
-            issued_at: now,
             renewal: Renewal::Never,
             due_at: None,
-            tokens: Some(sealed(2)),
-            generation: 2,
-            updated_at: now,
-            status: AuthStatus::Active,
-            ..grant.clone()
         };
+        let renewed = Grant { app_id, consented_at: now, ..grant.clone().renewed(new, now) };
         let before = fixture.dump("grants");
         assert!(matches!(fixture.write(|db| renew(db, &renewed, 2)), Err(Error::NotChanged)), "not the generation");
         assert!(matches!(fixture.write(|db| renew(db, &grant, 1)), Err(Error::NotChanged)), "not higher");
@@ -305,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_goes_when_nothing_lives_on_it() {
+    fn a_grant_is_deleted_once_no_integration_uses_it() {
         let mut fixture = Fixture::new();
         let id = fixture.grant("twitter", "s");
         let (ours, integration) = (fixture.ours, fixture.integration(id, None, "u"));
@@ -319,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_id_beside_the_tokens_is_the_one_inside() {
+    fn the_data_key_beside_the_tokens_is_the_one_inside() {
         let mut fixture = Fixture::new();
         fixture.grant("twitter", "s");
         assert!(fixture.db.execute("UPDATE grants SET tokens_dek_id = 2", []).is_err());

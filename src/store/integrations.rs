@@ -373,7 +373,7 @@ mod tests {
         grant.app_id = Some(app);
         grant.status = AuthStatus::ReconnectRequired(FailureReason::RefreshRejected);
         grant.refresh_expires_at = Some(fixture.now());
-        grant.due_at = None;
+        (grant.ended_at, grant.due_at) = (Some(fixture.now()), None);
         fixture.write(|db| grants::insert(db, &grant)).unwrap();
         let stored = fixture.integration(grant.id, Some(profile), "u");
         let detail = find_detail(&fixture.db, fixture.ours, stored.id).unwrap().unwrap();
@@ -654,7 +654,7 @@ mod tests {
         assert!(list_on_grant(&fixture.db, theirs, grant.id).unwrap().is_empty());
 
         let trouble = Trouble { kind: TroubleKind::ConsentExpired, status: None, platform_code: None, at: now };
-        fixture.write(|db| refreshes::end(db, ours, grant.id, 1, FailureReason::TokenExpired, &trouble)).unwrap();
+        fixture.write(|db| refreshes::end(db, ours, grant.id, 1, FailureReason::TokenExpired, trouble)).unwrap();
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
         assert_eq!(statuses(&fixture), [expired, expired], "the grant's comes first");
         grant.generation = 2;

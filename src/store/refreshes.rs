@@ -1,22 +1,21 @@
-//! The refreshes of grants: which are due, which are under way or were cut off, how they failed. New tokens are stored by
-//! [`grants::renew`](super::grants::renew), which ends whatever is written down here.
+//! Refreshes of grants: which are due, the changes of one ([`domain::refresh`](crate::domain::refresh) decides them), and
+//! changes of many at once.
 //!
-//! Statements about what is due or was cut off are for every project and say so: the broker keeps all tokens alive. Each
-//! change of a grant is a compare-and-swap on its generation: what began before the person connected again, or
-//! disconnected, changes nothing.
+//! Changes of one grant check its generation: a result from before the account was reconnected or disconnected changes
+//! nothing. Statements about many grants are for every project and say so: the broker keeps all tokens alive.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use super::Error;
-use super::columns::{Fields, all, change, change_one, dek_id, json, signed};
-use super::grants::status_columns;
-use crate::domain::grant::{AuthStatus, FailureReason, Grant};
+use super::columns::{Fields, all, change, json};
+use super::{Error, grants};
+use crate::domain::grant::{FailureReason, Grant};
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
+use crate::domain::refresh::{Failed, NEW_CREDENTIALS_MAY_RESOLVE};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::Trouble;
 
-/// A grant that is to be refreshed, as far as the order of things needs to know it.
+/// A grant that is due, with what the scheduler needs to order and throttle it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     pub project_id: ProjectId,
@@ -27,7 +26,7 @@ pub struct Due {
     pub generation: u64,
 }
 
-/// Whose refreshes a statement is about: those of one OAuth app.
+/// The OAuth app whose refreshes a statement is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OfApp {
     pub platform: String,
@@ -54,18 +53,8 @@ impl OfApp {
     }
 }
 
-/// How a refresh failed that leaves the grant active.
-#[derive(Debug, Clone)]
-pub struct Failed {
-    pub trouble: Trouble,
-    pub due_at: Timestamp,
-    /// Whether nobody knows if the platform did what it was asked: the attempt stays written down.
-    pub is_unanswered: bool,
-    /// Whether the answer that was kept turned out to be this failure, so that nothing is to be learned from it any more.
-    pub is_in_answer: bool,
-}
-
-/// What is due at `now` in whichever project, the access token that expires first at the head; of each app at most so many.
+/// Grants of all projects that are due at `now`, the access token that expires first at the head; at most `of_each_app`
+/// per app.
 pub fn list_due(db: &Connection, now: Timestamp, of_each_app: u32) -> Result<Vec<Due>, Error> {
     all(
         db,
@@ -80,7 +69,7 @@ pub fn list_due(db: &Connection, now: Timestamp, of_each_app: u32) -> Result<Vec
     )
 }
 
-/// How many are due in all projects, and since when the first of them.
+/// Number of grants due in all projects, and when the first of them became due.
 pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timestamp>), Error> {
     let mut statement =
         db.prepare_cached("SELECT count(*), min(due_at) FROM grants /* every project */ WHERE due_at <= :now")?;
@@ -89,8 +78,8 @@ pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timesta
     Ok((u64::try_from(due).unwrap_or(0), oldest.map(Timestamp::from_millis)))
 }
 
-/// Writes down that the platform is about to be asked. An attempt that is there already is one of which nobody knows how
-/// it ended; its time stays where its answer is kept, because that answer's lifetimes count from it. [`Error::NotChanged`] when the grant is gone, has ended or has another generation.
+/// Records that the platform is about to be asked. [`Error::NotChanged`] when the grant is gone, has ended or has another
+/// generation: so for each of the following.
 pub fn begin(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -98,15 +87,11 @@ pub fn begin(
     generation: u64,
     now: Timestamp,
 ) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET in_doubt = in_doubt OR attempt_at IS NOT NULL, attempt_at = iif(answer IS NULL, :now, attempt_at)
-         WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
-        named_params! {":project": project, ":id": id, ":generation": signed(generation), ":now": now},
-    )
+    grants::change(db, project, id, generation, |grant| grant.begin_refresh(now))
 }
 
-/// Keeps what the platform answered to what was asked at `asked_at`, as it came. [`Error::NotChanged`] when the grant is gone or has another generation.
+/// Keeps the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a refresh
+/// was begun.
 pub fn keep_answer(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -115,125 +100,55 @@ pub fn keep_answer(
     asked_at: Timestamp,
     answer: &Sealed,
 ) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET answer = :answer, answer_dek_id = :dek_id, attempt_at = :asked_at
-         WHERE project_id = :project AND id = :id AND generation = :generation AND attempt_at IS NOT NULL",
-        named_params! {
-            ":project": project,
-            ":id": id,
-            ":generation": signed(generation),
-            ":asked_at": asked_at,
-            ":answer": answer,
-            ":dek_id": dek_id(answer, "grants", "answer", &id)?,
-        },
-    )
+    grants::change(db, project, id, generation, |grant| grant.keep_answer(asked_at, answer.clone()))
 }
 
-/// Records a failure that leaves the grant active, and when it is tried again. A doubt about an earlier attempt stays, and
-/// so does an answer that could not be read. [`Error::NotChanged`] when the grant is gone, has ended or has another generation.
+/// Records a failure after which the refresh is tried again.
 pub fn fail(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
     generation: u64,
-    failed: &Failed,
+    failed: Failed,
 ) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET
-            trouble = :trouble,
-            failures = failures + 1,
-            due_at = :due_at,
-            answer = iif(:in_answer, NULL, answer),
-            answer_dek_id = iif(:in_answer, NULL, answer_dek_id),
-            attempt_at = iif(:unanswered OR in_doubt OR (answer IS NOT NULL AND NOT :in_answer), attempt_at, NULL),
-            in_doubt = in_doubt OR :unanswered
-         WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
-        named_params! {
-            ":project": project,
-            ":id": id,
-            ":generation": signed(generation),
-            ":trouble": json(&failed.trouble)?,
-            ":due_at": failed.due_at,
-            ":unanswered": failed.is_unanswered,
-            ":in_answer": failed.is_in_answer,
-        },
-    )
+    grants::change(db, project, id, generation, |grant| grant.refresh_failed(failed))
 }
 
-/// Puts a refresh off, where it is not to come later anyway. [`Error::NotChanged`] as for [`fail`].
+/// Postpones the next refresh, unless it is due later.
 pub fn postpone(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
     generation: u64,
-    due_at: Timestamp,
+    until: Timestamp,
 ) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET due_at = max(due_at, :due_at)
-         WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
-        named_params! {":project": project, ":id": id, ":generation": signed(generation), ":due_at": due_at},
-    )
+    grants::change(db, project, id, generation, |grant| grant.postponed(until))
 }
 
-/// Records that nothing renews the grant any more: it is tried no more, and stays as it is until its times are over.
-/// [`Error::NotChanged`] as for [`fail`].
+/// Records that the grant can no longer be renewed.
 pub fn lapse(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
     generation: u64,
-    trouble: &Trouble,
+    trouble: Trouble,
 ) -> Result<(), Error> {
-    change_one(
-        db,
-        "UPDATE grants SET due_at = NULL, trouble = :trouble
-         WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
-        named_params! {
-            ":project": project, ":id": id, ":generation": signed(generation), ":trouble": json(trouble)?,
-        },
-    )
+    grants::change(db, project, id, generation, |grant| grant.lapsed(trouble))
 }
 
-/// Records that the grant needs its person. Its tokens stay, sealed, until [`erase_ended`]. [`Error::NotChanged`] as for
-/// [`fail`].
+/// Records that the account's owner must reconnect. The tokens stay, sealed, until [`erase_ended`].
 pub fn end(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
     generation: u64,
     reason: FailureReason,
-    trouble: &Trouble,
+    trouble: Trouble,
 ) -> Result<(), Error> {
-    let (status, reason) = status_columns(AuthStatus::ReconnectRequired(reason));
-    change_one(
-        db,
-        "UPDATE grants SET
-            status = :status,
-            failure_reason = :reason,
-            ended_at = :now,
-            due_at = NULL,
-            trouble = :trouble,
-            failures = failures + 1,
-            attempt_at = iif(answer IS NULL, NULL, attempt_at),
-            in_doubt = iif(answer IS NULL, 0, in_doubt),
-            updated_at = :now
-         WHERE project_id = :project AND id = :id AND generation = :generation AND status = 'active'",
-        named_params! {
-            ":project": project,
-            ":id": id,
-            ":generation": signed(generation),
-            ":status": status,
-            ":reason": reason,
-            ":trouble": json(trouble)?,
-            ":now": trouble.at,
-        },
-    )
+    grants::change(db, project, id, generation, |grant| grant.ended(reason, trouble))
 }
 
-/// Puts everything off that an app has due until `until`, and says why. Returns how many.
+/// Postpones everything that an app has due before `until`, and records why. Returns the number of grants.
 pub fn postpone_app(db: &Transaction<'_>, of: &OfApp, until: Timestamp, trouble: &Trouble) -> Result<usize, Error> {
     let (project, app) = of.app.unzip();
     change(
@@ -252,26 +167,27 @@ pub fn postpone_app(db: &Transaction<'_>, of: &OfApp, until: Timestamp, trouble:
     )
 }
 
-/// Lets everything be tried at once that waits because of an app: its credentials were changed. Returns how many.
+/// Makes due what waits because of an app whose credentials were changed. Returns the number of grants.
 pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now: Timestamp) -> Result<usize, Error> {
     change(
         db,
         "UPDATE grants SET due_at = :now
          WHERE project_id = :project AND app_id = :app AND due_at > :now
-            AND trouble ->> 'kind' IN ('app_missing', 'app_or_grant_rejected', 'app_rejected')",
-        named_params! {":project": project, ":app": app, ":now": now},
+            AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+        named_params! {
+            ":project": project, ":app": app, ":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?,
+        },
     )
 }
 
-/// When the broker starts: what was cut off is tried at once, and so is what waits because of the operator's apps, whose
-/// credentials may have changed. Returns how many were cut off.
+/// When the broker starts: every refresh that was in flight is in doubt and due, and so is what waits because of the
+/// operator's apps, whose credentials may have changed. Returns the number of refreshes that were cut off.
 pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
     change(
         db,
         "UPDATE grants /* every project */ SET due_at = :now
-         WHERE due_at > :now AND app_id IS NULL
-            AND trouble ->> 'kind' IN ('app_missing', 'app_or_grant_rejected', 'app_rejected')",
-        named_params! {":now": now},
+         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+        named_params! {":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?},
     )?;
     change(
         db,
@@ -281,8 +197,8 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     )
 }
 
-/// When the clock was set back: makes due in whichever project what a clock that was ahead put off, or took to have lapsed.
-/// `latest_retry`: no failure of now is tried again later. Returns how many.
+/// When the clock was set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
+/// projects. No retry of today is later than `latest_retry`. Returns the number of grants.
 pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
     change(
         db,
@@ -296,7 +212,7 @@ pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Times
     )
 }
 
-/// The grants in all projects that have ended while an answer is kept that nobody understood.
+/// Grants of all projects that have ended with a kept answer that was not understood.
 pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId)>, Error> {
     all(
         db,
@@ -310,7 +226,7 @@ pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId
     )
 }
 
-/// Erases the tokens of grants that ended before `before`, some at a time, in whichever project. Returns how many.
+/// Erases the tokens of up to `limit` grants of all projects that ended before `before`. Returns the number of grants.
 pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
     change(
         db,
@@ -339,71 +255,64 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::refresh::{RefreshState, Reply};
     use crate::domain::trouble::TroubleKind;
     use crate::store::fixture::{Fixture, sealed};
-    use crate::store::grants;
 
     fn trouble(kind: TroubleKind, at: Timestamp) -> Trouble {
         Trouble { kind, status: Some(503), platform_code: None, at }
-    }
-
-    fn failed(fixture: &Fixture, is_unanswered: bool) -> Failed {
-        let now = fixture.now();
-        let due_at = now.plus(Duration::from_mins(1));
-        Failed { trouble: trouble(TroubleKind::Unavailable, now), due_at, is_unanswered, is_in_answer: false }
     }
 
     fn get(fixture: &Fixture, id: GrantId) -> Grant {
         grants::find(&fixture.db, fixture.ours, id).unwrap().unwrap()
     }
 
-    /// Whether there is an attempt, whether an earlier one is in doubt, whether there is an answer.
-    fn attempt(fixture: &Fixture, id: GrantId) -> Option<(bool, bool)> {
-        get(fixture, id).attempt.map(|attempt| (attempt.in_doubt, attempt.answer.is_some()))
+    fn due(fixture: &Fixture, now: Timestamp, of_each_app: u32) -> Vec<GrantId> {
+        list_due(&fixture.db, now, of_each_app).unwrap().into_iter().map(|due| due.id).collect()
+    }
+
+    fn insert(fixture: &mut Fixture, grant: &Grant) -> GrantId {
+        fixture.write(|db| grants::insert(db, grant)).unwrap();
+        grant.id
     }
 
     #[test]
-    fn what_is_due_comes_by_the_expiry_of_its_token() {
+    fn due_grants_are_listed_by_the_expiry_of_their_tokens() {
         let mut fixture = Fixture::new();
-        let mut due = Vec::new();
-        for (subject, due_in, expires_in) in
-            [("late", 10, 900), ("soon", 20, 100), ("past", 30, 50), ("not yet", 99, 10)]
-        {
-            let mut grant = fixture.new_grant("twitter", subject);
-            let at = |seconds| Some(fixture.now().plus(Duration::from_secs(seconds)));
-            (grant.due_at, grant.access_expires_at) = (at(due_in), at(expires_in));
-            fixture.write(|db| grants::insert(db, &grant)).unwrap();
-            due.push(grant.id);
-        }
-        let never = Grant { due_at: None, ..fixture.new_grant("twitter", "never") };
-        fixture.write(|db| grants::insert(db, &never)).unwrap();
         let start = fixture.now();
+        let at = |seconds| Some(start.plus(Duration::from_secs(seconds)));
+        let [late, soon, past, _, _] = [
+            ("late", at(10), at(900)),
+            ("soon", at(20), at(100)),
+            ("past", at(30), at(50)),
+            ("not yet", at(99), at(10)),
+            ("never", None, at(10)),
+        ]
+        .map(|(subject, due_at, access_expires_at)| {
+            let grant = Grant { access_expires_at, due_at, ..fixture.new_grant("twitter", subject) };
+            insert(&mut fixture, &grant)
+        });
         let now = fixture.later(40);
-        let listed =
-            |limit| list_due(&fixture.db, now, limit).unwrap().into_iter().map(|due| due.id).collect::<Vec<_>>();
-        assert_eq!(listed(10), [due[2], due[1], due[0]]);
-        assert_eq!(listed(1), [due[2]]);
-        assert_eq!(count_due(&fixture.db, now).unwrap(), (3, Some(start.plus(Duration::from_secs(10)))));
+        assert_eq!(due(&fixture, now, 10), [past, soon, late]);
+        assert_eq!(due(&fixture, now, 1), [past]);
+        assert_eq!(count_due(&fixture.db, now).unwrap(), (3, at(10)));
         assert_eq!(count_due(&fixture.db, start).unwrap(), (0, None));
     }
 
     #[test]
-    fn of_each_app_some_are_looked_up() {
+    fn no_app_takes_the_places_of_another() {
         let mut fixture = Fixture::new();
-        let mut add = |platform: &str, subject: &str| {
-            let grant = Grant { due_at: Some(fixture.now()), ..fixture.new_grant(platform, subject) };
-            fixture.write(|db| grants::insert(db, &grant)).unwrap();
-            grant.id
-        };
-        let many: Vec<GrantId> = (0..5).map(|number| add("twitter", &number.to_string())).collect();
-        let other = add("tiktok", "last");
         let now = fixture.now();
-        let due: Vec<GrantId> = list_due(&fixture.db, now, 2).unwrap().into_iter().map(|due| due.id).collect();
-        assert_eq!(due, [many[0], many[1], other]);
+        let [first, second, _, other] =
+            [("twitter", "0"), ("twitter", "1"), ("twitter", "2"), ("tiktok", "last")].map(|(platform, subject)| {
+                let grant = Grant { due_at: Some(now), ..fixture.new_grant(platform, subject) };
+                insert(&mut fixture, &grant)
+            });
+        assert_eq!(due(&fixture, now, 2), [first, second, other]);
     }
 
     #[test]
-    fn what_is_due_is_found_in_the_index_alone() {
+    fn due_grants_are_found_in_the_index_alone() {
         let fixture = Fixture::new();
         let plan: Vec<String> = fixture
             .db
@@ -420,74 +329,58 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_of_which_nobody_knows_the_end_is_a_doubt_until_new_tokens_come() {
+    fn each_change_is_stored_and_new_tokens_forget_them_all() {
         let mut fixture = Fixture::new();
-        let (id, ours) = (fixture.grant("twitter", "s"), fixture.ours);
-        let begin_now = |fixture: &mut Fixture| {
-            let now = fixture.later(1);
-            fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
+        let (id, ours, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
+        let failed = Failed {
+            trouble: trouble(TroubleKind::AnswerUnreadable, since),
+            due_at: since.plus(Duration::from_mins(1)),
+            reply: Reply::Unanswered,
         };
-        begin_now(&mut fixture);
-        assert_eq!(attempt(&fixture, id), Some((false, false)));
-        let answered = failed(&fixture, false);
-        fixture.write(|db| fail(db, ours, id, 1, &answered)).unwrap();
-        assert_eq!(attempt(&fixture, id), None, "it was answered, so there is no doubt");
-        assert_eq!((get(&fixture, id).failures, get(&fixture, id).due_at), (1, Some(answered.due_at)));
-
-        begin_now(&mut fixture);
-        let unanswered = failed(&fixture, true);
-        fixture.write(|db| fail(db, ours, id, 1, &unanswered)).unwrap();
-        assert_eq!(attempt(&fixture, id), Some((true, false)), "it stays written down");
-        begin_now(&mut fixture);
-        assert_eq!(attempt(&fixture, id), Some((true, false)));
-        fixture.write(|db| fail(db, ours, id, 1, &answered)).unwrap();
-        assert_eq!(attempt(&fixture, id), Some((true, false)), "an answer now says nothing of the one before");
-
-        let renewed = Grant { generation: 2, ..get(&fixture, id) };
-        fixture.write(|db| grants::renew(db, &renewed, 1)).unwrap();
+        let answer = || sealed(3);
+        fixture.write(|db| begin(db, ours, id, 1, since)).unwrap();
+        assert_eq!(get(&fixture, id).refresh, RefreshState::InFlight { since });
+        fixture.write(|db| fail(db, ours, id, 1, failed.clone())).unwrap();
         let grant = get(&fixture, id);
-        assert!(grant.attempt.is_none() && grant.trouble.is_none());
-        assert_eq!(grant.failures, 0);
+        assert_eq!(grant.refresh, RefreshState::InDoubt { since });
+        assert_eq!((grant.trouble, grant.failures, grant.due_at), (Some(failed.trouble), 1, Some(failed.due_at)));
+        fixture.write(|db| keep_answer(db, ours, id, 1, since, &answer())).unwrap();
+        let kept = get(&fixture, id);
+        assert_eq!(kept.refresh, RefreshState::AnsweredInDoubt { asked_at: since, answer: answer() });
+        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), []);
+        let until = failed.due_at.plus(Duration::from_mins(1));
+        fixture.write(|db| postpone(db, ours, id, 1, until)).unwrap();
+        assert_eq!(get(&fixture, id).due_at, Some(until));
+        fixture.write(|db| lapse(db, ours, id, 1, trouble(TroubleKind::ConsentExpired, since))).unwrap();
+        assert_eq!(get(&fixture, id).due_at, None);
+        let rejected = trouble(TroubleKind::RefreshRejected, since);
+        fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
+        assert_eq!(get(&fixture, id).ended_at, Some(since));
+        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), [(ours, id)]);
+        let dek: u32 = fixture.db.query_row("SELECT answer_dek_id FROM grants", [], |row| row.get(0)).unwrap();
+        assert_eq!(dek, 3);
+
+        let renewed = Grant { generation: 2, ..fixture.new_grant("twitter", "s") };
+        fixture.write(|db| grants::renew(db, &Grant { id, ..renewed.clone() }, 1)).unwrap();
+        assert_eq!(format!("{:?}", get(&fixture, id)), format!("{:?}", Grant { id, ..renewed }));
     }
 
     #[test]
-    fn an_answer_is_kept_until_it_is_read() {
-        let mut fixture = Fixture::new();
-        let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
-        let keep = |fixture: &mut Fixture| fixture.write(|db| keep_answer(db, ours, id, 1, now, &sealed(1)));
-        assert!(matches!(keep(&mut fixture), Err(Error::NotChanged)), "nothing was asked");
-        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        keep(&mut fixture).unwrap();
-        let unreadable = failed(&fixture, true);
-        fixture.write(|db| fail(db, ours, id, 1, &unreadable)).unwrap();
-        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        let throttled = failed(&fixture, false);
-        fixture.write(|db| fail(db, ours, id, 1, &throttled)).unwrap();
-        assert_eq!(attempt(&fixture, id), Some((true, true)));
-        assert_eq!(
-            get(&fixture, id).attempt.map(|attempt| attempt.at),
-            Some(now),
-            "the answer is to what was asked then"
-        );
-        let in_answer = Failed { is_in_answer: true, ..throttled };
-        fixture.write(|db| fail(db, ours, id, 1, &in_answer)).unwrap();
-        assert_eq!(attempt(&fixture, id), Some((true, false)));
-    }
-
-    #[test]
-    fn nothing_changes_once_the_generation_has() {
+    fn nothing_changes_for_another_generation_or_project() {
         let mut fixture = Fixture::new();
         let (id, ours, theirs, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.theirs, fixture.now());
         fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
         let before = fixture.dump("grants");
-        let failed = failed(&fixture, false);
+        let trouble = || trouble(TroubleKind::Unavailable, now);
+        let failed = || Failed { trouble: trouble(), due_at: now, reply: Reply::Rejected };
         for (project, generation) in [(ours, 2), (theirs, 1)] {
             let results = [
                 fixture.write(|db| begin(db, project, id, generation, now)),
                 fixture.write(|db| keep_answer(db, project, id, generation, now, &sealed(1))),
-                fixture.write(|db| fail(db, project, id, generation, &failed)),
+                fixture.write(|db| fail(db, project, id, generation, failed())),
                 fixture.write(|db| postpone(db, project, id, generation, now)),
-                fixture.write(|db| end(db, project, id, generation, FailureReason::AccessRevoked, &failed.trouble)),
+                fixture.write(|db| lapse(db, project, id, generation, trouble())),
+                fixture.write(|db| end(db, project, id, generation, FailureReason::AccessRevoked, trouble())),
             ];
             assert!(results.iter().all(|result| matches!(result, Err(Error::NotChanged))), "{results:?}");
         }
@@ -499,91 +392,87 @@ mod tests {
         let mut fixture = Fixture::new();
         let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
         fixture.grant("twitter", "alive");
-        let trouble = trouble(TroubleKind::RefreshRejected, now);
-        fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, &trouble)).unwrap();
-        let grant = get(&fixture, id);
-        assert_eq!(grant.status, AuthStatus::ReconnectRequired(FailureReason::RefreshRejected));
-        assert_eq!((grant.due_at, grant.trouble.as_ref()), (None, Some(&trouble)));
-        assert!(grant.tokens.is_some());
+        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
+        fixture.write(|db| keep_answer(db, ours, id, 1, now, &sealed(1))).unwrap();
+        let rejected = trouble(TroubleKind::RefreshRejected, now);
+        fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
+        assert!(get(&fixture, id).tokens.is_some());
         assert!(matches!(fixture.write(|db| begin(db, ours, id, 1, now)), Err(Error::NotChanged)));
         assert_eq!(fixture.write(|db| erase_ended(db, now, 9)).unwrap(), 0);
         let later = fixture.later(1);
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 1);
-        assert!(get(&fixture, id).tokens.is_none());
+        let erased = get(&fixture, id);
+        assert_eq!((erased.tokens, erased.refresh), (None, RefreshState::Idle));
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 0);
     }
 
     #[test]
-    fn an_apps_refreshes_are_put_off_and_resumed_together() {
+    fn an_apps_refreshes_are_postponed_and_resumed_together() {
         let mut fixture = Fixture::new();
-        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
         let app = fixture.app("twitter", "client");
-        let mut add = |platform: &str, subject: &str, app_id, project| {
-            let mut grant = fixture.new_grant(platform, subject);
-            (grant.app_id, grant.project_id) = (app_id, project);
-            grant.due_at = Some(fixture.now());
-            fixture.write(|db| grants::insert(db, &grant)).unwrap();
-            grant.id
-        };
-        let operators = add("twitter", "a", None, ours);
-        let operators_too = add("twitter", "b", None, theirs);
-        let own = add("twitter", "c", Some(app), ours);
-        let other = add("tiktok", "d", None, ours);
-        let now = fixture.now();
+        let [operators, operators_too, own, other] = [
+            ("twitter", "a", None, ours),
+            ("twitter", "b", None, theirs),
+            ("twitter", "c", Some(app), ours),
+            ("tiktok", "d", None, ours),
+        ]
+        .map(|(platform, subject, app_id, project_id)| {
+            let grant = Grant { app_id, project_id, due_at: Some(now), ..fixture.new_grant(platform, subject) };
+            insert(&mut fixture, &grant)
+        });
         let until = now.plus(Duration::from_mins(10));
         let rejected = trouble(TroubleKind::AppRejected, now);
         let of = |app| OfApp { platform: "twitter".to_owned(), client_id: "client".to_owned(), app };
         assert_eq!(fixture.write(|db| postpone_app(db, &of(None), until, &rejected)).unwrap(), 2);
-        let due = |fixture: &Fixture| {
-            list_due(&fixture.db, now, 9).unwrap().into_iter().map(|due| due.id).collect::<Vec<_>>()
-        };
-        assert_eq!(due(&fixture), [own, other]);
+        assert_eq!(due(&fixture, now, 9), [own, other]);
         assert_eq!(fixture.write(|db| postpone_app(db, &of(Some((ours, app))), until, &rejected)).unwrap(), 1);
-        assert_eq!(due(&fixture), [other]);
+        assert_eq!(due(&fixture, now, 9), [other]);
         assert_eq!(fixture.write(|db| resume_app(db, theirs, app, now)).unwrap(), 0);
         assert_eq!(fixture.write(|db| resume_app(db, ours, app, now)).unwrap(), 1);
-        assert_eq!(due(&fixture), [own, other]);
+        assert_eq!(due(&fixture, now, 9), [own, other]);
         fixture.write(|db| resume_all(db, now)).unwrap();
-        assert_eq!(due(&fixture), [operators, operators_too, own, other]);
+        assert_eq!(due(&fixture, now, 9), [operators, operators_too, own, other]);
+        let throttled = trouble(TroubleKind::Throttled, now);
+        fixture.write(|db| postpone_app(db, &of(None), until, &throttled)).unwrap();
+        fixture.write(|db| postpone_app(db, &of(Some((ours, app))), until, &throttled)).unwrap();
+        fixture.write(|db| resume_all(db, now)).unwrap();
+        assert_eq!(fixture.write(|db| resume_app(db, ours, app, now)).unwrap(), 0);
+        assert_eq!(due(&fixture, now, 9), [other], "new credentials do not end a throttling");
     }
 
     #[test]
-    fn a_clock_that_was_ahead_leaves_nothing_behind_and_one_that_was_not_changes_nothing() {
+    fn a_clock_set_back_makes_due_what_it_had_taken_to_have_lapsed_and_nothing_else() {
         let mut fixture = Fixture::new();
         let (ours, now) = (fixture.ours, fixture.now());
         let at = |seconds| Some(now.plus(Duration::from_secs(seconds)));
         let (soon, latest_retry) = (at(10), now.plus(Duration::from_secs(50)));
-        let mut add = |subject: &str, due, access, refresh| {
-            let mut grant = fixture.new_grant("twitter", subject);
-            (grant.due_at, grant.access_expires_at, grant.refresh_expires_at) = (due, access, refresh);
-            grant.issued_at = now;
-            fixture.write(|db| grants::insert(db, &grant)).unwrap();
-            grant.id
-        };
-        add("as it should be", soon, at(20), at(99));
-        // Its access token does not expire, so that it is never refreshed.
-        add("lives for ever", None, None, at(99));
-        let lapsed = add("lapsed by that clock", soon, at(20), at(99));
-        let over = add("lapsed by any clock", soon, Some(now), Some(now));
-        let expired = trouble(TroubleKind::ConsentExpired, now);
-        for id in [lapsed, over] {
-            fixture.write(|db| lapse(db, ours, id, 1, &expired)).unwrap();
+        let [_, _, lapsed, expired] = [
+            ("due soon", soon, at(20), at(99)),
+            ("never expires, so never refreshed", None, None, at(99)),
+            ("lapsed by the wrong clock", soon, at(20), at(99)),
+            ("lapsed by any clock", soon, Some(now), Some(now)),
+        ]
+        .map(|(subject, due_at, access_expires_at, refresh_expires_at)| {
+            let grant = fixture.new_grant("twitter", subject);
+            insert(&mut fixture, &Grant { issued_at: now, access_expires_at, refresh_expires_at, due_at, ..grant })
+        });
+        for id in [lapsed, expired] {
+            fixture.write(|db| lapse(db, ours, id, 1, trouble(TroubleKind::ConsentExpired, now))).unwrap();
         }
         assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
-        let due = list_due(&fixture.db, now, 9).unwrap();
-        assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [lapsed]);
+        assert_eq!(due(&fixture, now, 9), [lapsed]);
     }
 
     #[test]
-    fn what_was_cut_off_is_due_when_the_broker_starts() {
+    fn a_refresh_that_was_cut_off_is_in_doubt_and_due_when_the_broker_starts() {
         let mut fixture = Fixture::new();
-        let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
+        let (id, ours, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
         fixture.grant("twitter", "not begun");
-        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        assert_eq!(attempt(&fixture, id), Some((false, false)));
+        fixture.write(|db| begin(db, ours, id, 1, since)).unwrap();
+        let now = fixture.later(1);
         assert_eq!(fixture.write(|db| resume_all(db, now)).unwrap(), 1);
-        assert_eq!(attempt(&fixture, id), Some((true, false)), "nobody knows how it ended");
-        let due = list_due(&fixture.db, now, 9).unwrap();
-        assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [id]);
+        assert_eq!(get(&fixture, id).refresh, RefreshState::InDoubt { since });
+        assert_eq!(due(&fixture, now, 9), [id]);
     }
 }

@@ -149,7 +149,8 @@ async fn a_session_is_ended_that_is_known_from_a_kept_answer_alone() {
     let mut broker = TestBroker::start().await;
     let id = connect_ada(&broker).await;
     broker.clock.advance(Duration::from_hours(2));
-    let no_swap = "CREATE TRIGGER no BEFORE UPDATE OF generation ON grants BEGIN SELECT RAISE(FAIL, 'no'); END";
+    let no_swap = "CREATE TRIGGER no BEFORE UPDATE ON grants WHEN new.generation > old.generation
+        BEGIN SELECT RAISE(FAIL, 'no'); END";
     broker.sql().execute_batch(no_swap).unwrap();
     let kept = async {
         let is_kept = || {

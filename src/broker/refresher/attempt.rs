@@ -96,7 +96,7 @@ impl Refresher {
         };
         failpoint::reach("refresh_answered");
         // A stored answer that nobody understood yet is replaced only by one that is understood.
-        let has_older = grant.attempt.as_ref().is_some_and(|attempt| attempt.answer.is_some());
+        let has_older = grant.refresh.answer().is_some();
         let mut is_stored = !has_older && self.store_answer(&grant, &answer, asked_at).await;
         failpoint::reach("refresh_answer_kept");
         let read = self.read_answer(&grant, &tokens, &answer, asked_at);
@@ -149,10 +149,9 @@ impl Refresher {
         grant: &Grant,
         tokens: &TokenSet,
     ) -> Option<Result<IssuedTokens, upstream::Error>> {
-        let attempt = grant.attempt.as_ref()?;
-        let sealed = attempt.answer.as_ref()?;
+        let (asked_at, sealed) = grant.refresh.asked_at().zip(grant.refresh.answer())?;
         match self.core().vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed) {
-            Ok(answer) => Some(self.read_answer(grant, tokens, &answer, attempt.at)),
+            Ok(answer) => Some(self.read_answer(grant, tokens, &answer, asked_at)),
             Err(error) => {
                 tracing::error!(grant.id = %grant.id, error = %chain(&error), "cannot open a stored answer");
                 None

@@ -7,12 +7,13 @@ use super::{Landing, NotRefreshed, Refresher, count, storage};
 use crate::domain::error_chain::chain;
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::refresh::{Failed, RefreshState, Reply};
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::Pause;
 use crate::domain::time::Timestamp;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::store;
-use crate::store::refreshes::{self, Failed, OfApp};
+use crate::store::refreshes::{self, OfApp};
 use crate::upstream;
 
 /// Wait after a panic. What panicked once will mostly panic again.
@@ -58,12 +59,16 @@ impl Refresher {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let due_at = retry_at(kind, grant.failures + 1, failure.retry_after, now, Jitter::draw(&*self.core().entropy));
         let recorded = if let Some(reason) = kind.ends_grant() {
-            let end = move |tx: &store::Transaction<'_>| refreshes::end(tx, project, id, generation, reason, &trouble);
+            let end = move |tx: &store::Transaction<'_>| refreshes::end(tx, project, id, generation, reason, trouble);
             self.core().store.write(end).await
         } else {
-            let upstream::Error { is_unanswered, is_in_answer, .. } = failure;
-            let failed = Failed { trouble, due_at, is_unanswered, is_in_answer };
-            self.core().store.write(move |tx| refreshes::fail(tx, project, id, generation, &failed)).await
+            let reply = match failure {
+                upstream::Error { is_in_answer: true, .. } => Reply::KeptRejection,
+                upstream::Error { is_unanswered: true, .. } => Reply::Unanswered,
+                _ => Reply::Rejected,
+            };
+            let failed = Failed { trouble, due_at, reply };
+            self.core().store.write(move |tx| refreshes::fail(tx, project, id, generation, failed)).await
         };
         match recorded {
             Ok(()) if kind.ends_grant().is_some() => Err(NotRefreshed::Ended),
@@ -88,7 +93,7 @@ impl Refresher {
         if kind != TroubleKind::RefreshRejected {
             return kind;
         }
-        let has_attempt = grant.attempt.is_some() && grant.renewal == Renewal::RefreshToken;
+        let has_attempt = grant.refresh != RefreshState::Idle && grant.renewal == Renewal::RefreshToken;
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
             return TroubleKind::RefreshInterrupted;
         }
@@ -106,7 +111,7 @@ impl Refresher {
         let trouble = Trouble { kind, status: None, platform_code: None, at: now };
         tracing::warn!(grant.id = %id, platform.name = %grant.platform, trouble = kind.code(), "nothing renews this grant any more");
         count(&grant.platform, outcome_of(kind));
-        match self.core().store.write(move |tx| refreshes::lapse(tx, project, id, generation, &trouble)).await {
+        match self.core().store.write(move |tx| refreshes::lapse(tx, project, id, generation, trouble)).await {
             Ok(()) => Err(NotRefreshed::Ended),
             Err(store::Error::NotChanged) => Ok(()),
             Err(error) => Err(storage(id, &error.into())),

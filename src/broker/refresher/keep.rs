@@ -7,6 +7,7 @@ use crate::broker::Error;
 use crate::domain::error_chain::chain;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::refresh::NewTokens;
 use crate::domain::renewal::Jitter;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
@@ -103,19 +104,16 @@ impl Refresher {
             Ok(sealed) => sealed,
             Err(error) => return Err(storage(grant.id, &error.into())),
         };
-        let renewed = Grant {
+        let new = NewTokens {
+            tokens: sealed,
             scopes: issued.scopes.unwrap_or_else(|| grant.scopes.clone()),
             issued_at,
             access_expires_at,
             refresh_expires_at,
             renewal: timing.renewal,
-            tokens: Some(sealed),
-            generation,
             due_at: timing.due_at(issued_at, access_expires_at, Jitter::draw(&*core.entropy)),
-            attempt: None,
-            updated_at: now,
-            ..grant.clone()
         };
+        let renewed = grant.clone().renewed(new, now);
         match self.store_renewed(&renewed, &tokens, is_stored).await {
             Stored::Yes => {
                 failpoint::reach("refresh_stored");
