@@ -98,26 +98,21 @@ async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
     use super::*;
-
-    fn headers(values: &[&[u8]]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(HeaderName::from_static("x-access-key"), HeaderValue::from_bytes(value).unwrap());
-        }
-        headers
-    }
+    use crate::http::tests::fixture::headers;
 
     #[test]
     fn one_header_of_plain_text_is_a_key() {
-        assert_eq!(presented_key(&headers(&[b"ppk_x"])), Some("ppk_x"));
+        let presented = |values: &[&[u8]]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("x-access-key", *value)).collect();
+            presented_key(&headers(&pairs)).map(str::to_owned)
+        };
+        assert_eq!(presented(&[b"ppk_x"]).as_deref(), Some("ppk_x"));
         let long = [b'a'; KEY_MAX + 1];
         let wrong: [&[&[u8]]; 6] =
             [&[], &[b""], &[b"ppk_x", b"ppk_x"], &[b"ppk_x", b"other"], &[b"\xc3\xa9"], &[&long]];
         for wrong in wrong {
-            assert_eq!(presented_key(&headers(wrong)), None, "{wrong:?}");
+            assert_eq!(presented(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -143,8 +143,8 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
         // Rounded up: who comes a part of a second early is refused again.
         answer.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
     }
-    if let Some(allow) = error.allow {
-        answer.insert_header((header::ALLOW, allow));
+    if let Some(allow) = &error.allow {
+        answer.insert_header((header::ALLOW, allow.as_str()));
     }
     if error.close {
         answer.force_close();

@@ -8,15 +8,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::view::{AppAnswer, AppList};
 use super::DoneView;
-use super::platforms::WhichPlatforms;
+use super::platforms::check_known;
 use crate::broker::apps::{AppChange, NewApp};
-use crate::domain::integration::PlatformFilter;
-use crate::domain::oauth_app::NAME_MAX;
 use crate::domain::secret::SecretString;
 use crate::http::State;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, FromQuery, Members, Page, Parameters, Query, Segment, fields};
+use crate::http::request::{Body, FromMembers, FromQuery, Members, NamedPage, Parameters, Query, Segment, fields};
 
 /// Which apps to list.
 #[derive(Debug, IntoParams)]
@@ -25,21 +23,11 @@ pub(crate) struct ListApps {
     /// Only those for this platform.
     #[param(example = "twitter")]
     platform: Option<String>,
-    /// Which page, from 1.
-    #[param(minimum = 1, maximum = 90_071_992_547_409_i64, default = 1, required = false)]
-    page: u64,
-    /// How many on a page.
-    #[param(minimum = 1, maximum = 100, default = 50, required = false)]
-    limit: u32,
-    /// Only those whose name contains this, in whatever case.
-    #[param(min_length = 1, max_length = 200)]
-    name: Option<String>,
 }
 
 impl FromQuery for ListApps {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let Page { number: page, limit } = query.page(50)?;
-        Ok(Self { platform: query.text("platform")?, page, limit, name: query.short_text("name", NAME_MAX)? })
+        Ok(Self { platform: query.text("platform")? })
     }
 }
 
@@ -117,7 +105,7 @@ impl FromMembers for AppChanges {
 
 /// List your OAuth apps
 #[utoipa::path(get, path = "/v1/apps/", operation_id = "listApps", tag = "Apps",
-    params(ListApps),
+    params(ListApps, NamedPage),
     responses(
         (status = 200, description = "A page of the project's apps.", body = AppList),
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
@@ -125,15 +113,14 @@ impl FromMembers for AppChanges {
 pub(crate) async fn list(
     state: Data<State>,
     Authenticated(caller): Authenticated,
-    Parameters(wanted): Parameters<ListApps>,
+    Parameters(ListApps { platform }): Parameters<ListApps>,
+    Parameters(page): Parameters<NamedPage>,
 ) -> Result<Json<AppList>, ApiError> {
-    let page = Page { number: wanted.page, limit: wanted.limit };
-    let platform = match (WhichPlatforms { platform: wanted.platform, include: None }).filter(&state.broker)? {
-        PlatformFilter::One(name) => Some(name),
-        PlatformFilter::All | PlatformFilter::Contract => None,
-    };
-    let listed = state.broker.list_apps(&caller, platform, wanted.name, page.into()).await?;
-    Ok(Json(AppList::new(listed, page)))
+    if let Some(name) = &platform {
+        check_known(&state.broker, name)?;
+    }
+    let listed = state.broker.list_apps(&caller, platform, page.name.clone(), page.window()).await?;
+    Ok(Json(AppList::new(listed, &page)))
 }
 
 /// Register an OAuth app of your own

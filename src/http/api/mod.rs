@@ -14,8 +14,9 @@ pub(crate) mod selection;
 pub(crate) mod tokens;
 
 use serde::Serialize;
-use url::Url;
 use utoipa::ToSchema;
+
+use super::request::fields::parse_web_url;
 
 /// Something was done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,8 +33,7 @@ impl DoneView {
     }
 }
 
-/// What a platform calls a URL, if it is one that a caller's parser takes.
+/// A URL that a platform sent, if it is one that callers' parsers accept.
 pub(crate) fn web_url(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| url.into())
+    parse_web_url(text).map(String::from)
 }

@@ -86,13 +86,19 @@ impl WhichPlatforms {
         let Some(name) = self.platform else {
             return Ok(self.include.map_or(PlatformFilter::Contract, |Include::Custom| PlatformFilter::All));
         };
-        if broker.knows_platform(&name) {
-            return Ok(PlatformFilter::One(name));
-        }
-        let names: Vec<String> =
-            broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
-        Err(invalid_parameter("platform", &format!("must be a platform of this broker: {}", names.join(", "))))
+        check_known(broker, &name)?;
+        Ok(PlatformFilter::One(name))
     }
+}
+
+/// Refuses a name that is neither the contract's nor the operator's.
+pub(crate) fn check_known(broker: &Broker, name: &str) -> Result<(), ApiError> {
+    if broker.knows_platform(name) {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        broker.list_platforms(&PlatformFilter::All).into_iter().map(|platform| platform.name).collect();
+    Err(invalid_parameter("platform", &format!("must be a platform of this broker: {}", names.join(", "))))
 }
 
 /// List the platforms

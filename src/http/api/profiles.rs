@@ -4,37 +4,15 @@ mod view;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use self::view::{ProfileAnswer, ProfileList};
 use super::DoneView;
-use crate::domain::profile::{NAME_MAX, ProfileChange};
+use crate::domain::profile::ProfileChange;
 use crate::http::State;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, FromQuery, Members, Page, Parameters, Query, Segment, fields};
-
-/// Which profiles to list.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListProfiles {
-    /// Which page, from 1.
-    #[param(minimum = 1, maximum = 90_071_992_547_409_i64, default = 1, required = false)]
-    page: u64,
-    /// How many on a page.
-    #[param(minimum = 1, maximum = 100, default = 50, required = false)]
-    limit: u32,
-    /// Only those whose name contains this, in whatever case.
-    #[param(min_length = 1, max_length = 200)]
-    name: Option<String>,
-}
-
-impl FromQuery for ListProfiles {
-    fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let Page { number: page, limit } = query.page(50)?;
-        Ok(Self { page, limit, name: query.short_text("name", NAME_MAX)? })
-    }
-}
+use crate::http::request::{Body, FromMembers, Members, NamedPage, Parameters, Segment, fields};
 
 /// A profile to make.
 #[derive(Debug, ToSchema)]
@@ -79,7 +57,7 @@ impl FromMembers for ProfileChanges {
 
 /// List the profiles
 #[utoipa::path(get, path = "/v1/profiles/", operation_id = "listProfiles", tag = "Profiles",
-    params(ListProfiles),
+    params(NamedPage),
     responses(
         (status = 200, description = "A page of the project's profiles.", body = ProfileList),
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
@@ -87,11 +65,10 @@ impl FromMembers for ProfileChanges {
 pub(crate) async fn list(
     state: Data<State>,
     Authenticated(caller): Authenticated,
-    Parameters(wanted): Parameters<ListProfiles>,
+    Parameters(page): Parameters<NamedPage>,
 ) -> Result<Json<ProfileList>, ApiError> {
-    let page = Page { number: wanted.page, limit: wanted.limit };
-    let listed = state.broker.list_profiles(&caller, wanted.name, page.into()).await?;
-    Ok(Json(ProfileList::new(listed, page)))
+    let listed = state.broker.list_profiles(&caller, page.name.clone(), page.window()).await?;
+    Ok(Json(ProfileList::new(listed, &page)))
 }
 
 /// Create a profile

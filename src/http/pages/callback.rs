@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::HeaderMap;
 use actix_web::web::Data;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 
+use super::ending;
 use crate::broker::callback::Callback;
 use crate::broker::error::CallbackRefusal;
 use crate::domain::secret::SecretString;
 use crate::http::State;
-use crate::http::envelope::RequestId;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Query, Segment};
 
@@ -58,12 +58,7 @@ pub(crate) async fn finish(
             .retry_after(Duration::ZERO));
     }
     let callback = read(platform, &Query(req.query_string()))?;
-    let finished = state.broker.finish_connect(callback).await?;
-    if let Some(destination) = finished.destination() {
-        return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
-    }
-    let id = req.extensions().get::<RequestId>().cloned();
-    super::finished(&finished, id.as_ref().map_or("", RequestId::as_str))
+    ending::show(&req, &state.broker.finish_connect(callback).await?)
 }
 
 /// What the platform sent. A parameter that is there twice is refused and nothing consumed: somebody may have added the
@@ -97,18 +92,13 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::http::tests::fixture::headers;
 
     #[test]
     fn prefetches_are_told_from_visits() {
-        let headers = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-            headers
-        };
         for (name, value) in [
             ("sec-purpose", "prefetch"),
             ("sec-purpose", "prefetch;prerender"),
@@ -117,10 +107,10 @@ mod tests {
             ("x-purpose", "preview"),
             ("x-moz", "Prefetch"),
         ] {
-            assert!(is_prefetch(&headers(name, value)), "{name}: {value}");
+            assert!(is_prefetch(&headers(&[(name, value.as_bytes())])), "{name}: {value}");
         }
         for (name, value) in [("sec-purpose", ""), ("sec-fetch-dest", "document"), ("purpose", "navigate")] {
-            assert!(!is_prefetch(&headers(name, value)), "{name}: {value}");
+            assert!(!is_prefetch(&headers(&[(name, value.as_bytes())])), "{name}: {value}");
         }
     }
 

@@ -92,7 +92,7 @@ pub(crate) async fn index(
     let demo = demo(&state)?;
     if !asked_by_name(req.headers(), &state.settings.public_url) {
         let home = format!("{}/", state.settings.public_url);
-        return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, home)).finish());
+        return Ok(super::see_other(home));
     }
     let (redirecting, others): (Vec<_>, Vec<_>) =
         state.broker.list_platforms(&PlatformFilter::All).into_iter().partition(|platform| platform.has_redirect);
@@ -147,7 +147,7 @@ pub(crate) async fn connect(
         ..BeginConnect::default()
     };
     let url = state.broker.begin_connect(&demo.caller, wanted).await?;
-    Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, url)).finish())
+    Ok(super::see_other(url))
 }
 
 pub(crate) async fn connect_bluesky(
@@ -172,7 +172,7 @@ pub(crate) async fn connect_bluesky(
         Ok(connected) => connected.destination.unwrap_or(home),
         Err(error) => format!("{home}?status=error&platform=bluesky&error={}", error.code.as_str()),
     };
-    Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, back)).finish())
+    Ok(super::see_other(back))
 }
 
 fn check_is_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -238,29 +238,19 @@ fn minute(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::http::tests::fixture::headers;
 
     #[test]
     fn only_the_name_in_the_public_url_is_answered() {
-        let asked = |pairs: &[_]| asked_by_name(&headers(pairs), "http://127.0.0.1:8080");
-        assert!(asked(&[("host", "127.0.0.1:8080")]));
-        for wrong in [
-            &[][..],
-            &[("host", "127.0.0.1")],
-            &[("host", "localhost:8080")],
-            &[("host", "evil.example:8080")],
-            &[("host", "127.0.0.1:8080"), ("host", "evil.example")],
-        ] {
+        let asked = |hosts: &[&'static str]| {
+            let pairs: Vec<_> = hosts.iter().map(|host| ("host", host.as_bytes())).collect();
+            asked_by_name(&headers(&pairs), "http://127.0.0.1:8080")
+        };
+        assert!(asked(&["127.0.0.1:8080"]));
+        for wrong in
+            [&[][..], &["127.0.0.1"], &["localhost:8080"], &["evil.example:8080"], &["127.0.0.1:8080", "evil.example"]]
+        {
             assert!(!asked(wrong), "{wrong:?}");
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod callback;
 pub(crate) mod demo;
 pub(crate) mod documentation;
+pub(crate) mod ending;
 pub(crate) mod selection;
 
 use std::sync::LazyLock;
@@ -18,8 +19,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use crate::broker::callback::{Ending, Finished};
-use crate::domain::integration::Integration;
 use crate::domain::selection::Findings;
 use crate::http::envelope::RequestId;
 use crate::http::error::ApiError;
@@ -28,12 +27,6 @@ use crate::http::error::ApiError;
 pub(crate) const STYLE: &str = include_str!("../../../templates/style.css");
 
 static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::digest(STYLE)));
-
-#[derive(Template)]
-#[template(path = "cancelled.html")]
-struct Cancelled<'a> {
-    label: &'a str,
-}
 
 #[derive(Template)]
 #[template(path = "problem.html")]
@@ -46,55 +39,6 @@ struct Problem<'a> {
     findings: Option<&'a Findings>,
     code: &'a str,
     request_id: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "success.html")]
-struct Success<'a> {
-    label: &'a str,
-    accounts: Vec<AccountLine<'a>>,
-    profile: Option<&'a str>,
-}
-
-/// What a person recognises an account by.
-struct AccountLine<'a> {
-    name: &'a str,
-    /// Where it says more than the name.
-    handle: Option<&'a str>,
-}
-
-impl<'a> From<&'a Integration> for AccountLine<'a> {
-    fn from(integration: &'a Integration) -> Self {
-        let name = integration.account.label();
-        Self { name, handle: integration.account.username.as_deref().filter(|handle| *handle != name) }
-    }
-}
-
-/// How a connection ended, where there is no `redirectUri` to go to. The status is 200 whatever the ending, as it is 303
-/// whatever the ending where there is one.
-pub(crate) fn finished(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
-    let label = &finished.label;
-    let builder = HttpResponse::Ok();
-    match &finished.ending {
-        Ending::Cancelled => answer(builder, &Cancelled { label }, "'none'"),
-        Ending::Connected(integrations) => {
-            let accounts = integrations.iter().map(AccountLine::from).collect();
-            answer(builder, &Success { label, accounts, profile: finished.profile_name.as_deref() }, "'none'")
-        }
-        Ending::Failed { failure, findings } => {
-            let problem = Problem {
-                heading: &format!("{label} was not connected"),
-                happened: &failure.what_happened(label),
-                advice: failure.what_to_do(),
-                label,
-                findings: findings.as_ref(),
-                code: failure.code(),
-                request_id,
-            };
-            answer(builder, &problem, "'none'")
-        }
-        Ending::SelectionRequired { .. } => Err(ApiError::internal("a choice to be made has a page of its own")),
-    }
 }
 
 /// An error, for a person. Where even that cannot be rendered: its sentence.
@@ -112,6 +56,11 @@ pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &R
         Ok(text) => html(builder, text, "'none'"),
         Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
     }
+}
+
+/// Sends the browser on, with GET.
+fn see_other(location: impl Into<String>) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
 }
 
 /// A page. `form_action`: the sources that its forms may lead to, as in the policy.
@@ -139,29 +88,20 @@ pub(crate) fn is_from_own_page(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::http::tests::fixture::headers;
 
     #[test]
     fn only_own_pages_post() {
-        for good in [&[][..], &[("sec-fetch-site", "same-origin")], &[("sec-fetch-site", "none")]] {
-            assert!(is_from_own_page(&headers(good)), "{good:?}");
+        let is_own = |sites: &[&'static str]| {
+            let pairs: Vec<_> = sites.iter().map(|site| ("sec-fetch-site", site.as_bytes())).collect();
+            is_from_own_page(&headers(&pairs))
+        };
+        for good in [&[][..], &["same-origin"], &["none"]] {
+            assert!(is_own(good), "{good:?}");
         }
-        for bad in [
-            &[("sec-fetch-site", "cross-site")][..],
-            &[("sec-fetch-site", "same-site")],
-            &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
-        ] {
-            assert!(!is_from_own_page(&headers(bad)), "{bad:?}");
+        for bad in [&["cross-site"][..], &["same-site"], &["same-origin", "cross-site"]] {
+            assert!(!is_own(bad), "{bad:?}");
         }
     }
 }

@@ -9,16 +9,15 @@ use std::collections::BTreeSet;
 
 use actix_web::http::header;
 use actix_web::web::Data;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use crate::broker::callback::Finished;
+use super::ending;
 use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::AccountKind;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
 use crate::http::State;
-use crate::http::envelope::RequestId;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter};
 
@@ -96,7 +95,7 @@ impl FromQuery for Filled {
         if search.chars().nth(SEARCH_MAX).is_some() {
             return Err(invalid_parameter("q", &format!("must be at most {SEARCH_MAX} characters long")));
         }
-        let ticked = query.texts("account")?;
+        let ticked: Vec<String> = query.texts("account").collect::<Result<_, _>>()?;
         if ticked.len() > CHOICE_MAX {
             return Err(invalid_parameter("account", &format!("is given more than {CHOICE_MAX} times")));
         }
@@ -175,9 +174,9 @@ pub(crate) async fn submit(
     let Filled { search, mut ticked, button } = Filled::from_query(&form.fields())?;
     let token = SecretString::from(token);
     match button {
-        Some(Button::Cancel) => on(&req, &state.broker.cancel_selection(&token).await?),
+        Some(Button::Cancel) => ending::show(&req, &state.broker.cancel_selection(&token).await?),
         Some(Button::Connect) if !ticked.is_empty() => {
-            on(&req, &state.broker.choose_accounts(None, &token, ticked).await?)
+            ending::show(&req, &state.broker.choose_accounts(None, &token, ticked).await?)
         }
         Some(Button::Connect) => {
             let choices = state.broker.get_selection(None, &token).await?;
@@ -196,15 +195,6 @@ pub(crate) async fn submit(
             render(HttpResponse::Ok(), &choices, &search, &ticked, None)
         }
     }
-}
-
-/// To the caller's page, or to one of ours.
-fn on(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
-    if let Some(destination) = finished.destination() {
-        return Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, destination)).finish());
-    }
-    let id = req.extensions().get::<RequestId>().cloned();
-    super::finished(finished, id.as_ref().map_or("", RequestId::as_str))
 }
 
 fn render(

@@ -110,14 +110,18 @@ pub(crate) fn app_password(text: &str) -> Result<(), String> {
 
 /// An absolute http(s) URL.
 pub(crate) fn web_url(text: &str) -> Result<(), String> {
-    let web = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     if text.len() > URL_MAX
         || text.chars().any(|c| c.is_control() || c.is_whitespace())
-        || !Url::parse(text).is_ok_and(web)
+        || parse_web_url(text).is_none()
     {
         return Err(format!("must be an http or https URL of at most {URL_MAX} bytes"));
     }
     Ok(())
+}
+
+/// Parses a URL; `None` unless it is http(s) with a host.
+pub(crate) fn parse_web_url(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 #[cfg(test)]

@@ -12,4 +12,4 @@ pub(crate) mod unread;
 
 pub(crate) use body::{Body, Form, FromMembers, Members};
 pub(crate) use path::Segment;
-pub(crate) use query::{FromQuery, OFFSET_MAX, Page, Parameters, Query, invalid_parameter};
+pub(crate) use query::{FromQuery, NamedPage, OFFSET_MAX, Parameters, Query, invalid_parameter};

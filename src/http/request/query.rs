@@ -10,8 +10,10 @@ use std::ops::RangeInclusive;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
+use utoipa::IntoParams;
 
 use crate::domain::paging::Window;
+use crate::domain::profile::NAME_MAX;
 use crate::http::error::{ApiError, Code};
 
 /// The largest `offset`, and `page` times `limit`: what a JavaScript number holds exactly.
@@ -42,40 +44,31 @@ impl<T: FromQuery> FromRequest for Parameters<T> {
 pub(crate) struct Query<'a>(pub(crate) &'a str);
 
 impl Query<'_> {
-    /// The parameter's text; `None` where it is not given.
+    /// The text of a parameter; `None` if it is absent.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
-        let mut values = self.0.split('&').filter_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // A key that does not decode is none of ours.
-            (decode(key).as_deref() == Some(name)).then_some(value)
-        });
-        let Some(value) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
+        let mut texts = self.texts(name);
+        let Some(text) = texts.next() else { return Ok(None) };
+        if texts.next().is_some() {
             return Err(ApiError::with(
                 Code::RepeatedParameter,
                 format!("{name} is given more than once: give it at most once."),
             ));
         }
-        match decode(value) {
-            Some(value) => Ok(Some(value.into_owned())),
-            None => Err(invalid_parameter(name, "is not percent-encoded UTF-8")),
-        }
+        text.map(Some)
     }
 
-    /// The texts of a parameter that may be repeated, as often as it is given.
-    pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, ApiError> {
+    /// The texts of a parameter that may be repeated, in order.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = Result<String, ApiError>> {
         self.0
             .split('&')
-            .filter_map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decode(key).as_deref() == Some(name)).then_some(value)
-            })
-            .map(|value| {
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            // A key that does not decode belongs to no parameter of ours.
+            .filter(move |(key, _)| decode(key).as_deref() == Some(name))
+            .map(move |(_, value)| {
                 decode(value)
                     .map(Cow::into_owned)
                     .ok_or_else(|| invalid_parameter(name, "is not percent-encoded UTF-8"))
             })
-            .collect()
     }
 
     /// The parameter's text of 1 to `max` code points; `None` where it is not given.
@@ -115,24 +108,36 @@ impl Query<'_> {
         let limit = self.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(u64::from(default));
         u32::try_from(limit).map_err(ApiError::internal)
     }
+}
 
-    /// `page` (from 1) and `limit`.
-    pub(crate) fn page(&self, default_limit: u32) -> Result<Page, ApiError> {
-        Ok(Page { number: self.integer("page", 1..=PAGE_MAX)?.unwrap_or(1), limit: self.limit(default_limit)? })
+/// A page of a list that can be narrowed by name.
+#[derive(Debug, Clone, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NamedPage {
+    /// Which page, from 1.
+    #[param(minimum = 1, maximum = 90_071_992_547_409_i64, default = 1, required = false)]
+    pub(crate) page: u64,
+    /// How many on a page.
+    #[param(minimum = 1, maximum = 100, default = 50, required = false)]
+    pub(crate) limit: u32,
+    /// Only those whose name contains this, in whatever case.
+    #[param(min_length = 1, max_length = 200)]
+    pub(crate) name: Option<String>,
+}
+
+impl FromQuery for NamedPage {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            page: query.integer("page", 1..=PAGE_MAX)?.unwrap_or(1),
+            limit: query.limit(50)?,
+            name: query.short_text("name", NAME_MAX)?,
+        })
     }
 }
 
-/// A page of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Page {
-    /// From 1.
-    pub(crate) number: u64,
-    pub(crate) limit: u32,
-}
-
-impl From<Page> for Window {
-    fn from(page: Page) -> Self {
-        Self { limit: page.limit, offset: page.number.saturating_sub(1).saturating_mul(u64::from(page.limit)) }
+impl NamedPage {
+    pub(crate) fn window(&self) -> Window {
+        Window { limit: self.limit, offset: self.page.saturating_sub(1).saturating_mul(u64::from(self.limit)) }
     }
 }
 
@@ -187,9 +192,10 @@ mod tests {
     #[test]
     fn a_parameter_that_may_be_repeated_keeps_its_order() {
         let query = Query("a=2&b=x&%61=1%203&a=2&a");
-        assert_eq!(query.texts("a").unwrap(), ["2", "1 3", "2", ""]);
-        assert!(query.texts("c").unwrap().is_empty());
-        assert!(Query("a=1&a=%ff").texts("a").is_err());
+        let texts = |query: &Query, name| query.texts(name).collect::<Result<Vec<_>, _>>();
+        assert_eq!(texts(&query, "a").unwrap(), ["2", "1 3", "2", ""]);
+        assert!(texts(&query, "c").unwrap().is_empty());
+        assert!(texts(&Query("a=1&a=%ff"), "a").is_err());
     }
 
     #[test]
@@ -214,11 +220,11 @@ mod tests {
             assert_eq!(sentence, "invalid_parameter: limit must be a whole number from 1 to 100.", "{bad}");
         }
         assert_eq!(Query("").limit(20).unwrap(), 20);
-        assert!(Query("page=0").page(50).is_err());
-        let window = Window::from(Query("page=3&limit=10").page(50).unwrap());
-        assert_eq!(window, Window { limit: 10, offset: 20 });
-        let last = Window::from(Query(&format!("page={PAGE_MAX}&limit=100")).page(50).unwrap());
-        assert!(last.offset <= OFFSET_MAX);
+        let window = |query: &str| NamedPage::from_query(&Query(query)).map(|page| page.window());
+        assert!(window("page=0").is_err());
+        assert_eq!(window("").unwrap(), Window { limit: 50, offset: 0 });
+        assert_eq!(window("page=3&limit=10").unwrap(), Window { limit: 10, offset: 20 });
+        assert!(window(&format!("page={PAGE_MAX}&limit=100")).unwrap().offset <= OFFSET_MAX);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_http::Request;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{self, TestRequest};
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -49,7 +50,7 @@ pub(super) struct Fixture {
 /// What a test looks at of an answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: actix_web::http::header::HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) text: String,
 }
 
@@ -197,6 +198,15 @@ fn platforms(origin: &str) -> Registry {
         },
     };
     Registry::new(BTreeMap::from([("twitter".to_owned(), twitter)]), vec![(acme, Some(credentials()), true)])
+}
+
+/// Headers as a client sent them, repeated ones included.
+pub(crate) fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+    }
+    headers
 }
 
 /// A platform on loopback that gives tokens and says who connected: its origin.

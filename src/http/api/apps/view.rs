@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Listed;
 use crate::domain::time::Timestamp;
-use crate::http::request::Page;
+use crate::http::request::NamedPage;
 
 /// A caller's own OAuth app at a platform. Its secret is never returned.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,11 +76,11 @@ pub(crate) struct AppList {
 }
 
 impl AppList {
-    pub(crate) fn new(listed: Listed<OauthApp>, page: Page) -> Self {
+    pub(crate) fn new(listed: Listed<OauthApp>, page: &NamedPage) -> Self {
         Self {
             success: true,
             total: listed.total,
-            page: page.number,
+            page: page.page,
             limit: page.limit,
             apps: listed.items.into_iter().map(AppView::from).collect(),
         }

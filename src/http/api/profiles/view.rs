@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::paging::Listed;
 use crate::domain::profile::Profile;
 use crate::domain::time::Timestamp;
-use crate::http::request::Page;
+use crate::http::request::NamedPage;
 
 /// A label that groups integrations.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,11 +71,11 @@ pub(crate) struct ProfileList {
 }
 
 impl ProfileList {
-    pub(crate) fn new(listed: Listed<Profile>, page: Page) -> Self {
+    pub(crate) fn new(listed: Listed<Profile>, page: &NamedPage) -> Self {
         Self {
             success: true,
             total: listed.total,
-            page: page.number,
+            page: page.page,
             limit: page.limit,
             profiles: listed.items.into_iter().map(ProfileView::from).collect(),
         }

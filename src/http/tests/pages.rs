@@ -71,7 +71,7 @@ fn account(payload: &str) -> Integration {
 }
 
 async fn render(finished: &Finished) -> (String, String) {
-    let response = pages::finished(finished, "req_1").unwrap();
+    let response = pages::ending::page(finished, "req_1").unwrap();
     let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap().to_owned();
     (String::from_utf8(to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap(), policy)
 }

@@ -1,0 +1,185 @@
+//! Maps each outcome of a use case to an error of the API.
+//!
+//! Invariant: the matches are exhaustive, so a new outcome does not compile before it has its code and sentence.
+
+use std::time::Duration;
+
+use super::{ApiError, Code};
+use crate::broker;
+use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
+
+impl From<broker::Error> for ApiError {
+    fn from(error: broker::Error) -> Self {
+        use broker::Error as E;
+        match error {
+            E::AppInUse(count) => Self::with(
+                Code::AppInUse,
+                format!(
+                    "The app still has {count} connected integration{}. Disconnect them, or connect them again without it, first.",
+                    if count == 1 { "" } else { "s" }
+                ),
+            ),
+            E::AppOfOtherPlatform(platform) => Self::with(
+                Code::AppOfOtherPlatform,
+                format!("appId names an app for {platform}, not for this platform."),
+            ),
+            E::AuthenticationRequired => Self::new(Code::InvalidAccessKey),
+            E::Bluesky(error) => Self::from(error),
+            E::CallbackRefused(refusal) => Self::from(refusal),
+            E::CredentialsMissing(platform) => Self::with(
+                Code::CredentialsMissing,
+                format!(
+                    "{platform} has no credentials here: the operator sets client_id and client_secret under \
+                     [platforms.{platform}], or you bring an app of your own with appId."
+                ),
+            ),
+            E::DuplicateApp => Self::new(Code::DuplicateApp),
+            E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
+            E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
+            E::NoRoom => Self::new(Code::StorageFull),
+            E::NotFound(What::App) => Self::new(Code::AppNotFound),
+            E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
+            E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
+            E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),
+            E::NotFound(What::Selection) => Self::new(Code::SelectionNotFound).on_page(
+                "There is nothing to choose here any more",
+                "Look in the app whether your accounts are connected. If they are not, start again there.",
+            ),
+            E::NotOffered => Self::new(Code::AccountNotOffered),
+            E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
+            E::ReconnectRequired { what_happened, next_step } => {
+                Self::with(Code::ReconnectRequired, format!("{what_happened} {next_step}"))
+            }
+            E::RefreshFailed { what_happened, next_step, retry_after } => {
+                Self::with(Code::TokenUnavailable, format!("{what_happened} {next_step}")).retry_after(retry_after)
+            }
+            E::RedirectRefused { parameter, refused } => {
+                Self::with(Code::RedirectNotAllowed, format!("{parameter} {refused}."))
+            }
+            E::ScopeMissing(scope) => Self::with(
+                Code::InsufficientScope,
+                format!("The access key lacks the scope '{scope}' that this needs."),
+            ),
+            E::Sealed(source) => Self::internal(source),
+            E::Store(source) => match &source {
+                StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
+                StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
+                    Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
+                }
+                // The broker is about to end; whoever watches over it starts it again.
+                StoreError::Failed(_) => Self::new(Code::NotReady).because(source),
+                StoreError::Conflict(_)
+                | StoreError::Corrupt(_)
+                | StoreError::Inconsistent { .. }
+                | StoreError::NotChanged
+                | StoreError::Reserve(_)
+                | StoreError::Sqlite(_) => Self::internal(source),
+            },
+            E::TokenTooShort { label, lasts, life } => Self::with(
+                Code::TokenTooShort,
+                format!(
+                    "Access tokens of {label} last {} seconds here, and this one {} more: ask for fewer minSeconds, or let \
+                     the account be connected again.",
+                    life.as_secs(),
+                    lasts.as_secs()
+                ),
+            ),
+            E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
+            E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
+        }
+    }
+}
+
+impl From<BlueskyError> for ApiError {
+    fn from(error: BlueskyError) -> Self {
+        use BlueskyError as E;
+        let told = match &error {
+            E::AccountInactive(state) => Self::with(
+                Code::AccountInactive,
+                match state {
+                    AccountState::Deactivated => {
+                        "The account is deactivated: reactivate it in its settings, then connect it again."
+                    }
+                    AccountState::Queued => "The account is waiting to be let in by its server: connect it once it is.",
+                    AccountState::Suspended => {
+                        "The account is suspended by its server: it can be connected when that is lifted."
+                    }
+                    AccountState::TakenDown => {
+                        "The account was taken down by its server: ask there what can be done about it."
+                    }
+                    AccountState::Unavailable => Code::AccountInactive.sentence(),
+                },
+            ),
+            E::AppPasswordRequired => Self::new(Code::AppPasswordRequired),
+            E::CredentialsRejected => Self::new(Code::BlueskyCredentialsRejected),
+            E::DidMismatch => Self::new(Code::DidMismatch),
+            E::IdentityUnresolved(why) => Self::with(
+                Code::IdentityUnresolved,
+                match why {
+                    UnresolvedIdentity::DidUnknown => {
+                        "There is no account with this identity. Check the handle or DID."
+                    }
+                    UnresolvedIdentity::DirectoryUnreachable(_) | UnresolvedIdentity::TooSlow => {
+                        "The account was not found in time, because a server on the way did not answer. Try again in a moment."
+                    }
+                    UnresolvedIdentity::DocumentMalformed | UnresolvedIdentity::NoServer => {
+                        "The account's identity does not say which server it is on, so it cannot be connected."
+                    }
+                    UnresolvedIdentity::HandleNotClaimed => {
+                        "The handle leads to an account that does not go by it. Check the handle, or set it again in the account's settings."
+                    }
+                    UnresolvedIdentity::HandleUnknown => {
+                        "There is no account with this handle, or it is deactivated. Check the handle's spelling."
+                    }
+                },
+            ),
+            E::InvalidIdentifier(why) => Self::with(Code::InvalidIdentifier, format!("identifier {why}.")),
+            E::PdsUnreachable(_) => Self::new(Code::PdsUnreachable),
+            E::Throttled { retry_after } => Self::with(
+                Code::TooManyAttempts,
+                "The account's server asks to slow down. Wait before the next attempt.",
+            )
+            .retry_after(*retry_after),
+            E::UnsafeHost(_) => Self::new(Code::UnsafeHost),
+        };
+        told.because(error)
+    }
+}
+
+impl From<CallbackRefusal> for ApiError {
+    fn from(refusal: CallbackRefusal) -> Self {
+        let (sentence, heading, advice) = match refusal {
+            CallbackRefusal::AlreadyUsed => (
+                "This connection was already finished, with another answer.",
+                "This connection is already finished",
+                "Look in the app whether your account is connected. If it is not, start again there.",
+            ),
+            CallbackRefusal::Expired => (
+                "This connection was not finished in time.",
+                "This took too long",
+                "Go back to the app and start again: there are a few minutes from there to here.",
+            ),
+            CallbackRefusal::Malformed => (
+                "The platform's answer is incomplete or garbled.",
+                "The answer could not be read",
+                "Go back to the app and start again, without editing the address.",
+            ),
+            CallbackRefusal::OtherIssuer => (
+                "The answer names another issuer than the platform that was asked.",
+                "This answer comes from somewhere else",
+                "Nothing was connected. Go back to the app and start again; if it happens again, tell the people who run it.",
+            ),
+            CallbackRefusal::OtherPlatform => (
+                "The answer belongs to a connection at another platform.",
+                "This answer belongs to another platform",
+                "Nothing was connected. Go back to the app and start again.",
+            ),
+            CallbackRefusal::UnknownState => (
+                "No connection is waiting for this answer.",
+                "This connection is not known",
+                "It may have expired, or the address is incomplete. Go back to the app and start again.",
+            ),
+        };
+        Self::with(Code::CallbackRefused, sentence).on_page(heading, advice).because(refusal)
+    }
+}

@@ -1,0 +1,74 @@
+//! How a connection ended: back to the caller's `redirectUri`, or a page that says it.
+
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::{Problem, answer, see_other};
+use crate::broker::callback::{Ending, Finished};
+use crate::domain::integration::Integration;
+use crate::http::envelope::RequestId;
+use crate::http::error::ApiError;
+
+#[derive(Template)]
+#[template(path = "cancelled.html")]
+struct Cancelled<'a> {
+    label: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "success.html")]
+struct Success<'a> {
+    label: &'a str,
+    accounts: Vec<AccountLine<'a>>,
+    profile: Option<&'a str>,
+}
+
+/// What a person recognises an account by.
+struct AccountLine<'a> {
+    name: &'a str,
+    /// Where it says more than the name.
+    handle: Option<&'a str>,
+}
+
+impl<'a> From<&'a Integration> for AccountLine<'a> {
+    fn from(integration: &'a Integration) -> Self {
+        let name = integration.account.label();
+        Self { name, handle: integration.account.username.as_deref().filter(|handle| *handle != name) }
+    }
+}
+
+/// Sends the browser to the caller's page, or shows one of ours.
+pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
+    if let Some(destination) = finished.destination() {
+        return Ok(see_other(destination));
+    }
+    let id = req.extensions().get::<RequestId>().cloned();
+    page(finished, id.as_ref().map_or("", RequestId::as_str))
+}
+
+/// How a connection ended, where there is no `redirectUri` to go to. The status is 200 whatever the ending, as it is 303
+/// whatever the ending where there is one.
+pub(crate) fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
+    let label = &finished.label;
+    let builder = HttpResponse::Ok();
+    match &finished.ending {
+        Ending::Cancelled => answer(builder, &Cancelled { label }, "'none'"),
+        Ending::Connected(integrations) => {
+            let accounts = integrations.iter().map(AccountLine::from).collect();
+            answer(builder, &Success { label, accounts, profile: finished.profile_name.as_deref() }, "'none'")
+        }
+        Ending::Failed { failure, findings } => {
+            let problem = Problem {
+                heading: &format!("{label} was not connected"),
+                happened: &failure.what_happened(label),
+                advice: failure.what_to_do(),
+                label,
+                findings: findings.as_ref(),
+                code: failure.code(),
+                request_id,
+            };
+            answer(builder, &problem, "'none'")
+        }
+        Ending::SelectionRequired { .. } => Err(ApiError::internal("a choice to be made has a page of its own")),
+    }
+}
