@@ -2,31 +2,70 @@
 //!
 //! # The idea
 //!
-//! 1. A **platform is a value** ([`platforms`]): URLs, enums for the quirks that several share, and pure functions for what
-//!    only it does. A new platform is one file and one line; an operator's own, in TOML, becomes the same kind of value.
-//! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]); all SQL is
-//!    in **one folder** ([`store`]); plaintext becomes sealed and back in **one place** ([`vault`]); the order of those
-//!    steps, the use case, is in **one folder** ([`broker`]) that knows no web framework. Bluesky, which has no redirect,
-//!    has an engine of its own ([`atproto`]); hosts that a user chose are called through [`outbound::Guard`] only.
+//! 1. A **platform is a value** ([`platforms`]): URLs, enums for quirks that several platforms share, and pure functions
+//!    for the rest. A new platform is one file and one line. An operator's own platform, in TOML, becomes the same kind of
+//!    value.
+//! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]). All SQL is
+//!    in **one folder** ([`store`]). Plaintext becomes sealed and back in **one place** ([`vault`]). The use cases, that
+//!    is the order of these steps, are in **one folder** ([`broker`]) that knows no web framework. Bluesky has no
+//!    redirect, so it has its own engine ([`atproto`]); [`upstream`] answers for both. Hosts that a user chose are called
+//!    only through [`outbound::Guard`].
 //! 3. A **grant** is one consent at one platform under one OAuth app, and owns the tokens. An **integration** is one
 //!    account that a caller can use.
 //! 4. The database is touched in short closures and **never while the network is in flight**.
-//! 5. **What a reviewer would have to remember, a lint or a test knows**: see `clippy.toml` and `tests/house.rs`.
+//! 5. **A lint or a test knows what a reviewer would have to remember**: see `clippy.toml` and `tests/house.rs`.
 //!
 //! # Who may know whom
 //!
+//! Each room names only the rooms in its row, and a row only rooms further down. `tests/house.rs` reads this table and the
+//! next one, and fails when the code knows more or less.
+//!
 //! ```text
-//! main ─► cli ─► app ─► server ─► background
-//!          │      │        └────► http ──► broker ─► store, vault
-//!          │      └─► config                  └────► oauth, atproto ─► platforms, outbound
-//!          └─► sandbox                     everybody ─► domain ─► nothing of ours
+//! main:       cli
+//! cli:        app, broker, config, domain, failpoint, http, outbound, platforms, sandbox, server, store, telemetry, vault
+//! server:     app, background, http, telemetry
+//! app:        atproto, broker, config, domain, oauth, outbound, store, upstream, vault
+//! background: broker, domain
+//! http:       broker, domain
+//! broker:     domain, failpoint, platforms, store, upstream, vault
+//! config:     domain, platforms, telemetry
+//! upstream:   atproto, domain, oauth, platforms
+//! atproto:    domain, outbound, platforms
+//! oauth:      domain, outbound, platforms
+//! outbound:
+//! platforms:  domain
+//! sandbox:    domain
+//! store:      domain
+//! vault:      domain
+//! domain:
+//! failpoint:
+//! telemetry:
 //! ```
 //!
-//! `store` does not know `vault`: it takes and gives sealed values. `http` knows only `broker` (and the types of
-//! `domain`). `sandbox` imitates the platforms from their documentation and knows only `domain`, so that it does not repeat
-//! the broker's mistakes. `config` knows `platforms`, whose values it makes. Whoever has something to count calls the
-//! `metrics` crate; [`telemetry`] has the list of what is counted, and `server` shows it where the operator wants it. The
-//! whole table is in `tests/house.rs`.
+//! `store` takes and returns sealed values, so it does not know `vault`. `sandbox` imitates the platforms from their
+//! documentation and knows none of the broker, so that it does not repeat the broker's mistakes. Every room may count with
+//! the `metrics` crate; [`telemetry`] lists the metrics, and `server` serves them.
+//!
+//! # Where a crate is at home
+//!
+//! Only the rooms in a crate's row name it. `actix_http` is a dependency only for the sake of its version.
+//!
+//! ```text
+//! actix_http:
+//! actix_web:                   http, sandbox, server
+//! askama:                      http, sandbox
+//! chacha20poly1305:            vault
+//! clap:                        cli
+//! figment:                     config
+//! hickory_resolver:            outbound
+//! hkdf:                        vault
+//! metrics_exporter_prometheus: telemetry
+//! oauth2:                      oauth
+//! refinery:                    store
+//! reqwest:                     outbound
+//! rusqlite:                    store
+//! rustls:                      outbound
+//! ```
 //!
 //! # A connection, step by step
 //!

@@ -1,21 +1,278 @@
-//! The house rules that a reviewer would otherwise have to remember: who may know whom, which crate belongs to which
-//! room, that every file says what it is, and that neither a platform nor a metric is half there.
+//! Rules that a reviewer would otherwise have to remember. Reads the sources with syn and checks them against the two
+//! tables in `src/lib.rs`: which room may know which, and where a crate is at home. Also: every file says what it is,
+//! none is too long, tenant statements name their project, and no platform or metric is half there.
+//!
+//! A check takes what it reads and returns its complaints, so that `each_check_can_fail` can feed it bad sources.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test stops where something is not as it should be"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test stops at a surprise")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use postpeer::telemetry::{Kind, METRICS};
+use postpeer::telemetry::{Kind, METRICS, Metric};
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit_mut::{self, VisitMut};
 
-/// Every source file below `src`, by its path from there.
-fn sources() -> BTreeMap<String, String> {
+/// The most lines of a file, without its tests.
+const MOST_LINES: usize = 450;
+
+/// Tables whose rows belong to a project.
+const TENANT_TABLES: [&str; 6] = ["flows", "grants", "integrations", "oauth_apps", "profiles", "selections"];
+
+/// A source file below `src`.
+struct Source {
+    /// From `src`: `store/grants.rs`.
+    path: String,
+    room: String,
+    /// Lines outside `#[cfg(test)]` items.
+    lines: usize,
+    says_what_it_is: bool,
+    /// Strings anywhere in the file, tests included.
+    strings: Vec<String>,
+    /// Everything outside `#[cfg(test)]` items. Empty for a file that such an item declares.
+    code: Code,
+}
+
+/// What a piece of code names.
+#[derive(Default)]
+struct Code {
+    /// Modules on the way from the crate's root to this place.
+    module: Vec<String>,
+    /// Paths of at least two segments, and imports of a single one. Those that start at `crate`, `self` or `super` are
+    /// resolved and start with `crate`.
+    paths: Vec<Vec<String>>,
+    /// Literals, documentation excepted.
+    strings: Vec<String>,
+    recordings: Vec<Recording>,
+}
+
+/// A call of `counter!`, `gauge!` or `histogram!`.
+struct Recording {
+    kind: String,
+    /// The first literal in the call. `None` where the name is computed.
+    name: Option<String>,
+    labels: BTreeSet<String>,
+}
+
+/// Removes `#[cfg(test)]` items and counts their lines.
+#[derive(Default)]
+struct TestRemover {
+    lines: usize,
+    /// Names of removed `mod` items that are files.
+    files: Vec<String>,
+}
+
+impl TestRemover {
+    /// True for code outside `#[cfg(test)]`.
+    fn keep(&mut self, item: &impl ToTokens) -> bool {
+        let attributes = |input: syn::parse::ParseStream| {
+            let attributes = syn::Attribute::parse_outer(input)?;
+            input.parse::<TokenStream>().map(|_| attributes)
+        };
+        let is_test = |attribute: &syn::Attribute| attribute.to_token_stream().to_string() == "# [cfg (test)]";
+        let tokens = item.to_token_stream();
+        if !syn::parse::Parser::parse2(attributes, tokens.clone()).unwrap().iter().any(is_test) {
+            return true;
+        }
+        let mut spans = tokens.clone().into_iter().map(|token| token.span());
+        let first = spans.next().unwrap();
+        self.lines += spans.last().unwrap_or(first).end().line - first.start().line + 1;
+        if let Ok(syn::Item::Mod(syn::ItemMod { ident, content: None, .. })) = syn::parse2(tokens) {
+            self.files.push(ident.to_string());
+        }
+        false
+    }
+}
+
+impl VisitMut for TestRemover {
+    fn visit_block_mut(&mut self, block: &mut syn::Block) {
+        block.stmts.retain(|statement| self.keep(statement));
+        visit_mut::visit_block_mut(self, block);
+    }
+
+    fn visit_file_mut(&mut self, file: &mut syn::File) {
+        file.items.retain(|item| self.keep(item));
+        visit_mut::visit_file_mut(self, file);
+    }
+
+    fn visit_item_impl_mut(&mut self, item: &mut syn::ItemImpl) {
+        item.items.retain(|item| self.keep(item));
+        visit_mut::visit_item_impl_mut(self, item);
+    }
+
+    fn visit_item_mod_mut(&mut self, item: &mut syn::ItemMod) {
+        if let Some((_, items)) = &mut item.content {
+            items.retain(|item| self.keep(item));
+        }
+        visit_mut::visit_item_mod_mut(self, item);
+    }
+}
+
+impl Code {
+    /// Reads tokens, those of macro calls included. `prefix` is the path before the braces of an import.
+    fn read(&mut self, tokens: TokenStream, prefix: &[String]) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut at = 0;
+        while let Some(token) = tokens.get(at) {
+            at += 1;
+            match token {
+                TokenTree::Group(group) if is_documentation(&tokens[..at - 1], group) => {}
+                TokenTree::Group(group) => self.read(group.stream(), prefix),
+                TokenTree::Ident(_) => at = self.read_path(&tokens, at - 1, prefix),
+                TokenTree::Literal(literal) => self.strings.extend(string(literal)),
+                TokenTree::Punct(_) => {}
+            }
+        }
+    }
+
+    /// Reads a path, an inline module or a call of a metric's macro. Returns where to read on.
+    fn read_path(&mut self, tokens: &[TokenTree], start: usize, prefix: &[String]) -> usize {
+        let imported = tokens[..start].last().is_some_and(|before| is_ident(before, "use"));
+        let renamed = tokens[..start].last().is_some_and(|before| is_ident(before, "as"));
+        let mut path = prefix.to_vec();
+        path.push(tokens[start].to_string());
+        let mut at = start + 1;
+        while let [TokenTree::Punct(one), TokenTree::Punct(two), next, ..] = &tokens[at..]
+            && one.as_char() == ':'
+            && two.as_char() == ':'
+        {
+            match next {
+                TokenTree::Group(list) => {
+                    self.read(list.stream(), &path);
+                    return at + 3;
+                }
+                TokenTree::Ident(_) => path.push(next.to_string()),
+                TokenTree::Punct(star) if star.as_char() == '*' => path.push("*".to_owned()),
+                _ => break,
+            }
+            at += 3;
+        }
+        match &tokens[at..] {
+            [TokenTree::Ident(name), TokenTree::Group(body), ..] if path == ["mod"] => {
+                self.module.push(name.to_string());
+                self.read(body.stream(), &[]);
+                self.module.pop();
+                return at + 2;
+            }
+            [TokenTree::Punct(bang), TokenTree::Group(call), ..]
+                if bang.as_char() == '!'
+                    && ["counter", "gauge", "histogram"].contains(&path.last().unwrap().as_str()) =>
+            {
+                self.recordings.push(Recording::read(path.last().unwrap(), call.stream()));
+            }
+            _ => {}
+        }
+        // `use a::{b as c}`: `c` is a name of its own, `x as a::B` is not.
+        if (path.len() > 1 && !(renamed && at == start + 1)) || imported {
+            self.paths.push(resolve(path, &self.module));
+        }
+        at
+    }
+}
+
+impl Recording {
+    fn read(kind: &str, call: TokenStream) -> Self {
+        let tokens: Vec<TokenTree> = call.into_iter().collect();
+        let literal = |token: &TokenTree| match token {
+            TokenTree::Literal(literal) => string(literal),
+            _ => None,
+        };
+        let labels = tokens.windows(3).filter(|window| is_punct(&window[1], '=') && is_punct(&window[2], '>'));
+        Self {
+            kind: kind.to_owned(),
+            name: tokens.first().and_then(literal),
+            // A label that is computed is in no table.
+            labels: labels.map(|window| literal(&window[0]).unwrap_or_else(|| window[0].to_string())).collect(),
+        }
+    }
+}
+
+fn is_ident(token: &TokenTree, name: &str) -> bool {
+    matches!(token, TokenTree::Ident(ident) if ident == name)
+}
+
+fn is_punct(token: &TokenTree, char: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
+}
+
+/// True for the brackets of `#[doc = …]` and `#![doc = …]`.
+fn is_documentation(before: &[TokenTree], group: &proc_macro2::Group) -> bool {
+    before.last().is_some_and(|token| is_punct(token, '#') || is_punct(token, '!'))
+        && group.stream().into_iter().next().is_some_and(|token| is_ident(&token, "doc"))
+}
+
+fn string(literal: &proc_macro2::Literal) -> Option<String> {
+    match syn::Lit::new(literal.clone()) {
+        syn::Lit::Str(string) => Some(string.value()),
+        _ => None,
+    }
+}
+
+/// Rewrites a path from `self`, `super` or this package's name to one from `crate`.
+fn resolve(path: Vec<String>, module: &[String]) -> Vec<String> {
+    let mut module = module.to_vec();
+    let mut rest = path.as_slice();
+    match rest[0].as_str() {
+        "crate" | "postpeer" => module.clear(),
+        "self" => {}
+        "super" => {
+            while rest.first().is_some_and(|segment| segment == "super") {
+                module.pop();
+                rest = &rest[1..];
+            }
+            return std::iter::once("crate".to_owned()).chain(module).chain(rest.iter().cloned()).collect();
+        }
+        _ => return path,
+    }
+    std::iter::once("crate".to_owned()).chain(module).chain(rest[1..].iter().cloned()).collect()
+}
+
+/// Modules on the way to a file: `store`, `open` for `store/open.rs` and `store/open/mod.rs`.
+fn module(path: &str) -> Vec<String> {
+    let path = path.strip_suffix(".rs").unwrap();
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
+}
+
+/// Reads sources, each a path from `src` and its text.
+fn read<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Source> {
+    let mut tests = BTreeSet::new();
+    let mut read = Vec::new();
+    for (path, text) in sources {
+        let mut file = syn::parse_file(text).unwrap_or_else(|error| panic!("src/{path}: {error}"));
+        let mut all = Code::default();
+        all.read(file.to_token_stream(), &[]);
+        let mut remover = TestRemover::default();
+        remover.visit_file_mut(&mut file);
+        let mut code = Code { module: module(path), ..Code::default() };
+        code.read(file.to_token_stream(), &[]);
+        tests.extend(remover.files.into_iter().map(|name| [module(path), vec![name]].concat()));
+        read.push(Source {
+            path: path.to_owned(),
+            room: path.split(['/', '.']).next().unwrap().to_owned(),
+            lines: text.lines().count() - remover.lines,
+            says_what_it_is: text.starts_with("//!"),
+            strings: all.strings,
+            code,
+        });
+    }
+    for source in &mut read {
+        if tests.iter().any(|test| source.code.module.starts_with(test)) {
+            source.code = Code::default();
+        }
+    }
+    read
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file in a folder of the repository, by its path from there.
+fn files(folder: &str) -> BTreeMap<String, String> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -26,335 +283,340 @@ fn sources() -> BTreeMap<String, String> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join(folder);
     let mut found = Vec::new();
     walk(&root, &mut found);
-    found
-        .into_iter()
-        .map(|path| {
-            (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
-        })
-        .collect()
+    let named = |path: PathBuf| (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), path);
+    found.into_iter().map(named).map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Tests may know everybody.
-fn is_test(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
+/// Reads every file in a folder of the repository.
+fn read_folder(folder: &str) -> Vec<Source> {
+    read(files(folder).iter().map(|(path, text)| (path.as_str(), text.as_str())))
 }
 
-/// `store/grants.rs` is in the room `store`; `app.rs` is a room of its own.
-fn room(path: &str) -> &str {
-    path.split(['/', '.']).next().unwrap()
+/// Every source file below `src`.
+fn sources() -> &'static [Source] {
+    static READ: LazyLock<Vec<Source>> = LazyLock::new(|| read_folder("src"));
+    &READ
 }
 
-/// The code without comments and without the test module at its end, which may know more.
-fn code(source: &str) -> String {
-    let body = source.split("#[cfg(test)]\nmod ").next().unwrap();
-    body.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+/// A table of the architecture: lines `name: others, …` in the order in which they are written.
+type Table = Vec<(String, BTreeSet<String>)>;
+
+/// The table below a heading of `src/lib.rs`.
+fn table(lib: &str, heading: &str) -> Table {
+    let section = lib.split(&format!("//! # {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading:?} in lib.rs"));
+    let block = section.split("//! ```").nth(1).unwrap();
+    let lines = block.lines().skip(1).map(|line| line.trim_start_matches("//!").trim()).filter(|line| !line.is_empty());
+    let row = |line: &str| {
+        let (name, others) = line.split_once(':').unwrap_or_else(|| panic!("no colon in {line:?}"));
+        let others = others.split(',').map(|other| other.trim().to_owned()).filter(|other| !other.is_empty());
+        (name.to_owned(), others.collect())
+    };
+    lines.map(row).collect()
 }
 
-/// The rooms of ours that a piece of code names by `crate::room`, nested imports included.
-fn rooms_named(code: &str) -> Vec<String> {
-    let mut named = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        // `$crate::` and `pub(crate)` are something else; so is a path of another crate that ends in crate.
-        let rest = &code[at + "crate::".len()..];
-        if let Some(list) = rest.strip_prefix('{') {
-            let mut depth = 0;
-            let mut start = true;
-            for (i, c) in list.char_indices() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => start = true,
-                    c if start && c.is_ascii_alphabetic() => {
-                        named.push(list[i..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
-                        start = false;
-                    }
-                    _ => {}
+fn lib() -> String {
+    fs::read_to_string(root().join("src/lib.rs")).unwrap()
+}
+
+/// Fails with every complaint.
+fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// Rooms that know more, or less, than the table says, and rows out of order.
+fn room_complaints(sources: &[Source], table: &Table) -> Vec<String> {
+    let rooms: BTreeSet<&str> =
+        sources.iter().map(|source| source.room.as_str()).filter(|room| *room != "lib").collect();
+    let mut complaints = Vec::new();
+    let mut used = BTreeSet::new();
+    for source in sources {
+        let row = table.iter().find(|(room, _)| *room == source.room);
+        for path in source.code.paths.iter().filter(|path| path[0] == "crate") {
+            match path.get(1).map(String::as_str) {
+                // An import of the root itself could reach every room unseen.
+                None | Some("*" | "self") => complaints.push(format!("src/{} imports the crate's root", source.path)),
+                Some(room) if room == source.room || !rooms.contains(room) => {}
+                Some(room) if row.is_some_and(|(_, known)| known.contains(room)) => {
+                    used.insert((source.room.as_str(), room.to_owned()));
                 }
-            }
-        } else {
-            named.push(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
-        }
-    }
-    named
-}
-
-/// Who may know whom. Every room knows itself and, but for `domain` itself, `domain`.
-fn may_know(room: &str) -> &'static [&'static str] {
-    match room {
-        "app" => &[
-            "atproto",
-            "background",
-            "broker",
-            "config",
-            "http",
-            "oauth",
-            "outbound",
-            "platforms",
-            "server",
-            "store",
-            "upstream",
-            "vault",
-        ],
-        "atproto" | "oauth" => &["outbound", "platforms"],
-        "broker" => &["failpoint", "platforms", "store", "upstream", "vault"],
-        "cli" => &[
-            "app",
-            "broker",
-            "config",
-            "failpoint",
-            "http",
-            "outbound",
-            "platforms",
-            "sandbox",
-            "server",
-            "store",
-            "telemetry",
-            "vault",
-        ],
-        "config" => &["broker", "outbound", "platforms", "telemetry"],
-        "domain" | "failpoint" | "lib" | "outbound" | "platforms" | "sandbox" | "store" | "telemetry" | "vault" => &[],
-        "background" | "http" => &["broker"],
-        "main" => &["cli"],
-        "upstream" => &["atproto", "oauth", "platforms"],
-        // It runs the listener on which metrics are read.
-        "server" => &["app", "background", "broker", "http", "telemetry"],
-        other => panic!("src/{other} is a room that tests/house.rs does not know: say who it may know"),
-    }
-}
-
-#[test]
-fn rooms_know_only_whom_they_may() {
-    let mut wrong = Vec::new();
-    for (path, source) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
-        let room = room(&path);
-        for named in rooms_named(&code(&source)) {
-            let fine =
-                named == room || (named == "domain" && room != "domain") || may_know(room).contains(&named.as_str());
-            // `crate::` may be followed by a macro or a type of lib.rs; only rooms matter.
-            let is_room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&named).is_dir()
-                || Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{named}.rs")).is_file();
-            if is_room && !fine {
-                wrong.push(format!("src/{path} names {named}"));
+                Some(room) => complaints.push(format!("src/{} names {room}", source.path)),
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn each_crate_is_named_only_in_its_room() {
-    let homes: &[(&str, &[&str])] = &[
-        ("actix_http", &["http", "sandbox", "server"]),
-        ("actix_web", &["http", "sandbox", "server"]),
-        ("askama", &["http", "sandbox"]),
-        ("chacha20poly1305", &["vault"]),
-        ("clap", &["cli", "main"]),
-        ("figment", &["config"]),
-        ("hickory_resolver", &["outbound"]),
-        ("hkdf", &["vault"]),
-        ("metrics_exporter_prometheus", &["telemetry"]),
-        ("oauth2", &["oauth"]),
-        ("refinery", &["store"]),
-        ("reqwest", &["outbound"]),
-        ("rusqlite", &["store"]),
-        ("rustls", &["outbound"]),
-    ];
-    let mut wrong = Vec::new();
-    for (path, source) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
-        let code = code(&source);
-        for (name, rooms) in homes {
-            let named = code.contains(&format!("{name}::")) || code.contains(&format!("use {name};"));
-            if named && !rooms.contains(&room(&path)) {
-                wrong.push(format!("src/{path} names {name}, which belongs to {}", rooms.join(", ")));
+    for room in &rooms {
+        if !table.iter().any(|(listed, _)| listed == room) {
+            complaints.push(format!("src/lib.rs has no row for {room}: say which rooms it may know"));
+        }
+    }
+    for (at, (room, known)) in table.iter().enumerate() {
+        if !rooms.contains(room.as_str()) {
+            complaints.push(format!("src/lib.rs has a row for {room}, and there is no such room"));
+        }
+        for other in known {
+            if !used.contains(&(room.as_str(), other.clone())) {
+                complaints.push(format!("src/lib.rs lets {room} know {other}, which it never names"));
+            }
+            if !table[at + 1..].iter().any(|(below, _)| below == other) {
+                complaints.push(format!("src/lib.rs lets {room} know {other}, which is not in a row below"));
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    complaints
 }
 
-#[test]
-fn sql_is_written_in_the_store_only() {
-    for (path, source) in sources() {
-        if room(&path) == "store" {
-            continue;
-        }
-        for word in ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "PRAGMA "] {
-            assert!(!code(&source).contains(&format!("\"{word}")), "src/{path} holds SQL");
+/// Crates named outside their rooms, and rooms that do not name a crate that is at home there.
+fn crate_complaints(sources: &[Source], table: &Table) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut used = BTreeSet::new();
+    for source in sources {
+        for path in &source.code.paths {
+            let Some((name, rooms)) = table.iter().find(|(name, _)| *name == path[0]) else { continue };
+            used.insert((name.as_str(), source.room.as_str()));
+            if !rooms.contains(&source.room) {
+                complaints.push(format!("src/{} names the crate {name}", source.path));
+            }
         }
     }
+    for (name, rooms) in table {
+        for room in rooms.iter().filter(|room| !used.contains(&(name.as_str(), room.as_str()))) {
+            complaints.push(format!("src/lib.rs lets {room} name the crate {name}, which it never does"));
+        }
+    }
+    complaints
 }
 
-/// The tables whose rows belong to a tenant.
-const TENANT_TABLES: [&str; 6] = ["flows", "grants", "integrations", "oauth_apps", "profiles", "selections"];
+fn sql_complaints(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources.iter().filter(|source| source.room != "store") {
+        for string in &source.strings {
+            let words = ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "PRAGMA "];
+            if words.iter().any(|word| string.trim_start().starts_with(word)) {
+                complaints.push(format!("src/{} holds SQL: {string}", source.path));
+            }
+        }
+    }
+    complaints
+}
 
-#[test]
-fn every_statement_on_a_tenants_row_carries_the_project() {
+/// Statements on a tenant's row that name no project, and the number of statements on tenants' rows.
+fn tenant_complaints(sources: &[Source]) -> (Vec<String>, usize) {
+    let mut complaints = Vec::new();
     let mut checked = 0;
-    for (path, source) in sources() {
-        if room(&path) != "store" {
-            continue;
-        }
-        for statement in string_literals(&code(&source)) {
+    for source in sources.iter().filter(|source| source.room == "store") {
+        for statement in &source.code.strings {
             let words: Vec<String> = statement
                 .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
                 .filter(|word| !word.is_empty())
                 .map(str::to_lowercase)
                 .collect();
-            let is_statement =
-                words.first().is_some_and(|first| ["select", "insert", "update", "delete"].contains(&first.as_str()));
-            let names_tenant = words.iter().any(|word| TENANT_TABLES.contains(&word.as_str()));
-            if !is_statement || !names_tenant {
+            let is_statement = words.first().is_some_and(|first| {
+                ["delete", "insert", "replace", "select", "update", "with"].contains(&first.as_str())
+            });
+            if !is_statement || !words.iter().any(|word| TENANT_TABLES.contains(&word.as_str())) {
                 continue;
             }
             checked += 1;
-            // A flow is looked up by its state, which is the credential; purging and counting all is the broker's own.
-            let own = statement.contains("/* every project */");
-            assert!(own || words.iter().any(|word| word == "project_id"), "src/{path}: {statement}");
+            // Purges, counts and look-ups by a flow's state, which is the credential, are for the whole broker.
+            if !statement.contains("/* every project */") && !words.iter().any(|word| word == "project_id") {
+                complaints.push(format!("src/{}: {statement}", source.path));
+            }
         }
     }
-    assert!(checked >= 20, "only {checked} statements were found: does this test still read them?");
+    (complaints, checked)
 }
 
-/// The string literals of a source, plain and raw.
-fn string_literals(code: &str) -> Vec<String> {
-    let bytes: Vec<char> = code.chars().collect();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] == 'r' && matches!(bytes.get(at + 1), Some('"' | '#')) {
-            let hashes = bytes[at + 1..].iter().take_while(|c| **c == '#').count();
-            if bytes.get(at + 1 + hashes) == Some(&'"') {
-                let start = at + 2 + hashes;
-                let end: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
-                let rest: String = bytes[start..].iter().collect();
-                let length = rest.find(&end).unwrap_or(rest.len());
-                found.push(rest[..length].to_owned());
-                at = start + rest[..length].chars().count() + end.len();
+/// Recordings that the table of metrics does not describe, and metrics that nobody records.
+fn metric_complaints(sources: &[Source], metrics: &[Metric]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut recorded = BTreeSet::from(["postpeer_build_info"]);
+    // Telemetry records only zeros, so that each metric is there from the start.
+    for source in sources.iter().filter(|source| source.room != "telemetry") {
+        for Recording { kind, name, labels } in &source.code.recordings {
+            let path = &source.path;
+            let Some(name) = name else {
+                complaints.push(format!("src/{path} records a {kind} whose name is not written out"));
                 continue;
-            }
-        }
-        if bytes[at] == '\'' && bytes.get(at + 2) == Some(&'\'') {
-            at += 3;
-            continue;
-        }
-        if bytes[at] == '"' {
-            let mut text = String::new();
-            at += 1;
-            while at < bytes.len() && bytes[at] != '"' {
-                if bytes[at] == '\\' {
-                    at += 1;
-                }
-                if let Some(c) = bytes.get(at) {
-                    text.push(*c);
-                }
-                at += 1;
-            }
-            found.push(text);
-        }
-        at += 1;
-    }
-    found
-}
-
-#[test]
-fn what_is_recorded_is_described_and_the_other_way_round() {
-    let mut recorded = BTreeSet::new();
-    // Telemetry shows what others record as 0, which is not recording it.
-    for (path, source) in sources().into_iter().filter(|(path, _)| !is_test(path) && room(path) != "telemetry") {
-        let code = code(&source);
-        for (kind, call) in recordings(&code) {
-            // A name that is not written out cannot be held against the table.
-            let name = string_literals(call).into_iter().next().unwrap_or_default();
-            let metric = METRICS.iter().find(|metric| metric.name == name);
-            let metric =
-                metric.unwrap_or_else(|| panic!("src/{path} records {name:?}, which telemetry has not: {call}"));
-            let (described, labels) = (metric.kind, metric.labels);
-            let is_kind = match kind {
-                "counter" => described == Kind::Counter,
-                "gauge" => described == Kind::Gauge,
-                _ => matches!(described, Kind::Histogram(_)),
             };
-            assert!(is_kind, "src/{path} records {name} as a {kind}");
-            let given: BTreeSet<&str> =
-                call.match_indices("=>").map(|(at, _)| call[..at].rsplit('"').nth(1).unwrap()).collect();
-            assert_eq!(given, labels.iter().copied().collect(), "src/{path}: the labels of {name}");
+            let Some(metric) = metrics.iter().find(|metric| metric.name == *name) else {
+                complaints.push(format!("src/{path} records {name}, which is not in the table of metrics"));
+                continue;
+            };
+            let described = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram(_) => "histogram",
+            };
+            if kind != described {
+                complaints.push(format!("src/{path} records {name}, a {described}, as a {kind}"));
+            }
+            if !labels.iter().map(String::as_str).eq(metric.labels.iter().copied().collect::<BTreeSet<_>>()) {
+                complaints.push(format!("src/{path} records {name} with the labels {labels:?}"));
+            }
             recorded.insert(metric.name);
         }
     }
-    assert!(!recorded.is_empty(), "does this test still read the sources?");
-    recorded.insert("postpeer_build_info");
-    for metric in METRICS {
-        assert!(recorded.contains(metric.name), "{} is described, and nobody records it", metric.name);
+    let unused = metrics.iter().filter(|metric| !recorded.contains(metric.name));
+    complaints.extend(unused.map(|metric| format!("{} is in the table of metrics and recorded nowhere", metric.name)));
+    complaints
+}
+
+fn size_complaints(sources: &[Source]) -> Vec<String> {
+    let long = sources.iter().filter(|source| source.lines > MOST_LINES);
+    long.map(|source| format!("src/{} has {} lines without its tests: split it", source.path, source.lines)).collect()
+}
+
+fn silence_complaints(sources: &[Source]) -> Vec<String> {
+    let silent = sources.iter().filter(|source| !source.says_what_it_is);
+    silent.map(|source| format!("{} does not open with //!", source.path)).collect()
+}
+
+#[test]
+fn rooms_know_only_what_the_table_allows() {
+    assert_none(&room_complaints(sources(), &table(&lib(), "Who may know whom")));
+}
+
+#[test]
+fn each_crate_is_named_only_where_it_is_at_home() {
+    assert_none(&crate_complaints(sources(), &table(&lib(), "Where a crate is at home")));
+}
+
+#[test]
+fn sql_is_written_in_the_store_only() {
+    assert_none(&sql_complaints(sources()));
+}
+
+#[test]
+fn every_statement_on_a_tenants_row_carries_the_project() {
+    let (complaints, checked) = tenant_complaints(sources());
+    assert_none(&complaints);
+    assert!(checked >= 20, "only {checked} statements were found: does this test still read them?");
+}
+
+#[test]
+fn recorded_metrics_and_the_table_of_metrics_agree() {
+    assert_none(&metric_complaints(sources(), METRICS));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for folder in ["benches", "src", "tests"] {
+        assert_none(&silence_complaints(&read_folder(folder)));
+    }
+}
+
+#[test]
+fn no_file_grows_past_reading() {
+    assert_none(&size_complaints(sources()));
+}
+
+#[test]
+fn each_check_can_fail() {
+    let complaints = |path: &str, text: &str| {
+        let rooms =
+            table("//! # Rooms\n//! ```text\n//! http: broker\n//! broker: store\n//! store:\n//! ```", "Rooms");
+        let crates = vec![("rusqlite".to_owned(), BTreeSet::from(["store".to_owned()]))];
+        let (kind, unit) = (Kind::Counter, METRICS[0].unit);
+        let metrics = [Metric { name: "postpeer_tokens", kind, unit, labels: &["platform"], help: "" }];
+        let good = [
+            ("lib.rs", "//! Good.\npub mod http;"),
+            ("http/mod.rs", "//! Good.\nuse crate::broker::Broker;"),
+            (
+                "broker/mod.rs",
+                "//! Good.\nmod refresh;\n#[cfg(test)]\nmod tests;\n\
+                 fn f() { store::find(); metrics::counter!(\"postpeer_tokens\", \"platform\" => name); }\n\
+                 mod inner { use super::super::{store::{self, Store as S}, broker as http}; }",
+            ),
+            ("broker/refresh.rs", "//! Good.\nuse super::Broker;"),
+            // What a test names is not looked at, wherever the test is.
+            ("broker/tests.rs", "//! Good.\nuse crate::http;"),
+            (
+                "store/mod.rs",
+                "//! Good. The SELECT of http.\nuse rusqlite::Connection;\n#[cfg(test)]\nmod fixture;\n\
+                 const Q: &str = \"SELECT id FROM grants WHERE project_id = ?\";\n\
+                 #[cfg(test)]\nmod tests { use crate::http; use reqwest::Client; }",
+            ),
+            ("store/fixture.rs", "//! Good.\nuse crate::broker;"),
+        ];
+        let sources = good.into_iter().filter(|(kept, _)| *kept != path);
+        let sources = read(sources.chain((!text.is_empty()).then_some((path, text))));
+        [
+            room_complaints(&sources, &rooms),
+            crate_complaints(&sources, &crates),
+            sql_complaints(&sources),
+            tenant_complaints(&sources).0,
+            metric_complaints(&sources, &metrics),
+            size_complaints(&sources),
+            silence_complaints(&sources),
+        ]
+        .concat()
+    };
+    assert_none(&complaints("http/new.rs", "//! Good."));
+
+    let long = format!("//! Long.\n{}", "fn f() {}\n".repeat(450));
+    let cases: &[(&str, &str, &str)] = &[
+        ("http/new.rs", "//! An import.\nuse crate::store::Store;", "names store"),
+        ("http/new.rs", "//! A list.\nuse crate::{broker::Broker, store};", "names store"),
+        ("http/new.rs", "//! A path.\nfn f() -> crate::store::Store {}", "names store"),
+        ("http/new.rs", "//! A long way.\nuse super::super::store;", "names store"),
+        ("http/mod.rs", "//! A short way.\nuse super::store;\nuse super::broker;", "names store"),
+        ("http/mod.rs", "//! From inside.\nuse crate::broker;\nmod a { use super::super::store; }", "names store"),
+        ("http/new.rs", "//! A macro.\nmacro_rules! m { () => { $crate::store::find() } }", "names store"),
+        ("http/new.rs", "//! In a call.\nfn f() { vec![crate::store::find()] }", "names store"),
+        ("http/new.rs", "//! After a test.\n#[cfg(test)]\nmod tests {}\nuse crate::store;", "names store"),
+        ("http/new.rs", "//! A visible test.\n#[cfg(not(test))]\nmod a { use crate::store; }", "names store"),
+        ("http/new.rs", "//! A rename.\nuse crate as house;", "imports the crate's root"),
+        ("http/new.rs", "//! Everything.\nuse crate::*;", "imports the crate's root"),
+        ("http/mod.rs", "//! No broker.", "lets http know broker, which it never names"),
+        ("store/mod.rs", "//! Up.\nuse rusqlite::Connection;\nuse crate::broker;", "names broker"),
+        ("vault/mod.rs", "//! A new room.", "no row for vault"),
+        ("http/mod.rs", "", "lets http know broker, which it never names"),
+        ("http/new.rs", "//! A crate.\nuse rusqlite::Row;", "names the crate rusqlite"),
+        ("http/new.rs", "//! A crate.\nuse {rusqlite::Row, std::fs};", "names the crate rusqlite"),
+        ("http/new.rs", "//! A crate.\nuse rusqlite as sqlite;", "names the crate rusqlite"),
+        ("http/new.rs", "//! A crate.\nfn f() { log!(rusqlite::params![1]) }", "names the crate rusqlite"),
+        ("store/mod.rs", "//! No crate.", "lets store name the crate rusqlite, which it never does"),
+        ("http/new.rs", "//! SQL.\nconst Q: &str = \"SELECT 1\";", "holds SQL"),
+        ("http/new.rs", "//! SQL.\n#[cfg(test)]\nmod tests { fn f() { run!(r#\"\n  UPDATE a\"#) } }", "holds SQL"),
+        ("store/new.rs", "//! SQL.\nfn f() { run!(\"DELETE FROM grants\") }", "DELETE FROM grants"),
+        ("store/new.rs", "//! SQL.\nconst Q: &str = r\"WITH a AS (SELECT 1 FROM flows) SELECT 2\";", "FROM flows"),
+        ("http/new.rs", "//! A metric.\nfn f() { metrics::counter!(\"other\"); }", "not in the table of metrics"),
+        ("http/new.rs", "//! A metric.\nfn f() { counter!(NAME); }", "whose name is not written out"),
+        ("http/new.rs", "//! A metric.\nfn f() { gauge!(\"postpeer_tokens\", \"platform\" => 1); }", "as a gauge"),
+        ("http/new.rs", "//! A metric.\nfn f() { counter!(\"postpeer_tokens\"); }", "with the labels {}"),
+        ("broker/mod.rs", "//! None.\nuse crate::store;", "recorded nowhere"),
+        ("http/new.rs", &long, "has 451 lines"),
+        ("http/new.rs", "// Says little.", "does not open with //!"),
+    ];
+    for (path, text, complaint) in cases {
+        let found = complaints(path, text);
+        assert!(found.iter().any(|found| found.contains(complaint)), "{text}: {found:?}");
+    }
+    let order =
+        table("//! # Rooms\n//! ```text\n//! store: broker\n//! broker:\n//! gone:\n//! a: broker\n//! ```", "Rooms");
+    let found = room_complaints(&read([("a.rs", "use crate::broker;"), ("broker.rs", "")]), &order);
+    for complaint in ["row for gone", "row for store", "lets a know broker, which is not in a row below"] {
+        assert!(found.iter().any(|found| found.contains(complaint)), "{complaint}: {found:?}");
     }
 }
 
 #[test]
 fn the_readme_tells_every_metric() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for metric in METRICS {
         assert!(readme.contains(&format!("| `{}` |", metric.name)), "README.md lacks a row for {}", metric.name);
     }
 }
 
-/// The calls of the macros that record, each with its kind and what is between its parentheses.
-fn recordings(code: &str) -> Vec<(&str, &str)> {
-    let mut found = Vec::new();
-    for kind in ["counter", "gauge", "histogram"] {
-        let call = format!("{kind}!(");
-        for (at, _) in code.match_indices(&call) {
-            // `describe_counter!(` is another macro.
-            if code[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || before == '_') {
-                continue;
-            }
-            let inside = &code[at + call.len()..];
-            let mut depth = 0;
-            let end = inside.find(|c| {
-                depth += i32::from(c == '(') - i32::from(c == ')');
-                depth < 0
-            });
-            found.push((kind, &inside[..end.unwrap()]));
-        }
-    }
-    found
-}
-
-#[test]
-fn every_file_says_what_it_is() {
-    let mut silent: Vec<String> =
-        sources().into_iter().filter(|(_, source)| !source.starts_with("//!")).map(|(path, _)| path).collect();
-    for dir in ["tests", "tests/api"] {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
-        for entry in fs::read_dir(&dir).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|ext| ext == "rs") && !fs::read_to_string(&path).unwrap().starts_with("//!")
-            {
-                silent.push(path.display().to_string());
-            }
-        }
-    }
-    assert!(silent.is_empty(), "these files do not open with //!: {silent:?}");
-}
-
-#[test]
-fn no_file_grows_past_reading() {
-    for (path, source) in sources() {
-        let lines = source.split("#[cfg(test)]\nmod ").next().unwrap().lines().count();
-        assert!(lines <= 450, "src/{path} has {lines} lines without its tests: part of it wants a file of its own");
-    }
-}
-
 #[test]
 fn a_platform_has_its_file_its_example_section_its_readme_row_and_its_imitation() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let example = fs::read_to_string(root.join("postpeer.toml.example")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = fs::read_to_string(root().join("postpeer.toml.example")).unwrap();
     let built_in = || postpeer::platforms::BUILT_IN.iter().map(|definition| definition().name.into_owned());
     for name in built_in().chain([postpeer::platforms::bluesky::NAME.to_owned()]) {
-        assert!(root.join(format!("src/platforms/{name}.rs")).is_file(), "src/platforms/{name}.rs");
+        assert!(root().join(format!("src/platforms/{name}.rs")).is_file(), "src/platforms/{name}.rs");
         assert!(example.contains(&format!("[platforms.{name}]")), "postpeer.toml.example lacks [platforms.{name}]");
         assert!(readme.contains(&format!("| `{name}` |")), "README.md lacks a row for {name}");
     }
@@ -366,7 +628,7 @@ fn a_platform_has_its_file_its_example_section_its_readme_row_and_its_imitation(
 
 #[test]
 fn the_versions_that_lose_data_or_let_requests_through_are_gone() {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let version = |name: &str| -> Vec<u64> {
         let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{name}\"\n"))).unwrap();
         let version = entry.split("version = \"").nth(1).unwrap().split('"').next().unwrap();
