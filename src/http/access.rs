@@ -1,7 +1,7 @@
-//! Who may call: the check that stands before every handler, by the table of `routes`.
+//! Access control: the middleware in front of every handler, driven by the table of `routes`.
 //!
-//! Invariant: no handler runs before its line of the table was satisfied, and a handler that needs to know the caller
-//! has no other way to than [`Authenticated`]. Missing, malformed, unknown and revoked keys are answered alike.
+//! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
+//! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer.
 
 use std::future::{Future, Ready, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ use crate::broker::{self, Caller};
 /// Longest value of `x-access-key`, in bytes.
 const KEY_MAX: usize = 256;
 
-/// The middleware of one line of the table. A panic below it is answered like any other failure of ours.
+/// Middleware of one route. A panic in the handler is answered as an internal error.
 pub(crate) async fn guard(
     route: &'static Route,
     req: ServiceRequest,
@@ -60,14 +60,15 @@ async fn admit(access: Access, req: &ServiceRequest) -> Result<Option<Caller>, A
     }
 }
 
-/// The value of the one `x-access-key`. A second header is no key at all: a proxy may have checked the other one.
+/// Returns the value of `x-access-key`. A request with two such headers has no key: a proxy may have checked the other
+/// one.
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("x-access-key");
     let key = values.next()?.to_str().ok()?;
     (values.next().is_none() && !key.is_empty() && key.len() <= KEY_MAX).then_some(key)
 }
 
-/// The caller of a route that needs a key.
+/// Extracts the caller, on routes that require a key.
 pub(crate) struct Authenticated(pub(crate) Caller);
 
 impl FromRequest for Authenticated {
@@ -80,13 +81,15 @@ impl FromRequest for Authenticated {
     }
 }
 
-/// The work panicked; the panic hook has told where.
+/// The handler panicked; the panic hook has logged where.
 struct Panicked;
 
+/// Awaits `work` and catches a panic in it.
 async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut work = pin!(work);
     poll_fn(move |context| {
-        // Unwind-safe: the work is not polled again, and what it shares with others is behind locks that mend poison.
+        // Unwind-safe: the work is not polled again, and the state it shares is behind locks that recover from
+        // poisoning.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
@@ -102,7 +105,7 @@ mod tests {
     use crate::http::tests::fixture::headers;
 
     #[test]
-    fn one_header_of_plain_text_is_a_key() {
+    fn exactly_one_ascii_header_is_a_key() {
         let presented = |values: &[&[u8]]| {
             let pairs: Vec<_> = values.iter().map(|value| ("x-access-key", *value)).collect();
             presented_key(&headers(&pairs)).map(str::to_owned)

@@ -1,9 +1,8 @@
-//! What every answer goes out in: a request id, the security headers, and for an error its body.
+//! The outermost middleware: gives every response its request id, its security headers and, for an error, its body.
 //!
-//! The one place where an error is written down, for the caller and (with its causes) for the log, and where requests are
-//! counted. Invariant: no answer
-//! of the application leaves without these headers, whatever its status; only what actix refuses before there is a
-//! request (an unreadable head, a header that is too large) does.
+//! Errors are rendered for the caller and logged with their causes only here, and requests are counted only here.
+//! Invariant: every response of the application has these headers, whatever its status. The exception is what actix
+//! rejects before there is a request: an unreadable head, or a header that is too large.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,10 +28,10 @@ const URI_MAX: usize = 8 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What an answer that is no page may load: nothing.
+/// The policy of a response that is not a page: it may load nothing.
 const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// What an operator finds a request in the log by. Ours alone: none is taken from a client, who could forge log lines.
+/// Identifies a request in the log. Never taken from the client, who could forge log lines with it.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(String);
 
@@ -65,8 +64,8 @@ pub(crate) async fn envelope(
     req.extensions_mut().insert(id.clone());
     let method = req.method().clone();
     let receiver = unread::keep(&mut req);
-    // Neither path nor query: both carry secrets on some routes. The pattern is told below.
-    // At the level of errors, so that whatever is logged names the request.
+    // No path and no query, because both carry secrets on some routes; the route's pattern is logged below.
+    // The span is at error level, so that every log line names its request, whatever the log level.
     let span = tracing::error_span!("request", request.id = %id, http.method = %method);
 
     let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
@@ -94,9 +93,9 @@ pub(crate) async fn envelope(
     Ok(unread::keep_beside(res, receiver))
 }
 
-/// `route` is a pattern of the table of routes, never a path.
+/// Counts a request. `route` is a pattern of the table of routes, never a path.
 fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
-    // A client can make up any number of methods, and each would be remembered.
+    // Clients can invent any number of methods, and each label value stays in memory.
     let method = match method.as_str() {
         "CONNECT" => "CONNECT",
         "DELETE" => "DELETE",
@@ -115,13 +114,13 @@ fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
     histogram!("postpeer_http_request_seconds", "route" => route).record(took);
 }
 
-/// Where the answer is an error: logs it and gives it its body.
+/// If the response is an error, logs it and adds its body.
 fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
     let Some(error) = res.response().error() else { return res };
     let surface = res.request().extensions().get::<Surface>().copied().unwrap_or(Surface::Json);
     let answer = match error.as_error::<ApiError>() {
         Some(error) => answer(error, surface, id),
-        // Not ours: an extractor of actix's own, whose text is not for callers.
+        // From one of actix's own extractors, whose text is not meant for callers.
         None if res.status().is_client_error() => {
             answer(&ApiError::new(Code::InvalidRequest).because(error.to_string()), surface, id)
         }
@@ -130,8 +129,9 @@ fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse
     res.into_response(answer)
 }
 
+/// Logs an error and renders it for its reader.
 fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
-    // Of these, the cause is elsewhere, and told where it was found.
+    // These have their cause elsewhere, and it was logged where it was found.
     let elsewhere = [Code::IdentityUnresolved, Code::PdsUnreachable, Code::PrefetchRefused, Code::TokenUnavailable];
     if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
         tracing::error!(error.code = error.code.as_str(), error.chain = %Chain(error), "request failed");
@@ -140,7 +140,7 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     }
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {
-        // Rounded up: who comes a part of a second early is refused again.
+        // Rounded up: a caller that returns a fraction of a second early would be refused again.
         answer.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
     }
     if let Some(allow) = &error.allow {
@@ -157,7 +157,7 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     }
 }
 
-/// The headers that say what a browser may do with an answer.
+/// Adds the headers that tell a browser what it may do with a response.
 pub(super) fn dress(headers: &mut HeaderMap, secure: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,8 +1,7 @@
-//! Errors as callers see them: a table of stable codes, and how each outcome of a use case maps to one.
+//! Errors as callers see them: the table of stable codes. `from_broker` maps each outcome of a use case to one of them.
 //!
-//! Knows nothing of how an error is rendered: `envelope` does that, once, with the request id, and logs the source
-//! there. Invariant: what a caller reads comes from this table or from a sentence written for callers; never from
-//! serde, SQL or a platform.
+//! `envelope` renders an error, with the request id, and logs its source. Invariant: callers read only sentences of
+//! this table and others that were written for callers, never the words of serde, SQLite or a platform.
 
 mod from_broker;
 
@@ -19,7 +18,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 macro_rules! codes {
     ($($variant:ident = $status:ident, $code:literal, $sentence:literal;)*) => {
-        /// What went wrong, as a stable code with its status and a sentence for when there is none better.
+        /// A stable code with its HTTP status and its default sentence.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $($variant,)*
@@ -114,21 +113,21 @@ pub struct ErrorBody<'a> {
     pub request_id: &'a str,
 }
 
-/// An error on its way to the caller.
+/// An error that is returned to the caller.
 #[derive(Debug)]
 pub struct ApiError {
     pub(crate) code: Code,
     pub(crate) sentence: Cow<'static, str>,
-    /// For a page: what happened, in a few words.
+    /// Heading of the page: what happened, in a few words.
     pub(crate) heading: &'static str,
-    /// For a page: what its reader can do.
+    /// Advice on the page: what its reader can do.
     pub(crate) advice: &'static str,
     pub(crate) retry_after: Option<Duration>,
     /// The value of `Allow`.
     pub(crate) allow: Option<String>,
-    /// Whether the rest of the request is not worth reading.
+    /// True when the rest of the request is not read and the connection is closed.
     pub(crate) close: bool,
-    /// For the log only.
+    /// The cause, for the log only.
     pub(crate) source: Option<Source>,
 }
 
@@ -150,7 +149,7 @@ impl ApiError {
         }
     }
 
-    /// A failure of our own: the caller learns nothing of it but the request id.
+    /// An internal error: the caller learns only the request id.
     pub(crate) fn internal(source: impl Into<Source>) -> Self {
         Self::new(Code::Internal).because(source)
     }
@@ -171,7 +170,7 @@ impl ApiError {
         self
     }
 
-    /// Closes the connection: what the client still sends is not read.
+    /// Closes the connection after the response, without reading the rest of the request.
     pub(crate) fn closing(mut self) -> Self {
         self.close = true;
         self
@@ -195,13 +194,13 @@ impl ResponseError for ApiError {
         self.code.status()
     }
 
-    /// Empty: `envelope` finds the error beside it and writes the body, because it knows the request id.
+    /// Empty: `envelope` finds the error in the response and writes the body, because it knows the request id.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.code.status())
     }
 }
 
-/// An error and what caused it, in one line, for the log.
+/// Formats an error and all its causes in one line, for the log.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -221,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_stable_words_and_sentences_end() {
+    fn codes_are_unique_words_and_sentences_end_with_a_full_stop() {
         let mut seen = std::collections::BTreeSet::new();
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{} twice", code.as_str());
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_tells_each_cause_once() {
+    fn the_chain_lists_each_cause_once() {
         let cause = std::io::Error::other("disk on fire");
         let error = ApiError::internal(cause);
         insta::assert_snapshot!(Chain(&error), @"internal_error: The broker failed. Its operator finds the cause in the log under this request id.: disk on fire");

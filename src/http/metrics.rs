@@ -1,7 +1,7 @@
-//! What Prometheus reads: one path on a listener of its own, so that a proxy before the broker cannot pass it on.
+//! The Prometheus endpoint: one path on a separate listener, so that the broker's reverse proxy cannot expose it.
 //!
-//! Knows nothing of the broker. Invariant: every answer has the security headers of [`envelope`], and
-//! nothing that a client sends comes back. Requests here are not counted: they would be the readers' own.
+//! Knows nothing of the broker. Invariant: every response has the security headers of [`envelope`], and repeats nothing
+//! that a client sent. Requests to this endpoint are not counted, because only Prometheus makes them.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use actix_web::{App, HttpResponse};
 use super::envelope;
 use super::request::unread;
 
-/// The text format, in the only version that it ever had.
+/// The text format; 0.0.4 is its only version.
 const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// Gives the metrics in Prometheus' text format.
+/// Renders the metrics in Prometheus' text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The application.
+/// Builds the application.
 pub fn app(
     render: Render,
 ) -> App<

@@ -1,9 +1,13 @@
-//! The face to the network: routes, what they take and answer, and the pages. Actix and askama only here (and actix in
-//! `server` and `sandbox`); knows the broker's use cases and the domain, nothing below them.
+//! The web server's application: the JSON API in [`api`], the HTML pages in [`pages`], and the table of [`routes`] that
+//! lists both.
 //!
-//! Invariant: every answer passes through [`envelope`], which gives it a request id and the security headers, and every
-//! route is in the table of [`routes`], which says who may call it. What Prometheus reads is an application of its own, on a
-//! listener of its own: [`metrics`].
+//! A new route is a handler in a file of `api` or `pages`, a line in [`routes`], and, unless only the demo has it, a
+//! line in [`openapi`]. This room knows the broker's use cases and the domain, nothing below them. Actix and askama are
+//! used here only (and in `sandbox`; actix in `server` as well).
+//!
+//! Invariant: every response passes through [`envelope`], which adds a request id and the security headers, and every
+//! route is in the table, which says who may call it. Prometheus reads from a separate application on a separate
+//! listener: [`metrics`].
 
 mod access;
 mod api;
@@ -31,16 +35,16 @@ use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
 use crate::domain::network::Network;
 
-/// What the HTTP layer is configured with.
+/// Settings of the HTTP layer.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The broker's own URL, without a trailing slash.
     pub public_url: String,
-    /// How long a client may take to send a request body.
+    /// Time that a client has to send a request body.
     pub body_deadline: Duration,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// The demo's page at `/`; absent outside `postpeer demo`.
+    /// Serves the demo's page at `/`; `None` outside `postpeer demo`.
     pub demo: Option<Demo>,
 }
 
@@ -57,23 +61,23 @@ impl Settings {
     }
 }
 
-/// What the demo's page works with.
+/// Settings of the demo's page.
 #[derive(Debug, Clone)]
 pub struct Demo {
-    /// Whose accounts the page shows and connects: it asks for no key.
+    /// The caller that the page acts for, because it asks for no key.
     pub caller: Caller,
-    /// The origin that the page's forms may lead to: the sandbox's, such as `http://127.0.0.1:8081`.
+    /// The sandbox's origin, to which the page's forms may redirect, such as `http://127.0.0.1:8081`.
     pub sandbox_origin: String,
-    /// Handle and app password of a made-up Bluesky account, for the page to tell.
+    /// Handle and app password of a made-up Bluesky account, which the page shows.
     pub bluesky: (String, String),
 }
 
-/// What all handlers share. Cheap to clone.
+/// State shared by all handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct State {
     pub(crate) broker: Broker,
     pub(crate) settings: Arc<Settings>,
-    /// Where request ids come from.
+    /// Source of request ids.
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -84,7 +88,7 @@ impl State {
     }
 }
 
-/// The application: for the server, one per worker, and for tests.
+/// Builds the application: once per worker in the server, and in tests.
 pub fn app(
     state: State,
 ) -> App<

@@ -1,7 +1,7 @@
-//! The API's description, made from the handlers' own annotations and from the table of routes.
+//! The OpenAPI document, generated from the handlers' annotations and the table of routes.
 //!
-//! Invariant: who may call an operation, and the errors that stand before every handler, are taken from the table that
-//! enforces them, so the document cannot say otherwise.
+//! Invariant: access rules, and the errors that can occur before every handler, come from the table that enforces them,
+//! so the document cannot contradict it.
 
 use actix_web::http::Method;
 use utoipa::OpenApi as _;
@@ -19,7 +19,7 @@ use crate::domain::access_key::Scope;
 /// The name of the security scheme.
 const ACCESS_KEY: &str = "accessKey";
 
-/// The bodies that take no other members; their readers refuse them.
+/// Request bodies without additional members: their readers refuse unknown ones.
 const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "SelectedAccounts"];
 
 #[derive(utoipa::OpenApi)]
@@ -58,7 +58,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
 )]
 struct Annotations;
 
-/// The whole document.
+/// Generates the document.
 #[must_use]
 pub fn document() -> OpenApi {
     let mut document = Annotations::openapi();
@@ -81,7 +81,7 @@ pub fn document() -> OpenApi {
             Method::POST => item.post.as_mut(),
             _ => None,
         });
-        // A test holds the table against the document: none is missing.
+        // A test compares the table with the document, so none is missing.
         if let Some(operation) = operation {
             describe_access(operation, route);
             describe_errors(operation, route);
@@ -99,7 +99,7 @@ fn describe_access(operation: &mut Operation, route: &Route) {
     operation.security = Some(vec![SecurityRequirement::new(ACCESS_KEY, scopes)]);
 }
 
-/// Adds what stands before the handler and below it; what the handler's annotation says goes first.
+/// Adds the errors of the middleware and the broker; the handler's own annotations take precedence.
 fn describe_errors(operation: &mut Operation, route: &Route) {
     let mut add = |status: &str, description: &str| {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_lists_the_table() {
+    fn the_document_lists_every_route() {
         let document = serde_json::to_value(document()).unwrap();
         let documented: BTreeSet<(String, String)> = document["paths"]
             .as_object()
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(documented, table);
     }
 
-    /// The operation ids that callers' generated clients are named by.
+    /// Generated clients name their methods after the operation ids.
     #[test]
     fn operations_keep_their_names() {
         let document = serde_json::to_value(document()).unwrap();
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Any change of the API shows here.
+    /// Shows every change of the API.
     #[test]
     fn the_whole_document() {
         insta::assert_snapshot!(document().to_pretty_json().unwrap());

@@ -1,8 +1,8 @@
-//! The one table of routes: what there is, who may call it, and what answers. The services are registered from it, the
-//! API document takes its security from it, and tests walk it.
+//! The table of all routes: method, path, who may call it, and its handler.
 //!
-//! Invariant: nothing is served that is not in this table, and each line says who may call it. Fixed paths come before
-//! those with a parameter in the same place.
+//! The services are registered from this table, the OpenAPI document takes its security from it, and tests iterate over
+//! it. Invariant: nothing is served that is not in the table, and each line says who may call it. A fixed path comes
+//! before one that has a parameter in the same place.
 
 use std::future::ready;
 
@@ -20,20 +20,20 @@ use crate::domain::access_key::Scope;
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Any key that is valid, whatever its scopes.
+    /// Any valid key, whatever its scopes.
     AnyKey,
     /// A key with this scope.
     Key(Scope),
-    /// Anybody.
+    /// Anyone, without a key.
     Public,
 }
 
-/// Who reads the answer, and so how an error is written.
+/// Who reads the response. Decides the format of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
-    /// A program.
+    /// A program: errors are JSON.
     Json,
-    /// A person in a browser.
+    /// A person in a browser: errors are HTML.
     Page,
 }
 
@@ -41,7 +41,7 @@ pub enum Surface {
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// One resource under each of these; the first is the one that is documented.
+    /// The same resource is served under each of these; the first is the documented one.
     pub paths: &'static [&'static str],
     pub access: Access,
     pub surface: Surface,
@@ -49,7 +49,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A line that is in no table.
+    /// Builds a route that is in no table.
     #[cfg(test)]
     pub(crate) const fn for_test(access: Access, surface: Surface, handler: fn() -> actix_web::Route) -> Self {
         Self { method: Method::GET, paths: &[], access, surface, handler }
@@ -123,14 +123,14 @@ pub static ROUTES: &[Route] = &[
     api(Method::PATCH, PROFILE, MANAGE, || web::to(profiles::update)),
 ];
 
-/// What `postpeer demo` serves besides.
+/// Additional routes of `postpeer demo`.
 pub static DEMO_ROUTES: &[Route] = &[
     page(Method::GET, &["/"], || web::to(pages::demo::index)),
     page(Method::POST, &["/demo/bluesky"], || web::to(pages::demo::connect_bluesky)),
     page(Method::POST, &["/demo/connect/{platform}"], || web::to(pages::demo::connect)),
 ];
 
-/// Registers the table, a resource per path.
+/// Registers one resource per path of the table.
 pub(crate) fn register(config: &mut ServiceConfig, demo: bool) {
     let tables = if demo { &[ROUTES, DEMO_ROUTES][..] } else { &[ROUTES][..] };
     for table in tables {
@@ -158,7 +158,7 @@ fn allow(resource: &[Route]) -> String {
     resource.iter().map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// What answers a path that is not in the table.
+/// Handles every path that is not in the table.
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(Code::NotFound))
 }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_there_once_and_its_resource_in_one_piece() {
+    fn no_route_is_listed_twice_and_each_resource_is_contiguous() {
         let all = || ROUTES.iter().chain(DEMO_ROUTES);
         let mut lines = BTreeSet::new();
         for route in all() {
@@ -181,12 +181,12 @@ mod tests {
         let mut pieces = BTreeSet::new();
         for table in [ROUTES, DEMO_ROUTES] {
             for resource in table.chunk_by(|a, b| a.paths == b.paths) {
-                assert!(pieces.insert(resource[0].paths), "{:?} is in two pieces", resource[0].paths);
+                assert!(pieces.insert(resource[0].paths), "{:?} is listed in two places", resource[0].paths);
             }
         }
     }
 
-    /// `/v1/connect/integrations` must not be taken for a platform of that name.
+    /// Otherwise `/v1/connect/integrations` would be routed to a platform of that name.
     #[test]
     fn fixed_paths_come_before_parameters() {
         let catches = |pattern: &str, path: &str| {

@@ -1,4 +1,4 @@
-//! `/v1/apps`: a caller's own OAuth apps.
+//! `/v1/apps`: OAuth apps that callers bring.
 
 mod view;
 

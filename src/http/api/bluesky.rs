@@ -1,4 +1,4 @@
-//! `POST /v1/connect/bluesky/auth`: connect a Bluesky account with an app password.
+//! `POST /v1/connect/bluesky/auth`: connects a Bluesky account with an app password.
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
@@ -88,7 +88,7 @@ pub(crate) async fn connect(
     Body(credentials): Body<BlueskyCredentials>,
 ) -> Result<Json<ConnectedView>, ApiError> {
     let BlueskyCredentials { identifier, password } = credentials;
-    // There is nothing to choose from, so `headless` makes no difference.
+    // `headless` has no effect: a Bluesky account is never one of several.
     let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id } = wanted;
     let address = peer::address(&req, &state.settings.trusted_proxies);
     let wanted =

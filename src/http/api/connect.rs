@@ -1,4 +1,4 @@
-//! `GET /v1/connect/{platform}`: where a connection begins.
+//! `GET /v1/connect/{platform}`: begins a connection.
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;

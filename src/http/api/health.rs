@@ -1,4 +1,4 @@
-//! Whether the broker is there, whether it can work, and whether a key is good.
+//! Health checks: liveness, readiness, and whether an access key is valid.
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;

@@ -1,7 +1,7 @@
-//! The JSON API: one file per resource, with its handlers and, where they are long, its answers in a `view` beside it.
+//! The JSON API: one file per resource with its handlers. Long response types are in a `view` beside them.
 //!
-//! A new operation is a handler here, a line in the table of [`routes`](super::routes) and a line in
-//! [`openapi`](super::openapi). Invariant: no view but that of `tokens` has a place for a token or a secret.
+//! A doc comment on a handler, or on a type with a schema, is a description in the OpenAPI document. Invariant: only
+//! the view of `tokens` has a field for a token or a secret.
 
 pub(crate) mod apps;
 pub(crate) mod bluesky;
@@ -33,7 +33,7 @@ impl DoneView {
     }
 }
 
-/// A URL that a platform sent, if it is one that callers' parsers accept.
+/// Normalizes a URL that a platform sent; `None` if callers' parsers would reject it.
 pub(crate) fn web_url(text: &str) -> Option<String> {
     parse_web_url(text).map(String::from)
 }

@@ -1,4 +1,4 @@
-//! Which platforms can be connected here, and how a request names them.
+//! `/v1/platforms`, and the platform filter that other lists share.
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;
@@ -77,11 +77,7 @@ impl FromQuery for WhichPlatforms {
 }
 
 impl WhichPlatforms {
-    /// As the broker takes it.
-    ///
-    /// # Errors
-    ///
-    /// For a name that is neither the contract's nor the operator's.
+    /// Converts to the broker's filter. An unknown platform is an error.
     pub(crate) fn filter(self, broker: &Broker) -> Result<PlatformFilter, ApiError> {
         let Some(name) = self.platform else {
             return Ok(self.include.map_or(PlatformFilter::Contract, |Include::Custom| PlatformFilter::All));
@@ -91,7 +87,7 @@ impl WhichPlatforms {
     }
 }
 
-/// Refuses a name that is neither the contract's nor the operator's.
+/// Returns an error, which lists the known names, for a platform that this broker does not know.
 pub(crate) fn check_known(broker: &Broker, name: &str) -> Result<(), ApiError> {
     if broker.knows_platform(name) {
         return Ok(());

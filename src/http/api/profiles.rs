@@ -1,4 +1,4 @@
-//! `/v1/profiles`.
+//! `/v1/profiles`: labels that group integrations.
 
 mod view;
 

@@ -1,7 +1,7 @@
-//! `/v1/connect/{platform}/selection/{token}`: choosing accounts from a page of the caller's own.
+//! `/v1/connect/{platform}/selection/{token}`: lets a caller's own page choose among several accounts.
 //!
-//! No access key: the selection token, which the caller got on its `redirectUri`, is an authorization for this one
-//! choice. Selections that are unknown, spent, expired or another platform's are answered alike.
+//! These routes need no access key: the selection token, which the caller receives on its `redirectUri`, authorizes
+//! this one choice. A token that is unknown, used, expired or for another platform gets the same answer.
 
 mod view;
 
@@ -28,7 +28,7 @@ pub(crate) struct SelectedAccounts {
 }
 
 impl FromMembers for SelectedAccounts {
-    /// Room for the longest choice with ids as platforms have them.
+    /// Enough for the longest choice, with ids of the length that platforms use.
     const BODY_MAX: usize = 512 * 1024;
 
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
@@ -51,7 +51,7 @@ impl FromMembers for SelectedAccounts {
     }
 }
 
-/// The two operations of a platform whose consent can cover several accounts.
+/// Defines the two operations of a platform whose consent can cover several accounts.
 macro_rules! operations {
     ($module:ident, $platform:literal, $path:literal, $get:literal, $submit:literal, $what:literal) => {
         pub(crate) mod $module {

@@ -1,7 +1,7 @@
-//! `/v1/connect/integrations/{id}/token`: the one answer that carries a token.
+//! `/v1/connect/integrations/{id}/token`: the only response that contains a token.
 //!
-//! Invariant: an access token is all that ever leaves here; its view is built from a secret on the way out and from nothing
-//! else, and no cache keeps it.
+//! Invariant: the access token is the only secret in the response. It stays a `SecretString` until the view is built,
+//! and the response is never cached.
 
 use actix_web::web::{Data, Json};
 use secrecy::ExposeSecret as _;
@@ -15,7 +15,7 @@ use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, Segment};
 
-/// A day: no platform that refreshes gives tokens that one would ask more of.
+/// Largest `minSeconds`: a day. No platform with refreshable tokens makes a longer time useful.
 const LONGEST: u64 = 86_400;
 
 /// How long the token is needed.
@@ -58,7 +58,7 @@ pub(crate) struct TokenView {
 }
 
 impl From<VendedToken> for TokenView {
-    #[expect(clippy::disallowed_methods, reason = "this is what the caller asked for, with a key that may")]
+    #[expect(clippy::disallowed_methods, reason = "the caller asked for the token, with a key that may read it")]
     fn from(token: VendedToken) -> Self {
         Self {
             success: true,

@@ -66,7 +66,7 @@ impl From<broker::Error> for ApiError {
                 StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
                     Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
                 }
-                // The broker is about to end; whoever watches over it starts it again.
+                // The broker is about to exit, and its supervisor restarts it.
                 StoreError::Failed(_) => Self::new(Code::NotReady).because(source),
                 StoreError::Conflict(_)
                 | StoreError::Corrupt(_)

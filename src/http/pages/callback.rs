@@ -1,8 +1,8 @@
-//! `GET /v1/connect/{platform}/callback`: where platforms send the browser back.
+//! `GET /v1/connect/{platform}/callback`: platforms send the browser back to it.
 //!
-//! Read by a person, so every ending is a redirect or a page. Invariant: nothing that the platform (or whoever made the
-//! link) sent is shown or sent on, a prefetch changes nothing, and a callback that belongs to no waiting flow redirects
-//! nowhere.
+//! A person sees the response, so it is always a redirect or a page. Invariant: nothing that the platform (or the
+//! author of a forged link) sent is shown or passed on, a prefetch changes nothing, and a callback without a pending
+//! flow never redirects.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::http::State;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Query, Segment};
 
-/// Longest state, in bytes; ours have 43.
+/// Longest state, in bytes. Ours have 43.
 const STATE_MAX: usize = 512;
 /// Longest authorization code, in bytes.
 const CODE_MAX: usize = 8 * 1024;
@@ -61,8 +61,8 @@ pub(crate) async fn finish(
     ending::show(&req, &state.broker.finish_connect(callback).await?)
 }
 
-/// What the platform sent. A parameter that is there twice is refused and nothing consumed: somebody may have added the
-/// second (RFC 6749, section 3.1).
+/// Reads what the platform sent. A repeated parameter is refused and the state is not consumed, because an attacker may
+/// have added the second one (RFC 6749, section 3.1).
 fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     let text = |name| query.text(name).map_err(|error| ApiError::from(CallbackRefusal::Malformed).because(error));
     let secret = |name, max| match text(name)? {
@@ -79,7 +79,8 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     })
 }
 
-/// Whether the browser fetches ahead of the person, who may never come: the code would be gone when they do.
+/// True when the browser fetches the page ahead of its user. Finishing then would use up the code before the user
+/// arrives.
 fn is_prefetch(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose", "x-purpose", "x-moz"].iter().any(|name| {
         headers.get_all(*name).filter_map(|value| value.to_str().ok()).any(|value| {
@@ -98,7 +99,7 @@ mod tests {
     use crate::http::tests::fixture::headers;
 
     #[test]
-    fn prefetches_are_told_from_visits() {
+    fn prefetches_are_recognised() {
         for (name, value) in [
             ("sec-purpose", "prefetch"),
             ("sec-purpose", "prefetch;prerender"),
@@ -114,9 +115,9 @@ mod tests {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test looks at it")]
+    #[expect(clippy::disallowed_methods, reason = "the test compares it")]
     #[test]
-    fn what_is_read_is_there_once_and_of_sane_length() {
+    fn repeated_malformed_and_oversized_parameters_are_refused() {
         let read = |query: &str| read("twitter".to_owned(), &Query(query));
         let callback =
             read("state=s&code=a%2Bb%23_&scope=x&scope=y&error_description=%ff&iss=https%3A%2F%2Fx").unwrap();

@@ -1,7 +1,7 @@
-//! The demo's own page: connect an account at the sandbox, see what is connected.
+//! The page of `postpeer demo`: connects accounts at the sandbox and lists them.
 //!
-//! It acts for its visitor without a key, so it listens on loopback and insists on being asked under its own name (a
-//! page elsewhere whose name was pointed at this address is not answered) and from its own pages.
+//! The page acts without a key, so the demo listens on loopback and accepts only requests for its own host name, which
+//! defeats DNS rebinding, and forms from its own page.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment};
 use crate::http::{Demo, State};
 
-/// How many accounts and profiles the page shows at most.
+/// The most accounts and profiles that the page shows.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
 
 #[derive(Template)]
@@ -32,10 +32,10 @@ const SHOWN: Window = Window { limit: 100, offset: 0 };
 struct Index {
     notice: Option<Notice>,
     platforms: Vec<PlatformButton>,
-    /// Bluesky's name for people, and what to type there; absent where it is switched off.
+    /// `None` if Bluesky is switched off.
     bluesky: Option<BlueskyForm>,
     accounts: Vec<AccountRow>,
-    /// How many accounts there are, shown or not.
+    /// Number of accounts, shown or not.
     total: u64,
 }
 
@@ -62,14 +62,14 @@ struct AccountRow {
     connected: String,
 }
 
-/// How the last connection went.
+/// Result of the last connection.
 struct Notice {
     good: bool,
     text: String,
     more: &'static str,
 }
 
-/// What the redirect back to the page says.
+/// Result of a connection, from the query of the redirect back to the page.
 pub(crate) struct Last {
     status: Option<String>,
     platform: Option<String>,
@@ -77,7 +77,7 @@ pub(crate) struct Last {
 }
 
 impl FromQuery for Last {
-    /// Somebody may have typed it: what cannot be read is left out.
+    /// Never fails: people may have edited the URL, so unreadable parameters are ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {
         let text = |name| query.text(name).ok().flatten();
         Ok(Self { status: text("status"), platform: text("platform"), error: text("error") })
@@ -187,14 +187,14 @@ fn demo(state: &State) -> Result<&Demo, ApiError> {
     state.settings.demo.as_ref().ok_or_else(|| ApiError::internal("a demo route without a demo"))
 }
 
-/// Whether `Host` is the authority of the public URL, and given once.
+/// True when there is one `Host` header and it is the authority of the public URL.
 fn asked_by_name(headers: &HeaderMap, public_url: &str) -> bool {
     let Ok(url) = Url::parse(public_url) else { return false };
     let mut hosts = headers.get_all(header::HOST);
     hosts.next().is_some_and(|host| host.as_bytes() == url.authority().as_bytes()) && hosts.next().is_none()
 }
 
-/// What the page says of the last connection: fixed words, chosen by what the query names.
+/// Describes the last connection in fixed words; nothing of the query is repeated.
 fn notice(last: &Last, labels: &HashMap<String, String>) -> Option<Notice> {
     let label = last.platform.as_ref().and_then(|name| labels.get(name)).map_or("The account", String::as_str);
     match last.status.as_deref()? {
@@ -242,7 +242,7 @@ mod tests {
     use crate::http::tests::fixture::headers;
 
     #[test]
-    fn only_the_name_in_the_public_url_is_answered() {
+    fn only_the_host_of_the_public_url_is_answered() {
         let asked = |hosts: &[&'static str]| {
             let pairs: Vec<_> = hosts.iter().map(|host| ("host", host.as_bytes())).collect();
             asked_by_name(&headers(&pairs), "http://127.0.0.1:8080")
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_notice_repeats_nothing_that_was_typed() {
+    fn the_notice_repeats_nothing_of_the_query() {
         let labels = HashMap::from([("twitter".to_owned(), "X".to_owned())]);
         let say = |status: &str, platform: &str, error: &str| {
             let last = Last {

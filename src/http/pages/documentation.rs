@@ -1,5 +1,4 @@
-//! The API's description, as JSON and as a page to read. The page is made from the same document, works offline and
-//! has no script.
+//! `/documentation`: the OpenAPI document, and a page rendered from it that works offline and without script.
 
 use std::sync::LazyLock;
 
@@ -59,7 +58,7 @@ struct Operation {
     parameters: Vec<Member>,
     body: Vec<Member>,
     answers: Vec<Answer>,
-    /// A command line to try it with.
+    /// A command line that calls the operation.
     curl: String,
 }
 
@@ -71,7 +70,7 @@ struct Member {
     description: Prose,
 }
 
-/// Text in which the document marks code with backticks.
+/// Text, split at the backticks that mark code.
 type Prose = Vec<Piece>;
 
 struct Piece {
@@ -119,7 +118,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The operation of a route, and its tag.
+    /// The tag of a route and its operation.
     fn operation(&self, route: &Route, public_url: &str) -> Option<(String, Operation)> {
         let path = *route.paths.first()?;
         let found = self.document.get("paths")?.get(path)?.get(route.method.as_str().to_lowercase())?;
@@ -155,7 +154,7 @@ impl<'a> Reader<'a> {
                 .map(|(status, answer)| Answer {
                     status: status.clone(),
                     description: prose(&text(answer, "/description")),
-                    // The members of an error are told once, above.
+                    // Every error has the same members; the introduction lists them.
                     members: match answer.pointer("/content/application~1json/schema") {
                         Some(schema) if status.starts_with('2') => self.members(schema),
                         _ => Vec::new(),
@@ -175,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     fn collect(&self, schema: &'a Value, prefix: &str, depth: usize, members: &mut Vec<Member>) {
-        // Deep enough for every answer there is; a schema that contains itself would not end.
+        // Deep enough for every schema there is. Without a limit, a schema that contains itself would recurse for ever.
         if depth > 6 {
             return;
         }
@@ -201,7 +200,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A type, in words.
+    /// Describes a type in words.
     fn kind(&self, schema: &'a Value) -> String {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let resolved = self.resolve(schema);

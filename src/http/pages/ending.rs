@@ -1,4 +1,4 @@
-//! How a connection ended: back to the caller's `redirectUri`, or a page that says it.
+//! The end of a connection: a redirect to the caller's `redirectUri`, or a page that says how it ended.
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use askama::Template;
@@ -23,10 +23,10 @@ struct Success<'a> {
     profile: Option<&'a str>,
 }
 
-/// What a person recognises an account by.
+/// An account, as a person recognises it.
 struct AccountLine<'a> {
     name: &'a str,
-    /// Where it says more than the name.
+    /// `None` if it equals the name.
     handle: Option<&'a str>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> From<&'a Integration> for AccountLine<'a> {
     }
 }
 
-/// Sends the browser to the caller's page, or shows one of ours.
+/// Redirects to the caller's page if there is one, else renders ours.
 pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     if let Some(destination) = finished.destination() {
         return Ok(see_other(destination));
@@ -46,8 +46,7 @@ pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpRespons
     page(finished, id.as_ref().map_or("", RequestId::as_str))
 }
 
-/// How a connection ended, where there is no `redirectUri` to go to. The status is 200 whatever the ending, as it is 303
-/// whatever the ending where there is one.
+/// Renders how a connection without a `redirectUri` ended. The status is always 200, as a redirect is always 303.
 pub(crate) fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
     let label = &finished.label;
     let builder = HttpResponse::Ok();

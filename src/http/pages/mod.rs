@@ -1,8 +1,8 @@
-//! The pages that people see, and the policy they are sent with.
+//! The HTML pages and their content security policy: one file per page, with its template in `templates`.
 //!
-//! Invariant: no script, nothing from elsewhere (no pictures of accounts either: loading one would tell a third party
-//! who connects), everything from outside escaped by the template engine, and only our own stylesheet applies: the
-//! policy names its hash, computed from the very text that the page carries.
+//! Invariant: a page has no script and loads nothing from elsewhere, not even pictures of accounts, because that would
+//! tell a third party who connects. The template engine escapes all foreign text. The policy allows one stylesheet, by
+//! the hash of the text that the page contains.
 
 pub(crate) mod callback;
 pub(crate) mod demo;
@@ -23,7 +23,7 @@ use crate::domain::selection::Findings;
 use crate::http::envelope::RequestId;
 use crate::http::error::ApiError;
 
-/// The one stylesheet, which every page carries.
+/// The stylesheet, inlined in every page.
 pub(crate) const STYLE: &str = include_str!("../../../templates/style.css");
 
 static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::digest(STYLE)));
@@ -34,14 +34,14 @@ struct Problem<'a> {
     heading: &'a str,
     happened: &'a str,
     advice: &'a str,
-    /// The platform that `findings` are of.
+    /// The platform that `findings` is about.
     label: &'a str,
     findings: Option<&'a Findings>,
     code: &'a str,
     request_id: &'a str,
 }
 
-/// An error, for a person. Where even that cannot be rendered: its sentence.
+/// Renders an error as a page, or as plain text if the page cannot be rendered.
 pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &RequestId) -> HttpResponse {
     let page = Problem {
         heading: error.heading,
@@ -58,12 +58,12 @@ pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &R
     }
 }
 
-/// Sends the browser on, with GET.
+/// Redirects the browser, which then sends a GET.
 fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
 }
 
-/// A page. `form_action`: the sources that its forms may lead to, as in the policy.
+/// Renders a page. `form_action` lists where its forms may lead, in the policy's syntax.
 pub(crate) fn answer(
     builder: HttpResponseBuilder,
     page: &impl Template,
@@ -80,8 +80,8 @@ fn html(mut builder: HttpResponseBuilder, text: String, form_action: &str) -> Ht
     builder.content_type("text/html; charset=utf-8").insert_header((header::CONTENT_SECURITY_POLICY, policy)).body(text)
 }
 
-/// Whether the browser says that the request comes from a page of ours, or from the person. A client that says nothing
-/// is no browser that somebody else's page could use.
+/// True when the browser says that the request comes from one of our pages or from its user. A client that says nothing
+/// is not a browser, so no foreign page can misuse it.
 pub(crate) fn is_from_own_page(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").all(|site| site == "same-origin" || site == "none")
 }
@@ -92,7 +92,7 @@ mod tests {
     use crate::http::tests::fixture::headers;
 
     #[test]
-    fn only_own_pages_post() {
+    fn only_our_own_pages_may_post() {
         let is_own = |sites: &[&'static str]| {
             let pairs: Vec<_> = sites.iter().map(|site| ("sec-fetch-site", site.as_bytes())).collect();
             is_from_own_page(&headers(&pairs))

@@ -1,9 +1,8 @@
 //! `/connect/selection/{token}`: the broker's own page for choosing accounts.
 //!
-//! It works without script: searching and ticking all are submissions of the same form that show the page again, which
-//! carries along what is ticked and not shown. They are POSTs, because hundreds of ticks do not fit into an address.
-//! Invariant: the token is in the address and nowhere on the page; the form is taken from this page alone; no picture of
-//! an account is loaded.
+//! The page works without script. Search and "tick all" submit the same form and show the page again; accounts that are
+//! ticked but not shown are carried along as hidden fields. They are POSTs, because hundreds of ticks do not fit into a
+//! URL. Invariant: the token is in the URL and nowhere on the page, and only this page can submit the form.
 
 use std::collections::BTreeSet;
 
@@ -21,9 +20,9 @@ use crate::http::State;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter};
 
-/// With more accounts than this, there is something to search with.
+/// The page offers a search when there are more accounts than this.
 const SEARCH_ABOVE: usize = 12;
-/// Longest text to search for, in code points.
+/// Longest search text, in code points.
 const SEARCH_MAX: usize = 200;
 
 #[derive(Template)]
@@ -31,15 +30,15 @@ const SEARCH_MAX: usize = 200;
 struct Selection<'a> {
     label: &'a str,
     profile: Option<&'a str>,
-    /// How many there are, shown or not.
+    /// Number of accounts, shown or not.
     total: usize,
     minutes: u64,
-    /// What is to be put right first.
+    /// What the person has to correct.
     alert: Option<&'static str>,
     searchable: bool,
     search: &'a str,
     rows: Vec<Row<'a>>,
-    /// Ticked and not shown.
+    /// Ids that are ticked but not shown.
     hidden: Vec<&'a str>,
     ticked: usize,
     findings: &'a Findings,
@@ -50,7 +49,7 @@ struct Row<'a> {
     ticked: bool,
     initials: String,
     name: &'a str,
-    /// Where it says more than the name.
+    /// `None` if it equals the name.
     handle: Option<&'a str>,
     kind: &'static str,
 }
@@ -74,7 +73,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What the form says.
+/// The submitted form.
 pub(crate) struct Filled {
     search: String,
     ticked: BTreeSet<String>,
@@ -104,7 +103,7 @@ impl FromQuery for Filled {
             Some("connect") => Some(Button::Connect),
             Some("all") => Some(Button::TickAll),
             Some("none") => Some(Button::UntickAll),
-            // Searching, and whatever else: the page again.
+            // A search, or anything else, shows the page again.
             _ => None,
         };
         Ok(Self { search, ticked: ticked.into_iter().collect(), button })
@@ -221,9 +220,10 @@ fn render(
         hidden,
         findings: &choices.findings,
     };
-    // With no-referrer a browser says that the form comes from nowhere; the address is for nobody else all the same.
+    // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
+    // sites.
     builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-    // A browser holds the answer's redirect against the policy as well.
+    // Browsers apply the policy to the redirect after the form as well.
     let mut form_action = "'self'".to_owned();
     for uri in choices.redirect_uri.iter().chain(&choices.cancel_redirect_uri) {
         form_action.push(' ');
@@ -232,7 +232,7 @@ fn render(
     super::answer(builder, &page, &form_action)
 }
 
-/// Whether an account is shown to who searches for this.
+/// True when an account matches the search.
 fn matches(choice: &Choice, search: &str) -> bool {
     let search = search.trim().to_lowercase();
     let account = &choice.account;
@@ -242,7 +242,7 @@ fn matches(choice: &Choice, search: &str) -> bool {
         .any(|text| text.to_lowercase().contains(&search))
 }
 
-/// In place of a picture: the first letters of a name's first two words.
+/// The initials of a name's first two words, shown in place of a picture.
 fn initials(name: &str) -> String {
     let words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
     words.take(2).flat_map(char::to_uppercase).collect()
@@ -254,7 +254,7 @@ mod tests {
     use crate::domain::account::Account;
 
     #[test]
-    fn initials_are_letters_or_nothing() {
+    fn initials_are_letters_or_empty() {
         for (name, expected) in [
             ("Ada Lovelace", "AL"),
             ("ada", "A"),

@@ -1,8 +1,8 @@
-//! Request bodies: a JSON object, or the fields of a page's form; size and time bounded.
+//! Request bodies: a JSON object, or the fields of an HTML form, with limits on size and time.
 //!
-//! Actix reads a slow body for ever, takes the last of duplicate members and tells callers serde's own words; none of
-//! that here. Invariant: a handler sees a body only when it is whole, and a JSON one only when it is one object of
-//! members that were all checked.
+//! Replaces actix's own extractors, which wait for a slow body for ever, take the last of duplicate members and show
+//! serde's messages to callers. Invariant: a handler sees only complete bodies, and a JSON body is one object without
+//! duplicate members.
 
 use std::fmt;
 use std::future::Future;
@@ -20,10 +20,10 @@ use super::query::Query;
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
 
-/// Longest form, in bytes: hundreds of ticks, each with an id of its own.
+/// Longest form, in bytes: enough for hundreds of ticked accounts, each with its id.
 const FORM_MAX: usize = 512 * 1024;
 
-/// What a route reads from its body.
+/// A type that is read from the members of a JSON body.
 pub(crate) trait FromMembers: Sized {
     /// Longest body, in bytes.
     const BODY_MAX: usize = 64 * 1024;
@@ -31,7 +31,7 @@ pub(crate) trait FromMembers: Sized {
     fn from_members(members: &mut Members) -> Result<Self, ApiError>;
 }
 
-/// The body of a route, read.
+/// Extracts a JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: FromMembers> FromRequest for Body<T> {
@@ -47,7 +47,7 @@ impl<T: FromMembers> FromRequest for Body<T> {
     }
 }
 
-/// The fields of a form, not yet decoded.
+/// Extracts the fields of a form, still encoded.
 pub(crate) struct Form(String);
 
 impl Form {
@@ -64,7 +64,7 @@ impl FromRequest for Form {
         let (req, payload) = (req.clone(), payload.take());
         Box::pin(async move {
             let body = read(&req, payload, "application/x-www-form-urlencoded", FORM_MAX).await?;
-            // Whatever a browser sends is percent-encoded.
+            // Browsers percent-encode everything, so other bytes are not a form.
             let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
             Ok(Self(fields.to_owned()))
         })
@@ -100,16 +100,16 @@ async fn read(req: &HttpRequest, mut payload: Payload, media_type: &str, max: us
     tokio::time::timeout(deadline, whole).await.map_err(|_| ApiError::new(Code::RequestTimeout).closing())?
 }
 
-/// The members of a JSON object; what is read is taken out.
+/// The members of a JSON object. Reading a member removes it.
 pub(crate) struct Members(Map<String, Value>);
 
 impl Members {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        // The parser's own words could repeat a secret, so they are not kept even for the log.
+        // The parser's message could contain a secret, so it is dropped and not even logged.
         serde_json::from_slice(body).map_err(|_| ApiError::new(Code::InvalidJson))
     }
 
-    /// Takes a member out; `None` where it is not given.
+    /// Removes and returns a member; `None` if it is absent.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
@@ -118,7 +118,7 @@ impl Members {
         self.0.contains_key(name)
     }
 
-    /// Refuses members that were not taken; for bodies that the API description closes. `known` is for the sentence.
+    /// Returns an error if members are left. For bodies without additional members; `known` is listed in the error.
     pub(crate) fn refuse_others(&self, known: &[&str]) -> Result<(), ApiError> {
         if self.0.is_empty() {
             return Ok(());
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Reads an object whose members are there once each: two parsers could disagree on which of two counts.
+/// Reads an object without duplicate members: parsers disagree on which duplicate counts.
 struct Unique;
 
 impl<'de> Visitor<'de> for Unique {
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_whole_object_or_nothing() {
+    fn a_body_is_exactly_one_json_object() {
         assert!(Members::parse(b" {\"a\": 1, \"b\": [{}]} ").is_ok());
         let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let nested = "[".repeat(60_000);

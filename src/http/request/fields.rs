@@ -1,4 +1,4 @@
-//! The rules that members of request bodies are held against, and the sentences that tell a caller which one broke.
+//! Validation of the members of request bodies, with the error sentence for each rule.
 //!
 //! Invariant: a sentence names the member and what is allowed, and never repeats the value.
 
@@ -16,20 +16,20 @@ const PASSWORD_MAX: usize = 512;
 /// Longest image URL, in bytes.
 const URL_MAX: usize = 2048;
 
-/// A rule for a text: what must be so, where it is not.
+/// A rule for a text. The error completes a sentence that begins with the member's name.
 pub(crate) type Rule = fn(&str) -> Result<(), String>;
 
-/// A text that must be given.
+/// Takes a required text.
 pub(crate) fn required(members: &mut Members, name: &str, rule: Rule) -> Result<String, ApiError> {
     optional(members, name, rule)?.ok_or_else(|| invalid(name, "is required"))
 }
 
-/// A text that may be left out.
+/// Takes an optional text.
 pub(crate) fn optional(members: &mut Members, name: &str, rule: Rule) -> Result<Option<String>, ApiError> {
     members.take(name).map(|value| text(name, value, rule)).transpose()
 }
 
-/// A text that may be left out, or null: `Some(None)`.
+/// Takes an optional text that may also be null, which is `Some(None)`.
 #[expect(clippy::option_option, reason = "left out, null and a text are three things")]
 pub(crate) fn nullable(members: &mut Members, name: &str, rule: Rule) -> Result<Option<Option<String>>, ApiError> {
     match members.take(name) {
@@ -45,18 +45,18 @@ fn text(name: &str, value: Value, rule: Rule) -> Result<String, ApiError> {
     Ok(text)
 }
 
-/// A member that breaks a rule; `what` completes the sentence that begins with its name.
+/// Builds the error for an invalid member; `what` completes the sentence that begins with its name.
 pub(crate) fn invalid(name: &str, what: &str) -> ApiError {
     ApiError::with(Code::InvalidRequest, format!("{name} {what}."))
 }
 
-/// Anything: an id, say, which is looked up and not read.
-#[expect(clippy::unnecessary_wraps, reason = "it stands where rules that refuse stand")]
+/// Allows any text, such as an id that is only looked up.
+#[expect(clippy::unnecessary_wraps, reason = "a rule has this signature")]
 pub(crate) fn any(_: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The name of a profile or an app: 1 to 200 code points of visible text in one line.
+/// Rule for the name of a profile or an app: 1 to 200 code points of visible text in one line.
 pub(crate) fn name(text: &str) -> Result<(), String> {
     const { assert!(profile::NAME_MAX == oauth_app::NAME_MAX) };
     if text.is_empty() || text.chars().nth(profile::NAME_MAX).is_some() {
@@ -68,7 +68,7 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
     plain(text, &[])
 }
 
-/// The description of a profile: at most 1000 code points, in several lines if need be.
+/// Rule for the description of a profile: at most 1000 code points; line breaks and tabs are allowed.
 pub(crate) fn description(text: &str) -> Result<(), String> {
     if text.chars().nth(profile::DESCRIPTION_MAX).is_some() {
         return Err(format!("must be at most {} characters long", profile::DESCRIPTION_MAX));
@@ -76,7 +76,7 @@ pub(crate) fn description(text: &str) -> Result<(), String> {
     plain(text, &['\n', '\r', '\t'])
 }
 
-/// No character that hides in a log or turns the text around it.
+/// Rejects characters that are invisible in a log or reverse the text around them.
 fn plain(text: &str, allowed: &[char]) -> Result<(), String> {
     let hidden = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if text.chars().any(|c| hidden(c) && !allowed.contains(&c)) {
@@ -85,7 +85,7 @@ fn plain(text: &str, allowed: &[char]) -> Result<(), String> {
     Ok(())
 }
 
-/// A client id or secret: printable ASCII, as RFC 6749 (appendices A.1 and A.2) has it.
+/// Rule for a client id or secret: printable ASCII, as in RFC 6749, appendices A.1 and A.2.
 pub(crate) fn credential(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > CREDENTIAL_MAX {
         return Err(format!("must be 1 to {CREDENTIAL_MAX} characters long"));
@@ -96,7 +96,7 @@ pub(crate) fn credential(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A password that somebody typed, or pasted with white space around it.
+/// Rule for a password. White space around it does not count, because people paste passwords.
 pub(crate) fn app_password(text: &str) -> Result<(), String> {
     let text = text.trim();
     if text.is_empty() || text.len() > PASSWORD_MAX {
@@ -108,7 +108,7 @@ pub(crate) fn app_password(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// An absolute http(s) URL.
+/// Rule for an absolute http(s) URL.
 pub(crate) fn web_url(text: &str) -> Result<(), String> {
     if text.len() > URL_MAX
         || text.chars().any(|c| c.is_control() || c.is_whitespace())
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_counted_in_code_points_and_are_visible() {
+    fn names_are_visible_text_of_at_most_200_code_points() {
         for good in ["a", " a ", "\u{5d0}\u{5d1}", &"\u{1f389}".repeat(200), "e\u{301}"] {
             assert_eq!(name(good), Ok(()), "{good:?}");
         }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_may_have_lines() {
+    fn descriptions_may_have_several_lines() {
         for good in ["", "a\nb\tc\r\n", &"\u{1f389}".repeat(1000)] {
             assert_eq!(description(good), Ok(()), "{good:?}");
         }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn image_urls_are_web_urls() {
+    fn image_urls_are_http_urls() {
         for good in ["https://cdn.example/a.png", "http://localhost/x?y#z"] {
             assert_eq!(web_url(good), Ok(()), "{good:?}");
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_names_the_member_and_keeps_the_value_to_itself() {
+    fn errors_name_the_member_and_never_repeat_its_value() {
         let read = |body: &str| {
             let mut members = Members::parse(body.as_bytes()).unwrap();
             required(&mut members, "clientSecret", credential).unwrap_err().to_string()

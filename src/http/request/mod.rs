@@ -1,7 +1,8 @@
-//! How requests are read: path, query, body and the peer's address, each with its bounds.
+//! Reads requests: path, query, body and the client's address, each within limits.
 //!
-//! A handler lists what it needs as extractors ([`Segment`], [`Parameters`], [`Body`], [`Form`]). Invariant: a handler
-//! runs only with values that were read whole and checked; everything else is an error of the API before it.
+//! A handler lists what it needs as extractors: [`Segment`], [`Parameters`], [`Body`], [`Form`]. Invariant: a handler
+//! sees only complete, checked values. A value that fails a check is answered with an `ApiError` before the handler
+//! runs.
 
 mod body;
 pub(crate) mod fields;

@@ -1,4 +1,4 @@
-//! The parameter of a path.
+//! Path parameters.
 
 use std::future::{Ready, ready};
 
@@ -7,7 +7,7 @@ use actix_web::{FromRequest, HttpRequest};
 
 use crate::http::error::ApiError;
 
-/// The parameter of a path, decoded. No path has two.
+/// Extracts the only parameter of a path, decoded. No path has two.
 pub(crate) struct Segment(pub(crate) String);
 
 impl FromRequest for Segment {

@@ -1,7 +1,7 @@
-//! Who is at the other end, where a proxy may stand between.
+//! The client's address, which may be behind reverse proxies.
 //!
-//! Invariant: `X-Forwarded-For` is believed only as far as the proxies that the operator named wrote it: anybody else's
-//! entries are further to the left.
+//! Invariant: only the entries of `X-Forwarded-For` that a proxy named by the operator wrote are trusted. Entries of
+//! anyone else are further to the left.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,26 +10,26 @@ use actix_web::http::header::HeaderMap;
 
 use crate::domain::network::Network;
 
-/// The address that a request comes from.
+/// Returns the address of the client.
 pub(crate) fn address(req: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
     req.peer_addr().map(|peer| client(peer.ip(), req.headers(), trusted))
 }
 
-/// Walks from the socket outwards for as long as each hop is a trusted proxy.
+/// Walks from the socket outwards while each hop is a trusted proxy.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let lines: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|line| line.to_str().ok()).collect();
     let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
     let mut at = peer;
     while is_trusted(at) {
-        // What a trusted proxy did not write as an address is nobody's.
+        // No further entry, or one that is not an address: the proxy itself counts as the client.
         let Some(next) = hops.next().and_then(parse) else { break };
         at = next;
     }
     at.to_canonical()
 }
 
-/// An address, perhaps with a port.
+/// Parses an address with or without a port.
 fn parse(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     hop.parse().ok().or_else(|| hop.parse().ok().map(|address: SocketAddr| address.ip()))

@@ -1,8 +1,7 @@
-//! Query parameters, read strictly: actix would take the last of a repeated key and replace what is not UTF-8.
+//! Query parameters, parsed strictly: actix would take the last of a repeated key and replace bytes that are not UTF-8.
 //!
-//! Invariant: a parameter that a route reads is there once, decodes cleanly and is in bounds, or the caller is told
-//! which one is not. Parameters that no route reads are ignored, however they look: platforms add their own to a
-//! callback.
+//! Invariant: a parameter that a route reads occurs once, decodes cleanly and is within its limits; otherwise the error
+//! names it. Unknown parameters are ignored, whatever they contain, because platforms add their own to a callback.
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -16,19 +15,19 @@ use crate::domain::paging::Window;
 use crate::domain::profile::NAME_MAX;
 use crate::http::error::{ApiError, Code};
 
-/// The largest `offset`, and `page` times `limit`: what a JavaScript number holds exactly.
+/// Largest `offset`, and largest `page` times `limit`: the largest integer that a JavaScript number holds exactly.
 pub(crate) const OFFSET_MAX: u64 = 9_007_199_254_740_991;
-/// The largest `page`.
+/// Largest `page`.
 pub(crate) const PAGE_MAX: u64 = 90_071_992_547_409;
-/// The largest `limit`.
+/// Largest `limit`.
 pub(crate) const LIMIT_MAX: u64 = 100;
 
-/// What a route reads from the query.
+/// A type that is read from the query.
 pub(crate) trait FromQuery: Sized {
     fn from_query(query: &Query) -> Result<Self, ApiError>;
 }
 
-/// The query parameters of a route, read.
+/// Extracts the query parameters of a route.
 pub(crate) struct Parameters<T>(pub(crate) T);
 
 impl<T: FromQuery> FromRequest for Parameters<T> {
@@ -40,7 +39,7 @@ impl<T: FromQuery> FromRequest for Parameters<T> {
     }
 }
 
-/// A query string, not yet decoded.
+/// A query string, still encoded.
 pub(crate) struct Query<'a>(pub(crate) &'a str);
 
 impl Query<'_> {
@@ -71,7 +70,7 @@ impl Query<'_> {
             })
     }
 
-    /// The parameter's text of 1 to `max` code points; `None` where it is not given.
+    /// The text of a parameter, 1 to `max` code points long; `None` if it is absent.
     pub(crate) fn short_text(&self, name: &str, max: usize) -> Result<Option<String>, ApiError> {
         match self.text(name)? {
             Some(text) if text.is_empty() || text.chars().nth(max).is_some() => {
@@ -85,7 +84,7 @@ impl Query<'_> {
         Ok(self.choice(name, &["false", "true"])?.map_or(default, |choice| choice == "true"))
     }
 
-    /// One of `choices`; `None` where the parameter is not given.
+    /// One of `choices`; `None` if the parameter is absent.
     pub(crate) fn choice(&self, name: &str, choices: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match choices.iter().copied().find(|choice| *choice == text) {
@@ -94,7 +93,7 @@ impl Query<'_> {
         }
     }
 
-    /// A whole number in decimal digits.
+    /// A whole number in decimal digits; `None` if the parameter is absent.
     pub(crate) fn integer(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -141,12 +140,12 @@ impl NamedPage {
     }
 }
 
-/// A parameter that is out of bounds; `what` completes the sentence that begins with its name.
+/// Builds the error for an invalid parameter; `what` completes the sentence that begins with its name.
 pub(crate) fn invalid_parameter(name: &str, what: &str) -> ApiError {
     ApiError::with(Code::InvalidParameter, format!("{name} {what}."))
 }
 
-/// `application/x-www-form-urlencoded`, without repairing anything.
+/// Decodes `application/x-www-form-urlencoded`; `None` if anything is malformed.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_may_be_repeated_keeps_its_order() {
+    fn repeated_parameters_keep_their_order() {
         let query = Query("a=2&b=x&%61=1%203&a=2&a");
         let texts = |query: &Query, name| query.texts(name).collect::<Result<Vec<_>, _>>();
         assert_eq!(texts(&query, "a").unwrap(), ["2", "1 3", "2", ""]);
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_and_garbled_parameters_are_refused_only_where_they_are_read() {
+    fn repeated_and_malformed_parameters_are_refused_only_when_read() {
         let query = Query("a=1&a=1&b=%ff&c=%zz&d=%4&e=2&%ff=1&x=1&%78=2");
         insta::assert_snapshot!(sentence(query.text("a")), @"repeated_parameter: a is given more than once: give it at most once.");
         insta::assert_snapshot!(sentence(query.text("b")), @"invalid_parameter: b is not percent-encoded UTF-8.");

@@ -1,8 +1,8 @@
-//! Request bodies that nobody reads to their end.
+//! Request bodies that the handler does not read to the end.
 //!
-//! Actix closes the connection after such a request, but for a chunked body whose receiver is gone: that it reads on, for
-//! as long as the client cares to send, without any deadline. So the receiver of a chunked body lives here, as long as
-//! the answer does. Invariant: whoever does not finish a body within the answer's time loses the connection.
+//! Actix closes the connection after such a request, with one exception: when the receiver of a chunked body is
+//! dropped, it keeps reading for as long as the client sends, without a deadline. So the receiver is kept alive as long
+//! as the response. Invariant: a client that has not finished its body when the response ends loses the connection.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -17,11 +17,11 @@ use actix_web::http::header;
 use actix_web::web::Bytes;
 use futures_util::Stream;
 
-/// A body's receiver, shared between whoever reads the body and the answer.
+/// The receiver of a body, shared by the response and the code that reads the body.
 #[derive(Clone)]
 pub(crate) struct Receiver(Rc<RefCell<Payload>>);
 
-/// Keeps the receiver of a chunked body; to be called before anything reads it.
+/// Takes a handle to the receiver of a chunked body. Call it before anything reads the body.
 pub(crate) fn keep(req: &mut ServiceRequest) -> Option<Receiver> {
     if !req.headers().contains_key(header::TRANSFER_ENCODING) {
         return None;
@@ -31,7 +31,7 @@ pub(crate) fn keep(req: &mut ServiceRequest) -> Option<Receiver> {
     Some(receiver)
 }
 
-/// The answer, with the receiver for as long as it lives.
+/// Keeps the receiver alive as long as the response.
 pub(crate) fn keep_beside(res: ServiceResponse<BoxBody>, receiver: Option<Receiver>) -> ServiceResponse<BoxBody> {
     match receiver {
         Some(receiver) => res.map_body(|_, body| BoxBody::new(Beside { body, _receiver: receiver })),
@@ -47,7 +47,7 @@ impl Stream for Receiver {
     }
 }
 
-/// An answer's body that keeps the request's.
+/// A response body that owns the receiver of the request body.
 struct Beside {
     body: BoxBody,
     _receiver: Receiver,

@@ -1,4 +1,4 @@
-//! Who may call what: every route against every kind of key.
+//! Access control: every route with every kind of key.
 
 use actix_web::http::StatusCode;
 use actix_web::test::TestRequest;
@@ -7,13 +7,13 @@ use super::fixture::{Fixture, USUAL, reveal};
 use crate::domain::access_key::Scope;
 use crate::http::routes::{Access, ROUTES};
 
-/// A path that the pattern matches.
+/// Returns a path that matches the pattern.
 fn example(pattern: &str) -> String {
     pattern.replace("{id}", "int_unknown").replace("{platform}", "twitter").replace("{token}", "unknown")
 }
 
 #[actix_web::test]
-async fn every_route_takes_the_keys_that_the_table_says() {
+async fn every_route_accepts_exactly_the_keys_of_the_table() {
     let fixture = Fixture::new();
     for route in ROUTES {
         for path in route.paths {
@@ -51,7 +51,7 @@ async fn every_route_takes_the_keys_that_the_table_says() {
 }
 
 #[actix_web::test]
-async fn keys_that_are_no_keys_are_answered_alike() {
+async fn invalid_keys_all_get_the_same_answer() {
     let fixture = Fixture::new();
     let good = fixture.key(USUAL).await;
     let (revoked, plain) = {

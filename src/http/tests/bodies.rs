@@ -1,4 +1,4 @@
-//! What bodies are taken, and what is said of those that are not.
+//! Request bodies: which are accepted, and the errors for the others.
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::TestRequest;
@@ -15,7 +15,7 @@ async fn post(fixture: &Fixture, key: &str, kind: Option<&str>, body: impl Into<
 }
 
 #[actix_web::test]
-async fn only_json_objects_of_bounded_size() {
+async fn only_json_objects_of_limited_size_are_accepted() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     let json = Some("application/json");
@@ -53,7 +53,7 @@ async fn only_json_objects_of_bounded_size() {
 }
 
 #[actix_web::test]
-async fn names_of_profiles() {
+async fn invalid_profile_names_are_refused() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     let long = "a".repeat(201);
@@ -73,7 +73,7 @@ async fn names_of_profiles() {
 }
 
 #[actix_web::test]
-async fn changes_of_apps() {
+async fn invalid_changes_of_an_app_are_refused() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     let app = json!({"platform": "twitter", "name": "Ours", "clientId": "cid-1", "clientSecret": "cs-marker"});

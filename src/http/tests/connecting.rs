@@ -1,4 +1,4 @@
-//! A connection from the authorize URL to its ending, with a platform on loopback.
+//! Whole connections, from the authorize URL to their end, with a platform on loopback.
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::TestRequest;
@@ -23,7 +23,7 @@ fn ada() -> Value {
 }
 
 #[actix_web::test]
-async fn to_the_success_page() {
+async fn a_connection_ends_on_the_success_page() {
     let fixture = Fixture::with_platform(&serve_platform(ada()));
     let key = &fixture.key(USUAL).await;
     let profile = fixture.write(Method::POST, key, "/v1/profiles", json!({"name": "\"><script>"})).await.json();
@@ -62,14 +62,14 @@ async fn to_the_success_page() {
     assert_eq!(
         fixture.get(key, "/v1/connect/integrations").await.json()["total"],
         0,
-        "custom ones only when asked for"
+        "custom platforms are listed only on request"
     );
     let gone = fixture.write(Method::DELETE, key, &format!("/v1/connect/integrations/{id}"), json!({})).await;
     insta::assert_snapshot!(gone.text, @r#"{"success":true,"message":"Disconnected, and the tokens are erased here. Acme & Sons has no way to revoke them: the account's owner can remove the app in the settings there."}"#);
 }
 
 #[actix_web::test]
-async fn back_to_the_caller() {
+async fn a_connection_ends_at_the_redirect_uri() {
     let fixture = Fixture::with_platform(&serve_platform(ada()));
     let key = &fixture.key(USUAL).await;
     let state = begin(&fixture, key, "?redirectUri=https%3A%2F%2Fapp.example%2Fdone%3Fnonce%3D1&headless=true").await;
@@ -88,7 +88,7 @@ async fn back_to_the_caller() {
 }
 
 #[actix_web::test]
-async fn to_the_other_pages() {
+async fn a_failed_connection_ends_on_a_page_that_says_why() {
     let fixture = Fixture::with_platform("http://127.0.0.1:9");
     let key = &fixture.key(USUAL).await;
     let state = begin(&fixture, key, "").await;
@@ -119,7 +119,7 @@ async fn to_the_other_pages() {
 }
 
 #[actix_web::test]
-async fn what_cannot_begin_is_told_why() {
+async fn a_connection_that_cannot_begin_is_refused_with_the_reason() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     for (path, status, code) in [

@@ -1,4 +1,4 @@
-//! What every answer carries, whatever its status.
+//! Headers and error bodies of every response, whatever its status.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn check(line: &str, answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn every_status_goes_out_in_the_envelope() {
+async fn every_status_has_the_headers_of_the_envelope() {
     let fixture = Fixture::new().demo();
     let key = &fixture.key(USUAL).await;
     let reader = &fixture.key(&[crate::domain::access_key::Scope::Read]).await;
@@ -96,11 +96,11 @@ async fn every_status_goes_out_in_the_envelope() {
         assert_eq!(answer.header("strict-transport-security"), None);
         ids.insert(answer.header("x-request-id"));
     }
-    assert_eq!(ids.len(), 1, "the fixture seeds each application anew");
+    assert_eq!(ids.len(), 1, "the fixture seeds each application with the same number");
 }
 
 #[actix_web::test]
-async fn https_is_made_to_stay() {
+async fn https_answers_have_strict_transport_security() {
     let fixture = Fixture::new().public_url("https://connect.example");
     for path in ["/v1/health", "/nothing", "/documentation"] {
         let answer = fixture.get("", path).await;
@@ -109,7 +109,7 @@ async fn https_is_made_to_stay() {
 }
 
 #[actix_web::test]
-async fn request_ids_differ_and_are_never_the_clients() {
+async fn request_ids_are_unique_and_never_come_from_the_client() {
     let fixture = Fixture::new();
     let service = test::init_service(crate::http::app(fixture.state())).await;
     let mut ids = BTreeSet::new();
@@ -122,7 +122,7 @@ async fn request_ids_differ_and_are_never_the_clients() {
 }
 
 #[actix_web::test]
-async fn other_methods_are_refused_with_the_list_of_those_that_work() {
+async fn other_methods_are_refused_with_an_allow_header() {
     let fixture = Fixture::new().demo();
     let all = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "PROPFIND"];
     for route in ROUTES.iter().chain(DEMO_ROUTES) {
@@ -149,7 +149,7 @@ async fn other_methods_are_refused_with_the_list_of_those_that_work() {
 }
 
 #[actix_web::test]
-async fn a_slow_body_is_given_up() {
+async fn a_slow_body_times_out_and_closes_the_connection() {
     let fixture = Fixture::new().body_deadline(Duration::from_millis(1));
     let key = fixture.key(USUAL).await;
     let request = TestRequest::post()
@@ -175,7 +175,7 @@ static PANICS: [Route; 2] = [
 ];
 
 #[actix_web::test]
-async fn a_panic_is_a_failure_like_any_other() {
+async fn a_panic_is_answered_as_an_internal_error() {
     let fixture = Fixture::new();
     let mut app = App::new().app_data(Data::new(fixture.state()));
     for (path, route) in ["/json", "/page"].into_iter().zip(&PANICS) {
@@ -190,9 +190,9 @@ async fn a_panic_is_a_failure_like_any_other() {
     }
 }
 
-/// Only the public URL is ever written into an answer, whatever the client says of the host.
+/// Responses contain only the public URL, whatever host the client names.
 #[actix_web::test]
-async fn hosts_that_a_client_names_go_nowhere() {
+async fn host_headers_of_a_client_are_not_used_in_urls() {
     let fixture = Fixture::new();
     let key = fixture.key(USUAL).await;
     let request = TestRequest::get()

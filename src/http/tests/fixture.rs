@@ -1,4 +1,4 @@
-//! A broker to send requests to.
+//! A broker that tests send requests to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::vault::{KeyringFile, Vault};
 pub(super) const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 pub(super) const SANDBOX: &str = "http://127.0.0.1:8081";
 
-/// The scopes of a key that was made without naming any.
+/// The default scopes of a key.
 pub(super) const USUAL: &[Scope] = &Scope::DEFAULT;
 
 pub(super) struct Fixture {
@@ -47,7 +47,7 @@ pub(super) struct Fixture {
     _dir: TempDir,
 }
 
-/// What a test looks at of an answer.
+/// A response, as tests inspect it.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -73,7 +73,7 @@ impl Fixture {
         Self::with_platform("http://127.0.0.1:9")
     }
 
-    /// With the custom platform `acme` at this origin.
+    /// A broker whose custom platform `acme` is at this origin.
     pub(super) fn with_platform(origin: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("postpeer-http").tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
@@ -92,7 +92,7 @@ impl Fixture {
         let settings =
             outbound::Settings { connect_timeout: second, timeout: second * 5, allow_private_networks: false };
         let outbound = Outbound::new(&settings).unwrap();
-        // Nobody answers there: no test of this room needs a name.
+        // Nothing listens there: no test of this room resolves a name.
         let dns = Dns::at(([127, 0, 0, 1], 9).into());
         let guard = Guard::new(&settings, dns.clone()).unwrap();
         let atproto = atproto::Engine::new(outbound.clone(), guard, dns, clock.clone());
@@ -161,7 +161,7 @@ impl Fixture {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test sends it")]
+#[expect(clippy::disallowed_methods, reason = "the test sends it")]
 pub(super) fn reveal(secret: &SecretString) -> String {
     secret.expose_secret().to_owned()
 }
@@ -200,7 +200,7 @@ fn platforms(origin: &str) -> Registry {
     Registry::new(BTreeMap::from([("twitter".to_owned(), twitter)]), vec![(acme, Some(credentials()), true)])
 }
 
-/// Headers as a client sent them, repeated ones included.
+/// Builds a header map; a repeated name gives a repeated header.
 pub(crate) fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
@@ -209,7 +209,7 @@ pub(crate) fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
     headers
 }
 
-/// A platform on loopback that gives tokens and says who connected: its origin.
+/// Starts a platform on loopback that issues tokens and answers identity requests. Returns its origin.
 pub(super) fn serve_platform(identity: Value) -> String {
     let server = HttpServer::new(move || {
         let identity = identity.clone();

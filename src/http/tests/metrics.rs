@@ -1,4 +1,4 @@
-//! What is counted of requests, and how it is read.
+//! Metrics of requests, and the endpoint that serves them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::telemetry;
 const MARKER: &str = "0123456789abcdef0123456789abcdef";
 
 #[actix_web::test]
-async fn requests_are_counted_by_route_and_never_by_what_they_carry() {
+async fn requests_are_counted_by_route_pattern_and_nothing_they_contain() {
     let metrics = telemetry::metrics();
     let fixture = Fixture::new();
     let key = fixture.key(USUAL).await;
@@ -50,7 +50,7 @@ async fn requests_are_counted_by_route_and_never_by_what_they_carry() {
     for secret in [MARKER, "MARKER", &key] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    // Other tests of this process are counted as well; two of their routes are in no table.
+    // Other tests of this process are counted too, and two of their routes are in no table.
     let is_known = |route: &str| {
         ["none", "/json", "/page"].contains(&route)
             || ROUTES.iter().chain(DEMO_ROUTES).any(|known| known.paths.contains(&route))
@@ -68,7 +68,7 @@ async fn ask(request: TestRequest) -> Answer {
 }
 
 #[actix_web::test]
-async fn metrics_are_one_path_and_one_method() {
+async fn metrics_are_served_at_one_path_with_one_method() {
     let there = ask(TestRequest::get().uri("/metrics")).await;
     assert_eq!(there.status, StatusCode::OK);
     assert_eq!(there.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

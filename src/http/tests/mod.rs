@@ -1,4 +1,4 @@
-//! The application as a whole, in process: a broker over a database of its own, a platform on loopback, and requests
+//! Tests of the whole application, in process: a broker with its own database, a platform on loopback, and requests
 //! that go through every middleware.
 
 mod access;

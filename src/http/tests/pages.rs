@@ -1,4 +1,4 @@
-//! The pages: nothing gets through unescaped, nothing comes from elsewhere, and the policy fits the stylesheet.
+//! The pages: foreign text is escaped, nothing is loaded from elsewhere, and the policy fits the stylesheet.
 
 use actix_web::body::to_bytes;
 use actix_web::http::StatusCode;
@@ -76,13 +76,13 @@ async fn render(finished: &Finished) -> (String, String) {
     (String::from_utf8(to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap(), policy)
 }
 
-/// Every tag of a page, without its attributes' values.
+/// Returns the names of all tags of a page.
 fn tags(page: &str) -> Vec<String> {
     page.split('<').skip(1).map(|rest| rest.split(['>', ' ', '\n']).next().unwrap().to_owned()).collect()
 }
 
 #[actix_web::test]
-async fn what_a_platform_says_stays_text() {
+async fn text_of_a_platform_is_escaped() {
     let endings = |payload: &str| {
         [
             Ending::Cancelled,
@@ -101,11 +101,11 @@ async fn what_a_platform_says_stays_text() {
     }
 }
 
-/// No script, nothing from elsewhere, and a policy that lets exactly the page's own stylesheet through.
+/// Checks that a page has no script, loads nothing, and that its policy allows exactly its own stylesheet.
 fn check_page(page: &str, policy: &str, form_action: &str) {
     for never in ["<script", "<link", "<iframe", "<object", "@import", "url(", " style=", " on"] {
         let found = page.match_indices(never).find(|(at, _)| {
-            // Prose has words that begin with "on"; an attribute is followed by its value.
+            // Words of prose may begin with "on"; an attribute is followed by its value.
             never != " on" || page[*at..].split([' ', '>']).nth(1).is_some_and(|word| word.contains("=\""))
         });
         assert!(found.is_none(), "{never} in {page}");
@@ -125,7 +125,7 @@ fn check_page(page: &str, policy: &str, form_action: &str) {
 }
 
 #[actix_web::test]
-async fn the_documentation_tells_every_operation() {
+async fn the_documentation_lists_every_operation() {
     let fixture = Fixture::new();
     let answer = fixture.get("", "/documentation").await;
     check_page(&answer.text, answer.header("content-security-policy").unwrap(), "'none'");
@@ -145,7 +145,7 @@ async fn the_documentation_tells_every_operation() {
 }
 
 #[actix_web::test]
-async fn the_demo_shows_platforms_and_how_it_went() {
+async fn the_demo_shows_platforms_and_the_last_result() {
     let fixture = Fixture::new().demo();
     let get = async |path: &str| {
         let request = TestRequest::get().uri(path).insert_header(("host", "127.0.0.1:8080"));

@@ -1,4 +1,4 @@
-//! Profiles, apps, platforms and integrations through the wire.
+//! Profiles, apps, platforms and integrations over HTTP.
 
 use actix_web::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::http::openapi;
 use crate::platforms::{CONTRACT_NAMES, built_in_names};
 
 #[actix_web::test]
-async fn a_profile_lives_and_ends() {
+async fn a_profile_is_created_changed_and_deleted() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     let made = fixture.write(Method::POST, key, "/v1/profiles/", json!({"name": "Acme", "description": "x"})).await;
@@ -34,7 +34,7 @@ async fn a_profile_lives_and_ends() {
 }
 
 #[actix_web::test]
-async fn platforms_are_the_contracts_unless_asked() {
+async fn lists_show_the_ten_contract_platforms_unless_asked() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     let names = async |path: &str| -> Vec<String> {
@@ -66,7 +66,7 @@ async fn platforms_are_the_contracts_unless_asked() {
 }
 
 #[actix_web::test]
-async fn what_is_not_there_is_named() {
+async fn a_missing_resource_is_named_in_the_error() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     for (method, path, code) in [
@@ -93,9 +93,9 @@ async fn what_is_not_there_is_named() {
     }
 }
 
-/// The bounds that the document promises are those that are kept.
+/// The limits in the OpenAPI document are the ones that are enforced.
 #[actix_web::test]
-async fn numbers_are_bounded_as_documented() {
+async fn numbers_are_limited_as_documented() {
     let fixture = Fixture::new();
     let key = &fixture.key(&Scope::ALL).await;
     let document = serde_json::to_value(openapi::document()).unwrap();
@@ -109,7 +109,7 @@ async fn numbers_are_bounded_as_documented() {
             };
             checked += 1;
             let name = parameter["name"].as_str().unwrap();
-            // What is within bounds is looked up, and is not there.
+            // A value within the limits leads to a look-up, which finds nothing.
             let fine = if path.contains("{id}") { 404 } else { 200 };
             let path = path.replace("{id}", "int_x");
             for (value, status) in [(low - 1, 400), (low, fine), (high, fine), (high + 1, 400)] {
@@ -122,7 +122,7 @@ async fn numbers_are_bounded_as_documented() {
 }
 
 #[actix_web::test]
-async fn lists_refuse_what_is_out_of_bounds() {
+async fn lists_refuse_invalid_parameters() {
     let fixture = Fixture::new();
     let key = &fixture.key(USUAL).await;
     for (query, code) in [

@@ -1,4 +1,4 @@
-//! What only shows on a socket: which connections are closed.
+//! Behaviour that only a socket shows: which connections the server closes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ async fn until_closed(address: SocketAddr, request: String) -> String {
     let (done, answer) = oneshot::channel();
     std::thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        // Against hanging for ever where the server does not close.
+        // Fails instead of waiting for ever if the server does not close.
         stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -27,7 +27,7 @@ async fn until_closed(address: SocketAddr, request: String) -> String {
 }
 
 #[actix_web::test]
-async fn what_is_not_worth_reading_closes_the_connection() {
+async fn an_unread_body_closes_the_connection() {
     let fixture = Fixture::new().body_deadline(Duration::from_millis(1));
     let key = fixture.key(USUAL).await;
     let state = fixture.state();
@@ -52,7 +52,7 @@ async fn what_is_not_worth_reading_closes_the_connection() {
         (400, "", post("content-length: 2\r\ncontent-length: 3\r\n", "{}")),
         (400, "", post("content-length: 2\r\ntransfer-encoding: chunked\r\n", "{}")),
     ];
-    // All at once: actix gives each client a second to close first.
+    // All at once, because actix gives each client a second to close first.
     let cases = cases.map(|(status, code, request)| (status, code, rt::spawn(until_closed(address, request))));
     for (status, code, answer) in cases {
         let answer = answer.await.unwrap();

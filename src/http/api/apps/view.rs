@@ -1,4 +1,4 @@
-//! The answers of `/v1/apps`.
+//! Responses of `/v1/apps`.
 
 use serde::Serialize;
 use utoipa::ToSchema;

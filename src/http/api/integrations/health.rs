@@ -1,5 +1,5 @@
-//! What an integration's detail tells of its tokens beyond the contract: how the broker gets on with keeping them alive, and
-//! who read them. Never the tokens.
+//! The members of an integration's detail that PostPeer's API does not have: the health of its tokens, and the keys
+//! that read them. Never the tokens.
 
 use serde::Serialize;
 use utoipa::ToSchema;

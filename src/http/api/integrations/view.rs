@@ -1,6 +1,7 @@
-//! The answers of `/v1/connect/integrations`, also used wherever a connected account is shown.
+//! Responses of `/v1/connect/integrations`. Other responses that contain an integration use the same view.
 //!
-//! Invariant: a nullable member is present as null, and a URL is a valid http(s) URL: callers' models check both.
+//! Invariant: a nullable member is present as null, and a URL is a valid http(s) URL, because callers' models check
+//! both.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -219,7 +220,7 @@ pub(crate) struct IntegrationDetailAnswer {
 }
 
 impl IntegrationDetailAnswer {
-    /// `label`: the platform's name for people. The integration has the status that it has now.
+    /// `label` is the platform's name for people. The integration's status must be current.
     pub(crate) fn new(detail: IntegrationDetail, label: &str) -> Self {
         let (auth_status, reason) = status(detail.integration.status);
         let health = HealthView::new(&detail, label);
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn nullable_members_are_there_and_urls_are_urls() {
+    fn nullable_members_are_present_and_urls_are_valid() {
         let view = IntegrationView::from(integration(&ids()));
         insta::assert_snapshot!(serde_json::to_string_pretty(&view).unwrap(), @r#"
         {
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_tells_of_tokens_and_has_none() {
+    fn a_detail_describes_tokens_without_containing_them() {
         let ids = ids();
         let app = AppSummary { id: ids.next(), name: "Ours".to_owned(), image_url: None };
         let detail = IntegrationDetail {

@@ -1,4 +1,4 @@
-//! The answers of `/v1/profiles`.
+//! Responses of `/v1/profiles`.
 
 use serde::Serialize;
 use utoipa::ToSchema;

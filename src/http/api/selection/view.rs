@@ -1,4 +1,4 @@
-//! The answers of the selection operations.
+//! Responses of the selection operations.
 
 use serde::Serialize;
 use utoipa::ToSchema;
