@@ -47,7 +47,7 @@ pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpRespons
 }
 
 /// Renders how a connection without a `redirectUri` ended. The status is always 200, as a redirect is always 303.
-pub(crate) fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
+fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
     let label = &finished.label;
     let builder = HttpResponse::Ok();
     match &finished.ending {

@@ -10,9 +10,8 @@ use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::test::{self, TestRequest};
-use actix_web::{App, HttpResponse, HttpServer, web};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -41,9 +40,9 @@ pub(super) const SANDBOX: &str = "http://127.0.0.1:8081";
 pub(super) const USUAL: &[Scope] = &Scope::DEFAULT;
 
 pub(super) struct Fixture {
-    pub(super) broker: Broker,
+    broker: Broker,
     settings: Settings,
-    pub(super) project: Project,
+    project: Project,
     _dir: TempDir,
 }
 
@@ -70,11 +69,6 @@ impl Answer {
 
 impl Fixture {
     pub(super) fn new() -> Self {
-        Self::with_platform("http://127.0.0.1:9")
-    }
-
-    /// A broker whose custom platform `acme` is at this origin.
-    pub(super) fn with_platform(origin: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("postpeer-http").tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
         let entropy = Arc::new(SeededEntropy::new(1));
@@ -100,7 +94,7 @@ impl Fixture {
         let broker = Broker::new(Parts {
             store,
             vault,
-            upstream: Upstream::new(oauth, atproto, platforms(origin)),
+            upstream: Upstream::new(oauth, atproto, platforms()),
             clock,
             entropy,
             settings: BrokerSettings {
@@ -114,16 +108,6 @@ impl Fixture {
             work: Handle::current(),
         });
         Self { broker, settings: Settings::new(PUBLIC_URL), project, _dir: dir }
-    }
-
-    pub(super) fn public_url(mut self, url: &str) -> Self {
-        self.settings.public_url = url.to_owned();
-        self
-    }
-
-    pub(super) fn body_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.body_deadline = deadline;
-        self
     }
 
     pub(super) fn demo(mut self) -> Self {
@@ -141,9 +125,10 @@ impl Fixture {
         State::new(self.broker.clone(), self.settings.clone(), Arc::new(SeededEntropy::new(2)))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test sends it")]
     pub(super) async fn key(&self, scopes: &[Scope]) -> String {
         let (_, key) = self.broker.create_access_key(DEFAULT_PROJECT, "test", scopes).await.unwrap();
-        reveal(&key)
+        key.expose_secret().to_owned()
     }
 
     pub(super) async fn send(&self, request: Request) -> Answer {
@@ -161,11 +146,6 @@ impl Fixture {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test sends it")]
-pub(super) fn reveal(secret: &SecretString) -> String {
-    secret.expose_secret().to_owned()
-}
-
 pub(super) async fn answer(
     service: &impl Service<Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
     request: Request,
@@ -176,16 +156,16 @@ pub(super) async fn answer(
     Answer { status, headers, text }
 }
 
-fn platforms(origin: &str) -> Registry {
+fn platforms() -> Registry {
     let credentials = || Credentials { client_id: "our-client".to_owned(), client_secret: "our-secret".into() };
     let twitter = PlatformSettings { credentials: Some(credentials()), ..PlatformSettings::default() };
     let acme = CustomPlatform {
         name: "acme".to_owned(),
         label: Some("Acme & Sons".to_owned()),
-        authorize_url: format!("{origin}/authorize"),
-        token_url: format!("{origin}/token"),
+        authorize_url: "http://127.0.0.1:9/authorize".to_owned(),
+        token_url: "http://127.0.0.1:9/token".to_owned(),
         revoke_url: None,
-        identity_url: format!("{origin}/me"),
+        identity_url: "http://127.0.0.1:9/me".to_owned(),
         scopes: vec!["profile".to_owned()],
         client_auth: ClientAuth::Basic,
         pkce: Pkce::S256,
@@ -207,22 +187,4 @@ pub(crate) fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
     }
     headers
-}
-
-/// Starts a platform on loopback that issues tokens and answers identity requests. Returns its origin.
-pub(super) fn serve_platform(identity: Value) -> String {
-    let server = HttpServer::new(move || {
-        let identity = identity.clone();
-        let token = json!({"access_token": "at-marker", "refresh_token": "rt-marker", "token_type": "Bearer", "expires_in": 3600});
-        App::new()
-            .route("/token", web::post().to(move || std::future::ready(HttpResponse::Ok().json(token.clone()))))
-            .route("/me", web::get().to(move || std::future::ready(HttpResponse::Ok().json(identity.clone()))))
-    })
-    .workers(1)
-    .disable_signals()
-    .bind("127.0.0.1:0")
-    .unwrap();
-    let origin = format!("http://{}", server.addrs()[0]);
-    actix_web::rt::spawn(server.run());
-    origin
 }

@@ -1,12 +1,8 @@
-//! Tests of the whole application, in process: a broker with its own database, a platform on loopback, and requests
-//! that go through every middleware.
+//! Tests of the whole application, in process: requests that go through every middleware to a broker with its own
+//! database. `tests/api` runs whole connections over sockets.
 
-mod access;
-mod bodies;
-mod connecting;
 mod envelope;
 pub(super) mod fixture;
 mod metrics;
 mod pages;
 mod resources;
-mod wire;

@@ -1,105 +1,12 @@
-//! The pages: foreign text is escaped, nothing is loaded from elsewhere, and the policy fits the stylesheet.
+//! The pages of the demo and the documentation: nothing is loaded from elsewhere, and the policy fits the stylesheet.
+//! `tests/api/pages.rs` has those of a connection.
 
-use actix_web::body::to_bytes;
 use actix_web::http::StatusCode;
 use actix_web::test::TestRequest;
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL};
-use crate::broker::callback::{Ending, Finished};
-use crate::domain::account::Account;
-use crate::domain::entropy::SeededEntropy;
-use crate::domain::flow::Failure;
-use crate::domain::grant::AuthStatus;
-use crate::domain::id::IdSource;
-use crate::domain::integration::Integration;
-use crate::domain::time::{ManualClock, Timestamp};
-use crate::http::pages;
-
-const PAYLOADS: [&str; 14] = [
-    "<script>window.__x=1</script>",
-    "<img src=x onerror=window.__x=1>",
-    "\"><svg/onload=window.__x=1>",
-    "'><b>",
-    "</title><script>window.__x=1</script>",
-    "</style><script>window.__x=1</script>",
-    "javascript:window.__x=1",
-    "<!--",
-    "]]><script>",
-    "{{7*7}}",
-    "{% raw %}",
-    "\u{202e}\u{2066}<i>",
-    "&lt;script&gt;",
-    "<a href=//evil.example>x</a>",
-];
-
-fn ending(payload: &str, ending: Ending) -> Finished {
-    Finished {
-        platform: "acme".to_owned(),
-        label: payload.to_owned(),
-        profile_id: None,
-        profile_name: Some(payload.to_owned()),
-        redirect_uri: None,
-        cancel_redirect_uri: None,
-        ending,
-    }
-}
-
-fn account(payload: &str) -> Integration {
-    let clock = std::sync::Arc::new(ManualClock::new(Timestamp::from_millis(0)));
-    let ids = IdSource::new(clock, std::sync::Arc::new(SeededEntropy::new(1)));
-    Integration {
-        id: ids.next(),
-        grant_id: ids.next(),
-        profile_id: None,
-        platform: "acme".to_owned(),
-        account: Account {
-            platform_user_id: payload.to_owned(),
-            username: Some(format!("@{payload}")),
-            display_name: Some(payload.to_owned()),
-            profile_url: Some(payload.to_owned()),
-            image_url: Some(payload.to_owned()),
-            ..Account::default()
-        },
-        app: None,
-        status: AuthStatus::Active,
-        lapses_at: None,
-        created_at: Timestamp::from_millis(0),
-        updated_at: Timestamp::from_millis(0),
-    }
-}
-
-async fn render(finished: &Finished) -> (String, String) {
-    let response = pages::ending::page(finished, "req_1").unwrap();
-    let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap().to_owned();
-    (String::from_utf8(to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap(), policy)
-}
-
-/// Returns the names of all tags of a page.
-fn tags(page: &str) -> Vec<String> {
-    page.split('<').skip(1).map(|rest| rest.split(['>', ' ', '\n']).next().unwrap().to_owned()).collect()
-}
-
-#[actix_web::test]
-async fn text_of_a_platform_is_escaped() {
-    let endings = |payload: &str| {
-        [
-            Ending::Cancelled,
-            Ending::Connected(vec![account(payload), account(payload)]),
-            Ending::Failed { failure: Failure::PlatformUnavailable, findings: None },
-        ]
-    };
-    for (at, plain) in endings("plain").into_iter().enumerate() {
-        let (harmless, _) = render(&ending("plain", plain)).await;
-        for payload in PAYLOADS {
-            let (page, policy) = render(&ending(payload, endings(payload)[at].clone())).await;
-            assert_eq!(tags(&page), tags(&harmless), "{payload} in {page}");
-            assert!(!payload.contains('<') || !page.contains(payload), "{payload} in {page}");
-            check_page(&page, &policy, "'none'");
-        }
-    }
-}
 
 /// Checks that a page has no script, loads nothing, and that its policy allows exactly its own stylesheet.
 fn check_page(page: &str, policy: &str, form_action: &str) {
