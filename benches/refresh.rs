@@ -104,7 +104,7 @@ fn main() {
     seed(&runtime, &config, &ports, grants);
     let app = Prepared::new(config, ports.clone()).unwrap().open().unwrap();
     let key = runtime.block_on(async {
-        let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "bench", &Scope::ALL).await.unwrap();
+        let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "bench", Scope::ALL).await.unwrap();
         key.expose_secret().to_owned()
     });
     let state = http::State::new(app.broker.clone(), http::Settings::new(&url), ports.entropy.clone());

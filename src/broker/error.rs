@@ -91,7 +91,8 @@ impl Error {
 }
 
 /// The kind of thing that was not found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum What {
     App,
     Integration,
@@ -99,18 +100,6 @@ pub enum What {
     Project,
     /// Unknown, spent or expired. Callers are not told which.
     Selection,
-}
-
-impl std::fmt::Display for What {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::App => "app",
-            Self::Integration => "integration",
-            Self::Profile => "profile",
-            Self::Project => "project",
-            Self::Selection => "selection",
-        })
-    }
 }
 
 /// Why a callback is refused before the platform is asked.

@@ -81,7 +81,7 @@ fn list(arguments: &List, environment: &Environment) -> Result<(), Failure> {
     let keys = desk.run(|broker| async move { broker.list_access_keys().await })?;
     let mut rows = vec![["ID", "KEY", "NAME", "PROJECT", "SCOPES", "CREATED", "REVOKED"].map(str::to_owned)];
     rows.extend(keys.into_iter().map(|(key, project)| {
-        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let scopes: Vec<&str> = key.scopes.iter().map(Scope::into_str).collect();
         [
             key.id.to_string(),
             format!("{}…", key.hint),

@@ -120,7 +120,7 @@ fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Con
 
 /// The project that the demo's page shows, and a fresh key for it.
 async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker::Error> {
-    let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", &Scope::ALL).await?;
+    let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", Scope::ALL).await?;
     Ok((key.project_id, plain))
 }
 

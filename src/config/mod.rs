@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use strum::VariantArray as _;
 use url::Url;
 
 use crate::domain::network::Network;
@@ -246,17 +247,9 @@ fn connect(reader: &mut Reader) -> Connect {
 
 fn log(reader: &mut Reader) -> LogSettings {
     let default = LogSettings::default();
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     LogSettings {
-        format: reader.word(&["log", "format"], &formats).unwrap_or(default.format),
-        level: reader.word(&["log", "level"], &levels).unwrap_or(default.level),
+        format: reader.word(&["log", "format"], LogFormat::VARIANTS).unwrap_or(default.format),
+        level: reader.word(&["log", "level"], LogLevel::VARIANTS).unwrap_or(default.level),
     }
 }
 

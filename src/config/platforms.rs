@@ -122,9 +122,9 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         identity_url: reader.text(&at("identity_url")).unwrap_or_default(),
         scopes: reader.list(&at("scopes")).unwrap_or_default(),
         client_auth: reader
-            .word(&at("client_auth"), &[("basic", ClientAuth::Basic), ("body", ClientAuth::Body)])
+            .word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body])
             .unwrap_or(ClientAuth::Basic),
-        pkce: reader.word(&at("pkce"), &[("s256", Pkce::S256), ("none", Pkce::None)]).unwrap_or(Pkce::S256),
+        pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]).unwrap_or(Pkce::S256),
         authorize_params: reader.pairs(&at("authorize_params")),
         identity: IdentityPointers {
             id: reader.text(&pointer("id")).unwrap_or_default(),

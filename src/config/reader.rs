@@ -168,11 +168,11 @@ impl Reader {
     }
 
     /// One word out of a few.
-    pub(super) fn word<T: Copy>(&mut self, path: &[&str], words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy + Into<&'static str>>(&mut self, path: &[&str], words: &[T]) -> Option<T> {
         let text = self.text(path)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let found = words.iter().copied().find(|&word| word.into() == text);
         if found.is_none() {
-            let allowed = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>();
+            let allowed = words.iter().map(|&word| format!("\"{}\"", word.into())).collect::<Vec<_>>();
             self.mistake(path, format!("must be {}", allowed.join(" or ")));
         }
         found

@@ -4,11 +4,9 @@
 //! and a mistyped one is refused without asking the database. Only its SHA-256 is stored: at this entropy a slow hash
 //! would protect nothing and cost every request.
 
-use std::fmt;
-use std::str::FromStr;
-
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::entropy::Entropy;
 use super::id::{AccessKeyId, ProjectId};
@@ -16,7 +14,11 @@ use super::secret::Digest256;
 use super::time::Timestamp;
 
 /// What an access key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(parse_err_ty = UnknownScope, parse_err_fn = UnknownScope::new)]
 pub enum Scope {
     /// Start connections.
     Connect,
@@ -29,38 +31,20 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Manage, Self::Read, Self::Tokens];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// What a key may do that was made without naming scopes: all but reading tokens.
     pub const DEFAULT: [Self; 3] = [Self::Connect, Self::Manage, Self::Read];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Manage => "manage",
-            Self::Read => "read",
-            Self::Tokens => "tokens",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// A word that names no scope.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("'{0}' is not a scope: use connect, manage, read or tokens")]
-pub struct UnknownScope(pub String);
+pub struct UnknownScope(String);
 
-impl FromStr for Scope {
-    type Err = UnknownScope;
-
-    fn from_str(text: &str) -> Result<Self, UnknownScope> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| UnknownScope(text.to_owned()))
+impl UnknownScope {
+    fn new(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 

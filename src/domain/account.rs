@@ -30,8 +30,9 @@ impl Account {
 }
 
 /// What kind of account it is, where a platform has several under one consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AccountKind {
     /// A Google Business Profile location.
     Location,
@@ -41,18 +42,6 @@ pub enum AccountKind {
     Page,
     /// The person (or the channel, the handle) that consented.
     Person,
-}
-
-impl AccountKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Location => "location",
-            Self::Organization => "organization",
-            Self::Page => "page",
-            Self::Person => "person",
-        }
-    }
 }
 
 /// An account that a consent covers and that can be connected.

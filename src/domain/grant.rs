@@ -4,6 +4,8 @@
 //! Unique by (project, platform, client id, subject): when the same person consents again, the grant is renewed in place
 //! and every integration on it goes on.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::id::{GrantId, OauthAppId, ProjectId};
 use super::refresh::RefreshState;
 use super::renewal::Renewal;
@@ -74,32 +76,13 @@ impl AuthStatus {
 }
 
 /// Why the account's owner must reconnect: the contract's closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FailureReason {
     AccessRevoked,
     RefreshRejected,
     SecurityInvalidation,
     TokenExpired,
-}
-
-impl FailureReason {
-    pub const ALL: [Self; 4] =
-        [Self::AccessRevoked, Self::RefreshRejected, Self::SecurityInvalidation, Self::TokenExpired];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessRevoked => "access_revoked",
-            Self::RefreshRejected => "refresh_rejected",
-            Self::SecurityInvalidation => "security_invalidation",
-            Self::TokenExpired => "token_expired",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
-    }
 }
 
 /// A grant as stored.

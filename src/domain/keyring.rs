@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use strum::{EnumString, IntoStaticStr};
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// What sealed values name it by. Never zero, never used again.
@@ -16,7 +18,8 @@ pub struct WrappedKey {
 }
 
 /// What a data key is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum KeyState {
     /// Seals and opens. One key of a database is active.
     Active,
@@ -24,24 +27,8 @@ pub enum KeyState {
     Retired,
 }
 
-impl KeyState {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Retired].into_iter().find(|state| state.as_str() == text)
-    }
-}
-
 impl fmt::Debug for WrappedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WrappedKey({} by {}, {})", self.dek_id, self.wrapped_by, self.state.as_str())
+        write!(f, "WrappedKey({} by {}, {})", self.dek_id, self.wrapped_by, self.state.into_str())
     }
 }

@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
+use strum::{EnumString, IntoStaticStr};
+
 use super::entropy::Entropy;
 use super::time::Timestamp;
 use super::trouble::TroubleKind;
 
 /// What a new access token is got with, without the person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Renewal {
     /// The access token itself, while it lives.
     AccessToken,
@@ -20,23 +23,6 @@ pub enum Renewal {
 }
 
 impl Renewal {
-    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Never, Self::RefreshToken];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessToken => "access_token",
-            Self::Never => "never",
-            Self::RefreshToken => "refresh_token",
-        }
-    }
-
-    /// The one of that name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|renewal| renewal.as_str() == text)
-    }
-
     /// From when on nothing but the person brings a token that works; `None` where no time is known.
     #[must_use]
     pub fn lapses_at(
@@ -200,13 +186,5 @@ mod tests {
         assert_eq!(wait(TroubleKind::Throttled, 1, Some(300)), 300);
         assert_eq!(wait(TroubleKind::Throttled, 1, Some(1)), 60);
         assert_eq!(wait(TroubleKind::RequestRefused, 20, None), 6 * 3600);
-    }
-
-    #[test]
-    fn names_are_read_back() {
-        for renewal in Renewal::ALL {
-            assert_eq!(Renewal::parse(renewal.as_str()), Some(renewal));
-        }
-        assert_eq!(Renewal::parse("sometimes"), None);
     }
 }

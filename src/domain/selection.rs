@@ -101,7 +101,7 @@ impl Consent {
 /// What an account to choose is called in a choice: unique among the accounts of a consent.
 #[must_use]
 pub fn choice_id(found: &FoundAccount) -> String {
-    format!("{}:{}", found.kind.as_str(), found.account.platform_user_id)
+    format!("{}:{}", found.kind, found.account.platform_user_id)
 }
 
 /// What tells one choice from another: the set, whatever its order and however often an account is named.

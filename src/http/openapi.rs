@@ -93,7 +93,7 @@ pub fn document() -> OpenApi {
 fn describe_access(operation: &mut Operation, route: &Route) {
     let scopes = match route.access {
         Access::AnyKey => Vec::new(),
-        Access::Key(scope) => vec![scope.as_str()],
+        Access::Key(scope) => vec![scope.into_str()],
         Access::Public => return,
     };
     operation.security = Some(vec![SecurityRequirement::new(ACCESS_KEY, scopes)]);

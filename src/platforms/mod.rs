@@ -122,7 +122,8 @@ pub struct Platform {
 }
 
 /// How the client authenticates at the token endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ClientAuth {
     /// `Authorization: Basic`.
     Basic,
@@ -154,7 +155,8 @@ pub enum TokenBody {
 }
 
 /// RFC 7636, and one deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Pkce {
     /// The platform does not take it.
     None,

@@ -115,7 +115,7 @@ impl Order {
                 "callback_empty" => Ok(Self::CallbackEmpty),
                 "callback_error" => Ok(Self::CallbackError),
                 "denied_scopes" => Ok(Self::DeniedScopes),
-                fault => read(Step::Token.as_str(), fault),
+                fault => read(Step::Token.into_str(), fault),
             },
         }
     }

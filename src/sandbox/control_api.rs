@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use serde::Deserialize;
 use serde_json::json;
+use strum::VariantArray as _;
 
 use super::answer::Reply;
 use super::bluesky::Standing;
@@ -84,7 +85,7 @@ pub(super) fn answer(control: &Control, request: &HttpRequest, path: &str, body:
         "/release" => parse(body).and_then(|at: AtStep| {
             match at.step {
                 Some(name) => control.release(step(&name)?),
-                None => Step::ALL.into_iter().for_each(|step| control.release(step)),
+                None => Step::VARIANTS.iter().for_each(|&step| control.release(step)),
             }
             Ok(())
         }),

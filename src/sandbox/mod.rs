@@ -41,7 +41,7 @@
 //! | `POST /_control/standing {"did", "standing"}` | a Bluesky account is `active`, `deactivated`, `takendown` or `deleted`, until the next reset |
 //! | `GET /_control/requests` | what the broker sent |
 //!
-//! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::as_str`] and [`Fault::as_str`].
+//! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::into_str`] and [`Fault::into_str`].
 //!
 //! # Invariant
 //!

@@ -100,7 +100,7 @@ pub(super) fn index(get: bool) -> Reply {
         style: STYLE,
         imitations: IMITATIONS,
         bluesky: bluesky_accounts(),
-        steps: Step::ALL.map(Step::as_str).join(", "),
+        steps: Step::names(),
         faults: Fault::names(),
     };
     secured(200, page.render(), "'none'")
@@ -124,7 +124,7 @@ fn faults(imitation: &Imitation) -> Vec<FaultGroup> {
         let refreshes = step == Step::Refresh;
         (known || refreshes).then(|| FaultGroup {
             label,
-            options: faults.iter().map(|(fault, text)| (format!("{step}:{}", fault.as_str()), *text)).collect(),
+            options: faults.iter().map(|(fault, text)| (format!("{step}:{}", fault.into_str()), *text)).collect(),
         })
     };
     let transport = [

@@ -1,14 +1,30 @@
 //! The steps of a connection as a platform sees them, and the ways in which one can go wrong.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// What a request to the sandbox is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[strum(parse_err_ty = UnknownName, parse_err_fn = UnknownName::of_step)]
 pub enum Step {
     /// Which accounts the person manages.
     Accounts,
@@ -39,50 +55,14 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Self; 13] = [
-        Self::Accounts,
-        Self::Authorize,
-        Self::Consent,
-        Self::DidDocument,
-        Self::Identity,
-        Self::Inspect,
-        Self::LongLived,
-        Self::Profile,
-        Self::Refresh,
-        Self::Resolve,
-        Self::Revoke,
-        Self::Session,
-        Self::Token,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accounts => "accounts",
-            Self::Authorize => "authorize",
-            Self::Consent => "consent",
-            Self::DidDocument => "did_document",
-            Self::Identity => "identity",
-            Self::Inspect => "inspect",
-            Self::LongLived => "long_lived",
-            Self::Profile => "profile",
-            Self::Refresh => "refresh",
-            Self::Resolve => "resolve",
-            Self::Revoke => "revoke",
-            Self::Session => "session",
-            Self::Token => "token",
-        }
-    }
-
     /// Whether a platform's API is asked, and not its OAuth endpoints.
     pub(super) const fn is_api(self) -> bool {
         matches!(self, Self::Accounts | Self::Identity | Self::Inspect | Self::Profile)
     }
-}
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// For people, with commas.
+    pub(super) fn names() -> String {
+        Self::VARIANTS.iter().map(Self::into_str).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -96,19 +76,15 @@ pub struct UnknownName(pub String, pub String);
 #[error("the sandbox does not imitate '{0}': it has {1}")]
 pub struct UnknownPlatform(pub String, pub String);
 
-impl FromStr for Step {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|step| step.as_str() == text)
-            .ok_or_else(|| UnknownName(text.to_owned(), Self::ALL.map(Self::as_str).join(", ")))
+impl UnknownName {
+    fn of_step(text: &str) -> Self {
+        Self(text.to_owned(), Step::names())
     }
 }
 
 /// How a request fails. Only [`Fault::Lost`] and [`Fault::Slow`] let the platform do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Fault {
     /// The connection is closed without an answer, and nothing was done.
     Drop,
@@ -132,10 +108,12 @@ pub enum Fault {
     /// 200 with 16 MiB of JSON.
     Oversized,
     /// 429 with `Retry-After: 30`.
+    #[strum(to_string = "429")]
     RateLimited,
     /// The platform says that the person took the grant back.
     Revoked,
     /// 500.
+    #[strum(to_string = "500")]
     ServerError,
     /// A good answer, this much later.
     Slow(Duration),
@@ -162,33 +140,13 @@ impl Fault {
         Self::Slow(Self::DELAY),
     ];
 
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Drop => "drop",
-            Self::Empty => "empty",
-            Self::Expired => "expired",
-            Self::Garbage => "garbage",
-            Self::Hang => "hang",
-            Self::Html => "html",
-            Self::Lost => "lost",
-            Self::NoQuota => "no_quota",
-            Self::OkError => "ok_error",
-            Self::Oversized => "oversized",
-            Self::RateLimited => "429",
-            Self::Revoked => "revoked",
-            Self::ServerError => "500",
-            Self::Slow(_) => "slow",
-        }
-    }
-
     fn known() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().chain([Self::Hang])
     }
 
     /// For people, with commas.
     pub(super) fn names() -> String {
-        Self::known().map(Self::as_str).collect::<Vec<_>>().join(", ")
+        Self::known().map(|fault| fault.into_str()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -196,6 +154,6 @@ impl FromStr for Fault {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        Self::known().find(|fault| fault.as_str() == text).ok_or_else(|| UnknownName(text.to_owned(), Self::names()))
+        Self::known().find(|fault| fault.into_str() == text).ok_or_else(|| UnknownName(text.to_owned(), Self::names()))
     }
 }

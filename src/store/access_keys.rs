@@ -11,7 +11,7 @@ use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 
 pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Result<(), Error> {
-    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let scopes: Vec<&str> = key.scopes.iter().map(Scope::into_str).collect();
     change_one(
         db,
         "INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at)

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 use super::Error;
 use super::columns::{self, Fields, Params, change_one, count, dek_id, json, one, signed};
 use crate::domain::InvalidTransition;
-use crate::domain::grant::{AuthStatus, FailureReason, Grant};
+use crate::domain::grant::{AuthStatus, Grant};
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Renewal;
@@ -132,7 +132,7 @@ fn with_params(grant: &Grant, statement: impl FnOnce(Params<'_>) -> Result<(), E
         ":issued_at": grant.issued_at,
         ":access_expires_at": grant.access_expires_at,
         ":refresh_expires_at": grant.refresh_expires_at,
-        ":renewal": grant.renewal.as_str(),
+        ":renewal": grant.renewal.into_str(),
         ":tokens": grant.tokens,
         ":tokens_dek_id": dek_id(grant.tokens.as_ref(), "tokens")?,
         ":generation": signed(grant.generation),
@@ -214,7 +214,7 @@ fn read_refresh(fields: &Fields<'_, '_>) -> Result<RefreshState, Error> {
 
 /// From the column `renewal`.
 pub(super) fn read_renewal(fields: &Fields<'_, '_>) -> Result<Renewal, Error> {
-    Renewal::parse(&fields.get::<String>("renewal")?).ok_or_else(|| fields.inconsistent("renewal"))
+    fields.get::<String>("renewal")?.parse().map_err(|_| fields.inconsistent("renewal"))
 }
 
 const ACTIVE: &str = "active";
@@ -224,7 +224,7 @@ const RECONNECT_REQUIRED: &str = "reconnect_required";
 pub(super) fn status_columns(status: AuthStatus) -> (&'static str, Option<&'static str>) {
     match status {
         AuthStatus::Active => (ACTIVE, None),
-        AuthStatus::ReconnectRequired(reason) => (RECONNECT_REQUIRED, Some(reason.as_str())),
+        AuthStatus::ReconnectRequired(reason) => (RECONNECT_REQUIRED, Some(reason.into_str())),
     }
 }
 
@@ -234,9 +234,9 @@ pub(super) fn read_status(fields: &Fields<'_, '_>) -> Result<AuthStatus, Error> 
     let reason: Option<String> = fields.get("failure_reason")?;
     match (status.as_str(), reason) {
         (ACTIVE, None) => Ok(AuthStatus::Active),
-        (RECONNECT_REQUIRED, Some(reason)) => FailureReason::parse(&reason)
-            .map(AuthStatus::ReconnectRequired)
-            .ok_or_else(|| fields.inconsistent("failure_reason")),
+        (RECONNECT_REQUIRED, Some(reason)) => {
+            reason.parse().map(AuthStatus::ReconnectRequired).map_err(|_| fields.inconsistent("failure_reason"))
+        }
         _ => Err(fields.inconsistent("status")),
     }
 }
@@ -244,6 +244,9 @@ pub(super) fn read_status(fields: &Fields<'_, '_>) -> Result<AuthStatus, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strum::VariantArray as _;
+
+    use crate::domain::grant::FailureReason;
     use crate::domain::refresh::NewTokens;
     use crate::domain::trouble::{Trouble, TroubleKind};
     use crate::store::fixture::{Fixture, sealed};
@@ -273,7 +276,7 @@ mod tests {
             RefreshState::AnsweredInDoubt { asked_at: now, answer: sealed(3) },
         ];
         let states = refreshes.map(|refresh| Grant { refresh, trouble: trouble.clone(), failures: 2, ..grant.clone() });
-        let reasons = FailureReason::ALL.map(|reason| ended(grant.clone(), reason));
+        let reasons = FailureReason::VARIANTS.iter().map(|&reason| ended(grant.clone(), reason));
         for (number, grant) in states.into_iter().chain(reasons).enumerate() {
             let (id, subject) = (fixture.id(), number.to_string());
             let grant = Grant { id, subject, ..grant };

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, all, change_one};
-use crate::domain::keyring::{KeyState, WrappedKey};
+use crate::domain::keyring::WrappedKey;
 use crate::domain::time::Timestamp;
 
 /// [`Error::Conflict`] when the id was used before, or another key is active.
@@ -18,7 +18,7 @@ pub fn insert(db: &Transaction<'_>, key: &WrappedKey, now: Timestamp) -> Result<
             ":wrapped_by": key.wrapped_by,
             ":blob": key.blob,
             ":check_value": key.check_value,
-            ":state": key.state.as_str(),
+            ":state": key.state.into_str(),
             ":now": now,
         },
     )
@@ -33,7 +33,7 @@ pub fn list(db: &Connection) -> Result<Vec<WrappedKey>, Error> {
             wrapped_by: fields.get("wrapped_by")?,
             blob: fields.get("blob")?,
             check_value: fields.get("check_value")?,
-            state: KeyState::parse(&fields.get::<String>("state")?).ok_or_else(|| fields.inconsistent("state"))?,
+            state: fields.get::<String>("state")?.parse().map_err(|_| fields.inconsistent("state"))?,
         })
     })
 }
@@ -41,6 +41,7 @@ pub fn list(db: &Connection) -> Result<Vec<WrappedKey>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::keyring::KeyState;
     use crate::store::fixture::Fixture;
 
     fn key(dek_id: u32, state: KeyState) -> WrappedKey {

@@ -8,6 +8,7 @@ mod metrics;
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 
+use strum::{IntoStaticStr, VariantArray};
 use tracing_subscriber::EnvFilter;
 
 pub use self::metrics::{Kind, METRICS, Metric, Metrics, REFRESH_OUTCOMES, metrics};
@@ -19,14 +20,16 @@ pub struct LogSettings {
     pub level: LogLevel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum LogFormat {
-    Json,
     Text,
+    Json,
 }
 
 /// From the quietest to the most talkative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LogLevel {
     Error,
     Warn,
@@ -54,13 +57,7 @@ pub fn init(settings: LogSettings) {
 
 /// Our own modules at the level asked for, everything else at `warn` or quieter.
 fn directives(level: LogLevel) -> String {
-    let ours = match level {
-        LogLevel::Debug => "debug",
-        LogLevel::Error => "error",
-        LogLevel::Info => "info",
-        LogLevel::Trace => "trace",
-        LogLevel::Warn => "warn",
-    };
+    let ours = level.into_str();
     let others = if level == LogLevel::Error { "error" } else { "warn" };
     format!("{others},postpeer={ours}")
 }

@@ -118,15 +118,15 @@ fn what_needs_no_key() {
 async fn what_is_no_key_is_refused_alike_everywhere() {
     let broker = TestBroker::start().await;
     let things = Things::of(&broker).await;
-    let (revoked, revoked_key) = broker.broker.create_access_key("default", "old", &Scope::ALL).await.unwrap();
+    let (revoked, revoked_key) = broker.broker.create_access_key("default", "old", Scope::ALL).await.unwrap();
     assert!(broker.broker.revoke_access_key(revoked.id).await.unwrap());
     let revoked = expose(&revoked_key);
     let unknown = {
         let elsewhere = TestBroker::start().await;
         for _ in 0..3 {
-            elsewhere.key("default", &Scope::ALL).await;
+            elsewhere.key("default", Scope::ALL).await;
         }
-        elsewhere.key("default", &Scope::ALL).await
+        elsewhere.key("default", Scope::ALL).await
     };
     let good = &broker.key;
     let before = broker.stored();
@@ -174,7 +174,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
     let broker = TestBroker::start().await;
     let things = Things::of(&broker).await;
     let mut keys = Vec::new();
-    for scope in Scope::ALL {
+    for &scope in Scope::ALL {
         keys.push((scope, broker.key("default", &[scope]).await));
     }
     let before = broker.stored();
@@ -221,7 +221,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let broker = TestBroker::start().await;
-    let (key, plain) = broker.broker.create_access_key("default", "short-lived", &Scope::ALL).await.unwrap();
+    let (key, plain) = broker.broker.create_access_key("default", "short-lived", Scope::ALL).await.unwrap();
     let plain = expose(&plain);
     let url = broker.call_as(&plain, "GET", "/v1/connect/twitter?redirectUri=https://app.example/", None).await;
     assert_eq!(url.status, 200);

@@ -403,7 +403,7 @@ async fn a_caller_cannot_try_account_after_account() {
     }
     assert!(told[..100].iter().all(|status| *status == 502), "{told:?}");
     assert_eq!(told[100], 429);
-    let other = broker.key("default", &Scope::ALL).await;
+    let other = broker.key("default", Scope::ALL).await;
     let body = json!({"identifier": "a.test", "password": "x"});
     let reply = broker.call_as(&other, "POST", "/v1/connect/bluesky/auth", Some(body)).await;
     assert_eq!(reply.status, 502, "another key has its own share");

@@ -24,7 +24,7 @@ async fn a_thousand_connections_may_wait_and_no_more() {
     assert!(broker.stored() == stored, "something was written");
 
     // Each project for itself.
-    let theirs = broker.key("theirs", &Scope::ALL).await;
+    let theirs = broker.key("theirs", Scope::ALL).await;
     assert_eq!(broker.call_as(&theirs, "GET", "/v1/connect/twitter", None).await.status, 200);
     // Whoever waits can still finish, which makes room for one.
     let location = broker.browse(&broker.consent(&first, &Answer::allow())).await.location();

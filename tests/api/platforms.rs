@@ -169,7 +169,7 @@ async fn troubles(platform: &str, seed: u64, faults: &[(Step, Fault)]) -> String
         let callback = broker.consent(&url, &Answer::allow());
         // As often as the broker asks at all.
         broker.sandbox().fail_next(platform, *step, *fault, 3).unwrap();
-        lines.push(format!("{step} {}: {}", fault.as_str(), ending(&broker, &callback).await));
+        lines.push(format!("{step} {}: {}", fault.into_str(), ending(&broker, &callback).await));
         broker.sandbox().clear();
     }
     assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0, "{platform}");

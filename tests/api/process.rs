@@ -60,7 +60,7 @@ impl Crashing {
                 if number > 0 {
                     broker.create_project(&name).await?;
                 }
-                Ok(broker.create_access_key(&name, "test", &Scope::ALL).await?.1)
+                Ok(broker.create_access_key(&name, "test", Scope::ALL).await?.1)
             });
             expose(&key.unwrap())
         });

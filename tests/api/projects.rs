@@ -17,7 +17,7 @@ struct Tenant {
 
 impl Tenant {
     async fn of(broker: &TestBroker, project: &str) -> Self {
-        let key = broker.key(project, &Scope::ALL).await;
+        let key = broker.key(project, Scope::ALL).await;
         let app = json!({"platform": "twitter", "name": project, "clientId": "same", "clientSecret": "cs"});
         let app = broker.call_as(&key, "POST", "/v1/apps", Some(app)).await;
         let profile = broker.call_as(&key, "POST", "/v1/profiles", Some(json!({"name": project}))).await;
@@ -162,8 +162,8 @@ async fn lists_show_ones_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lands_in_the_project_that_began_it() {
     let broker = TestBroker::start().await;
-    let ours = broker.key("default", &Scope::ALL).await;
-    let theirs = broker.key("theirs", &Scope::ALL).await;
+    let ours = broker.key("default", Scope::ALL).await;
+    let theirs = broker.key("theirs", Scope::ALL).await;
     let url = Tenant::begin(&broker, &ours, "twitter", "").await;
     let callback = broker.consent(&url, &Answer::allow());
     // In another browser, which sends the other project's key and asks for what is the other's.

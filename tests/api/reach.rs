@@ -70,7 +70,7 @@ async fn a_reconnect_that_cannot_be_attributed_leaves_the_connection_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_projects_connection_survives_what_cannot_be_attributed() {
     let broker = TestBroker::start().await;
-    let other = broker.key("other", &Scope::ALL).await;
+    let other = broker.key("other", Scope::ALL).await;
     connect(&broker, &other, "youtube").await;
     broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
     arrive(&broker, &broker.key, "youtube", "basil").await;
@@ -123,7 +123,7 @@ async fn a_reconnect_that_cannot_be_stored_leaves_the_connection_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_project_on_a_consent_revokes_it() {
     let broker = TestBroker::start().await;
-    let other = broker.key("other", &Scope::ALL).await;
+    let other = broker.key("other", Scope::ALL).await;
     for platform in ["youtube", "facebook", "googlebusiness", "linkedin", "tiktok"] {
         let ours = connect(&broker, &broker.key, platform).await;
         let theirs = connect(&broker, &other, platform).await;
@@ -146,7 +146,7 @@ async fn the_last_project_on_a_consent_revokes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_revocation_reaches_its_tokens_only_every_project_revokes_its_own() {
     let broker = TestBroker::start().await;
-    let other = broker.key("other", &Scope::ALL).await;
+    let other = broker.key("other", Scope::ALL).await;
     let ours = connect(&broker, &broker.key, "twitter").await;
     let theirs = connect(&broker, &other, "twitter").await;
     for (count, (key, id)) in [(&broker.key, ours), (&other, theirs)].into_iter().enumerate() {
@@ -159,7 +159,7 @@ async fn where_a_revocation_reaches_its_tokens_only_every_project_revokes_its_ow
 #[tokio::test(flavor = "multi_thread")]
 async fn two_projects_that_disconnect_at_once_do_not_both_leave_it_to_the_other() {
     let broker = TestBroker::start().await;
-    let other = broker.key("other", &Scope::ALL).await;
+    let other = broker.key("other", Scope::ALL).await;
     for round in 1..=5 {
         let ours = connect(&broker, &broker.key, "youtube").await;
         let theirs = connect(&broker, &other, "youtube").await;
@@ -210,7 +210,7 @@ async fn a_consent_under_another_name_of_the_platform_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_channels_under_one_client_may_be_one_persons() {
     let broker = TestBroker::start().await;
-    let other = broker.key("other", &Scope::ALL).await;
+    let other = broker.key("other", Scope::ALL).await;
     let mut channels = Vec::new();
     for (key, account) in [(&broker.key, "basil"), (&broker.key, "ada"), (&other, "ada")] {
         let location = arrive(&broker, key, "youtube", account).await;

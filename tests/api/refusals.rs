@@ -28,7 +28,7 @@ impl World {
             let body = json!({"platform": platform, "name": "Ours", "clientId": "cid", "clientSecret": SECRET});
             id(broker.call_as(key, "POST", "/v1/apps", Some(body)).await, "app")
         };
-        let theirs = broker.key("theirs", &Scope::ALL).await;
+        let theirs = broker.key("theirs", Scope::ALL).await;
         let gone = profile(&broker.key, "Gone").await;
         assert_eq!(broker.call("DELETE", &format!("/v1/profiles/{gone}"), None).await.status, 200);
         let waiting = broker.begin("twitter", "redirectUri=https://app.example/back").await;

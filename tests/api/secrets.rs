@@ -135,7 +135,7 @@ async fn nothing_secret_leaves() {
     logs::capture();
     let broker = TestBroker::builder().seed(SEED).start().await;
     let keys =
-        vec![broker.key.clone(), broker.key("default", &[Scope::Read]).await, broker.key("other", &Scope::ALL).await];
+        vec![broker.key.clone(), broker.key("default", &[Scope::Read]).await, broker.key("other", Scope::ALL).await];
     let mut watched = Watched { keys, ..Watched::over(broker) };
 
     let connected = everything_works(&mut watched).await;

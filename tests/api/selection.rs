@@ -307,7 +307,7 @@ async fn of_different_choices_at_once_one_wins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_selection_belongs_to_the_project_that_began_it() {
     let broker = TestBroker::start().await;
-    let theirs = broker.key("theirs", &Scope::ALL).await;
+    let theirs = broker.key("theirs", Scope::ALL).await;
     let begun = broker.call_as(&theirs, "GET", &format!("/v1/connect/facebook?{BACK}&headless=true"), None).await;
     let callback = broker.consent(&text(&begun.json["url"]), &Answer::allow());
     let location = broker.browse(&callback).await.location();

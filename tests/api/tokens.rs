@@ -66,7 +66,7 @@ async fn who_may_not_gets_none() {
     let without = broker.key("default", &Scope::DEFAULT).await;
     let refused = broker.call_as(&without, "GET", &path, None).await;
     assert_eq!((refused.status, refused.code()), (403, "insufficient_scope"));
-    let theirs = broker.key("other", &Scope::ALL).await;
+    let theirs = broker.key("other", Scope::ALL).await;
     let refused = broker.call_as(&theirs, "GET", &path, None).await;
     assert_eq!((refused.status, refused.code()), (404, "integration_not_found"));
     let refused = broker.browse(&format!("{}{path}", broker.url)).await;

@@ -45,7 +45,7 @@ async fn lists_show_the_ten_contract_platforms_unless_asked() {
 #[actix_web::test]
 async fn numbers_are_limited_as_documented() {
     let fixture = Fixture::new();
-    let key = &fixture.key(&Scope::ALL).await;
+    let key = &fixture.key(Scope::ALL).await;
     let document = serde_json::to_value(openapi::document()).unwrap();
     let mut checked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {

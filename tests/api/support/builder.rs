@@ -177,7 +177,7 @@ impl Builder {
             (broker, state)
         });
         let (broker, state) = again(redirects);
-        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "test", &Scope::ALL).await.unwrap();
+        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
 
         let server = serve(state, listener);
         TestBroker {
