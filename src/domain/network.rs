@@ -1,29 +1,22 @@
-//! A network in CIDR notation.
+//! A network in CIDR notation, or a single address.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// An address and how many of its leading bits count.
+use ipnet::IpNet;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub prefix: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
-    /// Whether an address is in the network. An IPv4 address written as IPv6 (`::ffff:…`) is an IPv4 address.
+    /// An IPv4 address written as IPv6 (`::ffff:…`) counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let common = match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => (network.to_bits() ^ address.to_bits()).leading_zeros(),
-            (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits() ^ address.to_bits()).leading_zeros(),
-            _ => return false,
-        };
-        common >= u32::from(self.prefix)
+        self.0.contains(&address.to_canonical())
     }
 }
 
-/// Text that is no network.
+/// The text is neither a network nor an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a network such as 10.0.0.0/8, fd00::/8 or a single address")]
 pub struct NotANetwork;
@@ -32,14 +25,8 @@ impl FromStr for Network {
     type Err = NotANetwork;
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
-        let widest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => widest,
-            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= widest).ok_or(NotANetwork)?,
-        };
-        Ok(Self { address, prefix })
+        let single = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| single()).map(Self).map_err(|_| NotANetwork)
     }
 }
 
@@ -48,17 +35,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_and_single_addresses_are_read() {
-        assert_eq!("10.0.0.0/8".parse(), Ok(Network { address: [10, 0, 0, 0].into(), prefix: 8 }));
-        assert_eq!("192.0.2.1".parse(), Ok(Network { address: [192, 0, 2, 1].into(), prefix: 32 }));
-        assert_eq!("::1".parse::<Network>().map(|network| network.prefix), Ok(128));
+    fn a_network_or_a_single_address_is_read() {
+        for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("192.0.2.1", "192.0.2.1/32"), ("::1", "::1/128")] {
+            assert_eq!(text.parse::<Network>().unwrap().0.to_string(), shown);
+        }
         for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "example.com", "10.0.0.0/", "10.0.0.0/-1"] {
             assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
         }
     }
 
     #[test]
-    fn addresses_are_in_their_networks() {
+    fn a_network_contains_its_addresses_and_no_others() {
         let contains =
             |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
         for (network, inside, outside) in [

@@ -6,13 +6,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network of 32 bits: its address and how many leading bits count.
-const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u32) -> (u32, u32) {
-    (Ipv4Addr::new(a, b, c, d).to_bits(), prefix)
+use ipnet::{Ipv4Net, Ipv6Net};
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
 /// What of IPv4 is not public (RFC 6890 and its successors), and one address of a cloud's inside.
-const NOT_PUBLIC_V4: [(u32, u32); 18] = [
+const NOT_PUBLIC_V4: [Ipv4Net; 18] = [
     v4(0, 0, 0, 0, 8),        // this network
     v4(10, 0, 0, 0, 8),       // private
     v4(100, 64, 0, 0, 10),    // shared by a carrier; metadata of one cloud
@@ -33,33 +34,28 @@ const NOT_PUBLIC_V4: [(u32, u32); 18] = [
     v4(240, 0, 0, 0, 4),      // reserved, and broadcast
 ];
 
-const fn v6(high: u16, next: u16, third: u16, prefix: u32) -> (u128, u32) {
-    (Ipv6Addr::new(high, next, third, 0, 0, 0, 0, 0).to_bits(), prefix)
+const fn v6(first: u16, second: u16, prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
 }
 
 /// Global unicast, as far as it is given out.
-const UNICAST_V6: (u128, u32) = v6(0x2000, 0, 0, 3);
+const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
 
 /// What of it is not public.
-const NOT_PUBLIC_V6: [(u128, u32); 4] = [
-    v6(0x2001, 0, 0, 23),      // protocol assignments: Teredo, benchmarks, ORCHID
-    v6(0x2001, 0x0db8, 0, 32), // documentation
-    v6(0x2002, 0, 0, 16),      // 6to4: an IPv4 address in disguise
-    v6(0x3fff, 0, 0, 20),      // documentation
+const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
+    v6(0x2001, 0, 23),      // protocol assignments: Teredo, benchmarks, ORCHID
+    v6(0x2001, 0x0db8, 32), // documentation
+    v6(0x2002, 0, 16),      // 6to4: an IPv4 address in disguise
+    v6(0x3fff, 0, 20),      // documentation
 ];
 
 /// Whether anybody on the internet may be at this address.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => {
-            let bits = address.to_bits();
-            !NOT_PUBLIC_V4.iter().any(|(network, prefix)| (bits ^ network).leading_zeros() >= *prefix)
-        }
+        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),
         IpAddr::V6(address) => {
-            let bits = address.to_bits();
-            let within = |(network, prefix): &(u128, u32)| (bits ^ network).leading_zeros() >= *prefix;
-            within(&UNICAST_V6) && !NOT_PUBLIC_V6.iter().any(within)
+            UNICAST_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address))
         }
     }
 }
