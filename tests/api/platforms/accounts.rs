@@ -81,7 +81,7 @@ async fn what_was_not_granted_is_not_recorded_and_what_is_missing_is_told() {
     insta::assert_snapshot!(text.lines().filter(|line| !line.contains("account connected")).collect::<Vec<_>>().join("\n"), @r#"
     acme: ["openid"] success
     facebook: null a page to choose on
-        a choice of accounts is to be made selection.id=sel_019decf8b8bd7005a1bdb502ec369a00 platform.name=facebook accounts=3
+        waiting for a choice of accounts selection.id=sel_019decf8b8bd7005a1bdb502ec369a00 platform.name=facebook accounts=3
     googlebusiness: null permission_missing
         connection failed error=googlebusiness, listing of accounts: a permission is missing to name the account (HTTP 403, PERMISSION_DENIED) next_step=check that scopes of [platforms.googlebusiness] are enabled for the app, and that the person ticked them
         the tokens were not kept, and revoked platform.name=googlebusiness
