@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::What;
 use super::{Broker, Caller, Error, apps, profiles};
-use crate::domain::flow::Flow;
+use crate::domain::flow::{Flow, FlowStage};
 use crate::domain::id::FlowId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
@@ -79,6 +79,8 @@ impl Broker {
         })?;
 
         let now = self.clock.now();
+        let pkce_verifier =
+            verifier.map(|verifier| self.vault.seal_text(&Place::flow_verifier(id), &verifier)).transpose()?;
         let flow = Flow {
             id,
             project_id,
@@ -91,13 +93,9 @@ impl Broker {
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,
-            pkce_verifier: verifier
-                .map(|verifier| self.vault.seal_text(&Place::flow_verifier(id), &verifier))
-                .transpose()?,
             created_at: now,
             expires_at: now.plus(self.settings.state_ttl),
-            consumed_by: None,
-            outcome: None,
+            stage: FlowStage::Pending { pkce_verifier },
         };
         self.store
             .write(move |tx| {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::{Broker, Error};
-use crate::domain::flow::{Failure, Flow, Outcome};
+use crate::domain::flow::{Failure, Flow, FlowStage, Outcome};
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
@@ -183,7 +183,7 @@ impl Broker {
         let fingerprint = answer.fingerprint();
 
         let mut flow = flow;
-        if flow.consumed_by.is_none() || flow.outcome.is_none() {
+        if flow.stage.outcome().is_none() {
             let (id, broker) = (flow.id, self.clone());
             let work = move || async move { broker.exchange(flow, answer, fingerprint).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
@@ -192,7 +192,7 @@ impl Broker {
             };
             flow = completed;
         }
-        match flow.consumed_by {
+        match flow.stage.consumed_by() {
             Some(consumed_by) if consumed_by != fingerprint => refused(CallbackRefusal::AlreadyUsed),
             _ => self.finished(flow).await,
         }
@@ -200,11 +200,11 @@ impl Broker {
 
     /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
-        let outcome = flow.outcome.clone().unwrap_or(Outcome::failed(if flow.consumed_by.is_some() {
-            Failure::Interrupted
-        } else {
-            Failure::StorageFailed
-        }));
+        let outcome = match flow.stage {
+            FlowStage::Pending { .. } => Outcome::failed(Failure::StorageFailed),
+            FlowStage::Answered { .. } | FlowStage::Consumed { .. } => Outcome::failed(Failure::Interrupted),
+            FlowStage::Ended { outcome, .. } => outcome,
+        };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
         let now = self.clock.now();
         let (profile_name, ending) = self

@@ -11,13 +11,13 @@ use super::callback::Answer;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
-use crate::domain::flow::{Failure, Flow, Outcome};
+use crate::domain::flow::{Failure, Flow, FlowStage, Outcome};
 use crate::domain::id::IntegrationId;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{Transaction, flows};
+use crate::store::{self, Transaction, flows};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, OauthError};
 use crate::vault::Place;
 
@@ -29,9 +29,9 @@ impl Broker {
             tracing::error!(flow.id = %id, error = %chain(&error), "the disk has no room for the platform's answer, so the platform was not asked");
             return;
         }
-        match self.store.write(move |tx| flows::consume(tx, project, id, &fingerprint, now)).await {
-            Ok(true) => {}
-            Ok(false) => return,
+        match self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.consume(fingerprint, now))).await {
+            Ok(()) => {}
+            Err(store::Error::NotChanged) => return,
             Err(error) => {
                 tracing::error!(flow.id = %id, error = %error, "cannot consume the state, so the platform was not asked");
                 return;
@@ -57,27 +57,13 @@ impl Broker {
 
     /// Continues a connection that was cut off after its code was exchanged. False when no answer was stored.
     pub(super) async fn resume(&self, flow: Flow) -> bool {
-        let (project, id) = (flow.project_id, flow.id);
-        let kept = self.store.read(move |db| Ok::<_, Error>(flows::find_answer(db, project, id)?)).await;
-        let answer = match kept {
-            Ok(Some((sealed, asked_at))) => self
-                .vault
-                .open_answer(&Place::flow_answer(id), &sealed)
-                .map(|answer| (answer, asked_at))
-                .map_err(Error::from),
-            Ok(None) => return false,
-            Err(error) => {
-                // An answer may be there: the next start tries again.
-                tracing::error!(flow.id = %id, error = %chain(&error), "cannot look for a stored answer");
-                return true;
-            }
-        };
-        let result = match answer {
-            Ok((answer, asked_at)) => match self.app(&flow).await {
-                Ok(client) => self.connect_issued(&flow, &client, &answer, asked_at).await,
+        let FlowStage::Answered { answer, asked_at, .. } = &flow.stage else { return false };
+        let result = match self.vault.open_answer(&Place::flow_answer(flow.id), answer) {
+            Ok(answer) => match self.app(&flow).await {
+                Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at).await,
                 Err(outcome) => Err(outcome),
             },
-            Err(error) => Err(internal(&flow, "cannot open a stored answer", &error)),
+            Err(error) => Err(internal(&flow, "cannot open a stored answer", &error.into())),
         };
         self.record_end(&flow, result).await;
         true
@@ -88,7 +74,7 @@ impl Broker {
         let Err(outcome) = result else { return };
         let (id, project) = (flow.id, flow.project_id);
         tracing::info!(flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, "connection ended");
-        if let Err(error) = self.store.write(move |tx| flows::finish(tx, project, id, &outcome)).await {
+        if let Err(error) = self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.end(outcome))).await {
             tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
         }
     }
@@ -110,8 +96,8 @@ impl Broker {
     /// Exchanges the code and connects or offers the accounts. `Err` is the outcome when that failed.
     async fn connect_accounts(&self, flow: &Flow, code: &SecretString) -> Result<(), Outcome> {
         let verifier = flow
-            .pkce_verifier
-            .as_ref()
+            .stage
+            .pkce_verifier()
             .map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed))
             .transpose()
             .map_err(|error| internal(flow, "cannot open the PKCE verifier", &error.into()))?;
@@ -133,7 +119,9 @@ impl Broker {
         let (id, project) = (flow.id, flow.project_id);
         let kept = match self.vault.seal_answer(&Place::flow_answer(id), answer) {
             Ok(sealed) => {
-                let keep = move |tx: &Transaction<'_>| flows::keep_answer(tx, project, id, &sealed, asked_at);
+                let keep = move |tx: &Transaction<'_>| {
+                    flows::change(tx, project, id, |flow| flow.keep_answer(sealed.clone(), asked_at))
+                };
                 self.store.write_kept(keep).await.map_err(Error::from)
             }
             Err(error) => Err(error.into()),
@@ -192,7 +180,8 @@ impl Broker {
                 let connected =
                     broker.record_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
-                flows::finish(tx, flow.project_id, flow.id, &Outcome::Connected { integration_ids })?;
+                let connected = Outcome::Connected { integration_ids };
+                flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;
                 failpoint::reach("connect_storing");
                 Ok(())
             })

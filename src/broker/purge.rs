@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
+use crate::domain::selection::SelectionStage;
 use crate::store::{flows, refreshes, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
@@ -73,7 +74,7 @@ impl Broker {
                 .await?;
             let more = taken.len() == SELECTION_BATCH as usize;
             for (selection, flow) in taken {
-                let (Some(flow), None) = (flow, &selection.spent) else { continue };
+                let (Some(flow), SelectionStage::Open { .. }) = (flow, &selection.stage) else { continue };
                 erased = true;
                 tracing::info!(flow.id = %flow.id, selection.id = %selection.id, "nobody chose in time");
                 match self.open_consent(&selection) {

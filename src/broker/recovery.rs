@@ -34,7 +34,7 @@ impl Broker {
             "a connection was cut off: tokens that the platform may have issued are lost, and the account's owner must start again"
         );
         let outcome = Outcome::failed(Failure::Interrupted);
-        if let Err(error) = self.store.write(move |tx| flows::finish(tx, project, id, &outcome)).await {
+        if let Err(error) = self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.end(outcome))).await {
             tracing::error!(flow.id = %id, error = %chain(&error), "cannot record how the connection ended");
         }
     }

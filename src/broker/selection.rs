@@ -16,8 +16,10 @@ use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::{IntegrationId, SelectionId};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
-use crate::domain::selection::{Consent, Findings, Selection, Spent, cancellation_digest, choice_digest, choice_id};
-use crate::store::{flows, oauth_apps, profiles, selections};
+use crate::domain::selection::{
+    Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
+};
+use crate::store::{self, flows, oauth_apps, profiles, selections};
 use crate::vault::Place;
 
 /// An open selection.
@@ -55,11 +57,12 @@ impl Broker {
             platform: flow.platform.clone(),
             subject: consent.identity.subject.clone(),
             token: token_digest(&token),
-            token_text: Some(self.vault.seal_text(&Place::selection_token(id), &token)?),
-            payload: Some(self.vault.seal_consent(&Place::selection_payload(id), consent)?),
             created_at: now,
             expires_at: now.plus(self.settings.selection_ttl),
-            spent: None,
+            stage: SelectionStage::Open {
+                token_text: self.vault.seal_text(&Place::selection_token(id), &token)?,
+                payload: self.vault.seal_consent(&Place::selection_payload(id), consent)?,
+            },
         };
         tracing::info!(
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
@@ -68,7 +71,9 @@ impl Broker {
         self.store
             .write_kept(move |tx| {
                 selections::insert(tx, &selection)?;
-                flows::await_selection(tx, selection.project_id, selection.flow_id, selection.expires_at)?;
+                flows::change(tx, selection.project_id, selection.flow_id, |flow| {
+                    flow.await_selection(selection.expires_at)
+                })?;
                 Ok(())
             })
             .await
@@ -143,11 +148,11 @@ impl Broker {
         let cancelled = self
             .store
             .write(move |tx| {
-                let spent = Spent { by, at: now, integrations: Vec::new() };
-                if !selections::spend(tx, project, id, &spent)? {
-                    return Ok::<_, Error>(false);
+                match selections::spend(tx, project, id, by, Vec::new(), now) {
+                    Err(store::Error::NotChanged) => return Ok::<_, Error>(false),
+                    spent => spent?,
                 }
-                flows::settle(tx, project, flow_id, &Outcome::Cancelled)?;
+                flows::change(tx, project, flow_id, |flow| flow.settle(Outcome::Cancelled))?;
                 Ok(true)
             })
             .await?;
@@ -183,12 +188,8 @@ impl Broker {
                 }
                 let connected = broker.record_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
-                flows::settle(tx, project, flow.id, &Outcome::Connected { integration_ids })?;
-                if selections::spend(tx, project, selection.id, &Spent { by, at: now, integrations: connected })? {
-                    Ok(())
-                } else {
-                    Err(crate::store::Error::NotChanged.into())
-                }
+                flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::Connected { integration_ids }))?;
+                Ok(selections::spend(tx, project, selection.id, by, connected, now)?)
             })
             .await
     }
@@ -224,14 +225,18 @@ impl Broker {
 
     /// The consent that the selection holds, until it is spent.
     pub(super) fn open_consent(&self, selection: &Selection) -> Result<Consent, Error> {
-        let payload = selection.payload.as_ref().ok_or(Error::NotFound(What::Selection))?;
+        let SelectionStage::Open { payload, .. } = &selection.stage else {
+            return Err(Error::NotFound(What::Selection));
+        };
         Ok(self.vault.open_consent(&Place::selection_payload(selection.id), payload)?)
     }
 
     /// The selection token, to send the browser to the same page again.
     pub(super) fn open_token(&self, selection: &Selection) -> Result<SecretString, Error> {
-        let text = selection.token_text.as_ref().ok_or(Error::NotFound(What::Selection))?;
-        Ok(self.vault.open_text(&Place::selection_token(selection.id), text)?)
+        let SelectionStage::Open { token_text, .. } = &selection.stage else {
+            return Err(Error::NotFound(What::Selection));
+        };
+        Ok(self.vault.open_text(&Place::selection_token(selection.id), token_text)?)
     }
 }
 

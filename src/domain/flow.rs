@@ -1,23 +1,29 @@
 //! A flow: one connection being made, from the authorize URL to the callback, and how it ended.
 //!
-//! Pending, then consumed (once, before anything is asked of the platform), then finished with an [`Outcome`] that a
-//! reload of the callback is answered with until the flow expires. A flow that waits for a choice of accounts lives as
-//! long as its [selection](super::selection).
+//! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow answers
+//! reloads of the callback until it expires. A flow that waits for a choice of accounts lives as long as its
+//! [selection](super::selection). Transitions take the flow by value and return its next state, or [`InvalidTransition`].
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::InvalidTransition;
 use super::id::{AccessKeyId, FlowId, OauthAppId, ProfileId, ProjectId};
 use super::secret::{Digest256, Sealed};
 use super::selection::Findings;
 use super::time::Timestamp;
 
+/// How long after its expiry a consumed flow that never ended is kept: longer than any exchange takes.
+pub const EXCHANGE_MAX: Duration = Duration::from_hours(1);
+
 #[derive(Debug, Clone)]
 pub struct Flow {
     pub id: FlowId,
     pub project_id: ProjectId,
-    /// The key that started it; `None` when the demo page did.
+    /// The key that began it; `None` for the demo page.
     pub access_key_id: Option<AccessKeyId>,
-    /// What the platform hands back as `state`, hashed.
+    /// The OAuth `state`, hashed.
     pub state: Digest256,
     pub platform: String,
     pub app_id: Option<OauthAppId>,
@@ -27,14 +33,125 @@ pub struct Flow {
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
     pub headless: bool,
-    /// The PKCE verifier; `None` where the platform takes none.
-    pub pkce_verifier: Option<Sealed>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
-    /// Set once, when a callback takes the flow: what that callback carried, hashed, so that a reload is told apart
-    /// from somebody trying another code.
-    pub consumed_by: Option<Digest256>,
-    pub outcome: Option<Outcome>,
+    pub stage: FlowStage,
+}
+
+/// How far a flow got. `by` is a digest of what the callback carried: it tells a reload from an attempt with another code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowStage {
+    /// Waits for the callback. The PKCE verifier is `None` where the platform takes none.
+    Pending {
+        pkce_verifier: Option<Sealed>,
+    },
+    /// A callback consumed it, and its code is being exchanged.
+    Consumed {
+        by: Digest256,
+    },
+    /// The platform answered the exchange of `asked_at`. The answer is sealed as it came, until the flow ends.
+    Answered {
+        by: Digest256,
+        asked_at: Timestamp,
+        answer: Sealed,
+    },
+    Ended {
+        by: Digest256,
+        outcome: Outcome,
+    },
+}
+
+impl FlowStage {
+    #[must_use]
+    pub const fn pkce_verifier(&self) -> Option<&Sealed> {
+        match self {
+            Self::Pending { pkce_verifier } => pkce_verifier.as_ref(),
+            Self::Answered { .. } | Self::Consumed { .. } | Self::Ended { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn consumed_by(&self) -> Option<Digest256> {
+        match self {
+            Self::Pending { .. } => None,
+            Self::Answered { by, .. } | Self::Consumed { by } | Self::Ended { by, .. } => Some(*by),
+        }
+    }
+
+    #[must_use]
+    pub const fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Ended { outcome, .. } => Some(outcome),
+            Self::Answered { .. } | Self::Consumed { .. } | Self::Pending { .. } => None,
+        }
+    }
+}
+
+impl Flow {
+    /// Takes the flow for the callback with this digest. The verifier is gone afterwards: read it before.
+    ///
+    /// # Errors
+    ///
+    /// A callback has consumed the flow, or it has expired.
+    pub fn consume(self, by: Digest256, now: Timestamp) -> Result<Self, InvalidTransition> {
+        match self.stage {
+            FlowStage::Pending { .. } if now < self.expires_at => {
+                Ok(Self { stage: FlowStage::Consumed { by }, ..self })
+            }
+            _ => Err(InvalidTransition),
+        }
+    }
+
+    /// Keeps the platform's answer to the exchange of the code.
+    ///
+    /// # Errors
+    ///
+    /// The flow is not being exchanged.
+    pub fn keep_answer(self, answer: Sealed, asked_at: Timestamp) -> Result<Self, InvalidTransition> {
+        let by = self.being_exchanged()?;
+        Ok(Self { stage: FlowStage::Answered { by, asked_at, answer }, ..self })
+    }
+
+    /// Records how the flow ended, and forgets a kept answer.
+    ///
+    /// # Errors
+    ///
+    /// The flow is not being exchanged.
+    pub fn end(self, outcome: Outcome) -> Result<Self, InvalidTransition> {
+        let by = self.being_exchanged()?;
+        Ok(Self { stage: FlowStage::Ended { by, outcome }, ..self })
+    }
+
+    /// Ends the exchange with a choice of accounts to be made, and keeps the flow at least `until` then.
+    ///
+    /// # Errors
+    ///
+    /// The flow is not being exchanged.
+    pub fn await_selection(self, until: Timestamp) -> Result<Self, InvalidTransition> {
+        let expires_at = self.expires_at.max(until);
+        Ok(Self { expires_at, ..self.end(Outcome::SelectionRequired)? })
+    }
+
+    /// Records the choice that the flow waited for.
+    ///
+    /// # Errors
+    ///
+    /// The flow waits for no choice.
+    pub fn settle(self, outcome: Outcome) -> Result<Self, InvalidTransition> {
+        match self.stage {
+            FlowStage::Ended { by, outcome: Outcome::SelectionRequired } => {
+                Ok(Self { stage: FlowStage::Ended { by, outcome }, ..self })
+            }
+            _ => Err(InvalidTransition),
+        }
+    }
+
+    fn being_exchanged(&self) -> Result<Digest256, InvalidTransition> {
+        match self.stage {
+            FlowStage::Answered { by, .. } | FlowStage::Consumed { by } => Ok(by),
+            FlowStage::Ended { .. } | FlowStage::Pending { .. } => Err(InvalidTransition),
+        }
+    }
 }
 
 /// How a flow ended.
@@ -47,11 +164,11 @@ pub enum Outcome {
     },
     Failed {
         failure: Failure,
-        /// How accounts were looked for, where none was found that can be connected.
+        /// The search for accounts, where it found none that can be connected.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         findings: Option<Findings>,
     },
-    /// The consent covers several accounts, and the person has yet to choose: becomes `Connected` or `Cancelled`.
+    /// The consent covers several accounts, and its owner has yet to choose: becomes `Connected` or `Cancelled`.
     SelectionRequired,
 }
 
@@ -169,5 +286,110 @@ impl Failure {
             Self::PlatformThrottled => "Wait ten minutes, then go back and start again.",
             Self::StorageFailed => "Tell the people who run this service, then start again.",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::id::Id as _;
+
+    type Transition<'a> = &'a dyn Fn(Flow) -> Result<Flow, InvalidTransition>;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_777_797_216_445 + seconds * 1000)
+    }
+
+    fn by(code: &str) -> Digest256 {
+        Digest256::of(code.as_bytes())
+    }
+
+    fn sealed(text: &str) -> Sealed {
+        Sealed::from_bytes(text.into())
+    }
+
+    fn ended(outcome: Outcome) -> FlowStage {
+        FlowStage::Ended { by: by("1"), outcome }
+    }
+
+    /// A flow that expires after 100 s.
+    fn flow(stage: FlowStage) -> Flow {
+        Flow {
+            id: FlowId::from_uuid(Uuid::from_u128(1)),
+            project_id: ProjectId::from_uuid(Uuid::from_u128(2)),
+            access_key_id: None,
+            state: by("state"),
+            platform: "twitter".to_owned(),
+            app_id: None,
+            client_id: "client".to_owned(),
+            profile_id: None,
+            redirect_uri: None,
+            cancel_redirect_uri: None,
+            headless: false,
+            created_at: at(0),
+            expires_at: at(100),
+            stage,
+        }
+    }
+
+    /// Every stage; the last two have ended.
+    fn flows() -> [Flow; 5] {
+        let (by, asked_at) = (by("1"), at(10));
+        [
+            FlowStage::Pending { pkce_verifier: Some(sealed("verifier")) },
+            FlowStage::Consumed { by },
+            FlowStage::Answered { by, asked_at, answer: sealed("old") },
+            ended(Outcome::SelectionRequired),
+            ended(Outcome::Cancelled),
+        ]
+        .map(flow)
+    }
+
+    #[test]
+    fn each_stage_allows_its_transitions_and_no_others() {
+        let answered = || FlowStage::Answered { by: by("1"), asked_at: at(20), answer: sealed("new") };
+        let connected = || Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };
+        let waits = || ended(Outcome::SelectionRequired);
+        let table: [(&str, Transition<'_>, [Option<FlowStage>; 5]); 5] = [
+            (
+                "consume",
+                &|flow| flow.consume(by("2"), at(99)),
+                [Some(FlowStage::Consumed { by: by("2") }), None, None, None, None],
+            ),
+            (
+                "keep_answer",
+                &|flow| flow.keep_answer(sealed("new"), at(20)),
+                [None, Some(answered()), Some(answered()), None, None],
+            ),
+            (
+                "end",
+                &|flow| flow.end(connected()),
+                [None, Some(ended(connected())), Some(ended(connected())), None, None],
+            ),
+            ("await_selection", &|flow| flow.await_selection(at(90)), [None, Some(waits()), Some(waits()), None, None]),
+            ("settle", &|flow| flow.settle(connected()), [None, None, None, Some(ended(connected())), None]),
+        ];
+        for (name, transition, expected) in table {
+            for (before, expected) in flows().into_iter().zip(expected) {
+                let after = transition(before.clone());
+                assert_eq!(after.as_ref().ok().map(|after| &after.stage), expected.as_ref(), "{name} {before:?}");
+                assert_eq!(after.map_or(at(100), |after| after.expires_at), at(100));
+            }
+        }
+    }
+
+    #[test]
+    fn an_expired_flow_is_not_consumed() {
+        let [pending, ..] = flows();
+        assert!(pending.clone().consume(by("1"), at(99)).is_ok());
+        assert_eq!(pending.consume(by("1"), at(100)).unwrap_err(), InvalidTransition);
+    }
+
+    #[test]
+    fn a_flow_lives_as_long_as_the_choice_that_it_waits_for() {
+        let [_, consumed, ..] = flows();
+        assert_eq!(consumed.await_selection(at(101)).unwrap().expires_at, at(101));
     }
 }

@@ -1,24 +1,25 @@
-//! A selection: a consent that covers several accounts, held until its person says which of them to connect.
+//! A selection: a consent that covers several accounts, held until its owner chooses which of them to connect.
 //!
-//! Pending choices live in rows of their own, never as half-made integrations: nothing lists, refreshes or vends what
-//! nobody has chosen. A selection is spent once, by a choice or by a cancellation; what it held is erased with that, or
-//! when it expires.
+//! Pending choices have rows of their own and are never half-made integrations: no list, refresh or token request sees an
+//! account that was not chosen. A selection is spent once, by a choice or by a cancellation. What it held is erased with
+//! that, or when it expires.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::InvalidTransition;
 use super::account::{FoundAccount, Identity, RouteReport, UnusableAccount};
 use super::grant::IssuedTokens;
 use super::id::{FlowId, IntegrationId, ProjectId, SelectionId};
 use super::secret::{Digest256, Sealed};
 use super::time::Timestamp;
 
-/// For how long the same choice, sent again, is answered again: clients repeat what they got no answer to.
+/// How long a repeated choice gets the same answer: clients repeat a request whose answer they did not receive.
 pub const REPEATABLE: Duration = Duration::from_mins(1);
 
-/// How many accounts one choice may name, repetitions included.
+/// Most accounts that one choice may name, repetitions included.
 pub const CHOICE_MAX: usize = 10_000;
 
 /// A selection as stored.
@@ -28,53 +29,74 @@ pub struct Selection {
     pub project_id: ProjectId,
     pub flow_id: FlowId,
     pub platform: String,
-    /// Who consented: to know, when nobody chooses, whether the consent is in use elsewhere.
+    /// The person or account that consented: tells whether the consent is in use elsewhere.
     pub subject: String,
-    /// What the link and the API recognise it by, hashed.
+    /// The selection token of the link and the API, hashed.
     pub token: Digest256,
-    /// The token itself, so that a reload of the callback leads to the same place; erased when spent.
-    pub token_text: Option<Sealed>,
-    /// The [`Consent`]; erased when spent.
-    pub payload: Option<Sealed>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
-    pub spent: Option<Spent>,
+    pub stage: SelectionStage,
 }
 
-/// How a selection was spent.
-#[derive(Debug, Clone)]
-pub struct Spent {
-    /// The choice, hashed: what tells a repetition from another choice.
-    pub by: Digest256,
-    pub at: Timestamp,
-    /// What was connected; nothing where the person cancelled.
-    pub integrations: Vec<IntegrationId>,
+/// Whether a selection was spent. Expiry is no stage: [`Selection::is_open`] tells it from the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SelectionStage {
+    Open {
+        /// The selection token itself, so that a reload of the callback leads to the same place.
+        token_text: Sealed,
+        /// The [`Consent`].
+        payload: Sealed,
+    },
+    Spent {
+        /// Digest of the choice: tells a repetition from another choice.
+        by: Digest256,
+        at: Timestamp,
+        /// The connected integrations; none after a cancellation.
+        integrations: Vec<IntegrationId>,
+    },
 }
 
 impl Selection {
-    /// Whether it can still be chosen from.
+    /// True while a choice can be made.
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
-        self.spent.is_none() && now < self.expires_at
+        matches!(self.stage, SelectionStage::Open { .. }) && now < self.expires_at
     }
 
-    /// Whether this is what it was spent by, sent again in time.
+    /// True when the selection was spent by this choice less than [`REPEATABLE`] ago.
     #[must_use]
     pub fn repeats(&self, choice: &Digest256, now: Timestamp) -> bool {
-        self.spent.as_ref().is_some_and(|spent| spent.by == *choice && now < spent.at.plus(REPEATABLE))
+        matches!(&self.stage, SelectionStage::Spent { by, at, .. } if by == choice && now < at.plus(REPEATABLE))
+    }
+
+    /// Spends the selection by the choice with this digest. What it held is gone afterwards: read it before.
+    ///
+    /// # Errors
+    ///
+    /// The selection was spent, or has expired.
+    pub fn spend(
+        self,
+        by: Digest256,
+        integrations: Vec<IntegrationId>,
+        now: Timestamp,
+    ) -> Result<Self, InvalidTransition> {
+        if !self.is_open(now) {
+            return Err(InvalidTransition);
+        }
+        Ok(Self { stage: SelectionStage::Spent { by, at: now, integrations }, ..self })
     }
 }
 
-/// What a person consented to, all that is needed to store it. Holds tokens: silent in `Debug` where they are.
+/// A consent with everything needed to store it. Holds tokens, which `Debug` does not show.
 #[derive(Debug, Clone)]
 pub struct Consent {
     pub issued: IssuedTokens,
-    /// Its accounts are there once each.
+    /// Names each account once.
     pub identity: Identity,
 }
 
 impl Consent {
-    /// Platforms name an account more than once where it is found in more than one way: the first counts.
+    /// Keeps the first of each account: platforms repeat one that is found in several ways.
     #[must_use]
     pub fn new(issued: IssuedTokens, mut identity: Identity) -> Self {
         let mut seen = BTreeSet::new();
@@ -82,7 +104,7 @@ impl Consent {
         Self { issued, identity }
     }
 
-    /// The scopes granted, as far as the platform says.
+    /// The granted scopes; none where the platform does not tell them.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         self.issued.scopes.as_deref().unwrap_or_default()
@@ -98,13 +120,13 @@ impl Consent {
     }
 }
 
-/// What an account to choose is called in a choice: unique among the accounts of a consent.
+/// Id of an account in a choice: unique among the accounts of a consent.
 #[must_use]
 pub fn choice_id(found: &FoundAccount) -> String {
     format!("{}:{}", found.kind, found.account.platform_user_id)
 }
 
-/// What tells one choice from another: the set, whatever its order and however often an account is named.
+/// Digest of a choice. The order of its accounts and repetitions do not matter.
 #[must_use]
 pub fn choice_digest(chosen: &BTreeSet<String>) -> Digest256 {
     let mut text = b"chosen".to_vec();
@@ -115,34 +137,69 @@ pub fn choice_digest(chosen: &BTreeSet<String>) -> Digest256 {
     Digest256::of(&text)
 }
 
-/// What tells a cancellation from any choice.
+/// Digest of a cancellation, unlike that of any choice.
 #[must_use]
 pub fn cancellation_digest() -> Digest256 {
     Digest256::of(b"cancelled")
 }
 
-/// How accounts were looked for, and what came of it: the answer to "why is my Page missing?".
+/// How the search for accounts went: the answer to "why is my Page missing?".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    /// Seen, and cannot be connected.
+    /// Accounts that were found and cannot be connected.
     pub unusable: Vec<UnusableAccount>,
     pub routes: Vec<RouteReport>,
-    /// The scopes granted.
+    /// The granted scopes.
     pub scopes: Vec<String>,
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::account::{Account, AccountKind};
     use crate::domain::grant::TokenSet;
+    use crate::domain::id::Id as _;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_777_797_216_445 + seconds * 1000)
+    }
+
+    #[test]
+    fn a_selection_is_spent_once_and_before_it_expires() {
+        let sealed = |text: &str| Sealed::from_bytes(text.into());
+        let by = |text: &str| Digest256::of(text.as_bytes());
+        let open = Selection {
+            id: SelectionId::from_uuid(Uuid::from_u128(1)),
+            project_id: ProjectId::from_uuid(Uuid::from_u128(2)),
+            flow_id: FlowId::from_uuid(Uuid::from_u128(3)),
+            platform: "facebook".to_owned(),
+            subject: "s".to_owned(),
+            token: by("token"),
+            created_at: at(0),
+            expires_at: at(100),
+            stage: SelectionStage::Open { token_text: sealed("token"), payload: sealed("consent") },
+        };
+        assert!(open.is_open(at(99)) && !open.is_open(at(100)));
+        assert!(open.clone().spend(by("a"), Vec::new(), at(100)).is_err(), "expired");
+        let integrations = vec![IntegrationId::from_uuid(Uuid::from_u128(4))];
+        let spent = open.clone().spend(by("a"), integrations.clone(), at(99)).unwrap();
+        assert_eq!(spent.stage, SelectionStage::Spent { by: by("a"), at: at(99), integrations });
+        assert!(!spent.is_open(at(99)));
+        assert!(spent.clone().spend(by("b"), Vec::new(), at(99)).is_err(), "spent");
+        for (choice, seconds, expected) in [("a", 99, true), ("a", 158, true), ("a", 159, false), ("b", 99, false)] {
+            assert_eq!(spent.repeats(&by(choice), at(seconds)), expected, "{choice} {seconds}");
+            assert!(!open.repeats(&by(choice), at(seconds)));
+        }
+    }
 
     fn set(ids: &[&str]) -> BTreeSet<String> {
         ids.iter().map(|id| (*id).to_owned()).collect()
     }
 
     #[test]
-    fn a_choice_is_a_set() {
+    fn choices_are_compared_as_sets() {
         assert_eq!(choice_digest(&set(&["a", "b"])), choice_digest(&set(&["b", "a", "b"])));
         let choices = [set(&["a", "b"]), set(&["a"]), set(&["ab"]), set(&["a", "bc"]), set(&["ab", "c"]), set(&[])];
         for (at, one) in choices.iter().enumerate() {

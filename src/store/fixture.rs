@@ -10,7 +10,7 @@ use super::schema::Schema;
 use super::{Error, flows, grants, integrations, oauth_apps, profiles, projects, selections};
 use crate::domain::account::Account;
 use crate::domain::entropy::SeededEntropy;
-use crate::domain::flow::Flow;
+use crate::domain::flow::{Flow, FlowStage};
 use crate::domain::grant::{AuthStatus, Grant};
 use crate::domain::id::{GrantId, Id, IdSource, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{Integration, OwnTokens};
@@ -21,7 +21,7 @@ use crate::domain::project::Project;
 use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::{Digest256, Sealed};
-use crate::domain::selection::Selection;
+use crate::domain::selection::{Selection, SelectionStage};
 use crate::domain::time::{Clock as _, ManualClock, Timestamp};
 
 pub(super) const ALL: Window = Window { limit: 100, offset: 0 };
@@ -170,11 +170,9 @@ impl Fixture {
             redirect_uri: None,
             cancel_redirect_uri: None,
             headless: false,
-            pkce_verifier: None,
             created_at: now,
             expires_at: now.plus(Duration::from_mins(1)),
-            consumed_by: Some(Digest256::of(b"code")),
-            outcome: None,
+            stage: FlowStage::Consumed { by: Digest256::of(b"code") },
         };
         let selection = Selection {
             id: self.id(),
@@ -183,16 +181,14 @@ impl Fixture {
             platform: "facebook".to_owned(),
             subject: "s".to_owned(),
             token: Digest256::of(token.as_bytes()),
-            token_text: Some(sealed(1)),
-            payload: Some(sealed(1)),
             created_at: now,
             expires_at: now.plus(Duration::from_mins(10)),
-            spent: None,
+            stage: SelectionStage::Open { token_text: sealed(1), payload: sealed(1) },
         };
         self.write(|db| {
             flows::insert(db, &flow)?;
             selections::insert(db, &selection)?;
-            flows::await_selection(db, flow.project_id, flow.id, selection.expires_at)
+            flows::change(db, flow.project_id, flow.id, |flow| flow.await_selection(selection.expires_at))
         })
         .unwrap();
         selection
