@@ -120,7 +120,7 @@ impl Broker {
         let kept = match self.vault.seal_answer(&Place::flow_answer(id), answer) {
             Ok(sealed) => {
                 let keep = move |tx: &Transaction<'_>| {
-                    flows::change(tx, project, id, |flow| flow.keep_answer(sealed.clone(), asked_at))
+                    flows::change(tx, project, id, |flow| flow.store_answer(sealed.clone(), asked_at))
                 };
                 self.store.write_kept(keep).await.map_err(Error::from)
             }

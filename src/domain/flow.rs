@@ -102,17 +102,17 @@ impl Flow {
         }
     }
 
-    /// Keeps the platform's answer to the exchange of the code.
+    /// Stores the platform's answer to the exchange of the code.
     ///
     /// # Errors
     ///
     /// The flow is not being exchanged.
-    pub fn keep_answer(self, answer: Sealed, asked_at: Timestamp) -> Result<Self, InvalidTransition> {
+    pub fn store_answer(self, answer: Sealed, asked_at: Timestamp) -> Result<Self, InvalidTransition> {
         let by = self.being_exchanged()?;
         Ok(Self { stage: FlowStage::Answered { by, asked_at, answer }, ..self })
     }
 
-    /// Records how the flow ended, and forgets a kept answer.
+    /// Records how the flow ended, and forgets a stored answer.
     ///
     /// # Errors
     ///
@@ -359,8 +359,8 @@ mod tests {
                 [Some(FlowStage::Consumed { by: by("2") }), None, None, None, None],
             ),
             (
-                "keep_answer",
-                &|flow| flow.keep_answer(sealed("new"), at(20)),
+                "store_answer",
+                &|flow| flow.store_answer(sealed("new"), at(20)),
                 [None, Some(answered()), Some(answered()), None, None],
             ),
             (

@@ -40,7 +40,7 @@ impl RefreshState {
         matches!(self, Self::InDoubt { .. } | Self::AnsweredInDoubt { .. })
     }
 
-    /// When the platform was asked: for the kept answer where there is one, for the latest refresh otherwise. `None` when
+    /// When the platform was asked: for the stored answer where there is one, for the latest refresh otherwise. `None` when
     /// idle.
     #[must_use]
     pub const fn asked_at(&self) -> Option<Timestamp> {
@@ -51,7 +51,7 @@ impl RefreshState {
         }
     }
 
-    /// The kept answer.
+    /// The stored answer.
     #[must_use]
     pub const fn answer(&self) -> Option<&Sealed> {
         match self {
@@ -60,7 +60,7 @@ impl RefreshState {
         }
     }
 
-    /// The time of a kept answer stays, because the lifetimes in that answer count from it.
+    /// The time of a stored answer stays, because the lifetimes in that answer count from it.
     fn begun(self, now: Timestamp) -> Self {
         match self {
             Self::Idle => Self::InFlight { since: now },
@@ -80,9 +80,9 @@ impl RefreshState {
     fn failed(self, reply: Reply) -> Self {
         match (self, reply) {
             (state, Reply::Unanswered) => state.doubted(),
-            (Self::InFlight { .. }, _) | (Self::Answered { .. }, Reply::KeptRejection) => Self::Idle,
-            (Self::AnsweredInDoubt { asked_at, .. }, Reply::KeptRejection) => Self::InDoubt { since: asked_at },
-            (state, Reply::KeptRejection | Reply::Rejected) => state,
+            (Self::InFlight { .. }, _) | (Self::Answered { .. }, Reply::StoredRejection) => Self::Idle,
+            (Self::AnsweredInDoubt { asked_at, .. }, Reply::StoredRejection) => Self::InDoubt { since: asked_at },
+            (state, Reply::StoredRejection | Reply::Rejected) => state,
         }
     }
 }
@@ -99,8 +99,8 @@ pub struct Failed {
 /// What a failed refresh tells of the tokens that the platform may have issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// The kept answer turned out to be a rejection: it is erased.
-    KeptRejection,
+    /// The stored answer turned out to be a rejection: it is erased.
+    StoredRejection,
     /// The platform rejected the request, or was never asked.
     Rejected,
     /// The platform may have issued tokens: no answer came, or none that this program understands.
@@ -131,12 +131,12 @@ impl Grant {
         Ok(Self { refresh: active.refresh.begun(now), ..active })
     }
 
-    /// Keeps the platform's answer to the request of `asked_at`, in place of an older one.
+    /// Stores the platform's answer to the request of `asked_at`, in place of an older one.
     ///
     /// # Errors
     ///
     /// No refresh was begun.
-    pub fn keep_answer(self, asked_at: Timestamp, answer: Sealed) -> Result<Self, InvalidTransition> {
+    pub fn store_answer(self, asked_at: Timestamp, answer: Sealed) -> Result<Self, InvalidTransition> {
         let refresh = match self.refresh {
             RefreshState::Idle => return Err(InvalidTransition),
             RefreshState::InFlight { .. } | RefreshState::Answered { .. } => {
@@ -185,7 +185,7 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..self.active()? })
     }
 
-    /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a kept answer: a later
+    /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a stored answer: a later
     /// program may understand it.
     ///
     /// # Errors
@@ -243,7 +243,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::RefreshState::{Answered, AnsweredInDoubt, Idle, InDoubt, InFlight};
-    use super::Reply::{KeptRejection, Rejected, Unanswered};
+    use super::Reply::{Rejected, StoredRejection, Unanswered};
     use super::*;
     use crate::domain::id::Id as _;
 
@@ -337,7 +337,7 @@ mod tests {
             Some(answered_in_doubt(20, "new")),
         ];
         for (before, expected) in states().map(grant).into_iter().zip(expected) {
-            let after = before.clone().keep_answer(at(20), sealed("new"));
+            let after = before.clone().store_answer(at(20), sealed("new"));
             assert_eq!(after.as_ref().map(|after| after.refresh.clone()).ok(), expected, "{:?}", before.refresh);
             assert!(after.is_err() || is_unchanged_but_for_refresh(&before, after.unwrap()));
         }
@@ -348,8 +348,8 @@ mod tests {
         let in_doubt = || InDoubt { since: at(10) };
         let rejected = [Idle, Idle, in_doubt(), answered(10, "old"), answered_in_doubt(10, "old")];
         let unanswered = [Idle, in_doubt(), in_doubt(), answered_in_doubt(10, "old"), answered_in_doubt(10, "old")];
-        let kept_rejection = [Idle, Idle, in_doubt(), Idle, in_doubt()];
-        for (reply, expected) in [(Rejected, rejected), (Unanswered, unanswered), (KeptRejection, kept_rejection)] {
+        let stored_rejection = [Idle, Idle, in_doubt(), Idle, in_doubt()];
+        for (reply, expected) in [(Rejected, rejected), (Unanswered, unanswered), (StoredRejection, stored_rejection)] {
             for (before, expected) in states().map(grant).into_iter().zip(expected) {
                 let failed = Failed { trouble: trouble(TroubleKind::Unavailable), due_at: at(60), reply };
                 let after = before.clone().refresh_failed(failed.clone()).unwrap();
@@ -436,7 +436,7 @@ mod tests {
         let failed = Failed { trouble: trouble(), due_at: at(60), reply: Rejected };
         for (name, refused) in [
             ("begin_refresh", ended.clone().begin_refresh(at(60))),
-            ("keep_answer", ended.clone().keep_answer(at(60), sealed("new"))),
+            ("store_answer", ended.clone().store_answer(at(60), sealed("new"))),
             ("refresh_failed", ended.clone().refresh_failed(failed)),
             ("postponed", ended.clone().postponed(at(90))),
             ("lapsed", ended.clone().lapsed(trouble())),
@@ -445,7 +445,7 @@ mod tests {
             assert!(refused.is_err(), "{name}");
         }
         let kept = Grant { refresh: answered(10, "old"), ..ended };
-        assert_eq!(kept.keep_answer(at(60), sealed("new")).unwrap().refresh, answered(60, "new"));
+        assert_eq!(kept.store_answer(at(60), sealed("new")).unwrap().refresh, answered(60, "new"));
     }
 
     #[test]

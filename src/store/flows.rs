@@ -131,7 +131,7 @@ pub fn count_all_live(db: &Connection, now: Timestamp) -> Result<u64, Error> {
 }
 
 /// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. A flow whose exchange may
-/// still be running stays for [`EXCHANGE_MAX`], one with a kept answer until it ends, one with a selection as long as that.
+/// still be running stays for [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as long as that.
 pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
     columns::change(
         db,
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(cut_off(&fixture), [(id, FlowStage::Consumed { by })]);
         let again = fixture.write(|db| change(db, ours, id, |flow| flow.consume(Digest256::of(b"code=2"), now)));
         assert!(matches!(again, Err(Error::NotChanged)), "{again:?}");
-        fixture.write(|db| change(db, ours, id, |flow| flow.keep_answer(sealed(2), now))).unwrap();
+        fixture.write(|db| change(db, ours, id, |flow| flow.store_answer(sealed(2), now))).unwrap();
         assert_eq!(cut_off(&fixture), [(id, FlowStage::Answered { by, asked_at: now, answer: sealed(2) })]);
         let until = now.plus(2 * TTL);
         fixture.write(|db| change(db, ours, id, |flow| flow.await_selection(until))).unwrap();
@@ -332,7 +332,7 @@ mod tests {
         for flow in [&ended, &abandoned, &answered] {
             consume(&mut fixture, flow.id);
         }
-        fixture.write(|db| change(db, ours, answered.id, |flow| flow.keep_answer(sealed(1), now))).unwrap();
+        fixture.write(|db| change(db, ours, answered.id, |flow| flow.store_answer(sealed(1), now))).unwrap();
         let purge = |fixture: &mut Fixture, now, limit| fixture.write(|db| purge_expired(db, now, limit)).unwrap();
         assert_eq!(purge(&mut fixture, now, 10), 0);
         let expired = now.plus(TTL);

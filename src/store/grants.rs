@@ -188,7 +188,7 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         renewal: read_renewal(&fields)?,
         tokens: fields.get("tokens")?,
         generation: fields.unsigned("generation")?,
-        status: read_status(&fields)?,
+        status: read_status(&fields, "status", "failure_reason")?,
         ended_at: fields.get("ended_at")?,
         due_at: fields.get("due_at")?,
         trouble: fields.json_if_any("trouble")?,
@@ -228,16 +228,20 @@ pub(super) fn status_columns(status: AuthStatus) -> (&'static str, Option<&'stat
     }
 }
 
-/// From the columns `status` and `failure_reason`.
-pub(super) fn read_status(fields: &Fields<'_, '_>) -> Result<AuthStatus, Error> {
-    let status: String = fields.get("status")?;
-    let reason: Option<String> = fields.get("failure_reason")?;
+/// From the columns `status` and `failure_reason`, by whatever names a query gives them.
+pub(super) fn read_status(
+    fields: &Fields<'_, '_>,
+    status_column: &'static str,
+    reason_column: &'static str,
+) -> Result<AuthStatus, Error> {
+    let status: String = fields.get(status_column)?;
+    let reason: Option<String> = fields.get(reason_column)?;
     match (status.as_str(), reason) {
         (ACTIVE, None) => Ok(AuthStatus::Active),
         (RECONNECT_REQUIRED, Some(reason)) => {
-            reason.parse().map(AuthStatus::ReconnectRequired).map_err(|_| fields.inconsistent("failure_reason"))
+            reason.parse().map(AuthStatus::ReconnectRequired).map_err(|_| fields.inconsistent(reason_column))
         }
-        _ => Err(fields.inconsistent("status")),
+        _ => Err(fields.inconsistent(status_column)),
     }
 }
 

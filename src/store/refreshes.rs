@@ -90,9 +90,9 @@ pub fn begin(
     grants::change(db, project, id, generation, |grant| grant.begin_refresh(now))
 }
 
-/// Keeps the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a refresh
+/// Stores the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a refresh
 /// was begun.
-pub fn keep_answer(
+pub fn store_answer(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
@@ -100,7 +100,7 @@ pub fn keep_answer(
     asked_at: Timestamp,
     answer: &Sealed,
 ) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.keep_answer(asked_at, answer.clone()))
+    grants::change(db, project, id, generation, |grant| grant.store_answer(asked_at, answer.clone()))
 }
 
 /// Records a failure after which the refresh is tried again.
@@ -212,7 +212,7 @@ pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Times
     )
 }
 
-/// Grants of all projects that have ended with a kept answer that was not understood.
+/// Grants of all projects that have ended with a stored answer that was not understood.
 pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId)>, Error> {
     all(
         db,
@@ -344,7 +344,7 @@ mod tests {
         let grant = get(&fixture, id);
         assert_eq!(grant.refresh, RefreshState::InDoubt { since });
         assert_eq!((grant.trouble, grant.failures, grant.due_at), (Some(failed.trouble), 1, Some(failed.due_at)));
-        fixture.write(|db| keep_answer(db, ours, id, 1, since, &answer())).unwrap();
+        fixture.write(|db| store_answer(db, ours, id, 1, since, &answer())).unwrap();
         let kept = get(&fixture, id);
         assert_eq!(kept.refresh, RefreshState::AnsweredInDoubt { asked_at: since, answer: answer() });
         assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), []);
@@ -376,7 +376,7 @@ mod tests {
         for (project, generation) in [(ours, 2), (theirs, 1)] {
             let results = [
                 fixture.write(|db| begin(db, project, id, generation, now)),
-                fixture.write(|db| keep_answer(db, project, id, generation, now, &sealed(1))),
+                fixture.write(|db| store_answer(db, project, id, generation, now, &sealed(1))),
                 fixture.write(|db| fail(db, project, id, generation, failed())),
                 fixture.write(|db| postpone(db, project, id, generation, now)),
                 fixture.write(|db| lapse(db, project, id, generation, trouble())),
@@ -393,7 +393,7 @@ mod tests {
         let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
         fixture.grant("twitter", "alive");
         fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        fixture.write(|db| keep_answer(db, ours, id, 1, now, &sealed(1))).unwrap();
+        fixture.write(|db| store_answer(db, ours, id, 1, now, &sealed(1))).unwrap();
         let rejected = trouble(TroubleKind::RefreshRejected, now);
         fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
         assert!(get(&fixture, id).tokens.is_some());

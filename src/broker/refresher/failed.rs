@@ -63,7 +63,7 @@ impl Refresher {
             self.core().store.write(end).await
         } else {
             let reply = match failure {
-                upstream::Error { is_in_answer: true, .. } => Reply::KeptRejection,
+                upstream::Error { is_in_answer: true, .. } => Reply::StoredRejection,
                 upstream::Error { is_unanswered: true, .. } => Reply::Unanswered,
                 _ => Reply::Rejected,
             };

@@ -39,7 +39,7 @@ impl Refresher {
         let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation), answer) {
             Ok(sealed) => core
                 .store
-                .write_kept(move |tx| refreshes::keep_answer(tx, project, id, generation, asked_at, &sealed))
+                .write_kept(move |tx| refreshes::store_answer(tx, project, id, generation, asked_at, &sealed))
                 .await
                 .map_err(Error::from),
             Err(error) => Err(error.into()),

@@ -1,0 +1,171 @@
+//! The list of integrations: filters, search and windows.
+
+use rusqlite::Connection;
+use rusqlite::types::ToSql;
+
+use super::{JOINS, SELECT, read};
+use crate::domain::id::ProjectId;
+use crate::domain::integration::{Integration, IntegrationFilter, PlatformFilter};
+use crate::domain::paging::{Listed, Window};
+use crate::store::Error;
+use crate::store::columns::{Listing, fold, json};
+
+/// Newest first, or oldest first where the filter asks for it. `contract`: the platforms of [`PlatformFilter::Contract`].
+pub fn list(
+    db: &Connection,
+    project: ProjectId,
+    filter: &IntegrationFilter,
+    contract: &[&str],
+    window: Window,
+) -> Result<Listed<Integration>, Error> {
+    // Only the conditions of this filter, so that each combination finds its own index.
+    let mut condition = "i.project_id = :project".to_owned();
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![(":project", &project)];
+    let names;
+    match &filter.platforms {
+        PlatformFilter::All => {}
+        PlatformFilter::Contract => {
+            names = json(&contract)?;
+            condition.push_str(" AND i.platform IN (SELECT value FROM json_each(:platforms))");
+            params.push((":platforms", &names));
+        }
+        PlatformFilter::One(name) => {
+            condition.push_str(" AND i.platform = :platform");
+            params.push((":platform", name));
+        }
+    }
+    if let Some(profile) = &filter.profile_id {
+        condition.push_str(" AND i.profile_id IS :profile");
+        params.push((":profile", profile));
+    }
+    let needle;
+    if let Some(search) = &filter.search {
+        needle = fold(search);
+        condition.push_str(" AND (instr(i.search, :needle) > 0 OR i.id = :search)");
+        params.extend([(":needle", &needle as &dyn ToSql), (":search", search)]);
+    }
+    let order = if filter.oldest_first { "i.id" } else { "i.id DESC" };
+    let listing = Listing { select: SELECT, from: "integrations AS i", joins: JOINS, condition: &condition, order };
+    listing.window(db, &params, window, read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{ALL, Fixture, NO_TOKENS};
+    use crate::store::integrations::insert;
+
+    const CONTRACT: [&str; 2] = ["tiktok", "twitter"];
+
+    fn users(fixture: &Fixture, filter: &IntegrationFilter, window: Window) -> (Vec<String>, u64) {
+        let listed = list(&fixture.db, fixture.ours, filter, &CONTRACT, window).unwrap();
+        (listed.items.into_iter().map(|integration| integration.account.platform_user_id).collect(), listed.total)
+    }
+
+    fn search(text: &str) -> IntegrationFilter {
+        IntegrationFilter { search: Some(text.to_owned()), ..IntegrationFilter::default() }
+    }
+
+    #[test]
+    fn lists_narrow_by_platform_and_profile() {
+        let mut fixture = Fixture::new();
+        let (grant, ours) = (fixture.grant("twitter", "s"), fixture.ours);
+        let [p, q] = ["p", "q"].map(|name| fixture.profile(name));
+        for (profile, platform) in [(None, "twitter"), (Some(p), "acme"), (Some(p), "tiktok")] {
+            let mut integration = fixture.new_integration(grant, profile, platform);
+            platform.clone_into(&mut integration.platform);
+            fixture.write(|db| insert(db, ours, &integration, &NO_TOKENS)).unwrap();
+        }
+        let one = |name: &str| PlatformFilter::One(name.to_owned());
+        for (platforms, profile_id, expected) in [
+            (PlatformFilter::All, None, "tiktok acme twitter"),
+            (PlatformFilter::Contract, None, "tiktok twitter"),
+            (one("acme"), None, "acme"),
+            (one("none"), None, ""),
+            (PlatformFilter::All, Some(None), "twitter"),
+            (PlatformFilter::All, Some(Some(p)), "tiktok acme"),
+            (PlatformFilter::All, Some(Some(q)), ""),
+            (PlatformFilter::Contract, Some(Some(p)), "tiktok"),
+        ] {
+            let filter = IntegrationFilter { platforms, profile_id, ..IntegrationFilter::default() };
+            let (users, total) = users(&fixture, &filter, ALL);
+            assert_eq!((users.join(" ").as_str(), users.len() as u64), (expected, total), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn windows_are_ordered_and_tell_the_total() {
+        let mut fixture = Fixture::new();
+        let grant = fixture.grant("twitter", "s");
+        for user in ["a", "b", "c", "d", "e"] {
+            fixture.integration(grant, None, user);
+        }
+        for (oldest_first, limit, offset, expected) in [
+            (false, 100, 0, "edcba"),
+            (true, 100, 0, "abcde"),
+            (false, 2, 2, "cb"),
+            (true, 2, 4, "e"),
+            (true, 2, 5, ""),
+        ] {
+            let filter = IntegrationFilter { oldest_first, ..IntegrationFilter::default() };
+            let (users, total) = users(&fixture, &filter, Window { limit, offset });
+            assert_eq!((users.concat().as_str(), total), (expected, 5));
+        }
+        let filter = IntegrationFilter { oldest_first: true, ..search("name of b") };
+        assert_eq!(users(&fixture, &filter, Window { limit: 1, offset: 1 }), (vec![], 1), "the total is of the search");
+    }
+
+    #[test]
+    fn searches_ignore_case_and_know_no_wildcards() {
+        let mut fixture = Fixture::new();
+        let (grant, ours) = (fixture.grant("twitter", "s"), fixture.ours);
+        let mut id = None;
+        for (user, username, name) in [
+            ("1001", Some("@zoe_m"), Some("ZOË % Möller")),
+            ("1002", Some("@zoexm"), Some("Zoe x Moller")),
+            ("ID_ßx", None, None),
+        ] {
+            let mut integration = fixture.new_integration(grant, None, user);
+            integration.account.username = username.map(str::to_owned);
+            integration.account.display_name = name.map(str::to_owned);
+            fixture.write(|db| insert(db, ours, &integration, &NO_TOKENS)).unwrap();
+            id.get_or_insert(integration.id.to_string());
+        }
+        let id = id.unwrap();
+        for (text, found) in [
+            ("zoë", 1),
+            ("ZOË", 1),
+            ("möLLer", 1),
+            ("@ZOE", 2),
+            ("%", 1),
+            ("_", 2),
+            ("zoe_", 1),
+            ("100", 2),
+            ("1001", 1),
+            ("id_SS", 0),
+            ("id_ß", 1),
+            ("", 3),
+            ("'", 0),
+            ("\\", 0),
+            (&id, 1),
+            (&id[..id.len() - 1], 0),
+            ("int_", 0),
+        ] {
+            assert_eq!(users(&fixture, &search(text), ALL).1, found, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_column_that_cannot_be_read() {
+        let mut fixture = Fixture::new();
+        let grant = fixture.grant("twitter", "s");
+        fixture.integration(grant, None, "u");
+        fixture.db.execute("UPDATE integrations SET id = 'int_no_id'", []).unwrap();
+        let filter = IntegrationFilter::default();
+        let error = list(&fixture.db, fixture.ours, &filter, &CONTRACT, ALL).unwrap_err();
+        assert!(
+            matches!(&error, Error::Inconsistent { table: "integrations", column: "id", row } if row == "int_no_id"),
+            "{error:?}"
+        );
+    }
+}
