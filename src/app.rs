@@ -1,7 +1,8 @@
-//! The composition root: what the broker is made of, put together in the order in which it may be touched.
+//! The composition root: builds the broker from its parts, for `serve`, `demo`, the other commands, benchmarks and
+//! integration tests alike.
 //!
-//! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is
-//! looked at read-only and before anything is changed: a refusal leaves the database as it was, byte for byte.
+//! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is checked
+//! read-only before anything is changed. A refusal leaves the database as it was, byte for byte.
 
 use std::fs;
 use std::future::Future;
@@ -26,31 +27,43 @@ use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
 
-/// How long work that outlives requests may take when the broker stops.
+/// Time for work that outlives requests when the broker stops.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(20);
 
-/// Before a call that changes nothing at a platform is made again.
+/// Pause before a call that changes nothing at a platform is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Threads for work that outlives requests. It waits for the network and the disk, not for the processor.
 const WORK_THREADS: usize = 2;
 
-/// Where time and randomness come from.
+/// What the broker takes from its surroundings, and a test replaces.
 #[derive(Clone)]
 pub struct Ports {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Resolves the hosts that users chose.
+    pub dns: Dns,
+    /// Pause before a call that changes nothing at a platform is repeated.
+    pub retry_pause: Duration,
+    /// True when disk space is reserved for tokens that a platform has already delivered.
+    pub keeps_reserve: bool,
 }
 
 impl Ports {
-    /// The system's.
+    /// The machine's own.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            dns: Dns::system(),
+            retry_pause: RETRY_PAUSE,
+            keeps_reserve: true,
+        }
     }
 }
 
-/// Why the broker cannot be put together.
+/// Why the broker cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -70,18 +83,17 @@ pub enum Error {
     Vault(#[from] vault::Error),
 }
 
-/// Makes the keyring and the database of a new broker, with one project. Neither may be there; when it fails, neither
-/// is.
+/// Creates the keyring and the database of a new broker, with one project. Creates both or neither.
 ///
 /// # Errors
 ///
-/// One of them is there, or cannot be written.
+/// One of them exists already, or cannot be written.
 pub fn initialise(config: &Config, ports: &Ports) -> Result<(), Error> {
     let keyring = KeyringFile::generate(&*ports.entropy);
     keyring.write_new(&config.keyring)?;
     let made = make_database(config, ports, &keyring);
     if made.is_err() {
-        // Nothing is sealed with it, and what was wrong with the database is the error to tell.
+        // Nothing is sealed with it yet. The database's error is the one to report.
         let _ = fs::remove_file(&config.keyring);
     }
     made
@@ -102,15 +114,15 @@ fn make_database(config: &Config, ports: &Ports, keyring: &KeyringFile) -> Resul
     Ok(())
 }
 
-/// Taking the lock would leave a file beside a database that is not there.
-fn check_is_there(database: &Path) -> Result<(), OpenError> {
+/// To be called before the lock is taken, which would leave a file beside a missing database.
+fn check_exists(database: &Path) -> Result<(), OpenError> {
     match database.try_exists() {
         Ok(false) => Err(OpenError::Missing { path: database.to_owned() }),
         _ => Ok(()),
     }
 }
 
-/// A broker that may start: it holds the database and its keys, and has changed nothing yet.
+/// A broker that may start: it holds the database's lock and its keys, and has changed nothing yet.
 pub struct Prepared {
     config: Config,
     ports: Ports,
@@ -119,7 +131,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Looks at everything that can refuse to start.
+    /// Checks everything that can refuse to start.
     ///
     /// # Errors
     ///
@@ -127,37 +139,50 @@ impl Prepared {
     /// newer; its keys are not those of the keyring.
     pub fn new(config: Config, ports: Ports) -> Result<Self, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
-        check_is_there(&config.database)?;
+        check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
         let inspection = store::inspect(&config.database)?;
         let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
         Ok(Self { config, ports, lock, vault })
     }
 
-    /// Opens the database, brings its schema up to date, and puts the broker together. From no runtime.
+    /// Opens the broker, with a runtime for its work. Must not be called from a runtime.
     ///
     /// # Errors
     ///
     /// The database cannot be opened or migrated, or the system gives no threads.
     pub fn open(self) -> Result<App, Error> {
-        let Self { config, ports, lock, vault } = self;
-        let store = Store::open(&config.database)?;
-        if let Err(error) = store.hold_reserve() {
-            // What is stored can be read all the same.
-            tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
-        }
-        let work = runtime::Builder::new_multi_thread()
+        let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(WORK_THREADS)
             .thread_name("work")
             .enable_all()
             .build()
             .map_err(Error::Threads)?;
-        let broker = assemble(&config, &ports, store.clone(), vault, work.handle().clone())?;
-        if let Err(error) = work.block_on(broker.recover()) {
-            // A disk that is full, mostly. They are tried when they are due, as any.
-            tracing::warn!(error = &error as &dyn std::error::Error, "what was cut off could not be taken up");
+        let mut app = runtime.block_on(self.open_on(runtime.handle().clone()))?;
+        app.runtime = Some(runtime);
+        Ok(app)
+    }
+
+    /// Opens the database, brings its schema up to date, and builds the broker. Its work runs on the caller's runtime.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened or migrated.
+    pub async fn open_on(self, work: Handle) -> Result<App, Error> {
+        let Self { config, ports, lock, vault } = self;
+        let store = Store::open(&config.database)?;
+        if ports.keeps_reserve
+            && let Err(error) = store.hold_reserve()
+        {
+            // The broker can still read.
+            tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
         }
-        Ok(App { config, ports, broker, store, work, lock })
+        let broker = assemble(&config, &ports, store.clone(), vault, work.clone())?;
+        if let Err(error) = broker.recover().await {
+            // Usually a full disk. The interrupted grants are refreshed when they are due.
+            tracing::warn!(error = &error as &dyn std::error::Error, "interrupted work could not be resumed");
+        }
+        Ok(App { config, ports, broker, store, work, runtime: None, lock })
     }
 }
 
@@ -167,9 +192,10 @@ pub struct App {
     pub ports: Ports,
     pub broker: Broker,
     store: Store,
-    /// Where work runs that must outlive its request: not the web server's runtime, which takes with it what its
-    /// handlers started.
-    work: Runtime,
+    /// Runs work that must outlive its request. The web server's own runtime would cancel it.
+    work: Handle,
+    /// `None` when `work` belongs to the caller.
+    runtime: Option<Runtime>,
     lock: DatabaseLock,
 }
 
@@ -177,29 +203,50 @@ impl App {
     /// The runtime for work that outlives requests.
     #[must_use]
     pub fn work(&self) -> &Handle {
-        self.work.handle()
+        &self.work
     }
 
-    /// Ends when nothing can be stored any more: time to stop. [`close`](Self::close) says why.
+    /// Completes when the store can write no more, which is the time to stop. [`close`](Self::close) returns the reason.
     pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.store.failed()
     }
 
-    /// Waits for the work under way, then lets go of the database. Call it when nothing is served any more, and from
-    /// no runtime.
+    /// Waits for work in flight, then releases the database. Call it after the server has stopped, and not from a
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// [`store::Error::Failed`], if that happened by now: what was answered is on the disk, but the disk wants a look.
-    pub fn close(self) -> Result<(), store::Error> {
-        let Self { broker, store, work, lock, .. } = self;
-        if !work.block_on(broker.drain(DRAIN_AT_MOST)) {
+    /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a check.
+    pub fn close(mut self) -> Result<(), store::Error> {
+        self.work.block_on(self.drain());
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+        self.release()
+    }
+
+    /// [`close`](Self::close) for a broker from [`Prepared::open_on`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close).
+    pub async fn close_on_runtime(self) -> Result<(), store::Error> {
+        self.drain().await;
+        self.release()
+    }
+
+    async fn drain(&self) {
+        if !self.broker.drain(DRAIN_AT_MOST).await {
             tracing::warn!(
                 seconds = DRAIN_AT_MOST.as_secs(),
-                "connections were still being finished: they are lost, people have to start again"
+                "connections in progress were cut off: their owners must start again"
             );
         }
-        work.shutdown_timeout(Duration::from_secs(1));
+    }
+
+    /// Closes the database before it frees the lock.
+    fn release(self) -> Result<(), store::Error> {
+        let Self { broker, store, lock, .. } = self;
         drop(broker);
         let failure = store.failure();
         drop(store);
@@ -208,7 +255,7 @@ impl App {
     }
 }
 
-/// The broker for commands that work on the database beside a running broker: it takes no lock and changes no schema.
+/// The broker for commands that use the database beside a running broker: takes no lock and changes no schema.
 pub struct Desk {
     broker: Broker,
     work: Runtime,
@@ -217,10 +264,10 @@ pub struct Desk {
 impl Desk {
     /// # Errors
     ///
-    /// As [`Prepared::new`] but for the lock, and [`Error::OtherSchema`] where the database would have to be migrated.
+    /// Those of [`Prepared::new`] except for the lock, and [`Error::OtherSchema`] when the database needs a migration.
     pub fn open(config: &Config, ports: &Ports) -> Result<Self, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
-        check_is_there(&config.database)?;
+        check_exists(&config.database)?;
         let inspection = store::inspect(&config.database)?;
         let (found, expected) = (inspection.schema_version, store::schema_version());
         if found != expected {
@@ -233,11 +280,11 @@ impl Desk {
         Ok(Self { broker, work })
     }
 
-    /// Does one thing with the broker.
+    /// Runs one use case to its end.
     ///
     /// # Errors
     ///
-    /// Those of what is done.
+    /// Those of the use case.
     pub fn run<T, F>(&self, what: impl FnOnce(Broker) -> F) -> Result<T, broker::Error>
     where
         F: Future<Output = Result<T, broker::Error>>,
@@ -253,10 +300,9 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
         allow_private_networks: config.outbound.allow_private_networks,
     };
     let outbound = Outbound::new(&settings)?;
-    let dns = Dns::system();
-    let guard = Guard::new(&settings, dns.clone())?;
-    let atproto = atproto::Engine::new(outbound.clone(), guard, dns, ports.clock.clone());
-    let oauth = Engine::new(outbound, ports.clock.clone(), RETRY_PAUSE);
+    let guard = Guard::new(&settings, ports.dns.clone())?;
+    let atproto = atproto::Engine::new(outbound.clone(), guard, ports.dns.clone(), ports.clock.clone());
+    let oauth = Engine::new(outbound, ports.clock.clone(), ports.retry_pause);
     Ok(Broker::new(Parts {
         store,
         vault,

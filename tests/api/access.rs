@@ -118,8 +118,8 @@ fn what_needs_no_key() {
 async fn what_is_no_key_is_refused_alike_everywhere() {
     let broker = TestBroker::start().await;
     let things = Things::of(&broker).await;
-    let (revoked, revoked_key) = broker.broker.create_access_key("default", "old", Scope::ALL).await.unwrap();
-    assert!(broker.broker.revoke_access_key(revoked.id).await.unwrap());
+    let (revoked, revoked_key) = broker.broker().create_access_key("default", "old", Scope::ALL).await.unwrap();
+    assert!(broker.broker().revoke_access_key(revoked.id).await.unwrap());
     let revoked = expose(&revoked_key);
     let unknown = {
         let elsewhere = TestBroker::start().await;
@@ -221,14 +221,14 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let broker = TestBroker::start().await;
-    let (key, plain) = broker.broker.create_access_key("default", "short-lived", Scope::ALL).await.unwrap();
+    let (key, plain) = broker.broker().create_access_key("default", "short-lived", Scope::ALL).await.unwrap();
     let plain = expose(&plain);
     let url = broker.call_as(&plain, "GET", "/v1/connect/twitter?redirectUri=https://app.example/", None).await;
     assert_eq!(url.status, 200);
     assert_eq!(broker.call_as(&plain, "GET", "/v1/health/auth", None).await.status, 200);
-    assert!(broker.broker.revoke_access_key(key.id).await.unwrap());
+    assert!(broker.broker().revoke_access_key(key.id).await.unwrap());
     assert_eq!(broker.call_as(&plain, "GET", "/v1/health/auth", None).await.status, 401);
-    assert!(!broker.broker.revoke_access_key(key.id).await.unwrap(), "it was revoked before");
+    assert!(!broker.broker().revoke_access_key(key.id).await.unwrap(), "it was revoked before");
     assert_eq!(broker.get("/v1/health/auth").await.status, 200, "other keys stay");
 
     // The person who is on the way is not sent away: the project asked for the connection.

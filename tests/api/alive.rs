@@ -374,10 +374,10 @@ async fn tokens_of_an_ended_grant_are_kept_for_a_month() {
     let kept =
         || -> bool { broker.sql().query_row("SELECT tokens IS NOT NULL FROM grants", [], |row| row.get(0)).unwrap() };
     broker.clock.advance(Duration::from_secs(30 * DAY - 1));
-    postpeer::background::purge_once(&broker.broker).await;
+    postpeer::background::purge_once(broker.broker()).await;
     assert!(kept());
     broker.clock.advance(Duration::from_secs(2));
-    postpeer::background::purge_once(&broker.broker).await;
+    postpeer::background::purge_once(broker.broker()).await;
     assert!(!kept());
     assert_eq!(broker.detail(&id).await["authStatus"], "reconnect_required");
     assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");

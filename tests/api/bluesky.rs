@@ -494,7 +494,7 @@ async fn a_caller_that_vanishes_does_not_take_the_connection_with_it() {
     stream.set_zero_linger().unwrap();
     drop(stream);
     world.release(CREATE);
-    assert!(broker.broker.drain(Duration::from_secs(30)).await);
+    assert!(broker.broker().drain(Duration::from_secs(30)).await);
     assert_eq!(broker.get("/v1/connect/integrations?platform=bluesky").await.json["total"], 1);
 }
 
@@ -585,7 +585,7 @@ async fn an_account_that_moved_is_connected_where_it_is_now() {
     let token = ended[0].authorization.strip_prefix("Bearer ").unwrap();
     assert_eq!((&claims(token)["scope"], &claims(token)["jti"]), (&json!("com.atproto.refresh"), &json!(2)));
     assert_eq!(rows(&broker), "");
-    assert!(broker.broker.drain(Duration::from_secs(30)).await);
+    assert!(broker.broker().drain(Duration::from_secs(30)).await);
     let ended = world.asked(DELETE);
     assert_eq!(ended.len(), 1, "the session before is ended where it was");
     assert_eq!(claims(ended[0].authorization.strip_prefix("Bearer ").unwrap())["jti"], 1);

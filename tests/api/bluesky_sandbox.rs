@@ -72,7 +72,7 @@ async fn a_connection_is_made_renewed_and_ended() {
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
     assert_eq!(gone.status, 200, "{}", gone.text);
     assert!(gone.text.contains("revoked"), "{}", gone.text);
-    assert!(broker.broker.drain(PATIENCE).await);
+    assert!(broker.broker().drain(PATIENCE).await);
     let ended = broker.sandbox().requests_at("bluesky", Step::Revoke);
     assert_eq!(ended.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200), Some(200)]);
     assert_eq!(broker.sandbox().bluesky_sessions(), 0);
@@ -102,7 +102,7 @@ async fn connecting_again_leaves_no_session_behind() {
     }
     ids.dedup();
     assert_eq!(ids.len(), 1);
-    assert!(broker.broker.drain(PATIENCE).await);
+    assert!(broker.broker().drain(PATIENCE).await);
     assert_eq!(broker.sandbox().bluesky_sessions(), 1);
     broker.clock.advance(Duration::from_hours(2));
     assert_eq!(broker.refresh_due().await, 1, "the one that is left is the newest");
@@ -118,7 +118,7 @@ async fn a_session_that_cannot_be_ended_is_no_obstacle_to_the_next() {
         let id = connect_ada(&broker).await;
         broker.sandbox().fail_next("bluesky", Step::Revoke, fault, 1).unwrap();
         assert_eq!(connect_ada(&broker).await, id);
-        assert!(broker.broker.drain(PATIENCE).await);
+        assert!(broker.broker().drain(PATIENCE).await);
         assert_eq!(broker.detail(&id).await["authStatus"], "active", "{fault:?}");
         disconnect(&broker, &id).await;
         assert_eq!(broker.sandbox().bluesky_sessions(), 1, "{fault:?}");
@@ -136,7 +136,7 @@ async fn a_refresh_whose_answer_was_lost_leaves_no_session_behind() {
         assert_eq!(broker.sandbox().bluesky_sessions(), 2, "the old token, and one that nobody knows");
         if again {
             id = connect_ada(&broker).await;
-            assert!(broker.broker.drain(PATIENCE).await);
+            assert!(broker.broker().drain(PATIENCE).await);
             assert_eq!(broker.sandbox().bluesky_sessions(), 1);
         }
         disconnect(&broker, &id).await;
@@ -188,7 +188,7 @@ async fn whoever_comes_between_a_refresh_leaves_no_session_behind() {
             }
             broker.sandbox().release(Step::Refresh);
         });
-        assert!(broker.broker.drain(PATIENCE).await);
+        assert!(broker.broker().drain(PATIENCE).await);
         assert_eq!(broker.sandbox().bluesky_sessions(), usize::from(again));
         if again {
             broker.clock.advance(Duration::from_hours(2));

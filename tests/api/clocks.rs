@@ -45,7 +45,7 @@ async fn rounds(broker: &TestBroker, platform: &StandIn) -> usize {
     let before = platform.asked().len();
     for _ in 0..10 {
         broker.refresh_due().await;
-        postpeer::background::purge_once(&broker.broker).await;
+        postpeer::background::purge_once(broker.broker()).await;
         broker.clock.advance(Duration::from_secs(1));
     }
     platform.asked().len() - before
@@ -139,7 +139,7 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
     let now = start.plus(DAY).plus(DAY);
     broker.clock.set(now);
     assert_eq!(broker.refresh_due().await, 0, "it would be years");
-    assert_eq!(broker.broker.refresher().watch_clock(ahead).await, now);
+    assert_eq!(broker.broker().refresher().watch_clock(ahead).await, now);
     assert_eq!(broker.refresh_due().await, 3);
     for id in [&youtube, &twitter, &lapsed] {
         let detail = broker.detail(id).await;
@@ -147,7 +147,7 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
         let next: jiff::Timestamp = detail["health"]["nextRefreshAt"].as_str().unwrap().parse().unwrap();
         assert!(next.as_millisecond() < now.plus(DAY * 60).as_millis(), "{detail}");
     }
-    assert_eq!(broker.broker.refresher().watch_clock(ahead).await, now);
+    assert_eq!(broker.broker().refresher().watch_clock(ahead).await, now);
     assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 
@@ -161,7 +161,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     broker.clock.advance(Duration::from_hours(3));
     platform.answer_refreshes_with(Answer::Bytes(answer(400, "", br#"{"error":"invalid_grant"}"#)));
     assert_eq!(broker.refresh_due().await, 0);
-    postpeer::background::purge_once(&broker.broker).await;
+    postpeer::background::purge_once(broker.broker()).await;
     platform.answer_refreshes_with(Answer::Fresh);
     for to in [start, start.minus(DAY), start.minus(TEN_YEARS), start.plus(DAY), start] {
         set(&broker, to);
@@ -176,7 +176,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     }
     // Ten years are longer than tokens of an ended grant are kept, and that they are gone is for good.
     set(&broker, start.plus(TEN_YEARS));
-    postpeer::background::purge_once(&broker.broker).await;
+    postpeer::background::purge_once(broker.broker()).await;
     set(&broker, start);
     assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required");
     assert_eq!(platform.connect(&broker, "ada").await, id);

@@ -77,7 +77,7 @@ async fn a_panic_ends_one_refresh_and_nothing_else() {
         assert_eq!(asked, times_asked, "an answer that was kept is stored, and not asked for again");
         assert_eq!(broker.detail(&ada).await["health"]["state"], "ok");
         assert_eq!(access(&broker.token(&ada, "").await), access(&next));
-        assert!(broker.broker.drain(Duration::from_secs(20)).await, "nothing is still under way");
+        assert!(broker.broker().drain(Duration::from_secs(20)).await, "nothing is still under way");
     }
 }
 
@@ -151,8 +151,8 @@ async fn a_grant_that_ended_comes_back_when_an_answer_that_was_kept_is_understoo
     assert_eq!(broker.sql().execute(end, []).unwrap(), 1);
     assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");
 
-    broker.broker.recover().await.unwrap();
-    assert!(broker.broker.drain(Duration::from_secs(20)).await);
+    broker.broker().recover().await.unwrap();
+    assert!(broker.broker().drain(Duration::from_secs(20)).await);
     assert_eq!(access(&broker.token(&id, "").await), platform.issued().last().unwrap().replace("refresh", "access"));
     assert_eq!(platform.asked().len(), 1, "nobody was asked for it");
     assert_eq!(broker.detail(&id).await["health"]["state"], "ok");
@@ -190,7 +190,7 @@ async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_fo
     broker.clock.advance(LONG);
     slow.answer_refreshes_with(Answer::Never);
     assert_eq!(broker.refresh_due().await, 1, "the other platform's");
-    assert!(broker.broker.drain(Duration::from_secs(20)).await, "nothing is still under way");
+    assert!(broker.broker().drain(Duration::from_secs(20)).await, "nothing is still under way");
 }
 
 /// The gauges are the process', so that no other test may be in it.
@@ -265,7 +265,7 @@ async fn a_caller_that_resets_its_connection_takes_no_refresh_along() {
     assert_eq!(broker.get("/v1/health").await.status, 200);
     platforms.release(Step::Refresh);
 
-    assert!(broker.broker.drain(Duration::from_secs(20)).await, "it goes on without the caller");
+    assert!(broker.broker().drain(Duration::from_secs(20)).await, "it goes on without the caller");
     let stored = "SELECT generation FROM grants WHERE attempt_at IS NULL";
     let generation: u32 = broker.sql().query_row(stored, [], |row| row.get(0)).unwrap();
     assert_eq!(generation, 2);

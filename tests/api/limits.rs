@@ -33,9 +33,9 @@ async fn a_thousand_connections_may_wait_and_no_more() {
     assert_eq!(broker.get("/v1/connect/youtube").await.status, 429);
 
     // What has expired makes room at once, and is forgotten by the next purge.
-    assert_eq!(broker.broker.purge_expired().await.unwrap(), 0);
+    assert_eq!(broker.broker().purge_expired().await.unwrap(), 0);
     broker.clock.advance(Duration::from_mins(10));
     assert_eq!(broker.get("/v1/connect/twitter").await.status, 200);
-    assert_eq!(broker.broker.purge_expired().await.unwrap(), 1002, "1001 of ours and one of theirs");
-    assert_eq!(broker.broker.purge_expired().await.unwrap(), 0);
+    assert_eq!(broker.broker().purge_expired().await.unwrap(), 1002, "1001 of ours and one of theirs");
+    assert_eq!(broker.broker().purge_expired().await.unwrap(), 0);
 }

@@ -158,7 +158,7 @@ async fn a_broker_that_stops_begins_no_refresh() {
         let (waited, ()) = tokio::join!(broker.token(&basil, ""), async {
             // It waits for the first to end.
             tokio::time::sleep(Duration::from_millis(300)).await;
-            broker.broker.refresher().stop();
+            broker.broker().refresher().stop();
         });
         assert_to_ask_again(&waited);
         platform.release();
@@ -209,7 +209,7 @@ async fn what_cannot_be_written_down_is_let_alone_beyond_the_round() {
         let stop = CancellationToken::new();
         let tried = async || {
             let round =
-                tokio::time::timeout(Duration::from_secs(20), broker.broker.refresher().refresh_due(&stop)).await;
+                tokio::time::timeout(Duration::from_secs(20), broker.broker().refresher().refresh_due(&stop)).await;
             round.expect("the round ends").unwrap().tried
         };
         assert_eq!((tried().await, tried().await, tried().await), (1, 0, 0), "{platform}");

@@ -177,7 +177,7 @@ async fn a_list_that_changed_meanwhile_counts() {
         let url = broker.begin("youtube", query).await;
         waiting.push(broker.consent(&url, &answer));
     }
-    broker.restart_with_redirects(LIST);
+    broker.restart_with_redirects(LIST).await;
     let mut replies = Vec::new();
     for callback in &waiting {
         replies.push(broker.arrive(callback).await);

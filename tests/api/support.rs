@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use postpeer::app::{App, Ports, Prepared};
 use postpeer::broker::Broker;
 use postpeer::config::Config;
 use postpeer::domain::access_key::Scope;
@@ -22,6 +24,7 @@ use postpeer::sandbox::{Answer, Control, Sandbox};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::builder::Builder;
@@ -32,21 +35,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running broker with its sandbox.
 pub(crate) struct TestBroker {
     pub(crate) url: String,
-    /// Of the default project, with every scope.
+    /// Access key of the default project, with every scope.
     pub(crate) key: String,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) broker: Broker,
     pub(crate) dir: tempfile::TempDir,
-    config: Config,
     keyring: tempfile::TempDir,
     sandbox: Sandbox,
     client: reqwest::Client,
-    server: actix_web::dev::ServerHandle,
-    /// Makes another broker on the same database, with other redirects.
-    again: Box<dyn Fn(RedirectPolicy) -> (Broker, http::State)>,
+    settings: http::Settings,
+    /// `None` only while the broker restarts.
+    running: Option<(App, ServerHandle)>,
 }
 
-fn serve(state: http::State, listener: TcpListener) -> actix_web::dev::ServerHandle {
+/// Opens the broker, as `postpeer serve` does.
+async fn open(config: Config, ports: Ports) -> App {
+    Prepared::new(config, ports).unwrap().open_on(Handle::current()).await.unwrap()
+}
+
+fn serve(app: &App, settings: &http::Settings, listener: TcpListener) -> ServerHandle {
+    let state = http::State::new(app.broker.clone(), settings.clone(), app.ports.entropy.clone());
     let server = HttpServer::new(move || http::app(state.clone()))
         .workers(2)
         .disable_signals()
@@ -73,8 +80,16 @@ impl TestBroker {
         self.sandbox.handle()
     }
 
+    fn app(&self) -> &App {
+        &self.running.as_ref().unwrap().0
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.app().broker
+    }
+
     pub(crate) fn config(&self) -> &Config {
-        &self.config
+        &self.app().config
     }
 
     pub(crate) fn sandbox_url(&self) -> &str {
@@ -84,9 +99,9 @@ impl TestBroker {
     /// A key of a project that is made if it is not there.
     pub(crate) async fn key(&self, project: &str, scopes: &[Scope]) -> String {
         if project != DEFAULT_PROJECT {
-            let _ = self.broker.create_project(project).await;
+            let _ = self.broker().create_project(project).await;
         }
-        let (_, key) = self.broker.create_access_key(project, "test", scopes).await.unwrap();
+        let (_, key) = self.broker().create_access_key(project, "test", scopes).await.unwrap();
         expose(&key)
     }
 
@@ -115,7 +130,7 @@ impl TestBroker {
 
     /// Refreshes everything that is due; how many grants got new tokens.
     pub(crate) async fn refresh_due(&self) -> usize {
-        self.broker.refresher().refresh_due(&CancellationToken::new()).await.unwrap().refreshed
+        self.broker().refresher().refresh_due(&CancellationToken::new()).await.unwrap().refreshed
     }
 
     /// The access token of an account, with further query parameters.
@@ -172,25 +187,28 @@ impl TestBroker {
         done.json["redirectUri"].as_str().unwrap().to_owned()
     }
 
-    /// The same broker with another list of redirects, as after a restart with a changed configuration. It listens on
-    /// another port, to which a proxy would lead the public URL from now on: see [`Self::arrive`].
-    pub(crate) fn restart_with_redirects(&mut self, allowed: &[&str]) {
-        self.restart_with(RedirectPolicy::parse(allowed).unwrap());
+    /// Restarts with another list of redirects.
+    pub(crate) async fn restart_with_redirects(&mut self, allowed: &[&str]) {
+        self.restart_with(|config| config.connect.redirects = RedirectPolicy::parse(allowed).unwrap()).await;
     }
 
-    /// The same broker after a restart: it has forgotten what it only had in memory.
+    /// Stops the server, closes the broker and opens it again. It listens on another port afterwards, to which a proxy
+    /// would forward the public URL: see [`Self::arrive`].
     pub(crate) async fn restart(&mut self) {
-        self.restart_with(self.config.connect.redirects.clone());
-        self.broker.recover().await.unwrap();
+        self.restart_with(|_| {}).await;
     }
 
-    fn restart_with(&mut self, redirects: RedirectPolicy) {
-        drop(self.server.stop(false));
-        let (broker, state) = (self.again)(redirects);
+    async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        let (app, server) = self.running.take().unwrap();
+        server.stop(false).await;
+        let (mut config, ports) = (app.config.clone(), app.ports.clone());
+        app.close_on_runtime().await.unwrap();
+        change(&mut config);
+        let app = open(config, ports).await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.url = format!("http://{}", listener.local_addr().unwrap());
-        self.server = serve(state, listener);
-        self.broker = broker;
+        let server = serve(&app, &self.settings, listener);
+        self.running = Some((app, server));
     }
 
     /// What a browser gets where it comes back to the public URL, wherever the broker listens by now.
@@ -248,7 +266,9 @@ impl TestBroker {
 
 impl Drop for TestBroker {
     fn drop(&mut self) {
-        drop(self.server.stop(false));
+        if let Some((_, server)) = &self.running {
+            drop(server.stop(false));
+        }
     }
 }
 

@@ -95,11 +95,11 @@ async fn a_choice_that_nobody_made_leaves_nothing_behind() {
     }
 
     broker.clock.advance(Duration::from_millis(599_999));
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(offered(&broker, "facebook", &token).await.len(), 3, "not yet");
     broker.clock.advance(Duration::from_millis(1));
     assert_eq!(look(&broker, "facebook", &token).await.status, 404);
-    assert_eq!(broker.broker.purge_expired().await.unwrap(), 1);
+    assert_eq!(broker.broker().purge_expired().await.unwrap(), 1);
 
     let revoked = broker.sandbox().requests_at("facebook", Step::Revoke);
     assert_eq!(revoked.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200)]);
@@ -110,7 +110,7 @@ async fn a_choice_that_nobody_made_leaves_nothing_behind() {
         .query_row("SELECT (SELECT count(*) FROM selections) + (SELECT count(*) FROM flows)", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 1, "once");
 }
 
@@ -122,7 +122,7 @@ async fn a_consent_that_somebody_lives_on_is_not_revoked() {
     let connected = choose(&broker, "facebook", &first, &ADA[..1]).await;
     assert_eq!(connected.status, 200, "{}", connected.text);
     broker.clock.advance(Duration::from_mins(11));
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(look(&broker, "facebook", &second).await.status, 404);
     assert!(broker.sandbox().requests_at("facebook", Step::Revoke).is_empty(), "that would end the connected one too");
 
@@ -133,10 +133,10 @@ async fn a_consent_that_somebody_lives_on_is_not_revoked() {
     broker.clock.advance(Duration::from_mins(9));
     choice(&broker, "facebook", "", &Answer::allow()).await;
     broker.clock.advance(Duration::from_mins(1));
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert!(broker.sandbox().requests_at("facebook", Step::Revoke).is_empty(), "the other choice can still be made");
     broker.clock.advance(Duration::from_mins(9));
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 1);
 }
 
@@ -149,7 +149,7 @@ async fn a_purge_goes_on_where_the_platform_does_not_answer() {
     broker.sandbox().fail_next("facebook", Step::Revoke, Fault::Drop, 1).unwrap();
     broker.sandbox().fail_next("facebook", Step::Revoke, Fault::ServerError, 1).unwrap();
     broker.clock.advance(Duration::from_mins(10));
-    broker.broker.purge_expired().await.unwrap();
+    broker.broker().purge_expired().await.unwrap();
     assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 3);
     let left: u32 = broker.sql().query_row("SELECT count(*) FROM selections", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);

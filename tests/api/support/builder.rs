@@ -1,30 +1,24 @@
-//! What a test wants to be different about its broker, and how that is put together.
+//! The settings and ports of a test's broker. `app` builds the rest, as it does for `postpeer serve`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use postpeer::atproto;
-use postpeer::broker::{self, Broker, Parts};
+use postpeer::app::{self, Ports};
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::entropy::{Entropy, SeededEntropy};
-use postpeer::domain::id::IdSource;
-use postpeer::domain::project::{DEFAULT_PROJECT, Project};
-use postpeer::domain::time::{Clock, ManualClock, Timestamp};
+use postpeer::domain::project::DEFAULT_PROJECT;
+use postpeer::domain::time::{ManualClock, Timestamp};
 use postpeer::http;
-use postpeer::oauth::Engine;
-use postpeer::outbound::{self, Dns, Guard, Outbound};
+use postpeer::outbound::Dns;
 use postpeer::sandbox::Sandbox;
-use postpeer::store::Store;
-use postpeer::upstream::Upstream;
-use postpeer::vault::Vault;
-use postpeer::vault::keyring::KeyringFile;
 
-use super::{TestBroker, client, expose, serve};
+use super::{TestBroker, client, expose, open, serve};
 use crate::dns::DnsServer;
 
-/// What is to be different.
+/// Differences from the default broker.
 pub(crate) struct Builder {
     toml: String,
     environment: Vec<(String, String)>,
@@ -32,7 +26,7 @@ pub(crate) struct Builder {
     body_deadline: Option<Duration>,
     public_url: Option<String>,
     seed: u64,
-    /// Instead of what the seed gives.
+    /// Replaces the seeded entropy.
     entropy: Option<Arc<dyn Entropy>>,
     has_reserve: bool,
     db_id: u128,
@@ -55,55 +49,55 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Further configuration, laid over the sandbox's: `connect.allowed_redirects` as `POSTPEER_CONNECT__ALLOWED_REDIRECTS`.
+    /// Overrides the sandbox's configuration: `connect.allowed_redirects` as `POSTPEER_CONNECT__ALLOWED_REDIRECTS`.
     pub(crate) fn setting(mut self, variable: &str, value: &str) -> Self {
         self.environment.push((variable.to_owned(), value.to_owned()));
         self
     }
 
-    /// Where names are resolved; the loopback addresses need no resolving.
+    /// Server that resolves names.
     pub(crate) fn dns(mut self, server: SocketAddr) -> Self {
         self.dns = Some(server);
         self
     }
 
-    /// Further sections of configuration, in which `{sandbox}` is the sandbox's URL.
+    /// Adds sections of configuration, in which `{sandbox}` is the sandbox's URL.
     pub(crate) fn toml(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
         self
     }
 
-    /// How long a client may take to send a body.
+    /// Time that a client has to send a body.
     pub(crate) fn body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = Some(deadline);
         self
     }
 
-    /// Another public URL than the one that it listens on.
+    /// Public URL other than the address that the broker listens on.
     pub(crate) fn public_url(mut self, url: &str) -> Self {
         self.public_url = Some(url.to_owned());
         self
     }
 
-    /// Other randomness, and so other ids, keys and states than all other brokers have.
+    /// Seed of ids, keys and states.
     pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Other randomness than any seed gives.
+    /// Entropy that no seed gives.
     pub(crate) fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = Some(entropy);
         self
     }
 
-    /// With room on the disk that is kept free, as a broker has that is really served.
+    /// Reserves disk space, as `postpeer serve` does.
     pub(crate) fn with_reserve(mut self) -> Self {
         self.has_reserve = true;
         self
     }
 
-    /// What the database is called in sealed values.
+    /// Name of the database in sealed values.
     pub(crate) fn db_id(mut self, id: u128) -> Self {
         self.db_id = id;
         self
@@ -125,73 +119,53 @@ impl Builder {
             postpeer::sandbox::configuration(sandbox.base_url())
         );
         let environment: Environment = self.environment.into_iter().collect();
-        let config = config::from_str("test", &toml, dir.path(), &environment, &[]).unwrap();
+        let mut config = config::from_str("test", &toml, dir.path(), &environment, &[]).unwrap();
 
-        let store_clock: Arc<dyn Clock> = clock.clone();
-        let ids = IdSource::new(store_clock.clone(), entropy.clone());
-        let keyring = KeyringFile::generate(&*entropy);
-        let keyring_dir = tempfile::tempdir().unwrap();
-        keyring.write_new(&keyring_dir.path().join("postpeer.keyring")).unwrap();
-        let db_id = uuid::Uuid::from_u128(self.db_id);
-        let (vault, first_key) = Vault::initialise(&keyring, db_id, entropy.clone()).unwrap();
-        let project = Project { id: ids.next(), name: DEFAULT_PROJECT.to_owned(), created_at: clock.now() };
-        let store = Store::create(&dir.path().join("postpeer.db"), db_id, &first_key, &project).unwrap();
-        if self.has_reserve {
-            store.hold_reserve().unwrap();
-        }
-        let outbound_settings = outbound::Settings {
-            connect_timeout: Duration::from_secs(5),
-            timeout: config.outbound.timeout,
-            allow_private_networks: config.outbound.allow_private_networks,
+        let keyring = tempfile::tempdir().unwrap();
+        config.keyring = keyring.path().join("postpeer.keyring");
+        let ports = Ports {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            // Without a server of its own, a test's broker asks one that knows no name.
+            dns: Dns::at(self.dns.unwrap_or_else(|| DnsServer::start().address)),
+            retry_pause: Duration::ZERO,
+            keeps_reserve: self.has_reserve,
         };
-        let outbound = Outbound::new(&outbound_settings).unwrap();
-        // Without a DNS server of its own, a test's broker asks one that knows nothing.
-        let dns = Dns::at(self.dns.unwrap_or_else(|| DnsServer::start().address));
-        let guard = Guard::new(&outbound_settings, dns.clone()).unwrap();
+        let entropy = NamedDatabase { entropy, name: self.db_id.to_be_bytes(), is_named: AtomicBool::new(false) };
+        app::initialise(&config, &Ports { entropy: Arc::new(entropy), ..ports.clone() }).unwrap();
         let mut settings = http::Settings::new(&config.server.public_url);
         settings.body_deadline = self.body_deadline.unwrap_or(settings.body_deadline);
-        let redirects = config.connect.redirects.clone();
-        let (platforms, public_url) = (config.platforms.clone(), config.server.public_url.clone());
-        let (state_ttl, selection_ttl) = (config.connect.state_ttl, config.connect.selection_ttl);
-        let refresh = config.refresh.clone();
-        let again = Box::new(move |redirects| {
-            let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), dns.clone(), store_clock.clone());
-            let oauth = Engine::new(outbound.clone(), store_clock.clone(), Duration::ZERO);
-            let broker = Broker::new(Parts {
-                store: store.clone(),
-                vault: vault.clone(),
-                upstream: Upstream::new(oauth, atproto, platforms.clone()),
-                clock: store_clock.clone(),
-                entropy: entropy.clone(),
-                settings: broker::Settings {
-                    public_url: public_url.clone(),
-                    redirects,
-                    state_ttl,
-                    selection_ttl,
-                    refresh_ahead: refresh.ahead,
-                    refresh_concurrency: refresh.concurrency,
-                },
-                work: tokio::runtime::Handle::current(),
-            });
-            let state = http::State::new(broker.clone(), settings.clone(), entropy.clone());
-            (broker, state)
-        });
-        let (broker, state) = again(redirects);
-        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
-
-        let server = serve(state, listener);
+        let app = open(config, ports).await;
+        let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
+        let server = serve(&app, &settings, listener);
         TestBroker {
             url,
             key: expose(&key),
             clock,
-            broker,
             dir,
-            config,
-            keyring: keyring_dir,
+            keyring,
             sandbox,
             client: client(),
-            server,
-            again,
+            settings,
+            running: Some((app, server)),
+        }
+    }
+}
+
+/// Names the database. Everything else is drawn from `entropy`, in the same order as if there were no such name.
+struct NamedDatabase {
+    entropy: Arc<dyn Entropy>,
+    name: [u8; 16],
+    is_named: AtomicBool,
+}
+
+impl Entropy for NamedDatabase {
+    fn fill(&self, bytes: &mut [u8]) {
+        // The keyring's key is the first draw, and longer.
+        if bytes.len() == self.name.len() && !self.is_named.swap(true, Ordering::SeqCst) {
+            bytes.copy_from_slice(&self.name);
+        } else {
+            self.entropy.fill(bytes);
         }
     }
 }
