@@ -47,7 +47,7 @@ impl Environment {
     }
 
     /// Names that would be settings if their words were joined by two underscores, and the name to use instead.
-    pub(super) fn nearly_settings(&self, sections: &[&str]) -> Vec<(&str, String)> {
+    pub(super) fn nearly_settings(&self, sections: &[String]) -> Vec<(&str, String)> {
         self.ours()
             .filter(|(_, rest, _)| !rest.contains("__"))
             .filter_map(|(variable, rest, _)| {

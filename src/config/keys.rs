@@ -1,82 +1,54 @@
-//! The keys that a configuration may have, and the nearest known one to a key that it may not.
+//! The keys that the broker has asked for, and the nearest of them to a key that it does not know.
+//!
+//! There is no list of keys: a key is known because something reads it.
 
-use crate::platforms::built_in_names;
-
-/// Sections with fixed keys.
-pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("connect", &["allowed_redirects", "selection_ttl_seconds", "state_ttl_seconds"]),
-    ("database", &["path"]),
-    ("keyring", &["path"]),
-    ("log", &["format", "level"]),
-    ("outbound", &["allow_private_networks", "connect_timeout_seconds", "timeout_seconds"]),
-    ("refresh", &["ahead_seconds", "concurrency", "enabled"]),
-    ("server", &["listen", "metrics_listen", "public_url", "trusted_proxies"]),
-];
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The section with a subsection per platform.
 pub(super) const PLATFORMS: &str = "platforms";
 
-/// Keys of a built-in platform.
-pub(super) const BUILT_IN: &[&str] = &[
-    "api_url",
-    "api_version",
-    "authorize_url",
-    "client_id",
-    "client_secret",
-    "client_secret_file",
-    "enabled",
-    "label",
-    "revoke_url",
-    "scopes",
-    "token_url",
-];
-
-/// Keys of Bluesky, which has no OAuth app.
-pub(super) const BLUESKY: &[&str] = &["enabled", "label", "plc_url", "resolver_url"];
-
-/// Keys of a platform of the operator's own.
-pub(super) const CUSTOM: &[&str] = &[
-    "authorize_params",
-    "authorize_url",
-    "client_auth",
-    "client_id",
-    "client_secret",
-    "client_secret_file",
-    "enabled",
-    "identity",
-    "identity_url",
-    "label",
-    "pkce",
-    "revoke_url",
-    "scopes",
-    "token_url",
-];
-
-/// Keys of a custom platform's `identity`.
-pub(super) const IDENTITY: &[&str] = &["id", "image", "name", "username"];
-
 /// Names that a custom platform cannot have: they are words of the broker's own paths.
 pub(super) const RESERVED_NAMES: &[&str] = &["callback", "integrations", "links", "selection"];
 
-/// The names of all sections.
-pub(super) fn section_names() -> Vec<&'static str> {
-    SECTIONS.iter().map(|(name, _)| *name).chain([PLATFORMS]).collect()
-}
+/// Each table that was read, by its path, with the keys that were asked for in it.
+#[derive(Default)]
+pub(super) struct KnownKeys(BTreeMap<Vec<String>, BTreeSet<String>>);
 
-/// The known key nearest to one that is unknown, among its neighbours; else a key of that very name elsewhere.
-/// Dotted, as one would write it.
-pub(super) fn nearest(section: &[&str], key: &str, neighbours: &[&str]) -> Option<String> {
-    let dotted = |key: &str| section.iter().copied().chain([key]).collect::<Vec<_>>().join(".");
-    nearest_word(key, neighbours).map(dotted).or_else(|| {
-        SECTIONS
-            .iter()
-            .find(|(name, keys)| Some(name) != section.first() && keys.contains(&key) && key != "path")
-            .map(|(name, _)| format!("{name}.{key}"))
-            .or_else(|| {
-                let is_platform = section.is_empty() && built_in_names().iter().any(|name| name == key);
-                is_platform.then(|| format!("{PLATFORMS}.{key}"))
-            })
-    })
+impl KnownKeys {
+    /// Notes a key, and the tables that it is in.
+    pub(super) fn add(&mut self, path: &[&str]) {
+        let mut table = Vec::new();
+        for key in path {
+            self.0.entry(table.clone()).or_default().insert((*key).to_owned());
+            table.push((*key).to_owned());
+        }
+    }
+
+    pub(super) fn tables(&self) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
+        self.0.iter().map(|(table, keys)| {
+            (table.iter().map(String::as_str).collect(), keys.iter().map(String::as_str).collect())
+        })
+    }
+
+    /// The names of all sections.
+    pub(super) fn sections(&self) -> impl Iterator<Item = &str> {
+        self.0.get([].as_slice()).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The known key nearest to an unknown one of the same table; else a key of that very name in another section.
+    /// Dotted, as a user would write it.
+    pub(super) fn nearest(&self, table: &[&str], key: &str) -> Option<String> {
+        let dotted = |table: &[&str], key: &str| [table, &[key]].concat().join(".");
+        let (mut here, mut elsewhere) = (None, None);
+        for (other, keys) in self.tables() {
+            if other == table {
+                here = nearest_word(key, &keys).map(|near| dotted(table, near));
+            } else if other.len() == 1 && keys.contains(&key) && key != "path" {
+                elsewhere = elsewhere.or_else(|| Some(dotted(&other, key)));
+            }
+        }
+        here.or(elsewhere)
+    }
 }
 
 /// The word that a misspelt or shortened one probably stands for.
@@ -96,23 +68,28 @@ mod tests {
 
     #[test]
     fn a_typing_error_finds_its_key_and_a_stray_key_its_section() {
-        let server = SECTIONS.iter().find(|(name, _)| *name == "server").unwrap().1;
-        assert_eq!(nearest(&["server"], "public_ulr", server).as_deref(), Some("server.public_url"));
-        assert_eq!(nearest(&["server"], "listen", server).as_deref(), Some("server.listen"));
-        assert_eq!(nearest(&["server"], "allowed_redirects", server).as_deref(), Some("connect.allowed_redirects"));
-        assert_eq!(nearest(&[], "twitter", &section_names()).as_deref(), Some("platforms.twitter"));
-        assert_eq!(nearest(&[], "sever", &section_names()).as_deref(), Some("server"));
-        assert_eq!(nearest(&["server"], "zebra", server), None);
+        let mut known = KnownKeys::default();
+        for path in [
+            &["connect", "allowed_redirects"][..],
+            &["database", "path"],
+            &["server", "listen"],
+            &["server", "public_url"],
+            &["platforms", "twitter", "client_id"],
+        ] {
+            known.add(path);
+        }
+        for (table, key, nearest) in [
+            (&["server"][..], "public_ulr", Some("server.public_url")),
+            (&["server"], "listen", Some("server.listen")),
+            (&["server"], "allowed_redirects", Some("connect.allowed_redirects")),
+            (&["server"], "path", None),
+            (&["server"], "zebra", None),
+            (&["platforms", "twitter"], "client", Some("platforms.twitter.client_id")),
+            (&[], "twitter", Some("platforms.twitter")),
+            (&[], "sever", Some("server")),
+        ] {
+            assert_eq!(known.nearest(table, key).as_deref(), nearest, "{table:?} {key}");
+        }
         assert_eq!(nearest_word("timeout", &["connect_timeout_seconds", "timeout_seconds"]), Some("timeout_seconds"));
-    }
-
-    #[test]
-    fn lists_are_in_order() {
-        for (_, keys) in SECTIONS {
-            assert!(keys.is_sorted(), "{keys:?}");
-        }
-        for keys in [BUILT_IN, BLUESKY, CUSTOM, IDENTITY, RESERVED_NAMES] {
-            assert!(keys.is_sorted(), "{keys:?}");
-        }
     }
 }

@@ -113,35 +113,31 @@ pub fn from_str(
     overrides: Overrides<'_>,
 ) -> Result<Config, Error> {
     let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
-    reader.check_keys(&[], &keys::section_names());
-    for (section, known) in keys::SECTIONS {
-        reader.check_keys(&[section], known);
+    let mut config = settings(&mut reader, base);
+    config.warnings = reader.finish(environment).map_err(Error::Mistakes)?;
+    Ok(config)
+}
+
+fn settings(reader: &mut Reader, base: &Path) -> Config {
+    Config {
+        server: server(reader),
+        database: reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db")),
+        keyring: reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring")),
+        connect: connect(reader),
+        refresh: Refresh {
+            enabled: reader.flag(&["refresh", "enabled"]).unwrap_or(true),
+            ahead: seconds(reader.number(&["refresh", "ahead_seconds"], 0..=86_400), 900),
+            concurrency: reader.number(&["refresh", "concurrency"], 1..=1_000).unwrap_or(32),
+        },
+        outbound: Outbound {
+            allow_private_networks: reader.flag(&["outbound", "allow_private_networks"]).unwrap_or(false),
+            connect_timeout: seconds(reader.number(&["outbound", "connect_timeout_seconds"], 1..=300), 5),
+            timeout: seconds(reader.number(&["outbound", "timeout_seconds"], 1..=300), 15),
+        },
+        log: log(reader),
+        platforms: platforms::read(reader),
+        warnings: Vec::new(),
     }
-    for (variable, instead) in environment.nearly_settings(&keys::section_names()) {
-        reader.mistake_in(
-            Origin::Environment(variable.to_owned()),
-            &[variable.trim_start_matches("POSTPEER_").to_ascii_lowercase().as_str()],
-            format!("is not a setting: did you mean {instead}, with two underscores?"),
-        );
-    }
-    let server = server(&mut reader);
-    let database = reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db"));
-    let keyring = reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring"));
-    let connect = connect(&mut reader);
-    let refresh = Refresh {
-        enabled: reader.flag(&["refresh", "enabled"]).unwrap_or(true),
-        ahead: seconds(reader.number(&["refresh", "ahead_seconds"], 0..=86_400), 900),
-        concurrency: reader.number(&["refresh", "concurrency"], 1..=1_000).unwrap_or(32),
-    };
-    let outbound = Outbound {
-        allow_private_networks: reader.flag(&["outbound", "allow_private_networks"]).unwrap_or(false),
-        connect_timeout: seconds(reader.number(&["outbound", "connect_timeout_seconds"], 1..=300), 5),
-        timeout: seconds(reader.number(&["outbound", "timeout_seconds"], 1..=300), 15),
-    };
-    let log = log(&mut reader);
-    let platforms = platforms::read(&mut reader);
-    let warnings = reader.finish().map_err(Error::Mistakes)?;
-    Ok(Config { server, database, keyring, connect, refresh, outbound, log, platforms, warnings })
 }
 
 fn server(reader: &mut Reader) -> Server {

@@ -16,7 +16,6 @@ use crate::platforms::{
 /// Reads all of `[platforms]`.
 pub(super) fn read(reader: &mut Reader) -> Registry {
     let supported: Vec<Platform> = BUILT_IN.iter().map(|definition| definition()).collect();
-    reader.is_table(&[keys::PLATFORMS]);
     let mut settings = BTreeMap::new();
     let mut custom = Vec::new();
     let bluesky = bluesky(reader);
@@ -38,7 +37,6 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
 }
 
 fn bluesky(reader: &mut Reader) -> Bluesky {
-    reader.check_keys(&[keys::PLATFORMS, BLUESKY], keys::BLUESKY);
     let default = Bluesky::default();
     let at = |key| [keys::PLATFORMS, BLUESKY, key];
     let base = |url: Option<String>, default| url.map_or(default, |url| url.trim_end_matches('/').to_owned());
@@ -51,8 +49,6 @@ fn bluesky(reader: &mut Reader) -> Bluesky {
 }
 
 fn built_in(reader: &mut Reader, name: &str) -> Settings {
-    let section = [keys::PLATFORMS, name];
-    reader.check_keys(&section, keys::BUILT_IN);
     let at = |key| [keys::PLATFORMS, name, key];
     Settings {
         enabled: reader.flag(&at("enabled")),
@@ -105,9 +101,6 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         reader.mistake(&section, problem);
         return None;
     }
-    reader.check_keys(&section, keys::CUSTOM);
-    let identity = [keys::PLATFORMS, name, "identity"];
-    reader.check_keys(&identity, keys::IDENTITY);
     let at = |key| [keys::PLATFORMS, name, key];
     let pointer = |key| [keys::PLATFORMS, name, "identity", key];
 

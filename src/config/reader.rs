@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use figment::value::Value;
 use url::Url;
 
+use super::environment::Environment;
 use super::error::{Mistake, Mistakes, Origin};
-use super::keys;
+use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
@@ -22,6 +23,7 @@ const MAX_SECRET_FILE: u64 = 64 * 1024;
 
 pub(super) struct Reader {
     layers: Layers,
+    pub(super) known: KnownKeys,
     /// What relative paths are relative to.
     base: PathBuf,
     mistakes: Vec<Mistake>,
@@ -30,12 +32,45 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(layers: Layers, base: &Path) -> Self {
-        Self { layers, base: base.to_owned(), mistakes: Vec::new(), warnings: Vec::new() }
+        Self { layers, known: KnownKeys::default(), base: base.to_owned(), mistakes: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The warnings, or every mistake.
-    pub(super) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(self.mistakes)) }
+    /// The warnings, or every mistake. Keys that nothing asked for are mistakes.
+    pub(super) fn finish(mut self, environment: &Environment) -> Result<Vec<String>, Mistakes> {
+        let mut mistakes = self.unknown_keys();
+        let sections: Vec<String> = self.known.sections().map(str::to_owned).collect();
+        for (variable, instead) in environment.nearly_settings(&sections) {
+            mistakes.push(Mistake {
+                origin: Origin::Environment(variable.to_owned()),
+                key: variable.trim_start_matches("POSTPEER_").to_ascii_lowercase(),
+                problem: format!("is not a setting: did you mean {instead}, with two underscores?"),
+            });
+        }
+        mistakes.append(&mut self.mistakes);
+        if mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// A mistake for each key that nothing asked for, and for each value where a table was expected.
+    fn unknown_keys(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut note = |path: &[&str], problem| {
+            mistakes.push(Mistake { origin: self.layers.origin(path), key: path.join("."), problem });
+        };
+        for (table, known) in self.known.tables() {
+            let Some(value) = self.layers.at(&table) else { continue };
+            let Some(written) = value.as_dict() else {
+                note(&table, format!("must be a table: write [{}] and its keys below", table.join(".")));
+                continue;
+            };
+            for key in written.keys().map(String::as_str).filter(|key| !known.contains(key)) {
+                let remedy = self.known.nearest(&table, key).map_or_else(
+                    || format!("remove it, or use one of {}", known.join(", ")),
+                    |nearest| format!("did you mean {nearest}?"),
+                );
+                note(&[&table, &[key][..]].concat(), format!("is not a known key: {remedy}"));
+            }
+        }
+        mistakes
     }
 
     /// How many mistakes there are so far.
@@ -46,10 +81,6 @@ impl Reader {
     /// Notes a mistake at a key. `problem` completes a sentence that begins with the key.
     pub(super) fn mistake(&mut self, path: &[&str], problem: impl Into<String>) {
         let origin = self.layers.origin(path);
-        self.mistake_in(origin, path, problem);
-    }
-
-    pub(super) fn mistake_in(&mut self, origin: Origin, path: &[&str], problem: impl Into<String>) {
         self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into() });
     }
 
@@ -58,44 +89,24 @@ impl Reader {
         self.warnings.push(format!("{}: {} {what}", self.layers.origin(path), path.join(".")));
     }
 
-    /// The keys below a path.
-    pub(super) fn keys(&self, path: &[&str]) -> Vec<String> {
-        self.layers.keys(path)
+    /// The keys of a table that takes any key.
+    pub(super) fn keys(&mut self, path: &[&str]) -> Vec<String> {
+        let keys = self.layers.keys(path);
+        for key in &keys {
+            self.known.add(&[path, &[key]].concat());
+        }
+        keys
     }
 
-    pub(super) fn has(&self, path: &[&str]) -> bool {
-        self.layers.at(path).is_some()
-    }
-
-    /// Refuses every key of a table that is not known there, and what should be a table and is none.
-    pub(super) fn check_keys(&mut self, path: &[&str], known: &[&str]) {
-        if !self.is_table(path) {
-            return;
-        }
-        for key in self.keys(path) {
-            if !known.contains(&key.as_str()) {
-                let remedy = keys::nearest(path, &key, known).map_or_else(
-                    || format!("remove it, or use one of {}", known.join(", ")),
-                    |nearest| format!("did you mean {nearest}?"),
-                );
-                let full: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
-                self.mistake(&full, format!("is not a known key: {remedy}"));
-            }
-        }
-    }
-
-    /// Whether a path may have keys below it; notes a mistake where something else than a table is there.
-    pub(super) fn is_table(&mut self, path: &[&str]) -> bool {
-        let is = self.layers.at(path).is_none_or(|value| value.as_dict().is_some());
-        if !is {
-            self.mistake(path, format!("must be a table: write [{}] and its keys below", path.join(".")));
-        }
-        is
+    /// The value at a path, and the layer that it comes from. The key is known from here on.
+    fn at(&mut self, path: &[&str]) -> Option<(&Value, Layer)> {
+        self.known.add(path);
+        self.layers.at(path).map(|value| (value, self.layers.layer(value)))
     }
 
     /// A text; an empty one counts as absent.
     pub(super) fn text(&mut self, path: &[&str]) -> Option<String> {
-        let Value::String(_, text) = self.layers.at(path)? else {
+        let (Value::String(_, text), _) = self.at(path)? else {
             self.mistake(path, "must be text: put it in quotes");
             return None;
         };
@@ -103,14 +114,14 @@ impl Reader {
     }
 
     pub(super) fn flag(&mut self, path: &[&str]) -> Option<bool> {
-        let value = self.layers.at(path)?;
+        let (value, layer) = self.at(path)?;
         let read = match value {
             Value::Bool(_, flag) => Some(*flag),
-            Value::String(_, text) if self.is_text_only(value) => text.trim().parse().ok(),
+            Value::String(_, text) if layer != Layer::File => text.trim().parse().ok(),
             _ => None,
         };
         if read.is_none() {
-            let problem = format!("must be true or false{}", self.unquoted(path));
+            let problem = format!("must be true or false{}", unquoted(layer));
             self.mistake(path, problem);
         }
         read
@@ -118,16 +129,16 @@ impl Reader {
 
     /// A whole number within bounds.
     pub(super) fn number(&mut self, path: &[&str], within: RangeInclusive<u32>) -> Option<u32> {
-        let value = self.layers.at(path)?;
+        let (value, layer) = self.at(path)?;
         let read = match value {
             Value::Num(_, number) => number.to_u128_lossy().and_then(|number| u32::try_from(number).ok()),
-            Value::String(_, text) if self.is_text_only(value) => text.trim().parse().ok(),
+            Value::String(_, text) if layer != Layer::File => text.trim().parse().ok(),
             _ => None,
         };
         let read = read.filter(|number| within.contains(number));
         if read.is_none() {
             let (least, most) = (within.start(), within.end());
-            let problem = format!("must be a whole number from {least} to {most}{}", self.unquoted(path));
+            let problem = format!("must be a whole number from {least} to {most}{}", unquoted(layer));
             self.mistake(path, problem);
         }
         read
@@ -135,10 +146,10 @@ impl Reader {
 
     /// A list of texts; as text only, separated by commas or spaces.
     pub(super) fn list(&mut self, path: &[&str]) -> Option<Vec<String>> {
-        let value = self.layers.at(path)?;
+        let (value, layer) = self.at(path)?;
         let read = match value {
             Value::Array(_, items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
-            Value::String(_, text) if self.is_text_only(value) => Some(
+            Value::String(_, text) if layer != Layer::File => Some(
                 text.split(|c: char| c == ',' || c.is_whitespace())
                     .filter(|item| !item.is_empty())
                     .map(str::to_owned)
@@ -154,7 +165,7 @@ impl Reader {
 
     /// A table of texts.
     pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
-        if self.has(path) && self.layers.at(path).and_then(Value::as_dict).is_none() {
+        if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
             self.mistake(path, "must be a table of texts, such as { prompt = \"consent\" }");
         }
         let keys = self.keys(path);
@@ -240,11 +251,6 @@ impl Reader {
         }
     }
 
-    /// Quotes mean something in the file only.
-    fn unquoted(&self, path: &[&str]) -> &'static str {
-        if self.layer(path) == Layer::File { ", without quotes" } else { "" }
-    }
-
     fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
         match read_secret(file) {
             Ok(secret) => Some(secret),
@@ -258,10 +264,11 @@ impl Reader {
     fn layer(&self, path: &[&str]) -> Layer {
         self.layers.at(path).map_or(Layer::File, |value| self.layers.layer(value))
     }
+}
 
-    fn is_text_only(&self, value: &Value) -> bool {
-        self.layers.layer(value) != Layer::File
-    }
+/// Quotes mean something in the file only.
+fn unquoted(layer: Layer) -> &'static str {
+    if layer == Layer::File { ", without quotes" } else { "" }
 }
 
 /// The text of a file, without white space around it.

@@ -188,6 +188,7 @@ fn every_mistake_is_told_at_once_with_its_place_and_remedy() {
     the configuration has 17 mistakes:
       postpeer.toml: sever is not a known key: did you mean server?
       environment variable POSTPEER_OUTBOUND__TIMEOUT: outbound.timeout is not a known key: did you mean outbound.timeout_seconds?
+      postpeer.toml: platforms.twitter.client_secrets is not a known key: did you mean platforms.twitter.client_secret?
       postpeer.toml: server.allowed_redirects is not a known key: did you mean connect.allowed_redirects?
       postpeer.toml: server.public_ulr is not a known key: did you mean server.public_url?
       environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
@@ -200,7 +201,6 @@ fn every_mistake_is_told_at_once_with_its_place_and_remedy() {
       postpeer.toml: log.format must be "text" or "json"
       postpeer.toml: platforms.threads.client_id is missing although client_secret is set: set it, or empty both
       postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without a fragment, such as https://id.example/token
-      postpeer.toml: platforms.twitter.client_secrets is not a known key: did you mean platforms.twitter.client_secret?
       postpeer.toml: platforms.twitter.client_id must be text: put it in quotes
       postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret or client_secret_file, or empty both
     "#);
@@ -326,8 +326,8 @@ fn what_is_not_toml_is_not_repeated() {
     insta::assert_snapshot!(complaint("[server]\nlisten = 1\nlisten = 2"), @"postpeer.toml is not valid TOML: at line 3, column 1, duplicate key `listen` in table `server`");
     insta::assert_snapshot!(complaint("server = 1\nplatforms = []"), @"
     the configuration has 2 mistakes:
-      postpeer.toml: server must be a table: write [server] and its keys below
       postpeer.toml: platforms must be a table: write [platforms] and its keys below
+      postpeer.toml: server must be a table: write [server] and its keys below
     ");
 }
 
