@@ -32,7 +32,7 @@
 //! upstream:   atproto, domain, oauth, platforms
 //! atproto:    domain, outbound, platforms
 //! oauth:      domain, outbound, platforms
-//! outbound:
+//! outbound:   domain
 //! platforms:  domain
 //! sandbox:    domain
 //! store:      domain

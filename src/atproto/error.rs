@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::handle::InvalidIdentifier;
-use crate::domain::trouble::TroubleKind;
 use crate::outbound::{self, Refused};
 
 #[derive(Debug, thiserror::Error)]
@@ -30,43 +29,6 @@ pub enum Error {
     /// A host that the identity leads to is not called.
     #[error("the host is not called: {0}")]
     UnsafeHost(Refused),
-}
-
-impl Error {
-    /// What stands in the way of a session that could not be refreshed for it.
-    #[must_use]
-    pub fn trouble(&self) -> TroubleKind {
-        match self {
-            Self::AccountInactive(_) => TroubleKind::AccountInactive,
-            Self::CredentialsRejected | Self::DidMismatch => TroubleKind::RefreshRejected,
-            Self::AppPasswordRequired | Self::InvalidIdentifier(_) => TroubleKind::RequestRefused,
-            Self::PdsUnreachable(Trouble::Unreadable) => TroubleKind::AnswerUnreadable,
-            Self::PdsUnreachable(Trouble::Status(status)) if *status < 500 => TroubleKind::RequestRefused,
-            Self::IdentityUnresolved(_) | Self::PdsUnreachable(_) | Self::UnsafeHost(_) => TroubleKind::Unavailable,
-            Self::Throttled { .. } => TroubleKind::Throttled,
-        }
-    }
-
-    /// In how long the server wants to be asked again, if it says so.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Throttled { retry_after } => Some(*retry_after),
-            _ => None,
-        }
-    }
-
-    /// Whether the server may have done what it was asked, without anybody having heard so.
-    #[must_use]
-    pub fn is_unanswered(&self) -> bool {
-        match self {
-            Self::PdsUnreachable(Trouble::NoAnswer(error)) => !error.is_before_sending(),
-            // A gateway says 502 or 504 of an answer that it did not pass on.
-            Self::PdsUnreachable(Trouble::Status(status)) => *status >= 500,
-            Self::PdsUnreachable(Trouble::TooSlow) => true,
-            _ => false,
-        }
-    }
 }
 
 /// Why no identity was found, or no server of it.

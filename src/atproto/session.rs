@@ -18,9 +18,12 @@ use super::error::{AccountState, Error, Trouble};
 use super::locate::Located;
 use super::token::Claims;
 use super::{Engine, json, measured};
+use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::platform_error::{PlatformError, Step, harmless};
 use crate::domain::time::Timestamp;
 use crate::outbound::{self, Answer, Authorization, Body, Request};
+use crate::platforms::bluesky;
 
 /// What an access token lasts where it does not say: that of the reference server.
 const ACCESS_LASTS: Duration = Duration::from_hours(2);
@@ -59,11 +62,10 @@ struct Begun {
 }
 
 impl Begun {
-    /// Serde's own words could repeat a token.
-    fn read(body: &[u8]) -> Result<Self, Error> {
-        let begun: Self = serde_json::from_slice(body).map_err(|_| Error::PdsUnreachable(Trouble::Unreadable))?;
-        let whole = !begun.access_jwt.is_empty() && !begun.refresh_jwt.is_empty();
-        if whole { Ok(begun) } else { Err(Error::PdsUnreachable(Trouble::Unreadable)) }
+    /// `None` where the answer is no session. Serde's own words could repeat a token.
+    fn read(body: &[u8]) -> Option<Self> {
+        let begun: Self = serde_json::from_slice(body).ok()?;
+        (!begun.access_jwt.is_empty() && !begun.refresh_jwt.is_empty()).then_some(begun)
     }
 
     fn inactive(&self) -> Option<AccountState> {
@@ -92,11 +94,11 @@ impl Engine {
             headers: Vec::new(),
             body: Body::Json(credentials(located.did.as_str(), password)),
         };
-        let answer = self.send("session", request).await?;
+        let answer = measured("session", self.guard.send(request)).await.map_err(no_answer)?;
         if !answer.is_success() {
             return Err(refusal(&answer));
         }
-        let begun = Begun::read(&answer.body)?;
+        let begun = Begun::read(&answer.body).ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
         let inactive = begun.inactive();
         let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
         let claims = Claims::of(&access);
@@ -125,14 +127,8 @@ impl Engine {
         &self,
         service_url: &Url,
         refresh_token: &SecretString,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let url = method(service_url, "com.atproto.server.refreshSession")
-            .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
-        // The refresh token, not the access token.
-        let authorization = Authorization::Bearer(refresh_token.clone());
-        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
-        let answer = self.send("refresh", request).await?;
-        if answer.is_success() { Ok(answer.body) } else { Err(refresh_refusal(&answer)) }
+    ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+        self.with_refresh_token(Step::Refresh, service_url, "com.atproto.server.refreshSession", refresh_token).await
     }
 
     /// Reads the answer to a refresh of the session of `did`, which was sent to `service_url` at `sent_at`.
@@ -146,10 +142,11 @@ impl Engine {
         service_url: &Url,
         answer: &[u8],
         sent_at: Timestamp,
-    ) -> Result<RefreshedSession, Error> {
-        let begun = Begun::read(answer)?;
+    ) -> Result<RefreshedSession, PlatformError> {
+        let failed = |failure| failed(Step::Refresh, failure).in_answer();
+        let begun = Begun::read(answer).ok_or_else(|| failed(Failure::PlatformAnswerUnreadable))?;
         if begun.did != did {
-            return Err(Error::DidMismatch);
+            return Err(failed(Failure::RefreshRejected).caused_by("the account's server answered for another account"));
         }
         let inactive = begun.inactive();
         let moved = begun.did_doc.as_ref().and_then(|document| self.server_of(did, document));
@@ -166,8 +163,20 @@ impl Engine {
         Some(document.service_url)
     }
 
-    async fn send(&self, step: &'static str, request: Request) -> Result<Answer, Error> {
-        measured(step, self.guard.send(request)).await.map_err(no_answer)
+    /// Calls a method that takes the refresh token, not the access token, once. The body of a success.
+    async fn with_refresh_token(
+        &self,
+        step: Step,
+        service_url: &Url,
+        name: &str,
+        refresh_token: &SecretString,
+    ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+        let url = method(service_url, name).ok_or_else(|| failed(step, Failure::PlatformAnswerUnreadable))?;
+        let authorization = Authorization::Bearer(refresh_token.clone());
+        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
+        let answer = measured(step.word(), self.guard.send(request)).await;
+        let answer = answer.map_err(|error| error.at(bluesky::NAME, step))?;
+        if answer.is_success() { Ok(answer.body) } else { Err(session_refusal(step, &answer)) }
     }
 
     /// Ends a session that is not kept, without insisting.
@@ -183,14 +192,9 @@ impl Engine {
     /// # Errors
     ///
     /// When the server did not confirm.
-    pub async fn delete_session(&self, service_url: &Url, refresh_token: &SecretString) -> Result<(), Error> {
-        let url = method(service_url, "com.atproto.server.deleteSession")
-            .ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
-        // The refresh token, not the access token.
-        let authorization = Authorization::Bearer(refresh_token.clone());
-        let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
-        let answer = self.send("revocation", request).await?;
-        if answer.is_success() { Ok(()) } else { Err(Error::PdsUnreachable(Trouble::Status(answer.status))) }
+    pub async fn delete_session(&self, service_url: &Url, refresh_token: &SecretString) -> Result<(), PlatformError> {
+        let method = "com.atproto.server.deleteSession";
+        self.with_refresh_token(Step::Revocation, service_url, method, refresh_token).await.map(drop)
     }
 }
 
@@ -258,18 +262,35 @@ fn refusal(answer: &Answer) -> Error {
     }
 }
 
-/// What a refusal of a refresh means. Of the reference server: `ExpiredToken` for tokens that have expired, were revoked or
-/// are unknown, `InvalidToken` for what is none, `InvalidRequest` with a sentence for an account that was deleted.
-fn refresh_refusal(answer: &Answer) -> Error {
+/// The failure of a session that was not refreshed or ended. The reference server says `ExpiredToken` of tokens that have
+/// expired, were revoked or are unknown, `InvalidToken` of anything else, and `InvalidRequest` with a sentence of an account
+/// that was deleted.
+fn session_refusal(step: Step, answer: &Answer) -> PlatformError {
     let json = json(answer);
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
-    match (answer.status, text("error")) {
-        (400, "ExpiredToken" | "InvalidToken") => Error::CredentialsRejected,
-        (400, "InvalidRequest") if text("message").starts_with("Could not find user info for account") => {
-            Error::AccountInactive(AccountState::Unavailable)
+    let (name, message) = (text("error"), text("message"));
+    let failure = match (answer.status, name) {
+        (400, "InvalidRequest") if message.starts_with("Could not find user info for account") => {
+            Failure::AccountInactive
         }
-        _ => refusal(answer),
-    }
+        (400 | 401 | 403, "AccountTakedown" | "AccountSuspended" | "AccountDeactivated") => Failure::AccountInactive,
+        (400 | 401 | 403, "AuthFactorTokenRequired") => Failure::RequestRefused,
+        (400, "ExpiredToken" | "InvalidToken") | (401, _) | (400 | 403, "AuthenticationRequired") => {
+            Failure::RefreshRejected
+        }
+        (429, _) => Failure::PlatformThrottled,
+        (500.., _) => Failure::PlatformUnavailable,
+        _ => Failure::RequestRefused,
+    };
+    let throttled = failure == Failure::PlatformThrottled;
+    let code = (!name.is_empty()).then(|| harmless(name));
+    failed(step, failure)
+        .answered(answer.status, code)
+        .retry_after(throttled.then(|| answer.retry_after.unwrap_or(THROTTLED_FOR)))
+}
+
+fn failed(step: Step, failure: Failure) -> PlatformError {
+    PlatformError::new(bluesky::NAME, step, failure)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is what the password is for")]
@@ -299,7 +320,6 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::domain::trouble::TroubleKind;
 
     fn answer(status: u16, json: &Value) -> Answer {
         Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None }
@@ -321,25 +341,6 @@ mod tests {
         }
         let factor = refusal(&answer(401, &json!({"error": "AuthFactorTokenRequired"})));
         assert!(matches!(factor, Error::AppPasswordRequired));
-        let dead = |name: &str, message: &str| {
-            refresh_refusal(&answer(400, &json!({"error": name, "message": message}))).trouble()
-        };
-        assert_eq!(dead("ExpiredToken", "Token has been revoked"), TroubleKind::RefreshRejected);
-        assert_eq!(dead("InvalidToken", "Token could not be verified"), TroubleKind::RefreshRejected);
-        let gone = "Could not find user info for account: did:plc:x";
-        assert_eq!(dead("InvalidRequest", gone), TroubleKind::AccountInactive);
-        assert_eq!(dead("InvalidRequest", "A request body was provided"), TroubleKind::RequestRefused);
-        let taken_down = refresh_refusal(&answer(401, &json!({"error": "AccountTakedown"})));
-        assert_eq!(taken_down.trouble(), TroubleKind::AccountInactive);
-        for (status, trouble, is_unanswered) in [
-            (401, TroubleKind::RefreshRejected, false),
-            (429, TroubleKind::Throttled, false),
-            (500, TroubleKind::Unavailable, true),
-            (404, TroubleKind::RequestRefused, false),
-        ] {
-            let error = refresh_refusal(&answer(status, &json!(null)));
-            assert_eq!((error.trouble(), error.is_unanswered()), (trouble, is_unanswered), "{status}");
-        }
         let throttled = refusal(&answer(429, &json!({"error": "RateLimitExceeded"})));
         assert!(matches!(throttled, Error::Throttled { retry_after } if retry_after == THROTTLED_FOR));
         for (status, json) in
@@ -348,6 +349,36 @@ mod tests {
             let error = refusal(&answer(status, &json));
             assert!(matches!(error, Error::PdsUnreachable(Trouble::Status(told)) if told == status), "{status}");
         }
+    }
+
+    #[test]
+    fn refusals_of_a_refresh_are_told_apart() {
+        let gone = "Could not find user info for account: did:plc:x";
+        let wait = Some(Duration::from_secs(7));
+        for (status, name, message, failure) in [
+            (400, "ExpiredToken", "Token has been revoked", Failure::RefreshRejected),
+            (400, "InvalidToken", "Token could not be verified", Failure::RefreshRejected),
+            (400, "InvalidRequest", gone, Failure::AccountInactive),
+            (400, "InvalidRequest", "A request body was provided", Failure::RequestRefused),
+            (400, "AuthenticationRequired", "x", Failure::RefreshRejected),
+            (401, "AccountTakedown", "x", Failure::AccountInactive),
+            (401, "AuthFactorTokenRequired", "x", Failure::RequestRefused),
+            (401, "", "", Failure::RefreshRejected),
+            (404, "", "", Failure::RequestRefused),
+            (429, "RateLimitExceeded", "x", Failure::PlatformThrottled),
+            (429, "ExpiredToken", "x", Failure::PlatformThrottled),
+            (500, "", "", Failure::PlatformUnavailable),
+            (503, "ExpiredToken", "x", Failure::PlatformUnavailable),
+        ] {
+            let json = json!({"error": name, "message": message});
+            let error = session_refusal(Step::Refresh, &Answer { retry_after: wait, ..answer(status, &json) });
+            assert_eq!((error.failure, error.status), (failure, Some(status)), "{status} {name}");
+            assert_eq!(error.code.unwrap_or_default(), name);
+            assert_eq!(error.may_have_acted, status >= 500, "{status} {name}");
+            assert_eq!(error.retry_after, wait.filter(|_| status == 429), "{status} {name}");
+        }
+        let throttled = session_refusal(Step::Refresh, &answer(429, &json!(null)));
+        assert_eq!(throttled.retry_after, Some(THROTTLED_FOR));
     }
 
     #[test]

@@ -11,14 +11,16 @@ use super::callback::Answer;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
-use crate::domain::flow::{Failure, Flow, FlowStage, Outcome};
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, FlowStage, Outcome};
 use crate::domain::id::IntegrationId;
+use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::{self, Transaction, flows};
-use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, OauthError};
+use crate::upstream::{CodeAnswer, CodeExchange, OauthClient};
 use crate::vault::Place;
 
 impl Broker {
@@ -106,7 +108,7 @@ impl Broker {
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
         let CodeAnswer { body, sent_at } = self.upstream.exchange(&client, &exchange).await.map_err(|error| {
             report(flow, &error);
-            Outcome::failed(error.failure())
+            Outcome::failed(error.of_connection())
         })?;
         failpoint::reach("connect_answered");
         self.keep_exchange(flow, &body, sent_at).await;
@@ -141,7 +143,7 @@ impl Broker {
     ) -> Result<(), Outcome> {
         let issued = self.upstream.read_exchange(client, answer, asked_at).await.map_err(|error| {
             report(flow, &error);
-            Outcome::failed(error.failure())
+            Outcome::failed(error.of_connection())
         })?;
         let scopes = issued.scopes.clone().unwrap_or_default();
         let identity = match self.upstream.identify(client, &issued.tokens.access_token, &scopes).await {
@@ -149,7 +151,7 @@ impl Broker {
             Err(error) => {
                 report(flow, &error);
                 self.revocation.give_back(flow, None, &issued.tokens).await;
-                return Err(Outcome::failed(error.failure()));
+                return Err(Outcome::failed(error.of_connection()));
             }
         };
         failpoint::reach("connect_identified");
@@ -202,6 +204,6 @@ fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
     Outcome::failed(Failure::StorageFailed)
 }
 
-fn report(flow: &Flow, error: &OauthError) {
+fn report(flow: &Flow, error: &PlatformError) {
     tracing::warn!(flow.id = %flow.id, error = %chain(error), next_step = %error.next_step(), "connection failed");
 }

@@ -6,7 +6,8 @@
 
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
-use crate::domain::flow::{Failure, Flow, Outcome};
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, Outcome};
 use crate::store::flows;
 
 impl Broker {

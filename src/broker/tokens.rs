@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::error::What;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
+use crate::domain::failure::Failure;
 use crate::domain::grant::{AuthStatus, Grant, TokenSet};
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{Integration, OwnTokens};
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::TroubleKind;
 use crate::store::{self, grants, integrations, token_reads};
 use crate::vault::Place;
 
@@ -182,7 +182,7 @@ impl Broker {
         // Expired by its recorded times, or an account that the consent no longer covers.
         let kind = kind.unwrap_or(match integration.status {
             AuthStatus::ReconnectRequired(reason) => reason.into(),
-            AuthStatus::Active => TroubleKind::ConsentExpired,
+            AuthStatus::Active => Failure::ConsentExpired,
         });
         Error::ReconnectRequired {
             what_happened: kind.what_happened(&self.label(&integration.platform)),

@@ -8,10 +8,10 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::id::{GrantId, OauthAppId, ProjectId};
 use super::refresh::RefreshState;
+use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
 use super::secret::{Sealed, SecretString};
 use super::time::Timestamp;
-use super::trouble::Trouble;
 
 /// Tokens as a platform issued them. Silent in `Debug`, and not serializable: only `vault` writes them down.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ pub struct Grant {
     /// Time of the next refresh; `None`: never.
     pub due_at: Option<Timestamp>,
     /// The latest failed refresh since the last new tokens.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<RefreshFailure>,
     /// Consecutive failed refreshes.
     pub failures: u32,
     pub refresh: RefreshState,

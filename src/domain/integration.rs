@@ -6,10 +6,10 @@
 use super::account::Account;
 use super::grant::{AuthStatus, FailureReason};
 use super::id::{AccessKeyId, GrantId, IntegrationId, OauthAppId, ProfileId};
+use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
-use super::trouble::Trouble;
 
 #[derive(Debug, Clone)]
 pub struct Integration {
@@ -69,7 +69,7 @@ pub struct IntegrationDetail {
     /// When they are refreshed next.
     pub due_at: Option<Timestamp>,
     /// The latest failure to refresh them.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<RefreshFailure>,
     /// Whether a refresh began of which nobody knows how it ended.
     pub is_in_doubt: bool,
     /// Which keys read the token, the latest first; some of many.

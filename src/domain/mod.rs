@@ -5,6 +5,7 @@ pub mod account;
 pub mod attempts;
 pub mod entropy;
 pub mod error_chain;
+pub mod failure;
 pub mod flow;
 pub mod grant;
 pub mod id;
@@ -13,16 +14,17 @@ pub mod keyring;
 pub mod network;
 pub mod oauth_app;
 pub mod paging;
+pub mod platform_error;
 pub mod profile;
 pub mod project;
 pub mod redirect;
 pub mod refresh;
+pub mod refresh_failure;
 pub mod renewal;
 pub mod secret;
 pub mod selection;
 pub mod throttle;
 pub mod time;
-pub mod trouble;
 
 /// A transition that the present state of a flow, a grant or a selection does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -8,15 +8,16 @@
 //! applies one and writes it back in one transaction, under a check of the generation.
 
 use super::InvalidTransition;
+use super::failure::Failure;
 use super::grant::{AuthStatus, FailureReason, Grant};
+use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
-use super::trouble::{Trouble, TroubleKind};
 
 /// Failures that other credentials of the OAuth app may resolve.
-pub const NEW_CREDENTIALS_MAY_RESOLVE: [TroubleKind; 3] =
-    [TroubleKind::AppMissing, TroubleKind::AppOrGrantRejected, TroubleKind::AppRejected];
+pub const NEW_CREDENTIALS_MAY_RESOLVE: [Failure; 3] =
+    [Failure::AppMissing, Failure::AppOrGrantRejected, Failure::CredentialsRejected];
 
 /// How far a grant's refresh got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl RefreshState {
 /// A failed refresh that leaves the grant active.
 #[derive(Debug, Clone)]
 pub struct Failed {
-    pub trouble: Trouble,
+    pub trouble: RefreshFailure,
     /// Time of the next retry.
     pub due_at: Timestamp,
     pub reply: Reply,
@@ -181,7 +182,7 @@ impl Grant {
     /// # Errors
     ///
     /// The grant has ended.
-    pub fn lapsed(self, trouble: Trouble) -> Result<Self, InvalidTransition> {
+    pub fn lapsed(self, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
         Ok(Self { due_at: None, trouble: Some(trouble), ..self.active()? })
     }
 
@@ -191,7 +192,7 @@ impl Grant {
     /// # Errors
     ///
     /// The grant has ended already.
-    pub fn ended(self, reason: FailureReason, trouble: Trouble) -> Result<Self, InvalidTransition> {
+    pub fn ended(self, reason: FailureReason, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
         let active = self.active()?;
         let now = trouble.at;
         Ok(Self {
@@ -255,8 +256,8 @@ mod tests {
         Sealed::from_bytes(text.into())
     }
 
-    fn trouble(kind: TroubleKind) -> Trouble {
-        Trouble { kind, status: None, platform_code: None, at: at(50) }
+    fn trouble(kind: Failure) -> RefreshFailure {
+        RefreshFailure { kind, status: None, platform_code: None, at: at(50) }
     }
 
     fn grant(refresh: RefreshState) -> Grant {
@@ -278,7 +279,7 @@ mod tests {
             status: AuthStatus::Active,
             ended_at: None,
             due_at: Some(at(80)),
-            trouble: Some(trouble(TroubleKind::Throttled)),
+            trouble: Some(trouble(Failure::PlatformThrottled)),
             failures: 2,
             refresh,
             created_at: at(0),
@@ -351,7 +352,7 @@ mod tests {
         let stored_rejection = [Idle, Idle, in_doubt(), Idle, in_doubt()];
         for (reply, expected) in [(Rejected, rejected), (Unanswered, unanswered), (StoredRejection, stored_rejection)] {
             for (before, expected) in states().map(grant).into_iter().zip(expected) {
-                let failed = Failed { trouble: trouble(TroubleKind::Unavailable), due_at: at(60), reply };
+                let failed = Failed { trouble: trouble(Failure::PlatformUnavailable), due_at: at(60), reply };
                 let after = before.clone().refresh_failed(failed.clone()).unwrap();
                 assert_eq!(after.refresh, expected, "{reply:?} {:?}", before.refresh);
                 assert_eq!((after.trouble.as_ref(), after.due_at), (Some(&failed.trouble), Some(at(60))));
@@ -364,7 +365,7 @@ mod tests {
     fn an_ended_grant_keeps_tokens_and_answer_and_no_doubt_without_one() {
         let expected = [Idle, Idle, Idle, answered(10, "old"), answered_in_doubt(10, "old")];
         for (before, expected) in states().map(grant).into_iter().zip(expected) {
-            let revoked = trouble(TroubleKind::ConsentRevoked);
+            let revoked = trouble(Failure::ConsentRevoked);
             let after = before.clone().ended(FailureReason::AccessRevoked, revoked.clone()).unwrap();
             assert_eq!(after.refresh, expected, "{:?}", before.refresh);
             assert_eq!(after.status, AuthStatus::ReconnectRequired(FailureReason::AccessRevoked));
@@ -389,7 +390,7 @@ mod tests {
     #[test]
     fn a_lapsed_grant_is_active_and_not_retried() {
         for before in states().map(grant) {
-            let expired = trouble(TroubleKind::ConsentExpired);
+            let expired = trouble(Failure::ConsentExpired);
             let after = before.clone().lapsed(expired.clone()).unwrap();
             assert_eq!((after.due_at, after.trouble), (None, Some(expired)));
             assert_eq!((after.status, after.failures, after.refresh), (AuthStatus::Active, 2, before.refresh));
@@ -399,7 +400,7 @@ mod tests {
     #[test]
     fn new_tokens_end_every_trouble() {
         let ended =
-            states().map(|state| grant(state).ended(FailureReason::TokenExpired, trouble(TroubleKind::Throttled)));
+            states().map(|state| grant(state).ended(FailureReason::TokenExpired, trouble(Failure::PlatformThrottled)));
         for before in states().map(grant).into_iter().chain(ended.map(Result::unwrap)) {
             let new = NewTokens {
                 tokens: sealed("new"),
@@ -431,8 +432,8 @@ mod tests {
     #[test]
     fn an_ended_grant_changes_by_new_tokens_or_a_kept_answer_only() {
         let in_flight = grant(InFlight { since: at(10) });
-        let ended = in_flight.ended(FailureReason::RefreshRejected, trouble(TroubleKind::RefreshRejected)).unwrap();
-        let trouble = || trouble(TroubleKind::Unavailable);
+        let ended = in_flight.ended(FailureReason::RefreshRejected, trouble(Failure::RefreshRejected)).unwrap();
+        let trouble = || trouble(Failure::PlatformUnavailable);
         let failed = Failed { trouble: trouble(), due_at: at(60), reply: Rejected };
         for (name, refused) in [
             ("begin_refresh", ended.clone().begin_refresh(at(60))),

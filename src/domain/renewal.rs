@@ -8,8 +8,8 @@ use std::time::Duration;
 use strum::{EnumString, IntoStaticStr};
 
 use super::entropy::Entropy;
+use super::failure::Failure;
 use super::time::Timestamp;
-use super::trouble::TroubleKind;
 
 /// What a new access token is got with, without the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
@@ -96,19 +96,21 @@ impl Timing {
 /// platform asked for. Only for troubles that do not end the grant.
 #[must_use]
 pub fn retry_at(
-    kind: TroubleKind,
+    kind: Failure,
     failures: u32,
     retry_after: Option<Duration>,
     now: Timestamp,
     jitter: Jitter,
 ) -> Timestamp {
     let (first, most) = match kind {
-        TroubleKind::AnswerUnreadable | TroubleKind::Throttled => (Duration::from_mins(1), Duration::from_hours(1)),
-        TroubleKind::AppMissing | TroubleKind::AppRejected | TroubleKind::TokensUnreadable => {
+        Failure::PlatformAnswerUnreadable | Failure::PlatformThrottled => {
+            (Duration::from_mins(1), Duration::from_hours(1))
+        }
+        Failure::AppMissing | Failure::CredentialsRejected | Failure::TokensUnreadable => {
             (Duration::from_mins(10), Duration::from_hours(1))
         }
-        TroubleKind::AppOrGrantRejected => (Duration::from_mins(5), Duration::from_hours(1)),
-        TroubleKind::RequestRefused => (Duration::from_mins(5), Duration::from_hours(6)),
+        Failure::AppOrGrantRejected => (Duration::from_mins(5), Duration::from_hours(1)),
+        Failure::RequestRefused => (Duration::from_mins(5), Duration::from_hours(6)),
         _ => (Duration::from_secs(30), Duration::from_mins(30)),
     };
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
@@ -180,11 +182,11 @@ mod tests {
             let after = after.map(Duration::from_secs);
             at(0).until(retry_at(kind, failures, after, at(0), Jitter::NONE)).as_secs()
         };
-        let waits: Vec<u64> = (1..=8).map(|failures| wait(TroubleKind::Unavailable, failures, None)).collect();
+        let waits: Vec<u64> = (1..=8).map(|failures| wait(Failure::PlatformUnavailable, failures, None)).collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1800, 1800]);
-        assert_eq!(wait(TroubleKind::Unavailable, u32::MAX, None), 1800);
-        assert_eq!(wait(TroubleKind::Throttled, 1, Some(300)), 300);
-        assert_eq!(wait(TroubleKind::Throttled, 1, Some(1)), 60);
-        assert_eq!(wait(TroubleKind::RequestRefused, 20, None), 6 * 3600);
+        assert_eq!(wait(Failure::PlatformUnavailable, u32::MAX, None), 1800);
+        assert_eq!(wait(Failure::PlatformThrottled, 1, Some(300)), 300);
+        assert_eq!(wait(Failure::PlatformThrottled, 1, Some(1)), 60);
+        assert_eq!(wait(Failure::RequestRefused, 20, None), 6 * 3600);
     }
 }

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::failure::Failure;
 use super::id::GrantId;
 use super::time::Timestamp;
-use super::trouble::TroubleKind;
 
 /// Different grants in a row that failed in a way that may be the app's or their own, until it is taken to be the app's.
 const DOUBTFUL_AT_MOST: usize = 3;
@@ -32,7 +32,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
     pub until: Timestamp,
-    pub kind: TroubleKind,
+    pub kind: Failure,
 }
 
 /// Whether a call may be made.
@@ -118,7 +118,8 @@ impl Throttle {
         }
         // Who was asked to slow down does, whatever calls bring that were made before.
         let goes_on = |pause: &Pause| {
-            pause.kind == TroubleKind::Throttled || (pause.kind == TroubleKind::AnswerUnreadable && !is_understood)
+            pause.kind == Failure::PlatformThrottled
+                || (pause.kind == Failure::PlatformAnswerUnreadable && !is_understood)
         };
         self.pause = self.running_pause(now).filter(goes_on);
         if self.pause.is_none() && self.unread.0.is_empty() {
@@ -127,7 +128,7 @@ impl Throttle {
     }
 
     /// Pauses for so long; the pause, if it is longer than one that runs.
-    fn rest(&mut self, kind: TroubleKind, rest: Duration, now: Timestamp) -> Option<Pause> {
+    fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<Pause> {
         let pause = Pause { until: now.plus(rest), kind };
         if self.running_pause(now).is_some_and(|running| running.until >= pause.until) {
             return None;
@@ -188,7 +189,7 @@ impl<App: Eq + Hash> Throttles<App> {
         app: &App,
         epoch: Epoch,
         grant: GrantId,
-        trouble: Option<(TroubleKind, Option<Duration>)>,
+        trouble: Option<(Failure, Option<Duration>)>,
         now: Timestamp,
     ) -> Option<Pause> {
         let most = self.most;
@@ -203,14 +204,14 @@ impl<App: Eq + Hash> Throttles<App> {
             return None;
         }
         let (kind, rest) = match kind {
-            TroubleKind::AppRejected => (kind, Some(REJECTED_FOR)),
+            Failure::CredentialsRejected => (kind, Some(REJECTED_FOR)),
             // Of the grants that wait for it nothing is known: what is said of the app alone is no doubt about them.
-            TroubleKind::AppOrGrantRejected => {
-                (TroubleKind::AppRejected, throttle.refused.add(grant).then_some(REJECTED_FOR))
+            Failure::AppOrGrantRejected => {
+                (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(REJECTED_FOR))
             }
-            TroubleKind::AnswerUnreadable => (kind, throttle.unread.add(grant).then_some(REJECTED_FOR)),
-            TroubleKind::Throttled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
-            TroubleKind::Unavailable => {
+            Failure::PlatformAnswerUnreadable => (kind, throttle.unread.add(grant).then_some(REJECTED_FOR)),
+            Failure::PlatformThrottled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
+            Failure::PlatformUnavailable => {
                 throttle.window = (throttle.window / 2).max(1);
                 return None;
             }
@@ -247,9 +248,9 @@ mod tests {
 
     const APP: &str = "app";
 
-    const DOUBTFUL: Option<TroubleKind> = Some(TroubleKind::AppOrGrantRejected);
-    const UNREAD: Option<TroubleKind> = Some(TroubleKind::AnswerUnreadable);
-    const THROTTLED: Option<TroubleKind> = Some(TroubleKind::Throttled);
+    const DOUBTFUL: Option<Failure> = Some(Failure::AppOrGrantRejected);
+    const UNREAD: Option<Failure> = Some(Failure::PlatformAnswerUnreadable);
+    const THROTTLED: Option<Failure> = Some(Failure::PlatformThrottled);
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
@@ -272,7 +273,7 @@ mod tests {
         throttles: &mut Throttles<&'static str>,
         epoch: Epoch,
         number: u128,
-        trouble: Option<TroubleKind>,
+        trouble: Option<Failure>,
         seconds: u64,
     ) -> Option<Pause> {
         let pause = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
@@ -284,14 +285,14 @@ mod tests {
     fn call_of(
         throttles: &mut Throttles<&'static str>,
         number: u128,
-        trouble: Option<TroubleKind>,
+        trouble: Option<Failure>,
         seconds: u64,
     ) -> Option<Pause> {
         let epoch = enter(throttles, seconds);
         end(throttles, epoch, number, trouble, seconds)
     }
 
-    fn call(throttles: &mut Throttles<&'static str>, trouble: Option<TroubleKind>, seconds: u64) -> Option<Pause> {
+    fn call(throttles: &mut Throttles<&'static str>, trouble: Option<Failure>, seconds: u64) -> Option<Pause> {
         call_of(throttles, 0, trouble, seconds)
     }
 
@@ -308,11 +309,7 @@ mod tests {
     }
 
     /// Pauses after so many of different grants.
-    fn pause_after(
-        throttles: &mut Throttles<&'static str>,
-        trouble: Option<TroubleKind>,
-        seconds: u64,
-    ) -> (u128, Pause) {
+    fn pause_after(throttles: &mut Throttles<&'static str>, trouble: Option<Failure>, seconds: u64) -> (u128, Pause) {
         (1..9).find_map(|number| call_of(throttles, number, trouble, seconds).map(|pause| (number, pause))).unwrap()
     }
 
@@ -326,9 +323,9 @@ mod tests {
             rooms.push(room(&mut throttles));
         }
         assert_eq!(rooms, [1, 2, 4, 8, 8, 8]);
-        assert_eq!(call(&mut throttles, Some(TroubleKind::Unavailable), 0), None);
+        assert_eq!(call(&mut throttles, Some(Failure::PlatformUnavailable), 0), None);
         assert_eq!(room(&mut throttles), 4);
-        assert_eq!(call(&mut throttles, Some(TroubleKind::RefreshRejected), 0), None);
+        assert_eq!(call(&mut throttles, Some(Failure::RefreshRejected), 0), None);
         assert_eq!(room(&mut throttles), 8, "a no to one grant is a yes to the app");
         assert_eq!(throttles.room(&"another", at(0)), Room::Free(1));
     }
@@ -336,8 +333,8 @@ mod tests {
     #[test]
     fn wrong_credentials_pause_the_app_at_once_and_doubtful_ones_after_three() {
         let mut throttles = throttles();
-        let pause = call(&mut throttles, Some(TroubleKind::AppRejected), 0).unwrap();
-        assert_eq!(pause, Pause { until: at(3600), kind: TroubleKind::AppRejected });
+        let pause = call(&mut throttles, Some(Failure::CredentialsRejected), 0).unwrap();
+        assert_eq!(pause, Pause { until: at(3600), kind: Failure::CredentialsRejected });
         assert_eq!(throttles.enter(APP, at(3599)), Entry::Paused(pause));
         assert_eq!(throttles.room(&APP, at(3599)), Room::Paused(pause));
         assert_eq!(throttles.room(&APP, at(3600)), Room::Free(1));
@@ -347,7 +344,7 @@ mod tests {
         assert_eq!(call_of(&mut throttles, 2, DOUBTFUL, 0), None);
         assert_eq!(call_of(&mut throttles, 2, None, 5), None);
         // Said of the app: grants that were never tried are not to be ended for it.
-        let pause = Pause { until: at(3605), kind: TroubleKind::AppRejected };
+        let pause = Pause { until: at(3605), kind: Failure::CredentialsRejected };
         assert_eq!(pause_after(&mut throttles, DOUBTFUL, 5), (3, pause));
     }
 
@@ -375,12 +372,12 @@ mod tests {
         assert_eq!(call_of(&mut throttles, 2, UNREAD, 0), None);
         assert_eq!(call_of(&mut throttles, 3, None, 0), None);
         assert_eq!(room(&mut throttles), 2, "and one that is understood is the end of it");
-        let pause = Pause { until: at(3600), kind: TroubleKind::AnswerUnreadable };
+        let pause = Pause { until: at(3600), kind: Failure::PlatformAnswerUnreadable };
         assert_eq!(pause_after(&mut throttles, UNREAD, 0), (3, pause));
 
         let mut throttles = self::throttles();
         assert_eq!(call_of(&mut throttles, 1, UNREAD, 0), None);
-        call_of(&mut throttles, 2, Some(TroubleKind::ConsentRevoked), 0);
+        call_of(&mut throttles, 2, Some(Failure::ConsentRevoked), 0);
         assert_eq!(room(&mut throttles), 1, "a no says nothing of what a yes looks like");
         call_of(&mut throttles, 3, UNREAD, 0);
         assert_eq!(call_of(&mut throttles, 4, UNREAD, 0), Some(pause));
@@ -390,7 +387,7 @@ mod tests {
     fn the_platform_says_for_how_long_and_new_credentials_end_a_pause() {
         let mut throttles = throttles();
         let epoch = enter(&mut throttles, 0);
-        let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
+        let asked = Some((Failure::PlatformThrottled, Some(Duration::from_mins(5))));
         assert_eq!(throttles.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().until, at(300));
         throttles.forget(|app| *app == APP);
         assert_eq!(throttles.enter(APP, at(0)), Entry::Wait, "the one in flight still counts");
@@ -403,14 +400,14 @@ mod tests {
         let mut throttles = throttles();
         (0..3).for_each(|_| assert_eq!(call(&mut throttles, None, 0), None));
         let epochs: Vec<_> = (0..8).map(|_| enter(&mut throttles, 0)).collect();
-        let asked = Some((TroubleKind::Throttled, Some(Duration::from_mins(5))));
+        let asked = Some((Failure::PlatformThrottled, Some(Duration::from_mins(5))));
         let pause = throttles.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
         let mut others = epochs.into_iter().skip(1);
-        for trouble in [None, Some(TroubleKind::RefreshRejected), DOUBTFUL, THROTTLED, Some(TroubleKind::Unavailable)] {
+        for trouble in [None, Some(Failure::RefreshRejected), DOUBTFUL, THROTTLED, Some(Failure::PlatformUnavailable)] {
             assert_eq!(end(&mut throttles, others.next().unwrap(), 1, trouble, 1), None);
             assert_eq!(throttles.room(&APP, at(1)), Room::Paused(pause), "{trouble:?}");
         }
-        let longer = end(&mut throttles, others.next().unwrap(), 1, Some(TroubleKind::AppRejected), 1).unwrap();
+        let longer = end(&mut throttles, others.next().unwrap(), 1, Some(Failure::CredentialsRejected), 1).unwrap();
         assert_eq!(throttles.room(&APP, at(1)), Room::Paused(longer));
         assert_eq!(end(&mut throttles, others.next().unwrap(), 1, None, 1), None);
         assert_eq!(throttles.room(&APP, at(1)), Room::Free(2), "the credentials are good");
@@ -418,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_the_old_credentials_says_nothing_of_the_new() {
-        for trouble in [Some(TroubleKind::AppRejected), DOUBTFUL, THROTTLED, None] {
+        for trouble in [Some(Failure::CredentialsRejected), DOUBTFUL, THROTTLED, None] {
             let mut throttles = throttles();
             let old = enter(&mut throttles, 0);
             throttles.forget(|app| *app == APP);
@@ -427,7 +424,7 @@ mod tests {
             assert!(!throttles.has_succeeded_since(&APP, at(0), at(0)));
             let new = enter(&mut throttles, 0);
             assert_ne!(old, new);
-            assert!(end(&mut throttles, new, 1, Some(TroubleKind::AppRejected), 0).is_some());
+            assert!(end(&mut throttles, new, 1, Some(Failure::CredentialsRejected), 0).is_some());
         }
     }
 
@@ -444,7 +441,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_pauses_nobody_for_longer() {
         let mut throttles = throttles();
-        call(&mut throttles, Some(TroubleKind::AppRejected), 86_400);
+        call(&mut throttles, Some(Failure::CredentialsRejected), 86_400);
         assert_eq!(throttles.room(&APP, at(0)), Room::Free(1));
         assert!(call(&mut throttles, THROTTLED, 0).is_some(), "and hides no pause of now");
     }

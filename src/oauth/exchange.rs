@@ -1,7 +1,5 @@
 //! The code exchange: an authorization code for tokens, and where the platform has it so, those for long-lived ones.
 
-use std::time::Duration;
-
 use http::Method;
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -13,10 +11,12 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::error::{Error, ErrorAnswer, Kind, Step};
+use super::error_answer::ErrorAnswer;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, Engine, json};
+use super::{ATTEMPTS, Engine, json, misconfigured};
+use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ClientAuth, Credentials, GrantedScopes, LongLived, Platform, TokenBody};
@@ -50,7 +50,7 @@ impl Engine {
         platform: &Platform,
         credentials: &Credentials,
         exchange: &CodeExchange<'_>,
-    ) -> Result<CodeAnswer, Error> {
+    ) -> Result<CodeAnswer, PlatformError> {
         let step = Step::CodeExchange;
         let mut attempt = 1;
         loop {
@@ -64,7 +64,7 @@ impl Engine {
                     tokio::time::sleep(self.retry_pause * attempt).await;
                     attempt += 1;
                 }
-                Err(error) => return Err(Error::no_answer(&platform.name, step, error)),
+                Err(error) => return Err(error.at(&platform.name, step)),
             }
         }
     }
@@ -81,7 +81,7 @@ impl Engine {
         credentials: &Credentials,
         answer: &[u8],
         sent_at: Timestamp,
-    ) -> Result<IssuedTokens, Error> {
+    ) -> Result<IssuedTokens, PlatformError> {
         let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at)?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
@@ -110,7 +110,7 @@ impl Engine {
         credentials: &Credentials,
         long_lived: LongLived,
         short: &SecretString,
-    ) -> Result<IssuedTokens, Error> {
+    ) -> Result<IssuedTokens, PlatformError> {
         let step = Step::LongLivedExchange;
         let url = api_url(platform, step, long_lived.path)?;
         let request = || long_lived_request(platform, credentials, long_lived, url.clone(), short);
@@ -158,7 +158,7 @@ impl Engine {
             )
             .await
         };
-        asked.await.unwrap_or_else(|error: Error| {
+        asked.await.unwrap_or_else(|error: PlatformError| {
             tracing::warn!(platform.name = %platform.name, error = %error, "granted scopes are unknown: recording none");
             Vec::new()
         })
@@ -176,12 +176,12 @@ pub(super) async fn token_request(
     platform: &Platform,
     credentials: &Credentials,
     exchanged: Exchanged<'_>,
-) -> Result<Request, Error> {
+) -> Result<Request, PlatformError> {
     let step = match exchanged {
         Exchanged::Code(_) => Step::CodeExchange,
         Exchanged::RefreshToken(_) => Step::Refresh,
     };
-    let misconfigured = || Error::misconfigured(&platform.name, step);
+    let misconfigured = || misconfigured(platform, step);
     let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
         .set_client_secret(ClientSecret::new(expose(&credentials.client_secret).to_owned()))
         .set_auth_type(match platform.client_auth {
@@ -270,11 +270,18 @@ impl std::fmt::Display for Built {
 impl std::error::Error for Built {}
 
 /// Reads the tokens out of an answer with a status of success, or why there are none.
-fn read_tokens(platform: &Platform, step: Step, body: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, Error> {
+fn read_tokens(
+    platform: &Platform,
+    step: Step,
+    body: &[u8],
+    sent_at: Timestamp,
+) -> Result<IssuedTokens, PlatformError> {
     tokens::read(body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok answers errors with 200.
-        NotTokens::Error(error) => refusal_of(platform, step, OK, None, &ErrorAnswer::read(&error)),
-        NotTokens::Unreadable => Error::answered_with(&platform.name, step, Kind::Unreadable, OK, None),
+        NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
+        NotTokens::Unreadable => {
+            PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable).answered(OK, None)
+        }
     })
 }
 
@@ -282,23 +289,16 @@ fn read_tokens(platform: &Platform, step: Step, body: &[u8], sent_at: Timestamp)
 pub(super) const OK: u16 = 200;
 
 /// What an answer without tokens means.
-fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Error {
-    refusal_of(platform, step, answer.status, answer.retry_after, &ErrorAnswer::read(&json(answer)))
+fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
+    refusal_of(platform, step, answer.status, ErrorAnswer::read(&json(answer)))
 }
 
-fn refusal_of(
-    platform: &Platform,
-    step: Step,
-    status: u16,
-    retry_after: Option<Duration>,
-    error: &ErrorAnswer,
-) -> Error {
-    let kind = error.kind_at_token_endpoint(status, retry_after);
-    Error::answered_with(&platform.name, step, kind, status, error.code.clone())
+fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {
+    PlatformError::new(&platform.name, step, error.at_token_endpoint(step, status)).answered(status, error.code)
 }
 
 /// A URL below the platform's API base.
-pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, Error> {
+pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, PlatformError> {
     let path = path.replace("{version}", &platform.api_version);
     super::identity::endpoint(platform, step, &format!("{}{path}", platform.api_url))
 }

@@ -5,9 +5,11 @@ use http::Method;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::error::{Error, ErrorAnswer, Kind, Step};
-use super::{Engine, json};
+use super::error_answer::ErrorAnswer;
+use super::{Engine, json, misconfigured};
 use crate::domain::account::{Account, Identity};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ApiCall, Platform, TokenPlace, Unidentified};
 
@@ -22,10 +24,10 @@ impl Engine {
         platform: &Platform,
         access_token: &SecretString,
         scopes: &[String],
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, PlatformError> {
         let identity = &platform.identity;
         let account = match (self.account(platform, &identity.call, access_token).await, &identity.fallback) {
-            (Err(Error { kind: Kind::Identity(Unidentified::PermissionMissing), .. }), Some(fallback)) => {
+            (Err(PlatformError { failure: Failure::PermissionMissing, .. }), Some(fallback)) => {
                 self.account(platform, fallback, access_token).await
             }
             (result, _) => result,
@@ -50,13 +52,18 @@ impl Engine {
         Ok(identity)
     }
 
-    async fn account(&self, platform: &Platform, call: &ApiCall, token: &SecretString) -> Result<Account, Error> {
+    async fn account(
+        &self,
+        platform: &Platform,
+        call: &ApiCall,
+        token: &SecretString,
+    ) -> Result<Account, PlatformError> {
         self.call(platform, call, token, |answer| {
             let json = json(&answer);
             platform.identity.read.read(&json).map_err(|why| {
                 // TikTok says what is wrong with 200, and `ok` when nothing is.
                 let code = ErrorAnswer::read(&json).code.filter(|code| code != "ok");
-                Error::answered_with(&platform.name, Step::Identity, Kind::Identity(why), answer.status, code)
+                PlatformError::new(&platform.name, Step::Identity, why.into()).answered(answer.status, code)
             })
         })
         .await
@@ -67,8 +74,8 @@ impl Engine {
         platform: &Platform,
         call: &ApiCall,
         token: &SecretString,
-        read: impl Fn(Answer) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        read: impl Fn(Answer) -> Result<T, PlatformError>,
+    ) -> Result<T, PlatformError> {
         let path = call.path.replace("{version}", &platform.api_version);
         let url = if call.absolute { path } else { format!("{}{path}", platform.api_url) };
         let url = endpoint(platform, Step::Identity, &url)?;
@@ -96,20 +103,20 @@ fn api_request(mut url: Url, call: &ApiCall, token: &SecretString) -> Request {
 }
 
 /// What a refusal of the platform's API means. Its own reading of it comes first, but for a plain request to slow down.
-pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Error {
+pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     let json = json(answer);
     let error = ErrorAnswer::read(&json);
-    let kind = match (error.kind_at_api(answer.status, answer.retry_after), (platform.identity.refused)(&json)) {
-        (_, Some(Unidentified::AccessNotApproved)) => Kind::Identity(Unidentified::AccessNotApproved),
-        (Kind::Rejected, Some(why)) => Kind::Identity(why),
-        (kind, _) => kind,
+    let failure = match (error.at_api(step, answer.status), (platform.identity.refused)(&json)) {
+        (_, Some(Unidentified::AccessNotApproved)) => Failure::AccessNotApproved,
+        (Failure::IdentityUnavailable, Some(why)) => why.into(),
+        (failure, _) => failure,
     };
-    Error::answered_with(&platform.name, step, kind, answer.status, error.code)
+    PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
 }
 
 /// A configured URL.
-pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, Error> {
-    Url::parse(url).map_err(|_| Error::misconfigured(&platform.name, step))
+pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, PlatformError> {
+    Url::parse(url).map_err(|_| misconfigured(platform, step))
 }
 
 /// Callers parse these and browsers follow them: an http(s) URL or nothing.

@@ -7,7 +7,7 @@
 
 mod account_listing;
 mod authorize;
-mod error;
+mod error_answer;
 mod exchange;
 mod identity;
 mod refresh;
@@ -20,12 +20,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
 use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
 use crate::platforms::{Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
-pub use error::{Error, Kind, Step};
 pub use exchange::{CodeAnswer, CodeExchange};
 
 /// How often a call is made that may safely be made again.
@@ -63,15 +64,15 @@ impl Engine {
         platform: &Platform,
         step: Step,
         request: impl Fn() -> Request,
-        read: impl Fn(Answer) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        read: impl Fn(Answer) -> Result<T, PlatformError>,
+    ) -> Result<T, PlatformError> {
         let mut pause = self.retry_pause;
         let mut attempt = 1;
         loop {
             let answer = self.send(platform, step, request()).await;
-            let result = answer.map_err(|error| Error::no_answer(&platform.name, step, error)).and_then(&read);
+            let result = answer.map_err(|error| error.at(&platform.name, step)).and_then(&read);
             match result {
-                Err(error) if error.is_transient() && attempt < ATTEMPTS => {
+                Err(error) if error.failure.is_transient() && attempt < ATTEMPTS => {
                     tracing::debug!(platform.name = %platform.name, error = %error, attempt, "asking again");
                 }
                 done => return done,
@@ -91,6 +92,11 @@ fn basic(credentials: &Credentials) -> Authorization {
         user: encode(&credentials.client_id),
         password: SecretString::from(encode(credentials.client_secret.expose_secret())),
     }
+}
+
+/// A configured URL that is none. Configuration checks its URLs, so this is reported instead of a panic.
+fn misconfigured(platform: &Platform, step: Step) -> PlatformError {
+    PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable)
 }
 
 /// The JSON of an answer, or null where there is none.

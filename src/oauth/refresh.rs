@@ -9,13 +9,14 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::error::{Error, ErrorAnswer, Kind, Step};
+use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request, token_request};
 use super::tokens::{self, NotTokens};
 use super::{Engine, json};
+use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::TroubleKind;
 use crate::outbound::Request;
 use crate::platforms::{Credentials, Platform, Refresh};
 
@@ -31,12 +32,12 @@ impl Engine {
         platform: &Platform,
         credentials: &Credentials,
         tokens: &TokenSet,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         let request = request(platform, credentials, tokens).await?;
         let answer = self
             .send(platform, Step::Refresh, request)
             .await
-            .map_err(|error| Error::no_answer(&platform.name, Step::Refresh, error))?;
+            .map_err(|error| error.at(&platform.name, Step::Refresh))?;
         if answer.is_success() {
             return Ok(answer.body);
         }
@@ -49,33 +50,44 @@ impl Engine {
     /// # Errors
     ///
     /// Why there are no tokens in it.
-    pub fn read_refresh(&self, platform: &Platform, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, Error> {
-        tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| match not {
-            // TikTok answers errors with 200.
-            NotTokens::Error(answer) => refused(platform, &answer, OK, None),
-            NotTokens::Unreadable => Error::answered_with(&platform.name, Step::Refresh, Kind::Unreadable, OK, None),
+    pub fn read_refresh(
+        &self,
+        platform: &Platform,
+        answer: &[u8],
+        sent_at: Timestamp,
+    ) -> Result<IssuedTokens, PlatformError> {
+        tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| {
+            let error = match not {
+                // TikTok answers errors with 200.
+                NotTokens::Error(answer) => refused(platform, &answer, OK, None),
+                NotTokens::Unreadable => {
+                    PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable)
+                        .answered(OK, None)
+                }
+            };
+            error.in_answer()
         })
     }
 }
 
 /// What a refusal of a refresh means.
-fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option<Duration>) -> Error {
+fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option<Duration>) -> PlatformError {
     let error = ErrorAnswer::read(answer);
-    let kind = match error.kind_at_refresh(status, retry_after, (platform.refresh_refused)(answer)) {
+    let failure = match error.at_refresh(status, (platform.refresh_refused)(answer)) {
         // The client's credentials are not sent there, so that nothing speaks of them but Graph's code for the app.
-        Kind::Credentials
+        Failure::CredentialsRejected
             if matches!(platform.refresh, Refresh::SelfRenewing { .. }) && error.code.as_deref() != Some("101") =>
         {
-            Kind::Rejected
+            Failure::RequestRefused
         }
-        kind => kind,
+        failure => failure,
     };
-    Error::answered_with(&platform.name, Step::Refresh, kind, status, error.code).back_after(retry_after)
+    PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
 }
 
-async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, Error> {
+async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, PlatformError> {
     let step = Step::Refresh;
-    let nothing = || Error::without_answer(&platform.name, step, Kind::Grant(TroubleKind::RefreshRejected));
+    let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
     match (platform.refresh, &tokens.refresh_token) {
         (Refresh::ExchangedAgain, _) => {
             let long_lived = platform.long_lived.ok_or_else(nothing)?;
@@ -115,124 +127,116 @@ mod tests {
         json!({"error": {"message": message, "type": "OAuthException", "code": code, "error_subcode": subcode}})
     }
 
-    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
-    fn every_platforms_way_to_say_no_to_a_refresh() {
-        use TroubleKind as Kind;
+    fn refusals_of_a_refresh_are_told_apart() {
+        use Failure::{
+            AppOrGrantRejected, ConsentExpired, ConsentRevoked, CredentialsRejected, PermissionWithdrawn,
+            PlatformThrottled, PlatformUnavailable, RefreshRejected, RequestRefused, SecurityInvalidation,
+        };
         let api = |code: &str, message: &str| json!({"status": 400, "code": code, "message": message});
         let pinterest = |code: i32| json!({"code": code, "message": "Authentication failed."});
         let dead = "The provided authorization grant or refresh token is invalid, expired or revoked";
         let expired = "Token has been expired or revoked.";
         let spent = "Value passed for the token was invalid.";
         let young = "Error refreshing access token: the token must be at least 24 hours old";
-        for (name, status, answer, kind) in [
+        for (name, status, answer, failure) in [
             // The standard, at a platform that follows it.
-            ("youtube", 400, oauth("invalid_grant", expired), Kind::RefreshRejected),
-            ("youtube", 401, oauth("invalid_grant", expired), Kind::RefreshRejected),
-            ("youtube", 401, oauth("invalid_client", "Unauthorized"), Kind::AppRejected),
-            ("youtube", 401, oauth("unauthorized_client", "Unauthorized"), Kind::AppRejected),
-            ("youtube", 400, oauth("invalid_request", "Missing required parameter"), Kind::RequestRefused),
-            ("youtube", 400, oauth("unsupported_grant_type", "x"), Kind::RequestRefused),
-            ("youtube", 400, oauth("invalid_scope", "x"), Kind::RequestRefused),
-            ("youtube", 429, oauth("rate_limit_exceeded", "x"), Kind::Throttled),
-            ("youtube", 500, oauth("internal_failure", "x"), Kind::Unavailable),
-            ("googlebusiness", 400, oauth("invalid_grant", "Bad Request"), Kind::RefreshRejected),
-            (
-                "googlebusiness",
-                403,
-                json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}),
-                Kind::RequestRefused,
-            ),
+            ("youtube", 400, oauth("invalid_grant", expired), RefreshRejected),
+            ("youtube", 401, oauth("invalid_grant", expired), RefreshRejected),
+            ("youtube", 401, oauth("invalid_client", "Unauthorized"), CredentialsRejected),
+            ("youtube", 401, oauth("unauthorized_client", "Unauthorized"), CredentialsRejected),
+            ("youtube", 400, oauth("invalid_request", "Missing required parameter"), RequestRefused),
+            ("youtube", 400, oauth("unsupported_grant_type", "x"), RequestRefused),
+            ("youtube", 400, oauth("invalid_scope", "x"), RequestRefused),
+            ("youtube", 429, oauth("rate_limit_exceeded", "x"), PlatformThrottled),
+            ("youtube", 500, oauth("internal_failure", "x"), PlatformUnavailable),
+            ("googlebusiness", 400, oauth("invalid_grant", "Bad Request"), RefreshRejected),
+            ("googlebusiness", 403, json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}), RequestRefused),
             // Whatever is said with trouble that passes.
-            ("youtube", 429, oauth("invalid_grant", expired), Kind::Throttled),
-            ("youtube", 429, oauth("invalid_client", "x"), Kind::Throttled),
-            ("youtube", 500, oauth("invalid_grant", expired), Kind::Unavailable),
-            ("youtube", 503, oauth("invalid_client", "x"), Kind::Unavailable),
-            ("youtube", 503, oauth("invalid_grant", "The client secret could not be checked."), Kind::Unavailable),
-            ("twitter", 503, oauth("invalid_request", spent), Kind::Unavailable),
-            ("facebook", 500, graph(190, Some(458), "x"), Kind::Unavailable),
-            ("threads", 429, graph(190, None, "x"), Kind::Throttled),
-            ("pinterest", 502, pinterest(2), Kind::Unavailable),
-            ("linkedin", 429, oauth("invalid_request", dead), Kind::Throttled),
+            ("youtube", 429, oauth("invalid_grant", expired), PlatformThrottled),
+            ("youtube", 429, oauth("invalid_client", "x"), PlatformThrottled),
+            ("youtube", 500, oauth("invalid_grant", expired), PlatformUnavailable),
+            ("youtube", 503, oauth("invalid_client", "x"), PlatformUnavailable),
+            ("youtube", 503, oauth("invalid_grant", "The client secret could not be checked."), PlatformUnavailable),
+            ("twitter", 503, oauth("invalid_request", spent), PlatformUnavailable),
+            ("facebook", 500, graph(190, Some(458), "x"), PlatformUnavailable),
+            ("threads", 429, graph(190, None, "x"), PlatformThrottled),
+            ("pinterest", 502, pinterest(2), PlatformUnavailable),
+            ("linkedin", 429, oauth("invalid_request", dead), PlatformThrottled),
             // Nothing that could be understood.
-            ("youtube", 400, Value::Null, Kind::RequestRefused),
-            ("youtube", 403, json!("blocked"), Kind::RequestRefused),
-            ("youtube", 302, Value::Null, Kind::RequestRefused),
-            ("youtube", 503, Value::Null, Kind::Unavailable),
-            ("threads", 401, Value::Null, Kind::RequestRefused),
-            ("twitter", 400, oauth("invalid_request", spent), Kind::RefreshRejected),
-            ("twitter", 401, oauth("invalid_request", spent), Kind::RefreshRejected),
-            ("twitter", 400, oauth("invalid_grant", "x"), Kind::RefreshRejected),
-            (
-                "twitter",
-                400,
-                oauth("invalid_request", "Missing required parameter [refresh_token]."),
-                Kind::RequestRefused,
-            ),
-            ("twitter", 401, oauth("unauthorized_client", "Missing valid authorization header"), Kind::AppRejected),
-            ("twitter", 402, json!({"title": "CreditsDepleted"}), Kind::RequestRefused),
-            ("tiktok", 200, oauth("invalid_grant", "Refresh token is invalid or expired."), Kind::RefreshRejected),
-            ("tiktok", 200, oauth("invalid_client", "Client key or secret is incorrect."), Kind::AppRejected),
-            ("tiktok", 200, oauth("invalid_request", "x"), Kind::RequestRefused),
-            ("tiktok", 200, oauth("server_error", "x"), Kind::Unavailable),
-            ("tiktok", 429, oauth("rate_limit_exceeded", "x"), Kind::Throttled),
-            ("pinterest", 401, pinterest(2), Kind::AppOrGrantRejected),
-            ("pinterest", 200, pinterest(2), Kind::AppOrGrantRejected),
-            ("pinterest", 403, pinterest(29), Kind::RequestRefused),
-            ("pinterest", 429, pinterest(8), Kind::Throttled),
-            ("linkedin", 400, oauth("invalid_request", dead), Kind::RefreshRejected),
-            ("linkedin", 400, oauth("invalid_grant", expired), Kind::RefreshRejected),
-            ("linkedin", 401, oauth("invalid_client", "Client authentication failed"), Kind::AppRejected),
+            ("youtube", 400, Value::Null, RequestRefused),
+            ("youtube", 403, json!("blocked"), RequestRefused),
+            ("youtube", 302, Value::Null, RequestRefused),
+            ("youtube", 503, Value::Null, PlatformUnavailable),
+            ("threads", 401, Value::Null, RequestRefused),
+            ("twitter", 400, oauth("invalid_request", spent), RefreshRejected),
+            ("twitter", 401, oauth("invalid_request", spent), RefreshRejected),
+            ("twitter", 400, oauth("invalid_grant", "x"), RefreshRejected),
+            ("twitter", 400, oauth("invalid_request", "Missing required parameter [refresh_token]."), RequestRefused),
+            ("twitter", 401, oauth("unauthorized_client", "Missing valid authorization header"), CredentialsRejected),
+            ("twitter", 402, json!({"title": "CreditsDepleted"}), RequestRefused),
+            ("tiktok", 200, oauth("invalid_grant", "Refresh token is invalid or expired."), RefreshRejected),
+            ("tiktok", 200, oauth("invalid_client", "Client key or secret is incorrect."), CredentialsRejected),
+            ("tiktok", 200, oauth("invalid_request", "x"), RequestRefused),
+            ("tiktok", 200, oauth("server_error", "x"), PlatformUnavailable),
+            ("tiktok", 429, oauth("rate_limit_exceeded", "x"), PlatformThrottled),
+            ("pinterest", 401, pinterest(2), AppOrGrantRejected),
+            ("pinterest", 200, pinterest(2), AppOrGrantRejected),
+            ("pinterest", 403, pinterest(29), RequestRefused),
+            ("pinterest", 429, pinterest(8), PlatformThrottled),
+            ("linkedin", 400, oauth("invalid_request", dead), RefreshRejected),
+            ("linkedin", 400, oauth("invalid_grant", expired), RefreshRejected),
+            ("linkedin", 401, oauth("invalid_client", "Client authentication failed"), CredentialsRejected),
             (
                 "linkedin",
                 400,
                 oauth("invalid_request", "A required parameter \"refresh_token\" is missing"),
-                Kind::RequestRefused,
+                RequestRefused,
             ),
-            ("linkedin", 429, api("TOO_MANY_REQUESTS", "x"), Kind::Throttled),
-            ("linkedin", 426, api("NONEXISTENT_VERSION", "x"), Kind::RequestRefused),
-            ("facebook", 400, graph(190, Some(458), "x"), Kind::ConsentRevoked),
-            ("facebook", 400, graph(190, Some(460), "x"), Kind::Invalidated),
-            ("facebook", 400, graph(190, Some(463), "x"), Kind::ConsentExpired),
-            ("facebook", 400, graph(190, Some(492), "x"), Kind::PermissionWithdrawn),
-            ("facebook", 400, graph(190, None, "x"), Kind::RefreshRejected),
-            ("facebook", 401, graph(190, None, "x"), Kind::RefreshRejected),
-            ("facebook", 400, graph(102, None, "x"), Kind::RefreshRejected),
-            ("facebook", 403, graph(200, None, "x"), Kind::PermissionWithdrawn),
-            ("facebook", 400, graph(10, None, "x"), Kind::PermissionWithdrawn),
-            ("facebook", 400, graph(1, None, "Error validating client secret."), Kind::AppRejected),
-            ("facebook", 400, graph(101, None, "Error validating application"), Kind::AppRejected),
-            ("facebook", 400, graph(1, None, "An unknown error occurred"), Kind::Unavailable),
-            ("facebook", 400, graph(2, None, "Service temporarily unavailable"), Kind::Unavailable),
-            ("facebook", 400, graph(4, None, "Application request limit reached"), Kind::Throttled),
-            ("facebook", 400, graph(17, None, "User request limit reached"), Kind::Throttled),
-            ("facebook", 400, graph(100, None, "Invalid parameter"), Kind::RequestRefused),
-            ("threads", 400, graph(190, None, young), Kind::RequestRefused),
-            ("threads", 400, graph(190, Some(463), "Session has expired"), Kind::ConsentExpired),
-            ("threads", 400, graph(101, None, "Error validating application"), Kind::AppRejected),
-            ("instagram", 400, graph(190, None, young), Kind::RequestRefused),
-            ("instagram", 400, graph(190, Some(460), "x"), Kind::Invalidated),
-            ("instagram", 400, graph(10, None, "x"), Kind::PermissionWithdrawn),
+            ("linkedin", 429, api("TOO_MANY_REQUESTS", "x"), PlatformThrottled),
+            ("linkedin", 426, api("NONEXISTENT_VERSION", "x"), RequestRefused),
+            ("facebook", 400, graph(190, Some(458), "x"), ConsentRevoked),
+            ("facebook", 400, graph(190, Some(460), "x"), SecurityInvalidation),
+            ("facebook", 400, graph(190, Some(463), "x"), ConsentExpired),
+            ("facebook", 400, graph(190, Some(492), "x"), PermissionWithdrawn),
+            ("facebook", 400, graph(190, None, "x"), RefreshRejected),
+            ("facebook", 401, graph(190, None, "x"), RefreshRejected),
+            ("facebook", 400, graph(102, None, "x"), RefreshRejected),
+            ("facebook", 403, graph(200, None, "x"), PermissionWithdrawn),
+            ("facebook", 400, graph(10, None, "x"), PermissionWithdrawn),
+            ("facebook", 400, graph(1, None, "Error validating client secret."), CredentialsRejected),
+            ("facebook", 400, graph(101, None, "Error validating application"), CredentialsRejected),
+            ("facebook", 400, graph(1, None, "An unknown error occurred"), PlatformUnavailable),
+            ("facebook", 400, graph(2, None, "Service temporarily unavailable"), PlatformUnavailable),
+            ("facebook", 400, graph(4, None, "Application request limit reached"), PlatformThrottled),
+            ("facebook", 400, graph(17, None, "User request limit reached"), PlatformThrottled),
+            ("facebook", 400, graph(100, None, "Invalid parameter"), RequestRefused),
+            ("threads", 400, graph(190, None, young), RequestRefused),
+            ("threads", 400, graph(190, Some(463), "Session has expired"), ConsentExpired),
+            ("threads", 400, graph(101, None, "Error validating application"), CredentialsRejected),
+            ("instagram", 400, graph(190, None, young), RequestRefused),
+            ("instagram", 400, graph(190, Some(460), "x"), SecurityInvalidation),
+            ("instagram", 400, graph(10, None, "x"), PermissionWithdrawn),
             (
                 "instagram",
                 400,
                 json!({"error_type": "OAuthException", "code": 400, "error_message": "x"}),
-                Kind::RequestRefused,
+                RequestRefused,
             ),
         ] {
             let error = refused(&platform(name), &answer, status, None);
-            assert_eq!(error.trouble(), kind, "{name} {status} {answer}");
-            assert!(!error.is_unanswered(), "{name} {status} {answer}");
+            assert_eq!(error.failure, failure, "{name} {status} {answer}");
+            assert_eq!(error.may_have_acted, status >= 500, "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
         }
     }
 
     #[test]
-    fn when_to_come_back_is_told_with_any_refusal() {
+    fn any_refusal_may_say_how_long_to_wait() {
         let wait = Some(Duration::from_secs(30));
         for (status, answer) in [(429, Value::Null), (503, Value::Null), (400, oauth("slow_down", "x"))] {
-            assert_eq!(refused(&platform("youtube"), &answer, status, wait).retry_after(), wait, "{status} {answer}");
-            assert_eq!(refused(&platform("youtube"), &answer, status, None).retry_after(), None, "{status} {answer}");
+            assert_eq!(refused(&platform("youtube"), &answer, status, wait).retry_after, wait, "{status} {answer}");
+            assert_eq!(refused(&platform("youtube"), &answer, status, None).retry_after, None, "{status} {answer}");
         }
     }
 }

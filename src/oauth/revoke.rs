@@ -5,10 +5,11 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
-use super::error::{Error, ErrorAnswer, Step};
+use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::{Engine, json};
 use crate::domain::grant::TokenSet;
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{ClientAuth, Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
 
@@ -23,7 +24,7 @@ impl Engine {
         platform: &Platform,
         credentials: &Credentials,
         tokens: &TokenSet,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, PlatformError> {
         let step = Step::Revocation;
         let request = match &platform.revocation {
             Revocation::Delete { url } => deletion(endpoint(platform, step, url)?, tokens),
@@ -32,8 +33,7 @@ impl Engine {
             }
             Revocation::Unsupported => return Ok(false),
         };
-        let answer =
-            self.send(platform, step, request).await.map_err(|error| Error::no_answer(&platform.name, step, error))?;
+        let answer = self.send(platform, step, request).await.map_err(|error| error.at(&platform.name, step))?;
         let json = json(&answer);
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {
@@ -44,8 +44,8 @@ impl Engine {
         if answer.is_success() && is_confirmed {
             return Ok(true);
         }
-        let kind = error.kind_at_token_endpoint(answer.status, answer.retry_after);
-        Err(Error::answered_with(&platform.name, step, kind, answer.status, error.code))
+        let failure = error.at_token_endpoint(step, answer.status);
+        Err(PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code))
     }
 }
 

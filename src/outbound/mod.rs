@@ -18,6 +18,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
+
 pub use addresses::is_public;
 pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
@@ -115,6 +118,17 @@ impl Error {
     #[must_use]
     pub fn is_before_sending(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_))
+    }
+
+    /// The failure of the step that the call was made for.
+    #[must_use]
+    pub fn at(self, platform: &str, step: Step) -> PlatformError {
+        let failure = match self {
+            Self::TooLarge => Failure::PlatformAnswerUnreadable,
+            _ => Failure::PlatformUnavailable,
+        };
+        let may_have_acted = !self.is_before_sending();
+        PlatformError { may_have_acted, ..PlatformError::new(platform, step, failure) }.caused_by(self)
     }
 
     fn from_reqwest(error: reqwest::Error) -> Self {

@@ -5,10 +5,10 @@
 use serde_json::Value;
 
 use super::text;
-use crate::domain::trouble::TroubleKind;
+use crate::domain::failure::Failure;
 
 /// What a refusal says of the grant.
-pub(super) fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+pub(super) fn refresh_refused(answer: &Value) -> Option<Failure> {
     let code = answer.pointer("/error/code")?.as_u64()?;
     let subcode = answer.pointer("/error/error_subcode").and_then(Value::as_u64);
     match (code, subcode) {
@@ -19,14 +19,14 @@ pub(super) fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
             if text(answer, "/error/message")
                 .is_some_and(|message| message.starts_with("Error validating application")) =>
         {
-            Some(TroubleKind::AppOrGrantRejected)
+            Some(Failure::AppOrGrantRejected)
         }
-        (102 | 190, Some(458)) => Some(TroubleKind::ConsentRevoked),
+        (102 | 190, Some(458)) => Some(Failure::ConsentRevoked),
         // A checkpoint, a changed password, an account that is not confirmed.
-        (102 | 190, Some(459 | 460 | 464)) => Some(TroubleKind::Invalidated),
-        (102 | 190, Some(463 | 467)) => Some(TroubleKind::ConsentExpired),
-        (102 | 190, Some(492)) | (10 | 200..300, _) => Some(TroubleKind::PermissionWithdrawn),
-        (102 | 190, _) => Some(TroubleKind::RefreshRejected),
+        (102 | 190, Some(459 | 460 | 464)) => Some(Failure::SecurityInvalidation),
+        (102 | 190, Some(463 | 467)) => Some(Failure::ConsentExpired),
+        (102 | 190, Some(492)) | (10 | 200..300, _) => Some(Failure::PermissionWithdrawn),
+        (102 | 190, _) => Some(Failure::RefreshRejected),
         _ => None,
     }
 }
@@ -41,22 +41,22 @@ mod tests {
     fn codes_and_subcodes_tell_why_a_grant_is_over() {
         let young = "Error refreshing access token: the token must be at least 24 hours old";
         for (code, subcode, message, expected) in [
-            (190, None, "Error validating access token", Some(TroubleKind::RefreshRejected)),
-            (102, None, "Session key invalid", Some(TroubleKind::RefreshRejected)),
-            (190, Some(458), "x", Some(TroubleKind::ConsentRevoked)),
-            (190, Some(459), "x", Some(TroubleKind::Invalidated)),
-            (190, Some(460), "x", Some(TroubleKind::Invalidated)),
-            (190, Some(463), "x", Some(TroubleKind::ConsentExpired)),
-            (190, Some(467), "x", Some(TroubleKind::ConsentExpired)),
-            (190, Some(492), "x", Some(TroubleKind::PermissionWithdrawn)),
-            (10, None, "x", Some(TroubleKind::PermissionWithdrawn)),
-            (299, None, "x", Some(TroubleKind::PermissionWithdrawn)),
+            (190, None, "Error validating access token", Some(Failure::RefreshRejected)),
+            (102, None, "Session key invalid", Some(Failure::RefreshRejected)),
+            (190, Some(458), "x", Some(Failure::ConsentRevoked)),
+            (190, Some(459), "x", Some(Failure::SecurityInvalidation)),
+            (190, Some(460), "x", Some(Failure::SecurityInvalidation)),
+            (190, Some(463), "x", Some(Failure::ConsentExpired)),
+            (190, Some(467), "x", Some(Failure::ConsentExpired)),
+            (190, Some(492), "x", Some(Failure::PermissionWithdrawn)),
+            (10, None, "x", Some(Failure::PermissionWithdrawn)),
+            (299, None, "x", Some(Failure::PermissionWithdrawn)),
             (190, None, young, None),
             (
                 190,
                 None,
                 "Error validating application. Application has been deleted.",
-                Some(TroubleKind::AppOrGrantRejected),
+                Some(Failure::AppOrGrantRejected),
             ),
             (1, None, "An unknown error occurred", None),
             (2, None, "x", None),

@@ -17,7 +17,7 @@ use super::{
     Unidentified, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
-use crate::domain::trouble::TroubleKind;
+use crate::domain::failure::Failure;
 
 /// Either lets the app ask which organizations a person has a role in.
 pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];
@@ -93,11 +93,11 @@ fn refused(answer: &Value) -> Option<Unidentified> {
 
 /// "Refresh tokens with OAuth 2.0", errors: `invalid_request` for a refresh token that is over, and for a parameter that is
 /// missing; the sentence tells which.
-fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+fn refresh_refused(answer: &Value) -> Option<Failure> {
     let sentence = text(answer, "/error_description")?.to_lowercase();
     let is_over = ["expired", "invalid", "revoked"].iter().any(|word| sentence.contains(word));
     let is_about_token = sentence.contains("refresh token") && !sentence.contains("missing");
-    (text(answer, "/error")? == "invalid_request" && is_about_token && is_over).then_some(TroubleKind::RefreshRejected)
+    (text(answer, "/error")? == "invalid_request" && is_about_token && is_over).then_some(Failure::RefreshRejected)
 }
 
 /// The public name in the profile's address; only an app with `r_basicprofile` is told.

@@ -29,8 +29,7 @@ pub use custom::{CustomError, CustomPlatform, IdentityPointers};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
-use crate::domain::flow::Failure;
-use crate::domain::trouble::TroubleKind;
+use crate::domain::failure::Failure;
 
 /// The platforms that the broker knows without being told, in alphabetical order.
 pub const BUILT_IN: &[fn() -> Platform] = &[
@@ -112,7 +111,7 @@ pub struct Platform {
     pub refresh: Refresh,
     /// What the JSON of a refused refresh says of the grant, beyond the standard's `invalid_grant`: whether, and why, it is
     /// over. `None`: nothing that is known, so the grant lives on.
-    pub refresh_refused: fn(&Value) -> Option<TroubleKind>,
+    pub refresh_refused: fn(&Value) -> Option<Failure>,
     /// After how long a consent ends while the OAuth app is in testing, where the platform has that.
     pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
@@ -366,7 +365,7 @@ impl From<Unidentified> for Failure {
             Unidentified::AccessNotApproved => Self::AccessNotApproved,
             Unidentified::NoAccount => Self::NoAccount,
             Unidentified::PermissionMissing => Self::PermissionMissing,
-            Unidentified::Unreadable => Self::IdentityUnavailable,
+            Unidentified::Unreadable => Self::PlatformAnswerUnreadable,
         }
     }
 }
@@ -386,7 +385,7 @@ pub(crate) fn no_reason(_: &Value) -> Option<Unidentified> {
 }
 
 /// Most platforms say `invalid_grant`, and that is all.
-pub(crate) fn standard_refusal(_: &Value) -> Option<TroubleKind> {
+pub(crate) fn standard_refusal(_: &Value) -> Option<Failure> {
     None
 }
 

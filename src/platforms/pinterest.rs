@@ -11,7 +11,7 @@ use super::{
     RevocationReach, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, no_reason, text,
 };
 use crate::domain::account::Account;
-use crate::domain::trouble::TroubleKind;
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -68,8 +68,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 }
 
 /// OpenAPI description: "Authentication failed." with code 2, for a wrong Basic header and for a dead token alike.
-fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
-    (answer.get("code")?.as_u64()? == 2).then_some(TroubleKind::AppOrGrantRejected)
+fn refresh_refused(answer: &Value) -> Option<Failure> {
+    (answer.get("code")?.as_u64()? == 2).then_some(Failure::AppOrGrantRejected)
 }
 
 #[cfg(test)]

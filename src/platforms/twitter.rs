@@ -11,7 +11,7 @@ use super::{
     Unidentified, handle, no_reason, text,
 };
 use crate::domain::account::Account;
-use crate::domain::trouble::TroubleKind;
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -74,9 +74,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 }
 
 /// X says `invalid_request` where the standard has `invalid_grant`, and tells it from a mistake of ours by its sentence.
-fn refresh_refused(answer: &Value) -> Option<TroubleKind> {
+fn refresh_refused(answer: &Value) -> Option<Failure> {
     let is_about_token = text(answer, "/error_description")?.starts_with("Value passed for the token was invalid");
-    (text(answer, "/error")? == "invalid_request" && is_about_token).then_some(TroubleKind::RefreshRejected)
+    (text(answer, "/error")? == "invalid_request" && is_about_token).then_some(Failure::RefreshRejected)
 }
 
 #[cfg(test)]

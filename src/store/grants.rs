@@ -250,9 +250,10 @@ mod tests {
     use super::*;
     use strum::VariantArray as _;
 
+    use crate::domain::failure::Failure;
     use crate::domain::grant::FailureReason;
     use crate::domain::refresh::NewTokens;
-    use crate::domain::trouble::{Trouble, TroubleKind};
+    use crate::domain::refresh_failure::RefreshFailure;
     use crate::store::fixture::{Fixture, sealed};
 
     fn shown(grant: &Grant) -> String {
@@ -270,8 +271,8 @@ mod tests {
         let (ours, now) = (fixture.ours, fixture.now());
         let app_id = Some(fixture.app("twitter", "c1"));
         let grant = Grant { app_id, refresh_expires_at: Some(now), ..fixture.new_grant("twitter", "s") };
-        let kind = TroubleKind::Unavailable;
-        let trouble = Some(Trouble { kind, status: Some(502), platform_code: Some("x".to_owned()), at: now });
+        let kind = Failure::PlatformUnavailable;
+        let trouble = Some(RefreshFailure { kind, status: Some(502), platform_code: Some("x".to_owned()), at: now });
         let refreshes = [
             RefreshState::Idle,
             RefreshState::InFlight { since: now },

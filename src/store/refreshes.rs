@@ -11,9 +11,9 @@ use super::{Error, grants};
 use crate::domain::grant::{FailureReason, Grant};
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
 use crate::domain::refresh::{Failed, NEW_CREDENTIALS_MAY_RESOLVE};
+use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::Trouble;
 
 /// A grant that is due, with what the scheduler needs to order and throttle it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ pub fn lapse(
     project: ProjectId,
     id: GrantId,
     generation: u64,
-    trouble: Trouble,
+    trouble: RefreshFailure,
 ) -> Result<(), Error> {
     grants::change(db, project, id, generation, |grant| grant.lapsed(trouble))
 }
@@ -143,13 +143,18 @@ pub fn end(
     id: GrantId,
     generation: u64,
     reason: FailureReason,
-    trouble: Trouble,
+    trouble: RefreshFailure,
 ) -> Result<(), Error> {
     grants::change(db, project, id, generation, |grant| grant.ended(reason, trouble))
 }
 
 /// Postpones everything that an app has due before `until`, and records why. Returns the number of grants.
-pub fn postpone_app(db: &Transaction<'_>, of: &OfApp, until: Timestamp, trouble: &Trouble) -> Result<usize, Error> {
+pub fn postpone_app(
+    db: &Transaction<'_>,
+    of: &OfApp,
+    until: Timestamp,
+    trouble: &RefreshFailure,
+) -> Result<usize, Error> {
     let (project, app) = of.app.unzip();
     change(
         db,
@@ -167,13 +172,14 @@ pub fn postpone_app(db: &Transaction<'_>, of: &OfApp, until: Timestamp, trouble:
     )
 }
 
-/// Makes due what waits because of an app whose credentials were changed. Returns the number of grants.
+/// Makes due what waits because of an app whose credentials were changed. Returns the number of grants. `app_rejected` is
+/// the name that released databases hold for `credentials_rejected`.
 pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now: Timestamp) -> Result<usize, Error> {
     change(
         db,
         "UPDATE grants SET due_at = :now
          WHERE project_id = :project AND app_id = :app AND due_at > :now
-            AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+            AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION ALL VALUES ('app_rejected'))",
         named_params! {
             ":project": project, ":app": app, ":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?,
         },
@@ -186,7 +192,7 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     change(
         db,
         "UPDATE grants /* every project */ SET due_at = :now
-         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION ALL VALUES ('app_rejected'))",
         named_params! {":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?},
     )?;
     change(
@@ -255,12 +261,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::failure::Failure;
     use crate::domain::refresh::{RefreshState, Reply};
-    use crate::domain::trouble::TroubleKind;
     use crate::store::fixture::{Fixture, sealed};
 
-    fn trouble(kind: TroubleKind, at: Timestamp) -> Trouble {
-        Trouble { kind, status: Some(503), platform_code: None, at }
+    fn trouble(kind: Failure, at: Timestamp) -> RefreshFailure {
+        RefreshFailure { kind, status: Some(503), platform_code: None, at }
     }
 
     fn get(fixture: &Fixture, id: GrantId) -> Grant {
@@ -333,7 +339,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let (id, ours, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
         let failed = Failed {
-            trouble: trouble(TroubleKind::AnswerUnreadable, since),
+            trouble: trouble(Failure::PlatformAnswerUnreadable, since),
             due_at: since.plus(Duration::from_mins(1)),
             reply: Reply::Unanswered,
         };
@@ -351,9 +357,9 @@ mod tests {
         let until = failed.due_at.plus(Duration::from_mins(1));
         fixture.write(|db| postpone(db, ours, id, 1, until)).unwrap();
         assert_eq!(get(&fixture, id).due_at, Some(until));
-        fixture.write(|db| lapse(db, ours, id, 1, trouble(TroubleKind::ConsentExpired, since))).unwrap();
+        fixture.write(|db| lapse(db, ours, id, 1, trouble(Failure::ConsentExpired, since))).unwrap();
         assert_eq!(get(&fixture, id).due_at, None);
-        let rejected = trouble(TroubleKind::RefreshRejected, since);
+        let rejected = trouble(Failure::RefreshRejected, since);
         fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
         assert_eq!(get(&fixture, id).ended_at, Some(since));
         assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), [(ours, id)]);
@@ -371,7 +377,7 @@ mod tests {
         let (id, ours, theirs, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.theirs, fixture.now());
         fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
         let before = fixture.dump("grants");
-        let trouble = || trouble(TroubleKind::Unavailable, now);
+        let trouble = || trouble(Failure::PlatformUnavailable, now);
         let failed = || Failed { trouble: trouble(), due_at: now, reply: Reply::Rejected };
         for (project, generation) in [(ours, 2), (theirs, 1)] {
             let results = [
@@ -394,7 +400,7 @@ mod tests {
         fixture.grant("twitter", "alive");
         fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
         fixture.write(|db| store_answer(db, ours, id, 1, now, &sealed(1))).unwrap();
-        let rejected = trouble(TroubleKind::RefreshRejected, now);
+        let rejected = trouble(Failure::RefreshRejected, now);
         fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
         assert!(get(&fixture, id).tokens.is_some());
         assert!(matches!(fixture.write(|db| begin(db, ours, id, 1, now)), Err(Error::NotChanged)));
@@ -422,7 +428,7 @@ mod tests {
             insert(&mut fixture, &grant)
         });
         let until = now.plus(Duration::from_mins(10));
-        let rejected = trouble(TroubleKind::AppRejected, now);
+        let rejected = trouble(Failure::CredentialsRejected, now);
         let of = |app| OfApp { platform: "twitter".to_owned(), client_id: "client".to_owned(), app };
         assert_eq!(fixture.write(|db| postpone_app(db, &of(None), until, &rejected)).unwrap(), 2);
         assert_eq!(due(&fixture, now, 9), [own, other]);
@@ -433,12 +439,31 @@ mod tests {
         assert_eq!(due(&fixture, now, 9), [own, other]);
         fixture.write(|db| resume_all(db, now)).unwrap();
         assert_eq!(due(&fixture, now, 9), [operators, operators_too, own, other]);
-        let throttled = trouble(TroubleKind::Throttled, now);
+        let throttled = trouble(Failure::PlatformThrottled, now);
         fixture.write(|db| postpone_app(db, &of(None), until, &throttled)).unwrap();
         fixture.write(|db| postpone_app(db, &of(Some((ours, app))), until, &throttled)).unwrap();
         fixture.write(|db| resume_all(db, now)).unwrap();
         assert_eq!(fixture.write(|db| resume_app(db, ours, app, now)).unwrap(), 0);
         assert_eq!(due(&fixture, now, 9), [other], "new credentials do not end a throttling");
+    }
+
+    #[test]
+    fn new_credentials_resume_failures_that_an_earlier_release_recorded() {
+        for (kind, resumed) in [("app_rejected", 1), ("credentials_rejected", 1), ("throttled", 0)] {
+            let mut fixture = Fixture::new();
+            let (ours, now) = (fixture.ours, fixture.now());
+            let app = fixture.app("twitter", "client");
+            for (subject, app_id) in [("operator's", None), ("own", Some(app))] {
+                let due_at = Some(now.plus(Duration::from_mins(10)));
+                let grant = Grant { app_id, due_at, ..fixture.new_grant("twitter", subject) };
+                fixture.write(|db| grants::insert(db, &grant)).unwrap();
+            }
+            let stored = format!(r#"{{"kind":"{kind}","status":null,"platform_code":null,"at":0}}"#);
+            fixture.db.execute("UPDATE grants SET trouble = ?1", [stored]).unwrap();
+            assert_eq!(fixture.write(|db| resume_app(db, ours, app, now)).unwrap(), resumed, "{kind}");
+            fixture.write(|db| resume_all(db, now)).unwrap();
+            assert_eq!(due(&fixture, now, 9).len(), 2 * resumed, "{kind}");
+        }
     }
 
     #[test]
@@ -458,7 +483,7 @@ mod tests {
             insert(&mut fixture, &Grant { issued_at: now, access_expires_at, refresh_expires_at, due_at, ..grant })
         });
         for id in [lapsed, expired] {
-            fixture.write(|db| lapse(db, ours, id, 1, trouble(TroubleKind::ConsentExpired, now))).unwrap();
+            fixture.write(|db| lapse(db, ours, id, 1, trouble(Failure::ConsentExpired, now))).unwrap();
         }
         assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
         assert_eq!(due(&fixture, now, 9), [lapsed]);

@@ -5,7 +5,6 @@
 //! or quirks is asked here, so that nobody above compares a platform's name.
 
 pub mod app_password;
-mod error;
 
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use secrecy::SecretString;
 use url::Url;
 use zeroize::Zeroizing;
 
-pub use error::Error;
-
 use crate::domain::account::Identity;
+use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
@@ -24,7 +23,7 @@ use crate::platforms::{
 };
 use crate::{atproto, oauth};
 
-pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, Error as OauthError, InvalidEndpoint};
+pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint};
 
 /// Talks with every platform.
 #[derive(Debug)]
@@ -160,7 +159,7 @@ impl Upstream {
         &self,
         client: &OauthClient<'_>,
         exchange: &CodeExchange<'_>,
-    ) -> Result<CodeAnswer, oauth::Error> {
+    ) -> Result<CodeAnswer, PlatformError> {
         self.oauth.send_code(client.platform, &client.credentials, exchange).await
     }
 
@@ -174,7 +173,7 @@ impl Upstream {
         client: &OauthClient<'_>,
         answer: &[u8],
         sent_at: Timestamp,
-    ) -> Result<IssuedTokens, oauth::Error> {
+    ) -> Result<IssuedTokens, PlatformError> {
         self.oauth.finish_exchange(client.platform, &client.credentials, answer, sent_at).await
     }
 
@@ -188,7 +187,7 @@ impl Upstream {
         client: &OauthClient<'_>,
         access_token: &SecretString,
         scopes: &[String],
-    ) -> Result<Identity, oauth::Error> {
+    ) -> Result<Identity, PlatformError> {
         self.oauth.identify(client.platform, access_token, scopes).await
     }
 
@@ -197,13 +196,13 @@ impl Upstream {
     /// # Errors
     ///
     /// What the platform answered instead.
-    pub async fn refresh(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub async fn refresh(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         match client {
             Client::AtProtocol => {
-                let (service_url, refresh_token) = tokens.session().ok_or_else(Error::no_session)?;
-                Ok(self.atproto.refresh_session(&service_url, refresh_token).await?)
+                let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
+                self.atproto.refresh_session(&service_url, refresh_token).await
             }
-            Client::OAuth(client) => Ok(self.oauth.refresh(client.platform, &client.credentials, tokens).await?),
+            Client::OAuth(client) => self.oauth.refresh(client.platform, &client.credentials, tokens).await,
         }
     }
 
@@ -216,13 +215,10 @@ impl Upstream {
         tokens: &TokenSet,
         answer: &[u8],
         sent_at: Timestamp,
-    ) -> Option<Result<IssuedTokens, Error>> {
+    ) -> Option<Result<IssuedTokens, PlatformError>> {
         Some(match self.protocol(&grant.platform)? {
             Protocol::AtProtocol(_) => self.read_session(grant, tokens, answer, sent_at),
-            Protocol::OAuth(configured) => self
-                .oauth
-                .read_refresh(&configured.platform, answer, sent_at)
-                .map_err(|error| Error::in_answer(error.into())),
+            Protocol::OAuth(configured) => self.oauth.read_refresh(&configured.platform, answer, sent_at),
         })
     }
 
@@ -232,12 +228,9 @@ impl Upstream {
         tokens: &TokenSet,
         answer: &[u8],
         sent_at: Timestamp,
-    ) -> Result<IssuedTokens, Error> {
-        let (service_url, _) = tokens.session().ok_or_else(Error::no_session)?;
-        let session = self
-            .atproto
-            .read_session(&grant.subject, &service_url, answer, sent_at)
-            .map_err(|error| Error::in_answer(error.into()))?;
+    ) -> Result<IssuedTokens, PlatformError> {
+        let (service_url, _) = session(tokens, Step::Refresh)?;
+        let session = self.atproto.read_session(&grant.subject, &service_url, answer, sent_at)?;
         if let Some(state) = session.inactive {
             tracing::warn!(
                 grant.id = %grant.id, platform.name = %grant.platform,
@@ -252,16 +245,24 @@ impl Upstream {
     /// # Errors
     ///
     /// The platform did not confirm.
-    pub async fn revoke(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<bool, Error> {
+    pub async fn revoke(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<bool, PlatformError> {
         match client {
             Client::AtProtocol => {
-                let (service_url, refresh_token) = tokens.session().ok_or_else(Error::no_session)?;
+                let (service_url, refresh_token) = session(tokens, Step::Revocation)?;
                 self.atproto.delete_session(&service_url, refresh_token).await?;
                 Ok(true)
             }
-            Client::OAuth(client) => Ok(self.oauth.revoke(client.platform, &client.credentials, tokens).await?),
+            Client::OAuth(client) => self.oauth.revoke(client.platform, &client.credentials, tokens).await,
         }
     }
+}
+
+/// The server of a session, and the refresh token that it takes.
+fn session(tokens: &TokenSet, step: Step) -> Result<(Url, &SecretString), PlatformError> {
+    tokens.session().ok_or_else(|| {
+        PlatformError::new(bluesky::NAME, step, Failure::RefreshRejected)
+            .caused_by("there is no refresh token, or no server to send it to")
+    })
 }
 
 /// True for the one platform that speaks the AT Protocol, switched off or not.

@@ -8,10 +8,12 @@ use std::time::Duration;
 use postpeer::config::{self, Environment};
 use postpeer::domain::account::{AccountKind, Identity};
 use postpeer::domain::entropy::SeededEntropy;
+use postpeer::domain::failure::Failure;
 use postpeer::domain::grant::IssuedTokens;
+use postpeer::domain::platform_error::PlatformError;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::{ManualClock, Timestamp};
-use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, Error, Kind, authorize_url, takes_pkce};
+use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
 use postpeer::outbound::{self, Outbound};
 use postpeer::platforms::{ConfiguredPlatform, Registry};
 use postpeer::sandbox::{self, Answer, Control, Fault, Sandbox, Step, TokenKind};
@@ -60,7 +62,7 @@ impl Bench {
         self.platforms.find(name).unwrap()
     }
 
-    async fn exchange(&self, name: &str, answer: &Answer) -> Result<IssuedTokens, Error> {
+    async fn exchange(&self, name: &str, answer: &Answer) -> Result<IssuedTokens, PlatformError> {
         let ConfiguredPlatform { platform, credentials, .. } = self.platform(name);
         let credentials = credentials.as_ref().unwrap();
         let (state, verifier) = (SecretString::from("a-state-of-some-length"), SecretString::from(VERIFIER));
@@ -76,7 +78,7 @@ impl Bench {
     }
 
     /// Consents, exchanges and asks who that was.
-    async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, Error>) {
+    async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, PlatformError>) {
         let issued = self.exchange(name, answer).await.unwrap();
         let scopes = issued.scopes.clone().unwrap();
         let platform = &self.platform(name).platform;
@@ -195,7 +197,7 @@ async fn removing_the_app_from_facebook_ends_its_tokens() {
     let error = bench.engine.revoke(platform, credentials, &issued.tokens).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref()), (Some(400), Some("190")));
     let dead = bench.engine.identify(platform, &issued.tokens.access_token, &[]).await.unwrap_err();
-    assert_eq!(dead.kind, Kind::Rejected);
+    assert_eq!(dead.failure, Failure::IdentityUnavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +208,7 @@ async fn a_listing_is_asked_again_and_then_given_up() {
     for fault in [Fault::ServerError, Fault::RateLimited, Fault::Html, Fault::Garbage, Fault::Drop, Fault::Empty] {
         bench.control().fail_next("facebook", Step::Accounts, fault, 100).unwrap();
         let error = bench.identify("facebook", &Answer::allow()).await.1.unwrap_err();
-        assert_eq!(error.failure().code(), "identity_unavailable", "{fault:?}");
+        assert_eq!(error.of_connection().code(), "identity_unavailable", "{fault:?}");
         bench.control().clear();
     }
 }
@@ -301,7 +303,7 @@ async fn a_quota_of_nothing_is_a_failure_of_its_own() {
     let bench = Bench::start();
     bench.control().fail_next("googlebusiness", Step::Accounts, Fault::NoQuota, 100).unwrap();
     let error = bench.identify("googlebusiness", &Answer::allow()).await.1.unwrap_err();
-    assert_eq!(error.failure().code(), "access_not_approved");
+    assert_eq!(error.of_connection().code(), "access_not_approved");
     assert_eq!(bench.control().requests_at("googlebusiness", Step::Accounts).len(), 1, "waiting does not help");
     assert!(error.next_step().contains("access"), "{}", error.next_step());
 
@@ -315,5 +317,5 @@ async fn a_permission_that_was_unticked_at_google_is_missing() {
     let bench = Bench::start();
     let answer = Answer::allow().scopes(&["openid"]);
     let error = bench.identify("googlebusiness", &answer).await.1.unwrap_err();
-    assert_eq!(error.failure().code(), "permission_missing");
+    assert_eq!(error.of_connection().code(), "permission_missing");
 }

@@ -97,10 +97,10 @@ async fn failures_are_told_apart() {
         ("twitter", Fault::Drop, ["refresh_in_doubt", "-", "platform_unavailable"]),
         ("twitter", Fault::ServerError, ["refresh_in_doubt", "-", "platform_unavailable"]),
         ("twitter", Fault::RateLimited, ["refresh_failing", "-", "platform_throttled"]),
-        ("twitter", Fault::Html, ["refresh_in_doubt", "-", "answer_unreadable"]),
-        ("twitter", Fault::Garbage, ["refresh_in_doubt", "-", "answer_unreadable"]),
-        ("twitter", Fault::Empty, ["refresh_in_doubt", "-", "answer_unreadable"]),
-        ("twitter", Fault::Oversized, ["refresh_in_doubt", "-", "answer_unreadable"]),
+        ("twitter", Fault::Html, ["refresh_in_doubt", "-", "platform_answer_unreadable"]),
+        ("twitter", Fault::Garbage, ["refresh_in_doubt", "-", "platform_answer_unreadable"]),
+        ("twitter", Fault::Empty, ["refresh_in_doubt", "-", "platform_answer_unreadable"]),
+        ("twitter", Fault::Oversized, ["refresh_in_doubt", "-", "platform_answer_unreadable"]),
         ("twitter", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
         ("tiktok", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
         ("linkedin", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
@@ -206,7 +206,7 @@ async fn a_wrong_secret_pauses_its_app_and_nobody_is_disconnected() {
     assert_eq!(active(&listed), 100);
     let theirs = listed["integrations"].as_array().unwrap().iter().find(|one| one["appId"] == app.as_str()).unwrap();
     let id = theirs["id"].as_str().unwrap();
-    assert_eq!(told(&broker.detail(id).await), ["refresh_failing", "-", "app_credentials_rejected"]);
+    assert_eq!(told(&broker.detail(id).await), ["refresh_failing", "-", "credentials_rejected"]);
     let calls = broker.sandbox().requests().len();
     assert_eq!(broker.token(id, "").await.code(), "token_unavailable");
     assert_eq!(broker.refresh_due().await, 0);

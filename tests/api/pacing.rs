@@ -114,7 +114,7 @@ async fn a_platform_that_changed_its_answers_is_not_sent_every_token() {
     assert_eq!(broker.refresh_due().await, 0);
     assert_eq!(platform.asked().len(), 3);
     for id in &ids {
-        assert_eq!(broker.detail(id).await["health"]["lastError"]["code"], "answer_unreadable");
+        assert_eq!(broker.detail(id).await["health"]["lastError"]["code"], "platform_answer_unreadable");
     }
     platform.answer_refreshes_with(Answer::Fresh);
     broker.clock.advance(Duration::from_mins(61));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use postpeer::domain::access_key::Scope;
-use postpeer::domain::flow::Failure;
+use postpeer::domain::failure::Failure;
 use postpeer::domain::secret::Digest256;
 use postpeer::http::routes::ROUTES;
 use postpeer::sandbox::{Answer, Fault, Step};
@@ -158,7 +158,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__LINKEDIN__CLIENT_SECRET", "another").start().await;
     let mut told = Vec::new();
     let mut codes = BTreeSet::new();
-    for failure in Failure::ALL {
+    for failure in Failure::OF_CONNECTION {
         let platform = match failure {
             Failure::AccessNotApproved => "googlebusiness",
             Failure::CredentialsRejected => "linkedin",
@@ -198,6 +198,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
                     .execute("UPDATE flows SET pkce_verifier = zeroblob(length(pkce_verifier)) WHERE id = ?1", [flow]);
                 assert_eq!(changed, Ok(1));
             }
+            other => panic!("{other:?} ends no connection"),
         }
         let reply = broker.browse(&callback).await;
         broker.sandbox().clear();

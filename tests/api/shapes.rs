@@ -29,10 +29,10 @@ use Then::{Ended, New, Old};
 
 const TAKEN: Then = New { access: "new-access", refresh: Some("new-refresh"), life: 3600 };
 const NO_REFRESH_TOKEN: Then = New { access: "new-access", refresh: None, life: 3600 };
-const UNREADABLE: Then = Old { state: "refresh_in_doubt", code: "answer_unreadable" };
+const UNREADABLE: Then = Old { state: "refresh_in_doubt", code: "platform_answer_unreadable" };
 const UNAVAILABLE: Then = Old { state: "refresh_in_doubt", code: "platform_unavailable" };
 const REFUSED: Then = Old { state: "refresh_failing", code: "request_refused" };
-const APP_REFUSED: Then = Old { state: "refresh_failing", code: "app_credentials_rejected" };
+const APP_REFUSED: Then = Old { state: "refresh_failing", code: "credentials_rejected" };
 const THROTTLED: Then = Old { state: "refresh_failing", code: "platform_throttled" };
 const REVOKED: Then = Ended { code: "refresh_rejected" };
 
@@ -266,7 +266,7 @@ impl Bench {
                 assert_eq!((refreshed, told), (0, (state, Some(code))), "{what}: {detail}");
                 assert_eq!(self.sealed(), due.sealed, "{what}");
                 assert_eq!(self.access(&due.id).await, due.access, "{what}");
-                let is_kept = code == "answer_unreadable" && !TOO_LONG.contains(&what);
+                let is_kept = code == "platform_answer_unreadable" && !TOO_LONG.contains(&what);
                 assert_eq!(self.is_answer_kept(), is_kept, "{what}: a later program may understand it");
                 assert!(time(&detail["health"]["nextRefreshAt"]) > now, "{what}: not at once");
                 self.broker.clock.advance(LONGER_THAN_ANY_PAUSE);

@@ -4,14 +4,15 @@ use super::throttle::NotNow;
 use super::{LONGEST_WAIT, Landing, NotRefreshed, Refresher, storage};
 use crate::broker::Error;
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::grant::{AuthStatus, Grant, IssuedTokens, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::TroubleKind;
 use crate::failpoint;
 use crate::store::refreshes::{self, OfApp};
 use crate::store::{self, grants};
-use crate::upstream::{self, Client};
+use crate::upstream::Client;
 use crate::vault::Place;
 
 impl Refresher {
@@ -35,9 +36,8 @@ impl Refresher {
             Ok(Some(tokens)) => tokens,
             Ok(None) => return Err(NotRefreshed::Ended),
             Err(error) => {
-                let sentence = format!("{}: {}", grant.platform, chain(&error));
-                let failure = upstream::Error::before_asking(TroubleKind::TokensUnreadable, sentence);
-                return self.failed(&grant, failure).await;
+                let error = refresh_error(&grant, Failure::TokensUnreadable).caused_by(chain(&error));
+                return self.failed(&grant, error).await;
             }
         };
         if let Some(landing) = self.read_stored_answer(&grant, &tokens).await {
@@ -70,7 +70,7 @@ impl Refresher {
         // Read only now: credentials may have changed while this waited.
         let client = match self.client(&grant).await {
             Ok(client) => client,
-            Err(failure) => return self.failed(&grant, failure).await,
+            Err(error) => return self.failed(&grant, error).await,
         };
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if let Err(error) = core.store.ensure_reserve().await {
@@ -89,9 +89,9 @@ impl Refresher {
         };
         let answer = match asked {
             Ok(answer) => answer,
-            Err(failure) => {
-                self.learn(&permit, id, Some(&failure)).await;
-                return self.failed(&grant, failure).await;
+            Err(error) => {
+                self.learn(&permit, id, Some(&error)).await;
+                return self.failed(&grant, error).await;
             }
         };
         failpoint::reach("refresh_answered");
@@ -111,23 +111,23 @@ impl Refresher {
                 drop(permit);
                 self.store_tokens(&grant, tokens, issued, is_stored).await
             }
-            Err(failure) => {
+            Err(error) => {
                 // The older answer is the stored one.
-                let failure = upstream::Error { is_in_answer: failure.is_in_answer && !has_older, ..failure };
-                self.learn(&permit, id, Some(&failure)).await;
-                self.failed(&grant, failure).await
+                let error = PlatformError { is_in_answer: error.is_in_answer && !has_older, ..error };
+                self.learn(&permit, id, Some(&error)).await;
+                self.failed(&grant, error).await
             }
         }
     }
 
     /// All that it takes to ask the platform about the grant.
-    async fn client(&self, grant: &Grant) -> Result<Client<'_>, upstream::Error> {
+    async fn client(&self, grant: &Grant) -> Result<Client<'_>, PlatformError> {
         match self.core().client(grant.into()).await {
             Ok(Some(client)) => Ok(client),
             Ok(None) => Err(not_configured(grant)),
             Err(error) => {
-                let sentence = format!("{}: the app's credentials cannot be read: {}", grant.platform, chain(&error));
-                Err(upstream::Error::before_asking(TroubleKind::AppMissing, sentence))
+                let why = format!("the app's credentials cannot be read: {}", chain(&error));
+                Err(refresh_error(grant, Failure::AppMissing).caused_by(why))
             }
         }
     }
@@ -138,7 +138,7 @@ impl Refresher {
         tokens: &TokenSet,
         answer: &[u8],
         asked_at: Timestamp,
-    ) -> Result<IssuedTokens, upstream::Error> {
+    ) -> Result<IssuedTokens, PlatformError> {
         let read = self.core().upstream.read_refresh(grant, tokens, answer, asked_at);
         read.unwrap_or_else(|| Err(not_configured(grant)))
     }
@@ -148,7 +148,7 @@ impl Refresher {
         &self,
         grant: &Grant,
         tokens: &TokenSet,
-    ) -> Option<Result<IssuedTokens, upstream::Error>> {
+    ) -> Option<Result<IssuedTokens, PlatformError>> {
         let (asked_at, sealed) = grant.refresh.asked_at().zip(grant.refresh.answer())?;
         match self.core().vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed) {
             Ok(answer) => Some(self.read_answer(grant, tokens, &answer, asked_at)),
@@ -166,7 +166,7 @@ impl Refresher {
                 tracing::info!(grant.id = %grant.id, platform.name = %grant.platform, "read the answer that was stored before");
                 Some(self.store_tokens(grant, tokens.clone(), issued, true).await)
             }
-            Err(failure) if failure.is_in_answer => Some(self.failed(grant, failure).await),
+            Err(error) if error.is_in_answer => Some(self.failed(grant, error).await),
             Err(_) => None,
         }
     }
@@ -185,9 +185,14 @@ impl Refresher {
     }
 }
 
-fn not_configured(grant: &Grant) -> upstream::Error {
-    let what = "the platform, or the app that the grant belongs to, is not configured";
-    upstream::Error::before_asking(TroubleKind::AppMissing, format!("{}: {what}", grant.platform))
+fn not_configured(grant: &Grant) -> PlatformError {
+    refresh_error(grant, Failure::AppMissing)
+        .caused_by("the platform, or the app that the grant belongs to, is not configured")
+}
+
+/// A refresh that failed before the platform was asked.
+fn refresh_error(grant: &Grant, failure: Failure) -> PlatformError {
+    PlatformError::new(&grant.platform, Step::Refresh, failure)
 }
 
 /// Why a caller waits with everybody else for the next attempt: a refresh failed a moment ago.

@@ -5,28 +5,29 @@ use std::time::Duration;
 use super::throttle::Permit;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::platform_error::PlatformError;
 use crate::domain::refresh::{Failed, RefreshState, Reply};
+use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::Pause;
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::store;
 use crate::store::refreshes::{self, OfApp};
-use crate::upstream;
 
 /// Wait after a panic. What panicked once will mostly panic again.
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
 
 impl Refresher {
     /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is postponed.
-    pub(super) async fn learn(&self, permit: &Permit, grant: GrantId, failure: Option<&upstream::Error>) {
-        let Some(pause) = permit.learn(grant, failure) else { return };
+    pub(super) async fn learn(&self, permit: &Permit, grant: GrantId, error: Option<&PlatformError>) {
+        let Some(pause) = permit.learn(grant, error) else { return };
         let app = permit.app();
         tracing::warn!(
             platform.name = %app.platform, app.id = app.app.map(|(_, app)| tracing::field::display(app)),
-            trouble = pause.kind.code(), until = %pause.until, next_step = %pause.kind.next_step(&app.platform),
+            failure = pause.kind.code(), until = %pause.until, next_step = %pause.kind.next_step(&app.platform),
             "refreshes of this app are paused"
         );
         self.postpone_app(app, pause).await;
@@ -39,7 +40,7 @@ impl Refresher {
             return;
         }
         let (app, until, now) = (app.clone(), pause.until, self.core().clock.now());
-        let trouble = Trouble { kind: pause.kind, status: None, platform_code: None, at: now };
+        let trouble = RefreshFailure { kind: pause.kind, status: None, platform_code: None, at: now };
         let postponed = self.core().store.write(move |tx| refreshes::postpone_app(tx, &app, until, &trouble)).await;
         if let Err(error) = postponed {
             tracing::warn!(error = %chain(&error), "cannot postpone the refreshes of a paused app");
@@ -47,24 +48,25 @@ impl Refresher {
     }
 
     /// Records how a refresh failed, and what follows from it.
-    pub(super) async fn failed(&self, grant: &Grant, failure: upstream::Error) -> Landing {
+    pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
         let now = self.core().clock.now();
-        let kind = self.judge(grant, &failure, now);
-        let trouble = Trouble { kind, status: failure.status, platform_code: failure.code.clone(), at: now };
+        let kind = self.judge(grant, error.failure, now);
         tracing::warn!(
-            grant.id = %grant.id, platform.name = %grant.platform, trouble = kind.code(), error = %failure,
+            grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), error = %chain(&error),
             next_step = %kind.next_step(&grant.platform), "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
-        let due_at = retry_at(kind, grant.failures + 1, failure.retry_after, now, Jitter::draw(&*self.core().entropy));
+        let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
+        let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
+        let trouble = RefreshFailure { kind, status, platform_code, at: now };
         let recorded = if let Some(reason) = kind.ends_grant() {
             let end = move |tx: &store::Transaction<'_>| refreshes::end(tx, project, id, generation, reason, trouble);
             self.core().store.write(end).await
         } else {
-            let reply = match failure {
-                upstream::Error { is_in_answer: true, .. } => Reply::StoredRejection,
-                upstream::Error { is_unanswered: true, .. } => Reply::Unanswered,
+            let reply = match (is_in_answer, may_have_acted) {
+                (true, _) => Reply::StoredRejection,
+                (_, true) => Reply::Unanswered,
                 _ => Reply::Rejected,
             };
             let failed = Failed { trouble, due_at, reply };
@@ -80,26 +82,25 @@ impl Refresher {
     }
 
     /// What a failure means, with all that is known of the grant and its app.
-    fn judge(&self, grant: &Grant, failure: &upstream::Error, now: Timestamp) -> TroubleKind {
+    fn judge(&self, grant: &Grant, mut kind: Failure, now: Timestamp) -> Failure {
         let upstream = &self.core().upstream;
-        let mut kind = failure.kind;
-        if kind == TroubleKind::AppOrGrantRejected
+        if kind == Failure::AppOrGrantRejected
             && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
             && self.0.throttle.has_succeeded_since(&OfApp::of(grant), before.at)
         {
             // The app succeeded with other grants meanwhile, so it is this grant.
-            kind = TroubleKind::RefreshRejected;
+            kind = Failure::RefreshRejected;
         }
-        if kind != TroubleKind::RefreshRejected {
+        if kind != Failure::RefreshRejected {
             return kind;
         }
         let has_attempt = grant.refresh != RefreshState::Idle && grant.renewal == Renewal::RefreshToken;
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
-            return TroubleKind::RefreshInterrupted;
+            return Failure::RefreshInterrupted;
         }
         let testing_life = upstream.testing_life(&grant.platform);
         if testing_life.is_some_and(|life| is_about(grant.consented_at.until(now), life)) {
-            return TroubleKind::TestingConsentExpired;
+            return Failure::TestingConsentExpired;
         }
         kind
     }
@@ -107,9 +108,9 @@ impl Refresher {
     /// Records that nothing renews the grant any more. Its status follows from its times.
     pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
-        let kind = TroubleKind::ConsentExpired;
-        let trouble = Trouble { kind, status: None, platform_code: None, at: now };
-        tracing::warn!(grant.id = %id, platform.name = %grant.platform, trouble = kind.code(), "nothing renews this grant any more");
+        let kind = Failure::ConsentExpired;
+        let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now };
+        tracing::warn!(grant.id = %id, platform.name = %grant.platform, failure = kind.code(), "nothing renews this grant any more");
         count(&grant.platform, outcome_of(kind));
         match self.core().store.write(move |tx| refreshes::lapse(tx, project, id, generation, trouble)).await {
             Ok(()) => Err(NotRefreshed::Ended),
@@ -156,10 +157,11 @@ fn is_about(age: Duration, life: Duration) -> bool {
     (life.saturating_sub(slack)..=life + slack).contains(&age)
 }
 
-fn outcome_of(kind: TroubleKind) -> &'static str {
+/// The label of `postpeer_refreshes_total`, coarser than the failure.
+fn outcome_of(kind: Failure) -> &'static str {
     match kind {
-        TroubleKind::AppMissing | TroubleKind::AppOrGrantRejected | TroubleKind::AppRejected => "app_rejected",
-        TroubleKind::Throttled => "throttled",
+        Failure::AppMissing | Failure::AppOrGrantRejected | Failure::CredentialsRejected => "app_rejected",
+        Failure::PlatformThrottled => "throttled",
         kind if kind.ends_grant().is_some() => "grant_ended",
         _ => "transient",
     }

@@ -43,9 +43,9 @@ use super::revocation::Revocation;
 use super::single_flight::SingleFlight;
 use super::{Core, Error};
 use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
 use crate::domain::time::Timestamp;
-use crate::domain::trouble::TroubleKind;
 use crate::store::{self, refreshes};
 
 /// No retry comes later, whatever the platform asks for.
@@ -64,7 +64,7 @@ pub(super) enum NotRefreshed {
     Ended,
     /// The platform refused or did not answer, and is asked again.
     Failed {
-        kind: TroubleKind,
+        kind: Failure,
         retry_after: Duration,
     },
     /// The grant was deleted.

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::domain::id::{GrantId, OauthAppId};
+use crate::domain::platform_error::PlatformError;
 use crate::domain::throttle::{Entry, Epoch, Pause, Room, Throttles};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::refreshes::OfApp;
-use crate::upstream;
 
 pub(super) struct Throttle {
     throttles: Mutex<Throttles<OfApp>>,
@@ -47,8 +47,8 @@ impl Permit {
     }
 
     /// Learns from a call that was made for a grant. Returns the pause that it brought, if any.
-    pub(super) fn learn(&self, grant: GrantId, failure: Option<&upstream::Error>) -> Option<Pause> {
-        let failure = failure.map(|failure| (failure.kind, failure.retry_after));
+    pub(super) fn learn(&self, grant: GrantId, error: Option<&PlatformError>) -> Option<Pause> {
+        let failure = error.map(|error| (error.failure, error.retry_after));
         let now = self.throttle.clock.now();
         let pause = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
         self.throttle.changed.notify_waiters();

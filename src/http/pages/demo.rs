@@ -14,7 +14,7 @@ use url::Url;
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
 use crate::broker::integrations::ListIntegrations;
-use crate::domain::flow::Failure;
+use crate::domain::failure::Failure;
 use crate::domain::grant::AuthStatus;
 use crate::domain::integration::PlatformFilter;
 use crate::domain::paging::Window;
@@ -205,7 +205,7 @@ fn notice(last: &Last, labels: &HashMap<String, String>) -> Option<Notice> {
         }),
         "error" => {
             let code = last.error.as_deref();
-            let failure = Failure::ALL.into_iter().find(|failure| Some(failure.code()) == code);
+            let failure = Failure::OF_CONNECTION.into_iter().find(|failure| Some(failure.code()) == code);
             Some(match failure {
                 Some(failure) => Notice { good: false, text: failure.what_happened(label), more: failure.what_to_do() },
                 None => Notice {

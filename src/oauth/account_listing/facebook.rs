@@ -9,8 +9,9 @@ use futures_util::stream;
 
 use super::{AT_ONCE, Listing, Paging, Route, not_permitted, report};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity, RouteReport, UnusableAccount};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::SecretString;
-use crate::oauth::error::{Error, Kind};
 use crate::platforms::facebook::{
     BUSINESS_SCOPE, Business, LIST_SCOPE, PAGE_FIELDS, Page, next_cursor, no_access, no_publishing_task, not_asked,
     read_businesses, read_page_token, read_pages,
@@ -20,7 +21,7 @@ const PAGING: Paging = Paging { parameter: "after", first: None, next: next_curs
 const OWN: &str = "your Pages";
 const BUSINESSES: &str = "Pages of your business portfolios";
 
-pub(super) async fn list(listing: &Listing<'_>, person: Account) -> Result<Identity, Error> {
+pub(super) async fn list(listing: &Listing<'_>, person: Account) -> Result<Identity, PlatformError> {
     let own = pages(listing, OWN.to_owned(), "/me/accounts").await;
     let mut reports = vec![own.report(listing.platform)];
     if own.found.is_empty() && own.trouble.is_none() && !listing.has(LIST_SCOPE) {
@@ -106,7 +107,11 @@ async fn with_token(listing: &Listing<'_>, mut page: Page) -> Result<FoundAccoun
         Some(token) => Some(token),
         None => page_token(listing, &page).await.map_err(|error| {
             tracing::warn!(platform.name = %listing.platform.name, error = %error, "a Page's token was not given");
-            if error.is_transient() || error.kind == Kind::TooMany { not_asked(&page) } else { no_access(&page) }
+            if error.failure.is_transient() || error.failure == Failure::ListingTooLong {
+                not_asked(&page)
+            } else {
+                no_access(&page)
+            }
         })?,
     };
     match token {
@@ -115,7 +120,7 @@ async fn with_token(listing: &Listing<'_>, mut page: Page) -> Result<FoundAccoun
     }
 }
 
-async fn page_token(listing: &Listing<'_>, page: &Page) -> Result<Option<SecretString>, Error> {
+async fn page_token(listing: &Listing<'_>, page: &Page) -> Result<Option<SecretString>, PlatformError> {
     let path = format!("/{{version}}/{}", page.account.platform_user_id);
     let mut url = listing.url(&listing.platform.api_url, &path)?;
     url.query_pairs_mut().append_pair("fields", "access_token");

@@ -7,7 +7,7 @@ use futures_util::stream;
 
 use super::{AT_ONCE, Listing, Paging, Route, report};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
-use crate::oauth::error::Error;
+use crate::domain::platform_error::PlatformError;
 use crate::platforms::googlebusiness::{
     BusinessAccount, Location, READ_MASK, next_page, read_accounts, read_locations, takes_no_posts,
 };
@@ -19,7 +19,7 @@ pub(super) async fn list(
     person: Account,
     accounts_url: &str,
     locations_url: &str,
-) -> Result<Identity, Error> {
+) -> Result<Identity, PlatformError> {
     let url = listing.url(accounts_url, "/v1/accounts").map(|mut url| {
         url.query_pairs_mut().append_pair("pageSize", "20");
         url

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{AT_ONCE, Listing, Paging, Route, report};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
-use crate::oauth::error::Error;
+use crate::domain::platform_error::PlatformError;
 use crate::platforms::linkedin::{
     ORGANIZATION_SCOPES, Organization, Role, may_not_post, next_start, organization_account, posts, read_logos,
     read_organizations, read_roles,
@@ -21,7 +21,7 @@ const BATCH: usize = 50;
 const LOGOS: &str = "q=roleAssignee&state=APPROVED&count=50&projection=\
                      (elements*(role,organizationalTarget~(localizedName,vanityName,logoV2(original~:playableStreams))))";
 
-pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Identity, Error> {
+pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Identity, PlatformError> {
     let mut identity = Identity::single(person);
     if !listing.scopes.iter().any(|scope| ORGANIZATION_SCOPES.contains(&scope.as_str())) {
         return Ok(identity);
@@ -75,7 +75,11 @@ fn one_each(roles: &Route<Role>) -> Vec<&Role> {
 }
 
 /// Names by organization, and why some are missing.
-async fn look_up(listing: &Listing<'_>, api: &str, roles: &[&Role]) -> (BTreeMap<String, Organization>, Option<Error>) {
+async fn look_up(
+    listing: &Listing<'_>,
+    api: &str,
+    roles: &[&Role],
+) -> (BTreeMap<String, Organization>, Option<PlatformError>) {
     let asked: Vec<_> = roles
         .chunks(BATCH)
         .map(|batch| async move {

@@ -18,10 +18,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::error::{Error, Kind, Step};
 use super::identity::{endpoint, refusal};
 use super::{Engine, json, tokens};
 use crate::domain::account::{Account, Identity, RouteReport};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::SecretString;
 use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{Accounts, Platform, Unidentified};
@@ -43,7 +44,7 @@ impl Engine {
         person: Account,
         token: &SecretString,
         scopes: &[String],
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, PlatformError> {
         let listing = Listing {
             engine: self,
             platform,
@@ -90,7 +91,7 @@ struct Route<T> {
     /// For people.
     name: String,
     found: Vec<T>,
-    trouble: Option<Error>,
+    trouble: Option<PlatformError>,
 }
 
 /// An answer's JSON, with every text in it overwritten when it goes: there may be tokens among them.
@@ -115,16 +116,16 @@ impl Listing<'_> {
 
     /// A URL from a base and a path, with `{version}` filled in. Neither holds anything that an answer said but ids made
     /// of letters and digits.
-    fn url(&self, base: &str, path: &str) -> Result<Url, Error> {
+    fn url(&self, base: &str, path: &str) -> Result<Url, PlatformError> {
         let path = path.replace("{version}", &self.platform.api_version);
         endpoint(self.platform, Step::Accounts, &format!("{base}{path}"))
     }
 
     /// One call, made again where that could help, and what `read` finds in its answer.
-    async fn get<T>(&self, url: &Url, read: impl Fn(&Value) -> Result<T, Unidentified>) -> Result<T, Error> {
+    async fn get<T>(&self, url: &Url, read: impl Fn(&Value) -> Result<T, Unidentified>) -> Result<T, PlatformError> {
         let (platform, step) = (self.platform, Step::Accounts);
         if self.calls.fetch_add(1, Ordering::Relaxed) >= MAX_CALLS {
-            return Err(Error::too_many(&platform.name, step));
+            return Err(PlatformError::new(&platform.name, step, Failure::ListingTooLong));
         }
         let request = || Request {
             method: Method::GET,
@@ -139,17 +140,17 @@ impl Listing<'_> {
             }
             let answered = Answered(json(&answer));
             read(&answered.0)
-                .map_err(|why| Error::answered_with(&platform.name, step, Kind::Identity(why), answer.status, None))
+                .map_err(|why| PlatformError::new(&platform.name, step, why.into()).answered(answer.status, None))
         });
         let in_time = tokio::time::timeout_at(self.deadline, asked).await;
-        in_time.unwrap_or_else(|_| Err(Error::no_time(&platform.name, step)))
+        in_time.unwrap_or_else(|_| Err(PlatformError::new(&platform.name, step, Failure::PlatformUnavailable)))
     }
 
     /// Every page from `url` on. What came before trouble is kept.
     async fn route<T>(
         &self,
         name: String,
-        url: Result<Url, Error>,
+        url: Result<Url, PlatformError>,
         paging: &Paging,
         read: impl Fn(&Value) -> Result<Vec<T>, Unidentified>,
     ) -> Route<T> {
@@ -182,7 +183,7 @@ impl Listing<'_> {
                 }
             }
         }
-        route.trouble = Some(Error::too_many(&self.platform.name, Step::Accounts));
+        route.trouble = Some(PlatformError::new(&self.platform.name, Step::Accounts, Failure::ListingTooLong));
         route
     }
 }
@@ -194,7 +195,7 @@ impl<T> Route<T> {
 }
 
 /// What the person is told of a route. The operator is told of trouble in the log.
-fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&Error>) -> RouteReport {
+fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&PlatformError>) -> RouteReport {
     if let Some(error) = trouble {
         tracing::warn!(
             platform.name = %platform.name, error = %error, next_step = %error.next_step(), found,
@@ -214,21 +215,17 @@ fn not_permitted(route: &str, scope: &str) -> RouteReport {
 }
 
 /// Why a listing is not whole, for a person.
-fn in_words(error: &Error, label: &str) -> String {
-    match error.kind {
-        Kind::Credentials | Kind::Grant(_) | Kind::Identity(Unidentified::NoAccount) | Kind::Rejected => {
-            format!("{label} refused to list them")
+fn in_words(error: &PlatformError, label: &str) -> String {
+    match error.failure {
+        Failure::AccessNotApproved => format!("{label} has not approved this service for access to its API"),
+        Failure::ApiVersionRetired => {
+            format!("this service asks {label} in a version of its API that was retired")
         }
-        Kind::Identity(Unidentified::AccessNotApproved) => {
-            format!("{label} has not approved this service for access to its API")
-        }
-        Kind::Identity(Unidentified::PermissionMissing) => "a permission for it was not given".to_owned(),
-        Kind::Identity(Unidentified::Unreadable) | Kind::Unreadable => {
-            format!("{label} answered in a way that could not be understood")
-        }
-        Kind::Throttled { .. } => format!("{label} is receiving too many requests right now"),
-        Kind::TooMany => "there are more than can be shown".to_owned(),
-        Kind::Unavailable => format!("{label} did not answer in time or is having trouble"),
-        Kind::VersionRetired => format!("this service asks {label} in a version of its API that was retired"),
+        Failure::ListingTooLong => "there are more than can be shown".to_owned(),
+        Failure::PermissionMissing => "a permission for it was not given".to_owned(),
+        Failure::PlatformAnswerUnreadable => format!("{label} answered in a way that could not be understood"),
+        Failure::PlatformThrottled => format!("{label} is receiving too many requests right now"),
+        Failure::PlatformUnavailable => format!("{label} did not answer in time or is having trouble"),
+        _ => format!("{label} refused to list them"),
     }
 }

@@ -12,12 +12,14 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::domain::account::{AccountKind, Identity};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::SecretString;
 use crate::domain::time::{ManualClock, Timestamp};
-use crate::oauth::{Engine, Error, Kind};
+use crate::oauth::Engine;
 use crate::outbound::{Outbound, Settings};
 use crate::platforms::registry::Settings as PlatformSettings;
-use crate::platforms::{Platform, Registry, Unidentified};
+use crate::platforms::{Platform, Registry};
 
 /// A platform that answers each path and query with what the script says, and remembers what it was asked.
 struct Script {
@@ -71,7 +73,7 @@ impl Script {
         registry.find(name).unwrap().platform.clone()
     }
 
-    async fn identify(&self, name: &str, scopes: &[&str]) -> Result<Identity, Error> {
+    async fn identify(&self, name: &str, scopes: &[&str]) -> Result<Identity, PlatformError> {
         let outbound = Outbound::new(&Settings {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
@@ -207,7 +209,7 @@ async fn trouble_that_leaves_pages_is_reported_and_trouble_that_leaves_none_ends
             );
         } else {
             let error = listed.unwrap_err();
-            assert_eq!(error.to_string(), "facebook, listing of accounts: it is having trouble (HTTP 500, 2)");
+            assert_eq!(error.to_string(), "facebook, listing of accounts: platform_unavailable (HTTP 500, 2)");
         }
     }
 }
@@ -394,12 +396,11 @@ async fn a_project_without_approval_is_told_so_at_once() {
     };
     let script = quota("0");
     let error = script.identify("googlebusiness", &[]).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Identity(Unidentified::AccessNotApproved));
-    assert_eq!(error.failure().code(), "access_not_approved");
+    assert_eq!(error.of_connection(), Failure::AccessNotApproved);
     assert_eq!(script.paths().len(), 2, "it is not asked again");
     let script = quota("300");
     let error = script.identify("googlebusiness", &[]).await.unwrap_err();
-    assert!(matches!(error.kind, Kind::Throttled { .. }), "{error}");
+    assert_eq!(error.failure, Failure::PlatformThrottled);
     assert_eq!(script.paths().len(), 4);
 }
 

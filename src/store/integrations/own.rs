@@ -81,8 +81,9 @@ pub(super) fn own_dek_id(own: &OwnTokens, id: IntegrationId) -> Result<Option<u3
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::Failure;
     use crate::domain::grant::FailureReason;
-    use crate::domain::trouble::{Trouble, TroubleKind};
+    use crate::domain::refresh_failure::RefreshFailure;
     use crate::store::fixture::{Fixture, sealed};
     use crate::store::integrations::{find, list_on_grant};
     use crate::store::{grants, refreshes};
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(statuses(&fixture), [lost, AuthStatus::Active]);
         assert!(list_on_grant(&fixture.db, theirs, grant.id).unwrap().is_empty());
 
-        let trouble = Trouble { kind: TroubleKind::ConsentExpired, status: None, platform_code: None, at: now };
+        let trouble = RefreshFailure { kind: Failure::ConsentExpired, status: None, platform_code: None, at: now };
         fixture.write(|db| refreshes::end(db, ours, grant.id, 1, FailureReason::TokenExpired, trouble)).unwrap();
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
         assert_eq!(statuses(&fixture), [expired, expired], "the grant's comes first");

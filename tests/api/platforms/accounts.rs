@@ -50,10 +50,10 @@ async fn whoever_has_no_account_to_connect_is_told_so() {
     assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
     insta::assert_snapshot!(lines.join("\n"), @r"
     youtube: no_account
-        connection failed error=youtube, identity call: the person has no account there that can be connected (HTTP 200) next_step=nothing: the person needs an account there that can be connected
+        connection failed error=youtube, identity call: no_account (HTTP 200) next_step=Nothing to do here: the owner needs an account at youtube that can be connected.
         the tokens were not kept, and revoked platform.name=youtube
     instagram: no_account
-        connection failed error=instagram, identity call: the person has no account there that can be connected (HTTP 400, 100) next_step=nothing: the person needs an account there that can be connected
+        connection failed error=instagram, identity call: no_account (HTTP 400, 100) next_step=Nothing to do here: the owner needs an account at instagram that can be connected.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     ");
 }
@@ -83,22 +83,22 @@ async fn what_was_not_granted_is_not_recorded_and_what_is_missing_is_told() {
     facebook: null a page to choose on
         waiting for a choice of accounts selection.id=sel_019decf8b8bd7005a1bdb502ec369a00 platform.name=facebook accounts=3
     googlebusiness: null permission_missing
-        connection failed error=googlebusiness, listing of accounts: a permission is missing to name the account (HTTP 403, PERMISSION_DENIED) next_step=check that scopes of [platforms.googlebusiness] are enabled for the app, and that the person ticked them
+        connection failed error=googlebusiness, listing of accounts: permission_missing (HTTP 403, PERMISSION_DENIED) next_step=Check that the scopes of [platforms.googlebusiness] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, and revoked platform.name=googlebusiness
     instagram: ["instagram_business_basic"] success
     linkedin: null permission_missing
-        connection failed error=linkedin, identity call: a permission is missing to name the account (HTTP 403, ACCESS_DENIED) next_step=check that scopes of [platforms.linkedin] are enabled for the app, and that the person ticked them
+        connection failed error=linkedin, identity call: permission_missing (HTTP 403, ACCESS_DENIED) next_step=Check that the scopes of [platforms.linkedin] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, and revoked platform.name=linkedin
     pinterest: null identity_unavailable
-        connection failed error=pinterest, identity call: it says no (HTTP 401, 3) next_step=if it happens to everybody, check that scopes of [platforms.pinterest] are enabled for the app at pinterest and enough for it to say who connected
+        connection failed error=pinterest, identity call: identity_unavailable (HTTP 401, 3) next_step=If it happens to everyone, check that the scopes of [platforms.pinterest] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=pinterest
     threads: ["threads_basic"] success
     tiktok: ["user.info.basic"] success
     twitter: null identity_unavailable
-        connection failed error=twitter, identity call: it says no (HTTP 403) next_step=if it happens to everybody, check that scopes of [platforms.twitter] are enabled for the app at twitter and enough for it to say who connected
+        connection failed error=twitter, identity call: identity_unavailable (HTTP 403) next_step=If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, and revoked platform.name=twitter
     youtube: null permission_missing
-        connection failed error=youtube, identity call: a permission is missing to name the account (HTTP 403, PERMISSION_DENIED) next_step=check that scopes of [platforms.youtube] are enabled for the app, and that the person ticked them
+        connection failed error=youtube, identity call: permission_missing (HTTP 403, PERMISSION_DENIED) next_step=Check that the scopes of [platforms.youtube] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, and revoked platform.name=youtube
     "#);
 }

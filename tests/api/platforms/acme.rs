@@ -106,32 +106,32 @@ async fn how_troubles_are_told() {
     ];
     insta::assert_snapshot!(troubles("acme", 101, &faults).await, @r"
     token expired: exchange_rejected
-        connection failed error=acme, code exchange: it says no (HTTP 400, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for acme with the one registered there
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=acme, code exchange: it says no (HTTP 200, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for acme with the one registered there
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token 429: platform_throttled
-        connection failed error=acme, code exchange: it asks to slow down (HTTP 429, temporarily_unavailable) next_step=nothing at once: the person can start again later
+        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=acme, code exchange: it is having trouble (HTTP 500, server_error) next_step=nothing at once: the person can start again later
+        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=acme, code exchange: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answer
+        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
-        connection failed error=acme, identity call: it says no (HTTP 401, invalid_token) next_step=if it happens to everybody, check that scopes of [platforms.acme] are enabled for the app at acme and enough for it to say who connected
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, and revoked platform.name=acme
     identity revoked: identity_unavailable
-        connection failed error=acme, identity call: it says no (HTTP 401, invalid_token) next_step=if it happens to everybody, check that scopes of [platforms.acme] are enabled for the app at acme and enough for it to say who connected
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, and revoked platform.name=acme
     identity ok_error: identity_unavailable
-        connection failed error=acme, identity call: its answer makes no sense (HTTP 200, invalid_token) next_step=check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answer
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, and revoked platform.name=acme
     identity 429: identity_unavailable
-        connection failed error=acme, identity call: it asks to slow down (HTTP 429, temporarily_unavailable) next_step=nothing at once: the person can start again later
+        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, and revoked platform.name=acme
     identity 500: identity_unavailable
-        connection failed error=acme, identity call: it is having trouble (HTTP 500, server_error) next_step=nothing at once: the person can start again later
+        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, and revoked platform.name=acme
     identity html: identity_unavailable
-        connection failed error=acme, identity call: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answer
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, and revoked platform.name=acme
     ");
 }

@@ -77,35 +77,35 @@ async fn a_code_of_another_request_is_not_accepted() {
     }
     insta::assert_snapshot!(lines.join("\n"), @"
     acme, redirect_uri: exchange_rejected
-        connection failed error=acme, code exchange: it says no (HTTP 400, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for acme with the one registered there
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     acme, code_challenge: exchange_rejected
-        connection failed error=acme, code exchange: it says no (HTTP 400, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for acme with the one registered there
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     facebook, redirect_uri: exchange_rejected
-        connection failed error=facebook, code exchange: it says no (HTTP 400, 100) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for facebook with the one registered there
+        connection failed error=facebook, code exchange: exchange_rejected (HTTP 400, 100) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for facebook with the one registered there.
     googlebusiness, redirect_uri: exchange_rejected
-        connection failed error=googlebusiness, code exchange: it says no (HTTP 400, redirect_uri_mismatch) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for googlebusiness with the one registered there
+        connection failed error=googlebusiness, code exchange: exchange_rejected (HTTP 400, redirect_uri_mismatch) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for googlebusiness with the one registered there.
     googlebusiness, code_challenge: exchange_rejected
-        connection failed error=googlebusiness, code exchange: it says no (HTTP 400, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for googlebusiness with the one registered there
+        connection failed error=googlebusiness, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for googlebusiness with the one registered there.
     instagram, redirect_uri: exchange_rejected
-        connection failed error=instagram, code exchange: it says no (HTTP 400, 400) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for instagram with the one registered there
+        connection failed error=instagram, code exchange: exchange_rejected (HTTP 400, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     linkedin, redirect_uri: exchange_rejected
-        connection failed error=linkedin, code exchange: it says no (HTTP 400, invalid_redirect_uri) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for linkedin with the one registered there
+        connection failed error=linkedin, code exchange: exchange_rejected (HTTP 400, invalid_redirect_uri) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for linkedin with the one registered there.
     pinterest, redirect_uri: exchange_rejected
-        connection failed error=pinterest, code exchange: it says no (HTTP 400, 283) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for pinterest with the one registered there
+        connection failed error=pinterest, code exchange: exchange_rejected (HTTP 400, 283) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for pinterest with the one registered there.
     threads, redirect_uri: exchange_rejected
-        connection failed error=threads, code exchange: it says no (HTTP 400, 400) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for threads with the one registered there
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     tiktok, redirect_uri: exchange_rejected
-        connection failed error=tiktok, code exchange: it says no (HTTP 200, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for tiktok with the one registered there
+        connection failed error=tiktok, code exchange: exchange_rejected (HTTP 200, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for tiktok with the one registered there.
     tiktok, code_challenge: exchange_rejected
-        connection failed error=tiktok, code exchange: it says no (HTTP 200, invalid_request) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for tiktok with the one registered there
+        connection failed error=tiktok, code exchange: exchange_rejected (HTTP 200, invalid_request) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for tiktok with the one registered there.
     twitter, redirect_uri: exchange_rejected
-        connection failed error=twitter, code exchange: it says no (HTTP 400, invalid_request) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for twitter with the one registered there
+        connection failed error=twitter, code exchange: exchange_rejected (HTTP 400, invalid_request) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for twitter with the one registered there.
     twitter, code_challenge: exchange_rejected
-        connection failed error=twitter, code exchange: it says no (HTTP 400, invalid_request) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for twitter with the one registered there
+        connection failed error=twitter, code exchange: exchange_rejected (HTTP 400, invalid_request) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for twitter with the one registered there.
     youtube, redirect_uri: exchange_rejected
-        connection failed error=youtube, code exchange: it says no (HTTP 400, redirect_uri_mismatch) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for youtube with the one registered there
+        connection failed error=youtube, code exchange: exchange_rejected (HTTP 400, redirect_uri_mismatch) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for youtube with the one registered there.
     youtube, code_challenge: exchange_rejected
-        connection failed error=youtube, code exchange: it says no (HTTP 400, invalid_grant) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for youtube with the one registered there
+        connection failed error=youtube, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for youtube with the one registered there.
     ");
 }
 

@@ -23,25 +23,25 @@ async fn a_wrong_secret_is_told_as_the_operators_to_mend() {
     }
     insta::assert_snapshot!(lines.join("\n"), @"
     credentials_rejected
-        connection failed error=acme, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.acme] (or of the caller's app) with the app at acme
+        connection failed error=acme, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.acme] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=facebook, code exchange: it does not accept the client's credentials (HTTP 400, 1) next_step=compare client_id and client_secret of [platforms.facebook] (or of the caller's app) with the app at facebook
+        connection failed error=facebook, code exchange: credentials_rejected (HTTP 400, 1) next_step=Compare client_id and client_secret of [platforms.facebook] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=googlebusiness, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.googlebusiness] (or of the caller's app) with the app at googlebusiness
+        connection failed error=googlebusiness, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.googlebusiness] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=instagram, code exchange: it does not accept the client's credentials (HTTP 400, 400) next_step=compare client_id and client_secret of [platforms.instagram] (or of the caller's app) with the app at instagram
+        connection failed error=instagram, code exchange: credentials_rejected (HTTP 400, 400) next_step=Compare client_id and client_secret of [platforms.instagram] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=linkedin, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.linkedin] (or of the caller's app) with the app at linkedin
+        connection failed error=linkedin, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=pinterest, code exchange: it does not accept the client's credentials (HTTP 401, 2) next_step=compare client_id and client_secret of [platforms.pinterest] (or of the caller's app) with the app at pinterest
+        connection failed error=pinterest, code exchange: credentials_rejected (HTTP 401, 2) next_step=Compare client_id and client_secret of [platforms.pinterest] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=threads, code exchange: it does not accept the client's credentials (HTTP 400, 400) next_step=compare client_id and client_secret of [platforms.threads] (or of the caller's app) with the app at threads
+        connection failed error=threads, code exchange: credentials_rejected (HTTP 400, 400) next_step=Compare client_id and client_secret of [platforms.threads] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=tiktok, code exchange: it does not accept the client's credentials (HTTP 200, invalid_client) next_step=compare client_id and client_secret of [platforms.tiktok] (or of the caller's app) with the app at tiktok
+        connection failed error=tiktok, code exchange: credentials_rejected (HTTP 200, invalid_client) next_step=Compare client_id and client_secret of [platforms.tiktok] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=twitter, code exchange: it does not accept the client's credentials (HTTP 401, unauthorized_client) next_step=compare client_id and client_secret of [platforms.twitter] (or of the caller's app) with the app at twitter
+        connection failed error=twitter, code exchange: credentials_rejected (HTTP 401, unauthorized_client) next_step=Compare client_id and client_secret of [platforms.twitter] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     credentials_rejected
-        connection failed error=youtube, code exchange: it does not accept the client's credentials (HTTP 401, invalid_client) next_step=compare client_id and client_secret of [platforms.youtube] (or of the caller's app) with the app at youtube
+        connection failed error=youtube, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.youtube] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
     ");
 }
 

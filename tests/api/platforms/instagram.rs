@@ -112,44 +112,44 @@ async fn how_troubles_are_told() {
     ];
     insta::assert_snapshot!(troubles("instagram", 102, &faults).await, @r"
     token expired: exchange_rejected
-        connection failed error=instagram, code exchange: it says no (HTTP 400, 400) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for instagram with the one registered there
+        connection failed error=instagram, code exchange: exchange_rejected (HTTP 400, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=instagram, code exchange: it says no (HTTP 200, 400) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for instagram with the one registered there
+        connection failed error=instagram, code exchange: exchange_rejected (HTTP 200, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     token 429: platform_throttled
-        connection failed error=instagram, code exchange: it asks to slow down (HTTP 429, 4) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, code exchange: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=instagram, code exchange: it is having trouble (HTTP 500, 2) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, code exchange: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=instagram, code exchange: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answer
+        connection failed error=instagram, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     long_lived expired: exchange_rejected
-        connection failed error=instagram, exchange for a long-lived token: it says no (HTTP 400, 190) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     long_lived revoked: exchange_rejected
-        connection failed error=instagram, exchange for a long-lived token: it says no (HTTP 400, 190) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     long_lived ok_error: exchange_rejected
-        connection failed error=instagram, exchange for a long-lived token: it says no (HTTP 200, 190) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for instagram with the one registered there.
     long_lived 429: platform_throttled
-        connection failed error=instagram, exchange for a long-lived token: it asks to slow down (HTTP 429, 4) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, exchange for a long-lived token: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     long_lived 500: platform_unavailable
-        connection failed error=instagram, exchange for a long-lived token: it is having trouble (HTTP 500, 2) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     long_lived html: platform_answer_unreadable
-        connection failed error=instagram, exchange for a long-lived token: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answer
+        connection failed error=instagram, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
-        connection failed error=instagram, identity call: it says no (HTTP 400, 190) next_step=if it happens to everybody, check that scopes of [platforms.instagram] are enabled for the app at instagram and enough for it to say who connected
+        connection failed error=instagram, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.instagram] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     identity revoked: identity_unavailable
-        connection failed error=instagram, identity call: it says no (HTTP 400, 190) next_step=if it happens to everybody, check that scopes of [platforms.instagram] are enabled for the app at instagram and enough for it to say who connected
+        connection failed error=instagram, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.instagram] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     identity ok_error: identity_unavailable
-        connection failed error=instagram, identity call: its answer makes no sense (HTTP 200, 190) next_step=check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answer
+        connection failed error=instagram, identity call: platform_answer_unreadable (HTTP 200, 190) next_step=If it goes on, check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     identity 429: identity_unavailable
-        connection failed error=instagram, identity call: it asks to slow down (HTTP 429, 4) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, identity call: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     identity 500: identity_unavailable
-        connection failed error=instagram, identity call: it is having trouble (HTTP 500, 2) next_step=nothing at once: the person can start again later
+        connection failed error=instagram, identity call: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     identity html: identity_unavailable
-        connection failed error=instagram, identity call: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answer
+        connection failed error=instagram, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.instagram]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
     ");
 }

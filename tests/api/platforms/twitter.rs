@@ -107,32 +107,32 @@ async fn how_troubles_are_told() {
     ];
     insta::assert_snapshot!(troubles("twitter", 107, &faults).await, @r"
     token expired: exchange_rejected
-        connection failed error=twitter, code exchange: it says no (HTTP 400, invalid_request) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for twitter with the one registered there
+        connection failed error=twitter, code exchange: exchange_rejected (HTTP 400, invalid_request) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for twitter with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=twitter, code exchange: it says no (HTTP 200, invalid_request) next_step=if it happens to everybody, compare the callback URL that `postpeer check` prints for twitter with the one registered there
+        connection failed error=twitter, code exchange: exchange_rejected (HTTP 200, invalid_request) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for twitter with the one registered there.
     token 429: platform_throttled
-        connection failed error=twitter, code exchange: it asks to slow down (HTTP 429) next_step=nothing at once: the person can start again later
+        connection failed error=twitter, code exchange: platform_throttled (HTTP 429) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=twitter, code exchange: it is having trouble (HTTP 500) next_step=nothing at once: the person can start again later
+        connection failed error=twitter, code exchange: platform_unavailable (HTTP 500) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=twitter, code exchange: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answer
+        connection failed error=twitter, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
-        connection failed error=twitter, identity call: it says no (HTTP 401) next_step=if it happens to everybody, check that scopes of [platforms.twitter] are enabled for the app at twitter and enough for it to say who connected
+        connection failed error=twitter, identity call: identity_unavailable (HTTP 401) next_step=If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, and revoked platform.name=twitter
     identity revoked: identity_unavailable
-        connection failed error=twitter, identity call: it says no (HTTP 401) next_step=if it happens to everybody, check that scopes of [platforms.twitter] are enabled for the app at twitter and enough for it to say who connected
+        connection failed error=twitter, identity call: identity_unavailable (HTTP 401) next_step=If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, and revoked platform.name=twitter
     identity ok_error: identity_unavailable
-        connection failed error=twitter, identity call: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answer
+        connection failed error=twitter, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, and revoked platform.name=twitter
     identity 429: identity_unavailable
-        connection failed error=twitter, identity call: it asks to slow down (HTTP 429) next_step=nothing at once: the person can start again later
+        connection failed error=twitter, identity call: platform_throttled (HTTP 429) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, and revoked platform.name=twitter
     identity 500: identity_unavailable
-        connection failed error=twitter, identity call: it is having trouble (HTTP 500) next_step=nothing at once: the person can start again later
+        connection failed error=twitter, identity call: platform_unavailable (HTTP 500) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, and revoked platform.name=twitter
     identity html: identity_unavailable
-        connection failed error=twitter, identity call: its answer makes no sense (HTTP 200) next_step=check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answer
+        connection failed error=twitter, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, and revoked platform.name=twitter
     ");
 }

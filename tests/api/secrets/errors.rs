@@ -9,9 +9,10 @@ use std::time::Duration;
 use postpeer::domain::account::Identity;
 use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::grant::{IssuedTokens, TokenSet};
+use postpeer::domain::platform_error::PlatformError;
 use postpeer::domain::secret::{SecretString, random_token};
 use postpeer::domain::time::SystemClock;
-use postpeer::oauth::{self, AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
+use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
 use postpeer::outbound::{self, Outbound};
 use postpeer::platforms::{Credentials, Platform, Revocation};
 use postpeer::sandbox::{self, Answer, Control, Fault, Step};
@@ -54,19 +55,19 @@ impl Bench {
         (SecretString::from(code), verifier)
     }
 
-    async fn exchange(&mut self, platform: &Platform) -> Result<IssuedTokens, oauth::Error> {
+    async fn exchange(&mut self, platform: &Platform) -> Result<IssuedTokens, PlatformError> {
         let (code, verifier) = self.code();
         let exchange = CodeExchange { code: &code, redirect_uri: CALLBACK, pkce_verifier: verifier.as_ref() };
         let answer = self.engine.send_code(platform, &self.credentials, &exchange).await?;
         self.engine.finish_exchange(platform, &self.credentials, &answer.body, answer.sent_at).await
     }
 
-    async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, oauth::Error> {
+    async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, PlatformError> {
         self.engine.identify(platform, &tokens.access_token, &[]).await
     }
 
     /// Keeps all that an error can show.
-    fn tell<T>(&mut self, result: Result<T, oauth::Error>) {
+    fn tell<T>(&mut self, result: Result<T, PlatformError>) {
         let Err(error) = result else { return };
         let mut text = format!("{error} {error:?} {error:#?} {}", error.next_step());
         let mut source = error.source();

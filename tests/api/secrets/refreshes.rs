@@ -91,7 +91,7 @@ async fn nothing_secret_leaves_while_tokens_are_kept_alive() {
     assert_eq!(states, ["ok", "reconnect_required", "refresh_failing", "refresh_in_doubt"]);
     for code in [
         "-",
-        "answer_unreadable",
+        "platform_answer_unreadable",
         "platform_throttled",
         "platform_unavailable",
         "refresh_interrupted",

@@ -252,10 +252,11 @@ mod tests {
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::entropy::SeededEntropy;
+    use crate::domain::failure::Failure;
     use crate::domain::id::IdSource;
     use crate::domain::integration::TokenReads;
+    use crate::domain::refresh_failure::RefreshFailure;
     use crate::domain::time::ManualClock;
-    use crate::domain::trouble::{Trouble, TroubleKind};
 
     fn integration(ids: &IdSource) -> Integration {
         Integration {
@@ -323,8 +324,8 @@ mod tests {
             renewal: Renewal::RefreshToken,
             issued_at: Timestamp::from_millis(1_777_797_216_445),
             due_at: None,
-            trouble: Some(Trouble {
-                kind: TroubleKind::RefreshInterrupted,
+            trouble: Some(RefreshFailure {
+                kind: Failure::RefreshInterrupted,
                 status: Some(400),
                 platform_code: Some("invalid_request".to_owned()),
                 at: Timestamp::from_millis(1_777_797_216_445),

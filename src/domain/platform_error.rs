@@ -1,0 +1,185 @@
+//! The error of both protocol engines: which platform, at which step, what its answer means, and what to do next.
+//!
+//! The meaning is decided once, where the answer is read. Invariant: nothing of an answer's body is kept but a short code
+//! made of harmless characters.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use super::failure::Failure;
+
+/// A step at which a platform is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Accounts,
+    CodeExchange,
+    Identity,
+    LongLivedExchange,
+    Refresh,
+    Revocation,
+    Scopes,
+}
+
+impl Step {
+    /// The step in one word, for `/metrics`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::CodeExchange => "code_exchange",
+            Self::Identity => "identity",
+            Self::LongLivedExchange => "long_lived_exchange",
+            Self::Refresh => "refresh",
+            Self::Revocation => "revocation",
+            Self::Scopes => "scopes",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accounts => "listing of accounts",
+            Self::CodeExchange => "code exchange",
+            Self::Identity => "identity call",
+            Self::LongLivedExchange => "exchange for a long-lived token",
+            Self::Refresh => "refresh",
+            Self::Revocation => "revocation",
+            Self::Scopes => "call for the granted scopes",
+        })
+    }
+}
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{platform}, {step}: {}{}", failure.code(), self.answered_with())]
+pub struct PlatformError {
+    /// The platform's name in the configuration.
+    pub platform: String,
+    pub step: Step,
+    pub failure: Failure,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// The platform's own code for the failure.
+    pub code: Option<String>,
+    /// The shortest wait that the platform asks for before the next request.
+    pub retry_after: Option<Duration>,
+    /// True when the platform may have done what it was asked, although its answer does not say so.
+    pub may_have_acted: bool,
+    /// True when a success turned out to hold this failure: nothing more can be learned from its body.
+    pub is_in_answer: bool,
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl PlatformError {
+    /// A failure without an answer: the platform was not asked.
+    #[must_use]
+    pub fn new(platform: &str, step: Step, failure: Failure) -> Self {
+        Self {
+            platform: platform.to_owned(),
+            step,
+            failure,
+            status: None,
+            code: None,
+            retry_after: None,
+            may_have_acted: false,
+            is_in_answer: false,
+            source: None,
+        }
+    }
+
+    /// `code`: the platform's own, already reduced to harmless characters.
+    #[must_use]
+    pub fn answered(self, status: u16, code: Option<String>) -> Self {
+        // A gateway says 502 or 504 of an answer that it did not pass on.
+        Self { status: Some(status), code, may_have_acted: status >= 500, ..self }
+    }
+
+    /// The failure was read from the body of a success. A body that cannot be read may hold what was asked for.
+    #[must_use]
+    pub fn in_answer(self) -> Self {
+        let is_unreadable = self.failure == Failure::PlatformAnswerUnreadable;
+        Self { may_have_acted: is_unreadable, is_in_answer: !is_unreadable, ..self }
+    }
+
+    #[must_use]
+    pub fn retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The failure that the connection ends with. Whatever keeps an account from being named is a failure of identity.
+    #[must_use]
+    pub const fn of_connection(&self) -> Failure {
+        match (self.step, self.failure) {
+            (_, Failure::AccessNotApproved | Failure::NoAccount | Failure::PermissionMissing) => self.failure,
+            (Step::Accounts | Step::Identity, _) => Failure::IdentityUnavailable,
+            _ => self.failure,
+        }
+    }
+
+    /// What the operator does next, for the log.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        self.failure.next_step(&self.platform)
+    }
+
+    fn answered_with(&self) -> String {
+        match (self.status, &self.code) {
+            (None, _) => String::new(),
+            (Some(status), None) => format!(" (HTTP {status})"),
+            (Some(status), Some(code)) => format!(" (HTTP {status}, {code})"),
+        }
+    }
+}
+
+/// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
+#[must_use]
+pub fn harmless(code: &str) -> String {
+    code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_platform_step_failure_and_answer() {
+        let error = PlatformError::new("tiktok", Step::CodeExchange, Failure::CredentialsRejected);
+        assert_eq!(error.to_string(), "tiktok, code exchange: credentials_rejected");
+        let error = error.answered(200, Some("invalid_client".to_owned()));
+        assert_eq!(error.to_string(), "tiktok, code exchange: credentials_rejected (HTTP 200, invalid_client)");
+    }
+
+    #[test]
+    fn a_connection_ends_with_a_failure_that_its_caller_knows() {
+        for failure in Failure::ALL {
+            for step in [Step::Accounts, Step::Identity] {
+                let told = PlatformError::new("acme", step, failure).of_connection();
+                assert!(Failure::OF_CONNECTION.contains(&told), "{step} {failure:?}");
+            }
+        }
+        for (step, failure, told) in [
+            (Step::Identity, Failure::PlatformThrottled, Failure::IdentityUnavailable),
+            (Step::Accounts, Failure::ApiVersionRetired, Failure::IdentityUnavailable),
+            (Step::Accounts, Failure::AccessNotApproved, Failure::AccessNotApproved),
+            (Step::Identity, Failure::NoAccount, Failure::NoAccount),
+            (Step::Identity, Failure::PermissionMissing, Failure::PermissionMissing),
+            (Step::CodeExchange, Failure::PlatformThrottled, Failure::PlatformThrottled),
+            (Step::LongLivedExchange, Failure::ExchangeRejected, Failure::ExchangeRejected),
+        ] {
+            assert_eq!(PlatformError::new("acme", step, failure).of_connection(), told, "{step} {failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_stripped_of_what_could_harm() {
+        assert_eq!(harmless(&format!("<script>\n{}", "a".repeat(1000))), format!("script{}", "a".repeat(58)));
+    }
+}
