@@ -1,6 +1,6 @@
 //! `/v1/connect/integrations`: connected accounts.
 
-mod health;
+mod token_health;
 mod view;
 
 use actix_web::web::{Data, Json};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::health::{HealthView, TokenReadsView};
+use super::token_health::{TokenHealthView, TokenReadsView};
 use crate::domain::grant::{AuthStatus, FailureReason};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
 use crate::domain::paging::Listed;
@@ -188,7 +188,7 @@ pub(crate) struct IntegrationDetailView {
     #[schema(required, value_type = Option<String>, format = DateTime)]
     refresh_token_expires_at: Option<Timestamp>,
     token_status: TokenStatusView,
-    health: HealthView,
+    health: TokenHealthView,
     /// The keys that read the account's token, the latest first; ten at most.
     token_reads: Vec<TokenReadsView>,
     #[schema(value_type = String, format = DateTime)]
@@ -223,7 +223,7 @@ impl IntegrationDetailAnswer {
     /// `label` is the platform's name for people. The integration's status must be current.
     pub(crate) fn new(detail: IntegrationDetail, label: &str) -> Self {
         let (auth_status, reason) = status(detail.integration.status);
-        let health = HealthView::new(&detail, label);
+        let health = TokenHealthView::new(&detail, label);
         Self {
             success: true,
             integration: IntegrationDetailView {

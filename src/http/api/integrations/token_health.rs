@@ -12,8 +12,8 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TokenHealth)]
-pub(crate) struct HealthView {
-    state: HealthStateView,
+pub(crate) struct TokenHealthView {
+    state: TokenHealthStateView,
     /// What went wrong last; null once all is well again.
     #[schema(required)]
     last_error: Option<LastErrorView>,
@@ -29,7 +29,7 @@ pub(crate) struct HealthView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = TokenHealthState)]
-pub(crate) enum HealthStateView {
+pub(crate) enum TokenHealthStateView {
     Ok,
     /// Its owner connects it again.
     ReconnectRequired,
@@ -61,15 +61,15 @@ pub(crate) struct LastErrorView {
     at: Timestamp,
 }
 
-impl HealthView {
+impl TokenHealthView {
     pub(crate) fn new(detail: &IntegrationDetail, label: &str) -> Self {
         let platform = &detail.integration.platform;
         Self {
             state: match detail.integration.status {
-                AuthStatus::ReconnectRequired(_) => HealthStateView::ReconnectRequired,
-                AuthStatus::Active if detail.is_in_doubt => HealthStateView::RefreshInDoubt,
-                AuthStatus::Active if detail.trouble.is_some() => HealthStateView::RefreshFailing,
-                AuthStatus::Active => HealthStateView::Ok,
+                AuthStatus::ReconnectRequired(_) => TokenHealthStateView::ReconnectRequired,
+                AuthStatus::Active if detail.is_in_doubt => TokenHealthStateView::RefreshInDoubt,
+                AuthStatus::Active if detail.trouble.is_some() => TokenHealthStateView::RefreshFailing,
+                AuthStatus::Active => TokenHealthStateView::Ok,
             },
             last_error: detail.trouble.as_ref().map(|trouble| LastErrorView {
                 code: trouble.kind.code(),
