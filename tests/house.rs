@@ -611,14 +611,10 @@ fn the_readme_tells_every_metric() {
 }
 
 #[test]
-fn a_platform_has_its_file_its_example_section_its_readme_row_and_its_imitation() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let example = fs::read_to_string(root().join("postpeer.toml.example")).unwrap();
+fn a_platform_has_its_file_and_its_imitation() {
     let built_in = || postpeer::platforms::BUILT_IN.iter().map(|definition| definition().name.into_owned());
     for name in built_in().chain([postpeer::platforms::bluesky::NAME.to_owned()]) {
         assert!(root().join(format!("src/platforms/{name}.rs")).is_file(), "src/platforms/{name}.rs");
-        assert!(example.contains(&format!("[platforms.{name}]")), "postpeer.toml.example lacks [platforms.{name}]");
-        assert!(readme.contains(&format!("| `{name}` |")), "README.md lacks a row for {name}");
     }
     let sandbox = postpeer::sandbox::configuration("http://127.0.0.1:1");
     for name in built_in().chain(postpeer::platforms::CONTRACT_NAMES.map(str::to_owned)) {

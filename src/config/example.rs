@@ -60,12 +60,3 @@ fn it_has_every_key() {
     }
     assert!(known.iter().any(|(table, _)| *table == ["platforms", "acme", "identity"]), "{known:?}");
 }
-
-#[test]
-fn it_has_every_platform_with_the_callback_url_to_register() {
-    for name in built_in_names() {
-        assert!(EXAMPLE.contains(&format!("\n[platforms.{name}]\n")), "{name}");
-        let callback = format!("https://connect.example.com/v1/connect/{name}/callback\n");
-        assert!(name == "bluesky" || EXAMPLE.contains(&callback), "{name}");
-    }
-}

@@ -1,28 +1,36 @@
 //! Bluesky: no OAuth app and no redirect, but app passwords (<https://atproto.com/specs/xrpc#app-passwords>).
 //!
-//! It is no [`Platform`](super::Platform) like the others: nothing of it is an OAuth endpoint, so none of the OAuth
-//! engine's code is ever handed it.
+//! It is not a [`Platform`](super::Platform): it has no OAuth endpoints, so the OAuth engine never sees it.
 
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::handle;
+use super::{Guide, handle};
 use crate::domain::account::Account;
 
 /// As in URLs and configuration.
 pub const NAME: &str = "bluesky";
 
-/// What grants are bound to: there is no OAuth app, so one word for all.
+/// Texts for operators.
+pub const GUIDE: Guide = Guide {
+    connects: "Bluesky and other servers of the AT Protocol",
+    know: "no app and no redirect: handle and app password go to `POST /v1/connect/bluesky/auth`; the password is not kept",
+    credentials: "",
+    setup: &[],
+    keys: &[],
+};
+
+/// Stands for the client id in every grant, since there is no OAuth app.
 pub const CLIENT_ID: &str = "bluesky";
 
-/// Longest display name that is kept, in bytes: what the app's own schema allows.
+/// Longest display name that is kept, in bytes: the limit of Bluesky's own schema.
 const NAME_MAX: usize = 640;
 
-/// What the operator says of Bluesky.
+/// The operator's settings for Bluesky.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bluesky {
     pub enabled: bool,
-    /// For people.
+    /// Name shown to people.
     pub label: String,
     /// Resolves handles that do not resolve themselves, and shows public profiles; without a trailing slash.
     pub resolver_url: String,
@@ -41,7 +49,7 @@ impl Default for Bluesky {
     }
 }
 
-/// The account of a DID. `profile`: as `app.bsky.actor.getProfile` answers.
+/// Makes the account of a DID. `profile` is the answer of `app.bsky.actor.getProfile`.
 #[must_use]
 pub fn account(did: &str, name: Option<&str>, service_url: &str, profile: Option<&Value>) -> Account {
     let text = |member: &str| {
@@ -96,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_profile_the_handle_or_the_did_must_do() {
+    fn without_a_profile_the_handle_or_the_did_is_the_name() {
         let named = account(DID, Some("alice.bsky.social"), "https://pds.host", None);
         assert_eq!(named.label(), "alice.bsky.social");
         let nameless =

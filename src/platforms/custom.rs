@@ -6,13 +6,12 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Text, TokenBody, TokenPlace,
-    Unidentified, no_reason, standard_refusal, text,
+    Accounts, ApiCall, ClientAuth, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Text, TokenPlace, Unidentified, text,
 };
 use crate::domain::account::Account;
 
-/// What the operator wrote below `[platforms.NAME]`.
+/// The operator's section `[platforms.NAME]`.
 #[derive(Debug, Clone)]
 pub struct CustomPlatform {
     pub name: String,
@@ -28,7 +27,7 @@ pub struct CustomPlatform {
     pub identity: IdentityPointers,
 }
 
-/// Where in the identity answer the account's facts are: JSON pointers (RFC 6901).
+/// JSON pointers (RFC 6901) to the account's facts in the identity answer.
 #[derive(Debug, Clone)]
 pub struct IdentityPointers {
     pub id: String,
@@ -37,7 +36,7 @@ pub struct IdentityPointers {
     pub image: Option<String>,
 }
 
-/// Why a description of a platform cannot be used. `key` is the key at fault.
+/// A mistake in the description of a platform, with the key at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomError {
     pub key: &'static str,
@@ -53,7 +52,7 @@ impl fmt::Display for CustomError {
 impl std::error::Error for CustomError {}
 
 impl CustomPlatform {
-    /// Every mistake in the description, not just the first.
+    /// All mistakes in the description.
     #[must_use]
     pub fn mistakes(&self) -> Vec<CustomError> {
         let mut mistakes = Vec::new();
@@ -96,45 +95,34 @@ impl CustomPlatform {
     #[must_use]
     pub fn into_platform(self) -> Platform {
         let label = self.label.unwrap_or_else(|| self.name.clone());
+        let identity = Identity {
+            call: ApiCall { path: self.identity_url.into(), absolute: true, query: &[], token: TokenPlace::Bearer },
+            read: ReadAccount::Pointers(self.identity),
+            refused: |_| None,
+            fallback: None,
+            enrich: None,
+            accounts: Accounts::Itself,
+        };
         Platform {
+            authority: self.name.clone().into(),
+            name: self.name.into(),
             label: label.into(),
             authorize_url: self.authorize_url.into(),
-            issuer: None,
             token_url: self.token_url.into(),
             revocation: self.revoke_url.map_or(Revocation::Unsupported, |url| Revocation::Endpoint {
                 url: url.into(),
                 client_auth: RevocationAuth::AsToken,
                 token: RevokedToken::Refresh,
             }),
-            // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest.
+            // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest reach.
             revocation_reach: RevocationReach::Consent,
-            authority: self.name.clone().into(),
             subject: Subject::Person,
-            api_url: Text::default(),
-            api_version: Text::default(),
             scopes: self.scopes.into_iter().map(Text::from).collect(),
-            scope_separator: ScopeSeparator::Space,
             authorize_params: self.authorize_params.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
-            exchange_params: Vec::new(),
-            client_id_name: "client_id",
             client_auth: self.client_auth,
-            body: TokenBody::Form,
             pkce: self.pkce,
-            long_lived: None,
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
-            refresh_refused: standard_refusal,
-            testing_life: None,
-            default_expires_in: None,
-            granted_scopes: GrantedScopes::Answer,
-            identity: Identity {
-                call: ApiCall { path: self.identity_url.into(), absolute: true, query: &[], token: TokenPlace::Bearer },
-                read: ReadAccount::Pointers(self.identity),
-                refused: no_reason,
-                fallback: None,
-                enrich: None,
-                accounts: Accounts::Itself,
-            },
-            name: self.name.into(),
+            ..Platform::standard(identity)
         }
     }
 }
@@ -142,7 +130,7 @@ impl CustomPlatform {
 impl IdentityPointers {
     /// # Errors
     ///
-    /// When the answer has no id where the operator said.
+    /// When the answer has no id at the operator's pointer.
     pub fn read(&self, answer: &Value) -> Result<Account, Unidentified> {
         let at = |pointer: &Option<String>| pointer.as_deref().and_then(|pointer| text(answer, pointer));
         Ok(Account {

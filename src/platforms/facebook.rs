@@ -1,56 +1,54 @@
-//! Facebook: a short-lived token that is exchanged for one of 60 days, and behind it the Pages that the person works on,
-//! each with a token of its own.
+//! Facebook: a short-lived token that is exchanged for one of 60 days, and the Pages that the person works on, each
+//! with its own token.
 //!
 //! Source: Facebook Login, "Manually build a login flow", "Long-lived access tokens", "Permissions"; Pages API, "Page
-//! tasks"; Graph API reference, `/me/accounts`, `/me/businesses`, `/{business}/owned_pages`, `/{business}/client_pages`.
-//! A Page's token that was asked for with a long-lived user token does not expire. `/me/accounts` is empty or partial for
-//! Pages that belong to a business portfolio, so those are asked for as well (with `business_management`); their entries
-//! may come without a token. That a long-lived token can be prolonged is promised nowhere: it is exchanged again in time, and
-//! when that brings nothing, its person connects again. The Pages' tokens are not touched by that.
+//! tasks"; Graph API reference, `/me/accounts`, `/me/businesses`, `/{business}/owned_pages`,
+//! `/{business}/client_pages`. A Page's token that was got with a long-lived user token does not expire.
+//! `/me/accounts` is empty or partial for Pages that belong to a business portfolio, so the portfolios' Pages are
+//! listed as well (with `business_management`); their entries may lack a token. No document promises that a
+//! long-lived token can be prolonged: the broker exchanges it again in time, and where that brings no new time, the
+//! account's owner reconnects. The Pages' tokens stay valid meanwhile.
 
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, text,
+    Accounts, ApiCall, ClientAuth, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
+    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, pairs, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
-
-/// Without it `/me/accounts` is empty.
-pub(crate) const LIST_SCOPE: &str = "pages_show_list";
-/// Without it businesses are not told.
-pub(crate) const BUSINESS_SCOPE: &str = "business_management";
-
-/// Asked of Pages, wherever they are listed.
-pub(crate) const PAGE_FIELDS: &str = "id,username,name,access_token,picture.type(large),category,tasks";
-
-/// Either lets a person publish on a Page.
-const PUBLISHING_TASKS: [&str; 2] = ["CREATE_CONTENT", "MANAGE"];
 
 pub(crate) fn definition() -> Platform {
     Platform {
         name: "facebook".into(),
         label: "Facebook".into(),
+        guide: Guide {
+            connects: "Facebook Pages",
+            know: "Pages of a business portfolio need `business_management`; a Page's token does not expire, the person's \
+                   behind it lives for 60 days and is prolonged where Facebook lets it",
+            credentials: "https://developers.facebook.com, your app, \"App settings\", \"Basic\": the app id and \
+                          secret",
+            keys: &[(
+                "scopes",
+                "Without business_management, Pages that belong to a business portfolio are not found.",
+            )],
+            ..Guide::default()
+        },
         authorize_url: "https://www.facebook.com/{version}/dialog/oauth".into(),
-        issuer: None,
         token_url: "https://graph.facebook.com/{version}/oauth/access_token".into(),
         revocation: Revocation::Delete { url: "https://graph.facebook.com/{version}/me/permissions".into() },
-        // "Permissions", revoking: it removes the app from the person's settings, and ends every token that it got of them.
+        // "Permissions", revoking: it removes the app from the person's settings and ends every token that it got of
+        // them.
         revocation_reach: RevocationReach::Consent,
         authority: "meta".into(),
         subject: Subject::Person,
         api_url: "https://graph.facebook.com".into(),
         api_version: "v25.0".into(),
-        scopes: [LIST_SCOPE, "pages_manage_posts", "pages_read_engagement", BUSINESS_SCOPE].map(Into::into).into(),
+        scopes: list(&[LIST_SCOPE, "pages_manage_posts", "pages_read_engagement", BUSINESS_SCOPE]),
         scope_separator: ScopeSeparator::Comma,
-        // What a person declined once is not asked again without it.
-        authorize_params: vec![("auth_type".into(), "rerequest".into())],
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
+        // Without it, Facebook does not offer again what a person declined once.
+        authorize_params: pairs(&[("auth_type", "rerequest")]),
         client_auth: ClientAuth::Body,
-        body: TokenBody::Form,
-        pkce: Pkce::None,
         long_lived: Some(LongLived {
             path: "/{version}/oauth/access_token",
             grant_type: "fb_exchange_token",
@@ -60,27 +58,29 @@ pub(crate) fn definition() -> Platform {
         // It may bring no more time than there was. A refusal while the token lives costs nothing.
         refresh: Refresh::ExchangedAgain,
         refresh_refused: graph::refresh_refused,
-        testing_life: None,
         // The long-lived answer may come without `expires_in`.
-        default_expires_in: Some(60 * 24 * 3600),
+        default_expires_in: Some(days(60)),
         granted_scopes: GrantedScopes::Permissions { path: "/{version}/me/permissions" },
-        identity: Identity {
-            call: ApiCall {
-                path: "/{version}/me".into(),
-                absolute: false,
-                query: &[("fields", "id,name,picture")],
-                token: TokenPlace::Bearer,
-            },
-            read: ReadAccount::Function(read),
+        ..Platform::standard(Identity {
             refused,
-            fallback: None,
-            enrich: None,
             accounts: Accounts::FacebookPages,
-        },
+            ..Identity::new(ApiCall::get("/{version}/me", &[("fields", "id,name,picture")]), read)
+        })
     }
 }
 
-/// The person, by the id that is scoped to the app.
+/// The scope without which `/me/accounts` is empty.
+pub(crate) const LIST_SCOPE: &str = "pages_show_list";
+/// The scope without which businesses are not listed.
+pub(crate) const BUSINESS_SCOPE: &str = "business_management";
+
+/// Fields of a Page, in every listing.
+pub(crate) const PAGE_FIELDS: &str = "id,username,name,access_token,picture.type(large),category,tasks";
+
+/// Tasks that let a person publish on a Page: either suffices.
+const PUBLISHING_TASKS: [&str; 2] = ["CREATE_CONTENT", "MANAGE"];
+
+/// Reads the person, by the id that is scoped to the app.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     Ok(Account {
         platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
@@ -90,7 +90,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// Codes 10 and 200 to 299 are permissions that were not given or were taken back.
+/// Codes 10 and 200 to 299 mean a permission that was not granted or was withdrawn.
 fn refused(answer: &Value) -> Option<Unidentified> {
     let code = answer.pointer("/error/code")?.as_u64()?;
     (code == 10 || (200..300).contains(&code)).then_some(Unidentified::PermissionMissing)
@@ -100,9 +100,9 @@ fn refused(answer: &Value) -> Option<Unidentified> {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) account: Account,
-    /// Whether the person may publish on it; `None` where the listing does not say.
+    /// True when the person may publish on it; `None` where the listing does not say.
     pub(crate) publishes: Option<bool>,
-    /// `None` in listings of a business, now and then.
+    /// `None` in some listings of a business.
     pub(crate) token: Option<SecretString>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Business {
     pub(crate) name: String,
 }
 
-/// The Pages of a listing. An entry without a usable id is nobody's.
+/// Reads the Pages of a listing. Entries without a usable id are skipped.
 pub(crate) fn read_pages(answer: &Value) -> Result<Vec<Page>, Unidentified> {
     Ok(entries(answer)?.iter().filter_map(page).collect())
 }
@@ -126,12 +126,13 @@ pub(crate) fn read_businesses(answer: &Value) -> Result<Vec<Business>, Unidentif
     Ok(entries(answer)?.iter().filter_map(business).collect())
 }
 
-/// Where a listing goes on. Not `paging.next` itself: that URL carries the token, and could lead anywhere.
+/// Cursor of the next part of a listing. `paging.next` itself is not followed: that URL carries the token and could
+/// lead anywhere.
 pub(crate) fn next_cursor(answer: &Value) -> Option<String> {
     text(answer, "/paging/next").and(text(answer, "/paging/cursors/after"))
 }
 
-/// The token in the answer to `GET /{page}?fields=access_token`.
+/// Reads the token in the answer to `GET /{page}?fields=access_token`.
 pub(crate) fn read_page_token(answer: &Value) -> Option<SecretString> {
     match answer.get("access_token") {
         Some(Value::String(token)) if !token.is_empty() => Some(SecretString::from(token.as_str())),
@@ -139,7 +140,7 @@ pub(crate) fn read_page_token(answer: &Value) -> Option<SecretString> {
     }
 }
 
-/// A Page that the person works on without publishing there.
+/// A Page where the person's role does not let them publish.
 pub(crate) fn no_publishing_task(page: &Page) -> UnusableAccount {
     unusable(
         page,
@@ -148,7 +149,7 @@ pub(crate) fn no_publishing_task(page: &Page) -> UnusableAccount {
     )
 }
 
-/// A Page whose token the person is not given.
+/// A Page whose token Facebook does not give to the person.
 pub(crate) fn no_access(page: &Page) -> UnusableAccount {
     unusable(
         page,
@@ -157,7 +158,7 @@ pub(crate) fn no_access(page: &Page) -> UnusableAccount {
     )
 }
 
-/// A Page whose token could not be asked for.
+/// A Page whose token could not be requested for now.
 pub(crate) fn not_asked(page: &Page) -> UnusableAccount {
     let reason = "Facebook did not answer when it was asked for access to this Page";
     UnusableAccount { is_passing: true, ..unusable(page, reason, "Connect again later.") }
@@ -203,7 +204,7 @@ fn page(entry: &Value) -> Option<Page> {
     })
 }
 
-/// An id that may stand in the path of a URL.
+/// Reads an id, which must be safe in the path of a URL.
 fn id(entry: &Value) -> Option<String> {
     text(entry, "/id").filter(|id| id.bytes().all(|b| b.is_ascii_digit()))
 }

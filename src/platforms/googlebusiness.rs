@@ -1,49 +1,47 @@
-//! Google Business Profile: Google's OAuth 2.0, and behind it the locations of every account that the person manages.
+//! Google Business Profile: Google's OAuth 2.0, and the locations of every account that the person manages.
 //!
 //! Source: "Using OAuth 2.0 for Web Server Applications" (Google Identity); My Business Account Management API v1,
-//! `accounts.list` (at most 20 to a page); My Business Business Information API v1, `accounts.locations.list` (at most 100
-//! to a page, `readMask` is required). A personal account lists only the locations that it owns itself, so all accounts
-//! are asked, and a location may turn up under several. Posts are made through the account, so both ids make the
-//! location's id here. A Cloud project that Google has not approved has a quota of 0: the answer is that of a rate limit,
-//! and waiting does not help.
+//! `accounts.list` (at most 20 to a page); My Business Business Information API v1, `accounts.locations.list` (at
+//! most 100 to a page, `readMask` is required). A personal account lists only the locations that it owns itself, so
+//! the locations of all accounts are listed, and one location may appear under several. Posts are made through the
+//! account, so the id used here holds both ids. A Cloud project that Google has not approved has a quota of 0: it
+//! gets the answer of a rate limit, and waiting does not help.
 
 use serde_json::{Map, Value};
 
-use super::{Accounts, ApiCall, Identity, Platform, ReadAccount, Subject, TokenPlace, Unidentified, text, youtube};
+use super::{Accounts, ApiCall, Guide, Identity, Platform, Subject, Unidentified, list, text, youtube};
 use crate::domain::account::{Account, UnusableAccount};
-
-/// What is asked of locations.
-pub(crate) const READ_MASK: &str = "name,title,storefrontAddress,metadata,websiteUri";
 
 pub(crate) fn definition() -> Platform {
     Platform {
         name: "googlebusiness".into(),
         label: "Google Business Profile".into(),
-        scopes: ["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]
-            .map(Into::into)
-            .into(),
+        guide: Guide {
+            connects: "Google Business Profile",
+            know: "the APIs' quota is 0 until Google approves the Cloud project for them",
+            credentials: "as for YouTube; enable the APIs \"My Business Account Management\" and \"My Business Business \
+                          Information\". Until Google approves the project's request for access (\"Application for Basic \
+                          API Access\") their quota is 0, and every connection ends with access_not_approved",
+            ..Guide::default()
+        },
         subject: Subject::Person,
+        scopes: list(&["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]),
         identity: Identity {
-            call: ApiCall {
-                path: "/oauth2/v2/userinfo".into(),
-                absolute: false,
-                query: &[],
-                token: TokenPlace::Bearer,
-            },
-            read: ReadAccount::Function(read),
             refused,
-            fallback: None,
-            enrich: None,
             accounts: Accounts::GoogleLocations {
                 accounts_url: "https://mybusinessaccountmanagement.googleapis.com".into(),
                 locations_url: "https://mybusinessbusinessinformation.googleapis.com".into(),
             },
+            ..Identity::new(ApiCall::get("/oauth2/v2/userinfo", &[]), read)
         },
         ..youtube::definition()
     }
 }
 
-/// The Google user.
+/// Fields of a location.
+pub(crate) const READ_MASK: &str = "name,title,storefrontAddress,metadata,websiteUri";
+
+/// Reads the Google user.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     Ok(Account {
         platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
@@ -59,7 +57,7 @@ fn refused(answer: &Value) -> Option<Unidentified> {
     if text(answer, "/error/status").as_deref() == Some("RESOURCE_EXHAUSTED") {
         let limits: Vec<String> = details().filter_map(|detail| text(detail, "/metadata/quota_limit_value")).collect();
         let unapproved = if limits.is_empty() {
-            // Without details there is the sentence only. An approved project has hundreds of requests per minute.
+            // Without details, only the sentence tells. An approved project has hundreds of requests per minute.
             text(answer, "/error/message").is_some_and(|message| message.contains("Requests per minute"))
         } else {
             limits.iter().any(|limit| limit == "0")
@@ -69,32 +67,32 @@ fn refused(answer: &Value) -> Option<Unidentified> {
     if has_reason("SERVICE_DISABLED") {
         return Some(Unidentified::AccessNotApproved);
     }
-    // The older form of Google's errors has reasons elsewhere.
+    // Google's older error format keeps reasons elsewhere.
     let unticked = has_reason("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
         || text(answer, "/error/errors/0/reason").as_deref() == Some("insufficientPermissions");
     unticked.then_some(Unidentified::PermissionMissing)
 }
 
-/// A Business Profile account: a person's own, or a group of locations that they manage.
+/// A Business Profile account: personal, or a group of locations.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BusinessAccount {
     /// `accounts/1`.
     pub(crate) name: String,
-    /// For people.
+    /// Name shown to people.
     pub(crate) label: String,
 }
 
 /// A location as a listing has it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Location {
-    /// `locations/2`: the same under every account that lists it.
+    /// `locations/2`, the same under every account that lists it.
     pub(crate) name: String,
     pub(crate) account: Account,
     pub(crate) takes_posts: bool,
 }
 
-/// Google leaves empty lists out.
-fn list<'a>(answer: &'a Value, name: &str) -> Result<&'a [Value], Unidentified> {
+/// Reads a list, which Google leaves out when it is empty.
+fn items<'a>(answer: &'a Value, name: &str) -> Result<&'a [Value], Unidentified> {
     match answer.get(name) {
         Some(Value::Array(items)) => Ok(items),
         None if answer.is_object() && answer.get("error").is_none() => Ok(&[]),
@@ -107,12 +105,12 @@ pub(crate) fn read_accounts(answer: &Value) -> Result<Vec<BusinessAccount>, Unid
         let name = resource(entry, "accounts/")?;
         Some(BusinessAccount { label: text(entry, "/accountName").unwrap_or_else(|| name.clone()), name })
     };
-    Ok(list(answer, "accounts")?.iter().filter_map(account).collect())
+    Ok(items(answer, "accounts")?.iter().filter_map(account).collect())
 }
 
-/// The locations that `parent` lists.
+/// Reads the locations that `parent` lists.
 pub(crate) fn read_locations(parent: &BusinessAccount, answer: &Value) -> Result<Vec<Location>, Unidentified> {
-    Ok(list(answer, "locations")?.iter().filter_map(|entry| location(parent, entry)).collect())
+    Ok(items(answer, "locations")?.iter().filter_map(|entry| location(parent, entry)).collect())
 }
 
 pub(crate) fn next_page(answer: &Value) -> Option<String> {
@@ -143,7 +141,7 @@ fn location(parent: &BusinessAccount, entry: &Value) -> Option<Location> {
     put("account", Some(parent.name.clone()));
     put("accountName", Some(parent.label.clone()));
     put("location", Some(name.clone()));
-    // A chain's locations share their title: the address tells them apart.
+    // The locations of a chain share a title; the address distinguishes them.
     put("address", address(entry));
     Some(Location {
         account: Account {
@@ -155,7 +153,7 @@ fn location(parent: &BusinessAccount, entry: &Value) -> Option<Location> {
             metadata,
         },
         name,
-        // Google leaves out what is false.
+        // Google leaves false members out.
         takes_posts: entry.pointer("/metadata/canOperateLocalPost") == Some(&Value::Bool(true)),
     })
 }
@@ -170,7 +168,7 @@ fn address(entry: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// A resource name that may stand in the path of a URL: the prefix, then letters, digits, `-` and `_`.
+/// Reads a resource name, which must be safe in the path of a URL: the prefix, then letters, digits, `-` and `_`.
 fn resource(entry: &Value, prefix: &str) -> Option<String> {
     let harmless = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     text(entry, "/name").filter(|name| name.strip_prefix(prefix).is_some_and(harmless))

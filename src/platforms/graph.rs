@@ -1,4 +1,4 @@
-//! What Facebook, Instagram and Threads have in common: the errors of the Graph API.
+//! The errors of the Graph API, which Facebook, Instagram and Threads share.
 //!
 //! Source: Graph API, "Handling errors", with the subcodes of authentication errors listed there.
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::text;
 use crate::domain::failure::Failure;
 
-/// What a refusal says of the grant.
+/// Reads why the grant ended.
 pub(super) fn refresh_refused(answer: &Value) -> Option<Failure> {
     let code = answer.pointer("/error/code")?.as_u64()?;
     let subcode = answer.pointer("/error/error_subcode").and_then(Value::as_u64);
     match (code, subcode) {
-        // Instagram and Threads say so of a token that is younger than a day, which says nothing against it.
+        // Instagram and Threads refuse a token younger than a day with this code. The token is good.
         (190, None) if text(answer, "/error/message").is_some_and(|message| message.contains("24 hours")) => None,
-        // What is wrong is the app's id or secret, and not known to be the grant.
+        // The app's id or secret is wrong; nothing is known of the grant.
         (190, None)
             if text(answer, "/error/message")
                 .is_some_and(|message| message.starts_with("Error validating application")) =>
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_subcodes_tell_why_a_grant_is_over() {
+    fn codes_and_subcodes_tell_why_a_grant_ended() {
         let young = "Error refreshing access token: the token must be at least 24 hours old";
         for (code, subcode, message, expected) in [
             (190, None, "Error validating access token", Some(Failure::RefreshRejected)),

@@ -1,16 +1,17 @@
-//! Instagram (API with Instagram Login): a multipart code exchange, answers that are wrapped in `data` or not, a
+//! Instagram (API with Instagram Login): a multipart code exchange, answers that may be wrapped in `data`, and a
 //! short-lived token that is exchanged for one of 60 days, which then renews itself.
 //!
-//! Source: Instagram Platform documentation, "Business login for Instagram" and "Reference: /me". The app id and secret
-//! are the Instagram ones of the Meta app. Only professional accounts (Business, Creator) can be connected.
+//! Source: Instagram Platform documentation, "Business login for Instagram" and "Reference: /me". The app id and
+//! secret are the Instagram ones of the Meta app. Only professional accounts (Business, Creator) can be connected.
+//! Nothing revokes a token.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, handle, text,
+    ApiCall, ClientAuth, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject, TokenBody,
+    Unidentified, days, graph, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
 
@@ -18,24 +19,25 @@ pub(crate) fn definition() -> Platform {
     Platform {
         name: "instagram".into(),
         label: "Instagram".into(),
+        guide: Guide {
+            connects: "Instagram (API with Instagram Login)",
+            know: "professional accounts (Business or Creator) only; id and secret are the *Instagram* app's; https callback",
+            credentials: "https://developers.facebook.com, your app, \"Instagram\", \"API setup with Instagram login\": \
+                          the Instagram app id and secret, not those of the Meta app",
+            ..Guide::default()
+        },
         authorize_url: "https://www.instagram.com/oauth/authorize".into(),
-        issuer: None,
         token_url: "https://api.instagram.com/oauth/access_token".into(),
-        revocation: Revocation::Unsupported,
-        revocation_reach: RevocationReach::Tokens,
         authority: "meta".into(),
         subject: Subject::Account,
         api_url: "https://graph.instagram.com".into(),
         api_version: "v25.0".into(),
-        scopes: ["instagram_business_basic", "instagram_business_content_publish"].map(Into::into).into(),
+        scopes: list(&["instagram_business_basic", "instagram_business_content_publish"]),
         scope_separator: ScopeSeparator::Comma,
-        // Without `force_authentication` the account that happens to be signed in is taken without a question.
-        authorize_params: vec![("enable_fb_login".into(), "0".into()), ("force_authentication".into(), "1".into())],
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
+        // Without `force_authentication` Instagram takes the account that happens to be signed in, without a question.
+        authorize_params: pairs(&[("enable_fb_login", "0"), ("force_authentication", "1")]),
         client_auth: ClientAuth::Body,
         body: TokenBody::Multipart,
-        pkce: Pkce::None,
         long_lived: Some(LongLived {
             path: "/access_token",
             grant_type: "ig_exchange_token",
@@ -48,26 +50,18 @@ pub(crate) fn definition() -> Platform {
             not_before: Duration::from_hours(24),
         },
         refresh_refused: graph::refresh_refused,
-        testing_life: None,
-        default_expires_in: Some(60 * 24 * 3600),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: ApiCall {
-                path: "/{version}/me".into(),
-                absolute: false,
-                query: &[("fields", "user_id,username,name,profile_picture_url,account_type")],
-                token: TokenPlace::Bearer,
-            },
-            read: ReadAccount::Function(read),
+        default_expires_in: Some(days(60)),
+        ..Platform::standard(Identity {
             refused,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+            ..Identity::new(
+                ApiCall::get("/{version}/me", &[("fields", "user_id,username,name,profile_picture_url,account_type")]),
+                read,
+            )
+        })
     }
 }
 
-/// `user_id` is the professional account's id, the one that posts; `id` (and the `user_id` of the token answer) are
+/// Reads the professional account by `user_id`, the id that posts; `id` (and the `user_id` of the token answer) are
 /// scoped to the app. The documentation wraps the answer in `data`, the service often does not.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let account = answer.pointer("/data/0").unwrap_or(answer);
@@ -86,7 +80,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// A personal account is refused with a message only.
+/// Only the message tells that the account is a personal one.
 fn refused(answer: &Value) -> Option<Unidentified> {
     let message = text(answer, "/error/message")?.to_lowercase();
     message.contains("not an instagram business").then_some(Unidentified::NoAccount)

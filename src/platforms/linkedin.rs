@@ -1,78 +1,83 @@
 //! LinkedIn: the person, and the organizations that they post for. No PKCE, one identical scope list for everybody.
 //!
 //! Source: LinkedIn, "Authorization Code Flow (3-legged OAuth)", "Sign In with LinkedIn using OpenID Connect",
-//! "Organization Access Control by Role", "Organization Lookup API", "LinkedIn Marketing API versioning". Asking the same
-//! member for another set of scopes invalidates their earlier tokens, so the list must not vary between flows. An app
-//! without the organizations' scopes connects the person only. Versions (`YYYYMM`) are retired after a year or so, with
-//! HTTP 426. Only apps approved for it get refresh tokens. Denials come as `user_cancelled_login` or `user_cancelled_authorize`. The
-//! revocation endpoint is not in the official pages (seen in one project): it is asked, and nothing depends on it.
+//! "Organization Access Control by Role", "Organization Lookup API", "LinkedIn Marketing API versioning". Requesting
+//! another set of scopes from the same member invalidates their earlier tokens, so the list must not vary between
+//! flows. An app without the organizations' scopes connects the person only. Versions (`YYYYMM`) are retired after a
+//! year or so, with HTTP 426. Only approved apps get refresh tokens. Denials come as `user_cancelled_login` or
+//! `user_cancelled_authorize`. The revocation endpoint is not in the official pages (seen in one project): the broker
+//! calls it, and nothing depends on its answer.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Enrich, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
-    Unidentified, text,
+    Accounts, ApiCall, ClientAuth, Enrich, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, days, list, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
 
-/// Either lets the app ask which organizations a person has a role in.
-pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];
-
-/// The roles that may post for an organization; the documentation spells the second in two ways.
-const POSTING_ROLES: [&str; 4] =
-    ["ADMINISTRATOR", "CONTENT_ADMIN", "CONTENT_ADMINISTRATOR", "DIRECT_SPONSORED_CONTENT_POSTER"];
-
 pub(crate) fn definition() -> Platform {
-    let call =
-        |path: &'static str| ApiCall { path: path.into(), absolute: false, query: &[], token: TokenPlace::Bearer };
     Platform {
         name: "linkedin".into(),
         label: "LinkedIn".into(),
+        guide: Guide {
+            connects: "LinkedIn, the person and their organizations",
+            know: "organizations need an app with the Community Management API and its scopes; refresh tokens come with \
+                   approved apps only; otherwise reconnect within 60 days",
+            credentials: "https://www.linkedin.com/developers/apps, your app, \"Auth\"; add the products \"Sign In \
+                          with LinkedIn using OpenID Connect\" and \"Share on LinkedIn\"",
+            setup: &[
+                "To connect organizations as well, the app needs LinkedIn's approval for \"Community Management API\", which \
+                 must be the only product of the app; then set scopes to [\"r_basicprofile\", \"w_member_social\", \
+                 \"rw_organization_admin\", \"w_organization_social\", \"r_organization_social\"] and what else the app has. \
+                 One scope that the app does not have fails every connection, and a change of scopes ends the tokens of \
+                 everybody who connects again.",
+            ],
+            keys: &[(
+                "api_version",
+                "LinkedIn retires versions after a year or so; the log says when this one is gone.",
+            )],
+        },
         authorize_url: "https://www.linkedin.com/oauth/v2/authorization".into(),
-        issuer: None,
         token_url: "https://www.linkedin.com/oauth/v2/accessToken".into(),
         revocation: Revocation::Endpoint {
             url: "https://www.linkedin.com/oauth/v2/revoke".into(),
             client_auth: RevocationAuth::AsToken,
             token: RevokedToken::Access,
         },
-        // Documented nowhere; a member has one consent for each app, so the wider reach is assumed.
+        // Not documented. A member has one consent for each app, so the wider reach is assumed.
         revocation_reach: RevocationReach::Consent,
         authority: "linkedin".into(),
         subject: Subject::Person,
         api_url: "https://api.linkedin.com".into(),
         api_version: "202608".into(),
-        scopes: ["openid", "profile", "email", "w_member_social"].map(Into::into).into(),
-        scope_separator: ScopeSeparator::Space,
-        authorize_params: Vec::new(),
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
+        scopes: list(&["openid", "profile", "email", "w_member_social"]),
         client_auth: ClientAuth::Body,
-        body: TokenBody::Form,
-        pkce: Pkce::None,
-        long_lived: None,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
         refresh_refused,
-        testing_life: None,
-        default_expires_in: Some(60 * 24 * 3600),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: call("/v2/userinfo"),
-            read: ReadAccount::Function(read),
+        default_expires_in: Some(days(60)),
+        ..Platform::standard(Identity {
             refused,
-            // An app with the Community Management API has no other product, so neither OpenID Connect.
-            fallback: Some(call("/v2/me")),
-            enrich: Some(Enrich { scope: "r_basicprofile", call: call("/v2/me"), add }),
+            // An app with the Community Management API has no other product, hence no OpenID Connect.
+            fallback: Some(ApiCall::get("/v2/me", &[])),
+            enrich: Some(Enrich { scope: "r_basicprofile", call: ApiCall::get("/v2/me", &[]), add }),
             accounts: Accounts::LinkedInOrganizations,
-        },
+            ..Identity::new(ApiCall::get("/v2/userinfo", &[]), read)
+        })
     }
 }
 
-/// The member, as `/v2/userinfo` and `/v2/me` tell: the subject of the one is the id of the other.
+/// Scopes that let the app list a person's organizations: either suffices.
+pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];
+
+/// The roles that may post for an organization; the documentation spells the second in two ways.
+const POSTING_ROLES: [&str; 4] =
+    ["ADMINISTRATOR", "CONTENT_ADMIN", "CONTENT_ADMINISTRATOR", "DIRECT_SPONSORED_CONTENT_POSTER"];
+
+/// Reads the member from `/v2/userinfo` or `/v2/me`: the subject of the one is the id of the other.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     Ok(Account {
         platform_user_id: text(answer, "/sub").or_else(|| text(answer, "/id")).ok_or(Unidentified::Unreadable)?,
@@ -91,16 +96,16 @@ fn refused(answer: &Value) -> Option<Unidentified> {
     (text(answer, "/code")? == "ACCESS_DENIED").then_some(Unidentified::PermissionMissing)
 }
 
-/// "Refresh tokens with OAuth 2.0", errors: `invalid_request` for a refresh token that is over, and for a parameter that is
-/// missing; the sentence tells which.
+/// "Refresh tokens with OAuth 2.0", errors: `invalid_request` stands for a dead refresh token and for a missing
+/// parameter; only the sentence distinguishes them.
 fn refresh_refused(answer: &Value) -> Option<Failure> {
     let sentence = text(answer, "/error_description")?.to_lowercase();
-    let is_over = ["expired", "invalid", "revoked"].iter().any(|word| sentence.contains(word));
+    let is_dead = ["expired", "invalid", "revoked"].iter().any(|word| sentence.contains(word));
     let is_about_token = sentence.contains("refresh token") && !sentence.contains("missing");
-    (text(answer, "/error")? == "invalid_request" && is_about_token && is_over).then_some(Failure::RefreshRejected)
+    (text(answer, "/error")? == "invalid_request" && is_about_token && is_dead).then_some(Failure::RefreshRejected)
 }
 
-/// The public name in the profile's address; only an app with `r_basicprofile` is told.
+/// Adds the public name in the profile's address, which only an app with `r_basicprofile` can read.
 fn add(account: &mut Account, answer: &Value) {
     if let Some(name) = text(answer, "/vanityName") {
         account.profile_url = Some(format!("https://www.linkedin.com/in/{name}"));
@@ -108,7 +113,7 @@ fn add(account: &mut Account, answer: &Value) {
     }
 }
 
-/// A role of the person's in an organization.
+/// The person's role in an organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Role {
     /// The number in `urn:li:organization:{number}`.
@@ -116,7 +121,7 @@ pub(crate) struct Role {
     pub(crate) role: String,
 }
 
-/// What is told of an organization.
+/// Public facts of an organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Organization {
     pub(crate) name: Option<String>,
@@ -124,12 +129,12 @@ pub(crate) struct Organization {
     pub(crate) logo_url: Option<String>,
 }
 
-/// The roles of a listing, in `organizationAcls` and in the older `organizationalEntityAcls`.
+/// Reads the roles of a listing, in `organizationAcls` and in the older `organizationalEntityAcls`.
 pub(crate) fn read_roles(answer: &Value) -> Result<Vec<Role>, Unidentified> {
     Ok(elements(answer)?.iter().filter_map(role).collect())
 }
 
-/// Where a listing goes on: the next `start`.
+/// `start` of the next part of a listing.
 pub(crate) fn next_start(answer: &Value) -> Option<String> {
     let number = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
     let (start, count) = (number("/paging/start")?, number("/paging/count").filter(|count| *count > 0)?);
@@ -139,13 +144,13 @@ pub(crate) fn next_start(answer: &Value) -> Option<String> {
     (is_full || has_next).then(|| (start + count).to_string())
 }
 
-/// Name and vanity name by organization.
+/// Reads name and vanity name by organization.
 pub(crate) fn read_organizations(answer: &Value) -> Result<BTreeMap<String, Organization>, Unidentified> {
     let results = answer.get("results").and_then(Value::as_object).ok_or(Unidentified::Unreadable)?;
     Ok(results.iter().map(|(id, organization)| (id.clone(), names(organization))).collect())
 }
 
-/// Name, vanity name and logo by organization, from `organizationalEntityAcls` with its targets projected.
+/// Reads name, vanity name and logo by organization, from `organizationalEntityAcls` with its targets projected.
 pub(crate) fn read_logos(answer: &Value) -> Result<Vec<(String, Organization)>, Unidentified> {
     let organization = |element: &Value| {
         let target = element.get("organizationalTarget~")?;
@@ -155,7 +160,7 @@ pub(crate) fn read_logos(answer: &Value) -> Result<Vec<(String, Organization)>, 
     Ok(elements(answer)?.iter().filter_map(organization).collect())
 }
 
-/// Whether a role may post.
+/// True when a role may post.
 pub(crate) fn posts(role: &str) -> bool {
     POSTING_ROLES.contains(&role)
 }
@@ -194,7 +199,7 @@ fn elements(answer: &Value) -> Result<&Vec<Value>, Unidentified> {
     answer.get("elements").and_then(Value::as_array).ok_or(Unidentified::Unreadable)
 }
 
-/// An entry for another kind of entity (a school, a brand) is no organization's.
+/// Reads a role; `None` for another kind of entity (a school, a brand).
 fn role(element: &Value) -> Option<Role> {
     let urn = text(element, "/organization").or_else(|| text(element, "/organizationalTarget"))?;
     let organization = urn.strip_prefix("urn:li:organization:")?;

@@ -1,8 +1,9 @@
-//! Platforms as values: URLs, enums for the quirks that several share, and pure functions for what only one does.
+//! Platforms as values: URLs, enums for the quirks that several share ([`quirks`]), and pure functions for what only
+//! one does.
 //!
-//! Nothing here talks to anybody: `oauth` does what these values say. A new platform is one file with a `definition`
-//! and one line in [`BUILT_IN`]; an operator's own platform, described in TOML, becomes the same kind of value
-//! ([`custom`]).
+//! Nothing here makes a request: `oauth` does what these values say. A new platform is one file with a `definition`
+//! and one line in [`BUILT_IN`]; its texts in `README.md` and `postpeer.toml.example` are generated from it
+//! (`texts`). An operator's own platform, described in TOML, becomes the same kind of value ([`custom`]).
 
 pub mod bluesky;
 mod custom;
@@ -12,7 +13,10 @@ mod graph;
 mod instagram;
 pub(crate) mod linkedin;
 mod pinterest;
+mod quirks;
 pub mod registry;
+#[cfg(test)]
+mod texts;
 mod threads;
 mod tiktok;
 mod twitter;
@@ -22,16 +26,19 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
-use url::Url;
 
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
+pub use quirks::{
+    Accounts, ClientAuth, GrantedScopes, LongLived, Pkce, Refresh, Revocation, RevocationAuth, RevocationReach,
+    RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
 
-/// The platforms that the broker knows without being told, in alphabetical order.
+/// The platforms built in, in alphabetical order; Bluesky, which has no OAuth here, is beside them.
 pub const BUILT_IN: &[fn() -> Platform] = &[
     facebook::definition,
     googlebusiness::definition,
@@ -44,8 +51,8 @@ pub const BUILT_IN: &[fn() -> Platform] = &[
     youtube::definition,
 ];
 
-/// The ten names of the API's closed set: callers' models know these and no others. A built-in platform beyond them is
-/// listed as an operator's own is, when asked for.
+/// The ten names of the API's closed set: the SDKs' models know these and no others. A built-in platform beyond them
+/// is listed like an operator's own, when asked for.
 pub const CONTRACT_NAMES: [&str; 10] = [
     "bluesky",
     "facebook",
@@ -71,29 +78,33 @@ pub fn built_in_names() -> Vec<Text> {
 /// Text that is fixed for a built-in platform and comes from the operator otherwise.
 pub type Text = Cow<'static, str>;
 
-/// How a platform does OAuth 2.0, and how it says who connected.
+/// How a platform does OAuth 2.0, and how it says who connected. A file in this folder states what differs from
+/// [`Platform::standard`].
 #[derive(Debug, Clone)]
 pub struct Platform {
     /// As in URLs and configuration: lower-case.
     pub name: Text,
-    /// For people.
+    /// Name shown to people.
     pub label: Text,
-    /// May hold `{version}`, like `token_url` and the URL of the revocation; [`Registry`] puts `api_version` in its place.
+    /// Texts for operators; empty for their own platforms.
+    pub guide: Guide,
+    /// May hold `{version}`, like `token_url` and the URL of the revocation; [`Registry`] puts `api_version` in its
+    /// place.
     pub authorize_url: Text,
-    /// What the platform sends as `iss` with the callback (RFC 9207), where that is known.
+    /// The `iss` that the platform sends with the callback (RFC 9207), where it is known.
     pub issuer: Option<Text>,
     pub token_url: Text,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
-    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever our names for
+    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker calls
     /// them.
     pub authority: Text,
     pub subject: Subject,
     /// Base of the platform's API, without a trailing slash; the paths of its calls are appended.
     pub api_url: Text,
-    /// Replaces `{version}` in the paths of API calls and goes where else the platform wants it.
+    /// Replaces `{version}` in the paths of API calls, and goes where else the platform wants it.
     pub api_version: Text,
-    /// Asked for unless the operator names others.
+    /// Requested unless the operator names others.
     pub scopes: Vec<Text>,
     /// Between scopes in the authorize URL. Answers are read with either.
     pub scope_separator: ScopeSeparator,
@@ -101,18 +112,18 @@ pub struct Platform {
     pub authorize_params: Vec<(Text, Text)>,
     /// Further parameters of the code exchange.
     pub exchange_params: Vec<(Text, Text)>,
-    /// What the platform calls the client id: `client_id`, or TikTok's `client_key`.
+    /// The platform's name for the client id: `client_id`, or TikTok's `client_key`.
     pub client_id_name: &'static str,
     pub client_auth: ClientAuth,
     pub body: TokenBody,
     pub pkce: Pkce,
-    /// A second exchange, of the short-lived token for a long-lived one.
+    /// Second exchange, of the short-lived token for a long-lived one.
     pub long_lived: Option<LongLived>,
     pub refresh: Refresh,
-    /// What the JSON of a refused refresh says of the grant, beyond the standard's `invalid_grant`: whether, and why, it is
-    /// over. `None`: nothing that is known, so the grant lives on.
+    /// Reads in the JSON of a refused refresh that the grant has ended, and why, beyond the standard's
+    /// `invalid_grant`. `None`: the answer says nothing against the grant, so it stays active.
     pub refresh_refused: fn(&Value) -> Option<Failure>,
-    /// After how long a consent ends while the OAuth app is in testing, where the platform has that.
+    /// Life of a consent while the OAuth app is in testing, where the platform limits it.
     pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
     pub default_expires_in: Option<u64>,
@@ -120,153 +131,57 @@ pub struct Platform {
     pub identity: Identity,
 }
 
-/// How the client authenticates at the token endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum ClientAuth {
-    /// `Authorization: Basic`.
-    Basic,
-    /// Client id and secret in the body.
-    Body,
+/// Texts for operators, in Markdown without line breaks: the source of a platform's row in `README.md` and of its
+/// section in `postpeer.toml.example`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Guide {
+    /// What is connected, for people who choose a platform: "Facebook Pages".
+    pub connects: &'static str,
+    /// What to know before an app is made there.
+    pub know: &'static str,
+    /// Where the app's id and secret are found.
+    pub credentials: &'static str,
+    /// Further paragraphs of the section.
+    pub setup: &'static [&'static str],
+    /// Comments on keys of the section, by key.
+    pub keys: &'static [(&'static str, &'static str)],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeSeparator {
-    Comma,
-    Space,
-}
-
-impl ScopeSeparator {
+impl Platform {
+    /// OAuth 2.0 as RFC 6749 has it, without extras. Name, authority, URLs, scopes, `client_auth`, `pkce`, `refresh` and
+    /// `identity` are each platform's own.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Comma => ",",
-            Self::Space => " ",
+    pub fn standard(identity: Identity) -> Self {
+        Self {
+            name: Text::default(),
+            label: Text::default(),
+            guide: Guide::default(),
+            authorize_url: Text::default(),
+            issuer: None,
+            token_url: Text::default(),
+            revocation: Revocation::Unsupported,
+            revocation_reach: RevocationReach::Tokens,
+            authority: Text::default(),
+            subject: Subject::Account,
+            api_url: Text::default(),
+            api_version: Text::default(),
+            scopes: Vec::new(),
+            scope_separator: ScopeSeparator::Space,
+            authorize_params: Vec::new(),
+            exchange_params: Vec::new(),
+            client_id_name: "client_id",
+            client_auth: ClientAuth::Basic,
+            body: TokenBody::Form,
+            pkce: Pkce::None,
+            long_lived: None,
+            refresh: Refresh::Never,
+            refresh_refused: |_| None,
+            testing_life: None,
+            default_expires_in: None,
+            granted_scopes: GrantedScopes::Answer,
+            identity,
         }
     }
-}
-
-/// How the token endpoint takes its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenBody {
-    Form,
-    Multipart,
-}
-
-/// RFC 7636, and one deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Pkce {
-    /// The platform does not take it.
-    None,
-    /// `code_challenge` is the base64url of SHA-256.
-    S256,
-    /// `code_challenge` is the hexadecimal SHA-256 (still called `S256`), where the callback is on loopback; none
-    /// where it is not.
-    S256HexOnLoopback,
-}
-
-/// The exchange of a short-lived token for a long-lived one: `GET {api_url}{path}?grant_type=…&client_secret=…&access_token=…`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LongLived {
-    pub path: &'static str,
-    pub grant_type: &'static str,
-    /// What the short-lived token is called there.
-    pub token_name: &'static str,
-    /// Whether the client id is sent as well.
-    pub names_client: bool,
-}
-
-/// How an access token is renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refresh {
-    /// The long-lived exchange is made again, with the long-lived token itself ([`Platform::long_lived`] says how).
-    ExchangedAgain,
-    /// It is not: the person connects again.
-    Never,
-    /// With a refresh token at the token endpoint, where the platform gave one.
-    RefreshToken { rotation: Rotation },
-    /// The access token renews itself: `GET {api_url}{path}?grant_type=…&access_token=…`. The platform refuses that to a
-    /// token that is younger than `not_before`.
-    SelfRenewing { path: &'static str, grant_type: &'static str, not_before: Duration },
-}
-
-/// What becomes of a refresh token that was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    /// It stays the one.
-    None,
-    /// It is dead, and the answer has the next: who loses that answer has lost the grant.
-    SingleUse,
-}
-
-/// Where the platform says which scopes the person granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrantedScopes {
-    /// In the token answer; where that is silent, they are the ones asked for (RFC 6749 section 5.1).
-    Answer,
-    /// In `data.scopes` of `GET {api_url}{path}?input_token=…&access_token=…`.
-    DebugToken { path: &'static str },
-    /// In `data[]` of `GET {api_url}{path}`, those with `status: granted`.
-    Permissions { path: &'static str },
-}
-
-/// How a grant is revoked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revocation {
-    /// `DELETE` with the access token, answered with `{"success": true}`.
-    Delete { url: Text },
-    /// RFC 7009 with the client's authentication, or what the platform makes of it.
-    Endpoint { url: Text, client_auth: RevocationAuth, token: RevokedToken },
-    /// The platform has no endpoint for it.
-    Unsupported,
-}
-
-impl Revocation {
-    /// What tells one endpoint from another, however its URL is spelt.
-    #[must_use]
-    pub fn endpoint(&self) -> Option<String> {
-        let (Self::Delete { url } | Self::Endpoint { url, .. }) = self else { return None };
-        let Ok(parsed) = Url::parse(url) else { return Some(url.to_string()) };
-        let host = parsed.host_str().unwrap_or_default();
-        Some(format!("{host}:{:?}{}", parsed.port_or_known_default(), parsed.path().trim_end_matches('/')))
-    }
-}
-
-/// How far a revocation reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevocationReach {
-    /// The person's whole consent to the client, with every token of it, whichever project and platform of ours it was
-    /// for. Not to be asked for while another account lives on it.
-    Consent,
-    /// The tokens that one exchange issued, and what they were refreshed to.
-    Tokens,
-}
-
-/// Whose id the subject of a grant is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// An account's. The same person may have others, and nothing tells.
-    Account,
-    /// The person's, at their authority: two grants with different subjects are of different people.
-    Person,
-}
-
-/// How the client authenticates when it revokes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevocationAuth {
-    /// As at the token endpoint.
-    AsToken,
-    /// Not at all: the token is enough.
-    None,
-}
-
-/// Which token is sent to be revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevokedToken {
-    Access,
-    /// The refresh token where there is one, else the access token: it takes the whole grant with it.
-    Refresh,
 }
 
 /// How the platform says who connected.
@@ -274,27 +189,28 @@ pub enum RevokedToken {
 pub struct Identity {
     pub call: ApiCall,
     pub read: ReadAccount,
-    /// What a refusal (the JSON of a 4xx) means, where the platform has more to say than "no".
+    /// Meaning of a refusal (the JSON of a 4xx), where the platform gives a reason.
     pub refused: fn(&Value) -> Option<Unidentified>,
-    /// Asked when the platform refuses the first call for a scope that was not granted: fewer fields.
+    /// Called when the platform refuses the first call for a scope that was not granted: fewer fields.
     pub fallback: Option<ApiCall>,
-    /// Asked after the first where this scope was granted; a failure costs only what it would have added.
+    /// Called after the first where its scope was granted; a failure costs only what it would have added.
     pub enrich: Option<Enrich>,
     pub accounts: Accounts,
 }
 
-/// Which accounts a consent covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accounts {
-    /// The Facebook Pages that the person works on, each with a token of its own.
-    FacebookPages,
-    /// The Google Business Profile locations of all accounts that the person manages. The two APIs have hosts of their
-    /// own, which an `api_url` of the operator's replaces both.
-    GoogleLocations { accounts_url: Text, locations_url: Text },
-    /// The one that consented.
-    Itself,
-    /// The one that consented, and where the scopes allow to ask, the LinkedIn organizations that it posts for.
-    LinkedInOrganizations,
+impl Identity {
+    /// One call, one account, and refusals without a reason.
+    #[must_use]
+    pub fn new(call: ApiCall, read: fn(&Value) -> Result<Account, Unidentified>) -> Self {
+        Self {
+            call,
+            read: ReadAccount::Function(read),
+            refused: |_| None,
+            fallback: None,
+            enrich: None,
+            accounts: Accounts::Itself,
+        }
+    }
 }
 
 /// `GET {api_url}{path}` with the access token.
@@ -307,15 +223,15 @@ pub struct ApiCall {
     pub token: TokenPlace,
 }
 
-/// Where an API call carries the access token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenPlace {
-    Bearer,
-    /// The query parameter `access_token`.
-    Query,
+impl ApiCall {
+    /// A call with a bearer token.
+    #[must_use]
+    pub fn get(path: &'static str, query: &'static [(&'static str, &'static str)]) -> Self {
+        Self { path: path.into(), absolute: false, query, token: TokenPlace::Bearer }
+    }
 }
 
-/// Reads an account out of the identity answer (the JSON of a 2xx).
+/// Reads an account from the identity answer (the JSON of a 2xx).
 #[derive(Debug, Clone)]
 pub enum ReadAccount {
     Function(fn(&Value) -> Result<Account, Unidentified>),
@@ -354,7 +270,7 @@ pub enum Unidentified {
     /// A permission that the platform needs for this was not granted.
     #[error("the platform refuses to name the account without a permission that was not granted")]
     PermissionMissing,
-    /// Not the documented shape.
+    /// The answer does not have the documented shape.
     #[error("the answer does not have the documented shape")]
     Unreadable,
 }
@@ -379,17 +295,22 @@ pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// Most platforms refuse without telling why.
-pub(crate) fn no_reason(_: &Value) -> Option<Unidentified> {
-    None
+/// Texts that are built in.
+fn list(texts: &[&'static str]) -> Vec<Text> {
+    texts.iter().map(|text| (*text).into()).collect()
 }
 
-/// Most platforms say `invalid_grant`, and that is all.
-pub(crate) fn standard_refusal(_: &Value) -> Option<Failure> {
-    None
+/// Parameters that are built in.
+fn pairs(parameters: &[(&'static str, &'static str)]) -> Vec<(Text, Text)> {
+    parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
-/// A handle with its `@`, whether the platform sends one or not.
+/// Days as seconds.
+const fn days(days: u64) -> u64 {
+    days * 24 * 3600
+}
+
+/// A handle with its `@`, which some platforms send and others do not.
 pub(crate) fn handle(name: &str) -> String {
     format!("@{}", name.trim_start_matches('@'))
 }
@@ -403,6 +324,7 @@ mod tests {
         let names: Vec<Text> = BUILT_IN.iter().map(|definition| definition().name).collect();
         assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
         let names = built_in_names();
+        assert!(BUILT_IN.iter().all(|definition| !definition().authority.is_empty()));
         for name in CONTRACT_NAMES {
             assert!(names.iter().any(|known| known == name), "{name}");
         }

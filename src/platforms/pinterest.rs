@@ -1,14 +1,14 @@
-//! Pinterest: Basic authentication, and refresh tokens of 60 days that come anew with each refresh.
+//! Pinterest: Basic authentication, and refresh tokens of 60 days that are replaced at each refresh.
 //!
-//! Source: Pinterest API v5, "Set up authentication and authorization" and the OpenAPI description. Apps created before
-//! 25 September 2025 ask for continuous refresh tokens with `continuous_refresh=true`; newer ones get them anyway.
-//! The revocation endpoint takes tokens of system users only, so a person's grant cannot be revoked.
+//! Source: Pinterest API v5, "Set up authentication and authorization" and the OpenAPI description. Apps created
+//! before 25 September 2025 request continuous refresh tokens with `continuous_refresh=true`; newer apps always get
+//! them. The revocation endpoint takes tokens of system users only, so a person's grant cannot be revoked.
 
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationReach, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, no_reason, text,
+    ApiCall, ClientAuth, Guide, Identity, Platform, Refresh, Rotation, ScopeSeparator, Subject, Unidentified, days,
+    list, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -17,37 +17,25 @@ pub(crate) fn definition() -> Platform {
     Platform {
         name: "pinterest".into(),
         label: "Pinterest".into(),
+        guide: Guide {
+            connects: "Pinterest",
+            know: "a person's grant cannot be revoked there through the API",
+            credentials: "https://developers.pinterest.com/apps, your app: the app id and app secret key",
+            ..Guide::default()
+        },
         authorize_url: "https://www.pinterest.com/oauth/".into(),
-        issuer: None,
         token_url: "https://api.pinterest.com/v5/oauth/token".into(),
-        revocation: Revocation::Unsupported,
-        revocation_reach: RevocationReach::Tokens,
         authority: "pinterest".into(),
         subject: Subject::Person,
         api_url: "https://api.pinterest.com".into(),
-        api_version: "".into(),
-        scopes: ["boards:read", "boards:write", "pins:read", "pins:write", "user_accounts:read"].map(Into::into).into(),
+        scopes: list(&["boards:read", "boards:write", "pins:read", "pins:write", "user_accounts:read"]),
         scope_separator: ScopeSeparator::Comma,
-        authorize_params: Vec::new(),
-        exchange_params: vec![("continuous_refresh".into(), "true".into())],
-        client_id_name: "client_id",
+        exchange_params: pairs(&[("continuous_refresh", "true")]),
         client_auth: ClientAuth::Basic,
-        body: TokenBody::Form,
-        pkce: Pkce::None,
-        long_lived: None,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
         refresh_refused,
-        testing_life: None,
-        default_expires_in: Some(30 * 24 * 3600),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: ApiCall { path: "/v5/user_account".into(), absolute: false, query: &[], token: TokenPlace::Bearer },
-            read: ReadAccount::Function(read),
-            refused: no_reason,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+        default_expires_in: Some(days(30)),
+        ..Platform::standard(Identity::new(ApiCall::get("/v5/user_account", &[]), read))
     }
 }
 
@@ -67,7 +55,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// OpenAPI description: "Authentication failed." with code 2, for a wrong Basic header and for a dead token alike.
+/// OpenAPI description: "Authentication failed." with code 2 stands for a wrong Basic header and for a dead token.
 fn refresh_refused(answer: &Value) -> Option<Failure> {
     (answer.get("code")?.as_u64()? == 2).then_some(Failure::AppOrGrantRejected)
 }

@@ -1,7 +1,7 @@
 //! The platforms of this broker: the built-in ones with the operator's changes, and the operator's own.
 //!
 //! Invariant: a name stands for one platform, and a platform without credentials is listed but never connected. Bluesky
-//! is beside those that speak OAuth 2.0, not among them: what looks for one of those does not find it.
+//! is kept beside the platforms with OAuth 2.0: a lookup among those never finds it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct Credentials {
     pub client_secret: SecretString,
 }
 
-/// What the operator says of a built-in platform; absent members keep the built-in value.
+/// The operator's settings for a built-in platform; absent members keep the built-in value.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub enabled: Option<bool>,
@@ -37,16 +37,16 @@ pub struct Settings {
 pub struct ConfiguredPlatform {
     pub platform: Platform,
     pub enabled: bool,
-    /// The operator's own app; callers may bring theirs.
+    /// The operator's app; callers may bring their own.
     pub credentials: Option<Credentials>,
 }
 
-/// Whether a platform can be connected with the operator's app.
+/// Tells if a platform can be connected with the operator's app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// Known, but without credentials.
+    /// Has no credentials.
     Dev,
-    /// Ready.
+    /// Has credentials, or needs none.
     Prod,
 }
 
@@ -57,31 +57,31 @@ pub struct Registry {
     bluesky: Bluesky,
 }
 
-/// What every platform has, however it connects.
+/// What every platform has, with OAuth or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listing<'a> {
     pub name: &'a str,
     pub label: &'a str,
     pub enabled: bool,
     pub availability: Availability,
-    /// Whether callers' models do not know the name: the operator's own, or a built-in platform's beyond the ten.
+    /// True when the SDKs' models do not know the name: an operator's own platform, or a built-in one beyond the ten.
     pub is_custom: bool,
-    /// Whether it is connected through a redirect, for which an operator registers a callback URL.
+    /// True when it is connected through a redirect, for which an operator registers a callback URL.
     pub has_callback: bool,
 }
 
-/// Consents that a revocation ends besides the one that it is of.
+/// Consents that a revocation ends besides its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached<'a> {
-    /// The platform's name. The client id is the same.
+    /// Name of the platform, under the same client id.
     pub platform: &'a str,
-    /// True where only consents with the same subject are reached; else everybody's may be.
+    /// True when only consents with the same subject are reached; else all people's may be.
     pub is_same_person: bool,
 }
 
 impl Registry {
     /// The built-in platforms under the operator's settings, and the operator's own. A name in `settings` that is not
-    /// built in is ignored: configuration has refused it before.
+    /// built in is ignored: configuration has already refused it.
     #[must_use]
     pub fn new(
         mut settings: BTreeMap<String, Settings>,
@@ -101,19 +101,19 @@ impl Registry {
         Self { platforms, bluesky: Bluesky::default() }
     }
 
-    /// The same with what the operator says of Bluesky.
+    /// The same with the operator's settings for Bluesky.
     #[must_use]
     pub fn with_bluesky(self, bluesky: Bluesky) -> Self {
         Self { bluesky, ..self }
     }
 
-    /// Bluesky, unless the operator switched it off.
+    /// Bluesky, unless the operator disabled it.
     #[must_use]
     pub fn bluesky(&self) -> Option<&Bluesky> {
         Some(&self.bluesky).filter(|bluesky| bluesky.enabled)
     }
 
-    /// All platforms, switched off or not, by name.
+    /// All platforms, also disabled ones, by name.
     #[must_use]
     pub fn listings(&self) -> Vec<Listing<'_>> {
         let bluesky = Listing {
@@ -141,21 +141,21 @@ impl Registry {
         all
     }
 
-    /// What people call the platform of that name; the name itself where it is not known or switched off.
+    /// Label of a platform; its name where it is unknown or disabled.
     #[must_use]
     pub fn label(&self, name: &str) -> String {
         let listing = self.listings().into_iter().find(|listing| listing.enabled && listing.name == name);
         listing.map_or(name, |listing| listing.label).to_owned()
     }
 
-    /// The OAuth platform of that name, unless the operator switched it off.
+    /// The OAuth platform of that name, unless the operator disabled it.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&ConfiguredPlatform> {
         self.platforms.get(name).filter(|platform| platform.enabled)
     }
 
-    /// What a revocation at a platform reaches under the same client: the platforms whose tokens the same authority
-    /// honours, or that revoke at the same URL. Nothing where a revocation ends its own tokens only.
+    /// Consents under the same client that a revocation at a platform reaches: at platforms whose tokens the same authority
+    /// honours, or that revoke at the same URL. Empty where a revocation ends its own tokens only.
     #[must_use]
     pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
         let Some(revoking) = self.platforms.get(platform).map(|configured| &configured.platform) else {
@@ -179,12 +179,12 @@ impl Registry {
             .collect()
     }
 
-    /// All OAuth platforms that are not switched off, by name.
+    /// All enabled OAuth platforms, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ConfiguredPlatform> {
         self.platforms.values().filter(|platform| platform.enabled)
     }
 
-    /// All OAuth platforms, switched off or not.
+    /// All OAuth platforms, also disabled ones.
     pub fn iter_all(&self) -> impl Iterator<Item = &ConfiguredPlatform> {
         self.platforms.values()
     }
@@ -196,7 +196,7 @@ impl ConfiguredPlatform {
         if self.credentials.is_some() { Availability::Prod } else { Availability::Dev }
     }
 
-    /// Whether callers' models do not know the name: the operator's own, or a built-in platform's beyond the ten.
+    /// True when the SDKs' models do not know the name: an operator's own platform, or a built-in one beyond the ten.
     #[must_use]
     pub fn is_custom(&self) -> bool {
         !CONTRACT_NAMES.contains(&self.platform.name.as_ref())

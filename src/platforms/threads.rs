@@ -1,40 +1,42 @@
 //! Threads: a short-lived token that is exchanged for one of 60 days, which then renews itself.
 //!
 //! Source: Threads API documentation, "Get access tokens and permissions", "Long-lived tokens". The app id and secret
-//! are the Threads ones of the Meta app. A token is renewed only when it is at least 24 hours old; nothing revokes one.
+//! are the Threads ones of the Meta app. A token can be renewed once it is 24 hours old; nothing revokes one.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, LongLived, Pkce, Platform, ReadAccount, Refresh,
-    Revocation, RevocationReach, ScopeSeparator, Subject, TokenBody, TokenPlace, Unidentified, graph, handle,
-    no_reason, text,
+    ApiCall, ClientAuth, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject,
+    TokenPlace, Unidentified, days, graph, handle, list, text,
 };
 use crate::domain::account::Account;
 
 pub(crate) fn definition() -> Platform {
+    let call = ApiCall::get(
+        "/{version}/me",
+        &[("fields", "id,username,name,threads_profile_picture_url,threads_biography,is_verified")],
+    );
     Platform {
         name: "threads".into(),
         label: "Threads".into(),
+        guide: Guide {
+            connects: "Threads",
+            know: "id and secret are the *Threads* app's; https callback, localhost is refused",
+            credentials: "https://developers.facebook.com, your app, use case \"Access the Threads API\": the Threads \
+                          app id and secret, not those of the Meta app",
+            ..Guide::default()
+        },
         authorize_url: "https://threads.net/oauth/authorize".into(),
-        issuer: None,
         token_url: "https://graph.threads.net/oauth/access_token".into(),
-        revocation: Revocation::Unsupported,
-        revocation_reach: RevocationReach::Tokens,
         authority: "meta".into(),
         subject: Subject::Account,
         api_url: "https://graph.threads.net".into(),
         api_version: "v1.0".into(),
-        scopes: ["threads_basic", "threads_content_publish"].map(Into::into).into(),
+        scopes: list(&["threads_basic", "threads_content_publish"]),
         scope_separator: ScopeSeparator::Comma,
-        authorize_params: Vec::new(),
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
         client_auth: ClientAuth::Body,
-        body: TokenBody::Form,
-        pkce: Pkce::None,
         long_lived: Some(LongLived {
             path: "/access_token",
             grant_type: "th_exchange_token",
@@ -47,23 +49,9 @@ pub(crate) fn definition() -> Platform {
             not_before: Duration::from_hours(24),
         },
         refresh_refused: graph::refresh_refused,
-        testing_life: None,
-        // The long-lived answer was seen without `expires_in`.
-        default_expires_in: Some(60 * 24 * 3600),
+        default_expires_in: Some(days(60)),
         granted_scopes: GrantedScopes::DebugToken { path: "/debug_token" },
-        identity: Identity {
-            call: ApiCall {
-                path: "/{version}/me".into(),
-                absolute: false,
-                query: &[("fields", "id,username,name,threads_profile_picture_url,threads_biography,is_verified")],
-                token: TokenPlace::Query,
-            },
-            read: ReadAccount::Function(read),
-            refused: no_reason,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+        ..Platform::standard(Identity::new(ApiCall { token: TokenPlace::Query, ..call }, read))
     }
 }
 

@@ -1,5 +1,5 @@
-//! TikTok: Login Kit v2, whose client id is called `client_key`, whose scopes are joined by commas, whose PKCE challenge
-//! is hexadecimal, and which answers errors with 200.
+//! TikTok: Login Kit v2. The client id is called `client_key`, commas join scopes, the PKCE challenge is hexadecimal,
+//! and errors come with status 200.
 //!
 //! Source: TikTok for Developers, "Login Kit for Web", "Login Kit for Desktop" (PKCE), "Manage User Access Tokens",
 //! "Get User Info". Web apps run the flow without PKCE; an app whose redirect URI is on loopback is a desktop app, for
@@ -8,20 +8,24 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
-    Unidentified, handle, standard_refusal, text,
+    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
 
 pub(crate) fn definition() -> Platform {
-    let call =
-        |fields| ApiCall { path: "/v2/user/info/".into(), absolute: false, query: fields, token: TokenPlace::Bearer };
+    let call = |fields| ApiCall::get("/v2/user/info/", fields);
     Platform {
         name: "tiktok".into(),
         label: "TikTok".into(),
+        guide: Guide {
+            connects: "TikTok (Login Kit v2)",
+            know: "unaudited apps post to private accounts only; a web app's callback is https without a query",
+            credentials: "https://developers.tiktok.com, your app with Login Kit: the client key (as client_id) and \
+                          secret",
+            ..Guide::default()
+        },
         authorize_url: "https://www.tiktok.com/v2/auth/authorize/".into(),
-        issuer: None,
         // The trailing slash is part of it.
         token_url: "https://open.tiktokapis.com/v2/oauth/token/".into(),
         revocation: Revocation::Endpoint {
@@ -29,43 +33,36 @@ pub(crate) fn definition() -> Platform {
             client_auth: RevocationAuth::AsToken,
             token: RevokedToken::Access,
         },
-        // The documentation does not say; the person is taken to be disconnected from the app as a whole.
+        // Not documented; assumed to disconnect the person from the app as a whole.
         revocation_reach: RevocationReach::Consent,
         authority: "tiktok".into(),
         subject: Subject::Person,
         api_url: "https://open.tiktokapis.com".into(),
-        api_version: "".into(),
-        scopes: ["user.info.basic", "user.info.profile", "video.publish", "video.upload"].map(Into::into).into(),
+        scopes: list(&["user.info.basic", "user.info.profile", "video.publish", "video.upload"]),
         scope_separator: ScopeSeparator::Comma,
-        authorize_params: Vec::new(),
-        exchange_params: Vec::new(),
         client_id_name: "client_key",
         client_auth: ClientAuth::Body,
-        body: TokenBody::Form,
         pkce: Pkce::S256HexOnLoopback,
-        long_lived: None,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
-        refresh_refused: standard_refusal,
-        testing_life: None,
-        // The documentation of November 2026 says two hours where it said a day before: the shorter is the safer guess.
+        // The documentation of November 2026 says two hours; before, it said a day. The shorter is the safer guess.
         default_expires_in: Some(7200),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: call(&[(
-                "fields",
-                "open_id,union_id,avatar_url,avatar_large_url,display_name,username,profile_deep_link",
-            )]),
-            read: ReadAccount::Function(read),
+        ..Platform::standard(Identity {
             refused,
             // Without `user.info.profile` the full call is refused.
             fallback: Some(call(&[("fields", "open_id,union_id,avatar_url,display_name")])),
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+            ..Identity::new(
+                call(&[(
+                    "fields",
+                    "open_id,union_id,avatar_url,avatar_large_url,display_name,username,profile_deep_link",
+                )]),
+                read,
+            )
+        })
     }
 }
 
-/// `open_id` is per app; `union_id` is the same for all apps of one developer, so it is kept beside.
+/// Reads the account by `open_id`, which is per app; `union_id`, the same for all apps of one developer, goes into
+/// the metadata.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     // Every answer carries `error.code`, which is `ok` when all is well, whatever the status.
     if text(answer, "/error/code").is_some_and(|code| code != "ok") {

@@ -6,9 +6,8 @@
 use serde_json::Value;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
-    Unidentified, handle, no_reason, text,
+    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    RevokedToken, Rotation, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -17,8 +16,15 @@ pub(crate) fn definition() -> Platform {
     Platform {
         name: "twitter".into(),
         label: "X (Twitter)".into(),
+        guide: Guide {
+            connects: "X (Twitter), OAuth 2.0",
+            know: "a confidential client (\"Web App\"); keep development and production on separate apps, they spend each \
+                   other's tokens",
+            credentials: "https://developer.x.com, your app, \"User authentication settings\", type \"Web App\": the \
+                          OAuth 2.0 client id and client secret",
+            ..Guide::default()
+        },
         authorize_url: "https://x.com/i/oauth2/authorize".into(),
-        issuer: None,
         token_url: "https://api.x.com/2/oauth2/token".into(),
         revocation: Revocation::Endpoint {
             url: "https://api.x.com/2/oauth2/revoke".into(),
@@ -29,35 +35,18 @@ pub(crate) fn definition() -> Platform {
         authority: "twitter".into(),
         subject: Subject::Person,
         api_url: "https://api.x.com".into(),
-        api_version: "".into(),
-        scopes: ["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"].map(Into::into).into(),
-        scope_separator: ScopeSeparator::Space,
-        authorize_params: Vec::new(),
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
-        // A confidential client authenticates with Basic at every endpoint; without it X answers `unauthorized_client`.
+        scopes: list(&["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"]),
+        // A confidential client authenticates with Basic at every endpoint; without it X answers
+        // `unauthorized_client`.
         client_auth: ClientAuth::Basic,
-        body: TokenBody::Form,
         pkce: Pkce::S256,
-        long_lived: None,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
         refresh_refused,
-        testing_life: None,
         default_expires_in: Some(7200),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: ApiCall {
-                path: "/2/users/me".into(),
-                absolute: false,
-                query: &[("user.fields", "profile_image_url,name,username,verified")],
-                token: TokenPlace::Bearer,
-            },
-            read: ReadAccount::Function(read),
-            refused: no_reason,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+        ..Platform::standard(Identity::new(
+            ApiCall::get("/2/users/me", &[("user.fields", "profile_image_url,name,username,verified")]),
+            read,
+        ))
     }
 }
 
@@ -73,7 +62,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// X says `invalid_request` where the standard has `invalid_grant`, and tells it from a mistake of ours by its sentence.
+/// X says `invalid_request` where the standard says `invalid_grant`; only the sentence distinguishes a dead token
+/// from a malformed request.
 fn refresh_refused(answer: &Value) -> Option<Failure> {
     let is_about_token = text(answer, "/error_description")?.starts_with("Value passed for the token was invalid");
     (text(answer, "/error")? == "invalid_request" && is_about_token).then_some(Failure::RefreshRejected)

@@ -1,7 +1,7 @@
 //! YouTube: Google's OAuth 2.0, and the channel that the person picked on the consent screen.
 //!
 //! Source: "Using OAuth 2.0 for Web Server Applications" (Google Identity) and "Channels: list" (YouTube Data API v3).
-//! `access_type=offline` is what yields a refresh token, and without `prompt=consent` it comes only the first time.
+//! Only `access_type=offline` yields a refresh token, and without `prompt=consent` only the first time.
 //! `include_granted_scopes` is left out on purpose: it merges the scopes of other flows of the same client into one
 //! grant, so that revoking YouTube would revoke those too.
 
@@ -10,20 +10,24 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
-    Unidentified, handle, standard_refusal, text,
+    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    RevokedToken, Rotation, Subject, Unidentified, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
-
-/// "Using OAuth 2.0 to access Google APIs", refresh token expiration: a project whose consent screen is external and in
-/// testing gets refresh tokens of seven days.
-const TESTING_LIFE: Duration = Duration::from_hours(7 * 24);
 
 pub(crate) fn definition() -> Platform {
     Platform {
         name: "youtube".into(),
         label: "YouTube".into(),
+        guide: Guide {
+            connects: "YouTube",
+            know: "while the consent screen is External and *Testing*, Google ends refresh tokens after seven days: an \
+                   account that ends so says so",
+            credentials: "https://console.cloud.google.com, \"APIs & Services\", \"Credentials\", an OAuth client of \
+                          type \"Web application\"; enable the YouTube Data API v3. While the consent screen is in \"Testing\", \
+                          connections last seven days",
+            ..Guide::default()
+        },
         authorize_url: "https://accounts.google.com/o/oauth2/v2/auth".into(),
         issuer: Some("https://accounts.google.com".into()),
         token_url: "https://oauth2.googleapis.com/token".into(),
@@ -32,51 +36,34 @@ pub(crate) fn definition() -> Platform {
             client_auth: RevocationAuth::None,
             token: RevokedToken::Refresh,
         },
-        // "Revoking a token": what is revoked is the person's authorization of the app, with all of its tokens.
+        // "Revoking a token": it ends the person's authorization of the app, with all of its tokens.
         revocation_reach: RevocationReach::Consent,
         authority: "google".into(),
         subject: Subject::Account,
         api_url: "https://www.googleapis.com".into(),
-        api_version: "".into(),
-        scopes: [
+        scopes: list(&[
             "openid",
             "profile",
             "email",
             "https://www.googleapis.com/auth/youtube.upload",
             "https://www.googleapis.com/auth/youtube.readonly",
-        ]
-        .map(Into::into)
-        .into(),
-        scope_separator: ScopeSeparator::Space,
-        authorize_params: vec![("access_type".into(), "offline".into()), ("prompt".into(), "consent".into())],
-        exchange_params: Vec::new(),
-        client_id_name: "client_id",
+        ]),
+        authorize_params: pairs(&[("access_type", "offline"), ("prompt", "consent")]),
         client_auth: ClientAuth::Body,
-        body: TokenBody::Form,
         pkce: Pkce::S256,
-        long_lived: None,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
-        refresh_refused: standard_refusal,
-        testing_life: Some(TESTING_LIFE),
+        // "Using OAuth 2.0 to access Google APIs", refresh token expiration: a project whose consent screen is
+        // external and in testing gets refresh tokens of seven days.
+        testing_life: Some(Duration::from_hours(7 * 24)),
         default_expires_in: Some(3600),
-        granted_scopes: GrantedScopes::Answer,
-        identity: Identity {
-            call: ApiCall {
-                path: "/youtube/v3/channels".into(),
-                absolute: false,
-                query: &[("part", "snippet"), ("mine", "true")],
-                token: TokenPlace::Bearer,
-            },
-            read: ReadAccount::Function(read),
+        ..Platform::standard(Identity {
             refused,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        },
+            ..Identity::new(ApiCall::get("/youtube/v3/channels", &[("part", "snippet"), ("mine", "true")]), read)
+        })
     }
 }
 
-/// The channel id, not the Google user's: a person with several channels picks one per consent.
+/// Reads the channel, not the Google user: a person with several channels picks one per consent.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     match answer.get("items") {
         // Google leaves `items` out when there are none.

@@ -1,0 +1,177 @@
+//! The texts about platforms that people read: the table in `README.md` and the sections of `postpeer.toml.example`.
+//!
+//! They are written from the platforms' values, so that nobody writes them twice. The test fails while a file
+//! differs, and `INSTA_UPDATE=always cargo test --lib platforms::texts` writes it.
+
+use std::fs;
+use std::path::Path;
+
+use super::{BUILT_IN, CONTRACT_NAMES, Guide, Platform, Refresh, Revocation, RevocationReach, Rotation, bluesky};
+
+const WIDTH: usize = 119;
+
+/// The part of a text between two marks, which stay.
+fn replace(text: &str, from: &str, to: &str, part: &str) -> String {
+    let (before, rest) = text.split_once(from).unwrap_or_else(|| panic!("no {from:?}"));
+    let (_, after) = rest.split_once(to).unwrap_or_else(|| panic!("no {to:?}"));
+    format!("{before}{from}{part}{to}{after}")
+}
+
+fn readme(platforms: &[Platform]) -> String {
+    let row = |name: &str, guide: &Guide, ends: &str| {
+        let listed = if CONTRACT_NAMES.contains(&name) {
+            String::new()
+        } else {
+            format!("; not one of the SDKs' ten: listed with `?platform={name}` or `?include=custom`")
+        };
+        format!("| `{name}` | {} | {ends} | {}{listed} |\n", guide.connects, guide.know)
+    };
+    let mut rows: Vec<String> =
+        platforms.iter().map(|platform| row(&platform.name, &platform.guide, ends(platform))).collect();
+    rows.push(row(bluesky::NAME, &bluesky::GUIDE, "the session"));
+    rows.sort();
+    let head = "\n| name | platform | a disconnect ends | what to know before |\n| --- | --- | --- | --- |\n";
+    format!("{head}{}\n", rows.concat())
+}
+
+fn ends(platform: &Platform) -> &'static str {
+    match (&platform.revocation, platform.revocation_reach) {
+        (Revocation::Unsupported, _) => "nothing there; the tokens are erased here",
+        (_, RevocationReach::Consent) => "the person's whole consent to your app",
+        (_, RevocationReach::Tokens) => "the connection's tokens",
+    }
+}
+
+fn renewal(platform: &Platform) -> String {
+    match platform.refresh {
+        Refresh::ExchangedAgain => {
+            "the token is exchanged again; where that brings no time, its owner reconnects".into()
+        }
+        Refresh::Never => "none: the account's owner reconnects".into(),
+        Refresh::RefreshToken { rotation: Rotation::None } => "with a refresh token, which stays valid".into(),
+        Refresh::RefreshToken { rotation: Rotation::SingleUse } => {
+            "with a refresh token, which each refresh replaces".into()
+        }
+        Refresh::SelfRenewing { not_before, .. } => {
+            format!("with the token itself, once it is {} hours old", not_before.as_secs() / 3600)
+        }
+    }
+}
+
+/// Comment lines no longer than [`WIDTH`]; `first` begins the first line, `next` the others.
+fn comment(first: &str, next: &str, text: &str) -> String {
+    let mut lines = vec![first.to_owned()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().unwrap();
+        if line.chars().count() + word.chars().count() < WIDTH {
+            line.push_str(if line.ends_with(' ') { "" } else { " " });
+            line.push_str(word);
+        } else {
+            lines.push(format!("{next}{word}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn section(platform: &Platform, has_every_key: bool) -> String {
+    let guide = &platform.guide;
+    let fact = |name: &str, fact: &str| comment(&format!("#   {name:<12} "), &format!("#{}", " ".repeat(16)), fact);
+    let callback = format!("https://connect.example.com/v1/connect/{}/callback", platform.name);
+    let mut parts = vec![
+        format!("# {}\n", guide.connects),
+        fact("credentials:", guide.credentials),
+        fact("callback:", &callback),
+        fact("renewal:", &renewal(platform)),
+        fact("disconnect:", &format!("ends {}", ends(platform))),
+    ];
+    parts.extend(guide.setup.iter().map(|paragraph| format!("#\n{}", comment("# ", "# ", paragraph))));
+    parts.push(format!("[platforms.{}]\nclient_id = \"\"\nclient_secret = \"\"\n", platform.name));
+    for (key, value, usual_comment) in keys(platform) {
+        let is_shown = has_every_key || matches!(key, "scopes" | "api_version");
+        if !is_shown || value == "\"\"" {
+            continue;
+        }
+        let own = guide.keys.iter().find(|(of, _)| *of == key).map(|(_, comment)| *comment);
+        let words = own.or(Some(usual_comment).filter(|words| has_every_key && !words.is_empty()));
+        parts.extend(words.map(|words| comment("# ", "# ", words)));
+        parts.push(format!("#{key} = {value}\n"));
+    }
+    parts.concat()
+}
+
+/// The optional keys of a section: name, default, and the comment that they have in the first section.
+fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
+    let text = |text: &str| format!("{text:?}");
+    let revoke_url = match &platform.revocation {
+        Revocation::Delete { url } | Revocation::Endpoint { url, .. } => url.as_ref(),
+        Revocation::Unsupported => "",
+    };
+    vec![
+        (
+            "client_secret_file",
+            text(&format!("{}.secret", platform.name)),
+            "Instead of client_secret: a file that holds the secret and nothing else.",
+        ),
+        ("enabled", "true".to_owned(), "false: the platform is neither listed nor connected."),
+        ("label", text(&platform.label), "Name shown to people."),
+        (
+            "scopes",
+            format!("{:?}", platform.scopes),
+            "What people are asked to permit. With fewer, the broker may be unable to find out who connected.",
+        ),
+        (
+            "authorize_url",
+            text(&platform.authorize_url),
+            "Endpoints, for a gateway or a test: the platform's own unless set.",
+        ),
+        ("token_url", text(&platform.token_url), ""),
+        ("revoke_url", text(revoke_url), ""),
+        ("api_url", text(&platform.api_url), "Base of the platform's API."),
+        (
+            "api_version",
+            text(&platform.api_version),
+            "Version of the platform's API, where it has one: in the paths of calls, and for {version} in URLs.",
+        ),
+    ]
+}
+
+fn example(platforms: &[Platform]) -> String {
+    let sections = platforms.iter().enumerate().map(|(at, platform)| section(platform, at == 0));
+    sections.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "insta's own switch, which writes these texts as well")]
+fn readme_and_example_tell_what_the_platforms_say() {
+    let platforms: Vec<Platform> = BUILT_IN.iter().map(|definition| definition()).collect();
+    let updates = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
+    for (file, from, to, part) in [
+        ("README.md", "<!-- platforms: generated -->\n", "<!-- end -->", readme(&platforms)),
+        ("postpeer.toml.example", "shown for the first.\n\n", "# Bluesky: no app", example(&platforms)),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        let wanted = replace(&text, from, to, &part);
+        if updates && text != wanted {
+            fs::write(&path, &wanted).unwrap();
+        } else {
+            assert!(
+                text == wanted,
+                "{file} differs from src/platforms: `INSTA_UPDATE=always cargo test --lib platforms::texts` writes\n{part}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_platform_says_what_people_should_know() {
+    for platform in BUILT_IN.iter().map(|definition| definition()) {
+        let Guide { connects, know, credentials, setup, keys } = platform.guide;
+        for text in [connects, know, credentials] {
+            assert!(!text.is_empty(), "{} lacks a text in its guide", platform.name);
+        }
+        for text in [connects, know, credentials].iter().chain(setup).chain(keys.iter().map(|(_, comment)| comment)) {
+            assert!(!text.contains(['\n', '|']) && !text.contains("  "), "{}: {text:?}", platform.name);
+        }
+    }
+}
