@@ -1,4 +1,4 @@
-//! An answer, before it is actix's.
+//! An answer, before it becomes actix's.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, web};
 use futures_util::stream;
 use serde_json::Value;
 
-/// What the sandbox answers.
+/// An answer of the sandbox.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -20,9 +20,9 @@ pub(super) struct Reply {
 #[derive(Debug, Clone)]
 enum Body {
     Bytes(Vec<u8>),
-    /// Not a byte: the connection is closed.
+    /// No byte: the connection is closed.
     Dropped,
-    /// JSON without end, nearly: this many bytes of it.
+    /// JSON of this many bytes.
     Oversized(usize),
 }
 
@@ -73,7 +73,7 @@ impl Reply {
         self
     }
 
-    /// The status that the broker sees; nothing when the connection is closed instead.
+    /// Status that the broker sees; `None` when the connection is closed instead.
     pub(super) fn seen_status(&self) -> Option<u16> {
         match self.body {
             Body::Bytes(_) | Body::Oversized(_) => Some(self.status),
@@ -88,7 +88,7 @@ impl Reply {
     pub(super) fn into_response(self) -> HttpResponse<BoxBody> {
         let mut response = HttpResponse::build(StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK));
         for (name, value) in self.headers {
-            // Sentences may quote what was sent, so what no header can carry is left out.
+            // A sentence may quote the request; characters that a header cannot carry are left out.
             let value: String = value.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.append_header((HeaderName::from_static(name), value));
@@ -103,7 +103,7 @@ impl Reply {
                 let all = std::iter::once(begin).chain(parts).chain([web::Bytes::from_static(b"\"}")]);
                 response.body(BodyStream::new(stream::iter(all.map(Ok::<_, io::Error>))).boxed())
             }
-            // actix sends the head with the first part of the body, and closes the connection when there is none.
+            // actix sends the head with the first part of the body, and closes the connection when that part fails.
             Body::Dropped => {
                 let nothing = stream::once(async {
                     Err::<web::Bytes, _>(io::Error::other("the sandbox drops this connection on purpose"))

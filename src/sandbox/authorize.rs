@@ -1,6 +1,6 @@
-//! The authorize request: checked as the platform would before a person sees anything.
+//! The authorize request, checked as the platform does before it shows a page.
 //!
-//! Invariant: the browser is never sent to a redirect URI that was not checked, and only ever to loopback.
+//! Invariant: the browser is sent only to a checked redirect URI, and only to loopback.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use super::record::first;
 use super::world::Pending;
 use crate::domain::redirect::is_loopback;
 
-/// Seconds that a person has to decide.
+/// Seconds until an undecided request expires.
 const DECISION: u64 = 600;
 
-/// What is wrong with an authorize request; the text says it to a person.
+/// A mistake in an authorize request, with a sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Objection {
     Challenge(String),
@@ -27,7 +27,7 @@ pub(super) enum Objection {
     ResponseType(String),
     Scope(String),
     State(String),
-    /// The platform has it, and this client may not ask for it.
+    /// A scope that the platform has and this client may not request.
     UnapprovedScope(String),
 }
 
@@ -46,14 +46,14 @@ impl fmt::Display for Objection {
     }
 }
 
-/// What becomes of an authorize request.
+/// Result of an authorize request.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// A person is asked; the id of the pending request.
+    /// The consent page is shown; holds the id of the pending request.
     Asked(String),
-    /// The platform shows a page of its own.
+    /// The platform shows its own error page.
     Refused(Objection),
-    /// The browser goes back with the mistake.
+    /// The browser is sent back with the mistake.
     SentBack(String, Objection),
 }
 
@@ -183,7 +183,7 @@ fn challenge(rule: Pkce, fields: &Fields<'_>) -> Result<Option<(Challenge, Strin
     if fields.find("code_challenge_method") != Some("S256") {
         return refuse("code_challenge_method is not S256");
     }
-    match given.filter(|given| method.is_one(given)) {
+    match given.filter(|given| method.is_well_formed(given)) {
         Some(given) => Ok(Some((method, given.to_owned()))),
         None => refuse(match method {
             Challenge::Base64Url => "code_challenge is not the base64url of a SHA-256",
@@ -192,8 +192,8 @@ fn challenge(rule: Pkce, fields: &Fields<'_>) -> Result<Option<(Challenge, Strin
     }
 }
 
-/// The redirect URI with what the platform adds: its query is kept letter by letter, or dropped where the platform
-/// drops it.
+/// The redirect URI with the platform's parameters added. Its own query is kept to the letter, or dropped where the
+/// platform drops it.
 pub(super) fn back(imitation: &Imitation, redirect_uri: &str, state: &str, parameters: &[(&str, &str)]) -> String {
     let stripped = match imitation.authorize.query_of_redirect {
         QueryOfRedirect::Kept | QueryOfRedirect::Refused => redirect_uri,

@@ -1,4 +1,4 @@
-//! A map that forgets its oldest entries: what keeps a sandbox that runs for weeks from growing.
+//! A map that forgets its oldest entries, so that a sandbox that runs for weeks does not grow.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -41,7 +41,7 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
         self.entries.get_mut(key)
     }
 
-    /// The place in the order is kept, so that a removed entry counts until it would have been pushed out.
+    /// A removed entry keeps its place in the order and counts until it would have been pushed out.
     pub(super) fn remove<Q: ?Sized + Eq + Hash>(&mut self, key: &Q) -> Option<V>
     where
         K: std::borrow::Borrow<Q>,
@@ -49,7 +49,7 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
         self.entries.remove(key)
     }
 
-    /// Keeps those that `condition` holds for.
+    /// Keeps the entries for which `condition` holds.
     pub(super) fn retain(&mut self, condition: impl Fn(&V) -> bool) {
         self.entries.retain(|_, value| condition(value));
     }

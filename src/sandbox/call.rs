@@ -1,7 +1,7 @@
-//! A request to a platform, as read: strict about what it carries.
+//! A request to a platform, read strictly.
 //!
-//! Invariant: a parameter is never dropped silently. Whoever reads a form or a query names what must and what may be in
-//! it, and anything else (a repeated name, an empty value, an unknown parameter) is a [`Problem`].
+//! Invariant: a parameter is never dropped silently. An endpoint names the parameters that it requires and allows;
+//! anything else (a repeated name, an empty value, an unknown parameter) is a [`Problem`].
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::multipart;
 use super::problem::Problem;
 use super::record::first;
 
-/// Headers that are recorded; `authorization` decides who the client is.
+/// Headers that are recorded.
 pub(super) const HEADERS: [&str; 8] = [
     "accept",
     "authorization",
@@ -35,14 +35,14 @@ pub(super) struct Call {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) query: Pairs,
-    /// The query as it came, for the platforms that look at its escapes.
+    /// The query undecoded, for platforms that look at its escapes.
     pub(super) raw_query: String,
-    /// Those of [`HEADERS`] that were sent, by lower-case name.
+    /// The sent ones among [`HEADERS`], by lower-case name.
     pub(super) headers: Pairs,
     pub(super) body: Body,
 }
 
-/// What came as the body.
+/// Body of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
     Form(Pairs),
@@ -50,7 +50,7 @@ pub(super) enum Body {
     Json(Pairs),
     Multipart(Pairs),
     None,
-    /// Neither; its content type.
+    /// Another content type.
     Other(String),
 }
 
@@ -85,7 +85,7 @@ pub(super) fn pairs(bytes: &[u8]) -> Pairs {
     url::form_urlencoded::parse(bytes).into_owned().collect()
 }
 
-/// Parameters that were checked against what must and what may be there.
+/// Parameters that were checked against the required and allowed ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a>(&'a [(String, String)]);
 
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         self.find(name).unwrap_or_default()
     }
 
-    /// A parameter that may have but one value.
+    /// Checks a parameter that has one allowed value.
     pub(super) fn expect(&self, name: &str, value: &str) -> Result<(), Problem> {
         match self.find(name) {
             Some(given) if given != value => {
@@ -165,7 +165,7 @@ impl Call {
         Fields::check(&self.query, required, optional)
     }
 
-    /// A field of the body, before anything was checked: to tell what a request is for.
+    /// An unchecked field of the body, to find out what a request is for.
     pub(super) fn peek(&self, name: &str) -> Option<&str> {
         first(self.body.fields(), name)
     }
@@ -174,7 +174,7 @@ impl Call {
         self.header("authorization")?.strip_prefix("Bearer ").filter(|token| !token.is_empty())
     }
 
-    /// Client id and secret of `Authorization: Basic`, each form-decoded as RFC 6749 section 2.3.1 says.
+    /// Client id and secret of `Authorization: Basic`, each form-decoded (RFC 6749 section 2.3.1).
     pub(super) fn basic(&self) -> Option<(String, String)> {
         let decoded = STANDARD.decode(self.header("authorization")?.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;
@@ -182,7 +182,7 @@ impl Call {
         Some((form_decoded(id), form_decoded(secret)))
     }
 
-    /// Every code and token that the request carries.
+    /// All codes and tokens in the request.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &str> {
         let fields = self.body.fields().iter().chain(&self.query);
         fields

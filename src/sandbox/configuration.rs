@@ -1,7 +1,7 @@
 //! The broker's settings for the sandbox, and the clients that the sandbox knows.
 
 use super::bluesky;
-use super::imitations::{IMITATIONS, Imitation};
+use super::imitations::{Example, IMITATIONS, Imitation};
 use super::step::{Step, UnknownPlatform};
 
 /// An OAuth app at a platform of the sandbox.
@@ -9,10 +9,10 @@ use super::step::{Step, UnknownPlatform};
 pub(super) struct Client {
     pub(super) id: String,
     pub(super) secret: String,
-    /// Not the operator's app but one that a caller brings.
+    /// True for an app that a caller brings, false for the operator's.
     pub(super) own: bool,
-    /// The platform has reviewed it, and lets it do more than an app that anybody can register. The apps that
-    /// callers bring are reviewed everywhere, the operator's only by LinkedIn.
+    /// True when the platform has reviewed the app, which lets it do more. The second app is reviewed everywhere, the
+    /// operator's only by LinkedIn.
     pub(super) approved: bool,
 }
 
@@ -62,10 +62,15 @@ pub fn own_client(platform: &str) -> Result<(String, String), UnknownPlatform> {
     pair(platform, true)
 }
 
-/// Client id and secret of a third app, which anybody could register and nobody has reviewed.
+/// Client id and secret of a third app, which no platform has reviewed.
 pub fn self_serve_client(platform: &str) -> Result<(String, String), UnknownPlatform> {
     let client = Client::all(find(platform)?.name).into_iter().find(|client| client.own && !client.approved);
     client.map(|client| (client.id, client.secret)).ok_or_else(|| unknown(platform))
+}
+
+/// The requests of a broker that makes no mistake.
+pub fn example(platform: &str) -> Result<&'static Example, UnknownPlatform> {
+    find(platform).map(|imitation| &imitation.example)
 }
 
 fn pair(platform: &str, own: bool) -> Result<(String, String), UnknownPlatform> {
@@ -87,8 +92,9 @@ fn unknown(platform: &str) -> UnknownPlatform {
     UnknownPlatform(platform.to_owned(), platforms().chain([bluesky::NAME]).collect::<Vec<_>>().join(", "))
 }
 
-/// A fragment of `postpeer.toml` with which the broker talks to this sandbox and nobody else: a `[platforms.NAME]`
-/// section for each, and `[outbound]`, which lets it talk to a Bluesky server on this machine. `base_url` is [`Sandbox::base_url`](super::Sandbox::base_url).
+/// A fragment of `postpeer.toml` that directs the broker to this sandbox: a `[platforms.NAME]` section for each
+/// platform, and `[outbound]`, which lets it call a Bluesky server on this machine. `base_url` is
+/// [`Sandbox::base_url`](super::Sandbox::base_url).
 #[must_use]
 pub fn configuration(base_url: &str) -> String {
     let base_url = base_url.trim_end_matches('/');
@@ -125,9 +131,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_section_for_every_platform_with_the_real_path_tails() {
+    fn every_platform_has_a_section_with_the_real_paths() {
         let toml = configuration("http://127.0.0.1:9/");
-        insta::assert_snapshot!(toml, @r#"
+        // One of each kind: an operator's own, with a version, with scopes, without revocation, without OAuth.
+        let kinds = ["acme", "facebook", "linkedin", "pinterest", "bluesky"].map(|name| format!("[platforms.{name}]"));
+        let is_shown =
+            |section: &&str| kinds.iter().any(|kind| section.starts_with(kind)) || !section.contains("platforms");
+        let shown: Vec<&str> = toml.split("\n\n").filter(is_shown).collect();
+        assert_eq!(toml.matches("[platforms.").count(), platforms().count() + 1);
+        insta::assert_snapshot!(shown.join("\n\n"), @r#"
         [platforms.acme]
         client_id = "sandbox-acme-client"
         client_secret = "sandbox-acme-secret-not-real"
@@ -150,21 +162,6 @@ mod tests {
         revoke_url = "http://127.0.0.1:9/facebook/{version}/me/permissions"
         api_url = "http://127.0.0.1:9/facebook"
 
-        [platforms.googlebusiness]
-        client_id = "sandbox-googlebusiness-client"
-        client_secret = "sandbox-googlebusiness-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/googlebusiness/o/oauth2/v2/auth"
-        token_url = "http://127.0.0.1:9/googlebusiness/token"
-        revoke_url = "http://127.0.0.1:9/googlebusiness/revoke"
-        api_url = "http://127.0.0.1:9/googlebusiness"
-
-        [platforms.instagram]
-        client_id = "sandbox-instagram-client"
-        client_secret = "sandbox-instagram-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/instagram/oauth/authorize"
-        token_url = "http://127.0.0.1:9/instagram/oauth/access_token"
-        api_url = "http://127.0.0.1:9/instagram"
-
         [platforms.linkedin]
         client_id = "sandbox-linkedin-client"
         client_secret = "sandbox-linkedin-secret-not-real"
@@ -181,37 +178,6 @@ mod tests {
         token_url = "http://127.0.0.1:9/pinterest/v5/oauth/token"
         api_url = "http://127.0.0.1:9/pinterest"
 
-        [platforms.threads]
-        client_id = "sandbox-threads-client"
-        client_secret = "sandbox-threads-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/threads/oauth/authorize"
-        token_url = "http://127.0.0.1:9/threads/oauth/access_token"
-        api_url = "http://127.0.0.1:9/threads"
-
-        [platforms.tiktok]
-        client_id = "sandbox-tiktok-client"
-        client_secret = "sandbox-tiktok-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/tiktok/v2/auth/authorize/"
-        token_url = "http://127.0.0.1:9/tiktok/v2/oauth/token/"
-        revoke_url = "http://127.0.0.1:9/tiktok/v2/oauth/revoke/"
-        api_url = "http://127.0.0.1:9/tiktok"
-
-        [platforms.twitter]
-        client_id = "sandbox-twitter-client"
-        client_secret = "sandbox-twitter-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/twitter/i/oauth2/authorize"
-        token_url = "http://127.0.0.1:9/twitter/2/oauth2/token"
-        revoke_url = "http://127.0.0.1:9/twitter/2/oauth2/revoke"
-        api_url = "http://127.0.0.1:9/twitter"
-
-        [platforms.youtube]
-        client_id = "sandbox-youtube-client"
-        client_secret = "sandbox-youtube-secret-not-real"
-        authorize_url = "http://127.0.0.1:9/youtube/o/oauth2/v2/auth"
-        token_url = "http://127.0.0.1:9/youtube/token"
-        revoke_url = "http://127.0.0.1:9/youtube/revoke"
-        api_url = "http://127.0.0.1:9/youtube"
-
         [platforms.bluesky]
         resolver_url = "http://127.0.0.1:9/bluesky"
         plc_url = "http://127.0.0.1:9/bluesky/plc"
@@ -222,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_platform_has_two_clients_and_others_have_none() {
+    fn every_platform_has_two_clients() {
         for platform in platforms() {
             assert_ne!(client(platform).unwrap(), own_client(platform).unwrap());
         }

@@ -1,4 +1,4 @@
-//! A person's decision, and what the browser brings back.
+//! A person's decision, and the parameters that the browser brings back.
 
 use super::authorize::back;
 use super::desk::Desk;
@@ -7,7 +7,7 @@ use super::record::{TokenKind, first};
 use super::step::{Fault, Step};
 use super::world::{Code, Pending};
 
-/// What a person does on the consent page; the fields of its form.
+/// A decision on the consent page: the fields of its form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     account: Option<String>,
@@ -38,7 +38,7 @@ impl Answer {
         self
     }
 
-    /// Leaves only these ticked, of those that can be unticked.
+    /// Leaves only these scopes ticked, of those that can be unticked.
     #[must_use]
     pub fn scopes(mut self, scopes: &[&str]) -> Self {
         self.scopes = Some(scopes.iter().map(|scope| (*scope).to_owned()).collect());
@@ -52,7 +52,7 @@ impl Answer {
         self
     }
 
-    /// Orders a fault for this connection, as the form's `fault` does.
+    /// Orders a fault for this connection, like the form's field `fault`.
     #[must_use]
     pub fn fault(mut self, fault: &str) -> Self {
         self.fault = Some(fault.to_owned());
@@ -84,7 +84,7 @@ impl Answer {
 #[error("{why} (HTTP {status})")]
 pub struct Refused {
     pub status: u16,
-    /// For a person.
+    /// Sentence for a person.
     pub why: String,
 }
 
@@ -94,7 +94,7 @@ impl Refused {
     }
 }
 
-/// What can be ordered to go wrong after the consent.
+/// Faults that can be ordered for after the consent.
 enum Order {
     At(Step, Fault),
     CallbackEmpty,
@@ -121,7 +121,7 @@ impl Order {
     }
 }
 
-/// Takes the decision on the pending request `id`: where the browser goes. A request is decided once.
+/// Decides the pending request `id`, once; returns the URL that the browser is sent to.
 pub(super) fn decide(desk: &mut Desk<'_>, id: &str, answer: &Answer) -> Result<String, Refused> {
     let imitation = desk.imitation;
     let order = answer.fault.as_deref().map(Order::read).transpose()?;
@@ -182,7 +182,7 @@ fn issue_code(desk: &mut Desk<'_>, imitation: &Imitation, pending: &Pending, gra
     value
 }
 
-/// What was asked for and stayed ticked or cannot be unticked.
+/// The requested scopes that stayed ticked or cannot be unticked.
 fn granted(rules: &Scopes, asked: &[String], ticked: Option<&[String]>) -> Vec<String> {
     match (rules.fixed, ticked) {
         (Some(fixed), Some(ticked)) => {
@@ -192,7 +192,7 @@ fn granted(rules: &Scopes, asked: &[String], ticked: Option<&[String]>) -> Vec<S
     }
 }
 
-/// The least that a person could grant; at platforms without a choice the first scope.
+/// The fewest scopes that a person can grant; at platforms without a choice the first scope.
 fn least(rules: &Scopes, asked: &[String]) -> Vec<String> {
     let kept = |scope: &&String| {
         let scope = scope.as_str();

@@ -1,4 +1,4 @@
-//! The handle to a running sandbox: what it saw, and how it is made to misbehave.
+//! The handle to a running sandbox: reads its requests and orders faults.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,16 +19,16 @@ use super::world::World;
 use crate::domain::entropy::Entropy;
 use crate::domain::time::Clock;
 
-/// Looks into a sandbox and makes it misbehave. All clones are the same sandbox.
+/// Reads a sandbox's requests and orders faults. All clones belong to the same sandbox.
 #[derive(Clone)]
 pub struct Control(Arc<Inner>);
 
 struct Inner {
     world: Mutex<World>,
-    /// Where Bluesky's server for accounts listens.
+    /// Address of Bluesky's server for accounts.
     pds: SocketAddr,
     traffic: Mutex<Traffic>,
-    /// Told of every arrival, answer, hold and release.
+    /// Notified of every arrival, answer, hold and release.
     changed: watch::Sender<()>,
 }
 
@@ -54,43 +54,42 @@ impl Control {
         self.traffic().recorded()
     }
 
-    /// Those of [`Control::requests`] at one step of one platform.
+    /// The requests at one step of one platform.
     #[must_use]
     pub fn requests_at(&self, platform: &str, step: Step) -> Vec<Recorded> {
         self.requests().into_iter().filter(|request| request.platform == platform && request.step == step).collect()
     }
 
-    /// Every code and token given to the broker, oldest first: what a search for leaked secrets looks for.
+    /// Every code and token given to the broker, oldest first, for tests that search for leaked secrets.
     #[must_use]
     pub fn issued(&self, platform: &str) -> Vec<Issued> {
         self.world().issued(platform)
     }
 
-    /// Lets the next `times` requests of this step fail, after those that were ordered before.
+    /// Lets the next `times` requests of this step fail, after the faults ordered before.
     ///
     /// # Errors
     ///
-    /// For a platform that the sandbox does not imitate: the fault would never happen.
+    /// When the sandbox does not imitate the platform.
     pub fn fail_next(&self, platform: &str, step: Step, fault: Fault, times: u32) -> Result<(), UnknownPlatform> {
         let platform = known(platform)?;
         self.traffic().order_fault(platform, step, fault, times);
         Ok(())
     }
 
-    /// Forgets requests, faults and holds; Bluesky is honest again, and its accounts stand as at first. What is connected
-    /// stays connected.
+    /// Forgets requests, faults and holds, and restores Bluesky's identities and standings. Accounts stay connected.
     pub fn clear(&self) {
         self.world().bluesky.reset();
         self.traffic().clear();
         self.0.changed.send_replace(());
     }
 
-    /// From now on answers of this step are made but not sent, at all platforms.
+    /// Holds back the answers of this step, at all platforms, until released.
     pub fn hold(&self, step: Step) {
         self.traffic().hold(step);
     }
 
-    /// Sends what was held at this step.
+    /// Sends the answers held at this step.
     pub fn release(&self, step: Step) {
         self.traffic().release(step);
         self.0.changed.send_replace(());
@@ -101,36 +100,35 @@ impl Control {
         self.until(|traffic| traffic.held(step) > 0).await;
     }
 
-    /// Resolves when this step of this platform was asked for `count` times since the start or the last
+    /// Resolves when this step of this platform has had `count` requests since the start or the last
     /// [`Control::clear`].
     pub async fn seen(&self, platform: &str, step: Step, count: usize) {
         self.until(|traffic| traffic.count(platform, step) >= count).await;
     }
 
-    /// From now on every session at Bluesky names this DID and not its account's own, as a server that lies would do,
-    /// until [`Control::clear`].
+    /// Lets every session at Bluesky name this DID instead of its account's, like a server that lies, until
+    /// [`Control::clear`].
     pub fn bluesky_impersonate(&self, did: &str) {
         self.world().bluesky.impersonate(did.to_owned());
     }
 
-    /// Brings an account at Bluesky into this standing, until [`Control::clear`]; the sessions of one that is taken down or
-    /// deleted are over for good. False when there is no account of that DID.
+    /// Sets the standing of an account at Bluesky, until [`Control::clear`]. Taking down or deleting ends its
+    /// sessions for good. False when no account has that DID.
     pub fn bluesky_stand(&self, did: &str, standing: Standing) -> bool {
         let Some(account) = bluesky::find_account(did) else { return false };
         self.world().bluesky.stand(account, standing);
         true
     }
 
-    /// How many refresh tokens at Bluesky are good for something: those of sessions, and for two hours those that a refresh
-    /// replaced.
+    /// Number of valid refresh tokens at Bluesky: those of sessions, and for two hours those that a refresh replaced.
     #[must_use]
     pub fn bluesky_sessions(&self) -> usize {
         let world = self.world();
         world.bluesky.count(world.now())
     }
 
-    /// People take back everything that they granted at this platform. At Bluesky they delete their app passwords: the
-    /// next refresh fails, and access tokens live to their end.
+    /// Revokes every grant at this platform, as its people would. At Bluesky, deletes every app password: the next
+    /// refresh fails, and access tokens live to their end.
     pub fn revoke_all(&self, platform: &str) {
         if platform == bluesky::NAME {
             self.world().bluesky.revoke_all();
@@ -138,7 +136,7 @@ impl Control {
         self.world().revoke_where(|grant| grant.platform == platform);
     }
 
-    /// Every access token of this platform is expired; refresh tokens live on.
+    /// Expires every access token of this platform; refresh tokens stay valid.
     pub fn expire_access(&self, platform: &str) {
         let mut world = self.world();
         if platform == bluesky::NAME {
@@ -148,8 +146,8 @@ impl Control {
         world.expire_access(platform);
     }
 
-    /// Visits an authorize URL and answers its consent page, as a browser would: where the browser is sent. Recorded,
-    /// but spared from ordered faults.
+    /// Opens an authorize URL and answers its consent page, like a browser; returns the URL that the browser is sent
+    /// to. The visit is recorded and exempt from ordered faults.
     ///
     /// # Errors
     ///
@@ -219,7 +217,7 @@ impl Control {
         self.0.changed.send_replace(());
     }
 
-    /// The fault due for this request: first what its own consent ordered, then what was ordered for everybody.
+    /// The fault for this request: ordered by its own consent, else for all requests of the step.
     pub(super) fn take_fault(&self, platform: &'static str, step: Step, call: &Call) -> Option<Fault> {
         let of_grant = self.world().take_fault(call.credentials(), step);
         of_grant.or_else(|| self.traffic().take_fault(platform, step))
@@ -230,7 +228,7 @@ impl Control {
         if !self.traffic().holds(step) {
             return;
         }
-        // A reset connection drops this future, and its answer is no longer held.
+        // A closed connection drops this future, and its answer is no longer held.
         let _waiting = Waiting::new(self, step);
         self.until(|traffic| !traffic.holds(step)).await;
     }
@@ -248,7 +246,7 @@ impl Control {
     }
 }
 
-/// Counts as held for as long as it lives.
+/// Counts an answer as held while it lives.
 struct Waiting<'a> {
     control: &'a Control,
     step: Step,

@@ -65,7 +65,7 @@ pub(super) fn answer(control: &Control, request: &HttpRequest, path: &str, body:
             "GET /_control/requests, or POST /_control/{expire,faults,hold,impersonate,release,reset,revoke,standing}",
         );
     }
-    // A page of another site cannot send this type without asking first, and is not answered when it asks.
+    // A page of another site needs a CORS preflight for this content type, and gets no answer to it.
     let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !body.is_empty() && !content_type.starts_with("application/json") || request.headers().contains_key("origin") {
         return refuse(415, "send JSON as application/json, and not from a page of another site");

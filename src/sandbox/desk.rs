@@ -1,5 +1,4 @@
-//! What every platform does behind its counter, each in its own words: know clients, redeem codes, hand out tokens and
-//! take them back.
+//! The work that all platforms share: authenticate clients, redeem codes, issue tokens and revoke them.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::record::{TokenKind, first};
 use super::world::{Grant, Token, World};
 use crate::domain::time::Timestamp;
 
-/// One platform at work on one request.
+/// One platform that handles one request.
 #[derive(Debug)]
 pub(super) struct Desk<'a> {
     pub(super) imitation: &'static Imitation,
@@ -31,7 +30,7 @@ impl Desk<'_> {
         format!("{}/{}/pictures/{}.svg", self.world.base_url, self.imitation.name, grant.persona.id)
     }
 
-    /// The client, by `Authorization: Basic` and nothing else.
+    /// The client, by `Authorization: Basic` alone.
     pub(super) fn basic_client(&self, call: &Call) -> Result<Client, Problem> {
         const WANTED: &str = "HTTP Basic, with nothing of it in the body";
         let (id, secret) = call.basic().ok_or(Problem::ClientAuthentication(WANTED))?;
@@ -41,12 +40,12 @@ impl Desk<'_> {
         self.client(&id, &secret)
     }
 
-    /// The client, by the body's `id_name` and `client_secret` and nothing else.
+    /// The client, by the body's `id_name` and `client_secret` alone.
     pub(super) fn body_client(&self, call: &Call, id_name: &str) -> Result<Client, Problem> {
         self.client_among(call, call.body.fields(), id_name)
     }
 
-    /// The client, by `id_name` and `client_secret` among the query's parameters and nothing else.
+    /// The client, by the query's `id_name` and `client_secret` alone.
     pub(super) fn query_client(&self, call: &Call, id_name: &str) -> Result<Client, Problem> {
         self.client_among(call, &call.query, id_name)
     }
@@ -71,8 +70,8 @@ impl Desk<'_> {
         Client::all(self.imitation.name).into_iter().find(|client| client.secret == secret).ok_or(Problem::Client)
     }
 
-    /// The grant that `code` stands for, with `redirect_uri` and `code_verifier` checked. The code is used up by any
-    /// attempt of its own client; a second attempt revokes the grant (RFC 6749 section 4.1.2).
+    /// Checks `redirect_uri` and `code_verifier` and returns the grant of `code`. Any attempt of the code's client
+    /// spends it; a second attempt revokes the grant (RFC 6749 section 4.1.2).
     pub(super) fn redeem(&mut self, client: &Client, fields: Fields<'_>) -> Result<Grant, Problem> {
         let now = self.now();
         let value = fields.get("code");
@@ -102,7 +101,7 @@ impl Desk<'_> {
         }
     }
 
-    /// A new token of `grant`, good for `seconds`, or for ever.
+    /// Issues a token of `grant` that lives for `seconds`, or does not expire.
     pub(super) fn issue(&mut self, grant: &Grant, kind: TokenKind, prefix: &str, seconds: Option<u64>) -> String {
         let value = format!("{prefix}{}{}", self.world.random(), self.world.random());
         let issued_at = self.now();
@@ -114,7 +113,7 @@ impl Desk<'_> {
         value
     }
 
-    /// An id token: its claims can be read, and its signature is random.
+    /// Makes an id token with readable claims and a random signature.
     pub(super) fn id_token(&mut self, grant: &Grant, issuer: &str, claims: &Value) -> String {
         let now = self.now().as_millis() / 1000;
         let mut payload = json!({"iss": issuer, "aud": grant.client.id, "iat": now, "exp": now + 3600});
@@ -174,7 +173,7 @@ impl Desk<'_> {
         Ok((token, grant))
     }
 
-    /// From now on `token` is of no use, for this reason.
+    /// Ends a token, for this reason.
     pub(super) fn kill(&mut self, token: &str, dead: Dead) {
         if let Some(token) = self.world.tokens.get_mut(token) {
             token.dead = Some(dead);

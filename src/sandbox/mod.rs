@@ -1,16 +1,16 @@
-//! The sandbox: an imitation of every platform on a listener of its own, for trying the broker without an account at
-//! any platform and for testing it without the internet.
+//! The sandbox: an imitation of every platform on a separate listener, to try the broker without accounts and test it
+//! without the internet.
 //!
-//! It knows `domain` (the clock, randomness, what loopback is) and nothing else of ours. It is written from the
-//! platforms' documentation and not from the broker's idea of them, so that a mistake of the broker is answered with
-//! the error that the platform would give, and `x-sandbox-why` says in plain words what was wrong.
+//! It knows `domain` (clock, randomness, loopback) and no other room. It is written from the platforms'
+//! documentation, not from the broker's idea of them, so that it answers a mistake of the broker with the platform's
+//! error; the header `x-sandbox-why` explains it in plain words.
 //!
-//! # What is where
+//! # Layout
 //!
-//! Everything of a platform is below `{base}/{platform}`, with the path that the platform uses. A platform is one file
-//! in `imitations` and one line in its list. Bluesky, which has no OAuth here, is in `bluesky`; its server for accounts
-//! has a listener of its own ([`Sandbox::pds_url`]), and people sign in there as one of [`bluesky_accounts`].
-//! [`configuration`] writes the broker's settings for all of them.
+//! Each platform is below `{base}/{platform}`, with its real paths. A platform is one file in `imitations`, with an
+//! [`Example`] from which the tests run, and one line in the list there. Bluesky, which has no OAuth here, is in
+//! `bluesky`; its server for accounts has a separate listener ([`Sandbox::pds_url`]), and people sign in as one of
+//! [`bluesky_accounts`]. [`configuration`] writes the broker's settings for all of them.
 //!
 //! # The consent page
 //!
@@ -21,9 +21,9 @@
 //! | `request` | the opaque id of the authorize request, good for one decision within ten minutes |
 //! | `account` | the id of the account that connects; absent: the first |
 //! | `decision` | `allow` or `deny` |
-//! | `scope` | repeated: what was left ticked, where the platform lets people untick; no `scope` at all means all, one empty `scope` means none of those offered |
-//! | `page` | repeated, like `scope`: which of the account's Pages the app may see, where people choose |
-//! | `fault` | what goes wrong after the consent: a [`Fault`] by name (at the code exchange), `step:fault`, or `callback_empty`, `callback_error`, `denied_scopes` |
+//! | `scope` | repeated: scopes that stayed ticked, where the platform lets people untick; no `scope` means all, one empty `scope` means none of those offered |
+//! | `page` | repeated, like `scope`: Pages that the app may see, where people choose |
+//! | `fault` | fault after the consent: a [`Fault`] by name (at the code exchange), `step:fault`, or `callback_empty`, `callback_error`, `denied_scopes` |
 //!
 //! The answer is a 303 to the redirect URI.
 //!
@@ -39,14 +39,14 @@
 //! | `POST /_control/reset` | forgets requests, faults, holds, impersonation and standings; accounts stay connected |
 //! | `POST /_control/revoke`, `POST /_control/expire` `{"platform"}` | every token revoked, every access token expired |
 //! | `POST /_control/standing {"did", "standing"}` | a Bluesky account is `active`, `deactivated`, `takendown` or `deleted`, until the next reset |
-//! | `GET /_control/requests` | what the broker sent |
+//! | `GET /_control/requests` | the requests received |
 //!
 //! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::into_str`] and [`Fault::into_str`].
 //!
 //! # Invariant
 //!
-//! Nothing here is secret and nothing leaves the machine: clients, accounts and tokens are made up, browsers are sent
-//! to loopback addresses only, and all state is in memory and bounded.
+//! Nothing here is secret and nothing leaves the machine: clients, accounts and tokens are fictional, browsers are
+//! sent to loopback addresses only, and all state is in memory and bounded.
 
 mod answer;
 mod authorize;
@@ -80,9 +80,10 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
 
 pub use bluesky::{BlueskyAccount, Standing, bluesky_accounts};
-pub use configuration::{client, configuration, own_client, platforms, self_serve_client};
+pub use configuration::{client, configuration, example, own_client, platforms, self_serve_client};
 pub use consent::{Answer, Refused};
 pub use control::Control;
+pub use imitations::Example;
 pub use record::{Issued, Recorded, TokenKind};
 pub use step::{Fault, Step, UnknownName, UnknownPlatform};
 
@@ -99,8 +100,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Serves on `listener`, and on a free port of the same address for Bluesky, from threads of its own until the sandbox is dropped. Callable from anywhere: inside or
-    /// outside a runtime, and from tests that block their thread. Signals are left to whoever runs the process.
+    /// Serves on `listener`, and on a free port of the same address for Bluesky, from separate threads until the
+    /// sandbox is dropped. Callable inside and outside a runtime, and from tests that block their thread. Signals are
+    /// not handled.
     ///
     /// # Errors
     ///
@@ -117,7 +119,7 @@ impl Sandbox {
                 match serve([listener, pds], shared) {
                     Ok(server) => {
                         let handle = server.handle();
-                        // Nobody is left to tell when the caller is gone, and then nobody wants to be served.
+                        // When the caller is gone, there is no one to serve.
                         if started.send(Ok(handle)).is_ok()
                             && let Err(error) = server.await
                         {
@@ -132,25 +134,25 @@ impl Sandbox {
         Ok(Self { base_url, pds_url: format!("http://{pds_address}"), control, server })
     }
 
-    /// Where it answers, without a trailing slash: `http://127.0.0.1:PORT`.
+    /// Origin of the sandbox, without a trailing slash: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Where Bluesky's server for accounts answers: an origin. DID documents name it.
+    /// Origin of Bluesky's server for accounts, which DID documents name.
     #[must_use]
     pub fn pds_url(&self) -> &str {
         &self.pds_url
     }
 
-    /// Looks into the sandbox and makes it misbehave; cheap to clone.
+    /// Reads requests and orders faults; cheap to clone.
     #[must_use]
     pub fn handle(&self) -> Control {
         self.control.clone()
     }
 
-    /// Stops listening and waits for answers under way, a second at most.
+    /// Stops listening and waits up to a second for requests in flight.
     pub async fn stop(self) {
         self.server.stop(true).await;
     }
@@ -169,7 +171,7 @@ fn serve(listeners: [TcpListener; 2], control: Control) -> io::Result<Server> {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // The command is sent at once; nobody is left to await that it was carried out.
+        // The command is sent at once; its completion is not awaited.
         drop(self.server.stop(false));
     }
 }

@@ -1,7 +1,7 @@
-//! Reads the text fields of a `multipart/form-data` body (RFC 7578), as strictly as the platform that wants one.
+//! Reads the text fields of a `multipart/form-data` body (RFC 7578), strictly.
 
-/// The fields in order, or `None` when the body is not what its content type says. A part with a file name is refused:
-/// no platform's token endpoint takes files.
+/// The fields in order, or `None` when the body does not fit its content type. A part with a file name is refused: no
+/// platform's token endpoint takes files.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
     let boundary = content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.trim().split_once('=')?;
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_a_file_is_refused() {
+    fn a_truncated_body_or_a_file_is_refused() {
         for bad in [
             "",
             "--x y\r\n",

@@ -1,4 +1,4 @@
-//! What people see: the consent page, a platform's own error page, the list of platforms, and drawn pictures.
+//! Pages for people: the consent page, a platform's error page, the list of platforms, and drawn pictures.
 //!
 //! Pages carry no script and load nothing; their one stylesheet is inline and named by its hash.
 
@@ -25,7 +25,7 @@ struct ConsentPage<'a> {
     client: &'a str,
     request: &'a str,
     personas: &'a [Persona],
-    /// Of each account that has any: its name and its pages, all ticked.
+    /// Name and pages of each account that has pages, all ticked.
     pages: Vec<(&'a str, Vec<Page>)>,
     fixed: Vec<&'a str>,
     offered: Vec<&'a str>,
@@ -52,7 +52,7 @@ struct IndexPage<'a> {
     style: &'a str,
     imitations: &'a [&'a Imitation],
     bluesky: &'a [BlueskyAccount],
-    /// Names, for people.
+    /// Names shown to people.
     steps: String,
     faults: String,
 }
@@ -77,8 +77,8 @@ pub(super) fn consent(imitation: &Imitation, id: &str, pending: &Pending) -> Rep
     }
     .render();
     let origin = Url::parse(&pending.redirect_uri).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-    // A browser checks form-action against every redirect that follows the post: the broker's callback, and then the
-    // page of the app, which may be anywhere on the web.
+    // Browsers check form-action against every redirect after the post: the broker's callback, and then the app's
+    // page, which may be anywhere on the web.
     secured(200, html, &format!("'self' {origin} http: https:"))
 }
 
@@ -163,7 +163,7 @@ fn faults(imitation: &Imitation) -> Vec<FaultGroup> {
     .collect()
 }
 
-/// A drawn picture: the account's initial on a colour of its own. `known` are the accounts that have one.
+/// A drawn picture: the account's initial on its colour. `known` are the accounts that have one.
 pub(super) fn picture<'a>(mut known: impl Iterator<Item = &'a str>, file: &str) -> Reply {
     let id = file.strip_suffix(".svg").unwrap_or_default();
     if id.is_empty() || !known.any(|account| account == id) {

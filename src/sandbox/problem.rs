@@ -1,15 +1,15 @@
-//! What a platform can object to, before it is said the platform's way.
+//! The mistakes that a platform can find in a request, before it words them.
 
 use std::fmt;
 
 use super::step::{Fault, Step};
 
-/// Why a token, a code or a grant is no longer good.
+/// Why a token, a code or a grant is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Dead {
     Expired,
     Revoked,
-    /// Used up, where it is good for one use.
+    /// Used before, where one use is allowed.
     Spent,
     Unknown,
 }
@@ -25,19 +25,20 @@ impl fmt::Display for Dead {
     }
 }
 
-/// An objection. `Display` is for the person who debugs the broker; each platform has its own words for the broker.
+/// A mistake in a request. `Display` is for the person who debugs the broker; each platform has its own words for the
+/// broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
     /// Unknown, or the wrong secret.
     Client,
-    /// Authenticated in a way that the platform does not take, or not at all.
+    /// Authenticated not at all, or in a way that the platform does not take.
     ClientAuthentication(&'static str),
     Code(Dead),
     ContentType(String),
     GrantType(String),
     /// The platform has not approved the app for this API.
     NoQuota,
-    /// Missing, unknown, repeated, or with a value that the platform does not take.
+    /// A parameter that is missing, unknown, repeated, or has an invalid value.
     Parameter(String),
     RateLimited,
     RedirectUri,
@@ -46,7 +47,7 @@ pub(super) enum Problem {
     Scope(String),
     ServerError,
     Token(Dead),
-    /// A long-lived token is renewed when it is a day old, not before.
+    /// A long-lived token that is not yet a day old and cannot be renewed.
     TooYoung,
     Verifier,
 }
@@ -76,7 +77,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// The objection that a fault stands for at this step; `None` for faults of transport.
+    /// The problem that a fault imitates at this step; `None` for faults of transport.
     pub(super) fn of(fault: Fault, step: Step) -> Option<Self> {
         let dead = match fault {
             Fault::Expired => Dead::Expired,
@@ -109,11 +110,11 @@ impl Problem {
     }
 }
 
-/// An objection with where it came up, for a platform to say.
+/// A problem with the step where it occurred, for a platform to word.
 #[derive(Debug)]
 pub(super) struct Refusal<'a> {
     pub(super) problem: &'a Problem,
     pub(super) step: Step,
-    /// Random, for the platforms that name each error (`log_id`, `fbtrace_id`).
+    /// Random id, for platforms that number each error (`log_id`, `fbtrace_id`).
     pub(super) trace: &'a str,
 }

@@ -1,4 +1,4 @@
-//! What happened: the requests that came in and the tokens that went out.
+//! The record: requests received and tokens issued.
 
 use serde::Serialize;
 
@@ -15,13 +15,13 @@ pub struct Recorded {
     pub path: String,
     /// Names and values, in the order sent.
     pub query: Vec<(String, String)>,
-    /// Those that platforms care about, by lower-case name, in alphabetical order.
+    /// Headers that platforms look at, by lower-case name, in alphabetical order.
     pub headers: Vec<(String, String)>,
     /// Names and values of a form or multipart body, in the order sent.
     pub form: Vec<(String, String)>,
-    /// `None` while the answer is under way, and when the connection was dropped.
+    /// `None` while the request is in flight, and when the connection was dropped.
     pub status: Option<u16>,
-    /// In plain words, why the platform refused it.
+    /// Why the platform refused it, in plain words.
     pub why: Option<String>,
 }
 
@@ -56,14 +56,14 @@ pub enum TokenKind {
     Access,
     Code,
     Id,
-    /// An access token that was got for a short-lived one, and that renews itself.
+    /// An access token exchanged for a short-lived one, which renews itself.
     LongLived,
     /// An access token for one page.
     Page,
     Refresh,
 }
 
-/// Something that the sandbox gave to the broker and that must not turn up where it does not belong.
+/// A code or token that the sandbox gave to the broker, and that must not leak.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issued {
     pub platform: &'static str,

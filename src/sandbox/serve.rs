@@ -1,4 +1,4 @@
-//! Takes a request from actix, finds whose it is, and answers it: faults first, then the platform, then holds.
+//! Routes a request from actix to its platform and answers it: faults first, then the platform, then holds.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -18,10 +18,10 @@ use super::step::{Fault, Step};
 use super::world::World;
 use super::{bluesky, control_api, page};
 
-/// Bytes of a body: more than any token request has.
+/// Longest body in bytes: more than any token request has.
 const BODY: usize = 64 * 1024;
 
-/// Bytes of an answer that is too long: more than anybody reads.
+/// Bytes of an oversized answer: more than any client should read.
 const OVERSIZED: usize = 16 * 1024 * 1024;
 
 pub(super) const WHY: &str = "x-sandbox-why";
@@ -124,8 +124,8 @@ fn step_of(control: &Control, endpoint: &Endpoint, call: &Call) -> Step {
     }
 }
 
-/// One request at one step: recorded, failed where that was ordered (in the words of `say`), answered by `act`, and
-/// held while that step is held.
+/// Handles one request at one step: records it, fails it where a fault was ordered (in the words of `say`), else
+/// answers it with `act`, and waits while the step is held.
 pub(super) async fn attend(
     control: &Control,
     platform: &'static str,

@@ -1,4 +1,4 @@
-//! The steps of a connection as a platform sees them, and the ways in which one can go wrong.
+//! The steps of a connection as a platform sees them, and the ways in which each can fail.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,17 +26,17 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 #[strum(serialize_all = "snake_case", const_into_str)]
 #[strum(parse_err_ty = UnknownName, parse_err_fn = UnknownName::of_step)]
 pub enum Step {
-    /// Which accounts the person manages.
+    /// The listing of accounts that the person manages.
     Accounts,
-    /// The browser arrives.
+    /// The browser's arrival.
     Authorize,
-    /// The person decides.
+    /// The person's decision.
     Consent,
     /// The DID document (Bluesky).
     DidDocument,
-    /// Who connected.
+    /// The identity call.
     Identity,
-    /// What a token is good for.
+    /// The call for a token's scopes.
     Inspect,
     /// The exchange of a short-lived token for a long-lived one.
     LongLived,
@@ -66,7 +66,7 @@ impl Step {
     }
 }
 
-/// A word that names no step or no fault.
+/// A word that names no step or fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not known here: use one of {1}")]
 pub struct UnknownName(pub String, pub String);
@@ -86,22 +86,22 @@ impl UnknownName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Fault {
-    /// The connection is closed without an answer, and nothing was done.
+    /// The connection is closed without an answer, and the request is not carried out.
     Drop,
     /// 200 with an empty body.
     Empty,
     /// The platform says that the code, the refresh token or the access token has expired.
     Expired,
-    /// 200 with JSON that is cut off.
+    /// 200 with truncated JSON.
     Garbage,
-    /// No answer and no end of the connection, until the client gives up. Nothing was done.
+    /// No answer on an open connection, until the client gives up. The request is not carried out.
     Hang,
-    /// 200 with a page in HTML.
+    /// 200 with an HTML page.
     Html,
-    /// The platform does what it was asked, then the connection is closed without an answer.
+    /// The request is carried out, then the connection is closed without an answer.
     Lost,
-    /// 429, because the platform has not approved the app yet: Google's quota of zero. As [`Fault::RateLimited`] at
-    /// platforms that have no such thing.
+    /// 429 because the platform has not approved the app: Google's quota of zero. Like [`Fault::RateLimited`] at other
+    /// platforms.
     NoQuota,
     /// 200 with the platform's error body.
     OkError,
@@ -110,20 +110,20 @@ pub enum Fault {
     /// 429 with `Retry-After: 30`.
     #[strum(to_string = "429")]
     RateLimited,
-    /// The platform says that the person took the grant back.
+    /// The platform says that the person revoked the grant.
     Revoked,
     /// 500.
     #[strum(to_string = "500")]
     ServerError,
-    /// A good answer, this much later.
+    /// A good answer after this delay.
     Slow(Duration),
 }
 
 impl Fault {
-    /// The delay of [`Fault::Slow`] where none is named.
+    /// Delay of [`Fault::Slow`] where none is given.
     pub const DELAY: Duration = Duration::from_secs(3);
 
-    /// Those that come to an end by themselves: all but [`Fault::Hang`].
+    /// The faults that end by themselves: all but [`Fault::Hang`].
     pub const ALL: [Self; 13] = [
         Self::Drop,
         Self::Empty,
@@ -144,7 +144,7 @@ impl Fault {
         Self::ALL.into_iter().chain([Self::Hang])
     }
 
-    /// For people, with commas.
+    /// Names with commas, for messages.
     pub(super) fn names() -> String {
         Self::known().map(|fault| fault.into_str()).collect::<Vec<_>>().join(", ")
     }

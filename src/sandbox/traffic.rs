@@ -1,18 +1,18 @@
-//! Requests as they come and go: which are recorded, which fail on order, and which wait to be released.
+//! Traffic: records requests, hands out ordered faults, and counts held answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::record::Recorded;
 use super::step::{Fault, Step};
 
-/// How many requests are remembered.
+/// Requests kept in the record.
 const RECORDED: usize = 2_000;
 
 /// The traffic of all platforms.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     recorded: VecDeque<Recorded>,
-    /// How many were pushed out of `recorded` or cleared: a ticket minus this is an index.
+    /// Number of requests dropped from `recorded`: a ticket minus this is an index.
     forgotten: usize,
     faults: BTreeMap<(&'static str, Step), VecDeque<(Fault, u32)>>,
     holds: BTreeSet<Step>,
@@ -75,7 +75,7 @@ impl Traffic {
         self.holds.contains(&step)
     }
 
-    /// How many answers of that step are ready and wait.
+    /// Number of answers held at that step.
     pub(super) fn held(&self, step: Step) -> usize {
         self.held.get(&step).copied().unwrap_or(0)
     }

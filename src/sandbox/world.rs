@@ -1,6 +1,6 @@
-//! What the platforms know: who is deciding, which codes and tokens are out, and what they stand for.
+//! The platforms' state: pending decisions, codes, grants and tokens.
 //!
-//! Invariant: everything is bounded, and a token stands for exactly one grant of one client at one platform.
+//! Invariant: all of it is bounded, and a token belongs to exactly one grant of one client at one platform.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -26,12 +26,12 @@ const GRANTS: usize = 20_000;
 const TOKENS: usize = 100_000;
 const ISSUED: usize = 100_000;
 
-/// An authorize request that waits for a person's decision.
+/// An authorize request that awaits a person's decision.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) platform: &'static str,
     pub(super) client: Client,
-    /// As sent: it is compared letter by letter at the code exchange.
+    /// As sent: the code exchange must repeat it to the letter.
     pub(super) redirect_uri: String,
     pub(super) state: String,
     pub(super) scopes: Vec<String>,
@@ -59,12 +59,12 @@ pub(super) struct Grant {
     pub(super) client: Client,
     pub(super) persona: &'static Persona,
     pub(super) scopes: Vec<String>,
-    /// What the app asked for, granted or not.
+    /// Requested scopes, granted or not.
     pub(super) asked: Vec<String>,
     pub(super) created_at: Timestamp,
     /// All parameters of the authorize request.
     pub(super) parameters: Pairs,
-    /// What goes wrong with this grant's requests, each once.
+    /// Faults for this grant's requests, each once.
     pub(super) faults: Vec<(Step, Fault)>,
     /// The pages that stayed ticked, where people choose; `None`: all.
     pub(super) pages: Option<Vec<String>>,
@@ -97,7 +97,7 @@ type Person = (&'static str, String, &'static str);
 pub(super) struct Token {
     pub(super) grant: u64,
     pub(super) kind: TokenKind,
-    /// The page that it is for, where it is for one.
+    /// The Page that it is for, if any.
     pub(super) page: Option<String>,
     pub(super) issued_at: Timestamp,
     /// `None`: it does not expire.
@@ -108,7 +108,7 @@ pub(super) struct Token {
 /// All platforms' state.
 pub(super) struct World {
     pub(super) base_url: String,
-    /// Of Bluesky's server for accounts: a bare origin.
+    /// Origin of Bluesky's server for accounts.
     pub(super) pds_url: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -117,7 +117,7 @@ pub(super) struct World {
     pub(super) grants: Bounded<u64, Grant>,
     pub(super) tokens: Bounded<String, Token>,
     pub(super) bluesky: Sessions,
-    /// Who has been given a refresh token, for the platforms that give it at the first consent only.
+    /// People who got a refresh token, for platforms that give one at the first consent only.
     remembered: HashSet<Person>,
     issued: VecDeque<Issued>,
     last_grant: u64,
@@ -162,7 +162,7 @@ impl World {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Makes a grant out of a decision; returns its id.
+    /// Makes a grant from a decision; returns its id.
     pub(super) fn consent(&mut self, pending: &Pending, persona: &'static Persona, scopes: Vec<String>) -> u64 {
         self.last_grant += 1;
         let id = self.last_grant;
@@ -194,7 +194,7 @@ impl World {
         self.issued.iter().filter(|issued| issued.platform == platform).cloned().collect()
     }
 
-    /// Whether this person's first refresh token for this client is due; from now on it is not.
+    /// True once for each person and client: their first refresh token is due.
     pub(super) fn remember(&mut self, grant: &Grant) -> bool {
         self.remembered.insert(grant.person())
     }
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// Revokes the grants that `condition` holds for.
+    /// Revokes the grants for which `condition` holds.
     pub(super) fn revoke_where(&mut self, condition: impl Fn(&Grant) -> bool) {
         for grant in self.grants.values_mut().filter(|grant| condition(grant)) {
             grant.revoked = true;
@@ -227,7 +227,7 @@ impl World {
         }
     }
 
-    /// The fault that the consent ordered for this step of the grant that one of `credentials` stands for.
+    /// Takes the fault that the consent ordered for this step, by the grant of one of `credentials`.
     pub(super) fn take_fault<'a>(&mut self, credentials: impl Iterator<Item = &'a str>, step: Step) -> Option<Fault> {
         for credential in credentials {
             let grant = self.codes.get(credential).map(|code| code.grant);

@@ -1,44 +1,44 @@
-//! Who has an account at the sandbox's Bluesky, and the handles that lead nowhere good.
+//! The accounts at the sandbox's Bluesky, and handles with broken identities.
 //!
-//! Invariant: passwords are fixed, so that people can type them, and are of use nowhere else.
+//! Invariant: passwords are fixed, so that people can type them, and open nothing else.
 
-/// An account with what its owner knows.
+/// An account with its owner's passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlueskyAccount {
     pub handle: &'static str,
     pub did: &'static str,
-    /// Empty where the profile has none.
+    /// Empty where the profile has no name.
     pub display_name: &'static str,
-    /// What an app is given.
+    /// The password for apps.
     pub app_password: &'static str,
-    /// What no app should be given.
+    /// The account's own password, which no app should get.
     pub password: &'static str,
-    /// What is awkward about it, for people; may be empty.
+    /// Why the account is awkward, for people; may be empty.
     pub note: &'static str,
     pub(super) standing: Standing,
-    /// Whether its app password opens direct messages too.
+    /// True when its app password also opens direct messages.
     pub(super) privileged: bool,
 }
 
-/// How an account stands with its server.
+/// Standing of an account at its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Active,
     Deactivated,
-    /// Nothing is left of it but its DID.
+    /// Only its DID remains.
     Deleted,
-    /// Active, and the main password needs a code that was sent by mail.
+    /// Active, and the main password needs a code sent by mail.
     SecondFactor,
     TakenDown,
 }
 
 impl Standing {
-    /// Whether it is in use.
+    /// True when the account is in use.
     pub(super) const fn is_active(self) -> bool {
         matches!(self, Self::Active | Self::SecondFactor)
     }
 
-    /// What the controls over HTTP call those that an account can be brought into.
+    /// Names for the controls over HTTP, of the standings that can be set.
     pub(in crate::sandbox) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "active" => Self::Active,
@@ -111,7 +111,7 @@ pub(super) const ACCOUNTS: &[BlueskyAccount] = &[
     },
 ];
 
-/// A handle that resolves, and with which something is wrong.
+/// A handle that resolves to a broken identity.
 pub(super) struct Stray {
     pub(super) handle: &'static str,
     pub(super) did: &'static str,
@@ -121,7 +121,7 @@ pub(super) struct Stray {
 /// The document of a stray handle's DID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Document {
-    /// Somebody else's, which does not name the handle.
+    /// The document of another account, which does not name the handle.
     Foreign,
     /// None is registered.
     Missing,
@@ -138,7 +138,7 @@ pub(super) const STRAYS: &[Stray] = &[
     Stray { handle: "path.test", did: "did:plc:pathpathpathpathpathpath", document: Document::ServerWithPath },
 ];
 
-/// By handle or DID.
+/// Finds an account by handle or DID.
 pub(in crate::sandbox) fn find(actor: &str) -> Option<&'static BlueskyAccount> {
     ACCOUNTS.iter().find(|account| account.handle == actor || account.did == actor)
 }

@@ -1,4 +1,4 @@
-//! Who is who at Bluesky: handles, DID documents, profiles.
+//! Identities at Bluesky: handles, DID documents, profiles.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(super) fn resolve(world: &mut World, call: &Call) -> Result<Reply, Refused> 
     resolve_where(call, |account| world.bluesky.standing(account) != Standing::Deleted)
 }
 
-/// The same at the PDS, which knows its accounts for as long as they are in use.
+/// The same at the PDS, which resolves its accounts while they are in use.
 pub(super) fn resolve_own(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     resolve_where(call, |account| world.bluesky.standing(account).is_active())
 }
@@ -54,7 +54,7 @@ pub(super) fn document(world: &mut World, call: &Call) -> Reply {
     Reply::typed(200, "application/did+ld+json; charset=utf-8", document.to_string().into_bytes())
 }
 
-/// Basil's server is named by a full id and after another service.
+/// Basil's document names the server by a full id, after another service.
 pub(super) fn document_of(world: &World, account: &BlueskyAccount) -> Value {
     let pds = |id: &str| service(id, "AtprotoPersonalDataServer", &world.pds_url);
     let services = if account.handle == "basil.test" {
@@ -97,7 +97,7 @@ fn whole(did: &str, handle: &str, services: &Value) -> Value {
     })
 }
 
-/// The AppView's, for anybody.
+/// The AppView's public profile.
 pub(super) fn public_profile(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let actor = parameters(call, &["actor"], &[])?.get("actor");
     let account = accounts::find(actor).ok_or_else(|| Refused::invalid("Profile not found"))?;
@@ -127,7 +127,7 @@ pub(super) fn public_profile(world: &mut World, call: &Call) -> Result<Reply, Re
     }
 }
 
-/// The same through the PDS, for who has a session.
+/// The same through the PDS, with a session.
 pub(super) fn own_profile(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let account = session::access(world, call)?;
     if world.bluesky.standing(account) == Standing::Deactivated {
@@ -136,7 +136,7 @@ pub(super) fn own_profile(world: &mut World, call: &Call) -> Result<Reply, Refus
     public_profile(world, call)
 }
 
-/// A record of a repository; there is one, of who has a profile.
+/// A record of a repository: the profile is the only one.
 pub(super) fn record(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     let fields = parameters(call, &["repo", "collection", "rkey"], &["cid"])?;
     let account = accounts::find(fields.get("repo"))

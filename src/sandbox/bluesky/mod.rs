@@ -1,9 +1,10 @@
 //! Bluesky, which has no OAuth here: a resolver of handles, a directory of DIDs, an AppView, and a server for accounts
-//! (PDS) on a listener of its own, because the address of one in a DID document is a bare origin.
+//! (PDS) on a separate listener, because a DID document names a PDS by a bare origin.
 //! <https://atproto.com/specs/xrpc>, <https://atproto.com/specs/handle>
 //!
-//! Below `{base}/bluesky`: `/xrpc/com.atproto.identity.resolveHandle`, `/xrpc/app.bsky.actor.getProfile`, `/plc/{did}`.
-//! At the PDS: sessions, one's own profile, records. Sessions behave as those of the reference PDS do.
+//! Below `{base}/bluesky`: `/xrpc/com.atproto.identity.resolveHandle`, `/xrpc/app.bsky.actor.getProfile`,
+//! `/plc/{did}`. At the PDS: sessions, the session's profile, records. Sessions behave like those of the reference
+//! PDS.
 
 mod accounts;
 mod identity;
@@ -26,13 +27,13 @@ use super::world::World;
 
 pub(super) const NAME: &str = "bluesky";
 
-/// The accounts, all made up, with what their owners would type.
+/// The fictional accounts, with their passwords.
 #[must_use]
 pub const fn bluesky_accounts() -> &'static [BlueskyAccount] {
     accounts::ACCOUNTS
 }
 
-/// What XRPC calls an error.
+/// An error of XRPC.
 #[derive(Debug)]
 struct Refused {
     status: u16,
@@ -115,12 +116,12 @@ async fn dispatch(control: &Control, methods: &'static [Method], call: Call) -> 
     attend(control, NAME, method.step, &call, act, refuse).await
 }
 
-/// The parameters of a query, as strict as elsewhere here.
+/// The parameters of a query, checked strictly.
 fn parameters<'a>(call: &'a Call, required: &[&str], optional: &[&str]) -> Result<Fields<'a>, Refused> {
     call.query(required, optional).map_err(|problem| Refused::invalid(&format!("Error: {problem}")))
 }
 
-/// What was ordered to go wrong, in Bluesky's words.
+/// An ordered fault in Bluesky's words.
 fn refuse(refusal: &Refusal<'_>) -> Reply {
     let refused = match (refusal.problem, refusal.step) {
         (Problem::NoQuota | Problem::RateLimited, _) => {

@@ -1,10 +1,10 @@
-//! Sessions at the PDS, as those of the reference server.
+//! Sessions at the PDS, like those of the reference server.
 //!
-//! A refresh gives a new pair and leaves the old refresh token two hours, in which it leads to the same successor (the
-//! same id), so that a lost answer loses nothing; from there the way goes on to the newest. A token of an id that was
-//! deleted is made anew when its predecessor asks for it. Every token is a JWT whose claims can be read and whose signature
-//! is a digest of them, so that two of the same claims are one text: access tokens of the same second are. What a token is
-//! good for is kept here.
+//! A refresh gives a new pair of tokens. The old refresh token stays valid for two hours and yields the same
+//! successor (the same id), so that a lost answer loses nothing; the successor in turn yields the newest. A deleted
+//! id is made again when its predecessor is used. Every token is a JWT with readable claims and their digest as
+//! signature, so tokens with equal claims are equal: access tokens of the same second are. Their validity is kept
+//! here.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -27,10 +27,10 @@ const ACCESS: u64 = 120 * 60;
 const REFRESH: u64 = 90 * 24 * 60 * 60;
 const GRACE: u64 = 2 * 60 * 60;
 
-/// Sign-ins of one account: how many within how many seconds.
+/// Limits on sign-ins of one account: number and seconds.
 const LIMITS: [(usize, u64); 2] = [(30, 5 * 60), (300, 24 * 60 * 60)];
 
-/// What the mail says that an account with a second factor gets.
+/// Code in the mail to an account with a second factor.
 const FACTOR: &str = "SAND2-BOX34";
 
 const KEPT: usize = 20_000;
@@ -38,17 +38,17 @@ const KEPT: usize = 20_000;
 /// All sessions.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Sessions {
-    /// By the whole token.
+    /// Live access tokens, by the whole token.
     access: Bounded<String, Access>,
-    /// Every refresh token that there was, by the whole token.
+    /// Every refresh token ever issued, by the whole token.
     spelt: Bounded<String, Spelt>,
-    /// The refresh tokens that are good for something, by id.
+    /// Valid refresh tokens, by id.
     refresh: Bounded<String, Refresh>,
-    /// When there were sign-ins, by what was typed.
+    /// Times of sign-ins, by the typed identifier.
     attempts: Bounded<String, VecDeque<Timestamp>>,
-    /// Whose DID every session names; `None`: its own.
+    /// DID that every session names; `None`: its account's.
     impersonated: Option<String>,
-    /// Where accounts stand other than at first, by DID.
+    /// Standings that differ from the initial ones, by DID.
     standings: HashMap<&'static str, Standing>,
 }
 
@@ -58,7 +58,7 @@ struct Access {
     expires_at: Timestamp,
 }
 
-/// What a refresh token says of itself.
+/// Facts of a refresh token.
 #[derive(Debug, Clone)]
 struct Spelt {
     account: &'static BlueskyAccount,
@@ -69,7 +69,7 @@ struct Spelt {
 #[derive(Debug, Clone)]
 struct Refresh {
     account: &'static BlueskyAccount,
-    /// Of its access tokens.
+    /// Scope of its access tokens.
     scope: &'static str,
     expires_at: Timestamp,
     /// The id of the successor.
@@ -92,7 +92,7 @@ impl Sessions {
         self.standings.get(account.did).copied().unwrap_or(account.standing)
     }
 
-    /// Who is taken down or deleted loses the sessions.
+    /// An account that is taken down or deleted loses its sessions.
     pub(in crate::sandbox) fn stand(&mut self, account: &'static BlueskyAccount, standing: Standing) {
         if matches!(standing, Standing::Deleted | Standing::TakenDown) {
             self.refresh.retain(|refresh| refresh.account.did != account.did);
@@ -100,12 +100,12 @@ impl Sessions {
         self.standings.insert(account.did, standing);
     }
 
-    /// How many refresh tokens are good for something.
+    /// Number of valid refresh tokens.
     pub(in crate::sandbox) fn count(&self, now: Timestamp) -> usize {
         self.refresh.values().filter(|refresh| refresh.expires_at > now).count()
     }
 
-    /// Everybody deletes their app passwords: refresh tokens die, access tokens live to their end.
+    /// Deletes every app password: refresh tokens die, access tokens live to their end.
     pub(in crate::sandbox) fn revoke_all(&mut self) {
         self.refresh.retain(|_| false);
     }
@@ -118,7 +118,7 @@ impl Sessions {
         self.impersonated = Some(did);
     }
 
-    /// Nobody lies, and all accounts stand as at first.
+    /// Restores identities and standings.
     pub(in crate::sandbox) fn reset(&mut self) {
         self.impersonated = None;
         self.standings.clear();
@@ -187,7 +187,7 @@ fn email(account: &BlueskyAccount) -> String {
     account.handle.replace(".test", "@example.com")
 }
 
-/// How many sign-ins are left.
+/// Remaining sign-ins.
 struct Limits {
     of: usize,
     within: u64,
@@ -207,7 +207,7 @@ impl Limits {
     }
 }
 
-/// Counts a sign-in; `Err` when there were too many.
+/// Counts a sign-in; `Err` above the limit.
 fn limit(world: &mut World, identifier: &str) -> Result<Limits, Limits> {
     let now = world.now();
     let mut attempts = world.bluesky.attempts.get(identifier).cloned().unwrap_or_default();
@@ -260,7 +260,7 @@ pub(super) fn refresh(world: &mut World, call: &Call) -> Result<Reply, Refused> 
     Ok(Reply::json(200, &pair(world, token.account, token.scope, next)))
 }
 
-/// Ends a session, also one whose time is over.
+/// Ends a session, also an expired one.
 pub(super) fn delete(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     no_query(call)?;
     no_body(call)?;
@@ -269,7 +269,7 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     Ok(Reply::empty(200))
 }
 
-/// Of an account that is not there, or does not count as there.
+/// The refusal for an account that is gone or not in use.
 fn unknown(account: &BlueskyAccount) -> Refused {
     Refused::invalid(&format!("Could not find user info for account: {}", account.did))
 }
@@ -283,7 +283,7 @@ pub(super) fn get(world: &mut World, call: &Call) -> Result<Reply, Refused> {
     Ok(Reply::json(200, &described(world, account)))
 }
 
-/// Whose live access token the request carries.
+/// The account of the request's live access token.
 pub(super) fn access(world: &World, call: &Call) -> Result<&'static BlueskyAccount, Refused> {
     let value = bearer(call)?;
     if world.bluesky.spelt.get(value).is_some() {
@@ -296,7 +296,8 @@ pub(super) fn access(world: &World, call: &Call) -> Result<&'static BlueskyAccou
     }
 }
 
-/// An access token is none, to the reference server of today; that of a year ago said "Invalid token type".
+/// The refusal for an access token in place of a refresh token. The reference server of a year ago said "Invalid
+/// token type".
 fn refresh_token(world: &World, call: &Call) -> Result<Spelt, Refused> {
     let known = world.bluesky.spelt.get(bearer(call)?).cloned();
     known.ok_or_else(|| Refused::new(400, "InvalidToken", "Token could not be verified"))
@@ -317,8 +318,8 @@ fn no_body(call: &Call) -> Result<(), Refused> {
     }
 }
 
-/// A new pair of tokens, the refresh token with that id. A token says 90 days each time that it is spelt anew; what counts
-/// is what the first one said, until it has a successor.
+/// Issues a pair of tokens, the refresh token with that id. Each reissue claims 90 days; what counts is the first
+/// claim, until the token has a successor.
 fn pair(world: &mut World, account: &'static BlueskyAccount, scope: &'static str, id: String) -> Value {
     let (now, audience) = (world.now(), "did:web:pds.sandbox.test");
     let seconds = |at: Timestamp| at.as_millis() / 1000;

@@ -1,12 +1,11 @@
-//! Acme: a generic OAuth 2.0 and OpenID Connect server, to show how an operator adds a platform of their own.
+//! Acme: a generic OAuth 2.0 and OpenID Connect server, as an operator would add one.
 //!
-//! By the standards (RFC 6749, 7636, 7009, 9700, OpenID Connect Core): Basic, PKCE with S256, mistakes sent back to the
-//! redirect URI once that is known to be good, a refresh token with `offline_access` that is new each time, and a
-//! second use of an old one ends the grant.
+//! By the standards (RFC 6749, 7636, 7009, 9700, OpenID Connect Core): Basic, PKCE with S256, mistakes sent back once
+//! the redirect URI is checked, and with `offline_access` a rotating refresh token whose second use ends the grant.
 
 use serde_json::json;
 
-use super::{Authorize, Challenge, CodeRules, Endpoint, Imitation, Parameter, Persona, Pkce, QueryOfRedirect, Scopes};
+use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Parameter, Persona, Pkce, Scopes};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
@@ -34,13 +33,10 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/auth",
-        client_id_name: "client_id",
-        separators: &[' '],
         scopes: Scopes {
             known: &["email", "offline_access", "openid", "profile"],
-            approved: &[],
             mandatory: &["openid"],
-            fixed: None,
+            ..Scopes::STANDARD
         },
         parameters: &[
             Parameter { name: "login_hint", words: &[] },
@@ -48,14 +44,18 @@ pub(super) const IMITATION: Imitation = Imitation {
             Parameter { name: "prompt", words: &["consent", "login", "select_account"] },
         ],
         pkce: |_| Pkce::Required(Challenge::Base64Url),
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: 60, prefix: "acme-code-", suffix: "" },
         denial: &[("error", "access_denied"), ("error_description", "The resource owner denied the request")],
-        granted_scope: None,
-        suffix: "",
         sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "openid profile offline_access",
+        authorize: &[("prompt", "consent")],
+        basic: true,
+        pkce: true,
+        identity: "/me",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/token", step: Step::Token, answer: token },
@@ -64,8 +64,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse,
     revocable: true,
-    choice: None,
-    scopes: None,
     custom: Some(
         r#"
 label = "Acme"
@@ -77,6 +75,7 @@ authorize_params = { prompt = "consent" }
 identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }
 "#,
     ),
+    ..Imitation::STANDARD
 };
 
 fn sent_back(objection: &Objection) -> Option<&'static str> {
@@ -132,7 +131,7 @@ fn tokens(desk: &mut Desk<'_>, grant: &Grant) -> Reply {
     Reply::json(200, &answer)
 }
 
-/// RFC 7009: 200 whether the token was known or not; either kind takes the grant.
+/// RFC 7009: 200 for known and unknown tokens; either kind ends the grant.
 fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let client = desk.basic_client(call)?;
     let value = call.form(&["token"], &["token_type_hint"])?.get("token");

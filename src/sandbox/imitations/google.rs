@@ -1,14 +1,13 @@
-//! Google's OAuth 2.0, which several of its platforms share.
+//! Google's OAuth 2.0, shared by its platforms.
 //! <https://developers.google.com/identity/protocols/oauth2/web-server>
 //!
-//! A refresh token comes with `access_type=offline` only, and after the first consent with `prompt=consent` only;
-//! a refresh does not repeat it. People can untick scopes. Revoking either token takes the whole grant.
+//! A refresh token requires `access_type=offline`, and after the first consent also `prompt=consent`; a refresh does
+//! not repeat it. People can untick scopes. Revoking either token ends the person's whole consent.
 
 use serde_json::json;
 
 use super::{Parameter, Refusal};
 use crate::sandbox::answer::Reply;
-use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem};
@@ -18,7 +17,7 @@ use crate::sandbox::world::Grant;
 
 const ACCESS: u64 = 3599;
 
-/// `include_granted_scopes` is not among them: a broker must not merge the grants of its flows.
+/// `include_granted_scopes` is left out: a broker must not merge the grants of its flows.
 pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter { name: "access_type", words: &["offline", "online"] },
     Parameter { name: "login_hint", words: &[] },
@@ -27,10 +26,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 
 pub(super) const IDENTITY_SCOPES: &[&str] = &["email", "openid", "profile"];
 
-/// Google shows its own page for a mistake in the request.
-pub(super) fn sent_back(_: &Objection) -> Option<&'static str> {
-    None
-}
+/// Parameters of a request that gets a refresh token each time.
+pub(super) const AUTHORIZE: &[(&str, &str)] = &[("access_type", "offline"), ("prompt", "consent")];
 
 pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let refreshing = call.peek("grant_type") == Some("refresh_token");
@@ -71,7 +68,7 @@ fn wants_refresh_token(desk: &mut Desk<'_>, grant: &Grant) -> bool {
     offline && (desk.world.remember(grant) || asked_again)
 }
 
-/// Google's id of the person, which is not the id of a channel or of a business.
+/// Google's id of the person, which differs from the id of a channel or business.
 fn subject(grant: &Grant) -> String {
     let digits =
         grant.persona.id.bytes().fold(100_000_000_000_u64, |sum, byte| sum * 31 % 899_999_999_993 + u64::from(byte));
@@ -101,13 +98,13 @@ pub(super) fn userinfo(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Proble
     Ok(Reply::json(200, &answer))
 }
 
-/// An API's refusal that is not about the request's credentials.
+/// An API's refusal for a reason other than credentials.
 pub(super) fn api_error(status: u16, name: &str, message: &str) -> Reply {
     Reply::json(status, &json!({"error": {"code": status, "message": message, "status": name}}))
 }
 
-/// A quota of the business APIs that is used up. Until Google has approved a project it is zero, which only the
-/// sentence and the limit tell from a plain rate limit.
+/// An exhausted quota of the business APIs. Until Google approves a project, the quota is zero; only the sentence and
+/// the limit distinguish that from a rate limit.
 fn quota(metric: &str, limit: &str) -> Reply {
     const SERVICE: &str = "mybusinessaccountmanagement.googleapis.com";
     let message = format!(

@@ -2,14 +2,12 @@
 //! <https://developers.google.com/my-business/reference/accountmanagement/rest/v1/accounts/list>,
 //! <https://developers.google.com/my-business/reference/businessinformation/rest/v1/accounts.locations/list>
 //!
-//! The three hosts of the real thing are one here. `readMask` is required; pages have a largest size and may be shorter
-//! than asked for; what is empty or false is left out of an answer altogether.
+//! Google's three hosts are one here. `readMask` is required; pages have a largest size and may be shorter than
+//! requested; empty and false members are left out of answers.
 
 use serde_json::{Value, json};
 
-use super::{
-    Authorize, Challenge, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, google, select,
-};
+use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, Scopes, google, select};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::call::{Call, Fields};
 use crate::sandbox::desk::Desk;
@@ -58,24 +56,23 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/o/oauth2/v2/auth",
-        client_id_name: "client_id",
-        separators: &[' '],
         scopes: Scopes {
             known: &["email", MANAGE, "openid", "profile"],
-            approved: &[],
-            mandatory: &[],
             fixed: Some(google::IDENTITY_SCOPES),
+            ..Scopes::STANDARD
         },
         parameters: google::PARAMETERS,
         pkce: |_| Pkce::Optional(Challenge::Base64Url),
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: 600, prefix: "4/0", suffix: "" },
-        denial: &[("error", "access_denied")],
         granted_scope: Some(("scope", " ")),
-        suffix: "",
-        sent_back: google::sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "openid profile email https://www.googleapis.com/auth/business.manage",
+        authorize: google::AUTHORIZE,
+        pkce: true,
+        identity: "/oauth2/v2/userinfo",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/token", step: Step::Token, answer: google::token },
@@ -87,9 +84,7 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse: google::refuse,
     revocable: true,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 /// An account with its locations.
@@ -108,7 +103,7 @@ struct Location {
     on_the_map: bool,
 }
 
-/// What the metadata says of posts.
+/// Posts at a location, as its metadata says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Posts {
     /// No: the member is there and false.
@@ -159,7 +154,7 @@ fn accounts_of(persona: &Persona) -> Vec<Account> {
     }
 }
 
-/// The part of a list that is asked for, and the token of the next.
+/// The requested part of a list, and the token of the next part.
 fn part<T: Clone>(
     all: &[T],
     fields: Fields<'_>,

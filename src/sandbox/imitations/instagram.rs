@@ -1,15 +1,13 @@
 //! Instagram with Instagram Login.
 //! <https://developers.facebook.com/docs/instagram-platform/instagram-api-with-instagram-login/business-login>
 //!
-//! The short-lived answer and `/me` are documented wrapped in `{"data": […]}` and come flat in practice: one account
-//! answers each way. The ids in the token answer and in `/me.id` are the app's own; `/me.user_id` is the account's.
+//! The documentation wraps the short-lived answer and `/me` in `{"data": […]}`; in practice they also come flat. One
+//! account answers each way. The ids in the token answer and in `/me.id` are the app's own; `/me.user_id` is the
+//! account's.
 
 use serde_json::{Value, json};
 
-use super::{
-    Authorize, CodeRules, Endpoint, Imitation, Parameter, Persona, Pkce, QueryOfRedirect, Scopes, field_list, meta,
-    select,
-};
+use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Parameter, Persona, Scopes, field_list, meta, select};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -43,7 +41,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/oauth/authorize",
-        client_id_name: "client_id",
         separators: meta::SEPARATORS,
         scopes: Scopes {
             known: &[
@@ -53,23 +50,25 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "instagram_business_manage_insights",
                 "instagram_business_manage_messages",
             ],
-            approved: &[],
             mandatory: &[BASIC],
-            fixed: None,
+            ..Scopes::STANDARD
         },
         parameters: &[
             Parameter { name: "enable_fb_login", words: &["0", "1"] },
             Parameter { name: "force_authentication", words: &["0", "1"] },
         ],
-        pkce: |_| Pkce::Refused,
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: meta::CODE, prefix: "AQ", suffix: "" },
         denial: meta::DENIAL,
-        granted_scope: None,
         suffix: "#_",
         sent_back: meta::sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "instagram_business_basic,instagram_business_content_publish",
+        authorize: &[("enable_fb_login", "0"), ("force_authentication", "1")],
+        identity: "/v23.0/me?fields=user_id,username,name,profile_picture_url,account_type",
+        refusals: &["error=invalid_scope&error_reason=something"],
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/oauth/access_token", step: Step::Token, answer: token },
@@ -83,13 +82,10 @@ pub(super) const IMITATION: Imitation = Imitation {
         Endpoint { method: "GET", path: "/{version}/me", step: Step::Identity, answer: me },
     ],
     refuse: meta::refuse,
-    revocable: false,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
-/// The id that the app knows the account by.
+/// The account's id that is scoped to the app.
 fn app_scoped_id(grant: &Grant) -> u64 {
     let account: u64 = grant.persona.user_id.parse().unwrap_or(0);
     if grant.client.own { account + 2_000_000 } else { account + 1_000_000 }

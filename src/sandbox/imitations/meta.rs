@@ -1,5 +1,5 @@
-//! What Threads and Instagram share: a short-lived token that is exchanged for a long-lived one, which renews itself
-//! when it is a day old, and errors in the Graph API's shape (HTTP 400, code 190 for a dead token).
+//! The parts that Threads and Instagram share: a short-lived token that is exchanged for a long-lived one, which
+//! renews itself once it is a day old, and errors in the Graph API's shape (HTTP 400, code 190 for a dead token).
 //! <https://developers.facebook.com/docs/threads/get-started/long-lived-tokens>,
 //! <https://developers.facebook.com/docs/instagram-platform/instagram-api-with-instagram-login/business-login>
 
@@ -22,7 +22,7 @@ pub(super) const SHORT: u64 = 60 * 60;
 const LONG: u64 = 5_183_944;
 const DAY: Duration = Duration::from_hours(24);
 
-/// Commas by the documentation; spaces are taken as well.
+/// Commas, as documented; spaces work as well.
 pub(super) const SEPARATORS: &[char] = &[',', ' '];
 
 pub(super) const DENIAL: &[(&str, &str)] = &[
@@ -87,7 +87,7 @@ fn long_lived(desk: &mut Desk<'_>, grant: &Grant, prefix: &str) -> Value {
     json!({"access_token": token, "token_type": "bearer", "expires_in": LONG})
 }
 
-/// The token of an API call: in the query or as a bearer token, once.
+/// The grant of an API call's token, in the query or as bearer, once.
 pub(super) fn caller(desk: &Desk<'_>, call: &Call, in_query: Option<&str>, scope: &str) -> Result<Grant, Problem> {
     let value = match (in_query, call.bearer()) {
         (Some(value), None) | (None, Some(value)) => value,

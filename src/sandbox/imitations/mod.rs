@@ -1,7 +1,7 @@
-//! Platforms as values: how each takes authorize requests, which endpoints it has, who has an account there, and how
-//! it says no. A new platform is one file and one line in [`IMITATIONS`].
+//! Platforms as values: how each takes authorize requests, its endpoints, its accounts, and the words of its
+//! refusals. A new platform is one file and one line in [`IMITATIONS`]; the tests run it with its own [`Example`].
 //!
-//! Written from the platforms' documentation alone; the broker's own description of them is not consulted.
+//! Written from the platforms' documentation alone, never from the broker's description of them.
 
 mod acme;
 mod facebook;
@@ -48,21 +48,74 @@ pub(super) const IMITATIONS: &[&Imitation] = &[
 pub(super) struct Imitation {
     /// As in URLs and configuration.
     pub(super) name: &'static str,
-    /// For people.
+    /// Name shown to people.
     pub(super) label: &'static str,
     pub(super) personas: &'static [Persona],
     pub(super) authorize: Authorize,
+    pub(super) example: Example,
     pub(super) endpoints: &'static [Endpoint],
-    /// Says no in the platform's own shape.
+    /// Renders a refusal in the platform's own shape.
     pub(super) refuse: fn(&Refusal<'_>) -> Reply,
-    /// Whether the broker is told about the revocation endpoint.
+    /// True when the broker is told about the revocation endpoint.
     pub(super) revocable: bool,
-    /// Where people choose on the consent page what an app may see.
+    /// Set where people choose on the consent page what an app may see.
     pub(super) choice: Option<Choice>,
-    /// The scopes that the operator's app asks for, where those are not the usual ones of the broker.
+    /// Scopes that the operator's app requests, where they differ from the broker's usual ones.
     pub(super) scopes: Option<&'static [&'static str]>,
     /// For a platform that is not built into the broker: the rest of its configuration, with `{base}` for its URL.
     pub(super) custom: Option<&'static str>,
+}
+
+impl Imitation {
+    /// Nothing special. Name, label, accounts, endpoints and refusals are each platform's own.
+    const STANDARD: Self = Self {
+        name: "",
+        label: "",
+        personas: &[],
+        authorize: Authorize::STANDARD,
+        example: Example::STANDARD,
+        endpoints: &[],
+        refuse: |_| Reply::empty(500),
+        revocable: false,
+        choice: None,
+        scopes: None,
+        custom: None,
+    };
+}
+
+/// The requests of a broker that makes no mistake, as the platform's documentation has them. The tests run every
+/// imitation with its example.
+#[derive(Debug)]
+pub struct Example {
+    /// Scopes of the authorize request, separated as the platform wants.
+    pub scope: &'static str,
+    /// Further parameters of the authorize request.
+    pub authorize: &'static [(&'static str, &'static str)],
+    /// True when the client authenticates with HTTP Basic; else with id and secret in the body.
+    pub basic: bool,
+    /// True when the authorize request carries a challenge and the exchange its verifier.
+    pub pkce: bool,
+    /// Further parameters of the code exchange.
+    pub exchange: &'static [(&'static str, &'static str)],
+    /// Path and query of the call that names the account, with the access token as bearer.
+    pub identity: &'static str,
+    /// Queries that the platform's documentation has for a person who declined, besides the imitation's own.
+    pub denials: &'static [&'static str],
+    /// Queries with which the platform sends the browser back when it rejects the request itself.
+    pub refusals: &'static [&'static str],
+}
+
+impl Example {
+    const STANDARD: Self = Self {
+        scope: "",
+        authorize: &[],
+        basic: false,
+        pkce: false,
+        exchange: &[],
+        identity: "",
+        denials: &[],
+        refusals: &[],
+    };
 }
 
 /// A fictional account.
@@ -75,16 +128,16 @@ pub(super) struct Persona {
     pub(super) name: &'static str,
     /// Without `@`.
     pub(super) handle: &'static str,
-    /// What is awkward about it, for the consent page; may be empty.
+    /// Why the account is awkward, for the consent page; may be empty.
     pub(super) note: &'static str,
 }
 
-/// What people choose on the consent page beyond scopes: which of their pages an app may see.
+/// The choice on the consent page beyond scopes: pages that an app may see.
 #[derive(Debug)]
 pub(super) struct Choice {
-    /// All that a person has.
+    /// All pages of a person.
     pub(super) pages: fn(&Persona) -> Vec<Page>,
-    /// What the platform does with a decision; the id is the new grant's.
+    /// The platform's reaction to a decision; the id is the new grant's.
     pub(super) decided: fn(&mut World, u64),
 }
 
@@ -101,7 +154,7 @@ pub(super) struct Endpoint {
     pub(super) method: &'static str,
     /// Below the platform; `{version}` stands for `v` and a number such as `v23.0`, `{id}` for any segment.
     pub(super) path: &'static str,
-    /// At the token endpoint [`Step::Token`], though it serves refreshes as well.
+    /// [`Step::Token`] at the token endpoint, which also serves refreshes.
     pub(super) step: Step,
     pub(super) answer: fn(&mut Desk<'_>, &Call) -> Result<Reply, Problem>,
 }
@@ -136,31 +189,49 @@ fn is_version(segment: &str) -> bool {
 pub(super) struct Authorize {
     /// As [`Endpoint::path`].
     pub(super) path: &'static str,
-    /// What the client id is called.
+    /// Name of the client id.
     pub(super) client_id_name: &'static str,
     /// The characters that separate scopes.
     pub(super) separators: &'static [char],
     pub(super) scopes: Scopes,
-    /// Beyond client id, `redirect_uri`, `response_type`, `scope`, `state` and PKCE.
+    /// Parameters beyond client id, `redirect_uri`, `response_type`, `scope`, `state` and PKCE.
     pub(super) parameters: &'static [Parameter],
     pub(super) pkce: fn(&Url) -> Pkce,
     pub(super) query_of_redirect: QueryOfRedirect,
-    /// In characters.
+    /// Longest `state`, in characters.
     pub(super) longest_state: Option<usize>,
     pub(super) code: CodeRules,
-    /// Names and values that the browser brings back when the person declines.
+    /// Parameters that the browser brings back when the person declines.
     pub(super) denial: &'static [(&'static str, &'static str)],
-    /// The name and separator of the granted scopes in the callback, where the platform tells.
+    /// Name and separator of the granted scopes in the callback, where the platform sends them.
     pub(super) granted_scope: Option<(&'static str, &'static str)>,
     /// Appended to each redirect.
     pub(super) suffix: &'static str,
     /// The `error` with which the browser is sent back; `None`: the platform shows a page of its own.
     pub(super) sent_back: fn(&Objection) -> Option<&'static str>,
-    /// Of the platform's own page.
+    /// Status of the platform's own page.
     pub(super) page_status: u16,
 }
 
 impl Authorize {
+    /// OAuth 2.0 without extras, and a page of the platform's own for every mistake.
+    const STANDARD: Self = Self {
+        path: "",
+        client_id_name: "client_id",
+        separators: &[' '],
+        scopes: Scopes::STANDARD,
+        parameters: &[],
+        pkce: |_| Pkce::Refused,
+        query_of_redirect: QueryOfRedirect::Kept,
+        longest_state: None,
+        code: CodeRules { life: 600, prefix: "", suffix: "" },
+        denial: &[("error", "access_denied")],
+        granted_scope: None,
+        suffix: "",
+        sent_back: |_| None,
+        page_status: 400,
+    };
+
     pub(super) fn is_at(&self, path: &str) -> bool {
         is_at(self.path, path)
     }
@@ -168,34 +239,38 @@ impl Authorize {
 
 #[derive(Debug)]
 pub(super) struct Scopes {
-    /// Those that the operator's app may ask for.
+    /// Scopes that the operator's app may request.
     pub(super) known: &'static [&'static str],
-    /// Further ones that only the second client may ask for.
+    /// Further scopes, which only the second client may request.
     pub(super) approved: &'static [&'static str],
     /// Without these the platform refuses the request.
     pub(super) mandatory: &'static [&'static str],
-    /// Where people can untick scopes: those that they cannot.
+    /// Where people can untick scopes: those that they cannot untick.
     pub(super) fixed: Option<&'static [&'static str]>,
+}
+
+impl Scopes {
+    const STANDARD: Self = Self { known: &[], approved: &[], mandatory: &[], fixed: None };
 }
 
 /// A parameter of the authorize request.
 #[derive(Debug)]
 pub(super) struct Parameter {
     pub(super) name: &'static str,
-    /// The words that it may be made of; empty: anything.
+    /// Allowed words in its value; empty: any value.
     pub(super) words: &'static [&'static str],
 }
 
 #[derive(Debug)]
 pub(super) struct CodeRules {
-    /// Seconds.
+    /// Life in seconds.
     pub(super) life: u64,
     /// Before and after the random part.
     pub(super) prefix: &'static str,
     pub(super) suffix: &'static str,
 }
 
-/// What a platform makes of a query in the redirect URI.
+/// Handling of a query in the redirect URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueryOfRedirect {
     Kept,
@@ -203,7 +278,7 @@ pub(super) enum QueryOfRedirect {
     Stripped,
 }
 
-/// Whether the authorize request carries a code challenge.
+/// Handling of a code challenge in the authorize request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pkce {
     Optional(Challenge),
@@ -211,7 +286,7 @@ pub(super) enum Pkce {
     Required(Challenge),
 }
 
-/// How a challenge is made of a verifier; `code_challenge_method` is `S256` either way.
+/// Form of a challenge; `code_challenge_method` is `S256` either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// RFC 7636.
@@ -229,8 +304,8 @@ impl Challenge {
         }
     }
 
-    /// Whether a challenge has the right shape.
-    pub(super) fn is_one(self, challenge: &str) -> bool {
+    /// True when a challenge has the right shape.
+    pub(super) fn is_well_formed(self, challenge: &str) -> bool {
         match self {
             Self::Base64Url => URL_SAFE_NO_PAD.decode(challenge).is_ok_and(|digest| digest.len() == 32),
             Self::Hex => {
@@ -239,7 +314,7 @@ impl Challenge {
         }
     }
 
-    /// Whether `verifier` is one (43 to 128 unreserved characters) and makes `challenge`.
+    /// True when `verifier` has 43 to 128 unreserved characters and yields `challenge`.
     pub(super) fn verifies(self, challenge: &str, verifier: &str) -> bool {
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         (43..=128).contains(&verifier.len()) && verifier.bytes().all(unreserved) && self.of(verifier) == challenge
@@ -267,11 +342,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_order_and_each_with_accounts_and_a_token_endpoint() {
+    fn imitations_are_in_order_and_have_accounts_an_example_and_a_token_endpoint() {
         let names: Vec<&str> = IMITATIONS.iter().map(|imitation| imitation.name).collect();
         assert!(names.is_sorted(), "{names:?}");
         for imitation in IMITATIONS {
             assert!(imitation.personas.len() >= 2, "{}", imitation.name);
+            assert!(
+                !imitation.example.scope.is_empty() && imitation.example.identity.starts_with('/'),
+                "{}",
+                imitation.name
+            );
             assert!(imitation.endpoints.iter().any(|endpoint| endpoint.step == Step::Token), "{}", imitation.name);
         }
     }
@@ -301,13 +381,13 @@ mod tests {
         // RFC 7636, appendix B.
         let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
         let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-        assert!(Challenge::Base64Url.is_one(challenge));
+        assert!(Challenge::Base64Url.is_well_formed(challenge));
         assert!(Challenge::Base64Url.verifies(challenge, verifier));
         assert!(!Challenge::Base64Url.verifies(challenge, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXj"));
         let hex = Challenge::Hex.of(verifier);
-        assert!(Challenge::Hex.is_one(&hex) && !Challenge::Hex.is_one(challenge));
+        assert!(Challenge::Hex.is_well_formed(&hex) && !Challenge::Hex.is_well_formed(challenge));
         assert!(Challenge::Hex.verifies(&hex, verifier));
-        assert!(!Challenge::Base64Url.is_one(&hex));
+        assert!(!Challenge::Base64Url.is_well_formed(&hex));
         let short = "short";
         assert!(!Challenge::Hex.verifies(&Challenge::Hex.of(short), short));
     }

@@ -1,14 +1,13 @@
 //! Pinterest. <https://developers.pinterest.com/docs/getting-started/set-up-authentication-and-authorization/>
 //!
-//! Basic at the token endpoint, and a refresh token that is new each time. An old app (the operator's here) gets one
-//! that can be used only when it says `continuous_refresh=true`; a new app (the second client) gets it regardless.
-//! Revocation is for tokens of system users only.
+//! Basic at the token endpoint, and a rotating refresh token. An old app (the operator's here) gets a usable one only
+//! with `continuous_refresh=true`; a new app (the second client) always gets one. Revocation is for tokens of system
+//! users only.
 
 use serde_json::json;
 
-use super::{Authorize, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes};
+use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Persona, Scopes};
 use crate::sandbox::answer::Reply;
-use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::{Dead, Problem, Refusal};
@@ -36,7 +35,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/oauth/",
-        client_id_name: "client_id",
         separators: &[','],
         scopes: Scopes {
             known: &[
@@ -52,20 +50,18 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "pins:write_secret",
                 "user_accounts:read",
             ],
-            approved: &[],
-            mandatory: &[],
-            fixed: None,
+            ..Scopes::STANDARD
         },
-        parameters: &[],
-        pkce: |_| Pkce::Refused,
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: 600, prefix: "", suffix: "" },
         denial: &[("error", "access_denied"), ("error_description", "User denied access")],
-        granted_scope: None,
-        suffix: "",
-        sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "boards:read,boards:write,pins:read,pins:write,user_accounts:read",
+        basic: true,
+        exchange: &[("continuous_refresh", "true")],
+        identity: "/v5/user_account",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/v5/oauth/token", step: Step::Token, answer: token },
@@ -73,15 +69,8 @@ pub(super) const IMITATION: Imitation = Imitation {
         Endpoint { method: "GET", path: "/v5/user_account", step: Step::Identity, answer: user_account },
     ],
     refuse,
-    revocable: false,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
-
-fn sent_back(_: &Objection) -> Option<&'static str> {
-    None
-}
 
 fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let client = desk.basic_client(call)?;
@@ -112,7 +101,7 @@ fn tokens(desk: &mut Desk<'_>, grant: &Grant, response_type: &str, scope: &str, 
     let life = if continuous { CONTINUOUS } else { LEGACY };
     let refresh = desk.issue(grant, TokenKind::Refresh, "pinr.", Some(life));
     if !continuous {
-        // Legacy refresh tokens are still given out and no longer taken.
+        // Legacy refresh tokens are still issued and no longer accepted.
         desk.kill(&refresh, Dead::Revoked);
     }
     let answer = json!({

@@ -4,9 +4,7 @@
 
 use serde_json::json;
 
-use super::{
-    Authorize, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, field_list, meta, select,
-};
+use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Persona, Scopes, field_list, meta, select};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -32,7 +30,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/oauth/authorize",
-        client_id_name: "client_id",
         separators: meta::SEPARATORS,
         scopes: Scopes {
             known: &[
@@ -43,20 +40,21 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "threads_manage_replies",
                 "threads_read_replies",
             ],
-            approved: &[],
             mandatory: &[BASIC],
-            fixed: None,
+            ..Scopes::STANDARD
         },
-        parameters: &[],
-        pkce: |_| Pkce::Refused,
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: meta::CODE, prefix: "AQ", suffix: "" },
         denial: meta::DENIAL,
-        granted_scope: None,
         suffix: "#_",
         sent_back: meta::sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "threads_basic,threads_content_publish",
+        identity: "/v1.0/me?fields=id,username,name,threads_profile_picture_url",
+        // As Threads spells it in its documentation.
+        denials: &["error=acceess_denied&error_reason=user_denied&error_description=x"],
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/oauth/access_token", step: Step::Token, answer: token },
@@ -71,10 +69,7 @@ pub(super) const IMITATION: Imitation = Imitation {
         Endpoint { method: "GET", path: "/v1.0/me", step: Step::Identity, answer: me },
     ],
     refuse: meta::refuse,
-    revocable: false,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -89,7 +84,7 @@ fn renew(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::json(200, &answer))
 }
 
-/// What the token that is asked about is good for. The one that asks may be the same.
+/// Inspects a token. The caller's token may be the same.
 fn debug_token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&["input_token"], &["access_token"])?;
     meta::caller(desk, call, fields.find("access_token"), BASIC)?;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Authorize, Challenge, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, field_list, select,
+    Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, field_list,
+    select,
 };
 use crate::domain::redirect::is_loopback;
 use crate::sandbox::answer::Reply;
@@ -55,21 +56,24 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "video.publish",
                 "video.upload",
             ],
-            approved: &[],
             mandatory: &["user.info.basic"],
             fixed: Some(&["user.info.basic"]),
+            ..Scopes::STANDARD
         },
-        parameters: &[],
         pkce,
         query_of_redirect: QueryOfRedirect::Refused,
-        longest_state: None,
-        // A code comes percent-encoded in the redirect and is to be decoded exactly once.
+        // A code comes percent-encoded in the redirect and must be decoded exactly once.
         code: CodeRules { life: 300, prefix: "", suffix: "*v!6349.va+1" },
         denial: &[("error", "access_denied"), ("error_description", "User cancelled the authorization")],
         granted_scope: Some(("scopes", ",")),
-        suffix: "",
         sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "user.info.basic,user.info.profile,video.publish,video.upload",
+        pkce: true,
+        identity: "/v2/user/info/?fields=open_id,union_id,avatar_url,display_name,username",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/v2/oauth/token/", step: Step::Token, answer: token },
@@ -78,16 +82,14 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse,
     revocable: true,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 fn pkce(redirect_uri: &Url) -> Pkce {
     if is_loopback(redirect_uri) { Pkce::Required(Challenge::Hex) } else { Pkce::Refused }
 }
 
-/// A wrong challenge or client is TikTok's own page; a wrong scope comes back.
+/// A wrong challenge or client gets TikTok's own page; a wrong scope is sent back.
 fn sent_back(objection: &Objection) -> Option<&'static str> {
     match objection {
         Objection::ResponseType(_) => Some("unsupported_response_type"),
@@ -135,7 +137,7 @@ fn open_id(grant: &Grant) -> String {
     if grant.client.own { format!("{}-own", grant.persona.user_id) } else { grant.persona.user_id.to_owned() }
 }
 
-/// Takes the access token, and with it the whole grant.
+/// Revokes an access token, and with it the whole grant.
 fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let client = desk.body_client(call, "client_key")?;
     let value = call.form(&["client_key", "client_secret", "token"], &[])?.get("token");

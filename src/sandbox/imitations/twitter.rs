@@ -1,13 +1,11 @@
 //! X. <https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code>
 //!
 //! PKCE is mandatory, confidential clients use Basic, a code lives for 30 seconds, and a refresh token (with
-//! `offline.access` only) is good for one use.
+//! `offline.access` only) can be used once.
 
 use serde_json::json;
 
-use super::{
-    Authorize, Challenge, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, field_list, select,
-};
+use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, Scopes, field_list, select};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -33,8 +31,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/i/oauth2/authorize",
-        client_id_name: "client_id",
-        separators: &[' '],
         scopes: Scopes {
             known: &[
                 "bookmark.read",
@@ -50,21 +46,20 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "users.email",
                 "users.read",
             ],
-            approved: &[],
-            mandatory: &[],
-            fixed: None,
+            ..Scopes::STANDARD
         },
-        parameters: &[],
         pkce: |_| Pkce::Required(Challenge::Base64Url),
-        query_of_redirect: QueryOfRedirect::Kept,
         longest_state: Some(500),
         code: CodeRules { life: 30, prefix: "", suffix: ":1:1:ac:1" },
-        denial: &[("error", "access_denied")],
-        granted_scope: None,
-        suffix: "",
         // X never sends a mistake back: it shows "Something went wrong".
-        sent_back: |_| None,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "tweet.read tweet.write users.read media.write offline.access",
+        basic: true,
+        pkce: true,
+        identity: "/2/users/me?user.fields=profile_image_url,name,username,verified",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/2/oauth2/token", step: Step::Token, answer: token },
@@ -73,9 +68,7 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse,
     revocable: true,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
@@ -113,7 +106,7 @@ fn tokens(desk: &mut Desk<'_>, grant: &Grant) -> Reply {
     Reply::json(200, &answer)
 }
 
-/// An access token takes itself away, a refresh token the whole grant.
+/// Revoking an access token ends that token, a refresh token the whole grant.
 fn revoke(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let client = desk.basic_client(call)?;
     let value = call.form(&["token"], &["token_type_hint"])?.get("token");
@@ -182,7 +175,7 @@ fn refuse(refusal: &Refusal<'_>) -> Reply {
             "invalid_request",
             "Value passed for the redirect uri did not match the uri of the authorization code.",
         ),
-        // Not invalid_grant, as the standard has it.
+        // The standard has invalid_grant here.
         Problem::RefreshToken(_) => oauth(400, "invalid_request", "Value passed for the token was invalid."),
         Problem::Scope(_) => api(
             403,

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Authorize, Challenge, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes, google};
+use super::{Authorize, Challenge, CodeRules, Endpoint, Example, Imitation, Persona, Pkce, Scopes, google};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::call::Call;
 use crate::sandbox::desk::Desk;
@@ -28,8 +28,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/o/oauth2/v2/auth",
-        client_id_name: "client_id",
-        separators: &[' '],
         scopes: Scopes {
             known: &[
                 "email",
@@ -42,20 +40,23 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "openid",
                 "profile",
             ],
-            approved: &[],
-            mandatory: &[],
             fixed: Some(google::IDENTITY_SCOPES),
+            ..Scopes::STANDARD
         },
         parameters: google::PARAMETERS,
         pkce: |_| Pkce::Optional(Challenge::Base64Url),
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: 600, prefix: "4/0", suffix: "" },
-        denial: &[("error", "access_denied")],
         granted_scope: Some(("scope", " ")),
-        suffix: "",
-        sent_back: google::sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "openid profile email https://www.googleapis.com/auth/youtube.upload \
+                https://www.googleapis.com/auth/youtube.readonly",
+        authorize: google::AUTHORIZE,
+        pkce: true,
+        identity: "/youtube/v3/channels?part=snippet&mine=true",
+        refusals: &["error=admin_policy_enforced", "error=org_internal"],
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/token", step: Step::Token, answer: google::token },
@@ -65,9 +66,7 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse: google::refuse,
     revocable: true,
-    choice: None,
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 fn channels(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {

@@ -1,7 +1,8 @@
-//! The authorize request: what each platform refuses, and how it says so.
+//! The authorize request: mistakes, and how each platform reports them.
 
-use super::bench::{CALLBACK, VERIFIER, authorize_query, with};
+use super::bench::{CALLBACK, VERIFIER, authorize_query, id_name, imitation, with, without_pkce};
 use super::*;
+use crate::sandbox::imitations::Imitation;
 use crate::sandbox::{Answer, platforms, self_serve_client};
 
 #[track_caller]
@@ -19,11 +20,10 @@ fn sent_back(bench: &Bench, platform: &str, name: &str, value: Option<&str>, err
 }
 
 #[test]
-fn clients_and_redirects_are_never_sent_back() {
+fn wrong_clients_and_redirects_are_never_sent_back() {
     let bench = Bench::start();
     for platform in platforms() {
-        let status = if platform == "linkedin" { 401 } else { 400 };
-        let id = if platform == "tiktok" { "client_key" } else { "client_id" };
+        let (status, id) = (imitation(platform).authorize.page_status, id_name(platform));
         let refuses = |name, value, why: &str| refused(&bench, platform, name, value, status, why);
         refuses(id, Some("somebody-else"), &format!("{id} names no client of this platform"));
         refuses(id, None, &format!("{id} is missing"));
@@ -52,16 +52,18 @@ fn clients_and_redirects_are_never_sent_back() {
 #[test]
 fn scopes_are_separated_as_the_platform_wants() {
     let bench = Bench::start();
-    let separators =
-        |separator: &str, scope: &str| format!("scopes are separated by '{separator}' here, not as in '{scope}'");
-    for (platform, scope, separator) in [
-        ("linkedin", "openid,profile", " "),
-        ("pinterest", "boards:read user_accounts:read", ","),
-        ("twitter", "tweet.read,users.read", " "),
-        ("youtube", "openid,profile", " "),
-    ] {
-        let status = if platform == "linkedin" { 401 } else { 400 };
-        refused(&bench, platform, "scope", Some(scope), status, &separators(separator, scope));
+    for platform in platforms() {
+        let Imitation { authorize, example, .. } = imitation(platform);
+        let [separator] = authorize.separators else { continue };
+        let wrong = example.scope.replace(*separator, if *separator == ' ' { "," } else { " " });
+        let query = with(authorize_query(platform), "scope", Some(&wrong));
+        match bench.control.consent(&bench.authorize_url(platform, &query), &Answer::allow()) {
+            Err(refused) => {
+                let why = format!("scopes are separated by '{separator}' here, not as in '{wrong}'");
+                assert_eq!((refused.status, refused.why), (authorize.page_status, why), "{platform}");
+            }
+            Ok(location) => assert!(location.contains("error=invalid_scope"), "{platform}: {location}"),
+        }
     }
     sent_back(&bench, "tiktok", "scope", Some("user.info.basic user.info.profile"), "invalid_scope");
     sent_back(&bench, "acme", "scope", Some("openid,profile"), "invalid_scope");
@@ -95,7 +97,7 @@ fn linkedin_names_a_scope_that_the_app_does_not_have() {
 }
 
 #[test]
-fn challenges_are_wanted_taken_or_refused() {
+fn challenges_are_required_optional_or_refused() {
     let bench = Bench::start();
     let base64url = authorize_query("twitter").into_iter().find(|(name, _)| name == "code_challenge").unwrap().1;
     let hex = authorize_query("tiktok").into_iter().find(|(name, _)| name == "code_challenge").unwrap().1;
@@ -113,8 +115,8 @@ fn challenges_are_wanted_taken_or_refused() {
     let why = "code_challenge is not the base64url of a SHA-256";
     refused(&bench, "twitter", "code_challenge", Some(&hex), 400, why);
     refused(&bench, "twitter", "code_challenge", Some(VERIFIER.trim_end_matches('k')), 400, why);
-    for platform in ["instagram", "linkedin", "pinterest", "threads"] {
-        let status = if platform == "linkedin" { 401 } else { 400 };
+    for platform in without_pkce() {
+        let status = imitation(platform).authorize.page_status;
         let why = "code_challenge is not part of this platform's flow";
         refused(&bench, platform, "code_challenge", Some(&base64url), status, why);
         refused(&bench, platform, "code_challenge_method", Some("S256"), status, why);
@@ -150,41 +152,10 @@ fn other_parameters_are_checked() {
 }
 
 #[test]
-fn declining_brings_back_each_platforms_own_words() {
+fn a_person_who_declines_is_sent_back_in_the_platforms_own_words() {
     let bench = Bench::start();
-    let meta = [
-        ("error", "access_denied"),
-        ("error_reason", "user_denied"),
-        ("error_description", "The user denied your request"),
-    ];
-    let cases: &[(&str, &[(&str, &str)])] = &[
-        ("acme", &[("error", "access_denied"), ("error_description", "The resource owner denied the request")]),
-        (
-            "facebook",
-            &[
-                ("error", "access_denied"),
-                ("error_code", "200"),
-                ("error_description", "Permissions error"),
-                ("error_reason", "user_denied"),
-            ],
-        ),
-        ("googlebusiness", &[("error", "access_denied")]),
-        ("instagram", &meta),
-        (
-            "linkedin",
-            &[
-                ("error", "user_cancelled_authorize"),
-                ("error_description", "The user cancelled the authorization request"),
-            ],
-        ),
-        ("pinterest", &[("error", "access_denied"), ("error_description", "User denied access")]),
-        ("threads", &meta),
-        ("tiktok", &[("error", "access_denied"), ("error_description", "User cancelled the authorization")]),
-        ("twitter", &[("error", "access_denied")]),
-        ("youtube", &[("error", "access_denied")]),
-    ];
-    for (platform, words) in cases.iter().copied() {
-        let mut wanted = pairs(words);
+    for platform in platforms() {
+        let mut wanted = pairs(imitation(platform).authorize.denial);
         wanted.push(("state".to_owned(), "a state/with=signs".to_owned()));
         assert_eq!(bench.callback(platform, &Answer::deny()), wanted, "{platform}");
         assert_eq!(bench.control.issued(platform), [], "{platform} issued something");
@@ -192,7 +163,7 @@ fn declining_brings_back_each_platforms_own_words() {
 }
 
 #[test]
-fn redirects_keep_the_callback_letter_by_letter() {
+fn redirects_keep_the_callback_to_the_letter() {
     let bench = Bench::start();
     let go = |platform: &str, redirect: &str| {
         let query = with(authorize_query(platform), "redirect_uri", Some(redirect));

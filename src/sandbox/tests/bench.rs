@@ -1,5 +1,5 @@
 //! A running sandbox with a clock that stands still, a client that speaks just enough HTTP, and for each platform the
-//! requests of a broker that makes no mistake.
+//! requests of a broker that makes no mistake, made from its example.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,11 +14,15 @@ use url::Url;
 
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::time::{ManualClock, Timestamp};
-use crate::sandbox::{Answer, Control, Sandbox, client};
+use crate::sandbox::configuration::find;
+use crate::sandbox::imitations::{Challenge, Imitation, Pkce};
+use crate::sandbox::{Answer, Control, Sandbox, Step, client, platforms};
 
 pub(super) const CALLBACK: &str = "http://127.0.0.1:8080/v1/connect/x/callback";
 pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(super) const NOW: i64 = 1_790_000_000_000;
+/// Version of APIs that have one in their paths.
+const VERSION: &str = "v25.0";
 
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -48,9 +52,21 @@ impl Got {
         })
     }
 
-    /// Status and the sandbox's own explanation.
+    /// Status and the sandbox's explanation.
     pub(super) fn why(&self) -> (u16, &str) {
         (self.status, self.header("x-sandbox-why").unwrap_or_default())
+    }
+
+    /// The sandbox's explanation of a refusal. Some platforms refuse with 200, but then the answer has an `error`.
+    pub(super) fn refusal(&self) -> &str {
+        assert!(self.status >= 400 || self.json().get("error").is_some(), "{}", self.body);
+        self.why().1
+    }
+
+    /// The access token of a token answer; Instagram wraps one of its answers.
+    pub(super) fn access_token(&self) -> String {
+        let flat = self.text("/access_token");
+        if flat.is_empty() { self.text("/data/0/access_token") } else { flat }
     }
 
     pub(super) fn text(&self, pointer: &str) -> String {
@@ -70,7 +86,7 @@ pub(super) fn percent(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// `pairs` with one value replaced, added, or (with `None`) taken away.
+/// `pairs` with one value replaced, added, or (with `None`) removed.
 pub(super) fn with(mut pairs: Pairs, name: &str, value: Option<&str>) -> Pairs {
     let at = pairs.iter().position(|(key, _)| key == name).unwrap_or(pairs.len());
     pairs.retain(|(key, _)| key != name);
@@ -141,7 +157,7 @@ impl Bench {
         format!("{}/{platform}{}?{}", self.sandbox.base_url(), authorize_path(platform), encode(query))
     }
 
-    /// The parameters that a good answer brings back.
+    /// The parameters with which the browser comes back.
     pub(super) fn callback(&self, platform: &str, answer: &Answer) -> Pairs {
         self.callback_of(platform, &authorize_query(platform), answer)
     }
@@ -158,21 +174,26 @@ impl Bench {
     }
 
     pub(super) fn exchange(&self, platform: &str, form: &Pairs) -> Got {
-        self.post(&format!("/{platform}{}", token_path(platform)), form, basic(platform).as_deref())
+        self.post(&token_path(platform), form, basic(platform).as_deref())
     }
 
-    /// A whole code flow: the token answer.
+    /// Runs a whole code flow; returns the token answer.
     pub(super) fn connect(&self, platform: &str, answer: &Answer) -> Got {
         let got = self.exchange(platform, &token_form(platform, &self.code(platform, answer)));
         assert_eq!(got.why(), (200, ""), "{platform}: {}", got.body);
         got
     }
 
+    /// The account that a token stands for.
+    pub(super) fn identity(&self, platform: &str, token: &str) -> Got {
+        self.get_as(&identity_path(platform), token)
+    }
+
     pub(super) fn refresh(&self, platform: &str, refresh_token: &str) -> Got {
         self.exchange(platform, &refresh_form(platform, refresh_token))
     }
 
-    /// JSON with every issued value replaced by what it is.
+    /// JSON with every issued value replaced by its kind.
     pub(super) fn redacted(&self, platform: &str, got: &Got) -> Value {
         let mut text = got.body.clone();
         for issued in self.control.issued(platform) {
@@ -184,119 +205,94 @@ impl Bench {
     }
 }
 
-/// A platform that was added to the sandbox and not here.
-fn unknown(platform: &str) -> ! {
-    panic!(
-        "src/sandbox/tests/bench.rs does not know {platform}: teach each of its functions what its documentation says"
-    )
+pub(super) fn imitation(platform: &str) -> &'static Imitation {
+    find(platform).unwrap()
 }
 
-pub(super) fn authorize_path(platform: &str) -> &'static str {
-    match platform {
-        "acme" => "/auth",
-        "facebook" => "/v25.0/dialog/oauth",
-        "instagram" | "threads" => "/oauth/authorize",
-        "linkedin" => "/oauth/v2/authorization",
-        "pinterest" => "/oauth/",
-        "tiktok" => "/v2/auth/authorize/",
-        "twitter" => "/i/oauth2/authorize",
-        "googlebusiness" | "youtube" => "/o/oauth2/v2/auth",
-        _ => unknown(platform),
-    }
+/// The platforms whose flow has no PKCE.
+pub(super) fn without_pkce() -> impl Iterator<Item = &'static str> {
+    let callback = Url::parse(CALLBACK).unwrap();
+    platforms().filter(move |platform| (imitation(platform).authorize.pkce)(&callback) == Pkce::Refused)
 }
 
-pub(super) fn token_path(platform: &str) -> &'static str {
-    match platform {
-        "facebook" => "/v25.0/oauth/access_token",
-        "instagram" | "threads" => "/oauth/access_token",
-        "linkedin" => "/oauth/v2/accessToken",
-        "pinterest" => "/v5/oauth/token",
-        "tiktok" => "/v2/oauth/token/",
-        "twitter" => "/2/oauth2/token",
-        "acme" | "googlebusiness" | "youtube" => "/token",
-        _ => unknown(platform),
-    }
+fn authorize_path(platform: &str) -> String {
+    imitation(platform).authorize.path.replace("{version}", VERSION)
 }
 
-fn id_name(platform: &str) -> &'static str {
-    if platform == "tiktok" { "client_key" } else { "client_id" }
+/// Path from the server's root.
+pub(super) fn token_path(platform: &str) -> String {
+    let endpoint = imitation(platform).endpoints.iter().find(|endpoint| endpoint.step == Step::Token).unwrap();
+    format!("/{platform}{}", endpoint.path.replace("{version}", VERSION))
 }
 
+/// Path and query of the identity call, from the server's root.
+pub(super) fn identity_path(platform: &str) -> String {
+    format!("/{platform}{}", imitation(platform).example.identity)
+}
+
+pub(super) fn id_name(platform: &str) -> &'static str {
+    imitation(platform).authorize.client_id_name
+}
+
+/// `Authorization: Basic` with both parts escaped as RFC 6749 section 2.3.1 says.
+pub(super) fn basic_of(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{}:{}", percent(id), percent(secret))))
+}
+
+/// The header of the operator's client, where the platform wants one.
 pub(super) fn basic(platform: &str) -> Option<String> {
     let (id, secret) = client(platform).unwrap();
-    matches!(platform, "acme" | "pinterest" | "twitter")
-        .then(|| format!("Basic {}", STANDARD.encode(format!("{}:{}", percent(&id), percent(&secret)))))
+    imitation(platform).example.basic.then(|| basic_of(&id, &secret))
 }
 
 pub(super) fn authorize_query(platform: &str) -> Pairs {
-    let scope = match platform {
-        "acme" => "openid profile offline_access",
-        "facebook" => "pages_show_list,pages_manage_posts,pages_read_engagement,business_management",
-        "googlebusiness" => "openid profile email https://www.googleapis.com/auth/business.manage",
-        "instagram" => "instagram_business_basic,instagram_business_content_publish",
-        "linkedin" => "openid profile email w_member_social",
-        "pinterest" => "boards:read,boards:write,pins:read,pins:write,user_accounts:read",
-        "threads" => "threads_basic,threads_content_publish",
-        "tiktok" => "user.info.basic,user.info.profile,video.publish,video.upload",
-        "twitter" => "tweet.read tweet.write users.read media.write offline.access",
-        "youtube" => {
-            "openid profile email https://www.googleapis.com/auth/youtube.upload https://www.googleapis.com/auth/youtube.readonly"
-        }
-        _ => unknown(platform),
-    };
-    let digest = Sha256::digest(VERIFIER.as_bytes());
-    let challenge = match platform {
-        "acme" | "googlebusiness" | "twitter" | "youtube" => Some(URL_SAFE_NO_PAD.encode(digest)),
-        "tiktok" => Some(hex(&digest)),
-        _ => None,
-    };
-    let further: &[(&str, &str)] = match platform {
-        "acme" => &[("prompt", "consent")],
-        "instagram" => &[("enable_fb_login", "0"), ("force_authentication", "1")],
-        "googlebusiness" | "youtube" => &[("access_type", "offline"), ("prompt", "consent")],
-        _ => &[],
-    };
+    let Imitation { authorize, example, .. } = imitation(platform);
     let (id, _) = client(platform).unwrap();
     let mut query = pairs(&[
         ("response_type", "code"),
-        (id_name(platform), &id),
+        (authorize.client_id_name, &id),
         ("redirect_uri", CALLBACK),
-        ("scope", scope),
+        ("scope", example.scope),
         ("state", "a state/with=signs"),
     ]);
-    query.extend(pairs(further));
-    if let Some(challenge) = challenge {
+    query.extend(pairs(example.authorize));
+    if example.pkce {
+        let digest = Sha256::digest(VERIFIER.as_bytes());
+        let challenge = match (authorize.pkce)(&Url::parse(CALLBACK).unwrap()) {
+            Pkce::Optional(Challenge::Hex) | Pkce::Required(Challenge::Hex) => hex(&digest),
+            _ => URL_SAFE_NO_PAD.encode(digest),
+        };
         query.extend(pairs(&[("code_challenge", &challenge), ("code_challenge_method", "S256")]));
     }
     query
 }
 
-/// Written apart from the sandbox's own.
+/// Separate from the sandbox's own.
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte / 16), digit(byte % 16)]).collect()
 }
 
-pub(super) fn token_form(platform: &str, code: &str) -> Pairs {
+/// `form` with id and secret, where they belong in the body.
+fn authenticated(platform: &str, mut form: Pairs) -> Pairs {
     let (id, secret) = client(platform).unwrap();
-    let mut form = pairs(&[("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK)]);
-    if basic(platform).is_none() {
+    if !imitation(platform).example.basic {
         form.extend(pairs(&[(id_name(platform), &id), ("client_secret", &secret)]));
-    }
-    if matches!(platform, "acme" | "googlebusiness" | "tiktok" | "twitter" | "youtube") {
-        form.extend(pairs(&[("code_verifier", VERIFIER)]));
-    }
-    if platform == "pinterest" {
-        form.extend(pairs(&[("continuous_refresh", "true")]));
     }
     form
 }
 
-pub(super) fn refresh_form(platform: &str, refresh_token: &str) -> Pairs {
-    let (id, secret) = client(platform).unwrap();
-    let mut form = pairs(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]);
-    if basic(platform).is_none() {
-        form.extend(pairs(&[(id_name(platform), &id), ("client_secret", &secret)]));
+pub(super) fn token_form(platform: &str, code: &str) -> Pairs {
+    let example = &imitation(platform).example;
+    let form = pairs(&[("grant_type", "authorization_code"), ("code", code), ("redirect_uri", CALLBACK)]);
+    let mut form = authenticated(platform, form);
+    if example.pkce {
+        form.extend(pairs(&[("code_verifier", VERIFIER)]));
     }
+    form.extend(pairs(example.exchange));
     form
+}
+
+pub(super) fn refresh_form(platform: &str, refresh_token: &str) -> Pairs {
+    authenticated(platform, pairs(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]))
 }

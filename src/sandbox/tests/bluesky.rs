@@ -1,4 +1,4 @@
-//! Bluesky: from a handle to a session, and what becomes of sessions.
+//! Bluesky: from a handle to a session, and the life of sessions.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -61,7 +61,7 @@ fn refusal(status: u16, error: &str) -> (u16, String) {
 }
 
 #[test]
-fn a_handle_leads_to_a_server() {
+fn a_handle_resolves_to_a_server() {
     let bench = Bench::start();
     for account in bluesky_accounts() {
         let resolve =
@@ -84,7 +84,7 @@ fn a_handle_leads_to_a_server() {
 }
 
 #[test]
-fn handles_that_lead_nowhere() {
+fn broken_handles_do_not_resolve_to_a_server() {
     let bench = Bench::start();
     let resolve =
         |handle: &str| bench.get(&format!("/bluesky/xrpc/com.atproto.identity.resolveHandle?handle={handle}"));
@@ -101,7 +101,7 @@ fn handles_that_lead_nowhere() {
 }
 
 #[test]
-fn a_session_for_an_app_password_and_for_the_main_one() {
+fn both_kinds_of_password_open_a_session() {
     let bench = Bench::start();
     let ada = account("ada.test");
     let got = sign_in(&bench, "ada.test", ada.app_password);
@@ -132,7 +132,7 @@ fn a_session_for_an_app_password_and_for_the_main_one() {
 }
 
 #[test]
-fn accounts_that_are_not_well() {
+fn accounts_out_of_use_are_refused() {
     let bench = Bench::start();
     let wrong = refusal(401, "AuthenticationRequired");
     let (ada, cleo, theo) = (account("ada.test"), account("cleo.test"), account("theo.test"));
@@ -184,7 +184,7 @@ fn sign_ins_are_limited() {
 }
 
 #[test]
-fn a_refresh_token_leads_to_one_successor_for_two_hours() {
+fn a_refresh_token_yields_one_successor_for_two_hours() {
     let bench = Bench::start();
     let (access, first) = session(&bench, "ada.test");
     let refresh = |token: &str| post(&bench, REFRESH, Some(token), &Value::Null);
@@ -210,7 +210,7 @@ fn revoked() -> Value {
 }
 
 #[test]
-fn a_predecessor_leads_along_the_chain_and_brings_back_what_was_deleted() {
+fn a_predecessor_yields_the_newest_and_restores_a_deleted_successor() {
     let bench = Bench::start();
     let id = |token: &str| claims(token)["jti"].clone();
     let refresh = |token: &str| post(&bench, REFRESH, Some(token), &Value::Null);
@@ -233,7 +233,7 @@ fn a_predecessor_leads_along_the_chain_and_brings_back_what_was_deleted() {
 }
 
 #[test]
-fn access_tokens_of_one_second_are_one_text() {
+fn access_tokens_of_one_second_are_equal() {
     let bench = Bench::start();
     let (one, other) = (session(&bench, "ada.test"), session(&bench, "ada.test"));
     assert_eq!(one.0, other.0);
@@ -243,7 +243,7 @@ fn access_tokens_of_one_second_are_one_text() {
 }
 
 #[test]
-fn an_account_changes_its_standing_on_order() {
+fn controls_change_an_accounts_standing() {
     let bench = Bench::start();
     let ada = account("ada.test");
     let refresh = |token: &str| post(&bench, REFRESH, Some(token), &Value::Null);
@@ -287,7 +287,7 @@ fn an_account_changes_its_standing_on_order() {
 }
 
 #[test]
-fn each_token_for_what_it_is() {
+fn access_and_refresh_tokens_are_not_interchangeable() {
     let bench = Bench::start();
     let (access, refresh) = session(&bench, "ada.test");
     assert_eq!(at_pds(&bench, GET, &access).text("/handle"), "ada.test");
@@ -309,7 +309,7 @@ fn each_token_for_what_it_is() {
 }
 
 #[test]
-fn profiles_and_records() {
+fn profiles_and_records_are_served() {
     let bench = Bench::start();
     let ada = account("ada.test");
     let public = bench.get(&format!("/bluesky/xrpc/app.bsky.actor.getProfile?actor={}", ada.did));
@@ -342,7 +342,7 @@ fn profiles_and_records() {
 }
 
 #[test]
-fn it_fails_and_lies_on_order() {
+fn faults_and_impersonation_can_be_ordered() {
     let bench = Bench::start();
     let (ada, basil) = (account("ada.test"), account("basil.test"));
     let (access, refresh) = session(&bench, "ada.test");
@@ -373,7 +373,7 @@ fn it_fails_and_lies_on_order() {
 }
 
 #[test]
-fn its_controls_work_over_http_too() {
+fn controls_work_over_http() {
     let bench = Bench::start();
     let control = |path: &str, body: &Value| {
         bench.send("POST", path, &[("Content-Type", "application/json")], &body.to_string()).unwrap().status

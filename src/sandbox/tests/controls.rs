@@ -1,4 +1,4 @@
-//! The handle and its twin over HTTP.
+//! The controls: in process and over HTTP.
 
 use std::io::{Read as _, Write as _};
 
@@ -15,7 +15,7 @@ fn post(bench: &Bench, path: &str, body: &Value) -> Got {
 }
 
 #[test]
-fn requests_are_recorded_as_they_came() {
+fn requests_are_recorded_as_sent() {
     let bench = Bench::start();
     let code = bench.code("twitter", &Answer::allow());
     bench.exchange("twitter", &token_form("twitter", &code));
@@ -61,7 +61,7 @@ fn faults_are_ordered_over_http() {
 }
 
 #[test]
-fn controls_are_not_for_pages_of_other_sites() {
+fn pages_of_other_sites_cannot_use_the_controls() {
     let bench = Bench::start();
     let body = json!({"platform": "twitter"}).to_string();
     let text = bench.send("POST", "/_control/revoke", &[("Content-Type", "text/plain")], &body).unwrap();
@@ -87,7 +87,7 @@ fn tokens_are_revoked_and_expired_over_http() {
 }
 
 #[test]
-fn a_held_answer_comes_when_it_is_released() {
+fn a_held_answer_is_sent_when_released() {
     let bench = Bench::start();
     let form = token_form("twitter", &bench.code("twitter", &Answer::allow()));
     assert_eq!(post(&bench, "/_control/hold", &json!({"step": "token"})).status, 200);
@@ -106,7 +106,7 @@ fn a_held_answer_comes_when_it_is_released() {
 }
 
 #[test]
-fn a_hanging_request_hangs_alone() {
+fn a_hanging_request_blocks_no_other() {
     let bench = Bench::start();
     bench.control.fail_next("twitter", Step::Identity, Fault::Hang, 1).unwrap();
     let address = bench.sandbox.base_url().trim_start_matches("http://");
@@ -122,7 +122,7 @@ fn a_hanging_request_hangs_alone() {
 }
 
 #[test]
-fn a_stopped_sandbox_answers_nobody() {
+fn a_stopped_sandbox_does_not_answer() {
     let Bench { sandbox, .. } = Bench::start();
     let address = sandbox.base_url().trim_start_matches("http://").to_owned();
     assert!(std::net::TcpStream::connect(&address).is_ok());

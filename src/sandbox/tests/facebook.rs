@@ -1,4 +1,4 @@
-//! Facebook: what a person chooses, whose token opens what, and lists that come in parts.
+//! Facebook: choices on the consent page, tokens of people and Pages, and lists in parts.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ fn ids(got: &Got) -> Vec<String> {
 }
 
 #[test]
-fn a_connection_in_any_version() {
+fn a_connection_works_in_any_version() {
     let bench = Bench::start();
     let got = bench.connect("facebook", &Answer::allow());
     let wanted = json!({"access_token": "<access>", "token_type": "bearer", "expires_in": 5400});
@@ -60,7 +60,7 @@ fn a_connection_in_any_version() {
 }
 
 #[test]
-fn codes_are_taken_from_the_query_as_well_but_not_from_both() {
+fn a_code_may_be_in_the_query_but_not_in_both_places() {
     let bench = Bench::start();
     let form = with(token_form("facebook", &bench.code("facebook", &Answer::allow())), "grant_type", None);
     let query = bench::encode(&form);
@@ -73,7 +73,7 @@ fn codes_are_taken_from_the_query_as_well_but_not_from_both() {
 }
 
 #[test]
-fn pages_with_their_tokens() {
+fn pages_are_listed_with_their_tokens() {
     let bench = Bench::start();
     let token = long(&bench, &Answer::allow());
     let got = accounts(&bench, &token);
@@ -109,7 +109,7 @@ fn pages_with_their_tokens() {
 }
 
 #[test]
-fn a_pages_token_lives_as_long_as_the_one_it_was_got_with() {
+fn a_pages_token_lives_as_long_as_the_user_token_behind_it() {
     let bench = Bench::start();
     let user = short(&bench, &Answer::allow());
     let from_short = accounts(&bench, &user).text("/data/0/access_token");
@@ -130,7 +130,7 @@ fn a_pages_token_lives_as_long_as_the_one_it_was_got_with() {
 }
 
 #[test]
-fn a_long_lived_token_is_renewed_at_the_step_of_a_refresh() {
+fn renewing_a_long_lived_token_counts_as_a_refresh() {
     let bench = Bench::start();
     let token = long(&bench, &Answer::allow());
     bench.advance(5_000_000);
@@ -163,7 +163,7 @@ fn lists_come_in_parts_and_next_carries_the_token() {
 }
 
 #[test]
-fn pages_of_a_business_are_elsewhere_and_may_lack_a_token() {
+fn pages_of_a_business_are_listed_there_and_may_lack_a_token() {
     let bench = Bench::start();
     let token = long(&bench, &Answer::allow().account("business"));
     assert_eq!(accounts(&bench, &token).json(), json!({"data": []}));
@@ -190,7 +190,7 @@ fn pages_of_a_business_are_elsewhere_and_may_lack_a_token() {
 }
 
 #[test]
-fn what_was_declined_is_asked_again_only_on_request() {
+fn a_declined_permission_is_offered_again_only_on_rerequest() {
     let bench = Bench::start();
     let permissions = |token: &str| {
         let data = bench.get_as("/facebook/v25.0/me/permissions", token).json();
@@ -232,7 +232,7 @@ fn a_later_consent_can_leave_a_page_out() {
 }
 
 #[test]
-fn tokens_are_inspected_with_the_apps_own() {
+fn tokens_are_inspected_with_the_apps_token() {
     let bench = Bench::start();
     let (id, secret) = client("facebook").unwrap();
     let token = long(&bench, &Answer::allow().pages(&["101000000000002"]));
@@ -257,7 +257,7 @@ fn tokens_are_inspected_with_the_apps_own() {
 }
 
 #[test]
-fn an_app_is_removed_with_a_persons_token() {
+fn a_persons_token_removes_the_app() {
     let bench = Bench::start();
     let first = short(&bench, &Answer::allow());
     let token = long(&bench, &Answer::allow());

@@ -1,4 +1,4 @@
-//! Failing on order.
+//! Ordered faults.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn raw_refresh(bench: &Bench, token: &str) -> Option<Got> {
 }
 
 #[test]
-fn each_fault_fails_its_way_and_leaves_the_token_unspent() {
+fn each_fault_fails_as_described_and_leaves_the_token_unspent() {
     let bench = Bench::start();
     let mut token = bench.connect("twitter", &Answer::allow()).text("/refresh_token");
     let spent = json!({"error": "invalid_request", "error_description": "Value passed for the token was invalid."});
@@ -59,7 +59,7 @@ fn each_fault_fails_its_way_and_leaves_the_token_unspent() {
 }
 
 #[test]
-fn a_lost_answer_used_the_token_up() {
+fn a_lost_answer_spends_the_token() {
     let bench = Bench::start();
     let token = bench.connect("twitter", &Answer::allow()).text("/refresh_token");
     bench.control.fail_next("twitter", Step::Refresh, Fault::Lost, 1).unwrap();
@@ -71,7 +71,7 @@ fn a_lost_answer_used_the_token_up() {
 }
 
 #[test]
-fn a_slow_answer_is_a_good_one() {
+fn a_slow_answer_succeeds() {
     let bench = Bench::start();
     let token = bench.connect("twitter", &Answer::allow()).text("/refresh_token");
     bench.control.fail_next("twitter", Step::Refresh, Fault::Slow(Duration::ZERO), 1).unwrap();
@@ -79,7 +79,7 @@ fn a_slow_answer_is_a_good_one() {
 }
 
 #[test]
-fn faults_come_in_order_as_often_as_ordered_and_only_where_ordered() {
+fn faults_happen_in_order_as_often_and_only_where_ordered() {
     let bench = Bench::start();
     bench.control.fail_next("twitter", Step::Identity, Fault::ServerError, 2).unwrap();
     bench.control.fail_next("twitter", Step::Identity, Fault::RateLimited, 1).unwrap();
@@ -88,28 +88,6 @@ fn faults_come_in_order_as_often_as_ordered_and_only_where_ordered() {
     assert_eq!(statuses, [500, 500, 429, 200]);
     let error = bench.control.fail_next("myspace", Step::Token, Fault::Drop, 1).unwrap_err();
     assert!(error.to_string().starts_with("the sandbox does not imitate 'myspace'"));
-}
-
-#[test]
-fn a_revoked_token_in_each_platforms_own_words() {
-    let bench = Bench::start();
-    let expectations = [
-        ("acme", "/acme/me", 401, "/error", json!("invalid_token")),
-        ("facebook", "/facebook/v25.0/me", 400, "/error/error_subcode", json!(458)),
-        ("googlebusiness", "/googlebusiness/oauth2/v2/userinfo", 401, "/error/status", json!("UNAUTHENTICATED")),
-        ("instagram", "/instagram/v23.0/me", 400, "/error/code", json!(190)),
-        ("linkedin", "/linkedin/v2/userinfo", 401, "/code", json!("REVOKED_ACCESS_TOKEN")),
-        ("pinterest", "/pinterest/v5/user_account", 401, "/code", json!(2)),
-        ("threads", "/threads/v1.0/me", 400, "/error/error_subcode", json!(460)),
-        ("tiktok", "/tiktok/v2/user/info/?fields=open_id", 401, "/error/code", json!("access_token_invalid")),
-        ("twitter", "/twitter/2/users/me", 401, "/title", json!("Unauthorized")),
-        ("youtube", "/youtube/youtube/v3/channels?part=id&mine=true", 401, "/error/status", json!("UNAUTHENTICATED")),
-    ];
-    for (platform, target, status, pointer, value) in expectations {
-        bench.control.fail_next(platform, Step::Identity, Fault::Revoked, 1).unwrap();
-        let got = bench.get_as(target, "whatever");
-        assert_eq!((got.status, got.json().pointer(pointer)), (status, Some(&value)), "{platform}: {}", got.body);
-    }
 }
 
 #[test]
@@ -131,7 +109,7 @@ fn the_consent_page_orders_faults_for_its_own_connection() {
 }
 
 #[test]
-fn the_consent_page_spoils_the_callback() {
+fn the_consent_page_orders_broken_callbacks() {
     let bench = Bench::start();
     let state = ("state".to_owned(), "a state/with=signs".to_owned());
     let empty = bench.callback("twitter", &Answer::allow().fault("callback_empty"));
@@ -150,7 +128,7 @@ fn the_consent_page_spoils_the_callback() {
 }
 
 #[test]
-fn the_browsers_steps_fail_with_pages() {
+fn faults_at_the_browsers_steps_are_pages() {
     let bench = Bench::start();
     let url = bench.authorize_url("twitter", &bench::authorize_query("twitter"));
     let target = url.trim_start_matches(bench.sandbox.base_url());

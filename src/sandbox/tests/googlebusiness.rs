@@ -1,4 +1,4 @@
-//! Google Business Profile: accounts, their locations, and the quota that is zero.
+//! Google Business Profile: accounts, their locations, and the quota of zero.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn token(bench: &Bench, account: &str) -> String {
     bench.connect("googlebusiness", &Answer::allow().account(account)).text("/access_token")
 }
 
-/// All items of a list, and how many requests they took.
+/// All items of a list, and the number of requests for them.
 fn all(bench: &Bench, token: &str, target: &str, name: &str) -> (Vec<Value>, usize) {
     let (mut items, mut requests, mut further) = (Vec::new(), 0, String::new());
     loop {
@@ -41,7 +41,7 @@ fn managed(bench: &Bench, account: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn accounts_and_their_locations() {
+fn accounts_list_their_locations() {
     let bench = Bench::start();
     for (account, accounts, listed, different) in
         [("ada", 2, 4, 3), ("basil", 1, 1, 1), ("nobody", 1, 0, 0), ("closed", 1, 3, 3), ("chain", 2, 41, 40)]
@@ -77,7 +77,7 @@ fn accounts_and_their_locations() {
 }
 
 #[test]
-fn pages_are_no_longer_than_they_may_be_and_empty_lists_are_left_out() {
+fn pages_have_a_largest_size_and_empty_lists_are_left_out() {
     let bench = Bench::start();
     let chain = token(&bench, "chain");
     assert_eq!(all(&bench, &chain, "/v1/accounts?pageSize=20", "accounts").1, 2);
@@ -125,7 +125,7 @@ fn a_quota_of_zero_is_not_a_rate_limit() {
 }
 
 #[test]
-fn revoking_takes_the_whole_grant() {
+fn revoking_ends_every_grant_of_the_person() {
     let bench = Bench::start();
     let first = bench.connect("googlebusiness", &Answer::allow());
     let second = token(&bench, "ada");

@@ -1,4 +1,4 @@
-//! LinkedIn's organizations: versions, lists that are not to be escaped, and roles that may not post.
+//! LinkedIn's organizations: versions, unescaped lists, and roles that may not post.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn organizations(got: &Got) -> Vec<(String, String)> {
 }
 
 #[test]
-fn roles_by_member() {
+fn roles_are_listed_by_member() {
     let bench = Bench::start();
     let got = rest(&bench, ROLES, &token(&bench, "ada"));
     assert_eq!(
@@ -77,7 +77,7 @@ fn roles_come_in_parts() {
 }
 
 #[test]
-fn versions_are_retired_and_the_protocol_is_named() {
+fn a_current_version_and_the_protocol_are_required() {
     let bench = Bench::start();
     let ada = token(&bench, "ada");
     for version in ["202501", "209901", "202613", "202600", "2026-8", "20260801", "1"] {
@@ -97,7 +97,7 @@ fn versions_are_retired_and_the_protocol_is_named() {
 }
 
 #[test]
-fn names_are_looked_up_with_a_list_as_it_is() {
+fn names_are_looked_up_with_an_unescaped_list() {
     let bench = Bench::start();
     let ada = token(&bench, "ada");
     let look_up = |ids: &str| rest(&bench, &format!("/linkedin/rest/organizationsLookup?{ids}"), &ada);

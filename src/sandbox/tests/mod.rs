@@ -1,4 +1,4 @@
-//! The sandbox as its users see it: over a real connection, and through its handle.
+//! The sandbox as its users see it: over a real connection and through its handle.
 
 mod authorize;
 mod bench;
@@ -13,5 +13,6 @@ mod pages;
 mod refreshes;
 mod revocations;
 mod strictness;
+mod words;
 
 use bench::{Bench, Got, pairs, percent};

@@ -1,4 +1,4 @@
-//! What people see and send.
+//! The pages and their forms.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ fn request_id(page: &Got) -> String {
 }
 
 #[test]
-fn the_page_says_what_it_is_and_offers_accounts_scopes_and_faults() {
+fn the_page_names_the_sandbox_and_offers_accounts_scopes_and_faults() {
     let bench = Bench::start();
     for platform in platforms() {
         let got = page(&bench, platform);
@@ -40,7 +40,7 @@ fn the_page_says_what_it_is_and_offers_accounts_scopes_and_faults() {
 }
 
 #[test]
-fn the_policy_names_the_stylesheet_and_lets_the_form_lead_on() {
+fn the_policy_allows_the_stylesheet_and_redirects_of_the_form() {
     let bench = Bench::start();
     let got = page(&bench, "twitter");
     let (_, rest) = got.body.split_once("<style>").unwrap();
@@ -58,7 +58,7 @@ fn the_policy_names_the_stylesheet_and_lets_the_form_lead_on() {
 }
 
 #[test]
-fn the_form_leads_to_the_callback_once() {
+fn the_form_redirects_to_the_callback_once() {
     let bench = Bench::start();
     let id = request_id(&page(&bench, "tiktok"));
     let form = pairs(&[
@@ -91,7 +91,7 @@ fn a_form_without_scopes_grants_all_and_deny_denies() {
 }
 
 #[test]
-fn decisions_that_make_no_sense_are_refused_without_using_the_request_up() {
+fn invalid_decisions_are_refused_and_leave_the_request_open() {
     let bench = Bench::start();
     let id = request_id(&page(&bench, "twitter"));
     for (platform, form) in [
@@ -110,7 +110,7 @@ fn decisions_that_make_no_sense_are_refused_without_using_the_request_up() {
 }
 
 #[test]
-fn refusals_are_pages_and_what_was_sent_is_escaped() {
+fn refusals_are_pages_with_escaped_input() {
     let bench = Bench::start();
     let query = with(authorize_query("twitter"), "scope", Some("<script>alert(1)</script>"));
     let url = bench.authorize_url("twitter", &query);

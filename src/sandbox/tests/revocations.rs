@@ -1,4 +1,4 @@
-//! Taking grants back: by the broker, by the person, and by the clock.
+//! Revocation: by the broker, by the person, and by the clock.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::sandbox::{Answer, Step, client};
 
 #[test]
-fn x_revokes_a_token_or_with_the_refresh_token_everything() {
+fn x_revokes_one_access_token_or_by_the_refresh_token_the_grant() {
     let bench = Bench::start();
     let revoke = |token: &str, authorization: Option<&str>| {
         bench.post("/twitter/2/oauth2/revoke", &pairs(&[("token", token)]), authorization)
@@ -45,7 +45,7 @@ fn google_revokes_the_whole_grant_with_either_token() {
 }
 
 #[test]
-fn tiktok_wants_the_access_token() {
+fn tiktok_revokes_by_the_access_token() {
     let bench = Bench::start();
     let (key, secret) = client("tiktok").unwrap();
     let tokens = bench.connect("tiktok", &Answer::allow());
@@ -59,7 +59,7 @@ fn tiktok_wants_the_access_token() {
 }
 
 #[test]
-fn pinterest_refuses_and_linkedin_and_acme_oblige() {
+fn pinterest_refuses_to_revoke_and_linkedin_and_acme_revoke() {
     let bench = Bench::start();
     let token = bench.connect("pinterest", &Answer::allow()).text("/access_token");
     let got =
@@ -81,7 +81,7 @@ fn pinterest_refuses_and_linkedin_and_acme_oblige() {
 }
 
 #[test]
-fn people_take_back_what_they_granted() {
+fn people_revoke_at_one_platform() {
     let bench = Bench::start();
     let x = bench.connect("twitter", &Answer::allow());
     let threads = bench.connect("threads", &Answer::allow());
@@ -92,7 +92,7 @@ fn people_take_back_what_they_granted() {
 }
 
 #[test]
-fn expired_access_leaves_refresh_tokens_alone() {
+fn refresh_tokens_outlive_expired_access_tokens() {
     let bench = Bench::start();
     let tokens = bench.connect("twitter", &Answer::allow());
     let other = bench.connect("acme", &Answer::allow());

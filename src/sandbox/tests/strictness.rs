@@ -1,10 +1,11 @@
-//! The code exchange: what each platform refuses, and in which shape.
+//! The code exchange and the identity call: mistakes that every platform refuses. Each platform's words are in
+//! `words`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::bench::{basic, token_form, token_path, with};
+use super::bench::{basic, basic_of, id_name, identity_path, imitation, token_form, token_path, with, without_pkce};
 use super::*;
 use crate::sandbox::{Answer, client, own_client, platforms};
 
@@ -14,59 +15,49 @@ fn exchange(bench: &Bench, platform: &str, name: &str, value: Option<&str>) -> G
     bench.exchange(platform, &with(form, name, value))
 }
 
-/// TikTok says so with 200.
-fn status(platform: &str, otherwise: u16) -> u16 {
-    if platform == "tiktok" { 200 } else { otherwise }
-}
-
 #[test]
-fn parameters_must_be_there_known_and_once() {
+fn missing_unknown_and_repeated_parameters_are_refused() {
     let bench = Bench::start();
     for platform in platforms() {
-        let bad = status(platform, 400);
         for name in ["code", "redirect_uri"] {
             let why = format!("the parameter {name} is missing");
-            assert_eq!(exchange(&bench, platform, name, None).why(), (bad, why.as_str()), "{platform}");
+            assert_eq!(exchange(&bench, platform, name, None).refusal(), why, "{platform}");
         }
         let why = "the parameter audience is not known here";
-        assert_eq!(exchange(&bench, platform, "audience", Some("x")).why(), (bad, why), "{platform}");
+        assert_eq!(exchange(&bench, platform, "audience", Some("x")).refusal(), why, "{platform}");
         let mut twice = token_form(platform, &bench.code(platform, &Answer::allow()));
         twice.push(("code".to_owned(), "another".to_owned()));
-        assert_eq!(bench.exchange(platform, &twice).why(), (bad, "the parameter code is sent twice"), "{platform}");
+        assert_eq!(bench.exchange(platform, &twice).refusal(), "the parameter code is sent twice", "{platform}");
         let got = exchange(&bench, platform, "grant_type", Some("client_credentials"));
-        assert_eq!(got.why(), (bad, "the grant type 'client_credentials' is not known here"), "{platform}");
+        assert_eq!(got.refusal(), "the grant type 'client_credentials' is not known here", "{platform}");
     }
 }
 
 #[test]
-fn bodies_are_forms_and_nothing_is_in_the_query() {
+fn json_bodies_and_queries_are_refused() {
     let bench = Bench::start();
     for platform in platforms() {
         let form = token_form(platform, &bench.code(platform, &Answer::allow()));
-        let path = format!("/{platform}{}", token_path(platform));
+        let path = token_path(platform);
         let authorization = basic(platform);
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(authorization.as_deref().map(|value| ("Authorization", value)));
         let json = serde_json::to_string(&form.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()).unwrap();
         let got = bench.send("POST", &path, &headers, &json).unwrap();
-        assert!(got.status >= 400 || platform == "tiktok", "{platform}: {}", got.body);
+        assert!(!got.refusal().is_empty(), "{platform}: {}", got.body);
         let got = bench.post(&format!("{path}?state=x"), &form, authorization.as_deref());
-        assert_eq!(
-            got.why(),
-            (status(platform, 400), "the parameter state is in the query and belongs in the body"),
-            "{platform}"
-        );
+        assert_eq!(got.refusal(), "the parameter state is in the query and belongs in the body", "{platform}");
     }
     let got = bench.send("POST", "/twitter/2/oauth2/token", &[("Authorization", &basic("twitter").unwrap())], "");
     assert_eq!(got.unwrap().status, 400);
 }
 
 #[test]
-fn clients_authenticate_the_platforms_way() {
+fn clients_must_authenticate_as_the_platform_wants() {
     let bench = Bench::start();
     for platform in platforms() {
         let form = token_form(platform, &bench.code(platform, &Answer::allow()));
-        let path = format!("/{platform}{}", token_path(platform));
+        let path = token_path(platform);
         let (id, secret) = client(platform).unwrap();
         let wrong = if basic(platform).is_some() {
             // In the body instead of the header, and with a wrong secret.
@@ -80,16 +71,19 @@ fn clients_authenticate_the_platforms_way() {
             ]
         } else {
             let header = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
-            let name = if platform == "tiktok" { "client_key" } else { "client_id" };
             [
-                bench.post(&path, &with(with(form.clone(), name, None), "client_secret", None), Some(&header)),
+                bench.post(
+                    &path,
+                    &with(with(form.clone(), id_name(platform), None), "client_secret", None),
+                    Some(&header),
+                ),
                 bench.post(&path, &form, Some(&header)),
                 bench.post(&path, &with(form.clone(), "client_secret", Some("wrong")), None),
             ]
         };
         let [missing, both, secret] = wrong;
         for got in [missing, both] {
-            assert!(got.why().1.starts_with("the client did not authenticate"), "{platform}: {:?}", got.why());
+            assert!(got.refusal().starts_with("the client did not authenticate"), "{platform}: {:?}", got.why());
         }
         assert_eq!(secret.why().1, "the client id is unknown or the secret is wrong", "{platform}");
         let good = bench.exchange(platform, &form);
@@ -106,22 +100,21 @@ fn clients_authenticate_the_platforms_way() {
 }
 
 #[test]
-fn secrets_with_signs_are_escaped_in_headers_and_forms() {
+fn secrets_with_special_characters_must_be_escaped() {
     let bench = Bench::start();
     for platform in platforms() {
         let (id, secret) = own_client(platform).unwrap();
-        let id_name = if platform == "tiktok" { "client_key" } else { "client_id" };
-        let query = with(bench::authorize_query(platform), id_name, Some(&id));
+        let query = with(bench::authorize_query(platform), id_name(platform), Some(&id));
         let code = bench.callback_of(platform, &query, &Answer::allow())[0].1.clone();
         let mut form = token_form(platform, &code);
-        let path = format!("/{platform}{}", token_path(platform));
+        let path = token_path(platform);
         let got = if basic(platform).is_some() {
-            let header = |id: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
-            let raw = bench.post(&path, &form, Some(&header(&id, &secret)));
+            let header = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+            let raw = bench.post(&path, &form, Some(&header));
             assert_eq!(raw.why().1, "the client id is unknown or the secret is wrong", "{platform} took it unescaped");
-            bench.post(&path, &form, Some(&header(&percent(&id), &percent(&secret))))
+            bench.post(&path, &form, Some(&basic_of(&id, &secret)))
         } else {
-            form = with(with(form, id_name, Some(&id)), "client_secret", Some(&secret));
+            form = with(with(form, id_name(platform), Some(&id)), "client_secret", Some(&secret));
             bench.post(&path, &form, None)
         };
         assert_eq!(got.why(), (200, ""), "{platform}: {}", got.body);
@@ -129,42 +122,27 @@ fn secrets_with_signs_are_escaped_in_headers_and_forms() {
 }
 
 #[test]
-fn a_code_is_for_one_client_one_redirect_and_one_use() {
+fn a_code_serves_one_client_one_redirect_and_one_use() {
     let bench = Bench::start();
     for platform in platforms() {
         let got = exchange(&bench, platform, "redirect_uri", Some("http://127.0.0.1:8080/v1/connect/x/callback/"));
-        assert_eq!(
-            got.why(),
-            (status(platform, 400), "redirect_uri differs from the one of the authorize request"),
-            "{platform}"
-        );
+        assert_eq!(got.refusal(), "redirect_uri differs from the one of the authorize request", "{platform}");
         let got = exchange(&bench, platform, "code", Some("guessed"));
-        assert_eq!(got.why().1, "the code is not one of this client's", "{platform}");
+        assert_eq!(got.refusal(), "the code is not one of this client's", "{platform}");
 
         let form = token_form(platform, &bench.code(platform, &Answer::allow()));
         let first = bench.exchange(platform, &form);
         assert_eq!(first.why(), (200, ""), "{platform}");
         assert_eq!(bench.exchange(platform, &form).why().1, "the code was used before", "{platform}");
-        let flat = first.text("/access_token");
-        let token = if flat.is_empty() { first.text("/data/0/access_token") } else { flat };
-        let identity = match platform {
-            "acme" => "/acme/me",
-            "facebook" => "/facebook/v25.0/me",
-            "googlebusiness" => "/googlebusiness/v1/accounts",
-            "instagram" => "/instagram/v23.0/me?fields=user_id",
-            "linkedin" => "/linkedin/v2/userinfo",
-            "pinterest" => "/pinterest/v5/user_account",
-            "threads" => "/threads/v1.0/me?fields=id",
-            "tiktok" => "/tiktok/v2/user/info/?fields=open_id",
-            "twitter" => "/twitter/2/users/me",
-            "youtube" => "/youtube/youtube/v3/channels?part=snippet&mine=true",
-            _ => panic!("say where {platform} tells who somebody is"),
-        };
-        assert_eq!(bench.get_as(identity, &token).why().1, "the access token was revoked", "{platform}");
+        assert_eq!(
+            bench.identity(platform, &first.access_token()).refusal(),
+            "the access token was revoked",
+            "{platform}"
+        );
     }
     let code = bench.code("twitter", &Answer::allow());
     let (id, secret) = own_client("twitter").unwrap();
-    let other = format!("Basic {}", STANDARD.encode(format!("{}:{}", percent(&id), percent(&secret))));
+    let other = basic_of(&id, &secret);
     let got = bench.post("/twitter/2/oauth2/token", &token_form("twitter", &code), Some(&other));
     assert_eq!(got.why().1, "the code is not one of this client's");
     assert_eq!(bench.exchange("twitter", &token_form("twitter", &code)).status, 200, "its own client still may");
@@ -173,43 +151,33 @@ fn a_code_is_for_one_client_one_redirect_and_one_use() {
 #[test]
 fn a_code_expires() {
     let bench = Bench::start();
-    for (platform, life) in [
-        ("acme", 60),
-        ("facebook", 600),
-        ("googlebusiness", 600),
-        ("instagram", 3600),
-        ("linkedin", 1800),
-        ("pinterest", 600),
-        ("threads", 3600),
-        ("tiktok", 300),
-        ("twitter", 30),
-        ("youtube", 600),
-    ] {
+    for platform in platforms() {
+        let life = imitation(platform).authorize.code.life;
         let (early, late) = (bench.code(platform, &Answer::allow()), bench.code(platform, &Answer::allow()));
         bench.advance(life - 1);
         assert_eq!(bench.exchange(platform, &token_form(platform, &early)).why(), (200, ""), "{platform}");
         bench.advance(1);
         let got = bench.exchange(platform, &token_form(platform, &late));
-        assert_eq!(got.why(), (status(platform, 400), "the code has expired"), "{platform}");
+        assert_eq!(got.refusal(), "the code has expired", "{platform}");
     }
 }
 
 #[test]
 fn verifiers_are_checked() {
     let bench = Bench::start();
-    for platform in ["acme", "tiktok", "twitter", "youtube"] {
+    for platform in platforms().filter(|platform| imitation(platform).example.pkce) {
         let wrong = "a".repeat(43);
         for value in [Some(wrong.as_str()), Some("short")] {
             let got = exchange(&bench, platform, "code_verifier", value);
             let why = "code_verifier does not match the code_challenge of the authorize request";
-            assert_eq!(got.why(), (status(platform, 400), why), "{platform}");
+            assert_eq!(got.refusal(), why, "{platform}");
         }
         let got = exchange(&bench, platform, "code_verifier", None);
-        assert!(got.why().1.contains("code_verifier"), "{platform}: {:?}", got.why());
+        assert!(got.refusal().contains("code_verifier"), "{platform}: {:?}", got.why());
     }
-    for platform in ["instagram", "linkedin", "pinterest", "threads"] {
+    for platform in without_pkce() {
         let got = exchange(&bench, platform, "code_verifier", Some(bench::VERIFIER));
-        assert_eq!(got.why(), (400, "the parameter code_verifier is not known here"), "{platform}");
+        assert_eq!(got.refusal(), "the parameter code_verifier is not known here", "{platform}");
     }
     let mut unasked = bench::authorize_query("youtube");
     unasked.retain(|(name, _)| !name.starts_with("code_challenge"));
@@ -222,35 +190,10 @@ fn verifiers_are_checked() {
 }
 
 #[test]
-fn a_bad_code_in_each_platforms_own_words() {
-    let bench = Bench::start();
-    let bad = |platform: &str| {
-        let got = bench.exchange(platform, &token_form(platform, "guessed"));
-        (got.status, got.json())
-    };
-    let oauth = |error: &str, description: &str| json!({"error": error, "error_description": description});
-    let meta = json!({
-        "error_type": "OAuthException", "code": 400,
-        "error_message": "Matching code was not found or was already used",
-    });
-    assert_eq!(bad("acme"), (400, oauth("invalid_grant", "the code is not one of this client's")));
-    assert_eq!(bad("instagram"), (400, meta.clone()));
-    assert_eq!(bad("linkedin"), (401, oauth("invalid_request", "authorization code not found")));
-    assert_eq!(bad("pinterest").0, 400);
-    assert_eq!(bad("threads"), (400, meta));
-    let (status, tiktok) = bad("tiktok");
-    assert_eq!((status, tiktok["error"].as_str(), tiktok["log_id"].is_string()), (200, Some("invalid_grant"), true));
-    let description = "Value passed for the authorization code was invalid.";
-    assert_eq!(bad("twitter"), (400, oauth("invalid_request", description)));
-    assert_eq!(bad("youtube"), (400, oauth("invalid_grant", "Malformed auth code.")));
-}
-
-#[test]
-fn identity_wants_known_fields_and_a_live_token() {
+fn the_identity_call_requires_known_fields_and_a_live_token() {
     let bench = Bench::start();
     for (platform, bad, why) in [
         ("instagram", "/instagram/v23.0/me?fields=followers", "the field 'followers' is not known here"),
-        ("pinterest", "/pinterest/v5/user_account?x=1", "the parameter x is not known here"),
         ("threads", "/threads/v1.0/me?fields=picture", "the field 'picture' is not known here"),
         ("tiktok", "/tiktok/v2/user/info/", "the parameter fields is missing"),
         ("tiktok", "/tiktok/v2/user/info/?fields=id", "the field 'id' is not known here"),
@@ -258,12 +201,17 @@ fn identity_wants_known_fields_and_a_live_token() {
         ("twitter", "/twitter/2/users/me?user.fields=confirmed_email", "the scope users.email was not granted"),
         ("youtube", "/youtube/youtube/v3/channels?mine=true", "the parameter part is missing"),
     ] {
-        let got = bench.connect(platform, &Answer::allow());
-        let flat = got.text("/access_token");
-        let token = if flat.is_empty() { got.text("/data/0/access_token") } else { flat };
+        let token = bench.connect(platform, &Answer::allow()).access_token();
         let got = bench.get_as(bad, &token);
         assert_eq!(got.why().1, why, "{bad}");
         assert!(got.status >= 400, "{bad}");
+    }
+    for platform in platforms() {
+        let token = bench.connect(platform, &Answer::allow()).access_token();
+        let path = identity_path(platform);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let got = bench.get_as(&format!("{path}{separator}x=1"), &token);
+        assert_eq!((got.status, got.refusal()), (400, "the parameter x is not known here"), "{platform}");
     }
     let got = bench.get("/twitter/2/users/me");
     assert_eq!((got.status, got.text("/title")), (401, "Unauthorized".to_owned()));

@@ -1,6 +1,6 @@
 //! The nodes and edges of Facebook's Graph API that lead to Pages.
 //!
-//! Lists come in pages of their own with a cursor, and `paging.next` is a whole URL with the access token in it.
+//! Lists come in parts with a cursor, and `paging.next` is a whole URL with the access token in it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,16 +16,16 @@ use crate::sandbox::desk::Desk;
 use crate::sandbox::problem::Problem;
 use crate::sandbox::world::{Grant, Token};
 
-/// Entries of a list where `limit` does not say.
+/// Entries of a list without a `limit`.
 const USUAL: usize = 25;
-/// Entries of a list at most, whatever `limit` says.
+/// Most entries of a list, whatever `limit` says.
 const MOST: usize = 100;
 
 const PERSON: [&str; 4] = ["email", "id", "name", "picture"];
 const PAGE: [&str; 9] = ["about", "access_token", "category", "fan_count", "id", "link", "name", "picture", "tasks"];
 const USERNAME: &str = "username";
 
-/// The names in `fields`, without what they say of their own fields (`picture.type(large)`, `picture{url}`).
+/// The names in `fields`, without their modifiers (`picture.type(large)`, `picture{url}`).
 fn names<'a>(fields: Fields<'a>, known: &[&str], otherwise: &'static str) -> Result<Vec<&'a str>, Problem> {
     let text: &'a str = fields.find("fields").unwrap_or(otherwise);
     let mut depth = 0_i32;
@@ -48,7 +48,7 @@ fn names<'a>(fields: Fields<'a>, known: &[&str], otherwise: &'static str) -> Res
     Ok(names)
 }
 
-/// The person, or the Page where the token is a Page's.
+/// The person, or the Page with a Page's token.
 pub(super) fn me(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&[], &["access_token", "fields"])?;
     let (_, token, grant) = caller(desk, call)?;
@@ -132,7 +132,7 @@ fn of_businesses(grant: &Grant) -> Result<(), Problem> {
     if grant.has("business_management") { Ok(()) } else { Err(Problem::Scope("business_management".to_owned())) }
 }
 
-/// Businesses belong to whoever has Pages in them.
+/// A person's businesses: those in which they have Pages.
 fn of_person(grant: &Grant) -> impl Iterator<Item = (&'static str, &'static str)> {
     let has = pages::of(grant.persona).iter().any(|page| page.place != Place::Own);
     BUSINESSES.iter().copied().filter(move |_| has)
@@ -145,7 +145,7 @@ fn business(desk: &Desk<'_>, call: &Call) -> Result<&'static str, Problem> {
     of_person(&grant).map(|(known, _)| known).find(|known| *known == id).ok_or_else(|| no_such(id))
 }
 
-/// An edge that leads to Pages.
+/// An edge that lists Pages.
 fn listed(desk: &mut Desk<'_>, call: &Call, edge: &str, here: impl Fn(&Page) -> bool) -> Result<Reply, Problem> {
     let fields = call.query(&[], &["access_token", "after", "fields", "limit"])?;
     let (value, token, grant) = caller(desk, call)?;
@@ -159,7 +159,7 @@ fn listed(desk: &mut Desk<'_>, call: &Call, edge: &str, here: impl Fn(&Page) -> 
     Ok(window.answer(&data))
 }
 
-/// The part of a list that is asked for.
+/// The requested part of a list.
 struct Window {
     from: usize,
     limit: usize,
@@ -219,7 +219,7 @@ fn picture(url: &str) -> Value {
     json!({"data": {"height": 96, "is_silhouette": false, "url": url, "width": 96}})
 }
 
-/// A Page with the fields that were asked for; `asked_alone`: not in a list.
+/// A Page with the requested fields; `asked_alone`: not in a list.
 fn node(desk: &mut Desk<'_>, by: &Token, grant: &Grant, page: &Page, names: &[&str], asked_alone: bool) -> Value {
     let mut node = json!({
         "about": "",

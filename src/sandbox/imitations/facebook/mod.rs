@@ -1,18 +1,16 @@
 //! Facebook: Pages. <https://developers.facebook.com/docs/facebook-login/guides/advanced/manual-flow>
 //!
-//! A person's permissions belong to person and app, not to a token: a later consent changes what earlier tokens can do,
-//! and one that leaves a Page out takes it from them. What was declined is asked again only with `auth_type=rerequest`.
-//! A Page's token lives as long as the user token that it was got with, and for ever when that one is long-lived.
-//! Redirects end in `#_=_`.
+//! A person's permissions belong to person and app, not to a token: a later consent changes what earlier tokens can
+//! do, and one that leaves a Page out takes it from them. A declined permission is offered again only with
+//! `auth_type=rerequest`. A Page's token lives as long as the user token that it was requested with, and does not
+//! expire when that one is long-lived. Redirects end in `#_=_`.
 
 mod graph;
 mod pages;
 mod token;
 
 use super::meta;
-use super::{
-    Authorize, Challenge, Choice, CodeRules, Endpoint, Imitation, Parameter, Persona, Pkce, QueryOfRedirect, Scopes,
-};
+use super::{Authorize, Challenge, Choice, CodeRules, Endpoint, Example, Imitation, Parameter, Persona, Pkce, Scopes};
 use crate::sandbox::step::Step;
 use crate::sandbox::world::{Grant, World};
 
@@ -47,7 +45,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/{version}/dialog/oauth",
-        client_id_name: "client_id",
         separators: meta::SEPARATORS,
         scopes: Scopes {
             known: &[
@@ -65,17 +62,14 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "public_profile",
                 "read_insights",
             ],
-            approved: &[],
-            mandatory: &[],
             fixed: Some(&["public_profile"]),
+            ..Scopes::STANDARD
         },
         parameters: &[
             Parameter { name: "auth_type", words: &["reauthenticate", "rerequest"] },
             Parameter { name: "display", words: &["page", "popup", "touch"] },
         ],
         pkce: |_| Pkce::Optional(Challenge::Base64Url),
-        query_of_redirect: QueryOfRedirect::Kept,
-        longest_state: None,
         code: CodeRules { life: 600, prefix: "AQ", suffix: "" },
         denial: &[
             ("error", "access_denied"),
@@ -83,10 +77,14 @@ pub(super) const IMITATION: Imitation = Imitation {
             ("error_description", "Permissions error"),
             ("error_reason", "user_denied"),
         ],
-        granted_scope: None,
         suffix: "#_=_",
         sent_back: meta::sent_back,
-        page_status: 400,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "pages_show_list,pages_manage_posts,pages_read_engagement,business_management",
+        identity: "/v25.0/me?fields=id,name,picture",
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/{version}/oauth/access_token", step: Step::Token, answer: token::token },
@@ -104,8 +102,7 @@ pub(super) const IMITATION: Imitation = Imitation {
     refuse: token::refuse,
     revocable: true,
     choice: Some(Choice { pages: on_the_consent_page, decided }),
-    scopes: None,
-    custom: None,
+    ..Imitation::STANDARD
 };
 
 fn on_the_consent_page(persona: &Persona) -> Vec<super::Page> {
@@ -118,7 +115,7 @@ fn visible(grant: &Grant) -> Vec<pages::Page> {
     pages::of(grant.persona).into_iter().filter(ticked).collect()
 }
 
-/// Lays a new decision over what the person had granted to this app before.
+/// Applies a new decision to the person's earlier grants to this app.
 fn decided(world: &mut World, id: u64) {
     let Some(new) = world.grants.get(&id).cloned() else { return };
     let of_same = |grant: &Grant| !grant.revoked && grant.is_of_same_person(&new);

@@ -1,10 +1,10 @@
-//! Who manages which Pages at the sandbox's Facebook, and in which businesses those are.
+//! The Pages at the sandbox's Facebook, the people who manage them, and their businesses.
 //!
 //! Invariant: ids are of one platform-wide space, so that no two Pages, businesses or people share one.
 
 use super::Persona;
 
-/// What a person with a full role may do.
+/// Tasks of a full role.
 const ALL: &[&str] = &["ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"];
 
 /// A Page as one person sees it.
@@ -14,13 +14,13 @@ pub(super) struct Page {
     pub(super) name: String,
     pub(super) username: Option<&'static str>,
     pub(super) has_picture: bool,
-    /// What the person may do there.
+    /// The person's tasks there.
     pub(super) tasks: &'static [&'static str],
     pub(super) place: Place,
     pub(super) token: Token,
 }
 
-/// Where a Page is listed.
+/// Listing in which a Page appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Below `/{business}/client_pages` alone.
@@ -31,13 +31,13 @@ pub(super) enum Place {
     Own,
 }
 
-/// Where a Page's access token is given.
+/// Calls that yield a Page's access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
-    /// Wherever the Page is listed.
+    /// Any listing of the Page.
     Listed,
     Never,
-    /// When the Page itself is asked for it, not in lists.
+    /// A call for the Page itself, not a listing.
     OnRequest,
 }
 
@@ -57,7 +57,7 @@ fn page(id: &str, name: &str, username: Option<&'static str>) -> Page {
     }
 }
 
-/// Everything that a person has a role on.
+/// All Pages on which a person has a role.
 pub(super) fn of(persona: &Persona) -> Vec<Page> {
     let businesses = |at: usize| BUSINESSES.get(at).map_or("", |(id, _)| *id);
     match persona.id {

@@ -1,4 +1,4 @@
-//! Facebook's tokens: how they are got, lengthened, inspected and taken back, and how Facebook says no.
+//! Facebook's tokens: exchange, prolongation, inspection and revocation, and Facebook's refusals.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const SHORT: u64 = 5_400;
 const LONG: u64 = 5_183_944;
 const DATA_ACCESS: Duration = Duration::from_hours(90 * 24);
 
-/// A code for a short-lived token, or that for a long-lived one: as a form or in the query.
+/// Exchanges a code for a short-lived token, or that for a long-lived one: as a form or in the query.
 pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     const CLIENT: [&str; 2] = ["client_id", "client_secret"];
     let in_query = call.method == "GET";
@@ -55,7 +55,7 @@ pub(super) fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> 
     }
 }
 
-/// A token of `page`, got with the user token `by`.
+/// Issues a token of `page` for the user token `by`.
 pub(super) fn of_page(desk: &mut Desk<'_>, by: &Token, grant: &Grant, page: &Page) -> String {
     let left = match by.kind {
         TokenKind::LongLived => None,
@@ -89,7 +89,7 @@ fn live(desk: &Desk<'_>, value: &str) -> Result<(Token, Grant), Problem> {
     Ok((token, grant))
 }
 
-/// What a token is good for, for whoever holds the app's own token (`id|secret`) or a token of the same app.
+/// Inspects a token, for a caller with the app's own token (`id|secret`) or a token of the same app.
 pub(super) fn debug(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let fields = call.query(&["input_token"], &["access_token"])?;
     let asking = match call.bearer().or_else(|| fields.find("access_token")) {
@@ -124,7 +124,7 @@ pub(super) fn debug(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> 
     Ok(Reply::json(200, &json!({"data": data})))
 }
 
-/// The Pages that a permission covers are named where the person chose some.
+/// Permissions with the Pages that they cover, where the person chose some.
 fn granular(grant: &Grant) -> Vec<Value> {
     let ids: Vec<String> = visible(grant).into_iter().map(|page| page.id).collect();
     let of = |scope: &String| {
@@ -137,7 +137,7 @@ fn granular(grant: &Grant) -> Vec<Value> {
     permissions_of(grant).0.iter().map(of).collect()
 }
 
-/// What is granted and what was declined; `public_profile` needs no asking.
+/// Granted and declined permissions; `public_profile` is always granted.
 fn permissions_of(grant: &Grant) -> (Vec<String>, Vec<String>) {
     let mut granted = grant.scopes.clone();
     if !grant.has("public_profile") {
@@ -157,7 +157,7 @@ pub(super) fn permissions(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Pro
     Ok(Reply::json(200, &json!({"data": data})))
 }
 
-/// The person removes the app: every token that it got of them is dead.
+/// Removes the app from the person's settings: every token that it has of them is dead.
 pub(super) fn remove(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     call.query(&[], &["access_token"])?;
     let (_, token, grant) = caller(desk, call)?;
@@ -166,7 +166,7 @@ pub(super) fn remove(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem>
     Ok(Reply::json(200, &json!({"success": true})))
 }
 
-/// Pages have no edges of people.
+/// Refuses an edge of people to a Page's token.
 pub(super) fn of_a_person(token: &Token, edge: &str) -> Result<(), Problem> {
     match token.page {
         Some(_) => Err(Problem::Parameter(format!("Tried accessing nonexisting field ({edge}) on node type (Page)"))),

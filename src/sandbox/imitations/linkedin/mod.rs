@@ -1,14 +1,14 @@
 //! LinkedIn. <https://learn.microsoft.com/linkedin/shared/authentication/authorization-code-flow>
 //!
-//! The operator's app owns the Community Management product: it may ask for organizations and gets a refresh token, whose
-//! life counts down from the first consent. The second client is self-serve and has neither. A consent to other scopes ends the member's earlier tokens. PKCE is not
-//! part of the flow. Declining has error codes of its own.
+//! The operator's app has the Community Management product: it may list organizations and gets a refresh token, whose
+//! life counts down from the first consent. The third client is self-serve and has neither. A consent to other scopes
+//! ends the member's earlier tokens. The flow has no PKCE, and a denial has LinkedIn's own error codes.
 
 mod organizations;
 
 use serde_json::{Value, json};
 
-use super::{Authorize, CodeRules, Endpoint, Imitation, Persona, Pkce, QueryOfRedirect, Scopes};
+use super::{Authorize, CodeRules, Endpoint, Example, Imitation, Persona, QueryOfRedirect, Scopes};
 use crate::sandbox::answer::Reply;
 use crate::sandbox::authorize::Objection;
 use crate::sandbox::call::Call;
@@ -57,8 +57,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     authorize: Authorize {
         path: "/oauth/v2/authorization",
-        client_id_name: "client_id",
-        separators: &[' '],
         scopes: Scopes {
             known: &["email", "openid", "profile", "r_basicprofile", "w_member_social"],
             approved: &[
@@ -67,22 +65,24 @@ pub(super) const IMITATION: Imitation = Imitation {
                 "rw_organization_admin",
                 "w_organization_social",
             ],
-            mandatory: &[],
-            fixed: None,
+            ..Scopes::STANDARD
         },
-        parameters: &[],
-        pkce: |_| Pkce::Refused,
         query_of_redirect: QueryOfRedirect::Stripped,
-        longest_state: None,
         code: CodeRules { life: 30 * 60, prefix: "AQ", suffix: "" },
         denial: &[
             ("error", "user_cancelled_authorize"),
             ("error_description", "The user cancelled the authorization request"),
         ],
-        granted_scope: None,
-        suffix: "",
         sent_back,
         page_status: 401,
+        ..Authorize::STANDARD
+    },
+    example: Example {
+        scope: "openid profile email w_member_social",
+        identity: "/v2/userinfo",
+        denials: &["error=user_cancelled_login&error_description=x"],
+        refusals: &["error=unauthorized_scope_error&error_description=Scope+x+is+not+authorized"],
+        ..Example::STANDARD
     },
     endpoints: &[
         Endpoint { method: "POST", path: "/oauth/v2/accessToken", step: Step::Token, answer: token },
@@ -105,7 +105,6 @@ pub(super) const IMITATION: Imitation = Imitation {
     ],
     refuse,
     revocable: true,
-    choice: None,
     scopes: Some(&[
         "openid",
         "profile",
@@ -115,10 +114,10 @@ pub(super) const IMITATION: Imitation = Imitation {
         "w_organization_social",
         "r_organization_social",
     ]),
-    custom: None,
+    ..Imitation::STANDARD
 };
 
-/// A scope that LinkedIn has and the app does not comes back; everything else is LinkedIn's own page.
+/// A scope that the app lacks is sent back; every other mistake gets LinkedIn's own page.
 fn sent_back(objection: &Objection) -> Option<&'static str> {
     matches!(objection, Objection::UnapprovedScope(_)).then_some("unauthorized_scope_error")
 }
@@ -146,7 +145,7 @@ fn token(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     }
 }
 
-/// `repeated` is the refresh token that a refresh gives back, with what is left of its life.
+/// `repeated` is the refresh token that a refresh repeats, with the rest of its life.
 fn tokens(desk: &mut Desk<'_>, grant: &Grant, repeated: Option<&str>) -> Reply {
     let left = REFRESH.saturating_sub(grant.created_at.until(desk.now()).as_secs());
     let life = if grant.client.approved { ACCESS.min(left) } else { ACCESS };
@@ -191,7 +190,7 @@ fn userinfo(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let persona = grant.persona;
     let (given, family) = persona.name.split_once(' ').unwrap_or((persona.name, ""));
     let plain = persona.id == "ada";
-    // Both forms of the locale are seen in the wild.
+    // Both forms of the locale occur in practice.
     let locale: Value = if plain { json!({"country": "US", "language": "en"}) } else { json!("de_DE") };
     let mut answer = json!({
         "sub": persona.user_id,

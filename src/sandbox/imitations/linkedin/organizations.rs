@@ -1,8 +1,8 @@
 //! The organizations of LinkedIn's members.
 //! <https://learn.microsoft.com/linkedin/marketing/community-management/organizations/organization-access-control-by-role>
 //!
-//! `/rest` wants a version that is not retired and Rest.li 2.0, which takes lists only with parentheses and commas as
-//! they are. A look-up has names and no pictures' addresses; those come with a projection below `/v2`.
+//! `/rest` requires a current version and Rest.li 2.0, which takes lists only with unescaped parentheses and commas. A
+//! look-up returns names without picture URLs; those come with a projection below `/v2`.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ use crate::sandbox::problem::Problem;
 use crate::sandbox::serve::WHY;
 use crate::sandbox::world::Grant;
 
-/// Versions that are not retired, from the oldest to the newest: of a bit more than a year.
+/// Oldest and newest current version, a bit more than a year apart.
 const VERSIONS: std::ops::RangeInclusive<u32> = 202_510..=202_611;
 
 const USUAL: usize = 10;
@@ -78,7 +78,7 @@ fn roles_of(persona: &Persona) -> Vec<Role> {
     }
 }
 
-/// What is wrong with the headers of a request below `/rest`, in LinkedIn's words.
+/// A mistake in the headers of a request below `/rest`, in LinkedIn's words.
 fn objection(call: &Call) -> Option<Reply> {
     let say = |status: u16, code: &str, message: String| {
         Reply::json(status, &json!({"status": status, "code": code, "message": message})).header(WHY, message)
@@ -100,7 +100,7 @@ fn objection(call: &Call) -> Option<Reply> {
     None
 }
 
-/// A token that may ask about organizations.
+/// The grant of a token that may list organizations.
 fn permitted(desk: &Desk<'_>, call: &Call) -> Result<Grant, Problem> {
     let grant = desk.bearer(call, &[])?;
     if grant.has("r_organization_admin") || grant.has("rw_organization_admin") {
@@ -209,7 +209,7 @@ fn view(organization: &Organization) -> Value {
     view
 }
 
-/// The older finder, whose projection resolves what an element points at.
+/// The older finder, whose projection resolves references.
 pub(super) fn roles_with_targets(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
     let grant = permitted(desk, call)?;
     let fields = call.query(&["q"], &["count", "projection", "role", "start", "state"])?;
@@ -240,7 +240,7 @@ pub(super) fn roles_with_targets(desk: &mut Desk<'_>, call: &Call) -> Result<Rep
 /// `(elements*(role,organizationalTarget~(localizedName,logoV2(original~:playableStreams))))`.
 struct Projection {
     members: Vec<String>,
-    /// Of the organization, where it is to be resolved.
+    /// Members of the organization, where it is to be resolved.
     target: Option<Vec<String>>,
     resolves_logo: bool,
 }
@@ -283,7 +283,7 @@ impl Projection {
     }
 }
 
-/// The parts between commas that are in no parentheses; `None` when those are not closed.
+/// Parts between commas outside parentheses; `None` when a parenthesis is not closed.
 fn split(text: &str) -> Option<Vec<&str>> {
     let (mut depth, mut start, mut parts) = (0_u32, 0, Vec::new());
     for (at, c) in text.char_indices() {
