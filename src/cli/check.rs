@@ -65,19 +65,18 @@ mod tests {
             identity = { id = "/sub" }
         "#;
         let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
-        insta::assert_snapshot!(report(&config), @"
+        let report = report(&config);
+        let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "tiktok", "twitter"];
+        let is_shown = |line: &&str| shown.iter().any(|name| line.split(' ').next() == Some(name));
+        assert_eq!(report.trim_end().lines().count(), 1 + config.platforms.listings().len());
+        insta::assert_snapshot!(report.lines().filter(is_shown).collect::<Vec<_>>().join("\n"), @"
         PLATFORM        STATE           CALLBACK URL TO REGISTER
         acme            no credentials  https://connect.example.com/v1/connect/acme/callback
         bluesky         prod            none: it has no redirect
         facebook        no credentials  https://connect.example.com/v1/connect/facebook/callback
         googlebusiness  no credentials  https://connect.example.com/v1/connect/googlebusiness/callback
-        instagram       no credentials  https://connect.example.com/v1/connect/instagram/callback
-        linkedin        no credentials  https://connect.example.com/v1/connect/linkedin/callback
-        pinterest       no credentials  https://connect.example.com/v1/connect/pinterest/callback
-        threads         no credentials  https://connect.example.com/v1/connect/threads/callback
         tiktok          off             https://connect.example.com/v1/connect/tiktok/callback
         twitter         prod            https://connect.example.com/v1/connect/twitter/callback
-        youtube         no credentials  https://connect.example.com/v1/connect/youtube/callback
         ");
     }
 }

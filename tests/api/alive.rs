@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use postpeer::domain::time::Timestamp;
-use postpeer::platforms::CONTRACT_NAMES;
-use postpeer::sandbox::{Answer, Fault, Step, bluesky_accounts};
+use postpeer::sandbox::{self, Answer, Fault, Step, bluesky_accounts};
 use serde_json::{Value, json};
 
 use crate::support::TestBroker;
@@ -32,20 +31,8 @@ pub(crate) async fn connect(broker: &TestBroker, platform: &str) -> String {
 
 /// Whether the platform takes the token at its API.
 async fn is_alive(broker: &TestBroker, platform: &str, token: &Value) -> bool {
-    let path = match platform {
-        "acme" => "/acme/me",
-        "facebook" => "/facebook/v25.0/me",
-        "instagram" => "/instagram/v25.0/me?fields=user_id",
-        "linkedin" => "/linkedin/v2/userinfo",
-        "pinterest" => "/pinterest/v5/user_account",
-        "threads" => "/threads/v1.0/me?fields=id",
-        "tiktok" => "/tiktok/v2/user/info/?fields=open_id",
-        "twitter" => "/twitter/2/users/me",
-        "googlebusiness" => "/googlebusiness/v1/accounts",
-        "youtube" => "/youtube/youtube/v3/channels?part=snippet&mine=true",
-        other => panic!("{other}"),
-    };
-    let url = format!("{}{path}", broker.sandbox_url());
+    let path = sandbox::example(platform).unwrap().identity;
+    let url = format!("{}/{platform}{path}", broker.sandbox_url());
     let request = broker.request("GET", &url).bearer_auth(token.as_str().unwrap());
     let status = request.send().await.unwrap().status();
     assert!([200, 400, 401].contains(&status.as_u16()), "{platform}: {status}");
@@ -54,7 +41,7 @@ async fn is_alive(broker: &TestBroker, platform: &str, token: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_platforms_tokens_outlive_themselves_many_times() {
-    for platform in ["acme"].into_iter().chain(CONTRACT_NAMES) {
+    for platform in sandbox::platforms().chain(["bluesky"]) {
         let broker = TestBroker::start().await;
         let id = connect(&broker, platform).await;
         assert_eq!(broker.refresh_due().await, 0, "{platform}: nothing is due yet");

@@ -1,21 +1,15 @@
-//! Every platform's dialogue with the broker, word for word: where the person is sent, what the platform is asked, what
-//! comes of it, and how each refusal is told.
+//! Every platform's dialogue with the broker, word for word, in a snapshot each: the authorize URL, the requests that
+//! the platform receives from the connection to the disconnect, the accounts that result, and the outcome of each
+//! failure.
 //!
-//! A file per platform. Authorize URLs are those of the real platforms, built from nothing but credentials; requests
-//! are those that the sandbox received. What differs from run to run is named in brackets, and a secret by what it is,
-//! so that a token in the wrong place is seen.
+//! All platforms of the sandbox go through the same steps; `INSTA_UPDATE=always cargo test --test api platforms`
+//! writes the snapshots. Authorize URLs are those of the real platforms, built from nothing but credentials; requests
+//! are those that the sandbox received. Values that differ from run to run are named in brackets, and secrets by
+//! their kind, so that a token in the wrong place is seen.
 
 mod accounts;
-mod acme;
 mod callbacks;
 mod credentials;
-mod instagram;
-mod linkedin;
-mod pinterest;
-mod threads;
-mod tiktok;
-mod twitter;
-mod youtube;
 
 use std::path::Path;
 
@@ -25,16 +19,18 @@ use postpeer::config::{self, Environment};
 use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::secret::random_token;
 use postpeer::oauth::{AuthorizeRequest, authorize_url, takes_pkce};
-use postpeer::platforms::BUILT_IN;
+use postpeer::platforms::{BUILT_IN, Platform, Refresh, Revocation};
 use postpeer::sandbox::{self, Answer, Fault, Recorded, Step, TokenKind};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use crate::alive::next_refresh;
 use crate::logs;
 use crate::support::{TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back";
 
-/// A platform of the operator's own.
+/// An operator's own platform.
 const ACME: &str = r#"
 [platforms.acme]
 client_id = "our-client"
@@ -49,7 +45,7 @@ authorize_params = { prompt = "consent" }
 identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }
 "#;
 
-/// The settings of an operator who has an app at each platform and changes nothing else.
+/// Settings of an operator who has an app at each platform and changes nothing else.
 fn operator() -> String {
     let app = |name: &str| format!("[platforms.{name}]\nclient_id = \"our-client\"\nclient_secret = \"our-secret\"\n");
     BUILT_IN.iter().map(|definition| app(&definition().name)).collect::<String>() + ACME
@@ -72,32 +68,223 @@ fn authorize(platform: &str, public_url: &str) -> String {
     url.as_str().replace('?', "\n  ?").replace('&', "\n  &")
 }
 
-/// One connection and its end at the sandbox.
+/// Members of an integration that differ between platforms.
+const MEMBERS: [&str; 9] = [
+    "platformUserId",
+    "username",
+    "displayName",
+    "profileUrl",
+    "imageUrl",
+    "platformMetadata",
+    "scopes",
+    "accessTokenExpiresAt",
+    "refreshTokenExpiresAt",
+];
+
+/// One platform in conversation with a broker.
 struct Dialogue {
-    /// What the platform was asked, in order.
-    requests: String,
-    /// The integration as callers see it.
-    integration: String,
-    /// What the caller is told at its end.
-    disconnected: String,
+    name: &'static str,
+    platform: Platform,
+    broker: TestBroker,
+    lines: Vec<String>,
 }
 
-/// Connects the first account of that platform, looks at it, and disconnects it.
-async fn dialogue(platform: &str) -> Dialogue {
-    let broker = TestBroker::start().await;
-    let url = broker.begin(platform, BACK).await;
-    let reply = broker.browse(&broker.consent(&url, &Answer::allow())).await;
-    let location = broker.land(platform, reply.location()).await;
-    let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
-    let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await.json;
-    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
-    let integration = serde_json::to_string_pretty(&detail["integration"]).unwrap();
-    let requests = broker.sandbox().requests();
-    let asked = requests.iter().filter(|request| request.step != Step::Authorize);
-    Dialogue {
-        requests: asked.map(|request| render(&broker, &url, request)).collect::<Vec<_>>().join("\n"),
-        integration: named(&broker, platform, &integration).replace(&id, "[id]"),
-        disconnected: gone.json["message"].as_str().unwrap().to_owned(),
+impl Dialogue {
+    fn tell(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    /// The URL of a new connection.
+    async fn begin(&self) -> String {
+        self.broker.begin(self.name, BACK).await
+    }
+
+    /// Requests since the sandbox was cleared, without those of the browser. Listings of accounts are made several at a
+    /// time, so their order is not the sandbox's.
+    fn requests(&self, authorize_url: &str) -> String {
+        let requests = self.broker.sandbox().requests();
+        let rendered = |wanted: fn(Step) -> bool| -> Vec<String> {
+            let wanted = requests.iter().filter(|request| wanted(request.step));
+            wanted.map(|request| render(&self.broker, authorize_url, request)).collect()
+        };
+        let mut asked = rendered(|step| !matches!(step, Step::Accounts | Step::Authorize));
+        let mut listings = rendered(|step| step == Step::Accounts);
+        listings.sort_unstable();
+        asked.append(&mut listings);
+        asked.join("\n")
+    }
+
+    /// Connects, refreshes and disconnects the account.
+    async fn life(&mut self) {
+        let url = self.begin().await;
+        let location = self.broker.browse(&self.broker.consent(&url, &Answer::allow())).await.location();
+        let location = self.broker.land(self.name, location).await;
+        let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
+        let account = self.account(&id).await;
+        self.tell(self.requests(&url));
+        self.broker.clock.set(next_refresh(&self.broker, &id).await);
+        self.broker.sandbox().clear();
+        assert_eq!(self.broker.refresh_due().await, 1, "{}", self.name);
+        self.tell(self.requests(&url));
+        self.broker.sandbox().clear();
+        let gone = self.broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+        let label = &self.platform.label;
+        let revokes = self.platform.revocation != Revocation::Unsupported;
+        let message = if revokes {
+            format!("Disconnected. {label} revoked the tokens, and they are erased here.")
+        } else {
+            format!(
+                "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner \
+                 can remove the app in the settings there."
+            )
+        };
+        assert_eq!(gone.json["message"], message.as_str());
+        assert_eq!(self.broker.sandbox().requests().len(), usize::from(revokes), "{}", self.name);
+        self.tell(self.requests(&url));
+        self.tell(account);
+    }
+
+    /// The integration as callers see it.
+    async fn account(&self, id: &str) -> String {
+        let detail = self.broker.detail(id).await;
+        let mut shown: Map<String, Value> =
+            MEMBERS.iter().map(|member| ((*member).to_owned(), detail[member].clone())).collect();
+        shown.insert("nextRefreshAt".to_owned(), detail["health"]["nextRefreshAt"].clone());
+        shown.insert("autoRefreshes".to_owned(), detail["tokenStatus"]["autoRefreshes"].clone());
+        named(&self.broker, self.name, &serde_json::to_string_pretty(&shown).unwrap())
+    }
+
+    /// An account without a name, handle or picture, or with markup in its name; and a person who grants as little as
+    /// the platform allows.
+    async fn odd_people(&mut self) {
+        let id = self.broker.connect_with(self.name, "", &Answer::allow().account("basil")).await;
+        let basil = self.account(&id).await;
+        self.tell(basil);
+        let callback = self.broker.consent(&self.begin().await, &Answer::allow().fault("denied_scopes"));
+        let outcome = outcome(&self.broker, &callback).await;
+        let location = self.broker.browse(&callback).await.location();
+        let recorded = match parameter(&location, "integrationId") {
+            Some(id) => self.broker.detail(&id).await["scopes"].clone(),
+            None => Value::Null,
+        };
+        self.tell(format!("fewest scopes: {outcome} {recorded}"));
+    }
+
+    /// A person who declines.
+    async fn denial(&mut self) {
+        let url = self.broker.begin(self.name, &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
+        self.broker.sandbox().clear();
+        let location = self.broker.browse(&self.broker.consent(&url, &Answer::deny())).await.location();
+        assert!(location.starts_with("https://app.example/no?"), "{location}");
+        let at = |name| parameter(&location, name).unwrap_or_default();
+        assert_eq!((at("status").as_str(), at("error").as_str()), ("cancelled", "access_denied"), "{location}");
+        let asked: Vec<_> = self.broker.sandbox().requests().into_iter().map(|request| request.step).collect();
+        assert_eq!(asked, [Step::Authorize], "nothing is asked of a platform where a person declined");
+    }
+
+    /// Codes that belong to another redirect URI or challenge than the flow's.
+    async fn foreign_codes(&mut self) {
+        let port = self.broker.url.rsplit_once(':').unwrap().1.to_owned();
+        let ours = self.begin().await;
+        let elsewhere = ours.replace(&format!("127.0.0.1%3A{port}"), "127.0.0.1%3A1");
+        assert_ne!(ours, elsewhere);
+        let stolen = self.broker.consent(&elsewhere, &Answer::allow());
+        let stolen = stolen.replace("http://127.0.0.1:1/", &format!("{}/", self.broker.url));
+        let told = outcome(&self.broker, &stolen).await;
+        self.tell(format!("code of another redirect URI: {told}"));
+        let Some(theirs) = parameter(&self.begin().await, "code_challenge") else { return };
+        let url = self.begin().await;
+        let ours = parameter(&url, "code_challenge").unwrap();
+        assert_ne!(ours, theirs, "a verifier is used once");
+        let swapped = self.broker.consent(&url.replace(&ours, &theirs), &Answer::allow());
+        let told = outcome(&self.broker, &swapped).await;
+        self.tell(format!("code of another challenge: {told}"));
+    }
+
+    /// Failures of each step of a connection.
+    async fn troubles(&mut self) {
+        for (step, fault) in troubles_of(&self.platform) {
+            let callback = self.broker.consent(&self.begin().await, &Answer::allow());
+            self.broker.sandbox().clear();
+            // The broker retries twice at most.
+            self.broker.sandbox().fail_next(self.name, step, fault, 3).unwrap();
+            let told = outcome(&self.broker, &callback).await;
+            let code = match (step, fault) {
+                (Step::Identity, _) => "identity_unavailable",
+                (_, Fault::RateLimited) => "platform_throttled",
+                (_, Fault::ServerError) => "platform_unavailable",
+                (_, Fault::Garbage | Fault::Html) => "platform_answer_unreadable",
+                _ => "exchange_rejected",
+            };
+            assert!(told.starts_with(code), "{} {step} {fault:?}: {told}", self.name);
+            // Tokens that were issued are revoked where no account came of them.
+            let revokes = step == Step::Identity && self.platform.revocation != Revocation::Unsupported;
+            let revocations = self.broker.sandbox().requests_at(self.name, Step::Revoke).len();
+            assert_eq!(revocations, usize::from(revokes), "{} {step} {fault:?}", self.name);
+            self.tell(format!("{step} {}: {told}", fault.into_str()));
+        }
+        self.broker.sandbox().clear();
+    }
+
+    /// A platform that refuses to refresh.
+    async fn refused_refresh(&mut self) {
+        let id = self.broker.connect(self.name, "").await;
+        self.broker.clock.set(next_refresh(&self.broker, &id).await);
+        self.broker.sandbox().fail_next(self.name, Step::Refresh, Fault::Revoked, 1).unwrap();
+        self.broker.refresh_due().await;
+        let health = self.broker.detail(&id).await["health"].take();
+        assert_ne!(health["state"], "ok", "{}", self.name);
+        self.tell(format!("refresh revoked: {} {}", health["state"], health["lastError"]["code"]));
+        let gone = self.broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+        assert_eq!(gone.status, 200, "{}", gone.text);
+    }
+}
+
+/// The steps of a connection at which a platform can fail, and the faults that each is tried with.
+fn troubles_of(platform: &Platform) -> Vec<(Step, Fault)> {
+    use Fault::{Expired, Garbage, Html, OkError, RateLimited, Revoked, ServerError};
+    let later = &[Expired, Revoked, OkError, RateLimited, ServerError, Html][..];
+    let steps = [
+        (Step::Token, &[Expired, OkError, RateLimited, ServerError, Garbage][..]),
+        (Step::LongLived, if platform.long_lived.is_some() { later } else { &[] }),
+        (Step::Identity, later),
+    ];
+    steps.iter().flat_map(|(step, faults)| faults.iter().map(|fault| (*step, *fault))).collect()
+}
+
+async fn dialogue(name: &'static str, seed: u64) -> String {
+    logs::capture();
+    let broker = TestBroker::builder().seed(seed).start().await;
+    let platform = broker.config().platforms.find(name).unwrap().platform.clone();
+    assert_ne!(platform.refresh, Refresh::Never, "{name}");
+    let mut dialogue = Dialogue { name, platform, broker, lines: Vec::new() };
+    let [web, loopback] = ["https://connect.example.com", "http://127.0.0.1:8080"].map(|url| authorize(name, url));
+    dialogue.tell(&*web);
+    if web.contains("code_challenge") != loopback.contains("code_challenge") {
+        dialogue.tell(&*loopback);
+    }
+    dialogue.life().await;
+    // While nothing else is connected: the broker revokes no consent that another account depends on.
+    dialogue.troubles().await;
+    dialogue.denial().await;
+    dialogue.foreign_codes().await;
+    dialogue.refused_refresh().await;
+    dialogue.odd_people().await;
+    let secret = format!("POSTPEER_PLATFORMS__{}__CLIENT_SECRET", name.to_uppercase());
+    let other = TestBroker::builder().seed(seed + 50).setting(&secret, "from-another-app").start().await;
+    let told = outcome(&other, &other.consent(&other.begin(name, BACK).await, &Answer::allow())).await;
+    assert!(told.starts_with("credentials_rejected"), "{told}");
+    dialogue.tell(format!("wrong secret: {told}"));
+    dialogue.lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_platform_goes_through_the_same_steps() {
+    for (platform, seed) in sandbox::platforms().zip(200..) {
+        let told = dialogue(platform, seed).await;
+        insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(platform, told);
+        });
     }
 }
 
@@ -159,24 +346,17 @@ fn named(broker: &TestBroker, platform: &str, text: &str) -> String {
     text.replace(&secret, "[client secret]").replace(&id, "[client id]")
 }
 
-/// How this platform's troubles end, a line each: what went wrong, the code that the caller gets, and what is logged.
-async fn troubles(platform: &str, seed: u64, faults: &[(Step, Fault)]) -> String {
-    logs::capture();
-    let broker = TestBroker::builder().seed(seed).start().await;
-    let mut lines = Vec::new();
-    for (step, fault) in faults {
-        let url = broker.begin(platform, BACK).await;
-        let callback = broker.consent(&url, &Answer::allow());
-        // As often as the broker asks at all.
-        broker.sandbox().fail_next(platform, *step, *fault, 3).unwrap();
-        lines.push(format!("{step} {}: {}", fault.into_str(), ending(&broker, &callback).await));
-        broker.sandbox().clear();
+/// Code that the caller gets for this callback, and status and code of the platform's answer as the log has them.
+async fn outcome(broker: &TestBroker, callback: &str) -> String {
+    let ending = ending(broker, callback).await;
+    let code = ending.lines().next().unwrap();
+    match ending.split_once("(HTTP ").and_then(|(_, rest)| rest.split_once(')')) {
+        Some((answer, _)) => format!("{code} (HTTP {answer})"),
+        None => code.to_owned(),
     }
-    assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0, "{platform}");
-    lines.join("\n")
 }
 
-/// The code that the caller gets for this callback, and what the operator reads of it.
+/// Code that the caller gets for this callback, and the log lines for the operator.
 async fn ending(broker: &TestBroker, callback: &str) -> String {
     let reply = broker.browse(callback).await;
     let location = reply.location();
@@ -187,4 +367,95 @@ async fn ending(broker: &TestBroker, callback: &str) -> String {
         logged.iter().filter(|line| !line.starts_with("connection begun") && !line.starts_with("connection ended"));
     let logged: Vec<&str> = logged.map(String::as_str).collect();
     format!("{told}\n    {}", logged.join("\n    ").replace(broker.sandbox_url(), "[sandbox]"))
+}
+
+/// The sentences for operators, at a platform that revokes and at one that has a long-lived exchange and does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_step_the_answer_and_the_next_step() {
+    logs::capture();
+    let mut told = Vec::new();
+    for (platform, seed) in [("acme", 101), ("threads", 105)] {
+        let broker = TestBroker::builder().seed(seed).start().await;
+        let mut lines = Vec::new();
+        for (step, fault) in troubles_of(&broker.config().platforms.find(platform).unwrap().platform.clone()) {
+            let callback = broker.consent(&broker.begin(platform, BACK).await, &Answer::allow());
+            broker.sandbox().fail_next(platform, step, fault, 3).unwrap();
+            lines.push(format!("{step} {}: {}", fault.into_str(), ending(&broker, &callback).await));
+            broker.sandbox().clear();
+        }
+        assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0, "{platform}");
+        told.push(lines.join("\n"));
+    }
+    insta::assert_snapshot!(told[0], @r"
+    token expired: exchange_rejected
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+    token ok_error: exchange_rejected
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+    token 429: platform_throttled
+        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    token 500: platform_unavailable
+        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    token garbage: platform_answer_unreadable
+        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+    identity expired: identity_unavailable
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+        the tokens were not kept, and revoked platform.name=acme
+    identity revoked: identity_unavailable
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+        the tokens were not kept, and revoked platform.name=acme
+    identity ok_error: identity_unavailable
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        the tokens were not kept, and revoked platform.name=acme
+    identity 429: identity_unavailable
+        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept, and revoked platform.name=acme
+    identity 500: identity_unavailable
+        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept, and revoked platform.name=acme
+    identity html: identity_unavailable
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        the tokens were not kept, and revoked platform.name=acme
+    ");
+    insta::assert_snapshot!(told[1], @r"
+    token expired: exchange_rejected
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+    token ok_error: exchange_rejected
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+    token 429: platform_throttled
+        connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    token 500: platform_unavailable
+        connection failed error=threads, code exchange: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    token garbage: platform_answer_unreadable
+        connection failed error=threads, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+    long_lived expired: exchange_rejected
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+    long_lived revoked: exchange_rejected
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+    long_lived ok_error: exchange_rejected
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+    long_lived 429: platform_throttled
+        connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    long_lived 500: platform_unavailable
+        connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+    long_lived html: platform_answer_unreadable
+        connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+    identity expired: identity_unavailable
+        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    identity revoked: identity_unavailable
+        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    identity ok_error: identity_unavailable
+        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    identity 429: identity_unavailable
+        connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    identity 500: identity_unavailable
+        connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    identity html: identity_unavailable
+        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+    ");
 }

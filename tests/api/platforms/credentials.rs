@@ -1,52 +1,13 @@
-//! Credentials that a platform does not accept, and those of a caller's own app, which hold every character that some
-//! encoding on the way must escape.
+//! Credentials of a caller's own app, which hold every character that some encoding on the way must escape.
 
 use postpeer::sandbox::{self, Answer};
 use serde_json::json;
 
-use super::{BACK, ending};
-use crate::logs;
+use super::BACK;
 use crate::support::{TestBroker, parameter};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_secret_is_told_as_the_operators_to_mend() {
-    logs::capture();
-    let builder = sandbox::platforms().fold(TestBroker::builder().seed(120), |builder, platform| {
-        let variable = format!("POSTPEER_PLATFORMS__{}__CLIENT_SECRET", platform.to_uppercase());
-        builder.setting(&variable, "from-another-app")
-    });
-    let broker = builder.start().await;
-    let mut lines = Vec::new();
-    for platform in sandbox::platforms() {
-        let url = broker.begin(platform, BACK).await;
-        lines.push(ending(&broker, &broker.consent(&url, &Answer::allow())).await);
-    }
-    insta::assert_snapshot!(lines.join("\n"), @"
-    credentials_rejected
-        connection failed error=acme, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.acme] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=facebook, code exchange: credentials_rejected (HTTP 400, 1) next_step=Compare client_id and client_secret of [platforms.facebook] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=googlebusiness, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.googlebusiness] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=instagram, code exchange: credentials_rejected (HTTP 400, 400) next_step=Compare client_id and client_secret of [platforms.instagram] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=linkedin, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=pinterest, code exchange: credentials_rejected (HTTP 401, 2) next_step=Compare client_id and client_secret of [platforms.pinterest] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=threads, code exchange: credentials_rejected (HTTP 400, 400) next_step=Compare client_id and client_secret of [platforms.threads] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=tiktok, code exchange: credentials_rejected (HTTP 200, invalid_client) next_step=Compare client_id and client_secret of [platforms.tiktok] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=twitter, code exchange: credentials_rejected (HTTP 401, unauthorized_client) next_step=Compare client_id and client_secret of [platforms.twitter] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    credentials_rejected
-        connection failed error=youtube, code exchange: credentials_rejected (HTTP 401, invalid_client) next_step=Compare client_id and client_secret of [platforms.youtube] (or of your own app) with the app at the platform; refreshes resume when the secret is changed.
-    ");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_callers_own_app_is_used_from_beginning_to_end() {
+async fn a_callers_own_app_is_used_from_start_to_end() {
     let broker = TestBroker::start().await;
     for platform in sandbox::platforms() {
         let (client_id, client_secret) = sandbox::own_client(platform).unwrap();
@@ -76,7 +37,7 @@ async fn a_callers_own_app_is_used_from_beginning_to_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_is_gone_ends_the_connection_before_any_call() {
+async fn a_deleted_app_ends_the_connection_before_any_call() {
     let broker = TestBroker::start().await;
     let (client_id, client_secret) = sandbox::own_client("twitter").unwrap();
     let app = json!({"platform": "twitter", "name": "Own", "clientId": client_id, "clientSecret": client_secret});
