@@ -1,10 +1,10 @@
 //! Why a command did not do what it was asked to, and the exit code that says so to a script.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
 use std::process::ExitCode;
 
+use crate::domain::error_chain::chain;
 use crate::store::OpenError;
 use crate::vault::KeyringError;
 use crate::{app, broker, config, store, vault};
@@ -56,18 +56,6 @@ impl Failure {
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         Self { exit: Exit::Io, message: format!("{what}: {error}") }
     }
-}
-
-/// An error and its causes, from the outermost inwards.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Writing to a String does not fail.
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl From<config::Error> for Failure {

@@ -3,10 +3,8 @@
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
 //! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer.
 
-use std::future::{Future, Ready, poll_fn, ready};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::{Ready, ready};
+use std::panic::AssertUnwindSafe;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -14,6 +12,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use futures_util::FutureExt as _;
 
 use super::State;
 use super::error::{ApiError, Code};
@@ -38,10 +37,11 @@ pub(crate) async fn guard(
         Err(error) => return Ok(req.error_response(error)),
     }
     let request = req.request().clone();
-    Ok(match catching(next.call(req)).await {
+    // Unwind-safe: the handler is not polled again, and the state it shares is behind locks that recover from poisoning.
+    Ok(match AssertUnwindSafe(next.call(req)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => ServiceResponse::from_err(error, request),
-        Err(Panicked) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
+        Err(_logged_by_the_panic_hook) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
     })
 }
 
@@ -79,24 +79,6 @@ impl FromRequest for Authenticated {
         let caller = req.extensions().get::<Caller>().cloned();
         ready(caller.map(Self).ok_or_else(|| ApiError::internal("a public route asks for its caller")))
     }
-}
-
-/// The handler panicked; the panic hook has logged where.
-struct Panicked;
-
-/// Awaits `work` and catches a panic in it.
-async fn catching<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = pin!(work);
-    poll_fn(move |context| {
-        // Unwind-safe: the work is not polled again, and the state it shares is behind locks that recover from
-        // poisoning.
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    })
-    .await
 }
 
 #[cfg(test)]

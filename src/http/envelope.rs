@@ -17,11 +17,12 @@ use actix_web::{HttpMessage as _, HttpResponse};
 use metrics::{counter, histogram};
 use tracing::Instrument as _;
 
-use super::error::{ApiError, Chain, Code, ErrorBody};
+use super::error::{ApiError, Code, ErrorBody};
 use super::request::unread;
 use super::routes::Surface;
 use super::{State, pages};
 use crate::domain::entropy::Entropy;
+use crate::domain::error_chain::chain;
 
 /// Longest path and query, in bytes.
 const URI_MAX: usize = 8 * 1024;
@@ -134,9 +135,9 @@ fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     // These have their cause elsewhere, and it was logged where it was found.
     let elsewhere = [Code::IdentityUnresolved, Code::PdsUnreachable, Code::PrefetchRefused, Code::TokenUnavailable];
     if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
-        tracing::error!(error.code = error.code.as_str(), error.chain = %Chain(error), "request failed");
+        tracing::error!(error.code = error.code.as_str(), error.chain = %chain(error), "request failed");
     } else {
-        tracing::info!(error.code = error.code.as_str(), error.chain = %Chain(error), "request refused");
+        tracing::info!(error.code = error.code.as_str(), error.chain = %chain(error), "request refused");
     }
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {

@@ -200,21 +200,6 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Formats an error and all its causes in one line, for the log.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +219,6 @@ mod tests {
     fn the_chain_lists_each_cause_once() {
         let cause = std::io::Error::other("disk on fire");
         let error = ApiError::internal(cause);
-        insta::assert_snapshot!(Chain(&error), @"internal_error: The broker failed. Its operator finds the cause in the log under this request id.: disk on fire");
+        insta::assert_snapshot!(crate::domain::error_chain::chain(&error), @"internal_error: The broker failed. Its operator finds the cause in the log under this request id.: disk on fire");
     }
 }

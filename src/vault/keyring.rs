@@ -10,7 +10,7 @@
 //! may stand there; `active` is the one that wraps from now on.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -35,11 +35,7 @@ impl KeyBytes {
     }
 
     fn id(&self) -> String {
-        let digest = derive(self.bytes(), "id/v1");
-        digest.iter().take(7).fold("k1".to_owned(), |mut id, byte| {
-            let _ = write!(id, "{byte:02x}");
-            id
-        })
+        format!("k1{:.14}", hex::encode(derive(self.bytes(), "id/v1").as_slice()))
     }
 }
 
