@@ -174,7 +174,7 @@ impl Engine {
         let url = method(service_url, name).ok_or_else(|| failed(step, Failure::PlatformAnswerUnreadable))?;
         let authorization = Authorization::Bearer(refresh_token.clone());
         let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
-        let answer = measured(step.word(), self.guard.send(request)).await;
+        let answer = measured(step.into_str(), self.guard.send(request)).await;
         let answer = answer.map_err(|error| error.at(bluesky::NAME, step))?;
         if answer.is_success() { Ok(answer.body) } else { Err(session_refusal(step, &answer)) }
     }

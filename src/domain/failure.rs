@@ -6,14 +6,16 @@
 //! an account.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::grant::FailureReason;
 
 /// Why an account could not be connected, or its tokens not be refreshed or revoked.
 ///
 /// Released databases hold the names given as `alias`; they are read and never written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Failure {
     /// The platform has not approved the OAuth app for its API.
     AccessNotApproved,
@@ -77,41 +79,11 @@ pub enum Failure {
 
 /// What people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the configuration.
 struct Texts {
-    code: &'static str,
     what_happened: &'static str,
     next_step: &'static str,
 }
 
 impl Failure {
-    pub const ALL: [Self; 26] = [
-        Self::AccessNotApproved,
-        Self::AccountInactive,
-        Self::ApiVersionRetired,
-        Self::AppMissing,
-        Self::AppOrGrantRejected,
-        Self::AuthorizationRefused,
-        Self::ConsentExpired,
-        Self::ConsentRevoked,
-        Self::CredentialsRejected,
-        Self::ExchangeRejected,
-        Self::IdentityUnavailable,
-        Self::Interrupted,
-        Self::ListingTooLong,
-        Self::NoAccount,
-        Self::PermissionMissing,
-        Self::PermissionWithdrawn,
-        Self::PlatformAnswerUnreadable,
-        Self::PlatformThrottled,
-        Self::PlatformUnavailable,
-        Self::RefreshInterrupted,
-        Self::RefreshRejected,
-        Self::RequestRefused,
-        Self::SecurityInvalidation,
-        Self::StorageFailed,
-        Self::TestingConsentExpired,
-        Self::TokensUnreadable,
-    ];
-
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
     pub const OF_CONNECTION: [Self; 12] = [
         Self::AccessNotApproved,
@@ -151,7 +123,7 @@ impl Failure {
     /// The name.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        self.texts().code
+        self.into_str()
     }
 
     /// One or more sentences for people. `label`: the platform's name for people.
@@ -191,31 +163,26 @@ impl Failure {
     const fn texts(self) -> Texts {
         match self {
             Self::AccessNotApproved => Texts {
-                code: "access_not_approved",
                 what_happened: "{label} has not approved this service for access to its API.",
                 next_step: "Enable the APIs of {platform} for the app's project and ask {platform} for access to them (for \
                             Google: the form \"Application for Basic API Access\" of the Business Profile APIs). Until it \
                             is approved, their quota is 0.",
             },
             Self::AccountInactive => Texts {
-                code: "account_inactive",
                 what_happened: "The account is deactivated, suspended or taken down at {label}.",
                 next_step: "Its owner settles that there, then connects the account again.",
             },
             Self::ApiVersionRetired => Texts {
-                code: "api_version_retired",
                 what_happened: "{label} has retired the version of its API that this service uses.",
                 next_step: "Set api_version of [platforms.{platform}] to a version that the platform lists as current \
                             (LinkedIn: YYYYMM).",
             },
             Self::AppMissing => Texts {
-                code: "app_missing",
                 what_happened: "The OAuth app that this account was connected under is not configured here any more.",
                 next_step: "Put the client id that it was connected under back into [platforms.{platform}], or connect \
                             the account again.",
             },
             Self::AppOrGrantRejected => Texts {
-                code: "app_or_grant_rejected",
                 what_happened: "{label} refused a refresh, and does not say whether the OAuth app's credentials or the \
                                 account's token are at fault.",
                 next_step: "If all accounts of the app are affected, compare client_id and client_secret of \
@@ -223,116 +190,93 @@ impl Failure {
                             it again.",
             },
             Self::AuthorizationRefused => Texts {
-                code: "authorization_refused",
                 what_happened: "{label} refused to start the connection.",
                 next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at the platform.",
             },
             Self::ConsentExpired => Texts {
-                code: "consent_expired",
                 what_happened: "The time for which {label} lets an account stay connected is over.",
                 next_step: RECONNECT,
             },
             Self::ConsentRevoked => Texts {
-                code: "consent_revoked",
                 what_happened: "The account's owner removed the app's access at {label}.",
                 next_step: RECONNECT,
             },
             Self::CredentialsRejected => Texts {
-                code: "credentials_rejected",
                 what_happened: "{label} did not accept this service's own credentials.",
                 next_step: "Compare client_id and client_secret of [platforms.{platform}] (or of your own app) with the \
                             app at the platform; refreshes resume when the secret is changed.",
             },
             Self::ExchangeRejected => Texts {
-                code: "exchange_rejected",
                 what_happened: "{label} did not accept the authorization: it expired or was already used.",
                 next_step: "If it happens to everyone, compare the callback URL that `postpeer check` prints for \
                             {platform} with the one registered there.",
             },
             Self::IdentityUnavailable => Texts {
-                code: "identity_unavailable",
                 what_happened: "{label} did not tell which account you connected, so nothing was kept.",
                 next_step: "If it happens to everyone, check that the scopes of [platforms.{platform}] are enabled for \
                             the app at the platform, and enough for it to say who connected.",
             },
             Self::Interrupted => Texts {
-                code: "interrupted",
                 what_happened: "The service stopped while your account was being connected.",
                 next_step: "The account's owner starts again.",
             },
             Self::ListingTooLong => Texts {
-                code: "listing_too_long",
                 what_happened: "{label} lists more accounts than this service reads.",
                 next_step: "Nothing to do: the accounts that were read are offered.",
             },
             Self::NoAccount => Texts {
-                code: "no_account",
                 what_happened: "{label} has no account for you that can be connected.",
                 next_step: "Nothing to do here: the owner needs an account at {platform} that can be connected.",
             },
             Self::PermissionMissing => Texts {
-                code: "permission_missing",
                 what_happened: "{label} was not allowed to tell which account you connected.",
                 next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at the platform, and \
                             that the owner ticked them.",
             },
             Self::PermissionWithdrawn => Texts {
-                code: "permission_withdrawn",
                 what_happened: "A permission that the connection needs was withdrawn at {label}.",
                 next_step: "The account's owner connects it again and leaves all permissions ticked.",
             },
             Self::PlatformAnswerUnreadable => Texts {
-                code: "platform_answer_unreadable",
                 what_happened: "{label} answered in a way that could not be understood.",
                 next_step: "If it goes on, check token_url and api_url of [platforms.{platform}]; if they are right, the \
                             platform changed its answers. Refreshes are retried automatically, and their answers are \
                             kept.",
             },
-            Self::PlatformThrottled => Texts {
-                code: "platform_throttled",
-                what_happened: "{label} is receiving too many requests right now.",
-                next_step: LATER,
-            },
-            Self::PlatformUnavailable => Texts {
-                code: "platform_unavailable",
-                what_happened: "{label} could not be reached or is having trouble.",
-                next_step: LATER,
-            },
+            Self::PlatformThrottled => {
+                Texts { what_happened: "{label} is receiving too many requests right now.", next_step: LATER }
+            }
+            Self::PlatformUnavailable => {
+                Texts { what_happened: "{label} could not be reached or is having trouble.", next_step: LATER }
+            }
             Self::RefreshInterrupted => Texts {
-                code: "refresh_interrupted",
                 what_happened: "{label} refuses the refresh token, after an earlier refresh was cut off before its answer \
                                 arrived: the new token was most likely in that answer.",
                 next_step: RECONNECT,
             },
             Self::RefreshRejected => Texts {
-                code: "refresh_rejected",
                 what_happened: "{label} refuses the refresh token: it has expired or was revoked.",
                 next_step: RECONNECT,
             },
             Self::RequestRefused => Texts {
-                code: "request_refused",
                 what_happened: "{label} refused a refresh without blaming the account.",
                 next_step: "It is tried again, more and more rarely. The log has the platform's code; check the settings \
                             of [platforms.{platform}] and the app there.",
             },
             Self::SecurityInvalidation => Texts {
-                code: "security_invalidation",
                 what_happened: "{label} ended the connection for the account's security, as after a change of password.",
                 next_step: RECONNECT,
             },
             Self::StorageFailed => Texts {
-                code: "storage_failed",
                 what_happened: "Your account could not be saved.",
                 next_step: "The log says why the database failed; then the account's owner starts again.",
             },
             Self::TestingConsentExpired => Texts {
-                code: "testing_consent_expired",
                 what_happened: "{label} ended the connection after seven days, as it does while the app's consent screen \
                                 is in testing.",
                 next_step: "Publish the OAuth consent screen in the Google Cloud console, then connect the account again.",
             },
             Self::TokensUnreadable => Texts {
-                code: "tokens_unreadable",
                 what_happened: "The stored tokens of this account do not open.",
                 next_step: "Restore the database and its keyring from one backup, or connect the account again.",
             },
@@ -363,17 +307,14 @@ mod tests {
 
     #[test]
     fn a_failure_has_one_name_and_whole_sentences() {
-        let mut codes: Vec<&str> = Failure::ALL.iter().map(|failure| failure.code()).collect();
-        for failure in Failure::ALL {
+        for failure in Failure::VARIANTS {
             assert_eq!(json!(failure), failure.code());
-            assert_eq!(serde_json::from_value::<Failure>(json!(failure.code())).unwrap(), failure);
+            assert_eq!(serde_json::from_value::<Failure>(json!(failure.code())).unwrap(), *failure);
             for sentence in [failure.what_happened("X"), failure.next_step("acme"), failure.what_to_do().to_owned()] {
                 assert!(sentence.ends_with('.') && !sentence.contains(['{', '}']), "{sentence}");
             }
         }
-        assert!(codes.is_sorted(), "{codes:?}");
-        codes.dedup();
-        assert_eq!(codes.len(), Failure::ALL.len());
+        assert!(Failure::VARIANTS.iter().is_sorted_by_key(|failure| failure.code()));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::failure::Failure;
 
-/// A step at which a platform is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A step at which a platform is asked. [`Step::into_str`] is its label in `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Step {
     Accounts,
     CodeExchange,
@@ -19,22 +20,6 @@ pub enum Step {
     Refresh,
     Revocation,
     Scopes,
-}
-
-impl Step {
-    /// The step in one word, for `/metrics`.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Accounts => "accounts",
-            Self::CodeExchange => "code_exchange",
-            Self::Identity => "identity",
-            Self::LongLivedExchange => "long_lived_exchange",
-            Self::Refresh => "refresh",
-            Self::Revocation => "revocation",
-            Self::Scopes => "scopes",
-        }
-    }
 }
 
 impl fmt::Display for Step {
@@ -147,6 +132,8 @@ pub fn harmless(code: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
 
     #[test]
@@ -159,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_connection_ends_with_a_failure_that_its_caller_knows() {
-        for failure in Failure::ALL {
+        for &failure in Failure::VARIANTS {
             for step in [Step::Accounts, Step::Identity] {
                 let told = PlatformError::new("acme", step, failure).of_connection();
                 assert!(Failure::OF_CONNECTION.contains(&told), "{step} {failure:?}");

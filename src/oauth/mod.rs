@@ -55,7 +55,7 @@ impl Engine {
 
     /// Makes a call, once, and measures how long the platform took.
     async fn send(&self, platform: &Platform, step: Step, request: Request) -> Result<Answer, outbound::Error> {
-        measured(&platform.name, step.word(), self.outbound.send(request)).await
+        measured(&platform.name, step.into_str(), self.outbound.send(request)).await
     }
 
     /// Makes a call that changes nothing at the platform, again if it fails for the moment.
