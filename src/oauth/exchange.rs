@@ -1,19 +1,15 @@
 //! The code exchange: an authorization code for tokens, and where the platform has it so, those for long-lived ones.
 
 use http::Method;
-use oauth2::basic::BasicClient;
-use oauth2::{
-    AuthType, AuthorizationCode, ClientId, ClientSecret, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl,
-    RefreshToken, RequestTokenError, TokenUrl,
-};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::error_answer::ErrorAnswer;
+use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, Engine, json, misconfigured};
+use super::{ATTEMPTS, Engine, json};
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -54,7 +50,7 @@ impl Engine {
         let step = Step::CodeExchange;
         let mut attempt = 1;
         loop {
-            let request = token_request(platform, credentials, Exchanged::Code(exchange)).await?;
+            let request = token_request(platform, credentials, &Exchanged::Code(exchange))?;
             let sent_at = self.clock.now();
             match self.send(platform, step, request).await {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
@@ -171,58 +167,40 @@ pub(super) enum Exchanged<'a> {
     RefreshToken(&'a SecretString),
 }
 
-/// The standard request as the oauth2 crate builds it, then bent to the platform's ways.
-pub(super) async fn token_request(
+/// The request to the token endpoint (RFC 6749, sections 4.1.3 and 6), in the platform's own way.
+pub(super) fn token_request(
     platform: &Platform,
     credentials: &Credentials,
-    exchanged: Exchanged<'_>,
+    exchanged: &Exchanged<'_>,
 ) -> Result<Request, PlatformError> {
-    let step = match exchanged {
-        Exchanged::Code(_) => Step::CodeExchange,
-        Exchanged::RefreshToken(_) => Step::Refresh,
-    };
-    let misconfigured = || misconfigured(platform, step);
-    let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
-        .set_client_secret(ClientSecret::new(expose(&credentials.client_secret).to_owned()))
-        .set_auth_type(match platform.client_auth {
-            ClientAuth::Basic => AuthType::BasicAuth,
-            ClientAuth::Body => AuthType::RequestBody,
-        })
-        .set_token_uri(TokenUrl::new(platform.token_url.to_string()).map_err(|_| misconfigured())?);
-    // The crate's reader is stricter than the platforms are, so its request is taken off it before it is sent.
-    let take_off = |request: HttpRequest| async { Err::<HttpResponse, _>(Built(request)) };
-    let built = match exchanged {
+    let plain = SecretString::from;
+    let (step, mut fields) = match exchanged {
         Exchanged::Code(exchange) => {
-            let redirect_uri = RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| misconfigured())?;
-            let client = client.set_redirect_uri(redirect_uri);
-            let mut request = client.exchange_code(AuthorizationCode::new(expose(exchange.code).to_owned()));
-            if let Some(verifier) = exchange.pkce_verifier {
-                request = request.set_pkce_verifier(PkceCodeVerifier::new(expose(verifier).to_owned()));
-            }
-            for (name, value) in &platform.exchange_params {
-                request = request.add_extra_param(name.as_ref(), value.as_ref());
-            }
-            request.request_async(&take_off).await.err()
+            let mut fields = vec![("grant_type", plain("authorization_code")), ("code", exchange.code.clone())];
+            fields.extend(exchange.pkce_verifier.map(|verifier| ("code_verifier", verifier.clone())));
+            (Step::CodeExchange, fields)
         }
         Exchanged::RefreshToken(token) => {
-            let token = RefreshToken::new(expose(token).to_owned());
-            client.exchange_refresh_token(&token).request_async(&take_off).await.err()
+            (Step::Refresh, vec![("grant_type", plain("refresh_token")), ("refresh_token", (*token).clone())])
         }
     };
-    let Some(RequestTokenError::Request(Built(built))) = built else { return Err(misconfigured()) };
-    let fields = url::form_urlencoded::parse(built.body())
-        .map(|(name, value)| {
-            let name = if name == "client_id" { platform.client_id_name.to_owned() } else { name.into_owned() };
-            (name, SecretString::from(value.into_owned()))
-        })
-        .collect();
+    let authorization = match platform.client_auth {
+        ClientAuth::Basic => super::basic(credentials),
+        ClientAuth::Body => {
+            fields.push((platform.client_id_name, plain(&credentials.client_id)));
+            fields.push(("client_secret", credentials.client_secret.clone()));
+            Authorization::None
+        }
+    };
+    if let Exchanged::Code(exchange) = exchanged {
+        fields.push(("redirect_uri", plain(exchange.redirect_uri)));
+        fields.extend(platform.exchange_params.iter().map(|(name, value)| (name.as_ref(), plain(value))));
+    }
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(Request {
         method: Method::POST,
-        url: Url::parse(&platform.token_url).map_err(|_| misconfigured())?,
-        authorization: match platform.client_auth {
-            ClientAuth::Basic => super::basic(credentials),
-            ClientAuth::Body => Authorization::None,
-        },
+        url: endpoint(platform, step, &platform.token_url)?,
+        authorization,
         headers: Vec::new(),
         body: match platform.body {
             TokenBody::Form => Body::Form(fields),
@@ -251,23 +229,6 @@ pub(super) fn long_lived_request(
     }
     get(url)
 }
-
-/// A request that was built and not sent.
-struct Built(HttpRequest);
-
-impl std::fmt::Debug for Built {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Built")
-    }
-}
-
-impl std::fmt::Display for Built {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("not sent")
-    }
-}
-
-impl std::error::Error for Built {}
 
 /// Reads the tokens out of an answer with a status of success, or why there are none.
 fn read_tokens(
@@ -300,7 +261,7 @@ fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) 
 /// A URL below the platform's API base.
 pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, PlatformError> {
     let path = path.replace("{version}", &platform.api_version);
-    super::identity::endpoint(platform, step, &format!("{}{path}", platform.api_url))
+    endpoint(platform, step, &format!("{}{path}", platform.api_url))
 }
 
 pub(super) fn get(url: Url) -> Request {

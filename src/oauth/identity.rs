@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error_answer::ErrorAnswer;
-use super::{Engine, json, misconfigured};
+use super::{Engine, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -114,9 +114,9 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
     PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
 }
 
-/// A configured URL.
+/// A configured URL. Configuration checks its URLs: one that is none is reported instead of a panic.
 pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, PlatformError> {
-    Url::parse(url).map_err(|_| misconfigured(platform, step))
+    Url::parse(url).map_err(|_| PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable))
 }
 
 /// Callers parse these and browsers follow them: an http(s) URL or nothing.

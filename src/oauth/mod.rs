@@ -1,9 +1,8 @@
 //! The OAuth 2.0 engine: does what a [`Platform`](crate::platforms::Platform) value says, over the one HTTP client.
 //!
-//! Knows platforms and outbound; neither the store nor who the caller is. The oauth2 crate builds the standard requests;
-//! what a platform does differently is applied to them before they are sent, and the answers are read leniently
-//! ([`tokens`]), because few platforms answer as strictly as that crate reads. Invariant: a code exchange is never sent
-//! twice once the platform may have seen it.
+//! Knows platforms and outbound; neither the store nor the caller. Answers are read leniently ([`tokens`]), because few
+//! platforms keep to the letter of RFC 6749. Invariant: a code exchange is never sent twice once the platform may have seen
+//! it.
 
 mod account_listing;
 mod authorize;
@@ -19,8 +18,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
 use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
@@ -87,16 +86,16 @@ impl Engine {
 /// The client's Basic credentials, form-encoded before they are joined (RFC 6749 section 2.3.1).
 #[expect(clippy::disallowed_methods, reason = "the secret goes to the platform that it belongs to")]
 fn basic(credentials: &Credentials) -> Authorization {
-    let encode = |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let encode = |text: &str| {
+        // Wiped, and never moved while it grows: a byte becomes three at most.
+        let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+        encoded.extend(url::form_urlencoded::byte_serialize(text.as_bytes()));
+        encoded
+    };
     Authorization::Basic {
-        user: encode(&credentials.client_id),
-        password: SecretString::from(encode(credentials.client_secret.expose_secret())),
+        user: encode(&credentials.client_id).to_string(),
+        password: SecretString::from(encode(credentials.client_secret.expose_secret()).as_str()),
     }
-}
-
-/// A configured URL that is none. Configuration checks its URLs, so this is reported instead of a panic.
-fn misconfigured(platform: &Platform, step: Step) -> PlatformError {
-    PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable)
 }
 
 /// The JSON of an answer, or null where there is none.

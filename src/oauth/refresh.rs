@@ -33,7 +33,7 @@ impl Engine {
         credentials: &Credentials,
         tokens: &TokenSet,
     ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
-        let request = request(platform, credentials, tokens).await?;
+        let request = request(platform, credentials, tokens)?;
         let answer = self
             .send(platform, Step::Refresh, request)
             .await
@@ -85,7 +85,7 @@ fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option
     PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
 }
 
-async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, PlatformError> {
+fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, PlatformError> {
     let step = Step::Refresh;
     let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
     match (platform.refresh, &tokens.refresh_token) {
@@ -95,7 +95,7 @@ async fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenS
             Ok(long_lived_request(platform, credentials, long_lived, url, &tokens.access_token))
         }
         (Refresh::RefreshToken { .. }, Some(token)) => {
-            token_request(platform, credentials, Exchanged::RefreshToken(token)).await
+            token_request(platform, credentials, &Exchanged::RefreshToken(token))
         }
         (Refresh::SelfRenewing { path, grant_type, .. }, _) => {
             let mut url: Url = api_url(platform, step, path)?;
