@@ -1,12 +1,19 @@
-//! A look changes nothing, a new database is whole or absent, and what is not ours to open is left as it is.
+//! An inspection changes nothing, a new database is complete or absent, and a refused file stays as it is.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use uuid::Uuid;
+
+use super::create::Unfinished;
 use super::*;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::{IdSource, ProjectId};
-use crate::domain::keyring::KeyState;
+use crate::domain::keyring::{KeyState, WrappedKey};
+use crate::domain::project::Project;
 use crate::domain::secret::Digest256;
 use crate::domain::time::{ManualClock, Timestamp};
-use crate::store::DatabaseLock;
+use crate::store::schema::APPLICATION_ID;
+use crate::store::{DatabaseLock, projects};
 
 const DB: Uuid = Uuid::from_u128(7);
 
@@ -41,7 +48,7 @@ fn place() -> Place {
     Place { directory, path }
 }
 
-/// A database that was made and closed.
+/// A database that was created and closed.
 fn made() -> Place {
     let place = place();
     drop(Store::create(&place.path, DB, &key(), &project()).unwrap());
@@ -63,7 +70,7 @@ fn change(path: &Path, sql: &str) {
     db.execute_batch(sql).unwrap();
 }
 
-/// Looking and opening are both refused, and neither changes a byte.
+/// Inspecting and opening both fail, and neither changes a byte.
 fn refused(place: &Place) -> OpenError {
     let before = fs::read(&place.path).map(|bytes| Digest256::of(&bytes)).ok();
     let error = inspect(&place.path).unwrap_err();
@@ -76,7 +83,7 @@ fn refused(place: &Place) -> OpenError {
 }
 
 #[test]
-fn a_new_database_is_private_whole_and_in_wal_mode() {
+fn a_new_database_is_private_complete_and_in_wal_mode() {
     let place = made();
     assert_eq!(files(&place), ["postpeer.db"]);
     assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -85,7 +92,7 @@ fn a_new_database_is_private_whole_and_in_wal_mode() {
     assert_eq!((seen.db_id, seen.schema_version), (DB, Schema::embedded().version()));
     assert_eq!(seen.wrapped_keys, [key()]);
     assert_eq!(fs::read(&place.path).unwrap(), before);
-    assert_eq!(files(&place), ["postpeer.db"], "a look leaves nothing beside it");
+    assert_eq!(files(&place), ["postpeer.db"], "an inspection leaves no files");
 
     let writer = connect(&place.path, Role::Writer).unwrap();
     let pragma = |name| writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
@@ -101,9 +108,9 @@ fn a_new_database_is_private_whole_and_in_wal_mode() {
 }
 
 #[test]
-fn looking_sees_what_is_only_in_the_log_and_leaves_the_file_alone() {
+fn an_inspection_reads_the_log_and_leaves_the_file_alone() {
     let place = made();
-    // A process that was killed: its log is still there.
+    // The log of a killed process.
     let writer = connect(&place.path, Role::Writer).unwrap();
     writer.execute("UPDATE keyring SET wrapped_by = 'k2'", []).unwrap();
     let killed = self::place();
@@ -116,7 +123,7 @@ fn looking_sees_what_is_only_in_the_log_and_leaves_the_file_alone() {
 }
 
 #[test]
-fn a_path_is_a_path_and_no_uri() {
+fn a_path_is_not_read_as_a_uri() {
     let place = place();
     let path = place.directory.path().join("100% #1?mode=memory ü.db");
     drop(Store::create(&path, DB, &key(), &project()).unwrap());
@@ -126,7 +133,7 @@ fn a_path_is_a_path_and_no_uri() {
 }
 
 #[test]
-fn a_newer_schema_that_is_only_in_the_log_is_refused_without_moving_it() {
+fn a_newer_schema_in_the_log_is_refused_without_moving_the_log() {
     let place = made();
     let writer = connect(&place.path, Role::Writer).unwrap();
     writer.pragma_update(None, "user_version", 999).unwrap();
@@ -138,7 +145,7 @@ fn a_newer_schema_that_is_only_in_the_log_is_refused_without_moving_it() {
 }
 
 #[test]
-fn making_never_overwrites() {
+fn creating_never_overwrites() {
     let place = made();
     let before = fs::read(&place.path).unwrap();
     let error = Store::create(&place.path, Uuid::from_u128(8), &key(), &project()).unwrap_err();
@@ -157,7 +164,7 @@ fn making_never_overwrites() {
 }
 
 #[test]
-fn a_name_that_is_taken_in_the_last_moment_is_not_overwritten() {
+fn a_file_that_appears_at_the_last_moment_is_not_overwritten() {
     let place = place();
     let unfinished = Unfinished::at(beside(&place.path, ".new")).unwrap();
     fs::write(&place.path, "mine").unwrap();
@@ -167,7 +174,7 @@ fn a_name_that_is_taken_in_the_last_moment_is_not_overwritten() {
 }
 
 #[test]
-fn what_fails_while_making_leaves_nothing() {
+fn a_failed_creation_leaves_nothing() {
     let place = place();
     let broken = WrappedKey { check_value: vec![], ..key() };
     let error = Store::create(&place.path, DB, &broken, &project()).unwrap_err();
@@ -177,7 +184,7 @@ fn what_fails_while_making_leaves_nothing() {
 }
 
 #[test]
-fn what_a_killed_attempt_left_is_no_database_and_does_not_stand_in_the_way() {
+fn leftovers_of_a_killed_creation_do_not_matter() {
     let whole = made();
     let bytes = fs::read(&whole.path).unwrap();
     let place = place();
@@ -193,7 +200,7 @@ fn what_a_killed_attempt_left_is_no_database_and_does_not_stand_in_the_way() {
 }
 
 #[test]
-fn a_missing_database_is_not_made() {
+fn a_missing_database_is_not_created() {
     let place = place();
     assert!(matches!(refused(&place), OpenError::Missing { .. }));
     assert!(files(&place).is_empty());
@@ -207,7 +214,7 @@ fn a_damaged_file_is_refused() {
     let whole = made();
     let bytes = fs::read(&whole.path).unwrap();
     let mut scrambled = bytes.clone();
-    // Every page but the first, which says what the file is.
+    // Every page but the first, which has the header.
     for byte in scrambled.iter_mut().skip(4096) {
         *byte ^= 0x55;
     }
@@ -231,7 +238,7 @@ fn a_damaged_file_is_refused() {
 }
 
 #[test]
-fn damage_in_one_page_is_seen_by_looking() {
+fn an_inspection_notices_one_damaged_page() {
     let place = made();
     let mut bytes = fs::read(&place.path).unwrap();
     let page = 4096;
@@ -256,7 +263,7 @@ fn missing_contents_are_damage() {
         "DROP TABLE meta",
     ] {
         let place = made();
-        // The statement may fail half-way in a strict table: what it did before counts.
+        // A statement may fail in a strict table; the earlier ones count.
         let db = Connection::open(&place.path).unwrap();
         db.pragma_update(None, "foreign_keys", false).unwrap();
         for part in sql.split(';') {
@@ -304,7 +311,7 @@ fn a_database_without_a_schema_is_damaged() {
 }
 
 #[test]
-fn a_directory_that_everybody_can_write_to_is_refused() {
+fn a_world_writable_directory_is_refused() {
     let place = made();
     fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(inspect(&place.path), Err(OpenError::WorldWritable { .. })));
@@ -326,7 +333,7 @@ fn an_older_schema_is_migrated_and_a_copy_is_kept() {
     let copy = beside(&place.path, &format!(".before-v{next}"));
     assert_eq!(files(&place), ["postpeer.db".to_owned(), format!("postpeer.db.before-v{next}")]);
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o600);
-    // The copy is a whole database of this version, the original is newer now.
+    // The copy is a complete database of this version; the original is newer.
     let seen = inspect(&copy).unwrap();
     assert_eq!((seen.db_id, seen.schema_version), (DB, next - 1));
     assert!(matches!(refused(&place), OpenError::Newer { .. }));

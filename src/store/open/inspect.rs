@@ -1,0 +1,108 @@
+//! A look at a database file that changes nothing.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+use super::{BUSY_TIMEOUT, OpenError, check_directory, check_sqlite, failed};
+use crate::domain::keyring::WrappedKey;
+use crate::store::lock::beside;
+use crate::store::schema::{self, APPLICATION_ID, Schema};
+use crate::store::{keyring, meta};
+
+/// Facts about a database file.
+#[derive(Debug)]
+pub struct Inspection {
+    pub db_id: Uuid,
+    pub wrapped_keys: Vec<WrappedKey>,
+    /// At most the version that this program knows. [`Store::open`](crate::store::Store::open) migrates a lower one.
+    pub schema_version: u32,
+}
+
+/// Checks, without changing a byte, that the file exists, is undamaged, ours, and not newer than this program.
+pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
+    let (db, schema_version) = peek(path, Schema::embedded().version())?;
+    let failed = |error| failed(path, error);
+    let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if found != "ok" {
+        return Err(damaged(found));
+    }
+    if schema::breaks_foreign_keys(&db).map_err(failed)? {
+        return Err(damaged("rows point at rows that are not there".to_owned()));
+    }
+    let db_id = meta::get_db_id(&db).map_err(|error| damaged(error.to_string()))?;
+    let wrapped_keys = keyring::list(&db).map_err(|error| damaged(error.to_string()))?;
+    Ok(Inspection { db_id, wrapped_keys, schema_version })
+}
+
+/// Reads the header without SQLite, which creates files even beside a database that it only reads.
+fn check_header(path: &Path) -> Result<(), OpenError> {
+    let mut header = Vec::with_capacity(100);
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(|source| {
+        match source.kind() {
+            io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() },
+            _ => OpenError::Io { path: path.to_owned(), source },
+        }
+    })?;
+    let damaged = |why: &str| Err(OpenError::Damaged { path: path.to_owned(), why: why.to_owned() });
+    if header.is_empty() {
+        return damaged("the file is empty");
+    }
+    if !header.starts_with(b"SQLite format 3\0") {
+        return damaged("it is not an SQLite database");
+    }
+    match header.get(68..72) {
+        None => damaged("the file is cut short"),
+        Some(id) if id == APPLICATION_ID.to_be_bytes() => Ok(()),
+        Some(_) => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}
+
+/// Opens the file read-only, with its schema version, if it is ours and not newer than this program.
+pub(super) fn peek(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
+    check_sqlite()?;
+    check_directory(path)?;
+    check_header(path)?;
+    let failed = |error| failed(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let in_use = ["-wal", "-journal"].into_iter().any(|ending| beside(path, ending).symlink_metadata().is_ok());
+    let db = if in_use {
+        Connection::open_with_flags(path, flags).map_err(failed)?
+    } else {
+        // Otherwise SQLite creates a log and an index beside the file, and a reader leaves them there.
+        let uri = immutable(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?
+    };
+    db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    db.pragma_update(None, "trusted_schema", false).map_err(failed)?;
+    let version = check_version(&db, path, known)?;
+    Ok((db, version))
+}
+
+/// The URI with which SQLite opens the file without locks and without files beside it.
+fn immutable(path: &Path) -> io::Result<String> {
+    let mut uri = "file://".to_owned();
+    for byte in fs::canonicalize(path)?.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.extend(["%".to_owned(), format!("{byte:02X}")]),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Ok(uri)
+}
+
+/// The schema version, if this program knows it.
+fn check_version(db: &Connection, path: &Path, known: u32) -> Result<u32, OpenError> {
+    match schema::version(db).map_err(|error| failed(path, error))? {
+        0 => Err(OpenError::Damaged { path: path.to_owned(), why: "it has no schema".to_owned() }),
+        found if found > known => Err(OpenError::Newer { path: path.to_owned(), found, known }),
+        found => Ok(found),
+    }
+}
