@@ -5,31 +5,31 @@ use serde_json::{Map, Value};
 
 use super::secret::SecretString;
 
-/// Who connected. Keyed by the platform's immutable id, never by a name or an e-mail address, which people change and
-/// platforms hand on.
+/// A connected account. Keyed by the platform's immutable id, never by a name or an e-mail address: people change
+/// those, and platforms give them to others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub platform_user_id: String,
     /// With its `@` on handle-based platforms.
     pub username: Option<String>,
     pub display_name: Option<String>,
-    /// An http(s) URL, or nothing: callers parse it.
+    /// An http(s) URL: callers parse it.
     pub profile_url: Option<String>,
-    /// An http(s) URL, or nothing. Never fetched and never shown by the broker.
+    /// An http(s) URL. The broker neither fetches nor shows it.
     pub image_url: Option<String>,
     /// Further public facts, such as an account type.
     pub metadata: Map<String, Value>,
 }
 
 impl Account {
-    /// What a person would recognise the account by.
+    /// The name by which people know the account.
     #[must_use]
     pub fn label(&self) -> &str {
         self.display_name.as_deref().or(self.username.as_deref()).unwrap_or(&self.platform_user_id)
     }
 }
 
-/// What kind of account it is, where a platform has several under one consent.
+/// The kind of an account, where a platform has several under one consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -44,7 +44,7 @@ pub enum AccountKind {
     Person,
 }
 
-/// An account that a consent covers and that can be connected.
+/// An account that a consent covers and the broker can connect.
 #[derive(Debug, Clone)]
 pub struct FoundAccount {
     pub account: Account,
@@ -53,57 +53,58 @@ pub struct FoundAccount {
     pub own_token: Option<SecretString>,
 }
 
-/// An account that was seen and cannot be connected.
+/// An account that was found and cannot be connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnusableAccount {
     pub platform_user_id: String,
     pub display_name: Option<String>,
-    /// Completes "it cannot be connected: ...", for a person.
+    /// Completes the sentence "it cannot be connected: ...".
     pub reason: String,
-    /// What the person does about it.
+    /// Advice to the account's owner.
     pub remedy: String,
-    /// Whether it is so for the moment only, which says nothing against an account that is connected already.
+    /// True when the reason is temporary: an account that is connected already is unaffected.
     #[serde(default)]
     pub is_passing: bool,
 }
 
-/// What one way of looking for accounts brought: `GET /me/accounts`, the Pages of a business.
+/// Result of one way to look for accounts, such as `GET /me/accounts` or the Pages of a business.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteReport {
-    /// For a person: "your Pages", "Pages of the business Acme".
+    /// Name for people: "your Pages", "Pages of the business Acme".
     pub route: String,
     /// Accounts found there, usable or not.
     pub found: u32,
-    /// Why it could not be looked at, for a person; `None` when it could.
+    /// Why this way failed, for people; `None` when it did not.
     pub trouble: Option<String>,
 }
 
-/// Who consented, and the accounts that the consent covers.
+/// The subject of a consent and the accounts that it covers.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The platform's immutable id of the person (or account) that consented: what a renewed grant is recognised by.
+    /// The platform's immutable id of the person or account that consented. It identifies the grant when they
+    /// reconnect.
     pub subject: String,
-    /// Those that can be connected; may be none where a platform's accounts are not the person.
+    /// Accounts that can be connected; maybe none where accounts are not the person, such as Pages.
     pub accounts: Vec<FoundAccount>,
-    /// Those that were seen and cannot.
+    /// Accounts that were found and cannot be connected.
     pub unusable: Vec<UnusableAccount>,
-    /// How they were looked for; empty where the account is the person.
+    /// The ways in which accounts were looked for; empty where the account is the person.
     pub routes: Vec<RouteReport>,
 }
 
-/// Whether a consent covers an account that was connected under an earlier one.
+/// Coverage, by a new consent, of an account that was connected under an earlier one.
 #[derive(Debug)]
 pub enum Coverage<'a> {
     Covered(&'a FoundAccount),
-    /// Certainly not any more.
+    /// The consent certainly no longer covers it.
     Lost,
-    /// It was not seen, and not everything could be looked at.
+    /// The account was not found, but the search was incomplete.
     Unknown,
 }
 
 impl Identity {
-    /// Whether the consent still covers an account. A way of looking that failed for the moment proves nothing about the
-    /// accounts that it would have brought, nor does an account that could not be asked about.
+    /// Tells whether the consent covers an account. A failed search proves nothing about accounts that it would have
+    /// found, and a temporary reason proves nothing about an unusable one.
     #[must_use]
     pub fn coverage(&self, platform_user_id: &str) -> Coverage<'_> {
         if let Some(found) = self.accounts.iter().find(|found| found.account.platform_user_id == platform_user_id) {
@@ -114,7 +115,7 @@ impl Identity {
         if seen.map_or(looked_everywhere, |unusable| !unusable.is_passing) { Coverage::Lost } else { Coverage::Unknown }
     }
 
-    /// Of a platform where the one account is who consented.
+    /// The identity at a platform where the one account is the one that consented.
     #[must_use]
     pub fn single(account: Account) -> Self {
         Self {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_lost_only_when_that_is_certain() {
+    fn an_account_is_lost_only_after_a_complete_search() {
         let account = Account { platform_user_id: "found".to_owned(), ..Account::default() };
         let mut identity = Identity::single(account);
         identity.unusable = vec![unusable("taken away", false), unusable("not answered", true)];

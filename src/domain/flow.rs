@@ -1,8 +1,9 @@
 //! A flow: one connection being made, from the authorize URL to the callback, and how it ended.
 //!
-//! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow answers
-//! reloads of the callback until it expires. A flow that waits for a choice of accounts lives as long as its
-//! [selection](super::selection). Transitions take the flow by value and return its next state, or [`InvalidTransition`].
+//! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow
+//! answers reloads of the callback until it expires. A flow that waits for a choice of accounts lives as long as its
+//! [selection](super::selection). Transitions take the flow by value and return its next state, or
+//! [`InvalidTransition`].
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ pub struct Flow {
     pub stage: FlowStage,
 }
 
-/// How far a flow got. `by` is a digest of what the callback carried: it tells a reload from an attempt with another code.
+/// How far a flow got. `by` is a digest of what the callback carried: it tells a reload from an attempt with another
+/// code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlowStage {
     /// Waits for the callback. The PKCE verifier is `None` where the platform takes none.

@@ -1,8 +1,8 @@
 //! A grant: one consent at one platform under one OAuth app. It owns the tokens; [`refresh`](super::refresh) has the
 //! transitions of its life.
 //!
-//! Unique by (project, platform, client id, subject): when the same person consents again, the grant is renewed in place
-//! and every integration on it goes on.
+//! Unique by (project, platform, client id, subject): when the same person consents again, the grant is renewed in
+//! place and every integration on it goes on.
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
@@ -57,7 +57,7 @@ pub struct IssuedTokens {
     pub scopes: Option<Vec<String>>,
 }
 
-/// Whether a grant, or an account on it, can be used.
+/// Status of a grant, or of an account on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthStatus {
     Active,

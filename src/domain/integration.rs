@@ -1,7 +1,7 @@
-//! An integration: one connected account that a caller can use. Its tokens belong to its grant; some accounts have one
-//! of their own besides.
+//! An integration: one connected account that a caller can use. Its tokens belong to its grant; some accounts have
+//! tokens of their own as well.
 //!
-//! Unique by (project, profile, platform, platform user id): connecting the same account again keeps the id.
+//! Unique by (project, profile, platform, platform user id): reconnecting the same account keeps the id.
 
 use super::account::Account;
 use super::grant::{AuthStatus, FailureReason};
@@ -20,16 +20,17 @@ pub struct Integration {
     pub account: Account,
     /// The caller's own app that it was connected under; `None` for the operator's.
     pub app: Option<AppSummary>,
-    /// The grant's where that is not active, else the account's own: a person can lose a Page and keep the others.
+    /// The grant's status while that is not active, else the account's own: an owner can lose one Page and keep the
+    /// others.
     pub status: AuthStatus,
-    /// From when on only its person can bring a token that works; `None` where no time is known.
+    /// Time from which the account's owner must reconnect; `None` where it is unknown.
     pub lapses_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
 impl Integration {
-    /// With the status that it has at `now`: what has lapsed needs its person, whether or not that was recorded.
+    /// With its status at `now`: a lapsed account must be reconnected, whether or not that was recorded.
     #[must_use]
     pub fn judged(mut self, now: Timestamp) -> Self {
         if self.status == AuthStatus::Active && self.lapses_at.is_some_and(|at| at <= now) {
@@ -42,12 +43,12 @@ impl Integration {
 /// An account's own tokens, beside its grant's: a Facebook Page's. Sealed under the integration and this generation.
 #[derive(Debug, Clone)]
 pub struct OwnTokens {
-    /// Rises by one with every change, and never repeats, also while there are none.
+    /// Rises by one with every change and never repeats, even while there are no tokens.
     pub generation: u64,
     pub tokens: Option<Sealed>,
 }
 
-/// What an integration tells of its app.
+/// The app of an integration.
 #[derive(Debug, Clone)]
 pub struct AppSummary {
     pub id: OauthAppId,
@@ -55,24 +56,24 @@ pub struct AppSummary {
     pub image_url: Option<String>,
 }
 
-/// An integration with what its grant says of tokens, never the tokens.
+/// An integration with what its grant says of the tokens, but not the tokens.
 #[derive(Debug, Clone)]
 pub struct IntegrationDetail {
     pub integration: Integration,
     pub scopes: Vec<String>,
-    /// Of the token that a caller gets: `None` for an account that has one of its own, which does not expire.
+    /// Expiry of the token that a caller gets: `None` for an account with its own, which does not expire.
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,
     pub renewal: Renewal,
-    /// When the tokens were asked for.
+    /// When the platform was asked for the tokens.
     pub issued_at: Timestamp,
-    /// When they are refreshed next.
+    /// Time of the next refresh.
     pub due_at: Option<Timestamp>,
-    /// The latest failure to refresh them.
+    /// The latest failed refresh.
     pub trouble: Option<RefreshFailure>,
-    /// Whether a refresh began of which nobody knows how it ended.
+    /// True when the outcome of a refresh is unknown.
     pub is_in_doubt: bool,
-    /// Which keys read the token, the latest first; some of many.
+    /// The keys that read the token last, the latest first.
     pub reads: Vec<TokenReads>,
 }
 
@@ -85,7 +86,7 @@ pub struct TokenReads {
     pub last_at: Timestamp,
 }
 
-/// Which integrations a list shows. Absent members do not narrow it.
+/// Filter of a list of integrations. Absent members do not narrow it.
 #[derive(Debug, Clone, Default)]
 pub struct IntegrationFilter {
     pub platforms: PlatformFilter,
@@ -96,11 +97,11 @@ pub struct IntegrationFilter {
     pub oldest_first: bool,
 }
 
-/// Which platforms a list shows: callers' models know ten names, so others come only when asked for.
+/// Platforms of a list. Callers' models know ten names, so others are listed only on request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PlatformFilter {
     All,
-    /// Those whose names are the contract's.
+    /// The platforms of the contract.
     #[default]
     Contract,
     One(String),

@@ -1,8 +1,8 @@
 //! A grant's life as a state machine: refresh begun, answered, failed; grant postponed, lapsed, ended, renewed.
 //!
 //! A refresh is recorded before the platform is asked, and its answer before anyone reads it: a platform that rotates
-//! refresh tokens delivers each one once. A refresh whose outcome is unknown leaves the grant *in doubt* until new tokens
-//! arrive: the platform may have issued tokens that never reached the broker.
+//! refresh tokens delivers each one once. A refresh whose outcome is unknown leaves the grant *in doubt* until new
+//! tokens arrive: the platform may have issued tokens that never reached the broker.
 //!
 //! Transitions take the grant by value and return its next state, or [`InvalidTransition`]. The store loads the grant,
 //! applies one and writes it back in one transaction, under a check of the generation.
@@ -28,8 +28,8 @@ pub enum RefreshState {
     InFlight { since: Timestamp },
     /// A refresh since the last new tokens had an unknown outcome. The latest began at `since`, and may be in flight.
     InDoubt { since: Timestamp },
-    /// The platform answered a request of `asked_at`, and the answer was not understood yet. Sealed as it came, under the
-    /// generation that it replaces.
+    /// The platform answered a request of `asked_at`, and the answer was not understood yet. Sealed as it came, under
+    /// the generation that it replaces.
     Answered { asked_at: Timestamp, answer: Sealed },
     /// [`Answered`](Self::Answered), and another refresh since the last new tokens had an unknown outcome.
     AnsweredInDoubt { asked_at: Timestamp, answer: Sealed },
@@ -41,8 +41,8 @@ impl RefreshState {
         matches!(self, Self::InDoubt { .. } | Self::AnsweredInDoubt { .. })
     }
 
-    /// When the platform was asked: for the stored answer where there is one, for the latest refresh otherwise. `None` when
-    /// idle.
+    /// When the platform was asked: for the stored answer where there is one, for the latest refresh otherwise.
+    /// `None` when idle.
     #[must_use]
     pub const fn asked_at(&self) -> Option<Timestamp> {
         match self {
@@ -97,7 +97,7 @@ pub struct Failed {
     pub reply: Reply,
 }
 
-/// What a failed refresh tells of the tokens that the platform may have issued.
+/// Tells whether a failed refresh may have issued tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// The stored answer turned out to be a rejection: it is erased.
@@ -150,8 +150,8 @@ impl Grant {
         Ok(Self { refresh, ..self })
     }
 
-    /// Records a failure after which the refresh is tried again. Doubt about an earlier refresh stays, and so does a kept
-    /// answer that was not understood.
+    /// Records a failure after which the refresh is tried again. Doubt about an earlier refresh stays, and so does a
+    /// kept answer that was not understood.
     ///
     /// # Errors
     ///
@@ -186,8 +186,8 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..self.active()? })
     }
 
-    /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a stored answer: a later
-    /// program may understand it.
+    /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a stored answer: a
+    /// later program may understand it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! How a grant's tokens are renewed, and when: decisions about times, and nothing else.
+//! How and when a grant's tokens are renewed: decisions about times only.
 //!
-//! A refresh that spends a token is made late, because each one is a chance to lose the grant; a token that renews only
-//! itself is renewed early, because nothing renews it once it has expired.
+//! A refresh that spends a refresh token is made late, because each one risks the grant. An access token that renews
+//! itself is renewed early, because an expired one cannot be renewed.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use super::entropy::Entropy;
 use super::failure::Failure;
 use super::time::Timestamp;
 
-/// What a new access token is got with, without the person.
+/// How the access token is renewed without the account's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Renewal {
-    /// The access token itself, while it lives.
+    /// With the access token itself, until it expires.
     AccessToken,
-    /// Nothing: the person connects again.
+    /// Not at all: the owner reconnects.
     Never,
+    /// With the refresh token.
     RefreshToken,
 }
 
 impl Renewal {
-    /// From when on nothing but the person brings a token that works; `None` where no time is known.
+    /// Time from which the account's owner must reconnect; `None` where it is unknown.
     #[must_use]
     pub fn lapses_at(
         self,
@@ -37,12 +38,12 @@ impl Renewal {
     }
 }
 
-/// A number from -1 to 1 that spreads what would otherwise come all at once.
+/// A random number from -1 to 1 that spreads times which would otherwise coincide.
 #[derive(Debug, Clone, Copy)]
 pub struct Jitter(f64);
 
 impl Jitter {
-    /// Nothing is spread.
+    /// No jitter.
     pub const NONE: Self = Self(0.0);
 
     #[must_use]
@@ -52,27 +53,27 @@ impl Jitter {
         Self(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX) * 2.0 - 1.0)
     }
 
-    /// Up to a tenth more or less.
+    /// The duration, up to a tenth longer or shorter.
     fn spread(self, duration: Duration) -> Duration {
         duration.mul_f64(1.0 + 0.1 * self.0)
     }
 }
 
-/// When a platform's tokens are renewed.
+/// Parameters of the renewal of a platform's tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub renewal: Renewal,
-    /// How long before its expiry an access token is renewed.
+    /// How long before its expiry a token is renewed.
     pub ahead: Duration,
-    /// How old a token must be before the platform renews it.
+    /// Minimum age of a token that the platform renews.
     pub not_before: Duration,
 }
 
 impl Timing {
-    /// When tokens that were asked for at `issued_at` are to be renewed; `None`: never.
+    /// When tokens issued at `issued_at` are due for renewal; `None`: never.
     ///
-    /// Not before half of their life is over, however early one would like to be: a token that lives shorter than
-    /// `ahead` would be renewed without a pause.
+    /// Never in the first half of their lifetime: a token with a lifetime shorter than `ahead` would be renewed all the
+    /// time.
     #[must_use]
     pub fn due_at(
         self,
@@ -92,8 +93,8 @@ impl Timing {
     }
 }
 
-/// When a refresh is tried again that failed like this, `failures` times in a row by now. `retry_after`: what the
-/// platform asked for. Only for troubles that do not end the grant.
+/// Time of the next retry after `failures` consecutive failures, the last of this kind. `retry_after`: the wait that
+/// the platform asked for. Only for troubles that do not end the grant.
 #[must_use]
 pub fn retry_at(
     kind: Failure,
@@ -114,7 +115,7 @@ pub fn retry_at(
         _ => (Duration::from_secs(30), Duration::from_mins(30)),
     };
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    // Earlier than asked for is never right.
+    // Never earlier than the platform asked for.
     let wait = jitter.spread(doubled.min(most)).max(retry_after.unwrap_or_default());
     now.plus(wait)
 }
@@ -136,23 +137,23 @@ mod tests {
     }
 
     #[test]
-    fn refresh_tokens_are_used_late_and_access_tokens_renewed_early() {
+    fn refresh_tokens_are_used_late_and_access_tokens_renew_themselves_early() {
         assert_eq!(due(Renewal::RefreshToken, 7200, 0), Some(6300));
         assert_eq!(due(Renewal::AccessToken, 60 * DAY, DAY), Some(50 * DAY));
         assert_eq!(due(Renewal::Never, 7200, 0), None);
         let timing = Timing { renewal: Renewal::RefreshToken, ahead: Duration::ZERO, not_before: Duration::ZERO };
-        assert_eq!(timing.due_at(at(0), None, Jitter::NONE), None, "what does not expire is not renewed");
+        assert_eq!(timing.due_at(at(0), None, Jitter::NONE), None, "a token without expiry is not renewed");
     }
 
     #[test]
-    fn not_before_half_of_the_life_nor_before_the_platform_would() {
+    fn no_renewal_in_the_first_half_of_the_lifetime_nor_before_the_minimum_age() {
         assert_eq!(due(Renewal::RefreshToken, 600, 0), Some(300));
         assert_eq!(due(Renewal::RefreshToken, 60, 0), Some(30));
         assert_eq!(due(Renewal::AccessToken, 3600, DAY), Some(DAY));
     }
 
     #[test]
-    fn jitter_spreads_by_a_tenth_and_no_more() {
+    fn jitter_spreads_by_up_to_a_tenth() {
         let entropy = SeededEntropy::new(1);
         let timing =
             Timing { renewal: Renewal::RefreshToken, ahead: Duration::from_mins(15), not_before: Duration::ZERO };
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_lapses_with_the_last_thing_that_renews_it() {
+    fn a_grant_lapses_when_the_last_token_that_renews_it_expires() {
         let (access, refresh) = (Some(at(10)), Some(at(100)));
         assert_eq!(Renewal::Never.lapses_at(access, refresh), access);
         assert_eq!(Renewal::AccessToken.lapses_at(access, None), access);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_back_off_and_obey_the_platform() {
+    fn retries_back_off_and_respect_retry_after() {
         let wait = |kind, failures, after: Option<u64>| {
             let after = after.map(Duration::from_secs);
             at(0).until(retry_at(kind, failures, after, at(0), Jitter::NONE)).as_secs()

@@ -1,8 +1,8 @@
 //! A selection: a consent that covers several accounts, held until its owner chooses which of them to connect.
 //!
-//! Pending choices have rows of their own and are never half-made integrations: no list, refresh or token request sees an
-//! account that was not chosen. A selection is spent once, by a choice or by a cancellation. What it held is erased with
-//! that, or when it expires.
+//! Pending choices have rows of their own and are never half-made integrations: no list, refresh or token request
+//! sees an account that was not chosen. A selection is spent once, by a choice or by a cancellation. What it held is
+//! erased with that, or when it expires.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Selection {
     pub stage: SelectionStage,
 }
 
-/// Whether a selection was spent. Expiry is no stage: [`Selection::is_open`] tells it from the time.
+/// Stage of a selection. Expiry is not one: it depends on the time ([`Selection::is_open`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SelectionStage {
     Open {

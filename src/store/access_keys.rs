@@ -1,5 +1,5 @@
-//! Access keys, by the digest of what a caller sends. They are the operator's to make and revoke, and it is a key that
-//! says which project a caller belongs to: so no statement here asks for one.
+//! Access keys, found by the digest of what a caller sends. The operator makes and revokes them. No statement here
+//! asks for a project: the key tells which project its caller belongs to.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -29,7 +29,7 @@ pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Resu
     )
 }
 
-/// The key with that digest, unless it is revoked; and the digest as stored, to be compared in constant time.
+/// The key with that digest, unless it is revoked, and the stored digest, for a comparison in constant time.
 pub fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<(AccessKey, Digest256)>, Error> {
     one(
         db,
@@ -39,7 +39,7 @@ pub fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<(Acc
     )
 }
 
-/// All keys of all projects, revoked ones too, oldest first, with the project's name.
+/// Keys of all projects, revoked ones too, oldest first, each with the name of its project.
 pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     all(
         db,
@@ -50,7 +50,7 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     )
 }
 
-/// False when there is no such key, or it was revoked before.
+/// False when there is no such key or it was revoked before.
 pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<bool, Error> {
     let changed = change(
         db,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_are_listed_oldest_first_with_their_project() {
+    fn keys_are_listed_oldest_first_with_their_project() {
         let mut fixture = Fixture::new();
         for name in ["a", "b"] {
             let key = key(&fixture, name);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_nobody_knows_is_no_scope() {
+    fn an_unknown_scope_is_an_error() {
         let mut fixture = Fixture::new();
         let key = key(&fixture, "a");
         fixture.write(|db| insert(db, &key, &Digest256::of(b"a"))).unwrap();

@@ -1,4 +1,4 @@
-//! How domain types look in columns, and the few ways in which a statement is run.
+//! Conversion of domain types to and from columns, and the helpers that run a statement.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction};
@@ -67,7 +67,7 @@ impl FromSql for Sealed {
     }
 }
 
-/// A row being read. What does not fit its type is [`Error::Inconsistent`], with the place where it stands.
+/// A row being read. A value that does not fit its type is [`Error::Inconsistent`], with table, column and row.
 pub(super) struct Fields<'r, 's> {
     table: &'static str,
     row: &'r Row<'s>,
@@ -111,12 +111,12 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Sqlite(rusqlite::Error::ToSqlConversionFailure(error.into())))
 }
 
-/// An unsigned number for a column. Beyond 2^63 nothing that is counted here ever gets.
+/// An unsigned number for a column, at most `i64::MAX`.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// The key that a value is sealed with, for the column beside it.
+/// The data key of a sealed value, for the column beside it.
 pub(super) fn dek_id(
     sealed: &Sealed,
     table: &'static str,
@@ -126,15 +126,14 @@ pub(super) fn dek_id(
     sealed.dek_id().ok_or_else(|| Error::Inconsistent { table, column, row: row.to_string() })
 }
 
-/// Text as it is searched in: lower-case, letter by letter, so that what is looked for and what is looked in always fold
-/// alike.
+/// Lower-case text for searches. Folds letter by letter, so that a needle always folds as it does inside its haystack.
 pub(super) fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
 pub(super) type Params<'a> = &'a [(&'a str, &'a dyn ToSql)];
 
-/// The first row, if there is one.
+/// The first row, if any.
 pub(super) fn one<T>(
     db: &Connection,
     sql: &str,
@@ -162,12 +161,12 @@ pub(super) fn count(db: &Connection, sql: &str, params: Params<'_>) -> Result<u6
     Ok(u64::try_from(counted).unwrap_or(0))
 }
 
-/// Runs a change; returns how many rows it changed.
+/// Runs a change and returns the number of changed rows.
 pub(super) fn change(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<usize, Error> {
     Ok(db.prepare_cached(sql)?.execute(params)?)
 }
 
-/// Runs a change of one row: [`Error::NotChanged`] when there is none to change.
+/// Runs a change of one row. [`Error::NotChanged`] when no row matches.
 pub(super) fn change_one(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<(), Error> {
     match change(db, sql, params)? {
         0 => Err(Error::NotChanged),
@@ -175,12 +174,12 @@ pub(super) fn change_one(db: &Transaction<'_>, sql: &str, params: Params<'_>) ->
     }
 }
 
-/// A list that is shown window by window.
+/// A list that is read window by window.
 pub(super) struct Listing<'a> {
     pub(super) select: &'a str,
-    /// The table (with its alias), and the condition that decides what is in the list.
+    /// The table, with its alias.
     pub(super) from: &'a str,
-    /// What is joined to each row without changing how many there are.
+    /// Joins that keep the number of rows.
     pub(super) joins: &'a str,
     pub(super) condition: &'a str,
     pub(super) order: &'a str,
@@ -215,14 +214,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folding_is_for_all_of_unicode_and_does_not_look_at_neighbours() {
+    fn folding_covers_unicode_and_ignores_neighbouring_letters() {
         assert_eq!(fold("ÄÖÜ ÉCLAIR ЖУК"), "äöü éclair жук");
-        assert_eq!(fold("ΟΔΟΣ"), fold("οδοσ"), "a sigma at the end of a word is no other letter");
+        assert_eq!(fold("ΟΔΟΣ"), fold("οδοσ"), "a final sigma is the same letter");
         assert!(fold("İstanbul").contains(&fold("STANBUL")));
     }
 
     #[test]
-    fn unsigned_numbers_stop_at_what_a_column_holds() {
+    fn unsigned_numbers_stop_at_the_largest_signed_one() {
         assert_eq!(signed(7), 7);
         assert_eq!(signed(u64::MAX), i64::MAX);
     }

@@ -1,4 +1,4 @@
-//! Who lives on a consent: the grants and the open selections that a revocation would end, in all projects.
+//! Users of a consent: the grants and open selections, in all projects, that its revocation would end.
 
 use rusqlite::{Connection, named_params};
 
@@ -12,20 +12,20 @@ use crate::domain::time::Timestamp;
 pub struct Consents<'a> {
     pub platform: &'a str,
     pub client_id: &'a str,
-    /// Those of this person only; `None`: everybody's.
+    /// Only those of this subject; `None`: all.
     pub subject: Option<&'a str>,
 }
 
-/// Who lives on consents, the nearest last.
+/// Users of consents, the nearest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Users {
     Nobody,
-    /// A caller must not learn of them.
+    /// No caller may learn of these.
     OfOtherProjects,
     OfProject,
 }
 
-/// Who lives on the consents at `now`: grants other than `except`, and selections that can still be made.
+/// Finds users of the consents at `now`: grants other than `except`, and open selections.
 pub fn users(
     db: &Connection,
     project: ProjectId,
@@ -33,7 +33,7 @@ pub fn users(
     except: Option<GrantId>,
     now: Timestamp,
 ) -> Result<Users, Error> {
-    // With a person, the index finds theirs; without, nothing is NULL, so that all of them count.
+    // `= :subject` uses the index. `IS NOT NULL` matches every row.
     let subject = if consents.subject.is_some() { "= :subject" } else { "IS NOT :subject" };
     let sql = format!(
         "SELECT
@@ -71,11 +71,11 @@ pub fn users(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Digest256;
     use crate::store::fixture::Fixture;
-    use crate::store::grants;
-    use crate::store::selections;
+    use crate::store::{grants, selections};
 
-    /// Who lives on the consents of "s" and of anybody, seen from both projects.
+    /// Users of the consents of "s" and of all consents, seen from both projects.
     fn seen(fixture: &Fixture, platform: &str, client_id: &str, except: Option<GrantId>, now: Timestamp) -> [Users; 4] {
         let users = |project, subject| {
             users(&fixture.db, project, &Consents { platform, client_id, subject }, except, now).unwrap()
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_any_project_live_on_a_consent() {
+    fn grants_of_any_project_use_a_consent() {
         use Users::{Nobody, OfOtherProjects, OfProject};
         let mut fixture = Fixture::new();
         let now = fixture.now();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_selection_lives_on_a_consent() {
+    fn an_open_selection_uses_a_consent() {
         use Users::{Nobody, OfOtherProjects, OfProject};
         let mut fixture = Fixture::new();
         let selection = fixture.pending("t");
@@ -123,7 +123,8 @@ mod tests {
         assert_eq!(seen(&fixture, "facebook", "client", None, now), open);
         assert_eq!(seen(&fixture, "facebook", "other", None, now), [Nobody; 4]);
         assert_eq!(seen(&fixture, "facebook", "client", None, selection.expires_at), [Nobody; 4]);
-        fixture.write(|db| selections::take_expired(db, selection.expires_at, 9)).unwrap();
+        let (ours, by) = (fixture.ours, Digest256::of(b"choice"));
+        fixture.write(|db| selections::spend(db, ours, selection.id, by, Vec::new(), now)).unwrap();
         assert_eq!(seen(&fixture, "facebook", "client", None, now), [Nobody; 4]);
     }
 }

@@ -1,8 +1,8 @@
-//! Room that is kept free for what must not be lost: a file beside the database that is removed when a write that must be
-//! kept finds the disk full.
+//! Disk space reserved for what must not be lost: a file beside the database. When a write that must be kept finds
+//! the disk full, the file is removed to make room.
 //!
-//! Invariants: while the reserve is said to be there, its room is really allocated; what could not be made whole takes no
-//! room; between giving it up and the write it was given up for, nobody makes it again.
+//! Invariants: while the reserve counts as present, its blocks are allocated; a reserve that could not be completed
+//! takes no space; between releasing the reserve and the write that needed it, nobody makes it again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -19,23 +19,23 @@ use super::Error;
 use super::lock::beside;
 use super::open::{directory_of, sync_directory};
 
-/// Some hundreds of grants.
+/// Enough for some hundreds of grants.
 const SIZE: u64 = 4 * 1024 * 1024;
 
-/// What ordinary writes need beside it, for a while.
+/// Free space beside the reserve that ordinary writes need for a while.
 const ROOM: u64 = 1024 * 1024;
 
 pub(super) struct DiskReserve {
     path: PathBuf,
-    /// False for a store that works beside the one that holds it.
+    /// False for a store that runs beside the one that holds the reserve.
     is_held: AtomicBool,
     is_there: AtomicBool,
-    /// Held by who makes it or gives it up.
+    /// Held while the reserve is made or released.
     turn: Mutex<()>,
 }
 
 impl DiskReserve {
-    /// Of that database; not there yet, and not needed until it is [held](Self::hold).
+    /// The reserve of a database. It is neither made nor needed until it is [held](Self::hold).
     pub(super) fn of(database: &Path) -> Self {
         Self {
             path: beside(database, ".ballast"),
@@ -45,15 +45,15 @@ impl DiskReserve {
         }
     }
 
-    /// From now on it is kept. Without room for it that stays so, and [`ensure`](Self::ensure) tries again.
+    /// Keeps a reserve from now on. After a failure, [`ensure`](Self::ensure) tries again.
     pub(super) fn hold(&self) -> Result<(), Error> {
         self.is_held.store(true, Ordering::Release);
         let _turn = self.lock();
-        // Even if it is there: a copy of it may be a file with nothing behind it.
+        // Even if the file exists: a copy of it may be sparse.
         self.make()
     }
 
-    /// It is there, or is made again now.
+    /// Makes the reserve again if it is missing.
     pub(super) fn ensure(&self) -> Result<(), Error> {
         if !self.is_held.load(Ordering::Acquire) {
             return Ok(());
@@ -63,12 +63,12 @@ impl DiskReserve {
         if found && self.is_there.load(Ordering::Acquire) { Ok(()) } else { self.make() }
     }
 
-    /// Whether what must be kept finds room.
+    /// True when a write that must be kept finds room.
     pub(super) fn is_ready(&self) -> bool {
         self.is_there.load(Ordering::Acquire) || !self.is_held.load(Ordering::Acquire)
     }
 
-    /// Whether writes that may fail find room beside it. A file system that does not tell is not taken to be full.
+    /// True when ordinary writes find room beside the reserve. A file system that does not tell counts as having room.
     pub(super) fn has_room(&self) -> bool {
         if !self.is_held.load(Ordering::Acquire) {
             return true;
@@ -79,7 +79,7 @@ impl DiskReserve {
         }
     }
 
-    /// Until the guard is dropped, nobody else makes it or gives it up.
+    /// Until the guard is dropped, nobody else makes or releases the reserve.
     pub(super) fn lock(&self) -> Reserve<'_> {
         Reserve { reserve: self, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
@@ -88,7 +88,7 @@ impl DiskReserve {
         let made = allocate(&self.path).and_then(|()| sync_directory(&self.path));
         self.is_there.store(made.is_ok(), Ordering::Release);
         made.map_err(|source| {
-            // What there is of it would take the last of the room.
+            // A partial reserve would take the last free space.
             let _ = fs::remove_file(&self.path);
             match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -107,7 +107,7 @@ fn allocate(path: &Path) -> io::Result<()> {
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow).open(path)?;
     match fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
         Ok(()) => {}
-        // Not every file system can.
+        // Not every file system can allocate.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&mut file)?,
         Err(error) => return Err(error.into()),
     }
@@ -119,29 +119,29 @@ fn write_zeros(file: &mut File) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(SIZE), file).map(|_| ())
 }
 
-/// The right to give the reserve up.
+/// The right to release the reserve.
 pub(super) struct Reserve<'a> {
     reserve: &'a DiskReserve,
     _turn: MutexGuard<'a, ()>,
 }
 
 impl Reserve<'_> {
-    /// True when that made room.
-    pub(super) fn give_up(&self) -> bool {
+    /// Releases the reserve. True when that made room.
+    pub(super) fn release(&self) -> bool {
         let DiskReserve { path, is_held, is_there, .. } = self.reserve;
         if !is_held.load(Ordering::Acquire) {
             return false;
         }
         is_there.store(false, Ordering::Release);
-        // Emptied first: a backup tool that has it open would hold on to its blocks.
+        // Truncated first: a backup tool that has the file open would keep its blocks allocated.
         let emptied = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(0));
         let removed = fs::remove_file(path);
         if emptied.is_err() && removed.is_err() {
             return false;
         }
-        // Some file systems free the blocks only then.
+        // Some file systems free the blocks only after this.
         let _ = sync_directory(path);
-        tracing::warn!(path = %path.display(), "the disk is full: the reserve was given up for a write; make room");
+        tracing::warn!(path = %path.display(), "the disk is full: the reserve was released for a write; free some space");
         true
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_private_whole_and_really_allocated() {
+    fn the_reserve_is_private_complete_and_allocated() {
         let (directory, reserve) = held();
         let found = fs::metadata(directory.path().join("postpeer.db.ballast")).unwrap();
         assert_eq!((found.len(), found.mode() & 0o7777), (SIZE, 0o600));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_with_nothing_behind_it_is_made_whole() {
+    fn a_sparse_copy_is_allocated() {
         let (_directory, reserve) = held();
         fs::remove_file(&reserve.path).unwrap();
         File::create(&reserve.path).unwrap().set_len(2 * SIZE).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_file_system_cannot_allocate_zeros_take_the_room() {
+    fn zeros_take_the_space_where_the_file_system_cannot_allocate() {
         let mut file = tempfile::tempfile().unwrap();
         write_zeros(&mut file).unwrap();
         let found = file.metadata().unwrap();
@@ -189,17 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_given_up_once_and_made_again() {
+    fn the_reserve_is_released_once_and_made_again() {
         let (_directory, reserve) = held();
-        assert!(reserve.lock().give_up());
+        assert!(reserve.lock().release());
         assert!(!reserve.path.exists() && !reserve.is_ready());
-        assert!(!reserve.lock().give_up(), "there is nothing more to give");
+        assert!(!reserve.lock().release(), "there is nothing more to release");
         reserve.ensure().unwrap();
         assert!(reserve.path.exists() && reserve.is_ready());
     }
 
     #[test]
-    fn what_somebody_removed_is_made_again() {
+    fn a_removed_reserve_is_made_again() {
         let (_directory, reserve) = held();
         fs::remove_file(&reserve.path).unwrap();
         reserve.ensure().unwrap();
@@ -207,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_hold_it_neither_makes_nor_removes_it() {
+    fn a_store_that_does_not_hold_the_reserve_neither_makes_nor_removes_it() {
         let (_directory, reserve) = held();
         let beside = DiskReserve { path: reserve.path.clone(), ..DiskReserve::of(Path::new("")) };
-        assert!(beside.is_ready() && !beside.lock().give_up());
+        assert!(beside.is_ready() && !beside.lock().release());
         assert!(reserve.path.exists());
         fs::remove_file(&reserve.path).unwrap();
         beside.ensure().unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_is_no_full_disk_and_a_link_is_not_followed() {
+    fn a_symbolic_link_is_not_followed_and_is_no_full_disk() {
         let directory = tempfile::tempdir().unwrap();
         let other = directory.path().join("other");
         fs::write(&other, "mine").unwrap();

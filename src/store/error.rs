@@ -1,4 +1,4 @@
-//! What can go wrong with a statement. Messages name tables and constraints, never values.
+//! Errors of statements. Messages name tables and constraints, never values.
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
@@ -7,38 +7,38 @@ use crate::domain::InvalidTransition;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process kept the database locked for longer than a statement waits (a backup tool, a shell).
+    /// Another process (a backup tool, a shell) locked the database for longer than a statement waits.
     #[error("the database is locked by another process")]
     Busy(#[source] rusqlite::Error),
-    /// A unique constraint: something like this is there already.
+    /// A unique constraint: such a row exists already.
     #[error("the constraint {0} is violated")]
     Conflict(String),
     #[error("the database file is damaged: stop the broker and restore a backup")]
     Corrupt(#[source] rusqlite::Error),
-    /// The disk did not confirm a commit: nobody knows what it holds, and a second try would prove nothing.
+    /// The disk did not confirm a commit. Its contents are unknown, and a second sync would prove nothing.
     #[error(
-        "the database failed while writing, so nothing more is written: check the disk and its file system, then start \
-         the broker again"
+        "the disk did not confirm a write, so nothing more is written: check the disk and its file system, then restart the \
+         broker"
     )]
     Failed(#[source] rusqlite::Error),
-    #[error("the disk is full, or the file may not grow: make room, nothing else is needed")]
+    #[error("the disk is full, or the file may not grow: free some space, no restart is needed")]
     Full(#[source] rusqlite::Error),
-    /// A stored value that this program would not have written.
-    #[error("{table}.{column} of row {row} does not hold what belongs there")]
+    /// A stored value that this program cannot have written.
+    #[error("{table}.{column} of row {row} holds an invalid value")]
     Inconsistent { table: &'static str, column: &'static str, row: String },
-    /// The row that was to change is not there, or not as expected any more.
-    #[error("nothing was changed: the row is gone or has changed meanwhile")]
+    /// The row to be changed is gone, or no longer in the expected state.
+    #[error("nothing was changed: the row is gone or was changed meanwhile")]
     NotChanged,
-    /// Too many writes are waiting already.
-    #[error("too many writes are waiting for the database")]
+    /// Too many writes are queued already.
+    #[error("too many writes are queued for the database")]
     Overloaded,
-    /// Not for want of room, which is [`Error::Full`].
+    /// The reserve failed for another reason than a full disk, which is [`Error::Full`].
     #[error(
-        "the reserve of disk space beside the database cannot be made: check the disk, and who may write to the directory"
+        "the reserve of disk space beside the database cannot be made: check the disk and the permissions of the directory"
     )]
     Reserve(#[source] std::io::Error),
-    /// A write that shared this one's transaction broke it: nothing was changed.
-    #[error("another write failed and took this one along: try again")]
+    /// Another write in the same transaction failed and rolled it back: nothing was changed.
+    #[error("another write failed and rolled this one back: try again")]
     RolledBack,
     #[error("the database refused a statement")]
     Sqlite(#[source] rusqlite::Error),
@@ -69,9 +69,9 @@ impl From<rusqlite::Error> for Error {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error),
             ErrorCode::DiskFull => Self::Full(error),
             ErrorCode::SystemIoFailure => match failure.extended_code {
-                // After a failed sync the kernel may call lost pages clean; the next sync says nothing about them.
+                // After a failed sync the kernel may mark lost pages clean, and the next sync succeeds without them.
                 ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_FSYNC => Self::Failed(error),
-                // A quota or a limit on file sizes answers the first instead of "full", the index of the log the other.
+                // A quota or a file size limit gives the latter instead of "full", the log's index the former.
                 ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE => Self::Full(error),
                 _ => Self::Sqlite(error),
             },
@@ -81,7 +81,7 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
-    /// The store's error that another one is, or has among its causes.
+    /// Finds the store's error in an error or among its sources.
     pub(super) fn within<E: std::error::Error + 'static>(error: &E) -> Option<&Self> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(error) = cause {
@@ -94,7 +94,7 @@ impl Error {
     }
 }
 
-/// The same failure for each of those that it concerns.
+/// A copy of the error, for each of the writes that it concerns.
 pub(super) fn copy(error: &rusqlite::Error) -> rusqlite::Error {
     match error {
         rusqlite::Error::SqliteFailure(failure, message) => rusqlite::Error::SqliteFailure(*failure, message.clone()),

@@ -1,4 +1,4 @@
-//! A database in memory with two tenants, and rows to fill it with, for the tests of this folder.
+//! A database in memory with two projects, and rows to fill it with, for the tests of this folder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ use crate::domain::time::{Clock as _, ManualClock, Timestamp};
 
 pub(super) const ALL: Window = Window { limit: 100, offset: 0 };
 
-/// Of an account that has none of its own.
+/// Own tokens of an account that has none.
 pub(super) const NO_TOKENS: OwnTokens = OwnTokens { generation: 1, tokens: None };
 
 pub(super) struct Fixture {
     pub(super) db: Connection,
     pub(super) clock: Arc<ManualClock>,
     ids: IdSource,
-    /// The tenant that the rows are made for.
+    /// The project that the rows belong to.
     pub(super) ours: ProjectId,
-    /// Another, which must never see or change them.
+    /// Another project, which must never see or change them.
     pub(super) theirs: ProjectId,
 }
 
@@ -67,7 +67,7 @@ impl Fixture {
         self.now()
     }
 
-    /// As the store does it: committed on `Ok`, rolled back on `Err`.
+    /// Like [`Store::write`](super::Store::write): commits on `Ok`, rolls back on `Err`.
     pub(super) fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = work(&transaction)?;
@@ -75,7 +75,7 @@ impl Fixture {
         Ok(done)
     }
 
-    /// Every row of a table as text: equal before and after means that nothing changed.
+    /// Every row of a table as text, to compare before and after.
     pub(super) fn dump(&self, table: &str) -> Vec<String> {
         let mut statement = self.db.prepare(&format!("SELECT * FROM {table} ORDER BY 1")).unwrap();
         let columns = statement.column_count();
@@ -155,7 +155,7 @@ impl Fixture {
         grant.id
     }
 
-    /// A consumed flow that waits for the selection.
+    /// An open selection, with the flow that waits for it.
     pub(super) fn pending(&mut self, token: &str) -> Selection {
         let now = self.now();
         let flow = Flow {
@@ -227,7 +227,7 @@ pub(super) fn account(user: &str) -> Account {
     }
 }
 
-/// Something with the layout of a sealed value under that data key.
+/// A value with the layout of a sealed one under that data key.
 pub(super) fn sealed(dek_id: u32) -> Sealed {
     Sealed::from_bytes([[1].as_slice(), &dek_id.to_be_bytes(), &[7; 40]].concat())
 }

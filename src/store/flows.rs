@@ -1,8 +1,9 @@
-//! Flows: connections being made. [`domain::flow`](crate::domain::flow) decides their changes; each is written back by
-//! compare-and-swap, so that one callback consumes a flow. The row then answers reloads of the callback until it expires.
+//! Flows: connections being made. [`domain::flow`](crate::domain::flow) decides their changes; each is written back
+//! by compare-and-swap, so that one callback consumes a flow. The row then answers reloads of the callback until it
+//! expires.
 //!
-//! Some statements are for every project and say so: those that find a flow by its state or after a crash, and those that
-//! bound what the whole broker holds.
+//! Some statements are for every project and say so: those that find a flow by its state or after a crash, and those
+//! that bound what the whole broker holds.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -47,8 +48,8 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
     )
 }
 
-/// The flow with that state, expired and consumed ones too. A callback has no access key: the state is the credential, and
-/// the flow tells its project.
+/// The flow with that state, expired and consumed ones too. A callback has no access key: the state is the
+/// credential, and the flow tells its project.
 pub fn find_by_state(db: &Connection, state: &Digest256) -> Result<Option<Flow>, Error> {
     one(db, "SELECT * FROM flows /* every project */ WHERE state = :state", named_params! {":state": state}, read)
 }
@@ -130,8 +131,9 @@ pub fn count_all_live(db: &Connection, now: Timestamp) -> Result<u64, Error> {
     )
 }
 
-/// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. A flow whose exchange may
-/// still be running stays for [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as long as that.
+/// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. A flow whose exchange
+/// may still be running stays for [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as
+/// long as that.
 pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
     columns::change(
         db,

@@ -63,8 +63,8 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
     })
 }
 
-/// Lets `decide` change a grant that still has this generation. [`Error::NotChanged`] when the grant is gone, has another
-/// generation, or `decide` refuses.
+/// Lets `decide` change a grant that still has this generation. [`Error::NotChanged`] when the grant is gone, has
+/// another generation, or `decide` refuses.
 pub(super) fn change(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -76,8 +76,8 @@ pub(super) fn change(
     update(db, &decide(grant)?, generation)
 }
 
-/// Stores new tokens. [`Error::NotChanged`] when the grant is gone, its generation is not `expected` any more, or the new
-/// one is not higher.
+/// Stores new tokens. [`Error::NotChanged`] when the grant is gone, its generation is not `expected` any more, or the
+/// new one is not higher.
 pub fn renew(db: &Transaction<'_>, renewed: &Grant, expected: u64) -> Result<(), Error> {
     if renewed.generation <= expected {
         return Err(Error::NotChanged);

@@ -1,5 +1,5 @@
-//! Integrations: connected accounts. The app and the expiry of one are its grant's, and so is its status while the grant is
-//! not active: joined, not stored twice.
+//! Integrations: connected accounts. The app and the expiry of one are its grant's, and so is its status while the
+//! grant is not active: joined, not stored twice.
 
 mod list;
 mod own;

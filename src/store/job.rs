@@ -1,5 +1,5 @@
-//! A write that waits for its turn: what it does, what came of it, and who wants to know. Invariant: it is answered
-//! once, after it is certain whether what it did lasts.
+//! A queued write: its work, its outcome, and the caller that waits. Invariant: it is answered once, after its commit
+//! or rollback.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -9,35 +9,35 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Error;
 
-/// What came of a write: its own answer, or the panic that ended it.
+/// The result of a write, or the panic that ended it.
 pub(super) type Outcome<T, E> = thread::Result<Result<T, E>>;
 
 type Once<T, E> = Box<dyn FnOnce(&Transaction<'_>) -> Result<T, E> + Send>;
 type Many<T, E> = Box<dyn Fn(&Transaction<'_>) -> Result<T, E> + Send>;
 
-/// What a write does.
+/// The work of a write.
 pub(super) enum Work<T, E> {
-    /// It is gone once it ran.
+    /// Runs once.
     Once(Option<Once<T, E>>),
-    /// It can be tried again; `cause` finds the store's error within its own.
+    /// Can be retried. `cause` finds the store's error within the work's own.
     Kept { work: Many<T, E>, cause: fn(&E) -> Option<&Error> },
 }
 
-/// A write as the writer sees it, whatever it answers.
+/// A write of any result type, as the writer sees it.
 pub(super) trait Job: Send {
-    /// False when it has not begun and its caller has gone.
+    /// False when it has not begun and its caller no longer waits.
     fn is_wanted(&self) -> bool;
 
-    /// True when what it did is to be kept.
+    /// Runs the work. True when its changes are to be committed.
     fn run(&mut self, transaction: &Transaction<'_>) -> bool;
 
-    /// What it did does not last. A panic stays one.
+    /// Records that the changes were rolled back. A panic stays a panic.
     fn fail(&mut self, error: Error);
 
-    /// Why it failed, where the store is the cause and it can be tried again.
-    fn failure_to_mend(&self) -> Option<&Error>;
+    /// The store's error, where it made the write fail and the write can be retried.
+    fn retryable_failure(&self) -> Option<&Error>;
 
-    /// Tells its caller.
+    /// Sends the outcome to the caller.
     fn answer(self: Box<Self>);
 }
 
@@ -66,7 +66,7 @@ where
 
     fn run(&mut self, transaction: &Transaction<'_>) -> bool {
         let work = &mut self.work;
-        // What it leaves half done in the database is rolled back, and of its own values nothing is looked at again.
+        // Half-done changes are rolled back, and the work's own values are not used again.
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Once(once) => once.take().ok_or(Error::Stopped)?(transaction),
             Work::Kept { work, .. } => work(transaction),
@@ -82,7 +82,7 @@ where
         }
     }
 
-    fn failure_to_mend(&self) -> Option<&Error> {
+    fn retryable_failure(&self) -> Option<&Error> {
         match (&self.work, &self.outcome) {
             (Work::Kept { cause, .. }, Some(Ok(Err(error)))) => cause(error),
             _ => None,
@@ -92,10 +92,10 @@ where
     fn answer(self: Box<Self>) {
         let Self { work, outcome, reply, permit } = *self;
         drop(work);
-        // Before its caller knows and comes with the next.
+        // Before the answer, because the caller may send its next write at once.
         drop(permit);
         if let Some(outcome) = outcome {
-            // A caller that went after it had begun hears nothing.
+            // A caller that stopped waiting meanwhile gets no answer.
             let _ = reply.send(outcome);
         }
     }

@@ -1,4 +1,4 @@
-//! The wrapped data keys. They belong to the whole database, not to a tenant.
+//! The wrapped data keys. They belong to the whole database, not to a project.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -24,7 +24,7 @@ pub fn insert(db: &Transaction<'_>, key: &WrappedKey, now: Timestamp) -> Result<
     )
 }
 
-/// All of them, oldest first.
+/// All keys, oldest first.
 pub fn list(db: &Connection) -> Result<Vec<WrappedKey>, Error> {
     all(db, "SELECT dek_id AS id, wrapped_by, blob, check_value, state FROM keyring ORDER BY dek_id", &[], |row| {
         let fields = Fields::of("keyring", row);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back_in_order_and_one_at_most_is_active() {
+    fn keys_are_listed_in_order_and_at_most_one_is_active() {
         let mut fixture = Fixture::new();
         let now = fixture.now();
         let keys = [key(1, KeyState::Retired), key(2, KeyState::Active), key(u32::MAX, KeyState::Retired)];
@@ -61,7 +61,7 @@ mod tests {
             let error = fixture.write(|db| insert(db, &refused, now));
             assert!(matches!(error, Err(Error::Conflict(_))), "{refused:?}: {error:?}");
         }
-        assert!(fixture.write(|db| insert(db, &key(0, KeyState::Retired), now)).is_err(), "no key is called 0");
+        assert!(fixture.write(|db| insert(db, &key(0, KeyState::Retired), now)).is_err(), "0 is no key id");
         let short = WrappedKey { check_value: vec![3; 31], ..key(4, KeyState::Retired) };
         assert!(fixture.write(|db| insert(db, &short, now)).is_err());
         assert_eq!(list(&fixture.db).unwrap().len(), 3);

@@ -1,6 +1,6 @@
-//! One process at a time: a lock on a file beside the database, which the kernel frees however the process ends.
+//! A lock on a file beside the database: one broker at a time. The kernel releases it however the process ends.
 //!
-//! Not SQLite's own locks, which would also shut out a backup tool or a shell beside a running broker.
+//! SQLite's own locks would also shut out a backup tool or a shell beside a running broker.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -13,12 +13,12 @@ use super::open::{OpenError, check_directory};
 /// Held for as long as the process uses the database.
 #[derive(Debug)]
 pub struct DatabaseLock {
-    // The lock goes with the file handle. The file itself stays: removing it would let two processes lock two files.
+    // Closing the handle releases the lock. The file stays: removing it would let two processes lock two files.
     _file: File,
 }
 
 impl DatabaseLock {
-    /// Takes `<path>.lock`, at once or not at all. The database itself need not be there.
+    /// Takes `<path>.lock` without waiting. The database itself need not exist.
     pub fn take(path: &Path) -> Result<Self, OpenError> {
         check_directory(path)?;
         let lock = beside(path, ".lock");
@@ -36,7 +36,7 @@ impl DatabaseLock {
             Err(TryLockError::Error(source)) => return Err(io(source)),
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // Who holds it is a kindness: without it the error still stands.
+                // The process id only makes the error more helpful.
                 let _ = file.take(32).read_to_string(&mut text);
                 return Err(OpenError::Busy { path: path.to_owned(), pid: text.trim().parse().ok() });
             }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_taker_learns_who_holds_it_and_gets_it_when_it_is_free() {
+    fn the_lock_is_refused_with_the_holders_pid_until_it_is_free() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("postpeer.db");
         let first = DatabaseLock::take(&path).unwrap();
@@ -70,11 +70,11 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(first);
         DatabaseLock::take(&path).unwrap();
-        assert!(!path.exists(), "taking the lock makes no database");
+        assert!(!path.exists(), "taking the lock creates no database");
     }
 
     #[test]
-    fn a_longer_pid_from_before_leaves_nothing_behind() {
+    fn a_longer_pid_is_overwritten_completely() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("postpeer.db");
         std::fs::write(beside(&path, ".lock"), "99999999999999999\n").unwrap();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_everybody_can_write_to_is_refused() {
+    fn a_world_writable_directory_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,4 +1,4 @@
-//! What the database is called.
+//! The database's own id.
 
 use rusqlite::{Connection, Transaction, named_params};
 use uuid::Uuid;
@@ -6,14 +6,14 @@ use uuid::Uuid;
 use super::Error;
 use super::columns::{change_one, one};
 
-/// The database's own id, which sealed values are bound to.
+/// The id that sealed values are bound to.
 pub fn get_db_id(db: &Connection) -> Result<Uuid, Error> {
     let damaged = || Error::Inconsistent { table: "meta", column: "db_id", row: "1".to_owned() };
     let text: Option<String> = one(db, "SELECT db_id FROM meta WHERE id = 1", &[], |row| Ok(row.get(0)?))?;
     Uuid::try_parse(&text.ok_or_else(damaged)?).map_err(|_| damaged())
 }
 
-/// Once in the life of a database.
+/// Stores the id. Once in the life of a database.
 pub(super) fn insert(db: &Transaction<'_>, db_id: Uuid) -> Result<(), Error> {
     change_one(
         db,
@@ -22,7 +22,7 @@ pub(super) fn insert(db: &Transaction<'_>, db_id: Uuid) -> Result<(), Error> {
     )
 }
 
-/// Whether the database answers with what it must hold.
+/// Checks that the database can be read and has its id.
 pub fn is_readable(db: &Connection) -> Result<(), Error> {
     get_db_id(db).map(|_| ())
 }
@@ -33,7 +33,7 @@ mod tests {
     use crate::store::fixture::Fixture;
 
     #[test]
-    fn the_id_is_kept_once_and_readable_only_when_whole() {
+    fn the_id_is_stored_once_and_a_damaged_one_is_noticed() {
         let mut fixture = Fixture::new();
         assert!(matches!(is_readable(&fixture.db), Err(Error::Inconsistent { table: "meta", .. })));
         let id = Uuid::from_u128(7);

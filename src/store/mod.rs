@@ -1,13 +1,14 @@
-//! The only place with SQL: SQLite, a file per table. Speaks domain types and [`Sealed`](crate::domain::secret::Sealed),
-//! never plaintext; knows `domain` and nobody else. Owns rusqlite and refinery.
+//! The only room with SQL: SQLite, a file per table. Takes and gives domain types and
+//! [`Sealed`](crate::domain::secret::Sealed) values, never plaintext; knows only `domain`. Owns rusqlite and refinery.
 //!
-//! Functions take a `&Connection` to read and a `&Transaction` to write; [`Store::read`] and [`Store::write`] give them
-//! one. `find` answers with an Option, `get` fails when there is nothing; an update or deletion that changes nothing is
-//! [`Error::NotChanged`].
+//! Functions take a `&Connection` to read and a `&Transaction` to write, from [`Store::read`] and [`Store::write`].
+//! `find` returns an Option, `get` fails when there is no row. `change` loads a row, lets `domain` decide its next
+//! state, and writes that back. An update or deletion without effect is [`Error::NotChanged`].
 //!
-//! Invariants: every statement on a tenant's row names its project. One connection writes, in transactions that take the
-//! write lock at once (one that upgrades later fails without waiting); a write is on the disk before it is acknowledged,
-//! and after one that the disk did not confirm there is no other. A closure never waits for anything but the database.
+//! Invariants: every statement on a row of a project names the project. One connection writes, in transactions that
+//! take the write lock at their start (a later upgrade fails without waiting). A write is on the disk before it is
+//! acknowledged, and after a commit that the disk did not confirm, nothing is written any more. A closure waits for
+//! nothing but the database.
 
 pub mod access_keys;
 mod columns;
@@ -39,7 +40,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
-/// What a read and a write happen in.
+/// Connections of the closures of [`Store::read`] and [`Store::write`].
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
@@ -50,24 +51,24 @@ pub use lock::DatabaseLock;
 pub use open::{Inspection, OpenError, inspect, schema_version};
 use writer::Writer;
 
-/// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone waits for the write under
-/// way.
+/// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone waits for the write in
+/// progress.
 #[derive(Clone)]
 pub struct Store {
-    // Before the writer: it is the last to close the file, which moves the log into it.
+    // Dropped before the writer, which must be the last to close the file: that moves the log into it.
     readers: Arc<SyncMutex<Vec<Connection>>>,
     /// A permit for each idle reader.
     idle: Arc<Semaphore>,
     writer: Arc<Writer>,
-    /// A permit for each write that waits or runs.
+    /// A permit for each write that is queued or running.
     writes: Arc<Semaphore>,
     reserve: Arc<DiskReserve>,
 }
 
 impl Store {
-    /// How many reads run at a time.
+    /// Concurrent reads.
     const READERS: usize = 4;
-    /// How many writes may wait. Beyond that they are refused: a queue that grows helps nobody.
+    /// Most queued writes. Further ones are refused, because a longer queue only delays their failure.
     const WRITES: usize = 4096;
 
     fn over(path: &Path, writer: Connection, readers: Vec<Connection>) -> io::Result<Self> {
@@ -81,11 +82,11 @@ impl Store {
         })
     }
 
-    /// Runs `work` on a connection that can only read, and that sees the database as it is at the first statement.
+    /// Runs `work` on a read-only connection, in one snapshot.
     ///
     /// # Panics
     ///
-    /// When `work` does; the store goes on.
+    /// When `work` panics; the store goes on.
     pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -94,7 +95,7 @@ impl Store {
         let permit = self.idle.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
         let readers = self.readers.clone();
         on_blocking_thread(move || {
-            // Dropped in reverse: the connection is back before its permit is.
+            // Dropped in reverse order: the connection is back before its permit is free.
             let _permit = permit;
             let reader = Reader::take(readers).ok_or(Error::Stopped)?;
             let snapshot = reader.connection()?.unchecked_transaction().map_err(Error::from)?;
@@ -103,21 +104,20 @@ impl Store {
         .await?
     }
 
-    /// Runs `work` in a transaction: committed, and on the disk, when it gives `Ok`, rolled back when not. Writes that
-    /// wait at the same time share a commit, and see each other's work in the order in which they came; none is
-    /// answered before all of it is on the disk.
+    /// Runs `work` in a transaction, which is committed and on the disk after `Ok`, and rolled back after `Err`. Queued
+    /// writes share a commit and see each other's changes in the order of their arrival. None is answered before the
+    /// commit is on the disk.
     ///
-    /// Once begun it runs to its end, whether the caller still waits or not. Until then, a caller that goes takes its
-    /// write along.
+    /// A write that has begun runs to its end. Before that, a caller that stops waiting cancels it.
     ///
     /// # Errors
     ///
-    /// Those of `work`; those of the commit; [`Error::RolledBack`] when another write took this one along;
-    /// [`Error::Overloaded`] when too many wait already; [`Error::Failed`] when the store writes no more.
+    /// Those of `work` and of the commit; [`Error::RolledBack`] when another write rolled this one back;
+    /// [`Error::Overloaded`] when the queue is full; [`Error::Failed`] when the store writes no more.
     ///
     /// # Panics
     ///
-    /// When `work` does; what it did is rolled back and the store goes on.
+    /// When `work` panics; its changes are rolled back and the store goes on.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
@@ -130,20 +130,21 @@ impl Store {
         self.writer.write(Work::Once(Some(Box::new(work))), permit).await
     }
 
-    /// As [`write`](Self::write), for what must not be lost: on a full disk the reserve is given up and the work tried
-    /// again at once, as it is when another write took it along; and where too many wait already it waits as well.
+    /// Like [`write`](Self::write), for what must not be lost. On a full disk the reserve is released and the work
+    /// retried at once; work that another write rolled back is retried too. Where the queue is full, the caller
+    /// waits.
     ///
-    /// Work that fails with the store's own error must have it as itself or among its sources, as `#[from]` does (and
-    /// `#[error(transparent)]` does not). Ask [`ensure_reserve`](Self::ensure_reserve) before what must be kept exists.
+    /// Work that fails with the store's own error must return it, or have it among its sources, as with `#[from]` (and
+    /// not `#[error(transparent)]`). Call [`ensure_reserve`](Self::ensure_reserve) before what must be kept exists.
     ///
     /// # Errors
     ///
-    /// Those of [`write`](Self::write), but [`Error::Full`] only when the reserve did not help or was gone, and neither
+    /// Those of [`write`](Self::write), but [`Error::Full`] only when the reserve was gone or too small, and neither
     /// [`Error::RolledBack`] nor [`Error::Overloaded`].
     ///
     /// # Panics
     ///
-    /// When `work` does; what it did is rolled back and the store goes on.
+    /// When `work` panics; its changes are rolled back and the store goes on.
     pub async fn write_kept<T, E>(
         &self,
         work: impl Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
@@ -156,22 +157,22 @@ impl Store {
         self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await
     }
 
-    /// Keeps a reserve beside the database from now on, for [`write_kept`](Self::write_kept) to give up: for the one
+    /// Keeps a reserve beside the database from now on, for [`write_kept`](Self::write_kept) to release. For the one
     /// broker that owns the database, not for a command beside it.
     ///
     /// # Errors
     ///
-    /// There is no room for it, or it cannot be made. It is wanted all the same, and made as soon as it can be.
+    /// The reserve cannot be made now. [`ensure_reserve`](Self::ensure_reserve) tries again.
     pub fn hold_reserve(&self) -> Result<(), Error> {
         self.reserve.hold()
     }
 
-    /// What is to be stored next will find room, even if the disk is full by then: the reserve is there, or was made
-    /// again just now. To be asked before a platform is asked for something that cannot be asked for twice.
+    /// Makes the reserve again if it is missing, so that the next write finds room even on a full disk. Call this
+    /// before asking a platform for what cannot be asked for twice.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] without room for the reserve, [`Error::Reserve`] when it cannot be made, [`Error::Failed`] when
+    /// [`Error::Full`] without space for the reserve, [`Error::Reserve`] when it cannot be made, [`Error::Failed`] when
     /// the store writes no more.
     pub async fn ensure_reserve(&self) -> Result<(), Error> {
         if let Some(failure) = self.failure() {
@@ -181,35 +182,37 @@ impl Store {
         on_blocking_thread(move || reserve.ensure()).await?
     }
 
-    /// Whether there is room for ordinary writes, beside the reserve; true where none is kept.
+    /// True when there is room for ordinary writes beside the reserve, or no reserve is kept.
     pub async fn has_room(&self) -> bool {
         let reserve = self.reserve.clone();
         on_blocking_thread(move || reserve.has_room()).await.unwrap_or(false)
     }
 
-    /// Whether the reserve is there, as far as is known without looking; true where none is kept.
+    /// True when the reserve exists, as far as is known without looking, or none is kept.
     #[must_use]
     pub fn has_reserve(&self) -> bool {
         self.reserve.is_ready()
     }
 
-    /// Ends when the store writes no more, ever: the disk did not confirm a commit. Reads go on; the process should not.
+    /// Completes when the store stops writing for good, because the disk did not confirm a commit. Reads go on, but the
+    /// process should stop.
     pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.writer.failed().cancelled_owned()
     }
 
-    /// [`Error::Failed`], once the store writes no more.
+    /// [`Error::Failed`] once the store writes no more.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
         self.writer.failure()
     }
 
-    /// Brings what was written into the database file and empties the log beside it. What was erased stays readable in
-    /// that log until this (or a later write) overwrites it.
+    /// Moves the log into the database file and empties it. Until this or a later write, erased values stay readable
+    /// in the log.
     ///
     /// # Errors
     ///
-    /// [`Error::Overloaded`] when a reader holds on to an older state for too long: what is committed is safe all the same.
+    /// [`Error::Overloaded`] when a reader holds an older snapshot for too long. Everything committed is safe all the
+    /// same.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         let permit = self.writes.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
         self.writer.checkpoint(permit).await
@@ -222,7 +225,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// A read connection on loan: it goes back whatever happens.
+/// A borrowed read connection, returned on drop.
 struct Reader {
     connection: Option<Connection>,
     readers: Arc<SyncMutex<Vec<Connection>>>,
@@ -245,7 +248,7 @@ impl Drop for Reader {
     }
 }
 
-/// Runs `work` where waiting for the disk holds up no task. It runs to its end even when nobody waits for it any more.
+/// Runs `work` where waiting for the disk blocks no task. It runs to its end even if the caller stops waiting.
 #[expect(clippy::disallowed_methods, reason = "the one place where work moves to blocking threads")]
 async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {

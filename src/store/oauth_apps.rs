@@ -1,5 +1,5 @@
-//! Callers' own OAuth apps, their secrets sealed. A deleted app stays as a row without its secret, so that what was
-//! connected under it keeps its facts.
+//! Callers' own OAuth apps, with sealed secrets. A deleted app stays as a row without its secret, because grants and
+//! flows refer to it.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -11,12 +11,12 @@ use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
-/// Integrations whose grant is of app `a`.
+/// Number of integrations of app `a`.
 const COUNT: &str = "(SELECT count(*) FROM grants AS g
         JOIN integrations AS i ON i.project_id = g.project_id AND i.grant_id = g.id
         WHERE g.project_id = a.project_id AND g.app_id = a.id)";
 
-/// What it takes to act as the app at its platform.
+/// Credentials of an app at its platform.
 #[derive(Debug, Clone)]
 pub struct AppCredentials {
     pub client_id: String,
@@ -25,8 +25,8 @@ pub struct AppCredentials {
     pub generation: u64,
 }
 
-/// `secret` is sealed under generation 1. The integration count is not stored. [`Error::Conflict`] when the project has
-/// an app with that platform and client id.
+/// `secret` is sealed under generation 1; the integration count is not stored. [`Error::Conflict`] when the project
+/// has an app with that platform and client id.
 pub fn insert(db: &Transaction<'_>, project: ProjectId, app: &OauthApp, secret: &Sealed) -> Result<(), Error> {
     change_one(
         db,
@@ -102,8 +102,8 @@ pub fn list(
     listing.window(db, params, window, read)
 }
 
-/// A new secret raises the generation by one, under which it must be sealed: read the present one with [`find_secret`]
-/// in the same write. [`Error::NotChanged`] when there is no such app.
+/// A new secret raises the generation by one and must be sealed under the new one: read the present generation with
+/// [`find_secret`] in the same write. [`Error::NotChanged`] when there is no such app.
 pub fn update(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -139,7 +139,7 @@ pub fn update(
     )
 }
 
-/// Integrations connected under the app now.
+/// Number of integrations connected under the app.
 pub fn count_integrations(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<u64, Error> {
     count(
         db,
@@ -150,7 +150,7 @@ pub fn count_integrations(db: &Connection, project: ProjectId, id: OauthAppId) -
     )
 }
 
-/// Erases the secret and takes the app out of sight. Refuse it before while integrations are connected under it
+/// Erases the secret and hides the app. The caller refuses this while integrations are connected under the app
 /// ([`count_integrations`], in the same write). [`Error::NotChanged`] when there is no such app.
 pub fn delete(db: &Transaction<'_>, project: ProjectId, id: OauthAppId, now: Timestamp) -> Result<(), Error> {
     change_one(
@@ -182,7 +182,7 @@ mod tests {
     use crate::store::grants;
 
     #[test]
-    fn an_app_is_its_projects_alone() {
+    fn no_other_project_sees_or_changes_an_app() {
         let mut fixture = Fixture::new();
         let id = fixture.app("twitter", "c1");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(5));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_and_client_id_is_taken_once_in_a_project_until_deleted() {
+    fn a_client_id_is_in_use_once_per_project_and_platform_until_deleted() {
         let mut fixture = Fixture::new();
         let first = fixture.app("twitter", "c1");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_secret_raises_the_generation_and_nothing_else_does() {
+    fn only_a_new_secret_raises_the_generation() {
         let mut fixture = Fixture::new();
         let id = fixture.app("twitter", "c1");
         let (ours, now) = (fixture.ours, fixture.later(5));
@@ -245,7 +245,7 @@ mod tests {
         );
         let dek: u32 =
             fixture.db.query_row("SELECT client_secret_dek_id FROM oauth_apps", [], |row| row.get(0)).unwrap();
-        assert_eq!(dek, 2, "the key's id beside the secret is the one inside");
+        assert_eq!(dek, 2, "the data key beside the secret is the one inside");
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sealed_value_is_not_stored() {
+    fn only_sealed_secrets_are_stored() {
         let mut fixture = Fixture::new();
         let (app, ours) = (fixture.new_app("twitter", "c1"), fixture.ours);
         for bytes in [vec![], b"plain".to_vec(), b"a client secret in plain text".to_vec()] {

@@ -1,4 +1,4 @@
-//! Profiles. A deleted one stays as a row, so that its integrations keep it and pages can name it.
+//! Profiles. A deleted profile stays as a row, so that its integrations keep it and pages can name it.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -43,7 +43,7 @@ pub fn find(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Option
     )
 }
 
-/// The name, of a deleted profile too.
+/// The name, also that of a deleted profile.
 pub fn find_name(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Option<String>, Error> {
     one(
         db,
@@ -94,7 +94,7 @@ pub fn update(
     )
 }
 
-/// Soft. [`Error::NotChanged`] when there is no such profile.
+/// Hides the profile. [`Error::NotChanged`] when there is no such profile.
 pub fn delete(db: &Transaction<'_>, project: ProjectId, id: ProfileId, now: Timestamp) -> Result<(), Error> {
     change_one(
         db,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_its_projects_alone() {
+    fn no_other_project_sees_or_changes_a_profile() {
         let mut fixture = Fixture::new();
         let id = fixture.profile("Acme");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(5));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_changes_what_it_names() {
+    fn a_change_leaves_absent_members_alone() {
         let mut fixture = Fixture::new();
         let id = fixture.profile("Acme");
         let (ours, now) = (fixture.ours, fixture.later(5));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_profile_is_gone_but_for_its_name() {
+    fn only_the_name_of_a_deleted_profile_is_found() {
         let mut fixture = Fixture::new();
         let id = fixture.profile("Acme");
         let grant = fixture.grant("twitter", "s");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_newest_first_and_windows_know_the_whole() {
+    fn lists_are_newest_first_and_windows_tell_the_total() {
         let mut fixture = Fixture::new();
         for name in ["a", "b", "c", "d", "e"] {
             fixture.profile(name);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_searched_without_case_and_without_wildcards() {
+    fn searches_ignore_case_and_know_no_wildcards() {
         let mut fixture = Fixture::new();
         for name in ["100% Müller_Co", "100x MÜLLERxCO", "o'hara \\ sons"] {
             fixture.profile(name);

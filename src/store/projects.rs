@@ -1,4 +1,4 @@
-//! Tenants. They are the operator's: no statement here is a tenant's own.
+//! Projects, the tenants. Only the operator manages them, so no statement here is limited to one.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -15,7 +15,7 @@ pub fn insert(db: &Transaction<'_>, project: &Project) -> Result<(), Error> {
     )
 }
 
-/// All of them, oldest first.
+/// All projects, oldest first.
 pub fn list(db: &Connection) -> Result<Vec<Project>, Error> {
     all(db, "SELECT id, name, created_at FROM projects ORDER BY id", &[], read)
 }

@@ -1,5 +1,5 @@
-//! Refreshes of grants: which are due, the changes of one ([`domain::refresh`](crate::domain::refresh) decides them), and
-//! changes of many at once.
+//! Refreshes of grants: which are due, the changes of one ([`domain::refresh`](crate::domain::refresh) decides them),
+//! and changes of many at once.
 //!
 //! Changes of one grant check its generation: a result from before the account was reconnected or disconnected changes
 //! nothing. Statements about many grants are for every project and say so: the broker keeps all tokens alive.
@@ -78,8 +78,8 @@ pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timesta
     Ok((u64::try_from(due).unwrap_or(0), oldest.map(Timestamp::from_millis)))
 }
 
-/// Records that the platform is about to be asked. [`Error::NotChanged`] when the grant is gone, has ended or has another
-/// generation: so for each of the following.
+/// Records that the platform is about to be asked. [`Error::NotChanged`] when the grant is gone, has ended or has
+/// another generation: so for each of the following.
 pub fn begin(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -90,8 +90,8 @@ pub fn begin(
     grants::change(db, project, id, generation, |grant| grant.begin_refresh(now))
 }
 
-/// Stores the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a refresh
-/// was begun.
+/// Stores the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a
+/// refresh was begun.
 pub fn store_answer(
     db: &Transaction<'_>,
     project: ProjectId,

@@ -1,4 +1,4 @@
-//! The schema's versions, and how a database gets from an older one to this program's.
+//! Versions of the schema, and migration from an older one to this program's.
 
 use refinery::{Migration, Runner};
 use rusqlite::{Connection, OptionalExtension as _};
@@ -7,7 +7,7 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// In the file's header: says that it is one of ours. "`PPbr`".
+/// Marks our databases, in the file's header: "`PPbr`".
 pub(super) const APPLICATION_ID: u32 = 0x5050_6272;
 
 /// The migrations that this program knows.
@@ -15,10 +15,10 @@ pub(super) struct Schema {
     migrations: Vec<Migration>,
 }
 
-/// Why a schema was not brought up to date.
+/// Why a schema was not migrated.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MigrationError {
-    /// Found after the commit: the way back is the copy that was made before.
+    /// Found after the commit: the copy from before the migration is the way back.
     #[error("rows point at rows that are not there")]
     ForeignKeys,
     #[error("a migration failed")]
@@ -32,7 +32,7 @@ impl Schema {
         Self { migrations: embedded::migrations::runner().get_migrations().clone() }
     }
 
-    /// The embedded migrations and one more, for tests of what has not happened yet.
+    /// The embedded migrations and one more, for tests of future migrations.
     #[cfg(test)]
     pub(super) fn with(name: &str, sql: &str) -> Self {
         let mut schema = Self::embedded();
@@ -45,11 +45,11 @@ impl Schema {
         self.migrations.iter().filter_map(|migration| u32::try_from(migration.version()).ok()).max().unwrap_or(0)
     }
 
-    /// Applies what is missing, all in one transaction; and refuses when a migration that was applied is not the one
-    /// that this program knows by that number.
+    /// Applies the missing migrations in one transaction. Fails when an applied migration differs from the one that
+    /// this program knows by its number.
     pub(super) fn migrate(&self, db: &mut Connection) -> Result<(), MigrationError> {
-        // With foreign keys on, rebuilding a table (the only way to alter much of it) deletes its children. The pragma
-        // does nothing inside a transaction, so it stands outside.
+        // With foreign keys on, rebuilding a table (the only way to change its constraints) deletes its children. The
+        // pragma has no effect inside a transaction, so it is set outside.
         db.pragma_update(None, "foreign_keys", false)?;
         let migrated = self.run(db);
         db.pragma_update(None, "foreign_keys", true)?;
@@ -57,14 +57,14 @@ impl Schema {
     }
 
     fn run(&self, db: &mut Connection) -> Result<(), MigrationError> {
-        // Grouped: otherwise a migration and the record of it are two transactions.
+        // Grouped: otherwise a migration and its record are two transactions.
         Runner::new(&self.migrations).set_grouped(true).run(db)?;
         if breaks_foreign_keys(db)? { Err(MigrationError::ForeignKeys) } else { Ok(()) }
     }
 }
 
-/// The version of the schema in the file; 0 when there is none. Both records count: refinery's, and the number in the
-/// header that each migration sets.
+/// The file's schema version; 0 when it has no schema. The higher of refinery's record and of the number that each
+/// migration sets in the header.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
     let header: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let recorded: Option<u32> = db
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_migration_leaves_its_number_and_ours_in_the_header() {
+    fn migrations_set_version_and_application_id_in_the_header() {
         let mut db = Connection::open_in_memory().unwrap();
         let schema = Schema::embedded();
         schema.migrate(&mut db).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_of_the_first_schema_are_active_and_have_no_tokens_of_their_own() {
+    fn integrations_of_the_first_schema_are_active_without_own_tokens() {
         let mut db = Connection::open_in_memory().unwrap();
         let mut first = Schema::embedded();
         first.migrations.retain(|migration| migration.version() == 1);
@@ -140,7 +140,7 @@ mod tests {
     type Row = (String, String, Option<i64>, Option<i64>, i64, i64);
 
     #[test]
-    fn grants_of_the_second_schema_are_due_by_their_platforms_ways() {
+    fn grants_of_the_second_schema_get_renewal_and_due_time_of_their_platform() {
         let mut db = Connection::open_in_memory().unwrap();
         let mut second = Schema::embedded();
         second.migrations.retain(|migration| migration.version() <= 2);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_migration_that_loses_parents_is_refused() {
+    fn a_migration_that_breaks_foreign_keys_is_refused() {
         let mut db = Connection::open_in_memory().unwrap();
         Schema::embedded().migrate(&mut db).unwrap();
         db.execute_batch(

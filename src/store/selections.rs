@@ -1,5 +1,5 @@
-//! Selections: choices of accounts that are yet to be made. [`domain::selection`](crate::domain::selection) decides their
-//! changes; each is written back by compare-and-swap, and what a selection held is erased as it is spent.
+//! Selections: choices of accounts that are yet to be made. [`domain::selection`](crate::domain::selection) decides
+//! their changes; each is written back by compare-and-swap, and what a selection held is erased as it is spent.
 //!
 //! Two statements are for every project and say so: the one that finds a selection by its token, and the one that takes
 //! what has expired.
@@ -52,8 +52,8 @@ pub fn find_by_flow(db: &Connection, project: ProjectId, flow: FlowId) -> Result
     )
 }
 
-/// Spends a selection by the choice with this digest, and erases what it held: read it before. [`Error::NotChanged`] when it
-/// is gone, spent or expired.
+/// Spends a selection by the choice with this digest, and erases what it held: read it before. [`Error::NotChanged`]
+/// when it is gone, spent or expired.
 pub fn spend(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -80,8 +80,8 @@ pub fn spend(
     )
 }
 
-/// Removes up to `limit` expired selections of all projects, oldest first, and returns them: the tokens of those that were
-/// never spent are to be revoked. A spent one stays for as long as its choice may be repeated.
+/// Removes up to `limit` expired selections of all projects, oldest first, and returns them: the tokens of those that
+/// were never spent are to be revoked. A spent one stays for as long as its choice may be repeated.
 pub fn take_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<Selection>, Error> {
     let expired = all(
         db,

@@ -1,4 +1,4 @@
-//! Reads and writes through the store: atomic, in order, and not to be wedged.
+//! Reads and writes through the store are atomic and ordered, and survive panics.
 
 mod full_disk;
 #[path = "../../tests/support/small_disk.rs"]
@@ -49,7 +49,7 @@ pub(super) async fn count(store: &Store) -> usize {
 }
 
 #[tokio::test]
-async fn what_gives_ok_is_there_and_what_gives_err_is_not() {
+async fn ok_commits_and_err_rolls_back() {
     let (_directory, store) = store();
     insert(&store, 1).await.unwrap();
     let refused: Result<(), Error> = store
@@ -63,17 +63,17 @@ async fn what_gives_ok_is_there_and_what_gives_err_is_not() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_opening_again() {
+async fn an_acknowledged_write_is_there_after_reopening() {
     let (directory, store) = store();
     insert(&store, 1).await.unwrap();
-    // As a second process would see it now, without the first one closing anything.
+    // As a second process sees it, before the first closes anything.
     let path = directory.path().join("postpeer.db");
     let again = Store::open(&path).unwrap();
     assert_eq!(count(&again).await, 2);
 }
 
 #[tokio::test]
-async fn a_read_writes_nothing() {
+async fn a_read_cannot_write() {
     let (_directory, store) = store();
     let written: Result<usize, Error> = store.read(|db| Ok(db.execute("DELETE FROM projects", [])?)).await;
     assert!(matches!(written, Err(Error::Sqlite(_))), "{written:?}");
@@ -81,7 +81,7 @@ async fn a_read_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_read_sees_one_moment() {
+async fn a_read_sees_one_snapshot() {
     let (_directory, store) = store();
     let (seen, wait) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel::<()>());
     let (go, gone) = wait;
@@ -107,7 +107,7 @@ async fn a_read_sees_one_moment() {
 }
 
 #[tokio::test]
-async fn a_panic_wedges_neither_reads_nor_writes() {
+async fn a_panic_blocks_neither_reads_nor_writes() {
     let (_directory, store) = store();
     for _ in 0..Store::READERS + 2 {
         let task = tokio::spawn({
@@ -129,7 +129,7 @@ async fn a_panic_wedges_neither_reads_nor_writes() {
         assert!(task.await.unwrap_err().is_panic());
     }
     insert(&store, 1).await.unwrap();
-    assert_eq!(count(&store).await, 2, "what the panic interrupted was rolled back");
+    assert_eq!(count(&store).await, 2, "the interrupted write was rolled back");
 }
 
 #[tokio::test]
@@ -153,13 +153,13 @@ async fn a_write_outlives_its_caller() {
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
-    // Writes stand in line, so this one comes after.
+    // Writes are queued, so this one comes after.
     insert(&store, 2).await.unwrap();
     assert_eq!(count(&store).await, 3);
 }
 
 #[tokio::test]
-async fn too_many_waiting_writes_are_refused_and_the_rest_get_their_turn() {
+async fn a_full_queue_refuses_writes_and_completes_the_queued_ones() {
     let (_directory, store) = store();
     let begun = Arc::new(tokio::sync::Notify::new());
     let (go, gone) = mpsc::channel::<()>();
@@ -190,7 +190,7 @@ async fn too_many_waiting_writes_are_refused_and_the_rest_get_their_turn() {
             })
         })
         .collect();
-    // The runtime has one thread: by the time this task goes on, the others stand in line.
+    // The runtime has one thread: when this task goes on, the others are queued.
     tokio::task::yield_now().await;
     while store.writes.available_permits() > 0 {
         tokio::task::yield_now().await;
@@ -207,7 +207,7 @@ async fn too_many_waiting_writes_are_refused_and_the_rest_get_their_turn() {
 }
 
 #[test]
-fn the_store_works_from_any_runtime_and_outlives_each() {
+fn the_store_outlives_the_runtimes_that_use_it() {
     let (_directory, store) = store();
     for number in 1..4 {
         let runtime = if number % 2 == 0 {
@@ -222,7 +222,7 @@ fn the_store_works_from_any_runtime_and_outlives_each() {
 }
 
 #[tokio::test]
-async fn many_readers_and_writers_get_along() {
+async fn many_readers_and_writers_run_together() {
     let (_directory, store) = store();
     let tasks: Vec<_> = (1..=50)
         .map(|number| {
@@ -240,7 +240,7 @@ async fn many_readers_and_writers_get_along() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_apart_and_passes() {
+async fn a_full_disk_is_an_error_of_its_own_and_passes() {
     let (_directory, store) = store();
     let limit = |pages: u32| {
         let store = store.clone();

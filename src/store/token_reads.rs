@@ -1,6 +1,6 @@
-//! Who read which account's token: a row for each key and account, which stays when the account is disconnected.
+//! Reads of tokens: a row for each key and account, which stays when the account is disconnected.
 //!
-//! One statement is for every project and says so: the one that forgets what is old.
+//! One statement is for every project and says so: the one that deletes old rows.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -30,7 +30,7 @@ pub fn record(
     )
 }
 
-/// The keys that read an account's token last, the latest first: ten of them.
+/// The ten keys that read an account's token last, the latest first.
 pub fn list(db: &Connection, project: ProjectId, integration: IntegrationId) -> Result<Vec<TokenReads>, Error> {
     all(
         db,
@@ -49,7 +49,7 @@ pub fn list(db: &Connection, project: ProjectId, integration: IntegrationId) -> 
     )
 }
 
-/// Forgets the keys that read nothing since `before`, some at a time, in whichever project. Returns how many rows went.
+/// Deletes up to `limit` rows of all projects without a read since `before`, and returns their number.
 pub fn forget_old(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
     change(
         db,
@@ -67,7 +67,7 @@ mod tests {
     use crate::store::fixture::Fixture;
 
     #[test]
-    fn reads_are_counted_for_each_key_and_forgotten_when_old() {
+    fn reads_are_counted_per_key_and_deleted_when_old() {
         let mut fixture = Fixture::new();
         let (ours, theirs) = (fixture.ours, fixture.theirs);
         let integration: IntegrationId = fixture.id();

@@ -1,12 +1,11 @@
 //! The one connection that writes, on a thread of its own.
 //!
-//! Syncing the disk is what a write costs, so writes that wait at the same time share one transaction: each runs inside a
-//! savepoint of its own, one commit follows, and only then is any of them answered. A write that comes alone begins at
-//! once; nothing waits for company.
+//! The cost of a write is the sync to disk, so queued writes share one transaction: each runs inside its own
+//! savepoint, one commit follows, and only then is any of them answered. A write never waits for others to join it.
 //!
-//! Invariants: whoever hears `Ok` is in a commit that the disk has confirmed. One write's failure or panic reaches nobody
-//! else, unless SQLite takes back the whole transaction, and then everybody in it hears of a failure. After a commit that
-//! the disk did not confirm, nothing is written any more: a second sync would succeed and prove nothing.
+//! Invariants: a write that was answered `Ok` is in a commit that the disk has confirmed. A failure or panic of one
+//! write reaches no other, unless SQLite rolls back the whole transaction: then all writes in it fail. After a commit
+//! that the disk did not confirm, nothing is written any more: a second sync would succeed and prove nothing.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +22,7 @@ use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::job::{Job, Outcome, Work, Write};
 
-/// How many writes share a transaction at most: the first of them waits for the last.
+/// Most writes that share a transaction: the first waits for the last.
 const BATCH: usize = 128;
 
 enum Order {
@@ -31,15 +30,15 @@ enum Order {
     Write(Box<dyn Job>),
 }
 
-/// The way to the thread that writes. Dropping it waits for the write under way and closes the connection.
+/// Handle of the writing thread. Dropping it waits for the write in progress and closes the connection.
 pub(super) struct Writer {
-    /// `None` once it is being dropped.
+    /// `None` while the handle is being dropped.
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<State>,
 }
 
-/// What the thread and the world know of each other.
+/// State shared by the thread and its handle.
 #[derive(Default)]
 struct State {
     failure: OnceLock<rusqlite::Error>,
@@ -55,7 +54,7 @@ impl Writer {
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
 
-    /// Stands in line, and waits for the answer.
+    /// Queues a write and waits for its outcome.
     pub(super) async fn write<T, E>(&self, work: Work<T, E>, permit: OwnedSemaphorePermit) -> Result<T, E>
     where
         T: Send + 'static,
@@ -73,7 +72,7 @@ impl Writer {
         outcome.await.map_err(|_| self.gone())?
     }
 
-    /// Why nothing is written any more.
+    /// The error after which nothing is written any more.
     pub(super) fn failure(&self) -> Option<Error> {
         self.state.failure()
     }
@@ -87,7 +86,7 @@ impl Writer {
         self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(|| self.gone())
     }
 
-    /// Why there is no answer.
+    /// The reason why a write got no answer.
     fn gone(&self) -> Error {
         self.failure().unwrap_or(Error::Stopped)
     }
@@ -96,9 +95,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // A write may hold the last handle to its own store.
+        // A write may own the last handle of its own store.
         if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
-            // That it panicked is in its failure.
+            // A panic of the thread is recorded as its failure.
             let _ = thread.join();
         }
     }
@@ -110,13 +109,13 @@ impl State {
     }
 
     fn fail(&self, error: rusqlite::Error) {
-        // The first is the cause of the others.
+        // The first error causes the others.
         let _ = self.failure.set(error);
         self.failed.cancel();
     }
 }
 
-/// What the thread works with.
+/// The writing thread's own state.
 struct Scribe {
     connection: Connection,
     reserve: Arc<DiskReserve>,
@@ -139,17 +138,17 @@ impl Scribe {
 
     fn write(&mut self, mut waiting: VecDeque<Box<dyn Job>>) {
         while !waiting.is_empty() {
-            let (mend, ended): (Vec<_>, Vec<_>) =
-                self.transaction(&mut waiting).into_iter().partition(|job| is_to_mend(&**job));
+            let (retry, ended): (Vec<_>, Vec<_>) =
+                self.transaction(&mut waiting).into_iter().partition(|job| is_to_retry(&**job));
             ended.into_iter().for_each(Job::answer);
-            for job in mend {
-                self.mend(job);
+            for job in retry {
+                self.retry(job);
             }
         }
     }
 
-    /// Runs what waits in one transaction, and gives back what has come to its end. When SQLite takes the transaction
-    /// back midway, the rest goes on waiting.
+    /// Runs queued writes in one transaction and returns those that have an outcome. When SQLite rolls the
+    /// transaction back midway, the rest stay queued.
     fn transaction(&mut self, waiting: &mut VecDeque<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
         if let Some(failure) = self.state.failure.get() {
             return failed(waiting.drain(..).collect(), || Error::Failed(copy(failure)));
@@ -166,7 +165,7 @@ impl Scribe {
             }
             let step = in_savepoint(&transaction, &mut *job);
             if matches!(step, Step::TransactionGone) {
-                // What an error says may rest on what those before it did, so they all hear the same.
+                // An error may rest on changes of the writes before it, so all of them fail alike.
                 let mut ran = if any_kept { failed(ran, || Error::RolledBack) } else { ran };
                 ran.push(job);
                 return ran;
@@ -175,7 +174,7 @@ impl Scribe {
             ran.push(job);
         }
         if !any_kept {
-            // Rolled back, so that nothing is synced for nothing.
+            // Rolled back, because there is nothing to sync.
             return ran;
         }
         match commit(transaction) {
@@ -189,16 +188,17 @@ impl Scribe {
         }
     }
 
-    /// Tries a write again that must not fail for want of space, and alone, so that no other takes it along.
-    fn mend(&mut self, job: Box<dyn Job>) {
-        // Whoever wants to make the reserve again waits until the write has had the room.
+    /// Retries a write that must not fail on a full disk, in a transaction of its own, so that no other write rolls
+    /// it back.
+    fn retry(&mut self, job: Box<dyn Job>) {
+        // The lock keeps others from making the reserve again before the write has used the room.
         let reserve = self.reserve.clone();
         let reserve = reserve.lock();
         let mut job = Some(job);
         if !job.as_deref().is_some_and(is_full) {
             job = self.alone(job);
         }
-        if job.as_deref().is_some_and(is_full) && reserve.give_up() {
+        if job.as_deref().is_some_and(is_full) && reserve.release() {
             job = self.alone(job);
         }
         drop(reserve);
@@ -226,10 +226,10 @@ impl Scribe {
         }
     }
 
-    /// Nothing is written any more, not even by closing: what the disk holds is for the next start to find out.
+    /// Ends all writing, even that of closing: the next start finds out what the disk holds.
     fn give_up(&self, error: rusqlite::Error) {
         tracing::error!(error = &error as &dyn std::error::Error, "the disk did not confirm a write");
-        // Where this fails, closing moves only commits that the disk has confirmed.
+        // If this fails, closing moves only commits that the disk has confirmed.
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self.state.fail(error);
     }
@@ -237,7 +237,7 @@ impl Scribe {
 
 impl Drop for Scribe {
     fn drop(&mut self) {
-        // A write's panic is caught; this is one of ours, or of a value that was being dropped.
+        // Panics of writes are caught, so this one is the writer's own, or that of a value being dropped.
         if thread::panicking() {
             let internal = ffi::Error::new(ffi::SQLITE_INTERNAL);
             self.state
@@ -246,7 +246,7 @@ impl Drop for Scribe {
     }
 }
 
-/// What waits already, up to where a checkpoint was asked for.
+/// The writes queued so far, up to the next checkpoint.
 fn take_batch(first: Box<dyn Job>, orders: &mpsc::Receiver<Order>) -> (VecDeque<Box<dyn Job>>, Option<Order>) {
     let mut batch = VecDeque::from([first]);
     while batch.len() < BATCH {
@@ -262,7 +262,8 @@ fn take_batch(first: Box<dyn Job>, orders: &mpsc::Receiver<Order>) -> (VecDeque<
 enum Step {
     Kept,
     Undone,
-    /// Rolled back as a whole, by SQLite itself (no room, no memory, the disk) or because one write could not be undone.
+    /// The whole transaction is rolled back: by SQLite (no space, no memory, a disk error), or because one write
+    /// could not be undone.
     TransactionGone,
 }
 
@@ -303,13 +304,13 @@ fn failed(mut jobs: Vec<Box<dyn Job>>, why: impl Fn() -> Error) -> Vec<Box<dyn J
     jobs
 }
 
-/// One that must be kept and that lacked room, or went down with others.
-fn is_to_mend(job: &dyn Job) -> bool {
-    matches!(job.failure_to_mend(), Some(Error::Full(_) | Error::RolledBack))
+/// True for a write that must be kept and failed on a full disk or with another write.
+fn is_to_retry(job: &dyn Job) -> bool {
+    matches!(job.retryable_failure(), Some(Error::Full(_) | Error::RolledBack))
 }
 
 fn is_full(job: &dyn Job) -> bool {
-    matches!(job.failure_to_mend(), Some(Error::Full(_)))
+    matches!(job.retryable_failure(), Some(Error::Full(_)))
 }
 
 #[cfg(test)]

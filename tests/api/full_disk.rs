@@ -102,7 +102,7 @@ async fn full_while_the_platform_holds_its_answer(disk: &Disk) {
     let reply = reply.unwrap();
     assert_eq!((reply.status, reply.json["accessToken"].as_str()), (200, Some(delivered.as_str())), "{}", reply.text);
     assert!(!broker.path("postpeer.db.ballast").exists(), "the reserve was needed");
-    assert!(process.said.lock().unwrap().contains("the reserve was given up"));
+    assert!(process.said.lock().unwrap().contains("the reserve was released"));
     process.kill();
 
     // It starts on the full disk, too.

@@ -10,7 +10,8 @@ use crate::domain::paging::{Listed, Window};
 use crate::store::Error;
 use crate::store::columns::{Listing, fold, json};
 
-/// Newest first, or oldest first where the filter asks for it. `contract`: the platforms of [`PlatformFilter::Contract`].
+/// Newest first, or oldest first where the filter asks for it. `contract`: the platforms of
+/// [`PlatformFilter::Contract`].
 pub fn list(
     db: &Connection,
     project: ProjectId,

@@ -1,5 +1,4 @@
-//! What an account has of its own beside its grant: some have tokens, and all have a status, because its owner can lose one
-//! Page of several.
+//! Own tokens and own status of an account, beside its grant's: an owner can lose one Page of several.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -24,8 +23,8 @@ pub fn find_own_tokens(db: &Connection, project: ProjectId, id: IntegrationId) -
     )
 }
 
-/// Stores what a new consent brought for the account: it is active again, with own tokens or without. [`Error::NotChanged`]
-/// when it is gone, its generation is not `expected` any more, or the new one is not higher.
+/// Stores what a new consent brought for the account: it is active again, with own tokens or without.
+/// [`Error::NotChanged`] when it is gone, its generation is not `expected` any more, or the new one is not higher.
 pub fn renew(
     db: &Transaction<'_>,
     project: ProjectId,

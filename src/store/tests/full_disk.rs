@@ -1,4 +1,4 @@
-//! What happens on a disk that is really full.
+//! Writes on a disk that is really full.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use super::small_disk::{self, assert_small, fill};
 use super::*;
 
 #[test]
-fn what_must_be_kept_is_stored_on_a_full_disk() {
+fn a_write_that_must_be_kept_is_stored_on_a_full_disk() {
     small_disk::run("store::tests::full_disk::inside_a_small_file_system");
 }
 
 #[test]
-#[ignore = "fills the file system that it runs in: what_must_be_kept_is_stored_on_a_full_disk gives it one"]
+#[ignore = "fills the file system that it runs in: a_write_that_must_be_kept_is_stored_on_a_full_disk gives it one"]
 fn inside_a_small_file_system() {
     let here = PathBuf::from(".");
     assert_small(&here);
@@ -28,16 +28,16 @@ async fn on_a_full_disk(directory: &Path) {
     store.ensure_reserve().await.unwrap();
     fill(&filler);
 
-    // Between asking and storing the disk filled up.
+    // The disk fills up between the check and the write.
     let refused = insert(&store, 2).await;
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     assert_eq!(count(&store).await, 2, "reads go on");
-    assert!(store.has_reserve(), "a write that may fail does not take it");
+    assert!(store.has_reserve(), "an ordinary write does not release it");
     store.write_kept(|db| projects::insert(db, &project(3))).await.unwrap();
     assert_eq!(count(&store).await, 3);
     assert!(!store.has_reserve());
 
-    // No more than that is promised.
+    // The reserve serves one write.
     let full = store.ensure_reserve().await;
     assert!(matches!(full, Err(Error::Full(_))), "{full:?}");
     assert!(!directory.join("postpeer.db.ballast").exists(), "half a reserve takes room");
@@ -46,7 +46,7 @@ async fn on_a_full_disk(directory: &Path) {
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     assert_eq!(count(&store).await, 3);
 
-    // A broker that starts now reads, and has its reserve as soon as there is room.
+    // A broker that starts now can read, and gets its reserve as soon as there is room.
     drop(store);
     let store = Store::open(&path).unwrap();
     assert!(matches!(store.hold_reserve(), Err(Error::Full(_))));

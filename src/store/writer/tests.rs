@@ -1,4 +1,4 @@
-//! Writes that share a commit: who hears what, and what is there afterwards.
+//! Writes that share a commit: their outcomes, and what is stored.
 
 mod fates;
 mod kept;
@@ -17,7 +17,7 @@ use crate::store::tests::{count, insert, project, store};
 use crate::store::{Store, projects};
 
 thread_local! {
-    /// With what the next commit of this thread fails, whatever SQLite says. A write sets it for its own commit.
+    /// Error of this thread's next commit, whatever SQLite says. A write sets it for its own commit.
     static FAULT: Cell<Option<c_int>> = const { Cell::new(None) };
 }
 
@@ -28,7 +28,7 @@ pub(super) fn fault() -> rusqlite::Result<()> {
     }
 }
 
-/// A write under way that ends when it is told to. What comes meanwhile waits together.
+/// A running write that ends when told to. Writes that come meanwhile are queued together.
 struct Held {
     go: mpsc::Sender<()>,
     write: JoinHandle<Result<(), Error>>,
@@ -59,10 +59,10 @@ impl Held {
     }
 }
 
-/// Puts a write in line. It stands there when this returns.
+/// Queues a write before returning.
 async fn begin<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let task = tokio::spawn(future);
-    // The tests' runtime has one thread and takes its tasks in turn.
+    // The tests' runtime has one thread and runs its tasks in turn.
     tokio::task::yield_now().await;
     task
 }
@@ -79,11 +79,11 @@ async fn begin_insert(store: &Store, number: u128) -> JoinHandle<Result<(), Erro
     begin_write(store, move |db| projects::insert(db, &project(number))).await
 }
 
-/// How many commits are in the log beside the database.
+/// Number of commits in the log beside the database.
 fn commits(directory: &tempfile::TempDir) -> usize {
     const PAGE: usize = 4096;
     let log = std::fs::read(directory.path().join("postpeer.db-wal")).unwrap_or_default();
-    // A frame that ends a commit says how large the database is by then.
+    // The frame that ends a commit has the size of the database.
     log.get(32..).unwrap_or_default().chunks(24 + PAGE).filter(|frame| frame[4..8] != [0; 4]).count()
 }
 
@@ -98,11 +98,11 @@ async fn numbers(store: &Store) -> BTreeSet<u128> {
 }
 
 #[tokio::test]
-async fn writes_that_wait_together_share_a_commit() {
+async fn queued_writes_share_a_commit() {
     let (directory, store) = store();
     insert(&store, 1).await.unwrap();
     insert(&store, 2).await.unwrap();
-    assert_eq!(commits(&directory), 2, "alone, each has its own");
+    assert_eq!(commits(&directory), 2, "one commit each");
     let held = Held::on(&store).await;
     let mut waiting = Vec::new();
     for number in 3..103 {
@@ -112,7 +112,7 @@ async fn writes_that_wait_together_share_a_commit() {
     for write in waiting {
         write.await.unwrap().unwrap();
     }
-    // The one that was held changed nothing.
+    // The held write changed nothing.
     assert_eq!(commits(&directory), 3);
     assert_eq!(count(&store).await, 103);
 }
@@ -133,7 +133,7 @@ async fn a_batch_is_bounded() {
 }
 
 #[tokio::test]
-async fn an_error_and_a_panic_reach_only_their_own_callers() {
+async fn errors_and_panics_reach_only_their_own_callers() {
     let (directory, store) = store();
     let held = Held::on(&store).await;
     let before = begin_insert(&store, 1).await;
@@ -173,7 +173,7 @@ async fn a_write_that_fails_syncs_nothing() {
 }
 
 #[tokio::test]
-async fn writes_run_in_the_order_in_which_they_came() {
+async fn writes_run_in_the_order_of_their_arrival() {
     let (_directory, store) = store();
     let ran = Arc::new(Mutex::new(Vec::new()));
     let held = Held::on(&store).await;
@@ -196,7 +196,7 @@ async fn writes_run_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_before_its_turn_takes_its_write_along() {
+async fn a_queued_write_is_cancelled_with_its_caller() {
     let (_directory, store) = store();
     let held = Held::on(&store).await;
     let gone = begin_insert(&store, 1).await;
@@ -209,14 +209,14 @@ async fn a_caller_that_goes_before_its_turn_takes_its_write_along() {
 }
 
 #[tokio::test]
-async fn nobody_is_answered_before_the_commit_and_all_hear_when_it_fails() {
+async fn all_writes_of_a_failed_commit_fail() {
     let (_directory, store) = store();
     let held = Held::on(&store).await;
     let before = begin_insert(&store, 1).await;
-    // What it says rests on a row that did not last.
+    // Its error rests on a row that is rolled back.
     let refused = begin_insert(&store, 1).await;
     let at_fault = begin_write(&store, |db| {
-        // Found out by the commit only.
+        // Only the commit notices this.
         db.pragma_update(None, "defer_foreign_keys", true)?;
         db.execute(
             "INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
@@ -237,15 +237,15 @@ async fn nobody_is_answered_before_the_commit_and_all_hear_when_it_fails() {
     assert_eq!(numbers(&store).await, [0, 3].into());
 }
 
-/// As SQLite does by itself when it lacks room, memory or the disk.
-fn takes_all_back(db: &Transaction<'_>) -> Result<(), Error> {
+/// Rolls back the whole transaction, as SQLite does without disk space or memory.
+fn rolls_all_back(db: &Transaction<'_>) -> Result<(), Error> {
     let sql = "INSERT OR ROLLBACK INTO projects SELECT * FROM projects LIMIT 1";
     db.execute(sql, [])?;
     Ok(())
 }
 
 #[tokio::test]
-async fn when_the_whole_transaction_is_taken_back_those_before_hear_of_it_and_those_after_go_on() {
+async fn a_rolled_back_transaction_fails_the_writes_before_and_not_those_after() {
     let (_directory, store) = store();
     let held = Held::on(&store).await;
     let before = begin_insert(&store, 1).await;
@@ -254,10 +254,10 @@ async fn when_the_whole_transaction_is_taken_back_those_before_hear_of_it_and_th
         async move { store.write_kept(|db| projects::insert(db, &project(2))).await }
     })
     .await;
-    let at_fault = begin_write(&store, takes_all_back).await;
+    let at_fault = begin_write(&store, rolls_all_back).await;
     let after = begin_insert(&store, 3).await;
     let unaware = begin_write(&store, |db| {
-        let _ = takes_all_back(db);
+        let _ = rolls_all_back(db);
         Ok(())
     })
     .await;
@@ -273,7 +273,7 @@ async fn when_the_whole_transaction_is_taken_back_those_before_hear_of_it_and_th
 }
 
 #[tokio::test]
-async fn after_a_commit_that_the_disk_did_not_confirm_nothing_is_written() {
+async fn nothing_is_written_after_an_unconfirmed_commit() {
     let (directory, store) = store();
     insert(&store, 1).await.unwrap();
     let failed = store.failed();
@@ -308,7 +308,7 @@ async fn after_a_commit_that_the_disk_did_not_confirm_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn an_ordinary_failure_of_the_disk_ends_nothing() {
+async fn writes_go_on_after_an_ordinary_disk_error() {
     let (_directory, store) = store();
     let refused: Result<(), Error> = store
         .write(|_| {
@@ -321,7 +321,7 @@ async fn an_ordinary_failure_of_the_disk_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_waits_for_the_writes_before_it() {
+async fn a_checkpoint_waits_for_earlier_writes() {
     let (directory, store) = store();
     let held = Held::on(&store).await;
     let before = begin_insert(&store, 1).await;
@@ -338,7 +338,7 @@ async fn a_checkpoint_waits_for_the_writes_before_it() {
 }
 
 #[tokio::test]
-async fn a_write_may_be_the_last_to_hold_its_store() {
+async fn a_write_may_own_the_last_handle_of_its_store() {
     let (directory, store) = store();
     let (begun, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(std::sync::Barrier::new(2)));
     let caller = tokio::spawn({

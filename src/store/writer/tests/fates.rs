@@ -1,4 +1,4 @@
-//! Whatever becomes of each write of a batch: every acknowledged row is there, and no other.
+//! Property: whatever happens to the writes of a batch, exactly the acknowledged rows are stored.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ enum Fate {
     Keep,
     KeepFull,
     Panic,
-    TakeAllBack,
+    RollBackAll,
     Write,
 }
 
@@ -26,7 +26,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         2 => Just(Fate::Keep),
         1 => Just(Fate::KeepFull),
         1 => Just(Fate::Panic),
-        1 => Just(Fate::TakeAllBack),
+        1 => Just(Fate::RollBackAll),
         8 => Just(Fate::Write),
     ];
     proptest::collection::vec(fate, 1..60)
@@ -81,11 +81,11 @@ async fn meet(store: Store, number: u128, fate: Fate) -> Result<(), Error> {
                 })
                 .await
         }
-        Fate::TakeAllBack => {
+        Fate::RollBackAll => {
             store
                 .write(move |db| {
                     projects::insert(db, &row)?;
-                    takes_all_back(db)
+                    rolls_all_back(db)
                 })
                 .await
         }
@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_acknowledged_row_is_there_and_no_other(fates in fates()) {
+    fn exactly_the_acknowledged_rows_are_stored(fates in fates()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (directory, store) = store();
@@ -107,7 +107,7 @@ proptest! {
                 let write = begin(meet(store.clone(), number, fate)).await;
                 if matches!(fate, Fate::Gone) {
                     write.abort();
-                    // One that is let go before it began takes its write along, so it has to be gone by then.
+                    // Aborting a caller cancels its write only before that begins.
                     while !write.is_finished() {
                         tokio::task::yield_now().await;
                     }
@@ -121,7 +121,7 @@ proptest! {
                     Ok(Ok(())) => {
                         expected.insert(number);
                     }
-                    // The reserve is there once: the second commit that lacks room is one too many.
+                    // The reserve helps once: the second commit on a full disk fails.
                     Ok(Err(Error::Full(_))) => {}
                     Ok(Err(error)) => assert!(!matches!(fate, Fate::Keep | Fate::KeepFull), "{error:?}"),
                     Err(ended) => assert!(matches!((fate, ended.is_panic()), (Fate::Panic, true) | (Fate::Gone, false))),

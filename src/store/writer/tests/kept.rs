@@ -1,9 +1,9 @@
-//! Writes that must not fail for want of space.
+//! Writes that must not fail on a full disk.
 
 use super::*;
 
 #[tokio::test]
-async fn a_commit_without_room_acknowledges_nothing_but_what_is_kept() {
+async fn on_a_full_disk_only_kept_writes_are_acknowledged() {
     let (_directory, store) = store();
     store.hold_reserve().unwrap();
     let held = Held::on(&store).await;
@@ -27,7 +27,7 @@ async fn a_commit_without_room_acknowledges_nothing_but_what_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_tried_again_even_when_its_caller_has_gone() {
+async fn a_kept_write_is_retried_even_without_its_caller() {
     let (_directory, store) = store();
     store.hold_reserve().unwrap();
     let begun = Arc::new(tokio::sync::Notify::new());
@@ -56,7 +56,7 @@ async fn what_is_kept_is_tried_again_even_when_its_caller_has_gone() {
 }
 
 #[tokio::test]
-async fn what_no_reserve_helps_is_still_full_and_tried_no_more_than_twice() {
+async fn a_kept_write_is_retried_once_and_then_fails() {
     let (_directory, store) = store();
     store.hold_reserve().unwrap();
     let limit = |pages: u32| {
@@ -81,7 +81,7 @@ async fn what_no_reserve_helps_is_still_full_and_tried_no_more_than_twice() {
 }
 
 #[tokio::test]
-async fn the_store_finds_its_own_error_within_the_brokers() {
+async fn the_store_finds_its_own_error_among_the_sources() {
     use crate::broker;
     let (_directory, store) = store();
     store.hold_reserve().unwrap();
@@ -94,7 +94,7 @@ async fn the_store_finds_its_own_error_within_the_brokers() {
 }
 
 #[tokio::test]
-async fn a_store_without_reserve_has_nothing_to_give_up_and_asks_for_nothing() {
+async fn a_store_without_reserve_releases_nothing_and_needs_none() {
     let (directory, store) = store();
     store.ensure_reserve().await.unwrap();
     assert!(store.has_reserve());
@@ -109,7 +109,7 @@ async fn a_store_without_reserve_has_nothing_to_give_up_and_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn what_must_be_kept_waits_where_others_are_refused() {
+async fn a_kept_write_waits_while_the_queue_is_full() {
     let (_directory, store) = store();
     let held = Held::on(&store).await;
     let permits = u32::try_from(store.writes.available_permits()).unwrap();
