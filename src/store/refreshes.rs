@@ -172,17 +172,14 @@ pub fn postpone_app(
     )
 }
 
-/// Makes due what waits because of an app whose credentials were changed. Returns the number of grants. `app_rejected` is
-/// the name that released databases hold for `credentials_rejected`.
+/// Makes due what waits because of an app whose credentials were changed. Returns the number of grants.
 pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now: Timestamp) -> Result<usize, Error> {
     change(
         db,
         "UPDATE grants SET due_at = :now
          WHERE project_id = :project AND app_id = :app AND due_at > :now
-            AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION ALL VALUES ('app_rejected'))",
-        named_params! {
-            ":project": project, ":app": app, ":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?,
-        },
+            AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+        named_params! {":project": project, ":app": app, ":now": now, ":kinds": kinds_of_apps()?},
     )
 }
 
@@ -192,8 +189,8 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     change(
         db,
         "UPDATE grants /* every project */ SET due_at = :now
-         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION ALL VALUES ('app_rejected'))",
-        named_params! {":now": now, ":kinds": json(&NEW_CREDENTIALS_MAY_RESOLVE)?},
+         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
+        named_params! {":now": now, ":kinds": kinds_of_apps()?},
     )?;
     change(
         db,
@@ -201,6 +198,13 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
          WHERE attempt_at IS NOT NULL AND status = 'active'",
         named_params! {":now": now},
     )
+}
+
+/// Names of the failures that new credentials may resolve, as a JSON array. Released databases hold `app_rejected` for
+/// `credentials_rejected`.
+fn kinds_of_apps() -> Result<String, Error> {
+    let names = NEW_CREDENTIALS_MAY_RESOLVE.iter().map(|failure| failure.code());
+    json(&names.chain(["app_rejected"]).collect::<Vec<_>>())
 }
 
 /// When the clock was set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
