@@ -8,6 +8,7 @@ use serde_json::Map;
 
 use super::schema::Schema;
 use super::{Error, flows, grants, integrations, oauth_apps, profiles, projects, selections};
+use crate::domain::InvalidTransition;
 use crate::domain::account::Account;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::flow::{Flow, FlowStage};
@@ -153,6 +154,11 @@ impl Fixture {
         let grant = self.new_grant(platform, subject);
         self.write(|db| grants::insert(db, &grant)).unwrap();
         grant.id
+    }
+
+    pub(super) fn change(&mut self, id: GrantId, decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition>) {
+        let project = self.ours;
+        self.write(|db| grants::change(db, project, id, 1, decide)).unwrap();
     }
 
     /// An open selection, with the flow that waits for it.

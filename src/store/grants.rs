@@ -65,7 +65,7 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
 
 /// Lets `decide` change a grant that still has this generation. [`Error::NotChanged`] when the grant is gone, has
 /// another generation, or `decide` refuses.
-pub(super) fn change(
+pub fn change(
     db: &Transaction<'_>,
     project: ProjectId,
     id: GrantId,
@@ -319,9 +319,36 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_a_compare_and_swap_on_the_generation() {
+        let mut fixture = Fixture::new();
+        let (id, ours, theirs, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.theirs, fixture.now());
+        let before = fixture.dump("grants");
+        for (project, generation) in [(ours, 2), (theirs, 1)] {
+            let changed = fixture.write(|db| change(db, project, id, generation, |grant| grant.begin_refresh(since)));
+            assert!(matches!(changed, Err(Error::NotChanged)), "{changed:?}");
+        }
+        let refused = fixture.write(|db| change(db, ours, id, 1, |_| Err(InvalidTransition)));
+        assert!(matches!(refused, Err(Error::NotChanged)), "{refused:?}");
+        assert_eq!(fixture.dump("grants"), before);
+        fixture.write(|db| change(db, ours, id, 1, |grant| grant.begin_refresh(since))).unwrap();
+        fixture.write(|db| change(db, ours, id, 1, |grant| grant.store_answer(since, sealed(3)))).unwrap();
+        let found = find(&fixture.db, ours, id).unwrap().unwrap();
+        assert_eq!(found.refresh, RefreshState::Answered { asked_at: since, answer: sealed(3) });
+        let dek: u32 = fixture.db.query_row("SELECT answer_dek_id FROM grants", [], |row| row.get(0)).unwrap();
+        assert_eq!(dek, 3);
+    }
+
+    #[test]
     fn new_tokens_are_a_compare_and_swap_on_the_generation() {
         let mut fixture = Fixture::new();
-        let grant = ended(fixture.new_grant("twitter", "s"), FailureReason::TokenExpired);
+        let asked_at = fixture.now();
+        let kind = Failure::ConsentExpired;
+        let grant = Grant {
+            trouble: Some(RefreshFailure { kind, status: None, platform_code: None, at: asked_at }),
+            failures: 2,
+            refresh: RefreshState::AnsweredInDoubt { asked_at, answer: sealed(3) },
+            ..ended(fixture.new_grant("twitter", "s"), FailureReason::TokenExpired)
+        };
         fixture.write(|db| insert(db, &grant)).unwrap();
         let app_id = Some(fixture.app("twitter", "c1"));
         let now = fixture.later(9);

@@ -1,18 +1,16 @@
-//! Refreshes of grants: which are due, the changes of one ([`domain::refresh`](crate::domain::refresh) decides them),
-//! and changes of many at once.
+//! Refreshes of many grants: which are due, and changes of them all at once. [`grants::change`](super::grants::change)
+//! changes one.
 //!
-//! Changes of one grant check its generation: a result from before the account was reconnected or disconnected changes
-//! nothing. Statements about many grants are for every project and say so: the broker keeps all tokens alive.
+//! Statements are for every project and say so: the broker keeps all tokens alive.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
+use super::Error;
 use super::columns::{Fields, all, change, json};
-use super::{Error, grants};
-use crate::domain::grant::{FailureReason, Grant};
+use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
-use crate::domain::refresh::{Failed, NEW_CREDENTIALS_MAY_RESOLVE};
+use crate::domain::refresh::NEW_CREDENTIALS_MAY_RESOLVE;
 use crate::domain::refresh_failure::RefreshFailure;
-use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
 /// A grant that is due, with what the scheduler needs to order and throttle it.
@@ -76,76 +74,6 @@ pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timesta
     let (due, oldest): (i64, Option<i64>) =
         statement.query_row(named_params! {":now": now}, |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok((u64::try_from(due).unwrap_or(0), oldest.map(Timestamp::from_millis)))
-}
-
-/// Records that the platform is about to be asked. [`Error::NotChanged`] when the grant is gone, has ended or has
-/// another generation: so for each of the following.
-pub fn begin(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    now: Timestamp,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.begin_refresh(now))
-}
-
-/// Stores the platform's answer to what was asked at `asked_at`, as it came. Also for a grant that ended, where a
-/// refresh was begun.
-pub fn store_answer(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    asked_at: Timestamp,
-    answer: &Sealed,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.store_answer(asked_at, answer.clone()))
-}
-
-/// Records a failure after which the refresh is tried again.
-pub fn fail(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    failed: Failed,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.refresh_failed(failed))
-}
-
-/// Postpones the next refresh, unless it is due later.
-pub fn postpone(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    until: Timestamp,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.postponed(until))
-}
-
-/// Records that the grant can no longer be renewed.
-pub fn lapse(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    trouble: RefreshFailure,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.lapsed(trouble))
-}
-
-/// Records that the account's owner must reconnect. The tokens stay, sealed, until [`erase_ended`].
-pub fn end(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    id: GrantId,
-    generation: u64,
-    reason: FailureReason,
-    trouble: RefreshFailure,
-) -> Result<(), Error> {
-    grants::change(db, project, id, generation, |grant| grant.ended(reason, trouble))
 }
 
 /// Postpones everything that an app has due before `until`, and records why. Returns the number of grants.
@@ -266,8 +194,10 @@ mod tests {
 
     use super::*;
     use crate::domain::failure::Failure;
-    use crate::domain::refresh::{RefreshState, Reply};
+    use crate::domain::grant::FailureReason;
+    use crate::domain::refresh::RefreshState;
     use crate::store::fixture::{Fixture, sealed};
+    use crate::store::grants;
 
     fn trouble(kind: Failure, at: Timestamp) -> RefreshFailure {
         RefreshFailure { kind, status: Some(503), platform_code: None, at }
@@ -339,75 +269,17 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_stored_and_new_tokens_forget_them_all() {
+    fn an_ended_grant_keeps_tokens_and_answer_for_a_while() {
         let mut fixture = Fixture::new();
-        let (id, ours, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
-        let failed = Failed {
-            trouble: trouble(Failure::PlatformAnswerUnreadable, since),
-            due_at: since.plus(Duration::from_mins(1)),
-            reply: Reply::Unanswered,
-        };
-        let answer = || sealed(3);
-        fixture.write(|db| begin(db, ours, id, 1, since)).unwrap();
-        assert_eq!(get(&fixture, id).refresh, RefreshState::InFlight { since });
-        fixture.write(|db| fail(db, ours, id, 1, failed.clone())).unwrap();
-        let grant = get(&fixture, id);
-        assert_eq!(grant.refresh, RefreshState::InDoubt { since });
-        assert_eq!((grant.trouble, grant.failures, grant.due_at), (Some(failed.trouble), 1, Some(failed.due_at)));
-        fixture.write(|db| store_answer(db, ours, id, 1, since, &answer())).unwrap();
-        let kept = get(&fixture, id);
-        assert_eq!(kept.refresh, RefreshState::AnsweredInDoubt { asked_at: since, answer: answer() });
-        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), []);
-        let until = failed.due_at.plus(Duration::from_mins(1));
-        fixture.write(|db| postpone(db, ours, id, 1, until)).unwrap();
-        assert_eq!(get(&fixture, id).due_at, Some(until));
-        fixture.write(|db| lapse(db, ours, id, 1, trouble(Failure::ConsentExpired, since))).unwrap();
-        assert_eq!(get(&fixture, id).due_at, None);
-        let rejected = trouble(Failure::RefreshRejected, since);
-        fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
-        assert_eq!(get(&fixture, id).ended_at, Some(since));
-        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), [(ours, id)]);
-        let dek: u32 = fixture.db.query_row("SELECT answer_dek_id FROM grants", [], |row| row.get(0)).unwrap();
-        assert_eq!(dek, 3);
-
-        let renewed = Grant { generation: 2, ..fixture.new_grant("twitter", "s") };
-        fixture.write(|db| grants::renew(db, &Grant { id, ..renewed.clone() }, 1)).unwrap();
-        assert_eq!(format!("{:?}", get(&fixture, id)), format!("{:?}", Grant { id, ..renewed }));
-    }
-
-    #[test]
-    fn nothing_changes_for_another_generation_or_project() {
-        let mut fixture = Fixture::new();
-        let (id, ours, theirs, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.theirs, fixture.now());
-        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        let before = fixture.dump("grants");
-        let trouble = || trouble(Failure::PlatformUnavailable, now);
-        let failed = || Failed { trouble: trouble(), due_at: now, reply: Reply::Rejected };
-        for (project, generation) in [(ours, 2), (theirs, 1)] {
-            let results = [
-                fixture.write(|db| begin(db, project, id, generation, now)),
-                fixture.write(|db| store_answer(db, project, id, generation, now, &sealed(1))),
-                fixture.write(|db| fail(db, project, id, generation, failed())),
-                fixture.write(|db| postpone(db, project, id, generation, now)),
-                fixture.write(|db| lapse(db, project, id, generation, trouble())),
-                fixture.write(|db| end(db, project, id, generation, FailureReason::AccessRevoked, trouble())),
-            ];
-            assert!(results.iter().all(|result| matches!(result, Err(Error::NotChanged))), "{results:?}");
-        }
-        assert_eq!(fixture.dump("grants"), before);
-    }
-
-    #[test]
-    fn an_ended_grant_keeps_its_tokens_for_a_while() {
-        let mut fixture = Fixture::new();
-        let (id, ours, now) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
+        let now = fixture.now();
         fixture.grant("twitter", "alive");
-        fixture.write(|db| begin(db, ours, id, 1, now)).unwrap();
-        fixture.write(|db| store_answer(db, ours, id, 1, now, &sealed(1))).unwrap();
+        let refresh = RefreshState::Answered { asked_at: now, answer: sealed(1) };
+        let answered = Grant { refresh, ..fixture.new_grant("twitter", "s") };
+        let id = insert(&mut fixture, &answered);
+        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), []);
         let rejected = trouble(Failure::RefreshRejected, now);
-        fixture.write(|db| end(db, ours, id, 1, FailureReason::RefreshRejected, rejected)).unwrap();
-        assert!(get(&fixture, id).tokens.is_some());
-        assert!(matches!(fixture.write(|db| begin(db, ours, id, 1, now)), Err(Error::NotChanged)));
+        fixture.change(id, |grant| grant.ended(FailureReason::RefreshRejected, rejected));
+        assert_eq!(list_ended_with_answer(&fixture.db).unwrap(), [(fixture.ours, id)]);
         assert_eq!(fixture.write(|db| erase_ended(db, now, 9)).unwrap(), 0);
         let later = fixture.later(1);
         assert_eq!(fixture.write(|db| erase_ended(db, later, 9)).unwrap(), 1);
@@ -473,7 +345,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_makes_due_what_it_had_taken_to_have_lapsed_and_nothing_else() {
         let mut fixture = Fixture::new();
-        let (ours, now) = (fixture.ours, fixture.now());
+        let now = fixture.now();
         let at = |seconds| Some(now.plus(Duration::from_secs(seconds)));
         let (soon, latest_retry) = (at(10), now.plus(Duration::from_secs(50)));
         let [_, _, lapsed, expired] = [
@@ -487,7 +359,7 @@ mod tests {
             insert(&mut fixture, &Grant { issued_at: now, access_expires_at, refresh_expires_at, due_at, ..grant })
         });
         for id in [lapsed, expired] {
-            fixture.write(|db| lapse(db, ours, id, 1, trouble(Failure::ConsentExpired, now))).unwrap();
+            fixture.change(id, |grant| grant.lapsed(trouble(Failure::ConsentExpired, now)));
         }
         assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
         assert_eq!(due(&fixture, now, 9), [lapsed]);
@@ -496,9 +368,9 @@ mod tests {
     #[test]
     fn a_refresh_that_was_cut_off_is_in_doubt_and_due_when_the_broker_starts() {
         let mut fixture = Fixture::new();
-        let (id, ours, since) = (fixture.grant("twitter", "s"), fixture.ours, fixture.now());
+        let (id, since) = (fixture.grant("twitter", "s"), fixture.now());
         fixture.grant("twitter", "not begun");
-        fixture.write(|db| begin(db, ours, id, 1, since)).unwrap();
+        fixture.change(id, |grant| grant.begin_refresh(since));
         let now = fixture.later(1);
         assert_eq!(fixture.write(|db| resume_all(db, now)).unwrap(), 1);
         assert_eq!(get(&fixture, id).refresh, RefreshState::InDoubt { since });

@@ -10,8 +10,8 @@ use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::refreshes::{self, OfApp};
-use crate::store::{self, grants};
+use crate::store::refreshes::OfApp;
+use crate::store::{self, Transaction, grants};
 use crate::upstream::Client;
 use crate::vault::Place;
 
@@ -77,7 +77,10 @@ impl Refresher {
             return Err(storage(id, &error.into()));
         }
         let asked_at = core.clock.now();
-        match core.store.write(move |tx| refreshes::begin(tx, project, id, generation, asked_at)).await {
+        let begin = move |tx: &Transaction<'_>| {
+            grants::change(tx, project, id, generation, |grant| grant.begin_refresh(asked_at))
+        };
+        match core.store.write(begin).await {
             Ok(()) => {}
             Err(store::Error::NotChanged) => return Ok(()),
             Err(error) => return Err(storage(id, &error.into())),

@@ -14,8 +14,8 @@ use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::Pause;
 use crate::domain::time::Timestamp;
-use crate::store;
 use crate::store::refreshes::{self, OfApp};
+use crate::store::{self, Transaction, grants};
 
 /// Wait after a panic. What panicked once will mostly panic again.
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
@@ -60,18 +60,18 @@ impl Refresher {
         let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
         let trouble = RefreshFailure { kind, status, platform_code, at: now };
-        let recorded = if let Some(reason) = kind.ends_grant() {
-            let end = move |tx: &store::Transaction<'_>| refreshes::end(tx, project, id, generation, reason, trouble);
-            self.core().store.write(end).await
-        } else {
-            let reply = match (is_in_answer, may_have_acted) {
-                (true, _) => Reply::StoredRejection,
-                (_, true) => Reply::Unanswered,
-                _ => Reply::Rejected,
-            };
-            let failed = Failed { trouble, due_at, reply };
-            self.core().store.write(move |tx| refreshes::fail(tx, project, id, generation, failed)).await
+        let reply = match (is_in_answer, may_have_acted) {
+            (true, _) => Reply::StoredRejection,
+            (_, true) => Reply::Unanswered,
+            _ => Reply::Rejected,
         };
+        let record = move |tx: &Transaction<'_>| {
+            grants::change(tx, project, id, generation, |grant| match kind.ends_grant() {
+                Some(reason) => grant.ended(reason, trouble),
+                None => grant.refresh_failed(Failed { trouble, due_at, reply }),
+            })
+        };
+        let recorded = self.core().store.write(record).await;
         match recorded {
             Ok(()) if kind.ends_grant().is_some() => Err(NotRefreshed::Ended),
             Ok(()) => Err(NotRefreshed::Failed { kind, retry_after: now.until(due_at) }),
@@ -112,7 +112,9 @@ impl Refresher {
         let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now };
         tracing::warn!(grant.id = %id, platform.name = %grant.platform, failure = kind.code(), "nothing renews this grant any more");
         count(&grant.platform, outcome_of(kind));
-        match self.core().store.write(move |tx| refreshes::lapse(tx, project, id, generation, trouble)).await {
+        let lapse =
+            move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.lapsed(trouble));
+        match self.core().store.write(lapse).await {
             Ok(()) => Err(NotRefreshed::Ended),
             Err(store::Error::NotChanged) => Ok(()),
             Err(error) => Err(storage(id, &error.into())),
@@ -125,7 +127,9 @@ impl Refresher {
         if grant.due_at.is_none_or(|due| due >= until) {
             return Ok(());
         }
-        match self.core().store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await {
+        let postpone =
+            move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.postponed(until));
+        match self.core().store.write(postpone).await {
             Ok(()) | Err(store::Error::NotChanged) => Ok(()),
             Err(error) => Err(storage(id, &error.into())),
         }
@@ -134,9 +138,9 @@ impl Refresher {
     /// Postpones a refresh that panicked, so that the platform is not asked every second.
     pub(super) async fn postpone_after_panic(&self, project: ProjectId, id: GrantId, generation: u64) {
         let until = self.core().clock.now().plus(AGAIN_AFTER_PANIC);
-        let postponed =
-            self.core().store.write(move |tx| refreshes::postpone(tx, project, id, generation, until)).await;
-        if let Err(error) = postponed
+        let postpone =
+            move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.postponed(until));
+        if let Err(error) = self.core().store.write(postpone).await
             && !matches!(error, store::Error::NotChanged)
         {
             tracing::warn!(grant.id = %id, error = %chain(&error), "cannot postpone a refresh that panicked");

@@ -12,7 +12,7 @@ use crate::domain::renewal::Jitter;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::consents::Users;
-use crate::store::{self, grants, refreshes};
+use crate::store::{self, grants};
 use crate::vault::Place;
 
 /// Backoff between attempts to store tokens, which are in memory alone until then.
@@ -39,7 +39,9 @@ impl Refresher {
         let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation), answer) {
             Ok(sealed) => core
                 .store
-                .write_kept(move |tx| refreshes::store_answer(tx, project, id, generation, asked_at, &sealed))
+                .write_kept(move |tx| {
+                    grants::change(tx, project, id, generation, |grant| grant.store_answer(asked_at, sealed.clone()))
+                })
                 .await
                 .map_err(Error::from),
             Err(error) => Err(error.into()),

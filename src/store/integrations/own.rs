@@ -84,8 +84,8 @@ mod tests {
     use crate::domain::grant::FailureReason;
     use crate::domain::refresh_failure::RefreshFailure;
     use crate::store::fixture::{Fixture, sealed};
+    use crate::store::grants;
     use crate::store::integrations::{find, list_on_grant};
-    use crate::store::{grants, refreshes};
 
     #[test]
     fn the_status_of_a_grant_comes_before_that_of_an_account() {
@@ -107,7 +107,7 @@ mod tests {
         assert!(list_on_grant(&fixture.db, theirs, grant.id).unwrap().is_empty());
 
         let trouble = RefreshFailure { kind: Failure::ConsentExpired, status: None, platform_code: None, at: now };
-        fixture.write(|db| refreshes::end(db, ours, grant.id, 1, FailureReason::TokenExpired, trouble)).unwrap();
+        fixture.change(grant.id, |grant| grant.ended(FailureReason::TokenExpired, trouble));
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
         assert_eq!(statuses(&fixture), [expired, expired], "the grant's comes first");
         grant.generation = 2;
