@@ -1,7 +1,7 @@
-//! What the broker does without being asked: keeps tokens alive, purges what has expired, minds the clock.
+//! The background loops: refresh tokens, purge what has expired, watch the clock.
 //!
-//! Each task is also callable once by hand, so that tests need not wait. A round that fails is logged: the next one tries
-//! again.
+//! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next one
+//! tries again.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::domain::time::Timestamp;
 
-/// How often expired flows are purged, and the clock is looked at.
+/// Interval between purges, and between checks of the clock.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// How often it is looked what is due: by the clock, however that is set meanwhile.
+/// Interval between checks for due grants. What is due depends on the clock, which may be set at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// After a round that the database could not take.
+/// Pause after a round whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Runs the loops until `stop`. `refreshes`: whether tokens are refreshed without being asked for.
+/// Runs the loops until `stop`. `refreshes`: false when tokens are refreshed only for callers.
 pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
     let refreshing = async {
         if refreshes {
@@ -30,7 +30,7 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
 }
 
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
-    // At first, nobody knows where the clock was.
+    // The first check has no earlier time to compare with.
     let mut seen = Timestamp::from_millis(i64::MAX);
     while !stop.is_cancelled() {
         purge_once(broker).await;
@@ -52,7 +52,7 @@ async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
-/// Refreshes everything that is due; returns how long to wait before the next round.
+/// Refreshes everything that is due. Returns the pause before the next round.
 pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration {
     match broker.refresher().refresh_due(stop).await {
         Ok(round) if round.stalled => LOOK_AGAIN_AFTER,
@@ -63,22 +63,22 @@ pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration
             LOOK_EVERY
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what is due could not be looked up");
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up due grants");
             LOOK_AGAIN_AFTER
         }
     }
 }
 
-/// Purges every flow that has expired, and erases what was kept long enough.
+/// Purges expired flows, and erases the tokens of grants that ended a month ago.
 pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}
-        Ok(purged) => tracing::debug!(purged, "expired connections purged"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "expired connections were not purged"),
+        Ok(purged) => tracing::debug!(purged, "purged expired connections"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge expired connections"),
     }
     match broker.purge_ended().await {
         Ok(0) => {}
-        Ok(erased) => tracing::info!(erased, "tokens of connections that ended a month ago erased"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "old tokens were not erased"),
+        Ok(erased) => tracing::info!(erased, "erased the tokens of connections that ended a month ago"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot erase old tokens"),
     }
 }

@@ -1,9 +1,8 @@
-//! Binds, serves and stops: the broker, and beside it, where the operator wants them, the metrics.
+//! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
-//! It stops when it is told to, or when nothing can be stored any more. Stopping, in order: no refresh is begun and no connection accepted any
-//! more, requests under way get their grace, the metrics end, and then (in [`App::close`](crate::app::App::close)) the work
-//! that outlives requests is waited for. A second signal ends the
-//! process at once.
+//! Stops on a signal, or when the store can write no more. The order: no new refresh starts and no new connection is
+//! accepted; requests in flight get a grace period; the metrics stop; and [`App::close`](crate::app::App::close) waits for
+//! work that outlives requests. A second signal ends the process at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,40 +20,40 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::{background, http, telemetry};
 
-/// An idle connection is closed after this.
+/// Time after which an idle connection is closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The head of a request must have come within this.
+/// Time within which the head of a request must arrive.
 const HEAD_AT_MOST: Duration = Duration::from_secs(5);
-/// Connections of one worker; more wait to be accepted.
+/// Connections per worker. More wait to be accepted.
 const CONNECTIONS: usize = 4096;
-/// Connections of whoever reads metrics: a few readers, and room for those that went away without a word.
+/// Connections that read metrics: a few readers, and room for some that left without closing.
 const METRICS_CONNECTIONS: usize = 64;
-/// How often the measured times are folded, so that they take no memory where nobody reads.
+/// Interval between upkeeps of the histograms, which would grow while nobody reads them.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
-/// More workers than this would only compete for the database.
+/// Most workers. More would only compete for the database.
 const MOST_WORKERS: usize = 4;
-/// What a shell reports for a program that a second Ctrl-C ended.
+/// Exit code that shells use for a program ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Takes an address. Port 0: any that is free, which [`TcpListener::local_addr`] tells.
+/// Binds an address. Port 0 means any free port, which [`TcpListener::local_addr`] returns.
 ///
 /// # Errors
 ///
-/// The address is in use, not this machine's, or not ours to take.
+/// The address is in use, not this machine's, or not allowed.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
-/// Says when to stop.
+/// The signal to stop.
 #[derive(Debug, Clone)]
 pub struct Shutdown(CancellationToken);
 
 impl Shutdown {
-    /// On SIGTERM or SIGINT; the second one ends the process at once.
+    /// Stops on SIGTERM or SIGINT. The second one ends the process at once.
     ///
     /// # Errors
     ///
-    /// The system takes no signal handlers.
+    /// The signal handlers cannot be installed.
     pub fn on_signals(runtime: &Handle) -> io::Result<Self> {
         let _entered = runtime.enter();
         let mut terminate = signal(SignalKind::terminate())?;
@@ -68,7 +67,7 @@ impl Shutdown {
                     _ = interrupt.recv() => {}
                 }
                 if stop.is_cancelled() {
-                    tracing::warn!("stopped at once: connections that were being finished are lost");
+                    tracing::warn!("stopped at once: connections in progress are lost");
                     std::process::exit(INTERRUPTED);
                 }
                 tracing::info!("stopping; a second signal stops at once");
@@ -79,8 +78,8 @@ impl Shutdown {
     }
 }
 
-/// Serves until told to stop or until the storage fails, then returns when the requests under way are answered or `grace` is
-/// over. `metrics` is where metrics are read, and nowhere else. Blocks; call it from no runtime.
+/// Serves until `shutdown` or until the store fails, then waits up to `grace` for requests in flight. Serves metrics only
+/// on the `metrics` listener. Blocks, so it must not be called from a runtime.
 ///
 /// # Errors
 ///
@@ -98,7 +97,7 @@ pub fn run(
         let (failed, stop) = (app.storage_failed(), stop.clone());
         async move {
             failed.await;
-            tracing::error!("stopping: nothing can be stored any more");
+            tracing::error!("stopping: the store can write no more");
             stop.cancel();
         }
     });
@@ -126,7 +125,7 @@ pub fn run(
         let ended = server.await;
         waiting.abort();
         if let Some(metrics) = metrics {
-            // Readers keep their connections open between two readings, and one that is cut short is read again.
+            // Readers keep their connections open between two requests, and repeat one that was cut off.
             metrics.stop(false).await;
         }
         ended
@@ -134,12 +133,12 @@ pub fn run(
     stop.cancel();
     app.broker.refresher().stop();
     failed.abort();
-    // It ends at its next pause; that it panicked is in the log.
+    // Ends at its next pause. A panic is in the log already.
     let _ = app.work().block_on(background);
     served
 }
 
-/// Starts what Prometheus reads from; it ends when the handle says so.
+/// Starts serving metrics, until the handle stops it.
 fn serve_metrics(listener: TcpListener) -> io::Result<ServerHandle> {
     let metrics = telemetry::metrics();
     let rendered = metrics.clone();
@@ -163,8 +162,8 @@ fn serve_metrics(listener: TcpListener) -> io::Result<ServerHandle> {
         tokio::select! {
             ended = server => {
                 if let Err(error) = ended {
-                    // Nobody's account depends on it, so the broker goes on without.
-                    tracing::error!(%error, "metrics are not served any more");
+                    // No account depends on metrics, so the broker goes on.
+                    tracing::error!(%error, "the metrics server failed");
                 }
             }
             () = upkeep => {}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::stand_in::{self, Answer, StandIn, answer};
 use crate::support::TestBroker;
 
-/// Of an app that was refused, or of a grant.
+/// Pauses end sooner, of an app or of a grant.
 const LONGER_THAN_ANY_PAUSE: Duration = Duration::from_hours(2);
 
 /// What becomes of a grant.
@@ -232,11 +232,13 @@ impl Bench {
         self.broker.sql().query_row("SELECT answer IS NOT NULL FROM grants", [], |row| row.get(0)).unwrap()
     }
 
-    /// Refreshes once more, with success: the refresh token that the platform is sent.
-    async fn refresh_again(&self, what: &str) -> String {
+    /// Refreshes once more, with success. Returns the refresh token that the platform receives.
+    async fn refresh_again(&self, id: &str, what: &str) -> String {
         self.platform.answer_refreshes_with(Answer::Fresh);
-        self.broker.sql().execute("UPDATE grants SET due_at = 0", []).unwrap();
-        assert_eq!(self.broker.refresh_due().await, 1, "{what}: and now it is well again");
+        self.broker.clock.advance(LONGER_THAN_ANY_PAUSE);
+        let next = time(&self.broker.detail(id).await["health"]["nextRefreshAt"]);
+        self.broker.clock.set(next.max(self.broker.clock.now()));
+        assert_eq!(self.broker.refresh_due().await, 1, "{what}: the next refresh succeeds");
         self.platform.asked().pop().unwrap()
     }
 
@@ -260,7 +262,7 @@ impl Bench {
                 assert_eq!(lasts, Duration::from_secs(life), "{what}");
                 assert!(!self.is_answer_kept(), "{what}: it is read");
                 let expected = refresh.unwrap_or(&due.refresh);
-                assert_eq!(self.refresh_again(what).await, expected, "{what}");
+                assert_eq!(self.refresh_again(&due.id, what).await, expected, "{what}");
             }
             Old { state, code } => {
                 assert_eq!((refreshed, told), (0, (state, Some(code))), "{what}: {detail}");
@@ -269,8 +271,7 @@ impl Bench {
                 let is_kept = code == "platform_answer_unreadable" && !TOO_LONG.contains(&what);
                 assert_eq!(self.is_answer_kept(), is_kept, "{what}: a later program may understand it");
                 assert!(time(&detail["health"]["nextRefreshAt"]) > now, "{what}: not at once");
-                self.broker.clock.advance(LONGER_THAN_ANY_PAUSE);
-                assert_eq!(self.refresh_again(what).await, due.refresh, "{what}");
+                assert_eq!(self.refresh_again(&due.id, what).await, due.refresh, "{what}");
                 assert_eq!(self.broker.detail(&due.id).await["health"]["state"], "ok", "{what}");
             }
             Ended { code } => {

@@ -1,5 +1,5 @@
-//! A small file system of our own, for tests that fill one: a test of this binary is run in it, in a process of its own,
-//! where even an unprivileged user may mount one.
+//! A small file system for tests that fill one. Runs a test of this binary in its own process and mount namespace, where
+//! even an unprivileged user may mount one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,8 +21,9 @@ fn inside(namespaces: &[&str], directory: &Path, test: &str) -> io::Result<Outpu
         .output()
 }
 
-/// The same, and it must pass. Where no file system can be mounted it says so, and fails where everything must be tested.
-#[expect(clippy::disallowed_methods, reason = "where everything must be tested, nothing is skipped")]
+/// Runs the test there, and passes when it does. Where no file system can be mounted, fails in CI and says on a terminal
+/// what to do.
+#[expect(clippy::disallowed_methods, reason = "CI skips nothing")]
 pub(crate) fn run(test: &str) {
     let directory = tempfile::tempdir().unwrap();
     let mut refused = Vec::new();
@@ -38,16 +39,18 @@ pub(crate) fn run(test: &str) {
         }
     }
     let advice = format!(
-        "no file system can be mounted here ({}), so a full disk was not tested. By hand, in an empty directory on a \
-         file system of at most 64 MiB: TMPDIR=$PWD {} --ignored --exact {test}",
+        "no file system can be mounted here ({}), so a full disk was NOT tested. Run this as root, or allow unprivileged \
+         user namespaces (sysctl kernel.unprivileged_userns_clone=1), or, in an empty directory on a file system of at \
+         most 64 MiB: TMPDIR=$PWD {} --ignored --exact {test}",
         refused.join("; "),
         std::env::current_exe().unwrap().display(),
     );
     assert!(std::env::var_os("CI").is_none(), "{advice}");
-    eprintln!("{advice}");
+    // Unlike eprintln!, this is shown for a test that passes.
+    io::stderr().write_all(format!("{advice}\n").as_bytes()).unwrap();
 }
 
-/// Stops where filling `here` would hurt anybody.
+/// Fails unless `here` is small and empty, before anything fills it.
 pub(crate) fn assert_small(here: &Path) {
     let found = statfs(here).unwrap();
     let size = found.f_blocks.saturating_mul(u64::try_from(found.f_bsize).unwrap());
@@ -55,7 +58,7 @@ pub(crate) fn assert_small(here: &Path) {
     assert_eq!(fs::read_dir(here).unwrap().count(), 0, "{} is not empty", here.display());
 }
 
-/// Takes all the room there is.
+/// Takes all free space.
 pub(crate) fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [65_536, 4_096, 1] {
