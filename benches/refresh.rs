@@ -1,9 +1,8 @@
-//! `cargo bench --bench refresh`: many grants due at once against a platform that takes its time, and what callers feel of
-//! it meanwhile.
+//! `cargo bench --bench refresh`: many grants due at once at a slow platform, and the latency for callers meanwhile.
 //!
-//! Reports the time against the ideal (the platform's latency, as often as the concurrency makes it), how often the platform
-//! was asked, and the list endpoint's latency before and during, as a ratio. `GRANTS`, `LATENCY_MS` and `CONCURRENCY` change
-//! the scene. Everything is on loopback and in a temporary folder; it takes about a minute.
+//! Reports the time relative to the ideal (grants × latency ÷ concurrency), the number of calls to the platform, and
+//! the list endpoint's latency before and during as a ratio. `GRANTS`, `LATENCY_MS` and `CONCURRENCY` change the
+//! setup. Everything runs on loopback and in a temporary folder, for about a minute.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,7 +36,7 @@ use postpeer::vault::{Place, Vault};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-/// The platform: how often it was asked, and by how many at once.
+/// The platform, which counts its calls and the most in flight.
 #[derive(Default)]
 struct Platform {
     latency: Duration,
@@ -57,7 +56,7 @@ async fn token(platform: Data<Platform>) -> HttpResponse {
     ))
 }
 
-/// Serves an application from threads of its own, until the process ends.
+/// Serves the platform from its own threads, until the process ends.
 fn serve(listener: TcpListener, platform: Data<Platform>) {
     std::thread::spawn(move || {
         let server =
@@ -152,7 +151,7 @@ fn main() {
     app.close().unwrap();
 }
 
-/// Grants that have been due for a while, each with an account.
+/// Inserts due grants, each with an account.
 fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Ports, count: u64) {
     let inspection = store::inspect(&config.database).unwrap();
     let keyring = KeyringFile::load(&config.keyring).unwrap();
@@ -228,7 +227,7 @@ async fn list_for(url: &str, key: &str, time: Duration) -> Vec<Duration> {
     list_until(url, key, || Instant::now() >= until).await
 }
 
-/// How long each listing took, one after the other with a pause between.
+/// Durations of list requests, sent one after the other with a pause.
 async fn list_until(url: &str, key: &str, done: impl Fn() -> bool) -> Vec<Duration> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let list = format!("{url}/v1/connect/integrations?include=custom&limit=20");

@@ -1,5 +1,5 @@
-//! The binary as an operator meets it: what it prints where, its exit codes, and that a refusal leaves the database as
-//! it was, byte for byte.
+//! The binary's command line: its output, its exit codes, and that a refusal leaves the database unchanged, byte for
+//! byte.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
@@ -14,7 +14,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// `postpeer` without anything of the tests' own environment.
+/// `postpeer` with an empty environment.
 fn postpeer(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Exit code and what was said.
+/// Asserts a refusal with this exit code. Returns what it printed on standard error.
 #[track_caller]
 fn refused(output: &Output, code: i32) -> String {
     let said = text(&output.stderr).to_owned();
@@ -40,7 +40,7 @@ fn succeeded(output: &Output) -> String {
     text(&output.stdout).to_owned()
 }
 
-/// A broker that `postpeer init` made, in a directory of its own.
+/// A broker that `postpeer init` made in its own directory.
 struct Instance {
     dir: TempDir,
     key: String,
@@ -62,7 +62,7 @@ impl Instance {
         fs::read(self.path("postpeer.db")).unwrap()
     }
 
-    /// A command with this instance's configuration, on a port of the system's choice.
+    /// A command with this instance's configuration, on a free port.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = postpeer(arguments);
         command.env("POSTPEER_CONFIG", self.path("postpeer.toml"));
@@ -74,7 +74,7 @@ impl Instance {
         self.command(arguments).output().unwrap()
     }
 
-    /// `serve` must refuse with this code and leave the database as it is.
+    /// Asserts that `serve` exits with this code and leaves the database unchanged.
     #[track_caller]
     fn refuses_to_serve(&self, code: i32) -> String {
         let before = fs::read(self.path("postpeer.db")).ok();
@@ -90,16 +90,16 @@ impl Instance {
     }
 }
 
-/// A process that is stopped with the test.
+/// A process that ends with the test.
 struct Running {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// What it said until it was ready.
+    /// Output up to the line that said it was ready.
     said: String,
 }
 
 impl Running {
-    /// Starts a command and reads what it says up to a line that contains `ready`.
+    /// Starts a command and reads its output up to a line that contains `ready`.
     fn start(command: &mut Command, ready: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -110,12 +110,12 @@ impl Running {
         Self { child, stderr, said }
     }
 
-    /// `http://127.0.0.1:PORT`, from what it said.
+    /// `http://127.0.0.1:PORT`, from its output.
     fn url(&self) -> String {
         self.url_after("")
     }
 
-    /// The first one after these words.
+    /// The first URL after these words.
     fn url_after(&self, words: &str) -> String {
         let said = &self.said[self.said.find(words).unwrap()..];
         let at = said.find("127.0.0.1:").unwrap();
@@ -127,13 +127,13 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Asks it to stop, as a service manager does. Its exit code and everything that it said.
+    /// Asks it to stop, as a service manager does. Returns its exit code and all its output.
     fn stop(self, signal: Signal) -> (Option<i32>, String) {
         self.signal(signal);
         self.wait()
     }
 
-    /// Waits for its end. Its exit code and everything that it said.
+    /// Waits for its end. Returns its exit code and all its output.
     fn wait(mut self) -> (Option<i32>, String) {
         let mut said = std::mem::take(&mut self.said);
         self.stderr.read_to_string(&mut said).unwrap();
@@ -143,7 +143,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Gone already, mostly.
+        // Usually it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -194,7 +194,7 @@ fn init_never_overwrites() {
 #[test]
 fn init_that_fails_midway_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    // Everybody could replace the database here, which is found out after configuration and keyring were written.
+    // A directory that everybody can write to, which `init` detects after it wrote configuration and keyring.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let said = refused(&postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap(), 78);
     assert!(said.contains("chmod"), "{said}");
@@ -327,7 +327,7 @@ fn a_second_signal_does_not_wait_for_requests_under_way() {
         instance.key
     )
     .unwrap();
-    // Asked for the body, the request is under way; the body never comes.
+    // The server asks for the body, so the request is in flight. The body never comes.
     let mut asked = [0; 12];
     stream.read_exact(&mut asked).unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100");
@@ -458,7 +458,7 @@ fn metrics_are_read_where_they_should_be_and_hold_nothing_of_anybody() {
     assert!(shown.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{shown}");
     let (_, body) = shown.split_once("\r\n\r\n").unwrap();
     for metric in postpeer::telemetry::METRICS {
-        // Nothing of a platform was asked, so there are no times to show.
+        // No platform was called, so there are no durations.
         let is_shown = metric.name != "postpeer_upstream_seconds";
         let help = format!("# HELP {} {}\n# TYPE {0} ", metric.name, metric.help);
         assert_eq!(body.contains(&help), is_shown, "{help}{body}");
@@ -490,7 +490,7 @@ fn metrics_are_read_where_they_should_be_and_hold_nothing_of_anybody() {
         assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET\r\n"), "{answer}");
     }
 
-    // A reader that keeps its connection does not hold up the end.
+    // A reader that keeps its connection open does not delay the stop.
     let mut reader = TcpStream::connect(metrics.trim_start_matches("http://")).unwrap();
     write!(reader, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     reader.read_exact(&mut [0; 12]).unwrap();
@@ -580,7 +580,7 @@ async fn a_connection_being_finished_survives_a_stop() {
     let callback = platforms.consent(begun["url"].as_str().unwrap(), &Answer::allow()).unwrap();
     let callback = callback.strip_prefix(own).unwrap().to_owned();
 
-    // The platform takes its time with the token answer, and the broker is told to stop meanwhile.
+    // The broker is told to stop while the platform holds the token answer.
     platforms.hold(Step::Token);
     let browser = tokio::spawn(get(&callback, &url));
     platforms.held(Step::Token).await;
@@ -588,7 +588,7 @@ async fn a_connection_being_finished_survives_a_stop() {
     platforms.release(Step::Token);
     let (code, said) = tokio::task::block_in_place(|| broker.wait());
     assert_eq!(code, Some(0), "{said}");
-    // Whether the browser still got its page does not matter; the account does.
+    // The browser may or may not have received its page. The account must be there.
     let _ = browser.await.unwrap();
 
     let broker = Running::start(&mut instance.command(&["serve"]), "127.0.0.1:");

@@ -1,5 +1,5 @@
-//! Every route against every kind of key, by the server's own table: a route that is added to the table is tested here
-//! from then on, and one whose body or path this does not know fails.
+//! Calls every route with every kind of key, from the server's own table of routes. A new route is tested as soon as
+//! it is in that table, and fails here until this file knows its path and body.
 
 use postpeer::domain::access_key::Scope;
 use postpeer::http::routes::{Access, ROUTES, Route};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Reply, TestBroker, expose, parameter};
 
-/// One of each, to be damaged by a route that lets a key do what it may not.
+/// One resource of each kind, which a route without its check would change.
 struct Things {
     app: String,
     integration: String,
@@ -27,7 +27,7 @@ impl Things {
         }
     }
 
-    /// A path that the pattern matches and that would do something.
+    /// A path that matches the pattern and would have an effect.
     fn path(&self, pattern: &str) -> String {
         let id = match pattern.split('/').nth(2).unwrap_or_default() {
             "apps" => &self.app,
@@ -66,7 +66,7 @@ fn guarded() -> impl Iterator<Item = (&'static Route, &'static str)> {
     guarded.flat_map(|route| route.paths.iter().map(move |path| (route, *path)))
 }
 
-/// Without its request id, which must be the header's.
+/// The body without its request id, which must equal the header.
 fn body(reply: &Reply) -> Value {
     let mut body = reply.json.clone();
     let id = body.as_object_mut().unwrap_or_else(|| panic!("{}", reply.text)).remove("requestId");
@@ -74,7 +74,7 @@ fn body(reply: &Reply) -> Value {
     body
 }
 
-/// These and no others are for everybody: a route that is added without a rule shows here.
+/// Exactly these routes need no key. A route added without a rule fails here.
 #[test]
 fn what_needs_no_key() {
     let public: Vec<String> = ROUTES
@@ -182,7 +182,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         let path = things.path(path);
         for (scope, key) in &keys {
             let line = format!("{} {path} with {scope}", route.method);
-            // What may be done is done below, so that it cannot hide what may not.
+            // Allowed calls come later, so that their effects cannot hide a forbidden one.
             let Access::Key(needed) = route.access else { continue };
             if needed == *scope {
                 continue;
@@ -193,14 +193,14 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
                 "error": format!("The access key lacks the scope '{needed}' that this needs."),
             });
             assert_eq!((reply.status, body(&reply)), (403, expected), "{line}");
-            // The key is asked about before the body is looked at.
+            // The key is checked before the body.
             let reply = broker.request(route.method.as_str(), &path).header("x-access-key", key).body("garbage");
             assert_eq!(reply.send().await.unwrap().status(), 403, "{line}");
         }
     }
     assert!(broker.stored() == before, "something was written");
 
-    // Each with exactly the scope that the table names; what deletes comes last.
+    // Each route with exactly the scope in the table; deletions come last.
     let mut routes: Vec<_> = guarded().collect();
     routes.sort_by_key(|(route, path)| (route.method == "DELETE", *path));
     for (route, path) in routes {
@@ -231,7 +231,7 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
     assert!(!broker.broker().revoke_access_key(key.id).await.unwrap(), "it was revoked before");
     assert_eq!(broker.get("/v1/health/auth").await.status, 200, "other keys stay");
 
-    // The person who is on the way is not sent away: the project asked for the connection.
+    // A connection in progress goes on: it belongs to the project, not to the key.
     let callback = broker.consent(url.json["url"].as_str().unwrap(), &Answer::allow());
     let location = broker.browse(&callback).await.location();
     assert_eq!(parameter(&location, "status").as_deref(), Some("success"), "{location}");

@@ -1,4 +1,4 @@
-//! The accounts behind one consent, as the engine finds them at the sandbox: no broker, so that nothing is chosen yet.
+//! The accounts behind one consent, as the OAuth engine lists them at the sandbox. No broker is involved.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -20,9 +20,9 @@ use postpeer::sandbox::{self, Answer, Control, Fault, Sandbox, Step, TokenKind};
 
 use crate::support::{expose, parameter};
 
-/// The sandbox sends browsers nowhere but to this machine.
+/// The sandbox redirects browsers only to this machine.
 const CALLBACK: &str = "http://127.0.0.1:9/v1/connect/x/callback";
-/// Of 43 to 128 unreserved characters, as RFC 7636 has it.
+/// 43 to 128 unreserved characters (RFC 7636).
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// The engine, with the sandbox for all platforms.
@@ -37,7 +37,7 @@ impl Bench {
         Self::with("")
     }
 
-    /// `more`: lines of configuration that go below `[platforms.linkedin]`.
+    /// `more`: further lines of configuration below `[platforms.linkedin]`.
     fn with(linkedin: &str) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -77,7 +77,7 @@ impl Bench {
         self.engine.finish_exchange(platform, credentials, &answer.body, answer.sent_at).await
     }
 
-    /// Consents, exchanges and asks who that was.
+    /// Consents, exchanges the code and reads the identity.
     async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, PlatformError>) {
         let issued = self.exchange(name, answer).await.unwrap();
         let scopes = issued.scopes.clone().unwrap();
@@ -176,7 +176,7 @@ async fn what_was_unticked_at_facebook_is_said() {
         troubles(&identity),
         [("Pages of your business portfolios", "the permission business_management was not given")]
     );
-    // Declined once, and asked again.
+    // The account's owner declined a permission, and is asked for it again.
     let identity = bench.identity("facebook", "business").await;
     assert_eq!(names(&identity).len(), 2);
 

@@ -1,5 +1,4 @@
-//! Tokens that stay alive: what is due is refreshed in each platform's way, what fails is told apart, and nothing that a
-//! platform delivered is lost.
+//! Refreshing due tokens in each platform's way, telling failures apart, and losing nothing that a platform delivered.
 
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use crate::support::TestBroker;
 
 const DAY: u64 = 86_400;
 
-/// Connects an account of a platform so that it can be refreshed; the id of the integration.
+/// Connects an account that can be refreshed. Returns the integration's id.
 pub(crate) async fn connect(broker: &TestBroker, platform: &str) -> String {
     if platform == "linkedin" {
-        // Refresh tokens are for apps that LinkedIn has approved for them.
+        // LinkedIn issues refresh tokens only to approved apps.
         let (client_id, secret) = postpeer::sandbox::own_client("linkedin").unwrap();
         let body = json!({"platform": "linkedin", "name": "Approved", "clientId": client_id, "clientSecret": secret});
         let app = broker.call("POST", "/v1/apps", Some(body)).await;
@@ -29,7 +28,7 @@ pub(crate) async fn connect(broker: &TestBroker, platform: &str) -> String {
     reply.json["integration"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Whether the platform takes the token at its API.
+/// True when the platform's API accepts the token.
 async fn is_alive(broker: &TestBroker, platform: &str, token: &Value) -> bool {
     let path = sandbox::example(platform).unwrap().identity;
     let url = format!("{}/{platform}{path}", broker.sandbox_url());
@@ -63,7 +62,7 @@ async fn every_platforms_tokens_outlive_themselves_many_times() {
         assert_eq!(detail["tokenStatus"]["valid"], true, "{platform}");
         let before = tokens.len();
         tokens.dedup();
-        // A Page's token does not expire, so nothing is done to it.
+        // A Page's token does not expire, so it is not refreshed.
         assert_eq!(tokens.len(), if platform == "facebook" { 1 } else { before }, "{platform}");
         let refusals: Vec<_> = broker.sandbox().requests().into_iter().filter_map(|request| request.why).collect();
         assert!(refusals.is_empty(), "{platform}: {refusals:?}");
@@ -174,7 +173,7 @@ async fn a_wrong_secret_pauses_its_app_and_nobody_is_disconnected() {
             broker.connect_with("twitter", &query, &Answer::allow().account(account)).await;
         }
     }
-    // A grant for each person; the operator's app has grants of its own.
+    // One grant per account's owner and app.
     let operators = broker.connect("twitter", "").await;
     let path = format!("/v1/apps/{app}");
     let set_secret = |secret: &str| broker.call("PATCH", &path, Some(json!({"clientSecret": secret})));
@@ -262,7 +261,7 @@ async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back()
         assert_eq!(broker.get(&format!("/v1/connect/integrations/{id}")).await.status, 404, "{platform}");
         let left: u32 = broker.sql().query_row("SELECT count(*) FROM grants", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0, "{platform}");
-        // The one that was stored, and the one that came too late.
+        // The stored token, and the one that arrived too late.
         assert_eq!(broker.sandbox().requests_at(platform, Step::Revoke).len(), 2, "{platform}");
     }
 }

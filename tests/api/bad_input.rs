@@ -1,5 +1,5 @@
-//! Requests that must be refused: each with its status and code, in the envelope of every answer, with nothing stored and
-//! nothing secret repeated.
+//! Requests that must be refused with the right status and code, in the usual envelope, without storing anything or
+//! repeating a secret.
 
 use postpeer::sandbox::Step;
 use serde_json::json;
@@ -43,7 +43,7 @@ async fn keys() {
         ],
     )
     .await;
-    // White space around a value is no part of it (RFC 9110, section 5.5).
+    // White space around a header's value does not belong to it (RFC 9110, section 5.5).
     let key = &broker.key;
     let reply = broker
         .raw(
@@ -121,7 +121,7 @@ async fn beginnings() {
     }
     let told = broker.get("/v1/connect/bluesky").await;
     assert!(told.json["error"].as_str().unwrap().contains("POST /v1/connect/bluesky/auth"), "{}", told.text);
-    // What is not there and what is another's are told in the same words.
+    // A missing resource and another project's get the same answer.
     let world = World::of(&TestBroker::start().await).await;
     let unknown = broker.get("/v1/connect/twitter?profileId=prof_x").await;
     let foreign = broker.get(&world.fill("/v1/connect/twitter?profileId={their profile}")).await;
@@ -164,7 +164,7 @@ async fn callbacks() {
         bare("GET", "/v1/connect/myspace/callback?state={state}&code={code}", 400, ""),
         bare("GET", "/v1/connect/Twitter/callback?state={state}&code={code}", 400, ""),
         bare("GET", "/v1/connect/twitter/callback/?state={state}&code={code}", 404, "not_found"),
-        // There is no platform of that name, and a path below it is an integration's.
+        // No platform has that name, and a path below it belongs to an integration.
         bare("GET", "/v1/connect/integrations/callback?state={state}&code={code}", 401, "invalid_access_key"),
         bare(
             "GET",
@@ -382,7 +382,7 @@ async fn things_that_are_not_there() {
     refuse(&broker, rows).await;
 }
 
-/// What a platform, or whoever made the link, writes into a refusal goes nowhere.
+/// Text that a platform, or the author of a forged link, puts into an error is shown nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_in_words_of_our_own() {
     let broker = TestBroker::start().await;
@@ -431,7 +431,7 @@ async fn a_refusal_is_told_in_words_of_our_own() {
         let reply = broker.browse(&request).await;
         assert_eq!((reply.status, reply.location().as_str()), (303, expected), "{query}");
         assert_eq!(reply.text, "", "{query}");
-        // The state is consumed: the same again is the same answer, and a code comes too late.
+        // The state is consumed: a repeat gets the same answer, and a code comes too late.
         assert_eq!(broker.browse(&request).await.location(), expected);
         let late = broker.browse(&format!("/v1/connect/twitter/callback?state={state}&code=x")).await;
         assert_eq!((late.status, late.location().as_str()), (400, ""), "{query}");
@@ -447,7 +447,7 @@ async fn a_refusal_is_told_in_words_of_our_own() {
     assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty());
 }
 
-/// Nobody else's page may read an answer.
+/// No other site's page may read an answer (CORS).
 #[tokio::test(flavor = "multi_thread")]
 async fn no_origin_is_let_in() {
     let broker = TestBroker::start().await;

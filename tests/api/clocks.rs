@@ -1,5 +1,5 @@
-//! A clock that jumps: what is due comes all at once, in order and never more at a time than is set; and a clock that is set
-//! back or far ahead brings nothing back to life and asks nobody over and over.
+//! Clocks that jump. After a jump ahead everything due is refreshed in order, within the configured concurrency. A
+//! clock set back or far ahead revives nothing, and asks no platform over and over.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::support::TestBroker;
 const DAY: Duration = Duration::from_hours(24);
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// Accounts that are due at once.
+/// Number of accounts that are due at once.
 const CROWD: usize = 200;
 
-/// A broker that refreshes so many at a time, and that many accounts. Their tokens live from one to two hours, in no order.
+/// A broker with this concurrency and many accounts, whose tokens live for one to two hours in no order.
 async fn crowd(concurrency: usize, accounts: usize) -> (TestBroker, StandIn) {
     let platform = StandIn::start("quince").await;
     let setting = concurrency.to_string();
@@ -30,17 +30,17 @@ async fn crowd(concurrency: usize, accounts: usize) -> (TestBroker, StandIn) {
     (broker, platform)
 }
 
-/// 37 and 600 have no divisor in common, so that it is another for each of the first 600.
+/// 37 and 600 are coprime, so the first 600 lives all differ.
 fn life_of(number: usize) -> u64 {
     3600 + u64::try_from(number * 37 % 600).unwrap() * 6
 }
 
-/// The accounts that were refreshed, by the life of their first token.
+/// Refreshed accounts, by the life of their first token.
 fn asked(platform: &StandIn) -> Vec<u64> {
     platform.asked().iter().map(|token| token.split('/').nth(1).unwrap().parse().unwrap()).collect()
 }
 
-/// Rounds as the scheduler makes them; how often the platform was asked.
+/// Runs rounds as the scheduler does. Returns the number of calls to the platform.
 async fn rounds(broker: &TestBroker, platform: &StandIn) -> usize {
     let before = platform.asked().len();
     for _ in 0..10 {
@@ -117,13 +117,13 @@ async fn a_platform_that_fails_while_the_clock_jumps_is_not_asked_over_and_over(
         let asked = rounds(&broker, &platform).await;
         assert!(asked <= at_most, "{to}: {asked}");
     }
-    // And it is not over for anybody.
+    // No grant has ended.
     platform.answer_refreshes_with(Answer::Fresh);
     set(&broker, start.plus(TEN_YEARS).plus(DAY));
     assert_eq!(broker.refresh_due().await, 12);
 }
 
-/// A machine without a battery for its clock may be years ahead until it has a network.
+/// A machine whose clock has no battery may be years ahead until it reaches the network.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again() {
     let broker = TestBroker::start().await;
@@ -174,7 +174,7 @@ async fn a_clock_that_is_set_back_revives_nothing() {
         let callback = format!("{}/v1/connect/twitter/callback?state={state}&code=x", broker.url);
         assert_eq!(broker.browse(&callback).await.status, 400, "{to}: its time is over");
     }
-    // Ten years are longer than tokens of an ended grant are kept, and that they are gone is for good.
+    // Ten years exceed the retention of an ended grant's tokens, and erasing them is final.
     set(&broker, start.plus(TEN_YEARS));
     postpeer::background::purge_once(broker.broker()).await;
     set(&broker, start);

@@ -1,7 +1,7 @@
 //! After a crash, everything that the broker acknowledged or received is still there, or is reported as in doubt.
 //!
-//! These tests run the binary against a sandbox in this process and kill it: at each failpoint, and at random under load.
-//! `CRASH_ROUNDS` is the number of random kills (25 by default).
+//! These tests run the binary against a sandbox in this process and kill it: at each failpoint, and at random under
+//! load. `CRASH_ROUNDS` is the number of random kills (25 by default).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! The API's description against the API: every operation is called, and its answer is what the document promises, with
-//! every member that it requires and none that it does not know.
+//! Checks the OpenAPI document against the API. Every operation is called, and its answer must have every member that
+//! the document requires and none that it does not describe.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ impl Document {
         }
     }
 
-    /// The properties and the required members, `allOf` included.
+    /// Properties and required members of a schema, including those of `allOf`.
     fn members<'a>(&'a self, schema: &'a Value) -> (Vec<(&'a str, &'a Value)>, Vec<&'a str>) {
         let schema = self.resolve(schema);
         let (mut properties, mut required) = (Vec::new(), Vec::new());
@@ -35,7 +35,7 @@ impl Document {
         (properties, required)
     }
 
-    /// What of a value is not as its schema says; `at` is where it stands.
+    /// Differences between a value and its schema. `at` is the value's place.
     fn mismatches(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
         let schema = self.resolve(schema);
         if let Some(choices) = schema["oneOf"].as_array() {
@@ -87,7 +87,7 @@ impl Document {
             for (name, value) in object {
                 match properties.iter().find(|(known, _)| known == name) {
                     Some((_, schema)) => wrong.extend(self.mismatches(schema, value, &format!("{at}.{name}"))),
-                    // An object whose members are not described may have any.
+                    // An object without described members may have any.
                     None if properties.is_empty() => {}
                     None => wrong.push(format!("{at} has {name}, which is not described")),
                 }
@@ -96,7 +96,7 @@ impl Document {
         wrong
     }
 
-    /// Method and path of the operations at these paths.
+    /// Method and path of each operation at these paths.
     fn operations(&self, at: impl Fn(&str) -> bool) -> BTreeSet<(String, String)> {
         let paths = self.0["paths"].as_object().unwrap();
         paths
@@ -106,7 +106,7 @@ impl Document {
             .collect()
     }
 
-    /// What of an answer is not as the document says.
+    /// Differences between an answer and the document.
     fn judge(&self, operation: &Value, reply: &Reply) -> Vec<String> {
         let response = &operation["responses"][reply.status.to_string()];
         if response.is_null() {
@@ -236,7 +236,7 @@ async fn answers_are_as_described() {
         if status < 400 {
             visited.insert((method.to_owned(), template.to_owned()));
         }
-        // The same without a key, where one is needed.
+        // The same call without the key that it needs.
         if operation["security"].is_array() {
             let bare = Reply::of(broker.request(&method.to_uppercase(), path).send().await.unwrap()).await;
             assert_eq!(bare.status, 401, "{method} {path}");
@@ -247,7 +247,7 @@ async fn answers_are_as_described() {
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
 }
 
-/// The same for choosing accounts, which needs no key and has forms.
+/// The same for account selection, which needs no key and has forms.
 #[tokio::test(flavor = "multi_thread")]
 async fn choices_are_as_described() {
     let broker = TestBroker::start().await;
@@ -287,7 +287,7 @@ async fn choices_are_as_described() {
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
 }
 
-/// What can be asked of a choice of accounts, with the status of the answer.
+/// Requests about a selection, with the status of the answer.
 async fn choices(broker: &TestBroker, platform: &str) -> Vec<(u16, &'static str, String, Option<Value>)> {
     let url = broker.begin(platform, "headless=true&redirectUri=https://app.example/").await;
     let location = broker.browse(&broker.consent(&url, &sandbox::Answer::allow())).await.location();
@@ -304,7 +304,7 @@ async fn choices(broker: &TestBroker, platform: &str) -> Vec<(u16, &'static str,
     ]
 }
 
-/// The walker finds what it is there to find.
+/// The checks above can fail.
 #[test]
 fn a_mismatch_is_found() {
     let document = Document(json!({"components": {"schemas": {"Kind": {"type": "string", "enum": ["a", "b"]}}}}));

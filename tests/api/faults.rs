@@ -1,5 +1,5 @@
-//! What goes wrong in the middle of a refresh, and whom it reaches: a bug that panics, a platform that never answers, a
-//! caller that resets its connection. Whoever comes next goes on as if nothing had been.
+//! Faults in the middle of a refresh: a panic, a platform that never answers, a caller that resets its connection. The
+//! next caller is not affected.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -16,18 +16,19 @@ use tokio::net::TcpStream;
 use crate::stand_in::{self, Answer, StandIn};
 use crate::support::{Reply, TestBroker};
 
-/// Bytes that are drawn to seal something: the first time in a refresh for the answer as it came.
+/// Number of random bytes drawn to seal a value. A refresh first seals the raw answer.
 pub(crate) const TO_SEAL: usize = 24;
-/// Bytes that are drawn to spread what is due: in a refresh, when its answer is kept and read, and not stored yet.
+/// Number of random bytes drawn to spread due times. A refresh draws them after it has read the answer and before it
+/// stores the tokens.
 const TO_SPREAD: usize = 4;
 
 /// Longer than any token of these tests lives.
 const LONG: Duration = Duration::from_hours(3);
 
-/// Randomness that panics the next time that so many bytes are drawn, as any bug there would.
+/// Entropy that panics the next time this many bytes are drawn, as a bug there would.
 pub(crate) struct Tripwire {
     random: SeededEntropy,
-    /// 0: never.
+    /// 0 for never.
     length: AtomicUsize,
 }
 
@@ -49,7 +50,7 @@ impl Entropy for Tripwire {
     }
 }
 
-/// There is no token now, and it is said when to ask again.
+/// Asserts that there is no token now, with a `Retry-After`.
 pub(crate) fn assert_to_ask_again(reply: &Reply) {
     assert_eq!((reply.status, reply.code()), (503, "token_unavailable"), "{}", reply.text);
     assert!(reply.header("retry-after").parse::<u64>().unwrap() > 0);
@@ -70,7 +71,7 @@ async fn a_panic_ends_one_refresh_and_nothing_else() {
         tripwire.set(length);
         assert_to_ask_again(&broker.token(&ada, "").await);
 
-        // The same app: what the panic held of its pace is free again.
+        // The same app: the panicked refresh has left its place.
         access(&broker.token(&basil, "").await);
         let next = broker.token(&ada, "").await;
         let asked = platform.asked().into_iter().filter(|token| token.contains("/ada/")).count();
@@ -142,7 +143,7 @@ async fn a_grant_that_ended_comes_back_when_an_answer_that_was_kept_is_understoo
     let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
     let id = platform.connect(&broker, "ada").await;
     broker.clock.advance(LONG);
-    // It panics on an answer that the next program reads.
+    // This version panics on an answer that the next one reads.
     tripwire.set(TO_SPREAD);
     assert_to_ask_again(&broker.token(&id, "").await);
     let end =
@@ -186,14 +187,14 @@ async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_fo
     for id in [&ada, &basil] {
         access(&broker.token(id, "").await);
     }
-    // A round meets it as well, and ends.
+    // A scheduler's round meets it as well, and ends.
     broker.clock.advance(LONG);
     slow.answer_refreshes_with(Answer::Never);
     assert_eq!(broker.refresh_due().await, 1, "the other platform's");
     assert!(broker.broker().drain(Duration::from_secs(20)).await, "nothing is still under way");
 }
 
-/// The gauges are the process', so that no other test may be in it.
+/// Gauges belong to the process, so this test needs its own.
 #[test]
 fn what_is_counted_as_under_way_is_none_in_the_end() {
     let test = "faults::gauges_in_a_process_of_their_own";
@@ -261,7 +262,7 @@ async fn a_caller_that_resets_its_connection_takes_no_refresh_along() {
     platforms.held(Step::Refresh).await;
     stream.set_zero_linger().unwrap();
     drop(stream);
-    // By the next answer the server has heard of the reset.
+    // By the time of the next answer, the server has noticed the reset.
     assert_eq!(broker.get("/v1/health").await.status, 200);
     platforms.release(Step::Refresh);
 

@@ -1,4 +1,4 @@
-//! A connection from beginning to end, and what happens when it is repeated, interrupted, contradicted or stolen.
+//! A connection from beginning to end, also when it is repeated, interrupted, contradicted or stolen.
 
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ async fn trouble_at_a_platform_becomes_a_code_and_stores_nothing() {
         assert_eq!(told, error, "{platform} {step} {fault:?}: {location}");
         assert_eq!(parameter(&location, "status").as_deref(), Some("error"));
         assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
-        // A code is never sent twice once the platform may have seen it.
+        // A code that the platform may have seen is never sent again.
         assert_eq!(broker.sandbox().requests_at(platform, Step::Token).len(), 1, "{platform} {fault:?}");
     }
 }
@@ -239,7 +239,7 @@ async fn a_browser_that_vanishes_does_not_take_the_connection_with_it() {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     broker.sandbox().held(Step::Token).await;
-    // A reset, not a goodbye.
+    // The connection is reset, not closed.
     stream.set_zero_linger().unwrap();
     drop(stream);
     broker.sandbox().release(Step::Token);

@@ -1,5 +1,6 @@
-//! The broker on a disk that is really full: it asks no platform for what it could not keep, keeps what a platform has
-//! delivered, hands out and lists what it has, claims nothing that did not happen, and goes on when room is made.
+//! The broker on a full disk. It asks no platform for tokens that it could not store, stores what a platform has
+//! already delivered, hands out and lists what it has, claims nothing that did not happen, and resumes when there is
+//! space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,11 +28,11 @@ async fn inside_a_small_file_system() {
     full_while_a_connection_is_made(&disk).await;
 }
 
-/// The file system that is filled.
+/// The file system that a test fills.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// Takes all room, also what the write-ahead log of a database has taken and does not need at the moment.
+    /// Takes all free space, including unused space in the database's write-ahead log.
     fn fill(&self, database: &Path) {
         let db = rusqlite::Connection::open(database).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -54,7 +55,7 @@ async fn full_before_a_refresh(disk: &Disk) {
     broker.sandbox().clear();
     disk.fill(&broker.dir.path().join("postpeer.db"));
 
-    // It would be refreshed, and lives.
+    // Due for a refresh, but still valid.
     broker.clock.advance(Duration::from_mins(119));
     let alive = broker.token(&id, "minSeconds=300").await;
     assert_eq!((alive.status, &alive.json["accessToken"]), (200, &first), "{}", alive.text);
@@ -105,7 +106,7 @@ async fn full_while_the_platform_holds_its_answer(disk: &Disk) {
     assert!(process.said.lock().unwrap().contains("the reserve was released"));
     process.kill();
 
-    // It starts on the full disk, too.
+    // The broker also starts on a full disk.
     fill(&disk.0.join("filler2"));
     let process = broker.start(None);
     let reply = broker.token(0, &id, "").await.unwrap();

@@ -1,4 +1,4 @@
-//! Connected accounts: how they look, how they are found, moved and disconnected.
+//! Connected accounts: reading, listing, moving and disconnecting them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::TestBroker;
 
 const LIST: &str = "/v1/connect/integrations";
 
-/// The ids of what a list shows, and its total.
+/// Ids in a list, and its total.
 async fn listed(broker: &TestBroker, query: &str) -> (Vec<String>, u64) {
     let reply = broker.get(&format!("{LIST}?{query}")).await;
     assert_eq!(reply.status, 200, "{query}: {}", reply.text);
@@ -64,7 +64,7 @@ async fn an_integration_has_all_its_members() {
         );
         assert!(status["autoRefreshes"].is_boolean(), "{platform}");
 
-        // In a list it is the same, without what is of its tokens.
+        // A list shows the same, without the state of the tokens.
         let list = broker.get(&format!("{LIST}?platform={platform}")).await;
         let mut shorter = integration.clone();
         let of_tokens = ["accessTokenExpiresAt", "health", "refreshTokenExpiresAt", "tokenReads", "tokenStatus"];
@@ -158,7 +158,7 @@ async fn accounts_are_found_by_what_people_call_them() {
         ("\"", &[]),
         ("' OR 1=1 --", &[]),
         ("\0", &[]),
-        // No match runs from one text into the next.
+        // No match spans two texts.
         ("marlow@ada", &[]),
         ("twitter", &[]),
         (&whole, &[0]),
@@ -209,7 +209,7 @@ async fn a_disconnect_says_how_it_went_at_the_platform() {
         }
         gone.json["message"].as_str().unwrap().to_owned()
     };
-    // A platform that is down or refuses does not keep an account connected.
+    // A platform that fails does not prevent a disconnect.
     for fault in [Fault::Drop, Fault::RateLimited, Fault::ServerError] {
         let id = broker.connect("youtube", "").await;
         broker.sandbox().fail_next("youtube", Step::Revoke, fault, 9).unwrap();
@@ -217,7 +217,7 @@ async fn a_disconnect_says_how_it_went_at_the_platform() {
         assert!(told.contains("YouTube did not confirm that it revoked them"), "{fault:?}: {told}");
         broker.sandbox().clear();
     }
-    // Two integrations on one consent: the first to go leaves it to the other.
+    // Of two integrations on one consent, the first disconnect leaves the consent to the other.
     let one = profile(&broker, "One").await;
     let first = broker.connect("twitter", "").await;
     let second = broker.connect("twitter", &format!("profileId={one}")).await;
@@ -229,7 +229,7 @@ async fn a_disconnect_says_how_it_went_at_the_platform() {
     assert_eq!(listed(&broker, "include=custom").await, (Vec::new(), 0));
 }
 
-/// Disconnected and connected again: a new integration, with nothing left of the old one.
+/// Connecting after a disconnect makes a new integration, with nothing of the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_disconnected_connects_anew() {
     let broker = TestBroker::start().await;

@@ -1,7 +1,7 @@
-//! What is logged, by the broker and by everything below it, for tests that read it.
+//! Captures the log of the broker and of every crate below it, for tests that read it.
 //!
-//! One buffer for the whole test binary: tests run at the same time and log from many threads, so a test finds its own
-//! lines by its flow's id (with a seed of its own) or looks for what nobody may log.
+//! The whole test binary shares one buffer. Tests run in parallel and log from many threads, so a test finds its
+//! lines by its flow's id (with its own seed), or looks for text that no test may log.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use tracing_subscriber::filter::LevelFilter;
 
 static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// The lines that tell of a flow, once more: looking through all the others takes long.
+/// Lines about flows, kept apart because searching the whole log is slow.
 static FLOWS: Mutex<String> = Mutex::new(String::new());
 static STARTED: Once = Once::new();
 
@@ -38,7 +38,7 @@ fn flows() -> MutexGuard<'static, String> {
     FLOWS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From here on everything is kept, down to the finest level and from every crate.
+/// Keeps everything from here on, at every level and from every crate.
 pub(crate) fn capture() {
     STARTED.call_once(|| {
         tracing_subscriber::fmt()
@@ -50,12 +50,12 @@ pub(crate) fn capture() {
     });
 }
 
-/// All that was logged since [`capture`].
+/// The log since [`capture`].
 pub(crate) fn text() -> String {
     String::from_utf8_lossy(&buffer()).into_owned()
 }
 
-/// The lines that tell of that flow, each from its message on.
+/// Lines about a flow, each from its message on.
 pub(crate) fn of_flow(id: &str) -> Vec<String> {
     flows()
         .lines()

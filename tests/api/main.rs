@@ -1,5 +1,5 @@
-//! The broker from outside: a real server over a real database, with the sandbox for all platforms, a clock that moves
-//! when told to and randomness that repeats itself.
+//! Integration tests: a real server and database, the sandbox for all platforms, a clock that tests move and seeded
+//! entropy.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! What a round of refreshes does while it goes on, and when calls are made: no app takes the places of another, what is due
-//! first is found whatever lands, and what a platform says is held against those whom it concerns.
+//! Rounds of refreshes and the pace of calls: no app takes another's places, the most urgent grant is found during a
+//! round, and a failure counts only against the grant or app that it concerns.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::TestBroker;
 /// Longer than any token of these tests lives.
 const LONG: Duration = Duration::from_hours(3);
 
-/// A round, and something while it goes on.
+/// Runs a round, and something else meanwhile.
 async fn during_a_round(broker: &TestBroker, meanwhile: impl Future<Output = ()>) -> usize {
     let (refreshed, ()) = tokio::join!(broker.refresh_due(), meanwhile);
     refreshed
@@ -182,7 +182,7 @@ async fn one_account_that_pinterest_refuses_pauses_no_other() {
     assert_eq!(broker.token(&basil, "").await.status, 200);
 }
 
-/// A row that cannot be written is tried once a minute, whatever would have been written to it.
+/// A grant whose row cannot be written is retried once a minute, whatever the write was.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_down_is_let_alone_beyond_the_round() {
     for (platform, forbidden, asked) in [("twitter", "attempt_at", 1), ("instagram", "due_at", 0)] {

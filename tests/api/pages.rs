@@ -1,5 +1,4 @@
-//! The pages that people see at the end of a connection, as the server sends them: what they say, that nothing from
-//! outside gets into them but as text, and what they and all other answers are sent with.
+//! The pages at the end of a connection: their words, that outside text is escaped, and the headers of all answers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Reply, TestBroker, parameter};
 
-/// Text that would do something in a page if it was taken for more than text.
+/// Text that would have an effect in a page if it were not escaped.
 const PAYLOADS: [&str; 12] = [
     "<script>window.__x=1</script>",
     "<img src=x onerror=window.__x=1>",
@@ -37,7 +36,7 @@ fn tags(page: &str) -> Vec<&str> {
     page.split('<').skip(1).map(|rest| rest.split(['>', ' ', '\n']).next().unwrap()).collect()
 }
 
-/// What a person reads: a line for each heading and paragraph, and for a term with what it means.
+/// The page's text: a line per heading, paragraph, and term with its definition.
 fn text(page: &str) -> String {
     let main = page.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
     let mut lines: Vec<String> = Vec::new();
@@ -53,7 +52,7 @@ fn text(page: &str) -> String {
     lines.join("\n")
 }
 
-/// A page of a connection: sent with the right headers, made of nothing but itself.
+/// Asserts that a connection's page has the right headers and loads nothing from elsewhere.
 fn assert_page(reply: &Reply) {
     assert_headers(reply, false);
     let page = &reply.text;
@@ -153,7 +152,7 @@ async fn a_cancelled_connection_is_told_as_such() {
     ");
 }
 
-/// Every way for a connection to fail, brought about and read.
+/// Provokes every failure of a connection and reads its page.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_failure_says_what_happened_and_what_to_do() {
     let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__LINKEDIN__CLIENT_SECRET", "another").start().await;
@@ -182,7 +181,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             Failure::ExchangeRejected => fail(Step::Token, Fault::Expired),
             Failure::IdentityUnavailable => fail(Step::Identity, Fault::ServerError),
             Failure::Interrupted => {
-                // As a broker leaves it that is killed in the middle.
+                // The row that a killed broker leaves.
                 let consumed_by = Digest256::of(format!("code:{}", parameter(&callback, "code").unwrap()).as_bytes());
                 let changed = broker.sql().execute(
                     "UPDATE flows SET consumed_by = ?2, pkce_verifier = NULL WHERE id = ?1",
@@ -274,7 +273,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     ");
 }
 
-/// Every way for a callback to be refused before anything happens.
+/// Every reason to refuse a callback before it has any effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refused_callback_says_what_to_do() {
     let broker = TestBroker::start().await;
@@ -360,7 +359,7 @@ async fn names_from_outside_stay_text() {
         pages
     };
     let harmless = shape(&plain, "plain").await;
-    // The sandbox's own awkward person.
+    // The sandbox's account with awkward characters in its name.
     assert!(harmless[0].contains("Basil &#60;b&#62;Quince&#60;/b&#62; &#38; Söhne 🦊"), "{}", harmless[0]);
     for payload in PAYLOADS {
         let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__ACME__LABEL", payload).start().await;
@@ -402,7 +401,7 @@ async fn nothing_of_a_callbacks_query_or_path_is_shown() {
     }
 }
 
-/// Whatever is asked, with or without a key, right or wrong: no answer goes out without its headers.
+/// Every answer carries the headers, with or without a key, for good requests and bad ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_and_status_carries_the_headers() {
     let broker = TestBroker::builder().public_url("https://connect.example.com").start().await;

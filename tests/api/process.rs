@@ -1,4 +1,4 @@
-//! The broker as a process that can be killed, on a database that stays, against platforms in this process that go on.
+//! The broker as a process that tests can kill. The database stays, and the platforms run on in the test's process.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -19,10 +19,10 @@ use serde_json::Value;
 
 use crate::support::{Reply, client, expose, parameter};
 
-/// Longer than a refresh of a token that lives for two hours lets it be: each request gets another token.
+/// More than a token of two hours has left, so that each request refreshes it.
 pub(crate) const ALWAYS: &str = "minSeconds=7200";
 
-/// A broker that can die, with platforms that go on.
+/// A broker that can be killed, and platforms that run on.
 pub(crate) struct Crashing {
     dir: tempfile::TempDir,
     url: String,
@@ -34,7 +34,7 @@ pub(crate) struct Crashing {
 
 impl Crashing {
     pub(crate) fn new(projects: usize) -> Self {
-        // The broker's own commands bring a runtime of theirs.
+        // The broker's commands start their own runtime.
         tokio::task::block_in_place(|| Self::prepared(projects))
     }
 
@@ -42,7 +42,7 @@ impl Crashing {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sandbox = Sandbox::start(listener, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        // Of a port that is free now, because callback URLs must outlive the process.
+        // A fixed port, because callback URLs must outlive the process.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{address}");
         let toml = format!(
@@ -79,7 +79,7 @@ impl Crashing {
         config::load(&self.path("postpeer.toml"), &Environment::default(), &[]).unwrap()
     }
 
-    /// Runs the broker, which ends itself at a place where that is asked for.
+    /// Starts the broker, which aborts at the failpoint `dies_at`.
     pub(crate) fn start(&self, dies_at: Option<&str>) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
         command.args(["serve", "--config"]).arg(self.path("postpeer.toml")).env_clear();
@@ -118,7 +118,7 @@ impl Crashing {
         self.call(project, &format!("/v1/connect/integrations/{id}")).await.unwrap().json["integration"].take()
     }
 
-    /// The callback URL of a connection that its person has consented to.
+    /// The callback URL after a consent.
     pub(crate) async fn consented(&self, project: usize, platform: &str, account: &str) -> Option<String> {
         let back = "https%3A%2F%2Fapp.example%2Fback";
         let reply = self.call(project, &format!("/v1/connect/{platform}?redirectUri={back}")).await.ok()?;
@@ -130,7 +130,7 @@ impl Crashing {
         Some(Reply::of(self.client.get(url).send().await.ok()?).await)
     }
 
-    /// A whole connection; the integration's id.
+    /// Connects an account. Returns the integration's id.
     pub(crate) async fn connect(&self, project: usize, platform: &str, account: &str) -> String {
         let callback = self.consented(project, platform, account).await.unwrap();
         let reply = self.browse(&callback).await.unwrap();
@@ -142,13 +142,13 @@ impl Crashing {
         issued.into_iter().filter(|issued| issued.kind == kind).map(|issued| issued.value).collect()
     }
 
-    /// Whether X takes the token.
+    /// True when X accepts the token.
     pub(crate) async fn is_alive(&self, token: &Value) -> bool {
         let url = format!("{}/twitter/2/users/me", self.sandbox.base_url());
         self.client.get(url).bearer_auth(token.as_str().unwrap()).send().await.unwrap().status() == 200
     }
 
-    /// The health of an account once nothing is in doubt any more: what was cut off is tried when the broker starts.
+    /// The health of an account once nothing is in doubt: a starting broker retries interrupted refreshes.
     pub(crate) async fn settled(&self, project: usize, id: &str) -> Value {
         for _ in 0..400 {
             let detail = self.detail(project, id).await;
@@ -177,7 +177,7 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
-    /// Waits until it has ended itself.
+    /// Waits until the process has aborted.
     pub(crate) fn died(mut self) {
         let status = self.child.wait().unwrap();
         assert_eq!(status.code(), None, "it ended, but not by an abort: {}", self.said.lock().unwrap());
@@ -186,7 +186,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Gone already, mostly.
+        // Usually it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

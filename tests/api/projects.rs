@@ -1,4 +1,4 @@
-//! Two projects on one broker: neither sees, touches or even learns of what is the other's.
+//! Two projects on one broker: neither can see, change or detect the other's resources.
 
 use postpeer::domain::access_key::Scope;
 use postpeer::http::routes::{Access, ROUTES};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestBroker, parameter};
 
-/// A project with one of each.
+/// A project with one resource of each kind.
 struct Tenant {
     key: String,
     app: String,
@@ -37,7 +37,7 @@ impl Tenant {
         reply.json["url"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned()
     }
 
-    /// All that the project can see.
+    /// Everything that the project can see.
     async fn all(&self, broker: &TestBroker) -> Vec<Value> {
         let mut seen = Vec::new();
         for path in [
@@ -81,7 +81,7 @@ async fn the_ids_of_one_are_nothing_to_the_other() {
                 reply.json.as_object_mut().unwrap().remove("requestId");
                 (reply.status, reply.json)
             };
-            // Of the right kind, and of the others: all are as unknown as one that nobody has.
+            // The other project's ids, of the right kind and of others, are as unknown as made-up ones.
             let unknown = send("int_00000000000000000000000000000000").await;
             assert_eq!(unknown.0, 404);
             for id in owner.ids() {
@@ -145,7 +145,7 @@ async fn lists_show_ones_own() {
             assert!(!seen.contains(id), "{id}");
         }
     }
-    // What one does, the other does not notice; the same account and the same client id are no conflict.
+    // Neither project notices the other's changes. The same account or client id is no conflict.
     for path in [
         format!("/v1/connect/integrations/{}", theirs.integrations[0]),
         format!("/v1/connect/integrations/{}", theirs.integrations[1]),
@@ -158,7 +158,7 @@ async fn lists_show_ones_own() {
     assert_eq!(ours.all(&broker).await, before);
 }
 
-/// Whoever's browser carries the answer back: the connection lands where it was begun.
+/// A connection belongs to the project that began it, whichever browser returns.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lands_in_the_project_that_began_it() {
     let broker = TestBroker::start().await;
@@ -166,7 +166,7 @@ async fn a_connection_lands_in_the_project_that_began_it() {
     let theirs = broker.key("theirs", Scope::ALL).await;
     let url = Tenant::begin(&broker, &ours, "twitter", "").await;
     let callback = broker.consent(&url, &Answer::allow());
-    // In another browser, which sends the other project's key and asks for what is the other's.
+    // Another browser, which sends the other project's key and names its resources.
     let reply = broker
         .request("GET", &format!("{callback}&profileId=x&appId=y&redirectUri=https://evil.example/"))
         .header("x-access-key", &theirs)
@@ -180,7 +180,7 @@ async fn a_connection_lands_in_the_project_that_began_it() {
     let seen = async |key: &str| broker.call_as(key, "GET", &format!("/v1/connect/integrations/{id}"), None).await;
     assert_eq!((seen(&ours).await.status, seen(&theirs).await.status), (200, 404));
 
-    // The same account, connected by the other: two integrations that know nothing of each other.
+    // The other project connects the same account: two independent integrations.
     let url = Tenant::begin(&broker, &theirs, "twitter", "").await;
     let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
     assert_ne!(parameter(&location, "integrationId").unwrap(), id);

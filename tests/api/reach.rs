@@ -1,5 +1,5 @@
-//! How far a revocation reaches: where it ends the person's whole consent, nothing is revoked that somebody else lives
-//! on, whichever project that is in.
+//! The reach of a revocation: where it would end the whole consent, nothing is revoked that another integration
+//! needs, in whichever project.
 
 use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
@@ -8,7 +8,7 @@ use crate::support::{TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back";
 
-/// Consents as `account` with this key, and comes back: where that leads.
+/// Connects `account` with this key. Returns the final redirect.
 async fn arrive(broker: &TestBroker, key: &str, platform: &str, account: &str) -> String {
     let begun = broker.call_as(key, "GET", &format!("/v1/connect/{platform}?{BACK}"), None).await;
     assert_eq!(begun.status, 200, "{}", begun.text);
@@ -21,7 +21,7 @@ async fn connect(broker: &TestBroker, key: &str, platform: &str) -> String {
     parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"))
 }
 
-/// The message that tells how it went.
+/// The message of the answer.
 async fn disconnect(broker: &TestBroker, key: &str, id: &str) -> String {
     let gone = broker.call_as(key, "DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
     assert_eq!(gone.status, 200, "{}", gone.text);
@@ -38,13 +38,13 @@ fn issued(broker: &TestBroker) -> Vec<String> {
     issued.filter(|token| token.kind == TokenKind::Access).map(|token| token.value).collect()
 }
 
-/// Whether YouTube takes the token.
+/// True when YouTube accepts the token.
 async fn is_alive(broker: &TestBroker, token: &str) -> bool {
     let url = format!("{}/youtube/youtube/v3/channels?part=snippet&mine=true", broker.sandbox_url());
     broker.request("GET", &url).bearer_auth(token).send().await.unwrap().status() == 200
 }
 
-/// Nothing can be stored of grants from now on.
+/// Makes every write to a grant fail from now on.
 fn break_storage(broker: &TestBroker) {
     let triggers = "CREATE TRIGGER no_new BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'no'); END;
         CREATE TRIGGER no_renewal BEFORE UPDATE ON grants BEGIN SELECT RAISE(FAIL, 'no'); END";
@@ -107,7 +107,7 @@ async fn a_reconnect_that_cannot_be_stored_leaves_the_connection_alive() {
         connect(&broker, &broker.key, platform).await;
     }
     break_storage(&broker);
-    // TikTok tells people apart. YouTube tells channels apart, of which one person may have several.
+    // TikTok identifies people. YouTube identifies channels, and one person may have several.
     for (platform, account, revoked) in
         [("tiktok", "basil", 0), ("tiktok", "ada", 1), ("youtube", "basil", 0), ("youtube", "ada", 0)]
     {
@@ -168,7 +168,7 @@ async fn two_projects_that_disconnect_at_once_do_not_both_leave_it_to_the_other(
     }
 }
 
-/// A platform of the operator's own at the sandbox's YouTube and under its client: another name for the same authority.
+/// An operator's platform with the endpoints and client of the sandbox's YouTube: another name for the same authority.
 const YOUTUBE_BY_ANOTHER_NAME: &str = r#"
     [platforms.drive]
     client_id = "sandbox-youtube-client"
@@ -190,7 +190,7 @@ async fn a_consent_under_another_name_of_the_platform_is_left_alone() {
     let channel = connect(&broker, &broker.key, "youtube").await;
     let files = connect(&broker, &broker.key, "drive").await;
     for _ in 0..2 {
-        // Neither a connection without an account nor one that nobody can attribute costs anybody else's.
+        // A connection without an account, or with an unknown owner, does not affect others.
         let location = arrive(&broker, &broker.key, "youtube", "viewer").await;
         assert_eq!(parameter(&location, "error").as_deref(), Some("no_account"), "{location}");
         broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();

@@ -1,10 +1,10 @@
-//! Where browsers may be sent: checked when a connection begins, and again when it ends.
+//! Redirect URIs, which are checked when a connection begins and again when it ends.
 
 use postpeer::sandbox::Answer;
 
 use crate::support::{Reply, TestBroker};
 
-/// Refused with a list of redirects and without one.
+/// Refused with and without a list of allowed redirects.
 const NEVER: &[&str] = &[
     "",
     " ",
@@ -154,7 +154,7 @@ async fn a_list_is_kept_to() {
     all_refused(&broker, NOT_LISTED).await;
     for uri in LISTED {
         for ending in endings(&broker, uri).await {
-            // Byte for byte what the caller gave, and at a second reading still where it was allowed.
+            // The caller's URI byte for byte, and still allowed when parsed again.
             let separator = if uri.contains('?') { '&' } else { '?' };
             assert!(ending.starts_with(&format!("{uri}{separator}status=")), "{ending}");
             let read = url::Url::parse(&ending).unwrap();
@@ -163,7 +163,7 @@ async fn a_list_is_kept_to() {
     }
 }
 
-/// The operator took an origin off the list while somebody was at the platform: they end on a page of ours.
+/// The operator removes an origin from the list while a connection is in progress: it ends on a page of the broker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_changed_meanwhile_counts() {
     let mut broker = TestBroker::start().await;

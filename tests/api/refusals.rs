@@ -1,5 +1,5 @@
-//! Rows of requests that must be refused, sent byte for byte so that no client tidies them up, each held against what all
-//! refusals share.
+//! Tables of requests that must be refused. They are sent byte for byte, so that no client tidies them up, and each
+//! answer is checked for what all refusals share.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use serde_json::json;
 
 use crate::support::{Reply, TestBroker, parameter};
 
-/// A secret that requests carry and no answer may.
+/// A secret that requests carry and no answer may repeat.
 pub(crate) const SECRET: &str = "secret-marker";
 
-/// The names that a row may use in braces, with what stands there when it is sent.
+/// Placeholders that a row may use in braces, with their values.
 pub(crate) struct World {
     names: Vec<(&'static str, String)>,
 }
 
 impl World {
-    /// A broker with one of each, and a second project with one of each.
+    /// A broker with two projects, each with one resource of each kind.
     pub(crate) async fn of(broker: &TestBroker) -> Self {
         let id = |reply: Reply, kind: &str| reply.json[kind]["id"].as_str().unwrap().to_owned();
         let profile = async |key: &str, name: &str| {
@@ -57,28 +57,28 @@ impl World {
     }
 }
 
-/// A request and how it is refused.
+/// A request and its expected refusal.
 pub(crate) struct Row {
     method: &'static str,
     target: String,
     pub(crate) headers: Vec<String>,
     body: Vec<u8>,
     status: u16,
-    /// Empty: a page.
+    /// Empty when the answer is a page.
     code: &'static str,
 }
 
-/// With the good key.
+/// A request with the valid key.
 pub(crate) fn row(method: &'static str, target: impl Into<String>, status: u16, code: &'static str) -> Row {
     Row { headers: vec!["x-access-key: {key}".to_owned()], ..bare(method, target, status, code) }
 }
 
-/// Without any.
+/// A request without a key.
 pub(crate) fn bare(method: &'static str, target: impl Into<String>, status: u16, code: &'static str) -> Row {
     Row { method, target: target.into(), headers: Vec::new(), body: Vec::new(), status, code }
 }
 
-/// A callback that is answered with a page.
+/// A callback whose answer is a page.
 pub(crate) fn callback(query: impl AsRef<str>) -> Row {
     bare("GET", format!("/v1/connect/twitter/callback?{}", query.as_ref()), 400, "")
 }
@@ -112,7 +112,7 @@ impl Row {
     }
 }
 
-/// What is wrong with an answer.
+/// Differences between an answer and the expected refusal.
 fn complaints(row: &Row, reply: &Reply, world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |holds: bool, what: &str| {
@@ -127,7 +127,7 @@ fn complaints(row: &Row, reply: &Reply, world: &World) -> Vec<String> {
         ("cross-origin-opener-policy", "same-origin"),
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
-        // These have no business in a refusal.
+        // These must not appear in a refusal.
         ("access-control-allow-origin", ""),
         ("location", ""),
         ("server", ""),
@@ -158,7 +158,7 @@ fn complaints(row: &Row, reply: &Reply, world: &World) -> Vec<String> {
     wrong
 }
 
-/// Sends each row, and tells of all that are not refused as they must be.
+/// Sends each row, and fails with all rows that are not refused as expected.
 pub(crate) async fn refuse(broker: &TestBroker, rows: Vec<Row>) {
     let world = World::of(broker).await;
     let before = broker.stored();
@@ -176,7 +176,7 @@ pub(crate) async fn refuse(broker: &TestBroker, rows: Vec<Row>) {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    // The flow that all of these stumbled about is still there.
+    // The flow that these requests named is still there.
     let (state, code) = (world.get("{state}"), world.get("{code}"));
     let reply = broker.browse(&format!("/v1/connect/twitter/callback?state={state}&code={code}")).await;
     assert!(reply.location().contains("status=success"), "{}", reply.text);

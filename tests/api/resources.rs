@@ -1,4 +1,4 @@
-//! Profiles and apps from creation to deletion, as the contract has them.
+//! Profiles and apps from creation to deletion, as in the API's contract.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn lists_come_in_pages_and_are_searched_by_name() {
     let broker = TestBroker::start().await;
     let names = ["Acme", "100% Söhne", "under_score", "back\\slash", "O'Neill \"x\"", "ÄRGER", "été", "🎉 party"];
     for (at, name) in names.iter().enumerate() {
-        // The clock stands still: it is the order of making that counts.
+        // The clock stands still, so the order is that of creation.
         profile(&broker, json!({"name": name})).await;
         app(&broker, if at % 2 == 0 { "twitter" } else { "acme" }, name, &format!("cid-{at}"), "cs").await;
     }
@@ -104,7 +104,7 @@ async fn lists_come_in_pages_and_are_searched_by_name() {
             (&json!(true), &json!(8), &json!(1), &json!(50))
         );
         assert_eq!(each(&all[kind], "name"), newest_first);
-        // The same with a slash at the end and without.
+        // A trailing slash makes no difference.
         let other = if path.ends_with('/') { path.trim_end_matches('/').to_owned() } else { format!("{path}/") };
         assert_eq!(broker.get(&other).await.json, all);
 
@@ -166,7 +166,7 @@ async fn an_app_from_beginning_to_end() {
     );
     let again = broker.call("POST", "/v1/apps", Some(body.clone())).await;
     assert_eq!((again.status, again.code()), (409, "duplicate_app"));
-    // The same client id at another platform is another app.
+    // The same client id at another platform is a different app.
     let mut elsewhere = body.clone();
     elsewhere["platform"] = json!("tiktok");
     elsewhere["imageUrl"] = Value::Null;
@@ -201,7 +201,7 @@ async fn an_app_from_beginning_to_end() {
     }
     let refused = broker.get(&format!("/v1/connect/twitter?appId={id}")).await;
     assert_eq!((refused.status, refused.code()), (404, "app_not_found"));
-    // Its client id is free again.
+    // Its client id can be used again.
     let anew = broker.call("POST", "/v1/apps", Some(body)).await;
     assert_eq!(anew.status, 201, "{}", anew.text);
     assert_ne!(anew.json["app"]["id"], id);
@@ -234,7 +234,8 @@ async fn accounts_connect_under_an_app_of_ones_own() {
         assert!(refused.json["error"].as_str().unwrap().contains("1 connected integration."), "{}", refused.text);
         assert_eq!(broker.get(&path).await.status, 200, "{platform}");
 
-        // Connected again without it, the account is the operator's app's, and the app is free.
+        // After connecting again without the app, the account belongs to the operator's app, and the app can be
+        // deleted.
         assert_eq!(broker.connect(platform, "").await, id, "{platform}");
         let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await.json;
         assert_eq!(
@@ -258,14 +259,14 @@ async fn a_rotated_secret_counts_from_the_next_exchange_on() {
     assert_eq!(parameter(&location, "error").as_deref(), Some("credentials_rejected"), "{location}");
     assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
 
-    // Even for somebody who is at the platform already.
+    // Even for a connection in progress.
     let url = broker.begin("twitter", &begin).await;
     let callback = broker.consent(&url, &Answer::allow());
     let rotated = broker.call("PATCH", &format!("/v1/apps/{app}"), Some(json!({"clientSecret": secret}))).await;
     assert_eq!(rotated.status, 200, "{}", rotated.text);
     let location = broker.browse(&callback).await.location();
     let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
-    // And for the revocation.
+    // The revocation uses it as well.
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
     assert!(gone.json["message"].as_str().unwrap().contains("revoked the tokens"), "{}", gone.text);
 }
@@ -297,13 +298,13 @@ async fn a_deleted_profile_stays_on_its_integrations() {
     assert_eq!(broker.get(&path).await.json["integration"]["profileId"], profile.as_str());
     let listed = broker.get(&format!("/v1/connect/integrations?profileId={profile}")).await.json;
     assert_eq!((&listed["total"], &listed["integrations"][0]["id"]), (&json!(1), &json!(id)));
-    // Nothing new comes under it, but what was begun in time is finished.
+    // An expired profile takes no new connections. Those in progress finish.
     let refused = broker.get(&format!("/v1/connect/twitter?profileId={profile}")).await;
     assert_eq!((refused.status, refused.code()), (404, "profile_not_found"));
     let page = broker.browse(&broker.consent(&waiting, &Answer::allow())).await;
     assert!(page.text.contains("is connected") && page.text.contains("Short-lived"), "{}", page.text);
     assert_eq!(broker.get(&format!("/v1/connect/integrations?profileId={profile}")).await.json["total"], 2);
-    // Out it goes, and not back in.
+    // The account can leave the expired profile, but not return to it.
     let moved = broker.call("PATCH", &path, Some(json!({"profileId": null}))).await;
     assert_eq!((moved.status, &moved.json["integration"]["profileId"]), (200, &Value::Null));
     let refused = broker.call("PATCH", &path, Some(json!({"profileId": profile}))).await;

@@ -1,5 +1,5 @@
-//! Somebody who can write to the database file, and has no key, moves sealed values around, brings old ones back,
-//! changes bytes. Everything fails closed: what was touched is refused with a clean answer, nothing else is harmed.
+//! An attacker who can write to the database file but has no key: moves sealed values, restores old ones, changes
+//! bytes. Everything fails closed. A changed value is refused with a clean answer, and nothing else is affected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back";
 
-/// The grant that an integration lives on, its sealed tokens and their key's id.
+/// An integration's grant, its sealed tokens and the id of their data key.
 fn grant(broker: &TestBroker, integration: &str) -> (String, Vec<u8>, i64) {
     broker
         .sql()
@@ -34,7 +34,7 @@ fn set_tokens(broker: &TestBroker, grant: &str, tokens: &[u8]) {
     assert_eq!(changed, 1);
 }
 
-/// Disconnects: what the caller is told, and what the platform was asked.
+/// Disconnects. Returns the message to the caller and the requests to the platform.
 async fn disconnect(broker: &TestBroker, platform: &str, id: &str) -> (String, Vec<Recorded>) {
     broker.sandbox().clear();
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
@@ -43,7 +43,7 @@ async fn disconnect(broker: &TestBroker, platform: &str, id: &str) -> (String, V
     (gone.json["message"].as_str().unwrap().to_owned(), broker.sandbox().requests_at(platform, Step::Revoke))
 }
 
-/// Of these tokens none is sent anywhere any more, and the account can be got rid of.
+/// Asserts that none of these tokens is sent anywhere, and that the account can be disconnected.
 async fn assert_refused(broker: &TestBroker, platform: &str, id: &str) {
     let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
     assert_eq!(detail.status, 200, "what is not sealed is still told");
@@ -58,7 +58,7 @@ async fn assert_intact(broker: &TestBroker, platform: &str, id: &str) {
     assert_eq!(asked.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200)]);
 }
 
-/// Another person's account.
+/// An account of another owner.
 async fn connect_basil(broker: &TestBroker, platform: &str) -> String {
     let url = broker.begin(platform, BACK).await;
     let location = broker.browse(&broker.consent(&url, &Answer::allow().account("basil"))).await.location();
@@ -90,7 +90,7 @@ async fn older_tokens_do_not_come_back() {
     assert_ne!(first, second);
     set_tokens(&broker, &row, &first);
 
-    // The person connects once more: new tokens need no old ones.
+    // The owner reconnects: new tokens need no old ones.
     assert_eq!(broker.connect("twitter", "").await, id);
     let (_, third, _) = grant(&broker, &id);
     set_tokens(&broker, &row, &second);
@@ -104,7 +104,7 @@ async fn no_changed_byte_is_taken() {
     let untouched = connect_basil(&broker, "acme").await;
     let id = broker.connect("acme", "").await;
     let (_, tokens, _) = grant(&broker, &id);
-    // Version, key, nonce, ciphertext, tag; one cut short, and one made longer.
+    // Version, key, nonce, ciphertext, tag, one byte less, one byte more.
     let mut damaged: Vec<Vec<u8>> = [0, 1, 4, 5, 28, 29, tokens.len() / 2, tokens.len() - 16, tokens.len() - 1]
         .into_iter()
         .map(|at| {
@@ -125,7 +125,7 @@ async fn no_changed_byte_is_taken() {
     assert_intact(&broker, "acme", &untouched).await;
 }
 
-/// A consent that brings no refresh token keeps the one that is there: it has to be opened for that.
+/// A consent without a refresh token keeps the stored one, which must be opened for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconnection_that_needs_refused_tokens_changes_nothing() {
     let broker = TestBroker::start().await;
@@ -144,7 +144,7 @@ async fn a_reconnection_that_needs_refused_tokens_changes_nothing() {
     let after = broker.get(&format!("/v1/connect/integrations/{id}")).await.text;
     assert_eq!(after, before);
 
-    // With a refresh token of its own, a consent mends it.
+    // A consent with a refresh token repairs the grant.
     assert_eq!(broker.connect("acme", "").await, id);
     assert_intact(&broker, "acme", &id).await;
 }
@@ -182,7 +182,7 @@ async fn verifiers_do_not_move_and_do_not_bend() {
     assert!(broker.browse(&callbacks[3].1).await.location().contains("status=success"));
 }
 
-/// Every single byte of a sealed value counts.
+/// A change to any byte of a sealed value is detected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verifier_with_any_byte_changed_is_refused() {
     let broker = TestBroker::start().await;
@@ -228,7 +228,7 @@ fn secret(broker: &TestBroker, app: &str) -> Vec<u8> {
     broker.sql().query_row("SELECT client_secret FROM oauth_apps WHERE id = ?1", [app], |row| row.get(0)).unwrap()
 }
 
-/// How a connection under this app ends.
+/// Result of a connection under this app.
 async fn connect_under(broker: &TestBroker, platform: &str, app: &str) -> String {
     let url = broker.begin(platform, &format!("{BACK}&appId={app}")).await;
     let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
@@ -248,7 +248,7 @@ async fn client_secrets_do_not_move_and_a_new_one_mends_the_app() {
         broker.sandbox().clear();
         assert_eq!(connect_under(&broker, platform, app).await, "storage_failed", "{platform}");
         assert!(broker.sandbox().requests_at(platform, Step::Token).is_empty(), "{platform}");
-        // What does not need the secret works as ever.
+        // Requests that do not need the secret still work.
         assert_eq!(broker.get(&format!("/v1/apps/{app}")).await.status, 200);
         let renamed = broker.call("PATCH", &format!("/v1/apps/{app}"), Some(json!({"name": "Renamed"}))).await;
         assert_eq!((renamed.status, renamed.json["app"]["name"].as_str()), (200, Some("Renamed")));
@@ -260,7 +260,7 @@ async fn client_secrets_do_not_move_and_a_new_one_mends_the_app() {
     }
     assert_eq!(connect_under(&broker, "tiktok", &tiktok).await, "success");
 
-    // The secret from before the change, under the generation after it.
+    // The old secret under the new generation.
     set_secret(&broker, &twitter, &of_twitter);
     assert_eq!(connect_under(&broker, "twitter", &twitter).await, "storage_failed");
     let gone = broker.get("/v1/connect/integrations?platform=twitter").await;
@@ -311,7 +311,7 @@ async fn nothing_moves_to_another_database() {
     assert_ne!(tokens, others);
     assert_intact(&here, "twitter", &id).await;
 
-    // Without the other name it would have opened: the control.
+    // Control: in a database of the same name it opens.
     let twin = TestBroker::builder().seed(141).start().await;
     assert_eq!(twin.connect("twitter", "").await, id);
     set_tokens(&twin, &row, &tokens);
@@ -319,7 +319,7 @@ async fn nothing_moves_to_another_database() {
     assert!(message.contains("revoked the tokens"), "{message}");
 }
 
-/// What the log says of a value that does not open, by what was done to it.
+/// The log line about a value that does not open, for each kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_what_does_not_open_and_why() {
     logs::capture();

@@ -1,6 +1,5 @@
-//! Nothing secret leaves: every flow is run with everything that can go wrong in it, and no token, code, state,
-//! verifier, client secret or access key is found in any log line, answer, page, error, `Debug` text or byte of the
-//! database's files.
+//! No secret leaks. Every flow runs with all its failures, and no token, code, state, verifier, client secret or
+//! access key appears in any log line, answer, page, error, `Debug` text or byte of the database's files.
 
 mod errors;
 mod needles;
@@ -21,14 +20,14 @@ use crate::logs;
 use crate::support::{Reply, TestBroker, parameter};
 
 const SEED: u64 = 77;
-/// A caller's own, which it may use to tell its users apart.
+/// The caller's own query parameter.
 const NONCE: &str = "nonce-of-the-callers-session-8c1f";
 const BACK: &str = "redirectUri=https://app.example/back?nonce%3Dnonce-of-the-callers-session-8c1f";
 
-/// A broker, with everything that it ever answered.
+/// A broker and all its answers.
 struct Watched {
     broker: TestBroker,
-    /// What was asked, and the answer's headers and body.
+    /// Each request, with the answer's headers and body.
     answers: Vec<(String, String)>,
     states: Vec<String>,
     keys: Vec<String>,
@@ -61,7 +60,7 @@ impl Watched {
         self.send(what, request).await
     }
 
-    /// Begins a flow. The one answer that must carry the state is kept without it.
+    /// Begins a flow. Its answer must carry the state, and is recorded without it.
     async fn begin(&mut self, platform: &str, query: &str) -> String {
         let mut reply = self.broker.get(&format!("/v1/connect/{platform}?{query}")).await;
         let url = reply.json["url"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned();
@@ -72,7 +71,7 @@ impl Watched {
         url
     }
 
-    /// A flow to its end, and once more as a reload: the integration, if one was made.
+    /// Runs a flow to its end, then reloads it. Returns the integration, if there is one.
     async fn flow(&mut self, platform: &str, query: &str, answer: &Answer) -> Option<String> {
         let url = self.begin(platform, query).await;
         let callback = self.broker.consent(&url, answer);
@@ -85,7 +84,7 @@ impl Watched {
     }
 }
 
-/// All that can be found in the sandbox's and the broker's hands by now.
+/// Every secret that the sandbox and the broker hold by now.
 fn needles(watched: &Watched) -> Needles {
     let mut needles = Needles::default();
     let broker = &watched.broker;
@@ -141,7 +140,7 @@ async fn nothing_secret_leaves() {
     let connected = everything_works(&mut watched).await;
     everything_fails(&mut watched).await;
     nonsense(&mut watched).await;
-    // Tokens are in there now, and in use.
+    // The database holds tokens that are in use.
     let live = watched.broker.database();
     let sealed: Vec<Vec<u8>> = {
         let db = watched.broker.sql();
@@ -161,7 +160,7 @@ async fn nothing_secret_leaves() {
     needles.add("the nonce of a redirect URI", NONCE.as_bytes());
     assert_silent(&needles, "the log", logs::text().as_bytes());
 
-    // The sealed tokens are gone too, once the write-ahead log has gone into the file.
+    // Sealed tokens are gone as well, after a checkpoint of the write-ahead log.
     watched.broker.sql().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let settled = watched.broker.database();
     for tokens in sealed.iter().take(4) {
@@ -170,7 +169,7 @@ async fn nothing_secret_leaves() {
     }
 }
 
-/// Would the sweep find something if there was something?
+/// The sweep can fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sweep_finds_what_is_planted() {
     logs::capture();
@@ -185,7 +184,7 @@ async fn the_sweep_finds_what_is_planted() {
     assert!(needles.find(logs::text().as_bytes()).is_empty());
     tracing::trace!(header = format!("Basic {}", URL_SAFE_NO_PAD.encode(format!("id:{marker}"))), "planted");
     assert_eq!(needles.find(logs::text().as_bytes()).len(), 1, "the log");
-    // The broker's own lines are in the buffer, from all of its threads.
+    // The buffer has the broker's lines, from all its threads.
     watched.broker.connect("acme", "").await;
     let flow = watched.broker.last_flow();
     assert!(
@@ -195,7 +194,7 @@ async fn the_sweep_finds_what_is_planted() {
     );
 }
 
-/// Every platform connects: with a redirect and with a page, for a profile, under an app of the caller's own.
+/// Connects every platform: with a redirect, with a page, for a profile, and under the caller's own app.
 async fn everything_works(watched: &mut Watched) -> Vec<String> {
     let made = watched.call("POST", "/v1/profiles", Some(json!({"name": "Winter"}))).await;
     let profile = made.json["profile"]["id"].as_str().unwrap().to_owned();
@@ -228,7 +227,7 @@ async fn everything_works(watched: &mut Watched) -> Vec<String> {
     connected
 }
 
-/// Every way in which each step can go wrong, and every way of saying no.
+/// Every fault at each step, and every kind of denial.
 async fn everything_fails(watched: &mut Watched) {
     let sandbox = watched.broker.sandbox();
     for platform in sandbox::platforms() {
@@ -240,7 +239,7 @@ async fn everything_fails(watched: &mut Watched) {
         }
         for account in ["viewer", "personal"] {
             let url = watched.begin(platform, BACK).await;
-            // Most platforms have no such account.
+            // Most platforms lack such an account.
             if let Ok(callback) = sandbox.consent(&url, &Answer::allow().account(account)) {
                 watched.browse("callback of an odd account", &callback).await;
             }
@@ -260,7 +259,7 @@ async fn everything_fails(watched: &mut Watched) {
     }
 }
 
-/// At which a connection with that platform can go wrong.
+/// Steps at which a connection with that platform can fail.
 fn steps(platform: &str) -> Vec<Step> {
     let mut steps = vec![Step::Token, Step::Identity];
     match platform {
@@ -272,7 +271,7 @@ fn steps(platform: &str) -> Vec<Step> {
     steps
 }
 
-/// What nobody should send, with secrets in it.
+/// Malformed requests that contain secrets.
 async fn nonsense(watched: &mut Watched) {
     let broker_url = watched.broker.url.clone();
     let (_, secret) = sandbox::own_client("twitter").unwrap();
@@ -309,7 +308,7 @@ async fn nonsense(watched: &mut Watched) {
             watched.send(method, request).await;
         }
     }
-    // An error that is the code, a path of a platform that is a token.
+    // A code as the error, a token as the platform's path.
     watched
         .browse(
             "an error that is a code",
@@ -370,7 +369,7 @@ async fn nonsense(watched: &mut Watched) {
     }
 }
 
-/// Every account is disconnected, some against resistance.
+/// Disconnects every account, some while the platform fails.
 async fn everything_ends(watched: &mut Watched, connected: Vec<String>) {
     let sandbox = watched.broker.sandbox();
     let faults = [Fault::Drop, Fault::ServerError, Fault::Html, Fault::Revoked, Fault::RateLimited, Fault::Garbage];

@@ -1,5 +1,5 @@
-//! Choosing accounts: a consent that covers several, from the caller's own page, and what becomes of choices that are
-//! repeated, contested, garbled, never made or taken back.
+//! Selecting accounts of a consent that covers several, on the caller's own page. Selections may be repeated,
+//! contested, garbled, abandoned or undone.
 
 mod lifetime;
 mod page;
@@ -15,7 +15,7 @@ use crate::support::{Reply, TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D1";
 
-/// A person consents and comes back: the callback's URL, and where it leads.
+/// Consents and returns. Gives the callback's URL and its redirect.
 async fn arrive(broker: &TestBroker, platform: &str, query: &str, answer: &Answer) -> (String, String) {
     let callback = broker.consent(&broker.begin(platform, query).await, answer);
     let reply = broker.browse(&callback).await;
@@ -23,7 +23,7 @@ async fn arrive(broker: &TestBroker, platform: &str, query: &str, answer: &Answe
     (callback, reply.location())
 }
 
-/// A headless connection up to the choice: the selection token.
+/// Runs a headless connection up to the selection. Returns the selection token.
 async fn choice(broker: &TestBroker, platform: &str, query: &str, answer: &Answer) -> String {
     let (_, location) = arrive(broker, platform, &format!("{BACK}&headless=true{query}"), answer).await;
     assert!(location.starts_with("https://app.example/back?nonce=1&status=selection_required&"), "{location}");
@@ -35,7 +35,7 @@ fn path(platform: &str, token: &str) -> String {
     format!("/v1/connect/{platform}/selection/{token}")
 }
 
-/// What an app without a key gets.
+/// The answer to a caller without a key.
 async fn look(broker: &TestBroker, platform: &str, token: &str) -> Reply {
     broker.browse(&path(platform, token)).await
 }
@@ -49,7 +49,7 @@ async fn choose(broker: &TestBroker, platform: &str, token: &str, ids: &[&str]) 
     send(broker, platform, token, json!({"selectedAccountIds": ids}).to_string()).await
 }
 
-/// The ids on offer, in order.
+/// Ids of the offered accounts, in order.
 async fn offered(broker: &TestBroker, platform: &str, token: &str) -> Vec<String> {
     let reply = look(broker, platform, token).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
@@ -154,7 +154,7 @@ async fn one_account_is_connected_straight_away_and_none_is_explained() {
     let told = |page: &str| page.split("request <code>").next().unwrap().to_owned();
     assert_eq!(told(&broker.browse(&callback).await.text), told(&page.text), "a reload tells the same");
 
-    // The account that can be used is connected; the one that cannot is no choice.
+    // The usable account is connected. The other one is not offered.
     let one = broker.connect_with("facebook", "", &Answer::allow().account("analyst")).await;
     let stored = broker.get(&format!("/v1/connect/integrations/{one}")).await;
     assert_eq!(stored.json["integration"]["platformUserId"], "103000000000001");
@@ -314,7 +314,7 @@ async fn a_selection_belongs_to_the_project_that_began_it() {
     let token = parameter(&location, "selectionToken").unwrap();
     let ours = choice(&broker, "facebook", "", &Answer::allow()).await;
     let request = broker.request("POST", &path("facebook", &token)).header("content-type", "application/json");
-    // A key says nothing here: the token does.
+    // The selection token decides here, not the key.
     let request = request.header("x-access-key", &broker.key);
     let done = Reply::of(request.body(json!({"selectedAccountIds": ADA}).to_string()).send().await.unwrap()).await;
     assert_eq!((done.status, ids(&done).len()), (200, 3), "{}", done.text);

@@ -1,5 +1,5 @@
-//! What a platform may answer to a refresh, and what becomes of the grant: new tokens are taken only from an answer that
-//! carries them, and whatever else comes, the old ones are still there, byte for byte.
+//! Answers to a refresh and their effect on the grant. New tokens are taken only from an answer that carries them.
+//! After any other answer the old ones are unchanged, byte for byte.
 
 mod anything;
 
@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::stand_in::{self, Answer, StandIn, answer};
 use crate::support::TestBroker;
 
-/// Pauses end sooner, of an app or of a grant.
+/// Longer than any pause of an app or a grant.
 const LONGER_THAN_ANY_PAUSE: Duration = Duration::from_hours(2);
 
-/// What becomes of a grant.
+/// State of a grant after a refresh.
 #[derive(Clone, Copy)]
 enum Then {
-    /// It has this access token, which lives so many seconds, and the old refresh token or this one.
+    /// A new access token that lives for `life` seconds, and the old refresh token (`None`) or a new one.
     New { access: &'static str, refresh: Option<&'static str>, life: u64 },
-    /// It has what it had, it is in this state, and this is what is told of it.
+    /// The old tokens, with this health and error.
     Old { state: &'static str, code: &'static str },
-    /// It needs its person; what it had is kept.
+    /// The owner must reconnect. The old tokens are kept.
     Ended { code: &'static str },
 }
 
@@ -45,10 +45,10 @@ const fn lives(life: u64) -> Then {
 
 const TEN_YEARS: u64 = 10 * 365 * 86_400;
 
-/// Those of which nothing is taken in.
+/// Answers of which nothing is stored.
 const TOO_LONG: [&str; 2] = ["a byte longer", "16 MiB"];
 
-/// Answers with status 200 that call themselves JSON.
+/// Answers with status 200 and a JSON content type.
 const BODIES: &[(&str, Then)] = &[
     (GOOD, TAKEN),
     // The life of the token.
@@ -70,7 +70,7 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":true}"#, lives(7200)),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e999}"#, UNREADABLE),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":NaN}"#, UNREADABLE),
-    // The refresh token: absent means as before.
+    // The refresh token. Absent means unchanged.
     (r#"{"access_token":"new-access","expires_in":3600}"#, NO_REFRESH_TOKEN),
     (r#"{"access_token":"new-access","refresh_token":null,"expires_in":3600}"#, NO_REFRESH_TOKEN),
     (r#"{"access_token":"new-access","refresh_token":"","expires_in":3600}"#, NO_REFRESH_TOKEN),
@@ -86,10 +86,10 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
     (r#"{"accessToken":"new-access","refreshToken":"new-refresh"}"#, UNREADABLE),
     (r#"{"Access_Token":"new-access"}"#, UNREADABLE),
-    // Twice the same member: the last counts, as for everybody else.
+    // A repeated member: the last one counts, as in most parsers.
     (r#"{"access_token":"one","access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}"#, TAKEN),
     (r#"{"access_token":"new-access","access_token":"","expires_in":3600}"#, UNREADABLE),
-    // Wrapped, or no object at all.
+    // A wrapped object, or no object.
     (r#"{"data":[{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}]}"#, TAKEN),
     (r#"{"data":{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600}}"#, UNREADABLE),
     (r#"{"data":[]}"#, UNREADABLE),
@@ -102,7 +102,7 @@ const BODIES: &[(&str, Then)] = &[
     ("[]", UNREADABLE),
     ("", UNREADABLE),
     (" \r\n", UNREADABLE),
-    // What is around it.
+    // Bytes around the object.
     ("\n\n  {\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600}\r\n", TAKEN),
     ("\u{feff}{\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600}", TAKEN),
     ("\u{feff}\u{feff}{\"access_token\":\"new-access\"}", UNREADABLE),
@@ -116,15 +116,15 @@ const BODIES: &[(&str, Then)] = &[
         r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"scope":7,"token_type":[],"x":{"access_token":"no"}}"#,
         TAKEN,
     ),
-    // An error that is none.
+    // An empty error is no error.
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":null}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":""}"#, TAKEN),
-    // Tokens and an error at once: nobody knows which to believe, so the answer is kept and nothing is taken from it.
+    // Tokens and an error contradict each other, so the answer is kept and no token is taken from it.
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":"invalid_grant"}"#, UNREADABLE),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":false}"#, UNREADABLE),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":{"code":0}}"#, UNREADABLE),
     (r#"{"data":[{"access_token":"new-access"}],"error":{"code":190}}"#, UNREADABLE),
-    // An error, in the shapes that platforms have for one.
+    // Errors in the shapes that platforms use.
     (r#"{"error":"invalid_grant","error_description":"Token has been revoked."}"#, REVOKED),
     (r#"{"error":"invalid_grant","access_token":""}"#, REVOKED),
     (r#"{"error":"invalid_client"}"#, APP_REFUSED),
@@ -141,7 +141,7 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"message":"error","data":{"error_code":10008,"description":"x"}}"#, UNREADABLE),
 ];
 
-/// Answers whose head or size matters.
+/// Answers with an unusual head or size.
 fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
     let typed = |kind: &str, body: &[u8]| answer(200, &format!("Content-Type: {kind}\r\n"), body);
     let padded = |size: usize| format!("{GOOD}{}", " ".repeat(size - GOOD.len()));
@@ -188,7 +188,7 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
     ]
 }
 
-/// A grant that is due to be refreshed, and what it has.
+/// A due grant and its tokens.
 struct Bench {
     broker: TestBroker,
     platform: StandIn,
@@ -217,7 +217,7 @@ impl Bench {
         Due { id, access, refresh, sealed: self.sealed() }
     }
 
-    /// The token as it is, whatever time it has left.
+    /// The current access token, without a refresh.
     async fn access(&self, id: &str) -> Value {
         let reply = self.broker.token(id, "minSeconds=0").await;
         assert_eq!(reply.status, 200, "{}", reply.text);

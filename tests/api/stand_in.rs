@@ -1,6 +1,7 @@
-//! A platform of an operator's own whose answers a test writes byte for byte: a small server on loopback.
+//! An operator's platform whose answers a test writes byte for byte: a small server on loopback.
 //!
-//! People are named by the code that they come back with: the code `ada` connects the account `ada`, and her tokens name her.
+//! The authorization code names the account: the code `ada` connects the account `ada`, and its tokens contain the
+//! name.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +13,18 @@ use tokio::sync::watch;
 
 use crate::support::{TestBroker, parameter};
 
-/// What the platform says to a refresh.
+/// The platform's answer to a refresh.
 #[derive(Clone)]
 pub(crate) enum Answer {
-    /// These bytes, head and all; then it hangs up.
+    /// These bytes, including the head, then the connection closes.
     Bytes(Vec<u8>),
-    /// New tokens, which replace the old.
+    /// New tokens.
     Fresh,
-    /// Nothing, and the connection stays open.
+    /// No answer on an open connection.
     Never,
 }
 
-/// The platform. All clones are the same.
+/// The platform. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct StandIn(Arc<Inner>);
 
@@ -36,16 +37,16 @@ struct Inner {
 
 struct State {
     answer: Answer,
-    /// How long access tokens live that a code is exchanged for, in seconds, the next one's first; later ones live two hours.
+    /// Lives of the next exchanged access tokens, in seconds. Later tokens live for two hours.
     lives: VecDeque<u64>,
-    /// How long it thinks about a refresh.
+    /// Time to answer a refresh.
     latency: Duration,
     is_holding: bool,
-    /// The refresh tokens that it was sent.
+    /// Received refresh tokens.
     asked: Vec<String>,
     now: usize,
     most: usize,
-    /// All tokens that it made.
+    /// All issued tokens.
     issued: Vec<String>,
 }
 
@@ -77,7 +78,7 @@ impl StandIn {
         this
     }
 
-    /// What the operator writes to have it.
+    /// The operator's configuration.
     pub(crate) fn toml(&self) -> String {
         let Inner { name, url, .. } = &*self.0;
         format!(
@@ -94,7 +95,7 @@ impl StandIn {
         )
     }
 
-    /// Connects the account of that name; the id of the integration.
+    /// Connects the account of that name. Returns the integration's id.
     pub(crate) async fn connect(&self, broker: &TestBroker, account: &str) -> String {
         let url = broker.begin(&self.0.name, "redirectUri=https://app.example/back").await;
         let state = parameter(&url, "state").unwrap();
@@ -103,7 +104,7 @@ impl StandIn {
         parameter(&location, "integrationId").unwrap_or_else(|| panic!("{account}: {location}"))
     }
 
-    /// From now on.
+    /// Answers every later refresh like this.
     pub(crate) fn answer_refreshes_with(&self, answer: Answer) {
         self.state().answer = answer;
     }
@@ -116,7 +117,7 @@ impl StandIn {
         self.state().latency = latency;
     }
 
-    /// From now on refreshes are not answered until [`Self::release`].
+    /// Answers no refresh until [`Self::release`].
     pub(crate) fn hold(&self) {
         self.state().is_holding = true;
     }
@@ -126,22 +127,22 @@ impl StandIn {
         self.0.changed.send_replace(());
     }
 
-    /// Resolves when so many refreshes have been asked for.
+    /// Waits until `count` refreshes were requested.
     pub(crate) async fn asked_times(&self, count: usize) {
         self.until(|state| state.asked.len() >= count).await;
     }
 
-    /// The refresh tokens that it was sent, in that order.
+    /// Received refresh tokens, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state().asked.clone()
     }
 
-    /// All tokens that it gave to anybody, but for those in answers that a test wrote.
+    /// All issued tokens, except those in answers that a test wrote.
     pub(crate) fn issued(&self) -> Vec<String> {
         self.state().issued.clone()
     }
 
-    /// How many refreshes it was asked for at the same time, at most.
+    /// Most refreshes in flight at a time.
     pub(crate) fn most_at_once(&self) -> usize {
         self.state().most
     }
@@ -157,7 +158,7 @@ impl StandIn {
         }
     }
 
-    /// One request, and its answer.
+    /// Answers one request.
     async fn serve(&self, mut stream: TcpStream) {
         let Some((head, body)) = read(&mut stream).await else { return };
         let field = |name: &str| {
@@ -175,7 +176,7 @@ impl StandIn {
             self.refresh(field("refresh_token").unwrap()).await
         };
         match answer {
-            // Whoever has heard enough hangs up.
+            // The client may have closed the connection.
             Some(bytes) => drop(stream.write_all(&bytes).await),
             None => drop(stream.read_to_end(&mut Vec::new()).await),
         }
@@ -237,7 +238,7 @@ async fn read(stream: &mut TcpStream) -> Option<(String, String)> {
     }
 }
 
-/// An answer with that status, these further lines in its head, and that body.
+/// An HTTP answer. `head` holds further header lines.
 pub(crate) fn answer(status: u16, head: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut bytes =
@@ -246,7 +247,7 @@ pub(crate) fn answer(status: u16, head: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A success with a body that is called JSON.
+/// A success whose content type is JSON, whatever the body.
 pub(crate) fn json(body: &str) -> Vec<u8> {
     answer(200, "Content-Type: application/json\r\n", body.as_bytes())
 }

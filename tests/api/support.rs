@@ -1,6 +1,6 @@
-//! A broker to test against: `TestBroker::start().await`, or a builder where something is to be different.
+//! A broker to test against: `TestBroker::start().await`, or `TestBroker::builder()` to change something.
 //!
-//! Everything listens on loopback, on ports of the system's choice, and ends with the value.
+//! Everything listens on free loopback ports, and stops when the value is dropped.
 
 mod builder;
 
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::builder::Builder;
 
-/// After this a test is not slow but stuck.
+/// Time after which a test counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running broker with its sandbox.
@@ -75,7 +75,7 @@ impl TestBroker {
         Builder::default().start().await
     }
 
-    /// The platforms: what they were asked, and what goes wrong there.
+    /// Controls the platforms: their requests and faults.
     pub(crate) fn sandbox(&self) -> Control {
         self.sandbox.handle()
     }
@@ -96,7 +96,7 @@ impl TestBroker {
         self.sandbox.base_url()
     }
 
-    /// A key of a project that is made if it is not there.
+    /// A new key of a project, which is created if it is missing.
     pub(crate) async fn key(&self, project: &str, scopes: &[Scope]) -> String {
         if project != DEFAULT_PROJECT {
             let _ = self.broker().create_project(project).await;
@@ -105,13 +105,13 @@ impl TestBroker {
         expose(&key)
     }
 
-    /// A request to be sent: a path of the broker's, or a whole URL.
+    /// Builds a request to a path of the broker or to a whole URL.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
         self.client.request(method.parse().unwrap(), url)
     }
 
-    /// A request with the default key and perhaps a JSON body, and its answer.
+    /// Sends a request with the default key and an optional JSON body.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         self.call_as(&self.key, method, path, body).await
     }
@@ -128,22 +128,22 @@ impl TestBroker {
         self.call("GET", path, None).await
     }
 
-    /// Refreshes everything that is due; how many grants got new tokens.
+    /// Refreshes everything that is due. Returns the number of grants with new tokens.
     pub(crate) async fn refresh_due(&self) -> usize {
         self.broker().refresher().refresh_due(&CancellationToken::new()).await.unwrap().refreshed
     }
 
-    /// The access token of an account, with further query parameters.
+    /// Asks for an account's access token, with further query parameters.
     pub(crate) async fn token(&self, id: &str, query: &str) -> Reply {
         self.get(&format!("/v1/connect/integrations/{id}/token?{query}")).await
     }
 
-    /// An account in detail.
+    /// An account's detail.
     pub(crate) async fn detail(&self, id: &str) -> Value {
         self.get(&format!("/v1/connect/integrations/{id}")).await.json["integration"].take()
     }
 
-    /// What a browser gets at a URL: no key, no redirect followed.
+    /// Requests a URL as a browser does, without a key. Follows no redirect.
     pub(crate) async fn browse(&self, url: &str) -> Reply {
         Reply::of(self.request("GET", url).send().await.unwrap()).await
     }
@@ -155,17 +155,17 @@ impl TestBroker {
         reply.json["url"].as_str().unwrap().to_owned()
     }
 
-    /// A person consents: the callback URL that their browser is sent to.
+    /// Consents at the platform. Returns the callback URL.
     pub(crate) fn consent(&self, authorize_url: &str, answer: &Answer) -> String {
         self.sandbox().consent(authorize_url, answer).unwrap()
     }
 
-    /// A whole connection; the id of the integration.
+    /// Connects an account. Returns the integration's id.
     pub(crate) async fn connect(&self, platform: &str, query: &str) -> String {
         self.connect_with(platform, query, &Answer::allow()).await
     }
 
-    /// A whole connection with this answer to the consent page; the id of the integration.
+    /// Connects an account with this answer to the consent page. Returns the integration's id.
     pub(crate) async fn connect_with(&self, platform: &str, query: &str, answer: &Answer) -> String {
         let separator = if query.is_empty() { "" } else { "&" };
         let url = self.begin(platform, &format!("{query}{separator}redirectUri=https://app.example/back")).await;
@@ -176,8 +176,7 @@ impl TestBroker {
         parameter(&location, "integrationId").unwrap()
     }
 
-    /// Where the browser ends that is sent to `location` (a connection with a `redirectUri`): where there are accounts
-    /// to choose from, the first is chosen.
+    /// The final redirect of a connection with a `redirectUri`. Selects the first account where there are several.
     pub(crate) async fn land(&self, platform: &str, location: String) -> String {
         let Some((_, token)) = location.split_once("/connect/selection/") else { return location };
         let path = format!("/v1/connect/{platform}/selection/{token}");
@@ -211,21 +210,21 @@ impl TestBroker {
         self.running = Some((app, server));
     }
 
-    /// What a browser gets where it comes back to the public URL, wherever the broker listens by now.
+    /// Requests a callback at the broker's current port, whatever port the URL names.
     pub(crate) async fn arrive(&self, callback: &str) -> Reply {
         let path = callback.find("/v1/").unwrap();
         self.browse(&format!("{}{}", self.url, &callback[path..])).await
     }
 
-    /// Sends bytes as they are and reads the answer until the server closes the connection.
+    /// Sends raw bytes and reads until the server closes the connection.
     pub(crate) async fn raw(&self, request: &[u8]) -> Reply {
         self.try_raw(request).await.expect("the server hangs up without an answer")
     }
 
-    /// The same, where the server may hang up without an answer.
+    /// [`raw`](Self::raw), or `None` when the server closes without an answer.
     pub(crate) async fn try_raw(&self, request: &[u8]) -> Option<Reply> {
         let mut stream = tokio::net::TcpStream::connect(self.url.strip_prefix("http://").unwrap()).await.unwrap();
-        // A server that has heard enough may close before all is written.
+        // The server may close before everything is written.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
@@ -233,7 +232,7 @@ impl TestBroker {
         (!answer.is_empty()).then(|| Reply::parse(&answer))
     }
 
-    /// What is stored, byte for byte: equal before and after where nothing was written.
+    /// The stored bytes, which stay equal as long as nothing is written.
     pub(crate) fn stored(&self) -> Vec<u8> {
         ["postpeer.db", "postpeer.db-wal"]
             .iter()
@@ -241,14 +240,14 @@ impl TestBroker {
             .collect()
     }
 
-    /// The database, opened beside the broker.
+    /// A connection of its own to the database.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         let db = rusqlite::Connection::open(self.dir.path().join("postpeer.db")).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
         db
     }
 
-    /// The id of the flow that was begun last.
+    /// Id of the newest flow.
     pub(crate) fn last_flow(&self) -> String {
         self.sql().query_row("SELECT max(id) FROM flows", [], |row| row.get(0)).unwrap()
     }
@@ -272,13 +271,13 @@ impl Drop for TestBroker {
     }
 }
 
-/// An answer, read.
+/// An answer and its body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) text: String,
-    /// Null where the answer is no JSON.
+    /// Null when the body is not JSON.
     pub(crate) json: Value,
 }
 
@@ -290,7 +289,7 @@ impl Reply {
         Self { status, headers, text, json }
     }
 
-    /// What a socket gave.
+    /// Parses the bytes of an answer.
     fn parse(answer: &[u8]) -> Self {
         let text = String::from_utf8_lossy(answer);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
@@ -337,7 +336,7 @@ pub(crate) fn files(dir: &Path) -> Vec<u8> {
 
 #[expect(clippy::disallowed_methods, reason = "a test is a client of its own")]
 pub(crate) fn client() -> reqwest::Client {
-    // The broker's client installs the provider; a test may be first.
+    // The broker's client installs the provider, but a test may come first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Handing out tokens: to whom, which, refreshed when, and written down.
+//! Handing out tokens: to which keys, after which refreshes, and with which record.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What reaches a socket and is no proper request: sent in raw bytes, given up in time, and never taken for two requests.
+//! Malformed requests on a raw socket: refused in time, and never taken for two requests.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Reply, TestBroker};
 
-/// A request that makes a profile, with these lines in its head.
+/// A request that creates a profile, with these header lines.
 fn post(broker: &TestBroker, lines: &[&str], body: &str) -> Vec<u8> {
     let key = &broker.key;
     let head = format!(
@@ -20,7 +20,7 @@ async fn profiles(broker: &TestBroker) -> u64 {
     broker.get("/v1/profiles").await.json["total"].as_u64().unwrap()
 }
 
-/// An error of ours, after which the server hung up: [`TestBroker::raw`] reads until it does.
+/// Asserts an error after which the server closes the connection: [`TestBroker::raw`] reads until it does.
 fn is_told(reply: &Reply, status: u16, code: &str) {
     assert_eq!((reply.status, reply.code()), (status, code), "{}", reply.text);
     assert_eq!(reply.header("connection"), "close");
@@ -44,7 +44,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert_eq!(profiles(&broker).await, 0);
 }
 
-/// Nobody keeps a connection with a body that no route asked for.
+/// A body that no route reads does not keep the connection open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_nobody_reads_is_not_waited_for() {
     let broker = TestBroker::start().await;
@@ -64,7 +64,7 @@ async fn a_body_that_nobody_reads_is_not_waited_for() {
     for ((status, request), reply) in requests.iter().zip(replies) {
         assert_eq!((reply.status, reply.header("connection")), (*status, "close"), "{request}");
     }
-    // A body that has arrived by then, read or unread, leaves the connection open.
+    // A body that has already arrived, read or not, leaves the connection open.
     let next = "GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let unread =
         b"DELETE /v1/profiles/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_vec();
@@ -82,17 +82,17 @@ async fn a_body_that_is_too_large_is_not_waited_for() {
     let mut requests: Vec<Vec<u8>> = ["65537", "3000000000", "18446744073709551615"]
         .map(|length| post(&broker, &[&format!("content-length: {length}")], "{\"name\":\"a"))
         .into();
-    // Without an announcement it is found out on the way.
+    // Without a length, the excess shows while reading.
     for size in [0x10001, 0x100_000] {
         let chunk = format!("{size:x}\r\n{}", "a".repeat(size));
         requests.push(post(&broker, &["transfer-encoding: chunked"], &chunk));
     }
-    // A client that sends all of it before it reads still gets to read the answer.
+    // A client that sends everything before it reads still receives the answer.
     requests.push(post(&broker, &["content-length: 1048576"], &"a".repeat(1 << 20)));
     for reply in join_all(requests.iter().map(|request| broker.raw(request))).await {
         is_told(&reply, 413, "body_too_large");
     }
-    // What fits is taken, to the byte.
+    // A body of exactly the limit is accepted.
     for (length, status) in [(64 * 1024, 201), (64 * 1024 + 1, 413)] {
         let body = format!("{{\"name\":\"a\"{}}}", " ".repeat(length - 12));
         let request = post(&broker, &[&format!("content-length: {length}"), "connection: close"], &body);
@@ -101,7 +101,7 @@ async fn a_body_that_is_too_large_is_not_waited_for() {
     assert_eq!(profiles(&broker).await, 1);
 }
 
-/// Whoever sits in front of the broker must not see one request where the broker sees two.
+/// No request smuggling: a proxy must never see one request where the broker sees two.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_be_two_requests_is_none() {
     let broker = TestBroker::start().await;
@@ -148,7 +148,7 @@ async fn chunks_that_lie_are_no_body() {
         ("a chunk that is longer than its size", "5\r\n{\"name\":\"a\"}\r\n0\r\n\r\n"),
         ("bare line feeds", "c\n{\"name\":\"a\"}\n0\n\n"),
     ] {
-        // Whether the answer still gets out before the connection is cut is a matter of who is faster.
+        // The answer may or may not arrive before the connection closes.
         if let Some(reply) = broker.try_raw(&post(&broker, &["transfer-encoding: chunked"], body)).await {
             assert_eq!(reply.status, 400, "{what}: {}", reply.text);
             assert!(!reply.text.contains("HTTP/1.1"), "{what}: a second answer: {}", reply.text);
@@ -175,7 +175,7 @@ async fn heads_have_a_size() {
     }
 }
 
-/// Whatever the client says of the host, URLs come from the configuration.
+/// URLs come from the configuration, whatever the `Host` header says.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_a_client_names_go_nowhere() {
     let broker = TestBroker::start().await;

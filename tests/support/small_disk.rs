@@ -1,5 +1,5 @@
-//! A small file system for tests that fill one. Runs a test of this binary in its own process and mount namespace, where
-//! even an unprivileged user may mount one.
+//! A small file system for tests that fill one. Runs a test of this binary in its own process and mount namespace,
+//! where even an unprivileged user may mount one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,8 +21,8 @@ fn inside(namespaces: &[&str], directory: &Path, test: &str) -> io::Result<Outpu
         .output()
 }
 
-/// Runs the test there, and passes when it does. Where no file system can be mounted, fails in CI and says on a terminal
-/// what to do.
+/// Runs the test there, and passes when it does. Where no file system can be mounted, fails in CI and says on a
+/// terminal what to do.
 #[expect(clippy::disallowed_methods, reason = "CI skips nothing")]
 pub(crate) fn run(test: &str) {
     let directory = tempfile::tempdir().unwrap();

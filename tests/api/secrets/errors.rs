@@ -1,5 +1,5 @@
-//! The errors of the OAuth engine and of the HTTP client below it: they are shown and logged with all their causes, and
-//! none of them may carry what was in the request or in the answer.
+//! Errors of the OAuth engine and of its HTTP client. They are shown and logged with all causes, and must not contain
+//! anything from the request or the answer.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::support::{TestBroker, expose, parameter};
 
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
 
-/// One platform, and what it is asked with.
+/// One platform and its credentials.
 struct Bench {
     engine: Engine,
     control: Control,
@@ -35,7 +35,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A code, fresh from a consent, and the verifier that belongs to it.
+    /// A fresh code and its verifier.
     fn code(&mut self) -> (SecretString, Option<SecretString>) {
         let state = random_token(&self.entropy);
         let verifier = takes_pkce(&self.platform, CALLBACK).then(|| random_token(&self.entropy));
@@ -66,7 +66,7 @@ impl Bench {
         self.engine.identify(platform, &tokens.access_token, &[]).await
     }
 
-    /// Keeps all that an error can show.
+    /// Records everything that an error can show.
     fn tell<T>(&mut self, result: Result<T, PlatformError>) {
         let Err(error) = result else { return };
         let mut text = format!("{error} {error:?} {error:#?} {}", error.next_step());
@@ -118,7 +118,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
             bench.tell(result);
             bench.control.clear();
         }
-        // Nobody answers: here an error knows the URL, and some URLs hold a token.
+        // No server answers. Such an error knows the URL, and some URLs contain a token.
         let mut nowhere = platform.clone();
         nowhere.token_url = "http://127.0.0.1:1/token".into();
         nowhere.api_url = "http://127.0.0.1:1".into();

@@ -1,18 +1,18 @@
-//! Finds secrets in bytes, in every spelling in which one could have got there.
+//! Finds secrets in bytes, in every encoding that they might have.
 
 use std::collections::{BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// Bytes that a spelling is looked up by.
+/// Length of the prefix by which an encoding is looked up.
 const START: usize = 8;
 
-/// The secrets that are looked for.
+/// The secrets to look for.
 pub(crate) struct Needles {
-    /// Spellings by their first bytes, each with what it is a spelling of.
+    /// Encodings by their first bytes, each with the name of its secret.
     spellings: HashMap<[u8; START], Vec<(Vec<u8>, String)>>,
-    /// Whether some spelling begins with these two bytes: most places need no look-up.
+    /// True for the first two bytes of any encoding. Most positions need no look-up.
     starts: Vec<bool>,
 }
 
@@ -27,7 +27,7 @@ fn first_two(bytes: &[u8]) -> usize {
 }
 
 impl Needles {
-    /// `what` names the secret in a failure, where it must not be shown.
+    /// `what` names the secret in a failure, which must not show it.
     pub(crate) fn add(&mut self, what: &str, secret: &[u8]) {
         assert!(secret.len() >= 2 * START, "{what} is too short to be told from chance");
         let mut add = |how: &str, spelling: Vec<u8>| {
@@ -50,7 +50,7 @@ impl Needles {
         if let Ok(text) = std::str::from_utf8(secret) {
             add("in quotes", format!("{text:?}").trim_matches('"').as_bytes().to_vec());
         }
-        // Base64 looks different at each of three places, and differs at its ends by what is around.
+        // Base64 has three alignments, and its ends depend on the neighbouring bytes.
         for before in 0..3 {
             let mut bytes = vec![0; before];
             bytes.extend_from_slice(secret);
@@ -63,7 +63,7 @@ impl Needles {
         }
     }
 
-    /// What is found in `haystack`, each with the 40 bytes before it.
+    /// Secrets found in `haystack`, each with the 40 bytes before it.
     pub(crate) fn find(&self, haystack: &[u8]) -> Vec<String> {
         let mut found = BTreeSet::new();
         for (at, window) in haystack.windows(START).enumerate() {

@@ -1,5 +1,5 @@
-//! Tokens that are kept alive and handed out: every way in which a refresh goes well or wrong, answers that are kept and
-//! not understood, doubts, ends. A token is in the one answer that is there to hand it out, and nowhere else.
+//! Secrets in refreshes: every success and failure, unreadable answers, doubts and ends. A token appears only in the
+//! answer that hands it out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::stand_in::{self, Answer, StandIn, answer};
 use crate::support::{Reply, TestBroker, parameter};
 
 const SEED: u64 = 79;
-/// What is in an answer that nobody understands.
+/// The secret in unreadable answers.
 const UNREAD: &str = "token-in-an-answer-that-nobody-understands-5d20c1";
 
-/// A day and an hour: some tokens are renewed only when they are a day old.
+/// A day and an hour: some tokens can be refreshed only after a day.
 const LONG: Duration = Duration::from_hours(25);
 
-/// What is told of the accounts, and how often a token was handed out.
+/// States and error codes that accounts went through, and the number of tokens handed out.
 #[derive(Default)]
 struct Seen {
     states: BTreeSet<String>,
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The one answer that must carry a token carries it once, and is kept without it.
+    /// Asks for a token. The answer carries it once, and is recorded without it.
     async fn token(&mut self, watched: &mut Watched, id: &str, query: &str) -> Reply {
         let mut reply = watched.broker.token(id, query).await;
         if reply.status == 200 {
@@ -43,7 +43,7 @@ impl Seen {
         reply
     }
 
-    /// A caller and the scheduler want new tokens, and somebody looks at what came of it.
+    /// Refreshes for a caller, then for the scheduler, and records the account's state.
     async fn refresh(&mut self, watched: &mut Watched, id: &str) {
         watched.broker.clock.advance(LONG);
         self.token(watched, id, "").await;
@@ -67,7 +67,7 @@ async fn connect(watched: &Watched, platform: &str) -> String {
     }
     let broker = &watched.broker;
     let url = broker.begin(platform, "redirectUri=https://app.example/back").await;
-    // A restart has moved it to another port.
+    // The broker may listen on another port since a restart.
     let reply = broker.arrive(&broker.consent(&url, &SandboxAnswer::allow())).await;
     parameter(&broker.land(platform, reply.location()).await, "integrationId").unwrap()
 }
@@ -112,7 +112,7 @@ async fn nothing_secret_leaves_while_tokens_are_kept_alive() {
     assert_silent(&needles, "the log", logs::text().as_bytes());
 }
 
-/// Every way in which a refresh can go at one platform, a restart in a doubt, and an end.
+/// Every fault of a refresh at one platform, a restart while in doubt, and a revocation.
 async fn every_fault(watched: &mut Watched, seen: &mut Seen, platform: &str) {
     let sandbox = watched.broker.sandbox();
     let mut id = connect(watched, platform).await;
@@ -124,7 +124,7 @@ async fn every_fault(watched: &mut Watched, seen: &mut Seen, platform: &str) {
         if fault == Fault::Lost {
             watched.broker.restart().await;
         }
-        // What was in doubt is cleared up, or its person has to come.
+        // The doubt is resolved, or the owner must reconnect.
         seen.refresh(watched, &id).await;
         if seen.token(watched, &id, "").await.status != 200 {
             id = connect(watched, platform).await;
@@ -134,7 +134,7 @@ async fn every_fault(watched: &mut Watched, seen: &mut Seen, platform: &str) {
     seen.refresh(watched, &id).await;
 }
 
-/// Answers with tokens in them that are no answers, or are refusals.
+/// Malformed answers and refusals that contain tokens.
 async fn odd_answers(watched: &mut Watched, seen: &mut Seen, platform: &StandIn, id: &str) {
     for odd in [
         stand_in::json(&format!(r#"{{"access_token":"{UNREAD}""#)),
@@ -155,7 +155,7 @@ async fn odd_answers(watched: &mut Watched, seen: &mut Seen, platform: &StandIn,
         watched.broker.restart().await;
         seen.refresh(watched, id).await;
     }
-    // The last that there is stays unread.
+    // The last answer stays unreadable.
     platform.answer_refreshes_with(Answer::Fresh);
     seen.refresh(watched, id).await;
     platform.answer_refreshes_with(Answer::Bytes(stand_in::json(UNREAD)));

@@ -1,4 +1,4 @@
-//! What the values that hold secrets show of themselves, and what a broken configuration repeats.
+//! `Debug` texts of values that hold secrets, and the errors of a broken configuration.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -156,7 +156,7 @@ fn keys_are_silent_about_themselves() {
     {
         assert_silent(&needles, &shown, shown.as_bytes());
     }
-    // A damaged keyring is told by line, never by what is on it.
+    // The error about a damaged keyring names the line, not its content.
     std::fs::write(&path, text.replace(':', ";")).unwrap();
     let error = KeyringFile::load(&path).unwrap_err();
     assert_silent(&needles, "a damaged keyring", format!("{error} {}", shown(&error)).as_bytes());

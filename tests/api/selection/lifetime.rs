@@ -1,4 +1,4 @@
-//! How long a selection and its accounts live: reloads, expiry, purging, consenting again with fewer accounts, and
+//! The life of a selection and its accounts: reloads, expiry, purging, consenting again with fewer accounts, and
 //! disconnecting one of several.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{ADA, BACK, arrive, choice, choose, ids, look, offered, text, total};
 use crate::support::{TestBroker, parameter};
 
-/// The pages of Ada, as her consent page names them.
+/// Ada's pages, as her consent page names them.
 const PAGES: [&str; 3] = ["101000000000001", "101000000000002", "101000000000003"];
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -86,7 +86,7 @@ async fn a_choice_that_nobody_made_leaves_nothing_behind() {
         .sql()
         .query_row("SELECT payload, token_text FROM selections", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
-    // From a page in the middle of it: its ends share pages with other rows.
+    // A database page from its middle: the first and last ones are shared with other rows.
     let (from, to) = (payload.len() / 2, payload.len() / 2 + 64);
     let needles = [&payload[from..to], &sealed_token[..]];
     assert!(needles.iter().all(|needle| contains(&broker.database(), needle)), "the test looks for the wrong bytes");
@@ -126,7 +126,7 @@ async fn a_consent_that_somebody_lives_on_is_not_revoked() {
     assert_eq!(look(&broker, "facebook", &second).await.status, 404);
     assert!(broker.sandbox().requests_at("facebook", Step::Revoke).is_empty(), "that would end the connected one too");
 
-    // The last choice of a consent that nobody lives on is.
+    // The last selection of an unused consent does revoke it.
     broker.call("DELETE", &format!("/v1/connect/integrations/{}", ids(&connected)[0]), None).await;
     broker.sandbox().clear();
     choice(&broker, "facebook", "", &Answer::allow()).await;
@@ -175,7 +175,7 @@ async fn consenting_again_renews_all_that_is_covered_and_marks_what_is_not() {
     assert_eq!(after.iter().map(|(_, generation, _)| *generation).collect::<Vec<_>>(), [2, 2, 1]);
     assert!(before[0].2 != after[0].2 && before[1].2 != after[1].2, "not chosen is not left behind");
 
-    // One account alone needs no choice; it renews and marks like any other.
+    // A single account needs no selection. It is renewed and marked like any other.
     let only = broker.connect_with("facebook", "", &Answer::allow().pages(&PAGES[1..2])).await;
     assert_eq!(only, connected[1]);
     assert_eq!(statuses(&broker, &connected).await, [lost.clone(), active.clone(), lost]);
@@ -195,7 +195,7 @@ async fn trouble_while_looking_is_no_proof_that_an_account_is_lost() {
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let connected = ids(&choose(&broker, "facebook", &token, &all).await);
 
-    // The listing breaks off at some point; however that ends, what is connected stays as it is.
+    // The listing fails midway. Connected accounts stay as they are.
     let callback = broker.consent(&broker.begin("facebook", &format!("{BACK}&headless=true")).await, &business);
     broker.sandbox().fail_next("facebook", Step::Accounts, Fault::ServerError, 3).unwrap();
     broker.browse(&callback).await;
@@ -218,7 +218,7 @@ async fn the_last_of_several_accounts_takes_the_consent_along() {
     assert!(broker.sandbox().requests_at("facebook", Step::Revoke).is_empty());
     assert_eq!(own_tokens(&broker).len(), 2, "its own token is gone with it");
 
-    // The last two at once: each could take the other for the one that stays.
+    // The last two at once: each could assume that the other stays.
     let gone = futures_util::future::join(delete(&connected[1]), delete(&connected[2])).await;
     assert_eq!((gone.0.status, gone.1.status), (200, 200));
     assert!(!broker.sandbox().requests_at("facebook", Step::Revoke).is_empty());

@@ -1,4 +1,4 @@
-//! The broker's own page for choosing accounts, used as a browser without script uses it.
+//! The broker's page for selecting accounts, used like a browser without script.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{ADA, BACK, arrive, choose, text, total};
 use crate::logs;
 use crate::support::{Reply, TestBroker, parameter};
 
-/// A hosted connection up to the choice: the page's URL.
+/// Runs a hosted connection up to the selection. Returns the page's URL.
 async fn page(broker: &TestBroker, query: &str, answer: &Answer) -> String {
     let (_, location) = arrive(broker, "facebook", query, answer).await;
     assert!(location.starts_with(&format!("{}/connect/selection/", broker.url)), "{location}");
@@ -20,7 +20,7 @@ fn token(page: &str) -> &str {
     page.rsplit('/').next().unwrap()
 }
 
-/// Presses a button of the page's form.
+/// Submits the page's form with one of its buttons.
 async fn press(broker: &TestBroker, page: &str, action: &str, search: Option<&str>, ticked: &[String]) -> Reply {
     press_from(broker, page, "same-origin", action, search, ticked).await
 }
@@ -48,7 +48,7 @@ async fn press_from(
     Reply::of(request.body(form.finish()).send().await.unwrap()).await
 }
 
-/// What the form of a page would send: the ticked checkboxes and the hidden fields.
+/// Fields that the page's form would send: ticked checkboxes and hidden fields.
 fn ticked(page: &str) -> Vec<String> {
     inputs(page)
         .filter(|tag| tag.contains(" checked") || tag.contains("type=\"hidden\""))
@@ -56,7 +56,7 @@ fn ticked(page: &str) -> Vec<String> {
         .collect()
 }
 
-/// The accounts that are shown.
+/// The accounts on the page.
 fn shown(page: &str) -> Vec<&str> {
     inputs(page).filter(|tag| tag.contains("type=\"checkbox\"")).map(value).collect()
 }
@@ -205,14 +205,14 @@ async fn two_hundred_and_fifty_accounts_are_searched_and_ticked_without_script()
     assert_eq!(shown(&first.text).len(), 250);
     assert!(first.text.contains("role=\"search\""), "{}", first.text);
 
-    // Ticking two, then searching: they stay ticked although they are not shown.
+    // Two ticked accounts stay ticked when a search hides them.
     let two = strings(&["page:102000000000001", "page:102000000000025"]);
     let found = press(&broker, &url, "search", Some("NO. 25"), &two).await;
     assert_eq!(shown(&found.text), ["page:102000000000025", "page:102000000000250"]);
     assert_eq!(ticked(&found.text).into_iter().collect::<BTreeSet<_>>(), two.iter().cloned().collect());
     assert!(found.text.contains("2 of 250 shown. 2 ticked, 1 of them not shown."), "{}", found.text);
 
-    // All that are shown; and none of those again.
+    // Tick all accounts on the page, then untick them.
     let all_shown = press(&broker, &url, "all", Some("NO. 25"), &two).await;
     assert_eq!(ticked(&all_shown.text).len(), 3);
     let none_shown = press(&broker, &url, "none", Some("NO. 25"), &ticked(&all_shown.text)).await;
@@ -225,7 +225,7 @@ async fn two_hundred_and_fifty_accounts_are_searched_and_ticked_without_script()
     let by_link = broker.browse(&format!("{url}?q=102000000000007&account={}", two[0])).await;
     assert_eq!((shown(&by_link.text), ticked(&by_link.text)), (vec!["page:102000000000007"], two[..1].to_vec()));
 
-    // Everything: more ticks than an address could carry.
+    // All accounts: more ticks than a URL could carry.
     let everything = press(&broker, &url, "all", Some(""), &[]).await;
     let all = ticked(&everything.text);
     assert_eq!(all.len(), 250);

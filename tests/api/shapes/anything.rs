@@ -1,4 +1,4 @@
-//! Random answers to a refresh: noise, good answers that are damaged, and what good answers are made of in any order.
+//! Random answers to a refresh: noise, damaged good answers, and the parts of good answers in any order.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{Bench, GOOD};
 use crate::stand_in::{self, Answer};
 
-/// Random bodies of one run.
+/// Random bodies per run.
 const CASES: u32 = 96;
 
-/// Every text that is a member of that name, wherever it is.
+/// Every string member of that name, at any depth.
 fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| members(item, name, found)),
@@ -22,7 +22,7 @@ fn members<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a str>) {
     }
 }
 
-/// JSON made of what token answers are made of.
+/// JSON built from the parts of token answers.
 fn answers_in_pieces() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -91,7 +91,7 @@ fn no_answer_at_all_overwrites_a_good_token() {
     run.unwrap();
 }
 
-/// Whatever the body: the grant has what it had, or what is in the body.
+/// Asserts that the grant has its old tokens, or those in the body.
 async fn check_anything(bench: &Bench, body: &[u8]) {
     let shown = String::from_utf8_lossy(body);
     let read: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
