@@ -1,22 +1,20 @@
-//! Places at which a test ends the process, as a crash would, to see what survives. A build without debug assertions has
-//! none: nothing is looked at, and nothing can be armed.
+//! Named places at which a test aborts the process, as a crash would. Builds without debug assertions have none.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static ARMED: OnceLock<(String, AtomicU32)> = OnceLock::new();
 
-/// The process ends when it reaches this place: `name`, or `name:N` for the Nth time. The first call counts.
+/// Makes the process abort when it reaches the place `name`, or the Nth time with `name:N`. Only the first call counts.
 pub fn arm(place: &str) {
     if cfg!(debug_assertions) {
         let (name, times) = place.split_once(':').unwrap_or((place, "1"));
         let armed = (name.to_owned(), AtomicU32::new(times.parse().unwrap_or(1)));
-        // Armed twice is armed the first time.
         let _ = ARMED.set(armed);
     }
 }
 
-/// A place where the process may be ended.
+/// Aborts the process if this place is armed.
 pub fn reach(place: &str) {
     if cfg!(debug_assertions)
         && let Some((name, times)) = ARMED.get()

@@ -1,4 +1,4 @@
-//! `postpeer access-key`: who may call the API.
+//! `postpeer access-key`: the keys with which callers use the API.
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
@@ -11,7 +11,7 @@ use crate::domain::access_key::Scope;
 use crate::domain::id::AccessKeyId;
 use crate::domain::project::DEFAULT_PROJECT;
 
-/// Make, list and revoke access keys, also while the broker runs
+/// Create, list and revoke access keys; works while the broker runs
 #[derive(Debug, Subcommand)]
 #[command(
     after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read --scope connect",
@@ -23,24 +23,24 @@ pub(super) enum Command {
     Revoke(Revoke),
 }
 
-/// Make a key and print it, once
+/// Create a key and print it (it is shown only once)
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read --scope tokens")]
 pub(super) struct Create {
-    /// What the key is for, to recognise it in a list
+    /// Name of the key, shown by `postpeer access-key list`
     #[arg(long)]
     name: String,
-    /// The tenant that the key belongs to
+    /// Project (tenant) that the key belongs to
     #[arg(long, default_value = DEFAULT_PROJECT)]
     project: String,
-    /// What the key may do: connect, manage, read or tokens; repeat for several [default: all but tokens]
+    /// Permission of the key: connect, manage, read or tokens; repeat for several [default: all but tokens]
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
     #[command(flatten)]
     config: ConfigFile,
 }
 
-/// List all keys, without the keys themselves
+/// List all keys by id and first characters
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer access-key list")]
 pub(super) struct List {
@@ -48,11 +48,11 @@ pub(super) struct List {
     config: ConfigFile,
 }
 
-/// Refuse a key from its next request on
+/// Revoke a key; it is rejected from its next request on
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer access-key revoke key_0198c0de0000700080000000000000000")]
 pub(super) struct Revoke {
-    /// The key's id, as `postpeer access-key list` shows it
+    /// Id of the key, as shown by `postpeer access-key list`
     id: AccessKeyId,
     #[command(flatten)]
     config: ConfigFile,
@@ -66,13 +66,13 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a new key is shown once, to who made it")]
+#[expect(clippy::disallowed_methods, reason = "a new key is printed once, for the operator who creates it")]
 fn create(arguments: &Create, environment: &Environment) -> Result<(), Failure> {
     let desk = arguments.config.desk(environment)?;
     let scopes: &[Scope] = if arguments.scopes.is_empty() { &Scope::DEFAULT } else { &arguments.scopes };
     let (key, plain) =
         desk.run(|broker| async move { broker.create_access_key(&arguments.project, &arguments.name, scopes).await })?;
-    eprintln!("Made {} for project {}. The key is shown this once:", key.id, arguments.project);
+    eprintln!("Created {} for project {}. The key is shown only this once:", key.id, arguments.project);
     output::result(plain.expose_secret())
 }
 
@@ -99,12 +99,12 @@ fn revoke(arguments: &Revoke, environment: &Environment) -> Result<(), Failure> 
     let desk = arguments.config.desk(environment)?;
     let id = arguments.id;
     if desk.run(|broker| async move { broker.revoke_access_key(id).await })? {
-        eprintln!("Revoked {id}: its next request is refused.");
+        eprintln!("Revoked {id}. Its requests are rejected from now on.");
         Ok(())
     } else {
         Err(Failure::new(
             Exit::Usage,
-            format!("{id} is no key of this broker, or was revoked before: see `postpeer access-key list`"),
+            format!("{id} does not exist or is already revoked: see `postpeer access-key list`"),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! `postpeer check`: is the configuration right, and what is to be registered where.
+//! `postpeer check`: checks the configuration and lists the callback URLs to register.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::settings::{ConfigFile, tell_warnings};
 use crate::config::{Config, Environment};
 use crate::platforms::Availability;
 
-/// Check the configuration: every mistake at once, or each platform with the callback URL to register
+/// Check the configuration; print every mistake, or each platform with the callback URL to register
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  postpeer check\n  postpeer check --config /etc/postpeer/postpeer.toml")]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     output::result(&report(&config))
 }
 
-/// A line for each platform: its state, and the URL that the operator registers there.
+/// Lists each platform with its state and the callback URL to register there.
 fn report(config: &Config) -> String {
     let callback = |name: &str| format!("{}/v1/connect/{name}/callback", config.server.public_url);
     let ready = config.platforms.listings().into_iter().map(|platform| {
@@ -49,7 +49,7 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn each_platform_has_its_state_and_callback_url() {
+    fn the_report_has_the_state_and_callback_url_of_each_platform() {
         let toml = r#"
             [server]
             public_url = "https://connect.example.com"

@@ -1,4 +1,4 @@
-//! `postpeer demo`: the broker and an imitation of every platform, on this machine only.
+//! `postpeer demo`: runs the broker with an imitation of every platform, on this machine only.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -27,17 +27,17 @@ use crate::{http, server, telemetry};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Nobody waits for long at a demo.
+/// Time that requests in flight have when the demo stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Try everything without an account anywhere: the broker and a sandbox of every platform, on this machine
+/// Try the broker without any account: runs it with a sandbox of every platform, on this machine only
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  postpeer demo\n  postpeer demo --listen 127.0.0.1:9000 --data ./demo")]
 pub(super) struct Arguments {
-    /// An address of this machine [default: 127.0.0.1:8080, or a free port when that is taken]
+    /// Loopback address to listen on [default: 127.0.0.1:8080, or a free port if that is in use]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where to keep database and keyring [default: a temporary folder, removed at the end]
+    /// Directory that keeps database and keyring [default: a temporary one, removed when the demo stops]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let listener = listen(arguments.listen)?;
     let ports = Ports::system();
     let data = Data::new(arguments.data.as_deref(), &*ports.entropy)
-        .map_err(|error| Failure::io("there is no place for the demo's data", &error))?;
+        .map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
     let sandbox_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port for the sandbox: {error}")))?;
@@ -60,11 +60,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         app::initialise(&config, &ports)?;
     }
     let app = Prepared::new(config, ports.clone())?.open()?;
-    let shutdown =
-        Shutdown::on_signals(app.work()).map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    let shutdown = Shutdown::on_signals(app.work()).map_err(|error| Failure::io("cannot handle signals", &error))?;
     let entered = app.work().enter();
     let sandbox = Sandbox::start(sandbox_listener, ports.clock, ports.entropy)
-        .map_err(|error| Failure::io("the sandbox cannot be started", &error))?;
+        .map_err(|error| Failure::io("cannot start the sandbox", &error))?;
     drop(entered);
 
     let (project, key) = app.work().block_on(first_steps(app.broker.clone()))?;
@@ -85,11 +84,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     closed.map_err(|error| Failure::caused(Exit::Io, &error))
 }
 
-/// The sandbox has no protection: whoever reaches the demo may do everything.
+/// Accepts loopback addresses only: the demo has no access control.
 fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
     let Some(address) = wanted else {
         return server::bind(DEFAULT_LISTEN).or_else(|error| {
-            eprintln!("{DEFAULT_LISTEN} cannot be used ({error}), so the demo takes a free port.");
+            eprintln!("Cannot listen on {DEFAULT_LISTEN} ({error}); using a free port instead.");
             server::bind(SocketAddr::new(DEFAULT_LISTEN.ip(), 0))
                 .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port: {error}")))
         });
@@ -98,7 +97,7 @@ fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
         return Err(Failure::new(
             Exit::Usage,
             format!(
-                "--listen {address} can be reached from outside, and the demo has no protection: use 127.0.0.1 or [::1]"
+                "--listen {address} is reachable from other machines, and the demo has no access control: use 127.0.0.1 or [::1]"
             ),
         ));
     }
@@ -118,33 +117,32 @@ fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Con
     Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default(), &overrides)?)
 }
 
-/// The project that the demo's page shows, and a fresh key for it.
+/// The project that the demo's page shows, and a new key for it.
 async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker::Error> {
     let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", Scope::ALL).await?;
     Ok((key.project_id, plain))
 }
 
-/// The page comes first: it is what a person opens.
-#[expect(clippy::disallowed_methods, reason = "a new key is shown once, to who started the demo")]
+#[expect(clippy::disallowed_methods, reason = "a new key is printed once, for the user who starts the demo")]
 fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> {
     let url = &config.server.public_url;
     let plain = key.expose_secret();
-    eprintln!("Open {url}/ in a browser: connect an account of any platform, none of them real.");
+    eprintln!("Open {url}/ in a browser and connect an account of any platform. All of them are imitations.");
     if kept {
-        eprintln!("Everything is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
+        eprintln!("The data is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
     } else {
-        eprintln!("Nothing is kept: the data is removed when the demo stops (Ctrl-C).");
+        eprintln!("The data is removed when the demo stops (Ctrl-C).");
     }
-    eprintln!("\nOr begin a connection as an app does:");
+    eprintln!("\nOr use the API. Start a connection:");
     eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
-    eprintln!("and when it is finished, for a token that works:");
+    eprintln!("When it is finished, list the accounts and get an access token:");
     eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations");
     eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations/ID/token");
     eprintln!("\nThe access key:");
     output::result(plain)
 }
 
-/// Where the demo's data is.
+/// The directory of the demo's data.
 enum Data {
     Kept(PathBuf),
     /// Removed when dropped.
@@ -182,7 +180,7 @@ impl Drop for Data {
         if let Self::Temporary(dir) = self
             && let Err(error) = fs::remove_dir_all(&*dir)
         {
-            tracing::warn!(%error, dir = %dir.display(), "the demo's data was not removed");
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove the demo's data");
         }
     }
 }
@@ -193,7 +191,7 @@ mod tests {
     use crate::domain::entropy::SeededEntropy;
 
     #[test]
-    fn the_sandboxs_configuration_is_the_demos() {
+    fn the_demo_is_configured_for_every_platform_of_the_sandbox() {
         let address = "127.0.0.1:8080".parse().unwrap();
         let config = settings(address, "127.0.0.1:8081".parse().unwrap(), Path::new("/data")).unwrap();
         assert_eq!(config.server.public_url, "http://127.0.0.1:8080");
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_reaches_a_demo() {
+    fn a_demo_listens_on_loopback_only_and_on_a_free_port() {
         assert_eq!(listen(Some("0.0.0.0:0".parse().unwrap())).unwrap_err().exit, Exit::Usage);
         let taken = listen(Some("127.0.0.1:0".parse().unwrap())).unwrap();
         assert_eq!(listen(taken.local_addr().ok()).unwrap_err().exit, Exit::Unavailable);

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked to, and the exit code that says so to a script.
+//! The failure of a command: a message for people and an exit code for scripts.
 
 use std::error::Error;
 use std::io;
@@ -16,13 +16,13 @@ pub(super) enum Exit {
     Usage = 64,
     /// The database is damaged, foreign, or newer than this program.
     Data = 65,
-    /// The database is missing though a keyring is there.
+    /// The database is missing but its keyring exists.
     NoInput = 66,
     /// A port or a service is unavailable.
     Unavailable = 69,
     /// A bug.
     Software = 70,
-    /// A file to be made is there already.
+    /// A file to create already exists.
     CannotCreate = 73,
     Io = 74,
     /// Another process holds the database.
@@ -36,7 +36,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code, and what to tell the person.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
@@ -48,7 +47,7 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
-    /// With the whole chain of causes.
+    /// The message is the whole chain of causes.
     pub(super) fn caused(exit: Exit, error: &dyn Error) -> Self {
         Self { exit, message: chain(error) }
     }
@@ -91,7 +90,7 @@ fn exit_of_database(error: &OpenError) -> Exit {
 }
 
 impl From<broker::Error> for Failure {
-    /// Of the use cases that commands have: on access keys and projects.
+    /// Only use cases on access keys and projects end here.
     fn from(error: broker::Error) -> Self {
         let exit = match &error {
             broker::Error::Invalid(_) | broker::Error::NotFound(_) => Exit::Usage,

@@ -1,4 +1,4 @@
-//! `postpeer healthcheck`: is the running broker ready? For containers, which have no curl.
+//! `postpeer healthcheck`: asks the running broker whether it is ready. For containers, which have no curl.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::settings::ConfigFile;
 use crate::config::{Environment, parse_public_url};
 use crate::outbound::{self, Authorization, Body, Outbound, Request};
 
-/// A broker that takes longer than this to say that it is ready is not.
-const AT_MOST: Duration = Duration::from_secs(5);
+/// A broker that does not answer in this time is not ready.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Exit with 0 when the running broker is ready, with 69 when it is not
+/// Exit with 0 if the running broker is ready, with 69 if it is not
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer healthcheck --url http://127.0.0.1:8080")]
 pub(super) struct Arguments {
-    /// Where the broker listens [default: server.listen of the configuration]
+    /// URL of the broker [default: server.listen of the configuration]
     #[arg(long)]
     url: Option<String>,
     #[command(flatten)]
@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::io("no runtime can be started", &error))?;
-    let settings = outbound::Settings { connect_timeout: AT_MOST, timeout: AT_MOST, allow_private_networks: false };
+        .map_err(|error| Failure::io("cannot start the runtime", &error))?;
+    let settings = outbound::Settings { connect_timeout: TIMEOUT, timeout: TIMEOUT, allow_private_networks: false };
     let outbound = Outbound::new(&settings).map_err(|error| Failure::caused(Exit::Software, &error))?;
     let request = Request {
         method: ::http::Method::GET,
@@ -48,12 +48,12 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     };
     match runtime.block_on(outbound.send(request)) {
         Ok(answer) if answer.is_success() => Ok(()),
-        Ok(answer) => Err(unavailable(format!("it answers with status {}", answer.status))),
+        Ok(answer) => Err(unavailable(format!("it answered with status {}", answer.status))),
         Err(error) => Err(unavailable(Failure::caused(Exit::Unavailable, &error).message)),
     }
 }
 
-/// Where a listener on this machine is reached from this machine.
+/// URL at which this machine reaches a listener of its own.
 fn local_url(listen: SocketAddr) -> Result<Url, Failure> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

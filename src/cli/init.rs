@@ -1,4 +1,4 @@
-//! `postpeer init`: a new instance.
+//! `postpeer init`: sets up a new broker.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ use crate::domain::secret::SecretString;
 
 const CONFIG: &str = "postpeer.toml";
 const FILES: [&str; 3] = [CONFIG, "postpeer.keyring", "postpeer.db"];
-/// What stands in the example, to be replaced.
+/// Lines of the example that `init` replaces.
 const PUBLIC_URL: &str = "public_url = \"http://127.0.0.1:8080\"";
 const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
 
@@ -28,10 +28,10 @@ const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer init --dir /srv/postpeer --public-url https://connect.example.com")]
 pub(super) struct Arguments {
-    /// Where to write; made if it is not there
+    /// Directory for the files; created if missing
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// Where browsers will reach the broker: scheme, host and port
+    /// URL at which browsers reach the broker: scheme, host and port
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     public_url: String,
 }
@@ -46,19 +46,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let key = set_up(dir, &public_url, &mut made)?;
     made.keep();
 
-    eprintln!("Made {} in {}.", FILES.join(", "), dir.display());
+    eprintln!("Created {} in {}.", FILES.join(", "), dir.display());
     eprintln!("\nNext:");
     eprintln!(
-        "  1. Back up postpeer.keyring: without it the database cannot be read. Not next to the database's backup."
+        "  1. Back up postpeer.keyring, apart from the backups of the database: its secrets are lost without it."
     );
-    eprintln!("  2. Put the credentials of your platforms into {}.", dir.join(CONFIG).display());
+    eprintln!("  2. Add the credentials of your platforms to {}.", dir.join(CONFIG).display());
     eprintln!("  3. postpeer check --config {}   prints the callback URLs to register", dir.join(CONFIG).display());
     eprintln!("  4. postpeer serve --config {}", dir.join(CONFIG).display());
-    eprintln!("\nThe first access key, for the header x-access-key. It is shown this once:");
+    eprintln!("\nThe first access key, for the header x-access-key. It is shown only this once:");
     print_key(&key)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the first key is shown once, to who set the broker up")]
+#[expect(clippy::disallowed_methods, reason = "the first key is printed once, for the operator who sets the broker up")]
 fn print_key(key: &SecretString) -> Result<(), Failure> {
     output::result(key.expose_secret())
 }
@@ -67,27 +67,27 @@ fn refuse_to_overwrite(dir: &Path) -> Result<(), Failure> {
     let there: Vec<String> = FILES
         .iter()
         .map(|name| dir.join(name))
-        // A dangling link is something as well.
+        // A dangling link counts as a file.
         .filter(|path| path.symlink_metadata().is_ok())
         .map(|path| path.display().to_string())
         .collect();
     if there.is_empty() {
         return Ok(());
     }
-    let (verb, what) = if there.len() == 1 { ("exists", "it was") } else { ("exist", "they were") };
+    let (verb, what) = if there.len() == 1 { ("exists", "was") } else { ("exist", "were") };
     Err(Failure::new(
         Exit::CannotCreate,
-        format!("{} {verb} already and {what} left as before: name another directory with --dir", there.join(", ")),
+        format!("{} already {verb} and {what} not changed: name another directory with --dir", there.join(", ")),
     ))
 }
 
-/// Writes everything and makes the first key. What was made is noted before it is written.
+/// Writes all files and creates the first key. Notes each file before writing it.
 fn set_up(dir: &Path, public_url: &Url, made: &mut Made) -> Result<SecretString, Failure> {
     made.directory(dir)?;
     let file = dir.join(CONFIG);
     made.file(&file);
     write_new(&file, &configuration(public_url))
-        .map_err(|error| Failure::io(&format!("{} cannot be written", file.display()), &error))?;
+        .map_err(|error| Failure::io(&format!("cannot write {}", file.display()), &error))?;
     let config = config::load(&file, &Environment::default(), &[])?;
     let ports = Ports::system();
     made.file(&config.keyring);
@@ -99,7 +99,7 @@ fn set_up(dir: &Path, public_url: &Url, made: &mut Made) -> Result<SecretString,
     Ok(key)
 }
 
-/// The example with this broker's URL. On loopback without TLS, nobody stands before the broker: it listens there.
+/// The example with this broker's URL. With http on loopback there is no proxy, so the broker listens on that address.
 fn configuration(public_url: &Url) -> String {
     let origin = public_url.origin().ascii_serialization();
     let text = EXAMPLE.replace(PUBLIC_URL, &format!("public_url = \"{origin}\""));
@@ -120,23 +120,23 @@ fn is_plain_loopback(url: &Url) -> bool {
     url.scheme() == "http" && is_loopback(url)
 }
 
-/// It will hold client secrets.
+/// Writes a new file that only its owner can read: it will hold client secrets.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
-/// What was made so far. Dropped before [`Made::keep`], it takes all of it away again.
+/// The files and directories created so far. Removes them when dropped before [`Made::keep`].
 #[derive(Default)]
 struct Made {
     files: Vec<PathBuf>,
-    /// The outermost first.
+    /// Outermost first.
     directories: Vec<PathBuf>,
 }
 
 impl Made {
-    /// Makes a directory, and those above it, that only we may enter.
+    /// Creates a directory and the missing ones above it, private to this user.
     fn directory(&mut self, dir: &Path) -> Result<(), Failure> {
         let above = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         self.directories = above.map(Path::to_owned).collect();
@@ -145,7 +145,7 @@ impl Made {
             DirBuilder::new()
                 .mode(0o700)
                 .create(directory)
-                .map_err(|error| Failure::io(&format!("{} cannot be made", directory.display()), &error))?;
+                .map_err(|error| Failure::io(&format!("cannot create {}", directory.display()), &error))?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Made {
         self.files.push(path.to_owned());
     }
 
-    /// A database, and the files that SQLite and the lock put beside it.
+    /// Notes a database and the files that SQLite and the lock put beside it.
     fn database(&mut self, path: &Path) {
         for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
             let mut name = path.as_os_str().to_owned();
@@ -171,7 +171,7 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // What was noted but not made is not there to be removed.
+        // Files that were noted but not yet created are not there: ignore the errors.
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_has_the_public_url_and_listens_where_that_leads() {
+    fn the_configuration_has_the_public_url_and_a_matching_listen_address() {
         let public = settings("https://connect.example.com/");
         assert_eq!(public.server.public_url, "https://connect.example.com");
         assert_eq!(public.server.listen.to_string(), "127.0.0.1:8080");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_is_taken_away_again_and_nothing_else() {
+    fn a_failed_set_up_removes_what_it_created_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/b");
         let mut made = Made::default();

@@ -1,7 +1,7 @@
 //! The command line: one file per command.
 //!
-//! Knows `app` and what it is made of. Invariants: standard output carries only a command's result, everything for a
-//! person goes to standard error, and exit codes follow sysexits ([`failure::Exit`]).
+//! Invariants: standard output carries a command's result only, messages for people go to standard error, and exit
+//! codes follow sysexits ([`failure::Exit`]).
 
 mod access_key;
 mod check;
@@ -30,7 +30,7 @@ use failure::{Exit, Failure};
 #[command(
     name = "postpeer",
     version,
-    after_help = "To look around without an account anywhere:\n  postpeer demo\n\nTo set up and run:\n  postpeer init --public-url https://connect.example.com\n  postpeer check\n  postpeer serve",
+    after_help = "To try it out without any account:\n  postpeer demo\n\nTo set up and run:\n  postpeer init --public-url https://connect.example.com\n  postpeer check\n  postpeer serve",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -39,7 +39,7 @@ struct Arguments {
     command: Command,
 }
 
-/// In the order in which one meets them.
+/// In the order in which an operator needs them.
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Arguments),
@@ -54,7 +54,7 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
 }
 
-/// Runs what the process was started for.
+/// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
     telemetry::hide_panic_messages();
@@ -65,12 +65,12 @@ pub fn main() -> ExitCode {
     run(std::env::args_os(), &environment)
 }
 
-/// Runs the command that `arguments` (the program's name first) ask for.
+/// Runs the command in `arguments`, which begin with the program's name.
 fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(answer) => {
-            // Help and the version are answers as well; that nobody reads them is no failure.
+            // Help and version come here too. A closed output is not a failure.
             let _ = answer.print();
             return if answer.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent_and_every_command_has_an_example() {
+    fn every_command_is_consistent_and_has_an_example() {
         let mut program = Arguments::command();
         program.build();
         program.clone().debug_assert();

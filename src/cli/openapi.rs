@@ -1,4 +1,4 @@
-//! `postpeer openapi`: the API's description.
+//! `postpeer openapi`: prints the description of the API.
 
 use clap::Args;
 

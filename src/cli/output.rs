@@ -1,19 +1,19 @@
-//! Standard output: a command's result and nothing else.
+//! Standard output, which carries a command's result only.
 
 use std::io::{self, Write as _};
 
 use super::failure::Failure;
 
-/// Writes a result and a line feed. A reader that has gone away is no failure.
+/// Writes a result and a line feed. A closed pipe is not a failure.
 pub(super) fn result(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::io("standard output cannot be written", &error)),
+        written => written.map_err(|error| Failure::io("cannot write to standard output", &error)),
     }
 }
 
-/// Rows as text in columns, the first row being the headings.
+/// Aligns rows in columns. The first row holds the headings.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {

@@ -1,4 +1,4 @@
-//! `postpeer project`: tenants.
+//! `postpeer project`: the tenants.
 
 use clap::{Args, Subcommand};
 
@@ -7,7 +7,7 @@ use super::output;
 use super::settings::ConfigFile;
 use crate::config::Environment;
 
-/// Make and list projects (tenants), also while the broker runs
+/// Create and list projects (tenants); works while the broker runs
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  postpeer project create staging", disable_help_subcommand = true)]
 pub(super) enum Command {
@@ -15,10 +15,11 @@ pub(super) enum Command {
     List(List),
 }
 
-/// Make a project; keys for it are made with `postpeer access-key create --project NAME`
+/// Create a project; then create keys for it with `postpeer access-key create --project NAME`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer project create staging")]
 pub(super) struct Create {
+    /// Name of the project
     name: String,
     #[command(flatten)]
     config: ConfigFile,
@@ -42,7 +43,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 fn create(arguments: &Create, environment: &Environment) -> Result<(), Failure> {
     let desk = arguments.config.desk(environment)?;
     let project = desk.run(|broker| async move { broker.create_project(&arguments.name).await })?;
-    eprintln!("Made project {}.", project.name);
+    eprintln!("Created project {}.", project.name);
     output::result(&project.id.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! `postpeer serve`: the broker.
+//! `postpeer serve`: runs the broker.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::Environment;
 use crate::server::Shutdown;
 use crate::{http, server, telemetry};
 
-/// How long requests under way may take when the broker stops. Work that must not be lost has its own, longer time.
+/// Time that requests in flight have when the broker stops. Work that must not be lost has a longer one.
 const GRACE: Duration = Duration::from_secs(4);
 
 /// Run the broker
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     config: ConfigFile,
 }
 
-/// The addresses are taken after everything that can refuse has been looked at, and before anything is changed.
+/// Binds the addresses after all checks and before the first change.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     let config = arguments.config.load(environment)?;
     telemetry::init(config.log);
@@ -41,8 +41,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let (metrics, metrics_address) =
         metrics_listen.map(|listen| bind("server.metrics_listen", listen)).transpose()?.unzip();
     let app = prepared.open()?;
-    let shutdown =
-        Shutdown::on_signals(app.work()).map_err(|error| Failure::io("signals cannot be handled", &error))?;
+    let shutdown = Shutdown::on_signals(app.work()).map_err(|error| Failure::io("cannot handle signals", &error))?;
     tracing::info!(%address, public_url, version = env!("CARGO_PKG_VERSION"), "listening");
     if let Some(address) = metrics_address {
         let platforms = app.config.platforms.listings();
@@ -58,12 +57,12 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     Ok(())
 }
 
-/// Takes the address that `key` names, and tells which it is: with port 0, one of the system's choice.
+/// Binds the address that `key` configures, and returns the actual one: with port 0, the system chooses the port.
 fn bind(key: &str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = server::bind(wanted).map_err(|error| {
         Failure::new(
             Exit::Unavailable,
-            format!("cannot listen on {wanted} ({error}): is another program there? Change {key} or stop it"),
+            format!("cannot listen on {wanted} ({error}): another program may be using it. Stop that program or change {key}"),
         )
     })?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;

@@ -1,4 +1,4 @@
-//! Where a command finds its configuration.
+//! The option --config of all commands that read the configuration.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::config::{self, Config, Environment};
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
-    /// The configuration [default: $POSTPEER_CONFIG, then ./postpeer.toml]
+    /// Configuration file [default: $POSTPEER_CONFIG, then ./postpeer.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -25,13 +25,13 @@ impl ConfigFile {
         Ok(config::load(&path, environment, &[])?)
     }
 
-    /// The broker's database, for a command that works on it beside a running broker.
+    /// Opens the database for a command that may work beside a running broker.
     pub(super) fn desk(&self, environment: &Environment) -> Result<Desk, Failure> {
         Ok(Desk::open(&self.load(environment)?, &Ports::system())?)
     }
 }
 
-/// Tells the person what works but should be known.
+/// Prints what the operator should know although it works.
 pub(super) fn tell_warnings(config: &Config) {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");

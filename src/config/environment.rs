@@ -1,10 +1,10 @@
-//! The process environment, read once and handed on as a value, so that settings can be tested without touching it.
+//! The environment variables, read once and passed on as a value, so that tests need not change the process.
 //!
 //! Invariant: nothing else in the broker reads environment variables.
 
 use std::collections::BTreeMap;
 
-/// What every variable of ours begins with.
+/// Prefix of all our variables.
 const PREFIX: &str = "POSTPEER_";
 
 /// Environment variables by name.
@@ -19,7 +19,7 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// The variables of this process. Those that are not UTF-8 are read with replacement characters.
+    /// The variables of this process, with replacement characters where they are not UTF-8.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     pub fn of_process() -> Self {
@@ -30,15 +30,15 @@ impl Environment {
         )
     }
 
-    /// A variable that is set and not empty.
+    /// The variable's value; `None` when it is unset or empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// `POSTPEER_SECTION__KEY` as (variable, path of the key, value). Empty variables count as unset, so that a
-    /// container can pass on what it may not have. Names without a double underscore are not settings
-    /// (`POSTPEER_CONFIG`, or what an orchestrator adds for a service of our name).
+    /// The settings: (variable, path of the key, value) for each `POSTPEER_SECTION__KEY`. Empty variables count as
+    /// unset, so that a container can pass on variables that may be missing. Names without a double underscore are not
+    /// settings: `POSTPEER_CONFIG`, or variables that an orchestrator sets for a service named postpeer.
     pub(super) fn settings(&self) -> impl Iterator<Item = (&str, Vec<String>, &str)> {
         self.ours().filter_map(|(variable, rest, value)| {
             let path = rest.contains("__").then(|| rest.split("__").map(str::to_ascii_lowercase).collect())?;
@@ -46,7 +46,7 @@ impl Environment {
         })
     }
 
-    /// Names that would be settings if their words were joined by two underscores, and the name to use instead.
+    /// Variables that lack the second underscore of a setting, and the name that was probably meant.
     pub(super) fn nearly_settings(&self, sections: &[String]) -> Vec<(&str, String)> {
         self.ours()
             .filter(|(_, rest, _)| !rest.contains("__"))
@@ -68,7 +68,7 @@ impl Environment {
         })
     }
 
-    /// The name of the variable for a key.
+    /// Name of the variable for a key.
     pub(super) fn variable(path: &[&str]) -> String {
         format!("{PREFIX}{}", path.join("__").to_ascii_uppercase())
     }

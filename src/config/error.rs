@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every mistake, each with where it is and what to do about it.
+//! The mistakes in a configuration, each with its place and what to do about it.
 //!
 //! Invariant: no message repeats a value that could be a secret.
 
@@ -6,13 +6,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Where a setting was written.
+/// The place where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     CommandLine,
-    /// The environment variable.
+    /// Name of the variable.
     Environment(String),
-    /// The file, as it was named to us.
+    /// Name of the file, as the user gave it.
     File(String),
 }
 
@@ -32,7 +32,7 @@ pub struct Mistake {
     pub origin: Origin,
     /// The key, dotted.
     pub key: String,
-    /// Completes a sentence that begins with the key, and ends with what to do.
+    /// Completes a sentence that begins with the key. Says what to do.
     pub problem: String,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of one configuration; never empty.
+/// All mistakes in a configuration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 
@@ -58,7 +58,6 @@ impl fmt::Display for Mistakes {
     }
 }
 
-/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -68,7 +67,7 @@ pub enum Error {
     Missing(PathBuf),
     #[error("{0}")]
     Mistakes(Mistakes),
-    /// The text does not repeat the line at fault: it may hold a secret.
+    /// The message does not repeat the line: it may hold a secret.
     #[error("{file} is not valid TOML: {problem}")]
     NotToml { file: String, problem: String },
     #[error("the configuration {} cannot be read: check that it is a file that this user may read", .path.display())]

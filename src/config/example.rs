@@ -1,4 +1,4 @@
-//! Holds `postpeer.toml.example` to its word: valid, complete, and the defaults.
+//! Checks that `postpeer.toml.example` is valid and complete and states the defaults.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::{Config, EXAMPLE, Environment, from_str, layers, settings};
 use crate::platforms::built_in_names;
 
-/// The example with the `#` taken off every optional key. A secret and its file exclude each other: the file stays off.
+/// The example with every optional key enabled, except the file of a secret: both together are a mistake.
 fn with_everything_on() -> String {
     let is_setting = |line: &str| {
         line.strip_prefix('#').is_some_and(|line| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
@@ -23,12 +23,12 @@ fn read(toml: &str) -> Config {
 }
 
 #[test]
-fn it_is_valid_and_says_the_defaults() {
+fn the_example_states_the_defaults() {
     assert_eq!(format!("{:?}", read(EXAMPLE)), format!("{:?}", read("")));
 }
 
 #[test]
-fn its_optional_keys_are_valid_and_the_defaults_too() {
+fn optional_keys_state_the_defaults() {
     let everything = read(&with_everything_on());
     let defaults = read("");
     for platform in defaults.platforms.iter_all() {
@@ -40,7 +40,7 @@ fn its_optional_keys_are_valid_and_the_defaults_too() {
 }
 
 #[test]
-fn it_has_every_key() {
+fn the_example_has_every_key() {
     let merge = |toml: &str| layers::Layers::merge("", toml, &Environment::default(), &[]).unwrap();
     let written = merge(&with_everything_on());
     let mut reader = Reader::new(merge(&with_everything_on()), Path::new(""));

@@ -1,21 +1,21 @@
-//! The keys that the broker has asked for, and the nearest of them to a key that it does not know.
+//! The known configuration keys, and suggestions for unknown ones.
 //!
-//! There is no list of keys: a key is known because something reads it.
+//! There is no list of keys: a key is known because [`Reader`](super::reader::Reader) was asked for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The section with a subsection per platform.
 pub(super) const PLATFORMS: &str = "platforms";
 
-/// Names that a custom platform cannot have: they are words of the broker's own paths.
+/// Names that a custom platform cannot have, because the broker's own paths contain them.
 pub(super) const RESERVED_NAMES: &[&str] = &["callback", "integrations", "links", "selection"];
 
-/// Each table that was read, by its path, with the keys that were asked for in it.
+/// Every table that was read, by its path, with the keys that were read from it.
 #[derive(Default)]
 pub(super) struct KnownKeys(BTreeMap<Vec<String>, BTreeSet<String>>);
 
 impl KnownKeys {
-    /// Notes a key, and the tables that it is in.
+    /// Adds a key and the tables around it.
     pub(super) fn add(&mut self, path: &[&str]) {
         let mut table = Vec::new();
         for key in path {
@@ -30,13 +30,12 @@ impl KnownKeys {
         })
     }
 
-    /// The names of all sections.
     pub(super) fn sections(&self) -> impl Iterator<Item = &str> {
         self.0.get([].as_slice()).into_iter().flatten().map(String::as_str)
     }
 
-    /// The known key nearest to an unknown one of the same table; else a key of that very name in another section.
-    /// Dotted, as a user would write it.
+    /// The known key of the same table that is most similar to an unknown one; else the key of the same name in another
+    /// section. Dotted, as users write it.
     pub(super) fn nearest(&self, table: &[&str], key: &str) -> Option<String> {
         let dotted = |table: &[&str], key: &str| [table, &[key]].concat().join(".");
         let (mut here, mut elsewhere) = (None, None);
@@ -51,7 +50,7 @@ impl KnownKeys {
     }
 }
 
-/// The word that a misspelt or shortened one probably stands for.
+/// The known word that a misspelt or shortened one probably means.
 pub(super) fn nearest_word<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let at_most = (wrong.len() / 3).clamp(1, 3);
     known
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typing_error_finds_its_key_and_a_stray_key_its_section() {
+    fn a_misspelt_key_finds_its_neighbour_and_a_misplaced_key_its_section() {
         let mut known = KnownKeys::default();
         for path in [
             &["connect", "allowed_redirects"][..],

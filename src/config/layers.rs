@@ -1,4 +1,4 @@
-//! File, environment and command line laid over each other, and where each value came from.
+//! The settings of file, environment and command line, merged, and the origin of each value.
 
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Tag, Value};
@@ -10,10 +10,10 @@ use super::error::{Error, Origin};
 const COMMAND_LINE: &str = "command line";
 const ENVIRONMENT: &str = "environment";
 
-/// Settings by dotted key that win over every other source.
+/// Settings by dotted key that override every other source.
 pub type Overrides<'a> = &'a [(&'a str, String)];
 
-/// Where a value came from; a later one wins over an earlier one.
+/// The source of a value. A later one overrides an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layer {
     File,
@@ -25,7 +25,7 @@ pub(super) enum Layer {
 pub(super) struct Layers {
     root: Value,
     figment: Figment,
-    /// What messages call the file.
+    /// Name of the file in messages.
     file: String,
 }
 
@@ -60,7 +60,7 @@ impl Layers {
         path.iter().try_fold(&self.root, |value, key| value.as_dict()?.get(*key))
     }
 
-    /// The keys below a path, where that is a table.
+    /// The keys of the table at a path; none when there is no table.
     pub(super) fn keys(&self, path: &[&str]) -> Vec<String> {
         self.at(path).and_then(Value::as_dict).map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
@@ -73,7 +73,7 @@ impl Layers {
         }
     }
 
-    /// Where the value at a path was written; for one that is not there, where it would go.
+    /// The place where the value at a path was written; for a missing value, the place where it belongs.
     pub(super) fn origin(&self, path: &[&str]) -> Origin {
         let layer = match self.at(path) {
             Some(value) => self.lowest_layer(value),
@@ -89,7 +89,7 @@ impl Layers {
         }
     }
 
-    /// A table is made of several layers: it is the file's as soon as one of its keys is.
+    /// A table may come from several layers. It counts as the file's if any of its keys does.
     fn lowest_layer(&self, value: &Value) -> Layer {
         match value {
             Value::Dict(_, table) => table.values().map(|value| self.lowest_layer(value)).min().unwrap_or(Layer::File),
@@ -98,7 +98,7 @@ impl Layers {
     }
 }
 
-/// A parser's error without the lines that repeat what was written.
+/// A parser's error without the lines that quote the file.
 fn without_source(error: &figment::Error) -> String {
     let text = error.to_string();
     let kept: Vec<&str> = text
@@ -112,7 +112,7 @@ fn without_source(error: &figment::Error) -> String {
     kept.join(", ").trim_start_matches("TOML parse error ").to_owned()
 }
 
-/// Settings that are written as text only.
+/// Settings from a source in which every value is text.
 struct Texts {
     layer: &'static str,
     texts: Vec<(Vec<String>, String)>,

@@ -1,9 +1,8 @@
-//! The operator's settings: a TOML file, `POSTPEER_SECTION__KEY` environment variables over it, and flags over both,
-//! turned into types that need no further checking.
+//! The operator's settings: a TOML file, overridden by environment variables (`POSTPEER_SECTION__KEY`), overridden by
+//! command-line options.
 //!
-//! Knows `platforms` (a platform's settings become the platform) and `domain`; nobody below `cli` and `app` knows it.
-//! Invariant: a [`Config`] is whole and valid. Otherwise every mistake is told at once, each with where it was written
-//! and what to do, and an unknown key is a mistake.
+//! Invariant: a [`Config`] is complete and valid. Otherwise [`Error`] lists every mistake, with its place and what to
+//! do about it. An unknown key is a mistake.
 
 mod environment;
 mod error;
@@ -33,10 +32,9 @@ pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
 pub use layers::Overrides;
 
-/// A file with every key, its default and what it is for: what `postpeer init` writes.
+/// The file that `postpeer init` writes: every key with its default and its purpose.
 pub const EXAMPLE: &str = include_str!("../../postpeer.toml.example");
 
-/// All settings, valid.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub server: Server,
@@ -48,18 +46,18 @@ pub struct Config {
     pub outbound: Outbound,
     pub log: LogSettings,
     pub platforms: Registry,
-    /// What works but should be known: one sentence each.
+    /// Sentences on settings that are valid but risky.
     pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Server {
     pub listen: SocketAddr,
-    /// Where browsers reach the broker: scheme, host and port, without a trailing slash.
+    /// URL at which browsers reach the broker: scheme, host and port, without a trailing slash.
     pub public_url: String,
-    /// Where metrics are read; absent: nowhere.
+    /// Address of the listener for metrics; without one, metrics are not served.
     pub metrics_listen: Option<SocketAddr>,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
 }
 
@@ -73,9 +71,9 @@ pub struct Connect {
 #[derive(Debug, Clone)]
 pub struct Refresh {
     pub enabled: bool,
-    /// How long before it expires a token is refreshed.
+    /// Time before its expiry at which a token is refreshed.
     pub ahead: Duration,
-    /// Most refreshes in flight.
+    /// Maximum number of refreshes in flight.
     pub concurrency: u32,
 }
 
@@ -86,11 +84,11 @@ pub struct Outbound {
     pub timeout: Duration,
 }
 
-/// Reads the file, lays the environment and then the overrides over it, and checks the whole.
+/// Reads the file, applies the environment and then the overrides, and checks the result.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is not TOML, or the settings have mistakes: then all of them.
+/// The file cannot be read or is not TOML, or the settings have mistakes (all are returned).
 pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) -> Result<Config, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Missing(path.to_owned()),
@@ -100,7 +98,7 @@ pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) ->
     from_str(&path.display().to_string(), &text, base, environment, overrides)
 }
 
-/// The same for a text that is in memory. `name` stands for the file in messages; relative paths are relative to `base`.
+/// Like [`load`], for a text in memory. Messages call it `name`; relative paths are relative to `base`.
 ///
 /// # Errors
 ///
@@ -150,7 +148,7 @@ fn server(reader: &mut Reader) -> Server {
     let metrics_path = ["server", "metrics_listen"];
     let metrics_listen = reader.address(&metrics_path);
     if let Some(address) = metrics_listen {
-        // Port 0 is never the same one twice.
+        // Port 0 stands for a different port each time.
         if address == listen && address.port() != 0 && !listen_is_wrong {
             reader.mistake(&metrics_path, "is the address of server.listen: metrics need one of their own, so take another port, such as 127.0.0.1:9464");
         }
@@ -172,7 +170,7 @@ fn server(reader: &mut Reader) -> Server {
     Server { listen, public_url, metrics_listen, trusted_proxies }
 }
 
-/// Without one, the listen address is the URL, where browsers on this machine can open it.
+/// Defaults to the listen address if that is on loopback, where browsers on this machine can open it.
 fn public_url(reader: &mut Reader, listen: SocketAddr, listen_is_wrong: bool) -> String {
     let path = ["server", "public_url"];
     let before = reader.mistakes();
@@ -202,11 +200,11 @@ fn public_url(reader: &mut Reader, listen: SocketAddr, listen_is_wrong: bool) ->
     }
 }
 
-/// Checks what the broker takes for its own URL.
+/// Parses the broker's own URL.
 ///
 /// # Errors
 ///
-/// What is wrong, completing a sentence that begins with the key.
+/// The problem; it completes a sentence that begins with the key.
 pub fn parse_public_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(url) = url else {

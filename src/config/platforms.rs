@@ -1,4 +1,4 @@
-//! `[platforms.NAME]`: what the operator says of a built-in platform, or the whole of one of their own.
+//! `[platforms.NAME]`: the settings of a built-in platform, or the definition of an operator's own.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use crate::platforms::{
     built_in_names,
 };
 
-/// Reads all of `[platforms]`.
 pub(super) fn read(reader: &mut Reader) -> Registry {
     let supported: Vec<Platform> = BUILT_IN.iter().map(|definition| definition()).collect();
     let mut settings = BTreeMap::new();
@@ -23,7 +22,10 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
         let name = platform.name.as_ref();
         let read = built_in(reader, name);
         if read.revoke_url.is_some() && platform.revocation == Revocation::Unsupported {
-            reader.warn(&[keys::PLATFORMS, name, "revoke_url"], "has no effect: this platform has no way to revoke");
+            reader.warn(
+                &[keys::PLATFORMS, name, "revoke_url"],
+                "has no effect: this platform does not support revocation",
+            );
         }
         settings.insert(name.to_owned(), read);
     }
@@ -63,7 +65,7 @@ fn built_in(reader: &mut Reader, name: &str) -> Settings {
     }
 }
 
-/// Both or neither.
+/// Reads client id and secret. One without the other is a mistake.
 fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
     let section = [keys::PLATFORMS, name];
     let id_path = [keys::PLATFORMS, name, "client_id"];
@@ -78,7 +80,7 @@ fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
             None
         }
         (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret }),
-        // What is there but wrong has been told already.
+        // One of the two is there but invalid, which is already noted.
         _ if reader.mistakes() > told_of_secret => None,
         (Some(_), None) => {
             reader.mistake(
@@ -94,7 +96,7 @@ fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
     }
 }
 
-/// A platform of the operator's own; `None` when it is not whole.
+/// Reads an operator's own platform; `None` when it is incomplete.
 fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Credentials>, bool)> {
     let section = [keys::PLATFORMS, name];
     if let Some(problem) = bad_name(name) {
@@ -159,14 +161,14 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     missing.is_empty().then_some((platform, credentials, enabled))
 }
 
-/// The name is a path segment and a word in configuration.
+/// Checks a name, which becomes a path segment and a key in the configuration.
 fn bad_name(name: &str) -> Option<&'static str> {
     if keys::RESERVED_NAMES.contains(&name) {
-        return Some("is a word of the broker's own URLs: give the platform another name");
+        return Some("is reserved for the broker's own URLs: give the platform another name");
     }
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     (name.len() > 64 || !starts_well || !name.bytes().all(allowed)).then_some(
-        "is not a usable name: take up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit",
+        "is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit",
     )
 }

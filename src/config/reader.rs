@@ -1,8 +1,7 @@
-//! Reads typed values out of the merged settings and collects what is wrong with them, so that every mistake is told
-//! at once.
+//! Reads typed values from the merged settings and collects all mistakes, so that the user sees them at once.
 //!
-//! From the file a value must have its TOML type; from the environment and the command line everything is text, read as
-//! the type that the key has.
+//! A value from the file must have its TOML type. Values from the environment and the command line are text, parsed as
+//! the key's type. Every key that is read becomes known; [`Reader::finish`] reports the others.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -18,13 +17,13 @@ use super::layers::{Layer, Layers};
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
 
-/// Largest file that holds one secret, in bytes.
+/// Maximum size of a file that holds a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
 pub(super) struct Reader {
     layers: Layers,
     pub(super) known: KnownKeys,
-    /// What relative paths are relative to.
+    /// Directory that relative paths are relative to.
     base: PathBuf,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
@@ -35,7 +34,7 @@ impl Reader {
         Self { layers, known: KnownKeys::default(), base: base.to_owned(), mistakes: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The warnings, or every mistake. Keys that nothing asked for are mistakes.
+    /// Returns the warnings, or all mistakes. Keys that nothing read are mistakes.
     pub(super) fn finish(mut self, environment: &Environment) -> Result<Vec<String>, Mistakes> {
         let mut mistakes = self.unknown_keys();
         let sections: Vec<String> = self.known.sections().map(str::to_owned).collect();
@@ -50,7 +49,7 @@ impl Reader {
         if mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(mistakes)) }
     }
 
-    /// A mistake for each key that nothing asked for, and for each value where a table was expected.
+    /// A mistake for each key that nothing read, and for each value where a table was expected.
     fn unknown_keys(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut note = |path: &[&str], problem| {
@@ -73,7 +72,7 @@ impl Reader {
         mistakes
     }
 
-    /// How many mistakes there are so far.
+    /// Number of mistakes so far.
     pub(super) fn mistakes(&self) -> usize {
         self.mistakes.len()
     }
@@ -84,12 +83,12 @@ impl Reader {
         self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into() });
     }
 
-    /// Notes something that works but should be known.
+    /// Notes a setting that is valid but risky.
     pub(super) fn warn(&mut self, path: &[&str], what: &str) {
         self.warnings.push(format!("{}: {} {what}", self.layers.origin(path), path.join(".")));
     }
 
-    /// The keys of a table that takes any key.
+    /// The keys of a table in which any key is allowed.
     pub(super) fn keys(&mut self, path: &[&str]) -> Vec<String> {
         let keys = self.layers.keys(path);
         for key in &keys {
@@ -98,13 +97,13 @@ impl Reader {
         keys
     }
 
-    /// The value at a path, and the layer that it comes from. The key is known from here on.
+    /// The value at a path and its layer. Makes the key known.
     fn at(&mut self, path: &[&str]) -> Option<(&Value, Layer)> {
         self.known.add(path);
         self.layers.at(path).map(|value| (value, self.layers.layer(value)))
     }
 
-    /// A text; an empty one counts as absent.
+    /// Reads a text; an empty one counts as absent.
     pub(super) fn text(&mut self, path: &[&str]) -> Option<String> {
         let (Value::String(_, text), _) = self.at(path)? else {
             self.mistake(path, "must be text: put it in quotes");
@@ -127,7 +126,6 @@ impl Reader {
         read
     }
 
-    /// A whole number within bounds.
     pub(super) fn number(&mut self, path: &[&str], within: RangeInclusive<u32>) -> Option<u32> {
         let (value, layer) = self.at(path)?;
         let read = match value {
@@ -144,7 +142,7 @@ impl Reader {
         read
     }
 
-    /// A list of texts; as text only, separated by commas or spaces.
+    /// Reads a list of texts. Outside the file, commas or spaces separate its items.
     pub(super) fn list(&mut self, path: &[&str]) -> Option<Vec<String>> {
         let (value, layer) = self.at(path)?;
         let read = match value {
@@ -163,7 +161,6 @@ impl Reader {
         read
     }
 
-    /// A table of texts.
     pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
         if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
             self.mistake(path, "must be a table of texts, such as { prompt = \"consent\" }");
@@ -178,7 +175,7 @@ impl Reader {
             .collect()
     }
 
-    /// One word out of a few.
+    /// Reads one of several words.
     pub(super) fn word<T: Copy + Into<&'static str>>(&mut self, path: &[&str], words: &[T]) -> Option<T> {
         let text = self.text(path)?;
         let found = words.iter().copied().find(|&word| word.into() == text);
@@ -198,13 +195,13 @@ impl Reader {
         address
     }
 
-    /// A path, made absolute or relative to where we run, from one relative to the file.
+    /// Reads a path, which is relative to the base directory.
     pub(super) fn path(&mut self, path: &[&str]) -> Option<PathBuf> {
         let text = self.text(path)?;
         Some(self.base.join(text))
     }
 
-    /// An absolute http(s) URL that the broker talks to or sends browsers to.
+    /// Reads an absolute http(s) URL that the broker calls or sends browsers to.
     pub(super) fn endpoint(&mut self, path: &[&str]) -> Option<String> {
         let text = self.text(path)?;
         match Url::parse(&text) {
@@ -222,14 +219,14 @@ impl Reader {
         }
     }
 
-    /// Warns of a URL that secrets and tokens would travel to in the clear.
+    /// Warns about a URL to which secrets would travel unencrypted.
     pub(super) fn warn_if_plain(&mut self, path: &[&str], url: &Url) {
         if url.scheme() == "http" && !is_loopback(url) {
-            self.warn(path, "is plain http: secrets and tokens can be read on the way there");
+            self.warn(path, "is plain http: secrets and tokens can be read in transit");
         }
     }
 
-    /// A secret, or what the file named by its `_file` twin holds.
+    /// Reads a secret, or the file that the key with the suffix `_file` names.
     pub(super) fn secret(&mut self, section: &[&str], key: &str) -> Option<SecretString> {
         let twin = format!("{key}_file");
         let direct_path: Vec<&str> = section.iter().copied().chain([key]).collect();
@@ -266,17 +263,17 @@ impl Reader {
     }
 }
 
-/// Quotes mean something in the file only.
+/// Only in the file do quotes matter.
 fn unquoted(layer: Layer) -> &'static str {
     if layer == Layer::File { ", without quotes" } else { "" }
 }
 
-/// The text of a file, without white space around it.
+/// Reads a file without the white space around its text.
 fn read_secret(file: &Path) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read ({error}): check the path and its permissions");
     let length = std::fs::metadata(file).map_err(unreadable)?.len();
     if length > MAX_SECRET_FILE {
-        return Err("is too large to hold one secret: name the file with the secret alone".to_owned());
+        return Err("is too large for a secret: name a file that holds the secret only".to_owned());
     }
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
     match text.trim() {

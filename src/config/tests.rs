@@ -1,4 +1,4 @@
-//! Good and bad configurations, with what is said of the bad ones.
+//! Valid and invalid configurations, with the messages about the invalid ones.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn complaint_with<const N: usize>(toml: &str, environment: [(&str, &str); N]) ->
 }
 
 #[test]
-fn an_empty_file_is_a_broker_on_loopback() {
+fn an_empty_file_configures_a_broker_on_loopback() {
     let config = read("").unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.server.public_url, "http://127.0.0.1:8080");
@@ -54,7 +54,7 @@ fn an_empty_file_is_a_broker_on_loopback() {
 }
 
 #[test]
-fn flags_win_over_the_environment_which_wins_over_the_file() {
+fn options_override_the_environment_which_overrides_the_file() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\n[connect]\nstate_ttl_seconds = 10\nselection_ttl_seconds = 10\n\
                 [refresh]\nahead_seconds = 10";
     let environment = Environment::from([
@@ -79,7 +79,7 @@ fn flags_win_over_the_environment_which_wins_over_the_file() {
 }
 
 #[test]
-fn built_in_platforms_take_credentials_and_other_endpoints() {
+fn built_in_platforms_accept_credentials_and_other_endpoints() {
     let config = read_with(
         r#"
         [platforms.twitter]
@@ -127,7 +127,7 @@ fn built_in_platforms_take_credentials_and_other_endpoints() {
 }
 
 #[test]
-fn a_platform_of_ones_own_is_described_in_full() {
+fn an_operator_defines_a_platform_of_their_own() {
     let config = read(
         r#"
         [platforms.acme]
@@ -154,7 +154,7 @@ fn a_platform_of_ones_own_is_described_in_full() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_place_and_remedy() {
+fn all_mistakes_are_reported_with_place_and_remedy() {
     let told = complaint_with(
         r#"
         sever = 1
@@ -236,7 +236,7 @@ fn the_public_url_is_an_origin() {
 }
 
 #[test]
-fn metrics_have_an_address_of_their_own() {
+fn metrics_need_an_address_of_their_own() {
     let warnings = |listen: &str| {
         let config = read(&format!("[server]\nmetrics_listen = \"{listen}\"")).unwrap();
         assert_eq!(config.server.metrics_listen.unwrap().to_string(), listen);
@@ -254,7 +254,7 @@ fn metrics_have_an_address_of_their_own() {
 }
 
 #[test]
-fn a_secret_may_be_in_a_file_of_its_own() {
+fn a_secret_may_be_in_a_file() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("secret"), "from a file\n").unwrap();
     std::fs::write(dir.path().join("empty"), "\n").unwrap();
@@ -268,12 +268,16 @@ fn a_secret_may_be_in_a_file_of_its_own() {
     let twin = "[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"\"\nclient_secret_file = \"secret\"";
     assert_eq!(read(twin, &none).unwrap(), "from a file");
     let direct = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "from the environment")]);
-    assert_eq!(read(twin, &direct).unwrap(), "from the environment", "a later layer wins over the twin below it");
+    assert_eq!(
+        read(twin, &direct).unwrap(),
+        "from the environment",
+        "a later layer overrides the file of an earlier one"
+    );
     let file = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET_FILE", "secret")]);
     assert_eq!(
         read("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"old\"", &file).unwrap(),
         "from a file",
-        "and the twin over a value below it"
+        "and the file overrides a value of an earlier layer"
     );
     let shown =
         |toml: &str| read(toml, &none).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR");
@@ -286,7 +290,7 @@ fn a_secret_may_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn a_platform_that_is_not_whole_says_what_it_needs() {
+fn an_incomplete_platform_lists_what_it_needs() {
     insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs authorize_url, token_url, identity_url, identity.id; or did you mean platforms.twitter?");
     insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs authorize_url, token_url, identity_url, identity.id");
     insta::assert_snapshot!(
@@ -313,13 +317,13 @@ fn a_platform_that_is_not_whole_says_what_it_needs() {
     );
     insta::assert_snapshot!(complaint("[platforms.integrations]\nlabel = \"x\"\n[platforms.\"Ac/me\"]\nlabel = \"x\""), @"
     the configuration has 2 mistakes:
-      postpeer.toml: platforms.Ac/me is not a usable name: take up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit
-      postpeer.toml: platforms.integrations is a word of the broker's own URLs: give the platform another name
+      postpeer.toml: platforms.Ac/me is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit
+      postpeer.toml: platforms.integrations is reserved for the broker's own URLs: give the platform another name
     ");
 }
 
 #[test]
-fn what_is_not_toml_is_not_repeated() {
+fn a_parse_error_does_not_quote_the_file() {
     let told = complaint("[platforms.twitter]\nclient_secret = \"never-shown\nclient_id = 1\n");
     assert!(!told.contains("never-shown"), "{told}");
     insta::assert_snapshot!(told, @"postpeer.toml is not valid TOML: at line 2, column 29, invalid basic string");
@@ -338,7 +342,7 @@ fn a_missing_file_says_how_to_make_one() {
 }
 
 #[test]
-fn debug_is_silent_about_secrets() {
+fn debug_hides_secrets() {
     let config = read("[platforms.twitter]\nclient_id = \"id\"\nclient_secret = \"never-shown\"").unwrap();
     assert!(!format!("{config:?}").contains("never-shown"));
     let environment = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "never-shown")]);

@@ -1,7 +1,7 @@
-//! Access keys: what a caller puts in `x-access-key`.
+//! Access keys: the values of the header `x-access-key`.
 //!
 //! A key is `ppk_` + 43 base62 digits (256 random bits) + 6 base62 digits of checksum, so that secret scanners find it
-//! and a mistyped one is refused without asking the database. Only its SHA-256 is stored: at this entropy a slow hash
+//! and a mistyped one is refused without a look-up. Only its SHA-256 is stored: at this entropy a slow hash
 //! would protect nothing and cost every request.
 
 use secrecy::{ExposeSecret, SecretString};
@@ -13,7 +13,7 @@ use super::id::{AccessKeyId, ProjectId};
 use super::secret::Digest256;
 use super::time::Timestamp;
 
-/// What an access key may do.
+/// A permission of an access key.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -33,11 +33,10 @@ pub enum Scope {
 impl Scope {
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// What a key may do that was made without naming scopes: all but reading tokens.
+    /// The scopes of a key that is created without naming any: all but reading tokens.
     pub const DEFAULT: [Self; 3] = [Self::Connect, Self::Manage, Self::Read];
 }
 
-/// A word that names no scope.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("'{0}' is not a scope: use connect, manage, read or tokens")]
 pub struct UnknownScope(String);
@@ -48,30 +47,30 @@ impl UnknownScope {
     }
 }
 
-/// An access key as stored: never the key itself.
+/// An access key as stored, without the key itself.
 #[derive(Debug, Clone)]
 pub struct AccessKey {
     pub id: AccessKeyId,
     pub project_id: ProjectId,
     pub name: String,
-    /// The first characters of the key, to recognise it in a list.
+    /// The first characters of the key, by which people recognise it in a list.
     pub hint: String,
     pub scopes: Vec<Scope>,
     pub created_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
 }
 
-/// The key itself, shown once when it is made.
+/// The key itself, shown once when it is created.
 #[derive(Debug)]
 pub struct PlainAccessKey(SecretString);
 
-/// Not a key of ours: wrong prefix, length, alphabet or checksum.
+/// Wrong prefix, length, alphabet or checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed access key")]
 pub struct MalformedAccessKey;
 
 impl PlainAccessKey {
-    /// Never change this: secret scanners know keys by it.
+    /// Never changes: secret scanners know keys by it.
     pub const PREFIX: &'static str = "ppk_";
     const BODY: usize = 43;
     const CHECKSUM: usize = 6;
@@ -85,7 +84,7 @@ impl PlainAccessKey {
         Self(SecretString::from(format!("{}{body}{checksum}", Self::PREFIX)))
     }
 
-    /// Checks the shape and the checksum only: whether the key is known is the store's to say.
+    /// Checks the shape and the checksum only. The store decides whether the key exists.
     pub fn parse(text: &str) -> Result<Self, MalformedAccessKey> {
         let rest = text.strip_prefix(Self::PREFIX).ok_or(MalformedAccessKey)?;
         if rest.len() != Self::BODY + Self::CHECKSUM || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
@@ -104,7 +103,7 @@ impl PlainAccessKey {
         Digest256::of(self.0.expose_secret().as_bytes())
     }
 
-    /// The first characters, to recognise the key in a list.
+    /// The first characters, by which people recognise the key in a list.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "eight characters leave over 200 bits unknown")]
     pub fn hint(&self) -> String {
@@ -138,7 +137,7 @@ fn base62(bytes: &[u8], width: usize) -> String {
     digits.iter().rev().collect()
 }
 
-/// Six base62 digits of SHA-256 over the body: against typing errors, not against forgery.
+/// Six base62 digits of SHA-256 over the body. Detects typing errors, not forgery.
 fn checksum(body: &str) -> String {
     let digest = Sha256::digest(body.as_bytes());
     base62(digest.get(..4).unwrap_or_default(), PlainAccessKey::CHECKSUM)
@@ -146,7 +145,7 @@ fn checksum(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
+    #![expect(clippy::disallowed_methods, reason = "tests read the keys that they generate")]
 
     use super::*;
     use crate::domain::entropy::SeededEntropy;

@@ -1,42 +1,39 @@
-//! How often something may be tried: so many times in so long, counted for each of several subjects at once.
+//! A rate limit: so many attempts within a sliding window, counted for several subjects at once.
 //!
-//! Sliding, not by the full hour: the oldest attempt must be past before another is let through. Bounded: what is
-//! remembered of most subjects is a fixed number, and where there are more, the one that rested longest is forgotten.
+//! Memory is bounded: when there are too many subjects, the one whose last attempt is oldest is forgotten.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::time::Timestamp;
 
-/// Most subjects that are remembered.
 const MAX_SUBJECTS: usize = 10_000;
 
-/// So many attempts in so long.
+/// At most `attempts` within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     pub attempts: usize,
     pub within: Duration,
 }
 
-/// The attempts of late.
+/// The recent attempts of each subject.
 #[derive(Debug, Default)]
 pub struct Attempts(HashMap<String, VecDeque<Timestamp>>);
 
 impl Attempts {
-    /// Counts an attempt for every subject, or for none when one of them has had its share: then this is how long until
-    /// all would have room.
+    /// Counts an attempt for every subject, or for none when one of them has reached its limit.
     ///
     /// # Errors
     ///
-    /// The time to wait, never zero.
+    /// Time until every subject is below its limit; never zero.
     pub fn count(&mut self, now: Timestamp, subjects: &[(String, Limit)]) -> Result<(), Duration> {
         let mut wait = None;
         for (subject, limit) in subjects {
             let Some(times) = self.0.get_mut(subject) else { continue };
-            // Of a time to come: the clock was set back, and nobody is to wait for that.
+            // An attempt in the future was counted while the clock was ahead: ignore it.
             times.retain(|time| *time <= now && now < time.plus(limit.within));
-            let oldest_that_counts = times.len().checked_sub(limit.attempts).and_then(|at| times.get(at));
-            wait = wait.max(oldest_that_counts.map(|time| now.until(time.plus(limit.within))));
+            let blocking = times.len().checked_sub(limit.attempts).and_then(|at| times.get(at));
+            wait = wait.max(blocking.map(|time| now.until(time.plus(limit.within))));
         }
         if let Some(wait) = wait {
             return Err(wait);
@@ -54,9 +51,9 @@ impl Attempts {
         if self.0.len() < MAX_SUBJECTS {
             return;
         }
-        let rested = self.0.iter().min_by_key(|(_, times)| times.back().copied()).map(|(subject, _)| subject.clone());
-        if let Some(rested) = rested {
-            self.0.remove(&rested);
+        let idlest = self.0.iter().min_by_key(|(_, times)| times.back().copied()).map(|(subject, _)| subject.clone());
+        if let Some(idlest) = idlest {
+            self.0.remove(&idlest);
         }
     }
 }
@@ -77,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_has_its_share_and_then_waits_for_the_oldest() {
+    fn a_subject_at_its_limit_waits_for_its_oldest_attempt() {
         let mut attempts = Attempts::default();
         for seconds in [0, 10, 20] {
             assert_eq!(count(&mut attempts, seconds, &["a"]), Ok(()));
@@ -86,11 +83,11 @@ mod tests {
         assert_eq!(count(&mut attempts, 299, &["a"]), Err(1));
         assert_eq!(count(&mut attempts, 300, &["a"]), Ok(()));
         assert_eq!(count(&mut attempts, 300, &["a"]), Err(10));
-        assert_eq!(count(&mut attempts, 300, &["b"]), Ok(()), "another's share is another's");
+        assert_eq!(count(&mut attempts, 300, &["b"]), Ok(()), "each subject has its own limit");
     }
 
     #[test]
-    fn what_one_subject_refuses_is_counted_for_none() {
+    fn an_attempt_that_one_subject_blocks_counts_for_none() {
         let mut attempts = Attempts::default();
         for _ in 0..3 {
             assert_eq!(count(&mut attempts, 0, &["a", "b"]), Ok(()));
@@ -99,11 +96,11 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(count(&mut attempts, 100, &["c"]), Ok(()));
         }
-        assert_eq!(count(&mut attempts, 150, &["b", "c"]), Err(250), "the longer of the two");
+        assert_eq!(count(&mut attempts, 150, &["b", "c"]), Err(250), "the longer wait of the two");
     }
 
     #[test]
-    fn a_clock_that_is_set_back_locks_nobody_out() {
+    fn attempts_from_a_clock_that_was_ahead_are_ignored() {
         let mut attempts = Attempts::default();
         for _ in 0..3 {
             assert_eq!(count(&mut attempts, 86_400, &["a"]), Ok(()));
@@ -112,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_the_longest_rested_goes_first() {
+    fn memory_is_bounded_and_the_longest_idle_is_forgotten_first() {
         let mut attempts = Attempts::default();
         for _ in 0..3 {
             count(&mut attempts, 0, &["old"]).unwrap();

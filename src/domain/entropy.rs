@@ -1,12 +1,11 @@
-//! Randomness, and the one way to ask for it.
+//! The source of randomness.
 //!
-//! Invariant: nothing in the broker draws random bytes but through [`Entropy`], so a seeded test repeats itself.
+//! Invariant: the broker draws random bytes through [`Entropy`] only, so a seeded test repeats itself.
 
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-/// Where random bytes come from.
 pub trait Entropy: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
@@ -18,7 +17,7 @@ pub struct SystemEntropy;
 impl Entropy for SystemEntropy {
     /// # Panics
     ///
-    /// When the operating system has no randomness to give: nothing that the broker does is safe without it.
+    /// When the operating system fails to give random bytes: nothing that the broker does is safe without them.
     #[expect(clippy::disallowed_methods, clippy::expect_used, reason = "the one place where randomness is drawn")]
     fn fill(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the operating system gives random bytes");

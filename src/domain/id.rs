@@ -1,7 +1,6 @@
 //! Ids: a newtype per kind, `int_` + UUIDv7 in hex, so that sorting by id sorts by creation.
 //!
-//! Knows nothing but the injected clock and entropy. Invariant: ids from one [`IdSource`] strictly increase,
-//! even when the clock stands still or steps back.
+//! Invariant: ids from one [`IdSource`] strictly increase, even when the clock stands still or steps back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,14 +11,13 @@ use uuid::Uuid;
 use super::entropy::Entropy;
 use super::time::Clock;
 
-/// A string that is not an id of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this kind: expected {prefix} followed by 32 hexadecimal digits")]
 pub struct InvalidId {
     pub prefix: &'static str,
 }
 
-/// What every id newtype shares, so that [`IdSource::next`] can make any of them.
+/// Implemented by every id, so that [`IdSource::next`] can make any of them.
 pub trait Id {
     fn from_uuid(uuid: Uuid) -> Self;
 }
@@ -58,7 +56,7 @@ macro_rules! ids {
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let invalid = InvalidId { prefix: $prefix };
                 let hex = text.strip_prefix($prefix).ok_or(invalid)?;
-                // `Uuid::try_parse` takes several spellings; only the one we print is an id.
+                // `Uuid::try_parse` accepts several spellings; only the one that `Display` prints is an id.
                 if hex.len() != 32 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
                     return Err(invalid);
                 }
@@ -71,7 +69,7 @@ macro_rules! ids {
 ids! {
     /// An access key (`x-access-key`), by its public id.
     AccessKeyId = "key_";
-    /// A connection being made: from the authorize URL to the callback.
+    /// A connection in progress, from the authorize URL to the callback.
     FlowId = "flow_";
     /// One consent at one platform under one OAuth app.
     GrantId = "grant_";
@@ -83,7 +81,7 @@ ids! {
     ProfileId = "prof_";
     /// A tenant.
     ProjectId = "proj_";
-    /// A choice of accounts that a person has yet to make.
+    /// A choice of accounts that the owner has yet to make.
     SelectionId = "sel_";
 }
 
@@ -91,7 +89,7 @@ ids! {
 pub struct IdSource {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// The millisecond and the 12-bit counter of the last id.
+    /// Millisecond and 12-bit counter of the last id.
     last: Mutex<(u64, u16)>,
 }
 
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_printed_spelling_is_read() {
+    fn only_the_printed_spelling_is_parsed() {
         let ids = IdSource::new(
             Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000))),
             Arc::new(SeededEntropy::new(1)),

@@ -1,5 +1,5 @@
-//! A data key as the database keeps it: wrapped by a key of the keyring file. `vault` makes and opens them, `store`
-//! carries them, and neither knows the other.
+//! A data key as the database holds it: wrapped by a key of the keyring file. `vault` wraps and unwraps it, `store`
+//! saves it, and neither knows the other.
 
 use std::fmt;
 
@@ -7,21 +7,20 @@ use strum::{EnumString, IntoStaticStr};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
-    /// What sealed values name it by. Never zero, never used again.
+    /// The id by which sealed values name the key. Never zero, never reused.
     pub dek_id: u32,
-    /// The id of the key in the keyring file.
+    /// Id of the wrapping key in the keyring file.
     pub wrapped_by: String,
     pub blob: Vec<u8>,
-    /// 32 bytes derived from the key: what an unwrapped key is recognised by.
+    /// 32 bytes derived from the key. They tell whether the right key was unwrapped.
     pub check_value: Vec<u8>,
     pub state: KeyState,
 }
 
-/// What a data key is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum KeyState {
-    /// Seals and opens. One key of a database is active.
+    /// Seals and opens. A database has exactly one active key.
     Active,
     /// Only opens.
     Retired,

@@ -4,10 +4,10 @@ use super::id::OauthAppId;
 use super::secret::Sealed;
 use super::time::Timestamp;
 
-/// Longest name, in code points.
+/// Maximum length of a name, in code points.
 pub const NAME_MAX: usize = 200;
 
-/// An app without its secret, which no endpoint returns.
+/// An app without its secret. No endpoint returns the secret.
 #[derive(Debug, Clone)]
 pub struct OauthApp {
     pub id: OauthAppId,
@@ -15,13 +15,13 @@ pub struct OauthApp {
     pub name: String,
     pub image_url: Option<String>,
     pub client_id: String,
-    /// Integrations connected under this app now.
+    /// Number of integrations that are connected under this app.
     pub integration_count: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// What to change of an app; `None` leaves a member as it is.
+/// A change of an app; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct OauthAppChange {
     pub name: Option<String>,

@@ -3,9 +3,9 @@
 use super::id::ProfileId;
 use super::time::Timestamp;
 
-/// Longest name, in code points.
+/// Maximum length of a name, in code points.
 pub const NAME_MAX: usize = 200;
-/// Longest description, in code points.
+/// Maximum length of a description, in code points.
 pub const DESCRIPTION_MAX: usize = 1000;
 
 #[derive(Debug, Clone)]
@@ -13,13 +13,13 @@ pub struct Profile {
     pub id: ProfileId,
     pub name: String,
     pub description: Option<String>,
-    /// Integrations bound to this profile now.
+    /// Number of integrations with this profile.
     pub integration_count: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// What to change of a profile; `None` leaves a member as it is.
+/// A change of a profile; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileChange {
     pub name: Option<String>,

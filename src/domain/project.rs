@@ -1,15 +1,15 @@
-//! Projects: the tenants. Everything but projects themselves belongs to exactly one.
+//! Projects, the tenants. Every row but a project belongs to exactly one.
 
 use super::id::ProjectId;
 use super::time::Timestamp;
 
-/// The project that exists from the start.
+/// The project that every database starts with.
 pub const DEFAULT_PROJECT: &str = "default";
 
 #[derive(Debug, Clone)]
 pub struct Project {
     pub id: ProjectId,
-    /// Unique; what commands take as `--project`.
+    /// Unique; the value of `--project` on the command line.
     pub name: String,
     pub created_at: Timestamp,
 }

@@ -1,14 +1,14 @@
-//! Where a browser may be sent after a connection.
+//! The URIs to which a browser may be redirected after a connection.
 //!
-//! Invariant: what is accepted here is emitted byte for byte, with only our own parameters added, and a browser that
-//! parses it ends at the origin that was checked. A spelling that different parsers read differently (an IP address in
-//! an odd notation, user info, a backslash, a tab) is refused rather than repaired.
+//! Invariant: an accepted URI is emitted byte for byte, with only our own parameters added, and every browser that
+//! parses it ends at the origin that was checked. A spelling that parsers read differently (an IP address in an odd
+//! notation, user info, a backslash, a tab) is refused, not repaired.
 
 use std::fmt;
 
 use url::{Host, Url};
 
-/// Longest URI, in bytes.
+/// Maximum length of a URI, in bytes.
 pub const MAX_LENGTH: usize = 2048;
 
 /// Why a redirect URI is refused. `Display` completes "redirectUri ...".
@@ -40,7 +40,7 @@ pub struct RedirectUri {
 }
 
 impl fmt::Debug for RedirectUri {
-    /// The query may carry the caller's nonce: only the origin is shown.
+    /// Shows the origin only: the query may carry the caller's nonce.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RedirectUri({})", self.origin)
     }
@@ -52,13 +52,13 @@ impl RedirectUri {
         &self.text
     }
 
-    /// Scheme, host and port, for a Content-Security-Policy. For an app's own scheme, the scheme and a colon.
+    /// Scheme, host and port, for a Content-Security-Policy. For an app's own scheme: the scheme and a colon.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The URI with `parameters` appended to its query; the caller's own query stays as it is.
+    /// Appends `parameters` to the query, and leaves the caller's own query as it is.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
         let added = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
@@ -71,7 +71,7 @@ impl RedirectUri {
     }
 }
 
-/// Which redirect URIs are allowed: the operator's list, or without one any https URL and http on loopback.
+/// The allowed redirect URIs: the operator's list, or, without one, any https URL and http on loopback.
 #[derive(Debug, Clone, Default)]
 pub struct RedirectPolicy {
     allowed: Vec<Allowed>,
@@ -79,18 +79,18 @@ pub struct RedirectPolicy {
 
 #[derive(Debug, Clone)]
 enum Allowed {
-    /// An app's own scheme (`myapp://connected`), taken only when it equals this to the letter (before a query).
+    /// A URI of an app's own scheme (`myapp://connected`). Matches a URI that is identical before its query.
     Exact(String),
-    /// An origin, and a path below which (segment by segment) everything is allowed.
+    /// An origin and a path. Matches every URI at or below that path, compared by whole segments.
     Prefix(Url),
 }
 
 impl RedirectPolicy {
-    /// Reads the operator's list. An entry is an origin, an origin and a path prefix, or a URI of an app's own scheme.
+    /// Parses the operator's list. An entry is an origin, an origin and a path prefix, or a URI of an app's own scheme.
     ///
     /// # Errors
     ///
-    /// The first entry that is none of these, and why.
+    /// The first entry that is none of these, and the reason.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, (String, Refused)> {
         let allowed = entries
             .iter()
@@ -113,7 +113,7 @@ impl RedirectPolicy {
     ///
     /// # Errors
     ///
-    /// The first rule that it breaks.
+    /// The first rule that the URI breaks.
     pub fn check(&self, text: &str) -> Result<RedirectUri, Refused> {
         if text.len() > MAX_LENGTH {
             return Err(Refused::Length);
@@ -158,7 +158,7 @@ fn check_own_scheme(text: &str, url: &Url) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The rules for http and https, list or no list.
+/// Checks the rules for http and https, which hold with and without a list.
 fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
     if url.fragment().is_some() {
         return Err(Refused::Fragment);
@@ -166,7 +166,7 @@ fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Refused::UserInfo);
     }
-    // What we emit is the caller's spelling, so it must already begin the way every parser would write it.
+    // The broker emits the caller's spelling, so it must already begin the way every parser would write it.
     let host = url.host_str().ok_or(Refused::Spelling)?;
     let start = format!("{}://{host}", url.scheme());
     let given = text.get(..start.len()).ok_or(Refused::Spelling)?;
@@ -190,7 +190,7 @@ fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether a URL's host is this machine by its name or literal address.
+/// True when the URL's host is this machine, by name or by literal address.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -201,7 +201,7 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Same origin, and the prefix's path is the URL's path or a whole-segment beginning of it.
+/// True when both have the same origin and the prefix's path is made of the first segments of the URL's path.
 fn covers(prefix: &Url, url: &Url) -> bool {
     if prefix.origin() != url.origin() {
         return false;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_any_https_and_http_on_loopback() {
+    fn without_a_list_any_https_and_http_on_loopback_are_allowed() {
         let any = policy(&[]);
         for good in [
             "https://ok.example",
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_exact_origins_and_whole_path_segments() {
+    fn a_list_allows_exact_origins_and_whole_path_segments() {
         let listed =
             policy(&["https://ok.example", "https://other.example/app", "http://localhost:3000", "myapp://done"]);
         for good in [
@@ -366,9 +366,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is accepted, a second parse of what we emit ends at a listed origin.
         #[test]
-        fn accepted_means_listed_after_a_second_parse(
+        fn an_emitted_uri_parses_to_a_listed_origin(
             text in "(https?|HTTPS|x)?:?[/\\\\]{0,3}([a-z.@:\\\\%0-9\\[\\]]{0,12})(ok\\.example)?[a-z.@:/\\\\?#%0-9&\t]{0,16}"
         ) {
             let listed = policy(&["https://ok.example/in"]);

@@ -1,7 +1,7 @@
-//! Secrets in memory, and what may be stored of them.
+//! Secrets in memory, and the forms in which they may be stored.
 //!
-//! Plaintext lives in [`SecretString`] (zeroed on drop, silent in `Debug`), ciphertext in [`Sealed`]; only `vault`
-//! turns one into the other. Values that are only ever compared are kept as a [`Digest256`].
+//! Plaintext lives in [`SecretString`] (zeroed on drop, hidden in `Debug`), ciphertext in [`Sealed`]. Only `vault`
+//! turns one into the other. Secrets that are only compared are stored as a [`Digest256`].
 
 use std::fmt;
 
@@ -13,8 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::entropy::Entropy;
 
-/// Ciphertext as `vault` wrote it: version, key id, nonce, ciphertext and tag. Only `vault` looks further inside than the
-/// key id.
+/// Ciphertext as `vault` wrote it: version, key id, nonce, ciphertext and tag. Other rooms read the key id at most.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Vec<u8>);
 
@@ -29,7 +28,7 @@ impl Sealed {
         &self.0
     }
 
-    /// The data key that it is sealed with; `None` when this is no sealed value.
+    /// Id of the data key that it is sealed with; `None` when the bytes are too short for a sealed value.
     #[must_use]
     pub fn dek_id(&self) -> Option<u32> {
         let (_version, rest) = self.0.split_first()?;
@@ -43,7 +42,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// SHA-256 of a high-entropy secret: enough to recognise it, useless to whoever steals the database.
+/// SHA-256 of a high-entropy secret. It recognises the secret, and is useless to someone who steals the database.
 #[derive(Clone, Copy)]
 pub struct Digest256([u8; 32]);
 
@@ -53,7 +52,7 @@ impl Digest256 {
         Self(Sha256::digest(secret).into())
     }
 
-    /// `None` unless `bytes` are 32.
+    /// `None` unless there are 32 bytes.
     #[must_use]
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -65,7 +64,7 @@ impl Digest256 {
     }
 }
 
-/// Takes the same time whatever the difference.
+/// In constant time.
 impl PartialEq for Digest256 {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -1,6 +1,6 @@
-//! Points in time, and the one way to ask for the present.
+//! Points in time, and the clock.
 //!
-//! Invariant: nothing in the broker reads the system clock but [`SystemClock`]; decisions take `now` as a parameter.
+//! Invariant: only [`SystemClock`] reads the system's clock; decisions take `now` as a parameter.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,19 +23,19 @@ impl Timestamp {
         self.0
     }
 
-    /// This time plus a duration; saturates at the ends of time.
+    /// Saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// This time minus a duration; saturates at the ends of time.
+    /// Saturates.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// From `self` until `later`; zero when that has passed.
+    /// Time from `self` until `later`; zero when `later` is earlier.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
@@ -65,12 +65,10 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Where the present comes from.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 

@@ -1,24 +1,23 @@
-//! Metrics: what there is to watch, and the recorder that keeps it until Prometheus asks.
+//! The metrics, and the recorder that Prometheus reads.
 //!
-//! Whoever has something to count calls the macros of the `metrics` crate with a name from [`METRICS`]; without a recorder
-//! (no `server.metrics_listen`, and in most tests) that does nothing. Invariant: labels are words of our own, a route's
-//! pattern, a status or a platform's name. What a client or a platform sends is never a label, because whoever chooses
-//! labels chooses how much memory they take, and because metrics are read by people who may not read tokens.
+//! Every room counts with the macros of the `metrics` crate and a name from [`METRICS`]. Without a recorder (no
+//! `server.metrics_listen`, and in most tests) the macros do nothing. Invariant: a label's value is a word of our own,
+//! a route's pattern, a status or a platform's name, never something that a client or a platform sent. Otherwise they
+//! could fill the memory, and show secrets to people who may read metrics but not tokens.
 
 use std::sync::OnceLock;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-/// One thing to watch.
 #[derive(Debug)]
 pub struct Metric {
     pub name: &'static str,
     pub kind: Kind,
     pub unit: Unit,
-    /// All its labels; whoever records it gives each of them.
+    /// All labels. Every recording sets each of them.
     pub labels: &'static [&'static str],
-    /// One sentence for whoever looks at it.
+    /// One sentence for the operator.
     pub help: &'static str,
 }
 
@@ -31,11 +30,11 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
-/// How a refresh can end, the label `outcome` of `postpeer_refreshes_total`.
+/// Values of the label `outcome` of `postpeer_refreshes_total`.
 pub const REFRESH_OUTCOMES: [&str; 6] =
     ["app_rejected", "grant_ended", "refreshed", "superseded", "throttled", "transient"];
 
-/// Everything that is recorded anywhere, by name; `tests/house.rs` holds the code to it.
+/// All metrics, by name. `tests/house.rs` compares the list with the code.
 pub const METRICS: &[Metric] = &[
     Metric {
         name: "postpeer_answers_unsaved",
@@ -109,18 +108,18 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
-/// What has been recorded in this process. Cheap to clone.
+/// The values recorded in this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(PrometheusHandle);
 
-/// Records from here on. Once per process: a second call gives the same, also to another broker.
+/// Starts recording. Later calls in the same process return the same recorder, to another broker as well.
 pub fn metrics() -> Metrics {
     static INSTALLED: OnceLock<Metrics> = OnceLock::new();
     INSTALLED
         .get_or_init(|| {
             let recorder = recorder();
             let handle = recorder.handle();
-            // Nobody else installs one: `tests/house.rs` keeps the exporter in this room.
+            // Cannot fail: `tests/house.rs` keeps the exporter in this room, so no other recorder is installed.
             let _ = metrics::set_global_recorder(recorder);
             Metrics(handle)
         })
@@ -128,19 +127,19 @@ pub fn metrics() -> Metrics {
 }
 
 impl Metrics {
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.0.render()
     }
 
-    /// Folds what was recorded into the buckets. Each measured time takes memory until this or [`render`](Self::render)
-    /// is called, so somebody calls it every few seconds, whether anybody reads or not.
+    /// Moves recorded times into the buckets. Each one takes memory until this or [`render`](Self::render) is called,
+    /// so it has to be called every few seconds.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
 
-    /// Shows what is counted by platform as 0 until it happens. Otherwise the first time would be the series' first value,
-    /// and Prometheus takes no increase from that.
+    /// Starts the counters of each platform at 0. Without that, a series would begin with its first event, and
+    /// Prometheus sees no increase in a first value.
     pub fn expect_platforms<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {
             for outcome in REFRESH_OUTCOMES {
@@ -151,14 +150,14 @@ impl Metrics {
     }
 }
 
-/// A recorder that knows what everything is, and shows what has no labels as 0.
+/// A recorder with the descriptions of all metrics. Gauges without labels start at 0.
 fn recorder() -> PrometheusRecorder {
     let mut builder = PrometheusBuilder::new();
     for metric in METRICS {
         if let Kind::Histogram(buckets) = metric.kind {
             builder = builder
                 .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
-                .expect("a histogram has buckets, in the table above");
+                .expect("every histogram in METRICS has buckets");
         }
     }
     let recorder = builder.build_recorder();
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_labels_is_there_from_the_start() {
+    fn gauges_without_labels_start_at_0() {
         let shown = recorder().handle().render();
         for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Gauge && metric.labels.is_empty()) {
             let Metric { name, help, .. } = metric;
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_call_gives_the_same_recorder() {
+    fn a_second_call_returns_the_same_recorder() {
         let (first, second) = (metrics(), metrics());
         counter!("postpeer_tokens_vended_total", "platform" => "a_second_call").increment(1);
         for handle in [first, second] {
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order_and_its_names_are_prometheus_own() {
+    fn the_table_is_sorted_and_its_names_follow_prometheus_conventions() {
         assert!(METRICS.is_sorted_by_key(|metric| metric.name));
         for metric in METRICS {
             let name = metric.name;

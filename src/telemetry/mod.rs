@@ -1,7 +1,7 @@
-//! What an operator watches: logs, to standard error as text or as a JSON object per line, and [`metrics`](mod@metrics).
+//! Logs, to standard error as text or as one JSON object per line, and [`metrics`](mod@metrics).
 //!
-//! Invariant: dependencies are never heard below `warn`, whatever the level, because their debug logs hold URLs with
-//! codes and secrets; and a panic is logged by where it happened, never by what it said.
+//! Invariants: dependencies log at `warn` or above only, whatever the level, because their debug logs hold URLs with
+//! codes and secrets. A panic is logged by its place, never by its message.
 
 mod metrics;
 
@@ -13,7 +13,6 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::metrics::{Kind, METRICS, Metric, Metrics, REFRESH_OUTCOMES, metrics};
 
-/// How the broker logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
     pub format: LogFormat,
@@ -27,7 +26,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// From the quietest to the most talkative.
+/// From the fewest lines to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LogLevel {
@@ -44,32 +43,32 @@ impl Default for LogSettings {
     }
 }
 
-/// Starts logging. Once per process: a second call changes nothing.
+/// Starts logging. A second call in the same process changes nothing.
 pub fn init(settings: LogSettings) {
     let filter = EnvFilter::builder().parse_lossy(directives(settings.level));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Logs that are already there (in a test) stay.
+    // A test may have set a subscriber already: keep it.
     let _ = match settings.format {
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
     };
 }
 
-/// Our own modules at the level asked for, everything else at `warn` or quieter.
+/// Logs our own modules at `level` and everything else at `warn`, or at `error` when that is the level.
 fn directives(level: LogLevel) -> String {
     let ours = level.into_str();
     let others = if level == LogLevel::Error { "error" } else { "warn" };
     format!("{others},postpeer={ours}")
 }
 
-/// From here on a panic says where it happened and not what with: its message may hold a secret.
+/// Makes panics report their place only, because a panic message may hold a secret.
 pub fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = place_of(panic);
         if tracing::dispatcher::has_been_set() {
-            tracing::error!(place, "a bug made a task panic; please report the place");
+            tracing::error!(place, "a task panicked: this is a bug, please report the place");
         } else {
-            eprintln!("postpeer: a bug made it panic at {place}; please report the place");
+            eprintln!("postpeer: panicked at {place}: this is a bug, please report the place");
         }
     }));
 }
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dependencies_stay_quiet_whatever_the_level() {
+    fn dependencies_log_warnings_and_errors_only() {
         assert_eq!(directives(LogLevel::Trace), "warn,postpeer=trace");
         assert_eq!(directives(LogLevel::Info), "warn,postpeer=info");
         assert_eq!(directives(LogLevel::Error), "error,postpeer=error");

@@ -1,7 +1,7 @@
-//! A consent that waits for its person's choice as the plaintext of one sealed value: a JSON object with the tokens, the
-//! facts that came with them, and the accounts to choose from with the tokens of their own.
+//! The plaintext form of a sealed consent that waits for its owner to choose accounts: a JSON object with the tokens,
+//! what the platform said about them, and the accounts with their own tokens.
 //!
-//! It lives for minutes, but across an update of the program: members that a later version adds are ignored.
+//! It lives for minutes, but may outlive an update of the broker: unknown members are ignored.
 
 use std::io::{self, Write};
 
@@ -39,7 +39,7 @@ struct WrittenAccount<'a> {
 #[derive(Deserialize)]
 struct Read {
     tokens: tokens::Read,
-    /// Not there in what an earlier program wrote.
+    /// Absent in values that an earlier version wrote.
     #[serde(default)]
     issued_at: i64,
     access_expires_at: Option<i64>,
@@ -58,8 +58,8 @@ struct ReadAccount {
     own_token: Option<Secret>,
 }
 
-/// The JSON, in a buffer that is wiped when dropped and has room for the tag.
-#[expect(clippy::disallowed_methods, reason = "what is written here is sealed next")]
+/// Writes the JSON into a buffer that is wiped when dropped and has room for the tag.
+#[expect(clippy::disallowed_methods, reason = "the JSON is sealed next")]
 pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let Consent { issued, identity } = consent;
     let accounts = identity.accounts.iter().map(|found| WrittenAccount {
@@ -78,7 +78,7 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
         unusable: &identity.unusable,
         routes: &identity.routes,
     };
-    // A buffer that grows leaves its old contents behind: written twice, once only to measure.
+    // A buffer that grows leaves copies of its content behind, so the first pass only measures.
     let mut length = Length(0);
     serde_json::to_writer(&mut length, &written)?;
     let mut json = Zeroizing::new(Vec::with_capacity(length.0 + tag));
@@ -86,7 +86,7 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
     Ok(json)
 }
 
-/// `None` when the bytes are no consent.
+/// `None` when the bytes are not a consent.
 pub(super) fn read(json: &[u8]) -> Option<Consent> {
     let read: Read = serde_json::from_slice(json).ok()?;
     let accounts = read.accounts.into_iter().map(|found| FoundAccount {
@@ -111,7 +111,7 @@ pub(super) fn read(json: &[u8]) -> Option<Consent> {
     })
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct Length(usize);
 
 impl Write for Length {
@@ -126,7 +126,7 @@ impl Write for Length {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what was opened is compared with what was sealed")]
+#[expect(clippy::disallowed_methods, reason = "tests compare what was read with what was written")]
 mod tests {
     use super::*;
     use crate::domain::grant::TokenSet;
@@ -180,7 +180,7 @@ mod tests {
         let json = write(&before, 16).unwrap();
         assert_eq!(json.capacity(), json.len() + 16, "the buffer grew");
         let after = read(&json).unwrap();
-        assert_eq!(format!("{after:?}"), format!("{before:?}"), "but for the secrets, which are silent");
+        assert_eq!(format!("{after:?}"), format!("{before:?}"), "all but the secrets, which Debug hides");
         assert_eq!(after.issued.tokens.access_token.expose_secret(), "user-token");
         assert_eq!(after.issued.tokens.id_token.unwrap().expose_secret(), "id-token");
         assert!(after.issued.tokens.refresh_token.is_none());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_consent_is_not_read() {
+    fn other_bytes_are_not_read_as_a_consent() {
         for bad in [&b""[..], b"{}", b"null", br#"{"tokens": {"access_token": "a", "token_type": "b"}}"#] {
             assert!(read(bad).is_none(), "{}", String::from_utf8_lossy(bad));
         }

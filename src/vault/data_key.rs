@@ -1,8 +1,8 @@
-//! Data keys, and their wrapped form.
+//! Data keys and their wrapped form.
 //!
-//! A data key is 32 random bytes that are never used as they are: HKDF-SHA256 derives one key to seal with and one
-//! value to recognise it by. Its wrapped form is `version 0x01, nonce (24), ciphertext and tag (48)`, sealed with a key
-//! derived from the keyring's, and bound to the database and to both key ids.
+//! A data key is 32 random bytes that are never used directly: HKDF-SHA256 derives the key that seals and a check value
+//! that recognises it. The wrapped form is `version 0x01, nonce (24), ciphertext and tag (48)`, encrypted with a key
+//! derived from the keyring's key, and bound to the database and to both key ids.
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
@@ -18,7 +18,7 @@ use crate::domain::entropy::Entropy;
 
 const VERSION: u8 = 0x01;
 
-/// A data key, unwrapped and ready. Wiped when dropped.
+/// An unwrapped data key. Wiped when dropped.
 pub(super) struct DataKey {
     cipher: XChaCha20Poly1305,
     check_value: [u8; 32],
@@ -43,12 +43,10 @@ impl DataKey {
     }
 }
 
-/// HKDF-SHA256 without salt: 32 bytes for `label`.
+/// Derives 32 bytes for `label` by HKDF-SHA256 without salt.
 pub(super) fn derive(bytes: &[u8; 32], label: &str) -> Zeroizing<[u8; 32]> {
     let mut derived = Zeroizing::new([0_u8; 32]);
-    Hkdf::<Sha256>::new(None, bytes)
-        .expand(label.as_bytes(), derived.as_mut())
-        .expect("32 bytes are within what HKDF-SHA256 can give");
+    Hkdf::<Sha256>::new(None, bytes).expand(label.as_bytes(), derived.as_mut()).expect("HKDF-SHA256 can give 32 bytes");
     derived
 }
 
@@ -66,11 +64,11 @@ pub(super) fn wrap(
     buffer.extend_from_slice(bytes);
     wrapping_cipher(kek)
         .encrypt_in_place(&XNonce::from(nonce), &context(kek_id, db, dek_id), &mut buffer)
-        .expect("32 bytes are within what the cipher can take");
+        .expect("the cipher can encrypt 32 bytes");
     [&[VERSION], nonce.as_slice(), &buffer].concat()
 }
 
-/// `None` when the key or anything that the blob is bound to is another.
+/// `None` when the key is wrong, or the blob is bound to another database or key id.
 pub(super) fn unwrap(kek: &KeyBytes, kek_id: &str, db: Uuid, dek_id: u32, blob: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let (&VERSION, rest) = blob.split_first()? else { return None };
     let (nonce, ciphertext) = rest.split_first_chunk::<24>()?;

@@ -1,4 +1,4 @@
-//! The keyring file: the keys that wrap data keys, readable by nobody else.
+//! The keyring file with the keys that wrap data keys, readable by its owner only.
 //!
 //! ```text
 //! # comment
@@ -6,8 +6,8 @@
 //! active = k1b2c4d6e8f0a1b3
 //! ```
 //!
-//! A key's id is derived from the key, so a line that was damaged or mistyped is noticed when it is read. Several keys
-//! may stand there; `active` is the one that wraps from now on.
+//! A key's id is derived from the key, so a damaged or mistyped line is noticed. The file may hold several keys;
+//! `active` names the one that wraps new data keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,10 +23,10 @@ use zeroize::Zeroizing;
 use super::data_key::derive;
 use crate::domain::entropy::Entropy;
 
-/// Far more than any keyring, far less than what hurts.
+/// Maximum size of a keyring file, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// A key of the keyring file. Silent in `Debug`; on the heap, so that moving it leaves no copy.
+/// A key of the keyring file. Without `Debug`; on the heap, so that moving it leaves no copy.
 pub(super) struct KeyBytes(Box<Zeroizing<[u8; 32]>>);
 
 impl KeyBytes {
@@ -39,37 +39,35 @@ impl KeyBytes {
     }
 }
 
-/// The keys of a keyring file.
 pub struct KeyringFile {
     keys: BTreeMap<String, KeyBytes>,
-    /// In `keys`.
+    /// Always in `keys`.
     active: String,
 }
 
-/// Why there is no keyring.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    #[error("the keyring file {} exists already; it was left as it is", path.display())]
+    #[error("the keyring file {} already exists and was not changed", path.display())]
     AlreadyExists { path: PathBuf },
     #[error("the keyring file {} could not be read or written", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the keyring file {}, line {line}: {why}. Put a copy of the undamaged file in its place", path.display())]
+    #[error("the keyring file {}, line {line}: {why}. Restore an undamaged copy of the file", path.display())]
     Malformed { path: PathBuf, line: usize, why: &'static str },
     #[error(
-        "there is no keyring file at {}. Without the keyring that the database was made with, nothing in it can be \
-         opened: bring it back from where you keep a copy, or set keyring.path. `postpeer init` makes a new pair",
+        "there is no keyring file at {}. The secrets in the database can be opened only with the keyring that was created \
+         with it: restore your copy, or set keyring.path. `postpeer init` creates a new database and keyring",
         path.display()
     )]
     Missing { path: PathBuf },
     #[error(
-        "the keyring file {} can be read by others (mode {mode:04o}): `chmod 600 {}`",
+        "the keyring file {} can be read by other users (mode {mode:04o}): run `chmod 600 {}`",
         path.display(), path.display()
     )]
     ReadableByOthers { path: PathBuf, mode: u32 },
 }
 
 impl KeyringFile {
-    /// A keyring with one new key.
+    /// Generates a keyring with one key.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
@@ -78,7 +76,7 @@ impl KeyringFile {
         Self { keys: BTreeMap::from([(active.clone(), key)]), active }
     }
 
-    /// Writes it to a new file with mode 0600, durably. Never overwrites.
+    /// Writes a new file with mode 0600, durably. Never overwrites.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyringError> {
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyringError::AlreadyExists { path: path.to_owned() },
@@ -89,7 +87,7 @@ impl KeyringFile {
             .and_then(|()| file.sync_all())
             .and_then(|()| File::open(directory_of(path))?.sync_all())
             .inspect_err(|_| {
-                // Half a keyring would stand in the way of the next attempt; if it can't go either, that attempt says so.
+                // A partial file would block the next attempt. If it cannot be removed, that attempt reports it.
                 let _ = std::fs::remove_file(path);
             })
             .map_err(io)
@@ -110,26 +108,26 @@ impl KeyringFile {
         if metadata.len() > LARGEST {
             return Err(malformed((1, "the file is too large to be a keyring")));
         }
-        // Allocated once: a buffer that grows leaves copies behind.
+        // Allocated once: a buffer that grows leaves copies of its content behind.
         let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
         file.take(LARGEST).read_to_end(&mut text).map_err(io)?;
         let text = std::str::from_utf8(&text).map_err(|_| malformed((1, "the file is not text")))?;
         Self::parse(text).map_err(malformed)
     }
 
-    /// The ids of its keys, in order.
+    /// The ids of the keys, in order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
     }
 
-    /// The id of the key that wraps from now on.
+    /// Id of the key that wraps new data keys.
     #[must_use]
     pub fn active_id(&self) -> &str {
         &self.active
     }
 
     pub(super) fn active(&self) -> (&str, &KeyBytes) {
-        let key = self.keys.get(&self.active).expect("the active key is one of the keys, by construction");
+        let key = self.keys.get(&self.active).expect("the active key is one of the keys");
         (&self.active, key)
     }
 
@@ -138,11 +136,11 @@ impl KeyringFile {
     }
 
     fn text(&self) -> Zeroizing<String> {
-        // The size is known, so the buffer does not grow and leave copies behind.
+        // Large enough: a buffer that grows leaves copies of its content behind.
         let mut text = Zeroizing::new(String::with_capacity(512 + self.keys.len() * 128));
         text.push_str(
-            "# The keys that open the secrets in the database. Keep a copy in a safe place, apart from the database's\n\
-             # backups: without this file the secrets are lost, with it and the database they are open.\n",
+            "# The keys to the secrets in the database. Without this file the secrets are lost; whoever has both this file\n\
+             # and the database can read them. Keep a copy in a safe place, apart from the backups of the database.\n",
         );
         for (id, key) in &self.keys {
             text.push_str(id);
@@ -172,20 +170,19 @@ impl KeyringFile {
                 }
                 continue;
             }
-            let (id, value) =
-                line.split_once(':').ok_or((number, "neither `id:key`, nor `active = id`, nor a comment"))?;
+            let (id, value) = line.split_once(':').ok_or((number, "not `id:key`, `active = id` or a comment"))?;
             let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
             if URL_SAFE_NO_PAD.decode_slice(value.trim(), key.0.as_mut().as_mut()) != Ok(32) {
                 return Err((number, "the key is not 32 bytes in base64url"));
             }
             if key.id() != id {
-                return Err((number, "the key does not belong to its id: one of the two was changed"));
+                return Err((number, "the key and its id do not belong together: one of them was changed"));
             }
             if keys.insert(id.to_owned(), key).is_some() {
-                return Err((number, "a key that stands there already"));
+                return Err((number, "the same key a second time"));
             }
         }
-        let (number, active) = active.ok_or((lines, "no line `active = id`"))?;
+        let (number, active) = active.ok_or((lines, "there is no line `active = id`"))?;
         if !keys.contains_key(&active) {
             return Err((number, "`active` names a key that is not in the file"));
         }
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_file_is_read_back_and_is_nobody_elses() {
+    fn a_written_file_is_private_and_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("postpeer.keyring");
         let keyring = KeyringFile::generate(&SeededEntropy::new(1));
@@ -248,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused() {
+    fn a_file_that_other_users_can_read_is_refused() {
         for mode in [0o644, 0o640, 0o604, 0o660, 0o606] {
             let (_directory, path) = write("", mode);
             let error = KeyringFile::load(&path).unwrap_err();
@@ -259,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_said_to_be_missing() {
+    fn a_missing_file_is_reported_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let missing = KeyringFile::load(&directory.path().join("none"));
         assert!(matches!(missing, Err(KeyringError::Missing { .. })), "{missing:?}");
     }
 
     #[test]
-    fn a_malformed_file_is_refused_with_its_line_and_without_its_content() {
+    fn a_malformed_file_is_refused_with_a_line_number_and_without_its_content() {
         let good = KeyringFile::generate(&SeededEntropy::new(1));
         let key = good.text().lines().nth(2).unwrap().to_owned();
         let id = good.active_id();

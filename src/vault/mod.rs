@@ -1,15 +1,15 @@
-//! The only place where plaintext becomes sealed and back. Knows `domain` and nobody else; owns chacha20poly1305.
+//! Sealing and opening of secrets: the only room that turns plaintext into ciphertext and back.
 //!
-//! **Why two levels of keys.** The keyring file holds keys that only wrap; the database holds the data keys, wrapped,
-//! and only those seal values. So a lost or leaked keyring key costs a re-wrapping of a few rows, and a new data key is
-//! used from one moment on while old values still open with the old one.
+//! **Two levels of keys.** The keys in the keyring file only wrap data keys. The data keys are stored wrapped in the
+//! database, and only they seal values. So replacing a leaked keyring key means re-wrapping a few rows, and a new data
+//! key can be introduced while old values still open with the old one.
 //!
-//! **What a sealed value is bound to.** Its place: database, table, column, row and generation are authenticated with
-//! it (and so are version and key id), so whoever can write to the database file cannot move a value to another row or
-//! bring an older one back. See [`seal`] for the layout.
+//! **Binding.** A sealed value is bound to its [`Place`]: database, table, column, row and generation are
+//! authenticated with it, and so are version and key id. Someone who can write to the database file can neither move a
+//! value to another row nor bring an older value back. See [`seal`] for the layout.
 //!
-//! Invariant: a value is opened with the key that it names, never by trying keys in turn, for XChaCha20-Poly1305 does
-//! not commit to its key.
+//! Invariant: a value is opened with the key that it names. Keys are never tried in turn, because XChaCha20-Poly1305
+//! does not commit to its key.
 
 mod consents;
 mod data_key;
@@ -35,20 +35,20 @@ use data_key::DataKey;
 pub use keyring::{KeyringError, KeyringFile};
 pub use place::Place;
 
-/// Seals and opens. Cheap to clone.
+/// Seals values and opens them in the place that they were sealed for. Cheap to clone.
 #[derive(Clone)]
 pub struct Vault(Arc<Inner>);
 
 struct Inner {
     db: Uuid,
     entropy: Arc<dyn Entropy>,
-    /// The id of the key that seals; it is in `keys`.
+    /// Id of the key that seals; always in `keys`.
     active: u32,
     keys: BTreeMap<u32, DataKey>,
 }
 
 impl Vault {
-    /// The first data key of a new database.
+    /// Creates the first data key of a new database.
     pub fn initialise(keyring: &KeyringFile, db: Uuid, entropy: Arc<dyn Entropy>) -> Result<(Self, WrappedKey), Error> {
         const FIRST: u32 = 1;
         let (wrapped_by, kek) = keyring.active();
@@ -66,11 +66,11 @@ impl Vault {
         Ok((Self(Arc::new(Inner { db, entropy, active: FIRST, keys })), wrapped))
     }
 
-    /// Unwraps the data keys of a database: all of them, or fails.
+    /// Unwraps all data keys of a database.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongKeyring`] when the keyring lacks a key, or has another under its name.
+    /// [`Error::WrongKeyring`] when the keyring lacks a wrapping key, or has another key under its id.
     pub fn unlock(
         keyring: &KeyringFile,
         db: Uuid,
@@ -95,55 +95,50 @@ impl Vault {
         Ok(Self(Arc::new(Inner { db, entropy, active, keys })))
     }
 
-    /// The id of the data key that new values are sealed with.
+    /// Id of the data key that seals new values.
     #[must_use]
     pub fn active_key(&self) -> u32 {
         self.0.active
     }
 
-    /// Seals a secret for `place`.
-    #[expect(clippy::disallowed_methods, reason = "sealing is what turns plaintext into what may be stored")]
+    #[expect(clippy::disallowed_methods, reason = "sealing needs the plaintext")]
     pub fn seal_text(&self, place: &Place, secret: &SecretString) -> Result<Sealed, Error> {
         self.seal(place, seal::buffer(secret.expose_secret().as_bytes()))
     }
 
-    /// Opens what [`Vault::seal_text`] sealed for the same place.
     pub fn open_text(&self, place: &Place, sealed: &Sealed) -> Result<SecretString, Error> {
         let plain = self.open(place, sealed)?;
         std::str::from_utf8(&plain).map(SecretString::from).map_err(|_| Error::unreadable(place))
     }
 
-    /// Seals a token set for `place`, as one value.
+    /// Seals a token set as one value.
     pub fn seal_tokens(&self, place: &Place, tokens: &TokenSet) -> Result<Sealed, Error> {
         let plain =
             tokens::write(tokens).map_err(|_| Error::Unsealable { table: place.table, column: place.column })?;
         self.seal(place, plain)
     }
 
-    /// Opens what [`Vault::seal_tokens`] sealed for the same place.
     pub fn open_tokens(&self, place: &Place, sealed: &Sealed) -> Result<TokenSet, Error> {
         let plain = self.open(place, sealed)?;
         tokens::read(&plain).ok_or_else(|| Error::unreadable(place))
     }
 
-    /// Seals what a platform answered for `place`, as it came.
+    /// Seals a platform's answer, unparsed.
     pub fn seal_answer(&self, place: &Place, answer: &[u8]) -> Result<Sealed, Error> {
         self.seal(place, seal::buffer(answer))
     }
 
-    /// Opens what [`Vault::seal_answer`] sealed for the same place.
     pub fn open_answer(&self, place: &Place, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.open(place, sealed)
     }
 
-    /// Seals a consent for `place`, with the tokens of its accounts, as one value.
+    /// Seals a consent with the tokens of its accounts, as one value.
     pub fn seal_consent(&self, place: &Place, consent: &Consent) -> Result<Sealed, Error> {
         let plain = consents::write(consent, seal::TAG)
             .map_err(|_| Error::Unsealable { table: place.table, column: place.column })?;
         self.seal(place, plain)
     }
 
-    /// Opens what [`Vault::seal_consent`] sealed for the same place.
     pub fn open_consent(&self, place: &Place, sealed: &Sealed) -> Result<Consent, Error> {
         let plain = self.open(place, sealed)?;
         consents::read(&plain).ok_or_else(|| Error::unreadable(place))
@@ -166,31 +161,30 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Why a value was not sealed or not opened. Names places, never content.
+/// Why a value was not sealed or not opened. Messages name places, never content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the database has no active data key: it is damaged, restore a backup")]
     NoActiveKey,
     #[error(
-        "the sealed value in {table}.{column} was refused: it was changed, cut short, or belongs to another row, \
+        "the sealed value in {table}.{column} was rejected: it was changed or truncated, or belongs to another row, \
          generation or database"
     )]
     Rejected { table: &'static str, column: &'static str },
     #[error("the sealed value in {table}.{column} names data key {dek_id}, which this database does not have")]
     UnknownKey { table: &'static str, column: &'static str, dek_id: u32 },
     #[error(
-        "the sealed value in {table}.{column} has version {version}, which this program does not know: was it written \
-         by a newer one?"
+        "the sealed value in {table}.{column} has version {version}, which this version of postpeer does not know: \
+         was it written by a newer one?"
     )]
     UnknownVersion { table: &'static str, column: &'static str, version: u8 },
-    #[error("the sealed value in {table}.{column} opened, but does not hold what belongs there")]
+    #[error("the sealed value in {table}.{column} opened, but its content is not valid")]
     Unreadable { table: &'static str, column: &'static str },
     #[error("a value for {table}.{column} could not be sealed: it is too large")]
     Unsealable { table: &'static str, column: &'static str },
     #[error(
-        "the keyring does not belong to the database: the database is sealed with key {expected}, the keyring file has \
-         {found}. Put the keyring file in place that was made together with this database (keyring.path); nothing was \
-         changed"
+        "the keyring does not belong to the database: the database needs key {expected}, the keyring file has {found}. \
+         Restore the keyring file that was created together with this database (keyring.path). Nothing was changed"
     )]
     WrongKeyring { expected: String, found: String },
 }
@@ -202,5 +196,5 @@ impl Error {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what was opened is compared with what was sealed")]
+#[expect(clippy::disallowed_methods, reason = "tests compare opened values with what was sealed")]
 mod tests;

@@ -1,6 +1,7 @@
 //! The places where sealed values live: one constructor for each column that holds them.
 //!
-//! A place is authenticated with the value, so no name here may ever change: what is sealed under it would not open again.
+//! A place is authenticated with the value, so no name here may ever change: what is sealed under it would not open
+//! again.
 
 use std::fmt::Display;
 
@@ -9,7 +10,7 @@ use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, SelectionId}
 /// Generation of a value that is written once and never changed.
 const ONLY: u64 = 1;
 
-/// Where a sealed value lives. It opens nowhere else.
+/// Where a sealed value is stored. It opens nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub(super) table: &'static str,

@@ -1,14 +1,14 @@
-//! One sealed value:
+//! The layout of a sealed value:
 //!
 //! ```text
 //! byte 0      version 0x01: XChaCha20-Poly1305, this layout, this context
 //! bytes 1-4   id of the data key, big-endian
-//! bytes 5-28  nonce, 24 random bytes (at 192 bits, random ones do not repeat)
+//! bytes 5-28  nonce, 24 random bytes (192 random bits do not repeat)
 //! bytes 29-   ciphertext and 16-byte tag
 //! ```
 //!
-//! Authenticated with it (each part preceded by its length, so that no two lists read the same): "broker-seal",
-//! version, key id, database id, table, column, row id, generation.
+//! Authenticated with it: "broker-seal", version, key id, database id, table, column, row id, generation. Each part is
+//! preceded by its length, so that no two lists encode alike.
 
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::AeadInOut;
@@ -23,7 +23,7 @@ use crate::domain::secret::Sealed;
 const VERSION: u8 = 0x01;
 pub(super) const TAG: usize = 16;
 
-/// A copy of `plain` that is wiped when dropped and has room for the tag, so that sealing does not move it.
+/// Copies `plain` into a buffer that is wiped when dropped and has room for the tag, so that sealing does not move it.
 pub(super) fn buffer(plain: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut buffer = Zeroizing::new(Vec::with_capacity(plain.len() + TAG));
     buffer.extend_from_slice(plain);
@@ -46,7 +46,7 @@ pub(super) fn seal(
     Ok(Sealed::from_bytes([&[VERSION], dek_id.to_be_bytes().as_slice(), &nonce, &plain].concat()))
 }
 
-/// `key`: the data key of that id.
+/// `key` returns the data key of an id.
 pub(super) fn open<'k>(
     key: impl FnOnce(u32) -> Option<&'k DataKey>,
     db: Uuid,
@@ -83,7 +83,7 @@ fn context(dek_id: u32, db: Uuid, place: &Place) -> Vec<u8> {
     ])
 }
 
-/// Each part preceded by its length in eight bytes.
+/// Concatenates the parts, each preceded by its length in eight bytes.
 pub(super) fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
     parts.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied())).collect()
 }

@@ -1,4 +1,4 @@
-//! Sealed values open where they were sealed and nowhere else.
+//! A sealed value opens in its own place only.
 
 use proptest::prelude::*;
 
@@ -51,13 +51,13 @@ fn a_value_does_not_open_in_another_place() {
         Place { row: "grant_2".to_owned(), ..place() },
         Place { generation: 2, ..place() },
         Place { generation: 4, ..place() },
-        // The same bytes, cut elsewhere.
+        // The same bytes, divided differently.
         Place { table: "grant", column: "stokens", ..place() },
     ] {
         let refused = Error::Rejected { table: elsewhere.table, column: elsewhere.column };
         assert_eq!(vault.open_text(&elsewhere, &sealed).unwrap_err(), refused, "{elsewhere:?}");
     }
-    // The same data key in another database: the wrapped key itself is bound to its database, so force it.
+    // The wrapped key is bound to its database, so the same data key has to be forced into another one.
     let inner = Inner {
         db: Uuid::from_u128(2),
         entropy: entropy(3),
@@ -95,7 +95,7 @@ fn each_flipped_bit_and_each_truncation_is_refused() {
 }
 
 #[test]
-fn a_vault_unlocks_with_its_keyring_and_with_no_other() {
+fn a_vault_unlocks_with_its_own_keyring_only() {
     let keyring = KeyringFile::generate(&SeededEntropy::new(1));
     let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
     let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
@@ -111,12 +111,12 @@ fn a_vault_unlocks_with_its_keyring_and_with_no_other() {
         Error::WrongKeyring { expected: keyring.active_id().to_owned(), found: other.active_id().to_owned() }
     );
 
-    let spoilt = |change: fn(&mut WrappedKey)| {
+    let damaged = |change: fn(&mut WrappedKey)| {
         let mut wrapped = wrapped.clone();
         change(&mut wrapped);
         Vault::unlock(&keyring, DB, &[wrapped], entropy(3)).map(|_| ())
     };
-    assert!(spoilt(|_| ()).is_ok());
+    assert!(damaged(|_| ()).is_ok());
     for change in [
         (|key| key.blob[30] ^= 1) as fn(&mut WrappedKey),
         |key| key.blob[0] = 2,
@@ -125,9 +125,9 @@ fn a_vault_unlocks_with_its_keyring_and_with_no_other() {
         |key| key.check_value.clear(),
         |key| key.dek_id = 2,
     ] {
-        assert!(matches!(spoilt(change), Err(Error::WrongKeyring { .. })));
+        assert!(matches!(damaged(change), Err(Error::WrongKeyring { .. })));
     }
-    assert!(matches!(spoilt(|key| key.state = KeyState::Retired), Err(Error::NoActiveKey)));
+    assert!(matches!(damaged(|key| key.state = KeyState::Retired), Err(Error::NoActiveKey)));
     let moved = Vault::unlock(&keyring, Uuid::from_u128(2), &[wrapped], entropy(3));
     assert!(matches!(moved, Err(Error::WrongKeyring { .. })));
     assert!(matches!(Vault::unlock(&keyring, DB, &[], entropy(3)), Err(Error::NoActiveKey)));
@@ -154,7 +154,7 @@ fn a_retired_key_opens_and_the_active_one_seals() {
 }
 
 #[test]
-fn nothing_tells_a_key_or_a_plaintext_in_debug() {
+fn debug_shows_no_key_and_no_plaintext() {
     let keyring = KeyringFile::generate(&SeededEntropy::new(1));
     let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
     let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
@@ -164,7 +164,7 @@ fn nothing_tells_a_key_or_a_plaintext_in_debug() {
 }
 
 #[test]
-fn what_opens_but_is_not_what_belongs_there_is_said_so() {
+fn content_of_the_wrong_kind_is_unreadable() {
     let vault = vault();
     let unreadable = Error::Unreadable { table: "grants", column: "tokens" };
     for text in ["", "null", "[]", "{}", r#"{"access_token":1,"token_type":"Bearer"}"#, r#"{"token_type":"Bearer"}"#] {

@@ -1,6 +1,6 @@
-//! A token set as the plaintext of one sealed value: a JSON object.
+//! The plaintext form of a sealed token set: a JSON object.
 //!
-//! Members that a later version adds are ignored, and absent ones are absent: a value sealed by any version opens.
+//! Unknown members are ignored and optional ones may be absent, so a value sealed by any version of the broker opens.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    #[expect(clippy::disallowed_methods, reason = "what is written here is sealed next")]
+    #[expect(clippy::disallowed_methods, reason = "the JSON is sealed next")]
     pub(super) fn of(tokens: &'a TokenSet) -> Self {
         Self {
             access_token: tokens.access_token.expose_secret(),
@@ -57,7 +57,7 @@ impl From<Read> for TokenSet {
     }
 }
 
-/// The JSON, in a buffer that is wiped when dropped.
+/// Writes the JSON into a buffer that is wiped when dropped.
 pub(super) fn write(tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let written = Written::of(tokens);
     let text = [
@@ -68,14 +68,14 @@ pub(super) fn write(tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, serde_json:
         written.service_url,
     ];
     let length: usize = text.iter().flatten().map(|text| text.len()).sum();
-    // A buffer that grows leaves its old contents behind: JSON makes at most six bytes of one, and the names and the
-    // tag fit into the rest.
+    // A buffer that grows leaves copies of its content behind. JSON escapes one byte into six at most; the member names
+    // and the tag fit into the rest.
     let mut json = Zeroizing::new(Vec::with_capacity(length * 6 + 128));
     serde_json::to_writer(&mut *json, &written)?;
     Ok(json)
 }
 
-/// `None` when the bytes are no token set.
+/// `None` when the bytes are not a token set.
 pub(super) fn read(json: &[u8]) -> Option<TokenSet> {
     serde_json::from_slice::<Read>(json).ok().map(TokenSet::from)
 }

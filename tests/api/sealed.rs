@@ -340,6 +340,6 @@ async fn the_log_says_what_does_not_open_and_why() {
     insta::assert_snapshot!(told.join("\n"), @r"
     cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier has version 2, which this program does not know: was it written by a newer one?
     cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier names data key 9, which this database does not have
-    cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier was refused: it was changed, cut short, or belongs to another row, generation or database
+    cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier was rejected: it was changed or truncated, or belongs to another row, generation or database
     ");
 }
