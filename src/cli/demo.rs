@@ -30,7 +30,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// Time that requests in flight have when the demo stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Try the broker without any account: runs it with a sandbox of every platform, on this machine only
+/// Try the broker with imitations of every platform, on this machine only; no account is needed
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  postpeer demo\n  postpeer demo --listen 127.0.0.1:9000 --data ./demo")]
 pub(super) struct Arguments {

@@ -31,8 +31,7 @@ use failure::{Exit, Failure};
     name = "postpeer",
     version,
     after_help = "To try it out without any account:\n  postpeer demo\n\nTo set up and run:\n  postpeer init --public-url https://connect.example.com\n  postpeer check\n  postpeer serve",
-    disable_help_subcommand = true,
-    max_term_width = 100
+    disable_help_subcommand = true
 )]
 struct Arguments {
     #[command(subcommand)]
