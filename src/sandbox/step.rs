@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-/// What a request to the sandbox is for.
+/// Purpose of a request to the sandbox.
 #[derive(
     Debug,
     Clone,
@@ -55,12 +55,12 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether a platform's API is asked, and not its OAuth endpoints.
+    /// True for the platform's API, false for its OAuth endpoints.
     pub(super) const fn is_api(self) -> bool {
         matches!(self, Self::Accounts | Self::Identity | Self::Inspect | Self::Profile)
     }
 
-    /// For people, with commas.
+    /// Names with commas, for messages.
     pub(super) fn names() -> String {
         Self::VARIANTS.iter().map(Self::into_str).collect::<Vec<_>>().join(", ")
     }
@@ -82,7 +82,7 @@ impl UnknownName {
     }
 }
 
-/// How a request fails. Only [`Fault::Lost`] and [`Fault::Slow`] let the platform do what it was asked.
+/// How a request fails. Only with [`Fault::Lost`] and [`Fault::Slow`] does the platform carry it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Fault {

@@ -32,7 +32,7 @@ pub(crate) async fn connect(broker: &TestBroker, platform: &str) -> String {
 async fn is_alive(broker: &TestBroker, platform: &str, token: &Value) -> bool {
     let path = sandbox::example(platform).unwrap().identity;
     let url = format!("{}/{platform}{path}", broker.sandbox_url());
-    let request = broker.request("GET", &url).bearer_auth(token.as_str().unwrap());
+    let request = broker.request("GET", &url).bearer_auth(token.as_str().unwrap()).header("user-agent", "a test");
     let status = request.send().await.unwrap().status();
     assert!([200, 400, 401].contains(&status.as_u16()), "{platform}: {status}");
     status == 200
