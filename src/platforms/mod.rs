@@ -14,6 +14,7 @@ mod instagram;
 pub(crate) mod linkedin;
 mod pinterest;
 mod quirks;
+mod reddit;
 pub mod registry;
 #[cfg(test)]
 mod texts;
@@ -45,6 +46,7 @@ pub const BUILT_IN: &[fn() -> Platform] = &[
     instagram::definition,
     linkedin::definition,
     pinterest::definition,
+    reddit::definition,
     threads::definition,
     tiktok::definition,
     twitter::definition,

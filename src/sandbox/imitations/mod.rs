@@ -11,6 +11,7 @@ mod instagram;
 mod linkedin;
 mod meta;
 mod pinterest;
+mod reddit;
 mod threads;
 mod tiktok;
 mod twitter;
@@ -37,6 +38,7 @@ pub(super) const IMITATIONS: &[&Imitation] = &[
     &instagram::IMITATION,
     &linkedin::IMITATION,
     &pinterest::IMITATION,
+    &reddit::IMITATION,
     &threads::IMITATION,
     &tiktok::IMITATION,
     &twitter::IMITATION,

@@ -1,0 +1,101 @@
+//! Reddit: Basic authentication, refresh tokens that last, and refusals that come with status 200 or with a number.
+//!
+//! Source, read on 26 November 2026: the wiki page OAuth2 of reddit-archive/reddit (authorization, token retrieval, refresh,
+//! manual revocation); the API documentation at <https://www.reddit.com/dev/api> (`/api/v1/me`, `raw_json`); r/redditdev,
+//! "OAuth2 API changes upcoming" (January 2021) and its follow-up (July 2021): a refresh answers with a refresh token,
+//! which is the old one. Access tokens lived an hour and live a day in newer answers. Reddit throttles clients without a
+//! telling `User-Agent`; the broker's is `postpeer/VERSION`.
+
+use serde_json::Value;
+
+use super::{
+    ApiCall, ClientAuth, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken,
+    Rotation, Subject, Unidentified, list, pairs, text,
+};
+use crate::domain::account::Account;
+use crate::domain::failure::Failure;
+
+pub(crate) fn definition() -> Platform {
+    Platform {
+        name: "reddit".into(),
+        label: "Reddit".into(),
+        guide: Guide {
+            connects: "Reddit",
+            know: "an app of type \"web app\"; Reddit reviews apps before they may use its API",
+            credentials: "https://www.reddit.com/prefs/apps, an app of type \"web app\": the id below its name, and its secret",
+            ..Guide::default()
+        },
+        authorize_url: "https://www.reddit.com/api/v1/authorize".into(),
+        token_url: "https://www.reddit.com/api/v1/access_token".into(),
+        // A refresh token takes its access tokens along; an access token would leave the refresh token alive.
+        revocation: Revocation::Endpoint {
+            url: "https://www.reddit.com/api/v1/revoke_token".into(),
+            client_auth: RevocationAuth::AsToken,
+            token: RevokedToken::Refresh,
+        },
+        revocation_reach: RevocationReach::Tokens,
+        authority: "reddit".into(),
+        subject: Subject::Person,
+        api_url: "https://oauth.reddit.com".into(),
+        scopes: list(&["identity", "read", "submit"]),
+        // `temporary`, the default, brings no refresh token.
+        authorize_params: pairs(&[("duration", "permanent")]),
+        client_auth: ClientAuth::Basic,
+        refresh: Refresh::RefreshToken { rotation: Rotation::None },
+        refresh_refused,
+        default_expires_in: Some(3600),
+        // Without `raw_json` the picture's URL comes with `&amp;` in it.
+        ..Platform::standard(Identity::new(ApiCall::get("/api/v1/me", &[("raw_json", "1")]), read))
+    }
+}
+
+fn read(answer: &Value) -> Result<Account, Unidentified> {
+    let id = text(answer, "/id").ok_or(Unidentified::Unreadable)?;
+    let username = text(answer, "/name");
+    Ok(Account {
+        // Elsewhere in the API the same id has the prefix of its kind.
+        platform_user_id: id.strip_prefix("t2_").unwrap_or(&id).to_owned(),
+        profile_url: username.as_ref().map(|name| format!("https://www.reddit.com/user/{name}")),
+        display_name: username.clone(),
+        username,
+        image_url: text(answer, "/icon_img"),
+        ..Account::default()
+    })
+}
+
+/// Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request could
+/// be at fault: a wrong client is 401.
+fn refresh_refused(answer: &Value) -> Option<Failure> {
+    (answer.get("error")?.as_u64()? == 400).then_some(Failure::RefreshRejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_account_is_known_by_its_id_without_the_prefix() {
+        for id in ["5k2ab", "t2_5k2ab"] {
+            let account =
+                read(&json!({"id": id, "name": "ada_marlow", "icon_img": "https://styles.redditmedia.com/a.png"}))
+                    .unwrap();
+            assert_eq!(account.platform_user_id, "5k2ab");
+            assert_eq!(account.username.as_deref(), Some("ada_marlow"));
+            assert_eq!(account.profile_url.as_deref(), Some("https://www.reddit.com/user/ada_marlow"));
+            assert_eq!(account.image_url.as_deref(), Some("https://styles.redditmedia.com/a.png"));
+        }
+        assert_eq!(read(&json!({"name": "ada_marlow"})), Err(Unidentified::Unreadable));
+    }
+
+    #[test]
+    fn only_the_number_400_says_that_the_grant_ended() {
+        let dead = json!({"message": "Bad Request", "error": 400});
+        assert_eq!(refresh_refused(&dead), Some(Failure::RefreshRejected));
+        for other in [json!({"message": "Unauthorized", "error": 401}), json!({"error": "invalid_grant"}), json!(null)]
+        {
+            assert_eq!(refresh_refused(&other), None, "{other}");
+        }
+    }
+}
