@@ -1,10 +1,10 @@
-//! Decentralised identifiers, of the two methods that the protocol blesses.
+//! Decentralized identifiers (DIDs) of the two methods that the protocol blesses.
 
 use std::fmt;
 
 use url::Url;
 
-/// Longest DID, in bytes, that is taken.
+/// Longest accepted DID, in bytes.
 const MAX_LENGTH: usize = 300;
 
 /// A well-formed `did:plc:…` or `did:web:…`.
@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 300;
 pub struct Did(String);
 
 impl Did {
-    /// `None` where the text is no DID of a blessed method.
+    /// `None` when the text is no DID of a blessed method.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fine = text.len() <= MAX_LENGTH
@@ -29,14 +29,14 @@ impl Did {
         &self.0
     }
 
-    /// Where the document of a did:web is; `None` for others. Always https, but for a host on loopback.
+    /// The URL of a did:web's document; `None` for other DIDs. Always https, except on loopback.
     pub(super) fn web_document(&self) -> Option<Url> {
         let authority = web_authority(self.0.strip_prefix("did:web:")?)?;
         let url = Url::parse(&format!("https://{authority}/.well-known/did.json")).ok()?;
         if !crate::domain::redirect::is_loopback(&url) {
             return Some(url);
         }
-        // The guard says whether such a host is called at all.
+        // The guard decides whether a loopback host may be called.
         Url::parse(&format!("http://{authority}/.well-known/did.json")).ok()
     }
 }
@@ -47,7 +47,7 @@ impl fmt::Display for Did {
     }
 }
 
-/// Host and perhaps port (`%3A` in a DID) of a did:web; paths are not of this protocol.
+/// Host of a did:web, with its port (`%3A` in a DID) if there is one. The AT Protocol allows no path.
 fn web_authority(text: &str) -> Option<String> {
     let (host, port) = match text.split_once("%3A").or_else(|| text.split_once("%3a")) {
         Some((host, port)) => (host, Some(port)),
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_methods_are_known_and_read_strictly() {
+    fn dids_of_two_methods_are_read_strictly() {
         for good in ["did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:web:alice.example.com", "did:web:localhost%3A2583"] {
             assert_eq!(Did::parse(good).unwrap().as_str(), good);
         }

@@ -1,5 +1,5 @@
-//! The document of an identity: which handles it claims, and which server keeps its account. Read strictly: its owner
-//! wrote it.
+//! The document of an identity: the handles that it claims, and the server that hosts its account. Read strictly,
+//! because its owner wrote it.
 
 use serde_json::Value;
 use url::Url;
@@ -8,13 +8,13 @@ use super::did::Did;
 use super::error::Unresolved;
 use super::handle::Handle;
 
-/// Handles of a document that are looked at.
+/// Most handles of a document that are read.
 const MAX_CLAIMS: usize = 100;
 
-/// What this broker needs of a DID document.
+/// The parts of a DID document that the broker needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Document {
-    /// In the order of preference.
+    /// In the owner's order of preference.
     pub(super) handles: Vec<Handle>,
     /// The account's server: an origin.
     pub(super) service_url: Url,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_document_is_refused() {
+    fn malformed_documents_are_refused() {
         let pds = "AtprotoPersonalDataServer";
         assert!(read(&service("#atproto_pds", pds, &json!("https://pds.host"))).unwrap().handles.is_empty());
         for wrong in [

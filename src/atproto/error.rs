@@ -1,4 +1,4 @@
-//! Why an account was not connected. Nothing here carries a password, a token or the body of an answer.
+//! Errors of connecting an account. None carries a password, a token or the body of an answer.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use crate::outbound::{self, Refused};
 pub enum Error {
     #[error("the account is {0}")]
     AccountInactive(AccountState),
-    /// What was given is the account's own password.
-    #[error("the password is the account's own and no app password")]
+    /// The password is the account's own.
+    #[error("the password is the account's own, not an app password")]
     AppPasswordRequired,
-    #[error("the account's server does not accept identifier and password")]
+    #[error("the account's server rejected identifier and password")]
     CredentialsRejected,
-    /// The server opened a session of another account than was asked for.
+    /// The server began a session of another account than the requested one.
     #[error("the account's server answered for another account")]
     DidMismatch,
     #[error("the identity was not found")]
     IdentityUnresolved(#[source] Unresolved),
     #[error(transparent)]
     InvalidIdentifier(#[from] InvalidIdentifier),
-    #[error("the account's server is of no help")]
+    #[error("the account's server failed")]
     PdsUnreachable(#[source] Trouble),
-    #[error("the account's server asks to slow down")]
+    #[error("the account's server asks for fewer requests")]
     Throttled { retry_after: Duration },
-    /// A host that the identity leads to is not called.
-    #[error("the host is not called: {0}")]
+    /// The identity leads to a host that must not be called.
+    #[error("the host must not be called: {0}")]
     UnsafeHost(Refused),
 }
 
-/// Why no identity was found, or no server of it.
+/// The reason why an identity or its server was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {
     #[error("the identity's document cannot be fetched")]
     DirectoryUnreachable(#[source] Trouble),
     #[error("the identity's document is malformed")]
     DocumentMalformed,
-    #[error("the directory knows no such identity")]
+    #[error("the directory does not know the identity")]
     DidUnknown,
     #[error("the identity does not claim the handle")]
     HandleNotClaimed,
@@ -46,37 +46,37 @@ pub enum Unresolved {
     HandleUnknown,
     #[error("the identity's document names no server")]
     NoServer,
-    #[error("it was not found in time")]
+    #[error("the search took too long")]
     TooSlow,
 }
 
-/// What a server did instead of answering.
+/// How a server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     #[error("there was no answer")]
     NoAnswer(#[source] outbound::Error),
-    #[error("it answered with status {0}")]
+    #[error("the answer has status {0}")]
     Status(u16),
-    #[error("there was no answer in time")]
+    #[error("the answer took too long")]
     TooSlow,
-    #[error("its answer could not be read")]
+    #[error("the answer is unreadable")]
     Unreadable,
 }
 
-/// Why a session of an account is of no use.
+/// The reason why an account's session is useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountState {
     Deactivated,
-    /// Waiting to be let in.
+    /// Signed up, and waiting to be admitted.
     Queued,
     Suspended,
     TakenDown,
-    /// Not active, for a reason that is not known here.
+    /// Not active, for an unknown reason.
     Unavailable,
 }
 
 impl AccountState {
-    /// The state that a server names so.
+    /// The state behind a server's word for it.
     pub(super) fn named(name: Option<&str>) -> Self {
         match name {
             Some("deactivated") => Self::Deactivated,

@@ -1,33 +1,33 @@
-//! Handles, and what people type in their place.
+//! Handles, and the other things that people type instead of one.
 
 use std::fmt;
 
 use super::did::Did;
 
-/// Longest text that is looked at, in bytes: the longest handle with what may stand around it.
+/// Longest text that is read, in bytes: the longest handle with decoration around it.
 const MAX_TYPED: usize = 512;
 
 /// Longest handle, in bytes.
 const MAX_LENGTH: usize = 253;
 
-/// Top-level names that no handle has, because no such name is anybody's on the internet.
+/// Top-level names that no handle ends in, because they are not on the public internet.
 const DISALLOWED: [&str; 8] = ["alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion"];
 
-/// The one that is for tests.
+/// The top-level name reserved for tests.
 const TEST: &str = "test";
 
 /// A well-formed handle in lower case, without its `@`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Handle(String);
 
-/// What an account is named by.
+/// The name of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identifier {
     Did(Did),
     Handle(Handle),
 }
 
-/// Text that names no account. Completes a sentence that begins with the name of the field.
+/// The reason why a text names no account. Completes a sentence that begins with the name of the field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentifier {
     #[error("has no dot: give the whole handle, such as alice.bsky.social")]
@@ -47,11 +47,11 @@ pub enum InvalidIdentifier {
 }
 
 impl Handle {
-    /// Reads a handle as one finds it in documents: no decoration, any case.
+    /// Reads a handle as documents have it: without decoration, in any case.
     ///
     /// # Errors
     ///
-    /// Why it is none.
+    /// The text is no handle.
     pub fn parse(text: &str, allow_test: bool) -> Result<Self, InvalidIdentifier> {
         let handle = text.to_ascii_lowercase();
         let Some((_, top)) = handle.rsplit_once('.') else {
@@ -88,12 +88,12 @@ impl fmt::Display for Handle {
 }
 
 impl Identifier {
-    /// Reads what a person typed or pasted: white space and invisible marks around and in it (apps put direction marks
-    /// around handles), an `@` or `at://` before it, and capitals mean nothing.
+    /// Reads what someone typed or pasted. Ignores case, white space, invisible marks (apps put direction marks around
+    /// handles), and a leading `@` or `at://`.
     ///
     /// # Errors
     ///
-    /// Why it names no account.
+    /// The text names no account.
     pub fn parse(text: &str, allow_test: bool) -> Result<Self, InvalidIdentifier> {
         if text.len() > MAX_TYPED {
             return Err(InvalidIdentifier::Malformed);
@@ -114,7 +114,7 @@ impl Identifier {
         Handle::parse(text, allow_test).map(Self::Handle)
     }
 
-    /// The one form that an account's attempts are counted under.
+    /// The normal form, under which attempts are counted.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -124,7 +124,7 @@ impl Identifier {
     }
 }
 
-/// Characters that nobody sees: direction, joiners, variation, byte order.
+/// Invisible characters: direction marks, joiners, variation selectors, the byte order mark.
 fn is_mark(c: char) -> bool {
     matches!(
         c,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_paste_is_read() {
+    fn pasted_handles_are_read() {
         for typed in [
             "alice.bsky.social",
             "@alice.bsky.social",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_account_is_told_why() {
+    fn texts_that_name_no_account_are_rejected_with_a_reason() {
         use InvalidIdentifier as I;
         for (typed, why) in [
             ("", I::Empty),

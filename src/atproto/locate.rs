@@ -1,9 +1,9 @@
-//! From a handle or a DID to the identity and its server.
+//! Resolves a handle or a DID to the identity and its server.
 //!
-//! A handle is looked for in three places side by side: DNS, the handle's own web server, and the operator's resolver.
-//! Every identity that turns up is asked for its document at once, for a handle counts only when the document claims it
-//! in return. Of those that do, DNS wins over the web server, and that over the resolver; a place that hangs is not
-//! waited for once another has led somewhere, but DNS always gets the time of one good answer.
+//! A handle is looked up in three places at once: DNS, the handle's own web server, and the operator's resolver. The
+//! document of each identity found is fetched at once, because a handle counts only when the document claims it in
+//! return. Among those, DNS wins over the web server, and the web server over the resolver. Once one place has found an
+//! identity, a place that hangs is no longer waited for, but DNS always gets the time of one good answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,23 +23,23 @@ use super::{Engine, json, measured};
 use crate::outbound::{self, Authorization, Body, Request};
 use crate::platforms::Bluesky;
 
-/// What DNS gets before another place's answer counts.
+/// Time that DNS has before another place's answer counts.
 const DNS_HEAD_START: Duration = Duration::from_millis(250);
 
-/// For finding out whether the handle of an identity leads back to it: only its name is at stake.
+/// Time limit for checking that a DID's handle leads back to it. Only the account's name depends on it.
 const HANDLE_WITHIN: Duration = Duration::from_secs(3);
 
 /// An identity, with its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     pub did: Did,
-    /// The handle that leads to the identity and that the identity claims, if there is one.
+    /// The handle, if one leads to the identity and the identity claims it.
     pub handle: Option<Handle>,
-    /// The account's server. The guard has looked at it.
+    /// The account's server, checked by the guard.
     pub service_url: Url,
 }
 
-/// Where a handle is looked for, the most trusted first.
+/// Places to look up a handle, the most trusted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Dns,
@@ -47,7 +47,7 @@ enum Place {
     Resolver,
 }
 
-/// Something that became known while a handle is looked for.
+/// News while a handle is looked up.
 enum Event {
     Checked(Did, Result<Located, Error>),
     Found(Place, Option<Did>),
@@ -105,7 +105,7 @@ impl Engine {
         Err(Error::IdentityUnresolved(Unresolved::HandleUnknown))
     }
 
-    /// Whether the identity claims the handle, and where its server is.
+    /// Checks that the identity claims the handle, and finds its server.
     async fn check(&self, directory: &Bluesky, did: Did, handle: &Handle) -> (Did, Result<Located, Error>) {
         let result = match self.document(directory, &did).await {
             Ok(document) if document.claims(handle) => {
@@ -117,7 +117,7 @@ impl Engine {
         (did, result)
     }
 
-    /// The identity with the handle that it claims, if that leads back there.
+    /// The identity, with the handle that it claims if the handle leads back to it.
     async fn verified(&self, directory: &Bluesky, nameless: Located, handle: Handle) -> Located {
         let named = Located { handle: Some(handle.clone()), ..nameless.clone() };
         let search = Search::knowing(named);
@@ -125,7 +125,7 @@ impl Engine {
         match located {
             Ok(Ok(located)) if located.did == nameless.did => located,
             _ => {
-                tracing::debug!(did = %nameless.did, "the handle of this identity does not lead back to it: going on without");
+                tracing::debug!(did = %nameless.did, "the handle of this identity does not lead back to it: going on without it");
                 nameless
             }
         }
@@ -134,7 +134,7 @@ impl Engine {
     async fn ask_dns(&self, handle: &Handle) -> Option<Did> {
         let texts = self.dns.texts(&format!("_atproto.{handle}")).await.ok()?;
         let mut dids = texts.iter().filter_map(|text| text.strip_prefix("did="));
-        // Two are no answer.
+        // Two different DIDs are ambiguous.
         let (did, None) = (dids.next()?, dids.next()) else { return None };
         Did::parse(did)
     }
@@ -184,23 +184,23 @@ impl Engine {
     }
 }
 
-/// What is known so far of a handle.
+/// The state of a handle's look-up.
 #[derive(Default)]
 struct Search {
-    /// What the places that have answered said.
+    /// The answers so far, by place.
     found: BTreeMap<Place, Option<Did>>,
-    /// The identities that turned up; `None` while one is looked at.
+    /// The identities found; `None` while an identity is checked.
     checked: BTreeMap<Did, Option<Result<Located, Error>>>,
     head_start_over: bool,
 }
 
 impl Search {
-    /// With an identity whose document was read already, and claims the handle.
+    /// A look-up that starts with an identity whose document claims the handle.
     fn knowing(located: Located) -> Self {
         Self { checked: BTreeMap::from([(located.did.clone(), Some(Ok(located)))]), ..Self::default() }
     }
 
-    /// Whether enough is known. Takes the result out.
+    /// Takes the result; `None` while more must be known.
     fn end(&mut self) -> Option<Result<Located, Error>> {
         let mut why_not = None;
         for place in [Place::Dns, Place::WebServer, Place::Resolver] {
@@ -234,7 +234,7 @@ mod tests {
         Did::parse(&format!("did:plc:{}", letter.to_string().repeat(24))).unwrap()
     }
 
-    /// `checked`: whether an identity claims the handle; `None` while it is asked.
+    /// `checked`: true for an identity that claims the handle; `None` while it is checked.
     fn end(
         found: &[(Place, Option<char>)],
         checked: &[(char, Option<bool>)],
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_better_place_is_waited_for_only_while_it_may_still_win() {
+    fn a_more_trusted_place_is_waited_for_only_while_it_may_win() {
         use Place::{Dns, Resolver, WebServer};
         let resolver = [(Resolver, Some('c'))];
         assert_eq!(end(&resolver, &[('c', Some(true))], false), None, "DNS has its head start");
@@ -279,12 +279,12 @@ mod tests {
         let both = [(Dns, Some('a')), (Resolver, Some('c'))];
         assert_eq!(end(&both, &[('a', None), ('c', Some(true))], true), None, "DNS has said who");
         let failed = [('a', Some(false)), ('c', Some(true))];
-        assert_eq!(end(&both, &failed, true), Some(Ok(did('c'))), "DNS named somebody who does not claim it");
+        assert_eq!(end(&both, &failed, true), Some(Ok(did('c'))), "DNS named an identity that does not claim it");
         assert_eq!(end(&[(Dns, Some('a')), (WebServer, None)], &[('a', Some(false))], true), None);
     }
 
     #[test]
-    fn when_all_have_answered_the_best_reason_is_told() {
+    fn when_all_places_fail_the_most_trusted_reason_is_returned() {
         use Place::{Dns, Resolver, WebServer};
         let nobody = [(Dns, None), (WebServer, None), (Resolver, None)];
         assert!(end(&nobody, &[], false).unwrap().unwrap_err().contains("HandleUnknown"));

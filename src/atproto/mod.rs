@@ -1,10 +1,10 @@
-//! The AT Protocol, as far as an account is connected by app password: from a handle to the identity, from there to the
-//! account's server (its PDS), and a session on it.
+//! The AT Protocol engine, for accounts connected by app password: resolves a handle to the identity and the account's
+//! server (its PDS), and keeps a session there.
 //!
-//! Knows outbound and what platforms says of Bluesky; neither the store nor who the caller is. Handles, documents and
-//! servers are chosen by users, so they are called through [`Guard`] only; directory, resolver and app view are the
-//! operator's. Invariants: a handle counts only when its identity claims it in return; a session counts only when it is of
-//! the identity that was asked for; a password is sent to that identity's server once, and nowhere else.
+//! Knows outbound and the Bluesky part of platforms; neither the store nor the caller. Users choose handles, documents
+//! and servers, so those are called through [`Guard`] only; directory, resolver and app view are the operator's.
+//! Invariants: a handle counts only when its identity claims it in return; a session counts only when it belongs to the
+//! requested identity; a password is sent to that identity's server once, and nowhere else.
 
 mod did;
 mod document;
@@ -40,17 +40,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// `outbound`: for the operator's hosts. `guard`: for the users', which `dns` resolves the handles of.
+    /// `outbound` calls the operator's hosts, `guard` the users'; `dns` resolves handles.
     #[must_use]
     pub fn new(outbound: Outbound, guard: Guard, dns: Dns, clock: Arc<dyn Clock>) -> Self {
         Self { outbound, guard, dns, clock }
     }
 
-    /// Reads what a person typed as their handle.
+    /// Reads what someone typed as their handle.
     ///
     /// # Errors
     ///
-    /// Why it is neither handle nor DID, or one that cannot exist.
+    /// The text is neither a handle nor a DID that can exist.
     pub fn identifier(&self, text: &str) -> Result<Identifier, InvalidIdentifier> {
         Identifier::parse(text, self.guard.allows_private_networks())
     }
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Makes a call, and measures how long its server took: that of an account, of a handle, or one of the operator's.
+/// Makes a call to any server, and records how long it took.
 async fn measured(
     step: &'static str,
     call: impl Future<Output = Result<Answer, outbound::Error>>,
@@ -70,7 +70,7 @@ async fn measured(
     outbound::measured(bluesky::NAME, step, call).await
 }
 
-/// The JSON of an answer, or null where there is none.
+/// The body as JSON; null when it is none.
 fn json(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
 }

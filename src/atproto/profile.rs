@@ -1,4 +1,4 @@
-//! What an account says of itself: its name and picture. A connection does not depend on it.
+//! An account's name and picture. No connection depends on them.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::domain::account::Account;
 use crate::outbound::{Answer, Authorization, Error, Request};
 use crate::platforms::{Bluesky, bluesky};
 
-/// For each place that is asked: the person waits, and only a picture is at stake.
+/// Time limit per server: someone waits, and only a name and a picture depend on it.
 const WITHIN: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// The account, with what is public of it as far as it can be had: from the account's server, which knows what the
-    /// public view hides; else from the public view; else the record itself, on servers that no view knows.
+    /// The account with its public profile, as far as one is found: from the account's server, which knows what the
+    /// public view hides; else from the public view; else from the record itself, on servers that no view knows.
     pub async fn account(&self, directory: &Bluesky, located: &Located, access_token: &SecretString) -> Account {
         let profile = match self.profile_from_server(located, access_token).await {
             Some(profile) => Some(profile),
@@ -51,7 +51,7 @@ impl Engine {
             .append_pair("rkey", "self");
         let record = answered(self.guard.send(get(url))).await?;
         let mut profile = record.get("value").filter(|value| value.is_object())?.clone();
-        // A record holds the picture's content id, which the server gives the bytes for.
+        // The record has the picture's content id, and the server has its bytes.
         let picture = profile.pointer("/avatar/ref/$link").and_then(Value::as_str).and_then(|cid| {
             let mut url = method(&located.service_url, "com.atproto.sync.getBlob")?;
             url.query_pairs_mut().append_pair("did", located.did.as_str()).append_pair("cid", cid);
@@ -65,7 +65,7 @@ impl Engine {
 }
 
 impl Located {
-    /// The account as far as its identity tells.
+    /// The account as its identity describes it, without a profile.
     #[must_use]
     pub fn bare_account(&self) -> Account {
         self.account(None)
@@ -79,7 +79,7 @@ impl Located {
 
 const GET_PROFILE: &str = "app.bsky.actor.getProfile";
 
-/// The JSON of an answer, if there is a good one in time.
+/// The JSON of a success; `None` for any other answer, or none in time.
 async fn answered(call: impl Future<Output = Result<Answer, Error>>) -> Option<Value> {
     let answer = tokio::time::timeout(WITHIN, measured("identity", call)).await.ok()?.ok()?;
     answer.is_success().then(|| json(&answer))

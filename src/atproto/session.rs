@@ -1,7 +1,7 @@
-//! Sessions on an account's server: begin one with an app password, refresh one, end one.
+//! Sessions on an account's server: begins one with an app password, refreshes it, ends it.
 //!
-//! A password is sent once: a server that says no is believed, because each further try counts against the account. A
-//! session that turns out to be of no use is ended again.
+//! A password is sent once and never retried, because each attempt counts against the account. A session that turns out
+//! to be useless is ended again.
 
 use std::time::Duration;
 
@@ -25,31 +25,31 @@ use crate::domain::time::Timestamp;
 use crate::outbound::{self, Answer, Authorization, Body, Request};
 use crate::platforms::bluesky;
 
-/// What an access token lasts where it does not say: that of the reference server.
+/// Lifetime of an access token that does not name one: the reference server's.
 const ACCESS_LASTS: Duration = Duration::from_hours(2);
 
-/// For ending a session that is of no use: nobody waits for it longer.
+/// Time limit for ending a useless session.
 const END_WITHIN: Duration = Duration::from_secs(3);
 
-/// When to come back where a server that is asked too often does not say.
+/// Wait after throttling when the server does not name one.
 const THROTTLED_FOR: Duration = Duration::from_mins(5);
 
-/// A session of the identity that was asked for, begun with an app password.
+/// A session of the requested identity, begun with an app password.
 #[derive(Debug)]
 pub struct Session {
     pub issued: IssuedTokens,
 }
 
-/// What a refresh brought.
+/// A refreshed session.
 #[derive(Debug)]
 pub struct RefreshedSession {
-    /// For the server that the account is on by now.
+    /// Names the server that hosts the account now.
     pub issued: IssuedTokens,
-    /// Why the account cannot be used, although its session goes on.
+    /// The reason why the account cannot be used, although its session goes on.
     pub inactive: Option<AccountState>,
 }
 
-/// What a server answers, whether the session is new or refreshed.
+/// A server's answer to a new or a refreshed session.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Begun {
@@ -62,7 +62,7 @@ struct Begun {
 }
 
 impl Begun {
-    /// `None` where the answer is no session. Serde's own words could repeat a token.
+    /// `None` when the answer is no session. Serde's error could repeat a token.
     fn read(body: &[u8]) -> Option<Self> {
         let begun: Self = serde_json::from_slice(body).ok()?;
         (!begun.access_jwt.is_empty() && !begun.refresh_jwt.is_empty()).then_some(begun)
@@ -78,10 +78,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Why there is no session that could be used. None is left behind, as far as that is in our hands.
+    /// There is no usable session. A useless one has been ended, if its server allowed it.
     pub async fn create_session(&self, located: &Located, password: &SecretString) -> Result<Session, Error> {
         if is_of_bluesky(&located.service_url) && !looks_like_app_password(password) {
-            // There, app passwords have one form: what has another is better not sent at all.
+            // App passwords there have one form. Any other password is the account's own and must not be sent.
             return Err(Error::AppPasswordRequired);
         }
         let sent_at = self.clock.now();
@@ -116,13 +116,13 @@ impl Engine {
         Ok(Session { issued: issued(&located.service_url, access, refresh, claims, sent_at) })
     }
 
-    /// Asks for the next tokens of a session, once. The body of a success, as it came: keep it, then read it with
-    /// [`Engine::read_session`]. A server takes the same refresh token again for two hours, and leads it to the same
-    /// successor.
+    /// Asks for the next tokens of a session, once. Returns the body of a success as it came: store it before
+    /// [`Engine::read_session`] reads it. For two hours, a server accepts the same refresh token again and answers with
+    /// the same successor.
     ///
     /// # Errors
     ///
-    /// What the server answered instead.
+    /// The server refused or did not answer.
     pub async fn refresh_session(
         &self,
         service_url: &Url,
@@ -135,7 +135,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When there is no session in it, or another's.
+    /// There is no session in it, or another account's.
     pub fn read_session(
         &self,
         did: &str,
@@ -156,14 +156,14 @@ impl Engine {
         Ok(RefreshedSession { issued: issued(service_url, access, refresh, claims, sent_at), inactive })
     }
 
-    /// The server that an account's document names: accounts move. `None` where it names none that we would call.
+    /// The server in the account's document, because accounts move. `None` when the guard refuses it or there is none.
     fn server_of(&self, did: &str, document: &Value) -> Option<Url> {
         let document = Document::read(&Did::parse(did)?, document, self.guard.allows_private_networks()).ok()?;
         self.guard.check(&document.service_url).ok()?;
         Some(document.service_url)
     }
 
-    /// Calls a method that takes the refresh token, not the access token, once. The body of a success.
+    /// Calls a method, once, with the refresh token instead of the access token. Returns the body of a success.
     async fn with_refresh_token(
         &self,
         step: Step,
@@ -179,19 +179,19 @@ impl Engine {
         if answer.is_success() { Ok(answer.body) } else { Err(session_refusal(step, &answer)) }
     }
 
-    /// Ends a session that is not kept, without insisting.
+    /// Ends a session that is not kept, in one short attempt.
     pub async fn abandon(&self, service_url: &Url, refresh_token: &SecretString) {
         let ended = tokio::time::timeout(END_WITHIN, self.delete_session(service_url, refresh_token)).await;
         if !matches!(ended, Ok(Ok(()))) {
-            tracing::warn!("a session that is not kept could not be ended: it lapses when it expires");
+            tracing::warn!("cannot end a session that is not kept: it ends when it expires");
         }
     }
 
-    /// Ends a session, which takes the refresh token with it.
+    /// Ends a session, and with it the refresh token.
     ///
     /// # Errors
     ///
-    /// When the server did not confirm.
+    /// The server did not confirm.
     pub async fn delete_session(&self, service_url: &Url, refresh_token: &SecretString) -> Result<(), PlatformError> {
         let method = "com.atproto.server.deleteSession";
         self.with_refresh_token(Step::Revocation, service_url, method, refresh_token).await.map(drop)
@@ -203,7 +203,7 @@ pub(super) fn method(service_url: &Url, name: &str) -> Option<Url> {
     Url::parse(&format!("{}/xrpc/{name}", service_url.as_str().trim_end_matches('/'))).ok()
 }
 
-/// What stops a call from being answered.
+/// The error of a call without an answer.
 fn no_answer(error: outbound::Error) -> Error {
     match error {
         outbound::Error::Refused(refused) => Error::UnsafeHost(refused),
@@ -233,7 +233,7 @@ fn issued(
     }
 }
 
-/// Why tokens of this scope are of no use, if they are.
+/// The reason why tokens of this scope are useless; `None` when they are usable.
 fn refused_scope(scope: Option<&str>) -> Option<Error> {
     match scope {
         Some("com.atproto.access") => Some(Error::AppPasswordRequired),
@@ -241,8 +241,8 @@ fn refused_scope(scope: Option<&str>) -> Option<Error> {
         Some("com.atproto.signupQueued") => Some(Error::AccountInactive(AccountState::Queued)),
         Some("com.atproto.takendown") => Some(Error::AccountInactive(AccountState::TakenDown)),
         Some(_) | None => {
-            // Servers are free in this, so it is no reason to refuse.
-            tracing::warn!("the session's access token does not say that it comes from an app password: taking it");
+            // Servers may name their scopes as they like.
+            tracing::warn!("the access token does not say that it comes from an app password: accepting it");
             None
         }
     }
@@ -262,9 +262,9 @@ fn refusal(answer: &Answer) -> Error {
     }
 }
 
-/// The failure of a session that was not refreshed or ended. The reference server says `ExpiredToken` of tokens that have
-/// expired, were revoked or are unknown, `InvalidToken` of anything else, and `InvalidRequest` with a sentence of an account
-/// that was deleted.
+/// The failure of a session that was not refreshed or ended. The reference server says `ExpiredToken` of tokens that
+/// have expired, were revoked or are unknown, `InvalidToken` of anything else, and `InvalidRequest` with a sentence of
+/// an account that was deleted.
 fn session_refusal(step: Step, answer: &Answer) -> PlatformError {
     let json = json(answer);
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -298,7 +298,7 @@ fn credentials(identifier: &str, password: &SecretString) -> SecretString {
     SecretString::from(serde_json::json!({"identifier": identifier, "password": password.expose_secret()}).to_string())
 }
 
-/// Whether a server is one of Bluesky's own.
+/// True for the servers that Bluesky runs.
 fn is_of_bluesky(service_url: &Url) -> bool {
     match service_url.host() {
         Some(Host::Domain(name)) => name == "bsky.social" || name.ends_with(".host.bsky.network"),
@@ -306,7 +306,7 @@ fn is_of_bluesky(service_url: &Url) -> bool {
     }
 }
 
-/// Four groups of four letters and digits, as Bluesky makes them.
+/// True for four groups of four letters and digits, the form of Bluesky's app passwords.
 #[expect(clippy::disallowed_methods, reason = "only its form is looked at")]
 fn looks_like_app_password(password: &SecretString) -> bool {
     let mut groups = password.expose_secret().split('-');
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_the_reference_server_are_understood() {
+    fn refusals_of_a_new_session_are_told_apart() {
         use AccountState as State;
         let credentials = |error: &Error| matches!(error, Error::CredentialsRejected);
         assert!(credentials(&refusal(&answer(401, &json!({"error": "AuthenticationRequired", "message": "x"})))));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn blueskys_own_servers_have_one_form_of_app_password() {
+    fn app_passwords_of_blueskys_servers_have_one_form() {
         for (url, is) in [
             ("https://bsky.social", true),
             ("https://amanita.us-east.host.bsky.network", true),

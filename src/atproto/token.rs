@@ -1,6 +1,5 @@
-//! What a session's tokens say of themselves. The protocol calls their contents unstable, so nothing rests on them but
-//! conveniences: an expiry, telling an account's own password from an app password where the server says so, and telling
-//! whether two refresh tokens are of one session.
+//! The claims of a session's tokens. The protocol calls their contents unstable, so only conveniences depend on them:
+//! an expiry, whether the session comes from an app password, and whether two refresh tokens belong to one session.
 
 use std::time::Duration;
 
@@ -12,15 +11,15 @@ use zeroize::Zeroizing;
 
 use crate::domain::time::Timestamp;
 
-/// No token lives shorter for us: it would be dead on arrival, and asked for again without a pause.
+/// Shortest lifetime: with a shorter one, a token would be refreshed without a pause.
 const SHORTEST: Duration = Duration::from_mins(1);
 
-/// The claims of a JSON Web Token that is not ours to verify; empty where it is none.
+/// The claims of a JSON Web Token, unverified: only its server can verify it. Empty when it is no JWT.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) scope: Option<String>,
     pub(super) id: Option<String>,
-    /// By the server's clock. At the second 2^40 at most: later ones are taken for mistakes.
+    /// In seconds since the Unix epoch, by the server's clock. More than 2^40 is a mistake and ignored.
     pub(super) issued_at: Option<Timestamp>,
     /// As [`Claims::issued_at`].
     pub(super) expires_at: Option<Timestamp>,
@@ -48,8 +47,8 @@ impl Claims {
         read(token.expose_secret()).unwrap_or_default()
     }
 
-    /// When a token expires that was asked for at `sent_at`, by our clock: the server's may be off, so its lifetime is what
-    /// counts. `None` where the token does not say.
+    /// The expiry, by the broker's clock, of a token that was requested at `sent_at`. Only its lifetime counts, because
+    /// the server's clock may be off. `None` when the token names none.
     pub(super) fn expires_after(&self, sent_at: Timestamp) -> Option<Timestamp> {
         let expires_at = self.expires_at?;
         let life = self.issued_at.unwrap_or(sent_at).until(expires_at);
@@ -57,10 +56,10 @@ impl Claims {
     }
 }
 
-/// Whether two refresh tokens stand for the same thing at the server. A server that is asked twice for the successor of
-/// a token spells it anew each time, with the same id.
+/// True when two refresh tokens are one at the server. A server that is asked twice for a token's successor signs it
+/// anew each time, with the same id.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "whether two secrets are one takes a look at both")]
+#[expect(clippy::disallowed_methods, reason = "comparing two secrets needs both")]
 pub fn is_same_refresh_token(one: &SecretString, other: &SecretString) -> bool {
     let ids = (Claims::of(one).id, Claims::of(other).id);
     one.expose_secret() == other.expose_secret() || matches!(ids, (Some(one), Some(other)) if one == other)
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_is_the_same_however_it_is_spelt() {
+    fn a_refresh_token_is_recognized_by_its_id() {
         let token = |payload: &str| SecretString::from(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload)));
         let same = |one: &str, other: &str| is_same_refresh_token(&token(one), &token(other));
         assert!(same(r#"{"jti":"a","exp":1}"#, r#"{"jti":"a","exp":2}"#));
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_whose_clock_is_off_says_how_long_a_token_lives_all_the_same() {
+    fn a_lifetime_does_not_depend_on_the_servers_clock() {
         let sent_at = Timestamp::from_millis(1_777_797_216_000);
         let life = |payload: &str| claims(payload).expires_after(sent_at).map(|at| sent_at.until(at).as_secs());
         assert_eq!(life(r#"{"iat":1777797216,"exp":1777804416}"#), Some(7200));

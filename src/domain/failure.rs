@@ -2,8 +2,8 @@
 //!
 //! The name is the same in code, database, log, metric, redirect (`error=`) and `health`. Names that a caller may see
 //! never change. Invariant: only what a platform is known to say of the grant itself ends a grant
-//! ([`Failure::ends_grant`]). All other failures leave it active, to be retried: a passing failure must never cost anyone
-//! an account.
+//! ([`Failure::ends_grant`]). All other failures leave it active, to be retried: a passing failure must never cost
+//! anyone an account.
 
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -59,8 +59,8 @@ pub enum Failure {
     /// No answer, or a failure at the platform.
     #[serde(alias = "unavailable")]
     PlatformUnavailable,
-    /// The platform rejects the refresh token, and the answer to an earlier refresh was never received: most likely that
-    /// answer carried the token that it would accept.
+    /// The platform rejects the refresh token, and the answer to an earlier refresh was never received: most likely
+    /// that answer carried the token that it would accept.
     RefreshInterrupted,
     /// The platform rejects the refresh token and does not say why.
     RefreshRejected,
@@ -77,7 +77,8 @@ pub enum Failure {
     TokensUnreadable,
 }
 
-/// What people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the configuration.
+/// What people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
+/// configuration.
 struct Texts {
     what_happened: &'static str,
     next_step: &'static str,

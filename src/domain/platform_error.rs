@@ -1,7 +1,7 @@
 //! The error of both protocol engines: which platform, at which step, what its answer means, and what to do next.
 //!
-//! The meaning is decided once, where the answer is read. Invariant: nothing of an answer's body is kept but a short code
-//! made of harmless characters.
+//! The meaning is decided once, where the answer is read. Invariant: nothing of an answer's body is kept but a short
+//! code made of harmless characters.
 
 use std::error::Error;
 use std::fmt;

@@ -1,6 +1,6 @@
-//! The reader of error answers: what a refusal means, across the shapes that platforms use.
+//! Reads error answers in the shapes that platforms use, and decides what they mean.
 //!
-//! Nothing of the answer leaves but its meaning and its code in harmless characters.
+//! Only the meaning and the platform's code leave this file, the code reduced to harmless characters.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ impl ErrorAnswer {
         let text = |pointer: &str| crate::platforms::text(answer, pointer);
         let code = match answer.get("error") {
             Some(Value::String(code)) if !code.is_empty() => Some(code.clone()),
-            // Google has both: a status in words, and that of HTTP again.
+            // Google sends both: a status in words, and the HTTP status as the code.
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
             _ => text("/code").or_else(|| text("/error_type")),
         };
@@ -42,7 +42,7 @@ impl ErrorAnswer {
             (429, _) => Failure::PlatformThrottled,
             (426, _) | (_, Some("NONEXISTENT_VERSION")) => Failure::ApiVersionRetired,
             (500.., _) => Failure::PlatformUnavailable,
-            // Graph has these for trouble of its own and for its rate limits.
+            // Graph's codes for its own failures and for its rate limits.
             (400, Some("1" | "2")) if self.is_object => Failure::PlatformUnavailable,
             (400 | 403, Some("4" | "17" | "32" | "613")) if self.is_object => Failure::PlatformThrottled,
             _ => refusal(step),
@@ -52,7 +52,7 @@ impl ErrorAnswer {
     /// The failure of a refresh. `of_platform`: what the platform's own codes say of the grant.
     pub(super) fn at_refresh(&self, status: u16, of_platform: Option<Failure>) -> Failure {
         let failure = match self.at_token_endpoint(Step::Refresh, status) {
-            // A failure that passes says nothing of the grant or the app, whatever else the answer says.
+            // An outage or throttling says nothing of the grant or the app, whatever the body says.
             failure if failure.is_transient() => return failure,
             _ if status == 429 => return Failure::PlatformThrottled,
             _ if status >= 500 => return Failure::PlatformUnavailable,
@@ -67,13 +67,13 @@ impl ErrorAnswer {
         match self.code.as_deref() {
             Some("invalid_client" | "unauthorized_client") => return Failure::CredentialsRejected,
             Some("rate_limit_exceeded" | "slow_down") => return Failure::PlatformThrottled,
-            // With 429, the status tells more.
+            // The status 429 tells more.
             Some("server_error" | "temporarily_unavailable" | "internal_error") if status != 429 => {
                 return Failure::PlatformUnavailable;
             }
             _ => {}
         }
-        // Graph: 101 is a wrong app id; 1 is "Error validating client secret" or, with another message, trouble of
+        // Graph: 101 is a wrong app id; 1 is "Error validating client secret" or, with another message, a failure of
         // its own like 2; 4 and 17 are rate limits.
         if self.message.contains("client secret")
             || self.message.contains("client_secret")
@@ -85,7 +85,7 @@ impl ErrorAnswer {
             (429, _) | (400..=499, Some("4" | "17")) => Failure::PlatformThrottled,
             (500.., _) => Failure::PlatformUnavailable,
             (400..=499, Some("1" | "2")) if status != 401 => Failure::PlatformUnavailable,
-            // Pinterest says `{"code": 2}` with 401 for wrong Basic credentials; others with a code of RFC 6749 mean it.
+            // Pinterest sends `{"code": 2}` with 401 for wrong Basic credentials. Codes of RFC 6749 mean what they say.
             (401, code) if code.is_none_or(|code| code.bytes().all(|b| b.is_ascii_digit())) => {
                 Failure::CredentialsRejected
             }

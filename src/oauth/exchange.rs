@@ -1,4 +1,5 @@
-//! The code exchange: an authorization code for tokens, and where the platform has it so, those for long-lived ones.
+//! The code exchange: an authorization code for tokens and, at platforms that have it, short-lived tokens for
+//! long-lived ones.
 
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,16 +18,16 @@ use crate::domain::time::Timestamp;
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ClientAuth, Credentials, GrantedScopes, LongLived, Platform, TokenBody};
 
-/// A code to exchange, with what it is bound to.
+/// An authorization code with the values that it is bound to.
 #[derive(Debug)]
 pub struct CodeExchange<'a> {
     pub code: &'a SecretString,
-    /// The very one of the authorize URL.
+    /// The same as in the authorize URL.
     pub redirect_uri: &'a str,
     pub pkce_verifier: Option<&'a SecretString>,
 }
 
-/// What a platform answered to a code exchange: a success, not read yet.
+/// A successful answer to a code exchange, not read yet.
 #[derive(Debug)]
 pub struct CodeAnswer {
     /// Wiped on drop.
@@ -35,12 +36,12 @@ pub struct CodeAnswer {
 }
 
 impl Engine {
-    /// Sends a code to be exchanged: once, but for what cannot have arrived. Keep the answer before it is read by
-    /// [`Engine::finish_exchange`].
+    /// Sends an authorization code. Sends it again only when the first request cannot have arrived. Store the answer
+    /// before [`Engine::finish_exchange`] reads it.
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform refused the code or did not answer.
     pub async fn send_code(
         &self,
         platform: &Platform,
@@ -55,7 +56,7 @@ impl Engine {
             match self.send(platform, step, request).await {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
                 Ok(answer) => return Err(refusal(platform, step, &answer)),
-                // A code is spent by being sent: only what cannot have arrived is sent again.
+                // Sending a code spends it.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
                     tokio::time::sleep(self.retry_pause * attempt).await;
                     attempt += 1;
@@ -65,12 +66,12 @@ impl Engine {
         }
     }
 
-    /// Makes of the answer to a code exchange that was sent at `sent_at` the tokens to keep, with the scopes granted. Spends
-    /// nothing, so that it may be tried again.
+    /// Returns the tokens and the granted scopes from the answer to a code exchange that was sent at `sent_at`. Spends
+    /// nothing, so it may be repeated.
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform refused the code or did not answer.
     pub async fn finish_exchange(
         &self,
         platform: &Platform,
@@ -99,7 +100,7 @@ impl Engine {
         Ok(issued)
     }
 
-    /// The short-lived token stays valid, so this may be asked again.
+    /// Safe to retry: the short-lived token stays valid.
     async fn exchange_for_long_lived(
         &self,
         platform: &Platform,
@@ -132,7 +133,7 @@ impl Engine {
         self.scopes(platform, path, request, tokens::granted_permissions).await
     }
 
-    /// The scopes that the platform says were granted; none where it does not say, which costs nobody the connection.
+    /// The granted scopes; none when the call fails, because scopes are not worth the connection.
     async fn scopes(
         &self,
         platform: &Platform,
@@ -155,13 +156,13 @@ impl Engine {
             .await
         };
         asked.await.unwrap_or_else(|error: PlatformError| {
-            tracing::warn!(platform.name = %platform.name, error = %error, "granted scopes are unknown: recording none");
+            tracing::warn!(platform.name = %platform.name, error = %error, "cannot read the granted scopes: recording none");
             Vec::new()
         })
     }
 }
 
-/// What is exchanged for tokens at the token endpoint.
+/// A credential that the token endpoint exchanges for tokens.
 pub(super) enum Exchanged<'a> {
     Code(&'a CodeExchange<'a>),
     RefreshToken(&'a SecretString),
@@ -209,7 +210,7 @@ pub(super) fn token_request(
     })
 }
 
-/// `short`: the token that is exchanged for a long-lived one.
+/// The request that exchanges the token `short` for a long-lived one.
 pub(super) fn long_lived_request(
     platform: &Platform,
     credentials: &Credentials,
@@ -230,7 +231,7 @@ pub(super) fn long_lived_request(
     get(url)
 }
 
-/// Reads the tokens out of an answer with a status of success, or why there are none.
+/// Reads the tokens from the body of a success.
 fn read_tokens(
     platform: &Platform,
     step: Step,
@@ -238,7 +239,7 @@ fn read_tokens(
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
     tokens::read(body, sent_at, platform.default_expires_in).map_err(|not| match not {
-        // TikTok answers errors with 200.
+        // TikTok sends errors with status 200.
         NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
         NotTokens::Unreadable => {
             PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable).answered(OK, None)
@@ -246,10 +247,10 @@ fn read_tokens(
     })
 }
 
-/// The status of an answer of which only the body was kept, because it was a success.
+/// The status of answers that were stored without it: only successes are stored.
 pub(super) const OK: u16 = 200;
 
-/// What an answer without tokens means.
+/// The error of an answer that is no success.
 fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     refusal_of(platform, step, answer.status, ErrorAnswer::read(&json(answer)))
 }
@@ -258,7 +259,7 @@ fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) 
     PlatformError::new(&platform.name, step, error.at_token_endpoint(step, status)).answered(status, error.code)
 }
 
-/// A URL below the platform's API base.
+/// The URL of an API path.
 pub(super) fn api_url(platform: &Platform, step: Step, path: &str) -> Result<Url, PlatformError> {
     let path = path.replace("{version}", &platform.api_version);
     endpoint(platform, step, &format!("{}{path}", platform.api_url))
@@ -270,7 +271,7 @@ pub(super) fn get(url: Url) -> Request {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "code, verifier, secret and token go to the platform that they belong to"
+    reason = "code, verifier, secret and tokens go to the platform that they belong to"
 )]
 pub(super) fn expose(secret: &SecretString) -> &str {
     secret.expose_secret()

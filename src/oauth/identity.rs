@@ -1,5 +1,5 @@
-//! Who connected: the platform's identity call, asked again when it fails for the moment, and then the accounts that the
-//! consent covers.
+//! Identifies the owner of an access token, and then the accounts that the consent covers. Calls that fail in passing
+//! are retried.
 
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,11 +14,11 @@ use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ApiCall, Platform, TokenPlace, Unidentified};
 
 impl Engine {
-    /// The account behind an access token. `scopes`: those granted.
+    /// Returns the account behind an access token. `scopes`: the granted ones.
     ///
     /// # Errors
     ///
-    /// What the platform answered instead, after asking again where that could help.
+    /// The platform names no account, or still fails after retries.
     pub async fn identify(
         &self,
         platform: &Platform,
@@ -39,7 +39,7 @@ impl Engine {
             match self.call(platform, &enrich.call, access_token, |answer| Ok(json(&answer))).await {
                 Ok(answer) => (enrich.add)(&mut account, &answer),
                 Err(error) => {
-                    tracing::warn!(platform.name = %platform.name, error = %error, "going on without the public name");
+                    tracing::warn!(platform.name = %platform.name, error = %error, "cannot read the public name: going on without it");
                 }
             }
         }
@@ -61,7 +61,7 @@ impl Engine {
         self.call(platform, call, token, |answer| {
             let json = json(&answer);
             platform.identity.read.read(&json).map_err(|why| {
-                // TikTok says what is wrong with 200, and `ok` when nothing is.
+                // TikTok sends a code with status 200 as well, and it is `ok` when nothing is wrong.
                 let code = ErrorAnswer::read(&json).code.filter(|code| code != "ok");
                 PlatformError::new(&platform.name, Step::Identity, why.into()).answered(answer.status, code)
             })
@@ -102,7 +102,8 @@ fn api_request(mut url: Url, call: &ApiCall, token: &SecretString) -> Request {
     Request { method: Method::GET, url, authorization, headers: Vec::new(), body: Body::Empty }
 }
 
-/// What a refusal of the platform's API means. Its own reading of it comes first, but for a plain request to slow down.
+/// The error of an API answer that is no success. The platform's own codes tell more than a plain refusal, but do not
+/// override throttling or an outage.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     let json = json(answer);
     let error = ErrorAnswer::read(&json);
@@ -114,12 +115,12 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
     PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
 }
 
-/// A configured URL. Configuration checks its URLs: one that is none is reported instead of a panic.
+/// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.
 pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, PlatformError> {
     Url::parse(url).map_err(|_| PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable))
 }
 
-/// Callers parse these and browsers follow them: an http(s) URL or nothing.
+/// True for an http(s) URL. Callers parse these URLs and browsers follow them.
 fn is_web_url(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -1,8 +1,8 @@
 //! The OAuth 2.0 engine: does what a [`Platform`](crate::platforms::Platform) value says, over the one HTTP client.
 //!
 //! Knows platforms and outbound; neither the store nor the caller. Answers are read leniently ([`tokens`]), because few
-//! platforms keep to the letter of RFC 6749. Invariant: a code exchange is never sent twice once the platform may have seen
-//! it.
+//! platforms keep to the letter of RFC 6749. Invariant: a code exchange is never sent twice once the platform may have
+//! seen it.
 
 mod account_listing;
 mod authorize;
@@ -28,7 +28,7 @@ use crate::platforms::{Credentials, Platform};
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use exchange::{CodeAnswer, CodeExchange};
 
-/// How often a call is made that may safely be made again.
+/// Attempts at a call that is safe to retry.
 const ATTEMPTS: u32 = 3;
 
 /// Talks OAuth 2.0 with platforms. Cheap to clone.
@@ -46,18 +46,18 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// `retry_pause`: before a call is made again; doubled each time.
+    /// `retry_pause`: wait before the first retry of a call; doubles with each one.
     #[must_use]
     pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, retry_pause: Duration) -> Self {
         Self { outbound, clock, retry_pause }
     }
 
-    /// Makes a call, once, and measures how long the platform took.
+    /// Makes one call and records how long the platform took.
     async fn send(&self, platform: &Platform, step: Step, request: Request) -> Result<Answer, outbound::Error> {
         measured(&platform.name, step.into_str(), self.outbound.send(request)).await
     }
 
-    /// Makes a call that changes nothing at the platform, again if it fails for the moment.
+    /// Makes a call that changes nothing at the platform. Retries failures that pass.
     async fn ask<T>(
         &self,
         platform: &Platform,
@@ -72,7 +72,7 @@ impl Engine {
             let result = answer.map_err(|error| error.at(&platform.name, step)).and_then(&read);
             match result {
                 Err(error) if error.failure.is_transient() && attempt < ATTEMPTS => {
-                    tracing::debug!(platform.name = %platform.name, error = %error, attempt, "asking again");
+                    tracing::debug!(platform.name = %platform.name, error = %error, attempt, "retrying");
                 }
                 done => return done,
             }
@@ -98,7 +98,7 @@ fn basic(credentials: &Credentials) -> Authorization {
     }
 }
 
-/// The JSON of an answer, or null where there is none.
+/// The body as JSON; null when it is none.
 fn json(answer: &Answer) -> Value {
     tokens::parse(&answer.body).unwrap_or(Value::Null)
 }

@@ -1,7 +1,7 @@
-//! The renewal of tokens, in each platform's way: one call, and the reading of what it brought.
+//! Refreshes tokens in each platform's way: sends the request, and reads the answer.
 //!
-//! They are two steps, because the answer is kept before it is read: see `broker::refresh`. Invariant: a refresh is never sent
-//! again from here, whatever came of it; whether that is safe, only who knows the grant can tell.
+//! These are two steps because the answer is stored before it is read (`broker::refresher`). Invariant: the engine
+//! never retries a refresh. Only the broker knows whether that is safe.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::outbound::Request;
 use crate::platforms::{Credentials, Platform, Refresh};
 
 impl Engine {
-    /// Asks the platform for new tokens, once. The body of a success, as it came: keep it, then read it with
-    /// [`Engine::read_refresh`].
+    /// Asks the platform for new tokens, once. Returns the body of a success as it came: store it before
+    /// [`Engine::read_refresh`] reads it.
     ///
     /// # Errors
     ///
-    /// What the platform answered instead, or that there is nothing to refresh with.
+    /// The platform refused or did not answer, or there is no token to refresh with.
     pub async fn refresh(
         &self,
         platform: &Platform,
@@ -44,12 +44,12 @@ impl Engine {
         Err(refused(platform, &json(&answer), answer.status, answer.retry_after))
     }
 
-    /// Reads the answer to a refresh that was sent at `sent_at`. Absent means as before: scopes and refresh token are
-    /// `None` where the answer says nothing of them.
+    /// Reads the answer to a refresh that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
+    /// leaves them out, which means that they stay.
     ///
     /// # Errors
     ///
-    /// Why there are no tokens in it.
+    /// There are no tokens in it.
     pub fn read_refresh(
         &self,
         platform: &Platform,
@@ -58,7 +58,7 @@ impl Engine {
     ) -> Result<IssuedTokens, PlatformError> {
         tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| {
             let error = match not {
-                // TikTok answers errors with 200.
+                // TikTok sends errors with status 200.
                 NotTokens::Error(answer) => refused(platform, &answer, OK, None),
                 NotTokens::Unreadable => {
                     PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable)
@@ -70,11 +70,11 @@ impl Engine {
     }
 }
 
-/// What a refusal of a refresh means.
+/// The error of a refused refresh.
 fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option<Duration>) -> PlatformError {
     let error = ErrorAnswer::read(answer);
     let failure = match error.at_refresh(status, (platform.refresh_refused)(answer)) {
-        // The client's credentials are not sent there, so that nothing speaks of them but Graph's code for the app.
+        // No client credentials are sent there, so only Graph's code for the app can blame them.
         Failure::CredentialsRejected
             if matches!(platform.refresh, Refresh::SelfRenewing { .. }) && error.code.as_deref() != Some("101") =>
         {
@@ -140,7 +140,7 @@ mod tests {
         let spent = "Value passed for the token was invalid.";
         let young = "Error refreshing access token: the token must be at least 24 hours old";
         for (name, status, answer, failure) in [
-            // The standard, at a platform that follows it.
+            // Standard codes, at platforms that follow the standard.
             ("youtube", 400, oauth("invalid_grant", expired), RefreshRejected),
             ("youtube", 401, oauth("invalid_grant", expired), RefreshRejected),
             ("youtube", 401, oauth("invalid_client", "Unauthorized"), CredentialsRejected),
@@ -152,7 +152,7 @@ mod tests {
             ("youtube", 500, oauth("internal_failure", "x"), PlatformUnavailable),
             ("googlebusiness", 400, oauth("invalid_grant", "Bad Request"), RefreshRejected),
             ("googlebusiness", 403, json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}), RequestRefused),
-            // Whatever is said with trouble that passes.
+            // Outages and throttling, whatever else the answer says.
             ("youtube", 429, oauth("invalid_grant", expired), PlatformThrottled),
             ("youtube", 429, oauth("invalid_client", "x"), PlatformThrottled),
             ("youtube", 500, oauth("invalid_grant", expired), PlatformUnavailable),
@@ -163,7 +163,7 @@ mod tests {
             ("threads", 429, graph(190, None, "x"), PlatformThrottled),
             ("pinterest", 502, pinterest(2), PlatformUnavailable),
             ("linkedin", 429, oauth("invalid_request", dead), PlatformThrottled),
-            // Nothing that could be understood.
+            // Answers without a meaning.
             ("youtube", 400, Value::Null, RequestRefused),
             ("youtube", 403, json!("blocked"), RequestRefused),
             ("youtube", 302, Value::Null, RequestRefused),

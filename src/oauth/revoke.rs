@@ -1,4 +1,4 @@
-//! Revocation (RFC 7009, and what platforms make of it).
+//! Revocation (RFC 7009, with the variations of the platforms).
 
 use http::Method;
 use secrecy::SecretString;
@@ -14,11 +14,11 @@ use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{ClientAuth, Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
 
 impl Engine {
-    /// Asks the platform, once, to forget the grant. `Ok(false)`: it has no endpoint for that.
+    /// Asks the platform to revoke the tokens, once. Returns false when it has no endpoint for that.
     ///
     /// # Errors
     ///
-    /// When it did not confirm.
+    /// The platform did not confirm.
     pub async fn revoke(
         &self,
         platform: &Platform,
@@ -38,7 +38,7 @@ impl Engine {
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {
             Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
-            // TikTok answers errors with 200; an error code there is a no.
+            // TikTok sends errors with status 200, so an error code is a refusal.
             _ => error.code.as_deref().is_none_or(|code| code == "ok" || code.is_empty()),
         };
         if answer.is_success() && is_confirmed {

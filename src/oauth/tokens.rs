@@ -1,7 +1,8 @@
-//! The lenient reader of token answers: what one platform sends as a number another sends as text, and a third wraps.
+//! Reads token answers leniently: a value that one platform sends as a number is text at another and wrapped at a
+//! third.
 //!
-//! Invariant: a token answer is a JSON object with a non-empty `access_token` and no `error`; anything else is an error,
-//! whatever its status, and never half a token set.
+//! Invariant: a token answer is a JSON object with a non-empty `access_token` and no `error`. Anything else is an
+//! error, whatever its status; no half token set is ever returned.
 
 use std::time::Duration;
 
@@ -12,21 +13,22 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 
-/// No access token lives shorter for us: a clock that is off by seconds must not make it dead on arrival.
+/// Shortest lifetime of an access token, in seconds: a clock that is off by seconds must not make it dead on arrival.
 const SHORTEST: f64 = 60.0;
-/// Nor longer than ten years: past that, a number is a mistake.
+/// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
 
-/// Why an answer is no token answer.
+/// The reason why an answer holds no tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum NotTokens {
-    /// It is an error, or carries one; to be read as such.
+    /// The answer is an error, or carries this one.
     Error(Value),
-    /// It is not what the documentation promises.
+    /// The answer is not what the platform's documentation promises.
     Unreadable,
 }
 
-/// Reads a token answer to a request that was sent at `sent_at`. `default_expires_in`: where the answer has none.
+/// Reads the answer to a request that was sent at `sent_at`. `default_expires_in`: lifetime in seconds when the answer
+/// has none.
 pub(super) fn read(
     body: &[u8],
     sent_at: Timestamp,
@@ -40,13 +42,13 @@ pub(super) fn read(
     issued
 }
 
-/// JSON, with or without a byte order mark.
+/// Parses JSON, with or without a byte order mark.
 pub(super) fn parse(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()
 }
 
 fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64>) -> Result<IssuedTokens, NotTokens> {
-    // Instagram documents `{"data": [{…}]}` and sends it flat to many.
+    // Instagram documents `{"data": [{…}]}` and often sends the object alone.
     let tokens = match answer.pointer("/data/0") {
         Some(wrapped) if answer.get("access_token").is_none() => wrapped,
         _ => answer,
@@ -58,7 +60,7 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
         Some(Value::String(text)) if !text.is_empty() => Some(SecretString::from(text.as_str())),
         _ => None,
     };
-    // Beside anything like a token, nobody knows what to believe: then it is no error, and the answer is not thrown away.
+    // An error beside anything like a token is ambiguous: call it unreadable, so that the answer is kept.
     let refused = |error: &Value| {
         if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
     };
@@ -74,10 +76,10 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
     let refresh_expires_in = ["refresh_token_expires_in", "refresh_expires_in"]
         .iter()
         .filter_map(|name| tokens.get(*name))
-        // 0 or less is what some say that never expires.
+        // Some platforms send 0 or less for tokens that never expire.
         .filter(|value| number(value).is_some_and(|seconds| seconds > 0.0))
         .find_map(|value| seconds(Some(value)))
-        // LinkedIn's own samples show minutes here; a refresh token that outlives nothing is such a number.
+        // LinkedIn's samples show minutes here. A refresh token that expires before the access token is such a number.
         .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
     Ok(IssuedTokens {
         issued_at: sent_at,
@@ -97,7 +99,7 @@ fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64
     })
 }
 
-/// Whether anything in it is called a token, at whatever depth and however it is spelt.
+/// True when any member's name contains "token", at any depth and in any case.
 fn carries_token(answer: &Value) -> bool {
     let is_token = |(name, value): (&String, &Value)| {
         name.to_ascii_lowercase().contains("token") && value.as_str().is_some_and(|text| !text.is_empty())
@@ -117,7 +119,7 @@ fn carries_error(answer: &Value) -> bool {
     }
 }
 
-/// A lifetime as a number, or as text that is one.
+/// A lifetime in seconds, sent as a number or as text.
 fn seconds(value: Option<&Value>) -> Option<Duration> {
     Some(Duration::from_secs_f64(number(value?)?.clamp(SHORTEST, LONGEST).floor()))
 }
@@ -131,7 +133,7 @@ fn number(value: &Value) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// Scopes as text separated by spaces or commas, or as a list. Nothing where there is nothing.
+/// Scopes from a list, or from text separated by spaces or commas. `None` when there are none.
 pub(super) fn scopes(value: &Value) -> Option<Vec<String>> {
     let split = |text: &str| -> Vec<String> {
         text.split([' ', ',', '\t', '\n']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
@@ -144,14 +146,14 @@ pub(super) fn scopes(value: &Value) -> Option<Vec<String>> {
     (!scopes.is_empty()).then_some(scopes)
 }
 
-/// The permissions of `/me/permissions` that were granted; others were declined or have lapsed.
+/// The granted permissions of `/me/permissions`. The others were declined or have expired.
 pub(super) fn granted_permissions(answer: &Value) -> Option<Vec<String>> {
     let is_granted = |entry: &&Value| entry.get("status").and_then(Value::as_str) == Some("granted");
     let name = |entry: &Value| entry.get("permission").and_then(Value::as_str).map(str::to_owned);
     Some(answer.get("data")?.as_array()?.iter().filter(is_granted).filter_map(name).collect())
 }
 
-/// Overwrites every text in it.
+/// Overwrites every string in the value.
 pub(super) fn wipe(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(wipe),
@@ -195,7 +197,7 @@ mod tests {
             ("5183944", 5_183_944),
         ] {
             let body = format!(r#"{{"access_token":"a","expires_in":{spelled}}}"#);
-            // 1e400 is no JSON number that serde_json takes.
+            // serde_json rejects 1e400.
             if spelled == "1e400" {
                 assert_eq!(read(body.as_bytes(), SENT, Some(7200)).unwrap_err(), NotTokens::Unreadable);
                 continue;
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_answer() {
+    fn answers_without_tokens_are_errors() {
         for body in [
             "",
             " ",
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shapes_that_platforms_send() {
+    fn token_answers_are_read_in_the_shapes_that_platforms_send() {
         let wrapped =
             read(br#"{"data":[{"access_token":"IGAA","user_id":1,"permissions":"a,b"}]}"#, SENT, None).unwrap();
         assert_eq!(wrapped.tokens.access_token.expose_secret(), "IGAA");
@@ -293,12 +295,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = read(&body, SENT, Some(60));
         }
 
         #[test]
-        fn no_object_makes_it_panic_or_hand_out_an_empty_token(
+        fn no_object_makes_the_reader_panic_or_return_an_empty_token(
             token in "\"[a-z]{0,3}\"|null|[0-9]{1,20}|\\[\\]", expires in "-?[0-9]{1,25}(\\.[0-9]{1,3})?|\"[ -~&&[^\"\\\\]]{0,8}\"",
             scope in "\"[a-z ,]{0,8}\"|\\[\"a\"\\]|1"
         ) {

@@ -1,8 +1,8 @@
-//! Which addresses are public: those that are global unicast and belong to nobody's inside.
+//! Tells public addresses from others: global unicast, outside of every internal network.
 //!
-//! Invariant: what is not known to be public is not. IPv6 is a list of what is let through (2000::/3) with holes, because
-//! all else is reserved, local or a way to write an IPv4 address; IPv4 is a list of holes, because nearly all of it is in
-//! use.
+//! Invariant: an address that is not known to be public is refused. For IPv6 that is an allowed range (2000::/3) with
+//! holes, because the rest is reserved, local or another way to write an IPv4 address. For IPv4 it is a list of holes,
+//! because nearly all of it is in use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-/// What of IPv4 is not public (RFC 6890 and its successors), and one address of a cloud's inside.
+/// IPv4 networks that are not public (RFC 6890 and its successors), and one internal address of a cloud.
 const NOT_PUBLIC_V4: [Ipv4Net; 18] = [
     v4(0, 0, 0, 0, 8),        // this network
     v4(10, 0, 0, 0, 8),       // private
@@ -38,10 +38,10 @@ const fn v6(first: u16, second: u16, prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Global unicast, as far as it is given out.
+/// Allocated global unicast.
 const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
 
-/// What of it is not public.
+/// Networks in it that are not public.
 const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6(0x2001, 0, 23),      // protocol assignments: Teredo, benchmarks, ORCHID
     v6(0x2001, 0x0db8, 32), // documentation
@@ -49,7 +49,7 @@ const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6(0x3fff, 0, 20),      // documentation
 ];
 
-/// Whether anybody on the internet may be at this address.
+/// True for an address on the public internet.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_edges_of_every_hole() {
+    fn every_hole_ends_at_its_edges() {
         for (inside, outside) in [
             ("0.255.255.255", "1.0.0.0"),
             ("10.0.0.0", "9.255.255.255"),

@@ -1,7 +1,7 @@
-//! The domain name system, asked directly: addresses of hosts and the texts (TXT) of names.
+//! A DNS client: addresses of hosts, and TXT records.
 //!
-//! Names with a dot are taken as they are, from the root: the search list of the machine is for short names, and would
-//! turn one question into several. Knows nothing of what the answers are for.
+//! Names are looked up from the root. The machine's search list is for short names, and would turn one query into
+//! several.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use tokio::sync::OnceCell;
 
-/// For one question to one server; a lost packet is asked for once more.
+/// Time limit of one query to one server. A lost packet is retried once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why a name was not resolved.
+/// The reason why a name was not resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
     #[error("the name has no such record, or no server answered for it")]
@@ -31,14 +31,14 @@ pub enum DnsError {
 pub struct Dns(Arc<Inner>);
 
 struct Inner {
-    /// `None`: those that the machine is configured with.
+    /// `None`: the servers in the machine's configuration.
     server: Option<SocketAddr>,
-    /// Made by the first question, on the runtime that it is asked from.
+    /// Created by the first query, on its runtime.
     resolver: OnceCell<TokioResolver>,
 }
 
 impl Dns {
-    /// Asks the servers that the machine is configured with, and knows its hosts file.
+    /// Uses the machine's DNS servers and its hosts file.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Inner { server: None, resolver: OnceCell::new() }))
@@ -50,11 +50,11 @@ impl Dns {
         Self(Arc::new(Inner { server: Some(server), resolver: OnceCell::new() }))
     }
 
-    /// All addresses of a host, of both families; not empty.
+    /// All addresses of a host, of both families. Never empty.
     ///
     /// # Errors
     ///
-    /// It has none, or nobody answers.
+    /// There are none, or no server answers.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let lookup = self
             .resolver()
@@ -65,11 +65,11 @@ impl Dns {
         Ok(lookup.iter().collect())
     }
 
-    /// The texts of a name, each put together from its pieces; those that are not UTF-8 are left out.
+    /// The TXT records of a name, each joined from its pieces. Records that are not UTF-8 are left out.
     ///
     /// # Errors
     ///
-    /// It has none, or nobody answers.
+    /// There are none, or no server answers.
     pub async fn texts(&self, name: &str) -> Result<Vec<String>, DnsError> {
         let lookup = self
             .resolver()

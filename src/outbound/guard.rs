@@ -2,25 +2,24 @@
 //!
 //! # Motivation
 //!
-//! Whoever connects a Bluesky account names a handle, and with it a web server; the account's identity document names
-//! another server, and both are whatever its owner wrote. A broker that simply called them would be a way into the network
-//! that it stands in: to the metadata service of a cloud, a database's HTTP port, the router's page. Looking at the name
-//! is not enough, because a name may point inside; looking up its address first is not enough, because it may point
-//! elsewhere by the time of the call; and a check of the first URL says nothing about where that one redirects to.
+//! Someone who connects a Bluesky account chooses a handle, and with it a web server. The account's identity document
+//! names another server. If the broker simply called them, it would be a way into its own network: to a cloud's
+//! metadata service, a database's HTTP port, the router's page. Checking the name is not enough, because a name may
+//! resolve to an internal address. Resolving it before the call is not enough, because it may resolve differently at
+//! the time of the call. And checking the first URL says nothing about its redirects.
 //!
 //! # Theory of operation
 //!
-//! A URL must be https on port 443 with the name of a public host: no user name, no port, no IP address in any of its
-//! spellings (the URL parser has brought them to one form), no name that exists inside networks only. The name is
-//! resolved by [`Resolver`] when the connection is made, every address of it must be public ([`is_public`]), one that is
-//! not spoils them all, and the connection goes to one of these very addresses: there is no second look-up that could
-//! answer otherwise. The HTTP client asks its resolver for names only, never for addresses, which is why the URL is
-//! checked as well. Redirects are not followed but where [`Guard::get_following`] says so, and then each hop is checked
-//! like the first. An answer ends at [`super::MAX_ANSWER`] bytes, is not decompressed, and must be complete within
-//! [`WITHIN`]. TLS vouches for the name as everywhere.
+//! A URL must be https on port 443 with the name of a public host: no user name, no other port, no IP address in any
+//! spelling (the URL parser normalizes them), no name that exists in internal networks only. [`Resolver`] resolves the
+//! name when the connection is made. All its addresses must be public ([`is_public`]), and the connection goes to one
+//! of them: there is no second look-up that could answer differently. The HTTP client asks its resolver for names,
+//! never for addresses, so the URL is checked as well. Only [`Guard::get_following`] follows redirects, and checks each
+//! hop like the first. An answer ends at [`super::MAX_ANSWER`] bytes, is not decompressed, and must be complete within
+//! [`WITHIN`]. TLS verifies the name as for every call.
 //!
-//! With `allow_private_networks` (tests, networks of their own) plain http, ports, IP addresses and addresses that are
-//! not public are let through; what is said of redirects, sizes and time stays.
+//! `allow_private_networks` (for tests and closed networks) allows plain http, ports, IP addresses and addresses that
+//! are not public. The limits on redirects, size and time stay.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
@@ -33,19 +32,19 @@ use url::{Host, Url};
 
 use super::{Answer, Authorization, Body, Dns, Error, Request, Settings, begin, builder, finish, is_public};
 
-/// For the whole of one call.
+/// Time limit of one whole call.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Connections are kept for the next call of the same connection, and no longer.
+/// Connections stay open only long enough for the next call of the same sign-in.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Most redirects that are followed, where any are.
+/// Most redirects that [`Guard::get_following`] follows.
 const MAX_REDIRECTS: usize = 3;
 
-/// Top-level names that are no place on the internet.
+/// Top-level names that are not on the public internet.
 const INSIDE: [&str; 9] = ["alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion", "test"];
 
-/// Why a host is not called.
+/// The reason why a host is not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("it is given by its IP address: use its name")]
@@ -60,19 +59,19 @@ pub enum Refused {
     UserInfo,
 }
 
-/// The client. Cheap to clone.
+/// The client for hosts that a user chose. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Guard {
     client: reqwest::Client,
     resolver: Resolver,
-    /// For the whole of what is asked, redirects included.
+    /// Time limit of a whole request, redirects included.
     within: Duration,
 }
 
 impl Guard {
     /// # Errors
     ///
-    /// When the TLS stack cannot be set up.
+    /// The TLS stack cannot be set up.
     pub fn new(settings: &Settings, dns: Dns) -> Result<Self, Error> {
         let resolver = Resolver { dns, allow_private_networks: settings.allow_private_networks };
         let within = settings.timeout.min(WITHIN);
@@ -84,17 +83,17 @@ impl Guard {
         Ok(Self { client, resolver, within })
     }
 
-    /// Whether hosts in private networks are called.
+    /// True when hosts in private networks may be called.
     #[must_use]
     pub fn allows_private_networks(&self) -> bool {
         self.resolver.allow_private_networks
     }
 
-    /// What can be told of a URL without a look-up.
+    /// Checks everything about a URL that needs no DNS look-up.
     ///
     /// # Errors
     ///
-    /// Why it is not called.
+    /// The URL must not be called.
     pub fn check(&self, url: &Url) -> Result<(), Refused> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refused::UserInfo);
@@ -115,11 +114,11 @@ impl Guard {
         }
     }
 
-    /// The addresses that a connection to this host would choose from.
+    /// Resolves a host to the addresses that a connection would choose from.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when one of them is not public; [`Error::Unresolved`] when there are none.
+    /// [`Error::Refused`] when an address is not public; [`Error::Unresolved`] when there are none.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
         self.resolver.addresses(host).await
     }
@@ -128,13 +127,13 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] for hosts that are not called; otherwise as [`super::Outbound::send`].
+    /// [`Error::Refused`] when the host must not be called; otherwise as [`super::Outbound::send`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         self.check(&request.url).map_err(Error::Refused)?;
         finish(begin(&self.client, request, "application/json").await?).await
     }
 
-    /// Gets something without credentials, following a few redirects.
+    /// Fetches a URL without credentials, following a few redirects.
     ///
     /// # Errors
     ///
@@ -159,7 +158,7 @@ impl Guard {
             self.check(&url).map_err(Error::Refused)?;
             finish(begin(&self.client, get(url), "*/*").await?).await
         };
-        // Each hop ends in time by itself; all together must, too.
+        // Each hop has a time limit. This one is for all of them together.
         tokio::time::timeout(self.within, hops).await.unwrap_or(Err(Error::TooSlow))
     }
 }
@@ -168,7 +167,7 @@ fn get(url: Url) -> Request {
     Request { method: Method::GET, url, authorization: Authorization::None, headers: Vec::new(), body: Body::Empty }
 }
 
-/// Whether a host name may be one of the public internet: it has a dot, and its top-level name is nobody's inside.
+/// True when a host name may be on the public internet: it has a dot, and its top-level name is not an internal one.
 fn is_public_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     match name.rsplit_once('.') {
@@ -177,7 +176,7 @@ fn is_public_name(name: &str) -> bool {
     }
 }
 
-/// Resolves a name for one connection, and vouches for every address.
+/// Resolves a name for one connection, and checks every address.
 #[derive(Debug, Clone)]
 struct Resolver {
     dns: Dns,
@@ -199,14 +198,14 @@ impl Resolve for Resolver {
         let resolver = self.clone();
         Box::pin(async move {
             let addresses = resolver.addresses(name.as_str()).await?;
-            // The port is the URL's.
+            // The client sets the URL's port.
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
     }
 }
 
-/// The refusal that made a call fail, if one did: it comes back through the HTTP client.
+/// The refusal behind a failed call, if there is one: it comes back wrapped by the HTTP client.
 pub(super) fn refusal(error: &reqwest::Error) -> Option<Refused> {
     let mut source = error.source();
     while let Some(inner) = source {

@@ -1,6 +1,6 @@
-//! How long calls to platforms take, for the operator's metrics: by platform, by step, and whether an answer came.
+//! Records the duration of calls to platforms, by platform, step and outcome.
 //!
-//! A call that its caller gave up on counts as failed, with the time that was spent on it. No label holds an id.
+//! A cancelled call counts as failed, with the time spent on it. No label holds an id.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::Error;
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn measured<T>(
     platform: &str,
     step: &'static str,
@@ -24,7 +24,7 @@ pub async fn measured<T>(
     result
 }
 
-/// Recorded when it is dropped, which is how a call ends that nobody waits for any longer.
+/// Records on drop, because that is how a cancelled call ends.
 struct Measurement<'a> {
     platform: &'a str,
     step: &'static str,
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_leaves_its_time_and_whether_an_answer_came() {
+    fn every_call_records_its_duration_and_outcome() {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             for _ in 0..2 {

@@ -1,9 +1,8 @@
-//! The only owner of an HTTP client: all talk with platforms goes through here.
+//! The only owner of an HTTP client: every call to a platform goes through here.
 //!
-//! [`Outbound`] is for hosts that the operator configured, [`Guard`] for hosts that a user chose. Knows nothing of
-//! OAuth. Invariants: every call ends within the time-out, no answer grows past [`MAX_ANSWER`], no redirect is followed
-//! unasked, no proxy is asked, nothing is decompressed, TLS is never relaxed, and no error text carries a URL (it may
-//! hold a token).
+//! [`Outbound`] calls hosts that the operator configured, [`Guard`] hosts that a user chose. Invariants: every call
+//! ends within its time-out, no answer grows past [`MAX_ANSWER`], no redirect is followed unasked, no proxy is used,
+//! nothing is decompressed, TLS is never relaxed, and no error text carries a URL (it may hold a token).
 
 mod addresses;
 mod dns;
@@ -26,28 +25,28 @@ pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
 pub use measure::measured;
 
-/// Longest answer taken from a platform, in bytes.
+/// Longest accepted answer, in bytes.
 pub const MAX_ANSWER: usize = 512 * 1024;
 
-/// Longest `Retry-After` that is believed.
+/// Longest `Retry-After`; longer ones are cut.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// How calls are made.
+/// Settings of the HTTP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     pub connect_timeout: Duration,
-    /// For the whole call, from the first byte out to the last byte in.
+    /// Time limit of the whole call, from the first byte sent to the last byte received.
     pub timeout: Duration,
-    /// Whether [`Guard`] lets hosts that a user chose be in a private network.
+    /// True when [`Guard`] may call hosts in a private network.
     pub allow_private_networks: bool,
 }
 
-/// A call to make.
+/// An HTTP request.
 pub struct Request {
     pub method: Method,
     pub url: Url,
     pub authorization: Authorization,
-    /// Further headers, none of them secret.
+    /// Other headers, none of them secret.
     pub headers: Vec<(&'static str, String)>,
     pub body: Body,
 }
@@ -59,23 +58,23 @@ pub enum Authorization {
     None,
 }
 
-/// What a call carries.
+/// The body of a request.
 pub enum Body {
     Empty,
     /// `application/x-www-form-urlencoded`.
     Form(Vec<(String, SecretString)>),
-    /// `application/json`: the text of it.
+    /// `application/json`, already serialized.
     Json(SecretString),
     /// `multipart/form-data`.
     Multipart(Vec<(String, SecretString)>),
 }
 
-/// What came back, whatever the status.
+/// An answer of any status.
 pub struct Answer {
     pub status: u16,
     /// Wiped on drop: token answers pass through here.
     pub body: Zeroizing<Vec<u8>>,
-    /// In how long the platform wants to be asked again; at most an hour.
+    /// The wait that the platform asks for; at most an hour.
     pub retry_after: Option<Duration>,
 }
 
@@ -92,7 +91,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the HTTP client could not be set up")]
@@ -101,26 +100,26 @@ pub enum Error {
     Connect(#[source] reqwest::Error),
     #[error("the connection broke before the answer was complete")]
     Interrupted(#[source] reqwest::Error),
-    #[error("the host is refused: {0}")]
+    #[error("the host must not be called: {0}")]
     Refused(Refused),
     #[error("the answer is larger than {MAX_ANSWER} bytes")]
     TooLarge,
-    #[error("there was no complete answer in time")]
+    #[error("the answer took too long")]
     Timeout(#[source] reqwest::Error),
-    #[error("there was no end of redirects in time")]
+    #[error("the redirects took too long")]
     TooSlow,
-    #[error("the host's name leads nowhere")]
+    #[error("the host's name does not resolve")]
     Unresolved(#[source] DnsError),
 }
 
 impl Error {
-    /// Whether the platform cannot have seen the request.
+    /// True when the platform cannot have received the request.
     #[must_use]
     pub fn is_before_sending(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_))
     }
 
-    /// The failure of the step that the call was made for.
+    /// The error of the step that the call was made for.
     #[must_use]
     pub fn at(self, platform: &str, step: Step) -> PlatformError {
         let failure = match self {
@@ -152,28 +151,28 @@ pub struct Outbound(reqwest::Client);
 impl Outbound {
     /// # Errors
     ///
-    /// When the TLS stack cannot be set up.
+    /// The TLS stack cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         builder(settings.connect_timeout, settings.timeout)?.build().map(Self).map_err(Error::Client)
     }
 
-    /// Makes one call. Never retried here: only the caller knows what may be sent twice.
+    /// Makes one call. Never retries: only the caller knows what may be sent twice.
     ///
     /// # Errors
     ///
-    /// When there is no complete answer; an answer with an error status is an [`Answer`].
+    /// There is no complete answer. An answer with an error status is an [`Answer`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         let response = begin(&self.0, request, "application/json").await?;
         finish(response).await
     }
 }
 
-/// What every client of ours has in common.
+/// The common settings of all clients.
 #[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is built")]
 fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::ClientBuilder, Error> {
-    // Fails only when somebody installed one before, which serves as well.
+    // Fails only when a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // An empty container has no certificate store: the embedded roots serve where the system's are missing.
+    // An empty container has no certificate store, so roots are embedded as well.
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .map(|der| reqwest::Certificate::from_der(der))
@@ -215,7 +214,7 @@ async fn begin(client: &reqwest::Client, request: Request, accept: &'static str)
     builder.send().await.map_err(Error::from_reqwest)
 }
 
-/// Reads the body of an answer, as far as it is let.
+/// Reads the body of an answer, up to [`MAX_ANSWER`].
 async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
     if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
         return Err(Error::TooLarge);
@@ -231,8 +230,8 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
     Ok(Answer { status: response.status().as_u16(), body, retry_after })
 }
 
-/// In how long the platform wants to be asked again: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which the
-/// AT Protocol's servers send as a time. Dates are told from the answer's own, so that no clock but the platform's counts.
+/// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
+/// Protocol servers send as a time. Dates are compared with the answer's `Date`, so only the platform's clock counts.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
@@ -250,7 +249,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// Later times are mistakes, and some do not fit a clock: the year 2500.
+/// The year 2500, since the Unix epoch. Later times are mistakes, and some overflow.
 const LAST_RESET: Duration = Duration::from_hours(4_645_896);
 
 #[expect(clippy::disallowed_methods, reason = "this is where a secret leaves for the platform it belongs to")]
@@ -265,7 +264,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers one connection with these bytes, and tells what it was asked.
+    /// A server that answers one connection with these bytes and returns the request.
     fn server(answer: impl Into<Vec<u8>>) -> (Url, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
@@ -274,7 +273,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut asked = vec![0; 64 * 1024];
             let read = stream.read(&mut asked).unwrap();
-            // The client hangs up on an answer that is too long.
+            // The client closes the connection when an answer is too long.
             let _ = stream.write_all(&answer);
             String::from_utf8_lossy(&asked[..read]).into_owned()
         });
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn redirects_are_answers_and_not_followed() {
+    async fn redirects_are_not_followed() {
         let (url, thread) = server(
             "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
         );
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platform_says_in_three_ways_when_to_come_back() {
+    fn the_wait_is_read_in_each_form() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         for (headers, seconds) in [
             (&[("retry-after", "7")][..], Some(7)),
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_cut() {
+    async fn an_endless_answer_is_cut() {
         let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for _ in 0..40 {
             answer.extend_from_slice(b"8000\r\n");

@@ -1,5 +1,5 @@
-//! A small world of the AT Protocol on one loopback port, which does what a test tells it to: a directory, a resolver, an
-//! app view, servers that accounts are on, and web identities. Written from the protocol's documentation.
+//! A small AT Protocol network on one loopback port, scripted by tests: a directory, a resolver, an app view, servers
+//! with accounts, and web identities. Written from the protocol's documentation.
 
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
@@ -16,26 +16,26 @@ use tokio::sync::watch;
 pub(crate) const APP_PASSWORD: &str = "abcd-efgh-2345-mnop";
 pub(crate) const OWN_PASSWORD: &str = "correct horse battery staple";
 
-/// Seconds since the epoch of the test clock's start.
+/// Start of the test clock, in seconds since the Unix epoch.
 const NOW: i64 = 1_777_797_216;
 
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) did: String,
-    /// What the resolver says.
+    /// The handle, in the resolver's answer.
     pub(crate) handle: String,
-    /// What the document says.
+    /// The handle, in the document.
     pub(crate) claims: Vec<String>,
-    /// Which server it is on: 1 or 2.
+    /// The account's server: 1 or 2.
     pub(crate) server: usize,
-    /// Another endpoint in the document.
+    /// Replaces the endpoint in the document.
     pub(crate) endpoint: Option<String>,
-    /// What a session says of itself.
+    /// Members that replace those of its sessions.
     pub(crate) session: Value,
     pub(crate) scope: &'static str,
 }
 
-/// A request that came.
+/// A request that was received.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// `/pds/1/com.atproto.server.createSession`, `/plc`, `/view/…`, `/web`.
@@ -57,12 +57,12 @@ struct State {
 type Shared = (Arc<Mutex<State>>, [String; 3], Arc<watch::Sender<()>>);
 
 pub(crate) struct World {
-    /// Directory, resolver, view, web identity.
+    /// Base URL of directory, resolver, view and web identities.
     pub(crate) url: String,
-    /// The servers 1 and 2.
+    /// Base URLs of the servers 1 and 2.
     pub(crate) pds: [String; 2],
     state: Arc<Mutex<State>>,
-    /// Told of every request, and of every change of what hangs.
+    /// Notified of every request, and of every change to what hangs.
     news: Arc<watch::Sender<()>>,
     server: ServerHandle,
 }
@@ -112,7 +112,7 @@ impl World {
         change(&mut self.state.lock().unwrap().accounts[0]);
     }
 
-    /// Answers this from now on.
+    /// Sets the answer to a path from now on.
     pub(crate) fn answer(&self, what: &str, status: u16, body: &Value) {
         self.answer_text(what, status, &body.to_string());
     }
@@ -125,7 +125,7 @@ impl World {
         self.state.lock().unwrap().answers.remove(what);
     }
 
-    /// Does not answer this until it is released.
+    /// Leaves a path unanswered until it is released.
     pub(crate) fn hang(&self, what: &str) {
         self.state.lock().unwrap().hanging.insert(what.to_owned());
     }
@@ -135,7 +135,7 @@ impl World {
         self.news.send_replace(());
     }
 
-    /// Returns when this was asked.
+    /// Waits for a request to this path.
     pub(crate) async fn held(&self, what: &str) {
         let mut news = self.news.subscribe();
         while self.asked(what).is_empty() {

@@ -1,4 +1,4 @@
-//! Connecting Bluesky accounts by app password: good people, wrong passwords, hostile servers, servers that hang.
+//! Connecting Bluesky accounts by app password: success, wrong passwords, hostile servers, servers that hang.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn rows(broker: &TestBroker) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_connects_by_handle_however_it_is_typed_and_by_did() {
+async fn an_account_connects_by_handle_in_any_form_and_by_did() {
     let world = World::start();
     let broker = start(&world).await;
     let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "one"}))).await;
@@ -115,7 +115,7 @@ async fn an_account_connects_by_handle_however_it_is_typed_and_by_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_identifier_is_told_so_and_nobody_is_asked() {
+async fn an_invalid_identifier_is_rejected_before_any_call() {
     let world = World::start();
     let broker = start(&world).await;
     for (typed, hint) in [
@@ -137,7 +137,7 @@ async fn what_is_no_identifier_is_told_so_and_nobody_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_requests_are_refused() {
+async fn malformed_requests_are_rejected() {
     let world = World::start();
     let broker = start(&world).await;
     let path = "/v1/connect/bluesky/auth";
@@ -188,7 +188,7 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_of_the_accounts_server_has_its_answer() {
+async fn each_refusal_of_the_accounts_server_has_its_own_error() {
     type Case<'a> = (&'a str, u16, Value, u16, &'a str);
     let cases: [Case<'_>; 12] = [
         ("wrong", 401, json!({"error": "AuthenticationRequired"}), 401, "bluesky_credentials_rejected"),
@@ -226,7 +226,7 @@ async fn each_refusal_of_the_accounts_server_has_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_accounts_own_password_is_refused_and_its_session_ended() {
+async fn the_accounts_own_password_is_rejected_and_its_session_ended() {
     let world = World::start();
     let broker = start(&world).await;
     let reply = connect(&broker, "alice.test", OWN_PASSWORD).await;
@@ -246,7 +246,7 @@ fn claims(token: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_that_nobody_knows_is_taken() {
+async fn an_unknown_scope_is_accepted() {
     let world = World::start();
     world.alice(|alice| alice.scope = "org.example.own");
     let broker = start(&world).await;
@@ -256,7 +256,7 @@ async fn a_scope_that_nobody_knows_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_is_not_active_is_not_connected() {
+async fn an_inactive_account_is_not_connected() {
     for (status, word) in [
         (json!("deactivated"), "deactivated"),
         (json!("suspended"), "suspended"),
@@ -285,7 +285,7 @@ async fn a_server_that_answers_for_another_account_changes_nothing() {
     let before = rows(&broker);
     assert!(!before.is_empty());
     broker.clock.advance(Duration::from_mins(1));
-    // Mallory's own server, asked for Mallory, says that this is Alice.
+    // Mallory's own server claims that Mallory's session is Alice's.
     world.answer(
         CREATE,
         200,
@@ -304,18 +304,18 @@ async fn a_handle_counts_only_when_its_identity_claims_it() {
     let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
     assert_eq!((reply.status, reply.code()), (502, "identity_unresolved"), "{}", reply.text);
     assert!(world.asked(CREATE).is_empty());
-    // By DID it is the same account, without a name that could be relied on.
+    // The DID connects the same account, without a name that could be trusted.
     let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
     id(&reply);
     assert_eq!(reply.json["integration"]["username"], Value::Null);
     assert_eq!(reply.json["integration"]["profileUrl"], format!("https://bsky.app/profile/{}", did('a')));
-    // Several are fine.
+    // Several claims are fine.
     world.alice(|alice| alice.claims = vec!["at://other.test".to_owned(), "at://Alice.test".to_owned()]);
     id(&connect(&broker, "alice.test", APP_PASSWORD).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_found_is_told_apart_from_what_cannot_be_reached() {
+async fn an_unknown_identity_is_told_apart_from_an_unreachable_one() {
     let world = World::start();
     let broker = start(&world).await;
     let unresolved = |reply: Reply, hint: &str| {
@@ -345,7 +345,7 @@ async fn what_cannot_be_found_is_told_apart_from_what_cannot_be_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_that_are_not_public_are_not_asked() {
+async fn hosts_that_are_not_public_are_not_called() {
     let world = World::start();
     world.add(did('b'), "alice.bsky.social");
     let broker = builder(&world).setting("POSTPEER_OUTBOUND__ALLOW_PRIVATE_NETWORKS", "false").start().await;
@@ -355,7 +355,7 @@ async fn hosts_that_are_not_public_are_not_asked() {
         let reply = connect(&broker, identifier, APP_PASSWORD).await;
         assert_eq!((reply.status, reply.code()), (400, "unsafe_host"), "{identifier}: {}", reply.text);
     }
-    // The directory is the operator's and may be anywhere; where it leads is the account's.
+    // The operator's directory may be anywhere. The host that it names is the account's choice.
     let reply = connect(&broker, "alice.bsky.social", APP_PASSWORD).await;
     assert_eq!((reply.status, reply.code()), (400, "unsafe_host"), "{}", reply.text);
     assert_eq!(connect(&broker, "alice.test", APP_PASSWORD).await.code(), "invalid_identifier");
@@ -372,7 +372,7 @@ async fn hosts_that_are_not_public_are_not_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sixth_attempt_waits() {
+async fn a_sixth_attempt_must_wait() {
     let world = World::start();
     let broker = start(&world).await;
     for attempt in 0..5 {
@@ -393,7 +393,7 @@ async fn a_sixth_attempt_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_cannot_try_account_after_account() {
+async fn attempts_are_limited_per_caller_across_accounts() {
     let world = World::start();
     let broker = start(&world).await;
     world.answer(RESOLVE, 400, &json!({}));
@@ -410,15 +410,15 @@ async fn a_caller_cannot_try_account_after_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_that_hangs_does_not_stop_the_others() {
-    // DNS says nothing, so the handle's web server is not found either; the resolver knows.
+async fn one_hanging_place_does_not_block_the_others() {
+    // DNS does not answer, so the handle's web server is not found either. The resolver knows the handle.
     let world = World::start();
     let dns = DnsServer::start();
     dns.silent("_atproto.alice.test").silent("alice.test");
     let broker = builder(&world).dns(dns.address).start().await;
     id(&connect(&broker, "alice.test", APP_PASSWORD).await);
 
-    // The resolver says nothing; DNS knows.
+    // The resolver does not answer. DNS knows the handle.
     let world = World::start();
     world.hang(RESOLVE);
     let dns = DnsServer::start();
@@ -429,8 +429,8 @@ async fn a_place_that_hangs_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dns_wins_and_says_one_thing_or_nothing() {
-    // Two identities claim one handle; the resolver is for the first.
+async fn dns_wins_unless_its_answer_is_ambiguous() {
+    // Two identities claim one handle. The resolver names the first.
     let world = World::start();
     world.add(did('b'), "alice.test");
     let [a, b] = ['a', 'b'].map(|letter| format!("did={}", did(letter)));
@@ -463,7 +463,7 @@ async fn the_document_of_a_did_is_fetched_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_is_given_up() {
+async fn a_hanging_server_is_given_up() {
     let world = World::start();
     world.hang(CREATE);
     let broker = builder(&world).setting("POSTPEER_OUTBOUND__TIMEOUT_SECONDS", "1").start().await;
@@ -474,7 +474,7 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_vanishes_does_not_take_the_connection_with_it() {
+async fn a_vanished_caller_does_not_cancel_the_connection() {
     use tokio::io::AsyncWriteExt as _;
     let world = World::start();
     let broker = start(&world).await;
@@ -490,7 +490,7 @@ async fn a_caller_that_vanishes_does_not_take_the_connection_with_it() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     world.held(CREATE).await;
-    // A reset, not a goodbye.
+    // Resets the connection instead of closing it.
     stream.set_zero_linger().unwrap();
     drop(stream);
     world.release(CREATE);
@@ -522,7 +522,7 @@ async fn a_session_that_cannot_be_stored_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_profile_is_looked_for_in_three_places_and_may_be_in_none() {
+async fn the_profile_comes_from_one_of_three_places_or_none() {
     let world = World::start();
     let broker = start(&world).await;
     for (failing, name) in [
@@ -545,9 +545,9 @@ async fn the_profile_is_looked_for_in_three_places_and_may_be_in_none() {
             assert_eq!(integration["imageUrl"], picture.replace("did:plc:", "did%3Aplc%3A").as_str());
         }
     }
-    // The public view is not shown the token.
+    // The public view never receives the token.
     assert!(world.asked(VIEW_PROFILE).iter().all(|asked| asked.authorization.is_empty()));
-    // Somebody else's profile is nobody's.
+    // Another account's profile is ignored.
     broker.clock.advance(Duration::from_mins(5));
     world.answer(SERVER_PROFILE, 200, &json!({"did": did('z'), "displayName": "Mallory"}));
     let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
@@ -568,7 +568,7 @@ async fn a_web_identity_connects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_moved_is_connected_where_it_is_now() {
+async fn an_account_that_moved_connects_at_its_new_server() {
     let world = World::start();
     let broker = start(&world).await;
     let first = id(&connect(&broker, "alice.test", APP_PASSWORD).await);
@@ -592,7 +592,7 @@ async fn an_account_that_moved_is_connected_where_it_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnecting_erases_whatever_the_server_says() {
+async fn disconnecting_erases_the_tokens_whatever_the_server_answers() {
     for (status, confirmed) in [(200, true), (500, false), (401, false)] {
         let world = World::start();
         let broker = start(&world).await;

@@ -1,4 +1,4 @@
-//! Bluesky through the sandbox: every account of its, and every order to its servers.
+//! Bluesky at the sandbox: each of its accounts, and each fault of its servers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn connect(broker: &TestBroker, identifier: &str, password: &str) -> Reply
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_account_of_the_sandbox_is_answered_as_it_stands() {
+async fn each_account_of_the_sandbox_has_its_own_answer() {
     let broker = TestBroker::start().await;
     for (handle, with_app_password, with_own) in [
         ("ada.test", (200, ""), (400, "app_password_required")),
@@ -58,7 +58,7 @@ async fn each_account_of_the_sandbox_is_answered_as_it_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_made_renewed_and_ended() {
+async fn an_account_is_connected_refreshed_and_disconnected() {
     let broker = TestBroker::start().await;
     let ada = account("ada.test");
     let first = connect(&broker, "@Ada.test", ada.app_password).await;
@@ -92,10 +92,10 @@ async fn disconnect(broker: &TestBroker, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_again_leaves_no_session_behind() {
+async fn reconnecting_leaves_no_session_behind() {
     let broker = TestBroker::start().await;
     let mut ids = Vec::new();
-    // Some in the same second, in which the server makes the same access token for all.
+    // Some within one second, in which the server issues one access token for all.
     for pause in [0, 0, 1, 300, 0] {
         broker.clock.advance(Duration::from_secs(pause));
         ids.push(connect_ada(&broker).await);
@@ -112,7 +112,7 @@ async fn connecting_again_leaves_no_session_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_cannot_be_ended_is_no_obstacle_to_the_next() {
+async fn a_session_that_cannot_be_ended_does_not_block_the_next() {
     for fault in [Fault::ServerError, Fault::Drop, Fault::Html] {
         let broker = TestBroker::start().await;
         let id = connect_ada(&broker).await;
@@ -145,7 +145,7 @@ async fn a_refresh_whose_answer_was_lost_leaves_no_session_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_ended_that_is_known_from_a_kept_answer_alone() {
+async fn a_session_known_only_from_a_stored_answer_is_ended() {
     let mut broker = TestBroker::start().await;
     let id = connect_ada(&broker).await;
     broker.clock.advance(Duration::from_hours(2));
@@ -172,7 +172,7 @@ async fn a_session_is_ended_that_is_known_from_a_kept_answer_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_comes_between_a_refresh_leaves_no_session_behind() {
+async fn a_change_during_a_refresh_leaves_no_session_behind() {
     for again in [false, true] {
         let broker = TestBroker::start().await;
         let id = connect_ada(&broker).await;
@@ -181,7 +181,7 @@ async fn whoever_comes_between_a_refresh_leaves_no_session_behind() {
         let (_, ()) = tokio::join!(broker.refresh_due(), async {
             broker.sandbox().held(Step::Refresh).await;
             if again {
-                // In the same second, so that both access tokens are one text.
+                // Within one second, so that both access tokens are the same text.
                 connect_ada(&broker).await;
             } else {
                 disconnect(&broker, &id).await;
@@ -198,7 +198,7 @@ async fn whoever_comes_between_a_refresh_leaves_no_session_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_changes_its_standing_is_followed() {
+async fn changes_of_an_accounts_status_are_followed() {
     for (standing, state, code, sessions) in [
         (Standing::Deactivated, "ok", None, 2),
         (Standing::TakenDown, "reconnect_required", Some("account_inactive"), 0),
@@ -232,7 +232,7 @@ async fn a_lying_server_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trouble_on_the_way_has_its_answer_and_a_password_is_sent_once() {
+async fn each_fault_has_its_own_error_and_a_password_is_sent_once() {
     for (step, fault, status, code) in [
         (Step::Resolve, Fault::ServerError, 502, "identity_unresolved"),
         (Step::DidDocument, Fault::ServerError, 502, "identity_unresolved"),
@@ -256,7 +256,7 @@ async fn trouble_on_the_way_has_its_answer_and_a_password_is_sent_once() {
         let reply = connect(&broker, ada.handle, ada.app_password).await;
         assert_eq!(reply.status, 200, "{step} {fault:?} is over: {}", reply.text);
     }
-    // A profile is not worth a connection.
+    // A missing profile does not fail the connection.
     let broker = TestBroker::start().await;
     broker.sandbox().fail_next("bluesky", Step::Profile, Fault::ServerError, 3).unwrap();
     let ada = account("ada.test");

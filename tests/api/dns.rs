@@ -1,4 +1,4 @@
-//! A DNS server that answers as it is told to, on loopback.
+//! A scripted DNS server on loopback.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, TXT};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 
-/// What is known of one name. Each question of a kind takes the next answer; the last one stays.
+/// The answers for one name. Each query of a kind takes the next one; the last one stays.
 #[derive(Default)]
 struct Known {
     addresses: Vec<Vec<IpAddr>>,
@@ -24,7 +24,7 @@ pub(crate) struct DnsServer {
 }
 
 impl DnsServer {
-    /// Knows nothing yet: every name is unknown.
+    /// Every name is unknown at first.
     pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let server = Self { address: socket.local_addr().unwrap(), known: Arc::default() };
@@ -41,7 +41,7 @@ impl DnsServer {
         server
     }
 
-    /// What the address of a name is, each time that it is asked for.
+    /// Sets the addresses of a name, one for each query.
     pub(crate) fn addresses(&self, name: &str, each_time: &[&[&str]]) -> &Self {
         let parse = |list: &&[&str]| list.iter().map(|address| address.parse().unwrap()).collect();
         self.with(name, |known| known.addresses = each_time.iter().map(parse).collect())
@@ -51,12 +51,12 @@ impl DnsServer {
         self.with(name, |known| known.texts = texts.iter().map(|text| (*text).to_owned()).collect())
     }
 
-    /// Questions for this name are not answered.
+    /// Leaves queries for this name unanswered.
     pub(crate) fn silent(&self, name: &str) -> &Self {
         self.with(name, |known| known.silent = true)
     }
 
-    /// How often the IPv4 addresses of a name were asked for.
+    /// The number of queries for a name's IPv4 addresses.
     pub(crate) fn asked(&self, name: &str) -> usize {
         self.known.lock().unwrap()[name].asked
     }
@@ -97,12 +97,12 @@ fn answer(question: &Message, known: &mut HashMap<String, Known>) -> Option<Mess
         RecordType::TXT => known.texts.iter().map(|text| RData::TXT(TXT::new(pieces(text)))).collect(),
         _ => Vec::new(),
     };
-    // No time to live: every question is asked anew.
+    // A TTL of 0: no answer is cached.
     answer.add_answers(data.into_iter().map(|data| Record::from_rdata(query.name().clone(), 0, data)));
     Some(answer)
 }
 
-/// A text in pieces, as long ones come.
+/// A TXT record in pieces, as long ones are sent.
 fn pieces(text: &str) -> Vec<String> {
     text.as_bytes().chunks(10).map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect()
 }

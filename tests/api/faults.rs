@@ -22,7 +22,7 @@ pub(crate) const TO_SEAL: usize = 24;
 /// stores the tokens.
 const TO_SPREAD: usize = 4;
 
-/// Longer than any token of these tests lives.
+/// Longer than the lifetime of any token in these tests.
 const LONG: Duration = Duration::from_hours(3);
 
 /// Entropy that panics the next time this many bytes are drawn, as a bug there would.
@@ -83,7 +83,7 @@ async fn a_panic_ends_one_refresh_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_refresh_that_panics_is_told_to_ask_again_and_who_comes_later_gets_its_token() {
+async fn a_caller_in_a_refresh_that_panics_is_told_to_retry_and_the_next_gets_a_token() {
     let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
     let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
     let id = platform.connect(&broker, "ada").await;
@@ -98,7 +98,7 @@ async fn who_waits_for_a_refresh_that_panics_is_told_to_ask_again_and_who_comes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bug_that_stays_does_not_ask_the_platform_every_second() {
+async fn a_persistent_bug_does_not_call_the_platform_every_second() {
     let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
     let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
     platform.connect(&broker, "ada").await;
@@ -115,7 +115,7 @@ async fn a_bug_that_stays_does_not_ask_the_platform_every_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_nobody_understood_gives_way_only_to_one_that_is_understood() {
+async fn only_a_readable_answer_replaces_an_unreadable_one() {
     let platform = StandIn::start("quince").await;
     let broker = TestBroker::builder().toml(&platform.toml()).start().await;
     let id = platform.connect(&broker, "ada").await;
@@ -138,7 +138,7 @@ async fn an_answer_that_nobody_understood_gives_way_only_to_one_that_is_understo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_ended_comes_back_when_an_answer_that_was_kept_is_understood_at_last() {
+async fn an_ended_grant_is_revived_when_its_stored_answer_can_be_read() {
     let (platform, tripwire) = (StandIn::start("quince").await, Tripwire::new());
     let broker = TestBroker::builder().toml(&platform.toml()).entropy(tripwire.clone()).start().await;
     let id = platform.connect(&broker, "ada").await;
@@ -160,7 +160,7 @@ async fn a_grant_that_ended_comes_back_when_an_answer_that_was_kept_is_understoo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_for_long() {
+async fn a_platform_that_never_answers_delays_only_its_own_callers_and_not_for_long() {
     let (slow, quick) = (StandIn::start("quince").await, StandIn::start("medlar").await);
     let both = format!("{}{}", slow.toml(), quick.toml());
     let broker = TestBroker::builder().toml(&both).setting("POSTPEER_OUTBOUND__TIMEOUT_SECONDS", "1").start().await;
@@ -196,7 +196,7 @@ async fn a_platform_that_never_answers_holds_up_its_own_callers_and_those_not_fo
 
 /// Gauges belong to the process, so this test needs its own.
 #[test]
-fn what_is_counted_as_under_way_is_none_in_the_end() {
+fn gauges_return_to_zero() {
     let test = "faults::gauges_in_a_process_of_their_own";
     let output = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -204,7 +204,7 @@ fn what_is_counted_as_under_way_is_none_in_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "what_is_counted_as_under_way_is_none_in_the_end runs it alone"]
+#[ignore = "gauges_return_to_zero runs it alone"]
 async fn gauges_in_a_process_of_their_own() {
     let metrics = telemetry::metrics();
     let gauge = |name: &str| -> f64 {
@@ -245,7 +245,7 @@ async fn gauges_in_a_process_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_resets_its_connection_takes_no_refresh_along() {
+async fn a_reset_connection_cancels_no_refresh() {
     let broker = TestBroker::start().await;
     let id = broker.connect("twitter", "").await;
     let old = broker.token(&id, "").await.json["accessToken"].take();

@@ -1,4 +1,4 @@
-//! The client for hosts that users choose: what it refuses, and that it connects only to what it has looked at.
+//! The client for hosts that users choose: the hosts that it refuses, and that it connects only to checked addresses.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ fn get(url: &str) -> Request {
     }
 }
 
-/// A server that does this with every connection, having read the request.
+/// A server that reads each request and then runs this on its connection.
 fn server(address: &str, serve: impl Fn(TcpStream, String) + Send + Sync + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(address).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -229,7 +229,7 @@ async fn refused_hosts_are_not_even_resolved() {
 }
 
 #[tokio::test]
-async fn one_address_that_is_not_public_spoils_them_all() {
+async fn one_private_address_makes_a_host_refused() {
     let dns = DnsServer::start();
     dns.addresses("public.example.com", &[&["93.184.216.34", "2606:4700::1111"]])
         .addresses("mixed.example.com", &[&["93.184.216.34", "10.0.0.1"]])
@@ -241,7 +241,7 @@ async fn one_address_that_is_not_public_spoils_them_all() {
     for name in ["mixed.example.com", "mixed6.example.com", "mapped.example.com", "metadata.example.com"] {
         let error = guard.addresses(name).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refused::NotPublic)), "{name}: {error:?}");
-        // The same through the HTTP client, which hands back what its resolver said.
+        // The same through the HTTP client, which returns its resolver's error.
         let error = guard.send(get(&format!("https://{name}/"))).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refused::NotPublic)), "{name}: {error:?}");
         assert!(error.is_before_sending());
@@ -250,7 +250,7 @@ async fn one_address_that_is_not_public_spoils_them_all() {
 }
 
 #[tokio::test]
-async fn a_name_that_turns_inside_is_refused_when_it_has() {
+async fn a_name_that_changes_to_a_private_address_is_refused_from_then_on() {
     let dns = DnsServer::start();
     dns.addresses("rebind.example.com", &[&["93.184.216.34"], &["127.0.0.1"]]);
     let guard = strict(&dns);
@@ -260,7 +260,7 @@ async fn a_name_that_turns_inside_is_refused_when_it_has() {
 }
 
 #[tokio::test]
-async fn a_name_is_resolved_once_and_the_connection_goes_where_it_led() {
+async fn a_name_is_resolved_once_and_the_connection_uses_that_address() {
     let answer = |mut stream: TcpStream, _| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").unwrap();
     };
@@ -275,7 +275,7 @@ async fn a_name_is_resolved_once_and_the_connection_goes_where_it_led() {
 }
 
 #[tokio::test]
-async fn this_machine_has_its_name_where_private_networks_are_allowed() {
+async fn localhost_resolves_where_private_networks_are_allowed() {
     let (port, connections) = server("127.0.0.1:0", |mut stream, _| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").unwrap();
     });
@@ -288,7 +288,7 @@ async fn this_machine_has_its_name_where_private_networks_are_allowed() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_only_where_asked_for_and_each_hop_is_looked_at() {
+async fn redirects_are_followed_only_on_request_and_each_hop_is_checked() {
     let (port, connections) = server("127.0.0.1:0", |mut stream, asked| {
         let location = match asked.split(' ').nth(1).unwrap() {
             "/1" => Some("/2".to_owned()),
@@ -314,13 +314,13 @@ async fn redirects_are_followed_only_where_asked_for_and_each_hop_is_looked_at()
         let error = guard.get_following(url(path)).await.unwrap_err();
         assert!(matches!(error, Error::Refused(told) if told == why), "{path}: {error:?}");
     }
-    // What a strict guard says of the second hop, it says of the first.
+    // A strict guard refuses the second hop for the same reason as the first.
     let strict = strict(&DnsServer::start());
     assert!(strict.check(&url("/1")).is_err());
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_cut_off() {
+async fn an_endless_body_is_cut_off() {
     for head in ["Content-Length: 1073741824", "Transfer-Encoding: chunked"] {
         let written = Arc::new(AtomicUsize::new(0));
         let counted = written.clone();
@@ -337,13 +337,13 @@ async fn a_body_without_end_is_cut_off() {
         });
         let error = lenient(&DnsServer::start()).send(get(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
         assert!(matches!(error, Error::TooLarge), "{head}: {error:?}");
-        // What the sockets hold between them is in here, too.
+        // Includes the bytes in both socket buffers.
         assert!(written.load(Ordering::SeqCst) < 16 << 20, "{head}: {}", written.load(Ordering::SeqCst));
     }
 }
 
 #[tokio::test]
-async fn nothing_is_decompressed_or_asked_for_compressed() {
+async fn no_compression_is_requested_or_decoded() {
     let bomb = [0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x4b, 0x4c, 0x04, 0x02, 0x00];
     let (port, _) = server("127.0.0.1:0", move |mut stream, asked| {
         assert!(!asked.to_ascii_lowercase().contains("accept-encoding"), "{asked}");
@@ -355,7 +355,7 @@ async fn nothing_is_decompressed_or_asked_for_compressed() {
 }
 
 #[tokio::test]
-async fn a_server_that_drips_is_cut_off_in_time() {
+async fn a_dripping_server_is_cut_off_in_time() {
     let (port, _) = server("127.0.0.1:0", |mut stream, _| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
         while stream.write_all(b"x").is_ok() {

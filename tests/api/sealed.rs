@@ -176,7 +176,7 @@ async fn verifiers_do_not_move_and_do_not_bend() {
         let location = broker.browse(callback).await.location();
         assert_eq!(parameter(&location, "error").as_deref(), Some("storage_failed"), "{location}");
         let logged = logs::of_flow(flow);
-        assert!(logged.iter().any(|line| line.contains("flows.pkce_verifier was refused")), "{logged:?}");
+        assert!(logged.iter().any(|line| line.contains("flows.pkce_verifier was rejected")), "{logged:?}");
     }
     assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty(), "no code is sent without its verifier");
     assert!(broker.browse(&callbacks[3].1).await.location().contains("status=success"));
@@ -338,7 +338,7 @@ async fn the_log_says_what_does_not_open_and_why() {
         told.extend(logs::of_flow(&flow).into_iter().filter(|line| line.contains("cannot open")));
     }
     insta::assert_snapshot!(told.join("\n"), @r"
-    cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier has version 2, which this program does not know: was it written by a newer one?
+    cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier has version 2, which this version of postpeer does not know: was it written by a newer one?
     cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier names data key 9, which this database does not have
     cannot open the PKCE verifier error=cannot open a sealed value: the sealed value in flows.pkce_verifier was rejected: it was changed or truncated, or belongs to another row, generation or database
     ");

@@ -51,7 +51,7 @@ const TOO_LONG: [&str; 2] = ["a byte longer", "16 MiB"];
 /// Answers with status 200 and a JSON content type.
 const BODIES: &[(&str, Then)] = &[
     (GOOD, TAKEN),
-    // The life of the token.
+    // The lifetime of the token.
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"3600"}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600.0}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":" 3600 "}"#, TAKEN),
@@ -290,7 +290,7 @@ fn time(shown: &Value) -> Timestamp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_platform_answers_no_good_token_is_lost() {
+async fn no_answer_loses_a_good_token() {
     let bench = Bench::start().await;
     for (body, then) in BODIES {
         bench.check(body, stand_in::json(body), *then).await;

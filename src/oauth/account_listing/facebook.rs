@@ -1,6 +1,6 @@
-//! Facebook Pages: those of the person, then those of each business portfolio that they belong to, each once.
+//! Lists Facebook Pages: the owner's, then those of each business portfolio that they belong to, each once.
 //!
-//! Only trouble with the person's own listing, when nothing else was found either, ends the connection.
+//! The connection fails only when the owner's own listing fails and nothing else was found.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ pub(super) async fn list(listing: &Listing<'_>, person: Account) -> Result<Ident
     let own = pages(listing, OWN.to_owned(), "/me/accounts").await;
     let mut reports = vec![own.report(listing.platform)];
     if own.found.is_empty() && own.trouble.is_none() && !listing.has(LIST_SCOPE) {
-        // Facebook answers with an empty list then.
+        // Facebook would answer with an empty list.
         reports = vec![not_permitted(OWN, LIST_SCOPE)];
     }
     let mut found = own.found;
@@ -55,7 +55,7 @@ async fn pages(listing: &Listing<'_>, name: String, path: &str) -> Route<Page> {
     listing.route(name, url, &PAGING, read_pages).await
 }
 
-/// The Pages that the person's businesses own, and those that they manage for clients.
+/// The Pages that the owner's businesses own, and those that they manage for clients.
 async fn business_pages(listing: &Listing<'_>, reports: &mut Vec<RouteReport>) -> Vec<Route<Page>> {
     let url = listing.url(&listing.platform.api_url, "/{version}/me/businesses").map(|mut url| {
         url.query_pairs_mut().append_pair("fields", "id,name").append_pair("limit", "100");
@@ -83,7 +83,7 @@ async fn business_pages(listing: &Listing<'_>, reports: &mut Vec<RouteReport>) -
     routes
 }
 
-/// Those that can be connected, with their tokens, and those that cannot, with the reason.
+/// Splits Pages into those that can be connected, with their tokens, and those that cannot, with the reason.
 async fn sort(listing: &Listing<'_>, pages: Vec<Page>) -> (Vec<FoundAccount>, Vec<UnusableAccount>) {
     let asked: Vec<_> = pages.into_iter().map(|page| async move { with_token(listing, page).await }).collect();
     let mut accounts = Vec::new();
@@ -98,7 +98,7 @@ async fn sort(listing: &Listing<'_>, pages: Vec<Page>) -> (Vec<FoundAccount>, Ve
     (accounts, unusable)
 }
 
-/// The Page with its token, which a business's listing may leave out.
+/// Adds the Page's token, which a business's listing may leave out.
 async fn with_token(listing: &Listing<'_>, mut page: Page) -> Result<FoundAccount, UnusableAccount> {
     if page.publishes == Some(false) {
         return Err(no_publishing_task(&page));
@@ -106,7 +106,7 @@ async fn with_token(listing: &Listing<'_>, mut page: Page) -> Result<FoundAccoun
     let token = match page.token.take() {
         Some(token) => Some(token),
         None => page_token(listing, &page).await.map_err(|error| {
-            tracing::warn!(platform.name = %listing.platform.name, error = %error, "a Page's token was not given");
+            tracing::warn!(platform.name = %listing.platform.name, error = %error, "cannot read a Page's token");
             if error.failure.is_transient() || error.failure == Failure::ListingTooLong {
                 not_asked(&page)
             } else {

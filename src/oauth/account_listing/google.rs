@@ -1,4 +1,4 @@
-//! Google Business Profile locations: of every account that the person manages, each location once.
+//! Lists Google Business Profile locations of every account that the owner manages, each location once.
 
 use std::collections::HashSet;
 

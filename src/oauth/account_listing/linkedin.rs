@@ -1,4 +1,5 @@
-//! LinkedIn organizations, after the person. Nothing here ends a connection: the person can always be connected.
+//! Lists LinkedIn organizations, after the person. No failure here ends a connection: the person can always be
+//! connected.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,9 @@ use crate::platforms::linkedin::{
 };
 
 const PAGING: Paging = Paging { parameter: "start", first: Some("0"), next: next_start };
-/// Organizations in one look-up.
+/// Most organizations in one look-up.
 const BATCH: usize = 50;
-/// Logos come with many renditions each, so that fewer fit into one answer.
+/// Most logos in one answer: each comes in many renditions.
 const LOGOS: &str = "q=roleAssignee&state=APPROVED&count=50&projection=\
                      (elements*(role,organizationalTarget~(localizedName,vanityName,logoV2(original~:playableStreams))))";
 
@@ -61,7 +62,7 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
     Ok(identity)
 }
 
-/// One role for each organization, one that may post where there is one, in the order in which they were first listed.
+/// One role for each organization, in the order of the listing: preferably one that may post.
 fn one_each(roles: &Route<Role>) -> Vec<&Role> {
     let mut best: Vec<&Role> = Vec::new();
     for role in &roles.found {
@@ -74,7 +75,7 @@ fn one_each(roles: &Route<Role>) -> Vec<&Role> {
     best
 }
 
-/// Names by organization, and why some are missing.
+/// Names by organization, and the failure that left some out.
 async fn look_up(
     listing: &Listing<'_>,
     api: &str,
@@ -99,14 +100,14 @@ async fn look_up(
     (named, trouble)
 }
 
-/// Rest.li refuses parentheses and commas that are percent-encoded, as encoders of pairs do it.
+/// Rest.li rejects percent-encoded parentheses and commas, which `query_pairs_mut` would write.
 fn look_up_url(mut url: Url, batch: &[&Role]) -> Url {
     let ids: Vec<&str> = batch.iter().map(|role| role.organization.as_str()).collect();
     url.set_query(Some(&format!("ids=List({})", ids.join(","))));
     url
 }
 
-/// Logos by organization; the look-up has images' URNs only. Failing to get them costs nothing else.
+/// Logos by organization. The look-up has only the URNs of images. A failure costs only the logos.
 async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organization> {
     let url = listing.url(api, "/v2/organizationalEntityAcls").map(|mut url| {
         url.set_query(Some(LOGOS));
@@ -116,13 +117,13 @@ async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organizatio
     if let Some(error) = &route.trouble {
         tracing::warn!(
             platform.name = %listing.platform.name, error = %error, next_step = %error.next_step(),
-            found = route.found.len(), "going on without some organizations' logos"
+            found = route.found.len(), "cannot read all logos of the organizations: going on without them"
         );
     }
     route.found.into_iter().collect()
 }
 
-/// What the look-up says, completed by what came with the logo.
+/// The organization from the look-up, completed with what came with its logo.
 fn combined(named: Option<&Organization>, with_logo: Option<&Organization>) -> Organization {
     let of = |field: fn(&Organization) -> &Option<String>| {
         named.and_then(|organization| field(organization).clone()).or_else(|| field(with_logo?).clone())

@@ -1,8 +1,8 @@
-//! The accounts that a consent covers, where they are not the one that consented: Pages, locations, organizations.
+//! Lists the accounts that a consent covers beyond the one that consented: Pages, locations, organizations.
 //!
-//! A listing is made of routes (ways of looking), each of pages. Invariants: a listing ends, in calls and in time; what
-//! was found before trouble came is kept, and the trouble is reported with its route; only trouble that leaves nothing to
-//! show is an error. Which URL is asked next is made here, never taken from an answer.
+//! A listing has several routes (ways to find accounts), each with pages. Invariants: a listing is bounded in calls and
+//! in time. Accounts found before a failure are kept, and the failure is reported with its route; it is an error only
+//! when there is nothing to show. The next URL is built here, never taken from an answer.
 
 mod facebook;
 mod google;
@@ -27,17 +27,17 @@ use crate::domain::secret::SecretString;
 use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{Accounts, Platform, Unidentified};
 
-/// Time for a whole listing. A person waits for it.
+/// Time limit of a whole listing: someone waits in front of a browser.
 const WITHIN: Duration = Duration::from_secs(30);
-/// Calls of a whole listing.
+/// Most calls of a whole listing.
 const MAX_CALLS: u32 = 200;
-/// Pages of one route.
+/// Most pages of one route.
 const MAX_PAGES: u32 = 50;
-/// Calls at once.
+/// Most calls in flight.
 const AT_ONCE: usize = 4;
 
 impl Engine {
-    /// The accounts behind `person`'s consent. `scopes`: those granted; none where that is not known.
+    /// Lists the accounts behind `person`'s consent. `scopes`: the granted ones; empty when they are unknown.
     pub(super) async fn accounts(
         &self,
         platform: &Platform,
@@ -65,7 +65,7 @@ impl Engine {
     }
 }
 
-/// One listing, with what is left of its means.
+/// A listing, with the calls and the time that it has left.
 struct Listing<'a> {
     engine: &'a Engine,
     platform: &'a Platform,
@@ -76,25 +76,25 @@ struct Listing<'a> {
     calls: AtomicU32,
 }
 
-/// How a platform cuts a listing into pages.
+/// How a platform pages a listing.
 struct Paging {
-    /// The query parameter that says where to go on.
+    /// The query parameter that takes the cursor.
     parameter: &'static str,
-    /// Its value for the first page, where that is sent.
+    /// The cursor of the first page, where the platform expects one.
     first: Option<&'static str>,
-    /// Its value for the page after this answer.
+    /// The cursor of the next page.
     next: fn(&Value) -> Option<String>,
 }
 
-/// What one way of looking brought, and the trouble that ended it.
+/// The accounts that one route found, and the failure that ended it.
 struct Route<T> {
-    /// For people.
+    /// Name for people.
     name: String,
     found: Vec<T>,
     trouble: Option<PlatformError>,
 }
 
-/// An answer's JSON, with every text in it overwritten when it goes: there may be tokens among them.
+/// An answer's JSON. Its strings are overwritten on drop, because some may be tokens.
 struct Answered(Value);
 
 impl Drop for Answered {
@@ -104,24 +104,23 @@ impl Drop for Answered {
 }
 
 impl Listing<'_> {
-    /// Whether `scope` was granted, as far as that is known.
+    /// True when `scope` was granted, or when the granted scopes are unknown.
     fn has(&self, scope: &str) -> bool {
         self.scopes.is_empty() || self.scopes.iter().any(|granted| granted == scope)
     }
 
-    /// Whether the operator has `scope` asked for.
+    /// True when the operator configured `scope`.
     fn asks_for(&self, scope: &str) -> bool {
         self.platform.scopes.iter().any(|asked| asked == scope)
     }
 
-    /// A URL from a base and a path, with `{version}` filled in. Neither holds anything that an answer said but ids made
-    /// of letters and digits.
+    /// Joins base and path, with `{version}` filled in. Only ids of letters and digits may come from an answer.
     fn url(&self, base: &str, path: &str) -> Result<Url, PlatformError> {
         let path = path.replace("{version}", &self.platform.api_version);
         endpoint(self.platform, Step::Accounts, &format!("{base}{path}"))
     }
 
-    /// One call, made again where that could help, and what `read` finds in its answer.
+    /// Makes one call, retries failures that pass, and reads the answer with `read`.
     async fn get<T>(&self, url: &Url, read: impl Fn(&Value) -> Result<T, Unidentified>) -> Result<T, PlatformError> {
         let (platform, step) = (self.platform, Step::Accounts);
         if self.calls.fetch_add(1, Ordering::Relaxed) >= MAX_CALLS {
@@ -146,7 +145,7 @@ impl Listing<'_> {
         in_time.unwrap_or_else(|_| Err(PlatformError::new(&platform.name, step, Failure::PlatformUnavailable)))
     }
 
-    /// Every page from `url` on. What came before trouble is kept.
+    /// Reads all pages from `url` on. Keeps what was found before a failure.
     async fn route<T>(
         &self,
         name: String,
@@ -171,7 +170,7 @@ impl Listing<'_> {
             match self.get(&page, |answer| Ok((read(answer)?, (paging.next)(answer)))).await {
                 Ok((found, next)) => {
                     route.found.extend(found);
-                    // A page that leads to itself leads nowhere.
+                    // A page that names itself as the next would never end.
                     if next.is_none() || next == cursor {
                         return route;
                     }
@@ -194,12 +193,12 @@ impl<T> Route<T> {
     }
 }
 
-/// What the person is told of a route. The operator is told of trouble in the log.
+/// The report of a route for the account's owner. A failure is also logged for the operator.
 fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&PlatformError>) -> RouteReport {
     if let Some(error) = trouble {
         tracing::warn!(
             platform.name = %platform.name, error = %error, next_step = %error.next_step(), found,
-            "a listing of accounts is not whole"
+            "a listing of accounts is incomplete"
         );
     }
     RouteReport {
@@ -209,12 +208,12 @@ fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&Platf
     }
 }
 
-/// A way of looking that was not tried, because the person did not give the permission for it.
+/// The report of a route that was skipped because the owner did not grant its permission.
 fn not_permitted(route: &str, scope: &str) -> RouteReport {
     RouteReport { route: route.to_owned(), found: 0, trouble: Some(format!("the permission {scope} was not given")) }
 }
 
-/// Why a listing is not whole, for a person.
+/// The reason why a listing is incomplete, for the account's owner.
 fn in_words(error: &PlatformError, label: &str) -> String {
     match error.failure {
         Failure::AccessNotApproved => format!("{label} has not approved this service for access to its API"),

@@ -1,4 +1,5 @@
-//! Listings against a local server that answers from a script: what is asked, what is made of it, and where it ends.
+//! Listings against a local server that answers from a script: the requests, the accounts found, and where a listing
+//! stops.
 
 #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
 
@@ -21,20 +22,20 @@ use crate::outbound::{Outbound, Settings};
 use crate::platforms::registry::Settings as PlatformSettings;
 use crate::platforms::{Platform, Registry};
 
-/// A platform that answers each path and query with what the script says, and remembers what it was asked.
+/// A platform that answers each path and query from a script, and records the requests.
 struct Script {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Script {
-    /// `answer`: status and body for a path with its query.
+    /// `answer`: returns status and body for a path with its query.
     fn start(answer: impl Fn(&str) -> (u16, Value) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
-        // Ends with the process: it waits for connections until then.
+        // Waits for connections until the process ends.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -58,7 +59,7 @@ impl Script {
         Self { url, asked }
     }
 
-    /// The requests, heads and all.
+    /// The requests with their heads.
     fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -113,7 +114,7 @@ fn graph_error(code: u16) -> Value {
 }
 
 #[tokio::test]
-async fn pages_are_found_by_every_route_and_once() {
+async fn every_route_finds_pages_and_each_page_counts_once() {
     let create: &[&str] = &["CREATE_CONTENT"];
     let script = Script::start(move |target| {
         let (path, query) = target.split_once('?').unwrap();
@@ -161,7 +162,7 @@ async fn pages_are_found_by_every_route_and_once() {
 }
 
 #[tokio::test]
-async fn nobody_on_facebook_without_pages_is_an_identity_all_the_same() {
+async fn a_facebook_user_without_pages_is_identified() {
     let script = Script::start(|target| match target.split('?').next().unwrap() {
         "/v25.0/me" => (200, json!({"id": "77"})),
         "/v25.0/me/accounts" => (200, json!({"data": []})),
@@ -179,7 +180,7 @@ async fn nobody_on_facebook_without_pages_is_an_identity_all_the_same() {
 }
 
 #[tokio::test]
-async fn trouble_that_leaves_pages_is_reported_and_trouble_that_leaves_none_ends_it() {
+async fn a_failure_is_reported_beside_pages_and_an_error_without_any() {
     for businesses_help in [true, false] {
         let script = Script::start(move |target| match target.split('?').next().unwrap() {
             "/v25.0/me" => (200, json!({"id": "77"})),
@@ -215,12 +216,12 @@ async fn trouble_that_leaves_pages_is_reported_and_trouble_that_leaves_none_ends
 }
 
 #[tokio::test]
-async fn a_listing_that_never_ends_is_cut() {
+async fn an_endless_listing_is_cut() {
     let script = Script::start(|target| {
         let (path, query) = target.split_once('?').unwrap();
         match path {
             "/v25.0/me" => (200, json!({"id": "77"})),
-            // Each page leads to another.
+            // Each page names another as the next.
             "/v25.0/me/accounts" => {
                 let number = query.split_once("after=").map_or(0, |(_, after)| after.parse().unwrap()) + 1;
                 let cursors = json!({"after": number.to_string()});
@@ -229,7 +230,7 @@ async fn a_listing_that_never_ends_is_cut() {
                     json!({"data": [page(&number.to_string(), Some("t"), None)], "paging": {"cursors": cursors, "next": "x"}}),
                 )
             }
-            // A page that leads to itself.
+            // A page that names itself as the next.
             "/v25.0/me/businesses" => {
                 (200, json!({"data": [{"id": "9"}], "paging": {"cursors": {"after": "same"}, "next": "x"}}))
             }
@@ -293,7 +294,7 @@ async fn organizations_come_after_the_person_with_names_and_logos() {
 }
 
 #[tokio::test]
-async fn a_retired_version_costs_the_organizations_and_says_so() {
+async fn a_retired_api_version_leaves_out_organizations_and_says_so() {
     let script = Script::start(|target| match target.split('?').next().unwrap() {
         "/v2/userinfo" => (200, json!({"sub": "782bbtaQ"})),
         "/rest/organizationAcls" => (426, json!({"status": 426, "code": "NONEXISTENT_VERSION", "message": "x"})),
@@ -307,7 +308,7 @@ async fn a_retired_version_costs_the_organizations_and_says_so() {
 }
 
 #[tokio::test]
-async fn organizations_without_names_or_logos_are_connected_all_the_same() {
+async fn organizations_without_names_or_logos_are_listed() {
     let script = Script::start(|target| match target.split('?').next().unwrap() {
         "/v2/userinfo" => (200, json!({"sub": "782bbtaQ"})),
         "/rest/organizationAcls" => {
@@ -323,7 +324,7 @@ async fn organizations_without_names_or_logos_are_connected_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_app_without_the_organizations_scopes_is_asked_for_the_person_only() {
+async fn without_organization_scopes_only_the_person_is_listed() {
     let script = Script::start(|target| match target {
         "/v2/userinfo" => (200, json!({"sub": "782bbtaQ"})),
         other => panic!("{other}"),
@@ -333,7 +334,7 @@ async fn an_app_without_the_organizations_scopes_is_asked_for_the_person_only() 
 }
 
 #[tokio::test]
-async fn an_app_without_openid_connect_learns_the_person_elsewhere() {
+async fn without_openid_connect_the_person_comes_from_another_call() {
     let script = Script::start(|target| match target {
         "/v2/userinfo" => (403, json!({"status": 403, "code": "ACCESS_DENIED", "message": "x"})),
         "/v2/me" => (200, json!({"id": "782bbtaQ", "localizedFirstName": "Ada", "vanityName": "ada"})),
@@ -353,7 +354,7 @@ fn location(number: u32, takes_posts: bool) -> Value {
 }
 
 #[tokio::test]
-async fn locations_of_all_accounts_are_found_once() {
+async fn locations_of_all_accounts_are_listed_once() {
     let script = Script::start(|target| {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = match (path, query.contains("pageToken=")) {
@@ -382,7 +383,7 @@ async fn locations_of_all_accounts_are_found_once() {
 }
 
 #[tokio::test]
-async fn a_project_without_approval_is_told_so_at_once() {
+async fn a_project_without_approval_is_reported_without_retries() {
     let quota = |value: &'static str| {
         Script::start(move |target| match target.split('?').next().unwrap() {
             "/oauth2/v2/userinfo" => (200, json!({"id": "1100"})),
@@ -405,7 +406,7 @@ async fn a_project_without_approval_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn one_account_that_cannot_be_listed_costs_its_locations_only() {
+async fn an_account_that_cannot_be_listed_leaves_out_only_its_locations() {
     let script = Script::start(|target| match target.split('?').next().unwrap() {
         "/oauth2/v2/userinfo" => (200, json!({"id": "1100"})),
         "/v1/accounts" => (200, json!({"accounts": [{"name": "accounts/1"}, {"name": "accounts/2"}]})),
