@@ -78,8 +78,40 @@
 //! # A token, from then on
 //!
 //! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be left
-//! out. `broker::tokens` hands the token out, and has it refreshed where it would not last. `broker::recovery` continues
-//! what a crash cut off.
+//! out. When it is due is decided in `domain::renewal`, how many calls an app may have in flight in `domain::throttle`, and
+//! what a failure does to the grant in `domain::refresh`. `broker::tokens` hands the token out, and has it refreshed where
+//! it would not last. `broker::recovery` continues what a crash cut off.
+//!
+//! # The end of an account
+//!
+//! `broker::integrations` disconnects an account when its caller asks. `broker::refresher` ends a grant when the platform
+//! says so. `broker::record` marks the accounts that a new consent no longer covers. `broker::purge` erases what is left
+//! after thirty days. Only `broker::revocation` asks a platform to revoke.
+//!
+//! # Where a change goes
+//!
+//! `tests/house.rs` checks that these paths exist.
+//!
+//! ```text
+//! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
+//!                             src/sandbox/imitations/mod.rs (one line); CONTRIBUTING.md has the recipe
+//! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
+//! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
+//!                             src/broker/refresher/failed.rs, in the transaction that is there
+//! a column:                   migrations/V0003__refreshes.sql (copy to the next number, never edit),
+//!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type)
+//! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
+//! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs
+//! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
+//! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
+//! what a failure is called and said: src/domain/failure.rs, for log, page, redirect, health and database alike
+//! a command:                  src/cli/mod.rs, tests/cli.rs
+//! a setting:                  src/config/mod.rs, postpeer.toml.example
+//! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens
+//! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
+//!                             sealed), tests/api/secrets/needles.rs (searched for in logs, answers and the database)
+//! a loop in the background:   src/background.rs
+//! ```
 
 pub mod app;
 pub mod atproto;

@@ -603,6 +603,20 @@ fn each_check_can_fail() {
 }
 
 #[test]
+fn the_paths_that_the_architecture_names_exist() {
+    let lib = lib();
+    let (_, changes) = lib.split_once("# Where a change goes").unwrap();
+    let is_path = |word: &&str| word.contains('/');
+    let words = changes.split(|c: char| c.is_whitespace() || "(),;:`".contains(c));
+    let named: Vec<&str> =
+        words.take_while(|word| *word != "pub").filter(is_path).filter(|word| *word != "//!").collect();
+    assert!(named.len() > 20, "{named:?}");
+    for path in named {
+        assert!(root().join(path).exists(), "src/lib.rs names {path}, which is not there");
+    }
+}
+
+#[test]
 fn the_readme_tells_every_metric() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for metric in METRICS {

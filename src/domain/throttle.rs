@@ -1,8 +1,9 @@
-//! How fast the refreshes of one OAuth app go: one at a time until the first success, then twice as many with each, and
-//! none for a while when the platform says that it wants none, or answers what nobody understands.
+//! Limits the refreshes that one OAuth app has in flight: one until the first success, twice as many with each success, and
+//! none during a pause, which the platform asks for or which its answers bring.
 //!
-//! So a secret that is wrong costs a platform a call or three, whatever the number of accounts, and a platform that comes
-//! back from an outage is not met by all of them at once. Knows no clock: pauses that reach further than any could are over.
+//! A wrong secret costs the platform three calls at most, however many accounts there are, and a platform that comes back
+//! from an outage does not meet all of them at once. Knows no clock: a pause that ends more than an hour from now was set by
+//! a wrong clock and is ignored.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -12,20 +13,19 @@ use super::failure::Failure;
 use super::id::GrantId;
 use super::time::Timestamp;
 
-/// Different grants in a row that failed in a way that may be the app's or their own, until it is taken to be the app's.
+/// Different grants in a row whose failure may be the app's or their own, until the app is blamed.
 const DOUBTFUL_AT_MOST: usize = 3;
 
-/// How long an app rests whose credentials were refused, or whose platform is not understood: until then nothing but new
-/// credentials helps, or another program.
+/// Pause after the app's credentials were rejected, or after answers that this program cannot read. New credentials end it.
 const REJECTED_FOR: Duration = Duration::from_hours(1);
 
-/// How long an app rests where the platform asks to slow down and does not say for how long.
+/// Pause after the platform throttled the app without saying for how long.
 const THROTTLED_FOR: Duration = Duration::from_mins(1);
 
-/// No pause is longer.
+/// Longest pause.
 const LONGEST: Duration = Duration::from_hours(1);
 
-/// Apps that are remembered; more are there only while they have something in flight or are paused.
+/// Apps that are remembered. Beyond this number, only those with calls in flight or a pause.
 const REMEMBERED: usize = 10_000;
 
 /// Why and until when an app is paused.
@@ -38,31 +38,31 @@ pub struct Pause {
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// Yes, and it counts as in flight from now on.
+    /// Yes. It counts as in flight from now on.
     Go(Epoch),
     Paused(Pause),
-    /// When another has ended.
+    /// Not before another call has ended.
     Wait,
 }
 
 /// How many calls of an app may be in flight at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// So many, with those that are.
+    /// At most this many, including those in flight.
     Free(u32),
     Paused(Pause),
 }
 
-/// Between which changes of an app's credentials a call began: what is said of those before says nothing of those after.
+/// The app's credential version. Results that belong to an older version are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch(u64);
 
-/// The latest grants that failed in a way that may be their app's fault.
+/// The latest grants whose failure may be their app's fault.
 #[derive(Debug, Default)]
 struct Doubts(VecDeque<GrantId>);
 
 impl Doubts {
-    /// Whether the app is to be blamed now. A grant that is among them says nothing new when it fails again, however often.
+    /// Adds a grant. True when the app is to be blamed now. A grant that is among them already proves nothing new.
     fn add(&mut self, grant: GrantId) -> bool {
         if self.0.contains(&grant) {
             return false;
@@ -81,9 +81,9 @@ struct Throttle {
     window: u32,
     in_flight: u32,
     pause: Option<Pause>,
-    /// Refused, for the app's credentials or for their own.
+    /// Grants that were rejected, for the app's credentials or for their own token.
     refused: Doubts,
-    /// Answered in a way that was not understood.
+    /// Grants whose answers could not be read.
     unread: Doubts,
     last_success: Option<Timestamp>,
 }
@@ -104,19 +104,19 @@ impl Default for Throttle {
 
 impl Throttle {
     fn running_pause(&self, now: Timestamp) -> Option<Pause> {
-        // Of a clock that was set back, and nobody is to wait for that.
+        // A later end was set while the clock was ahead: ignore it.
         self.pause.filter(|pause| now < pause.until && pause.until <= now.plus(LONGEST))
     }
 
-    /// The platform took the app's credentials. `is_understood`: and what it said is what it is to say when all is well.
+    /// The platform accepted the app's credentials. `is_understood`: it also issued tokens.
     fn succeed(&mut self, is_understood: bool, most: u32, now: Timestamp) {
         self.refused = Doubts::default();
         if is_understood {
-            // New tokens alone show that nothing is wrong with the app: a refusal may have its cause there as well.
+            // Only new tokens prove that nothing is wrong with the app.
             self.last_success = Some(now);
             self.unread = Doubts::default();
         }
-        // Who was asked to slow down does, whatever calls bring that were made before.
+        // A throttled app stays paused, whatever earlier calls bring.
         let goes_on = |pause: &Pause| {
             pause.kind == Failure::PlatformThrottled
                 || (pause.kind == Failure::PlatformAnswerUnreadable && !is_understood)
@@ -127,7 +127,7 @@ impl Throttle {
         }
     }
 
-    /// Pauses for so long; the pause, if it is longer than one that runs.
+    /// Pauses the app. Returns the pause if it ends later than a running one.
     fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<Pause> {
         let pause = Pause { until: now.plus(rest), kind };
         if self.running_pause(now).is_some_and(|running| running.until >= pause.until) {
@@ -138,11 +138,11 @@ impl Throttle {
     }
 }
 
-/// The throttles of all apps, by whatever names an app.
+/// The throttles of all apps. `App` is what identifies one.
 #[derive(Debug)]
 pub struct Throttles<App> {
     throttles: HashMap<App, Throttle>,
-    /// Calls of one app at a time, at most.
+    /// Calls of one app in flight, at most.
     most: u32,
 }
 
@@ -152,7 +152,7 @@ impl<App: Eq + Hash> Throttles<App> {
         Self { throttles: HashMap::new(), most }
     }
 
-    /// How many calls [`Throttles::enter`] lets in.
+    /// How many calls of an app [`Throttles::enter`] lets in.
     #[must_use]
     pub fn room(&self, app: &App, now: Timestamp) -> Room {
         let Some(throttle) = self.throttles.get(app) else { return Room::Free(1) };
@@ -175,7 +175,7 @@ impl<App: Eq + Hash> Throttles<App> {
         Entry::Go(throttle.epoch)
     }
 
-    /// Ends a call that [`Throttles::enter`] began and of which nothing is learned.
+    /// Ends a call that [`Throttles::enter`] began.
     pub fn leave(&mut self, app: &App) {
         if let Some(throttle) = self.throttles.get_mut(app) {
             throttle.in_flight = throttle.in_flight.saturating_sub(1);
@@ -199,13 +199,13 @@ impl<App: Eq + Hash> Throttles<App> {
             return None;
         };
         if kind.ends_grant().is_some() {
-            // Whatever was said of the grant, it was said to an app whose credentials are good.
+            // The platform judged the grant, so it accepted the app's credentials.
             throttle.succeed(false, most, now);
             return None;
         }
         let (kind, rest) = match kind {
             Failure::CredentialsRejected => (kind, Some(REJECTED_FOR)),
-            // Of the grants that wait for it nothing is known: what is said of the app alone is no doubt about them.
+            // Grants that were not asked about are not in doubt: the app's failure says nothing of them.
             Failure::AppOrGrantRejected => {
                 (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(REJECTED_FOR))
             }
@@ -221,16 +221,16 @@ impl<App: Eq + Hash> Throttles<App> {
         throttle.rest(kind, rest?, now)
     }
 
-    /// Whether a call of the app succeeded at `since` or later. What a clock says succeeded that was set back since does not
-    /// count.
+    /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock and does
+    /// not count.
     #[must_use]
     pub fn has_succeeded_since(&self, app: &App, since: Timestamp, now: Timestamp) -> bool {
         let success = self.throttles.get(app).and_then(|throttle| throttle.last_success);
         success.is_some_and(|success| since <= success && success <= now)
     }
 
-    /// Begins anew with apps for which this holds: their credentials were changed. What is in flight stays counted, and
-    /// nothing is learned from it.
+    /// Starts over with the apps that `which` selects, because their credentials were changed. Calls in flight stay counted,
+    /// and their results are ignored.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
         for (_, throttle) in self.throttles.iter_mut().filter(|(app, _)| which(app)) {
             *throttle =
@@ -281,7 +281,7 @@ mod tests {
         pause
     }
 
-    /// One of a grant.
+    /// A call of one grant.
     fn call_of(
         throttles: &mut Throttles<&'static str>,
         number: u128,
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(call_of(&mut throttles, 1, DOUBTFUL, 0), None);
         assert_eq!(call_of(&mut throttles, 2, DOUBTFUL, 0), None);
         assert_eq!(call_of(&mut throttles, 2, None, 5), None);
-        // Said of the app: grants that were never tried are not to be ended for it.
+        // The app is blamed: grants that were never tried must not end for it.
         let pause = Pause { until: at(3605), kind: Failure::CredentialsRejected };
         assert_eq!(pause_after(&mut throttles, DOUBTFUL, 5), (3, pause));
     }
@@ -356,7 +356,7 @@ mod tests {
             assert_eq!(call_of(&mut throttles, round % 2, UNREAD, 0), None);
         }
         assert!(call_of(&mut throttles, 2, DOUBTFUL, 0).is_some());
-        // Those that were refused come first again, and keep nobody from what comes after them.
+        // The rejected grants are tried first again, and do not block the ones after them.
         for number in 0..3 {
             assert_eq!(call_of(&mut throttles, number, DOUBTFUL, 3600), None);
         }

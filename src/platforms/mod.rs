@@ -8,6 +8,8 @@
 pub mod bluesky;
 mod custom;
 pub(crate) mod facebook;
+#[cfg(test)]
+mod generated_texts;
 pub(crate) mod googlebusiness;
 mod graph;
 mod instagram;
@@ -16,8 +18,6 @@ mod pinterest;
 mod quirks;
 mod reddit;
 pub mod registry;
-#[cfg(test)]
-mod texts;
 mod threads;
 mod tiktok;
 mod twitter;

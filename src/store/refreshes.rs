@@ -26,14 +26,14 @@ pub struct Due {
 
 /// The OAuth app whose refreshes a statement is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OfApp {
+pub struct AppKey {
     pub platform: String,
     pub client_id: String,
     /// The caller's own app, with its project; `None`: the operator's, in every project.
     pub app: Option<(ProjectId, OauthAppId)>,
 }
 
-impl OfApp {
+impl AppKey {
     /// The app that a grant belongs to.
     #[must_use]
     pub fn of(grant: &Grant) -> Self {
@@ -79,7 +79,7 @@ pub fn count_due(db: &Connection, now: Timestamp) -> Result<(u64, Option<Timesta
 /// Postpones everything that an app has due before `until`, and records why. Returns the number of grants.
 pub fn postpone_app(
     db: &Transaction<'_>,
-    of: &OfApp,
+    of: &AppKey,
     until: Timestamp,
     trouble: &RefreshFailure,
 ) -> Result<usize, Error> {
@@ -305,7 +305,7 @@ mod tests {
         });
         let until = now.plus(Duration::from_mins(10));
         let rejected = trouble(Failure::CredentialsRejected, now);
-        let of = |app| OfApp { platform: "twitter".to_owned(), client_id: "client".to_owned(), app };
+        let of = |app| AppKey { platform: "twitter".to_owned(), client_id: "client".to_owned(), app };
         assert_eq!(fixture.write(|db| postpone_app(db, &of(None), until, &rejected)).unwrap(), 2);
         assert_eq!(due(&fixture, now, 9), [own, other]);
         assert_eq!(fixture.write(|db| postpone_app(db, &of(Some((ours, app))), until, &rejected)).unwrap(), 1);

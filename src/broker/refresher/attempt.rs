@@ -10,7 +10,7 @@ use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::refreshes::OfApp;
+use crate::store::refreshes::AppKey;
 use crate::store::{self, Transaction, grants};
 use crate::upstream::Client;
 use crate::vault::Place;
@@ -175,8 +175,8 @@ impl Refresher {
     }
 
     /// The app whose throttle the refresh of a grant counts for. Where each account has a server of its own: that server.
-    fn app_of(&self, grant: &Grant, tokens: &TokenSet) -> OfApp {
-        let mut app = OfApp::of(grant);
+    fn app_of(&self, grant: &Grant, tokens: &TokenSet) -> AppKey {
+        let mut app = AppKey::of(grant);
         if let Some(url) = tokens.service_url.as_ref().filter(|_| self.has_own_server(&grant.platform)) {
             app.client_id.clone_from(url);
         }

@@ -14,7 +14,7 @@ use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::Pause;
 use crate::domain::time::Timestamp;
-use crate::store::refreshes::{self, OfApp};
+use crate::store::refreshes::{self, AppKey};
 use crate::store::{self, Transaction, grants};
 
 /// Wait after a panic. What panicked once will mostly panic again.
@@ -35,7 +35,7 @@ impl Refresher {
 
     /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because only
     /// their tokens tell the server.
-    pub(super) async fn postpone_app(&self, app: &OfApp, pause: Pause) {
+    pub(super) async fn postpone_app(&self, app: &AppKey, pause: Pause) {
         if self.has_own_server(&app.platform) {
             return;
         }
@@ -86,7 +86,7 @@ impl Refresher {
         let upstream = &self.core().upstream;
         if kind == Failure::AppOrGrantRejected
             && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
-            && self.0.throttle.has_succeeded_since(&OfApp::of(grant), before.at)
+            && self.0.throttle.has_succeeded_since(&AppKey::of(grant), before.at)
         {
             // The app succeeded with other grants meanwhile, so it is this grant.
             kind = Failure::RefreshRejected;

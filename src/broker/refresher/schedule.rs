@@ -18,7 +18,7 @@ use crate::broker::Error;
 use crate::domain::id::GrantId;
 use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
-use crate::store::refreshes::{self, Due, OfApp};
+use crate::store::refreshes::{self, AppKey, Due};
 
 /// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others.
 const OF_EACH_APP: u32 = 500;
@@ -49,14 +49,14 @@ pub(super) type Skipped = HashMap<GrantId, Timestamp>;
 /// A due grant that waits for a place among its app's refreshes.
 struct Queued {
     due: Due,
-    app: OfApp,
+    app: AppKey,
 }
 
 /// The refreshes that a round has in flight, and the grants that it skips.
 #[derive(Default)]
 struct InFlight {
     grants: HashSet<GrantId>,
-    apps: HashMap<OfApp, u32>,
+    apps: HashMap<AppKey, u32>,
     skipped: Skipped,
     /// Storage failures in a row.
     failed: usize,
@@ -101,7 +101,7 @@ impl InFlight {
         |id| self.grants.contains(&id) || self.skipped.contains_key(&id)
     }
 
-    fn of(&self, app: &OfApp) -> u32 {
+    fn of(&self, app: &AppKey) -> u32 {
         self.apps.get(app).copied().unwrap_or_default()
     }
 }
@@ -179,8 +179,8 @@ impl Refresher {
 
     /// The app whose places a refresh takes. Where each account has a server of its own, which only its tokens tell, all
     /// accounts of the platform share their places.
-    fn app_of_due(&self, due: &Due) -> OfApp {
-        let mut app = OfApp::of_due(due);
+    fn app_of_due(&self, due: &Due) -> AppKey {
+        let mut app = AppKey::of_due(due);
         if self.has_own_server(&due.platform) {
             app.client_id.clear();
         }
@@ -191,7 +191,7 @@ impl Refresher {
     /// of their own get half of all places at most, because any of those servers may be slow.
     async fn next_with_room(&self, waiting: &mut VecDeque<Queued>, in_flight: &InFlight) -> Option<Queued> {
         // Skips all grants of an app without room, however many wait.
-        let mut full: HashSet<OfApp> = HashSet::new();
+        let mut full: HashSet<AppKey> = HashSet::new();
         let mut at = 0;
         loop {
             let app = &waiting.get(at)?.app;
@@ -245,7 +245,7 @@ mod tests {
             app_id: None,
             generation: 1,
         };
-        Queued { app: OfApp::of_due(&due), due }
+        Queued { app: AppKey::of_due(&due), due }
     }
 
     fn land(in_flight: &mut InFlight, number: u128, landed: Landing, seconds: u64) {

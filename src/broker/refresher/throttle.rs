@@ -10,10 +10,10 @@ use crate::domain::id::{GrantId, OauthAppId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::throttle::{Entry, Epoch, Pause, Room, Throttles};
 use crate::domain::time::{Clock, Timestamp};
-use crate::store::refreshes::OfApp;
+use crate::store::refreshes::AppKey;
 
 pub(super) struct Throttle {
-    throttles: Mutex<Throttles<OfApp>>,
+    throttles: Mutex<Throttles<AppKey>>,
     /// Notified when a call may be made that could not be made before.
     changed: Notify,
     is_stopping: AtomicBool,
@@ -23,7 +23,7 @@ pub(super) struct Throttle {
 /// A place among an app's calls in flight, until it is dropped.
 pub(super) struct Permit {
     throttle: Arc<Throttle>,
-    app: OfApp,
+    app: AppKey,
     epoch: Epoch,
 }
 
@@ -42,7 +42,7 @@ impl Drop for Permit {
 }
 
 impl Permit {
-    pub(super) fn app(&self) -> &OfApp {
+    pub(super) fn app(&self) -> &AppKey {
         &self.app
     }
 
@@ -63,7 +63,7 @@ impl Throttle {
         Self { throttles, changed: Notify::new(), is_stopping: AtomicBool::new(false), clock }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Throttles<OfApp>> {
+    fn lock(&self) -> MutexGuard<'_, Throttles<AppKey>> {
         self.throttles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,7 +74,7 @@ impl Throttle {
     }
 
     /// Waits until a call of this app may be made.
-    pub(super) async fn enter(self: &Arc<Self>, app: &OfApp) -> Result<Permit, NotNow> {
+    pub(super) async fn enter(self: &Arc<Self>, app: &AppKey) -> Result<Permit, NotNow> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Registered before the state is read, so that no change in between is missed.
@@ -92,11 +92,11 @@ impl Throttle {
     }
 
     /// How many calls of an app [`enter`](Self::enter) lets in.
-    pub(super) fn room(&self, app: &OfApp) -> Room {
+    pub(super) fn room(&self, app: &AppKey) -> Room {
         self.lock().room(app, self.clock.now())
     }
 
-    pub(super) fn has_succeeded_since(&self, app: &OfApp, since: Timestamp) -> bool {
+    pub(super) fn has_succeeded_since(&self, app: &AppKey, since: Timestamp) -> bool {
         self.lock().has_succeeded_since(app, since, self.clock.now())
     }
 

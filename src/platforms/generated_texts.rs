@@ -1,7 +1,7 @@
 //! The texts about platforms that people read: the table in `README.md` and the sections of `postpeer.toml.example`.
 //!
 //! They are written from the platforms' values, so that nobody writes them twice. The test fails while a file
-//! differs, and `INSTA_UPDATE=always cargo test --lib platforms::texts` writes it.
+//! differs, and `INSTA_UPDATE=always cargo test --lib platforms::generated_texts` writes it.
 
 use std::fs;
 use std::path::Path;
@@ -157,7 +157,7 @@ fn readme_and_example_tell_what_the_platforms_say() {
         } else {
             assert!(
                 text == wanted,
-                "{file} differs from src/platforms: `INSTA_UPDATE=always cargo test --lib platforms::texts` writes\n{part}"
+                "{file} differs from src/platforms: `INSTA_UPDATE=always cargo test --lib platforms::generated_texts` writes\n{part}"
             );
         }
     }
