@@ -12,6 +12,7 @@ mod error;
 mod handle;
 mod locate;
 mod profile;
+mod refusal;
 mod session;
 mod token;
 

@@ -1,0 +1,128 @@
+//! Reads the refusals of an account's server.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::{AccountState, Error, Trouble};
+use super::json;
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step, harmless};
+use crate::outbound::Answer;
+use crate::platforms::bluesky;
+
+/// Wait after throttling when the server does not name one.
+const THROTTLED_FOR: Duration = Duration::from_mins(5);
+
+/// The error of a session that was not begun.
+pub(super) fn of_new_session(answer: &Answer) -> Error {
+    let json = json(answer);
+    let name = json.get("error").and_then(Value::as_str);
+    match (answer.status, name) {
+        (429, _) => Error::Throttled { retry_after: answer.retry_after.unwrap_or(THROTTLED_FOR) },
+        (400 | 401 | 403, Some("AuthFactorTokenRequired")) => Error::AppPasswordRequired,
+        (400 | 401 | 403, Some("AccountTakedown")) => Error::AccountInactive(AccountState::TakenDown),
+        (400 | 401 | 403, Some("AccountSuspended")) => Error::AccountInactive(AccountState::Suspended),
+        (400 | 401 | 403, Some("AccountDeactivated")) => Error::AccountInactive(AccountState::Deactivated),
+        (401, _) | (400 | 403, Some("AuthenticationRequired")) => Error::CredentialsRejected,
+        (status, _) => Error::PdsUnreachable(Trouble::Status(status)),
+    }
+}
+
+/// The failure of a session that was not refreshed or ended. The reference server says `ExpiredToken` of tokens that
+/// have expired, were revoked or are unknown, `InvalidToken` of anything else, and `InvalidRequest` with a sentence of
+/// an account that was deleted.
+pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
+    let json = json(answer);
+    let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (name, message) = (text("error"), text("message"));
+    let failure = match (answer.status, name) {
+        (400, "InvalidRequest") if message.starts_with("Could not find user info for account") => {
+            Failure::AccountInactive
+        }
+        (400 | 401 | 403, "AccountTakedown" | "AccountSuspended" | "AccountDeactivated") => Failure::AccountInactive,
+        (400 | 401 | 403, "AuthFactorTokenRequired") => Failure::RequestRefused,
+        (400, "ExpiredToken" | "InvalidToken") | (401, _) | (400 | 403, "AuthenticationRequired") => {
+            Failure::RefreshRejected
+        }
+        (429, _) => Failure::PlatformThrottled,
+        (500.., _) => Failure::PlatformUnavailable,
+        _ => Failure::RequestRefused,
+    };
+    let throttled = failure == Failure::PlatformThrottled;
+    let code = (!name.is_empty()).then(|| harmless(name));
+    PlatformError::new(bluesky::NAME, step, failure)
+        .answered(answer.status, code)
+        .retry_after(throttled.then(|| answer.retry_after.unwrap_or(THROTTLED_FOR)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn answer(status: u16, json: &Value) -> Answer {
+        Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None }
+    }
+
+    #[test]
+    fn refusals_of_a_new_session_are_told_apart() {
+        use AccountState as State;
+        let credentials = |error: &Error| matches!(error, Error::CredentialsRejected);
+        assert!(credentials(&of_new_session(&answer(
+            401,
+            &json!({"error": "AuthenticationRequired", "message": "x"})
+        ))));
+        assert!(credentials(&of_new_session(&answer(401, &json!(null)))));
+        for (status, name, state) in [
+            (401, "AccountTakedown", State::TakenDown),
+            (400, "AccountDeactivated", State::Deactivated),
+            (401, "AccountSuspended", State::Suspended),
+        ] {
+            let error = of_new_session(&answer(status, &json!({"error": name})));
+            assert!(matches!(error, Error::AccountInactive(told) if told == state), "{name}");
+        }
+        let factor = of_new_session(&answer(401, &json!({"error": "AuthFactorTokenRequired"})));
+        assert!(matches!(factor, Error::AppPasswordRequired));
+        let throttled = of_new_session(&answer(429, &json!({"error": "RateLimitExceeded"})));
+        assert!(matches!(throttled, Error::Throttled { retry_after } if retry_after == THROTTLED_FOR));
+        for (status, json) in
+            [(400, json!({"error": "InvalidRequest"})), (404, json!({})), (500, json!({})), (302, json!({}))]
+        {
+            let error = of_new_session(&answer(status, &json));
+            assert!(matches!(error, Error::PdsUnreachable(Trouble::Status(told)) if told == status), "{status}");
+        }
+    }
+
+    #[test]
+    fn refusals_of_a_refresh_are_told_apart() {
+        let gone = "Could not find user info for account: did:plc:x";
+        let wait = Some(Duration::from_secs(7));
+        for (status, name, message, failure) in [
+            (400, "ExpiredToken", "Token has been revoked", Failure::RefreshRejected),
+            (400, "InvalidToken", "Token could not be verified", Failure::RefreshRejected),
+            (400, "InvalidRequest", gone, Failure::AccountInactive),
+            (400, "InvalidRequest", "A request body was provided", Failure::RequestRefused),
+            (400, "AuthenticationRequired", "x", Failure::RefreshRejected),
+            (401, "AccountTakedown", "x", Failure::AccountInactive),
+            (401, "AuthFactorTokenRequired", "x", Failure::RequestRefused),
+            (401, "", "", Failure::RefreshRejected),
+            (404, "", "", Failure::RequestRefused),
+            (429, "RateLimitExceeded", "x", Failure::PlatformThrottled),
+            (429, "ExpiredToken", "x", Failure::PlatformThrottled),
+            (500, "", "", Failure::PlatformUnavailable),
+            (503, "ExpiredToken", "x", Failure::PlatformUnavailable),
+        ] {
+            let json = json!({"error": name, "message": message});
+            let error = of_session(Step::Refresh, &Answer { retry_after: wait, ..answer(status, &json) });
+            assert_eq!((error.failure, error.status), (failure, Some(status)), "{status} {name}");
+            assert_eq!(error.code.unwrap_or_default(), name);
+            assert_eq!(error.may_have_acted, status >= 500, "{status} {name}");
+            assert_eq!(error.retry_after, wait.filter(|_| status == 429), "{status} {name}");
+        }
+        let throttled = of_session(Step::Refresh, &answer(429, &json!(null)));
+        assert_eq!(throttled.retry_after, Some(THROTTLED_FOR));
+    }
+}
