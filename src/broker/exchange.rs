@@ -150,7 +150,7 @@ impl Broker {
             Ok(identity) => identity,
             Err(error) => {
                 report(flow, &error);
-                self.revocation.give_back(flow, None, &issued.tokens).await;
+                self.revocation.give_back(flow, Some(client), None, &issued.tokens).await;
                 return Err(Outcome::failed(error.of_connection()));
             }
         };
@@ -159,7 +159,7 @@ impl Broker {
         let consent = Consent::new(issued, identity);
         let stored = match consent.identity.accounts.len() {
             0 => {
-                self.give_back_consent(flow, &consent).await;
+                self.give_back_consent(flow, Some(client), &consent).await;
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
             1 => self.keep(flow, &consent).await,
@@ -167,7 +167,7 @@ impl Broker {
         };
         if let Err(error) = stored {
             tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot store the connection");
-            self.give_back_consent(flow, &consent).await;
+            self.give_back_consent(flow, Some(client), &consent).await;
             return Err(Outcome::failed(Failure::StorageFailed));
         }
         failpoint::reach("connect_stored");
@@ -193,8 +193,9 @@ impl Broker {
 
 impl Broker {
     /// Revokes a consent whose accounts are not connected, unless that would reach others.
-    pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
-        self.revocation.give_back(flow, Some(&consent.identity.subject), &consent.issued.tokens).await;
+    pub(super) async fn give_back_consent(&self, flow: &Flow, client: Option<&OauthClient<'_>>, consent: &Consent) {
+        let subject = Some(consent.identity.subject.as_str());
+        self.revocation.give_back(flow, client, subject, &consent.issued.tokens).await;
     }
 }
 

@@ -80,7 +80,7 @@ impl Broker {
                 match self.open_consent(&selection) {
                     Ok(consent) => {
                         let broker = self.clone();
-                        self.tasks.run(async move { broker.give_back_consent(&flow, &consent).await }).await?;
+                        self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;
                     }
                     Err(error) => tracing::error!(
                         selection.id = %selection.id, error = %chain(&error),

@@ -27,6 +27,7 @@ use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
 use crate::store::Connection;
 use crate::store::consents::{self, Consents, Users};
+use crate::upstream::{Client, OauthClient};
 use crate::vault::Place;
 
 /// Time for a platform to revoke. Nobody waits longer.
@@ -120,9 +121,16 @@ impl Revocation {
         self.in_time(self.ask(grant.into(), tokens)).await
     }
 
-    /// Revokes tokens that came and are not kept, so that no consent lives on that nobody knows of. `subject`: whose they
-    /// are, if that is known.
-    pub(super) async fn give_back(&self, flow: &Flow, subject: Option<&str>, tokens: &TokenSet) {
+    /// Revokes tokens that came and are not kept, so that no consent lives on that nobody knows of. `client`: the app that
+    /// they were issued to, where it is at hand; it may be deleted meanwhile. `subject`: whose they are, if that is known.
+    pub(super) async fn give_back(
+        &self,
+        flow: &Flow,
+        client: Option<&OauthClient<'_>>,
+        subject: Option<&str>,
+        tokens: &TokenSet,
+    ) {
+        let is_attributed = subject.is_some();
         let users = {
             let (revocation, subject, now) = (self.clone(), subject.map(str::to_owned), self.0.clock.now());
             let flow = flow.clone();
@@ -134,7 +142,7 @@ impl Revocation {
             self.0.store.read(find).await
         };
         let came_of_it = match users {
-            Ok(Users::Nobody) => match self.in_time(self.ask(flow.into(), tokens)).await {
+            Ok(Users::Nobody) => match self.in_time(self.ask_for(flow, client, tokens)).await {
                 Revoked::Yes => "the tokens were not kept, and revoked",
                 Revoked::Unsupported => {
                     "the tokens were not kept; the platform has no revocation, so they lapse when they expire"
@@ -143,15 +151,32 @@ impl Revocation {
                     "the tokens were not kept, and the platform did not confirm their revocation"
                 }
             },
+            Ok(Users::OfOtherProjects | Users::OfProject) if is_attributed => {
+                tracing::info!(
+                    flow.id = %flow.id, platform.name = %flow.platform,
+                    "the tokens were not kept; accounts in use live on the same consent, so it was not revoked"
+                );
+                return;
+            }
             Ok(Users::OfOtherProjects | Users::OfProject) => {
                 "the tokens were not kept, and not revoked: that could end other accounts, so they lapse when they expire"
             }
             Err(error) => {
-                tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot tell what a revocation would reach");
-                "the tokens were not kept, and not revoked"
+                tracing::warn!(
+                    flow.id = %flow.id, platform.name = %flow.platform, error = %chain(&error),
+                    "the tokens were not kept, and not revoked: cannot tell what a revocation would reach"
+                );
+                return;
             }
         };
         tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "{came_of_it}");
+    }
+
+    async fn ask_for(&self, flow: &Flow, client: Option<&OauthClient<'_>>, tokens: &TokenSet) -> Revoked {
+        match client {
+            Some(client) => self.ask_as(&Client::OAuth(client.clone()), &flow.platform, tokens).await,
+            None => self.ask(flow.into(), tokens).await,
+        }
     }
 
     /// Tokens that the platform issued in exchange for these without the broker knowing, because it died or the answer was
@@ -167,35 +192,42 @@ impl Revocation {
         if let Some(successor) = stored.and_then(|answer| read(&answer)) {
             return Some(successor);
         }
-        let client = self.0.client(grant.into()).await.ok()??;
+        let client = upstream.client_without_app(&grant.platform)?;
         read(&upstream.refresh(&client, tokens).await.ok()?)
     }
 
-    /// Asks the platform, once.
+    /// Finds the client that the tokens belong to, and asks the platform.
     async fn ask(&self, of: BoundTo<'_>, tokens: &TokenSet) -> Revoked {
         if !self.0.upstream.can_revoke(of.platform) {
             return Revoked::Unsupported;
         }
-        let client = match self.0.client(of).await {
-            Ok(Some(client)) => client,
+        if let Some(client) = self.0.upstream.client_without_app(of.platform) {
+            return self.ask_as(&client, of.platform, tokens).await;
+        }
+        match self.0.client(of).await {
+            Ok(Some(client)) => self.ask_as(&client, of.platform, tokens).await,
             Ok(None) => {
                 let platform = of.platform;
                 tracing::warn!(
                     platform.name = platform,
                     "cannot revoke: the platform or the app is not configured any more"
                 );
-                return Revoked::NotConfirmed;
+                Revoked::NotConfirmed
             }
             Err(error) => {
                 tracing::warn!(platform.name = of.platform, error = %chain(&error), "cannot revoke without the app's credentials");
-                return Revoked::NotConfirmed;
+                Revoked::NotConfirmed
             }
-        };
-        match self.0.upstream.revoke(&client, tokens).await {
+        }
+    }
+
+    /// Asks the platform, once.
+    async fn ask_as(&self, client: &Client<'_>, platform: &str, tokens: &TokenSet) -> Revoked {
+        match self.0.upstream.revoke(client, tokens).await {
             Ok(true) => Revoked::Yes,
             Ok(false) => Revoked::Unsupported,
             Err(error) => {
-                tracing::warn!(platform.name = of.platform, error = %chain(&error), "the platform did not confirm the revocation");
+                tracing::warn!(platform.name = platform, error = %chain(&error), "the platform did not confirm the revocation");
                 Revoked::NotConfirmed
             }
         }

@@ -104,7 +104,7 @@ impl CustomPlatform {
             accounts: Accounts::Itself,
         };
         Platform {
-            authority: self.name.clone().into(),
+            authority: format!("custom:{}", self.name).into(),
             name: self.name.into(),
             label: label.into(),
             authorize_url: self.authorize_url.into(),

@@ -161,6 +161,9 @@ impl Registry {
         let Some(revoking) = self.platforms.get(platform).map(|configured| &configured.platform) else {
             return Vec::new();
         };
+        if revoking.revocation == Revocation::Unsupported {
+            return Vec::new();
+        }
         let endpoint = revoking.revocation.endpoint();
         let is_shared = |other: &&Platform| {
             other.authority == revoking.authority || (endpoint.is_some() && other.revocation.endpoint() == endpoint)
@@ -268,20 +271,26 @@ mod tests {
     fn a_revocation_reaches_who_shares_the_authority_or_the_endpoint() {
         let google = "https://oauth2.googleapis.com/revoke";
         let acme = "https://acme.example/revoke";
-        let customs =
-            vec![custom("acme", acme), custom("acme2", "https://ACME.example/revoke/"), custom("drive", google)];
+        let customs = vec![
+            custom("acme", acme),
+            custom("acme2", "https://ACME.example/revoke/"),
+            custom("drive", google),
+            custom("google", google),
+        ];
         let registry = Registry::new(BTreeMap::new(), customs);
         for (platform, expected) in [
             ("acme", vec![("acme", true), ("acme2", false)]),
             ("bluesky", vec![]),
-            ("drive", vec![("drive", true), ("googlebusiness", false), ("youtube", false)]),
+            ("drive", vec![("drive", true), ("google", false), ("googlebusiness", false), ("youtube", false)]),
             ("facebook", vec![("facebook", true), ("instagram", false), ("threads", false)]),
-            ("googlebusiness", vec![("drive", false), ("googlebusiness", true), ("youtube", false)]),
+            ("google", vec![("drive", false), ("google", true), ("googlebusiness", false), ("youtube", false)]),
+            ("googlebusiness", vec![("drive", false), ("google", false), ("googlebusiness", true), ("youtube", false)]),
+            ("instagram", vec![]),
             ("linkedin", vec![("linkedin", true)]),
             ("tiktok", vec![("tiktok", true)]),
             ("twitter", vec![]),
             ("unknown", vec![]),
-            ("youtube", vec![("drive", false), ("googlebusiness", false), ("youtube", false)]),
+            ("youtube", vec![("drive", false), ("google", false), ("googlebusiness", false), ("youtube", false)]),
         ] {
             let reached = registry.reached_by_revocation(platform);
             let reached: Vec<_> = reached.iter().map(|reached| (reached.platform, reached.is_same_person)).collect();

@@ -49,7 +49,7 @@ pub enum Client<'a> {
 }
 
 /// An OAuth platform under one app.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OauthClient<'a> {
     pub platform: &'a Platform,
     pub credentials: Credentials,
@@ -121,6 +121,12 @@ impl Upstream {
         // Access tokens do not tell: the reference server gives two sessions begun within a second the same text.
         let refresh_tokens = one.refresh_token.as_ref().zip(other.refresh_token.as_ref());
         refresh_tokens.is_some_and(|(one, other)| atproto::is_same_refresh_token(one, other))
+    }
+
+    /// The client for ending a session, for which no app is needed: it works also where the platform is switched off.
+    #[must_use]
+    pub fn client_without_app(&self, platform: &str) -> Option<Client<'_>> {
+        is_at_protocol(platform).then_some(Client::AtProtocol)
     }
 
     /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.
@@ -207,7 +213,7 @@ impl Upstream {
     }
 
     /// The tokens in the answer to a refresh of `tokens` that was sent at `sent_at`. `None` where the platform is unknown or
-    /// switched off, so that nobody can read the answer.
+    /// switched off, so that nobody can read the answer. A session's can always be read: its server says all that it takes.
     #[must_use]
     pub fn read_refresh(
         &self,
@@ -216,10 +222,10 @@ impl Upstream {
         answer: &[u8],
         sent_at: Timestamp,
     ) -> Option<Result<IssuedTokens, PlatformError>> {
-        Some(match self.protocol(&grant.platform)? {
-            Protocol::AtProtocol(_) => self.read_session(grant, tokens, answer, sent_at),
-            Protocol::OAuth(configured) => self.oauth.read_refresh(&configured.platform, answer, sent_at),
-        })
+        if is_at_protocol(&grant.platform) {
+            return Some(self.read_session(grant, tokens, answer, sent_at));
+        }
+        Some(self.oauth.read_refresh(self.oauth_platform(&grant.platform)?, answer, sent_at))
     }
 
     fn read_session(
