@@ -9,7 +9,7 @@ use crate::domain::id::FlowId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
-use crate::upstream::AuthorizeRequest;
+use crate::upstream::{self, AuthorizeRequest};
 use crate::vault::Place;
 
 /// Pending flows and open selections, per project and in all, so that nobody fills the disk with them.
@@ -66,14 +66,14 @@ impl Broker {
         let id: FlowId = self.ids.next();
         let callback_url = self.callback_url(&platform.name);
         let state = random_token(&*self.entropy);
-        let verifier = self.upstream.takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
+        let verifier = upstream::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
         let request = AuthorizeRequest {
             client_id: &client_id,
             redirect_uri: &callback_url,
             state: &state,
             pkce_verifier: verifier.as_ref(),
         };
-        let url = self.upstream.authorize_url(platform, &request).map_err(|error| {
+        let url = upstream::authorize_url(platform, &request).map_err(|error| {
             tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
             Error::CredentialsMissing(platform.name.to_string())
         })?;

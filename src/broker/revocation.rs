@@ -143,9 +143,9 @@ impl Revocation {
         };
         let came_of_it = match users {
             Ok(Users::Nobody) => match self.in_time(self.ask_for(flow, client, tokens)).await {
-                Revoked::Yes => "the tokens were not kept, and revoked",
+                Revoked::Yes => "the tokens were not kept, so they were revoked",
                 Revoked::Unsupported => {
-                    "the tokens were not kept; the platform has no revocation, so they lapse when they expire"
+                    "the tokens were not kept; the platform has no revocation, so they expire unused"
                 }
                 Revoked::KeptForOthers | Revoked::NotConfirmed => {
                     "the tokens were not kept, and the platform did not confirm their revocation"
@@ -159,7 +159,7 @@ impl Revocation {
                 return;
             }
             Ok(Users::OfOtherProjects | Users::OfProject) => {
-                "the tokens were not kept, and not revoked: that could end other accounts, so they lapse when they expire"
+                "the tokens were not kept, and not revoked: that could end other accounts, so they expire unused"
             }
             Err(error) => {
                 tracing::warn!(

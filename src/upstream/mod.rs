@@ -23,7 +23,7 @@ use crate::platforms::{
 };
 use crate::{atproto, oauth};
 
-pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint};
+pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, authorize_url, takes_pkce};
 
 /// Talks with every platform.
 #[derive(Debug)]
@@ -139,21 +139,6 @@ impl Upstream {
     #[must_use]
     pub fn can_revoke(&self, platform: &str) -> bool {
         self.oauth_platform(platform).is_none_or(|platform| platform.revocation != Revocation::Unsupported)
-    }
-
-    /// True where the platform takes PKCE for this callback URL.
-    #[must_use]
-    pub fn takes_pkce(&self, platform: &Platform, callback_url: &str) -> bool {
-        oauth::takes_pkce(platform, callback_url)
-    }
-
-    /// The URL that a person consents at.
-    ///
-    /// # Errors
-    ///
-    /// An endpoint of the configuration is no URL.
-    pub fn authorize_url(&self, platform: &Platform, request: &AuthorizeRequest<'_>) -> Result<Url, InvalidEndpoint> {
-        oauth::authorize_url(platform, request)
     }
 
     /// Sends an authorization code, once. Store the answer before [`read_exchange`](Self::read_exchange) reads it.

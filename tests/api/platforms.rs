@@ -401,22 +401,22 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
         connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     identity revoked: identity_unavailable
         connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     identity ok_error: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     identity 429: identity_unavailable
         connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     identity 500: identity_unavailable
         connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     identity html: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-        the tokens were not kept, and revoked platform.name=acme
+        the tokens were not kept, so they were revoked platform.name=acme
     ");
     insta::assert_snapshot!(told[1], @r"
     token expired: exchange_rejected
@@ -443,21 +443,21 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
         connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity revoked: identity_unavailable
         connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity ok_error: identity_unavailable
         connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 429: identity_unavailable
         connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 500: identity_unavailable
         connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity html: identity_unavailable
         connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=threads
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     ");
 }

@@ -22,10 +22,10 @@ async fn a_person_without_an_account_to_connect_gets_no_account() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     youtube: no_account
         connection failed error=youtube, identity call: no_account (HTTP 200) next_step=Nothing to do here: the owner needs an account at youtube that can be connected.
-        the tokens were not kept, and revoked platform.name=youtube
+        the tokens were not kept, so they were revoked platform.name=youtube
     instagram: no_account
         connection failed error=instagram, identity call: no_account (HTTP 400, 100) next_step=Nothing to do here: the owner needs an account at instagram that can be connected.
-        the tokens were not kept; the platform has no revocation, so they lapse when they expire platform.name=instagram
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=instagram
     ");
 }
 
