@@ -36,7 +36,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Threads for work that outlives requests. It waits for the network and the disk, not for the processor.
 const WORK_THREADS: usize = 2;
 
-/// What the broker takes from its surroundings, and a test replaces.
+/// The broker's surroundings, which a test replaces.
 #[derive(Clone)]
 pub struct Ports {
     pub clock: Arc<dyn Clock>,

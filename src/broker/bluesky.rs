@@ -33,7 +33,7 @@ const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
 const PER_ADDRESS: Limit = Limit { attempts: 150, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// What a caller sends.
+/// A caller's request to connect an account.
 #[derive(Debug)]
 pub struct ConnectBluesky {
     /// Handle or DID, as the person typed it.

@@ -101,7 +101,7 @@ impl Finished {
     }
 }
 
-/// What a callback says. An error beside a code is an error.
+/// The message of a callback. An error beside a code is an error.
 pub(super) enum Answer {
     Code(SecretString),
     /// The person denied the consent.
@@ -148,7 +148,7 @@ fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
     Digest256::of(format!("{kind}:{}", code.expose_secret()).as_bytes())
 }
 
-/// The code without the fragment `#_` that Meta's platforms append, where something on the way took it for part of the code.
+/// The code without the fragment `#_` that Meta's platforms append and that something on the way may take for part of it.
 #[expect(clippy::disallowed_methods, reason = "cutting a suffix takes a look at it")]
 fn clean_code(code: &SecretString) -> Option<SecretString> {
     let code = code.expose_secret();

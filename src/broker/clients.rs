@@ -9,7 +9,7 @@ use crate::store::oauth_apps;
 use crate::upstream::{Client, OauthClient, Protocol};
 use crate::vault::Place;
 
-/// What a flow or a grant is bound to.
+/// The app that a flow or a grant is bound to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BoundTo<'a> {
     pub(super) project_id: ProjectId,

@@ -1,4 +1,4 @@
-//! What every use case needs: the store, the vault, the way to the platforms, time and randomness.
+//! The parts that every use case needs: the store, the vault, the way to the platforms, time and randomness.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Settings {
     pub refresh_concurrency: u32,
 }
 
-/// What a broker is made of.
+/// The parts that a broker is made of.
 pub struct Parts {
     pub store: Store,
     pub vault: Vault,

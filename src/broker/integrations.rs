@@ -12,8 +12,8 @@ use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
 use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles};
 
-/// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no profile of
-/// the project lists nothing.
+/// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no profile
+/// of the project lists nothing.
 #[derive(Debug, Default)]
 pub struct ListIntegrations {
     pub platforms: PlatformFilter,

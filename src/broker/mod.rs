@@ -95,7 +95,7 @@ impl Broker {
         }
     }
 
-    /// What keeps tokens fresh.
+    /// The part that keeps tokens fresh.
     #[must_use]
     pub fn refresher(&self) -> &Refresher {
         &self.refresher

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::store::{Transaction, grants, integrations};
 use crate::vault::Place;
 
-/// What a connection belongs to.
+/// The owner of a connection: project, app and profile.
 pub(super) struct Under {
     pub(super) project_id: ProjectId,
     pub(super) platform: String,

@@ -1,4 +1,4 @@
-//! What a revocation would reach, the revocation itself, and what came of it.
+//! Decides what a revocation would reach, revokes, and reports what came of it.
 //!
 //! # Motivation
 //!
@@ -33,7 +33,7 @@ use crate::vault::Place;
 /// Time for a platform to revoke. Nobody waits longer.
 const REVOKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What came of a revocation at the platform.
+/// The result of a revocation at the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
     /// The platform was not asked: other accounts live on the same consent. Callers are told so of their own project only.

@@ -133,7 +133,7 @@ impl Failure {
         self.texts().what_happened.replace("{label}", label)
     }
 
-    /// What the operator or the account's owner does next. `platform`: its name in the configuration.
+    /// The next step of the operator or the account's owner. `platform`: its name in the configuration.
     #[must_use]
     pub fn next_step(self, platform: &str) -> String {
         self.texts().next_step.replace("{platform}", platform)

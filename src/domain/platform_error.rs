@@ -109,7 +109,7 @@ impl PlatformError {
         }
     }
 
-    /// What the operator does next, for the log.
+    /// The operator's next step, for the log.
     #[must_use]
     pub fn next_step(&self) -> String {
         self.failure.next_step(&self.platform)

@@ -35,7 +35,7 @@ pub struct Pause {
     pub kind: Failure,
 }
 
-/// Whether a call may be made.
+/// The answer to a call that wants to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// Yes. It counts as in flight from now on.

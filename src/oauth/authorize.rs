@@ -9,7 +9,7 @@ use url::Url;
 use crate::domain::redirect::is_loopback;
 use crate::platforms::{Pkce, Platform};
 
-/// What goes into an authorize URL beside what the platform fixes.
+/// The parts of an authorize URL that the platform does not fix.
 #[derive(Debug)]
 pub struct AuthorizeRequest<'a> {
     pub client_id: &'a str,
@@ -28,7 +28,7 @@ pub struct InvalidEndpoint {
     pub source: url::ParseError,
 }
 
-/// Whether the platform takes PKCE for this redirect URI.
+/// True when the platform takes PKCE for this redirect URI.
 #[must_use]
 pub fn takes_pkce(platform: &Platform, redirect_uri: &str) -> bool {
     match platform.pkce {

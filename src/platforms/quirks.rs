@@ -113,7 +113,7 @@ pub enum RevocationAuth {
     None,
 }
 
-/// What a revocation ends besides the token that it names.
+/// The tokens that a revocation ends besides the one that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevocationReach {
     /// The person's whole consent to the client, with every token of it, in any project and at any platform of the same

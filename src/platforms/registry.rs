@@ -57,7 +57,7 @@ pub struct Registry {
     bluesky: Bluesky,
 }
 
-/// What every platform has, with OAuth or without.
+/// The properties that every platform has, with OAuth or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listing<'a> {
     pub name: &'a str,

@@ -33,7 +33,7 @@ pub struct Upstream {
     platforms: Registry,
 }
 
-/// What a platform speaks.
+/// The protocol that a platform speaks.
 #[derive(Debug, Clone, Copy)]
 pub enum Protocol<'a> {
     /// Sessions on a server of the account's own, begun with an app password.
@@ -66,7 +66,7 @@ impl Upstream {
         &self.platforms
     }
 
-    /// What the platform of that name speaks; `None` where it is unknown or switched off.
+    /// The protocol of the platform of that name; `None` where it is unknown or switched off.
     #[must_use]
     pub fn protocol(&self, platform: &str) -> Option<Protocol<'_>> {
         if let Some(configured) = self.platforms.find(platform) {
@@ -145,7 +145,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform answered something else, or nothing.
     pub async fn exchange(
         &self,
         client: &OauthClient<'_>,
@@ -158,7 +158,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform answered something else, or nothing.
     pub async fn read_exchange(
         &self,
         client: &OauthClient<'_>,
@@ -172,7 +172,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform answered something else, or nothing.
     pub async fn identify(
         &self,
         client: &OauthClient<'_>,
@@ -186,7 +186,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// What the platform answered instead.
+    /// The platform answered something else, or nothing.
     pub async fn refresh(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         match client {
             Client::AtProtocol => {

@@ -146,7 +146,7 @@ impl Refresher {
         read.unwrap_or_else(|| Err(not_configured(grant)))
     }
 
-    /// What the answer holds that was stored and never read, because the broker died or did not understand it.
+    /// The tokens in the answer that was stored and never read, because the broker died or did not understand it.
     pub(super) fn open_stored_answer(
         &self,
         grant: &Grant,
@@ -162,7 +162,8 @@ impl Refresher {
         }
     }
 
-    /// Ends the refresh with the stored answer. `None` where there is none or it still cannot be read: the old token is tried.
+    /// Ends the refresh with the stored answer. `None` without one, or where it still cannot be read: the old token is
+    /// tried.
     async fn read_stored_answer(&self, grant: &Grant, tokens: &TokenSet) -> Option<Landing> {
         match self.open_stored_answer(grant, tokens)? {
             Ok(issued) => {

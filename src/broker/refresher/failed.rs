@@ -1,4 +1,4 @@
-//! What follows from a refresh that brought no tokens: whether the grant has ended, and when it is tried again.
+//! The consequences of a refresh that brought no tokens: whether the grant has ended, and when it is tried again.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl Refresher {
         }
     }
 
-    /// What a failure means, with all that is known of the grant and its app.
+    /// The meaning of a failure, given what is known of the grant and its app.
     fn judge(&self, grant: &Grant, mut kind: Failure, now: Timestamp) -> Failure {
         let upstream = &self.core().upstream;
         if kind == Failure::AppOrGrantRejected
@@ -155,7 +155,7 @@ impl Refresher {
     }
 }
 
-/// Whether `age` is within 12 h of `life`: a refresh finds out some time after.
+/// True when `age` is within 12 h of `life`: a refresh finds out some time after.
 fn is_about(age: Duration, life: Duration) -> bool {
     let slack = Duration::from_hours(12);
     (life.saturating_sub(slack)..=life + slack).contains(&age)

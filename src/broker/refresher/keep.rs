@@ -22,7 +22,7 @@ const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 /// How long a broker that shuts down goes on trying to store such tokens before it revokes them.
 const STORE_WHILE_STOPPING: Duration = Duration::from_secs(12);
 
-/// What became of tokens that were to be stored.
+/// The fate of tokens that were to be stored.
 enum Stored {
     /// Given up: they are in a stored answer, or were revoked.
     No,
