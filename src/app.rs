@@ -1,8 +1,8 @@
 //! The composition root: builds the broker from its parts, for `serve`, `demo`, the other commands, benchmarks and
 //! integration tests alike.
 //!
-//! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is checked
-//! read-only before anything is changed. A refusal leaves the database as it was, byte for byte.
+//! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is
+//! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte.
 
 use std::fs;
 use std::future::Future;
@@ -206,7 +206,8 @@ impl App {
         &self.work
     }
 
-    /// Completes when the store can write no more, which is the time to stop. [`close`](Self::close) returns the reason.
+    /// Completes when the store can write no more, which is the time to stop. [`close`](Self::close) returns the
+    /// reason.
     pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.store.failed()
     }
@@ -216,7 +217,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a check.
+    /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
+    /// check.
     pub fn close(mut self) -> Result<(), store::Error> {
         self.work.block_on(self.drain());
         if let Some(runtime) = self.runtime.take() {

@@ -1,7 +1,7 @@
 //! The background loops: refresh tokens, purge what has expired, watch the clock.
 //!
-//! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next one
-//! tries again.
+//! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
+//! one tries again.
 
 use std::time::Duration;
 

@@ -2,14 +2,14 @@
 //!
 //! # The idea
 //!
-//! 1. A **platform is a value** ([`platforms`]): URLs, enums for quirks that several platforms share, and pure functions
-//!    for the rest. A new platform is one file and one line. An operator's own platform, in TOML, becomes the same kind of
-//!    value.
-//! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]). All SQL is
-//!    in **one folder** ([`store`]). Plaintext becomes sealed and back in **one place** ([`vault`]). The use cases, that
-//!    is the order of these steps, are in **one folder** ([`broker`]) that knows no web framework. Bluesky has no
-//!    redirect, so it has its own engine ([`atproto`]); [`upstream`] answers for both. Hosts that a user chose are called
-//!    only through [`outbound::Guard`].
+//! 1. A **platform is a value** ([`platforms`]): URLs, enums for quirks that several platforms share, and pure
+//!    functions for the rest. A new platform is one file and one line. An operator's own platform, in TOML, becomes
+//!    the same kind of value.
+//! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]). All SQL
+//!    is in **one folder** ([`store`]). Plaintext becomes sealed and back in **one place** ([`vault`]). The use cases,
+//!    that is the order of these steps, are in **one folder** ([`broker`]) that knows no web framework. Bluesky has no
+//!    redirect, so it has its own engine ([`atproto`]); [`upstream`] answers for both. Hosts that a user chose are
+//!    called only through [`outbound::Guard`].
 //! 3. A **grant** is one consent at one platform under one OAuth app, and owns the tokens. An **integration** is one
 //!    account that a caller can use.
 //! 4. The database is touched in short closures and **never while the network is in flight**.
@@ -17,8 +17,8 @@
 //!
 //! # Who may know whom
 //!
-//! Each room names only the rooms in its row, and a row only rooms further down. `tests/house.rs` reads this table and the
-//! next one, and fails when the code knows more or less.
+//! Each room names only the rooms in its row, and a row only rooms further down. `tests/house.rs` reads this table and
+//! the next one, and fails when the code knows more or less.
 //!
 //! ```text
 //! main:       cli
@@ -43,8 +43,8 @@
 //! ```
 //!
 //! `store` takes and returns sealed values, so it does not know `vault`. `sandbox` imitates the platforms from their
-//! documentation and knows none of the broker, so that it does not repeat the broker's mistakes. Every room may count with
-//! the `metrics` crate; [`telemetry`] lists the metrics, and `server` serves them.
+//! documentation and knows none of the broker, so that it does not repeat the broker's mistakes. Every room may count
+//! with the `metrics` crate; [`telemetry`] lists the metrics, and `server` serves them.
 //!
 //! # Where a crate is at home
 //!
@@ -70,23 +70,23 @@
 //! # A connection, step by step
 //!
 //! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state.
-//! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither a
-//! vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores the
-//! answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one transaction.
-//! `broker::revocation` gives back what cannot be kept.
+//! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither
+//! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
+//! the answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one
+//! transaction. `broker::revocation` gives back what cannot be kept.
 //!
 //! # A token, from then on
 //!
-//! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be left
-//! out. When it is due is decided in `domain::renewal`, how many calls an app may have in flight in `domain::throttle`, and
-//! what a failure does to the grant in `domain::refresh`. `broker::tokens` hands the token out, and has it refreshed where
-//! it would not last. `broker::recovery` continues what a crash cut off.
+//! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be
+//! left out. When it is due is decided in `domain::renewal`, how many calls an app may have in flight in
+//! `domain::throttle`, and what a failure does to the grant in `domain::refresh`. `broker::tokens` hands the token
+//! out, and has it refreshed where it would not last. `broker::recovery` continues what a crash cut off.
 //!
 //! # The end of an account
 //!
-//! `broker::integrations` disconnects an account when its caller asks. `broker::refresher` ends a grant when the platform
-//! says so. `broker::record` marks the accounts that a new consent no longer covers. `broker::purge` erases what is left
-//! after thirty days. Only `broker::revocation` asks a platform to revoke.
+//! `broker::integrations` disconnects an account when its caller asks. `broker::refresher` ends a grant when the
+//! platform says so. `broker::record` marks the accounts that a new consent no longer covers. `broker::purge` erases
+//! what is left after thirty days. Only `broker::revocation` asks a platform to revoke.
 //!
 //! # Where a change goes
 //!

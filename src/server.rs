@@ -1,8 +1,8 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
 //! Stops on a signal, or when the store can write no more. The order: no new refresh starts and no new connection is
-//! accepted; requests in flight get a grace period; the metrics stop; and [`App::close`](crate::app::App::close) waits for
-//! work that outlives requests. A second signal ends the process at once.
+//! accepted; requests in flight get a grace period; the metrics stop; and [`App::close`](crate::app::App::close) waits
+//! for work that outlives requests. A second signal ends the process at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -78,8 +78,8 @@ impl Shutdown {
     }
 }
 
-/// Serves until `shutdown` or until the store fails, then waits up to `grace` for requests in flight. Serves metrics only
-/// on the `metrics` listener. Blocks, so it must not be called from a runtime.
+/// Serves until `shutdown` or until the store fails, then waits up to `grace` for requests in flight. Serves metrics
+/// only on the `metrics` listener. Blocks, so it must not be called from a runtime.
 ///
 /// # Errors
 ///

@@ -26,7 +26,8 @@ impl Broker {
         }
     }
 
-    /// Creates a key for the project of that name. Returns it as stored, and the key itself, which is never shown again.
+    /// Creates a key for the project of that name. Returns it as stored, and the key itself, which is never shown
+    /// again.
     pub async fn create_access_key(
         &self,
         project: &str,

@@ -1,9 +1,11 @@
-//! Connects a Bluesky account with an app password: finds the identity and its server, begins a session there, stores it.
+//! Connects a Bluesky account with an app password: finds the identity and its server, begins a session there, stores
+//! it.
 //!
-//! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits, or
-//! ended again where it cannot be. Connecting again begins another session and ends the one before, so that no session
-//! lives on that nobody knows of. The password is not stored, and no error or log line has a place for it. Attempts are
-//! limited: the broker must not help to guess passwords, nor reach the number at which servers lock an account.
+//! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits,
+//! or ended again where it cannot be. Connecting again begins another session and ends the one before, so that no
+//! session lives on that nobody knows of. The password is not stored, and no error or log line has a place for it.
+//! Attempts are limited: the broker must not help to guess passwords, nor reach the number at which servers lock an
+//! account.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -150,8 +152,8 @@ impl Broker {
         }
     }
 
-    /// Ends the sessions that the new one replaces, which would live on for months. Nobody waits for it. Ending one does not
-    /// reach another, unless a server issued the same session twice.
+    /// Ends the sessions that the new one replaces, which would live on for months. Nobody waits for it. Ending one
+    /// does not reach another, unless a server issued the same session twice.
     fn end_superseded(&self, superseded: Vec<Grant>, current: TokenSet) {
         if superseded.is_empty() {
             return;

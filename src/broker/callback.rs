@@ -1,8 +1,8 @@
 //! Matches a callback to its flow, lets exactly one attempt finish it, and answers every repeat with the same result.
 //!
 //! A browser repeats itself: it reloads, prerenders, sends twice. The first callback of a flow starts the
-//! [exchange](super::exchange); callbacks that come meanwhile wait for it, and later ones find its outcome in the flow's
-//! row.
+//! [exchange](super::exchange); callbacks that come meanwhile wait for it, and later ones find its outcome in the
+//! flow's row.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -66,7 +66,8 @@ pub enum Ending {
 }
 
 impl Finished {
-    /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a selection's.
+    /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a
+    /// selection's.
     #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]
     #[must_use]
     pub fn destination(&self) -> Option<String> {
@@ -148,7 +149,8 @@ fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
     Digest256::of(format!("{kind}:{}", code.expose_secret()).as_bytes())
 }
 
-/// The code without the fragment `#_` that Meta's platforms append and that something on the way may take for part of it.
+/// The code without the fragment `#_` that Meta's platforms append and that something on the way may take for part of
+/// it.
 #[expect(clippy::disallowed_methods, reason = "cutting a suffix takes a look at it")]
 fn clean_code(code: &SecretString) -> Option<SecretString> {
     let code = code.expose_secret();

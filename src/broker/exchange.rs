@@ -1,11 +1,12 @@
 //! Exchanges an authorization code: consumes the state, asks for tokens, and finds out who connected.
 //!
-//! One account is connected straight away. Several are offered to the person to [choose](super::selection) from. None is
-//! a failure that says where accounts were looked for.
+//! One account is connected straight away. Several are offered to the person to [choose](super::selection) from. None
+//! is a failure that says where accounts were looked for.
 //!
-//! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is asked,
-//! so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a broker that dies
-//! continues from there. Tokens that cannot be kept are [revoked](super::revocation) where that reaches nobody else.
+//! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is
+//! asked, so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a
+//! broker that dies continues from there. Tokens that cannot be kept are [revoked](super::revocation) where that
+//! reaches nobody else.
 
 use super::callback::Answer;
 use super::record::{Chosen, Under};

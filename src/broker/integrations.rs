@@ -12,8 +12,8 @@ use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
 use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles};
 
-/// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no profile
-/// of the project lists nothing.
+/// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no
+/// profile of the project lists nothing.
 #[derive(Debug, Default)]
 pub struct ListIntegrations {
     pub platforms: PlatformFilter,
@@ -83,8 +83,8 @@ impl Broker {
             .await
     }
 
-    /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the platform's
-    /// label and what came of the revocation.
+    /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the
+    /// platform's label and what came of the revocation.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let broker = self.clone();
@@ -122,8 +122,8 @@ impl Broker {
             let was_kept = revoked == Revoked::KeptForOthers;
             match users {
                 Users::OfOtherProjects if was_kept => told = Revoked::NotConfirmed,
-                // Either the others were disconnected meanwhile and left the revocation to us, or a refresh in flight stored
-                // other tokens than those that were revoked.
+                // Either the others were disconnected meanwhile and left the revocation to us, or a refresh in flight
+                // stored other tokens than those that were revoked.
                 Users::Nobody if was_kept || grant.generation != generation => {
                     revoked = self.revoke(&grant).await;
                     told = revoked;

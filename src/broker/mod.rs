@@ -106,8 +106,8 @@ impl Broker {
         self.tasks.drain(at_most).await
     }
 
-    /// True when the broker can keep its promises: the database answers, the disk has room for a platform's answer and for
-    /// what is written before the platform is asked, and no delivered tokens wait to be stored.
+    /// True when the broker can keep its promises: the database answers, the disk has room for a platform's answer and
+    /// for what is written before the platform is asked, and no delivered tokens wait to be stored.
     pub async fn is_ready(&self) -> bool {
         !self.refresher.has_unsaved_tokens()
             && self.store.failure().is_none()

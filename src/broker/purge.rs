@@ -55,8 +55,8 @@ impl Broker {
         Ok(erased)
     }
 
-    /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops, the
-    /// revocation is what is lost.
+    /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops,
+    /// the revocation is what is lost.
     async fn purge_selections(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut erased = false;

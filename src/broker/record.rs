@@ -1,8 +1,8 @@
-//! Records a connection: the grant with its tokens, the chosen accounts, and what the new consent means for accounts that
-//! were connected before.
+//! Records a connection: the grant with its tokens, the chosen accounts, and what the new consent means for accounts
+//! that were connected before.
 //!
-//! One consent is one grant. Consenting again renews the grant for all its accounts, chosen again or not. Runs inside the
-//! caller's transaction: all of it is stored, or nothing.
+//! One consent is one grant. Consenting again renews the grant for all its accounts, chosen again or not. Runs inside
+//! the caller's transaction: all of it is stored, or nothing.
 
 use std::collections::BTreeSet;
 
@@ -149,8 +149,8 @@ impl Core {
         Ok((id, known))
     }
 
-    /// Inserts or updates the account's integration under the flow's profile. Also returns the grant that it was the last
-    /// account of until now.
+    /// Inserts or updates the account's integration under the flow's profile. Also returns the grant that it was the
+    /// last account of until now.
     fn record_account(
         &self,
         tx: &Transaction<'_>,
@@ -197,8 +197,8 @@ impl Core {
         Ok((id, left))
     }
 
-    /// Updates the accounts of the grant that were not chosen now. Those that the consent still covers get fresh tokens;
-    /// those that it certainly no longer covers must be reconnected.
+    /// Updates the accounts of the grant that were not chosen now. Those that the consent still covers get fresh
+    /// tokens; those that it certainly no longer covers must be reconnected.
     fn renew_others(
         &self,
         tx: &Transaction<'_>,

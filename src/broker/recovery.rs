@@ -1,8 +1,8 @@
 //! Continues what a stop or a crash cut off, when the broker starts.
 //!
 //! A connection whose code was exchanged is finished from the stored answer. One without a stored answer ends as
-//! interrupted, which its owner sees. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant: nothing
-//! that a platform delivered is passed over in silence.
+//! interrupted, which its owner sees. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant:
+//! nothing that a platform delivered is passed over in silence.
 
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
@@ -11,8 +11,8 @@ use crate::domain::flow::{Flow, Outcome};
 use crate::store::flows;
 
 impl Broker {
-    /// Runs before anybody is served: later, new work could not be told from what was cut off. Connections are continued
-    /// in the background; their callbacks wait for that.
+    /// Runs before anybody is served: later, new work could not be told from what was cut off. Connections are
+    /// continued in the background; their callbacks wait for that.
     pub async fn recover(&self) -> Result<(), Error> {
         let cut_off = self.store.read(flows::list_cut_off).await;
         let refreshes = self.refresher.recover().await;

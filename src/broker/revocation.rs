@@ -3,15 +3,15 @@
 //! # Motivation
 //!
 //! At most platforms a revocation ends more than the token that it names: Google ends the person's whole consent to the
-//! client, with every token of it, whether we call the account YouTube or Business Profile and whichever project connected
-//! it. A revocation that reaches an account in use loses that account.
+//! client, with every token of it, whether we call the account YouTube or Business Profile and whichever project
+//! connected it. A revocation that reaches an account in use loses that account.
 //!
 //! # Theory of operation
 //!
-//! Who honours the token decides what its revocation reaches ([`Registry::reached_by_revocation`]): every grant and every
-//! open selection under the same client at a platform of the same authority. Where the platforms tell the person by a
-//! common id, only that person's consents are reached; else those of everybody under that client count. Nothing is revoked
-//! while any of them is in use. Whatever cannot be revoked is erased here all the same.
+//! Who honours the token decides what its revocation reaches ([`Registry::reached_by_revocation`]): every grant and
+//! every open selection under the same client at a platform of the same authority. Where the platforms tell the person
+//! by a common id, only that person's consents are reached; else those of everybody under that client count. Nothing
+//! is revoked while any of them is in use. Whatever cannot be revoked is erased here all the same.
 //!
 //! [`Registry::reached_by_revocation`]: crate::platforms::Registry::reached_by_revocation
 
@@ -36,7 +36,8 @@ const REVOKE_WITHIN: Duration = Duration::from_secs(10);
 /// The result of a revocation at the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
-    /// The platform was not asked: other accounts live on the same consent. Callers are told so of their own project only.
+    /// The platform was not asked: other accounts live on the same consent. Callers are told so of their own project
+    /// only.
     KeptForOthers,
     /// The platform did not confirm, or was not asked for the sake of another project's account.
     NotConfirmed,
@@ -96,8 +97,8 @@ impl Revocation {
         !self.0.upstream.platforms().reached_by_revocation(platform).is_empty()
     }
 
-    /// Revokes the tokens of a grant that nobody uses any more. `is_refreshing`: a refresh of it is in flight, and revokes
-    /// what it brings.
+    /// Revokes the tokens of a grant that nobody uses any more. `is_refreshing`: a refresh of it is in flight, and
+    /// revokes what it brings.
     pub(super) async fn revoke(&self, grant: &Grant, is_refreshing: bool) -> Revoked {
         let tokens = match self.0.open_grant(grant) {
             Ok(Some(tokens)) => tokens,
@@ -116,13 +117,15 @@ impl Revocation {
         .await
     }
 
-    /// Revokes tokens of a grant that were refreshed too late: the account was disconnected or connected anew meanwhile.
+    /// Revokes tokens of a grant that were refreshed too late: the account was disconnected or connected anew
+    /// meanwhile.
     pub(super) async fn revoke_unwanted(&self, grant: &Grant, tokens: &TokenSet) -> Revoked {
         self.in_time(self.ask(grant.into(), tokens)).await
     }
 
-    /// Revokes tokens that came and are not kept, so that no consent lives on that nobody knows of. `client`: the app that
-    /// they were issued to, where it is at hand; it may be deleted meanwhile. `subject`: whose they are, if that is known.
+    /// Revokes tokens that came and are not kept, so that no consent lives on that nobody knows of. `client`: the app
+    /// that they were issued to, where it is at hand; it may be deleted meanwhile. `subject`: whose they are, if that
+    /// is known.
     pub(super) async fn give_back(
         &self,
         flow: &Flow,
@@ -179,8 +182,8 @@ impl Revocation {
         }
     }
 
-    /// Tokens that the platform issued in exchange for these without the broker knowing, because it died or the answer was
-    /// lost: the session lives on in them. Where a refresh may be repeated, repeating it leads to them.
+    /// Tokens that the platform issued in exchange for these without the broker knowing, because it died or the answer
+    /// was lost: the session lives on in them. Where a refresh may be repeated, repeating it leads to them.
     async fn unknown_successor(&self, grant: &Grant, tokens: &TokenSet) -> Option<TokenSet> {
         let Core { upstream, vault, .. } = &*self.0;
         let asked_at = grant.refresh.asked_at().filter(|_| upstream.forgives_repeated_refresh(&grant.platform))?;

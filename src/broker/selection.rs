@@ -1,8 +1,9 @@
 //! Lets a person choose: a consent that covers several accounts waits until its owner says which of them to connect.
 //!
-//! The selection token is the credential for reading and choosing. The first valid choice spends it; the same choice, sent
-//! again within a minute, gets the same answer. Unknown, spent and expired selections, and those of another platform, get
-//! the same answer. Invariant: what a selection holds is erased when it is spent or purged, and unwanted tokens are revoked.
+//! The selection token is the credential for reading and choosing. The first valid choice spends it; the same choice,
+//! sent again within a minute, gets the same answer. Unknown, spent and expired selections, and those of another
+//! platform, get the same answer. Invariant: what a selection holds is erased when it is spent or purged, and unwanted
+//! tokens are revoked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One run at a time for each key: a caller that finds a run in flight waits for its end and shares its result.
 //!
-//! Invariant: a run leaves the map before its waiters wake, however it ends, so that whoever starts the next one starts a
-//! new run.
+//! Invariant: a run leaves the map before its waiters wake, however it ends, so that whoever starts the next one
+//! starts a new run.
 
 use std::collections::HashMap;
 use std::future::Future;

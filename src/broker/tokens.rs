@@ -1,7 +1,7 @@
 //! Hands out an access token that works: the stored one while it lasts, else a refreshed one.
 //!
-//! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned; a token that
-//! the platform still accepts is handed out even when it cannot be refreshed right now.
+//! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned; a token
+//! that the platform still accepts is handed out even when it cannot be refreshed right now.
 
 use std::time::Duration;
 
@@ -65,8 +65,9 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Error::ReconnectRequired`] when the account's owner must reconnect it, [`Error::RefreshFailed`] when the token has
-    /// expired and cannot be refreshed right now, [`Error::TokenTooShort`] when even a fresh one would not last.
+    /// [`Error::ReconnectRequired`] when the account's owner must reconnect it, [`Error::RefreshFailed`] when the
+    /// token has expired and cannot be refreshed right now, [`Error::TokenTooShort`] when even a fresh one would not
+    /// last.
     pub async fn fresh_token(
         &self,
         caller: &Caller,

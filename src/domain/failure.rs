@@ -77,7 +77,7 @@ pub enum Failure {
     TokensUnreadable,
 }
 
-/// What people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
+/// The texts that people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
 /// configuration.
 struct Texts {
     what_happened: &'static str,

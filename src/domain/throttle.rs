@@ -1,9 +1,9 @@
-//! Limits the refreshes that one OAuth app has in flight: one until the first success, twice as many with each success, and
-//! none during a pause, which the platform asks for or which its answers bring.
+//! Limits the refreshes that one OAuth app has in flight: one until the first success, twice as many with each
+//! success, and none during a pause, which the platform asks for or which its answers bring.
 //!
-//! A wrong secret costs the platform three calls at most, however many accounts there are, and a platform that comes back
-//! from an outage does not meet all of them at once. Knows no clock: a pause that ends more than an hour from now was set by
-//! a wrong clock and is ignored.
+//! A wrong secret costs the platform three calls at most, however many accounts there are, and a platform that comes
+//! back from an outage does not meet all of them at once. Knows no clock: a pause that ends more than an hour from now
+//! was set by a wrong clock and is ignored.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -16,7 +16,8 @@ use super::time::Timestamp;
 /// Different grants in a row whose failure may be the app's or their own, until the app is blamed.
 const DOUBTFUL_AT_MOST: usize = 3;
 
-/// Pause after the app's credentials were rejected, or after answers that this program cannot read. New credentials end it.
+/// Pause after the app's credentials were rejected, or after answers that this program cannot read. New credentials
+/// end it.
 const REJECTED_FOR: Duration = Duration::from_hours(1);
 
 /// Pause after the platform throttled the app without saying for how long.
@@ -182,8 +183,8 @@ impl<App: Eq + Hash> Throttles<App> {
         }
     }
 
-    /// Learns from a call that was made for a grant; the pause, if it brought one. `trouble`: how it failed, and what the
-    /// platform asked for.
+    /// Learns from a call that was made for a grant; the pause, if it brought one. `trouble`: how it failed, and what
+    /// the platform asked for.
     pub fn learn(
         &mut self,
         app: &App,
@@ -221,16 +222,16 @@ impl<App: Eq + Hash> Throttles<App> {
         throttle.rest(kind, rest?, now)
     }
 
-    /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock and does
-    /// not count.
+    /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock
+    /// and does not count.
     #[must_use]
     pub fn has_succeeded_since(&self, app: &App, since: Timestamp, now: Timestamp) -> bool {
         let success = self.throttles.get(app).and_then(|throttle| throttle.last_success);
         success.is_some_and(|success| since <= success && success <= now)
     }
 
-    /// Starts over with the apps that `which` selects, because their credentials were changed. Calls in flight stay counted,
-    /// and their results are ignored.
+    /// Starts over with the apps that `which` selects, because their credentials were changed. Calls in flight stay
+    /// counted, and their results are ignored.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
         for (_, throttle) in self.throttles.iter_mut().filter(|(app, _)| which(app)) {
             *throttle =

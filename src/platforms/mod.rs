@@ -98,8 +98,8 @@ pub struct Platform {
     pub token_url: Text,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
-    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker calls
-    /// them.
+    /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker
+    /// calls them.
     pub authority: Text,
     pub subject: Subject,
     /// Base of the platform's API, without a trailing slash; the paths of its calls are appended.
@@ -150,8 +150,8 @@ pub struct Guide {
 }
 
 impl Platform {
-    /// OAuth 2.0 as RFC 6749 has it, without extras. Name, authority, URLs, scopes, `client_auth`, `pkce`, `refresh` and
-    /// `identity` are each platform's own.
+    /// OAuth 2.0 as RFC 6749 has it, without extras. Name, authority, URLs, scopes, `client_auth`, `pkce`, `refresh`
+    /// and `identity` are each platform's own.
     #[must_use]
     pub fn standard(identity: Identity) -> Self {
         Self {

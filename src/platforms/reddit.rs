@@ -1,12 +1,13 @@
 //! Reddit: Basic authentication, refresh tokens that last, and refusals that come with status 200 or with a number.
 //!
-//! Sources, read in stored copies on 26 November 2026: the wiki page OAuth2 of reddit-archive/reddit (authorization, token
-//! retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January 2021: a refresh also answers with a refresh
-//! token, a code used twice ends its tokens), whose single-use tokens were given up in July 2021 (PRAW pull request 1767),
-//! and "Introducing the Responsible Builder Policy" (apps need approval). The broker keeps whatever refresh token comes.
-//! That a dead refresh token answers 400 is from clients (PRAW issue 677, rtv pull request 377). Not verified: that
-//! revoking a refresh token ends its access tokens, and `raw_json`. Access tokens lived an hour, and a day in newer answers.
-//! Reddit throttles clients without a telling `User-Agent`; the broker's is `postpeer/VERSION`.
+//! Sources, read in stored copies on 26 November 2026: the wiki page OAuth2 of reddit-archive/reddit (authorization,
+//! token retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January 2021: a refresh also answers with a
+//! refresh token, a code used twice ends its tokens), whose single-use tokens were given up in July 2021 (PRAW pull
+//! request 1767), and "Introducing the Responsible Builder Policy" (apps need approval). The broker keeps whatever
+//! refresh token comes. That a dead refresh token answers 400 is from clients (PRAW issue 677, rtv pull request 377).
+//! Not verified: that revoking a refresh token ends its access tokens, and `raw_json`. Access tokens lived an hour,
+//! and a day in newer answers. Reddit throttles clients without a telling `User-Agent`; the broker's is
+//! `postpeer/VERSION`.
 
 use serde_json::Value;
 
@@ -65,8 +66,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request could
-/// be at fault: a wrong client is 401.
+/// Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request
+/// could be at fault: a wrong client is 401.
 fn refresh_refused(answer: &Value) -> Option<Failure> {
     (answer.get("error")?.as_u64()? == 400).then_some(Failure::RefreshRejected)
 }

@@ -154,8 +154,8 @@ impl Registry {
         self.platforms.get(name).filter(|platform| platform.enabled)
     }
 
-    /// Consents under the same client that a revocation at a platform reaches: at platforms whose tokens the same authority
-    /// honours, or that revoke at the same URL. Empty where a revocation ends its own tokens only.
+    /// Consents under the same client that a revocation at a platform reaches: at platforms whose tokens the same
+    /// authority honours, or that revoke at the same URL. Empty where a revocation ends its own tokens only.
     #[must_use]
     pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
         let Some(revoking) = self.platforms.get(platform).map(|configured| &configured.platform) else {

@@ -1,8 +1,8 @@
 //! One way to a platform, whichever protocol it speaks: OAuth 2.0 ([`oauth`](crate::oauth)) or the AT Protocol
 //! ([`atproto`](crate::atproto)).
 //!
-//! Knows both engines and the platforms; neither the store nor the caller. Invariant: what depends on a platform's protocol
-//! or quirks is asked here, so that nobody above compares a platform's name.
+//! Knows both engines and the platforms; neither the store nor the caller. Invariant: what depends on a platform's
+//! protocol or quirks is asked here, so that nobody above compares a platform's name.
 
 pub mod app_password;
 
@@ -197,8 +197,9 @@ impl Upstream {
         }
     }
 
-    /// The tokens in the answer to a refresh of `tokens` that was sent at `sent_at`. `None` where the platform is unknown or
-    /// switched off, so that nobody can read the answer. A session's can always be read: its server says all that it takes.
+    /// The tokens in the answer to a refresh of `tokens` that was sent at `sent_at`. `None` where the platform is
+    /// unknown or switched off, so that nobody can read the answer. A session's can always be read: its server says
+    /// all that it takes.
     #[must_use]
     pub fn read_refresh(
         &self,

@@ -348,8 +348,8 @@ fn named(broker: &TestBroker, platform: &str, text: &str) -> String {
     text.replace(&secret, "[client secret]").replace(&id, "[client id]")
 }
 
-/// Code that the caller gets for this callback, and of the log the failure where it has another name, with status and code
-/// of the platform's answer.
+/// Code that the caller gets for this callback, and of the log the failure where it has another name, with status and
+/// code of the platform's answer.
 async fn outcome(broker: &TestBroker, callback: &str) -> String {
     let ending = ending(broker, callback).await;
     let code = ending.lines().next().unwrap();

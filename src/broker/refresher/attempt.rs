@@ -175,7 +175,8 @@ impl Refresher {
         }
     }
 
-    /// The app whose throttle the refresh of a grant counts for. Where each account has a server of its own: that server.
+    /// The app whose throttle the refresh of a grant counts for. Where each account has a server of its own: that
+    /// server.
     fn app_of(&self, grant: &Grant, tokens: &TokenSet) -> AppKey {
         let mut app = AppKey::of(grant);
         if let Some(url) = tokens.service_url.as_ref().filter(|_| self.has_own_server(&grant.platform)) {

@@ -33,8 +33,8 @@ impl Refresher {
         self.postpone_app(app, pause).await;
     }
 
-    /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because only
-    /// their tokens tell the server.
+    /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because
+    /// only their tokens tell the server.
     pub(super) async fn postpone_app(&self, app: &AppKey, pause: Pause) {
         if self.has_own_server(&app.platform) {
             return;

@@ -32,8 +32,8 @@ enum Stored {
 }
 
 impl Refresher {
-    /// Seals and commits an answer as it came. True when it is stored. A failure is logged only: the tokens in the answer
-    /// are stored a moment later, so this is a second chance and not the only one.
+    /// Seals and commits an answer as it came. True when it is stored. A failure is logged only: the tokens in the
+    /// answer are stored a moment later, so this is a second chance and not the only one.
     pub(super) async fn store_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
         let (core, project, id, generation) = (self.core(), grant.project_id, grant.id, grant.generation);
         let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation), answer) {
@@ -181,8 +181,8 @@ impl Refresher {
         }
     }
 
-    /// Revokes refreshed tokens that came too late: the account was disconnected or connected anew meanwhile. They expire
-    /// unused where a revocation would reach the new consent or somebody else's.
+    /// Revokes refreshed tokens that came too late: the account was disconnected or connected anew meanwhile. They
+    /// expire unused where a revocation would reach the new consent or somebody else's.
     async fn revoke_unwanted(&self, renewed: &Grant, tokens: &TokenSet) {
         let (project, id) = (renewed.project_id, renewed.id);
         let (refresher, grant, ours) = (self.clone(), renewed.clone(), tokens.clone());

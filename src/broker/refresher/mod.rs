@@ -2,25 +2,26 @@
 //!
 //! # Motivation
 //!
-//! Most platforms accept a refresh token once: with their answer the old one is dead. A broker that dies, or cannot write,
-//! between that answer and its own commit has lost the account. That window cannot be closed. It is kept as short as one
-//! write, and whatever falls into it is made visible.
+//! Most platforms accept a refresh token once: with their answer the old one is dead. A broker that dies, or cannot
+//! write, between that answer and its own commit has lost the account. That window cannot be closed. It is kept as
+//! short as one write, and whatever falls into it is made visible.
 //!
 //! # Theory of operation
 //!
-//! 1. One refresh at a time for each grant ([`SingleFlight`]). Each run reads the row first: a late caller finds new tokens
-//!    and asks nobody.
-//! 2. The attempt is committed before the platform is asked ([`attempt`]). When that fails (a full disk), the platform is
-//!    not asked, so nothing is lost. Room for the answer is reserved before.
+//! 1. One refresh at a time for each grant ([`SingleFlight`]). Each run reads the row first: a late caller finds new
+//!    tokens and asks nobody.
+//! 2. The attempt is committed before the platform is asked ([`attempt`]). When that fails (a full disk), the platform
+//!    is not asked, so nothing is lost. Room for the answer is reserved before.
 //! 3. The platform is asked once. Neither a vanished caller nor a shutdown cancels that.
-//! 4. Its answer is sealed and committed before anybody reads it ([`keep`]). An answer that this program cannot read stays
-//!    for one that can, and only a readable answer replaces it.
+//! 4. Its answer is sealed and committed before anybody reads it ([`keep`]). An answer that this program cannot read
+//!    stays for one that can, and only a readable answer replaces it.
 //! 5. The new tokens are swapped in by compare-and-swap on the generation, in the transaction that forgets attempt and
 //!    answer. Tokens that nobody wants any more (the account was disconnected, or connected anew) are revoked.
 //!
 //! An attempt whose end nobody knows leaves the grant *in doubt*. The old token is then tried again: it works where the
-//! platform never saw the request, or forgives; where it is refused, the failure is `refresh_interrupted`, not "revoked".
-//! Only what a platform is known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay for thirty days.
+//! platform never saw the request, or forgives; where it is refused, the failure is `refresh_interrupted`, not
+//! "revoked". Only what a platform is known to say of the grant itself ends it ([`failed`]). Its sealed tokens stay
+//! for thirty days.
 //!
 //! [`throttle`] decides how many calls an app may have in flight; [`schedule`] refreshes what is due.
 
@@ -70,7 +71,8 @@ pub(super) enum NotRefreshed {
     /// The grant was deleted.
     Gone,
     Panicked,
-    /// The database could not be read or written. The platform was not asked, or its tokens wait in memory to be stored.
+    /// The database could not be read or written. The platform was not asked, or its tokens wait in memory to be
+    /// stored.
     Storage {
         full: bool,
     },
@@ -172,8 +174,8 @@ impl Refresher {
         Ok(())
     }
 
-    /// Compares the clock with `seen`, what it said last time, and returns what it says now. What a clock that was ahead
-    /// postponed is due at once.
+    /// Compares the clock with `seen`, what it said last time, and returns what it says now. What a clock that was
+    /// ahead postponed is due at once.
     pub async fn watch_clock(&self, seen: Timestamp) -> Timestamp {
         let now = self.core().clock.now();
         if seen <= now {

@@ -1,8 +1,8 @@
 //! Refreshes what is due, the tokens that expire first at the head.
 //!
-//! Work is proportional to what is due. Each app has as many refreshes in flight as its throttle lets in, so no app waits
-//! for another's platform. A round ends when nothing is in flight. What failed is due later by then; a grant whose failure
-//! could not be recorded is skipped for a while.
+//! Work is proportional to what is due. Each app has as many refreshes in flight as its throttle lets in, so no app
+//! waits for another's platform. A round ends when nothing is in flight. What failed is due later by then; a grant
+//! whose failure could not be recorded is skipped for a while.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::PoisonError;
@@ -177,8 +177,8 @@ impl Refresher {
         Ok(due.map(|due| Queued { app: self.app_of_due(&due), due }).collect())
     }
 
-    /// The app whose places a refresh takes. Where each account has a server of its own, which only its tokens tell, all
-    /// accounts of the platform share their places.
+    /// The app whose places a refresh takes. Where each account has a server of its own, which only its tokens tell,
+    /// all accounts of the platform share their places.
     fn app_of_due(&self, due: &Due) -> AppKey {
         let mut app = AppKey::of_due(due);
         if self.has_own_server(&due.platform) {
@@ -187,8 +187,8 @@ impl Refresher {
         app
     }
 
-    /// The first grant whose app has room for another refresh. Postpones all grants of a paused app. Accounts with a server
-    /// of their own get half of all places at most, because any of those servers may be slow.
+    /// The first grant whose app has room for another refresh. Postpones all grants of a paused app. Accounts with a
+    /// server of their own get half of all places at most, because any of those servers may be slow.
     async fn next_with_room(&self, waiting: &mut VecDeque<Queued>, in_flight: &InFlight) -> Option<Queued> {
         // Skips all grants of an app without room, however many wait.
         let mut full: HashSet<AppKey> = HashSet::new();
