@@ -37,7 +37,7 @@ impl Core {
     /// All that it takes to ask the platform; `None` when the platform or the app is not configured any more.
     pub(super) async fn client(&self, of: BoundTo<'_>) -> Result<Option<Client<'_>>, Error> {
         match self.upstream.protocol(of.platform) {
-            Some(Protocol::AtProtocol(_)) => Ok(Some(Client::AtProtocol)),
+            Some(Protocol::AtProtocol(_)) => Ok(self.upstream.client_without_app(of.platform)),
             Some(Protocol::OAuth(_)) => Ok(self.oauth_client(of).await?.map(Client::OAuth)),
             None => Ok(None),
         }
@@ -51,7 +51,7 @@ impl Core {
             // Tokens are bound to a client id: another app of the operator's is of no use.
             None => configured.credentials.clone().filter(|credentials| credentials.client_id == of.client_id),
         };
-        Ok(credentials.map(|credentials| OauthClient { platform: &configured.platform, credentials }))
+        Ok(credentials.map(|credentials| self.upstream.oauth_client(configured, credentials)))
     }
 
     async fn app_credentials(&self, project: ProjectId, id: OauthAppId) -> Result<Option<Credentials>, Error> {

@@ -107,7 +107,7 @@ impl Broker {
         let client = self.app(flow).await?;
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
-        let CodeAnswer { body, sent_at } = self.upstream.exchange(&client, &exchange).await.map_err(|error| {
+        let CodeAnswer { body, sent_at } = client.send_code(&exchange).await.map_err(|error| {
             report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
@@ -142,12 +142,12 @@ impl Broker {
         answer: &[u8],
         asked_at: Timestamp,
     ) -> Result<(), Outcome> {
-        let issued = self.upstream.read_exchange(client, answer, asked_at).await.map_err(|error| {
+        let issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
             report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
         let scopes = issued.scopes.clone().unwrap_or_default();
-        let identity = match self.upstream.identify(client, &issued.tokens.access_token, &scopes).await {
+        let identity = match client.identify(&issued.tokens.access_token, &scopes).await {
             Ok(identity) => identity,
             Err(error) => {
                 report(flow, &error);

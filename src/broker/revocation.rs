@@ -196,7 +196,7 @@ impl Revocation {
             return Some(successor);
         }
         let client = upstream.client_without_app(&grant.platform)?;
-        read(&upstream.refresh(&client, tokens).await.ok()?)
+        read(&client.refresh(tokens).await.ok()?)
     }
 
     /// Finds the client that the tokens belong to, and asks the platform.
@@ -226,7 +226,7 @@ impl Revocation {
 
     /// Asks the platform, once.
     async fn ask_as(&self, client: &Client<'_>, platform: &str, tokens: &TokenSet) -> Revoked {
-        match self.0.upstream.revoke(client, tokens).await {
+        match client.revoke(tokens).await {
             Ok(true) => Revoked::Yes,
             Ok(false) => Revoked::Unsupported,
             Err(error) => {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, Engine, json};
+use super::{ATTEMPTS, OauthClient, json};
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -35,30 +35,25 @@ pub struct CodeAnswer {
     pub sent_at: Timestamp,
 }
 
-impl Engine {
+impl OauthClient<'_> {
     /// Sends an authorization code. Sends it again only when the first request cannot have arrived. Store the answer
-    /// before [`Engine::finish_exchange`] reads it.
+    /// before [`OauthClient::finish_exchange`] reads it.
     ///
     /// # Errors
     ///
     /// The platform refused the code or did not answer.
-    pub async fn send_code(
-        &self,
-        platform: &Platform,
-        credentials: &Credentials,
-        exchange: &CodeExchange<'_>,
-    ) -> Result<CodeAnswer, PlatformError> {
-        let step = Step::CodeExchange;
+    pub async fn send_code(&self, exchange: &CodeExchange<'_>) -> Result<CodeAnswer, PlatformError> {
+        let (platform, step) = (self.platform, Step::CodeExchange);
         let mut attempt = 1;
         loop {
-            let request = token_request(platform, credentials, &Exchanged::Code(exchange))?;
-            let sent_at = self.clock.now();
-            match self.send(platform, step, request).await {
+            let request = token_request(platform, &self.credentials, &Exchanged::Code(exchange))?;
+            let sent_at = self.engine.clock.now();
+            match self.send(step, request).await {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
                 Ok(answer) => return Err(refusal(platform, step, &answer)),
                 // Sending a code spends it.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
-                    tokio::time::sleep(self.retry_pause * attempt).await;
+                    tokio::time::sleep(self.engine.retry_pause * attempt).await;
                     attempt += 1;
                 }
                 Err(error) => return Err(error.at(&platform.name, step)),
@@ -72,28 +67,20 @@ impl Engine {
     /// # Errors
     ///
     /// The platform refused the code or did not answer.
-    pub async fn finish_exchange(
-        &self,
-        platform: &Platform,
-        credentials: &Credentials,
-        answer: &[u8],
-        sent_at: Timestamp,
-    ) -> Result<IssuedTokens, PlatformError> {
+    pub async fn finish_exchange(&self, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
+        let platform = self.platform;
         let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at)?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
-            issued =
-                self.exchange_for_long_lived(platform, credentials, long_lived, &issued.tokens.access_token).await?;
+            issued = self.exchange_for_long_lived(long_lived, &issued.tokens.access_token).await?;
             issued.scopes = issued.scopes.or(scopes);
         }
         if issued.scopes.is_none() {
             issued.scopes = Some(match platform.granted_scopes {
                 GrantedScopes::Answer => platform.scopes.iter().map(ToString::to_string).collect(),
-                GrantedScopes::DebugToken { path } => {
-                    self.debug_scopes(platform, path, &issued.tokens.access_token).await
-                }
+                GrantedScopes::DebugToken { path } => self.debug_scopes(path, &issued.tokens.access_token).await,
                 GrantedScopes::Permissions { path } => {
-                    self.granted_permissions(platform, path, &issued.tokens.access_token).await
+                    self.granted_permissions(path, &issued.tokens.access_token).await
                 }
             });
         }
@@ -103,49 +90,45 @@ impl Engine {
     /// Safe to retry: the short-lived token stays valid.
     async fn exchange_for_long_lived(
         &self,
-        platform: &Platform,
-        credentials: &Credentials,
         long_lived: LongLived,
         short: &SecretString,
     ) -> Result<IssuedTokens, PlatformError> {
-        let step = Step::LongLivedExchange;
+        let (platform, step) = (self.platform, Step::LongLivedExchange);
         let url = api_url(platform, step, long_lived.path)?;
-        let request = || long_lived_request(platform, credentials, long_lived, url.clone(), short);
-        self.ask(platform, step, request, |answer| {
+        let request = || long_lived_request(platform, &self.credentials, long_lived, url.clone(), short);
+        self.ask(step, request, |answer| {
             if !answer.is_success() {
                 return Err(refusal(platform, step, &answer));
             }
-            read_tokens(platform, step, &answer.body, self.clock.now())
+            read_tokens(platform, step, &answer.body, self.engine.clock.now())
         })
         .await
     }
 
-    async fn debug_scopes(&self, platform: &Platform, path: &str, token: &SecretString) -> Vec<String> {
+    async fn debug_scopes(&self, path: &str, token: &SecretString) -> Vec<String> {
         let request = |mut url: Url| {
             url.query_pairs_mut().append_pair("input_token", expose(token)).append_pair("access_token", expose(token));
             get(url)
         };
-        self.scopes(platform, path, request, |answer| answer.pointer("/data/scopes").and_then(tokens::scopes)).await
+        self.scopes(path, request, |answer| answer.pointer("/data/scopes").and_then(tokens::scopes)).await
     }
 
-    async fn granted_permissions(&self, platform: &Platform, path: &str, token: &SecretString) -> Vec<String> {
+    async fn granted_permissions(&self, path: &str, token: &SecretString) -> Vec<String> {
         let request = |url| Request { authorization: Authorization::Bearer(token.clone()), ..get(url) };
-        self.scopes(platform, path, request, tokens::granted_permissions).await
+        self.scopes(path, request, tokens::granted_permissions).await
     }
 
     /// The granted scopes; none when the call fails, because scopes are not worth the connection.
     async fn scopes(
         &self,
-        platform: &Platform,
         path: &str,
         request: impl Fn(Url) -> Request,
         read: fn(&Value) -> Option<Vec<String>>,
     ) -> Vec<String> {
-        let step = Step::Scopes;
+        let (platform, step) = (self.platform, Step::Scopes);
         let asked = async {
             let url = api_url(platform, step, path)?;
             self.ask(
-                platform,
                 step,
                 || request(url.clone()),
                 |answer| {

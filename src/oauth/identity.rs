@@ -6,29 +6,24 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error_answer::ErrorAnswer;
-use super::{Engine, json};
+use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ApiCall, Platform, TokenPlace, Unidentified};
 
-impl Engine {
+impl OauthClient<'_> {
     /// Returns the account behind an access token. `scopes`: the granted ones.
     ///
     /// # Errors
     ///
     /// The platform names no account, or still fails after retries.
-    pub async fn identify(
-        &self,
-        platform: &Platform,
-        access_token: &SecretString,
-        scopes: &[String],
-    ) -> Result<Identity, PlatformError> {
-        let identity = &platform.identity;
-        let account = match (self.account(platform, &identity.call, access_token).await, &identity.fallback) {
+    pub async fn identify(&self, access_token: &SecretString, scopes: &[String]) -> Result<Identity, PlatformError> {
+        let identity = &self.platform.identity;
+        let account = match (self.account(&identity.call, access_token).await, &identity.fallback) {
             (Err(PlatformError { failure: Failure::PermissionMissing, .. }), Some(fallback)) => {
-                self.account(platform, fallback, access_token).await
+                self.account(fallback, access_token).await
             }
             (result, _) => result,
         };
@@ -36,14 +31,14 @@ impl Engine {
         if let Some(enrich) = &identity.enrich
             && scopes.iter().any(|scope| scope == enrich.scope)
         {
-            match self.call(platform, &enrich.call, access_token, |answer| Ok(json(&answer))).await {
+            match self.call(&enrich.call, access_token, |answer| Ok(json(&answer))).await {
                 Ok(answer) => (enrich.add)(&mut account, &answer),
                 Err(error) => {
-                    tracing::warn!(platform.name = %platform.name, error = %error, "cannot read the public name: going on without it");
+                    tracing::warn!(platform.name = %self.platform.name, error = %error, "cannot read the public name: going on without it");
                 }
             }
         }
-        let mut identity = self.accounts(platform, account, access_token, scopes).await?;
+        let mut identity = self.accounts(account, access_token, scopes).await?;
         for found in &mut identity.accounts {
             let account = &mut found.account;
             account.profile_url = account.profile_url.take().filter(|url| is_web_url(url));
@@ -52,13 +47,9 @@ impl Engine {
         Ok(identity)
     }
 
-    async fn account(
-        &self,
-        platform: &Platform,
-        call: &ApiCall,
-        token: &SecretString,
-    ) -> Result<Account, PlatformError> {
-        self.call(platform, call, token, |answer| {
+    async fn account(&self, call: &ApiCall, token: &SecretString) -> Result<Account, PlatformError> {
+        let platform = self.platform;
+        self.call(call, token, |answer| {
             let json = json(&answer);
             platform.identity.read.read(&json).map_err(|why| {
                 // TikTok sends a code with status 200 as well, and it is `ok` when nothing is wrong.
@@ -71,18 +62,22 @@ impl Engine {
 
     async fn call<T>(
         &self,
-        platform: &Platform,
         call: &ApiCall,
         token: &SecretString,
         read: impl Fn(Answer) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
+        let (platform, step) = (self.platform, Step::Identity);
         let path = call.path.replace("{version}", &platform.api_version);
         let url = if call.absolute { path } else { format!("{}{path}", platform.api_url) };
-        let url = endpoint(platform, Step::Identity, &url)?;
+        let url = endpoint(platform, step, &url)?;
         let request = || api_request(url.clone(), call, token);
-        self.ask(platform, Step::Identity, request, |answer| {
-            if answer.is_success() { read(answer) } else { Err(refusal(platform, Step::Identity, &answer)) }
-        })
+        self.ask(
+            step,
+            request,
+            |answer| {
+                if answer.is_success() { read(answer) } else { Err(refusal(platform, step, &answer)) }
+            },
+        )
         .await
     }
 }

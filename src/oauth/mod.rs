@@ -27,6 +27,7 @@ use crate::platforms::{Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use exchange::{CodeAnswer, CodeExchange};
+pub use refresh::read_refresh;
 
 /// Attempts at a call that is safe to retry.
 const ATTEMPTS: u32 = 3;
@@ -52,27 +53,42 @@ impl Engine {
         Self { outbound, clock, retry_pause }
     }
 
+    /// The client of a platform under one app.
+    #[must_use]
+    pub fn client<'a>(&'a self, platform: &'a Platform, credentials: Credentials) -> OauthClient<'a> {
+        OauthClient { engine: self, platform, credentials }
+    }
+}
+
+/// A platform and the app that the broker is there: does every step of OAuth that needs the platform.
+#[derive(Debug, Clone)]
+pub struct OauthClient<'a> {
+    engine: &'a Engine,
+    platform: &'a Platform,
+    credentials: Credentials,
+}
+
+impl OauthClient<'_> {
     /// Makes one call and records how long the platform took.
-    async fn send(&self, platform: &Platform, step: Step, request: Request) -> Result<Answer, outbound::Error> {
-        measured(&platform.name, step.into_str(), self.outbound.send(request)).await
+    async fn send(&self, step: Step, request: Request) -> Result<Answer, outbound::Error> {
+        measured(&self.platform.name, step.into_str(), self.engine.outbound.send(request)).await
     }
 
     /// Makes a call that changes nothing at the platform. Retries failures that pass.
     async fn ask<T>(
         &self,
-        platform: &Platform,
         step: Step,
         request: impl Fn() -> Request,
         read: impl Fn(Answer) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
-        let mut pause = self.retry_pause;
+        let mut pause = self.engine.retry_pause;
         let mut attempt = 1;
         loop {
-            let answer = self.send(platform, step, request()).await;
-            let result = answer.map_err(|error| error.at(&platform.name, step)).and_then(&read);
+            let answer = self.send(step, request()).await;
+            let result = answer.map_err(|error| error.at(&self.platform.name, step)).and_then(&read);
             match result {
                 Err(error) if error.failure.is_transient() && attempt < ATTEMPTS => {
-                    tracing::debug!(platform.name = %platform.name, error = %error, attempt, "retrying");
+                    tracing::debug!(platform.name = %self.platform.name, error = %error, attempt, "retrying");
                 }
                 done => return done,
             }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request, token_request};
 use super::tokens::{self, NotTokens};
-use super::{Engine, json};
+use super::{OauthClient, json};
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
@@ -20,54 +20,41 @@ use crate::domain::time::Timestamp;
 use crate::outbound::Request;
 use crate::platforms::{Credentials, Platform, Refresh};
 
-impl Engine {
+impl OauthClient<'_> {
     /// Asks the platform for new tokens, once. Returns the body of a success as it came: store it before
-    /// [`Engine::read_refresh`] reads it.
+    /// [`read_refresh`] reads it.
     ///
     /// # Errors
     ///
     /// The platform refused or did not answer, or there is no token to refresh with.
-    pub async fn refresh(
-        &self,
-        platform: &Platform,
-        credentials: &Credentials,
-        tokens: &TokenSet,
-    ) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
-        let request = request(platform, credentials, tokens)?;
-        let answer = self
-            .send(platform, Step::Refresh, request)
-            .await
-            .map_err(|error| error.at(&platform.name, Step::Refresh))?;
+    pub async fn refresh(&self, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+        let (platform, step) = (self.platform, Step::Refresh);
+        let request = request(platform, &self.credentials, tokens)?;
+        let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
         if answer.is_success() {
             return Ok(answer.body);
         }
         Err(refused(platform, &json(&answer), answer.status, answer.retry_after))
     }
+}
 
-    /// Reads the answer to a refresh that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
-    /// leaves them out, which means that they stay.
-    ///
-    /// # Errors
-    ///
-    /// There are no tokens in it.
-    pub fn read_refresh(
-        &self,
-        platform: &Platform,
-        answer: &[u8],
-        sent_at: Timestamp,
-    ) -> Result<IssuedTokens, PlatformError> {
-        tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| {
-            let error = match not {
-                // TikTok sends errors with status 200.
-                NotTokens::Error(answer) => refused(platform, &answer, OK, None),
-                NotTokens::Unreadable => {
-                    PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable)
-                        .answered(OK, None)
-                }
-            };
-            error.in_answer()
-        })
-    }
+/// Reads the answer to a refresh that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
+/// leaves them out, which means that they stay.
+///
+/// # Errors
+///
+/// There are no tokens in it.
+pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
+    tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| {
+        let error = match not {
+            // TikTok sends errors with status 200.
+            NotTokens::Error(answer) => refused(platform, &answer, OK, None),
+            NotTokens::Unreadable => {
+                PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable).answered(OK, None)
+            }
+        };
+        error.in_answer()
+    })
 }
 
 /// The error of a refused refresh.

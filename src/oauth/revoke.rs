@@ -7,33 +7,28 @@ use url::Url;
 
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
-use super::{Engine, json};
+use super::{OauthClient, json};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
 use crate::platforms::{ClientAuth, Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
 
-impl Engine {
+impl OauthClient<'_> {
     /// Asks the platform to revoke the tokens, once. Returns false when it has no endpoint for that.
     ///
     /// # Errors
     ///
     /// The platform did not confirm.
-    pub async fn revoke(
-        &self,
-        platform: &Platform,
-        credentials: &Credentials,
-        tokens: &TokenSet,
-    ) -> Result<bool, PlatformError> {
-        let step = Step::Revocation;
+    pub async fn revoke(&self, tokens: &TokenSet) -> Result<bool, PlatformError> {
+        let (platform, step) = (self.platform, Step::Revocation);
         let request = match &platform.revocation {
             Revocation::Delete { url } => deletion(endpoint(platform, step, url)?, tokens),
             Revocation::Endpoint { url, client_auth, token } => {
-                call(platform, credentials, tokens, endpoint(platform, step, url)?, *client_auth, *token)
+                call(platform, &self.credentials, tokens, endpoint(platform, step, url)?, *client_auth, *token)
             }
             Revocation::Unsupported => return Ok(false),
         };
-        let answer = self.send(platform, step, request).await.map_err(|error| error.at(&platform.name, step))?;
+        let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
         let json = json(&answer);
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {

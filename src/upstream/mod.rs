@@ -12,7 +12,6 @@ use secrecy::SecretString;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::domain::account::Identity;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
@@ -23,7 +22,9 @@ use crate::platforms::{
 };
 use crate::{atproto, oauth};
 
-pub use crate::oauth::{AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, authorize_url, takes_pkce};
+pub use crate::oauth::{
+    AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, OauthClient, authorize_url, takes_pkce,
+};
 
 /// Talks with every platform.
 #[derive(Debug)]
@@ -44,15 +45,8 @@ pub enum Protocol<'a> {
 /// A platform, and who the broker is there: all that it takes to ask about a grant.
 #[derive(Debug)]
 pub enum Client<'a> {
-    AtProtocol,
+    AtProtocol(&'a atproto::Engine),
     OAuth(OauthClient<'a>),
-}
-
-/// An OAuth platform under one app.
-#[derive(Debug, Clone)]
-pub struct OauthClient<'a> {
-    pub platform: &'a Platform,
-    pub credentials: Credentials,
 }
 
 impl Upstream {
@@ -126,7 +120,13 @@ impl Upstream {
     /// The client for ending a session, for which no app is needed: it works also where the platform is switched off.
     #[must_use]
     pub fn client_without_app(&self, platform: &str) -> Option<Client<'_>> {
-        is_at_protocol(platform).then_some(Client::AtProtocol)
+        is_at_protocol(platform).then_some(Client::AtProtocol(&self.atproto))
+    }
+
+    /// The client of a platform that speaks OAuth.
+    #[must_use]
+    pub fn oauth_client<'a>(&'a self, platform: &'a ConfiguredPlatform, credentials: Credentials) -> OauthClient<'a> {
+        self.oauth.client(&platform.platform, credentials)
     }
 
     /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.
@@ -139,62 +139,6 @@ impl Upstream {
     #[must_use]
     pub fn can_revoke(&self, platform: &str) -> bool {
         self.oauth_platform(platform).is_none_or(|platform| platform.revocation != Revocation::Unsupported)
-    }
-
-    /// Sends an authorization code, once. Store the answer before [`read_exchange`](Self::read_exchange) reads it.
-    ///
-    /// # Errors
-    ///
-    /// The platform answered something else, or nothing.
-    pub async fn exchange(
-        &self,
-        client: &OauthClient<'_>,
-        exchange: &CodeExchange<'_>,
-    ) -> Result<CodeAnswer, PlatformError> {
-        self.oauth.send_code(client.platform, &client.credentials, exchange).await
-    }
-
-    /// The tokens in the answer to a code exchange that was sent at `sent_at`. Spends nothing, so it may be repeated.
-    ///
-    /// # Errors
-    ///
-    /// The platform answered something else, or nothing.
-    pub async fn read_exchange(
-        &self,
-        client: &OauthClient<'_>,
-        answer: &[u8],
-        sent_at: Timestamp,
-    ) -> Result<IssuedTokens, PlatformError> {
-        self.oauth.finish_exchange(client.platform, &client.credentials, answer, sent_at).await
-    }
-
-    /// Who consented, and the accounts that the consent covers. `scopes`: those granted.
-    ///
-    /// # Errors
-    ///
-    /// The platform answered something else, or nothing.
-    pub async fn identify(
-        &self,
-        client: &OauthClient<'_>,
-        access_token: &SecretString,
-        scopes: &[String],
-    ) -> Result<Identity, PlatformError> {
-        self.oauth.identify(client.platform, access_token, scopes).await
-    }
-
-    /// Asks for new tokens, once. Store the answer before [`read_refresh`](Self::read_refresh) reads it.
-    ///
-    /// # Errors
-    ///
-    /// The platform answered something else, or nothing.
-    pub async fn refresh(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
-        match client {
-            Client::AtProtocol => {
-                let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
-                self.atproto.refresh_session(&service_url, refresh_token).await
-            }
-            Client::OAuth(client) => self.oauth.refresh(client.platform, &client.credentials, tokens).await,
-        }
     }
 
     /// The tokens in the answer to a refresh of `tokens` that was sent at `sent_at`. `None` where the platform is
@@ -211,7 +155,7 @@ impl Upstream {
         if is_at_protocol(&grant.platform) {
             return Some(self.read_session(grant, tokens, answer, sent_at));
         }
-        Some(self.oauth.read_refresh(self.oauth_platform(&grant.platform)?, answer, sent_at))
+        Some(oauth::read_refresh(self.oauth_platform(&grant.platform)?, answer, sent_at))
     }
 
     fn read_session(
@@ -231,20 +175,37 @@ impl Upstream {
         }
         Ok(session.issued)
     }
+}
+
+impl Client<'_> {
+    /// Asks for new tokens, once. Store the answer before [`Upstream::read_refresh`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// The platform answered something else, or nothing.
+    pub async fn refresh(&self, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+        match self {
+            Self::AtProtocol(engine) => {
+                let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
+                engine.refresh_session(&service_url, refresh_token).await
+            }
+            Self::OAuth(client) => client.refresh(tokens).await,
+        }
+    }
 
     /// Asks the platform, once, to revoke what the tokens stand for. `Ok(false)`: it has no endpoint for that.
     ///
     /// # Errors
     ///
     /// The platform did not confirm.
-    pub async fn revoke(&self, client: &Client<'_>, tokens: &TokenSet) -> Result<bool, PlatformError> {
-        match client {
-            Client::AtProtocol => {
+    pub async fn revoke(&self, tokens: &TokenSet) -> Result<bool, PlatformError> {
+        match self {
+            Self::AtProtocol(engine) => {
                 let (service_url, refresh_token) = session(tokens, Step::Revocation)?;
-                self.atproto.delete_session(&service_url, refresh_token).await?;
+                engine.delete_session(&service_url, refresh_token).await?;
                 Ok(true)
             }
-            Client::OAuth(client) => self.oauth.revoke(client.platform, &client.credentials, tokens).await,
+            Self::OAuth(client) => client.revoke(tokens).await,
         }
     }
 }

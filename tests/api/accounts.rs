@@ -13,7 +13,7 @@ use postpeer::domain::grant::IssuedTokens;
 use postpeer::domain::platform_error::PlatformError;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::{ManualClock, Timestamp};
-use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
+use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, OauthClient, authorize_url, takes_pkce};
 use postpeer::outbound::{self, Outbound};
 use postpeer::platforms::{ConfiguredPlatform, Registry};
 use postpeer::sandbox::{self, Answer, Control, Fault, Sandbox, Step, TokenKind};
@@ -62,6 +62,11 @@ impl Bench {
         self.platforms.find(name).unwrap()
     }
 
+    fn client(&self, name: &str) -> OauthClient<'_> {
+        let ConfiguredPlatform { platform, credentials, .. } = self.platform(name);
+        self.engine.client(platform, credentials.clone().unwrap())
+    }
+
     async fn exchange(&self, name: &str, answer: &Answer) -> Result<IssuedTokens, PlatformError> {
         let ConfiguredPlatform { platform, credentials, .. } = self.platform(name);
         let credentials = credentials.as_ref().unwrap();
@@ -73,16 +78,16 @@ impl Bench {
         let back = self.control().consent(url.as_str(), answer).unwrap();
         let code = SecretString::from(parameter(&back, "code").unwrap());
         let exchange = CodeExchange { code: &code, redirect_uri, pkce_verifier };
-        let answer = self.engine.send_code(platform, credentials, &exchange).await?;
-        self.engine.finish_exchange(platform, credentials, &answer.body, answer.sent_at).await
+        let client = self.client(name);
+        let answer = client.send_code(&exchange).await?;
+        client.finish_exchange(&answer.body, answer.sent_at).await
     }
 
     /// Consents, exchanges the code and reads the identity.
     async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, PlatformError>) {
         let issued = self.exchange(name, answer).await.unwrap();
         let scopes = issued.scopes.clone().unwrap();
-        let platform = &self.platform(name).platform;
-        let identity = self.engine.identify(platform, &issued.tokens.access_token, &scopes).await;
+        let identity = self.client(name).identify(&issued.tokens.access_token, &scopes).await;
         (issued, identity)
     }
 
@@ -190,13 +195,12 @@ async fn removing_the_app_from_facebook_ends_its_tokens() {
     let bench = Bench::start();
     let (issued, identity) = bench.identify("facebook", &Answer::allow()).await;
     identity.unwrap();
-    let ConfiguredPlatform { platform, credentials, .. } = bench.platform("facebook");
-    let credentials = credentials.as_ref().unwrap();
-    assert!(bench.engine.revoke(platform, credentials, &issued.tokens).await.unwrap());
+    let client = bench.client("facebook");
+    assert!(client.revoke(&issued.tokens).await.unwrap());
     assert_eq!(bench.control().requests_at("facebook", Step::Revoke)[0].method, "DELETE");
-    let error = bench.engine.revoke(platform, credentials, &issued.tokens).await.unwrap_err();
+    let error = client.revoke(&issued.tokens).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref()), (Some(400), Some("190")));
-    let dead = bench.engine.identify(platform, &issued.tokens.access_token, &[]).await.unwrap_err();
+    let dead = client.identify(&issued.tokens.access_token, &[]).await.unwrap_err();
     assert_eq!(dead.failure, Failure::IdentityUnavailable);
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::identity::{endpoint, refusal};
-use super::{Engine, json, tokens};
+use super::{OauthClient, json, tokens};
 use crate::domain::account::{Account, Identity, RouteReport};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -36,25 +36,24 @@ const MAX_PAGES: u32 = 50;
 /// Most calls in flight.
 const AT_ONCE: usize = 4;
 
-impl Engine {
+impl OauthClient<'_> {
     /// Lists the accounts behind `person`'s consent. `scopes`: the granted ones; empty when they are unknown.
     pub(super) async fn accounts(
         &self,
-        platform: &Platform,
         person: Account,
         token: &SecretString,
         scopes: &[String],
     ) -> Result<Identity, PlatformError> {
         let listing = Listing {
-            engine: self,
-            platform,
+            client: self,
+            platform: self.platform,
             token,
             scopes,
             headers: Vec::new(),
             deadline: Instant::now() + WITHIN,
             calls: AtomicU32::new(0),
         };
-        match &platform.identity.accounts {
+        match &self.platform.identity.accounts {
             Accounts::FacebookPages => facebook::list(&listing, person).await,
             Accounts::GoogleLocations { accounts_url, locations_url } => {
                 google::list(&listing, person, accounts_url, locations_url).await
@@ -67,7 +66,7 @@ impl Engine {
 
 /// A listing, with the calls and the time that it has left.
 struct Listing<'a> {
-    engine: &'a Engine,
+    client: &'a OauthClient<'a>,
     platform: &'a Platform,
     token: &'a SecretString,
     scopes: &'a [String],
@@ -133,7 +132,7 @@ impl Listing<'_> {
             headers: self.headers.clone(),
             body: Body::Empty,
         };
-        let asked = self.engine.ask(platform, step, request, |answer| {
+        let asked = self.client.ask(step, request, |answer| {
             if !answer.is_success() {
                 return Err(refusal(platform, step, &answer));
             }

@@ -20,7 +20,7 @@ use crate::domain::time::{ManualClock, Timestamp};
 use crate::oauth::Engine;
 use crate::outbound::{Outbound, Settings};
 use crate::platforms::registry::Settings as PlatformSettings;
-use crate::platforms::{Platform, Registry};
+use crate::platforms::{Credentials, Platform, Registry};
 
 /// A platform that answers each path and query from a script, and records the requests.
 struct Script {
@@ -84,7 +84,9 @@ impl Script {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let engine = Engine::new(outbound, clock, Duration::ZERO);
-        engine.identify(&self.platform(name), &SecretString::from("user-token"), &scopes).await
+        let platform = self.platform(name);
+        let credentials = Credentials { client_id: "app".to_owned(), client_secret: SecretString::from("secret") };
+        engine.client(&platform, credentials).identify(&SecretString::from("user-token"), &scopes).await
     }
 }
 

@@ -58,12 +58,13 @@ impl Bench {
     async fn exchange(&mut self, platform: &Platform) -> Result<IssuedTokens, PlatformError> {
         let (code, verifier) = self.code();
         let exchange = CodeExchange { code: &code, redirect_uri: CALLBACK, pkce_verifier: verifier.as_ref() };
-        let answer = self.engine.send_code(platform, &self.credentials, &exchange).await?;
-        self.engine.finish_exchange(platform, &self.credentials, &answer.body, answer.sent_at).await
+        let client = self.engine.client(platform, self.credentials.clone());
+        let answer = client.send_code(&exchange).await?;
+        client.finish_exchange(&answer.body, answer.sent_at).await
     }
 
     async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, PlatformError> {
-        self.engine.identify(platform, &tokens.access_token, &[]).await
+        self.engine.client(platform, self.credentials.clone()).identify(&tokens.access_token, &[]).await
     }
 
     /// Records everything that an error can show.
@@ -114,7 +115,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
             let result = bench.identify(&platform, &issued.tokens).await;
             bench.tell(result);
             bench.control.fail_next(name, Step::Revoke, fault, 1).unwrap();
-            let result = bench.engine.revoke(&platform, &bench.credentials, &issued.tokens).await;
+            let result = bench.engine.client(&platform, bench.credentials.clone()).revoke(&issued.tokens).await;
             bench.tell(result);
             bench.control.clear();
         }
@@ -137,7 +138,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         let result = bench.identify(&nowhere, &issued.tokens).await;
         assert!(result.is_err());
         bench.tell(result);
-        let result = bench.engine.revoke(&nowhere, &bench.credentials, &issued.tokens).await;
+        let result = bench.engine.client(&nowhere, bench.credentials.clone()).revoke(&issued.tokens).await;
         bench.tell(result);
 
         for issued in bench.control.issued(name) {
