@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::output;
-use super::settings::{ConfigFile, tell_warnings};
+use super::platforms::{callback_url, state};
+use super::settings::{ConfigFile, warnings};
 use crate::config::{Config, Environment};
-use crate::platforms::Availability;
+use crate::domain::time::SystemClock;
 
 /// Check the configuration; print every mistake, or each platform with the callback URL to register
 #[derive(Debug, Args)]
@@ -18,23 +19,19 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     let config = arguments.config.load(environment)?;
-    tell_warnings(&config);
+    for warning in warnings(&config, &SystemClock) {
+        eprintln!("warning: {warning}");
+    }
     output::result(&report(&config))
 }
 
 /// Lists each platform with its state and the callback URL to register there.
 fn report(config: &Config) -> String {
-    let callback = |name: &str| format!("{}/v1/connect/{name}/callback", config.server.public_url);
-    let ready = config.platforms.listings().into_iter().map(|platform| {
-        let state = match (platform.enabled, platform.availability) {
-            (false, _) => "off",
-            (true, Availability::Dev) => "no credentials",
-            (true, Availability::Prod) => "prod",
-        };
-        let callback =
-            if platform.has_callback { callback(platform.name) } else { "none: it has no redirect".to_owned() };
-        [platform.name.to_owned(), state.to_owned(), callback]
-    });
+    let ready = config
+        .platforms
+        .listings()
+        .into_iter()
+        .map(|platform| [platform.name.to_owned(), state(&platform).to_owned(), callback_url(config, &platform)]);
     let mut rows: Vec<[String; 3]> = ready.collect();
     rows.sort();
     rows.insert(0, ["PLATFORM", "STATE", "CALLBACK URL TO REGISTER"].map(str::to_owned));

@@ -11,6 +11,7 @@ mod healthcheck;
 mod init;
 mod openapi;
 mod output;
+mod platforms;
 mod process;
 mod project;
 mod serve;
@@ -49,6 +50,8 @@ enum Command {
     AccessKey(access_key::Command),
     #[command(subcommand)]
     Project(project::Command),
+    #[command(subcommand)]
+    Platforms(platforms::Command),
     Openapi(openapi::Arguments),
     Healthcheck(healthcheck::Arguments),
 }
@@ -81,6 +84,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),
         Command::Init(arguments) => init::run(&arguments),
         Command::Openapi(arguments) => openapi::run(&arguments),
+        Command::Platforms(command) => platforms::run(command, environment),
         Command::Project(command) => project::run(command, environment),
         Command::Serve(arguments) => serve::run(&arguments, environment),
     };

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::process;
-use super::settings::ConfigFile;
+use super::settings::{ConfigFile, warnings};
 use crate::app::{Ports, Prepared};
 use crate::config::Environment;
+use crate::domain::time::SystemClock;
 use crate::server::Shutdown;
 use crate::{http, server, telemetry};
 
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let config = arguments.config.load(environment)?;
     telemetry::init(config.log);
     process::harden();
-    for warning in &config.warnings {
+    for warning in warnings(&config, &SystemClock) {
         tracing::warn!("{warning}");
     }
     let listen = config.server.listen;

@@ -1,12 +1,15 @@
 //! The option --config of all commands that read the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::failure::Failure;
 use crate::app::{Desk, Ports};
 use crate::config::{self, Config, Environment};
+use crate::domain::time::Clock;
+
+const DEFAULT: &str = "postpeer.toml";
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
@@ -17,12 +20,21 @@ pub(super) struct ConfigFile {
 
 impl ConfigFile {
     pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failure> {
-        let path = self
-            .config
-            .clone()
-            .or_else(|| environment.get("POSTPEER_CONFIG").map(PathBuf::from))
-            .unwrap_or_else(|| PathBuf::from("postpeer.toml"));
+        let path = self.named(environment).unwrap_or_else(|| PathBuf::from(DEFAULT));
         Ok(config::load(&path, environment, &[])?)
+    }
+
+    /// Reads the configuration; where no file is named and none is in its default place, the defaults and the
+    /// environment.
+    pub(super) fn load_or_defaults(&self, environment: &Environment) -> Result<Config, Failure> {
+        if self.named(environment).is_none() && !Path::new(DEFAULT).exists() {
+            return Ok(config::from_str(DEFAULT, "", Path::new(""), environment, &[])?);
+        }
+        self.load(environment)
+    }
+
+    fn named(&self, environment: &Environment) -> Option<PathBuf> {
+        self.config.clone().or_else(|| environment.get("POSTPEER_CONFIG").map(PathBuf::from))
     }
 
     /// Opens the database for a command that may work beside a running broker.
@@ -31,9 +43,8 @@ impl ConfigFile {
     }
 }
 
-/// Prints what the operator should know although it works.
-pub(super) fn tell_warnings(config: &Config) {
-    for warning in &config.warnings {
-        eprintln!("warning: {warning}");
-    }
+/// What the operator should know although it works.
+pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<String> {
+    let ending = config.platforms.ending_versions(clock.now().day()).map(|ending| ending.what_to_do());
+    config.warnings.iter().cloned().chain(ending).collect()
 }

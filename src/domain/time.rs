@@ -23,6 +23,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The day in UTC.
+    #[must_use]
+    pub fn day(self) -> jiff::civil::Date {
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        time.to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
     /// Saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

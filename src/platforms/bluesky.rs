@@ -2,10 +2,11 @@
 //!
 //! It is not a [`Platform`](super::Platform): it has no OAuth endpoints, so the OAuth engine never sees it.
 
+use jiff::civil::date;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Guide, handle};
+use super::{Facts, Guide, handle};
 use crate::domain::account::Account;
 
 /// As in URLs and configuration.
@@ -16,6 +17,13 @@ pub const GUIDE: Guide = Guide {
     connects: "Bluesky and other servers of the AT Protocol",
     know: "no app and no redirect: handle and app password go to `POST /v1/connect/bluesky/auth`; the password is not kept",
     credentials: "",
+    facts: Some(&Facts {
+        as_of: date(2026, 11, 26),
+        code: "none: there is no redirect",
+        access_token: "2 hours at the reference server",
+        refresh: "90 days at the reference server, from each refresh; the one before stays good for 2 hours",
+        versions: &[],
+    }),
     setup: &[],
     keys: &[],
 };

@@ -9,10 +9,11 @@
 //! long-lived token can be prolonged: the broker exchanges it again in time, and where that brings no new time, the
 //! account's owner reconnects. The Pages' tokens stay valid meanwhile.
 
+use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
+    Accounts, ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
     RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, pairs, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
@@ -23,6 +24,7 @@ pub(crate) fn definition() -> Platform {
         name: "facebook".into(),
         label: "Facebook".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "Facebook Pages",
             know: "Pages of a business portfolio need `business_management`; a Page's token does not expire, the person's \
                    behind it lives for 60 days and is prolonged where Facebook lets it",
@@ -68,6 +70,14 @@ pub(crate) fn definition() -> Platform {
         })
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "minutes, once (not documented)",
+    access_token: "60 days for a person's long-lived token; a Page's does not expire",
+    refresh: "the person's token itself, for as long as it lives",
+    versions: graph::VERSIONS,
+};
 
 /// The scope without which `/me/accounts` is empty.
 pub(crate) const LIST_SCOPE: &str = "pages_show_list";

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{BUILT_IN, CONTRACT_NAMES, Guide, Platform, Refresh, Revocation, RevocationReach, Rotation, bluesky};
+use super::{BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, bluesky};
 
 const WIDTH: usize = 119;
 
@@ -27,35 +27,11 @@ fn readme(platforms: &[Platform]) -> String {
         format!("| `{name}` | {} | {ends} | {}{listed} |\n", guide.connects, guide.know)
     };
     let mut rows: Vec<String> =
-        platforms.iter().map(|platform| row(&platform.name, &platform.guide, ends(platform))).collect();
+        platforms.iter().map(|platform| row(&platform.name, &platform.guide, platform.disconnect_ends())).collect();
     rows.push(row(bluesky::NAME, &bluesky::GUIDE, "the session"));
     rows.sort();
     let head = "\n| name | platform | a disconnect ends | what to know before |\n| --- | --- | --- | --- |\n";
     format!("{head}{}\n", rows.concat())
-}
-
-fn ends(platform: &Platform) -> &'static str {
-    match (&platform.revocation, platform.revocation_reach) {
-        (Revocation::Unsupported, _) => "nothing there; the tokens are erased here",
-        (_, RevocationReach::Consent) => "the person's whole consent to your app",
-        (_, RevocationReach::Tokens) => "the connection's tokens",
-    }
-}
-
-fn renewal(platform: &Platform) -> String {
-    match platform.refresh {
-        Refresh::ExchangedAgain => {
-            "the token is exchanged again; where that brings no time, its owner reconnects".into()
-        }
-        Refresh::Never => "none: the account's owner reconnects".into(),
-        Refresh::RefreshToken { rotation: Rotation::None } => "with a refresh token, which stays valid".into(),
-        Refresh::RefreshToken { rotation: Rotation::SingleUse } => {
-            "with a refresh token, which each refresh replaces".into()
-        }
-        Refresh::SelfRenewing { not_before, .. } => {
-            format!("with the token itself, once it is {} hours old", not_before.as_secs() / 3600)
-        }
-    }
 }
 
 /// Comment lines no longer than [`WIDTH`]; `first` begins the first line, `next` the others.
@@ -81,8 +57,8 @@ fn section(platform: &Platform, has_every_key: bool) -> String {
         format!("# {}\n", guide.connects),
         fact("credentials:", guide.credentials),
         fact("callback:", &callback),
-        fact("renewal:", &renewal(platform)),
-        fact("disconnect:", &format!("ends {}", ends(platform))),
+        fact("renewal:", &platform.renewal()),
+        fact("disconnect:", &format!("ends {}", platform.disconnect_ends())),
     ];
     parts.extend(guide.setup.iter().map(|paragraph| format!("#\n{}", comment("# ", "# ", paragraph))));
     parts.push(format!("[platforms.{}]\nclient_id = \"\"\nclient_secret = \"\"\n", platform.name));
@@ -166,7 +142,7 @@ fn readme_and_example_tell_what_the_platforms_say() {
 #[test]
 fn every_platform_says_what_people_should_know() {
     for platform in BUILT_IN.iter().map(|definition| definition()) {
-        let Guide { connects, know, credentials, setup, keys } = platform.guide;
+        let Guide { connects, know, credentials, setup, keys, .. } = platform.guide;
         for text in [connects, know, credentials] {
             assert!(!text.is_empty(), "{} lacks a text in its guide", platform.name);
         }

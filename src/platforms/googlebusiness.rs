@@ -17,6 +17,7 @@ pub(crate) fn definition() -> Platform {
         name: "googlebusiness".into(),
         label: "Google Business Profile".into(),
         guide: Guide {
+            facts: Some(&youtube::FACTS),
             connects: "Google Business Profile",
             know: "the APIs' quota is 0 until Google approves the Cloud project for them",
             credentials: "as for YouTube; enable the APIs \"My Business Account Management\" and \"My Business Business \

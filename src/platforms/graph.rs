@@ -2,10 +2,15 @@
 //!
 //! Source: Graph API, "Handling errors", with the subcodes of authentication errors listed there.
 
+use jiff::civil::date;
 use serde_json::Value;
 
-use super::text;
+use super::{Version, text};
 use crate::domain::failure::Failure;
+
+/// Versions of the Graph API ("Graph API changelog", 2026-11-04).
+pub(super) const VERSIONS: &[Version] =
+    &[Version { name: "v25.0", ends: Some(date(2028, 7, 29)) }, Version { name: "v27.0", ends: None }];
 
 /// Reads why the grant ended.
 pub(super) fn refresh_refused(answer: &Value) -> Option<Failure> {

@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
+use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject, TokenBody,
+    ApiCall, ClientAuth, Facts, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject, TokenBody,
     Unidentified, days, graph, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
@@ -20,6 +21,7 @@ pub(crate) fn definition() -> Platform {
         name: "instagram".into(),
         label: "Instagram".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "Instagram (API with Instagram Login)",
             know: "professional accounts (Business or Creator) only; id and secret are the *Instagram* app's; https callback",
             credentials: "https://developers.facebook.com, your app, \"Instagram\", \"API setup with Instagram login\": \
@@ -60,6 +62,14 @@ pub(crate) fn definition() -> Platform {
         })
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "1 hour, once",
+    access_token: "1 hour, and 60 days after the exchange for a long-lived one",
+    refresh: "the token itself, from 24 hours old until it expires",
+    versions: graph::VERSIONS,
+};
 
 /// Reads the professional account by `user_id`, the id that posts; `id` (and the `user_id` of the token answer) are
 /// scoped to the app. The documentation wraps the answer in `data`, the service often does not.

@@ -10,11 +10,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Enrich, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, days, list, text,
+    Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
@@ -24,6 +25,7 @@ pub(crate) fn definition() -> Platform {
         name: "linkedin".into(),
         label: "LinkedIn".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "LinkedIn, the person and their organizations",
             know: "organizations need an app with the Community Management API and its scopes; refresh tokens come with \
                    approved apps only; otherwise reconnect within 60 days",
@@ -38,7 +40,8 @@ pub(crate) fn definition() -> Platform {
             ],
             keys: &[(
                 "api_version",
-                "LinkedIn retires versions after a year or so; the log says when this one is gone.",
+                "LinkedIn retires versions after a year or so; `postpeer check` warns of it, and the log says when this one is \
+                 gone.",
             )],
         },
         authorize_url: "https://www.linkedin.com/oauth/v2/authorization".into(),
@@ -69,6 +72,15 @@ pub(crate) fn definition() -> Platform {
         })
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "30 minutes, once",
+    access_token: "60 days",
+    refresh: "365 days from the consent, however often it is refreshed; approved apps only",
+    // LinkedIn names the month; its first day is the safer guess.
+    versions: &[Version { name: "202608", ends: Some(date(2027, 8, 1)) }],
+};
 
 /// Scopes that let the app list a person's organizations: either suffices.
 pub(crate) const ORGANIZATION_SCOPES: [&str; 2] = ["r_organization_admin", "rw_organization_admin"];

@@ -8,6 +8,7 @@
 pub mod bluesky;
 mod custom;
 pub(crate) mod facebook;
+mod facts;
 #[cfg(test)]
 mod generated_texts;
 pub(crate) mod googlebusiness;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
+pub use facts::{EndingVersion, Facts, Version};
 pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, LongLived, Pkce, Refresh, Revocation, RevocationAuth, RevocationReach,
     RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
@@ -143,6 +145,7 @@ pub struct Guide {
     pub know: &'static str,
     /// Where the app's id and secret are found.
     pub credentials: &'static str,
+    pub facts: Option<&'static Facts>,
     /// Further paragraphs of the section.
     pub setup: &'static [&'static str],
     /// Comments on keys of the section, by key.

@@ -4,11 +4,12 @@
 //! before 25 September 2025 request continuous refresh tokens with `continuous_refresh=true`; newer apps always get
 //! them. The revocation endpoint takes tokens of system users only, so a person's grant cannot be revoked.
 
+use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, Platform, Refresh, Rotation, ScopeSeparator, Subject, Unidentified, days,
-    list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Rotation, ScopeSeparator, Subject, Unidentified,
+    days, list, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -18,6 +19,7 @@ pub(crate) fn definition() -> Platform {
         name: "pinterest".into(),
         label: "Pinterest".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "Pinterest",
             know: "a person's grant cannot be revoked there through the API",
             credentials: "https://developers.pinterest.com/apps, your app: the app id and app secret key",
@@ -38,6 +40,14 @@ pub(crate) fn definition() -> Platform {
         ..Platform::standard(Identity::new(ApiCall::get("/v5/user_account", &[]), read))
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "once (its life is not documented)",
+    access_token: "30 days",
+    refresh: "60 days from each refresh",
+    versions: &[],
+};
 
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/username");

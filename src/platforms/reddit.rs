@@ -9,11 +9,12 @@
 //! and a day in newer answers. Reddit throttles clients without a telling `User-Agent`; the broker's is
 //! `postpeer/VERSION`.
 
+use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken,
-    Rotation, Subject, Unidentified, list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    RevokedToken, Rotation, Subject, Unidentified, list, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -23,6 +24,7 @@ pub(crate) fn definition() -> Platform {
         name: "reddit".into(),
         label: "Reddit".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "Reddit",
             know: "an app of type \"web app\"; Reddit reviews apps before they may use its API",
             credentials: "https://www.reddit.com/prefs/apps, an app of type \"web app\": the id below its name, and its secret",
@@ -51,6 +53,14 @@ pub(crate) fn definition() -> Platform {
         ..Platform::standard(Identity::new(ApiCall::get("/api/v1/me", &[("raw_json", "1")]), read))
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "once (its life is not documented)",
+    access_token: "1 hour, and a day in newer answers",
+    refresh: "until it is revoked",
+    versions: &[],
+};
 
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let id = text(answer, "/id").ok_or(Unidentified::Unreadable)?;

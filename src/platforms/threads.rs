@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject,
-    TokenPlace, Unidentified, days, graph, handle, list, text,
+    ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject,
+    TokenPlace, Unidentified, Version, days, graph, handle, list, text,
 };
 use crate::domain::account::Account;
 
@@ -22,6 +23,7 @@ pub(crate) fn definition() -> Platform {
         name: "threads".into(),
         label: "Threads".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "Threads",
             know: "id and secret are the *Threads* app's; https callback, localhost is refused",
             credentials: "https://developers.facebook.com, your app, use case \"Access the Threads API\": the Threads \
@@ -54,6 +56,14 @@ pub(crate) fn definition() -> Platform {
         ..Platform::standard(Identity::new(ApiCall { token: TokenPlace::Query, ..call }, read))
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "1 hour, once",
+    access_token: "1 hour, and 60 days after the exchange for a long-lived one",
+    refresh: "the token itself, from 24 hours old until it expires",
+    versions: &[Version { name: "v1.0", ends: None }],
+};
 
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/username");

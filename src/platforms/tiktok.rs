@@ -5,10 +5,11 @@
 //! "Get User Info". Web apps run the flow without PKCE; an app whose redirect URI is on loopback is a desktop app, for
 //! which PKCE is mandatory and the challenge is the hexadecimal SHA-256.
 
+use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
     RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
@@ -19,6 +20,7 @@ pub(crate) fn definition() -> Platform {
         name: "tiktok".into(),
         label: "TikTok".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "TikTok (Login Kit v2)",
             know: "unaudited apps post to private accounts only; a web app's callback is https without a query",
             credentials: "https://developers.tiktok.com, your app with Login Kit: the client key (as client_id) and \
@@ -60,6 +62,14 @@ pub(crate) fn definition() -> Platform {
         })
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "minutes, once (not documented)",
+    access_token: "2 hours by the documentation of November 2026, 24 hours before",
+    refresh: "180 days by the documentation of November 2026, 365 days before",
+    versions: &[],
+};
 
 /// Reads the account by `open_id`, which is per app; `union_id`, the same for all apps of one developer, goes into
 /// the metadata.

@@ -3,10 +3,11 @@
 //! Source: X developer documentation, "OAuth 2.0 authorization code flow with PKCE" and "GET /2/users/me". The
 //! authorization code lives 30 seconds; a refresh token comes only with the scope `offline.access`.
 
+use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
     RevokedToken, Rotation, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
@@ -17,6 +18,7 @@ pub(crate) fn definition() -> Platform {
         name: "twitter".into(),
         label: "X (Twitter)".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "X (Twitter), OAuth 2.0",
             know: "a confidential client (\"Web App\"); keep development and production on separate apps, they spend each \
                    other's tokens",
@@ -49,6 +51,14 @@ pub(crate) fn definition() -> Platform {
         ))
     }
 }
+
+const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "30 seconds",
+    access_token: "2 hours",
+    refresh: "only with the scope offline.access; its life is not documented",
+    versions: &[],
+};
 
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/data/username");

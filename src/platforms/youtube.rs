@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
+use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
     RevokedToken, Rotation, Subject, Unidentified, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
@@ -20,6 +21,7 @@ pub(crate) fn definition() -> Platform {
         name: "youtube".into(),
         label: "YouTube".into(),
         guide: Guide {
+            facts: Some(&FACTS),
             connects: "YouTube",
             know: "while the consent screen is External and *Testing*, Google ends refresh tokens after seven days: an \
                    account that ends so says so",
@@ -62,6 +64,14 @@ pub(crate) fn definition() -> Platform {
         })
     }
 }
+
+pub(super) const FACTS: Facts = Facts {
+    as_of: date(2026, 11, 26),
+    code: "minutes, once",
+    access_token: "1 hour",
+    refresh: "until it is revoked or unused for six months; seven days while the consent screen is in testing; the oldest of more than 100 for one person and client ends",
+    versions: &[],
+};
 
 /// Reads the channel, not the Google user: a person with several channels picks one per consent.
 fn read(answer: &Value) -> Result<Account, Unidentified> {

@@ -1,0 +1,238 @@
+//! `postpeer platforms`: what the broker knows of each platform.
+
+use clap::{Args, Subcommand};
+
+use super::failure::{Exit, Failure};
+use super::output;
+use super::settings::ConfigFile;
+use crate::config::{Config, Environment};
+use crate::platforms::registry::Listing;
+use crate::platforms::{Availability, Bluesky, ConfiguredPlatform, Facts, Guide, Platform, Revocation, bluesky};
+
+/// List the platforms, or show what the broker knows of one
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  postpeer platforms show facebook", disable_help_subcommand = true)]
+pub(super) enum Command {
+    List(List),
+    Show(Show),
+}
+
+/// List all platforms; needs no configuration, and applies the one that is there
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer platforms list")]
+pub(super) struct List {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Show a platform's endpoints, scopes, lifetimes, API version and setup notes
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer platforms show facebook")]
+pub(super) struct Show {
+    /// Name of the platform, as in `postpeer platforms list`
+    name: String,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
+    match command {
+        Command::List(arguments) => output::result(&list(&arguments.config.load_or_defaults(environment)?)),
+        Command::Show(arguments) => {
+            output::result(&show(&arguments.config.load_or_defaults(environment)?, &arguments.name)?)
+        }
+    }
+}
+
+/// Whether a platform can be connected, in the words of `check` and of these commands.
+pub(super) const fn state(platform: &Listing<'_>) -> &'static str {
+    match (platform.enabled, platform.availability) {
+        (false, _) => "off",
+        (true, Availability::Dev) => "no credentials",
+        (true, Availability::Prod) => "prod",
+    }
+}
+
+/// The URL that an operator registers at a platform.
+pub(super) fn callback_url(config: &Config, platform: &Listing<'_>) -> String {
+    if platform.has_callback {
+        format!("{}/v1/connect/{}/callback", config.server.public_url, platform.name)
+    } else {
+        "none: it has no redirect".to_owned()
+    }
+}
+
+fn list(config: &Config) -> String {
+    let row = |listing: Listing<'_>| {
+        let configured = config.platforms.iter_all().find(|configured| configured.platform.name == listing.name);
+        let facts = configured.map_or(bluesky::GUIDE.facts, |configured| configured.platform.guide.facts);
+        let as_of = facts.map_or_else(|| "from your configuration".to_owned(), |facts| facts.as_of.to_string());
+        [listing.name.to_owned(), listing.label.to_owned(), state(&listing).to_owned(), as_of]
+    };
+    let mut rows = vec![["NAME", "PLATFORM", "STATE", "FACTS AS OF"].map(str::to_owned)];
+    rows.extend(config.platforms.listings().into_iter().map(row));
+    output::table(&rows)
+}
+
+fn show(config: &Config, name: &str) -> Result<String, Failure> {
+    let listings = config.platforms.listings();
+    let Some(listing) = listings.iter().find(|listing| listing.name == name) else {
+        let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+        let message = format!("there is no platform \"{name}\": the platforms are {}", names.join(", "));
+        return Err(Failure::new(Exit::Usage, message));
+    };
+    let configured = config.platforms.iter_all().find(|configured| configured.platform.name == name);
+    let (of_protocol, guide) = match configured {
+        Some(ConfiguredPlatform { platform, .. }) => (of_oauth(platform), platform.guide),
+        None => (of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())), bluesky::GUIDE),
+    };
+    let mut rows = vec![
+        ("state", state(listing).to_owned()),
+        ("callback URL", callback_url(config, listing)),
+        ("facts as of", guide.facts.map_or_else(String::new, |facts| facts.as_of.to_string())),
+    ];
+    rows.extend(of_protocol);
+    rows.extend(lives(guide.facts));
+    rows.extend(notes(&guide));
+    let rows = rows.into_iter().filter(|(_, fact)| !fact.is_empty());
+    let lines = rows.map(|(name, fact)| wrapped(name, &fact));
+    Ok(format!("{} ({name})\n\n{}", listing.label, lines.collect::<Vec<_>>().join("\n")))
+}
+
+fn of_oauth(platform: &Platform) -> Vec<(&'static str, String)> {
+    let revocation = match &platform.revocation {
+        Revocation::Delete { url } => format!("DELETE {url}"),
+        Revocation::Endpoint { url, .. } => url.to_string(),
+        Revocation::Unsupported => "none".to_owned(),
+    };
+    let version = match platform.version().map(|version| version.ends) {
+        Some(Some(ends)) => format!("{}, which ends on {ends}", platform.api_version),
+        Some(None) => format!("{}; no end announced", platform.api_version),
+        None => platform.api_version.to_string(),
+    };
+    let versions = platform.guide.facts.map_or(&[][..], |facts| facts.versions);
+    let others = versions.iter().map(|version| version.name).filter(|other| *other != platform.api_version);
+    let parameters = platform.authorize_params.iter().map(|(name, value)| format!("{name}={value}"));
+    vec![
+        ("authorize", platform.authorize_url.to_string()),
+        ("token", platform.token_url.to_string()),
+        ("revocation", revocation),
+        ("API", platform.api_url.to_string()),
+        ("API version", version),
+        ("other versions", others.collect::<Vec<_>>().join(", ")),
+        ("scopes", platform.scopes.join(" ")),
+        ("parameters", parameters.collect::<Vec<_>>().join(" ")),
+        ("client secret", format!("sent as {}", <&str>::from(platform.client_auth))),
+        ("PKCE", <&str>::from(platform.pkce).to_owned()),
+        ("renewal", platform.renewal()),
+        ("disconnect", format!("ends {}", platform.disconnect_ends())),
+    ]
+}
+
+fn of_bluesky(bluesky: &Bluesky) -> Vec<(&'static str, String)> {
+    vec![
+        ("handles", bluesky.resolver_url.clone()),
+        ("directory", bluesky.plc_url.clone()),
+        ("renewal", "with a refresh token, which each refresh replaces".to_owned()),
+        ("disconnect", "ends the session".to_owned()),
+    ]
+}
+
+fn lives(facts: Option<&Facts>) -> Vec<(&'static str, String)> {
+    let Some(facts) = facts else { return Vec::new() };
+    let facts = [("code lives", facts.code), ("access token", facts.access_token), ("refresh token", facts.refresh)];
+    facts.map(|(name, fact)| (name, fact.to_owned())).to_vec()
+}
+
+fn notes(guide: &Guide) -> Vec<(&'static str, String)> {
+    let notes = [("credentials", guide.credentials), ("know", guide.know)].into_iter();
+    notes.chain(guide.setup.iter().map(|setup| ("setup", *setup))).map(|(name, note)| (name, note.to_owned())).collect()
+}
+
+/// A fact in lines of at most 100 columns, behind its name.
+fn wrapped(name: &str, fact: &str) -> String {
+    let mut lines = vec![format!("{name:<16}")];
+    for word in fact.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < 100 || line.trim().is_empty() => {
+                line.push_str(if line.ends_with(' ') { "" } else { " " });
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{:<16}{word}", "")),
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn config(toml: &str) -> Config {
+        config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap()
+    }
+
+    #[test]
+    fn a_platform_is_shown_as_it_is_configured() {
+        let shown = show(&config("[platforms.facebook]\napi_version = \"v27.0\""), "facebook").unwrap();
+        insta::assert_snapshot!(shown, @r#"
+        Facebook (facebook)
+
+        state           no credentials
+        callback URL    http://127.0.0.1:8080/v1/connect/facebook/callback
+        facts as of     2026-11-26
+        authorize       https://www.facebook.com/v27.0/dialog/oauth
+        token           https://graph.facebook.com/v27.0/oauth/access_token
+        revocation      DELETE https://graph.facebook.com/v27.0/me/permissions
+        API             https://graph.facebook.com
+        API version     v27.0; no end announced
+        other versions  v25.0
+        scopes          pages_show_list pages_manage_posts pages_read_engagement business_management
+        parameters      auth_type=rerequest
+        client secret   sent as body
+        PKCE            none
+        renewal         the token is exchanged again; where that brings no time, its owner reconnects
+        disconnect      ends the person's whole consent to your app
+        code lives      minutes, once (not documented)
+        access token    60 days for a person's long-lived token; a Page's does not expire
+        refresh token   the person's token itself, for as long as it lives
+        credentials     https://developers.facebook.com, your app, "App settings", "Basic": the app id and
+                        secret
+        know            Pages of a business portfolio need `business_management`; a Page's token does not
+                        expire, the person's behind it lives for 60 days and is prolonged where Facebook
+                        lets it
+        "#);
+        let shown = show(&config(""), "bluesky").unwrap();
+        insta::assert_snapshot!(shown, @"
+        Bluesky (bluesky)
+
+        state           prod
+        callback URL    none: it has no redirect
+        facts as of     2026-11-26
+        handles         https://public.api.bsky.app
+        directory       https://plc.directory
+        renewal         with a refresh token, which each refresh replaces
+        disconnect      ends the session
+        code lives      none: there is no redirect
+        access token    2 hours at the reference server
+        refresh token   90 days at the reference server, from each refresh; the one before stays good for 2
+                        hours
+        know            no app and no redirect: handle and app password go to `POST
+                        /v1/connect/bluesky/auth`; the password is not kept
+        ");
+    }
+
+    #[test]
+    fn every_platform_is_listed_and_can_be_shown() {
+        let config = config("");
+        let list = list(&config);
+        for listing in config.platforms.listings() {
+            assert!(list.lines().any(|line| line.split(' ').next() == Some(listing.name)), "{}", listing.name);
+            assert!(show(&config, listing.name).unwrap().contains("2026-"), "{}", listing.name);
+        }
+        assert!(show(&config, "twiter").unwrap_err().message.contains("twitter"));
+    }
+}
