@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::keys::KnownKeys;
+
 /// Prefix of all our variables.
 const PREFIX: &str = "POSTPEER_";
 
@@ -46,19 +48,23 @@ impl Environment {
         })
     }
 
-    /// Variables that lack the second underscore of a setting, and the name that was probably meant.
-    pub(super) fn nearly_settings(&self, sections: &[String]) -> Vec<(&str, String)> {
+    /// The variables that name a setting but for the number of underscores, each with its right name.
+    ///
+    /// Nothing else without a double underscore is a mistake. Kubernetes sets variables such as `POSTPEER_SERVER_PORT`
+    /// in every pod that runs beside a service named postpeer-server.
+    pub(super) fn nearly_settings(&self, known: &KnownKeys) -> BTreeMap<&str, String> {
+        let right: BTreeMap<String, String> =
+            known.settings().map(|path| Self::variable(&path)).map(|name| (single_underscores(&name), name)).collect();
         self.ours()
-            .filter(|(_, rest, _)| !rest.contains("__"))
-            .filter_map(|(variable, rest, _)| {
-                let section = sections.iter().find(|section| {
-                    let upper = section.to_ascii_uppercase();
-                    rest.strip_prefix(upper.as_str()).is_some_and(|key| key.starts_with('_') && key.len() > 1)
-                })?;
-                let key = rest.get(section.len() + 1..)?;
-                Some((variable, format!("{PREFIX}{}__{key}", section.to_ascii_uppercase())))
-            })
+            .filter_map(|(variable, ..)| Some((variable, right.get(&single_underscores(variable))?)))
+            .filter(|(variable, right)| variable != right)
+            .map(|(variable, right)| (variable, right.clone()))
             .collect()
+    }
+
+    /// A copy without some of the variables.
+    pub(super) fn without(&self, variables: &BTreeMap<&str, String>) -> Self {
+        self.0.iter().filter(|(name, _)| !variables.contains_key(name.as_str())).collect()
     }
 
     fn ours(&self) -> impl Iterator<Item = (&str, &str, &str)> {
@@ -72,6 +78,10 @@ impl Environment {
     pub(super) fn variable(path: &[&str]) -> String {
         format!("{PREFIX}{}", path.join("__").to_ascii_uppercase())
     }
+}
+
+fn single_underscores(name: &str) -> String {
+    name.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {

@@ -30,8 +30,13 @@ impl KnownKeys {
         })
     }
 
-    pub(super) fn sections(&self) -> impl Iterator<Item = &str> {
-        self.0.get([].as_slice()).into_iter().flatten().map(String::as_str)
+    /// The path of every key that is not a table.
+    pub(super) fn settings(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.tables()
+            .flat_map(|(table, keys)| keys.into_iter().map(move |key| [table.as_slice(), &[key]].concat()))
+            .filter(|path| {
+                !self.0.contains_key(path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>().as_slice())
+            })
     }
 
     /// The known key of the same table that is most similar to an unknown one; else the key of the same name in another

@@ -110,9 +110,21 @@ pub fn from_str(
     environment: &Environment,
     overrides: Overrides<'_>,
 ) -> Result<Config, Error> {
-    let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
-    let mut config = settings(&mut reader, base);
-    config.warnings = reader.finish(environment).map_err(Error::Mistakes)?;
+    let read = |environment: &Environment| -> Result<_, Error> {
+        let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
+        let config = settings(&mut reader, base);
+        Ok((config, reader))
+    };
+    let (mut config, mut reader) = read(environment)?;
+    // The known keys are known only now. A misnamed variable is told as such, and not also as what it was read as.
+    let misnamed = environment.nearly_settings(&reader.known);
+    if !misnamed.is_empty() {
+        (config, reader) = read(&environment.without(&misnamed))?;
+        for (variable, right) in &misnamed {
+            reader.misnamed(variable, right);
+        }
+    }
+    config.warnings = reader.finish().map_err(Error::Mistakes)?;
     Ok(config)
 }
 

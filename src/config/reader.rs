@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use figment::value::Value;
 use url::Url;
 
-use super::environment::Environment;
 use super::error::{Mistake, Mistakes, Origin};
 use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
@@ -35,18 +34,19 @@ impl Reader {
     }
 
     /// Returns the warnings, or all mistakes. Keys that nothing read are mistakes.
-    pub(super) fn finish(mut self, environment: &Environment) -> Result<Vec<String>, Mistakes> {
+    pub(super) fn finish(mut self) -> Result<Vec<String>, Mistakes> {
         let mut mistakes = self.unknown_keys();
-        let sections: Vec<String> = self.known.sections().map(str::to_owned).collect();
-        for (variable, instead) in environment.nearly_settings(&sections) {
-            mistakes.push(Mistake {
-                origin: Origin::Environment(variable.to_owned()),
-                key: variable.trim_start_matches("POSTPEER_").to_ascii_lowercase(),
-                problem: format!("is not a setting: did you mean {instead}, with two underscores?"),
-            });
-        }
         mistakes.append(&mut self.mistakes);
         if mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// Notes an environment variable that names a setting but for the number of underscores.
+    pub(super) fn misnamed(&mut self, variable: &str, right: &str) {
+        self.mistakes.push(Mistake {
+            origin: Origin::Environment(variable.to_owned()),
+            key: variable.trim_start_matches("POSTPEER_").to_ascii_lowercase(),
+            problem: format!("is not a setting: did you mean {right}, with two underscores?"),
+        });
     }
 
     /// A mistake for each key that nothing read, and for each value where a table was expected.

@@ -191,7 +191,6 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
       postpeer.toml: platforms.twitter.client_secrets is not a known key: did you mean platforms.twitter.client_secret?
       postpeer.toml: server.allowed_redirects is not a known key: did you mean connect.allowed_redirects?
       postpeer.toml: server.public_ulr is not a known key: did you mean server.public_url?
-      environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
       postpeer.toml: server.listen must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080
       postpeer.toml: server.trusted_proxies has the entry "everyone", which is not a network such as 10.0.0.0/8, fd00::/8 or a single address
       postpeer.toml: connect.allowed_redirects has the entry "http://app.example", which must use https (http is allowed on loopback only)
@@ -203,7 +202,77 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
       postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without a fragment, such as https://id.example/token
       postpeer.toml: platforms.twitter.client_id must be text: put it in quotes
       postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret or client_secret_file, or empty both
+      environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
     "#);
+}
+
+#[test]
+fn variables_of_services_beside_the_broker_are_not_settings() {
+    let services = [
+        "postpeer",
+        "postpeer-connect",
+        "postpeer-database",
+        "postpeer-keyring",
+        "postpeer-log",
+        "postpeer-outbound",
+        "postpeer-platforms",
+        "postpeer-platforms-twitter",
+        "postpeer-refresh",
+        "postpeer-server",
+    ];
+    let mut variables = Vec::new();
+    for service in services {
+        let service = service.to_uppercase().replace('-', "_");
+        for (suffix, value) in [
+            ("PORT", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("PORT_8080_TCP_PORT", "8080"),
+            ("PORT_8080_TCP_PROTO", "tcp"),
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8080"),
+            ("SERVICE_PORT_HTTP", "8080"),
+        ] {
+            variables.push((format!("{service}_{suffix}"), value));
+        }
+    }
+    let config = read_with("", &variables.into_iter().collect()).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_variable_with_other_underscores_is_told_its_right_name() {
+    let acme = "[platforms.acme_2]\nauthorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"\n\
+                identity_url = \"https://a.example/i\"\nidentity = { id = \"/id\" }";
+    for (wrong, key, right) in [
+        ("SERVER_PUBLIC_URL", "server_public_url", "SERVER__PUBLIC_URL"),
+        ("SERVER___PUBLIC_URL", "server___public_url", "SERVER__PUBLIC_URL"),
+        ("_SERVER__PUBLIC_URL", "_server__public_url", "SERVER__PUBLIC_URL"),
+        ("SERVER__PUBLIC__URL", "server__public__url", "SERVER__PUBLIC_URL"),
+        ("PLATFORMS_TWITTER_CLIENT_SECRET", "platforms_twitter_client_secret", "PLATFORMS__TWITTER__CLIENT_SECRET"),
+        ("PLATFORMS__TWITTER_CLIENT_SECRET", "platforms__twitter_client_secret", "PLATFORMS__TWITTER__CLIENT_SECRET"),
+        ("PLATFORMS_TWITTER__CLIENT_SECRET", "platforms_twitter__client_secret", "PLATFORMS__TWITTER__CLIENT_SECRET"),
+        (
+            "PLATFORMS_YOUTUBE_CLIENT_SECRET_FILE",
+            "platforms_youtube_client_secret_file",
+            "PLATFORMS__YOUTUBE__CLIENT_SECRET_FILE",
+        ),
+        ("PLATFORMS_ACME_2_CLIENT_ID", "platforms_acme_2_client_id", "PLATFORMS__ACME_2__CLIENT_ID"),
+        ("PLATFORMS_ACME_2_IDENTITY_NAME", "platforms_acme_2_identity_name", "PLATFORMS__ACME_2__IDENTITY__NAME"),
+        ("REFRESH_AHEAD_SECONDS", "refresh_ahead_seconds", "REFRESH__AHEAD_SECONDS"),
+        ("KEYRING_PATH", "keyring_path", "KEYRING__PATH"),
+    ] {
+        let variable = format!("POSTPEER_{wrong}");
+        assert_eq!(
+            complaint_with(acme, [(&variable, "never-shown")]),
+            format!(
+                "environment variable {variable}: {key} is not a setting: did you mean POSTPEER_{right}, with two underscores?"
+            ),
+        );
+    }
+    let beside = "POSTPEER_SERVER__LISTEN";
+    let told = complaint_with("", [("POSTPEER_SERVER_LISTEN", "127.0.0.1:1"), (beside, "127.0.0.1:2")]);
+    assert!(told.contains("POSTPEER_SERVER_LISTEN") && told.contains(beside), "{told}");
 }
 
 #[test]
