@@ -1,4 +1,4 @@
-//! The keyring file with the keys that wrap data keys, readable by its owner only.
+//! The keyring file with the keys that wrap data keys, which no other user may read.
 //!
 //! ```text
 //! # comment
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -59,11 +59,8 @@ pub enum KeyringError {
         path.display()
     )]
     Missing { path: PathBuf },
-    #[error(
-        "the keyring file {} can be read by other users (mode {mode:04o}): run `chmod 600 {}`",
-        path.display(), path.display()
-    )]
-    ReadableByOthers { path: PathBuf, mode: u32 },
+    #[error("the keyring file {} {why} (mode {mode:04o}): run `chmod {better:o} {}`", path.display(), path.display())]
+    Exposed { path: PathBuf, mode: u32, why: &'static str, better: u32 },
 }
 
 impl KeyringFile {
@@ -101,8 +98,8 @@ impl KeyringFile {
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyringError::ReadableByOthers { path: path.to_owned(), mode });
+        if let Err((why, better)) = check_access(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
+            return Err(KeyringError::Exposed { path: path.to_owned(), mode, why, better });
         }
         let malformed = |(line, why)| KeyringError::Malformed { path: path.to_owned(), line, why };
         if metadata.len() > LARGEST {
@@ -196,6 +193,27 @@ impl fmt::Debug for KeyringFile {
     }
 }
 
+/// Checks who can use a file of this mode and owner, for a process of the user `us`. The error is why it is refused, and
+/// a mode that is accepted.
+///
+/// A group may read the file if root or this user gave it to that group. Kubernetes mounts a secret in this way: the
+/// owner is root, the group is the pod's `fsGroup`, the mode is 0440.
+fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), (&'static str, u32)> {
+    let is_ours = owner == 0 || owner == us;
+    let (others, group) = (mode & 0o007, mode & 0o070);
+    // Keeps the owner's bits and, where it is allowed, the group's right to read.
+    let better = mode & 0o700 | if is_ours { group & 0o040 } else { 0 };
+    if others != 0 {
+        Err(("is open to all users", better))
+    } else if group & 0o020 != 0 {
+        Err(("can be changed by its group", better))
+    } else if group != 0 && !is_ours {
+        Err(("is open to its group and belongs to neither root nor this user", better))
+    } else {
+        Ok(())
+    }
+}
+
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -245,13 +263,78 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_other_users_can_read_is_refused() {
-        for mode in [0o644, 0o640, 0o604, 0o660, 0o606] {
-            let (_directory, path) = write("", mode);
-            let error = KeyringFile::load(&path).unwrap_err();
-            assert!(matches!(error, KeyringError::ReadableByOthers { mode: found, .. } if found == mode));
-            let shown = error.to_string();
-            assert!(shown.contains(&format!("{mode:04o}")) && shown.contains("postpeer.keyring"), "{shown}");
+    fn a_group_may_read_what_root_or_this_user_gave_it() {
+        let [root, us, other] = [0, 1000, 1001];
+        for mode in [0o600, 0o400, 0o700, 0o4600, 0o1600] {
+            for owner in [root, us, other] {
+                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner}");
+            }
+        }
+        for mode in [0o440, 0o640, 0o550, 0o750, 0o2640] {
+            for (owner, us) in [(root, us), (us, us), (root, root)] {
+                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
+            }
+            for us in [us, root] {
+                let (why, better) = check_access(mode, other, us).unwrap_err();
+                assert!(why.starts_with("is open to its group and belongs"), "{why}");
+                assert_eq!(better, mode & 0o700, "{mode:o}");
+            }
+        }
+        for (mode, why, better) in [
+            (0o604, "is open to all users", 0o600),
+            (0o606, "is open to all users", 0o600),
+            (0o644, "is open to all users", 0o640),
+            (0o444, "is open to all users", 0o440),
+            (0o601, "is open to all users", 0o600),
+            (0o777, "is open to all users", 0o740),
+            (0o660, "can be changed by its group", 0o640),
+            (0o620, "can be changed by its group", 0o600),
+        ] {
+            for (owner, us) in [(root, us), (us, us), (root, root)] {
+                assert_eq!(check_access(mode, owner, us), Err((why, better)), "{mode:o} {owner} {us}");
+                assert_eq!(check_access(better, owner, us), Ok(()), "{better:o}");
+            }
+            assert_eq!(check_access(mode, other, us), Err((why, mode & 0o700)), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_mode_of_the_file_decides() {
+        let text = KeyringFile::generate(&SeededEntropy::new(1)).text();
+        for mode in [0o600, 0o400, 0o640, 0o440] {
+            let (_directory, path) = write(&text, mode);
+            assert!(KeyringFile::load(&path).is_ok(), "{mode:o}");
+        }
+        for (mode, better) in [(0o644, "640"), (0o604, "600"), (0o660, "640"), (0o606, "600"), (0o444, "440")] {
+            let (_directory, path) = write(&text, mode);
+            let shown = KeyringFile::load(&path).unwrap_err().to_string();
+            let remedy = format!("(mode {mode:04o}): run `chmod {better} {}`", path.display());
+            assert!(shown.ends_with(&remedy), "{shown}");
+        }
+    }
+
+    /// Kubernetes mounts a secret behind two symbolic links.
+    #[test]
+    fn the_mode_of_a_link_does_not_count() {
+        let text = KeyringFile::generate(&SeededEntropy::new(1)).text();
+        for (mode, loads) in [(0o440, true), (0o444, false)] {
+            let (directory, path) = write(&text, mode);
+            let link = directory.path().join("link");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            assert_eq!(KeyringFile::load(&link).is_ok(), loads, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_the_file_decides() {
+        let text = KeyringFile::generate(&SeededEntropy::new(1)).text();
+        let (_directory, path) = write(&text, 0o440);
+        // Only root can give a file away.
+        if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
+            let shown = KeyringFile::load(&path).unwrap_err().to_string();
+            assert!(shown.contains("belongs to neither root nor this user (mode 0440): run `chmod 400 "), "{shown}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+            assert!(KeyringFile::load(&path).is_ok(), "root may read it and no other user");
         }
     }
 
