@@ -57,6 +57,7 @@
 //! chacha20poly1305:            vault
 //! clap:                        cli
 //! figment:                     config
+//! flate2:                      outbound
 //! hickory_resolver:            outbound
 //! hkdf:                        vault
 //! metrics_exporter_prometheus: telemetry

@@ -15,8 +15,8 @@
 //! name when the connection is made. All its addresses must be public ([`is_public`]), and the connection goes to one
 //! of them: there is no second look-up that could answer differently. The HTTP client asks its resolver for names,
 //! never for addresses, so the URL is checked as well. Only [`Guard::get_following`] follows redirects, and checks each
-//! hop like the first. An answer ends at [`super::MAX_ANSWER`] bytes, is not decompressed, and must be complete within
-//! [`WITHIN`]. TLS verifies the name as for every call.
+//! hop like the first. An answer ends at [`super::MAX_ANSWER`] bytes, also when it was compressed, and must be complete
+//! within [`WITHIN`]. TLS verifies the name as for every call.
 //!
 //! `allow_private_networks` (for tests and closed networks) allows plain http, ports, IP addresses and addresses that
 //! are not public. The limits on redirects, size and time stay.

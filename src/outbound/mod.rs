@@ -1,10 +1,11 @@
 //! The only owner of an HTTP client: every call to a platform goes through here.
 //!
 //! [`Outbound`] calls hosts that the operator configured, [`Guard`] hosts that a user chose. Invariants: every call
-//! ends within its time-out, no answer grows past [`MAX_ANSWER`], no redirect is followed unasked, no proxy is used,
-//! nothing is decompressed, TLS is never relaxed, and no error text carries a URL (it may hold a token).
+//! ends within its time-out, no answer grows past [`MAX_ANSWER`] even when it was compressed, no redirect is followed
+//! unasked, TLS is never relaxed, and no error text carries a URL (it may hold a token).
 
 mod addresses;
+mod coding;
 mod dns;
 mod guard;
 mod measure;
@@ -25,7 +26,7 @@ pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
 pub use measure::measured;
 
-/// Longest accepted answer, in bytes.
+/// Longest accepted answer, in bytes: as it was sent, and without its content coding.
 pub const MAX_ANSWER: usize = 512 * 1024;
 
 /// Longest `Retry-After`; longer ones are cut.
@@ -96,6 +97,9 @@ impl fmt::Debug for Answer {
 pub enum Error {
     #[error("the HTTP client could not be set up")]
     Client(#[source] reqwest::Error),
+    /// Names the content coding.
+    #[error("the answer is in {0}, which cannot be decoded, although none was asked for")]
+    Coding(&'static str),
     #[error("no connection could be made")]
     Connect(#[source] reqwest::Error),
     #[error("the connection broke before the answer was complete")]
@@ -123,7 +127,7 @@ impl Error {
     #[must_use]
     pub fn at(self, platform: &str, step: Step) -> PlatformError {
         let failure = match self {
-            Self::TooLarge => Failure::PlatformAnswerUnreadable,
+            Self::Coding(_) | Self::TooLarge => Failure::PlatformAnswerUnreadable,
             _ => Failure::PlatformUnavailable,
         };
         let may_have_acted = !self.is_before_sending();
@@ -189,7 +193,10 @@ fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::Clie
 
 /// Sends a request and reads the head of its answer.
 async fn begin(client: &reqwest::Client, request: Request, accept: &'static str) -> Result<reqwest::Response, Error> {
-    let mut builder = client.request(request.method, request.url).header(header::ACCEPT, accept);
+    let mut builder = client
+        .request(request.method, request.url)
+        .header(header::ACCEPT, accept)
+        .header(header::ACCEPT_ENCODING, "identity");
     builder = match request.authorization {
         Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(&password))),
         Authorization::Bearer(token) => builder.bearer_auth(expose(&token)),
@@ -226,6 +233,7 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
+    let body = coding::decoded(response.headers(), body)?;
     let retry_after = retry_after(response.headers());
     Ok(Answer { status: response.status().as_u16(), body, retry_after })
 }

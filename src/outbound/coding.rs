@@ -1,0 +1,212 @@
+//! Undoes content codings. Servers are asked for none, but some compress all the same.
+//!
+//! Invariant: no step writes more than [`MAX_ANSWER`](super::MAX_ANSWER) bytes, so a small answer cannot unfold into
+//! a large one.
+
+use std::io::{self, Read};
+
+use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use http::{HeaderMap, header};
+use zeroize::Zeroizing;
+
+use super::{Error, MAX_ANSWER};
+
+/// Most codings of one answer that are undone. Real answers have one.
+const MAX_CODINGS: usize = 4;
+
+/// The first bytes of gzip. No JSON, form or plain text begins with them.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+type Bytes = Zeroizing<Vec<u8>>;
+
+/// The body without its content codings.
+///
+/// A body that is not in the coding that its headers name is taken as it is. A gzip body is unpacked also where no
+/// header says so: a proxy in between may have dropped the header.
+pub(super) fn decoded(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Error> {
+    let names = headers.get_all(header::CONTENT_ENCODING).iter();
+    let names = names.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let codings: Vec<String> = names
+        .flat_map(|list| list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|name| !matches!(name.as_str(), "" | "identity"))
+        .collect();
+    if codings.len() > MAX_CODINGS {
+        return Err(Error::Coding("many codings at once"));
+    }
+    let mut body = body;
+    // The last one named was applied last.
+    for coding in codings.iter().rev() {
+        body = match coding.as_str() {
+            "gzip" | "x-gzip" => unpacked(body)?,
+            "deflate" => inflated(body)?,
+            _ if is_text(&body) => body,
+            "br" => return Err(Error::Coding("br")),
+            "compress" | "x-compress" => return Err(Error::Coding("compress")),
+            "zstd" => return Err(Error::Coding("zstd")),
+            _ => return Err(Error::Coding("an unknown coding")),
+        };
+    }
+    unpacked(body)
+}
+
+/// The contents of a gzip body, of all its members. Any other body is returned as it is.
+pub(super) fn unpacked(body: Bytes) -> Result<Bytes, Error> {
+    let mut rest = body.as_slice();
+    if !rest.starts_with(GZIP) {
+        return Ok(body);
+    }
+    let mut contents = capped();
+    // What follows the last member is padding.
+    while rest.starts_with(GZIP) {
+        let mut decoder = GzDecoder::new(rest);
+        read(&mut decoder, &mut contents, "gzip")?;
+        rest = decoder.into_inner();
+    }
+    Ok(contents)
+}
+
+/// The contents of a `deflate` body: in zlib's format, as the name means, or raw, as some servers send it.
+fn inflated(body: Bytes) -> Result<Bytes, Error> {
+    let mut contents = capped();
+    match read(&mut ZlibDecoder::new(body.as_slice()), &mut contents, "deflate") {
+        Err(Error::Coding(_)) => {}
+        done => return done.map(|()| contents),
+    }
+    contents.clear();
+    match read(&mut DeflateDecoder::new(body.as_slice()), &mut contents, "deflate") {
+        Err(Error::Coding(_)) if is_text(&body) => Ok(body),
+        done => done.map(|()| contents),
+    }
+}
+
+/// A buffer that never moves while it fills, so that no copy of a token stays behind.
+fn capped() -> Bytes {
+    Zeroizing::new(Vec::with_capacity(MAX_ANSWER + 1))
+}
+
+/// Reads to the end, up to [`MAX_ANSWER`] bytes in `contents`.
+fn read(decoder: &mut impl Read, contents: &mut Bytes, coding: &'static str) -> Result<(), Error> {
+    let room = (MAX_ANSWER + 1).saturating_sub(contents.len()) as u64;
+    decoder.take(room).read_to_end(contents).map_err(|_: io::Error| Error::Coding(coding))?;
+    if contents.len() > MAX_ANSWER { Err(Error::TooLarge) } else { Ok(()) }
+}
+
+/// True for a body that nothing has compressed.
+fn is_text(body: &[u8]) -> bool {
+    std::str::from_utf8(body).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const JSON: &[u8] = br#"{"access_token":"a"}"#;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn raw(text: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(codings: &[&str], body: &[u8]) -> Result<Vec<u8>, String> {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append(header::CONTENT_ENCODING, coding.parse().unwrap());
+        }
+        let body = decoded(&headers, Zeroizing::new(body.to_vec()));
+        body.map(|body| body.to_vec()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn codings_are_undone_in_order() {
+        let members = [gzip(&JSON[..5]), gzip(&JSON[5..]), b"\0\0\0".to_vec()].concat();
+        for (codings, body) in [
+            (&[][..], JSON.to_vec()),
+            (&["identity"], JSON.to_vec()),
+            (&[""], JSON.to_vec()),
+            (&["gzip"], gzip(JSON)),
+            (&["x-gzip"], gzip(JSON)),
+            (&[" GZIP "], gzip(JSON)),
+            (&["gzip"], members),
+            (&["deflate"], zlib(JSON)),
+            (&["deflate"], raw(JSON)),
+            (&["deflate, gzip"], gzip(&zlib(JSON))),
+            (&["gzip", "deflate"], zlib(&gzip(JSON))),
+            (&["gzip, identity, gzip"], gzip(&gzip(JSON))),
+            // It was compressed, and nothing says so.
+            (&[], gzip(JSON)),
+            (&["identity"], gzip(JSON)),
+            (&["gzip"], gzip(&gzip(JSON))),
+            // It was not, and the headers say it was.
+            (&["gzip"], JSON.to_vec()),
+            (&["deflate"], JSON.to_vec()),
+            (&["br"], JSON.to_vec()),
+            (&["utf-8"], JSON.to_vec()),
+        ] {
+            assert_eq!(read(codings, &body).as_deref(), Ok(JSON), "{codings:?} {body:?}");
+        }
+        for coding in ["gzip", "deflate", "br"] {
+            assert_eq!(read(&[coding], b"").as_deref(), Ok(&b""[..]), "{coding}");
+        }
+    }
+
+    #[test]
+    fn other_answers_are_errors_that_name_the_coding() {
+        let brotli = b"\x0b\x09\x80{\"access_token\":\"a\"}\x03\xff";
+        for (codings, body, named) in [
+            ("br", brotli.to_vec(), "br"),
+            ("gzip, br", brotli.to_vec(), "br"),
+            ("zstd", b"\x28\xb5\x2f\xfd".to_vec(), "zstd"),
+            ("compress", b"\x1f\x9d\x90".to_vec(), "compress"),
+            ("whatever", brotli.to_vec(), "an unknown coding"),
+            ("gzip", gzip(JSON)[..20].to_vec(), "gzip"),
+            ("gzip, gzip, gzip, gzip, gzip", JSON.to_vec(), "many codings"),
+        ] {
+            let error = read(&[codings], &body).unwrap_err();
+            assert!(error.contains(named), "{codings}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_on_what_an_answer_unfolds_to() {
+        let most = vec![b' '; MAX_ANSWER];
+        let too_much = vec![b' '; MAX_ANSWER + 1];
+        for (coding, pack) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("deflate", zlib), ("deflate", raw)] {
+            assert_eq!(read(&[coding], &pack(&most)).unwrap().len(), MAX_ANSWER, "{coding}");
+            assert_eq!(read(&[coding], &pack(&too_much)), Err(Error::TooLarge.to_string()), "{coding}");
+        }
+        let parts = [gzip(&most), gzip(b" ")].concat();
+        assert_eq!(read(&["gzip"], &parts), Err(Error::TooLarge.to_string()));
+        let bomb = gzip(&gzip(&vec![0; 64 * MAX_ANSWER]));
+        assert_eq!(read(&["gzip, gzip"], &bomb), Err(Error::TooLarge.to_string()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_decoder_panic(
+            body in proptest::collection::vec(any::<u8>(), 0..512),
+            coding in "gzip|deflate|br|gzip, deflate|deflate, deflate",
+        ) {
+            let _ = read(&[&coding], &body);
+            let _ = read(&[&coding], &[GZIP, &[8, 0], &body].concat());
+        }
+    }
+}
