@@ -110,12 +110,10 @@ pub enum CallbackRefusal {
     AlreadyUsed,
     #[error("the state has expired")]
     Expired,
-    #[error("neither code nor error, or a parameter that is empty, repeated or too long")]
+    #[error("a parameter is repeated, or the state is too long or not text")]
     Malformed,
     #[error("the state belongs to another platform")]
     OtherPlatform,
-    #[error("the issuer (iss) is not this platform's")]
-    OtherIssuer,
     #[error("no state, or one that is unknown")]
     UnknownState,
 }

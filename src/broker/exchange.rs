@@ -8,7 +8,7 @@
 //! broker that dies continues from there. Tokens that cannot be kept are [revoked](super::revocation) where that
 //! reaches nobody else.
 
-use super::callback::Answer;
+use super::answer::Answer;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
@@ -44,15 +44,23 @@ impl Broker {
         let result = match answer {
             Answer::Code(code) => self.connect_accounts(&flow, &code).await,
             Answer::Denied => Err(Outcome::Cancelled),
-            Answer::Refused(code) => {
+            Answer::Refused(refusal) => {
                 tracing::warn!(
-                    flow.id = %id, platform.name = %flow.platform, platform.code = %code,
+                    flow.id = %flow.id, platform.name = %flow.platform, platform.code = refusal.code,
+                    platform.number = refusal.number,
                     "the platform refused the authorization: check that the scopes of this platform are enabled for the app"
                 );
-                Err(Outcome::failed(match code.as_str() {
-                    "server_error" | "temporarily_unavailable" => Failure::PlatformUnavailable,
+                Err(Outcome::failed(match refusal.code.as_deref() {
+                    Some("server_error" | "temporarily_unavailable") => Failure::PlatformUnavailable,
                     _ => Failure::AuthorizationRefused,
                 }))
+            }
+            Answer::Unusable(reason) => {
+                tracing::warn!(
+                    flow.id = %flow.id, platform.name = %flow.platform, reason,
+                    "the platform's answer cannot be used, so the connection ends"
+                );
+                Err(Outcome::failed(Failure::PlatformAnswerUnreadable))
             }
         };
         self.record_end(&flow, result).await;

@@ -9,6 +9,7 @@
 //! asked of a platform.
 
 pub mod access_keys;
+mod answer;
 pub mod apps;
 pub mod begin;
 pub mod bluesky;
@@ -17,6 +18,7 @@ mod clients;
 mod core;
 pub mod error;
 mod exchange;
+pub mod finished;
 pub mod integrations;
 pub mod platforms;
 pub mod profiles;

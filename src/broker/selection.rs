@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::callback::Finished;
 use super::error::What;
+use super::finished::Finished;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use postpeer::platforms::CONTRACT_NAMES;
+use postpeer::platforms::{CONTRACT_NAMES, Registry};
 use postpeer::sandbox::{self, Answer, Fault, Step};
 
+use crate::logs;
 use crate::support::{TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D%252F1";
@@ -190,8 +191,7 @@ async fn a_callback_that_contradicts_its_flow_is_refused_before_any_call() {
         ("no state", at("twitter", &format!("code={code}"))),
         ("unknown state", at("twitter", &format!("state=unknown&code={code}"))),
         ("empty state", at("twitter", &format!("state=&code={code}"))),
-        ("neither code nor error", at("twitter", &format!("state={state}"))),
-        ("another issuer", at("youtube", &format!("state={other_state}&code={code}&iss=https://evil.example"))),
+        ("error_code twice", at("twitter", &format!("state={state}&error_code=1&error_code=2"))),
         ("broken percent", at("twitter", &format!("state=%ff%fe&code={code}"))),
         ("NUL", at("twitter", &format!("state=%00&code={code}"))),
     ] {
@@ -203,6 +203,74 @@ async fn a_callback_that_contradicts_its_flow_is_refused_before_any_call() {
     assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty());
     assert!(broker.sandbox().requests_at("youtube", Step::Token).is_empty());
     assert!(broker.browse(&callback).await.location().contains("status=success"), "nothing was consumed");
+}
+
+/// The state is secret: whoever has it may end the connection, and an app that waits for it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_used_ends_its_connection() {
+    const UNUSABLE: &str = "platform_answer_unreadable";
+    const REFUSED: &str = "authorization_refused";
+    logs::capture();
+    let broker = TestBroker::builder().seed(202).start().await;
+    let (long, longer) = ("c".repeat(4097), "e".repeat(6000));
+    for (platform, query, error, logged) in [
+        ("facebook", "error_code=1349126&error_message=x".to_owned(), REFUSED, "platform.number=\"1349126\""),
+        ("facebook", "error_code=%3Cb%3E13%0D%0A49".to_owned(), REFUSED, "platform.number=\"b1349\""),
+        ("facebook", "error=&error_code=1349126&code=".to_owned(), REFUSED, "platform.number=\"1349126\""),
+        ("facebook", "error_code=1349126&code=x".to_owned(), REFUSED, "platform.number=\"1349126\""),
+        ("facebook", "error_reason=app_inactive".to_owned(), REFUSED, "platform.code=\"app_inactive\""),
+        ("instagram", format!("error=%F0%9F%A6%8A{longer}"), REFUSED, "platform.code=\"eeee"),
+        ("twitter", String::new(), UNUSABLE, "neither code nor error"),
+        ("twitter", "error=".to_owned(), UNUSABLE, "neither code nor error"),
+        ("twitter", "code=".to_owned(), UNUSABLE, "neither code nor error"),
+        ("twitter", "code".to_owned(), UNUSABLE, "neither code nor error"),
+        ("twitter", "code=%20".to_owned(), UNUSABLE, "neither code nor error"),
+        ("twitter", "error_description=no".to_owned(), UNUSABLE, "neither code nor error"),
+        ("tiktok", "error_code=0".to_owned(), UNUSABLE, "neither code nor error"),
+        ("twitter", format!("code={long}"), UNUSABLE, "too long"),
+        ("twitter", "code=a%00b".to_owned(), UNUSABLE, "not text"),
+        ("twitter", "code=a%0D%0Ab".to_owned(), UNUSABLE, "not text"),
+        ("twitter", "code=%ff".to_owned(), UNUSABLE, "not text"),
+        ("twitter", "error=%ff".to_owned(), UNUSABLE, "not text"),
+        ("twitter", "code=x&iss=%ff".to_owned(), UNUSABLE, "not text"),
+        ("youtube", "code=x&iss=https://evil.example".to_owned(), UNUSABLE, "issuer"),
+        ("youtube", "error=access_denied&iss=".to_owned(), UNUSABLE, "issuer"),
+    ] {
+        let url = broker.begin(platform, &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
+        let state = parameter(&url, "state").unwrap();
+        let callback = format!("/v1/connect/{platform}/callback?state={state}&{query}");
+        let reply = broker.browse(&callback).await;
+        let location = reply.location();
+        let expected = format!("https://app.example/back?nonce=%2F1&status=error&platform={platform}&error={error}");
+        assert_eq!((reply.status, location.as_str()), (303, expected.as_str()), "{query}");
+        assert_eq!(broker.browse(&callback).await.location(), location, "a reload gets the same: {query}");
+        let log = logs::of_flow(&broker.last_flow()).join("\n");
+        assert!(log.contains(logged), "{query}: {log}");
+
+        let url = broker.begin(platform, "").await;
+        let state = parameter(&url, "state").unwrap();
+        let page = broker.browse(&format!("/v1/connect/{platform}/callback?state={state}&{query}")).await;
+        assert_eq!((page.status, page.location().as_str()), (200, ""), "{query}");
+        assert!(page.text.contains(error), "{query}: {}", page.text);
+    }
+    // Facebook's denial, with and without the standard's parameter.
+    for query in ["error_code=200&error_reason=user_denied", "error=&error_reason=user_denied"] {
+        let url = broker.begin("facebook", &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
+        let state = parameter(&url, "state").unwrap();
+        let location = broker.browse(&format!("/v1/connect/facebook/callback?state={state}&{query}")).await.location();
+        assert!(location.starts_with("https://app.example/no?status=cancelled&"), "{query}: {location}");
+    }
+    assert!(broker.sandbox().requests().is_empty(), "no platform is asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_was_switched_off_meanwhile_ends_its_connections() {
+    let mut broker = TestBroker::start().await;
+    let callback = broker.consent(&broker.begin("twitter", BACK).await, &Answer::allow());
+    broker.restart_with(|config| config.platforms = Registry::default()).await;
+    let location = broker.arrive(&callback).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("authorization_refused"), "{location}");
+    assert_eq!(broker.arrive(&callback).await.location(), location, "a reload gets the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,7 +197,8 @@ impl TestBroker {
         self.restart_with(|_| {}).await;
     }
 
-    async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+    /// Restarts with another configuration.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         let (app, server) = self.running.take().unwrap();
         server.stop(false).await;
         let (mut config, ports) = (app.config.clone(), app.ports.clone());

@@ -164,11 +164,6 @@ impl From<CallbackRefusal> for ApiError {
                 "The answer could not be read",
                 "Go back to the app and start again, without editing the address.",
             ),
-            CallbackRefusal::OtherIssuer => (
-                "The answer names another issuer than the platform that was asked.",
-                "This answer comes from somewhere else",
-                "Nothing was connected. Go back to the app and start again; if it happens again, tell the people who run it.",
-            ),
             CallbackRefusal::OtherPlatform => (
                 "The answer belongs to a connection at another platform.",
                 "This answer belongs to another platform",

@@ -20,8 +20,8 @@ use crate::http::request::{Query, Segment};
 
 /// Longest state, in bytes. Ours have 43.
 const STATE_MAX: usize = 512;
-/// Longest authorization code, in bytes.
-const CODE_MAX: usize = 8 * 1024;
+/// Longest authorization code, in bytes. The longest that platforms send have about two thousand.
+const CODE_MAX: usize = 4 * 1024;
 
 /// Finish a connection
 ///
@@ -34,6 +34,7 @@ const CODE_MAX: usize = 8 * 1024;
         ("code" = Option<String>, Query, description = "The authorization code, where the person said yes."),
         ("error" = Option<String>, Query, description = "Why there is none."),
         ("error_reason" = Option<String>, Query, description = "Some platforms tell more."),
+        ("error_code" = Option<String>, Query, description = "Facebook's number, beside `error` or instead of it."),
         ("iss" = Option<String>, Query, description = "The issuer (RFC 9207), where the platform sends it."),
     ),
     responses(
@@ -64,19 +65,25 @@ pub(crate) async fn finish(
 /// Reads what the platform sent. A repeated parameter is refused and the state is not consumed, because an attacker may
 /// have added the second one (RFC 6749, section 3.1).
 fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
-    let text = |name| query.text(name).map_err(|error| ApiError::from(CallbackRefusal::Malformed).because(error));
-    let secret = |name, max| match text(name)? {
-        Some(value) if value.len() > max => Err(ApiError::from(CallbackRefusal::Malformed)),
-        value => Ok(value.map(SecretString::from)),
+    let malformed = |error| ApiError::from(CallbackRefusal::Malformed).because(error);
+    let state = query.text("state").map_err(malformed)?;
+    if state.as_ref().is_some_and(|state| state.len() > STATE_MAX) {
+        return Err(CallbackRefusal::Malformed.into());
+    }
+    let mut is_garbled = false;
+    // A known state ends its connection, however garbled the rest is.
+    let mut text = |name| match query.text(name) {
+        Err(error) if error.code != Code::RepeatedParameter => {
+            is_garbled = true;
+            Ok(None)
+        }
+        value => value.map_err(malformed),
     };
-    Ok(Callback {
-        platform,
-        state: secret("state", STATE_MAX)?,
-        code: secret("code", CODE_MAX)?,
-        error: text("error")?,
-        error_reason: text("error_reason")?,
-        issuer: text("iss")?,
-    })
+    let (code, error, error_reason, error_code, issuer) =
+        (text("code")?, text("error")?, text("error_reason")?, text("error_code")?, text("iss")?);
+    is_garbled |= code.as_ref().is_some_and(|code| code.len() > CODE_MAX || code.contains(char::is_control));
+    let (state, code) = (state.map(SecretString::from), code.map(SecretString::from));
+    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled })
 }
 
 /// True when the browser fetches the page ahead of its user. Finishing then would use up the code before the user
@@ -117,20 +124,41 @@ mod tests {
 
     #[expect(clippy::disallowed_methods, reason = "the test compares it")]
     #[test]
-    fn repeated_malformed_and_oversized_parameters_are_refused() {
+    fn only_repeated_parameters_and_a_malformed_state_are_refused() {
         let read = |query: &str| read("twitter".to_owned(), &Query(query));
         let callback =
             read("state=s&code=a%2Bb%23_&scope=x&scope=y&error_description=%ff&iss=https%3A%2F%2Fx").unwrap();
         assert_eq!(callback.state.unwrap().expose_secret(), "s");
         assert_eq!(callback.code.unwrap().expose_secret(), "a+b#_");
         assert_eq!(callback.issuer.as_deref(), Some("https://x"));
+        assert!(!callback.is_garbled);
         let long_state = format!("state={}", "a".repeat(513));
-        for bad in
-            ["state=a&state=b", "state=a&code=b&code=b", "error=a&error=b", "iss=a&iss=b", "state=%ff%fe", &long_state]
-        {
+        for bad in [
+            "state=a&state=b",
+            "state=a&code=b&code=b",
+            "error=a&error=b",
+            "error_code=1&error_code=1",
+            "iss=a&iss=b",
+            "state=%ff%fe",
+            &long_state,
+        ] {
             let error = read(bad).unwrap_err();
             assert_eq!(error.code, Code::CallbackRefused, "{bad}");
             assert_eq!(error.heading, "The answer could not be read");
+        }
+        let (long, longest) = (format!("code={}", "a".repeat(4097)), format!("code={}", "a".repeat(4096)));
+        for (query, is_garbled) in [
+            ("code=%ff", true),
+            ("code=a%00", true),
+            ("code=a%0D%0Ab", true),
+            ("code=a&iss=%ff", true),
+            ("error=%ff", true),
+            (&long, true),
+            (&longest, false),
+            ("code=", false),
+            ("error=a%0D%0Ab", false),
+        ] {
+            assert_eq!(read(&format!("state=s&{query}")).unwrap().is_garbled, is_garbled, "{query}");
         }
     }
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::{Problem, answer, see_other};
-use crate::broker::callback::{Ending, Finished};
+use crate::broker::finished::{Ending, Finished};
 use crate::domain::integration::Integration;
 use crate::http::envelope::RequestId;
 use crate::http::error::ApiError;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::broker::callback::{Ending, Finished};
+use crate::broker::finished::{Ending, Finished};
 use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::{AccountKind, RouteReport, UnusableAccount};
 use crate::http::api::integrations::IntegrationView;

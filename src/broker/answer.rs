@@ -1,0 +1,180 @@
+//! Reads what a callback says: a code, a denial, a refusal, or nothing that can be used.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::callback::Callback;
+use crate::domain::secret::Digest256;
+
+/// Longest error code of a platform that reaches the log.
+const LOGGED_MAX: usize = 64;
+
+/// The message of a callback. An error beside a code is an error.
+pub(super) enum Answer {
+    Code(SecretString),
+    /// The person denied the consent.
+    Denied,
+    /// The platform refused.
+    Refused(Refusal),
+    /// The callback has neither code nor error, or is not the platform's. Holds the reason, for the log.
+    Unusable(&'static str),
+}
+
+/// The platform's own words for a refusal, reduced to harmless characters.
+pub(super) struct Refusal {
+    pub(super) code: Option<String>,
+    /// Facebook sends a number (`error_code`), beside the code or instead of it.
+    pub(super) number: Option<String>,
+}
+
+impl Answer {
+    /// `issuer`: the platform's, where it is known.
+    pub(super) fn of(callback: &Callback, issuer: Option<&str>) -> Self {
+        if let (Some(given), Some(expected)) = (&callback.issuer, issuer)
+            && given != expected
+        {
+            return Self::Unusable("it names another issuer (iss) than this platform's");
+        }
+        if callback.is_garbled {
+            return Self::Unusable("a parameter is too long, or is not text");
+        }
+        let error = harmless(callback.error.as_ref());
+        let reason = callback.error_reason.as_deref().filter(|reason| !reason.is_empty());
+        // Zero stands for success.
+        let number = harmless(callback.error_code.as_ref()).filter(|number| number.bytes().any(|digit| digit != b'0'));
+        if error.is_none() && reason.is_none() && number.is_none() {
+            let code = callback.code.as_ref().and_then(clean_code);
+            return code.map_or(Self::Unusable("it has neither code nor error"), Self::Code);
+        }
+        // LinkedIn has two codes of its own; Threads documents a misspelt one but gives the reason.
+        let is_denial = matches!(
+            callback.error.as_deref(),
+            Some("access_denied" | "user_cancelled_authorize" | "user_cancelled_login")
+        );
+        if is_denial || reason == Some("user_denied") {
+            return Self::Denied;
+        }
+        Self::Refused(Refusal { code: error.or_else(|| harmless(callback.error_reason.as_ref())), number })
+    }
+
+    /// Digest that tells a reload from a different answer under the same state.
+    pub(super) fn fingerprint(&self) -> Digest256 {
+        match self {
+            Self::Code(code) => fingerprint("code", code),
+            Self::Denied => Digest256::of(b"denied"),
+            Self::Refused(_) => Digest256::of(b"refused"),
+            Self::Unusable(_) => Digest256::of(b"unusable"),
+        }
+    }
+}
+
+/// Letters, digits and a few marks of a platform's code; `None` where it is absent or empty.
+fn harmless(text: Option<&String>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty())?;
+    let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    Some(text.chars().filter(is_harmless).take(LOGGED_MAX).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "hashing is how a code is recognised without being kept")]
+fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
+    Digest256::of(format!("{kind}:{}", code.expose_secret()).as_bytes())
+}
+
+/// The code without the fragment `#_` or `#_=_` that Meta's platforms append and that something on the way may take
+/// for part of it. `None` when nothing is left.
+#[expect(clippy::disallowed_methods, reason = "cutting a suffix takes a look at it")]
+fn clean_code(code: &SecretString) -> Option<SecretString> {
+    let code = code.expose_secret();
+    let code = code.strip_suffix("#_").or_else(|| code.strip_suffix("#_=_")).unwrap_or(code);
+    (!code.trim().is_empty()).then(|| SecretString::from(code))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
+
+    use super::*;
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn of(callback: &Callback) -> Answer {
+        Answer::of(callback, Some("https://issuer.example"))
+    }
+
+    #[test]
+    fn a_denial_is_told_from_a_refusal() {
+        for (error, reason, number) in [
+            ("access_denied", None, None),
+            ("user_cancelled_login", None, None),
+            ("user_cancelled_authorize", None, None),
+            ("acceess_denied", text("user_denied"), None),
+            ("access_denied", text("user_denied"), text("200")),
+            ("", text("user_denied"), text("200")),
+        ] {
+            let callback =
+                Callback { error: text(error), error_reason: reason, error_code: number, ..Callback::default() };
+            assert!(matches!(of(&callback), Answer::Denied), "{callback:?}");
+        }
+        for error in ["invalid_scope", "server_error", "unauthorized_scope_error", "<script>alert(1)</script>"] {
+            let callback = Callback { error: text(error), code: Some("code".into()), ..Callback::default() };
+            let Answer::Refused(Refusal { code: Some(code), number: None }) = of(&callback) else { panic!("{error}") };
+            assert!(code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_an_error_is_a_refusal() {
+        for (callback, code, number) in [
+            (Callback { error_code: text("1349126"), ..Callback::default() }, None, Some("1349126")),
+            (
+                Callback { error_code: text("1349126"), code: Some("c".into()), ..Callback::default() },
+                None,
+                Some("1349126"),
+            ),
+            (Callback { error: text(""), error_code: text("13\r\n<b>"), ..Callback::default() }, None, Some("13b")),
+            (Callback { error: text("a"), error_code: text("2"), ..Callback::default() }, Some("a"), Some("2")),
+            (Callback { error: text("a"), error_code: text("0"), ..Callback::default() }, Some("a"), None),
+            (Callback { error_reason: text("no_app"), ..Callback::default() }, Some("no_app"), None),
+            (Callback { error: text("\u{202e}"), ..Callback::default() }, Some(""), None),
+        ] {
+            let Answer::Refused(refusal) = of(&callback) else { panic!("{callback:?}") };
+            assert_eq!((refusal.code.as_deref(), refusal.number.as_deref()), (code, number), "{callback:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_code_and_error_cannot_be_used() {
+        let with_code = |code: &str| Callback { code: Some(code.into()), ..Callback::default() };
+        for callback in [
+            Callback::default(),
+            with_code(""),
+            with_code(" "),
+            with_code("#_"),
+            with_code("#_=_"),
+            Callback { error: text(""), error_reason: text(""), error_code: text("0"), ..Callback::default() },
+            Callback { is_garbled: true, error: text("access_denied"), ..with_code("c") },
+            Callback { issuer: text("https://other.example"), ..with_code("c") },
+            Callback { issuer: text(""), error: text("access_denied"), ..Callback::default() },
+        ] {
+            assert!(matches!(of(&callback), Answer::Unusable(_)), "{callback:?}");
+        }
+        let elsewhere = Callback { issuer: text("https://other.example"), ..with_code("c") };
+        assert!(matches!(Answer::of(&elsewhere, None), Answer::Code(_)), "no issuer is known");
+    }
+
+    #[test]
+    fn the_fragment_mark_is_cut_off_the_code() {
+        for code in ["AQ", "AQ#_", "AQ#_=_"] {
+            let callback = Callback {
+                code: Some(code.into()),
+                error: text(""),
+                error_code: text("0"),
+                issuer: text("https://issuer.example"),
+                ..Callback::default()
+            };
+            let Answer::Code(code) = of(&callback) else { panic!("{callback:?}") };
+            assert_eq!(code.expose_secret(), "AQ");
+        }
+    }
+}
