@@ -66,8 +66,8 @@ def demo():
     assert code == 0, f"the demo stopped with exit code {code}"
 
 
-class _Form(html.parser.HTMLParser):
-    """The fields of the consent page, with the first of each group of radio buttons."""
+class Form(html.parser.HTMLParser):
+    """The fields of a page's form that are filled in already, with the first of each group of radio buttons."""
 
     def __init__(self):
         super().__init__()
@@ -106,20 +106,20 @@ class _Choices(html.parser.HTMLParser):
             self.ids[data], self.id = self.id, None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_):
         return None
 
 
-_opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+_opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
 
 
-def fetch(url, data=None, headers=None):
-    """Status, headers and text; redirects are not followed."""
-    body = urllib.parse.urlencode(data).encode() if data is not None else None
-    request = urllib.request.Request(url, data=body, headers=headers or {})
+def fetch(url, data=None, headers=None, method=None, body=None, opener=_opener):
+    """Status, headers and text of a call with a form or any other body; redirects are not followed."""
+    body = urllib.parse.urlencode(data).encode() if data is not None else body
+    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     try:
-        with _opener.open(request, timeout=30) as response:
+        with opener.open(request, timeout=30) as response:
             return response.status, response.headers, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()
@@ -129,7 +129,7 @@ def consent(authorize_url, decision="allow", **overrides):
     """What a person does on the consent page. Returns the callback URL that the browser would go to."""
     status, _, page = fetch(authorize_url)
     assert status == 200, f"consent page: {status}\n{page}"
-    form = _Form()
+    form = Form()
     form.feed(page)
     fields = [(name, value) for name, value in form.fields if name not in overrides and name != "decision"]
     fields += [("decision", decision), *overrides.items()]

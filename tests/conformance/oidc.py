@@ -1,0 +1,321 @@
+"""Connections to the certified OpenID Provider `oidc-provider`, in the ways that OAuth clients may differ.
+
+Starts the provider on loopback, and for each scenario a broker that knows it from a few lines of TOML.
+Run: python3 tests/conformance/oidc.py [path to the binary [scenario …]]
+"""
+
+import contextlib
+import http.cookiejar
+import json
+import os
+import sys
+import traceback
+import urllib.parse
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from broker import PUBLIC_URL, broker  # noqa: E402
+from demo import Form, NoRedirect, fetch, query  # noqa: E402
+from node import node  # noqa: E402
+
+CALLBACK = f"{PUBLIC_URL}/v1/connect/acme/callback"
+BACK = "https://app.example/connected?nonce=%2F1"
+# A login, a consent, and the steps between them.
+MOST_STEPS = 12
+SCENARIOS = {}
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def check(what, condition):
+    if not condition:
+        raise AssertionError(what)
+
+
+class Person:
+    """Someone with a browser: their cookies, and what they answer at the provider."""
+
+    def __init__(self, login="ada"):
+        self.login = login
+        self.opener = urllib.request.build_opener(
+            NoRedirect, urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        )
+
+    def consent(self, url, agrees=True):
+        """Logs in and consents, or refuses to. Returns the callback URL that the browser would go to."""
+        data = None
+        for _ in range(MOST_STEPS):
+            status, headers, page = fetch(url, data, opener=self.opener)
+            if status in (302, 303):
+                url, data = urllib.parse.urljoin(url, headers["Location"]), None
+                if url.startswith(f"{PUBLIC_URL}/"):
+                    return url
+                continue
+            check(f"a page of the provider: {status}\n{page}", status == 200)
+            form = Form()
+            form.feed(page)
+            asked = dict(form.fields)["prompt"]
+            if asked == "consent" and not agrees:
+                url, data = f"{url}/abort", None
+                continue
+            url, data = urllib.parse.urljoin(url, form.action), form.fields
+            if asked == "login":
+                data = [*data, ("login", self.login), ("password", "any")]
+        raise AssertionError("the provider's pages do not end")
+
+
+class Connection:
+    """A provider, a broker that has it as its platform `acme`, and what happened between them."""
+
+    def __init__(self, provider, running):
+        self.provider, self.broker = provider, running
+        self.requests, self.refusals, self.ended = [], [], []
+        self.happened()
+
+    def happened(self):
+        """The requests since the last time."""
+        events = self.provider.ask("events")
+        self.requests += events["requests"]
+        self.refusals += events["refusals"]
+        self.ended += events["ended"]
+        return events["requests"]
+
+    def authorize_url(self):
+        redirect = urllib.parse.quote(BACK, safe="")
+        status, told = self.broker.call("GET", f"/v1/connect/acme?redirectUri={redirect}")
+        check(f"a connection begins: {status} {told}", status == 200)
+        return told["url"]
+
+    def come_back(self, callback):
+        """What the application learns when the browser comes back by way of the broker's callback."""
+        status, headers, page = self.broker.visit(callback)
+        check(f"the browser is sent back: {status}\n{page}", status == 303)
+        check("the application's query stays", headers["Location"].startswith(f"{BACK}&"))
+        return query(headers["Location"])
+
+    def connect(self):
+        """Connects Ada, with PKCE. Returns the integration."""
+        self.happened()
+        callback = Person().consent(self.authorize_url())
+        told = self.come_back(callback)
+        check(f"connected: {told}", told["status"] == "success" and told["platform"] == "acme")
+        requests = self.happened()
+        begun = next(request["params"] for request in requests if request["route"] == "authorization")
+        check(f"the challenge is S256: {begun}", begun["code_challenge_method"] == "S256" and begun["code_challenge"])
+        check(f"a code comes back to the callback: {begun}", begun["redirect_uri"] == CALLBACK and begun["state"])
+        exchanged = [request for request in requests if request["route"] == "token"]
+        check(f"one exchange: {exchanged}", [request["status"] for request in exchanged] == [200])
+        check("the verifier is sent", exchanged[0]["params"]["code_verifier"])
+        status, detail = self.broker.call("GET", f"/v1/connect/integrations/{told['integrationId']}")
+        check(f"the integration: {detail}", status == 200)
+        integration = detail["integration"]
+        check(f"its id is the subject: {integration}", integration["platformUserId"] == "ada")
+        return integration
+
+    def token(self, integration, min_seconds=0):
+        status, told = self.broker.token(integration["id"], min_seconds)
+        check(f"a token: {status} {told}", status == 200 and told["tokenType"].lower() == "bearer")
+        return told["accessToken"]
+
+    def refresh(self, integration):
+        """Has the token refreshed: no token that was issued a moment ago lasts its whole life."""
+        old = self.token(integration)
+        self.happened()
+        new = self.token(integration, self.provider.ready["life"])
+        refreshes = [request for request in self.happened() if request["route"] == "token"]
+        check(f"one refresh: {refreshes}", [
+            (request["params"]["grant_type"], request["status"]) for request in refreshes] == [("refresh_token", 200)])
+        check("it brought another token", new != old and self.provider.ask("accepts", token=new))
+
+    def disconnect(self, integration, revokes=True):
+        token = self.token(integration)
+        check("the token works", self.provider.ask("accepts", token=token))
+        status, told = self.broker.disconnect(integration["id"])
+        check(f"disconnected: {status} {told}", status == 200)
+        revoked = [request for request in self.happened() if request["route"] == "revocation"]
+        if revokes:
+            check(f"revoked: {told}", "revoked the tokens" in told["message"])
+            check(f"a revocation: {revoked}", revoked and all(request["status"] == 200 for request in revoked))
+            check("the token is gone", not self.provider.ask("accepts", token=token))
+        status, told = self.broker.token(integration["id"], 0)
+        check(f"nothing is left here: {status} {told}", status == 404)
+
+    def whole(self):
+        """A connection from its beginning to its end. Two refreshes: the second one needs what the first one brought."""
+        integration = self.connect()
+        self.refresh(integration)
+        self.refresh(integration)
+        self.disconnect(integration)
+        check(f"the consent is ended there: {self.ended}", len(self.ended) == 1)
+        check(f"the provider refused nothing: {self.refusals}", self.refusals == [])
+        return integration
+
+    def authentication(self):
+        """How the client authenticated where it had to: scheme and parameters."""
+        asked = [request for request in self.requests if request["route"] in ("token", "revocation")]
+        check("exchange, two refreshes, revocation", len(asked) >= 4)
+        ours = ("client_id", "client_secret", "client_assertion")
+        return {(request["scheme"], *(name for name in ours if request["params"].get(name))) for request in asked}
+
+
+def endpoints(provider, client_id, *lines):
+    """The section of a platform whose endpoints the operator looked up."""
+    issuer = provider.ready["issuer"]
+    return "\n".join([
+        "[platforms.acme]",
+        f'client_id = "{client_id}"',
+        f'authorize_url = "{issuer}/auth"',
+        f'token_url = "{issuer}/token"',
+        f'revoke_url = "{issuer}/token/revocation"',
+        f'identity_url = "{issuer}/me"',
+        'scopes = ["openid", "profile", "offline_access"]',
+        'authorize_params = { prompt = "consent" }',
+        'identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }',
+        *lines,
+    ])
+
+
+def discovered(provider, client_id, *lines):
+    """The section of a platform that the broker asks for its endpoints."""
+    return "\n".join([
+        "[platforms.acme]", f'issuer = "{provider.ready["issuer"]}"', f'client_id = "{client_id}"', *lines])
+
+
+def secret(provider):
+    return f"client_secret = {json.dumps(provider.ready['secret'])}"
+
+
+@contextlib.contextmanager
+def connection_to(provider, section, files=None):
+    # Only the test has tokens refreshed.
+    with broker(f"{section}\n[refresh]\nenabled = false\n", files) as running:
+        connection = Connection(provider, running)
+        try:
+            yield connection
+        except Exception:
+            connection.happened()
+            print("the provider refused:", *connection.refusals, "the broker logged:", running.log, sep="\n", file=sys.stderr)
+            raise
+
+
+@scenario
+def basic(provider):
+    """The client authenticates with the header; everything is looked up by hand."""
+    with connection_to(provider, endpoints(provider, "basic", secret(provider))) as connection:
+        integration = connection.whole()
+        check(f"who connected: {integration}", [integration[name] for name in ("username", "displayName", "imageUrl")] == [
+            "ada", "Ada Marlow", "https://cdn.example.com/ada.png"])
+        check("the header alone", connection.authentication() == {("basic",)})
+
+
+@scenario
+def post(provider):
+    """The client authenticates in the body."""
+    with connection_to(provider, endpoints(provider, "post", secret(provider), 'client_auth = "body"')) as connection:
+        connection.whole()
+        check("the body alone", connection.authentication() == {("", "client_id", "client_secret")})
+
+
+@scenario
+def refused(provider):
+    """The person refuses to consent."""
+    with connection_to(provider, endpoints(provider, "basic", secret(provider))) as connection:
+        callback = Person().consent(connection.authorize_url(), agrees=False)
+        check(f"the provider says so: {callback}", query(callback)["error"] == "access_denied")
+        told = connection.come_back(callback)
+        check(f"cancelled: {told}", told["status"] == "cancelled")
+        check("no code was exchanged", all(request["route"] != "token" for request in connection.happened()))
+
+
+@scenario
+def public(provider):
+    """A client without a secret, whose refresh tokens are replaced each time."""
+    with connection_to(provider, endpoints(provider, "public", 'client_auth = "none"')) as connection:
+        connection.whole()
+        check("the id alone", connection.authentication() == {("", "client_id")})
+
+
+@scenario
+def discovery(provider):
+    """Three lines of TOML."""
+    with connection_to(provider, discovered(provider, "basic", secret(provider))) as connection:
+        connection.whole()
+        routes = {request["route"] for request in connection.requests}
+        check(f"the endpoints were asked for: {routes}", "discovery" in routes)
+
+
+@scenario
+def pushed(provider):
+    """The provider accepts only authorization requests that were pushed to it (RFC 9126)."""
+    with connection_to(provider, discovered(provider, "pushed", secret(provider))) as connection:
+        url = connection.authorize_url()
+        sent = query(url)
+        check(f"the browser carries only a reference: {sent}", sent.keys() == {"client_id", "request_uri"})
+        connection.whole()
+        asked = [request for request in connection.requests if request["route"] == "pushed_authorization_request"]
+        check(f"it was pushed: {asked}", [request["status"] for request in asked] == [201, 201])
+        check("by the client itself", all(request["scheme"] == "basic" for request in asked))
+
+
+@scenario
+def private_key_jwt(provider):
+    """The client authenticates with a signature (RFC 7523), by each kind of key."""
+    for algorithm, pem in provider.ready["pems"].items():
+        lines = ['client_auth = "private_key_jwt"', 'private_key_file = "key.pem"']
+        # One key is named, the others the provider finds by itself.
+        if algorithm == "ES256":
+            lines.append(f'private_key_id = "key {algorithm}"')
+        section = discovered(provider, f"jwt-{algorithm}", *lines)
+        with connection_to(provider, section, {"key.pem": pem}) as connection:
+            connection.whole()
+            ways = connection.authentication()
+            check(f"{algorithm}: the assertion alone: {ways}", ways <= {
+                ("", "client_assertion"), ("", "client_id", "client_assertion")})
+            used = [request["params"]["client_assertion"] for request in connection.requests
+                    if request["route"] in ("token", "revocation")]
+            check(f"{algorithm}: each assertion is new", len(set(used)) == len(used))
+
+
+@scenario
+def issuer(provider):
+    """A callback counts only when it names the provider (RFC 9207): no code goes to the wrong one."""
+    with connection_to(provider, discovered(provider, "basic", secret(provider))) as connection:
+        for wrong in ("https://evil.example.com", provider.ready["issuer"] + "/", None):
+            callback = urllib.parse.urlsplit(Person().consent(connection.authorize_url()))
+            fields = dict(urllib.parse.parse_qsl(callback.query))
+            check(f"the provider names itself: {fields}", fields.pop("iss") == provider.ready["issuer"])
+            if wrong is not None:
+                fields["iss"] = wrong
+            connection.happened()
+            told = connection.come_back(callback._replace(query=urllib.parse.urlencode(fields)).geturl())
+            check(f"iss={wrong}: {told}", told["status"] == "error")
+            asked = [request["route"] for request in connection.happened()]
+            check(f"iss={wrong}: the code goes nowhere: {asked}", "token" not in asked)
+        check("nothing is connected", connection.broker.call("GET", "/v1/connect/integrations?platform=acme")[1]["total"] == 0)
+        connection.whole()
+
+
+def main():
+    names = sys.argv[2:] or list(SCENARIOS)
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        sys.exit(f"no such scenario: {', '.join(unknown)}. There are {', '.join(SCENARIOS)}")
+    failed = []
+    with node("oidc", CALLBACK) as provider:
+        for name in names:
+            try:
+                SCENARIOS[name](provider)
+                print(f"{name}: ok", flush=True)
+            except Exception:
+                failed.append(name)
+                print(f"{name}: FAILED", flush=True)
+                traceback.print_exc()
+    print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
