@@ -9,8 +9,8 @@ use super::reader::Reader;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform, Registry, Revocation,
-    built_in_names,
+    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform, Registry,
+    Revocation, built_in_names,
 };
 
 pub(super) fn read(reader: &mut Reader) -> Registry {
@@ -20,7 +20,7 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
     let bluesky = bluesky(reader);
     for platform in &supported {
         let name = platform.name.as_ref();
-        let read = built_in(reader, name);
+        let read = built_in(reader, platform);
         if read.revoke_url.is_some() && platform.revocation == Revocation::Unsupported {
             reader.warn(
                 &[keys::PLATFORMS, name, "revoke_url"],
@@ -41,7 +41,7 @@ pub(super) fn read(reader: &mut Reader) -> Registry {
 fn bluesky(reader: &mut Reader) -> Bluesky {
     let default = Bluesky::default();
     let at = |key| [keys::PLATFORMS, BLUESKY, key];
-    let base = |url: Option<String>, default| url.map_or(default, |url| url.trim_end_matches('/').to_owned());
+    let base = |url: Option<String>, default| url.map_or(default, |url| without_slash(&url));
     Bluesky {
         enabled: reader.flag(&at("enabled")).unwrap_or(default.enabled),
         label: reader.text(&at("label")).unwrap_or(default.label),
@@ -50,9 +50,16 @@ fn bluesky(reader: &mut Reader) -> Bluesky {
     }
 }
 
-fn built_in(reader: &mut Reader, name: &str) -> Settings {
+fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
+    let name = platform.name.as_ref();
     let at = |key| [keys::PLATFORMS, name, key];
+    // Only Business Profile has APIs on hosts of their own.
+    let has_hosts = matches!(platform.identity.accounts, Accounts::GoogleLocations { .. });
+    let mut host = |key| if has_hosts { reader.endpoint(&at(key)).map(|url| without_slash(&url)) } else { None };
+    let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
     Settings {
+        accounts_url,
+        locations_url,
         enabled: reader.flag(&at("enabled")),
         credentials: credentials(reader, name),
         label: reader.text(&at("label")),
@@ -61,8 +68,47 @@ fn built_in(reader: &mut Reader, name: &str) -> Settings {
         token_url: reader.endpoint(&at("token_url")),
         revoke_url: reader.endpoint(&at("revoke_url")),
         api_url: reader.endpoint(&at("api_url")),
-        api_version: reader.text(&at("api_version")),
+        api_version: api_version(reader, platform),
+        client_auth: reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body]),
+        pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::S256Hex, Pkce::S256HexOnLoopback, Pkce::None]),
+        authorize_params: reader.pairs(&at("authorize_params")),
+        token_params: reader.pairs(&at("token_params")),
     }
+}
+
+/// Reads the version of a platform's API, which must be written as the platform writes its versions.
+fn api_version(reader: &mut Reader, platform: &Platform) -> Option<String> {
+    let path = [keys::PLATFORMS, platform.name.as_ref(), "api_version"];
+    let version = reader.text(&path)?;
+    if platform.api_version.is_empty() {
+        reader.warn(&path, "has no effect: the broker's calls to this platform name no version");
+        return None;
+    }
+    if !is_written_like(&version, &platform.api_version) {
+        reader.mistake(&path, format!("must be written like \"{}\"", platform.api_version));
+        return None;
+    }
+    Some(version)
+}
+
+/// True for texts that differ in the digits of their numbers only. A date (six digits or more) keeps its length.
+fn is_written_like(text: &str, pattern: &str) -> bool {
+    let form = |text: &str| {
+        let mut form = Vec::new();
+        for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+            let digits = part.bytes().filter(u8::is_ascii_digit).count();
+            form.push((
+                if digits < 6 { digits.min(1) } else { digits },
+                part.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned(),
+            ));
+        }
+        form
+    };
+    form(text) == form(pattern)
+}
+
+fn without_slash(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
 }
 
 /// Reads client id and secret. One without the other is a mistake.

@@ -161,6 +161,7 @@ impl Reader {
         read
     }
 
+    /// Reads a table of texts. A text may be empty.
     pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
         if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
             self.mistake(path, "must be a table of texts, such as { prompt = \"consent\" }");
@@ -169,8 +170,12 @@ impl Reader {
         keys.into_iter()
             .filter_map(|key| {
                 let full: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
-                let value = self.text(&full)?;
-                Some((key, value))
+                let (Value::String(_, text), _) = self.at(&full)? else {
+                    self.mistake(&full, "must be text: put it in quotes");
+                    return None;
+                };
+                let text = text.trim().to_owned();
+                Some((key, text))
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::domain::secret::SecretString;
-use crate::platforms::{Accounts, Availability, Revocation};
+use crate::platforms::{Accounts, Availability, ClientAuth, Pkce, Revocation};
 
 fn read(toml: &str) -> Result<Config, Error> {
     read_with(toml, &Environment::default())
@@ -124,6 +124,70 @@ fn built_in_platforms_accept_credentials_and_other_endpoints() {
     let [accounts_url, locations_url] = ["http://127.0.0.1:9"; 2].map(Into::into);
     assert_eq!(google.identity.accounts, Accounts::GoogleLocations { accounts_url, locations_url });
     assert_eq!(config.platforms.bluesky().unwrap().plc_url, "http://127.0.0.1:9/plc");
+}
+
+#[test]
+fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
+    let config = read(
+        r#"
+        [platforms.googlebusiness]
+        accounts_url = "https://accounts.example/"
+        locations_url = "https://locations.example"
+        authorize_params = { prompt = "", hl = "de" }
+        [platforms.linkedin]
+        api_version = "202709"
+        pkce = "s256"
+        [platforms.pinterest]
+        client_auth = "body"
+        token_params = { continuous_refresh = "" }
+        [platforms.tiktok]
+        pkce = "s256_hex"
+        "#,
+    )
+    .unwrap();
+    let platform = |name: &str| &config.platforms.find(name).unwrap().platform;
+    let google = platform("googlebusiness");
+    let [accounts_url, locations_url] = ["https://accounts.example", "https://locations.example"].map(Into::into);
+    assert_eq!(google.identity.accounts, Accounts::GoogleLocations { accounts_url, locations_url });
+    assert_eq!(google.api_url, "https://www.googleapis.com");
+    let params: Vec<String> = google.authorize_params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(params, ["access_type=offline", "hl=de"]);
+    assert_eq!((platform("linkedin").api_version.as_ref(), platform("linkedin").pkce), ("202709", Pkce::S256));
+    assert!(platform("pinterest").exchange_params.is_empty());
+    assert_eq!(platform("pinterest").client_auth, ClientAuth::Body);
+    assert_eq!(platform("tiktok").pkce, Pkce::S256Hex);
+}
+
+#[test]
+fn a_version_is_written_as_the_platform_writes_it() {
+    let mistakes = |platform: &str, version: &str| {
+        let read = read(&format!("[platforms.{platform}]\napi_version = \"{version}\""));
+        read.map(|config| config.warnings.len()).map_err(|error| error.to_string())
+    };
+    for (platform, version) in [
+        ("facebook", "v27.0"),
+        ("facebook", "v100.1"),
+        ("instagram", "v9.0"),
+        ("linkedin", "202801"),
+        ("threads", "v2.0"),
+    ] {
+        assert_eq!(mistakes(platform, version), Ok(0), "{platform} {version}");
+    }
+    for (platform, version) in [
+        ("facebook", "27.0"),
+        ("facebook", "v27"),
+        ("facebook", "v27.0/me"),
+        ("facebook", "V27.0"),
+        ("facebook", "v27.0.1"),
+        ("facebook", "v.0"),
+        ("linkedin", "20280"),
+        ("linkedin", "2028-01"),
+        ("linkedin", "v202801"),
+    ] {
+        let told = mistakes(platform, version).unwrap_err();
+        assert!(told.contains("must be written like"), "{platform} {version}: {told}");
+    }
+    assert_eq!(mistakes("twitter", "2"), Ok(1), "X's version is in the paths of its calls");
 }
 
 #[test]

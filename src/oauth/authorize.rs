@@ -33,7 +33,7 @@ pub struct InvalidEndpoint {
 pub fn takes_pkce(platform: &Platform, redirect_uri: &str) -> bool {
     match platform.pkce {
         Pkce::None => false,
-        Pkce::S256 => true,
+        Pkce::S256 | Pkce::S256Hex => true,
         Pkce::S256HexOnLoopback => Url::parse(redirect_uri).is_ok_and(|url| is_loopback(&url)),
     }
 }
@@ -60,7 +60,7 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
     }
     if let Some(verifier) = request.pkce_verifier {
         authorize = match platform.pkce {
-            Pkce::S256HexOnLoopback => authorize
+            Pkce::S256Hex | Pkce::S256HexOnLoopback => authorize
                 .add_extra_param("code_challenge", hex::encode(Sha256::digest(verifier.expose_secret().as_bytes())))
                 .add_extra_param("code_challenge_method", "S256"),
             Pkce::None | Pkce::S256 => authorize.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(

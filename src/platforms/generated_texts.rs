@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, bluesky};
+use super::{Accounts, BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, Text, bluesky};
 
 const WIDTH: usize = 119;
 
@@ -63,12 +63,12 @@ fn section(platform: &Platform, has_every_key: bool) -> String {
     parts.extend(guide.setup.iter().map(|paragraph| format!("#\n{}", comment("# ", "# ", paragraph))));
     parts.push(format!("[platforms.{}]\nclient_id = \"\"\nclient_secret = \"\"\n", platform.name));
     for (key, value, usual_comment) in keys(platform) {
-        let is_shown = has_every_key || matches!(key, "scopes" | "api_version");
+        let own = guide.keys.iter().find(|(of, _)| *of == key).map(|(_, comment)| *comment);
+        let is_shown = has_every_key || own.is_some() || matches!(key, "scopes" | "api_version");
         if !is_shown || value == "\"\"" {
             continue;
         }
-        let own = guide.keys.iter().find(|(of, _)| *of == key).map(|(_, comment)| *comment);
-        let words = own.or(Some(usual_comment).filter(|words| has_every_key && !words.is_empty()));
+        let words = own.or(Some(usual_comment).filter(|_| has_every_key)).filter(|words| !words.is_empty());
         parts.extend(words.map(|words| comment("# ", "# ", words)));
         parts.push(format!("#{key} = {value}\n"));
     }
@@ -81,6 +81,17 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
     let revoke_url = match &platform.revocation {
         Revocation::Delete { url } | Revocation::Endpoint { url, .. } => url.as_ref(),
         Revocation::Unsupported => "",
+    };
+    let table = |pairs: &[(Text, Text)]| match pairs {
+        [] => "{}".to_owned(),
+        pairs => {
+            let pairs = pairs.iter().map(|(name, value)| format!("{name} = {value:?}"));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
+    };
+    let (accounts_url, locations_url) = match &platform.identity.accounts {
+        Accounts::GoogleLocations { accounts_url, locations_url } => (accounts_url.as_ref(), locations_url.as_ref()),
+        _ => ("", ""),
     };
     vec![
         (
@@ -107,6 +118,24 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             "api_version",
             text(&platform.api_version),
             "Version of the platform's API, where it has one: in the paths of calls, and for {version} in URLs.",
+        ),
+        ("accounts_url", text(accounts_url), ""),
+        ("locations_url", text(locations_url), ""),
+        (
+            "authorize_params",
+            table(&platform.authorize_params),
+            "Further parameters of the authorize URL: added to the platform's own, or in place of one; \"\" removes one.",
+        ),
+        ("token_params", table(&platform.exchange_params), "The same for the code exchange."),
+        (
+            "client_auth",
+            text(platform.client_auth.into()),
+            "How the secret is sent to the token endpoint: \"basic\" (header) or \"body\".",
+        ),
+        (
+            "pkce",
+            text(platform.pkce.into()),
+            "\"s256\", \"none\", or TikTok's \"s256_hex\" (hexadecimal) and \"s256_hex_on_loopback\".",
         ),
     ]
 }

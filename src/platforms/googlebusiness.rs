@@ -23,6 +23,13 @@ pub(crate) fn definition() -> Platform {
             credentials: "as for YouTube; enable the APIs \"My Business Account Management\" and \"My Business Business \
                           Information\". Until Google approves the project's request for access (\"Application for Basic \
                           API Access\") their quota is 0, and every connection ends with access_not_approved",
+            keys: &[
+                (
+                    "accounts_url",
+                    "Hosts of the two APIs; api_url stands for both and for the one that names the person.",
+                ),
+                ("locations_url", ""),
+            ],
             ..Guide::default()
         },
         subject: Subject::Person,

@@ -54,7 +54,7 @@ pub struct LongLived {
     pub names_client: bool,
 }
 
-/// RFC 7636, and one deviation.
+/// RFC 7636, and TikTok's deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Pkce {
@@ -62,8 +62,9 @@ pub enum Pkce {
     None,
     /// `code_challenge` is the base64url of SHA-256.
     S256,
-    /// `code_challenge` is the hexadecimal SHA-256 (still called `S256`) where the callback is on loopback. Elsewhere
-    /// none is sent.
+    /// `code_challenge` is the hexadecimal SHA-256 (still called `S256`).
+    S256Hex,
+    /// The same where the callback is on loopback. Elsewhere none is sent.
     S256HexOnLoopback,
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, CustomPlatform, Platform, Revocation, RevocationReach, Subject, Text,
-    bluesky,
+    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Pkce, Platform, Revocation,
+    RevocationReach, Subject, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -29,7 +29,16 @@ pub struct Settings {
     pub token_url: Option<String>,
     pub revoke_url: Option<String>,
     pub api_url: Option<String>,
+    /// Hosts of the two APIs of Business Profile; absent: `api_url`.
+    pub accounts_url: Option<String>,
+    pub locations_url: Option<String>,
     pub api_version: Option<String>,
+    pub client_auth: Option<ClientAuth>,
+    pub pkce: Option<Pkce>,
+    /// Added to the built-in parameters, or in place of one of the same name; an empty value removes it.
+    pub authorize_params: Vec<(String, String)>,
+    /// The same for the code exchange.
+    pub token_params: Vec<(String, String)>,
 }
 
 /// A platform with this operator's credentials for it.
@@ -217,8 +226,8 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     set(&mut platform.token_url, settings.token_url);
     let api_url = settings.api_url.map(|url| url.trim_end_matches('/').to_owned());
     if let Accounts::GoogleLocations { accounts_url, locations_url } = &mut platform.identity.accounts {
-        set(accounts_url, api_url.clone());
-        set(locations_url, api_url.clone());
+        set(accounts_url, settings.accounts_url.or_else(|| api_url.clone()));
+        set(locations_url, settings.locations_url.or_else(|| api_url.clone()));
     }
     set(&mut platform.api_url, api_url);
     set(&mut platform.api_version, settings.api_version);
@@ -238,16 +247,49 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     if let Revocation::Delete { url } | Revocation::Endpoint { url, .. } = &mut platform.revocation {
         put_version(url);
     }
+    platform.client_auth = settings.client_auth.unwrap_or(platform.client_auth);
+    platform.pkce = settings.pkce.unwrap_or(platform.pkce);
+    change(&mut platform.authorize_params, settings.authorize_params);
+    change(&mut platform.exchange_params, settings.token_params);
     if let Some(scopes) = settings.scopes {
         platform.scopes = scopes.into_iter().map(Text::from).collect();
     }
     ConfiguredPlatform { platform, enabled: settings.enabled.unwrap_or(true), credentials: settings.credentials }
 }
 
+/// Adds parameters, each in place of one of the same name. An empty value only removes it.
+fn change(parameters: &mut Vec<(Text, Text)>, changes: Vec<(String, String)>) {
+    for (name, value) in changes {
+        let at = parameters.iter().position(|(known, _)| *known == name);
+        match at.and_then(|at| parameters.get_mut(at)) {
+            Some(parameter) => parameter.1 = value.into(),
+            None => parameters.push((name.into(), value.into())),
+        }
+    }
+    parameters.retain(|(_, value)| !value.is_empty());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platforms::{ClientAuth, IdentityPointers, Pkce};
+    use crate::platforms::IdentityPointers;
+
+    #[test]
+    fn parameters_are_added_replaced_and_removed() {
+        let text = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let configured = |params: &[(&str, &str)]| {
+            let settings = Settings { authorize_params: text(params), ..Settings::default() };
+            let registry = Registry::new(BTreeMap::from([("youtube".to_owned(), settings)]), Vec::new());
+            let params = &registry.find("youtube").unwrap().platform.authorize_params;
+            params.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        };
+        assert_eq!(configured(&[]), "access_type=offline&prompt=consent");
+        assert_eq!(configured(&[("prompt", "select_account")]), "access_type=offline&prompt=select_account");
+        assert_eq!(configured(&[("prompt", ""), ("hl", "de")]), "access_type=offline&hl=de");
+        assert_eq!(configured(&[("none", "")]), "access_type=offline&prompt=consent");
+    }
 
     fn custom(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
         let url = |path: &str| format!("https://{name}.example{path}");

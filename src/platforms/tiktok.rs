@@ -25,6 +25,11 @@ pub(crate) fn definition() -> Platform {
             know: "unaudited apps post to private accounts only; a web app's callback is https without a query",
             credentials: "https://developers.tiktok.com, your app with Login Kit: the client key (as client_id) and \
                           secret",
+            keys: &[(
+                "pkce",
+                "Some apps, in TikTok's sandbox above all, get an error page about code_challenge: \"s256_hex\" sends one \
+                 on https too.",
+            )],
             ..Guide::default()
         },
         authorize_url: "https://www.tiktok.com/v2/auth/authorize/".into(),
