@@ -485,9 +485,11 @@ fn metrics_are_read_where_they_should_be_and_hold_nothing_of_anybody() {
         let answer = ask(&metrics, "GET", target, &instance.key);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
-    for method in ["HEAD", "POST", "DELETE", "MADEUP"] {
+    let head = ask(&metrics, "HEAD", "/metrics", "");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    for method in ["POST", "DELETE", "MADEUP"] {
         let answer = ask(&metrics, method, "/metrics", "");
-        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET\r\n"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
     }
 
     // A reader that keeps its connection open does not delay the stop.

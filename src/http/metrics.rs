@@ -37,7 +37,10 @@ pub fn app(
     App::new()
         .app_data(Data::new(render))
         .service(
-            web::resource("/metrics").route(web::get().to(show)).default_service(web::to(|| ready(refuse_method()))),
+            web::resource("/metrics")
+                .route(web::get().to(show))
+                .route(web::head().to(show))
+                .default_service(web::to(|| ready(refuse_method()))),
         )
         .default_service(web::to(|| ready(not_found())))
         .wrap(from_fn(dress))
@@ -49,7 +52,7 @@ async fn show(render: Data<Render>) -> HttpResponse {
 
 fn refuse_method() -> HttpResponse {
     HttpResponse::MethodNotAllowed()
-        .insert_header((header::ALLOW, "GET"))
+        .insert_header((header::ALLOW, "GET, HEAD"))
         .insert_header(ContentType::plaintext())
         .body("The metrics are read with GET.\n")
 }

@@ -45,14 +45,22 @@ pub struct Route {
     pub paths: &'static [&'static str],
     pub access: Access,
     pub surface: Surface,
+    /// True for a GET that uses something up. It does not answer HEAD, because monitors and link previews send HEAD.
+    spends: bool,
     handler: fn() -> actix_web::Route,
 }
 
 impl Route {
+    /// The methods that reach the handler: HEAD is answered like GET, without the body.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        let head = self.method == Method::GET && !self.spends;
+        std::iter::once(&self.method).chain(head.then_some(&Method::HEAD))
+    }
+
     /// Builds a route that is in no table.
     #[cfg(test)]
     pub(crate) const fn for_test(access: Access, surface: Surface, handler: fn() -> actix_web::Route) -> Self {
-        Self { method: Method::GET, paths: &[], access, surface, handler }
+        Self { method: Method::GET, paths: &[], access, surface, spends: false, handler }
     }
 }
 
@@ -62,11 +70,17 @@ const fn api(
     access: Access,
     handler: fn() -> actix_web::Route,
 ) -> Route {
-    Route { method, paths, access, surface: Surface::Json, handler }
+    Route { method, paths, access, surface: Surface::Json, spends: false, handler }
 }
 
 const fn page(method: Method, paths: &'static [&'static str], handler: fn() -> actix_web::Route) -> Route {
-    Route { method, paths, access: Access::Public, surface: Surface::Page, handler }
+    Route { method, paths, access: Access::Public, surface: Surface::Page, spends: false, handler }
+}
+
+/// Marks a GET that uses something up: a state, a code, a refresh token.
+const fn spends(mut route: Route) -> Route {
+    route.spends = true;
+    route
 }
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
@@ -109,10 +123,10 @@ pub static ROUTES: &[Route] = &[
     api(Method::DELETE, INTEGRATION, MANAGE, || web::to(integrations::disconnect)),
     api(Method::GET, INTEGRATION, READ, || web::to(integrations::get)),
     api(Method::PATCH, INTEGRATION, MANAGE, || web::to(integrations::relocate)),
-    api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get)),
-    api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)),
+    spends(api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get))),
+    spends(api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin))),
     api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect)),
-    page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish)),
+    spends(page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish))),
     api(Method::GET, &["/v1/health"], Access::Public, || web::to(health::check)),
     api(Method::GET, &["/v1/health/auth"], Access::AnyKey, || web::to(health::check_key)),
     api(Method::GET, &["/v1/platforms"], READ, || web::to(platforms::list)),
@@ -137,11 +151,13 @@ pub(crate) fn register(config: &mut ServiceConfig, demo: bool) {
         for resource in table.chunk_by(|a, b| a.paths == b.paths) {
             let mut service = web::resource(resource.first().map_or(&[][..], |route| route.paths).to_vec());
             for route in resource {
-                service = service.route(
-                    (route.handler)()
-                        .guard(guard::Method(route.method.clone()))
-                        .wrap(from_fn(move |req, next| access::guard(route, req, next))),
-                );
+                for method in route.methods() {
+                    service = service.route(
+                        (route.handler)()
+                            .guard(guard::Method(method.clone()))
+                            .wrap(from_fn(move |req, next| access::guard(route, req, next))),
+                    );
+                }
             }
             let allow = allow(resource);
             let refuse = move || {
@@ -155,7 +171,7 @@ pub(crate) fn register(config: &mut ServiceConfig, demo: bool) {
 
 /// The value of `Allow` for a resource.
 fn allow(resource: &[Route]) -> String {
-    resource.iter().map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
+    resource.iter().flat_map(Route::methods).map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Handles every path that is not in the table.

@@ -23,6 +23,7 @@ mod faults;
 mod flows;
 mod full_disk;
 mod guard;
+mod head;
 mod integrations;
 mod limits;
 mod logs;

@@ -68,21 +68,23 @@ async fn ask(request: TestRequest) -> Answer {
 }
 
 #[actix_web::test]
-async fn metrics_are_served_at_one_path_with_one_method() {
+async fn metrics_are_served_at_one_path_to_read() {
     let there = ask(TestRequest::get().uri("/metrics")).await;
     assert_eq!(there.status, StatusCode::OK);
     assert_eq!(there.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(there.text, "postpeer_build_info{version=\"1\"} 1\n");
-    let mut all = vec![there];
+    let head = ask(TestRequest::with_uri("/metrics").method("HEAD".parse().unwrap())).await;
+    assert_eq!((head.status, head.header("content-type")), (there.status, there.header("content-type")));
+    let mut all = vec![there, head];
     for path in ["/", "/metrics/", "/metrics/x", "/healthz", "/v1/profiles", "//metrics"] {
         let answer = ask(TestRequest::get().uri(path)).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
         all.push(answer);
     }
-    for method in ["DELETE", "HEAD", "OPTIONS", "POST", "PROPFIND", "PUT", "TRACE"] {
+    for method in ["DELETE", "OPTIONS", "POST", "PROPFIND", "PUT", "TRACE"] {
         let answer = ask(TestRequest::with_uri("/metrics").method(method.parse().unwrap())).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
-        assert_eq!(answer.header("allow"), Some("GET"));
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"));
         all.push(answer);
     }
     for answer in all {
