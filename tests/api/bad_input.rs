@@ -1,7 +1,7 @@
 //! Requests that must be refused with the right status and code, in the usual envelope, without storing anything or
 //! repeating a secret.
 
-use postpeer::sandbox::Step;
+use postpeer::sandbox::{Answer, Step};
 use serde_json::json;
 
 use crate::refusals::{SECRET, World, bare, callback, refuse, row};
@@ -458,4 +458,52 @@ async fn no_origin_is_let_in() {
         let reply = Reply::of(reply.send().await.unwrap()).await;
         assert!(reply.headers.keys().all(|name| !name.as_str().starts_with("access-control-")), "{method} {path}");
     }
+}
+
+/// A parameter that is ignored because of its spelling leaves a person stranded. Routes without a key take whatever
+/// platforms add.
+#[tokio::test(flavor = "multi_thread")]
+async fn misspelt_parameters() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let token = format!("/v1/connect/integrations/{id}/token");
+    let back = "https%3A%2F%2Fapp.example%2F";
+    for (path, wrong, right) in [
+        ("/v1/connect/twitter", format!("redirect_uri={back}"), "redirectUri"),
+        ("/v1/connect/twitter", format!("redirectUri={back}&redirect_uri={back}"), "redirectUri"),
+        ("/v1/connect/twitter", format!("redirectUrl={back}"), "redirectUri"),
+        ("/v1/connect/twitter", format!("redirect%55RI={back}"), "redirectUri"),
+        ("/v1/connect/twitter", format!("cancel-redirect-uri={back}"), "cancelRedirectUri"),
+        ("/v1/connect/twitter", "Headless=true".to_owned(), "headless"),
+        ("/v1/connect/twitter", "profile_id=x".to_owned(), "profileId"),
+        ("/v1/connect/twitter", "appid=x".to_owned(), "appId"),
+        ("/v1/connect/integrations", "platforms=twitter".to_owned(), "platform"),
+        ("/v1/connect/integrations", "profile_id=x".to_owned(), "profileId"),
+        ("/v1/connect/integrations", "offest=1".to_owned(), "offset"),
+        ("/v1/connect/integrations", "Q=x".to_owned(), "q"),
+        ("/v1/platforms", "includes=custom".to_owned(), "include"),
+        ("/v1/profiles", "Limit=1".to_owned(), "limit"),
+        ("/v1/apps", "Name=x".to_owned(), "name"),
+        ("/v1/apps", "plattform=x".to_owned(), "platform"),
+        (&token, "min_seconds=1".to_owned(), "minSeconds"),
+    ] {
+        let reply = broker.get(&format!("{path}?{wrong}")).await;
+        assert_eq!((reply.status, reply.code()), (400, "invalid_parameter"), "{path}?{wrong}: {}", reply.text);
+        let told = reply.json["error"].as_str().unwrap();
+        assert_eq!(told, format!("{right} is misspelt in the query: write it exactly like that."), "{path}?{wrong}");
+    }
+    let (account, secret) = ("ada.test", SECRET);
+    let body = json!({"identifier": account, "password": secret});
+    let told = broker.call("POST", "/v1/connect/bluesky/auth?redirect_uri=x", Some(body)).await;
+    assert_eq!(told.json["error"], "redirectUri is misspelt in the query: write it exactly like that.");
+    let told = broker.call("PATCH", "/v1/apps/x", Some(json!({"client_secret": secret}))).await;
+    assert_eq!(told.json["error"], "clientSecret is misspelt in the body: write it exactly like that.");
+
+    for good in ["/v1/connect/twitter?state=x&scopes=y&utm_source=z&_=1", "/v1/profiles?pages=2&pag=1&id=x"] {
+        assert_eq!(broker.get(good).await.status, 200, "{good}");
+    }
+    let url = broker.begin("tiktok", &format!("redirectUri={back}")).await;
+    let callback = format!("{}&scopes=x&Code=y&State=z&errors=e", broker.consent(&url, &Answer::allow()));
+    assert!(broker.browse(&callback).await.location().contains("status=success"));
+    assert_eq!(broker.browse("/v1/health?limits=1&redirect_uri=x").await.status, 200);
 }

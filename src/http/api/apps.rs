@@ -113,9 +113,9 @@ impl FromMembers for AppChanges {
 pub(crate) async fn list(
     state: Data<State>,
     Authenticated(caller): Authenticated,
-    Parameters(ListApps { platform }): Parameters<ListApps>,
-    Parameters(page): Parameters<NamedPage>,
+    Parameters(wanted): Parameters<(ListApps, NamedPage)>,
 ) -> Result<Json<AppList>, ApiError> {
+    let (ListApps { platform }, page) = wanted;
     if let Some(name) = &platform {
         check_known(&state.broker, name)?;
     }

@@ -58,7 +58,7 @@ pub(crate) async fn finish(
             .on_page("Not yet", "Open this page again to finish the connection.")
             .retry_after(Duration::ZERO));
     }
-    let callback = read(platform, &Query(req.query_string()))?;
+    let callback = read(platform, &Query::new(req.query_string()))?;
     ending::show(&req, &state.broker.finish_connect(callback).await?)
 }
 
@@ -125,7 +125,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the test compares it")]
     #[test]
     fn only_repeated_parameters_and_a_malformed_state_are_refused() {
-        let read = |query: &str| read("twitter".to_owned(), &Query(query));
+        let read = |query: &str| read("twitter".to_owned(), &Query::new(query));
         let callback =
             read("state=s&code=a%2Bb%23_&scope=x&scope=y&error_description=%ff&iss=https%3A%2F%2Fx").unwrap();
         assert_eq!(callback.state.unwrap().expose_secret(), "s");

@@ -17,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::query::Query;
+use super::spelling;
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
 
@@ -52,7 +53,7 @@ pub(crate) struct Form(String);
 
 impl Form {
     pub(crate) fn fields(&self) -> Query<'_> {
-        Query(&self.0)
+        Query::new(&self.0)
     }
 }
 
@@ -123,9 +124,13 @@ impl Members {
         if self.0.is_empty() {
             return Ok(());
         }
+        let meant = self.0.keys().find_map(|given| spelling::meant(given, known));
         Err(ApiError::with(
             Code::InvalidRequest,
-            format!("The body has a member that is not known here: it takes {}.", known.join(", ")),
+            match meant {
+                Some(name) => format!("{name} is misspelt in the body: write it exactly like that."),
+                None => format!("The body has a member that is not known here: it takes {}.", known.join(", ")),
+            },
         ))
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod fields;
 mod path;
 pub(crate) mod peer;
 mod query;
+mod spelling;
 pub(crate) mod unread;
 
 pub(crate) use body::{Body, Form, FromMembers, Members};
