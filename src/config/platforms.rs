@@ -57,6 +57,14 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let has_hosts = matches!(platform.identity.accounts, Accounts::GoogleLocations { .. });
     let mut host = |key| if has_hosts { reader.endpoint(&at(key)).map(|url| without_slash(&url)) } else { None };
     let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
+    let authorize_url = reader.endpoint(&at("authorize_url"));
+    if authorize_url.as_ref().is_some_and(|url| Url::parse(url).is_ok_and(|url| has_other_mode(url.query_pairs()))) {
+        reader.mistake(&at("authorize_url"), OTHER_MODE);
+    }
+    let authorize_params = reader.pairs(&at("authorize_params"));
+    if has_other_mode(authorize_params.iter().map(|(key, value)| (key, value))) {
+        reader.mistake(&at("authorize_params"), OTHER_MODE);
+    }
     Settings {
         accounts_url,
         locations_url,
@@ -64,14 +72,14 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         credentials: credentials(reader, name),
         label: reader.text(&at("label")),
         scopes: reader.list(&at("scopes")),
-        authorize_url: reader.endpoint(&at("authorize_url")),
+        authorize_url,
         token_url: reader.endpoint(&at("token_url")),
         revoke_url: reader.endpoint(&at("revoke_url")),
         api_url: reader.endpoint(&at("api_url")),
         api_version: api_version(reader, platform),
         client_auth: reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body]),
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::S256Hex, Pkce::S256HexOnLoopback, Pkce::None]),
-        authorize_params: reader.pairs(&at("authorize_params")),
+        authorize_params,
         token_params: reader.pairs(&at("token_params")),
     }
 }
@@ -196,7 +204,13 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     for (key, url) in urls {
         if let Some(url) = url.and_then(|url| Url::parse(url).ok()) {
             reader.warn_if_plain(&at(key), &url);
+            if key == "authorize_url" && has_other_mode(url.query_pairs()) {
+                reader.mistake(&at(key), OTHER_MODE);
+            }
         }
+    }
+    if has_other_mode(platform.authorize_params.iter().map(|(key, value)| (key, value))) {
+        reader.mistake(&at("authorize_params"), OTHER_MODE);
     }
     for mistake in platform.mistakes() {
         if !missing.contains(&mistake.key) {
@@ -205,6 +219,15 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         }
     }
     missing.is_empty().then_some((platform, credentials, enabled))
+}
+
+const OTHER_MODE: &str = "asks for a response_mode other than query: the platform would send its answer in a form or a \
+                          fragment, which the callback does not read. Remove response_mode";
+
+/// True when authorize parameters ask for an answer anywhere but in the query of the callback. A form is a POST from
+/// another site, to which browsers add no `Lax` cookies.
+fn has_other_mode(mut parameters: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> bool {
+    parameters.any(|(key, value)| key.as_ref() == "response_mode" && !["", "query"].contains(&value.as_ref()))
 }
 
 /// Checks a name, which becomes a path segment and a key in the configuration.

@@ -423,6 +423,40 @@ fn a_secret_may_be_in_a_file() {
 }
 
 #[test]
+fn an_answer_that_the_callback_cannot_read_is_refused() {
+    let acme = |more: &str, query: &str| {
+        format!(
+            "[platforms.acme]\nauthorize_url = \"https://a.example/a{query}\"\ntoken_url = \"https://a.example/t\"\n\
+             identity_url = \"https://a.example/i\"\nidentity = {{ id = \"/id\" }}\n{more}"
+        )
+    };
+    let twitter = |query: &str| format!("[platforms.twitter]\nauthorize_url = \"https://x.example/a{query}\"");
+    for mode in ["form_post", "fragment", "form_post.jwt", "FORM_POST", "web_message"] {
+        for toml in [
+            acme("", &format!("?response_mode={mode}")),
+            acme("", &format!("?a=b&response%5Fmode={mode}#")).replace('#', ""),
+            acme(&format!("authorize_params = {{ response_mode = \"{mode}\" }}"), ""),
+            twitter(&format!("?response_mode={mode}")),
+        ] {
+            let told = complaint(&toml);
+            assert!(
+                told.contains("authorize_") && told.contains("asks for a response_mode other than query"),
+                "{told}"
+            );
+            assert!(!told.contains('\n'), "{told}");
+        }
+    }
+    for toml in [
+        acme("authorize_params = { response_mode = \"query\" }", ""),
+        acme("authorize_params = { response_mode = \"\" }", "?response_mode=query&mode=form_post"),
+        twitter("?response_mode=query"),
+    ] {
+        assert!(read(&toml).is_ok(), "{toml}");
+    }
+    insta::assert_snapshot!(complaint(&twitter("?response_mode=form_post")), @"postpeer.toml: platforms.twitter.authorize_url asks for a response_mode other than query: the platform would send its answer in a form or a fragment, which the callback does not read. Remove response_mode");
+}
+
+#[test]
 fn an_incomplete_platform_lists_what_it_needs() {
     insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs authorize_url, token_url, identity_url, identity.id; or did you mean platforms.twitter?");
     insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs authorize_url, token_url, identity_url, identity.id");
