@@ -8,7 +8,7 @@ use url::Url;
 
 use super::failure::{Exit, Failure};
 use super::settings::ConfigFile;
-use crate::config::{Environment, parse_public_url};
+use crate::config::{self, Environment, parse_public_url};
 use crate::outbound::{self, Authorization, Body, Outbound, Request};
 
 /// A broker that does not answer in this time is not ready.
@@ -30,7 +30,8 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         Some(url) => parse_public_url(url).map_err(|why| Failure::new(Exit::Usage, format!("--url {why}")))?,
         None => local_url(arguments.config.load(environment)?.server.listen)?,
     };
-    let url = base.join("/readyz").map_err(|error| Failure::caused(Exit::Usage, &error))?;
+    let url =
+        Url::parse(&format!("{}/readyz", config::base(&base))).map_err(|error| Failure::caused(Exit::Usage, &error))?;
     let unavailable =
         |why: String| Failure::new(Exit::Unavailable, format!("the broker at {base} is not ready: {why}"));
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Directory for the files; created if missing
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// URL at which browsers reach the broker: scheme, host and port
+    /// URL at which browsers reach the broker, with a path if it shares the host
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     public_url: String,
 }
@@ -101,8 +101,7 @@ fn set_up(dir: &Path, public_url: &Url, made: &mut Made) -> Result<SecretString,
 
 /// The example with this broker's URL. With http on loopback there is no proxy, so the broker listens on that address.
 fn configuration(public_url: &Url) -> String {
-    let origin = public_url.origin().ascii_serialization();
-    let text = EXAMPLE.replace(PUBLIC_URL, &format!("public_url = \"{origin}\""));
+    let text = EXAMPLE.replace(PUBLIC_URL, &format!("public_url = \"{}\"", config::base(public_url)));
     let port = public_url.port_or_known_default().unwrap_or(80);
     match public_url.host() {
         Some(url::Host::Ipv6(ip)) if is_plain_loopback(public_url) => {
@@ -195,6 +194,7 @@ mod tests {
         let public = settings("https://connect.example.com/");
         assert_eq!(public.server.public_url, "https://connect.example.com");
         assert_eq!(public.server.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings("https://example.com/connect-svc/").server.public_url, "https://example.com/connect-svc");
         let local = settings("http://localhost:9000");
         assert_eq!(local.server.public_url, "http://localhost:9000");
         assert_eq!(local.server.listen.to_string(), "127.0.0.1:9000");

@@ -95,3 +95,93 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
         variables.into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Error, from_str};
+
+    fn read(toml: &str, environment: &Environment) -> Result<Config, Error> {
+        from_str("postpeer.toml", toml, Path::new(""), environment, &[])
+    }
+
+    #[test]
+    fn variables_of_services_beside_the_broker_are_not_settings() {
+        let services = [
+            "postpeer",
+            "postpeer-connect",
+            "postpeer-database",
+            "postpeer-keyring",
+            "postpeer-log",
+            "postpeer-outbound",
+            "postpeer-platforms",
+            "postpeer-platforms-twitter",
+            "postpeer-refresh",
+            "postpeer-server",
+        ];
+        let mut variables = Vec::new();
+        for service in services {
+            let service = service.to_uppercase().replace('-', "_");
+            for (suffix, value) in [
+                ("PORT", "tcp://10.0.0.1:8080"),
+                ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+                ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+                ("PORT_8080_TCP_PORT", "8080"),
+                ("PORT_8080_TCP_PROTO", "tcp"),
+                ("SERVICE_HOST", "10.0.0.1"),
+                ("SERVICE_PORT", "8080"),
+                ("SERVICE_PORT_HTTP", "8080"),
+            ] {
+                variables.push((format!("{service}_{suffix}"), value));
+            }
+        }
+        let config = read("", &variables.into_iter().collect()).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_variable_with_other_underscores_is_told_its_right_name() {
+        let acme = "[platforms.acme_2]\nauthorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"\n\
+                    identity_url = \"https://a.example/i\"\nidentity = { id = \"/id\" }";
+        for (wrong, key, right) in [
+            ("SERVER_PUBLIC_URL", "server_public_url", "SERVER__PUBLIC_URL"),
+            ("SERVER___PUBLIC_URL", "server___public_url", "SERVER__PUBLIC_URL"),
+            ("_SERVER__PUBLIC_URL", "_server__public_url", "SERVER__PUBLIC_URL"),
+            ("SERVER__PUBLIC__URL", "server__public__url", "SERVER__PUBLIC_URL"),
+            ("PLATFORMS_TWITTER_CLIENT_SECRET", "platforms_twitter_client_secret", "PLATFORMS__TWITTER__CLIENT_SECRET"),
+            (
+                "PLATFORMS__TWITTER_CLIENT_SECRET",
+                "platforms__twitter_client_secret",
+                "PLATFORMS__TWITTER__CLIENT_SECRET",
+            ),
+            (
+                "PLATFORMS_TWITTER__CLIENT_SECRET",
+                "platforms_twitter__client_secret",
+                "PLATFORMS__TWITTER__CLIENT_SECRET",
+            ),
+            (
+                "PLATFORMS_YOUTUBE_CLIENT_SECRET_FILE",
+                "platforms_youtube_client_secret_file",
+                "PLATFORMS__YOUTUBE__CLIENT_SECRET_FILE",
+            ),
+            ("PLATFORMS_ACME_2_CLIENT_ID", "platforms_acme_2_client_id", "PLATFORMS__ACME_2__CLIENT_ID"),
+            ("PLATFORMS_ACME_2_IDENTITY_NAME", "platforms_acme_2_identity_name", "PLATFORMS__ACME_2__IDENTITY__NAME"),
+            ("REFRESH_AHEAD_SECONDS", "refresh_ahead_seconds", "REFRESH__AHEAD_SECONDS"),
+            ("KEYRING_PATH", "keyring_path", "KEYRING__PATH"),
+        ] {
+            let variable = format!("POSTPEER_{wrong}");
+            assert_eq!(
+                read(acme, &Environment::from([(variable.as_str(), "never-shown")])).unwrap_err().to_string(),
+                format!(
+                    "environment variable {variable}: {key} is not a setting: did you mean POSTPEER_{right}, with two underscores?"
+                ),
+            );
+        }
+        let beside = "POSTPEER_SERVER__LISTEN";
+        let both = Environment::from([("POSTPEER_SERVER_LISTEN", "127.0.0.1:1"), (beside, "127.0.0.1:2")]);
+        let told = read("", &both).unwrap_err().to_string();
+        assert!(told.contains("POSTPEER_SERVER_LISTEN") && told.contains(beside), "{told}");
+    }
+}

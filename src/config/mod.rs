@@ -11,6 +11,7 @@ mod example;
 mod keys;
 mod layers;
 mod platforms;
+mod public_url;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -19,18 +20,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strum::VariantArray as _;
-use url::Url;
-
 use crate::domain::network::Network;
 use crate::domain::redirect::{RedirectPolicy, is_loopback};
 use crate::platforms::Registry;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use reader::Reader;
+use strum::VariantArray as _;
 
 pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
 pub use layers::Overrides;
+pub use public_url::{base, parse_public_url};
 
 /// The file that `postpeer init` writes: every key with its default and its purpose.
 pub const EXAMPLE: &str = include_str!("../../postpeer.toml.example");
@@ -53,7 +53,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Server {
     pub listen: SocketAddr,
-    /// URL at which browsers reach the broker: scheme, host and port, without a trailing slash.
+    /// URL at which browsers reach the broker: scheme, host, port and path, without a trailing slash.
     pub public_url: String,
     /// Address of the listener for metrics; without one, metrics are not served.
     pub metrics_listen: Option<SocketAddr>,
@@ -203,34 +203,13 @@ fn public_url(reader: &mut Reader, listen: SocketAddr, listen_is_wrong: bool) ->
                     "is plain http: platforms may refuse such callback URLs, and codes can be read on the way",
                 );
             }
-            url.origin().ascii_serialization()
+            base(&url).to_owned()
         }
         Err(problem) => {
             reader.mistake(&path, problem);
             text
         }
     }
-}
-
-/// Parses the broker's own URL.
-///
-/// # Errors
-///
-/// The problem; it completes a sentence that begins with the key.
-pub fn parse_public_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        return Err("must be an absolute http(s) URL, such as https://connect.example.com");
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not carry a user name or password: remove what is before the @");
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(
-            "must be scheme, host and port only: the broker does not work below a path, remove what follows the host",
-        );
-    }
-    Ok(url)
 }
 
 fn connect(reader: &mut Reader) -> Connect {

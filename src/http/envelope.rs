@@ -10,7 +10,8 @@ use std::time::Duration;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::uri::PathAndQuery;
+use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpResponse};
@@ -72,6 +73,7 @@ pub(crate) async fn envelope(
     let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
         req.error_response(ApiError::new(Code::UriTooLong))
     } else {
+        strip_path(&mut req, state.settings.base_path());
         next.call(req).instrument(span.clone()).await?.map_into_boxed_body()
     };
 
@@ -92,6 +94,27 @@ pub(crate) async fn envelope(
     );
     count(&method, route, res.status(), took);
     Ok(unread::keep_beside(res, receiver))
+}
+
+/// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A path
+/// without a route is left alone: below `/connect`, a proxy that strips asks for `/connect/selection/…` as well.
+fn strip_path(req: &mut ServiceRequest, base: &str) {
+    let stripped = req.uri().path_and_query().and_then(|target| {
+        let rest = target.as_str().strip_prefix(base).filter(|_| !base.is_empty())?;
+        let rest = match rest.chars().next() {
+            Some('/') => PathAndQuery::try_from(rest),
+            Some('?') | None => PathAndQuery::try_from(format!("/{rest}")),
+            Some(_) => return None,
+        };
+        rest.ok().filter(|rest| req.resource_map().has_resource(rest.path()))
+    });
+    let Some(stripped) = stripped else { return };
+    let mut parts = req.uri().clone().into_parts();
+    parts.path_and_query = Some(stripped);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        req.match_info_mut().get_mut().update(&uri);
+        req.head_mut().uri = uri;
+    }
 }
 
 /// Counts a request. `route` is a pattern of the table of routes, never a path.

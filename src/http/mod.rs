@@ -5,6 +5,9 @@
 //! line in [`openapi`]. This room knows the broker's use cases and the domain, nothing below them. Actix and askama are
 //! used here only (and in `sandbox`; actix in `server` as well).
 //!
+//! Where the public URL has a path, every route is served at the root and below that path, because some proxies strip
+//! it and some do not. What the broker tells a browser carries the path.
+//!
 //! Invariant: every response passes through [`envelope`], which adds a request id and the security headers, and every
 //! route is in the table, which says who may call it. Prometheus reads from a separate application on a separate
 //! listener: [`metrics`].
@@ -38,7 +41,7 @@ use crate::domain::network::Network;
 /// Settings of the HTTP layer.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The broker's own URL, without a trailing slash.
+    /// The broker's own URL, with its path and without a trailing slash.
     pub public_url: String,
     /// Time that a client has to send a request body.
     pub body_deadline: Duration,
@@ -58,6 +61,12 @@ impl Settings {
             trusted_proxies: Vec::new(),
             demo: None,
         }
+    }
+
+    /// Path of the public URL, without a trailing slash: empty where the broker has a host of its own.
+    pub(crate) fn base_path(&self) -> &str {
+        let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.find('/').map_or("", |at| rest.split_at(at).1)
     }
 }
 

@@ -13,6 +13,7 @@ mod accounts;
 mod alive;
 mod atproto;
 mod bad_input;
+mod base_path;
 mod bluesky;
 mod bluesky_sandbox;
 mod clocks;

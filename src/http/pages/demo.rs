@@ -30,6 +30,8 @@ const SHOWN: Window = Window { limit: 100, offset: 0 };
 #[derive(Template)]
 #[template(path = "demo.html")]
 struct Index {
+    /// Path that the broker's own links begin with.
+    base: String,
     notice: Option<Notice>,
     platforms: Vec<PlatformButton>,
     /// `None` if Bluesky is switched off.
@@ -130,7 +132,8 @@ pub(crate) async fn index(
     let mut platforms: Vec<_> =
         redirecting.into_iter().map(|platform| PlatformButton { name: platform.name, label: platform.label }).collect();
     platforms.sort_by(|a, b| a.label.cmp(&b.label));
-    let page = Index { notice, platforms, bluesky, accounts, total: listed.total };
+    let base = state.settings.base_path().to_owned();
+    let page = Index { base, notice, platforms, bluesky, accounts, total: listed.total };
     super::answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
 }
 

@@ -1,27 +1,24 @@
 //! `/documentation`: the OpenAPI document, and a page rendered from it that works offline and without script.
 
-use std::sync::LazyLock;
-
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use askama::Template;
 use serde_json::Value;
+use utoipa::openapi::Server;
 
 use crate::http::error::ApiError;
 use crate::http::routes::{Access, ROUTES, Route};
-use crate::http::{State, openapi};
-
-static DOCUMENT: LazyLock<Result<String, serde_json::Error>> = LazyLock::new(|| openapi::document().to_pretty_json());
+use crate::http::{Settings, State, openapi};
 
 /// The API as an OpenAPI document
 #[utoipa::path(get, path = "/documentation/json", operation_id = "getApiDocument", tag = "Documentation",
     responses((status = 200, description = "This document.", body = Object, content_type = "application/json")))]
-pub(crate) async fn json() -> Result<HttpResponse, ApiError> {
-    match &*DOCUMENT {
-        Ok(document) => Ok(HttpResponse::Ok().content_type(ContentType::json()).body(document.as_str())),
-        Err(error) => Err(ApiError::internal(error.to_string())),
-    }
+pub(crate) async fn json(state: Data<State>) -> Result<HttpResponse, ApiError> {
+    let mut document = openapi::document();
+    document.servers = Some(vec![Server::new(&state.settings.public_url)]);
+    let text = document.to_pretty_json().map_err(ApiError::internal)?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text))
 }
 
 /// The API as a page to read
@@ -29,12 +26,14 @@ pub(crate) async fn json() -> Result<HttpResponse, ApiError> {
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
 pub(crate) async fn page(state: Data<State>) -> Result<HttpResponse, ApiError> {
     let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
-    super::answer(HttpResponse::Ok(), &Documentation::read(&document, &state.settings.public_url), "'none'")
+    super::answer(HttpResponse::Ok(), &Documentation::read(&document, &state.settings), "'none'")
 }
 
 #[derive(Template)]
 #[template(path = "documentation.html")]
 struct Documentation {
+    /// Path that the broker's own links begin with.
+    base: String,
     title: String,
     version: String,
     description: Prose,
@@ -90,20 +89,21 @@ struct Answer {
 }
 
 impl Documentation {
-    fn read(document: &Value, public_url: &str) -> Self {
+    fn read(document: &Value, settings: &Settings) -> Self {
         let reader = Reader { document };
         let chapters = list(document, "/tags")
             .map(|tag| {
                 let name = text(tag, "/name");
                 let operations = ROUTES
                     .iter()
-                    .filter_map(|route| reader.operation(route, public_url).filter(|(tag, _)| *tag == name))
+                    .filter_map(|route| reader.operation(route, &settings.public_url).filter(|(tag, _)| *tag == name))
                     .map(|(_, operation)| operation)
                     .collect();
                 Chapter { description: text(tag, "/description"), name, operations }
             })
             .collect();
         Self {
+            base: settings.base_path().to_owned(),
             title: text(document, "/info/title"),
             version: text(document, "/info/version"),
             description: prose(&text(document, "/info/description")),

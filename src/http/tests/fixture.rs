@@ -69,6 +69,10 @@ impl Answer {
 
 impl Fixture {
     pub(super) fn new() -> Self {
+        Self::at(PUBLIC_URL)
+    }
+
+    pub(super) fn at(public_url: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("postpeer-http").tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_777_797_216_445)));
         let entropy = Arc::new(SeededEntropy::new(1));
@@ -98,7 +102,7 @@ impl Fixture {
             clock,
             entropy,
             settings: BrokerSettings {
-                public_url: PUBLIC_URL.to_owned(),
+                public_url: public_url.to_owned(),
                 redirects: RedirectPolicy::default(),
                 state_ttl: Duration::from_mins(10),
                 selection_ttl: Duration::from_mins(10),
@@ -107,7 +111,7 @@ impl Fixture {
             },
             work: Handle::current(),
         });
-        Self { broker, settings: Settings::new(PUBLIC_URL), project, _dir: dir }
+        Self { broker, settings: Settings::new(public_url), project, _dir: dir }
     }
 
     pub(super) fn demo(mut self) -> Self {

@@ -126,3 +126,30 @@ async fn the_demo_connects_for_its_own_page_only() {
     let key = plain.key(USUAL).await;
     assert_eq!(plain.get(&key, "/").await.code(), "not_found", "no demo without the demo");
 }
+
+#[actix_web::test]
+async fn the_demo_carries_the_path_of_the_public_url() {
+    let fixture = Fixture::at(&format!("{PUBLIC_URL}/connect-svc")).demo();
+    let send =
+        async |request: TestRequest| fixture.send(request.insert_header(("host", "127.0.0.1:8080")).to_request()).await;
+    for home in ["/", "/connect-svc", "/connect-svc/", "/connect-svc?status=error", "/connect-svc/?status=error"] {
+        let page = send(TestRequest::get().uri(home)).await;
+        assert_eq!(page.status, StatusCode::OK, "{home}: {}", page.text);
+        for link in [
+            "href=\"/connect-svc/documentation\"",
+            "action=\"/connect-svc/demo/connect/twitter\"",
+            "action=\"/connect-svc/demo/bluesky\"",
+        ] {
+            assert!(page.text.contains(link), "{link} in {}", page.text);
+        }
+        assert_eq!(page.text.contains("The account was not connected."), home.contains('?'), "{home}");
+        check_page(&page.text, page.header("content-security-policy").unwrap(), &format!("'self' {SANDBOX}"));
+    }
+    for base in ["", "/connect-svc"] {
+        let begun = send(TestRequest::post().uri(&format!("{base}/demo/connect/twitter"))).await;
+        let location = begun.header("location").unwrap();
+        assert!(location.contains("%2Fconnect-svc%2Fv1%2Fconnect%2Ftwitter%2Fcallback"), "{location}");
+    }
+    let lost = fixture.send(TestRequest::get().uri("/connect-svc/").to_request()).await;
+    assert_eq!(lost.header("location"), Some(format!("{PUBLIC_URL}/connect-svc/").as_str()));
+}

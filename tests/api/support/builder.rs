@@ -25,6 +25,7 @@ pub(crate) struct Builder {
     dns: Option<SocketAddr>,
     body_deadline: Option<Duration>,
     public_url: Option<String>,
+    path: String,
     seed: u64,
     /// Replaces the seeded entropy.
     entropy: Option<Arc<dyn Entropy>>,
@@ -40,6 +41,7 @@ impl Default for Builder {
             dns: None,
             body_deadline: None,
             public_url: None,
+            path: String::new(),
             seed: 42,
             entropy: None,
             has_reserve: false,
@@ -79,6 +81,12 @@ impl Builder {
         self
     }
 
+    /// Path of the public URL.
+    pub(crate) fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// Seed of ids, keys and states.
     pub(crate) fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -113,8 +121,9 @@ impl Builder {
 
         let dir = tempfile::tempdir().unwrap();
         let toml = format!(
-            "[server]\npublic_url = \"{}\"\n{}\n{}",
+            "[server]\npublic_url = \"{}{}\"\n{}\n{}",
             self.public_url.as_ref().unwrap_or(&url),
+            self.path,
             self.toml.replace("{sandbox}", sandbox.base_url()),
             postpeer::sandbox::configuration(sandbox.base_url())
         );
