@@ -99,7 +99,7 @@
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
 //! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
 //!                             src/broker/refresher/failed.rs, in the transaction that is there
-//! a column:                   migrations/V0003__refreshes.sql (copy to the next number, never edit),
+//! a column:                   migrations/V0004__late_redirects_and_scopes.sql (copy to the next number, never edit),
 //!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type)
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
 //! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs

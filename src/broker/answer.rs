@@ -56,6 +56,10 @@ impl Answer {
         Self::Refused(Refusal { code: error.or_else(|| harmless(callback.error_reason.as_ref())), number })
     }
 
+    pub(super) const fn is_denial(&self) -> bool {
+        matches!(self, Self::Denied)
+    }
+
     /// Digest that tells a reload from a different answer under the same state.
     pub(super) fn fingerprint(&self) -> Digest256 {
         match self {

@@ -14,7 +14,7 @@ use super::error::CallbackRefusal;
 use super::finished::{Ending, Finished};
 use super::{Broker, Error};
 use crate::domain::failure::Failure;
-use crate::domain::flow::{Flow, FlowStage, Outcome};
+use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
 use crate::domain::id::IntegrationId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
@@ -45,26 +45,27 @@ impl Broker {
         let refused = |why| Err(Error::CallbackRefused(why));
         let Some(state) = &callback.state else { return refused(CallbackRefusal::UnknownState) };
         let digest = state_digest(state);
-        let Some(flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
-            return refused(CallbackRefusal::UnknownState);
+        let platform = self.upstream.platforms().find(&callback.platform);
+        let answer = Answer::of(&callback, platform.and_then(|known| known.platform.issuer.as_deref()));
+        let Some(mut flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
+            let late = self.find_late(digest).await?.filter(|late| late.platform == callback.platform);
+            return late
+                .map(|late| self.late(late, answer.is_denial()))
+                .ok_or(Error::CallbackRefused(CallbackRefusal::UnknownState));
         };
         if flow.platform != callback.platform {
             return refused(CallbackRefusal::OtherPlatform);
         }
-        if self.clock.now() >= flow.expires_at {
-            return refused(CallbackRefusal::Expired);
+        if flow.is_expired(self.clock.now()) {
+            return Ok(self.late(flow.into(), answer.is_denial()));
         }
-        let platform = self.upstream.platforms().find(&flow.platform);
-        let answer = Answer::of(&callback, platform.and_then(|known| known.platform.issuer.as_deref()));
         let fingerprint = answer.fingerprint();
-
-        let mut flow = flow;
         if flow.stage.outcome().is_none() {
             let (id, broker) = (flow.id, self.clone());
             let work = move || async move { broker.exchange(flow, answer, fingerprint).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
             let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
-                return refused(CallbackRefusal::Expired);
+                return refused(CallbackRefusal::UnknownState);
             };
             flow = completed;
         }
@@ -76,12 +77,16 @@ impl Broker {
 
     /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
+        if flow.is_expired(self.clock.now()) {
+            return Ok(self.late(flow.into(), false));
+        }
         let outcome = match flow.stage {
             FlowStage::Pending { .. } => Outcome::failed(Failure::StorageFailed),
             FlowStage::Answered { .. } | FlowStage::Consumed { .. } => Outcome::failed(Failure::Interrupted),
             FlowStage::Ended { outcome, .. } => outcome,
         };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
+        let Flow { platform, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
         let now = self.clock.now();
         let (profile_name, ending) = self
             .store
@@ -108,17 +113,17 @@ impl Broker {
             Err(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
                 token: self.open_token(&selection)?,
                 page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
-                headless: flow.headless,
+                headless,
             },
-            Err(_) => return Err(Error::CallbackRefused(CallbackRefusal::Expired)),
+            Err(_) => return Ok(self.late(LateRedirect { platform, redirect_uri, cancel_redirect_uri }, false)),
         };
         Ok(Finished {
-            label: self.label(&flow.platform),
-            platform: flow.platform,
+            label: self.label(&platform),
+            platform,
             profile_id: profile_id.map(|id| id.to_string()),
             profile_name,
-            redirect_uri: self.checked_again(flow.redirect_uri),
-            cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),
+            redirect_uri: self.checked_again(redirect_uri),
+            cancel_redirect_uri: self.checked_again(cancel_redirect_uri),
             ending,
         })
     }

@@ -108,8 +108,6 @@ pub enum CallbackRefusal {
     /// The flow was finished with another answer.
     #[error("the state was used already, with another answer")]
     AlreadyUsed,
-    #[error("the state has expired")]
-    Expired,
     #[error("a parameter is repeated, or the state is too long or not text")]
     Malformed,
     #[error("the state belongs to another platform")]

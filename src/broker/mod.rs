@@ -20,6 +20,7 @@ pub mod error;
 mod exchange;
 pub mod finished;
 pub mod integrations;
+pub mod late;
 pub mod platforms;
 pub mod profiles;
 pub mod purge;

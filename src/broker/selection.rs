@@ -243,7 +243,7 @@ impl Broker {
 
 /// Digest that a selection is stored and looked up by.
 #[expect(clippy::disallowed_methods, reason = "hashing is how a selection token is stored and looked up")]
-fn token_digest(token: &SecretString) -> Digest256 {
+pub(super) fn token_digest(token: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;
     Digest256::of(token.expose_secret().as_bytes())
 }

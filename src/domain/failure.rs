@@ -38,6 +38,8 @@ pub enum Failure {
     CredentialsRejected,
     /// The platform rejected the authorization code.
     ExchangeRejected,
+    /// The person did not finish the connection in time.
+    FlowExpired,
     /// The tokens came, but not whom they belong to.
     IdentityUnavailable,
     /// The broker stopped while it made the connection.
@@ -86,11 +88,12 @@ struct Texts {
 
 impl Failure {
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
-    pub const OF_CONNECTION: [Self; 12] = [
+    pub const OF_CONNECTION: [Self; 13] = [
         Self::AccessNotApproved,
         Self::AuthorizationRefused,
         Self::CredentialsRejected,
         Self::ExchangeRejected,
+        Self::FlowExpired,
         Self::IdentityUnavailable,
         Self::Interrupted,
         Self::NoAccount,
@@ -146,6 +149,7 @@ impl Failure {
             Self::AccessNotApproved | Self::AuthorizationRefused | Self::CredentialsRejected => {
                 "Trying again will not help. Tell the people who run this service; their log says more."
             }
+            Self::FlowExpired => "Go back to the app and start again: there are a few minutes from there to here.",
             Self::IdentityUnavailable | Self::PlatformAnswerUnreadable | Self::PlatformUnavailable => {
                 "Wait a few minutes, then go back and start again."
             }
@@ -211,6 +215,11 @@ impl Failure {
                 what_happened: "{label} did not accept the authorization: it expired or was already used.",
                 next_step: "If it happens to everyone, compare the callback URL that `postpeer check` prints for \
                             {platform} with the one registered there.",
+            },
+            Self::FlowExpired => Texts {
+                what_happened: "This took too long: the connection to {label} was not finished in time.",
+                next_step: "The account's owner starts again. If it happens to many, raise state_ttl_seconds or \
+                            selection_ttl_seconds of [connect].",
             },
             Self::IdentityUnavailable => Texts {
                 what_happened: "{label} did not tell which account you connected, so nothing was kept.",

@@ -1,8 +1,8 @@
 //! A flow: one connection being made, from the authorize URL to the callback, and how it ended.
 //!
 //! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow
-//! answers reloads of the callback until it expires. A flow that waits for a choice of accounts lives as long as its
-//! [selection](super::selection). Transitions take the flow by value and return its next state, or
+//! answers reloads of the callback until it is purged. A flow that waits for a choice of accounts lives as long as its
+//! [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and return its next state, or
 //! [`InvalidTransition`].
 
 use std::time::Duration;
@@ -18,6 +18,9 @@ use super::time::Timestamp;
 
 /// How long after its expiry a consumed flow that never ended is kept: longer than any exchange takes.
 pub const EXCHANGE_MAX: Duration = Duration::from_hours(1);
+
+/// How long after its expiry a person is still sent back to the app.
+pub const LATE_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -91,6 +94,12 @@ impl FlowStage {
 }
 
 impl Flow {
+    /// True when its person did not come back in time.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        matches!(self.stage, FlowStage::Pending { .. }) && now >= self.expires_at
+    }
+
     /// Takes the flow for the callback with this digest. The verifier is gone afterwards: read it before.
     ///
     /// # Errors
@@ -98,7 +107,7 @@ impl Flow {
     /// A callback has consumed the flow, or it has expired.
     pub fn consume(self, by: Digest256, now: Timestamp) -> Result<Self, InvalidTransition> {
         match self.stage {
-            FlowStage::Pending { .. } if now < self.expires_at => {
+            FlowStage::Pending { .. } if !self.is_expired(now) => {
                 Ok(Self { stage: FlowStage::Consumed { by }, ..self })
             }
             _ => Err(InvalidTransition),
@@ -154,6 +163,21 @@ impl Flow {
             FlowStage::Answered { by, .. } | FlowStage::Consumed { by } => Ok(by),
             FlowStage::Ended { .. } | FlowStage::Pending { .. } => Err(InvalidTransition),
         }
+    }
+}
+
+/// The rest of a flow that expired before its person came back, or before they chose accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateRedirect {
+    pub platform: String,
+    pub redirect_uri: Option<String>,
+    pub cancel_redirect_uri: Option<String>,
+}
+
+impl From<Flow> for LateRedirect {
+    fn from(flow: Flow) -> Self {
+        let Flow { platform, redirect_uri, cancel_redirect_uri, .. } = flow;
+        Self { platform, redirect_uri, cancel_redirect_uri }
     }
 }
 

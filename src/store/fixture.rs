@@ -161,24 +161,33 @@ impl Fixture {
         self.write(|db| grants::change(db, project, id, 1, decide)).unwrap();
     }
 
-    /// An open selection, with the flow that waits for it.
-    pub(super) fn pending(&mut self, token: &str) -> Selection {
-        let now = self.now();
-        let flow = Flow {
+    /// A pending flow, which lives a minute.
+    pub(super) fn new_flow(&self) -> Flow {
+        Flow {
             id: self.id(),
             project_id: self.ours,
             access_key_id: None,
-            state: Digest256::of(format!("state of {token}").as_bytes()),
+            state: Digest256::of(b"state"),
             platform: "facebook".to_owned(),
             app_id: None,
             client_id: "client".to_owned(),
             profile_id: None,
-            redirect_uri: None,
+            redirect_uri: Some("https://app.example/back".to_owned()),
             cancel_redirect_uri: None,
             headless: false,
-            created_at: now,
-            expires_at: now.plus(Duration::from_mins(1)),
+            created_at: self.now(),
+            expires_at: self.now().plus(Duration::from_mins(1)),
+            stage: FlowStage::Pending { pkce_verifier: None },
+        }
+    }
+
+    /// An open selection, with the flow that waits for it.
+    pub(super) fn pending(&mut self, token: &str) -> Selection {
+        let now = self.now();
+        let flow = Flow {
+            state: Digest256::of(format!("state of {token}").as_bytes()),
             stage: FlowStage::Consumed { by: Digest256::of(b"code") },
+            ..self.new_flow()
         };
         let selection = Selection {
             id: self.id(),

@@ -1,6 +1,6 @@
 //! Flows: connections being made. [`domain::flow`](crate::domain::flow) decides their changes; each is written back
-//! by compare-and-swap, so that one callback consumes a flow. The row then answers reloads of the callback until it
-//! expires.
+//! by compare-and-swap, so that one callback consumes a flow. The row then answers reloads of the callback until it is
+//! purged.
 //!
 //! Some statements are for every project and say so: those that find a flow by its state or after a crash, and those
 //! that bound what the whole broker holds.
@@ -131,21 +131,29 @@ pub fn count_all_live(db: &Connection, now: Timestamp) -> Result<u64, Error> {
     )
 }
 
-/// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. A flow whose exchange
-/// may still be running stays for [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as
-/// long as that.
+/// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. Those that wait for
+/// their person leave a [late redirect](super::late_redirects). A flow whose exchange may still be running stays for
+/// [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as long as that.
 pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
+    const BATCH: &str = "SELECT id FROM flows /* every project */
+        WHERE expires_at <= :now
+            AND (consumed_by IS NULL OR outcome IS NOT NULL OR (expires_at <= :abandoned AND answer IS NULL))
+            AND NOT EXISTS (SELECT 1 FROM selections
+                WHERE selections.project_id = flows.project_id AND selections.flow_id = flows.id)
+        ORDER BY expires_at, id LIMIT :limit";
+    let batch = named_params! {":now": now, ":abandoned": now.minus(EXCHANGE_MAX), ":limit": limit};
     columns::change(
         db,
-        "DELETE FROM flows /* every project */ WHERE id IN (
-            SELECT id FROM flows
-            WHERE expires_at <= :now
-                AND (consumed_by IS NULL OR outcome IS NOT NULL OR (expires_at <= :abandoned AND answer IS NULL))
-                AND NOT EXISTS (SELECT 1 FROM selections
-                    WHERE selections.project_id = flows.project_id AND selections.flow_id = flows.id)
-            ORDER BY expires_at LIMIT :limit)",
-        named_params! {":now": now, ":abandoned": now.minus(EXCHANGE_MAX), ":limit": limit},
-    )
+        &format!(
+            "INSERT OR REPLACE INTO late_redirects (credential, project_id, platform, redirect_uri, cancel_redirect_uri,
+                expired_at)
+             SELECT state, project_id, platform, redirect_uri, cancel_redirect_uri, expires_at FROM flows
+             WHERE id IN ({BATCH}) AND coalesce(redirect_uri, cancel_redirect_uri) IS NOT NULL
+                AND (consumed_by IS NULL OR outcome ->> 'status' = 'selection_required')"
+        ),
+        batch,
+    )?;
+    columns::change(db, &format!("DELETE FROM flows /* every project */ WHERE id IN ({BATCH})"), batch)
 }
 
 /// For the columns `answer` and `asked_at`.

@@ -22,6 +22,7 @@ pub mod grants;
 pub mod integrations;
 mod job;
 pub mod keyring;
+pub mod late_redirects;
 mod lock;
 pub mod meta;
 pub mod oauth_apps;

@@ -197,6 +197,35 @@ mod tests {
     }
 
     #[test]
+    fn flows_and_grants_of_the_third_schema_have_no_recorded_scopes() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut third = Schema::embedded();
+        third.migrations.retain(|migration| migration.version() <= 3);
+        third.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO flows (id, project_id, state, platform, client_id, redirect_uri, headless, pkce_verifier,
+                created_at, expires_at)
+             VALUES ('flow_1', 'proj_1', CAST(zeroblob(32) AS BLOB), 'twitter', 'c', 'https://app.example', 0, zeroblob(45), 0, 1);
+             INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, consented_at, issued_at, renewal,
+                tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             VALUES ('grant_1', 'proj_1', 'twitter', 'c', 's', '[\"tweet.read\"]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (String, String, String, u32) = db
+            .query_row(
+                "SELECT f.scopes, g.scopes, g.requested_scopes, (SELECT count(*) FROM late_redirects)
+                 FROM flows AS f JOIN grants AS g ON g.project_id = f.project_id",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, ("[]".to_owned(), "[\"tweet.read\"]".to_owned(), "[]".to_owned(), 0));
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             "V9__rebuild",

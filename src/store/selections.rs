@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change_one, json, one};
+use super::columns::{self, Fields, all, change_one, json, one};
 use crate::domain::id::{FlowId, IntegrationId, ProjectId, SelectionId};
 use crate::domain::secret::Digest256;
 use crate::domain::selection::{REPEATABLE, Selection, SelectionStage};
@@ -81,7 +81,8 @@ pub fn spend(
 }
 
 /// Removes up to `limit` expired selections of all projects, oldest first, and returns them: the tokens of those that
-/// were never spent are to be revoked. A spent one stays for as long as its choice may be repeated.
+/// were never spent are to be revoked, and each of those leaves a [late redirect](super::late_redirects). A spent one
+/// stays for as long as its choice may be repeated.
 pub fn take_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<Selection>, Error> {
     let expired = all(
         db,
@@ -91,6 +92,16 @@ pub fn take_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<
         read,
     )?;
     for selection in &expired {
+        columns::change(
+            db,
+            "INSERT OR REPLACE INTO late_redirects (credential, project_id, platform, redirect_uri, cancel_redirect_uri,
+                expired_at)
+             SELECT s.token, s.project_id, s.platform, f.redirect_uri, f.cancel_redirect_uri, s.expires_at
+             FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+             WHERE s.project_id = :project AND s.id = :id AND s.spent_by IS NULL
+                AND coalesce(f.redirect_uri, f.cancel_redirect_uri) IS NOT NULL",
+            named_params! {":project": selection.project_id, ":id": selection.id},
+        )?;
         change_one(
             db,
             "DELETE FROM selections WHERE project_id = :project AND id = :id",

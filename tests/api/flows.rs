@@ -279,9 +279,78 @@ async fn a_state_lives_ten_minutes() {
     let url = broker.begin("linkedin", BACK).await;
     let callback = broker.consent(&url, &Answer::allow());
     broker.clock.advance(Duration::from_mins(10));
-    let reply = broker.browse(&callback).await;
-    assert_eq!((reply.status, reply.location().as_str()), (400, ""), "{}", reply.text);
+    let location = broker.browse(&callback).await.location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("flow_expired"), "{location}");
     assert!(broker.sandbox().requests_at("linkedin", Step::Token).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_comes_late_is_sent_back_for_a_day() {
+    let mut broker = TestBroker::start().await;
+    let cancel = "cancelRedirectUri=https://app.example/no";
+    let callback = broker.consent(&broker.begin("twitter", &format!("{BACK}&{cancel}")).await, &Answer::allow());
+    let denied = broker.consent(&broker.begin("twitter", &format!("{BACK}&{cancel}")).await, &Answer::deny());
+    let without_uri = broker.consent(&broker.begin("twitter", "").await, &Answer::allow());
+    let only_cancel = broker.consent(&broker.begin("twitter", cancel).await, &Answer::allow());
+    let ended = broker.consent(&broker.begin("twitter", BACK).await, &Answer::allow());
+    let success = broker.browse(&ended).await.location();
+    broker.sandbox().clear();
+    broker.clock.advance(Duration::from_mins(10));
+
+    let expired = "https://app.example/back?nonce=%2F1&status=error&platform=twitter&error=flow_expired";
+    let cancelled = "https://app.example/no?status=cancelled&platform=twitter&error=access_denied";
+    for round in ["before the purge", "after the purge", "after a restart"] {
+        for unusable in ["", "&iss=x&error_code=1", "&error=invalid_scope"] {
+            let reply = broker.arrive(&format!("{callback}{unusable}")).await;
+            assert_eq!((reply.status, reply.location().as_str()), (303, expired), "{round}");
+        }
+        assert_eq!(broker.arrive(&denied).await.location(), cancelled, "{round}");
+        let page = broker.arrive(&only_cancel).await;
+        assert_eq!((page.status, page.location().as_str()), (200, ""), "{round}");
+        assert!(page.text.contains("This took too long") && page.text.contains("start again"), "{}", page.text);
+        let page = broker.arrive(&without_uri).await;
+        assert_eq!(page.location(), "", "{round}");
+        assert!(page.text.contains("start again"), "{round}: {}", page.text);
+        let astray = callback.replace("twitter/callback", "youtube/callback");
+        assert_eq!(broker.arrive(&astray).await.status, 400, "{round}: another platform's path");
+        match round {
+            "before the purge" => {
+                assert_eq!(broker.arrive(&ended).await.location(), success, "a reload gets the same");
+                assert_eq!(broker.broker().purge_expired().await.unwrap(), 5);
+            }
+            "after the purge" => broker.restart().await,
+            _ => {}
+        }
+    }
+    let kept = |broker: &TestBroker| -> (u32, u32) {
+        let count = "SELECT (SELECT count(*) FROM flows), (SELECT count(*) FROM late_redirects)";
+        broker.sql().query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    assert_eq!(kept(&broker), (0, 3), "a flow without a redirect leaves nothing");
+    assert!(broker.sandbox().requests().is_empty(), "no platform is asked");
+
+    broker.clock.advance(Duration::from_millis(86_400_000 - 1));
+    broker.broker().purge_expired().await.unwrap();
+    assert_eq!(broker.arrive(&callback).await.location(), expired);
+    broker.clock.advance(Duration::from_millis(1));
+    for round in ["before the purge", "after the purge"] {
+        let page = broker.arrive(&callback).await;
+        assert_eq!((page.status, page.location().as_str()), (400, ""), "{round}");
+        broker.broker().purge_expired().await.unwrap();
+    }
+    assert_eq!(kept(&broker), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_redirect_is_checked_again() {
+    let mut broker = TestBroker::start().await;
+    let callback = broker.consent(&broker.begin("twitter", BACK).await, &Answer::allow());
+    broker.clock.advance(Duration::from_mins(10));
+    broker.broker().purge_expired().await.unwrap();
+    broker.restart_with_redirects(&["https://other.example"]).await;
+    let page = broker.arrive(&callback).await;
+    assert_eq!((page.status, page.location().as_str()), (200, ""), "{}", page.text);
+    assert!(page.text.contains("flow_expired"), "{}", page.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

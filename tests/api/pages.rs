@@ -179,6 +179,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             Failure::AuthorizationRefused => callback.push_str("&error=invalid_scope"),
             Failure::CredentialsRejected | Failure::NoAccount | Failure::PermissionMissing => {}
             Failure::ExchangeRejected => fail(Step::Token, Fault::Expired),
+            Failure::FlowExpired => broker.clock.advance(Duration::from_mins(10)),
             Failure::IdentityUnavailable => fail(Step::Identity, Fault::ServerError),
             Failure::Interrupted => {
                 // The row that a killed broker leaves.
@@ -232,6 +233,11 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     For the people who run this service: exchange_rejected, request [id]
 
     X (Twitter) was not connected
+    This took too long: the connection to X (Twitter) was not finished in time.
+    Go back to the app and start again: there are a few minutes from there to here.
+    For the people who run this service: flow_expired, request [id]
+
+    X (Twitter) was not connected
     X (Twitter) did not tell which account you connected, so nothing was kept.
     Wait a few minutes, then go back and start again.
     For the people who run this service: identity_unavailable, request [id]
@@ -280,15 +286,12 @@ async fn every_refused_callback_says_what_to_do() {
     let callback = |platform: &str, query: &str| format!("{}/v1/connect/{platform}/callback?{query}", broker.url);
     let begin = async |platform: &str| parameter(&broker.begin(platform, "").await, "state").unwrap();
 
-    let expired = begin("acme").await;
-    broker.clock.advance(Duration::from_mins(10));
     let used = begin("twitter").await;
     broker.browse(&callback("twitter", &format!("state={used}&error=access_denied"))).await;
     let state = begin("youtube").await;
     let mut told = Vec::new();
     for (why, url) in [
         ("already used", callback("twitter", &format!("state={used}&code=another"))),
-        ("expired", callback("acme", &format!("state={expired}&code=x"))),
         ("malformed", callback("youtube", &format!("state={state}&code=x&code=y"))),
         ("other platform", callback("twitter", &format!("state={state}&code=x"))),
         ("unknown", callback("youtube", "state=x&code=x")),
@@ -309,11 +312,6 @@ async fn every_refused_callback_says_what_to_do() {
     already used: This connection is already finished
     This connection was already finished, with another answer.
     Look in the app whether your account is connected. If it is not, start again there.
-    For the people who run this service: callback_refused, request [id]
-
-    expired: This took too long
-    This connection was not finished in time.
-    Go back to the app and start again: there are a few minutes from there to here.
     For the people who run this service: callback_refused, request [id]
 
     malformed: The answer could not be read

@@ -154,11 +154,6 @@ impl From<CallbackRefusal> for ApiError {
                 "This connection is already finished",
                 "Look in the app whether your account is connected. If it is not, start again there.",
             ),
-            CallbackRefusal::Expired => (
-                "This connection was not finished in time.",
-                "This took too long",
-                "Go back to the app and start again: there are a few minutes from there to here.",
-            ),
             CallbackRefusal::Malformed => (
                 "The platform's answer is incomplete or garbled.",
                 "The answer could not be read",

@@ -122,6 +122,8 @@ impl FromQuery for Filled {
     ),
     responses(
         (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 303, description = "The choice was not made in time: on to the connection's `redirectUri`, with \
+            `status=error` and `error=flow_expired`."),
         (status = 400, description = "A query parameter is out of bounds: a page.", body = String,
             content_type = "text/html"),
         (status = 404, description = "There is nothing to choose here any more: a page.", body = String,
@@ -129,11 +131,15 @@ impl FromQuery for Filled {
     ))]
 pub(crate) async fn show(
     state: Data<State>,
+    req: HttpRequest,
     Segment(token): Segment,
     Parameters(filled): Parameters<Filled>,
 ) -> Result<HttpResponse, ApiError> {
-    let choices = state.broker.get_selection(None, &SecretString::from(token)).await?;
-    render(HttpResponse::Ok(), &choices, &filled.search, &filled.ticked, None)
+    let token = SecretString::from(token);
+    match state.broker.get_selection(None, &token).await {
+        Ok(choices) => render(HttpResponse::Ok(), &choices, &filled.search, &filled.ticked, None),
+        Err(error) => closed(&state, &req, &token, false, error.into()).await,
+    }
 }
 
 /// Submit the page's form
@@ -170,20 +176,34 @@ pub(crate) async fn submit(
             "Open the page for choosing accounts itself, and use the buttons there.",
         ));
     }
-    let Filled { search, mut ticked, button } = Filled::from_query(&form.fields())?;
-    let token = SecretString::from(token);
+    let filled = Filled::from_query(&form.fields())?;
+    let (token, cancels) = (SecretString::from(token), filled.button == Some(Button::Cancel));
+    match press(&state, &req, &token, filled).await {
+        Err(error) => closed(&state, &req, &token, cancels, error).await,
+        answered => answered,
+    }
+}
+
+/// Does what the form's button says.
+async fn press(
+    state: &State,
+    req: &HttpRequest,
+    token: &SecretString,
+    filled: Filled,
+) -> Result<HttpResponse, ApiError> {
+    let Filled { search, mut ticked, button } = filled;
     match button {
-        Some(Button::Cancel) => ending::show(&req, &state.broker.cancel_selection(&token).await?),
+        Some(Button::Cancel) => ending::show(req, &state.broker.cancel_selection(token).await?),
         Some(Button::Connect) if !ticked.is_empty() => {
-            ending::show(&req, &state.broker.choose_accounts(None, &token, ticked).await?)
+            ending::show(req, &state.broker.choose_accounts(None, token, ticked).await?)
         }
         Some(Button::Connect) => {
-            let choices = state.broker.get_selection(None, &token).await?;
+            let choices = state.broker.get_selection(None, token).await?;
             let alert = Some("Tick at least one account first.");
             render(HttpResponse::BadRequest(), &choices, &search, &ticked, alert)
         }
         Some(Button::TickAll | Button::UntickAll) | None => {
-            let choices = state.broker.get_selection(None, &token).await?;
+            let choices = state.broker.get_selection(None, token).await?;
             for choice in choices.accounts.iter().filter(|choice| matches(choice, &search)) {
                 match button {
                     Some(Button::TickAll) => drop(ticked.insert(choice.id.clone())),
@@ -194,6 +214,22 @@ pub(crate) async fn submit(
             render(HttpResponse::Ok(), &choices, &search, &ticked, None)
         }
     }
+}
+
+/// Answers where there is nothing to choose: an expired selection sends its person back to the app.
+async fn closed(
+    state: &State,
+    req: &HttpRequest,
+    token: &SecretString,
+    cancels: bool,
+    error: ApiError,
+) -> Result<HttpResponse, ApiError> {
+    if error.code == Code::SelectionNotFound
+        && let Some(late) = state.broker.late_selection(token, cancels).await?
+    {
+        return ending::show(req, &late);
+    }
+    Err(error)
 }
 
 fn render(

@@ -7,7 +7,7 @@ use postpeer::sandbox::{Answer, Fault, Step};
 use serde_json::{Value, json};
 
 use super::{ADA, BACK, arrive, choice, choose, ids, look, offered, text, total};
-use crate::support::{TestBroker, parameter};
+use crate::support::{Reply, TestBroker, parameter};
 
 /// Ada's pages, as her consent page names them.
 const PAGES: [&str; 3] = ["101000000000001", "101000000000002", "101000000000003"];
@@ -74,8 +74,67 @@ async fn the_operator_says_how_long_a_choice_waits() {
     broker.clock.advance(Duration::from_millis(1));
     assert_eq!(look(&broker, "facebook", &token).await.status, 404);
     let reply = broker.browse(&callback).await;
-    assert_eq!((reply.status, reply.location().as_str()), (400, ""), "{}", reply.text);
-    assert!(reply.text.contains("This took too long"), "{}", reply.text);
+    assert_eq!(parameter(&reply.location(), "error").as_deref(), Some("flow_expired"), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_chooses_too_late_is_sent_back_to_the_app() {
+    let broker = TestBroker::start().await;
+    let cancel = "cancelRedirectUri=https://app.example/no";
+    let (callback, page) = arrive(&broker, "facebook", &format!("{BACK}&{cancel}"), &Answer::allow()).await;
+    let (other_callback, other_page) = arrive(&broker, "facebook", "", &Answer::allow()).await;
+    let token = page.trim_end_matches('#').rsplit('/').next().unwrap().to_owned();
+    let press = async |page: &str, button: &str| {
+        let form = format!("account={}&action={button}", ADA[0]);
+        let request = broker.request("POST", page).header("content-type", "application/x-www-form-urlencoded");
+        Reply::of(request.body(form).send().await.unwrap()).await
+    };
+    broker.clock.advance(Duration::from_mins(10));
+    for round in ["before the purge", "after the purge"] {
+        let mut replies = vec![broker.browse(&callback).await, broker.browse(&page).await];
+        for button in ["connect", "all", "search"] {
+            replies.push(press(&page, button).await);
+        }
+        for reply in replies {
+            let location = reply.location();
+            let expired = "https://app.example/back?nonce=1&status=error&platform=facebook&error=flow_expired";
+            assert_eq!((reply.status, location.trim_end_matches('#')), (303, expired), "{round}: {}", reply.text);
+        }
+        let location = press(&page, "cancel").await.location();
+        let cancelled = "https://app.example/no?status=cancelled&platform=facebook&error=access_denied";
+        assert_eq!(location.trim_end_matches('#'), cancelled, "{round}");
+
+        // Callers of the API get the contract's code.
+        for reply in [look(&broker, "facebook", &token).await, choose(&broker, "facebook", &token, &ADA).await] {
+            assert_eq!((reply.status, reply.code()), (404, "selection_not_found"), "{round}");
+        }
+        // Without a redirect, our page says where to go.
+        for reply in [broker.browse(&other_page).await, press(&other_page, "connect").await] {
+            assert_eq!((reply.status, reply.location().as_str()), (404, ""), "{round}: {}", reply.text);
+            assert!(reply.text.contains("start again there"), "{round}: {}", reply.text);
+        }
+        assert_eq!(broker.browse(&other_callback).await.location(), "", "{round}");
+        broker.broker().purge_expired().await.unwrap();
+        assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 2, "what the two held, once each");
+    }
+    let left: u32 = broker.sql().query_row("SELECT count(*) FROM late_redirects", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 2, "of the state and of the token");
+    assert_eq!(total(&broker).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_that_was_made_leaves_no_late_redirect() {
+    let broker = TestBroker::start().await;
+    let (callback, page) = arrive(&broker, "facebook", BACK, &Answer::allow()).await;
+    let token = page.trim_end_matches('#').rsplit('/').next().unwrap().to_owned();
+    assert_eq!(choose(&broker, "facebook", &token, &ADA[..1]).await.status, 200);
+    broker.clock.advance(Duration::from_mins(11));
+    for round in ["before the purge", "after the purge"] {
+        assert_eq!(broker.browse(&page).await.status, 404, "{round}");
+        broker.broker().purge_expired().await.unwrap();
+    }
+    let reply = broker.browse(&callback).await;
+    assert_eq!((reply.status, reply.location().as_str()), (400, ""), "it is not told that it failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,56 @@
+//! Answers people who come back after their connection expired: the app that waits for them is told.
+//!
+//! An expired flow or selection is purged within minutes, with the secrets that it held. A
+//! [`LateRedirect`] stays for a day.
+
+use super::finished::{Ending, Finished};
+use super::selection::token_digest;
+use super::{Broker, Error};
+use crate::domain::failure::Failure;
+use crate::domain::flow::{LATE_MAX, LateRedirect};
+use crate::domain::secret::{Digest256, SecretString};
+use crate::domain::selection::SelectionStage;
+use crate::store::{flows, late_redirects, selections};
+
+impl Broker {
+    /// The ending of a connection that expired. A person who denied the consent is believed even then.
+    pub(super) fn late(&self, late: LateRedirect, is_denial: bool) -> Finished {
+        tracing::info!(platform.name = %late.platform, "a person came back after the connection had expired");
+        let expired = Ending::Failed { failure: Failure::FlowExpired, findings: None };
+        Finished {
+            label: self.label(&late.platform),
+            platform: late.platform,
+            profile_id: None,
+            profile_name: None,
+            redirect_uri: self.checked_again(late.redirect_uri),
+            cancel_redirect_uri: self.checked_again(late.cancel_redirect_uri),
+            ending: if is_denial { Ending::Cancelled } else { expired },
+        }
+    }
+
+    /// The redirect that a state or selection token left behind, if that was less than a day ago.
+    pub(super) async fn find_late(&self, credential: Digest256) -> Result<Option<LateRedirect>, Error> {
+        let before = self.clock.now().minus(LATE_MAX);
+        Ok(self.store.read(move |db| late_redirects::find(db, &credential, before)).await?)
+    }
+
+    /// Where a person goes who comes to the hosted page of an expired selection. `None` when the selection did not
+    /// expire, or its connection has no redirect.
+    pub async fn late_selection(&self, token: &SecretString, cancels: bool) -> Result<Option<Finished>, Error> {
+        let (digest, now) = (token_digest(token), self.clock.now());
+        let unpurged = self
+            .store
+            .read(move |db| {
+                let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
+                let is_late = matches!(selection.stage, SelectionStage::Open { .. }) && !selection.is_open(now);
+                let flow = flows::find(db, selection.project_id, selection.flow_id)?;
+                Ok(flow.filter(|_| is_late).map(LateRedirect::from))
+            })
+            .await?;
+        let late = match unpurged {
+            Some(late) => Some(late),
+            None => self.find_late(digest).await?,
+        };
+        Ok(late.map(|late| self.late(late, cancels)).filter(|finished| finished.destination().is_some()))
+    }
+}
