@@ -9,7 +9,6 @@ import http.cookiejar
 import json
 import os
 import sys
-import traceback
 import urllib.parse
 import urllib.request
 
@@ -18,22 +17,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from broker import PUBLIC_URL, broker  # noqa: E402
 from demo import Form, NoRedirect, fetch, query  # noqa: E402
 from node import node  # noqa: E402
+from scenarios import check, run, scenario  # noqa: E402
 
 CALLBACK = f"{PUBLIC_URL}/v1/connect/acme/callback"
 BACK = "https://app.example/connected?nonce=%2F1"
 # A login, a consent, and the steps between them.
 MOST_STEPS = 12
-SCENARIOS = {}
-
-
-def scenario(function):
-    SCENARIOS[function.__name__] = function
-    return function
-
-
-def check(what, condition):
-    if not condition:
-        raise AssertionError(what)
 
 
 class Person:
@@ -299,23 +288,4 @@ def issuer(provider):
         connection.whole()
 
 
-def main():
-    names = sys.argv[2:] or list(SCENARIOS)
-    unknown = [name for name in names if name not in SCENARIOS]
-    if unknown:
-        sys.exit(f"no such scenario: {', '.join(unknown)}. There are {', '.join(SCENARIOS)}")
-    failed = []
-    with node("oidc", CALLBACK) as provider:
-        for name in names:
-            try:
-                SCENARIOS[name](provider)
-                print(f"{name}: ok", flush=True)
-            except Exception:
-                failed.append(name)
-                print(f"{name}: FAILED", flush=True)
-                traceback.print_exc()
-    print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
-    sys.exit(1 if failed else 0)
-
-
-main()
+run(node("oidc", CALLBACK))
