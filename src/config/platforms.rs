@@ -1,5 +1,8 @@
 //! `[platforms.NAME]`: the settings of a built-in platform, or the definition of an operator's own.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use url::Url;
