@@ -1,5 +1,9 @@
 //! A caller's own OAuth apps. The secret is sealed on arrival and never returned.
 
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::id::OauthAppId;
@@ -9,6 +13,9 @@ use crate::domain::secret::SecretString;
 use crate::store::{self, oauth_apps, refreshes};
 use crate::upstream::Protocol;
 use crate::vault::Place;
+
+/// How long an app's previous secret is tried where the platform refuses the new one.
+const KEEP_SECRET: Duration = Duration::from_hours(24);
 
 /// An app to register.
 #[derive(Debug)]
@@ -88,11 +95,20 @@ impl Broker {
         let app = self
             .store
             .write(move |tx| {
-                let generation =
-                    oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?.generation;
+                let present = oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
+                let generation = present.generation;
                 let client_secret = change
                     .client_secret
-                    .map(|secret| vault.seal_text(&Place::app_secret(id, generation + 1), &secret))
+                    .map(|secret| {
+                        // The same secret once more must not push out the one before it.
+                        let is_known = vault
+                            .open_text(&Place::app_secret(id, generation), &present.client_secret)
+                            .is_ok_and(|known| is_same(&known, &secret));
+                        if !is_known {
+                            oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
+                        }
+                        Ok::<_, Error>(vault.seal_text(&Place::app_secret(id, generation + 1), &secret)?)
+                    })
                     .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
@@ -121,6 +137,11 @@ impl Broker {
             })
             .await
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "comparing is how a secret is recognised")]
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }
 
 /// A malformed id is the id of no app.

@@ -6,7 +6,7 @@ use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::LATE_MAX;
 use crate::domain::selection::SelectionStage;
-use crate::store::{flows, late_redirects, refreshes, selections, token_reads};
+use crate::store::{flows, late_redirects, oauth_apps, refreshes, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
@@ -21,14 +21,15 @@ const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
-    /// Deletes expired flows with their selections, and the redirects that those left behind a day ago, in small
-    /// transactions. Returns the number of flows.
+    /// Deletes expired flows with their selections, the redirects that those left behind a day ago, and the secrets that
+    /// apps had before, in small transactions. Returns the number of flows.
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         self.purge_selections().await?;
         let now = self.clock.now();
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
         while self.store.write(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
+        while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
         loop {
             let batch = self.store.write(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
             purged += batch;

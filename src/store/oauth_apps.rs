@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, Listing, change_one, count, dek_id, fold, one};
+use super::columns::{Fields, Listing, change, change_one, count, dek_id, fold, one};
 use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
@@ -23,6 +23,15 @@ pub struct AppCredentials {
     /// Sealed under the app's row and `generation`.
     pub client_secret: Sealed,
     pub generation: u64,
+    pub previous: Option<PreviousSecret>,
+}
+
+/// The secret that an app had before, which platforms may take for a while yet.
+#[derive(Debug, Clone)]
+pub struct PreviousSecret {
+    /// Sealed as the client secret of the generation before.
+    pub secret: Sealed,
+    pub until: Timestamp,
 }
 
 /// `secret` is sealed under generation 1; the integration count is not stored. [`Error::Conflict`] when the project
@@ -67,7 +76,7 @@ pub fn find(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Optio
 pub fn find_secret(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Option<AppCredentials>, Error> {
     one(
         db,
-        "SELECT id, client_id, client_secret, generation FROM oauth_apps
+        "SELECT id, client_id, client_secret, generation, previous_secret, previous_until FROM oauth_apps
          WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
         named_params! {":project": project, ":id": id},
         |row| {
@@ -76,6 +85,10 @@ pub fn find_secret(db: &Connection, project: ProjectId, id: OauthAppId) -> Resul
                 client_id: fields.get("client_id")?,
                 client_secret: fields.get("client_secret")?,
                 generation: fields.unsigned("generation")?,
+                previous: fields
+                    .get::<Option<Sealed>>("previous_secret")?
+                    .map(|secret| Ok::<_, Error>(PreviousSecret { secret, until: fields.get("previous_until")? }))
+                    .transpose()?,
             })
         },
     )
@@ -100,6 +113,29 @@ pub fn list(
     };
     let params = named_params! {":project": project, ":platform": platform, ":name": name.map(fold)};
     listing.window(db, params, window, read)
+}
+
+/// Keeps the present secret beside the one that [`update`] brings next, in place of one kept before.
+/// [`Error::NotChanged`] when there is no such app.
+pub fn keep_secret(db: &Transaction<'_>, project: ProjectId, id: OauthAppId, until: Timestamp) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE oauth_apps SET
+            previous_secret = client_secret, previous_secret_dek_id = client_secret_dek_id, previous_until = :until
+         WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
+        named_params! {":project": project, ":id": id, ":until": until},
+    )
+}
+
+/// Erases up to `limit` kept secrets whose time is over, of every project, and returns their number.
+pub fn erase_previous(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
+    change(
+        db,
+        "UPDATE oauth_apps /* every project */ SET
+            previous_secret = NULL, previous_secret_dek_id = NULL, previous_until = NULL
+         WHERE id IN (SELECT id FROM oauth_apps WHERE previous_until <= :now ORDER BY previous_until LIMIT :limit)",
+        named_params! {":now": now, ":limit": limit},
+    )
 }
 
 /// A new secret raises the generation by one and must be sealed under the new one: read the present generation with
@@ -155,7 +191,8 @@ pub fn count_integrations(db: &Connection, project: ProjectId, id: OauthAppId) -
 pub fn delete(db: &Transaction<'_>, project: ProjectId, id: OauthAppId, now: Timestamp) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE oauth_apps SET client_secret = NULL, client_secret_dek_id = NULL, deleted_at = :now
+        "UPDATE oauth_apps SET client_secret = NULL, client_secret_dek_id = NULL, deleted_at = :now,
+            previous_secret = NULL, previous_secret_dek_id = NULL, previous_until = NULL
          WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
         named_params! {":project": project, ":id": id, ":now": now},
     )
@@ -260,6 +297,33 @@ mod tests {
             fixture.db.query_row("SELECT client_secret IS NULL FROM oauth_apps", [], |row| row.get(0)).unwrap();
         assert!(erased);
         assert!(matches!(fixture.write(|db| delete(db, ours, id, now)), Err(Error::NotChanged)));
+    }
+
+    #[test]
+    fn a_kept_secret_lasts_until_its_time_is_over() {
+        let mut fixture = Fixture::new();
+        let id = fixture.app("twitter", "c1");
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let until = fixture.later(60);
+        let previous = |fixture: &Fixture| {
+            find_secret(&fixture.db, ours, id).unwrap().unwrap().previous.map(|kept| (kept.secret, kept.until))
+        };
+        assert!(matches!(fixture.write(|db| keep_secret(db, theirs, id, until)), Err(Error::NotChanged)));
+        fixture.write(|db| keep_secret(db, ours, id, until)).unwrap();
+        let change = OauthAppChange { client_secret: Some(sealed(2)), ..OauthAppChange::default() };
+        fixture.write(|db| update(db, ours, id, &change, now)).unwrap();
+        assert_eq!(previous(&fixture), Some((sealed(1), until)));
+        let before = until.minus(std::time::Duration::from_millis(1));
+        assert_eq!(fixture.write(|db| erase_previous(db, before, 9)).unwrap(), 0);
+        assert_eq!(fixture.write(|db| erase_previous(db, until, 9)).unwrap(), 1);
+        assert_eq!(previous(&fixture), None);
+        fixture.write(|db| keep_secret(db, ours, id, until)).unwrap();
+        fixture.write(|db| delete(db, ours, id, now)).unwrap();
+        let kept: u32 = fixture
+            .db
+            .query_row("SELECT count(*) FROM oauth_apps WHERE previous_secret IS NOT NULL", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, 0, "a deleted app keeps no secret");
     }
 
     #[test]
