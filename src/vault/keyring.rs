@@ -59,8 +59,8 @@ pub enum KeyringError {
         path.display()
     )]
     Missing { path: PathBuf },
-    #[error("the keyring file {} {why} (mode {mode:04o}): run `chmod {better:o} {}`", path.display(), path.display())]
-    Exposed { path: PathBuf, mode: u32, why: &'static str, better: u32 },
+    #[error("the keyring file {} {why} (mode {mode:04o}): run `{remedy}`", path.display())]
+    Exposed { path: PathBuf, mode: u32, why: &'static str, remedy: String },
 }
 
 impl KeyringFile {
@@ -98,8 +98,9 @@ impl KeyringFile {
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         let mode = metadata.permissions().mode() & 0o7777;
-        if let Err((why, better)) = check_access(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
-            return Err(KeyringError::Exposed { path: path.to_owned(), mode, why, better });
+        let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        if let Err(why) = check_access(mode, owner, us) {
+            return Err(KeyringError::Exposed { path: path.to_owned(), mode, why, remedy: remedy(path, owner, us) });
         }
         let malformed = |(line, why)| KeyringError::Malformed { path: path.to_owned(), line, why };
         if metadata.len() > LARGEST {
@@ -193,24 +194,31 @@ impl fmt::Debug for KeyringFile {
     }
 }
 
-/// Checks who can use a file of this mode and owner, for a process of the user `us`. The error is why it is refused, and
-/// a mode that is accepted.
+/// Checks who can use a file of this mode and owner, for a process of the user `us`. The error is why it is refused.
 ///
 /// A group may read the file if root or this user gave it to that group. Kubernetes mounts a secret in this way: the
 /// owner is root, the group is the pod's `fsGroup`, the mode is 0440.
-fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), (&'static str, u32)> {
-    let is_ours = owner == 0 || owner == us;
-    let (others, group) = (mode & 0o007, mode & 0o070);
-    // Keeps the owner's bits and, where it is allowed, the group's right to read.
-    let better = mode & 0o700 | if is_ours { group & 0o040 } else { 0 };
-    if others != 0 {
-        Err(("is open to all users", better))
-    } else if group & 0o020 != 0 {
-        Err(("can be changed by its group", better))
-    } else if group != 0 && !is_ours {
-        Err(("is open to its group and belongs to neither root nor this user", better))
+fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), &'static str> {
+    if mode & 0o007 != 0 {
+        Err("is open to all users")
+    } else if mode & 0o020 != 0 {
+        Err("can be changed by its group")
+    } else if mode & 0o070 != 0 && owner != 0 && owner != us {
+        Err("is open to its group and belongs to neither root nor this user")
     } else {
         Ok(())
+    }
+}
+
+/// The command after which the file is accepted, and still readable for this user.
+fn remedy(path: &Path, owner: u32, us: u32) -> String {
+    let path = path.display();
+    if owner == us || us == 0 {
+        format!("chmod 600 {path}")
+    } else if owner == 0 {
+        format!("chmod 640 {path}")
+    } else {
+        format!("chown {us} {path} && chmod 600 {path}")
     }
 }
 
@@ -265,36 +273,40 @@ mod tests {
     #[test]
     fn a_group_may_read_what_root_or_this_user_gave_it() {
         let [root, us, other] = [0, 1000, 1001];
+        let ours = [(root, us), (us, us), (root, root)];
+        let foreign = [(other, us), (other, root)];
         for mode in [0o600, 0o400, 0o700, 0o4600, 0o1600] {
-            for owner in [root, us, other] {
-                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner}");
-            }
-        }
-        for mode in [0o440, 0o640, 0o550, 0o750, 0o2640] {
-            for (owner, us) in [(root, us), (us, us), (root, root)] {
+            for (owner, us) in ours.into_iter().chain(foreign) {
                 assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
             }
-            for us in [us, root] {
-                let (why, better) = check_access(mode, other, us).unwrap_err();
-                assert!(why.starts_with("is open to its group and belongs"), "{why}");
-                assert_eq!(better, mode & 0o700, "{mode:o}");
+        }
+        for mode in [0o440, 0o640, 0o550, 0o750, 0o2640, 0o610] {
+            for (owner, us) in ours {
+                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
+            }
+            for (owner, us) in foreign {
+                let why = check_access(mode, owner, us).unwrap_err();
+                assert_eq!(why, "is open to its group and belongs to neither root nor this user", "{mode:o}");
             }
         }
-        for (mode, why, better) in [
-            (0o604, "is open to all users", 0o600),
-            (0o606, "is open to all users", 0o600),
-            (0o644, "is open to all users", 0o640),
-            (0o444, "is open to all users", 0o440),
-            (0o601, "is open to all users", 0o600),
-            (0o777, "is open to all users", 0o740),
-            (0o660, "can be changed by its group", 0o640),
-            (0o620, "can be changed by its group", 0o600),
+        for (modes, why) in [
+            (&[0o604, 0o606, 0o644, 0o444, 0o601, 0o666, 0o777][..], "is open to all users"),
+            (&[0o660, 0o620, 0o770], "can be changed by its group"),
         ] {
-            for (owner, us) in [(root, us), (us, us), (root, root)] {
-                assert_eq!(check_access(mode, owner, us), Err((why, better)), "{mode:o} {owner} {us}");
-                assert_eq!(check_access(better, owner, us), Ok(()), "{better:o}");
+            for mode in modes {
+                for (owner, us) in ours.into_iter().chain(foreign) {
+                    assert_eq!(check_access(*mode, owner, us), Err(why), "{mode:o} {owner} {us}");
+                }
             }
-            assert_eq!(check_access(mode, other, us), Err((why, mode & 0o700)), "{mode:o}");
+        }
+        for (owner, us, command) in [
+            (us, us, "chmod 600 k"),
+            (root, root, "chmod 600 k"),
+            (other, root, "chmod 600 k"),
+            (root, us, "chmod 640 k"),
+            (other, us, "chown 1000 k && chmod 600 k"),
+        ] {
+            assert_eq!(remedy(Path::new("k"), owner, us), command);
         }
     }
 
@@ -305,10 +317,10 @@ mod tests {
             let (_directory, path) = write(&text, mode);
             assert!(KeyringFile::load(&path).is_ok(), "{mode:o}");
         }
-        for (mode, better) in [(0o644, "640"), (0o604, "600"), (0o660, "640"), (0o606, "600"), (0o444, "440")] {
+        for mode in [0o644, 0o604, 0o660, 0o606, 0o444] {
             let (_directory, path) = write(&text, mode);
             let shown = KeyringFile::load(&path).unwrap_err().to_string();
-            let remedy = format!("(mode {mode:04o}): run `chmod {better} {}`", path.display());
+            let remedy = format!("(mode {mode:04o}): run `chmod 600 {}`", path.display());
             assert!(shown.ends_with(&remedy), "{shown}");
         }
     }
@@ -332,7 +344,7 @@ mod tests {
         // Only root can give a file away.
         if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
             let shown = KeyringFile::load(&path).unwrap_err().to_string();
-            assert!(shown.contains("belongs to neither root nor this user (mode 0440): run `chmod 400 "), "{shown}");
+            assert!(shown.contains("belongs to neither root nor this user (mode 0440): run `chmod 600 "), "{shown}");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
             assert!(KeyringFile::load(&path).is_ok(), "root may read it and no other user");
         }
