@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use askama::Template;
 use serde_json::Value;
 use utoipa::openapi::Server;
@@ -15,9 +15,14 @@ use crate::http::{Settings, State, openapi};
 #[utoipa::path(get, path = "/documentation/json", operation_id = "getApiDocument", tag = "Documentation",
     responses((status = 200, description = "This document.", body = Object, content_type = "application/json")))]
 pub(crate) async fn json(state: Data<State>) -> Result<HttpResponse, ApiError> {
-    let mut document = openapi::document();
-    document.servers = Some(vec![Server::new(&state.settings.public_url)]);
-    let text = document.to_pretty_json().map_err(ApiError::internal)?;
+    let text = if let Some(text) = state.document.get() {
+        text.clone()
+    } else {
+        let mut document = openapi::document();
+        document.servers = Some(vec![Server::new(&state.settings.public_url)]);
+        let text = Bytes::from(document.to_pretty_json().map_err(ApiError::internal)?);
+        state.document.get_or_init(|| text).clone()
+    };
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text))
 }
 
