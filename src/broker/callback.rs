@@ -119,6 +119,7 @@ impl Broker {
         };
         Ok(Finished {
             label: self.label(&platform),
+            has_fragment: self.upstream.adds_fragment(&platform),
             platform,
             profile_id: profile_id.map(|id| id.to_string()),
             profile_name,

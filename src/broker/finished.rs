@@ -16,6 +16,8 @@ pub struct Finished {
     pub profile_name: Option<String>,
     pub redirect_uri: Option<RedirectUri>,
     pub cancel_redirect_uri: Option<RedirectUri>,
+    /// True when the browser arrived with a fragment that is the platform's.
+    pub has_fragment: bool,
     pub ending: Ending,
 }
 
@@ -39,6 +41,14 @@ pub enum Ending {
 }
 
 impl Finished {
+    /// The `Location` of a redirect to the [destination](Self::destination). An empty fragment keeps the browser from
+    /// adding the platform's, which would reach the app's router.
+    #[must_use]
+    pub fn location(&self) -> Option<String> {
+        let destination = self.destination()?;
+        Some(if self.has_fragment && !destination.contains('#') { destination + "#" } else { destination })
+    }
+
     /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a
     /// selection's.
     #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]

@@ -50,6 +50,7 @@ pub(crate) fn definition() -> Platform {
         scope_separator: ScopeSeparator::Comma,
         // Without it, Facebook does not offer again what a person declined once.
         authorize_params: pairs(&[("auth_type", "rerequest")]),
+        adds_fragment: true,
         client_auth: ClientAuth::Body,
         long_lived: Some(LongLived {
             path: "/{version}/oauth/access_token",

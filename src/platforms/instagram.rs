@@ -38,6 +38,7 @@ pub(crate) fn definition() -> Platform {
         scope_separator: ScopeSeparator::Comma,
         // Without `force_authentication` Instagram takes the account that happens to be signed in, without a question.
         authorize_params: pairs(&[("enable_fb_login", "0"), ("force_authentication", "1")]),
+        adds_fragment: true,
         client_auth: ClientAuth::Body,
         body: TokenBody::Multipart,
         long_lived: Some(LongLived {

@@ -114,6 +114,9 @@ pub struct Platform {
     pub scope_separator: ScopeSeparator,
     /// Further parameters of the authorize URL.
     pub authorize_params: Vec<(Text, Text)>,
+    /// True when the platform sends the browser back with a fragment (`#_=_`). Browsers carry it along to wherever the
+    /// callback redirects, unless that URL has a fragment itself.
+    pub adds_fragment: bool,
     /// Further parameters of the code exchange.
     pub exchange_params: Vec<(Text, Text)>,
     /// The platform's name for the client id: `client_id`, or TikTok's `client_key`.
@@ -173,6 +176,7 @@ impl Platform {
             scopes: Vec::new(),
             scope_separator: ScopeSeparator::Space,
             authorize_params: Vec::new(),
+            adds_fragment: false,
             exchange_params: Vec::new(),
             client_id_name: "client_id",
             client_auth: ClientAuth::Basic,

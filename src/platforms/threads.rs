@@ -38,6 +38,7 @@ pub(crate) fn definition() -> Platform {
         api_version: "v1.0".into(),
         scopes: list(&["threads_basic", "threads_content_publish"]),
         scope_separator: ScopeSeparator::Comma,
+        adds_fragment: true,
         client_auth: ClientAuth::Body,
         long_lived: Some(LongLived {
             path: "/access_token",

@@ -129,6 +129,12 @@ impl Upstream {
         self.oauth.client(&platform.platform, credentials)
     }
 
+    /// True when the platform sends the browser back with a fragment, which the next redirect has to end.
+    #[must_use]
+    pub fn adds_fragment(&self, platform: &str) -> bool {
+        self.platforms.iter_all().any(|known| known.platform.name == platform && known.platform.adds_fragment)
+    }
+
     /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.
     #[must_use]
     pub fn forgives_repeated_refresh(&self, platform: &str) -> bool {

@@ -273,6 +273,36 @@ async fn a_platform_that_was_switched_off_meanwhile_ends_its_connections() {
     assert_eq!(broker.arrive(&callback).await.location(), location, "a reload gets the same");
 }
 
+/// Facebook sends the browser back with `#_=_`, Instagram and Threads with `#_`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fragment_of_metas_platforms_ends_at_the_callback() {
+    let broker = TestBroker::start().await;
+    let basil = || Answer::allow().account("basil");
+    for platform in sandbox::platforms() {
+        let is_metas = ["facebook", "instagram", "threads"].contains(&platform);
+        let callback =
+            async |query: &str, answer: &Answer| broker.consent(&broker.begin(platform, query).await, answer);
+        let success = callback(BACK, &basil()).await;
+        let denial = callback(&format!("{BACK}&cancelRedirectUri=https://app.example/no"), &Answer::deny()).await;
+        let selection = callback("", &Answer::allow()).await;
+        let headless = callback(&format!("{BACK}&headless=true"), &Answer::allow()).await;
+        let late = callback(BACK, &Answer::allow()).await;
+        let mut replies = Vec::new();
+        for callback in [&success, &success, &denial, &selection, &headless] {
+            replies.push(broker.browse(callback).await);
+        }
+        broker.clock.advance(Duration::from_mins(10));
+        replies.push(broker.browse(&late).await);
+        broker.broker().purge_expired().await.unwrap();
+        replies.push(broker.browse(&late).await);
+        // Without a selection, the page of a success is no redirect.
+        for location in replies.iter().map(|reply| reply.header("location")).filter(|location| !location.is_empty()) {
+            assert_eq!(location.matches('#').count(), usize::from(is_metas), "{location}");
+            assert_eq!(location.ends_with('#'), is_metas, "{location}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_lives_ten_minutes() {
     let broker = TestBroker::start().await;

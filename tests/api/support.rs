@@ -308,8 +308,10 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// The redirect, without the empty fragment that ends a redirect from Meta's platforms.
     pub(crate) fn location(&self) -> String {
-        self.header("location").to_owned()
+        let location = self.header("location");
+        location.strip_suffix('#').unwrap_or(location).to_owned()
     }
 
     pub(crate) fn code(&self) -> &str {

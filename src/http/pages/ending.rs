@@ -39,8 +39,8 @@ impl<'a> From<&'a Integration> for AccountLine<'a> {
 
 /// Redirects to the caller's page if there is one, else renders ours.
 pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
-    if let Some(destination) = finished.destination() {
-        return Ok(see_other(destination));
+    if let Some(location) = finished.location() {
+        return Ok(see_other(location));
     }
     let id = req.extensions().get::<RequestId>().cloned();
     page(finished, id.as_ref().map_or("", RequestId::as_str))
