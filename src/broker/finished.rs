@@ -7,6 +7,10 @@ use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::selection::Findings;
 
+/// Longest addition to a caller's redirect URI, in bytes: servers refuse long request lines. With the fragment, it stays
+/// under 2 kB.
+const ADDED_MAX: usize = 1998;
+
 #[derive(Debug, Clone)]
 pub struct Finished {
     pub platform: String,
@@ -61,13 +65,8 @@ impl Finished {
                 Some(uri.with(&[("status", "cancelled"), platform, ("error", "access_denied")]))
             }
             Ending::Connected(integrations) => {
-                let ids =
-                    integrations.iter().map(|integration| integration.id.to_string()).collect::<Vec<_>>().join(",");
-                let mut parameters = vec![("status", "success"), platform, ("integrationId", ids.as_str())];
-                if let Some(profile_id) = &self.profile_id {
-                    parameters.push(("profileId", profile_id));
-                }
-                Some(self.redirect_uri.as_ref()?.with(&parameters))
+                let ids: Vec<String> = integrations.iter().map(|integration| integration.id.to_string()).collect();
+                Some(self.after_success(self.redirect_uri.as_ref()?, &ids))
             }
             Ending::Failed { failure, .. } => {
                 Some(self.redirect_uri.as_ref()?.with(&[("status", "error"), platform, ("error", failure.code())]))
@@ -81,6 +80,66 @@ impl Finished {
                     _ => format!("{page}{token}"),
                 })
             }
+        }
+    }
+
+    /// Names as many integrations as fit into [`ADDED_MAX`], and the number of all where that leaves some out.
+    fn after_success(&self, uri: &RedirectUri, ids: &[String]) -> String {
+        let with = |named: &[String], count: Option<&str>| {
+            let named = named.join(",");
+            let mut parameters =
+                vec![("status", "success"), ("platform", self.platform.as_str()), ("integrationId", named.as_str())];
+            parameters.extend(self.profile_id.as_deref().map(|id| ("profileId", id)));
+            parameters.extend(count.map(|count| ("integrationCount", count)));
+            uri.with(&parameters)
+        };
+        let fits = |text: &String| text.len() <= uri.as_str().len() + ADDED_MAX;
+        let (all, count) = (with(ids, None), ids.len().to_string());
+        if fits(&all) {
+            return all;
+        }
+        let fewer = (0..ids.len()).rev().filter_map(|fewer| ids.get(..fewer));
+        fewer.map(|fewer| with(fewer, Some(&count))).find(fits).unwrap_or(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::redirect::RedirectPolicy;
+
+    #[test]
+    fn a_redirect_names_as_many_accounts_as_fit() {
+        let uri = RedirectPolicy::default().check("https://app.example/back?nonce=1").unwrap();
+        for profile_id in [None, Some(format!("prof_{}", "b".repeat(32)))] {
+            let finished = Finished {
+                platform: "facebook".to_owned(),
+                label: "Facebook".to_owned(),
+                profile_id,
+                profile_name: None,
+                redirect_uri: None,
+                cancel_redirect_uri: None,
+                has_fragment: true,
+                ending: Ending::Cancelled,
+            };
+            let mut cut_before = false;
+            for count in 0..460 {
+                let ids: Vec<String> = (0..count).map(|number| format!("int_{number:032x}")).collect();
+                let location = finished.after_success(&uri, &ids);
+                let added = location.len() - uri.as_str().len();
+                assert!(added < 2000, "{count}: {added}");
+                let query: std::collections::BTreeMap<String, String> =
+                    url::Url::parse(&location).unwrap().query_pairs().into_owned().collect();
+                assert_eq!(query.get("profileId"), finished.profile_id.as_ref());
+                let named: Vec<&str> = query["integrationId"].split(',').filter(|id| !id.is_empty()).collect();
+                assert_eq!(named, ids[..named.len()], "the first ones, in order");
+                let is_cut = named.len() < count;
+                assert_eq!(query.get("integrationCount"), is_cut.then(|| count.to_string()).as_ref(), "{count}");
+                assert!(!is_cut || added + "%2C".len() + ids[0].len() >= ADDED_MAX - "&integrationCount=459".len());
+                assert!(is_cut || !cut_before, "{count}");
+                cut_before = is_cut;
+            }
+            assert!(cut_before);
         }
     }
 }

@@ -203,6 +203,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_ending_of_a_connection_is_described() {
+        let document = document().to_pretty_json().unwrap();
+        for failure in crate::domain::failure::Failure::OF_CONNECTION {
+            let code = failure.code();
+            assert!(document.contains(&format!("`{code}`")), "src/http/api/connect.rs lacks {code}");
+            assert!(include_str!("../../README.md").contains(&format!("| `{code}` |")), "README.md lacks {code}");
+        }
+    }
+
     /// Shows every change of the API.
     #[test]
     fn the_whole_document() {

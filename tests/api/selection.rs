@@ -110,6 +110,30 @@ async fn the_chosen_accounts_and_no_others_are_connected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_with_hundreds_of_accounts_stays_short() {
+    let broker = TestBroker::start().await;
+    let agency = Answer::allow().account("agency");
+    let token = choice(&broker, "facebook", "", &agency).await;
+    let all = offered(&broker, "facebook", &token).await;
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let done = choose(&broker, "facebook", &token, &all).await;
+    let (made, location) = (ids(&done), text(&done.json["redirectUri"]));
+    assert_eq!(made.len(), 250, "the answer names all");
+    assert!(location.len() < "https://app.example/back?nonce=1".len() + 2000, "{location}");
+    let named = parameter(&location, "integrationId").unwrap();
+    let named: Vec<&str> = named.split(',').collect();
+    assert!(named.len() > 40, "{location}");
+    assert_eq!(named, made[..named.len()]);
+    assert_eq!(parameter(&location, "integrationCount").as_deref(), Some("250"));
+
+    let token = choice(&broker, "facebook", "", &agency).await;
+    let few = choose(&broker, "facebook", &token, &all[..40]).await;
+    let location = text(&few.json["redirectUri"]);
+    assert_eq!(parameter(&location, "integrationId").unwrap().split(',').count(), 40);
+    assert_eq!(parameter(&location, "integrationCount"), None, "they all fit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_platform_offers_what_it_has() {
     let broker = TestBroker::start().await;
     for (platform, kinds) in [

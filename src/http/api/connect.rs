@@ -17,6 +17,13 @@ pub(crate) struct Connection {
     /// Where the browser goes when all is done, with `status`, `platform` and `integrationId` (or `error`) added to the
     /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
     /// Without it: to a page of the broker.
+    ///
+    /// `status` is `success`, `cancelled`, `error` or `selection_required`. `integrationId` may be several ids, separated
+    /// by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and the
+    /// integrations list has them. With `status=error`, `error` is `access_not_approved`, `authorization_refused`,
+    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `identity_unavailable`, `interrupted`, `no_account`,
+    /// `permission_missing`, `platform_answer_unreadable`, `platform_throttled`, `platform_unavailable` or
+    /// `storage_failed`. With `status=cancelled`, it is `access_denied`.
     #[param(format = "uri", max_length = 2048, example = "https://app.example/connected")]
     pub(super) redirect_uri: Option<String>,
     /// Where the browser goes when the person says no; without it, to `redirectUri`.

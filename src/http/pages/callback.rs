@@ -40,8 +40,9 @@ const CODE_MAX: usize = 4 * 1024;
     responses(
         (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
         (status = 303, description = "On to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
-            `error` or `selection_required`), `platform`, and `integrationId` and `profileId`, `error`, or \
-            `selectionToken`, added to its query; or to the page for choosing accounts."),
+            `error` or `selection_required`), `platform`, and `integrationId` (several ids separated by commas, with \
+            `integrationCount` where not all fit) and `profileId`, `error`, or `selectionToken`, added to its query; or \
+            to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
         (status = 400, description = "The answer belongs to no connection that is waiting for it: a page.",
             body = String, content_type = "text/html"),
         (status = 500, description = "The broker failed: a page.", body = String, content_type = "text/html"),

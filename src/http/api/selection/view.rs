@@ -144,7 +144,8 @@ pub(crate) struct SelectionDone {
     /// What was done, for a person.
     message: String,
     /// Where the browser goes next: the connection's `redirectUri` with `status`, `platform`, `integrationId` and
-    /// `profileId` added to its query. Absent where the connection has none.
+    /// `profileId` added to its query. Absent where the connection has none. `integrationId` has as many ids as fit into
+    /// 2 kB, separated by commas; where that leaves some out, `integrationCount` is the number of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     redirect_uri: Option<String>,
