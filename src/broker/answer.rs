@@ -98,10 +98,6 @@ mod tests {
 
     use super::*;
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     fn of(callback: &Callback) -> Answer {
         Answer::of(callback, Some("https://issuer.example"))
     }
@@ -112,16 +108,16 @@ mod tests {
             ("access_denied", None, None),
             ("user_cancelled_login", None, None),
             ("user_cancelled_authorize", None, None),
-            ("acceess_denied", text("user_denied"), None),
-            ("access_denied", text("user_denied"), text("200")),
-            ("", text("user_denied"), text("200")),
+            ("acceess_denied", Some("user_denied".into()), None),
+            ("access_denied", Some("user_denied".into()), Some("200".into())),
+            ("", Some("user_denied".into()), Some("200".into())),
         ] {
             let callback =
-                Callback { error: text(error), error_reason: reason, error_code: number, ..Callback::default() };
+                Callback { error: Some(error.into()), error_reason: reason, error_code: number, ..Callback::default() };
             assert!(matches!(of(&callback), Answer::Denied), "{callback:?}");
         }
         for error in ["invalid_scope", "server_error", "unauthorized_scope_error", "<script>alert(1)</script>"] {
-            let callback = Callback { error: text(error), code: Some("code".into()), ..Callback::default() };
+            let callback = Callback { error: Some(error.into()), code: Some("code".into()), ..Callback::default() };
             let Answer::Refused(Refusal { code: Some(code), number: None }) = of(&callback) else { panic!("{error}") };
             assert!(code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{code}");
         }
@@ -130,17 +126,29 @@ mod tests {
     #[test]
     fn a_number_without_an_error_is_a_refusal() {
         for (callback, code, number) in [
-            (Callback { error_code: text("1349126"), ..Callback::default() }, None, Some("1349126")),
+            (Callback { error_code: Some("1349126".into()), ..Callback::default() }, None, Some("1349126")),
             (
-                Callback { error_code: text("1349126"), code: Some("c".into()), ..Callback::default() },
+                Callback { error_code: Some("1349126".into()), code: Some("c".into()), ..Callback::default() },
                 None,
                 Some("1349126"),
             ),
-            (Callback { error: text(""), error_code: text("13\r\n<b>"), ..Callback::default() }, None, Some("13b")),
-            (Callback { error: text("a"), error_code: text("2"), ..Callback::default() }, Some("a"), Some("2")),
-            (Callback { error: text("a"), error_code: text("0"), ..Callback::default() }, Some("a"), None),
-            (Callback { error_reason: text("no_app"), ..Callback::default() }, Some("no_app"), None),
-            (Callback { error: text("\u{202e}"), ..Callback::default() }, Some(""), None),
+            (
+                Callback { error: Some("".into()), error_code: Some("13\r\n<b>".into()), ..Callback::default() },
+                None,
+                Some("13b"),
+            ),
+            (
+                Callback { error: Some("a".into()), error_code: Some("2".into()), ..Callback::default() },
+                Some("a"),
+                Some("2"),
+            ),
+            (
+                Callback { error: Some("a".into()), error_code: Some("0".into()), ..Callback::default() },
+                Some("a"),
+                None,
+            ),
+            (Callback { error_reason: Some("no_app".into()), ..Callback::default() }, Some("no_app"), None),
+            (Callback { error: Some("\u{202e}".into()), ..Callback::default() }, Some(""), None),
         ] {
             let Answer::Refused(refusal) = of(&callback) else { panic!("{callback:?}") };
             assert_eq!((refusal.code.as_deref(), refusal.number.as_deref()), (code, number), "{callback:?}");
@@ -156,14 +164,19 @@ mod tests {
             with_code(" "),
             with_code("#_"),
             with_code("#_=_"),
-            Callback { error: text(""), error_reason: text(""), error_code: text("0"), ..Callback::default() },
-            Callback { is_garbled: true, error: text("access_denied"), ..with_code("c") },
-            Callback { issuer: text("https://other.example"), ..with_code("c") },
-            Callback { issuer: text(""), error: text("access_denied"), ..Callback::default() },
+            Callback {
+                error: Some("".into()),
+                error_reason: Some("".into()),
+                error_code: Some("0".into()),
+                ..Callback::default()
+            },
+            Callback { is_garbled: true, error: Some("access_denied".into()), ..with_code("c") },
+            Callback { issuer: Some("https://other.example".into()), ..with_code("c") },
+            Callback { issuer: Some("".into()), error: Some("access_denied".into()), ..Callback::default() },
         ] {
             assert!(matches!(of(&callback), Answer::Unusable(_)), "{callback:?}");
         }
-        let elsewhere = Callback { issuer: text("https://other.example"), ..with_code("c") };
+        let elsewhere = Callback { issuer: Some("https://other.example".into()), ..with_code("c") };
         assert!(matches!(Answer::of(&elsewhere, None), Answer::Code(_)), "no issuer is known");
     }
 
@@ -172,9 +185,9 @@ mod tests {
         for code in ["AQ", "AQ#_", "AQ#_=_"] {
             let callback = Callback {
                 code: Some(code.into()),
-                error: text(""),
-                error_code: text("0"),
-                issuer: text("https://issuer.example"),
+                error: Some("".into()),
+                error_code: Some("0".into()),
+                issuer: Some("https://issuer.example".into()),
                 ..Callback::default()
             };
             let Answer::Code(code) = of(&callback) else { panic!("{callback:?}") };
