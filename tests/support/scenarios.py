@@ -1,5 +1,6 @@
 """The scenarios of a conformance test: runs all of them, or those that the command line names after the binary."""
 
+import signal
 import sys
 import traceback
 
@@ -23,6 +24,8 @@ def run(reference):
     unknown = [name for name in names if name not in _SCENARIOS]
     if unknown:
         sys.exit(f"no such scenario: {', '.join(unknown)}. There are {', '.join(_SCENARIOS)}")
+    # Servers are stopped however the test ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     failed = 0
     with reference as server:
         for name in names:
