@@ -221,6 +221,31 @@ def refused(provider):
 
 
 @scenario
+def wrong_secret(provider):
+    """The operator mistyped the client's secret."""
+    with connection_to(provider, endpoints(provider, "basic", 'client_secret = "mistyped"')) as connection:
+        told = connection.come_back(Person().consent(connection.authorize_url()))
+        check(f"an error: {told}", told["status"] == "error")
+        exchanges = [request["status"] for request in connection.happened() if request["route"] == "token"]
+        check(f"the code was sent once: {exchanges}", exchanges == [401])
+        check("the log says what is wrong", "invalid_client" in connection.broker.log)
+
+
+@scenario
+def ended(provider):
+    """The person ends the consent at the provider, and gives it again."""
+    with connection_to(provider, endpoints(provider, "basic", secret(provider))) as connection:
+        integration = connection.connect()
+        provider.ask("end", sub="ada")
+        status, told = connection.broker.token(integration["id"], provider.ready["life"])
+        check(f"must be reconnected: {status} {told}", (status, told["code"]) == (422, "reconnect_required"))
+        again = connection.connect()
+        check("it is the same integration", again["id"] == integration["id"])
+        connection.refresh(again)
+        connection.disconnect(again)
+
+
+@scenario
 def public(provider):
     """A client without a secret, whose refresh tokens are replaced each time."""
     with connection_to(provider, endpoints(provider, "public", 'client_auth = "none"')) as connection:

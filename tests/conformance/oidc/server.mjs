@@ -76,6 +76,8 @@ for (const event of ['authorization', 'grant', 'pushed_authorization_request', '
   const name = event === 'server' ? 'server_error' : `${event}.error`;
   provider.on(name, (_, error) => refusals.push(`${name}: ${error.message} (${error.error_description ?? ''})`));
 }
+const grants = new Map();
+provider.on('grant.saved', (grant) => grants.set(grant.jti, grant.accountId));
 const ended = [];
 provider.on('grant.revoked', (ctx) => ended.push(ctx.oidc.client.clientId));
 
@@ -86,6 +88,14 @@ await serve(
   {
     // What happened since the last time.
     events: () => ({ requests: requests.splice(0), refusals: refusals.splice(0), ended: ended.splice(0) }),
+    // Ends all consents of a person, as they do in their settings.
+    end: async ({ sub }) => {
+      for (const [grantId, accountId] of grants) {
+        if (accountId !== sub) continue;
+        await Promise.all([provider.AccessToken, provider.RefreshToken].map((kind) => kind.revokeByGrantId(grantId)));
+        await (await provider.Grant.find(grantId))?.destroy();
+      }
+    },
     // True while the provider accepts this access token.
     accepts: async ({ token }) => (await provider.AccessToken.find(token)) !== undefined,
   },
