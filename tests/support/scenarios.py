@@ -2,8 +2,10 @@
 
 import signal
 import sys
+import time
 import traceback
 
+EVENTUALLY_WITHIN = 10
 _SCENARIOS = {}
 
 
@@ -16,6 +18,14 @@ def scenario(function):
 def check(what, condition):
     if not condition:
         raise AssertionError(what)
+
+
+def eventually(what, condition):
+    """Waits until something is so that the broker does in the background."""
+    until = time.monotonic() + EVENTUALLY_WITHIN
+    while not condition():
+        check(f"{what}, within {EVENTUALLY_WITHIN} s", time.monotonic() < until)
+        time.sleep(0.02)
 
 
 def run(reference):
