@@ -300,6 +300,7 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
         connect_timeout: config.outbound.connect_timeout,
         timeout: config.outbound.timeout,
         allow_private_networks: config.outbound.allow_private_networks,
+        proxies: config.outbound.proxies.clone(),
     };
     let outbound = Outbound::new(&settings)?;
     let guard = Guard::new(&settings, ports.dns.clone())?;

@@ -91,7 +91,7 @@ impl Engine {
             headers: Vec::new(),
             body: Body::Json(credentials(located.did.as_str(), password)),
         };
-        let answer = measured("session", self.guard.send(request)).await.map_err(no_answer)?;
+        let answer = measured("session", self.guard.send_once(request)).await.map_err(no_answer)?;
         if !answer.is_success() {
             return Err(refusal::of_new_session(&answer));
         }
@@ -171,7 +171,7 @@ impl Engine {
         let url = method(service_url, name).ok_or_else(|| failed(step, Failure::PlatformAnswerUnreadable))?;
         let authorization = Authorization::Bearer(refresh_token.clone());
         let request = Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Empty };
-        let answer = measured(step.into_str(), self.guard.send(request)).await;
+        let answer = measured(step.into_str(), self.guard.send_once(request)).await;
         let answer = answer.map_err(|error| error.at(bluesky::NAME, step))?;
         if answer.is_success() { Ok(answer.body) } else { Err(refusal::of_session(step, &answer)) }
     }

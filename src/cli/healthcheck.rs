@@ -9,6 +9,7 @@ use url::Url;
 use super::failure::{Exit, Failure};
 use super::settings::ConfigFile;
 use crate::config::{self, Environment, parse_public_url};
+use crate::domain::proxy::Proxies;
 use crate::outbound::{self, Authorization, Body, Outbound, Request};
 
 /// A broker that does not answer in this time is not ready.
@@ -38,7 +39,12 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start the runtime", &error))?;
-    let settings = outbound::Settings { connect_timeout: TIMEOUT, timeout: TIMEOUT, allow_private_networks: false };
+    let settings = outbound::Settings {
+        connect_timeout: TIMEOUT,
+        timeout: TIMEOUT,
+        allow_private_networks: false,
+        proxies: Proxies::default(),
+    };
     let outbound = Outbound::new(&settings).map_err(|error| Failure::caused(Exit::Software, &error))?;
     let request = Request {
         method: ::http::Method::GET,

@@ -33,6 +33,9 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     for warning in warnings(&config, &SystemClock) {
         tracing::warn!("{warning}");
     }
+    if !config.outbound.proxies.is_none() {
+        tracing::info!("platforms are called through a proxy: {}", config.outbound.proxies);
+    }
     let listen = config.server.listen;
     let metrics_listen = config.server.metrics_listen;
     let public_url = config.server.public_url.clone();

@@ -38,6 +38,12 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The variable of that name in lower case, or else in upper case, with its value.
+    pub(super) fn of_any_case(&self, name: &str) -> Option<(String, &str)> {
+        let names = [name.to_ascii_lowercase(), name.to_ascii_uppercase()];
+        names.into_iter().find_map(|name| self.get(&name).map(|value| (name.clone(), value)))
+    }
+
     /// The settings: (variable, path of the key, value) for each `POSTPEER_SECTION__KEY`. Empty variables count as
     /// unset, so that a container can pass on variables that may be missing. Names without a double underscore are not
     /// settings: `POSTPEER_CONFIG`, or variables that an orchestrator sets for a service named postpeer.

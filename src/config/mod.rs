@@ -20,12 +20,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+use strum::VariantArray as _;
+
 use crate::domain::network::Network;
+use crate::domain::proxy::{Proxies, Proxy};
 use crate::domain::redirect::{RedirectPolicy, is_loopback};
 use crate::platforms::Registry;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use reader::Reader;
-use strum::VariantArray as _;
 
 pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
@@ -82,6 +85,7 @@ pub struct Outbound {
     pub allow_private_networks: bool,
     pub connect_timeout: Duration,
     pub timeout: Duration,
+    pub proxies: Proxies,
 }
 
 /// Reads the file, applies the environment and then the overrides, and checks the result.
@@ -112,7 +116,7 @@ pub fn from_str(
 ) -> Result<Config, Error> {
     let read = |environment: &Environment| -> Result<_, Error> {
         let mut reader = Reader::new(layers::Layers::merge(name, toml, environment, overrides)?, base);
-        let config = settings(&mut reader, base);
+        let config = settings(&mut reader, environment, base);
         Ok((config, reader))
     };
     let (mut config, mut reader) = read(environment)?;
@@ -128,7 +132,7 @@ pub fn from_str(
     Ok(config)
 }
 
-fn settings(reader: &mut Reader, base: &Path) -> Config {
+fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Config {
     Config {
         server: server(reader),
         database: reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db")),
@@ -143,6 +147,7 @@ fn settings(reader: &mut Reader, base: &Path) -> Config {
             allow_private_networks: reader.flag(&["outbound", "allow_private_networks"]).unwrap_or(false),
             connect_timeout: seconds(reader.number(&["outbound", "connect_timeout_seconds"], 1..=300), 5),
             timeout: seconds(reader.number(&["outbound", "timeout_seconds"], 1..=300), 15),
+            proxies: proxies(reader, environment),
         },
         log: log(reader),
         platforms: platforms::read(reader),
@@ -228,6 +233,24 @@ fn connect(reader: &mut Reader) -> Connect {
         selection_ttl: seconds(reader.number(&["connect", "selection_ttl_seconds"], 1..=86_400), 600),
         redirects,
     }
+}
+
+/// The proxy of the configuration, for all calls; else those in the variables that other programs read too.
+fn proxies(reader: &mut Reader, environment: &Environment) -> Proxies {
+    let no_proxy = environment.of_any_case("NO_PROXY").map_or("", |(_, hosts)| hosts);
+    let path = ["outbound", "proxy"];
+    if let Some(url) = reader.secret(&["outbound"], "proxy") {
+        #[expect(clippy::disallowed_methods, reason = "a proxy's URL is read here, and goes on as a secret")]
+        let proxy = Proxy::parse(url.expose_secret(), "outbound.proxy");
+        let proxy = proxy.map_err(|problem| reader.mistake(&path, problem.to_string())).ok();
+        return Proxies::new(proxy.clone(), proxy, no_proxy);
+    }
+    let mut of = |name: &str| {
+        let (variable, url) = environment.of_any_case(name).or_else(|| environment.of_any_case("ALL_PROXY"))?;
+        let proxy = Proxy::parse(url, &variable);
+        proxy.map_err(|problem| reader.mistake_in_environment(&variable, &path, problem.to_string())).ok()
+    };
+    Proxies::new(of("HTTP_PROXY"), of("HTTPS_PROXY"), no_proxy)
 }
 
 fn log(reader: &mut Reader) -> LogSettings {

@@ -83,6 +83,14 @@ impl Reader {
         self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into() });
     }
 
+    /// Notes a mistake in a variable that is not one of ours, and stands for a key. Once for each variable.
+    pub(super) fn mistake_in_environment(&mut self, variable: &str, path: &[&str], problem: String) {
+        let mistake = Mistake { origin: Origin::Environment(variable.to_owned()), key: path.join("."), problem };
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
+    }
+
     /// Notes a setting that is valid but risky.
     pub(super) fn warn(&mut self, path: &[&str], what: &str) {
         self.warnings.push(format!("{}: {} {what}", self.layers.origin(path), path.join(".")));

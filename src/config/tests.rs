@@ -332,3 +332,32 @@ fn debug_hides_secrets() {
     let environment = Environment::from([("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "never-shown")]);
     assert!(!format!("{environment:?}").contains("never-shown"));
 }
+
+#[test]
+fn a_proxy_comes_from_the_configuration_or_from_the_usual_variables() {
+    let told = |toml: &str, variables: &[(&str, &str)]| {
+        let environment: Environment = variables.iter().copied().collect();
+        read_with(toml, &environment)
+            .map(|config| config.outbound.proxies.to_string())
+            .map_err(|error| error.to_string())
+    };
+    let variables = [
+        ("http_proxy", "http://low.example:1"),
+        ("HTTP_PROXY", "http://up.example:2"),
+        ("HTTPS_PROXY", "http://ada:never-shown@s.example:3"),
+        ("ALL_PROXY", "socks5://all.example"),
+        ("NO_PROXY", "a.example"),
+    ];
+    insta::assert_snapshot!(told("", &variables).unwrap(), @"http URLs through http://low.example:1 (http_proxy), https URLs through http://s.example:3 (HTTPS_PROXY), and without a proxy: a.example,localhost,127.0.0.0/8,::1");
+    insta::assert_snapshot!(told("", &variables[3..4]).unwrap(), @"http URLs through socks5://all.example:1080 (ALL_PROXY), https URLs through socks5://all.example:1080 (ALL_PROXY), and without a proxy: localhost,127.0.0.0/8,::1");
+    let toml = "[outbound]\nproxy = \"http://ada:never-shown@own.example:8\"";
+    insta::assert_snapshot!(told(toml, &variables).unwrap(), @"http URLs through http://own.example:8 (outbound.proxy), https URLs through http://own.example:8 (outbound.proxy), and without a proxy: a.example,localhost,127.0.0.0/8,::1");
+    assert!(read_with("[outbound]\nproxy = \"\"", &Environment::default()).unwrap().outbound.proxies.is_none());
+    let wrong =
+        [told("[outbound]\nproxy = \"ftp://never-shown\"", &[]), told("", &[("ALL_PROXY", "ftp://never-shown")])];
+    let wrong = wrong.map(Result::unwrap_err).join("\n");
+    insta::assert_snapshot!(wrong, @r"
+    postpeer.toml: outbound.proxy must be the URL of a proxy, such as http://proxy.example:3128 or socks5://proxy.example:1080
+    environment variable ALL_PROXY: outbound.proxy must be the URL of a proxy, such as http://proxy.example:3128 or socks5://proxy.example:1080
+    ");
+}

@@ -17,6 +17,7 @@ pub mod paging;
 pub mod platform_error;
 pub mod profile;
 pub mod project;
+pub mod proxy;
 pub mod redirect;
 pub mod refresh;
 pub mod refresh_failure;

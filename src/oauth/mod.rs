@@ -71,7 +71,17 @@ pub struct OauthClient<'a> {
 impl OauthClient<'_> {
     /// Makes one call and records how long the platform took.
     async fn send(&self, step: Step, request: Request) -> Result<Answer, outbound::Error> {
-        measured(&self.platform.name, step.into_str(), self.engine.outbound.send(request)).await
+        let outbound = &self.engine.outbound;
+        let call = async {
+            match step {
+                // A second request finds the code or the token spent.
+                Step::CodeExchange | Step::Refresh | Step::Revocation => outbound.send_once(request).await,
+                Step::Accounts | Step::Identity | Step::LongLivedExchange | Step::Scopes => {
+                    outbound.send(request).await
+                }
+            }
+        };
+        measured(&self.platform.name, step.into_str(), call).await
     }
 
     /// Makes a call that changes nothing at the platform. Retries failures that pass.

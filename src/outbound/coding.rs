@@ -3,7 +3,7 @@
 //! Invariant: no step writes more than [`MAX_ANSWER`](super::MAX_ANSWER) bytes, so a small answer cannot unfold into
 //! a large one.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
@@ -19,63 +19,89 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 
 type Bytes = Zeroizing<Vec<u8>>;
 
+/// The reason why a coding was not undone.
+#[derive(Debug, PartialEq, Eq)]
+enum Kept {
+    /// Names the coding.
+    Coded(&'static str),
+    TooLarge,
+}
+
 /// The body without its content codings.
 ///
 /// A body that is not in the coding that its headers name is taken as it is. A gzip body is unpacked also where no
-/// header says so: a proxy in between may have dropped the header.
-pub(super) fn decoded(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Error> {
-    let names = headers.get_all(header::CONTENT_ENCODING).iter();
-    let names = names.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
-    let codings: Vec<String> = names
-        .flat_map(|list| list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>())
-        .filter(|name| !matches!(name.as_str(), "" | "identity"))
-        .collect();
-    if codings.len() > MAX_CODINGS {
-        return Err(Error::Coding("many codings at once"));
+/// header says so: a proxy in between may have dropped the header. A body that cannot be decoded is returned as it came,
+/// because it may hold tokens that a later program can read, and the log says so.
+pub(super) fn decoded(host: &str, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Error> {
+    match decode(headers, &body) {
+        Ok(None) => Ok(body),
+        Ok(Some(contents)) => Ok(contents),
+        Err(Kept::TooLarge) => Err(Error::TooLarge),
+        Err(Kept::Coded(coding)) => {
+            tracing::warn!(
+                host,
+                "an answer cannot be read: it is in the coding {coding}, although none was asked for; a proxy in between may \
+                 have compressed it"
+            );
+            Ok(body)
+        }
     }
-    let mut body = body;
-    // The last one named was applied last.
-    for coding in codings.iter().rev() {
-        body = match coding.as_str() {
-            "gzip" | "x-gzip" => unpacked(body)?,
-            "deflate" => inflated(body)?,
-            _ if is_text(&body) => body,
-            "br" => return Err(Error::Coding("br")),
-            "compress" | "x-compress" => return Err(Error::Coding("compress")),
-            "zstd" => return Err(Error::Coding("zstd")),
-            _ => return Err(Error::Coding("an unknown coding")),
-        };
-    }
-    unpacked(body)
 }
 
-/// The contents of a gzip body, of all its members. Any other body is returned as it is.
-pub(super) fn unpacked(body: Bytes) -> Result<Bytes, Error> {
-    let mut rest = body.as_slice();
-    if !rest.starts_with(GZIP) {
-        return Ok(body);
+/// `None` where there was nothing to undo.
+fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Option<Bytes>, Kept> {
+    let names = headers.get_all(header::CONTENT_ENCODING).iter();
+    let names = names.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect::<Vec<_>>();
+    let codings = names.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let codings: Vec<&str> = codings.filter(|name| !matches!(*name, "" | "identity")).collect();
+    if codings.len() > MAX_CODINGS {
+        return Err(Kept::Coded("of many layers"));
+    }
+    let mut contents: Option<Bytes> = None;
+    // The last one named was applied last.
+    for coding in codings.into_iter().rev() {
+        let coded = contents.as_deref().map_or(body, Vec::as_slice);
+        let undone = match coding {
+            "gzip" | "x-gzip" => unpacked(coded)?,
+            "deflate" => inflated(coded)?,
+            _ if is_text(coded) => None,
+            "br" => return Err(Kept::Coded("br")),
+            "compress" | "x-compress" => return Err(Kept::Coded("compress")),
+            "zstd" => return Err(Kept::Coded("zstd")),
+            _ => return Err(Kept::Coded("of an unknown name")),
+        };
+        contents = undone.or(contents);
+    }
+    Ok(unpacked(contents.as_deref().map_or(body, Vec::as_slice))?.or(contents))
+}
+
+/// The contents of a gzip body, of all its members; `None` for any other body.
+fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
+    if !body.starts_with(GZIP) {
+        return Ok(None);
     }
     let mut contents = capped();
+    let mut rest = body;
     // What follows the last member is padding.
     while rest.starts_with(GZIP) {
         let mut decoder = GzDecoder::new(rest);
         read(&mut decoder, &mut contents, "gzip")?;
         rest = decoder.into_inner();
     }
-    Ok(contents)
+    Ok(Some(contents))
 }
 
-/// The contents of a `deflate` body: in zlib's format, as the name means, or raw, as some servers send it.
-fn inflated(body: Bytes) -> Result<Bytes, Error> {
+/// The contents of a `deflate` body: in zlib's format, as the name means, or raw, as some servers send it. `None` for a
+/// body that is not compressed.
+fn inflated(body: &[u8]) -> Result<Option<Bytes>, Kept> {
     let mut contents = capped();
-    match read(&mut ZlibDecoder::new(body.as_slice()), &mut contents, "deflate") {
-        Err(Error::Coding(_)) => {}
-        done => return done.map(|()| contents),
+    match read(&mut ZlibDecoder::new(body), &mut contents, "deflate") {
+        Err(Kept::Coded(_)) => contents.clear(),
+        done => return done.map(|()| Some(contents)),
     }
-    contents.clear();
-    match read(&mut DeflateDecoder::new(body.as_slice()), &mut contents, "deflate") {
-        Err(Error::Coding(_)) if is_text(&body) => Ok(body),
-        done => done.map(|()| contents),
+    match read(&mut DeflateDecoder::new(body), &mut contents, "deflate") {
+        Err(Kept::Coded(_)) if is_text(body) => Ok(None),
+        done => done.map(|()| Some(contents)),
     }
 }
 
@@ -85,10 +111,10 @@ fn capped() -> Bytes {
 }
 
 /// Reads to the end, up to [`MAX_ANSWER`] bytes in `contents`.
-fn read(decoder: &mut impl Read, contents: &mut Bytes, coding: &'static str) -> Result<(), Error> {
+fn read(decoder: &mut impl Read, contents: &mut Bytes, coding: &'static str) -> Result<(), Kept> {
     let room = (MAX_ANSWER + 1).saturating_sub(contents.len()) as u64;
-    decoder.take(room).read_to_end(contents).map_err(|_: io::Error| Error::Coding(coding))?;
-    if contents.len() > MAX_ANSWER { Err(Error::TooLarge) } else { Ok(()) }
+    decoder.take(room).read_to_end(contents).map_err(|_| Kept::Coded(coding))?;
+    if contents.len() > MAX_ANSWER { Err(Kept::TooLarge) } else { Ok(()) }
 }
 
 /// True for a body that nothing has compressed.
@@ -126,13 +152,24 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn read(codings: &[&str], body: &[u8]) -> Result<Vec<u8>, String> {
+    fn read(codings: &[&str], body: &[u8]) -> Result<Vec<u8>, Kept> {
         let mut headers = HeaderMap::new();
         for coding in codings {
             headers.append(header::CONTENT_ENCODING, coding.parse().unwrap());
         }
-        let body = decoded(&headers, Zeroizing::new(body.to_vec()));
-        body.map(|body| body.to_vec()).map_err(|error| error.to_string())
+        let came = Zeroizing::new(body.to_vec());
+        match (decode(&headers, body), decoded("platform.example", &headers, came)) {
+            (Ok(contents), Ok(taken)) => {
+                assert_eq!(contents.as_deref().map_or(body, Vec::as_slice), taken.as_slice());
+                Ok(taken.to_vec())
+            }
+            (Err(kept @ Kept::Coded(_)), Ok(taken)) => {
+                assert_eq!(taken.as_slice(), body, "it is kept as it came");
+                Err(kept)
+            }
+            (Err(Kept::TooLarge), Err(Error::TooLarge)) => Err(Kept::TooLarge),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -169,19 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_errors_that_name_the_coding() {
+    fn other_answers_are_kept_as_they_came() {
         let brotli = b"\x0b\x09\x80{\"access_token\":\"a\"}\x03\xff";
         for (codings, body, named) in [
             ("br", brotli.to_vec(), "br"),
             ("gzip, br", brotli.to_vec(), "br"),
             ("zstd", b"\x28\xb5\x2f\xfd".to_vec(), "zstd"),
             ("compress", b"\x1f\x9d\x90".to_vec(), "compress"),
-            ("whatever", brotli.to_vec(), "an unknown coding"),
+            ("whatever", brotli.to_vec(), "of an unknown name"),
             ("gzip", gzip(JSON)[..20].to_vec(), "gzip"),
-            ("gzip, gzip, gzip, gzip, gzip", JSON.to_vec(), "many codings"),
+            ("deflate", b"\x78\x9c\xff\xff".to_vec(), "deflate"),
+            ("gzip, gzip, gzip, gzip, gzip", JSON.to_vec(), "of many layers"),
         ] {
-            let error = read(&[codings], &body).unwrap_err();
-            assert!(error.contains(named), "{codings}: {error}");
+            assert_eq!(read(&[codings], &body), Err(Kept::Coded(named)), "{codings}");
         }
     }
 
@@ -191,12 +228,12 @@ mod tests {
         let too_much = vec![b' '; MAX_ANSWER + 1];
         for (coding, pack) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("deflate", zlib), ("deflate", raw)] {
             assert_eq!(read(&[coding], &pack(&most)).unwrap().len(), MAX_ANSWER, "{coding}");
-            assert_eq!(read(&[coding], &pack(&too_much)), Err(Error::TooLarge.to_string()), "{coding}");
+            assert_eq!(read(&[coding], &pack(&too_much)), Err(Kept::TooLarge), "{coding}");
         }
         let parts = [gzip(&most), gzip(b" ")].concat();
-        assert_eq!(read(&["gzip"], &parts), Err(Error::TooLarge.to_string()));
+        assert_eq!(read(&["gzip"], &parts), Err(Kept::TooLarge));
         let bomb = gzip(&gzip(&vec![0; 64 * MAX_ANSWER]));
-        assert_eq!(read(&["gzip, gzip"], &bomb), Err(Error::TooLarge.to_string()));
+        assert_eq!(read(&["gzip, gzip"], &bomb), Err(Kept::TooLarge));
     }
 
     proptest! {

@@ -18,6 +18,9 @@
 //! hop like the first. An answer ends at [`super::MAX_ANSWER`] bytes, also when it was compressed, and must be complete
 //! within [`WITHIN`]. TLS verifies the name as for every call.
 //!
+//! Behind a proxy, the proxy connects, and resolves the name once more. The guard resolves it first all the same and
+//! refuses what is not public, also for hosts that need no proxy. The proxy itself may be in an internal network.
+//!
 //! `allow_private_networks` (for tests and closed networks) allows plain http, ports, IP addresses and addresses that
 //! are not public. The limits on redirects, size and time stay.
 
@@ -30,13 +33,12 @@ use http::Method;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::{Answer, Authorization, Body, Dns, Error, Request, Settings, begin, builder, finish, is_public};
+use super::connections::Connections;
+use super::{Answer, Authorization, Body, Dns, Error, Request, Settings, builder, finish, is_public};
+use crate::domain::proxy::Proxies;
 
 /// Time limit of one whole call.
 const WITHIN: Duration = Duration::from_secs(10);
-
-/// Connections stay open only long enough for the next call of the same sign-in.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// Most redirects that [`Guard::get_following`] follows.
 const MAX_REDIRECTS: usize = 3;
@@ -60,27 +62,30 @@ pub enum Refused {
 }
 
 /// The client for hosts that a user chose. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Guard {
-    client: reqwest::Client,
+    connections: Connections,
     resolver: Resolver,
     /// Time limit of a whole request, redirects included.
     within: Duration,
 }
 
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
 impl Guard {
     /// # Errors
     ///
-    /// The TLS stack cannot be set up.
+    /// The TLS stack cannot be set up, or a proxy's URL cannot be used.
     pub fn new(settings: &Settings, dns: Dns) -> Result<Self, Error> {
-        let resolver = Resolver { dns, allow_private_networks: settings.allow_private_networks };
+        let (allow_private_networks, proxies) = (settings.allow_private_networks, settings.proxies.clone());
+        let resolver = Resolver { dns, allow_private_networks, proxies };
         let within = settings.timeout.min(WITHIN);
-        let client = builder(settings.connect_timeout, within)?
-            .dns_resolver(Arc::new(resolver.clone()))
-            .pool_idle_timeout(IDLE)
-            .build()
-            .map_err(Error::Client)?;
-        Ok(Self { client, resolver, within })
+        let connections = Connections::new(within, || Ok(builder(settings)?.dns_resolver(Arc::new(resolver.clone()))))?;
+        Ok(Self { connections, resolver, within })
     }
 
     /// True when hosts in private networks may be called.
@@ -123,14 +128,35 @@ impl Guard {
         self.resolver.addresses(host).await
     }
 
-    /// Makes one call.
+    /// Makes a call that may arrive twice, as [`super::Outbound::send`].
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] when the host must not be called; otherwise as [`super::Outbound::send`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
-        self.check(&request.url).map_err(Error::Refused)?;
-        finish(begin(&self.client, request, "application/json").await?).await
+        self.admit(&request.url).await?;
+        finish(self.connections.ask(&request, "application/json").await?).await
+    }
+
+    /// Makes a call that must not arrive twice, as [`super::Outbound::send_once`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Guard::send`].
+    pub async fn send_once(&self, request: Request) -> Result<Answer, Error> {
+        self.admit(&request.url).await?;
+        finish(self.connections.spend(&request, "application/json").await?).await
+    }
+
+    /// Checks a URL; and, where a proxy would connect, the addresses of its host.
+    async fn admit(&self, url: &Url) -> Result<(), Error> {
+        self.check(url).map_err(Error::Refused)?;
+        match url.host() {
+            Some(Host::Domain(name)) if !self.resolver.proxies.is_none() && !self.resolver.allow_private_networks => {
+                self.resolver.addresses(name).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Fetches a URL without credentials, following a few redirects.
@@ -142,8 +168,8 @@ impl Guard {
         let mut url = url;
         let hops = async {
             for _ in 0..MAX_REDIRECTS {
-                self.check(&url).map_err(Error::Refused)?;
-                let response = begin(&self.client, get(url.clone()), "*/*").await?;
+                self.admit(&url).await?;
+                let response = self.connections.ask(&get(url.clone()), "*/*").await?;
                 let next = response
                     .status()
                     .is_redirection()
@@ -155,8 +181,8 @@ impl Guard {
                     None => return finish(response).await,
                 }
             }
-            self.check(&url).map_err(Error::Refused)?;
-            finish(begin(&self.client, get(url), "*/*").await?).await
+            self.admit(&url).await?;
+            finish(self.connections.ask(&get(url), "*/*").await?).await
         };
         // Each hop has a time limit. This one is for all of them together.
         tokio::time::timeout(self.within, hops).await.unwrap_or(Err(Error::TooSlow))
@@ -181,9 +207,11 @@ fn is_public_name(name: &str) -> bool {
 struct Resolver {
     dns: Dns,
     allow_private_networks: bool,
+    proxies: Proxies,
 }
 
 impl Resolver {
+    /// The addresses of a host that a user named.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
         let addresses = self.dns.addresses(host).await.map_err(Error::Unresolved)?;
         if !self.allow_private_networks && !addresses.iter().copied().all(is_public) {
@@ -197,7 +225,13 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
+            // With a proxy, the client also asks for the proxy's own name. The operator chose that one, and no host of
+            // a user gets here under it: the guard has checked all its addresses before.
+            let addresses = if resolver.proxies.has_host(name.as_str()) {
+                resolver.dns.addresses(name.as_str()).await.map_err(Error::Unresolved)?
+            } else {
+                resolver.addresses(name.as_str()).await?
+            };
             // The client sets the URL's port.
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)

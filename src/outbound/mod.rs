@@ -6,6 +6,7 @@
 
 mod addresses;
 mod coding;
+mod connections;
 mod dns;
 mod guard;
 mod measure;
@@ -20,11 +21,14 @@ use zeroize::Zeroizing;
 
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
+use crate::domain::proxy::Proxies;
 
 pub use addresses::is_public;
 pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
 pub use measure::measured;
+
+use connections::Connections;
 
 /// Longest accepted answer, in bytes: as it was sent, and without its content coding.
 pub const MAX_ANSWER: usize = 512 * 1024;
@@ -33,13 +37,14 @@ pub const MAX_ANSWER: usize = 512 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Settings of the HTTP client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     pub connect_timeout: Duration,
     /// Time limit of the whole call, from the first byte sent to the last byte received.
     pub timeout: Duration,
     /// True when [`Guard`] may call hosts in a private network.
     pub allow_private_networks: bool,
+    pub proxies: Proxies,
 }
 
 /// An HTTP request.
@@ -97,9 +102,6 @@ impl fmt::Debug for Answer {
 pub enum Error {
     #[error("the HTTP client could not be set up")]
     Client(#[source] reqwest::Error),
-    /// Names the content coding.
-    #[error("the answer is in {0}, which cannot be decoded, although none was asked for")]
-    Coding(&'static str),
     #[error("no connection could be made")]
     Connect(#[source] reqwest::Error),
     #[error("the connection broke before the answer was complete")]
@@ -127,7 +129,7 @@ impl Error {
     #[must_use]
     pub fn at(self, platform: &str, step: Step) -> PlatformError {
         let failure = match self {
-            Self::Coding(_) | Self::TooLarge => Failure::PlatformAnswerUnreadable,
+            Self::TooLarge => Failure::PlatformAnswerUnreadable,
             _ => Failure::PlatformUnavailable,
         };
         let may_have_acted = !self.is_before_sending();
@@ -149,31 +151,46 @@ impl Error {
 }
 
 /// The HTTP client. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Outbound(reqwest::Client);
+#[derive(Clone)]
+pub struct Outbound(Connections);
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbound")
+    }
+}
 
 impl Outbound {
     /// # Errors
     ///
-    /// The TLS stack cannot be set up.
+    /// The TLS stack cannot be set up, or a proxy's URL cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        builder(settings.connect_timeout, settings.timeout)?.build().map(Self).map_err(Error::Client)
+        Connections::new(settings.timeout, || builder(settings)).map(Self)
     }
 
-    /// Makes one call. Never retries: only the caller knows what may be sent twice.
+    /// Makes a call that may arrive twice. It is repeated once, at once, when the connection broke before the answer
+    /// began: an idle connection may have been forgotten by the other side.
     ///
     /// # Errors
     ///
     /// There is no complete answer. An answer with an error status is an [`Answer`].
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
-        let response = begin(&self.0, request, "application/json").await?;
-        finish(response).await
+        finish(self.0.ask(&request, "application/json").await?).await
+    }
+
+    /// Makes a call that must not arrive twice: it spends a code or a token. It has a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbound::send`].
+    pub async fn send_once(&self, request: Request) -> Result<Answer, Error> {
+        finish(self.0.spend(&request, "application/json").await?).await
     }
 }
 
 /// The common settings of all clients.
 #[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is built")]
-fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::ClientBuilder, Error> {
+fn builder(settings: &Settings) -> Result<reqwest::ClientBuilder, Error> {
     // Fails only when a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // An empty container has no certificate store, so roots are embedded as well.
@@ -182,39 +199,53 @@ fn builder(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::Clie
         .map(|der| reqwest::Certificate::from_der(der))
         .collect::<Result<Vec<_>, _>>()
         .map_err(Error::Client)?;
-    Ok(reqwest::Client::builder()
-        .connect_timeout(connect_timeout)
-        .timeout(timeout)
+    let builder = reqwest::Client::builder()
+        .connect_timeout(settings.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .tls_certs_merge(roots)
-        .user_agent(concat!("postpeer/", env!("CARGO_PKG_VERSION"))))
+        .user_agent(concat!("postpeer/", env!("CARGO_PKG_VERSION")));
+    let Proxies { http, https, no_proxy } = &settings.proxies;
+    let ways = [
+        http.as_ref().map(|proxy| reqwest::Proxy::http(expose(&proxy.url))),
+        https.as_ref().map(|proxy| reqwest::Proxy::https(expose(&proxy.url))),
+    ];
+    ways.into_iter().flatten().try_fold(builder, |builder, proxy| {
+        let proxy = proxy.map_err(|error| Error::Client(error.without_url()))?;
+        Ok(builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_string(no_proxy))))
+    })
 }
 
-/// Sends a request and reads the head of its answer.
-async fn begin(client: &reqwest::Client, request: Request, accept: &'static str) -> Result<reqwest::Response, Error> {
+/// Sends a request, once, and reads the head of its answer. The whole call ends within `within`.
+async fn begin(
+    client: &reqwest::Client,
+    request: &Request,
+    accept: &'static str,
+    within: Duration,
+) -> Result<reqwest::Response, Error> {
     let mut builder = client
-        .request(request.method, request.url)
+        .request(request.method.clone(), request.url.clone())
+        .timeout(within)
         .header(header::ACCEPT, accept)
         .header(header::ACCEPT_ENCODING, "identity");
-    builder = match request.authorization {
-        Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(&password))),
-        Authorization::Bearer(token) => builder.bearer_auth(expose(&token)),
+    builder = match &request.authorization {
+        Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(password))),
+        Authorization::Bearer(token) => builder.bearer_auth(expose(token)),
         Authorization::None => builder,
     };
-    for (name, value) in request.headers {
-        builder = builder.header(name, value);
+    for (name, value) in &request.headers {
+        builder = builder.header(*name, value);
     }
-    builder = match request.body {
+    builder = match &request.body {
         Body::Empty => builder,
         Body::Form(fields) => {
             let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
             builder.form(&fields)
         }
-        Body::Json(text) => builder.header(header::CONTENT_TYPE, "application/json").body(expose(&text).to_owned()),
+        Body::Json(text) => builder.header(header::CONTENT_TYPE, "application/json").body(expose(text).to_owned()),
         Body::Multipart(fields) => {
-            builder.multipart(fields.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| {
-                form.text(name, expose(&value).to_owned())
+            builder.multipart(fields.iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| {
+                form.text(name.clone(), expose(value).to_owned())
             }))
         }
     };
@@ -233,7 +264,8 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    let body = coding::decoded(response.headers(), body)?;
+    let host = response.url().host_str().unwrap_or_default();
+    let body = coding::decoded(host, response.headers(), body)?;
     let retry_after = retry_after(response.headers());
     Ok(Answer { status: response.status().as_u16(), body, retry_after })
 }
@@ -293,6 +325,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             allow_private_networks: false,
+            proxies: Proxies::default(),
         })
         .unwrap()
     }

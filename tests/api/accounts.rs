@@ -11,6 +11,7 @@ use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::failure::Failure;
 use postpeer::domain::grant::IssuedTokens;
 use postpeer::domain::platform_error::PlatformError;
+use postpeer::domain::proxy::Proxies;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::{ManualClock, Timestamp};
 use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, OauthClient, authorize_url, takes_pkce};
@@ -49,6 +50,7 @@ impl Bench {
             connect_timeout: Duration::from_secs(5),
             timeout: config.outbound.timeout,
             allow_private_networks: true,
+            proxies: Proxies::default(),
         };
         let engine = Engine::new(Outbound::new(&settings).unwrap(), clock, Duration::ZERO);
         Self { engine, platforms: config.platforms, sandbox }

@@ -8,13 +8,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::Method;
-use postpeer::outbound::{Authorization, Body, Dns, Error, Guard, Refused, Request, Settings, is_public};
+use postpeer::domain::proxy::Proxies;
+use postpeer::outbound::{Authorization, Body, Dns, Error, Guard, MAX_ANSWER, Refused, Request, Settings, is_public};
 use url::Url;
 
 use crate::dns::DnsServer;
 
 fn settings(allow_private_networks: bool) -> Settings {
-    Settings { connect_timeout: Duration::from_secs(2), timeout: Duration::from_secs(5), allow_private_networks }
+    Settings {
+        connect_timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(5),
+        allow_private_networks,
+        proxies: Proxies::default(),
+    }
 }
 
 fn strict(dns: &DnsServer) -> Guard {
@@ -343,15 +349,23 @@ async fn an_endless_body_is_cut_off() {
 }
 
 #[tokio::test]
-async fn no_compression_is_requested_or_decoded() {
-    let bomb = [0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x4b, 0x4c, 0x04, 0x02, 0x00];
-    let (port, _) = server("127.0.0.1:0", move |mut stream, asked| {
-        assert!(!asked.to_ascii_lowercase().contains("accept-encoding"), "{asked}");
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len()).unwrap();
-        stream.write_all(&bomb).unwrap();
-    });
-    let answer = lenient(&DnsServer::start()).send(get(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
-    assert_eq!(answer.body.as_slice(), bomb);
+async fn a_compressed_answer_ends_at_the_same_size() {
+    for (size, fits) in [(MAX_ANSWER, true), (MAX_ANSWER + 1, false), (64 * MAX_ANSWER, false)] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![b' '; size]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        let (port, _) = server("127.0.0.1:0", move |mut stream, asked| {
+            assert!(asked.contains("accept-encoding: identity\r\n"), "{asked}");
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len())
+                .unwrap();
+            stream.write_all(&bomb).unwrap();
+        });
+        let answer = lenient(&DnsServer::start()).send(get(&format!("http://127.0.0.1:{port}/"))).await;
+        match answer {
+            Ok(answer) => assert!(fits && answer.body.len() == size, "{size}"),
+            Err(error) => assert!(!fits && matches!(error, Error::TooLarge), "{size}: {error:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod head;
 mod integrations;
 mod limits;
 mod logs;
+mod outbound;
 mod pacing;
 mod pages;
 mod platforms;

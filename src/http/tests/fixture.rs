@@ -22,6 +22,7 @@ use crate::domain::access_key::Scope;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::IdSource;
 use crate::domain::project::{DEFAULT_PROJECT, Project};
+use crate::domain::proxy::Proxies;
 use crate::domain::redirect::RedirectPolicy;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::http::{Demo, Settings, State, app};
@@ -87,8 +88,12 @@ impl Fixture {
         let (vault, first_key) = Vault::initialise(&keyring, db, entropy.clone()).unwrap();
         let store = Store::create(&dir.path().join("postpeer.db"), db, &first_key, &project).unwrap();
         let second = Duration::from_secs(1);
-        let settings =
-            outbound::Settings { connect_timeout: second, timeout: second * 5, allow_private_networks: false };
+        let settings = outbound::Settings {
+            connect_timeout: second,
+            timeout: second * 5,
+            allow_private_networks: false,
+            proxies: Proxies::default(),
+        };
         let outbound = Outbound::new(&settings).unwrap();
         // Nothing listens there: no test of this room resolves a name.
         let dns = Dns::at(([127, 0, 0, 1], 9).into());

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::domain::account::{AccountKind, Identity};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::PlatformError;
+use crate::domain::proxy::Proxies;
 use crate::domain::secret::SecretString;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::oauth::Engine;
@@ -79,6 +80,7 @@ impl Script {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             allow_private_networks: false,
+            proxies: Proxies::default(),
         })
         .unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));

@@ -10,6 +10,7 @@ use postpeer::domain::account::Identity;
 use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::grant::{IssuedTokens, TokenSet};
 use postpeer::domain::platform_error::PlatformError;
+use postpeer::domain::proxy::Proxies;
 use postpeer::domain::secret::{SecretString, random_token};
 use postpeer::domain::time::SystemClock;
 use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
@@ -87,6 +88,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(5),
         allow_private_networks: false,
+        proxies: Proxies::default(),
     };
     let engine = Engine::new(Outbound::new(&timeouts).unwrap(), Arc::new(SystemClock), Duration::ZERO);
     let config = broker.config();
