@@ -196,7 +196,7 @@ impl Revocation {
             return Some(successor);
         }
         let client = upstream.client_without_app(&grant.platform)?;
-        read(&client.refresh(tokens).await.ok()?)
+        read(&client.refresh(tokens, &grant.scopes).await.ok()?)
     }
 
     /// Finds the client that the tokens belong to, and asks the platform.

@@ -9,11 +9,12 @@ use url::Url;
 
 use super::keys;
 use super::reader::Reader;
+use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Platform, Registry,
-    Revocation, built_in_names,
+    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityMethod, IdentityPointers, Pkce,
+    Platform, Registry, Revocation, ScopeSeparator, TokenBody, built_in_names,
 };
 
 pub(super) fn read(reader: &mut Reader) -> Registry {
@@ -72,7 +73,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         accounts_url,
         locations_url,
         enabled: reader.flag(&at("enabled")),
-        credentials: credentials(reader, name),
+        credentials: credentials(reader, name, true),
         label: reader.text(&at("label")),
         scopes: reader.list(&at("scopes")),
         authorize_url,
@@ -122,8 +123,8 @@ fn without_slash(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
-/// Reads client id and secret. One without the other is a mistake.
-fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
+/// Reads client id and secret. One without the other is a mistake. `has_secret`: false for a public client.
+fn credentials(reader: &mut Reader, name: &str, has_secret: bool) -> Option<Credentials> {
     let section = [keys::PLATFORMS, name];
     let id_path = [keys::PLATFORMS, name, "client_id"];
     let secret_path = [keys::PLATFORMS, name, "client_secret"];
@@ -136,7 +137,17 @@ fn credentials(reader: &mut Reader, name: &str) -> Option<Credentials> {
             reader.mistake(&id_path, "contains white space: copy it from the platform again");
             None
         }
+        (_, Some(_)) if !has_secret => {
+            reader.mistake(
+                &secret_path,
+                "is set although client_auth = \"none\" says that the client has no secret: remove one of the two",
+            );
+            None
+        }
         (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret }),
+        (Some(client_id), None) if !has_secret && reader.mistakes() == told_of_secret => {
+            Some(Credentials { client_id, client_secret: SecretString::default() })
+        }
         // One of the two is there but invalid, which is already noted.
         _ if reader.mistakes() > told_of_secret => None,
         (Some(_), None) => {
@@ -164,20 +175,31 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     let pointer = |key| [keys::PLATFORMS, name, "identity", key];
 
     let enabled = reader.flag(&at("enabled")).unwrap_or(true);
-    let credentials = credentials(reader, name);
+    let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
+    let credentials = credentials(reader, name, client_auth != Some(ClientAuth::None));
     let platform = CustomPlatform {
         name: name.to_owned(),
         label: reader.text(&at("label")),
-        authorize_url: reader.text(&at("authorize_url")).unwrap_or_default(),
-        token_url: reader.text(&at("token_url")).unwrap_or_default(),
+        authorize_url: reader.text(&at("authorize_url")),
+        token_url: reader.text(&at("token_url")),
         revoke_url: reader.text(&at("revoke_url")),
-        identity_url: reader.text(&at("identity_url")).unwrap_or_default(),
-        scopes: reader.list(&at("scopes")).unwrap_or_default(),
-        client_auth: reader
-            .word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body])
-            .unwrap_or(ClientAuth::Basic),
-        pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]).unwrap_or(Pkce::S256),
+        identity_url: reader.text(&at("identity_url")),
+        identity_method: reader
+            .word(&at("identity_method"), &[IdentityMethod::Get, IdentityMethod::Post])
+            .unwrap_or_default(),
+        identity_headers: reader.pairs(&at("identity_headers")),
+        scopes: reader.list(&at("scopes")),
+        scope_separator: scope_separator(reader, &at("scope_separator")),
+        client_auth,
+        pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]),
         authorize_params: reader.pairs(&at("authorize_params")),
+        token_params: reader.pairs(&at("token_params")),
+        token_body: reader
+            .word(&at("token_body"), &[TokenBody::Form, TokenBody::Json, TokenBody::Multipart])
+            .unwrap_or_default(),
+        token_pointer: reader.text(&at("token_pointer")),
+        refresh_params: reader.pairs(&at("refresh_params")),
+        scope_on_refresh: reader.flag(&at("scope_on_refresh")).unwrap_or(false),
         identity: IdentityPointers {
             id: reader.text(&pointer("id")).unwrap_or_default(),
             username: reader.text(&pointer("username")),
@@ -186,26 +208,20 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         },
     };
     let required = [
-        ("authorize_url", &platform.authorize_url),
-        ("token_url", &platform.token_url),
-        ("identity_url", &platform.identity_url),
-        ("identity.id", &platform.identity.id),
+        ("authorize_url", platform.authorize_url.is_some()),
+        ("token_url", platform.token_url.is_some()),
+        ("identity_url", platform.identity_url.is_some()),
+        ("identity.id", !platform.identity.id.is_empty()),
     ];
-    let missing: Vec<&str> = required.iter().filter(|(_, value)| value.is_empty()).map(|(key, _)| *key).collect();
+    let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
     if !missing.is_empty() {
         let known = built_in_names();
         let guess = keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>())
             .map_or_else(String::new, |nearest| format!("; or did you mean {}.{nearest}?", keys::PLATFORMS));
         reader.mistake(&section, format!("is a platform of your own and needs {}{guess}", missing.join(", ")));
     }
-    let urls = [
-        ("authorize_url", Some(&platform.authorize_url)),
-        ("identity_url", Some(&platform.identity_url)),
-        ("revoke_url", platform.revoke_url.as_ref()),
-        ("token_url", Some(&platform.token_url)),
-    ];
-    for (key, url) in urls {
-        if let Some(url) = url.and_then(|url| Url::parse(url).ok()) {
+    for (key, url) in platform.urls() {
+        if let Ok(url) = Url::parse(url) {
             reader.warn_if_plain(&at(key), &url);
             if key == "authorize_url" && has_other_mode(url.query_pairs()) {
                 reader.mistake(&at(key), OTHER_MODE);
@@ -231,6 +247,18 @@ const OTHER_MODE: &str = "asks for a response_mode other than query: the platfor
 /// another site, to which browsers add no `Lax` cookies.
 fn has_other_mode(mut parameters: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> bool {
     parameters.any(|(key, value)| key.as_ref() == "response_mode" && !["", "query"].contains(&value.as_ref()))
+}
+
+fn scope_separator(reader: &mut Reader, path: &[&str]) -> ScopeSeparator {
+    match reader.text(path).as_deref() {
+        // A space is white space, which the reader trims to nothing.
+        None => ScopeSeparator::Space,
+        Some(",") => ScopeSeparator::Comma,
+        Some(_) => {
+            reader.mistake(path, "must be \",\" or \" \"");
+            ScopeSeparator::Space
+        }
+    }
 }
 
 /// Checks a name, which becomes a path segment and a key in the configuration.

@@ -299,6 +299,48 @@ fn an_incomplete_platform_lists_what_it_needs() {
           postpeer.toml: platforms.acme.identity.id must be a JSON pointer that begins with a slash, such as /sub or /data/id
         "#
     );
+    insta::assert_snapshot!(
+        complaint(
+            r#"
+            [platforms.acme]
+            client_id = "id"
+            client_secret = "never-shown"
+            authorize_url = "https://id.acme.example/auth"
+            token_url = "https://id.acme.example/token"
+            identity_url = "https://id.acme.example/me"
+            identity_method = "put"
+            identity_headers = { Authorization = "x" }
+            scope_separator = ";"
+            client_auth = "none"
+            pkce = "none"
+            token_body = "xml"
+            token_pointer = "authed_user"
+            token_params = { client_secret = "x" }
+            refresh_params = { scope = "x" }
+            scope_on_refresh = true
+            identity = { id = "/sub" }
+            [platforms.other]
+            authorize_url = "https://id.acme.example/auth"
+            token_url = "https://id.acme.example/token"
+            identity_url = "https://id.acme.example/me"
+            identity_headers = { "Two words" = "x" }
+            identity = { id = "/sub" }
+            "#
+        ),
+        @r#"
+        the configuration has 10 mistakes:
+          postpeer.toml: platforms.acme.client_secret is set although client_auth = "none" says that the client has no secret: remove one of the two
+          postpeer.toml: platforms.acme.identity_method must be "get" or "post"
+          postpeer.toml: platforms.acme.scope_separator must be "," or " "
+          postpeer.toml: platforms.acme.token_body must be "form" or "json" or "multipart"
+          postpeer.toml: platforms.acme.token_params must not set a parameter that the broker sets itself (grant_type, code, redirect_uri, code_verifier, refresh_token, client_id, client_secret, client_assertion, client_assertion_type)
+          postpeer.toml: platforms.acme.scope_on_refresh sends the granted scopes: remove it, or scope from refresh_params
+          postpeer.toml: platforms.acme.identity_headers must not set a header that the broker sets itself (accept, accept-encoding, authorization, content-length, host)
+          postpeer.toml: platforms.acme.pkce must be "s256" for a public client (client_auth = "none"): PKCE is all that proves who sends the code
+          postpeer.toml: platforms.acme.token_pointer must be a JSON pointer that begins with a slash, such as /sub or /data/id
+          postpeer.toml: platforms.other.identity_headers must be names and values of HTTP headers
+        "#
+    );
     insta::assert_snapshot!(complaint("[platforms.integrations]\nlabel = \"x\"\n[platforms.\"Ac/me\"]\nlabel = \"x\""), @"
     the configuration has 2 mistakes:
       postpeer.toml: platforms.Ac/me is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit

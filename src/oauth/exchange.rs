@@ -1,6 +1,8 @@
 //! The code exchange: an authorization code for tokens and, at platforms that have it, short-lived tokens for
 //! long-lived ones.
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -16,7 +18,7 @@ use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::outbound::{Answer, Authorization, Body, Request};
-use crate::platforms::{ClientAuth, Credentials, GrantedScopes, LongLived, Platform, TokenBody};
+use crate::platforms::{Credentials, GrantedScopes, LongLived, Platform, TokenBody};
 
 /// An authorization code with the values that it is bound to.
 #[derive(Debug)]
@@ -148,7 +150,11 @@ impl OauthClient<'_> {
 /// A credential that the token endpoint exchanges for tokens.
 pub(super) enum Exchanged<'a> {
     Code(&'a CodeExchange<'a>),
-    RefreshToken(&'a SecretString),
+    /// `scopes`: the granted ones.
+    RefreshToken {
+        token: &'a SecretString,
+        scopes: &'a [String],
+    },
 }
 
 /// The request to the token endpoint (RFC 6749, sections 4.1.3 and 6), in the platform's own way.
@@ -164,22 +170,25 @@ pub(super) fn token_request(
             fields.extend(exchange.pkce_verifier.map(|verifier| ("code_verifier", verifier.clone())));
             (Step::CodeExchange, fields)
         }
-        Exchanged::RefreshToken(token) => {
+        Exchanged::RefreshToken { token, .. } => {
             (Step::Refresh, vec![("grant_type", plain("refresh_token")), ("refresh_token", (*token).clone())])
         }
     };
-    let authorization = match platform.client_auth {
-        ClientAuth::Basic => super::basic(credentials),
-        ClientAuth::Body => {
-            fields.push((platform.client_id_name, plain(&credentials.client_id)));
-            fields.push(("client_secret", credentials.client_secret.clone()));
-            Authorization::None
+    let authorization = super::authenticate(platform, credentials, &mut fields);
+    let further = match exchanged {
+        Exchanged::Code(exchange) => {
+            fields.push(("redirect_uri", plain(exchange.redirect_uri)));
+            &platform.exchange_params
+        }
+        Exchanged::RefreshToken { scopes, .. } => {
+            if platform.refreshes_with_scope && !scopes.is_empty() {
+                let scopes = scopes.join(platform.scope_separator.as_str());
+                fields.push(("scope", SecretString::from(scopes)));
+            }
+            &platform.refresh_params
         }
     };
-    if let Exchanged::Code(exchange) = exchanged {
-        fields.push(("redirect_uri", plain(exchange.redirect_uri)));
-        fields.extend(platform.exchange_params.iter().map(|(name, value)| (name.as_ref(), plain(value))));
-    }
+    fields.extend(further.iter().map(|(name, value)| (name.as_ref(), plain(value))));
     let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(Request {
         method: Method::POST,
@@ -188,9 +197,21 @@ pub(super) fn token_request(
         headers: Vec::new(),
         body: match platform.body {
             TokenBody::Form => Body::Form(fields),
+            TokenBody::Json => Body::Json(json_object(&fields)),
             TokenBody::Multipart => Body::Multipart(fields),
         },
     })
+}
+
+/// A JSON object of texts.
+fn json_object(fields: &[(String, SecretString)]) -> SecretString {
+    let texts: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
+    // Wiped, and never moved while it grows: an escaped byte becomes six at most.
+    let most = texts.iter().map(|(name, value)| 6 * (name.len() + value.len() + 1)).sum::<usize>() + 2;
+    let mut object = Zeroizing::new(Vec::with_capacity(most));
+    // Texts always serialize, and a buffer accepts every write.
+    let _ = serde_json::to_writer(&mut *object, &texts);
+    SecretString::from(std::str::from_utf8(&object).unwrap_or_default())
 }
 
 /// The request that exchanges the token `short` for a long-lived one.
@@ -221,7 +242,8 @@ fn read_tokens(
     body: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    tokens::read(body, sent_at, platform.default_expires_in).map_err(|not| match not {
+    tokens::read(body, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in).map_err(|not| match not
+    {
         // TikTok sends errors with status 200.
         NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
         NotTokens::Unreadable => {

@@ -11,7 +11,7 @@ use crate::domain::account::{Account, Identity};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
-use crate::platforms::{ApiCall, Platform, TokenPlace, Unidentified};
+use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
 
 impl OauthClient<'_> {
     /// Returns the account behind an access token. `scopes`: the granted ones.
@@ -70,7 +70,7 @@ impl OauthClient<'_> {
         let path = call.path.replace("{version}", &platform.api_version);
         let url = if call.absolute { path } else { format!("{}{path}", platform.api_url) };
         let url = endpoint(platform, step, &url)?;
-        let request = || api_request(url.clone(), call, token);
+        let request = || self.api_request(url.clone(), call, token);
         self.ask(
             step,
             request,
@@ -80,21 +80,28 @@ impl OauthClient<'_> {
         )
         .await
     }
-}
 
-#[expect(clippy::disallowed_methods, reason = "Threads takes the access token in the query")]
-fn api_request(mut url: Url, call: &ApiCall, token: &SecretString) -> Request {
-    if !call.query.is_empty() {
-        url.query_pairs_mut().extend_pairs(call.query);
-    }
-    let authorization = match call.token {
-        TokenPlace::Bearer => Authorization::Bearer(token.clone()),
-        TokenPlace::Query => {
-            url.query_pairs_mut().append_pair("access_token", token.expose_secret());
-            Authorization::None
+    #[expect(clippy::disallowed_methods, reason = "Threads takes the access token in the query")]
+    fn api_request(&self, mut url: Url, call: &ApiCall, token: &SecretString) -> Request {
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
         }
-    };
-    Request { method: Method::GET, url, authorization, headers: Vec::new(), body: Body::Empty }
+        let authorization = match call.token {
+            TokenPlace::Bearer => Authorization::Bearer(token.clone()),
+            TokenPlace::Query => {
+                url.query_pairs_mut().append_pair("access_token", token.expose_secret());
+                Authorization::None
+            }
+        };
+        let method = match call.method {
+            IdentityMethod::Get => Method::GET,
+            IdentityMethod::Post => Method::POST,
+        };
+        let header = |(name, value): &(String, String)| {
+            (name.clone().into(), value.replace("{client_id}", &self.credentials.client_id))
+        };
+        Request { method, url, authorization, headers: call.headers.iter().map(header).collect(), body: Body::Empty }
+    }
 }
 
 /// The error of an API answer that is no success. The platform's own codes tell more than a plain refusal, but do not

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
 use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
-use crate::platforms::{Credentials, Platform};
+use crate::platforms::{ClientAuth, Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use exchange::{CodeAnswer, CodeExchange};
@@ -107,6 +107,21 @@ impl OauthClient<'_> {
             attempt += 1;
         }
     }
+}
+
+/// Authenticates the client as the platform wants it: by fields that are added here, or by the header.
+fn authenticate(
+    platform: &Platform,
+    credentials: &Credentials,
+    fields: &mut Vec<(&str, SecretString)>,
+) -> Authorization {
+    let client_id = || (platform.client_id_name, SecretString::from(credentials.client_id.as_str()));
+    match platform.client_auth {
+        ClientAuth::Basic => return basic(credentials),
+        ClientAuth::Body => fields.extend([client_id(), ("client_secret", credentials.client_secret.clone())]),
+        ClientAuth::None => fields.push(client_id()),
+    }
+    Authorization::None
 }
 
 /// The client's Basic credentials, form-encoded before they are joined (RFC 6749 section 2.3.1).

@@ -21,15 +21,15 @@ use crate::outbound::Request;
 use crate::platforms::{Credentials, Platform, Refresh};
 
 impl OauthClient<'_> {
-    /// Asks the platform for new tokens, once. Returns the body of a success as it came: store it before
+    /// Asks the platform for new tokens, once. `scopes`: the granted ones. Returns the body of a success as it came: store it before
     /// [`read_refresh`] reads it.
     ///
     /// # Errors
     ///
     /// The platform refused or did not answer, or there is no token to refresh with.
-    pub async fn refresh(&self, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+    pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         let (platform, step) = (self.platform, Step::Refresh);
-        let request = request(platform, &self.credentials, tokens)?;
+        let request = request(platform, &self.credentials, tokens, scopes)?;
         let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
         if answer.is_success() {
             return Ok(answer.body);
@@ -45,7 +45,7 @@ impl OauthClient<'_> {
 ///
 /// There are no tokens in it.
 pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
-    tokens::read(answer, sent_at, platform.default_expires_in).map_err(|not| {
+    tokens::read(answer, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in).map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, &answer, OK, None),
@@ -72,7 +72,12 @@ fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option
     PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
 }
 
-fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) -> Result<Request, PlatformError> {
+fn request(
+    platform: &Platform,
+    credentials: &Credentials,
+    tokens: &TokenSet,
+    scopes: &[String],
+) -> Result<Request, PlatformError> {
     let step = Step::Refresh;
     let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
     match (platform.refresh, &tokens.refresh_token) {
@@ -82,7 +87,7 @@ fn request(platform: &Platform, credentials: &Credentials, tokens: &TokenSet) ->
             Ok(long_lived_request(platform, credentials, long_lived, url, &tokens.access_token))
         }
         (Refresh::RefreshToken { .. }, Some(token)) => {
-            token_request(platform, credentials, &Exchanged::RefreshToken(token))
+            token_request(platform, credentials, &Exchanged::RefreshToken { token, scopes })
         }
         (Refresh::SelfRenewing { path, grant_type, .. }, _) => {
             let mut url: Url = api_url(platform, step, path)?;

@@ -1,7 +1,6 @@
 //! Revocation (RFC 7009, with the variations of the platforms).
 
 use http::Method;
-use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
@@ -11,7 +10,7 @@ use super::{OauthClient, json};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
-use crate::platforms::{ClientAuth, Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
+use crate::platforms::{Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
 
 impl OauthClient<'_> {
     /// Asks the platform to revoke the tokens, once. Returns false when it has no endpoint for that.
@@ -66,15 +65,11 @@ fn call(
         (RevokedToken::Refresh, Some(refresh)) => refresh,
         (RevokedToken::Access | RevokedToken::Refresh, _) => &tokens.access_token,
     };
-    let mut fields = vec![("token".to_owned(), token.clone())];
-    let authorization = match (client_auth, platform.client_auth) {
-        (RevocationAuth::None, _) => Authorization::None,
-        (RevocationAuth::AsToken, ClientAuth::Basic) => super::basic(credentials),
-        (RevocationAuth::AsToken, ClientAuth::Body) => {
-            fields.push((platform.client_id_name.to_owned(), SecretString::from(credentials.client_id.as_str())));
-            fields.push(("client_secret".to_owned(), credentials.client_secret.clone()));
-            Authorization::None
-        }
+    let mut fields = vec![("token", token.clone())];
+    let authorization = match client_auth {
+        RevocationAuth::None => Authorization::None,
+        RevocationAuth::AsToken => super::authenticate(platform, credentials, &mut fields),
     };
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) }
 }

@@ -27,15 +27,16 @@ pub(super) enum NotTokens {
     Unreadable,
 }
 
-/// Reads the answer to a request that was sent at `sent_at`. `default_expires_in`: lifetime in seconds when the answer
-/// has none.
+/// Reads the answer to a request that was sent at `sent_at`. `pointer`: to the tokens, where the platform nests them.
+/// `default_expires_in`: lifetime in seconds when the answer has none.
 pub(super) fn read(
     body: &[u8],
     sent_at: Timestamp,
+    pointer: Option<&str>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
     let mut answer = parse(body).ok_or(NotTokens::Unreadable)?;
-    let issued = read_value(&answer, sent_at, default_expires_in);
+    let issued = read_value(&answer, sent_at, pointer, default_expires_in);
     if !matches!(issued, Err(NotTokens::Error(_))) {
         wipe(&mut answer);
     }
@@ -47,10 +48,18 @@ pub(super) fn parse(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()
 }
 
-fn read_value(answer: &Value, sent_at: Timestamp, default_expires_in: Option<u64>) -> Result<IssuedTokens, NotTokens> {
+fn read_value(
+    answer: &Value,
+    sent_at: Timestamp,
+    pointer: Option<&str>,
+    default_expires_in: Option<u64>,
+) -> Result<IssuedTokens, NotTokens> {
+    // Slack nests a person's tokens, beside the app's own, in the answer to a code and not in the answer to a refresh.
+    let nested = pointer.and_then(|pointer| answer.pointer(pointer)).filter(|nested| nested.is_object());
     // Instagram documents `{"data": [{…}]}` and often sends the object alone.
-    let tokens = match answer.pointer("/data/0") {
-        Some(wrapped) if answer.get("access_token").is_none() => wrapped,
+    let tokens = match (nested, answer.pointer("/data/0")) {
+        (Some(nested), _) => nested,
+        (None, Some(wrapped)) if answer.get("access_token").is_none() => wrapped,
         _ => answer,
     };
     if !tokens.is_object() {
@@ -175,7 +184,7 @@ mod tests {
     const SENT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn lifetime(body: &str) -> Option<u64> {
-        read(body.as_bytes(), SENT, Some(7200)).unwrap().access_expires_at.map(|at| SENT.until(at).as_secs())
+        read(body.as_bytes(), SENT, None, Some(7200)).unwrap().access_expires_at.map(|at| SENT.until(at).as_secs())
     }
 
     #[test]
@@ -199,13 +208,13 @@ mod tests {
             let body = format!(r#"{{"access_token":"a","expires_in":{spelled}}}"#);
             // serde_json rejects 1e400.
             if spelled == "1e400" {
-                assert_eq!(read(body.as_bytes(), SENT, Some(7200)).unwrap_err(), NotTokens::Unreadable);
+                assert_eq!(read(body.as_bytes(), SENT, None, Some(7200)).unwrap_err(), NotTokens::Unreadable);
                 continue;
             }
             assert_eq!(lifetime(&body), Some(seconds), "{spelled}");
         }
         assert_eq!(lifetime(r#"{"access_token":"a"}"#), Some(7200));
-        assert!(read(br#"{"access_token":"a"}"#, SENT, None).unwrap().access_expires_at.is_none());
+        assert!(read(br#"{"access_token":"a"}"#, SENT, None, None).unwrap().access_expires_at.is_none());
     }
 
     #[test]
@@ -236,7 +245,7 @@ mod tests {
             r#"{"error":"","code":200,"result":[{"accessToken":"a"}]}"#,
             r#"{"error":{"code":190},"data":[{"access_token":"a"}]}"#,
         ] {
-            assert_eq!(read(body.as_bytes(), SENT, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
         for body in [
             r#"{"error":"invalid_grant","error_description":"x"}"#,
@@ -245,23 +254,24 @@ mod tests {
             r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
             r#"{"code":2,"message":"Authentication failed."}"#,
         ] {
-            assert!(matches!(read(body.as_bytes(), SENT, None), Err(NotTokens::Error(_))), "{body}");
+            assert!(matches!(read(body.as_bytes(), SENT, None, None), Err(NotTokens::Error(_))), "{body}");
         }
     }
 
     #[test]
     fn token_answers_are_read_in_the_shapes_that_platforms_send() {
         let wrapped =
-            read(br#"{"data":[{"access_token":"IGAA","user_id":1,"permissions":"a,b"}]}"#, SENT, None).unwrap();
+            read(br#"{"data":[{"access_token":"IGAA","user_id":1,"permissions":"a,b"}]}"#, SENT, None, None).unwrap();
         assert_eq!(wrapped.tokens.access_token.expose_secret(), "IGAA");
         assert_eq!(wrapped.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
-        let listed = read(br#"{"access_token":"IGAA","permissions":["a","b c"]}"#, SENT, None).unwrap();
+        let listed = read(br#"{"access_token":"IGAA","permissions":["a","b c"]}"#, SENT, None, None).unwrap();
         assert_eq!(listed.scopes, Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
-        let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None).unwrap();
+        let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None, None).unwrap();
         assert_eq!(with_mark.tokens.token_type, "Bearer");
         let tiktok = read(
             br#"{"access_token":"act","expires_in":7200,"refresh_token":"rft","refresh_expires_in":15552000,"token_type":"bearer"}"#,
             SENT,
+            None,
             None,
         )
         .unwrap();
@@ -270,14 +280,15 @@ mod tests {
             br#"{"access_token":"a","expires_in":5184000,"refresh_token":"r","refresh_token_expires_in":525600}"#,
             SENT,
             None,
+            None,
         )
         .unwrap();
         assert_eq!(minutes.refresh_expires_at, None);
         for never in [r#""refresh_token_expires_in":0"#, r#""refresh_expires_in":"-1""#] {
             let body = format!(r#"{{"access_token":"a","expires_in":30,"refresh_token":"r",{never}}}"#);
-            assert_eq!(read(body.as_bytes(), SENT, None).unwrap().refresh_expires_at, None, "{never}");
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap().refresh_expires_at, None, "{never}");
         }
-        let mac = read(br#"{"access_token":"a","token_type":"mac"}"#, SENT, None).unwrap();
+        let mac = read(br#"{"access_token":"a","token_type":"mac"}"#, SENT, None, None).unwrap();
         assert_eq!(mac.tokens.token_type, "mac");
     }
 
@@ -296,7 +307,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = read(&body, SENT, Some(60));
+            let _ = read(&body, SENT, None, Some(60));
         }
 
         #[test]
@@ -305,7 +316,7 @@ mod tests {
             scope in "\"[a-z ,]{0,8}\"|\\[\"a\"\\]|1"
         ) {
             let body = format!(r#"{{"access_token":{token},"expires_in":{expires},"scope":{scope}}}"#);
-            if let Ok(issued) = read(body.as_bytes(), SENT, None) {
+            if let Ok(issued) = read(body.as_bytes(), SENT, None, None) {
                 prop_assert!(!issued.tokens.access_token.expose_secret().is_empty());
                 if let Some(at) = issued.access_expires_at {
                     prop_assert!(at >= SENT.plus(Duration::from_mins(1)));

@@ -11,6 +11,7 @@ mod dns;
 mod guard;
 mod measure;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub struct Request {
     pub url: Url,
     pub authorization: Authorization,
     /// Other headers, none of them secret.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     pub body: Body,
 }
 
@@ -234,7 +235,7 @@ async fn begin(
         Authorization::None => builder,
     };
     for (name, value) in &request.headers {
-        builder = builder.header(*name, value);
+        builder = builder.header(name.as_ref(), value);
     }
     builder = match &request.body {
         Body::Empty => builder,
@@ -411,7 +412,7 @@ mod tests {
             method: Method::POST,
             url,
             authorization: Authorization::Basic { user: "id".into(), password: SecretString::from("secret") },
-            headers: vec![("x-version", "7".into())],
+            headers: vec![("x-version".into(), "7".into())],
             body: Body::Form(vec![("a b".into(), SecretString::from("c&d"))]),
         };
         let answer = outbound().send(request).await.unwrap();

@@ -2,39 +2,71 @@
 
 use std::fmt;
 
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Identity, Pkce, Platform, ReadAccount, Refresh, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Text, TokenPlace, Unidentified, text,
+    Accounts, ApiCall, ClientAuth, Identity, IdentityMethod, Pkce, Platform, ReadAccount, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Text, TokenBody, TokenPlace,
+    Unidentified, text,
 };
 use crate::domain::account::Account;
 
 /// The operator's section `[platforms.NAME]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CustomPlatform {
     pub name: String,
     pub label: Option<String>,
-    pub authorize_url: String,
-    pub token_url: String,
+    pub authorize_url: Option<String>,
+    pub token_url: Option<String>,
     pub revoke_url: Option<String>,
-    pub identity_url: String,
-    pub scopes: Vec<String>,
-    pub client_auth: ClientAuth,
-    pub pkce: Pkce,
+    pub identity_url: Option<String>,
+    pub identity_method: IdentityMethod,
+    pub identity_headers: Vec<(String, String)>,
+    pub scopes: Option<Vec<String>>,
+    pub scope_separator: ScopeSeparator,
+    pub client_auth: Option<ClientAuth>,
+    pub pkce: Option<Pkce>,
     pub authorize_params: Vec<(String, String)>,
+    /// Of the code exchange.
+    pub token_params: Vec<(String, String)>,
+    pub token_body: TokenBody,
+    /// Where the tokens are in their answer, when they are nested.
+    pub token_pointer: Option<String>,
+    pub refresh_params: Vec<(String, String)>,
+    pub scope_on_refresh: bool,
     pub identity: IdentityPointers,
 }
 
 /// JSON pointers (RFC 6901) to the account's facts in the identity answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct IdentityPointers {
     pub id: String,
     pub username: Option<String>,
     pub name: Option<String>,
     pub image: Option<String>,
 }
+
+/// Parameters of the authorize URL that the broker sets.
+const AUTHORIZE_OWN: &[&str] =
+    &["client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge", "code_challenge_method"];
+
+/// Parameters of a token request that the broker sets.
+const TOKEN_OWN: &[&str] = &[
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "refresh_token",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+];
+
+/// Headers of an identity call that the broker sets.
+const HEADERS_OWN: &[&str] = &["accept", "accept-encoding", "authorization", "content-length", "host"];
 
 /// A mistake in the description of a platform, with the key at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,28 +89,41 @@ impl CustomPlatform {
     pub fn mistakes(&self) -> Vec<CustomError> {
         let mut mistakes = Vec::new();
         let mut mistake = |key, why: &str| mistakes.push(CustomError { key, why: why.to_owned() });
-        let urls = [
-            ("authorize_url", Some(&self.authorize_url)),
-            ("token_url", Some(&self.token_url)),
-            ("identity_url", Some(&self.identity_url)),
-            ("revoke_url", self.revoke_url.as_ref()),
-        ];
-        for (key, url) in urls {
-            if let Some(url) = url
-                && !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            {
+        for (key, url) in self.urls() {
+            if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
                 mistake(key, "must be an absolute http(s) URL, such as https://id.acme.example/token");
             }
         }
-        let reserved =
-            ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
-        if self.authorize_params.iter().any(|(key, _)| reserved.contains(&key.as_str())) {
+        let parameters = [
+            ("authorize_params", &self.authorize_params, AUTHORIZE_OWN),
+            ("token_params", &self.token_params, TOKEN_OWN),
+            ("refresh_params", &self.refresh_params, TOKEN_OWN),
+        ];
+        for (key, parameters, own) in parameters {
+            if parameters.iter().any(|(name, _)| own.contains(&name.as_str())) {
+                let own = own.join(", ");
+                mistake(key, &format!("must not set a parameter that the broker sets itself ({own})"));
+            }
+        }
+        if self.scope_on_refresh && self.refresh_params.iter().any(|(name, _)| name == "scope") {
+            mistake("scope_on_refresh", "sends the granted scopes: remove it, or scope from refresh_params");
+        }
+        for (name, value) in &self.identity_headers {
+            if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+                mistake("identity_headers", "must be names and values of HTTP headers");
+            } else if HEADERS_OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                let own = HEADERS_OWN.join(", ");
+                mistake("identity_headers", &format!("must not set a header that the broker sets itself ({own})"));
+            }
+        }
+        if self.client_auth == Some(ClientAuth::None) && self.pkce == Some(Pkce::None) {
             mistake(
-                "authorize_params",
-                "must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, code_challenge, code_challenge_method)",
+                "pkce",
+                "must be \"s256\" for a public client (client_auth = \"none\"): PKCE is all that proves who sends the code",
             );
         }
         let pointers = [
+            ("token_pointer", self.token_pointer.as_ref()),
             ("identity.id", Some(&self.identity.id)),
             ("identity.username", self.identity.username.as_ref()),
             ("identity.name", self.identity.name.as_ref()),
@@ -92,11 +137,30 @@ impl CustomPlatform {
         mistakes
     }
 
+    /// The URLs that are set, by their key.
+    pub fn urls(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let urls = [
+            ("authorize_url", &self.authorize_url),
+            ("token_url", &self.token_url),
+            ("identity_url", &self.identity_url),
+            ("revoke_url", &self.revoke_url),
+        ];
+        urls.into_iter().filter_map(|(key, url)| Some((key, url.as_deref()?)))
+    }
+
     #[must_use]
     pub fn into_platform(self) -> Platform {
         let label = self.label.unwrap_or_else(|| self.name.clone());
+        let owned = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let identity = Identity {
-            call: ApiCall { path: self.identity_url.into(), absolute: true, query: &[], token: TokenPlace::Bearer },
+            call: ApiCall {
+                method: self.identity_method,
+                path: self.identity_url.unwrap_or_default().into(),
+                absolute: true,
+                query: &[],
+                token: TokenPlace::Bearer,
+                headers: self.identity_headers,
+            },
             read: ReadAccount::Pointers(self.identity),
             refused: |_| None,
             fallback: None,
@@ -107,8 +171,8 @@ impl CustomPlatform {
             authority: format!("custom:{}", self.name).into(),
             name: self.name.into(),
             label: label.into(),
-            authorize_url: self.authorize_url.into(),
-            token_url: self.token_url.into(),
+            authorize_url: self.authorize_url.unwrap_or_default().into(),
+            token_url: self.token_url.unwrap_or_default().into(),
             revocation: self.revoke_url.map_or(Revocation::Unsupported, |url| Revocation::Endpoint {
                 url: url.into(),
                 client_auth: RevocationAuth::AsToken,
@@ -117,10 +181,16 @@ impl CustomPlatform {
             // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest reach.
             revocation_reach: RevocationReach::Consent,
             subject: Subject::Person,
-            scopes: self.scopes.into_iter().map(Text::from).collect(),
-            authorize_params: self.authorize_params.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
-            client_auth: self.client_auth,
-            pkce: self.pkce,
+            scopes: self.scopes.unwrap_or_default().into_iter().map(Text::from).collect(),
+            scope_separator: self.scope_separator,
+            authorize_params: owned(self.authorize_params),
+            exchange_params: owned(self.token_params),
+            body: self.token_body,
+            token_pointer: self.token_pointer.map(Text::from),
+            refresh_params: owned(self.refresh_params),
+            refreshes_with_scope: self.scope_on_refresh,
+            client_auth: self.client_auth.unwrap_or(ClientAuth::Basic),
+            pkce: self.pkce.unwrap_or(Pkce::S256),
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
             ..Platform::standard(identity)
         }

@@ -33,8 +33,8 @@ pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
 pub use facts::{EndingVersion, Facts, Version};
 pub use quirks::{
-    Accounts, ClientAuth, GrantedScopes, LongLived, Pkce, Refresh, Revocation, RevocationAuth, RevocationReach,
-    RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Accounts, ClientAuth, GrantedScopes, IdentityMethod, LongLived, Pkce, Refresh, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
@@ -119,10 +119,16 @@ pub struct Platform {
     pub adds_fragment: bool,
     /// Further parameters of the code exchange.
     pub exchange_params: Vec<(Text, Text)>,
+    /// Further parameters of a refresh.
+    pub refresh_params: Vec<(Text, Text)>,
+    /// True when a refresh names the granted scopes.
+    pub refreshes_with_scope: bool,
     /// The platform's name for the client id: `client_id`, or TikTok's `client_key`.
     pub client_id_name: &'static str,
     pub client_auth: ClientAuth,
     pub body: TokenBody,
+    /// JSON pointer to the tokens in an answer that nests them.
+    pub token_pointer: Option<Text>,
     pub pkce: Pkce,
     /// Second exchange, of the short-lived token for a long-lived one.
     pub long_lived: Option<LongLived>,
@@ -178,9 +184,12 @@ impl Platform {
             authorize_params: Vec::new(),
             adds_fragment: false,
             exchange_params: Vec::new(),
+            refresh_params: Vec::new(),
+            refreshes_with_scope: false,
             client_id_name: "client_id",
             client_auth: ClientAuth::Basic,
             body: TokenBody::Form,
+            token_pointer: None,
             pkce: Pkce::None,
             long_lived: None,
             refresh: Refresh::Never,
@@ -222,21 +231,31 @@ impl Identity {
     }
 }
 
-/// `GET {api_url}{path}` with the access token.
+/// A call of `{api_url}{path}` with the access token.
 #[derive(Debug, Clone)]
 pub struct ApiCall {
+    pub method: IdentityMethod,
     /// Appended to the platform's `api_url`; or, with [`ApiCall::absolute`], a whole URL.
     pub path: Text,
     pub absolute: bool,
     pub query: &'static [(&'static str, &'static str)],
     pub token: TokenPlace,
+    /// Further headers; `{client_id}` in a value stands for the app's.
+    pub headers: Vec<(String, String)>,
 }
 
 impl ApiCall {
     /// A call with a bearer token.
     #[must_use]
     pub fn get(path: &'static str, query: &'static [(&'static str, &'static str)]) -> Self {
-        Self { path: path.into(), absolute: false, query, token: TokenPlace::Bearer }
+        Self {
+            method: IdentityMethod::Get,
+            path: path.into(),
+            absolute: false,
+            query,
+            token: TokenPlace::Bearer,
+            headers: Vec::new(),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Accounts {
     LinkedInOrganizations,
 }
 
-/// How the client authenticates at the token endpoint.
+/// How the client authenticates at the token endpoint, and where else a server wants to know who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ClientAuth {
@@ -29,6 +29,8 @@ pub enum ClientAuth {
     Basic,
     /// Client id and secret in the body.
     Body,
+    /// The client id in the body: a public client, which has no secret and proves itself with PKCE.
+    None,
 }
 
 /// Where the platform says which scopes the person granted.
@@ -52,6 +54,16 @@ pub struct LongLived {
     pub token_name: &'static str,
     /// True when the client id is sent as well.
     pub names_client: bool,
+}
+
+/// Method of the identity call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum IdentityMethod {
+    #[default]
+    Get,
+    /// `POST` without a body.
+    Post,
 }
 
 /// RFC 7636, and TikTok's deviation.
@@ -142,9 +154,10 @@ pub enum Rotation {
 }
 
 /// Between scopes in the authorize URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ScopeSeparator {
     Comma,
+    #[default]
     Space,
 }
 
@@ -168,9 +181,12 @@ pub enum Subject {
 }
 
 /// How the token endpoint takes its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum TokenBody {
+    #[default]
     Form,
+    Json,
     Multipart,
 }
 

@@ -292,19 +292,15 @@ mod tests {
     }
 
     fn custom(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
-        let url = |path: &str| format!("https://{name}.example{path}");
+        let url = |path: &str| Some(format!("https://{name}.example{path}"));
         let platform = CustomPlatform {
             name: name.to_owned(),
-            label: None,
             authorize_url: url("/authorize"),
             token_url: url("/token"),
             revoke_url: Some(revoke_url.to_owned()),
             identity_url: url("/me"),
-            scopes: Vec::new(),
-            client_auth: ClientAuth::Basic,
-            pkce: Pkce::S256,
-            authorize_params: Vec::new(),
-            identity: IdentityPointers { id: "/sub".to_owned(), username: None, name: None, image: None },
+            identity: IdentityPointers { id: "/sub".to_owned(), ..IdentityPointers::default() },
+            ..CustomPlatform::default()
         };
         (platform, None, true)
     }

@@ -184,18 +184,18 @@ impl Upstream {
 }
 
 impl Client<'_> {
-    /// Asks for new tokens, once. Store the answer before [`Upstream::read_refresh`] reads it.
+    /// Asks for new tokens, once. `scopes`: the granted ones. Store the answer before [`Upstream::read_refresh`] reads it.
     ///
     /// # Errors
     ///
     /// The platform answered something else, or nothing.
-    pub async fn refresh(&self, tokens: &TokenSet) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
+    pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         match self {
             Self::AtProtocol(engine) => {
                 let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
                 engine.refresh_session(&service_url, refresh_token).await
             }
-            Self::OAuth(client) => client.refresh(tokens).await,
+            Self::OAuth(client) => client.refresh(tokens, scopes).await,
         }
     }
 

@@ -11,6 +11,7 @@
 mod access;
 mod accounts;
 mod alive;
+mod any_server;
 mod atproto;
 mod bad_input;
 mod base_path;
@@ -29,6 +30,7 @@ mod integrations;
 mod limits;
 mod logs;
 mod outbound;
+mod own_platforms;
 mod pacing;
 mod pages;
 mod platforms;

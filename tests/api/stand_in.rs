@@ -223,7 +223,7 @@ fn account_of(token: &str) -> &str {
     token.split('/').nth(1).unwrap_or("nobody")
 }
 
-async fn read(stream: &mut TcpStream) -> Option<(String, String)> {
+pub(crate) async fn read(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {

@@ -88,7 +88,7 @@ impl Refresher {
         failpoint::reach("refresh_begun");
         let asked = {
             let _in_flight = self.0.in_flight.begin();
-            client.refresh(&tokens).await
+            client.refresh(&tokens, &grant.scopes).await
         };
         let answer = match asked {
             Ok(answer) => answer,

@@ -29,7 +29,7 @@ use crate::http::{Demo, Settings, State, app};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
 use crate::platforms::registry::Settings as PlatformSettings;
-use crate::platforms::{ClientAuth, Credentials, CustomPlatform, IdentityPointers, Pkce, Registry};
+use crate::platforms::{Credentials, CustomPlatform, IdentityPointers, Registry};
 use crate::store::Store;
 use crate::upstream::Upstream;
 use crate::vault::{KeyringFile, Vault};
@@ -171,20 +171,17 @@ fn platforms() -> Registry {
     let acme = CustomPlatform {
         name: "acme".to_owned(),
         label: Some("Acme & Sons".to_owned()),
-        authorize_url: "http://127.0.0.1:9/authorize".to_owned(),
-        token_url: "http://127.0.0.1:9/token".to_owned(),
-        revoke_url: None,
-        identity_url: "http://127.0.0.1:9/me".to_owned(),
-        scopes: vec!["profile".to_owned()],
-        client_auth: ClientAuth::Basic,
-        pkce: Pkce::S256,
-        authorize_params: Vec::new(),
+        authorize_url: Some("http://127.0.0.1:9/authorize".to_owned()),
+        token_url: Some("http://127.0.0.1:9/token".to_owned()),
+        identity_url: Some("http://127.0.0.1:9/me".to_owned()),
+        scopes: Some(vec!["profile".to_owned()]),
         identity: IdentityPointers {
             id: "/id".to_owned(),
             username: Some("/username".to_owned()),
             name: Some("/name".to_owned()),
             image: Some("/picture".to_owned()),
         },
+        ..CustomPlatform::default()
     };
     Registry::new(BTreeMap::from([("twitter".to_owned(), twitter)]), vec![(acme, Some(credentials()), true)])
 }

@@ -28,8 +28,8 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
         return Ok(identity);
     }
     listing.headers = vec![
-        ("LinkedIn-Version", listing.platform.api_version.to_string()),
-        ("X-Restli-Protocol-Version", "2.0.0".to_owned()),
+        ("LinkedIn-Version".into(), listing.platform.api_version.to_string()),
+        ("X-Restli-Protocol-Version".into(), "2.0.0".to_owned()),
     ];
     let listing = &listing;
     let api = listing.platform.api_url.as_ref();

@@ -10,6 +10,7 @@ mod linkedin;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ struct Listing<'a> {
     platform: &'a Platform,
     token: &'a SecretString,
     scopes: &'a [String],
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(Cow<'static, str>, String)>,
     deadline: Instant,
     calls: AtomicU32,
 }

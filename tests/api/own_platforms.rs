@@ -1,0 +1,160 @@
+//! Platforms of an operator's own whose servers differ from the standard in one way or another.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::any_server::{AnyServer, come_back};
+use crate::stand_in::json as answer;
+use crate::support::{TestBroker, parameter};
+
+/// A broker with the platform `own` of these lines, in which `{url}` is the server's.
+async fn broker(server: &AnyServer, lines: &str) -> TestBroker {
+    TestBroker::builder().toml(&format!("[platforms.own]\n{}", lines.replace("{url}", &server.url))).start().await
+}
+
+/// Connects an account with the code `c`. Returns the authorize URL and the integration's id.
+async fn connect(broker: &TestBroker) -> (String, String) {
+    let (url, location) = come_back(broker, "own", "code=c&state={state}").await;
+    let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
+    (url, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_found_where_they_are_nested() {
+    // As Slack answers: a code with a person's tokens beside the app's own, a refresh with theirs alone.
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" if asked.field("code").is_some() => answer(
+            r#"{"ok":true,"access_token":"xoxb-app","scope":"commands","team":{"id":"T1"},"authed_user":{"id":"U1",
+               "scope":"chat:write,users:read","access_token":"xoxp-1","refresh_token":"r1","expires_in":43200}}"#,
+        ),
+        "/token" => answer(r#"{"ok":true,"access_token":"xoxp-2","refresh_token":"r2","expires_in":43200}"#),
+        _ => answer(r#"{"ok":true,"user":{"id":"U1","name":"Ada"}}"#),
+    })
+    .await;
+    let broker = broker(
+        &server,
+        r#"
+        client_id = "id"
+        client_secret = "secret"
+        authorize_url = "{url}/authorize"
+        token_url = "{url}/token"
+        identity_url = "{url}/api/users.identity"
+        token_pointer = "/authed_user"
+        scopes = ["chat:write", "users:read"]
+        scope_separator = ","
+        client_auth = "body"
+        pkce = "none"
+        identity = { id = "/user/id", name = "/user/name" }
+        "#,
+    )
+    .await;
+    let (url, id) = connect(&broker).await;
+    assert_eq!(parameter(&url, "scope").as_deref(), Some("chat:write,users:read"));
+    let asked = server.asked();
+    assert_eq!(asked[0].fields(), ["grant_type", "code", "client_id", "client_secret", "redirect_uri"]);
+    assert_eq!(asked[1].header("authorization"), "Bearer xoxp-1");
+    let token = broker.token(&id, "").await.json;
+    assert_eq!(
+        (token["accessToken"].as_str(), &token["scopes"]),
+        (Some("xoxp-1"), &json!(["chat:write", "users:read"]))
+    );
+
+    broker.clock.advance(Duration::from_hours(12));
+    assert_eq!(broker.refresh_due().await, 1);
+    assert_eq!(server.asked()[0].field("refresh_token").as_deref(), Some("r1"));
+    assert_eq!(broker.token(&id, "").await.json["accessToken"], "xoxp-2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_take_the_shape_that_the_operator_describes() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" => answer(r#"{"access_token":"a","refresh_token":"r\u00e9","expires_in":3600,"scope":"read"}"#),
+        _ => answer(r#"{"account_id":"dbid:1"}"#),
+    })
+    .await;
+    let broker = broker(
+        &server,
+        r#"
+        client_id = "id"
+        client_secret = "secret"
+        authorize_url = "{url}/authorize"
+        token_url = "{url}/token"
+        identity_url = "{url}/get_current_account"
+        identity_method = "post"
+        identity_headers = { "Client-Id" = "{client_id}", "X-Version" = "2" }
+        scopes = ["read", "write"]
+        token_body = "json"
+        token_params = { audience = "api", quoted = "a\"b" }
+        refresh_params = { resource = "x" }
+        scope_on_refresh = true
+        identity = { id = "/account_id" }
+        "#,
+    )
+    .await;
+    let (_, id) = connect(&broker).await;
+    let asked = server.asked();
+    let [exchange, identity] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(exchange.header("content-type"), "application/json");
+    assert_eq!(exchange.header("authorization"), "Basic aWQ6c2VjcmV0");
+    let mut body: Value = serde_json::from_str(&exchange.body).unwrap();
+    let callback = body["redirect_uri"].take();
+    assert!(callback.as_str().unwrap().ends_with("/v1/connect/own/callback"), "{callback}");
+    assert_eq!(body["code_verifier"].take().as_str().unwrap().len(), 43);
+    assert_eq!(
+        body,
+        json!({"grant_type": "authorization_code", "code": "c", "code_verifier": null, "redirect_uri": null,
+               "audience": "api", "quoted": "a\"b"})
+    );
+    assert_eq!((identity.method.as_str(), identity.body.as_str()), ("POST", ""));
+    assert_eq!((identity.header("client-id"), identity.header("x-version")), ("id", "2"));
+    assert_eq!((identity.header("content-length"), identity.header("content-type")), ("0", ""));
+
+    broker.clock.advance(Duration::from_hours(1));
+    assert_eq!(broker.refresh_due().await, 1);
+    let asked = server.asked();
+    assert_eq!(
+        serde_json::from_str::<Value>(&asked[0].body).unwrap(),
+        json!({"grant_type": "refresh_token", "refresh_token": "ré", "scope": "read", "resource": "x"}),
+        "a refresh names the scopes that were granted"
+    );
+    assert_eq!(broker.detail(&id).await["status"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_client_sends_its_id_and_no_secret() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" => answer(r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#),
+        "/revoke" => answer("{}"),
+        _ => answer(r#"{"sub":"1"}"#),
+    })
+    .await;
+    let broker = broker(
+        &server,
+        r#"
+        client_id = "public"
+        client_auth = "none"
+        authorize_url = "{url}/authorize"
+        token_url = "{url}/token"
+        revoke_url = "{url}/revoke"
+        identity_url = "{url}/me"
+        identity = { id = "/sub" }
+        "#,
+    )
+    .await;
+    let (url, id) = connect(&broker).await;
+    assert_eq!(parameter(&url, "code_challenge_method").as_deref(), Some("S256"));
+    broker.clock.advance(Duration::from_hours(1));
+    assert_eq!(broker.refresh_due().await, 1);
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    let asked = server.asked();
+    let [exchange, _, refresh, revocation] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(exchange.fields(), ["grant_type", "code", "code_verifier", "client_id", "redirect_uri"]);
+    assert_eq!(refresh.fields(), ["grant_type", "refresh_token", "client_id"]);
+    assert_eq!(revocation.fields(), ["token", "client_id"]);
+    for request in [exchange, refresh, revocation] {
+        assert_eq!(request.header("authorization"), "");
+        assert_eq!(request.field("client_id").as_deref(), Some("public"));
+    }
+}
