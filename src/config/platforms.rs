@@ -14,7 +14,7 @@ use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
     Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityMethod, IdentityPointers, Pkce,
-    Platform, Registry, Revocation, ScopeSeparator, TokenBody, built_in_names,
+    Platform, Registry, Revocation, ScopeSeparator, TokenBody, built_in_names, sets_brokers_own,
 };
 
 pub(super) fn read(reader: &mut Reader) -> Registry {
@@ -65,7 +65,8 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     if authorize_url.as_ref().is_some_and(|url| Url::parse(url).is_ok_and(|url| has_other_mode(url.query_pairs()))) {
         reader.mistake(&at("authorize_url"), OTHER_MODE);
     }
-    let authorize_params = reader.pairs(&at("authorize_params"));
+    let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
+    let authorize_params = parameters(reader, name, "authorize_params");
     if has_other_mode(authorize_params.iter().map(|(key, value)| (key, value))) {
         reader.mistake(&at("authorize_params"), OTHER_MODE);
     }
@@ -73,7 +74,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         accounts_url,
         locations_url,
         enabled: reader.flag(&at("enabled")),
-        credentials: credentials(reader, name, true),
+        credentials: credentials(reader, name, client_auth != Some(ClientAuth::None)),
         label: reader.text(&at("label")),
         scopes: reader.list(&at("scopes")),
         authorize_url,
@@ -81,11 +82,23 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         revoke_url: reader.endpoint(&at("revoke_url")),
         api_url: reader.endpoint(&at("api_url")),
         api_version: api_version(reader, platform),
-        client_auth: reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body]),
+        client_auth,
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::S256Hex, Pkce::S256HexOnLoopback, Pkce::None]),
         authorize_params,
-        token_params: reader.pairs(&at("token_params")),
+        token_params: parameters(reader, name, "token_params"),
+        refresh_params: parameters(reader, name, "refresh_params"),
+        scope_separator: scope_separator(reader, &at("scope_separator")),
     }
+}
+
+/// Reads parameters that change the built-in ones. Those that the broker sets itself are not among them.
+fn parameters(reader: &mut Reader, name: &str, key: &str) -> Vec<(String, String)> {
+    let path = [keys::PLATFORMS, name, key];
+    let parameters = reader.pairs(&path);
+    if let Some(why) = sets_brokers_own(key, &parameters) {
+        reader.mistake(&path, why);
+    }
+    parameters
 }
 
 /// Reads the version of a platform's API, which must be written as the platform writes its versions.
@@ -189,7 +202,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             .unwrap_or_default(),
         identity_headers: reader.pairs(&at("identity_headers")),
         scopes: reader.list(&at("scopes")),
-        scope_separator: scope_separator(reader, &at("scope_separator")),
+        scope_separator: scope_separator(reader, &at("scope_separator")).unwrap_or(ScopeSeparator::Space),
         client_auth,
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]),
         authorize_params: reader.pairs(&at("authorize_params")),
@@ -249,14 +262,13 @@ fn has_other_mode(mut parameters: impl Iterator<Item = (impl AsRef<str>, impl As
     parameters.any(|(key, value)| key.as_ref() == "response_mode" && !["", "query"].contains(&value.as_ref()))
 }
 
-fn scope_separator(reader: &mut Reader, path: &[&str]) -> ScopeSeparator {
-    match reader.text(path).as_deref() {
-        // A space is white space, which the reader trims to nothing.
-        None => ScopeSeparator::Space,
-        Some(",") => ScopeSeparator::Comma,
-        Some(_) => {
+fn scope_separator(reader: &mut Reader, path: &[&str]) -> Option<ScopeSeparator> {
+    match reader.untrimmed(path)?.as_str() {
+        "," => Some(ScopeSeparator::Comma),
+        " " => Some(ScopeSeparator::Space),
+        _ => {
             reader.mistake(path, "must be \",\" or \" \"");
-            ScopeSeparator::Space
+            None
         }
     }
 }

@@ -120,6 +120,11 @@ impl Reader {
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// The same with its white space.
+    pub(super) fn untrimmed(&mut self, path: &[&str]) -> Option<String> {
+        self.text(path).or_else(|| self.at(path)?.0.as_str().map(str::to_owned)).filter(|text| !text.is_empty())
+    }
+
     pub(super) fn flag(&mut self, path: &[&str]) -> Option<bool> {
         let (value, layer) = self.at(path)?;
         let read = match value {

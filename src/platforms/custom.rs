@@ -65,6 +65,14 @@ const TOKEN_OWN: &[&str] = &[
     "client_assertion_type",
 ];
 
+/// Why the parameters of that key cannot be set: one of them is the broker's own.
+#[must_use]
+pub fn sets_brokers_own(key: &str, parameters: &[(String, String)]) -> Option<String> {
+    let own = if key == "authorize_params" { AUTHORIZE_OWN } else { TOKEN_OWN };
+    let is_own = parameters.iter().any(|(name, _)| own.contains(&name.as_str()));
+    is_own.then(|| format!("must not set a parameter that the broker sets itself ({})", own.join(", ")))
+}
+
 /// Headers of an identity call that the broker sets.
 const HEADERS_OWN: &[&str] = &["accept", "accept-encoding", "authorization", "content-length", "host"];
 
@@ -95,14 +103,13 @@ impl CustomPlatform {
             }
         }
         let parameters = [
-            ("authorize_params", &self.authorize_params, AUTHORIZE_OWN),
-            ("token_params", &self.token_params, TOKEN_OWN),
-            ("refresh_params", &self.refresh_params, TOKEN_OWN),
+            ("authorize_params", &self.authorize_params),
+            ("token_params", &self.token_params),
+            ("refresh_params", &self.refresh_params),
         ];
-        for (key, parameters, own) in parameters {
-            if parameters.iter().any(|(name, _)| own.contains(&name.as_str())) {
-                let own = own.join(", ");
-                mistake(key, &format!("must not set a parameter that the broker sets itself ({own})"));
+        for (key, parameters) in parameters {
+            if let Some(why) = sets_brokers_own(key, parameters) {
+                mistake(key, &why);
             }
         }
         if self.scope_on_refresh && self.refresh_params.iter().any(|(name, _)| name == "scope") {

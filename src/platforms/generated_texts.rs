@@ -126,11 +126,17 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             table(&platform.authorize_params),
             "Further parameters of the authorize URL: added to the platform's own, or in place of one; \"\" removes one.",
         ),
-        ("token_params", table(&platform.exchange_params), "The same for the code exchange."),
+        ("token_params", table(&platform.exchange_params), "The same for the code exchange, and for refreshes."),
+        ("refresh_params", table(&platform.refresh_params), ""),
+        (
+            "scope_separator",
+            text(platform.scope_separator.as_str()),
+            "Between scopes in the authorize URL: \" \" or \",\".",
+        ),
         (
             "client_auth",
             text(platform.client_auth.into()),
-            "How the secret is sent to the token endpoint: \"basic\" (header) or \"body\".",
+            "How the secret is sent to the token endpoint: \"basic\" (header), \"body\", or \"none\" for a client without one.",
         ),
         (
             "pkce",

@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use bluesky::Bluesky;
-pub use custom::{CustomError, CustomPlatform, IdentityPointers};
+pub use custom::{CustomError, CustomPlatform, IdentityPointers, sets_brokers_own};
 pub use facts::{EndingVersion, Facts, Version};
 pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, IdentityMethod, LongLived, Pkce, Refresh, Revocation, RevocationAuth,

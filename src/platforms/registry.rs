@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Pkce, Platform, Revocation,
-    RevocationReach, Subject, Text, bluesky,
+    RevocationReach, ScopeSeparator, Subject, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -39,6 +39,9 @@ pub struct Settings {
     pub authorize_params: Vec<(String, String)>,
     /// The same for the code exchange.
     pub token_params: Vec<(String, String)>,
+    /// The same for refreshes.
+    pub refresh_params: Vec<(String, String)>,
+    pub scope_separator: Option<ScopeSeparator>,
 }
 
 /// A platform with this operator's credentials for it.
@@ -251,6 +254,8 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     platform.pkce = settings.pkce.unwrap_or(platform.pkce);
     change(&mut platform.authorize_params, settings.authorize_params);
     change(&mut platform.exchange_params, settings.token_params);
+    change(&mut platform.refresh_params, settings.refresh_params);
+    platform.scope_separator = settings.scope_separator.unwrap_or(platform.scope_separator);
     if let Some(scopes) = settings.scopes {
         platform.scopes = scopes.into_iter().map(Text::from).collect();
     }

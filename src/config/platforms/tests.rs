@@ -1,7 +1,7 @@
 //! Tests of `[platforms.NAME]`.
 
 use crate::config::tests::{complaint, read};
-use crate::platforms::{Accounts, ClientAuth, Pkce};
+use crate::platforms::{Accounts, ClientAuth, Pkce, ScopeSeparator};
 
 #[test]
 fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
@@ -19,6 +19,11 @@ fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
         token_params = { continuous_refresh = "" }
         [platforms.tiktok]
         pkce = "s256_hex"
+        scope_separator = " "
+        [platforms.twitter]
+        client_id = "public"
+        client_auth = "none"
+        refresh_params = { resource = "x" }
         "#,
     )
     .unwrap();
@@ -32,7 +37,15 @@ fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
     assert_eq!((platform("linkedin").api_version.as_ref(), platform("linkedin").pkce), ("202709", Pkce::S256));
     assert!(platform("pinterest").exchange_params.is_empty());
     assert_eq!(platform("pinterest").client_auth, ClientAuth::Body);
-    assert_eq!(platform("tiktok").pkce, Pkce::S256Hex);
+    assert_eq!((platform("tiktok").pkce, platform("tiktok").scope_separator), (Pkce::S256Hex, ScopeSeparator::Space));
+    assert_eq!(platform("twitter").refresh_params, [("resource".into(), "x".into())]);
+    assert_eq!(config.platforms.find("twitter").unwrap().credentials.as_ref().unwrap().client_id, "public");
+    for (key, parameter) in
+        [("authorize_params", "state"), ("token_params", "code"), ("refresh_params", "refresh_token")]
+    {
+        let told = complaint(&format!("[platforms.twitter]\n{key} = {{ {parameter} = \"x\" }}"));
+        assert!(told.contains("must not set a parameter that the broker sets itself"), "{told}");
+    }
 }
 
 #[test]
