@@ -4,17 +4,19 @@
 //! Invariant: every response of the application has these headers, whatever its status. The exception is what actix
 //! rejects before there is a request: an unreadable head, or a header that is too large.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpResponse};
+use futures_util::stream;
 use metrics::{counter, histogram};
 use tracing::Instrument as _;
 
@@ -93,6 +95,7 @@ pub(crate) async fn envelope(
         "answered"
     );
     count(&method, route, res.status(), took);
+    let res = if method == Method::HEAD { without_body(res) } else { res };
     Ok(unread::keep_beside(res, receiver))
 }
 
@@ -136,6 +139,19 @@ fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
     counter!("postpeer_http_requests_total", "method" => method, "route" => route.clone(), "status" => status)
         .increment(1);
     histogram!("postpeer_http_request_seconds", "route" => route).record(took);
+}
+
+/// Removes the body from the answer to a HEAD and keeps its length.
+///
+/// Actix leaves the body out, but looks at the newest request on the connection. A client that has already sent a GET
+/// would take the body for the next answer.
+pub(super) fn without_body(mut res: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    if let BodySize::Sized(length) = res.response().body().size() {
+        res.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        // Of a stream that is not chunked, actix writes the length that the headers tell, and no frame.
+        res.response_mut().head_mut().no_chunking(true);
+    }
+    res.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, Infallible>>())))
 }
 
 /// If the response is an error, logs it and adds its body.

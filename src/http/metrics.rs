@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, ContentType, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
@@ -66,7 +67,11 @@ async fn dress(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let receiver = unread::keep(&mut req);
+    let is_head = req.method() == Method::HEAD;
     let mut res = next.call(req).await?.map_into_boxed_body();
     envelope::dress(res.headers_mut(), false);
+    if is_head {
+        res = envelope::without_body(res);
+    }
     Ok(unread::keep_beside(res, receiver))
 }

@@ -62,6 +62,26 @@ async fn a_head_is_answered_like_a_get_without_the_body() {
     assert_eq!(answered.into_iter().collect::<Vec<_>>(), expected);
 }
 
+/// A client may send the next request before it has the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_no_body_whatever_follows_it() {
+    let broker = TestBroker::start().await;
+    let next = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for (path, status) in
+        [("/documentation", 200), ("/v1/profiles", 401), ("/nothing", 404), ("/v1/connect/twitter/callback", 405)]
+    {
+        let both = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\n\r\n{next}");
+        let reply = broker.raw(both.as_bytes()).await;
+        assert_eq!(reply.status, status, "{path}");
+        assert!(reply.header("content-length").parse::<u32>().unwrap() > 100, "{path}");
+        assert!(
+            reply.text.starts_with("HTTP/1.1 200 OK\r\n") && reply.text.ends_with("{\"ok\":true}"),
+            "{}",
+            reply.text
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_uses_nothing_up() {
     let broker = TestBroker::start().await;

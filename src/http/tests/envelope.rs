@@ -136,9 +136,13 @@ async fn other_methods_are_refused_with_an_allow_header() {
                 let answer = fixture.send(request.to_request()).await;
                 let line = format!("{method} {path}");
                 assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{line}");
-                assert_eq!(answer.code(), "method_not_allowed", "{line}");
                 let allowed: BTreeSet<&str> = answer.header("allow").unwrap().split(", ").collect();
                 assert_eq!(allowed, taken, "{line}");
+                if method == "HEAD" {
+                    assert_eq!(answer.text, "", "{line}");
+                    continue;
+                }
+                assert_eq!(answer.code(), "method_not_allowed", "{line}");
                 check(&line, &answer);
             }
         }

@@ -75,6 +75,7 @@ async fn metrics_are_served_at_one_path_to_read() {
     assert_eq!(there.text, "postpeer_build_info{version=\"1\"} 1\n");
     let head = ask(TestRequest::with_uri("/metrics").method("HEAD".parse().unwrap())).await;
     assert_eq!((head.status, head.header("content-type")), (there.status, there.header("content-type")));
+    assert_eq!((head.text.as_str(), head.header("content-length")), ("", Some(there.text.len().to_string().as_str())));
     let mut all = vec![there, head];
     for path in ["/", "/metrics/", "/metrics/x", "/healthz", "/v1/profiles", "//metrics"] {
         let answer = ask(TestRequest::get().uri(path)).await;
