@@ -183,6 +183,7 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             client_id: "client".to_owned(),
                             subject: number.to_string(),
                             scopes: vec!["a".to_owned()],
+                            requested_scopes: Vec::new(),
                             consented_at: now,
                             issued_at: now.minus(Duration::from_hours(2)),
                             access_expires_at: Some(now.plus(Duration::from_mins(10))),

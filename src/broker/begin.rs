@@ -28,6 +28,8 @@ pub struct BeginConnect {
     pub headless: bool,
     pub profile_id: Option<String>,
     pub app_id: Option<String>,
+    /// The scopes to ask for, of those that the platform allows; `None`: the configured ones.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Broker {
@@ -43,6 +45,11 @@ impl Broker {
         let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
         let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
+
+        let scopes = platform.requested_scopes(wanted.scopes.as_deref()).ok_or_else(|| Error::ScopesNotAllowed {
+            label: platform.label.to_string(),
+            allowed: platform.allowed_scopes(),
+        })?;
 
         let project_id = caller.project_id;
         let app = self
@@ -71,6 +78,7 @@ impl Broker {
             client_id: &client_id,
             redirect_uri: &callback_url,
             state: &state,
+            scopes: &scopes,
             pkce_verifier: verifier.as_ref(),
         };
         let url = upstream::authorize_url(platform, &request).map_err(|error| {
@@ -93,6 +101,7 @@ impl Broker {
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,
+            scopes,
             created_at: now,
             expires_at: now.plus(self.settings.state_ttl),
             stage: FlowStage::Pending { pkce_verifier },

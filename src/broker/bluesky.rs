@@ -129,6 +129,7 @@ impl Broker {
             client_id: bluesky::CLIENT_ID.to_owned(),
             app_id: None,
             profile_id,
+            requested_scopes: Vec::new(),
             flow_id: None,
         };
         let (core, consent, now) = (self.core.clone(), session.clone(), self.clock.now());

@@ -15,10 +15,12 @@ use super::finished::{Ending, Finished};
 use super::{Broker, Error};
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, ProjectId};
+use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
+use crate::domain::scopes;
 use crate::domain::secret::SecretString;
-use crate::store::{flows, integrations, profiles, selections};
+use crate::store::{Connection, flows, grants, integrations, profiles, selections};
 
 /// Path of the hosted selection page; the selection token follows.
 const SELECTION_PAGE: &str = "/connect/selection/";
@@ -100,7 +102,8 @@ impl Broker {
                         for id in ids {
                             connected.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
                         }
-                        Ok(Ending::Connected(connected))
+                        let missing_scopes = missing_scopes(db, project, &connected)?;
+                        Ok(Ending::Connected { integrations: connected, missing_scopes })
                     }
                     Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
                     Outcome::SelectionRequired => Err(selections::find_by_flow(db, project, flow_id)?),
@@ -133,4 +136,11 @@ impl Broker {
     pub(super) fn checked_again(&self, uri: Option<String>) -> Option<RedirectUri> {
         uri.and_then(|uri| self.settings.redirects.check(&uri).ok())
     }
+}
+
+/// The scopes that the person left out of the consent that covers these accounts.
+fn missing_scopes(db: &Connection, project: ProjectId, connected: &[Integration]) -> Result<Vec<String>, Error> {
+    let Some(first) = connected.first() else { return Ok(Vec::new()) };
+    let grant = grants::find(db, project, first.grant_id)?;
+    Ok(grant.map_or_else(Vec::new, |grant| scopes::missing(&grant.requested_scopes, &grant.scopes)))
 }

@@ -65,6 +65,9 @@ pub enum Error {
     /// The key lacks this scope.
     #[error("the access key lacks the scope {0}")]
     ScopeMissing(Scope),
+    /// A connection was to ask for a scope that it may not, or for none.
+    #[error("the scopes are not all allowed")]
+    ScopesNotAllowed { label: String, allowed: Vec<String> },
     #[error("cannot open a sealed value")]
     Sealed(#[from] vault::Error),
     #[error("the database failed")]

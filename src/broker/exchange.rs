@@ -150,12 +150,12 @@ impl Broker {
         answer: &[u8],
         asked_at: Timestamp,
     ) -> Result<(), Outcome> {
-        let issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
+        let mut issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
             report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
-        let scopes = issued.scopes.clone().unwrap_or_default();
-        let identity = match client.identify(&issued.tokens.access_token, &scopes).await {
+        let scopes = issued.scopes.get_or_insert_with(|| flow.scopes.clone());
+        let identity = match client.identify(&issued.tokens.access_token, scopes).await {
             Ok(identity) => identity,
             Err(error) => {
                 report(flow, &error);

@@ -28,7 +28,11 @@ pub struct Finished {
 #[derive(Debug, Clone)]
 pub enum Ending {
     Cancelled,
-    Connected(Vec<Integration>),
+    Connected {
+        integrations: Vec<Integration>,
+        /// The scopes that the person left out.
+        missing_scopes: Vec<String>,
+    },
     Failed {
         failure: Failure,
         /// Where accounts were looked for, when none can be connected.
@@ -64,7 +68,7 @@ impl Finished {
                 let uri = self.cancel_redirect_uri.as_ref().or(self.redirect_uri.as_ref())?;
                 Some(uri.with(&[("status", "cancelled"), platform, ("error", "access_denied")]))
             }
-            Ending::Connected(integrations) => {
+            Ending::Connected { integrations, .. } => {
                 let ids: Vec<String> = integrations.iter().map(|integration| integration.id.to_string()).collect();
                 Some(self.after_success(self.redirect_uri.as_ref()?, &ids))
             }

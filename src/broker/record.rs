@@ -29,6 +29,7 @@ pub(super) struct Under {
     /// The caller's own app; `None` for the operator's.
     pub(super) app_id: Option<OauthAppId>,
     pub(super) profile_id: Option<ProfileId>,
+    pub(super) requested_scopes: Vec<String>,
     /// The flow, for the log; `None` without a redirect.
     pub(super) flow_id: Option<FlowId>,
 }
@@ -41,6 +42,7 @@ impl From<&Flow> for Under {
             client_id: flow.client_id.clone(),
             app_id: flow.app_id,
             profile_id: flow.profile_id,
+            requested_scopes: flow.scopes.clone(),
             flow_id: Some(flow.id),
         }
     }
@@ -125,6 +127,7 @@ impl Core {
             client_id: under.client_id.clone(),
             subject: subject.clone(),
             scopes: consent.scopes().to_vec(),
+            requested_scopes: under.requested_scopes.clone(),
             consented_at: now,
             issued_at: consent.issued.issued_at,
             access_expires_at,

@@ -16,6 +16,7 @@ use crate::domain::account::{Account, AccountKind};
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::{IntegrationId, SelectionId};
 use crate::domain::redirect::RedirectUri;
+use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
@@ -32,6 +33,8 @@ pub struct Choices {
     pub profile_name: Option<String>,
     pub accounts: Vec<Choice>,
     pub findings: Findings,
+    /// The scopes that the person left out.
+    pub missing_scopes: Vec<String>,
     pub expires_in: Duration,
     pub redirect_uri: Option<RedirectUri>,
     pub cancel_redirect_uri: Option<RedirectUri>,
@@ -96,6 +99,7 @@ impl Broker {
             })
             .await?;
         let findings = consent.findings();
+        let missing_scopes = scopes::missing(&flow.scopes, consent.scopes());
         let accounts = consent.identity.accounts.into_iter();
         Ok(Choices {
             label: self.label(&flow.platform),
@@ -105,6 +109,7 @@ impl Broker {
                 .map(|found| Choice { id: choice_id(&found), kind: found.kind, account: found.account })
                 .collect(),
             findings,
+            missing_scopes,
             expires_in: now.until(selection.expires_at),
             redirect_uri: self.checked_again(flow.redirect_uri),
             cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),

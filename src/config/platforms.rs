@@ -77,6 +77,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         credentials: credentials(reader, name, client_auth != Some(ClientAuth::None)),
         label: reader.text(&at("label")),
         scopes: reader.list(&at("scopes")),
+        optional_scopes: reader.list(&at("optional_scopes")),
         authorize_url,
         token_url: reader.endpoint(&at("token_url")),
         revoke_url: reader.endpoint(&at("revoke_url")),

@@ -38,6 +38,8 @@ pub struct Flow {
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
     pub headless: bool,
+    /// The scopes that the authorize URL asks for. Empty for a flow that an older version began.
+    pub scopes: Vec<String>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub stage: FlowStage,
@@ -245,6 +247,7 @@ mod tests {
             redirect_uri: None,
             cancel_redirect_uri: None,
             headless: false,
+            scopes: Vec::new(),
             created_at: at(0),
             expires_at: at(100),
             stage,

@@ -96,7 +96,10 @@ pub struct Grant {
     /// The client id that the tokens are bound to.
     pub client_id: String,
     pub subject: String,
+    /// The granted scopes; empty where they are not known.
     pub scopes: Vec<String>,
+    /// The scopes that the latest consent was asked for; empty where they were not recorded.
+    pub requested_scopes: Vec<String>,
     /// When the account's owner last consented.
     pub consented_at: Timestamp,
     /// When the platform was asked for the present tokens.

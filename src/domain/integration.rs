@@ -61,6 +61,7 @@ pub struct AppSummary {
 pub struct IntegrationDetail {
     pub integration: Integration,
     pub scopes: Vec<String>,
+    pub requested_scopes: Vec<String>,
     /// Expiry of the token that a caller gets: `None` for an account with its own, which does not expire.
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,

@@ -22,6 +22,7 @@ pub mod redirect;
 pub mod refresh;
 pub mod refresh_failure;
 pub mod renewal;
+pub mod scopes;
 pub mod secret;
 pub mod selection;
 pub mod throttle;

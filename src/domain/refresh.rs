@@ -269,6 +269,7 @@ mod tests {
             client_id: "client".to_owned(),
             subject: "s".to_owned(),
             scopes: vec!["read".to_owned()],
+            requested_scopes: Vec::new(),
             consented_at: at(0),
             issued_at: at(0),
             access_expires_at: Some(at(100)),

@@ -15,6 +15,7 @@ pub struct AuthorizeRequest<'a> {
     pub client_id: &'a str,
     pub redirect_uri: &'a str,
     pub state: &'a SecretString,
+    pub scopes: &'a [String],
     /// Given exactly where [`takes_pkce`] says so.
     pub pkce_verifier: Option<&'a SecretString>,
 }
@@ -51,9 +52,9 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
         .set_redirect_uri(RedirectUrl::new(request.redirect_uri.to_owned()).map_err(invalid("the callback URL"))?);
     let state = CsrfToken::new(request.state.expose_secret().to_owned());
     let mut authorize = client.authorize_url(|| state);
-    if !platform.scopes.is_empty() {
+    if !request.scopes.is_empty() {
         // The crate joins scopes with spaces only, so they come to it as one.
-        authorize = authorize.add_scope(Scope::new(platform.scopes.join(platform.scope_separator.as_str())));
+        authorize = authorize.add_scope(Scope::new(request.scopes.join(platform.scope_separator.as_str())));
     }
     for (name, value) in &platform.authorize_params {
         authorize = authorize.add_extra_param(name.as_ref(), value.as_ref());

@@ -64,7 +64,8 @@ impl OauthClient<'_> {
     }
 
     /// Returns the tokens and the granted scopes from the answer to a code exchange that was sent at `sent_at`. Spends
-    /// nothing, so it may be repeated.
+    /// nothing, so it may be repeated. The scopes are `None` where the answer leaves them out because all requested ones
+    /// were granted (RFC 6749, section 5.1).
     ///
     /// # Errors
     ///
@@ -78,13 +79,12 @@ impl OauthClient<'_> {
             issued.scopes = issued.scopes.or(scopes);
         }
         if issued.scopes.is_none() {
-            issued.scopes = Some(match platform.granted_scopes {
-                GrantedScopes::Answer => platform.scopes.iter().map(ToString::to_string).collect(),
-                GrantedScopes::DebugToken { path } => self.debug_scopes(path, &issued.tokens.access_token).await,
-                GrantedScopes::Permissions { path } => {
-                    self.granted_permissions(path, &issued.tokens.access_token).await
-                }
-            });
+            let token = &issued.tokens.access_token;
+            issued.scopes = match platform.granted_scopes {
+                GrantedScopes::Answer => None,
+                GrantedScopes::DebugToken { path } => Some(self.debug_scopes(path, token).await),
+                GrantedScopes::Permissions { path } => Some(self.granted_permissions(path, token).await),
+            };
         }
         Ok(issued)
     }

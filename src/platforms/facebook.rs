@@ -47,6 +47,7 @@ pub(crate) fn definition() -> Platform {
         api_url: "https://graph.facebook.com".into(),
         api_version: "v25.0".into(),
         scopes: list(&[LIST_SCOPE, "pages_manage_posts", "pages_read_engagement", BUSINESS_SCOPE]),
+        needed_scopes: &[LIST_SCOPE],
         scope_separator: ScopeSeparator::Comma,
         // Without it, Facebook does not offer again what a person declined once.
         authorize_params: pairs(&[("auth_type", "rerequest")]),

@@ -107,6 +107,11 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             "What people are asked to permit. With fewer, the broker may be unable to find out who connected.",
         ),
         (
+            "optional_scopes",
+            format!("{:?}", platform.optional_scopes),
+            "Further scopes that the app has: asked for only where a caller names them in ?scopes= of a connection.",
+        ),
+        (
             "authorize_url",
             text(&platform.authorize_url),
             "Endpoints, for a gateway or a test: the platform's own unless set.",

@@ -34,6 +34,7 @@ pub(crate) fn definition() -> Platform {
         },
         subject: Subject::Person,
         scopes: list(&["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]),
+        needed_scopes: &["openid", "profile", "https://www.googleapis.com/auth/business.manage"],
         identity: Identity {
             refused,
             accounts: Accounts::GoogleLocations {

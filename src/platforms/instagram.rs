@@ -35,6 +35,7 @@ pub(crate) fn definition() -> Platform {
         api_url: "https://graph.instagram.com".into(),
         api_version: "v25.0".into(),
         scopes: list(&["instagram_business_basic", "instagram_business_content_publish"]),
+        needed_scopes: &["instagram_business_basic"],
         scope_separator: ScopeSeparator::Comma,
         // Without `force_authentication` Instagram takes the account that happens to be signed in, without a question.
         authorize_params: pairs(&[("enable_fb_login", "0"), ("force_authentication", "1")]),

@@ -58,6 +58,7 @@ pub(crate) fn definition() -> Platform {
         api_url: "https://api.linkedin.com".into(),
         api_version: "202608".into(),
         scopes: list(&["openid", "profile", "email", "w_member_social"]),
+        needed_scopes: &["openid", "profile", "r_basicprofile", "r_liteprofile"],
         client_auth: ClientAuth::Body,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
         refresh_refused,

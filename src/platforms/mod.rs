@@ -19,6 +19,7 @@ mod pinterest;
 mod quirks;
 mod reddit;
 pub mod registry;
+mod scopes;
 mod threads;
 mod tiktok;
 mod twitter;
@@ -108,8 +109,13 @@ pub struct Platform {
     pub api_url: Text,
     /// Replaces `{version}` in the paths of API calls, and goes where else the platform wants it.
     pub api_version: Text,
-    /// Requested unless the operator names others.
+    /// Requested unless the operator names others, or the caller some of them.
     pub scopes: Vec<Text>,
+    /// Requested where the caller names them.
+    pub optional_scopes: Vec<Text>,
+    /// Scopes that it takes to read whose account it is, or to keep its tokens alive. Those that are configured are
+    /// requested in any case.
+    pub needed_scopes: &'static [&'static str],
     /// Between scopes in the authorize URL. Answers are read with either.
     pub scope_separator: ScopeSeparator,
     /// Further parameters of the authorize URL.
@@ -180,6 +186,8 @@ impl Platform {
             api_url: Text::default(),
             api_version: Text::default(),
             scopes: Vec::new(),
+            optional_scopes: Vec::new(),
+            needed_scopes: &["offline_access", "openid", "profile"],
             scope_separator: ScopeSeparator::Space,
             authorize_params: Vec::new(),
             adds_fragment: false,

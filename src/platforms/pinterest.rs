@@ -31,6 +31,7 @@ pub(crate) fn definition() -> Platform {
         subject: Subject::Person,
         api_url: "https://api.pinterest.com".into(),
         scopes: list(&["boards:read", "boards:write", "pins:read", "pins:write", "user_accounts:read"]),
+        needed_scopes: &["user_accounts:read"],
         scope_separator: ScopeSeparator::Comma,
         exchange_params: pairs(&[("continuous_refresh", "true")]),
         client_auth: ClientAuth::Basic,

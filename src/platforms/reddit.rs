@@ -43,6 +43,7 @@ pub(crate) fn definition() -> Platform {
         subject: Subject::Person,
         api_url: "https://oauth.reddit.com".into(),
         scopes: list(&["identity", "read", "submit"]),
+        needed_scopes: &["identity"],
         // `temporary`, the default, brings no refresh token.
         authorize_params: pairs(&[("duration", "permanent")]),
         client_auth: ClientAuth::Basic,

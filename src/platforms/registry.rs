@@ -25,6 +25,7 @@ pub struct Settings {
     pub credentials: Option<Credentials>,
     pub label: Option<String>,
     pub scopes: Option<Vec<String>>,
+    pub optional_scopes: Option<Vec<String>>,
     pub authorize_url: Option<String>,
     pub token_url: Option<String>,
     pub revoke_url: Option<String>,
@@ -256,9 +257,13 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     change(&mut platform.exchange_params, settings.token_params);
     change(&mut platform.refresh_params, settings.refresh_params);
     platform.scope_separator = settings.scope_separator.unwrap_or(platform.scope_separator);
-    if let Some(scopes) = settings.scopes {
-        platform.scopes = scopes.into_iter().map(Text::from).collect();
-    }
+    let set_list = |to: &mut Vec<Text>, from: Option<Vec<String>>| {
+        if let Some(from) = from {
+            *to = from.into_iter().map(Text::from).collect();
+        }
+    };
+    set_list(&mut platform.scopes, settings.scopes);
+    set_list(&mut platform.optional_scopes, settings.optional_scopes);
     ConfiguredPlatform { platform, enabled: settings.enabled.unwrap_or(true), credentials: settings.credentials }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn definition() -> Platform {
         api_url: "https://graph.threads.net".into(),
         api_version: "v1.0".into(),
         scopes: list(&["threads_basic", "threads_content_publish"]),
+        needed_scopes: &["threads_basic"],
         scope_separator: ScopeSeparator::Comma,
         adds_fragment: true,
         client_auth: ClientAuth::Body,

@@ -46,6 +46,7 @@ pub(crate) fn definition() -> Platform {
         subject: Subject::Person,
         api_url: "https://open.tiktokapis.com".into(),
         scopes: list(&["user.info.basic", "user.info.profile", "video.publish", "video.upload"]),
+        needed_scopes: &["user.info.basic"],
         scope_separator: ScopeSeparator::Comma,
         client_id_name: "client_key",
         client_auth: ClientAuth::Body,

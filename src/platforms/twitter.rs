@@ -38,6 +38,7 @@ pub(crate) fn definition() -> Platform {
         subject: Subject::Person,
         api_url: "https://api.x.com".into(),
         scopes: list(&["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"]),
+        needed_scopes: &["tweet.read", "users.read", "offline.access"],
         // A confidential client authenticates with Basic at every endpoint; without it X answers
         // `unauthorized_client`.
         client_auth: ClientAuth::Basic,

@@ -50,6 +50,11 @@ pub(crate) fn definition() -> Platform {
             "https://www.googleapis.com/auth/youtube.upload",
             "https://www.googleapis.com/auth/youtube.readonly",
         ]),
+        needed_scopes: &[
+            "https://www.googleapis.com/auth/youtube",
+            "https://www.googleapis.com/auth/youtube.force-ssl",
+            "https://www.googleapis.com/auth/youtube.readonly",
+        ],
         authorize_params: pairs(&[("access_type", "offline"), ("prompt", "consent")]),
         client_auth: ClientAuth::Body,
         pkce: Pkce::S256,

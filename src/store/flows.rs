@@ -21,9 +21,9 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
     change_one(
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
-            cancel_redirect_uri, headless, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome)
+            cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
-            :cancel_redirect_uri, :headless, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
+            :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
             :outcome)",
         named_params! {
             ":id": flow.id,
@@ -37,6 +37,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":redirect_uri": flow.redirect_uri,
             ":cancel_redirect_uri": flow.cancel_redirect_uri,
             ":headless": flow.headless,
+            ":scopes": json(&flow.scopes)?,
             ":pkce_verifier": flow.stage.pkce_verifier(),
             ":created_at": flow.created_at,
             ":expires_at": flow.expires_at,
@@ -183,6 +184,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
         headless: fields.get("headless")?,
+        scopes: fields.json("scopes")?,
         created_at: fields.get("created_at")?,
         expires_at: fields.get("expires_at")?,
         stage: read_stage(&fields)?,
@@ -225,6 +227,7 @@ mod tests {
             redirect_uri: Some("https://app.example/done?nonce=1".to_owned()),
             cancel_redirect_uri: None,
             headless: true,
+            scopes: vec!["tweet.read".to_owned()],
             created_at: fixture.now(),
             expires_at: fixture.now().plus(TTL),
             stage: FlowStage::Pending { pkce_verifier: Some(sealed(1)) },

@@ -50,11 +50,11 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
     with_params(grant, |params| {
         change_one(
             db,
-            "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, consented_at, issued_at,
+            "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, requested_scopes, consented_at, issued_at,
                 access_expires_at, refresh_expires_at, renewal, tokens, tokens_dek_id, generation, status,
                 failure_reason, ended_at, due_at, trouble, failures, attempt_at, in_doubt, answer, answer_dek_id,
                 created_at, updated_at)
-             VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :consented_at, :issued_at,
+             VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :requested_scopes, :consented_at, :issued_at,
                 :access_expires_at, :refresh_expires_at, :renewal, :tokens, :tokens_dek_id, :generation, :status,
                 :reason, :ended_at, :due_at, :trouble, :failures, :attempt_at, :in_doubt, :answer, :answer_dek_id,
                 :created_at, :updated_at)",
@@ -93,6 +93,7 @@ fn update(db: &Transaction<'_>, grant: &Grant, expected: u64) -> Result<(), Erro
             "UPDATE grants SET
                 app_id = :app,
                 scopes = :scopes,
+                requested_scopes = :requested_scopes,
                 consented_at = :consented_at,
                 issued_at = :issued_at,
                 access_expires_at = :access_expires_at,
@@ -128,6 +129,7 @@ fn with_params(grant: &Grant, statement: impl FnOnce(Params<'_>) -> Result<(), E
         ":id": grant.id,
         ":app": grant.app_id,
         ":scopes": json(&grant.scopes)?,
+        ":requested_scopes": json(&grant.requested_scopes)?,
         ":consented_at": grant.consented_at,
         ":issued_at": grant.issued_at,
         ":access_expires_at": grant.access_expires_at,
@@ -181,6 +183,7 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         client_id: fields.get("client_id")?,
         subject: fields.get("subject")?,
         scopes: fields.json("scopes")?,
+        requested_scopes: fields.json("requested_scopes")?,
         consented_at: fields.get("consented_at")?,
         issued_at: fields.get("issued_at")?,
         access_expires_at: fields.get("access_expires_at")?,

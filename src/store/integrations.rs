@@ -21,7 +21,7 @@ pub use own::{find_own_tokens, renew, set_status};
 const SELECT: &str = "i.id, i.grant_id, i.profile_id, i.platform, i.platform_user_id, i.username, i.display_name,
     i.profile_url, i.image_url, i.metadata, i.status, i.failure_reason, i.created_at, i.updated_at,
     i.tokens IS NOT NULL AS has_own_tokens, g.status AS grant_status, g.failure_reason AS grant_failure_reason,
-    g.scopes, g.access_expires_at, g.refresh_expires_at, g.renewal, g.issued_at, g.due_at, g.trouble,
+    g.scopes, g.requested_scopes, g.access_expires_at, g.refresh_expires_at, g.renewal, g.issued_at, g.due_at, g.trouble,
     g.in_doubt, g.attempt_at,
     a.id AS app_id, a.name AS app_name, a.image_url AS app_image_url";
 
@@ -231,6 +231,7 @@ fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
     Ok(IntegrationDetail {
         integration: read(row)?,
         scopes: fields.json("scopes")?,
+        requested_scopes: fields.json("requested_scopes")?,
         access_expires_at: if fields.get("has_own_tokens")? { None } else { fields.get("access_expires_at")? },
         refresh_expires_at: fields.get("refresh_expires_at")?,
         renewal: read_renewal(&fields)?,
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(found.account, stored.account);
         assert_eq!((found.grant_id, found.profile_id), (grant.id, Some(profile)));
         assert_eq!((found.created_at, found.updated_at), (stored.created_at, stored.updated_at));
-        assert_eq!(detail.scopes, grant.scopes);
+        assert_eq!((&detail.scopes, &detail.requested_scopes), (&grant.scopes, &grant.requested_scopes));
         assert_eq!(detail.access_expires_at, grant.access_expires_at);
         assert_eq!(detail.refresh_expires_at, grant.refresh_expires_at);
         assert_eq!(detail.renewal, grant.renewal);

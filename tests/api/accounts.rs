@@ -75,7 +75,8 @@ impl Bench {
         let (state, verifier) = (SecretString::from("a-state-of-some-length"), SecretString::from(VERIFIER));
         let pkce_verifier = takes_pkce(platform, CALLBACK).then_some(&verifier);
         let (client_id, redirect_uri) = (credentials.client_id.as_str(), CALLBACK);
-        let request = AuthorizeRequest { client_id, redirect_uri, state: &state, pkce_verifier };
+        let scopes = platform.requested_scopes(None).unwrap();
+        let request = AuthorizeRequest { client_id, redirect_uri, state: &state, scopes: &scopes, pkce_verifier };
         let url = authorize_url(platform, &request).unwrap();
         let back = self.control().consent(url.as_str(), answer).unwrap();
         let code = SecretString::from(parameter(&back, "code").unwrap());

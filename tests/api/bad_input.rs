@@ -499,7 +499,7 @@ async fn misspelt_parameters() {
     let told = broker.call("PATCH", "/v1/apps/x", Some(json!({"client_secret": secret}))).await;
     assert_eq!(told.json["error"], "clientSecret is misspelt in the body: write it exactly like that.");
 
-    for good in ["/v1/connect/twitter?state=x&scopes=y&utm_source=z&_=1", "/v1/profiles?pages=2&pag=1&id=x"] {
+    for good in ["/v1/connect/twitter?state=x&lang=y&utm_source=z&_=1", "/v1/profiles?pages=2&pag=1&id=x"] {
         assert_eq!(broker.get(good).await.status, 200, "{good}");
     }
     let url = broker.begin("tiktok", &format!("redirectUri={back}")).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postpeer::platforms::{CONTRACT_NAMES, Registry};
 use postpeer::sandbox::{self, Answer, Fault, Step};
+use serde_json::json;
 
 use crate::logs;
 use crate::support::{TestBroker, parameter};
@@ -445,13 +446,121 @@ async fn the_same_account_under_another_profile_is_another_integration_on_the_sa
     assert_eq!(broker.sandbox().requests_at("twitter", Step::Revoke).len(), 1);
 }
 
+/// The scopes that an authorize URL asks for.
+fn asked_for(url: &str) -> Vec<String> {
+    parameter(url, "scope").unwrap_or_default().split([' ', ',']).map(str::to_owned).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_that_were_unticked_are_not_recorded() {
+async fn scopes_that_were_unticked_are_reported_as_missing() {
     let broker = TestBroker::start().await;
+    let answer = Answer::allow().scopes(&["user.info.basic"]);
     let url = broker.begin("tiktok", BACK).await;
-    let reply = broker.browse(&broker.consent(&url, &Answer::allow().scopes(&["user.info.basic"]))).await;
+    let reply = broker.browse(&broker.consent(&url, &answer)).await;
+    assert!(reply.location().contains("status=success"), "{}", reply.location());
     let id = parameter(&reply.location(), "integrationId").unwrap();
-    let detail = broker.get(&format!("/v1/connect/integrations/{id}")).await;
-    assert_eq!(detail.json["integration"]["scopes"], serde_json::json!(["user.info.basic"]));
-    assert_eq!(detail.json["integration"]["username"], serde_json::Value::Null);
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["scopes"], json!(["user.info.basic"]));
+    assert_eq!(detail["missingScopes"], json!(["user.info.profile", "video.publish", "video.upload"]));
+    assert_eq!(detail["username"], json!(null));
+
+    let page = broker.browse(&broker.consent(&broker.begin("tiktok", "").await, &answer)).await;
+    let told = "Some permissions were not given at TikTok: <code>user.info.profile</code>, <code>video.publish</code>, \
+        <code>video.upload</code>. What needs them will not work.";
+    assert!(page.text.contains("TikTok is connected") && page.text.contains(told), "{}", page.text);
+
+    // Connecting again with everything ticked, or with less asked for.
+    assert_eq!(broker.connect("tiktok", "").await, id);
+    assert_eq!(broker.detail(&id).await["missingScopes"], json!([]));
+    broker.browse(&broker.consent(&broker.begin("tiktok", "").await, &answer)).await;
+    assert_ne!(broker.detail(&id).await["missingScopes"], json!([]));
+    let less = broker.begin("tiktok", "scopes=user.info.basic").await;
+    let page = broker.browse(&broker.consent(&less, &answer)).await;
+    assert!(!page.text.contains("Some permissions"), "{}", page.text);
+    assert_eq!(broker.detail(&id).await["missingScopes"], json!([]), "that is what was asked for");
+
+    let location =
+        broker.browse(&broker.consent(&broker.begin("facebook", "").await, &Answer::allow())).await.location();
+    let whole = broker.browse(&location).await;
+    assert!(!whole.text.contains("Some permissions"), "{}", whole.text);
+    let partial = Answer::allow().scopes(&["pages_show_list", "pages_read_engagement", "business_management"]);
+    let location = broker.browse(&broker.consent(&broker.begin("facebook", "").await, &partial)).await.location();
+    let page = broker.browse(&location).await;
+    let told = "Some permissions were not given at Facebook: <code>pages_manage_posts</code>. ";
+    assert!(page.text.contains(told), "{}", page.text);
+    let token = location.rsplit('/').next().unwrap();
+    let offered = broker.get(&format!("/v1/connect/facebook/selection/{token}")).await;
+    assert_eq!(offered.json["missingScopes"], json!(["pages_manage_posts"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missing_where_everything_was_granted() {
+    let broker = TestBroker::start().await;
+    for platform in sandbox::platforms() {
+        let id = broker.connect(platform, "").await;
+        let detail = broker.detail(&id).await;
+        assert_eq!(detail["missingScopes"], json!([]), "{platform}: {}", detail["scopes"]);
+    }
+    // Accounts that were connected before scopes were recorded, and those whose granted scopes are not known.
+    for unknown in
+        ["UPDATE grants SET requested_scopes = '[]'", "UPDATE grants SET requested_scopes = '[\"x\"]', scopes = '[]'"]
+    {
+        broker.sql().execute(unknown, []).unwrap();
+        let listed = broker.get("/v1/connect/integrations?limit=100&include=custom").await;
+        for integration in listed.json["integrations"].as_array().unwrap() {
+            let detail = broker.detail(integration["id"].as_str().unwrap()).await;
+            assert_eq!(detail["missingScopes"], json!([]), "{detail}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_chooses_the_scopes_of_a_connection() {
+    let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__OPTIONAL_SCOPES", "dm.read").start().await;
+    let needed = ["tweet.read", "users.read", "offline.access"];
+    for (query, expected) in [
+        ("", vec!["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"]),
+        ("scopes=media.write", vec!["tweet.read", "users.read", "media.write", "offline.access"]),
+        ("scopes=media.write,dm.read", vec!["tweet.read", "users.read", "media.write", "offline.access", "dm.read"]),
+        ("scopes=users.read%20tweet.read", needed.to_vec()),
+        ("scopes=,users.read,%20+users.read,", needed.to_vec()),
+    ] {
+        assert_eq!(asked_for(&broker.begin("twitter", query).await), expected, "{query}");
+    }
+    let id = broker.connect("twitter", "scopes=tweet.write").await;
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["scopes"], json!(["tweet.read", "tweet.write", "users.read", "offline.access"]));
+    assert_eq!(detail["missingScopes"], json!([]));
+
+    for (platform, query, told) in [
+        ("twitter", "scopes=", "tweet.read, tweet.write, users.read, media.write, offline.access, dm.read"),
+        ("twitter", "scopes=tweet.write,dm.write", "tweet.read, tweet.write, users.read"),
+        ("twitter", "scopes=TWEET.WRITE", "tweet.read"),
+        ("twitter", "scopes=tweet.write;users.read", "tweet.read"),
+        ("tiktok", "scopes=dm.read", "user.info.basic, user.info.profile, video.publish, video.upload"),
+        ("twitter", "scope=tweet.write", "scopes is misspelt"),
+    ] {
+        let reply = broker.get(&format!("/v1/connect/{platform}?{query}")).await;
+        assert_eq!((reply.status, reply.code()), (400, "invalid_parameter"), "{query}: {}", reply.text);
+        assert!(reply.json["error"].as_str().unwrap().contains(told), "{query}: {}", reply.text);
+    }
+    let twice = broker.get("/v1/connect/twitter?scopes=tweet.read&scopes=tweet.write").await;
+    assert_eq!((twice.status, twice.code()), (400, "repeated_parameter"));
+    let body = json!({"identifier": "ada.example", "password": "abcd-efgh-ijkl-mnop"});
+    let reply = broker.call("POST", "/v1/connect/bluesky/auth?scopes=atproto", Some(body)).await;
+    assert_eq!((reply.status, reply.code()), (400, "invalid_parameter"), "{}", reply.text);
+}
+
+/// Under an app of the caller's own, too: what is enabled for it is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_platform_connects_with_its_fewest_scopes() {
+    let broker = TestBroker::start().await;
+    for platform in sandbox::platforms() {
+        let all = asked_for(&broker.begin(platform, "").await);
+        let fewest = asked_for(&broker.begin(platform, &format!("scopes={}", all[0])).await);
+        let is_shorter = fewest.len() < all.len() || platform == "acme";
+        assert!(is_shorter && fewest.contains(&all[0]), "{platform}: {fewest:?}");
+        let id = broker.connect(platform, &format!("scopes={}", fewest.join(","))).await;
+        assert_eq!(broker.detail(&id).await["missingScopes"], json!([]), "{platform}");
+    }
 }

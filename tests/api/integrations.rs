@@ -68,7 +68,7 @@ async fn an_integration_has_all_its_members() {
         let list = broker.get(&format!("{LIST}?platform={platform}")).await;
         let mut shorter = integration.clone();
         let of_tokens = ["accessTokenExpiresAt", "health", "refreshTokenExpiresAt", "tokenReads", "tokenStatus"];
-        for member in of_tokens.into_iter().chain(["scopes", "updatedAt"]) {
+        for member in of_tokens.into_iter().chain(["missingScopes", "scopes", "updatedAt"]) {
             assert!(shorter.as_object_mut().unwrap().remove(member).is_some(), "{platform}: {member}");
         }
         assert_eq!(list.json["integrations"], json!([shorter]), "{platform}");

@@ -62,6 +62,7 @@ fn authorize(platform: &str, public_url: &str) -> String {
         client_id: &configured.credentials.as_ref().unwrap().client_id,
         redirect_uri: &redirect_uri,
         state: &state,
+        scopes: &configured.platform.requested_scopes(None).unwrap(),
         pkce_verifier: takes_pkce(&configured.platform, &redirect_uri).then_some(&verifier),
     };
     let url = authorize_url(&configured.platform, &request).unwrap();

@@ -6,13 +6,13 @@ use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::connect::Connection;
+use super::connect::{Connection, ConnectionScopes};
 use super::integrations::IntegrationView;
 use crate::broker::bluesky::{ConnectBluesky, ConnectedBluesky};
 use crate::http::State;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, Members, Parameters, fields, peer};
+use crate::http::request::{Body, FromMembers, Members, Parameters, fields, invalid_parameter, peer};
 
 /// Longest body, in bytes.
 const BODY_MAX: usize = 8 * 1024;
@@ -84,10 +84,13 @@ pub(crate) async fn connect(
     state: Data<State>,
     req: HttpRequest,
     Authenticated(caller): Authenticated,
-    Parameters(wanted): Parameters<Connection>,
+    Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
     Body(credentials): Body<BlueskyCredentials>,
 ) -> Result<Json<ConnectedView>, ApiError> {
     let BlueskyCredentials { identifier, password } = credentials;
+    if scopes.scopes.is_some() {
+        return Err(invalid_parameter("scopes", "cannot be given for Bluesky: an app password has none"));
+    }
     // `headless` has no effect: a Bluesky account is never one of several.
     let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id } = wanted;
     let address = peer::address(&req, &state.settings.trusted_proxies);

@@ -38,6 +38,32 @@ pub(crate) struct Connection {
     pub(super) app_id: Option<String>,
 }
 
+/// What to ask the person for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ConnectionScopes {
+    /// The OAuth scopes to ask for, separated by commas or spaces: some of those that the operator configured (`scopes` and
+    /// `optional_scopes` of the platform). Those that it takes to read whose account it is, and to keep its tokens alive,
+    /// are added. Without it, all of `scopes`. The answer to a scope that is not among them names them.
+    #[param(example = "tweet.read,users.read")]
+    pub(super) scopes: Option<String>,
+}
+
+impl FromQuery for ConnectionScopes {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self { scopes: query.text("scopes")? })
+    }
+}
+
+impl ConnectionScopes {
+    fn names(self) -> Option<Vec<String>> {
+        let is_separator = |c: char| c == ',' || c.is_whitespace();
+        let names =
+            |text: String| text.split(is_separator).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        self.scopes.map(names)
+    }
+}
+
 impl FromQuery for Connection {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
         Ok(Self {
@@ -64,10 +90,12 @@ pub(crate) struct AuthorizeUrl {
 /// Gives the URL of the platform's consent page: send your user's browser there. It comes back through the broker to
 /// your `redirectUri`. The URL is good for one connection and a few minutes.
 #[utoipa::path(get, path = "/v1/connect/{platform}", operation_id = "getOAuthUrl", tag = "Connect",
-    params(("platform" = String, Path, description = "The platform's name.", example = "twitter"), Connection),
+    params(("platform" = String, Path, description = "The platform's name.", example = "twitter"), Connection,
+        ConnectionScopes),
     responses(
         (status = 200, description = "Where to send the person.", body = AuthorizeUrl),
-        (status = 400, description = "A query parameter is out of bounds, or the app is another platform's.",
+        (status = 400, description = "A query parameter is out of bounds, `scopes` names one that the platform does not \
+            have here, or the app is another platform's.",
             body = ErrorBody),
         (status = 403, description = "The platform is not available here, or is not connected this way.",
             body = ErrorBody),
@@ -79,9 +107,10 @@ pub(crate) async fn begin(
     state: Data<State>,
     Authenticated(caller): Authenticated,
     Segment(platform): Segment,
-    Parameters(wanted): Parameters<Connection>,
+    Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
     let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id } = wanted;
-    let wanted = BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id };
+    let scopes = scopes.names();
+    let wanted = BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, scopes };
     Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
 }

@@ -60,6 +60,14 @@ impl From<broker::Error> for ApiError {
                 Code::InsufficientScope,
                 format!("The access key lacks the scope '{scope}' that this needs."),
             ),
+            E::ScopesNotAllowed { label, allowed } => Self::with(
+                Code::InvalidParameter,
+                if allowed.is_empty() {
+                    format!("scopes cannot be chosen: {label} has none here.")
+                } else {
+                    format!("scopes must name one or more of those that {label} has here: {}.", allowed.join(", "))
+                },
+            ),
             E::Sealed(source) => Self::internal(source),
             E::Store(source) => match &source {
                 StoreError::Full(_) => Self::new(Code::StorageFull).because(source),

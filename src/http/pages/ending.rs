@@ -21,6 +21,7 @@ struct Success<'a> {
     label: &'a str,
     accounts: Vec<AccountLine<'a>>,
     profile: Option<&'a str>,
+    missing_scopes: &'a [String],
 }
 
 /// An account, as a person recognises it.
@@ -52,9 +53,10 @@ fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError>
     let builder = HttpResponse::Ok();
     match &finished.ending {
         Ending::Cancelled => answer(builder, &Cancelled { label }, "'none'"),
-        Ending::Connected(integrations) => {
+        Ending::Connected { integrations, missing_scopes } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
-            answer(builder, &Success { label, accounts, profile: finished.profile_name.as_deref() }, "'none'")
+            let profile = finished.profile_name.as_deref();
+            answer(builder, &Success { label, accounts, profile, missing_scopes }, "'none'")
         }
         Ending::Failed { failure, findings } => {
             let problem = Problem {

@@ -42,6 +42,7 @@ struct Selection<'a> {
     hidden: Vec<&'a str>,
     ticked: usize,
     findings: &'a Findings,
+    missing_scopes: &'a [String],
 }
 
 struct Row<'a> {
@@ -255,6 +256,7 @@ fn render(
         rows,
         hidden,
         findings: &choices.findings,
+        missing_scopes: &choices.missing_scopes,
     };
     // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
     // sites.

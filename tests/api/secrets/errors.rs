@@ -44,6 +44,7 @@ impl Bench {
             client_id: &self.credentials.client_id,
             redirect_uri: CALLBACK,
             state: &state,
+            scopes: &self.platform.requested_scopes(None).unwrap(),
             pkce_verifier: verifier.as_ref(),
         };
         let url = authorize_url(&self.platform, &request).unwrap();

@@ -108,6 +108,7 @@ fn values_with_secrets_are_silent_about_them() {
                 client_id: "id",
                 redirect_uri: "http://127.0.0.1/",
                 state: &secret,
+                scopes: &[],
                 pkce_verifier: Some(&secret),
             }),
         ),

@@ -12,6 +12,7 @@ use crate::domain::grant::{AuthStatus, FailureReason};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
 use crate::domain::paging::Listed;
 use crate::domain::renewal::Renewal;
+use crate::domain::scopes;
 use crate::domain::time::Timestamp;
 use crate::http::api::web_url;
 
@@ -181,6 +182,8 @@ pub(crate) struct IntegrationDetailView {
     integration: IntegrationView,
     /// The OAuth scopes that were granted.
     scopes: Vec<String>,
+    /// The OAuth scopes that were asked for and not granted. Empty where the platform does not say what it granted.
+    missing_scopes: Vec<String>,
     /// Null where the platform reports no expiry.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     access_token_expires_at: Option<Timestamp>,
@@ -235,6 +238,7 @@ impl IntegrationDetailAnswer {
                 },
                 health,
                 token_reads: detail.reads.into_iter().map(TokenReadsView::from).collect(),
+                missing_scopes: scopes::missing(&detail.requested_scopes, &detail.scopes),
                 scopes: detail.scopes,
                 access_token_expires_at: detail.access_expires_at,
                 refresh_token_expires_at: detail.refresh_expires_at,
@@ -319,6 +323,7 @@ mod tests {
                 ..integration(&ids)
             },
             scopes: vec!["users.read".to_owned()],
+            requested_scopes: ["users.read", "tweet.write", "offline.access"].map(str::to_owned).to_vec(),
             access_expires_at: Some(Timestamp::from_millis(1_777_800_000_000)),
             refresh_expires_at: None,
             renewal: Renewal::RefreshToken,
@@ -364,6 +369,9 @@ mod tests {
             "createdAt": "2026-05-03T08:33:36.445Z",
             "scopes": [
               "users.read"
+            ],
+            "missingScopes": [
+              "tweet.write"
             ],
             "accessTokenExpiresAt": "2026-05-03T09:20:00.000Z",
             "refreshTokenExpiresAt": null,

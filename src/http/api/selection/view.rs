@@ -27,6 +27,8 @@ pub(crate) struct SelectionView {
     routes: Vec<RouteView>,
     /// The OAuth scopes that were granted.
     scopes: Vec<String>,
+    /// The OAuth scopes that were asked for and not granted; empty where the platform does not say what it granted.
+    missing_scopes: Vec<String>,
 }
 
 /// An account to choose.
@@ -130,6 +132,7 @@ impl From<Choices> for SelectionView {
             unusable: choices.findings.unusable.into_iter().map(UnusableView::from).collect(),
             routes: choices.findings.routes.into_iter().map(RouteView::from).collect(),
             scopes: choices.findings.scopes,
+            missing_scopes: choices.missing_scopes,
         }
     }
 }
@@ -156,7 +159,7 @@ impl From<Finished> for SelectionDone {
     fn from(finished: Finished) -> Self {
         let redirect_uri = finished.destination();
         let integrations = match finished.ending {
-            Ending::Connected(integrations) => integrations,
+            Ending::Connected { integrations, .. } => integrations,
             Ending::Cancelled | Ending::Failed { .. } | Ending::SelectionRequired { .. } => Vec::new(),
         };
         let count = integrations.len();
