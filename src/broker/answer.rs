@@ -133,7 +133,7 @@ mod tests {
                 Some("1349126"),
             ),
             (
-                Callback { error: Some("".into()), error_code: Some("13\r\n<b>".into()), ..Callback::default() },
+                Callback { error: Some(String::new()), error_code: Some("13\r\n<b>".into()), ..Callback::default() },
                 None,
                 Some("13b"),
             ),
@@ -165,14 +165,14 @@ mod tests {
             with_code("#_"),
             with_code("#_=_"),
             Callback {
-                error: Some("".into()),
-                error_reason: Some("".into()),
+                error: Some(String::new()),
+                error_reason: Some(String::new()),
                 error_code: Some("0".into()),
                 ..Callback::default()
             },
             Callback { is_garbled: true, error: Some("access_denied".into()), ..with_code("c") },
             Callback { issuer: Some("https://other.example".into()), ..with_code("c") },
-            Callback { issuer: Some("".into()), error: Some("access_denied".into()), ..Callback::default() },
+            Callback { issuer: Some(String::new()), error: Some("access_denied".into()), ..Callback::default() },
         ] {
             assert!(matches!(of(&callback), Answer::Unusable(_)), "{callback:?}");
         }
@@ -185,7 +185,7 @@ mod tests {
         for code in ["AQ", "AQ#_", "AQ#_=_"] {
             let callback = Callback {
                 code: Some(code.into()),
-                error: Some("".into()),
+                error: Some(String::new()),
                 error_code: Some("0".into()),
                 issuer: Some("https://issuer.example".into()),
                 ..Callback::default()

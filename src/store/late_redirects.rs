@@ -57,13 +57,13 @@ mod tests {
     /// Purges a flow that expired now, in this stage and with that redirect. Returns its late redirect.
     fn left_by(fixture: &mut Fixture, stage: FlowStage, redirect_uri: Option<&str>) -> Option<LateRedirect> {
         let (id, now) = (fixture.id(), fixture.now());
-        let state = Digest256::of(format!("{id}").as_bytes());
+        let credential = Digest256::of(format!("{id}").as_bytes());
         let redirect_uri = redirect_uri.map(str::to_owned);
-        let flow = Flow { id, state, redirect_uri, expires_at: now, stage, ..fixture.new_flow() };
+        let flow = Flow { id, state: credential, redirect_uri, expires_at: now, stage, ..fixture.new_flow() };
         fixture.write(|db| flows::insert(db, &flow)).unwrap();
         assert_eq!(fixture.write(|db| flows::purge_expired(db, now, 9)).unwrap(), 1);
         assert!(fixture.dump("flows").is_empty());
-        find(&fixture.db, &state, now.minus(Duration::from_millis(1))).unwrap()
+        find(&fixture.db, &credential, now.minus(Duration::from_millis(1))).unwrap()
     }
 
     #[test]
