@@ -21,14 +21,26 @@ pub enum Failure {
     AccessNotApproved,
     /// The account is deactivated, suspended or taken down at its platform.
     AccountInactive,
+    /// The platform asks for fewer requests for this account. Others under the same app are not affected.
+    AccountThrottled,
+    /// The platform's API is not enabled for the OAuth app.
+    ApiNotEnabled,
     /// The platform has retired the version of its API that `api_version` names.
     ApiVersionRetired,
     /// The OAuth app, or the platform, is no longer configured here.
     AppMissing,
-    /// A refusal that may blame the app or the grant: Pinterest has one code for both.
+    /// The app is open only to people whom its operator admitted: testers, or members of an organization.
+    AppNotPublic,
+    /// A refusal that may blame the app or the grant: it names neither.
     AppOrGrantRejected,
     /// The platform sent the browser back with an error that was not the owner's choice.
     AuthorizationRefused,
+    /// What the operator pays the platform for is used up.
+    BillingLimitReached,
+    /// The administrator of the account's organization does not admit the app.
+    BlockedByAdministrator,
+    /// The platform does not know the broker's callback URL.
+    CallbackUrlRejected,
     /// The time that the platform gave has passed, and nothing can extend it.
     ConsentExpired,
     /// The account's owner revoked the consent.
@@ -79,6 +91,28 @@ pub enum Failure {
     TokensUnreadable,
 }
 
+/// Who can end a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Help {
+    /// Connects again, grants permissions, or settles something with their account.
+    AccountOwner,
+    /// No answer says whose fault it is.
+    NobodyKnown,
+    /// Changes the OAuth app, a setting or a payment.
+    Operator,
+    /// An outage or throttling ends by itself.
+    Platform,
+}
+
+impl Help {
+    /// The name.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.into_str()
+    }
+}
+
 /// The texts that people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
 /// configuration.
 struct Texts {
@@ -88,9 +122,18 @@ struct Texts {
 
 impl Failure {
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
-    pub const OF_CONNECTION: [Self; 13] = [
+    pub const OF_CONNECTION: [Self; 22] = [
         Self::AccessNotApproved,
+        Self::AccountInactive,
+        Self::AccountThrottled,
+        Self::ApiNotEnabled,
+        Self::ApiVersionRetired,
+        Self::AppNotPublic,
+        Self::AppOrGrantRejected,
         Self::AuthorizationRefused,
+        Self::BillingLimitReached,
+        Self::BlockedByAdministrator,
+        Self::CallbackUrlRejected,
         Self::CredentialsRejected,
         Self::ExchangeRejected,
         Self::FlowExpired,
@@ -121,7 +164,7 @@ impl Failure {
     /// True when the same request may work a moment later.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::PlatformThrottled | Self::PlatformUnavailable)
+        matches!(self, Self::AccountThrottled | Self::PlatformThrottled | Self::PlatformUnavailable)
     }
 
     /// The name.
@@ -142,25 +185,79 @@ impl Failure {
         self.texts().next_step.replace("{platform}", platform)
     }
 
+    /// Who can end this failure.
+    #[must_use]
+    pub const fn who_can_help(self) -> Help {
+        match self {
+            Self::AccountInactive
+            | Self::BlockedByAdministrator
+            | Self::ConsentExpired
+            | Self::ConsentRevoked
+            | Self::ExchangeRejected
+            | Self::FlowExpired
+            | Self::Interrupted
+            | Self::NoAccount
+            | Self::PermissionMissing
+            | Self::PermissionWithdrawn
+            | Self::RefreshInterrupted
+            | Self::RefreshRejected
+            | Self::SecurityInvalidation => Help::AccountOwner,
+            Self::AccessNotApproved
+            | Self::ApiNotEnabled
+            | Self::ApiVersionRetired
+            | Self::AppMissing
+            | Self::AppNotPublic
+            | Self::AuthorizationRefused
+            | Self::BillingLimitReached
+            | Self::CallbackUrlRejected
+            | Self::CredentialsRejected
+            | Self::StorageFailed
+            | Self::TestingConsentExpired
+            | Self::TokensUnreadable => Help::Operator,
+            Self::AccountThrottled | Self::PlatformThrottled | Self::PlatformUnavailable => Help::Platform,
+            Self::AppOrGrantRejected
+            | Self::IdentityUnavailable
+            | Self::ListingTooLong
+            | Self::PlatformAnswerUnreadable
+            | Self::RequestRefused => Help::NobodyKnown,
+        }
+    }
+
     /// Advice for the person in front of the browser, when a connection ends like this.
     #[must_use]
     pub const fn what_to_do(self) -> &'static str {
         match self {
-            Self::AccessNotApproved | Self::AuthorizationRefused | Self::CredentialsRejected => {
-                "Trying again will not help. Tell the people who run this service; their log says more."
+            Self::AccountInactive => "You can fix this: settle it there with your account, then start again.",
+            Self::AppNotPublic => {
+                "The people who run this service must open it to you. If they invited you there, accept the invitation \
+                 first, then start again."
             }
-            Self::FlowExpired => "Go back to the app and start again: there are a few minutes from there to here.",
-            Self::IdentityUnavailable | Self::PlatformAnswerUnreadable | Self::PlatformUnavailable => {
-                "Wait a few minutes, then go back and start again."
+            Self::FlowExpired => {
+                "You can fix this: go back to the app and start again, there are a few minutes from there to here."
+            }
+            Self::BlockedByAdministrator => {
+                "You can fix this: ask your administrator to allow this service, then start again."
             }
             Self::NoAccount => {
-                "Make sure that you are signed in with the right account there (a YouTube account needs a channel, an \
-                 Instagram account must be a professional one), then start again."
+                "You can fix this: make sure that you are signed in with the right account there (a YouTube account needs \
+                 a channel, an Instagram account must be a professional one), then start again."
             }
-            Self::PermissionMissing => "Start again and leave all permissions ticked.",
-            Self::PlatformThrottled => "Wait ten minutes, then go back and start again.",
-            Self::StorageFailed => "Tell the people who run this service, then start again.",
-            _ => "Go back and start again.",
+            Self::PermissionMissing => "You can fix this: start again and leave all permissions ticked.",
+            Self::AccountThrottled | Self::PlatformThrottled => {
+                "Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again \
+                 tomorrow."
+            }
+            Self::PlatformUnavailable => "Nobody here can fix this. Wait a few minutes, then go back and start again.",
+            _ => match self.who_can_help() {
+                Help::AccountOwner => "You can fix this: go back and start again.",
+                Help::NobodyKnown | Help::Platform => {
+                    "Wait a few minutes, then go back and start again. If it happens again, tell the people who run this \
+                     service."
+                }
+                Help::Operator => {
+                    "The people who run this service must fix this: tell them. Trying again will not help before that."
+                }
+            },
         }
     }
 
@@ -169,13 +266,20 @@ impl Failure {
         match self {
             Self::AccessNotApproved => Texts {
                 what_happened: "{label} has not approved this service for access to its API.",
-                next_step: "Enable the APIs of {platform} for the app's project and ask {platform} for access to them (for \
-                            Google: the form \"Application for Basic API Access\" of the Business Profile APIs). Until it \
-                            is approved, their quota is 0.",
+                next_step: "Ask {platform} for access to its API for the app (at Google, the form \"Application for Basic API \
+                            Access\" of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).",
             },
             Self::AccountInactive => Texts {
                 what_happened: "The account is deactivated, suspended or taken down at {label}.",
                 next_step: "Its owner settles that there, then connects the account again.",
+            },
+            Self::AccountThrottled => Texts {
+                what_happened: "{label} is receiving too many requests for this account right now.",
+                next_step: LATER,
+            },
+            Self::ApiNotEnabled => Texts {
+                what_happened: "The API of {label} is not enabled for this service.",
+                next_step: "Enable the APIs of {platform} for the app's project.",
             },
             Self::ApiVersionRetired => Texts {
                 what_happened: "{label} has retired the version of its API that this service uses.",
@@ -187,9 +291,14 @@ impl Failure {
                 next_step: "Put the client id that it was connected under back into [platforms.{platform}], or connect \
                             the account again.",
             },
+            Self::AppNotPublic => Texts {
+                what_happened: "{label} opens this service only to people whom its operator admitted there.",
+                next_step: "Publish the app of {platform}, or admit the account: as a tester, who then accepts the \
+                            invitation, or as a member of the app's organization.",
+            },
             Self::AppOrGrantRejected => Texts {
-                what_happened: "{label} refused a refresh, and does not say whether the OAuth app's credentials or the \
-                                account's token are at fault.",
+                what_happened: "{label} refused, and does not say whether this service's credentials or the account's \
+                                authorization are at fault.",
                 next_step: "If all accounts of the app are affected, compare client_id and client_secret of \
                             [platforms.{platform}] with the app at the platform; if it is this one, its owner connects \
                             it again.",
@@ -197,6 +306,19 @@ impl Failure {
             Self::AuthorizationRefused => Texts {
                 what_happened: "{label} refused to start the connection.",
                 next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at the platform.",
+            },
+            Self::BillingLimitReached => Texts {
+                what_happened: "What this service pays for at {label} is used up.",
+                next_step: "Buy credits there, or raise the spending limit; then start again.",
+            },
+            Self::BlockedByAdministrator => Texts {
+                what_happened: "The administrator of the account's organization does not allow this service at {label}.",
+                next_step: "The account's owner asks that administrator to allow the app, then connects again.",
+            },
+            Self::CallbackUrlRejected => Texts {
+                what_happened: "{label} does not know the address that it is to send people back to.",
+                next_step: "Register the callback URL that `postpeer check` prints for {platform} with the app there, to the \
+                            letter.",
             },
             Self::ConsentExpired => Texts {
                 what_happened: "The time for which {label} lets an account stay connected is over.",

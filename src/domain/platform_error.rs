@@ -99,13 +99,16 @@ impl PlatformError {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// The failure that the connection ends with. Whatever keeps an account from being named is a failure of identity.
+    /// The failure that the connection ends with. Whatever else keeps an account from being named is a failure of
+    /// identity.
     #[must_use]
-    pub const fn of_connection(&self) -> Failure {
+    pub fn of_connection(&self) -> Failure {
         match (self.step, self.failure) {
-            (_, Failure::AccessNotApproved | Failure::NoAccount | Failure::PermissionMissing) => self.failure,
-            (Step::Accounts | Step::Identity, _) => Failure::IdentityUnavailable,
-            _ => self.failure,
+            (Step::Accounts | Step::Identity, Failure::PlatformAnswerUnreadable) => Failure::IdentityUnavailable,
+            (Step::Accounts | Step::Identity, failure) if !Failure::OF_CONNECTION.contains(&failure) => {
+                Failure::IdentityUnavailable
+            }
+            (_, failure) => failure,
         }
     }
 
@@ -153,8 +156,10 @@ mod tests {
             }
         }
         for (step, failure, told) in [
-            (Step::Identity, Failure::PlatformThrottled, Failure::IdentityUnavailable),
-            (Step::Accounts, Failure::ApiVersionRetired, Failure::IdentityUnavailable),
+            (Step::Identity, Failure::PlatformThrottled, Failure::PlatformThrottled),
+            (Step::Identity, Failure::PlatformUnavailable, Failure::PlatformUnavailable),
+            (Step::Identity, Failure::PlatformAnswerUnreadable, Failure::IdentityUnavailable),
+            (Step::Accounts, Failure::ApiVersionRetired, Failure::ApiVersionRetired),
             (Step::Accounts, Failure::AccessNotApproved, Failure::AccessNotApproved),
             (Step::Identity, Failure::NoAccount, Failure::NoAccount),
             (Step::Identity, Failure::PermissionMissing, Failure::PermissionMissing),

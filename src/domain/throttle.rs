@@ -2,8 +2,9 @@
 //! success, and none during a pause, which the platform asks for or which its answers bring.
 //!
 //! A wrong secret costs the platform three calls at most, however many accounts there are, and a platform that comes
-//! back from an outage does not meet all of them at once. Knows no clock: a pause that ends more than an hour from now
-//! was set by a wrong clock and is ignored.
+//! back from an outage does not meet all of them at once. One account never pauses the others: only several different
+//! grants that fail in a row blame their app, whatever the platform says, and one success between ends that doubt.
+//! Knows no clock: a pause that ends more than an hour from now was set by a wrong clock and is ignored.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -19,6 +20,10 @@ const DOUBTFUL_AT_MOST: usize = 3;
 /// Pause after the app's credentials were rejected, or after answers that this program cannot read. New credentials
 /// end it.
 const REJECTED_FOR: Duration = Duration::from_hours(1);
+
+/// Pause after refusals that may be the app's fault or the grants'. Shorter than the time by which refreshes are early,
+/// so that no token expires for a doubt.
+const DOUBTED_FOR: Duration = Duration::from_mins(5);
 
 /// Pause after the platform throttled the app without saying for how long.
 const THROTTLED_FOR: Duration = Duration::from_mins(1);
@@ -205,10 +210,11 @@ impl<App: Eq + Hash> Throttles<App> {
             return None;
         }
         let (kind, rest) = match kind {
-            Failure::CredentialsRejected => (kind, Some(REJECTED_FOR)),
+            // Some platforms blame the client for a grant that was made under another one.
+            Failure::CredentialsRejected => (kind, throttle.refused.add(grant).then_some(REJECTED_FOR)),
             // Grants that were not asked about are not in doubt: the app's failure says nothing of them.
             Failure::AppOrGrantRejected => {
-                (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(REJECTED_FOR))
+                (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(DOUBTED_FOR))
             }
             Failure::PlatformAnswerUnreadable => (kind, throttle.unread.add(grant).then_some(REJECTED_FOR)),
             Failure::PlatformThrottled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
@@ -249,6 +255,7 @@ mod tests {
 
     const APP: &str = "app";
 
+    const REJECTED: Option<Failure> = Some(Failure::CredentialsRejected);
     const DOUBTFUL: Option<Failure> = Some(Failure::AppOrGrantRejected);
     const UNREAD: Option<Failure> = Some(Failure::PlatformAnswerUnreadable);
     const THROTTLED: Option<Failure> = Some(Failure::PlatformThrottled);
@@ -332,21 +339,19 @@ mod tests {
     }
 
     #[test]
-    fn wrong_credentials_pause_the_app_at_once_and_doubtful_ones_after_three() {
-        let mut throttles = throttles();
-        let pause = call(&mut throttles, Some(Failure::CredentialsRejected), 0).unwrap();
-        assert_eq!(pause, Pause { until: at(3600), kind: Failure::CredentialsRejected });
-        assert_eq!(throttles.enter(APP, at(3599)), Entry::Paused(pause));
-        assert_eq!(throttles.room(&APP, at(3599)), Room::Paused(pause));
-        assert_eq!(throttles.room(&APP, at(3600)), Room::Free(1));
-
-        let mut throttles = self::throttles();
-        assert_eq!(call_of(&mut throttles, 1, DOUBTFUL, 0), None);
-        assert_eq!(call_of(&mut throttles, 2, DOUBTFUL, 0), None);
-        assert_eq!(call_of(&mut throttles, 2, None, 5), None);
-        // The app is blamed: grants that were never tried must not end for it.
-        let pause = Pause { until: at(3605), kind: Failure::CredentialsRejected };
-        assert_eq!(pause_after(&mut throttles, DOUBTFUL, 5), (3, pause));
+    fn an_app_is_blamed_after_three_different_grants() {
+        for (trouble, rest) in [(REJECTED, 3600), (DOUBTFUL, 300)] {
+            let mut throttles = throttles();
+            assert_eq!(call_of(&mut throttles, 1, trouble, 0), None);
+            assert_eq!(call_of(&mut throttles, 2, trouble, 0), None);
+            assert_eq!(call_of(&mut throttles, 2, None, 5), None);
+            // The app is blamed: grants that were never tried must not end for it.
+            let pause = Pause { until: at(5 + rest), kind: Failure::CredentialsRejected };
+            assert_eq!(pause_after(&mut throttles, trouble, 5), (3, pause));
+            assert_eq!(throttles.enter(APP, at(4 + rest)), Entry::Paused(pause));
+            assert_eq!(throttles.room(&APP, at(4 + rest)), Room::Paused(pause));
+            assert_eq!(throttles.room(&APP, at(5 + rest)), Room::Free(1));
+        }
     }
 
     #[test]
@@ -354,6 +359,7 @@ mod tests {
         let mut throttles = throttles();
         for round in 0..9 {
             assert_eq!(call_of(&mut throttles, round % 2, DOUBTFUL, 0), None);
+            assert_eq!(call_of(&mut throttles, round % 2, REJECTED, 0), None);
             assert_eq!(call_of(&mut throttles, round % 2, UNREAD, 0), None);
         }
         assert!(call_of(&mut throttles, 2, DOUBTFUL, 0).is_some());
@@ -404,11 +410,12 @@ mod tests {
         let asked = Some((Failure::PlatformThrottled, Some(Duration::from_mins(5))));
         let pause = throttles.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
         let mut others = epochs.into_iter().skip(1);
-        for trouble in [None, Some(Failure::RefreshRejected), DOUBTFUL, THROTTLED, Some(Failure::PlatformUnavailable)] {
-            assert_eq!(end(&mut throttles, others.next().unwrap(), 1, trouble, 1), None);
+        for trouble in [None, Some(Failure::RefreshRejected), THROTTLED, REJECTED, REJECTED] {
+            let grant = u128::try_from(others.len()).unwrap();
+            assert_eq!(end(&mut throttles, others.next().unwrap(), grant, trouble, 1), None);
             assert_eq!(throttles.room(&APP, at(1)), Room::Paused(pause), "{trouble:?}");
         }
-        let longer = end(&mut throttles, others.next().unwrap(), 1, Some(Failure::CredentialsRejected), 1).unwrap();
+        let longer = end(&mut throttles, others.next().unwrap(), 9, REJECTED, 1).unwrap();
         assert_eq!(throttles.room(&APP, at(1)), Room::Paused(longer));
         assert_eq!(end(&mut throttles, others.next().unwrap(), 1, None, 1), None);
         assert_eq!(throttles.room(&APP, at(1)), Room::Free(2), "the credentials are good");
@@ -416,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_the_old_credentials_says_nothing_of_the_new() {
-        for trouble in [Some(Failure::CredentialsRejected), DOUBTFUL, THROTTLED, None] {
+        for trouble in [REJECTED, DOUBTFUL, THROTTLED, None] {
             let mut throttles = throttles();
             let old = enter(&mut throttles, 0);
             throttles.forget(|app| *app == APP);
@@ -425,7 +432,7 @@ mod tests {
             assert!(!throttles.has_succeeded_since(&APP, at(0), at(0)));
             let new = enter(&mut throttles, 0);
             assert_ne!(old, new);
-            assert!(end(&mut throttles, new, 1, Some(Failure::CredentialsRejected), 0).is_some());
+            assert!(end(&mut throttles, new, 1, THROTTLED, 0).is_some());
         }
     }
 
@@ -442,7 +449,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_pauses_nobody_for_longer() {
         let mut throttles = throttles();
-        call(&mut throttles, Some(Failure::CredentialsRejected), 86_400);
+        assert!(call(&mut throttles, THROTTLED, 86_400).is_some());
         assert_eq!(throttles.room(&APP, at(0)), Room::Free(1));
         assert!(call(&mut throttles, THROTTLED, 0).is_some(), "and hides no pause of now");
     }

@@ -1,21 +1,36 @@
 //! Reads error answers in the shapes that platforms use, and decides what they mean.
 //!
-//! Only the meaning and the platform's code leave this file, the code reduced to harmless characters.
+//! A platform's documented refusals ([`Platform::refused`]) win over the general rules here. Invariants: only the
+//! meaning and the platform's code leave this file, the code reduced to harmless characters; a 401 or 403 blames the
+//! OAuth app only where it names the client.
 
 use serde_json::Value;
 
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{Step, harmless};
+use crate::platforms::{Platform, Refresh, Said};
 
-/// The parts of an error answer that tell failures apart.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// Codes that blame the OAuth app: RFC 6749, Google, GitHub, Slack.
+const OF_CLIENT: &[&str] = &[
+    "bad_client_secret",
+    "deleted_client",
+    "disabled_client",
+    "incorrect_client_credentials",
+    "invalid_client",
+    "invalid_client_id",
+    "invalid_client_secret",
+    "unauthorized_client",
+];
+
+/// Codes of RFC 6749, section 5.2, that blame the request and not the client, whatever the status.
+const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_grant_type"];
+
+/// An error answer, as far as it tells failures apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
-    /// `error` as text (RFC 6749), else Google's status or the code number of Graph or Pinterest.
+    /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, or a reason or title.
     pub(super) code: Option<String>,
-    /// True for the shape of Graph, whose codes are numbers of its own.
-    is_object: bool,
-    /// Lower-case, to tell wrong credentials from other failures; never kept.
-    message: String,
+    said: Said,
 }
 
 impl ErrorAnswer {
@@ -25,72 +40,75 @@ impl ErrorAnswer {
             Some(Value::String(code)) if !code.is_empty() => Some(code.clone()),
             // Google sends both: a status in words, and the HTTP status as the code.
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
-            _ => text("/code").or_else(|| text("/error_type")),
+            _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
-        let message = ["/error_description", "/error/message", "/error_message", "/message"]
-            .iter()
-            .find_map(|pointer| text(pointer))
-            .unwrap_or_default()
-            .to_lowercase();
-        let is_object = answer.get("error").is_some_and(Value::is_object);
-        Self { code: code.map(|code| harmless(&code)), is_object, message }
+        Self { code: code.map(|code| harmless(&code)), said: Said::read(answer) }
     }
 
-    /// The failure at the platform's API, as far as the standard codes tell.
-    pub(super) fn at_api(&self, step: Step, status: u16) -> Failure {
-        match (status, self.code.as_deref()) {
-            (429, _) => Failure::PlatformThrottled,
-            (426, _) | (_, Some("NONEXISTENT_VERSION")) => Failure::ApiVersionRetired,
-            (500.., _) => Failure::PlatformUnavailable,
-            // Graph's codes for its own failures and for its rate limits.
-            (400, Some("1" | "2")) if self.is_object => Failure::PlatformUnavailable,
-            (400 | 403, Some("4" | "17" | "32" | "613")) if self.is_object => Failure::PlatformThrottled,
-            _ => refusal(step),
+    /// The meaning of an answer with this status at this step.
+    pub(super) fn failure(&self, platform: &Platform, step: Step, status: u16) -> Failure {
+        if let Some(failure) = self.documented(platform, step, status) {
+            return failure;
         }
-    }
-
-    /// The failure of a refresh. `of_platform`: what the platform's own codes say of the grant.
-    pub(super) fn at_refresh(&self, status: u16, of_platform: Option<Failure>) -> Failure {
-        let failure = match self.at_token_endpoint(Step::Refresh, status) {
+        let failure = match status {
             // An outage or throttling says nothing of the grant or the app, whatever the body says.
-            failure if failure.is_transient() => return failure,
-            _ if status == 429 => return Failure::PlatformThrottled,
-            _ if status >= 500 => return Failure::PlatformUnavailable,
-            Failure::RequestRefused if self.code.as_deref() == Some("invalid_grant") => Failure::RefreshRejected,
-            failure => failure,
+            429 => Failure::PlatformThrottled,
+            500.. => Failure::PlatformUnavailable,
+            402 => Failure::BillingLimitReached,
+            _ if matches!(step, Step::Accounts | Step::Identity) => self.at_api(step, status),
+            _ => self.at_token_endpoint(step, status),
         };
-        of_platform.unwrap_or(failure)
+        match failure {
+            // No client credentials are sent there, so nothing general can blame them.
+            Failure::AppOrGrantRejected | Failure::CredentialsRejected
+                if step == Step::Refresh && matches!(platform.refresh, Refresh::SelfRenewing { .. }) =>
+            {
+                Failure::RequestRefused
+            }
+            failure => failure,
+        }
     }
 
-    /// The failure at the token endpoint.
-    pub(super) fn at_token_endpoint(&self, step: Step, status: u16) -> Failure {
-        match self.code.as_deref() {
-            Some("invalid_client" | "unauthorized_client") => return Failure::CredentialsRejected,
-            Some("rate_limit_exceeded" | "slow_down") => return Failure::PlatformThrottled,
-            // The status 429 tells more.
-            Some("server_error" | "temporarily_unavailable" | "internal_error") if status != 429 => {
-                return Failure::PlatformUnavailable;
-            }
-            _ => {}
+    /// The meaning that the platform documents, if it does.
+    pub(super) fn documented(&self, platform: &Platform, step: Step, status: u16) -> Option<Failure> {
+        platform.refused(step, status, &self.said).map(|failure| match step {
+            Step::CodeExchange | Step::LongLivedExchange if failure.ends_grant().is_some() => Failure::ExchangeRejected,
+            _ => failure,
+        })
+    }
+
+    fn is(&self, codes: &[&str]) -> bool {
+        codes.iter().any(|code| self.said.has(code))
+    }
+
+    fn at_api(&self, step: Step, status: u16) -> Failure {
+        if status == 426 || self.is(&["NONEXISTENT_VERSION"]) {
+            return Failure::ApiVersionRetired;
         }
-        // Graph: 101 is a wrong app id; 1 is "Error validating client secret" or, with another message, a failure of
-        // its own like 2; 4 and 17 are rate limits.
-        if self.message.contains("client secret")
-            || self.message.contains("client_secret")
-            || self.code.as_deref() == Some("101")
-        {
+        // RFC 6750, section 3.1.
+        if self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
+    }
+
+    fn at_token_endpoint(&self, step: Step, status: u16) -> Failure {
+        if self.is(OF_CLIENT) {
             return Failure::CredentialsRejected;
         }
-        match (status, self.code.as_deref()) {
-            (429, _) | (400..=499, Some("4" | "17")) => Failure::PlatformThrottled,
-            (500.., _) => Failure::PlatformUnavailable,
-            (400..=499, Some("1" | "2")) if status != 401 => Failure::PlatformUnavailable,
-            // Pinterest sends `{"code": 2}` with 401 for wrong Basic credentials. Codes of RFC 6749 mean what they say.
-            (401, code) if code.is_none_or(|code| code.bytes().all(|b| b.is_ascii_digit())) => {
-                Failure::CredentialsRejected
-            }
-            _ => refusal(step),
+        if self.is(&["rate_limit_exceeded", "slow_down"]) {
+            return Failure::PlatformThrottled;
         }
+        if self.is(&["internal_error", "server_error", "temporarily_unavailable"]) {
+            return Failure::PlatformUnavailable;
+        }
+        if self.is(&["invalid_grant"]) {
+            return if step == Step::Refresh { Failure::RefreshRejected } else { refusal(step) };
+        }
+        if ["client secret", "client_secret"].iter().any(|words| self.said.message.contains(words)) {
+            return Failure::CredentialsRejected;
+        }
+        if status == 401 && !self.is(OF_REQUEST) {
+            return Failure::AppOrGrantRejected;
+        }
+        refusal(step)
     }
 }
 
@@ -109,9 +127,17 @@ mod tests {
 
     use super::*;
 
+    fn standard() -> Platform {
+        use crate::platforms::{ApiCall, Identity, Unidentified};
+        Platform::standard(Identity::new(ApiCall::get("/me", &[]), |_| Err(Unidentified::Unreadable)))
+    }
+
     #[test]
     fn refusals_at_the_token_endpoint_are_told_apart() {
-        use Failure::{CredentialsRejected, ExchangeRejected, PlatformThrottled, PlatformUnavailable};
+        use Failure::{
+            AppOrGrantRejected, BillingLimitReached, CredentialsRejected, ExchangeRejected, PlatformThrottled,
+            PlatformUnavailable,
+        };
         for (status, answer, failure, code) in [
             (400, json!({"error": "invalid_grant"}), ExchangeRejected, Some("invalid_grant")),
             (
@@ -140,30 +166,17 @@ mod tests {
                 ExchangeRejected,
                 Some("invalid_request"),
             ),
-            (401, json!({"code": 2, "message": "Authentication failed."}), CredentialsRejected, Some("2")),
+            (401, json!({"code": 2, "message": "Authentication failed."}), AppOrGrantRejected, Some("2")),
             (
                 400,
                 json!({"error": {"message": "Error validating client secret.", "type": "OAuthException", "code": 1}}),
                 CredentialsRejected,
                 Some("1"),
             ),
-            (400, json!({"error": {"message": "Invalid app id", "code": 101}}), CredentialsRejected, Some("101")),
             (
                 400,
-                json!({"error": {"message": "An unknown error occurred", "code": 1}}),
-                PlatformUnavailable,
-                Some("1"),
-            ),
-            (
-                400,
-                json!({"error": {"message": "Service temporarily unavailable", "code": 2}}),
-                PlatformUnavailable,
-                Some("2"),
-            ),
-            (
-                400,
-                json!({"error": {"message": "Application request limit reached", "code": 4}}),
-                PlatformThrottled,
+                json!({"error": {"message": "Graph's numbers are Graph's alone", "code": 4}}),
+                ExchangeRejected,
                 Some("4"),
             ),
             (
@@ -184,31 +197,41 @@ mod tests {
             (503, json!({"error": "x"}), PlatformUnavailable, Some("x")),
             (400, json!({"error": "server_error"}), PlatformUnavailable, Some("server_error")),
             (400, json!({"error": "rate_limit_exceeded"}), PlatformThrottled, Some("rate_limit_exceeded")),
-            (401, json!(null), CredentialsRejected, None),
+            (401, json!(null), AppOrGrantRejected, None),
+            (401, json!({"error": "deleted_client"}), CredentialsRejected, Some("deleted_client")),
+            (401, json!({"message": "Unauthorized", "error": 401}), AppOrGrantRejected, None),
+            (402, json!({"title": "CreditsDepleted"}), BillingLimitReached, Some("CreditsDepleted")),
             (403, json!([]), ExchangeRejected, None),
+            (503, json!({"error": "invalid_client"}), PlatformUnavailable, Some("invalid_client")),
         ] {
             let read = ErrorAnswer::read(&answer);
-            assert_eq!(read.at_token_endpoint(Step::CodeExchange, status), failure, "{status} {answer}");
+            assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
         }
     }
 
     #[test]
     fn refusals_at_the_api_are_told_apart() {
-        use Failure::{ApiVersionRetired, IdentityUnavailable, PlatformThrottled, PlatformUnavailable};
+        use Failure::{
+            ApiVersionRetired, BillingLimitReached, IdentityUnavailable, PermissionMissing, PlatformThrottled,
+            PlatformUnavailable,
+        };
         for (status, answer, failure) in [
             (401, json!({"error": {"code": 401}}), IdentityUnavailable),
             (403, json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), IdentityUnavailable),
             (426, json!({"status": 426, "code": "NONEXISTENT_VERSION"}), ApiVersionRetired),
-            (400, json!({"error": {"message": "x", "code": 2}}), PlatformUnavailable),
-            (400, json!({"error": {"message": "x", "code": 17}}), PlatformThrottled),
-            (403, json!({"error": {"message": "x", "code": 4}}), PlatformThrottled),
+            (402, json!(null), BillingLimitReached),
+            (403, json!({"error": "insufficient_scope"}), PermissionMissing),
             (400, json!({"error": {"message": "x", "code": 190}}), IdentityUnavailable),
             (400, json!({"code": 1, "message": "Invalid request"}), IdentityUnavailable),
             (429, json!(null), PlatformThrottled),
             (502, json!(null), PlatformUnavailable),
         ] {
-            assert_eq!(ErrorAnswer::read(&answer).at_api(Step::Identity, status), failure, "{status} {answer}");
+            assert_eq!(
+                ErrorAnswer::read(&answer).failure(&standard(), Step::Identity, status),
+                failure,
+                "{status} {answer}"
+            );
         }
     }
 }

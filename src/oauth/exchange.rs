@@ -261,7 +261,7 @@ fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
 }
 
 fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {
-    PlatformError::new(&platform.name, step, error.at_token_endpoint(step, status)).answered(status, error.code)
+    PlatformError::new(&platform.name, step, error.failure(platform, step, status)).answered(status, error.code)
 }
 
 /// The URL of an API path.

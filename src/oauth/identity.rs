@@ -11,7 +11,7 @@ use crate::domain::account::{Account, Identity};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
-use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
+use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace};
 
 impl OauthClient<'_> {
     /// Returns the account behind an access token. `scopes`: the granted ones.
@@ -52,9 +52,11 @@ impl OauthClient<'_> {
         self.call(call, token, |answer| {
             let json = json(&answer);
             platform.identity.read.read(&json).map_err(|why| {
-                // TikTok sends a code with status 200 as well, and it is `ok` when nothing is wrong.
-                let code = ErrorAnswer::read(&json).code.filter(|code| code != "ok");
-                PlatformError::new(&platform.name, Step::Identity, why.into()).answered(answer.status, code)
+                let error = ErrorAnswer::read(&json);
+                // TikTok refuses with status 200 as well, and its code is `ok` when nothing is wrong.
+                let failure = error.documented(platform, Step::Identity, answer.status).unwrap_or_else(|| why.into());
+                PlatformError::new(&platform.name, Step::Identity, failure)
+                    .answered(answer.status, error.code.filter(|code| code != "ok"))
             })
         })
         .await
@@ -104,16 +106,10 @@ impl OauthClient<'_> {
     }
 }
 
-/// The error of an API answer that is no success. The platform's own codes tell more than a plain refusal, but do not
-/// override throttling or an outage.
+/// The error of an API answer that is no success.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    let json = json(answer);
-    let error = ErrorAnswer::read(&json);
-    let failure = match (error.at_api(step, answer.status), (platform.identity.refused)(&json)) {
-        (_, Some(Unidentified::AccessNotApproved)) => Failure::AccessNotApproved,
-        (Failure::IdentityUnavailable, Some(why)) => why.into(),
-        (failure, _) => failure,
-    };
+    let error = ErrorAnswer::read(&json(answer));
+    let failure = error.failure(platform, step, answer.status);
     PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
 }
 

@@ -60,15 +60,7 @@ pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> R
 /// The error of a refused refresh.
 fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option<Duration>) -> PlatformError {
     let error = ErrorAnswer::read(answer);
-    let failure = match error.at_refresh(status, (platform.refresh_refused)(answer)) {
-        // No client credentials are sent there, so only Graph's code for the app can blame them.
-        Failure::CredentialsRejected
-            if matches!(platform.refresh, Refresh::SelfRenewing { .. }) && error.code.as_deref() != Some("101") =>
-        {
-            Failure::RequestRefused
-        }
-        failure => failure,
-    };
+    let failure = error.failure(platform, Step::Refresh, status);
     PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
 }
 
@@ -120,10 +112,12 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn refusals_of_a_refresh_are_told_apart() {
         use Failure::{
-            AppOrGrantRejected, ConsentExpired, ConsentRevoked, CredentialsRejected, PermissionWithdrawn,
-            PlatformThrottled, PlatformUnavailable, RefreshRejected, RequestRefused, SecurityInvalidation,
+            AccessNotApproved, AccountThrottled, AppNotPublic, AppOrGrantRejected, BillingLimitReached, ConsentExpired,
+            ConsentRevoked, CredentialsRejected, PermissionWithdrawn, PlatformThrottled, PlatformUnavailable,
+            RefreshRejected, RequestRefused, SecurityInvalidation,
         };
         let api = |code: &str, message: &str| json!({"status": 400, "code": code, "message": message});
         let pinterest = |code: i32| json!({"code": code, "message": "Authentication failed."});
@@ -161,17 +155,27 @@ mod tests {
             ("youtube", 302, Value::Null, RequestRefused),
             ("youtube", 503, Value::Null, PlatformUnavailable),
             ("threads", 401, Value::Null, RequestRefused),
+            ("youtube", 401, Value::Null, AppOrGrantRejected),
+            ("youtube", 401, oauth("invalid_token", "x"), AppOrGrantRejected),
+            ("youtube", 401, oauth("deleted_client", "The OAuth client was deleted."), CredentialsRejected),
+            ("youtube", 400, oauth("disabled_client", "The OAuth client was disabled."), CredentialsRejected),
+            ("youtube", 401, json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}}), AppOrGrantRejected),
             ("twitter", 400, oauth("invalid_request", spent), RefreshRejected),
             ("twitter", 401, oauth("invalid_request", spent), RefreshRejected),
             ("twitter", 400, oauth("invalid_grant", "x"), RefreshRejected),
             ("twitter", 400, oauth("invalid_request", "Missing required parameter [refresh_token]."), RequestRefused),
             ("twitter", 401, oauth("unauthorized_client", "Missing valid authorization header"), CredentialsRejected),
-            ("twitter", 402, json!({"title": "CreditsDepleted"}), RequestRefused),
+            ("twitter", 402, json!({"title": "CreditsDepleted"}), BillingLimitReached),
+            ("twitter", 403, json!({"title": "SpendCapReached"}), BillingLimitReached),
             ("tiktok", 200, oauth("invalid_grant", "Refresh token is invalid or expired."), RefreshRejected),
             ("tiktok", 200, oauth("invalid_client", "Client key or secret is incorrect."), CredentialsRejected),
             ("tiktok", 200, oauth("invalid_request", "x"), RequestRefused),
             ("tiktok", 200, oauth("server_error", "x"), PlatformUnavailable),
             ("tiktok", 429, oauth("rate_limit_exceeded", "x"), PlatformThrottled),
+            ("pinterest", 401, json!({"code": 283, "message": "The authorization grant is invalid"}), RefreshRejected),
+            ("pinterest", 400, json!({"code": 283, "message": "The authorization grant is invalid"}), RefreshRejected),
+            ("pinterest", 400, json!({"code": 1, "message": "Invalid request: x"}), RequestRefused),
+            ("pinterest", 401, pinterest(3), AppOrGrantRejected),
             ("pinterest", 401, pinterest(2), AppOrGrantRejected),
             ("pinterest", 200, pinterest(2), AppOrGrantRejected),
             ("pinterest", 403, pinterest(29), RequestRefused),
@@ -201,7 +205,9 @@ mod tests {
             ("facebook", 400, graph(1, None, "An unknown error occurred"), PlatformUnavailable),
             ("facebook", 400, graph(2, None, "Service temporarily unavailable"), PlatformUnavailable),
             ("facebook", 400, graph(4, None, "Application request limit reached"), PlatformThrottled),
-            ("facebook", 400, graph(17, None, "User request limit reached"), PlatformThrottled),
+            ("facebook", 400, graph(17, None, "User request limit reached"), AccountThrottled),
+            ("facebook", 400, graph(200, None, "API access blocked."), AccessNotApproved),
+            ("threads", 400, graph(100, None, "Unsupported request - method type: get"), AppNotPublic),
             ("facebook", 400, graph(100, None, "Invalid parameter"), RequestRefused),
             ("threads", 400, graph(190, None, young), RequestRefused),
             ("threads", 400, graph(190, Some(463), "Session has expired"), ConsentExpired),

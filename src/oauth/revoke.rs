@@ -38,7 +38,7 @@ impl OauthClient<'_> {
         if answer.is_success() && is_confirmed {
             return Ok(true);
         }
-        let failure = error.at_token_endpoint(step, answer.status);
+        let failure = error.failure(platform, step, answer.status);
         Err(PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code))
     }
 }

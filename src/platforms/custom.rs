@@ -169,7 +169,6 @@ impl CustomPlatform {
                 headers: self.identity_headers,
             },
             read: ReadAccount::Pointers(self.identity),
-            refused: |_| None,
             fallback: None,
             enrich: None,
             accounts: Accounts::Itself,

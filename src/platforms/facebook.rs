@@ -61,12 +61,11 @@ pub(crate) fn definition() -> Platform {
         }),
         // It may bring no more time than there was. A refusal while the token lives costs nothing.
         refresh: Refresh::ExchangedAgain,
-        refresh_refused: graph::refresh_refused,
+        refusals: &[graph::REFUSALS],
         // The long-lived answer may come without `expires_in`.
         default_expires_in: Some(days(60)),
         granted_scopes: GrantedScopes::Permissions { path: "/{version}/me/permissions" },
         ..Platform::standard(Identity {
-            refused,
             accounts: Accounts::FacebookPages,
             ..Identity::new(ApiCall::get("/{version}/me", &[("fields", "id,name,picture")]), read)
         })
@@ -100,12 +99,6 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         image_url: text(answer, "/picture/data/url"),
         ..Account::default()
     })
-}
-
-/// Codes 10 and 200 to 299 mean a permission that was not granted or was withdrawn.
-fn refused(answer: &Value) -> Option<Unidentified> {
-    let code = answer.pointer("/error/code")?.as_u64()?;
-    (code == 10 || (200..300).contains(&code)).then_some(Unidentified::PermissionMissing)
 }
 
 /// A Page as a listing has it.
@@ -284,14 +277,5 @@ mod tests {
             read_businesses(&json!({"data": [{"id": "7", "name": "Acme"}, {"id": "8"}, {"id": "x/y"}]})).unwrap();
         let named = |id: &str, name: &str| Business { id: id.into(), name: name.into() };
         assert_eq!(businesses, [named("7", "Acme"), named("8", "8")]);
-    }
-
-    #[test]
-    fn a_missing_permission_is_told_from_other_refusals() {
-        let refusal = |code: u64| refused(&json!({"error": {"message": "x", "code": code}}));
-        assert_eq!(refusal(10), Some(Unidentified::PermissionMissing));
-        assert_eq!(refusal(200), Some(Unidentified::PermissionMissing));
-        assert_eq!(refusal(190), None);
-        assert_eq!(refusal(300), None);
     }
 }

@@ -9,8 +9,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Accounts, ApiCall, Guide, Identity, Platform, Subject, Unidentified, list, text, youtube};
+use super::{Accounts, ApiCall, Guide, Identity, Platform, Refusal, Subject, Unidentified, list, text, youtube};
 use crate::domain::account::{Account, UnusableAccount};
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -35,8 +36,8 @@ pub(crate) fn definition() -> Platform {
         subject: Subject::Person,
         scopes: list(&["openid", "profile", "email", "https://www.googleapis.com/auth/business.manage"]),
         needed_scopes: &["openid", "profile", "https://www.googleapis.com/auth/business.manage"],
+        refusals: &[REFUSALS, youtube::GOOGLE],
         identity: Identity {
-            refused,
             accounts: Accounts::GoogleLocations {
                 accounts_url: "https://mybusinessaccountmanagement.googleapis.com".into(),
                 locations_url: "https://mybusinessbusinessinformation.googleapis.com".into(),
@@ -60,27 +61,24 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-fn refused(answer: &Value) -> Option<Unidentified> {
-    let details = || answer.pointer("/error/details").and_then(Value::as_array).into_iter().flatten();
-    let has_reason = |reason: &str| details().any(|detail| text(detail, "/reason").as_deref() == Some(reason));
-    if text(answer, "/error/status").as_deref() == Some("RESOURCE_EXHAUSTED") {
-        let limits: Vec<String> = details().filter_map(|detail| text(detail, "/metadata/quota_limit_value")).collect();
-        let unapproved = if limits.is_empty() {
-            // Without details, only the sentence tells. An approved project has hundreds of requests per minute.
-            text(answer, "/error/message").is_some_and(|message| message.contains("Requests per minute"))
-        } else {
-            limits.iter().any(|limit| limit == "0")
-        };
-        return unapproved.then_some(Unidentified::AccessNotApproved);
-    }
-    if has_reason("SERVICE_DISABLED") {
-        return Some(Unidentified::AccessNotApproved);
-    }
-    // Google's older error format keeps reasons elsewhere.
-    let unticked = has_reason("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
-        || text(answer, "/error/errors/0/reason").as_deref() == Some("insufficientPermissions");
-    unticked.then_some(Unidentified::PermissionMissing)
-}
+const PREREQUISITES: &str = "Business Profile APIs, prerequisites; dataconnector issue 52, 2026-11";
+
+/// A project that Google has not approved has a limit of 0 requests; others have hundreds per minute.
+const REFUSALS: &[Refusal] = &[
+    Refusal { status: Some(429), codes: &["quota_limit=0"], ..Refusal::api(Failure::AccessNotApproved, PREREQUISITES) },
+    Refusal {
+        status: Some(429),
+        codes: &["RATE_LIMIT_EXCEEDED"],
+        ..Refusal::api(Failure::PlatformThrottled, PREREQUISITES)
+    },
+    // Without details, only the sentence tells.
+    Refusal {
+        status: Some(429),
+        codes: &["RESOURCE_EXHAUSTED"],
+        words: &["requests per minute"],
+        ..Refusal::api(Failure::AccessNotApproved, PREREQUISITES)
+    },
+];
 
 /// A Business Profile account: personal, or a group of locations.
 #[derive(Debug, PartialEq, Eq)]
@@ -238,33 +236,5 @@ mod tests {
         assert_eq!(read_accounts(&json!({"error": {"code": 500}})), Err(Unidentified::Unreadable));
         assert_eq!(read_accounts(&json!(null)), Err(Unidentified::Unreadable));
         assert_eq!(read_accounts(&json!({"accounts": {}})), Err(Unidentified::Unreadable));
-    }
-
-    #[test]
-    fn a_quota_of_nothing_is_told_from_a_rate_limit() {
-        let message = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service \
-                       'mybusinessaccountmanagement.googleapis.com' for consumer 'project_number:1'.";
-        let exhausted = |details: Value| {
-            refused(
-                &json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": details}}),
-            )
-        };
-        let limit = |value: &str| {
-            json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED",
-                "metadata": {"quota_limit": "DefaultRequestsPerMinutePerProject", "quota_limit_value": value}}])
-        };
-        assert_eq!(exhausted(limit("0")), Some(Unidentified::AccessNotApproved));
-        assert_eq!(exhausted(limit("300")), None);
-        assert_eq!(exhausted(json!([])), Some(Unidentified::AccessNotApproved));
-        assert_eq!(refused(&json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "x"}})), None);
-        let disabled = json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
-            "details": [{"reason": "SERVICE_DISABLED"}]}});
-        assert_eq!(refused(&disabled), Some(Unidentified::AccessNotApproved));
-        let unticked = json!({"error": {"code": 403, "status": "PERMISSION_DENIED",
-            "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}});
-        assert_eq!(refused(&unticked), Some(Unidentified::PermissionMissing));
-        let older = json!({"error": {"code": 403, "errors": [{"reason": "insufficientPermissions"}]}});
-        assert_eq!(refused(&older), Some(Unidentified::PermissionMissing));
-        assert_eq!(refused(&json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}})), None);
     }
 }

@@ -11,10 +11,11 @@ use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject, TokenBody,
-    Unidentified, days, graph, handle, list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, LongLived, Platform, Refresh, Refusal, ScopeSeparator, Subject,
+    TokenBody, Unidentified, days, graph, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -53,15 +54,12 @@ pub(crate) fn definition() -> Platform {
             grant_type: "ig_refresh_token",
             not_before: Duration::from_hours(24),
         },
-        refresh_refused: graph::refresh_refused,
+        refusals: &[REFUSALS, graph::REFUSALS],
         default_expires_in: Some(days(60)),
-        ..Platform::standard(Identity {
-            refused,
-            ..Identity::new(
-                ApiCall::get("/{version}/me", &[("fields", "user_id,username,name,profile_picture_url,account_type")]),
-                read,
-            )
-        })
+        ..Platform::standard(Identity::new(
+            ApiCall::get("/{version}/me", &[("fields", "user_id,username,name,profile_picture_url,account_type")]),
+            read,
+        ))
     }
 }
 
@@ -92,11 +90,17 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// Only the message tells that the account is a personal one.
-fn refused(answer: &Value) -> Option<Unidentified> {
-    let message = text(answer, "/error/message")?.to_lowercase();
-    message.contains("not an instagram business").then_some(Unidentified::NoAccount)
-}
+const REFUSALS: &[Refusal] = &[
+    // Only the sentence tells that the account is a personal one.
+    Refusal {
+        words: &["not an instagram business"],
+        ..Refusal::api(Failure::NoAccount, "Business login for Instagram, Postiz, 2026-11")
+    },
+    Refusal {
+        words: &["invalid platform app"],
+        ..Refusal::exchange(Failure::CredentialsRejected, "Business login for Instagram, code exchange, 2026-11")
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -120,12 +124,5 @@ mod tests {
     #[test]
     fn the_app_scoped_id_is_never_taken_for_the_account() {
         assert_eq!(read(&json!({"id": "999", "username": "jane"})), Err(Unidentified::Unreadable));
-    }
-
-    #[test]
-    fn a_personal_account_is_named_as_the_reason() {
-        let refusal = json!({"error": {"message": "The user is not an Instagram Business", "code": 10}});
-        assert_eq!(refused(&refusal), Some(Unidentified::NoAccount));
-        assert_eq!(refused(&json!({"error": {"message": "Something else"}})), None);
     }
 }

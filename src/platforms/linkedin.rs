@@ -14,8 +14,8 @@ use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, text,
+    Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, Refusal, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
@@ -61,10 +61,9 @@ pub(crate) fn definition() -> Platform {
         needed_scopes: &["openid", "profile", "r_basicprofile", "r_liteprofile"],
         client_auth: ClientAuth::Body,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
-        refresh_refused,
+        refusals: &[REFUSALS],
         default_expires_in: Some(days(60)),
         ..Platform::standard(Identity {
-            refused,
             // An app with the Community Management API has no other product, hence no OpenID Connect.
             fallback: Some(ApiCall::get("/v2/me", &[])),
             enrich: Some(Enrich { scope: "r_basicprofile", call: ApiCall::get("/v2/me", &[]), add }),
@@ -105,18 +104,36 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-fn refused(answer: &Value) -> Option<Unidentified> {
-    (text(answer, "/code")? == "ACCESS_DENIED").then_some(Unidentified::PermissionMissing)
-}
+const REFRESH: &str = "Refresh tokens with OAuth 2.0, API error details, 2026-11";
+const CALLBACK: &str = "Authorization Code Flow (3-legged OAuth), failed requests, 2026-11";
 
-/// "Refresh tokens with OAuth 2.0", errors: `invalid_request` stands for a dead refresh token and for a missing
-/// parameter; only the sentence distinguishes them.
-fn refresh_refused(answer: &Value) -> Option<Failure> {
-    let sentence = text(answer, "/error_description")?.to_lowercase();
-    let is_dead = ["expired", "invalid", "revoked"].iter().any(|word| sentence.contains(word));
-    let is_about_token = sentence.contains("refresh token") && !sentence.contains("missing");
-    (text(answer, "/error")? == "invalid_request" && is_about_token && is_dead).then_some(Failure::RefreshRejected)
-}
+const REFUSALS: &[Refusal] = &[
+    Refusal { codes: &["user_cancelled_authorize", "user_cancelled_login"], ..Refusal::denial(CALLBACK) },
+    Refusal { codes: &["unauthorized_scope_error"], ..Refusal::authorize(Failure::AuthorizationRefused, CALLBACK) },
+    // `invalid_request` stands for a dead refresh token and for a missing parameter; only the sentence distinguishes
+    // them.
+    Refusal { words: &["missing"], ..Refusal::refresh(Failure::RequestRefused, REFRESH) },
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["refresh token", "expired"],
+        ..Refusal::refresh(Failure::RefreshRejected, REFRESH)
+    },
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["refresh token", "revoked"],
+        ..Refusal::refresh(Failure::RefreshRejected, REFRESH)
+    },
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["refresh token", "invalid"],
+        ..Refusal::refresh(Failure::RefreshRejected, REFRESH)
+    },
+    // `code`, which is mostly ACCESS_DENIED, may be absent.
+    Refusal {
+        status: Some(403),
+        ..Refusal::api(Failure::PermissionMissing, "Authorization, \"Not enough permissions to access\", 2026-11")
+    },
+];
 
 /// Adds the public name in the profile's address, which only an app with `r_basicprofile` can read.
 fn add(account: &mut Account, answer: &Value) {
@@ -259,10 +276,6 @@ mod tests {
             read(&json!({"id": "782bbtaQ", "localizedFirstName": "John", "localizedLastName": "Doe"})).unwrap();
         assert_eq!(account.platform_user_id, "782bbtaQ");
         assert_eq!(account.display_name.as_deref(), Some("John Doe"));
-        let refusal = json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403,
-            "message": "Not enough permissions to access: GET /userinfo"});
-        assert_eq!(refused(&refusal), Some(Unidentified::PermissionMissing));
-        assert_eq!(refused(&json!({"code": "EXPIRED_ACCESS_TOKEN", "status": 401})), None);
     }
 
     #[test]

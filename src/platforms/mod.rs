@@ -18,6 +18,7 @@ pub(crate) mod linkedin;
 mod pinterest;
 mod quirks;
 mod reddit;
+mod refusal;
 pub mod registry;
 mod scopes;
 mod threads;
@@ -37,6 +38,7 @@ pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, IdentityMethod, LongLived, Pkce, Refresh, Revocation, RevocationAuth,
     RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
+pub use refusal::{Meaning, Place, Refusal, Said};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
@@ -139,9 +141,8 @@ pub struct Platform {
     /// Second exchange, of the short-lived token for a long-lived one.
     pub long_lived: Option<LongLived>,
     pub refresh: Refresh,
-    /// Reads in the JSON of a refused refresh that the grant has ended, and why, beyond the standard's
-    /// `invalid_grant`. `None`: the answer says nothing against the grant, so it stays active.
-    pub refresh_refused: fn(&Value) -> Option<Failure>,
+    /// The platform's documented refusals, beyond what the standard's codes say. The first row that fits counts.
+    pub refusals: &'static [&'static [Refusal]],
     /// Life of a consent while the OAuth app is in testing, where the platform limits it.
     pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
@@ -201,7 +202,7 @@ impl Platform {
             pkce: Pkce::None,
             long_lived: None,
             refresh: Refresh::Never,
-            refresh_refused: |_| None,
+            refusals: &[],
             testing_life: None,
             default_expires_in: None,
             granted_scopes: GrantedScopes::Answer,
@@ -215,8 +216,6 @@ impl Platform {
 pub struct Identity {
     pub call: ApiCall,
     pub read: ReadAccount,
-    /// Meaning of a refusal (the JSON of a 4xx), where the platform gives a reason.
-    pub refused: fn(&Value) -> Option<Unidentified>,
     /// Called when the platform refuses the first call for a scope that was not granted: fewer fields.
     pub fallback: Option<ApiCall>,
     /// Called after the first where its scope was granted; a failure costs only what it would have added.
@@ -228,14 +227,7 @@ impl Identity {
     /// One call, one account, and refusals without a reason.
     #[must_use]
     pub fn new(call: ApiCall, read: fn(&Value) -> Result<Account, Unidentified>) -> Self {
-        Self {
-            call,
-            read: ReadAccount::Function(read),
-            refused: |_| None,
-            fallback: None,
-            enrich: None,
-            accounts: Accounts::Itself,
-        }
+        Self { call, read: ReadAccount::Function(read), fallback: None, enrich: None, accounts: Accounts::Itself }
     }
 }
 
@@ -297,15 +289,9 @@ pub struct Enrich {
 /// An identity answer that names no account that could be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unidentified {
-    /// The platform has not approved the OAuth app for this API.
-    #[error("the platform has not approved the app for this API")]
-    AccessNotApproved,
     /// The person has no such account (no channel, no professional account).
     #[error("the person has no account that can be connected")]
     NoAccount,
-    /// A permission that the platform needs for this was not granted.
-    #[error("the platform refuses to name the account without a permission that was not granted")]
-    PermissionMissing,
     /// The answer does not have the documented shape.
     #[error("the answer does not have the documented shape")]
     Unreadable,
@@ -314,9 +300,7 @@ pub enum Unidentified {
 impl From<Unidentified> for Failure {
     fn from(why: Unidentified) -> Self {
         match why {
-            Unidentified::AccessNotApproved => Self::AccessNotApproved,
             Unidentified::NoAccount => Self::NoAccount,
-            Unidentified::PermissionMissing => Self::PermissionMissing,
             Unidentified::Unreadable => Self::PlatformAnswerUnreadable,
         }
     }

@@ -8,8 +8,8 @@ use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Rotation, ScopeSeparator, Subject, Unidentified,
-    days, list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Refusal, Rotation, ScopeSeparator, Subject,
+    Unidentified, days, list, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -36,7 +36,7 @@ pub(crate) fn definition() -> Platform {
         exchange_params: pairs(&[("continuous_refresh", "true")]),
         client_auth: ClientAuth::Basic,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
-        refresh_refused,
+        refusals: &[REFUSALS],
         default_expires_in: Some(days(30)),
         ..Platform::standard(Identity::new(ApiCall::get("/v5/user_account", &[]), read))
     }
@@ -66,10 +66,26 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// OpenAPI description: "Authentication failed." with code 2 stands for a wrong Basic header and for a dead token.
-fn refresh_refused(answer: &Value) -> Option<Failure> {
-    (answer.get("code")?.as_u64()? == 2).then_some(Failure::AppOrGrantRejected)
-}
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        codes: &["283"],
+        ..Refusal::token(Failure::RefreshRejected, "pinterest-python-sdk issue 114: a dead refresh token, 2026-10")
+    },
+    // The same code and sentence stand for a wrong Basic header and for a dead token. A code has a refusal of its own.
+    Refusal {
+        codes: &["2"],
+        ..Refusal::refresh(Failure::AppOrGrantRejected, "OpenAPI description, \"Authentication failed.\", 2026-11")
+    },
+    Refusal {
+        codes: &["2"],
+        ..Refusal::exchange(Failure::CredentialsRejected, "OpenAPI description, \"Authentication failed.\", 2026-11")
+    },
+    Refusal {
+        words: &["required scope"],
+        ..Refusal::api(Failure::PermissionMissing, "OpenAPI description, code 3, 2026-11")
+    },
+    Refusal { codes: &["29"], ..Refusal::api(Failure::PermissionMissing, "OpenAPI description, 2026-11") },
+];
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,8 @@ use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
-    RevokedToken, Rotation, Subject, Unidentified, list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Refusal, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, list, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -48,7 +48,7 @@ pub(crate) fn definition() -> Platform {
         authorize_params: pairs(&[("duration", "permanent")]),
         client_auth: ClientAuth::Basic,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
-        refresh_refused,
+        refusals: &[REFUSALS],
         default_expires_in: Some(3600),
         // Without `raw_json` the picture's URL comes with `&amp;` in it.
         ..Platform::standard(Identity::new(ApiCall::get("/api/v1/me", &[("raw_json", "1")]), read))
@@ -77,11 +77,16 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request
-/// could be at fault: a wrong client is 401.
-fn refresh_refused(answer: &Value) -> Option<Failure> {
-    (answer.get("error")?.as_u64()? == 400).then_some(Failure::RefreshRejected)
-}
+const REFUSALS: &[Refusal] = &[
+    // Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request
+    // could be at fault: a wrong client is 401.
+    Refusal { codes: &["400"], ..Refusal::refresh(Failure::RefreshRejected, "PRAW issue 677, read 2026-11-26") },
+    Refusal {
+        status: Some(401),
+        ..Refusal::token(Failure::CredentialsRejected, "wiki OAuth2, token retrieval, read 2026-11-26")
+    },
+    Refusal { status: Some(403), ..Refusal::api(Failure::PermissionMissing, "wiki OAuth2, scopes, read 2026-11-26") },
+];
 
 #[cfg(test)]
 mod tests {
@@ -101,15 +106,5 @@ mod tests {
             assert_eq!(account.image_url.as_deref(), Some("https://styles.redditmedia.com/a.png"));
         }
         assert_eq!(read(&json!({"name": "ada_marlow"})), Err(Unidentified::Unreadable));
-    }
-
-    #[test]
-    fn only_the_number_400_says_that_the_grant_ended() {
-        let dead = json!({"message": "Bad Request", "error": 400});
-        assert_eq!(refresh_refused(&dead), Some(Failure::RefreshRejected));
-        for other in [json!({"message": "Unauthorized", "error": 401}), json!({"error": "invalid_grant"}), json!(null)]
-        {
-            assert_eq!(refresh_refused(&other), None, "{other}");
-        }
     }
 }

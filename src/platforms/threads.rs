@@ -52,7 +52,7 @@ pub(crate) fn definition() -> Platform {
             grant_type: "th_refresh_token",
             not_before: Duration::from_hours(24),
         },
-        refresh_refused: graph::refresh_refused,
+        refusals: &[graph::REFUSALS],
         default_expires_in: Some(days(60)),
         granted_scopes: GrantedScopes::DebugToken { path: "/debug_token" },
         ..Platform::standard(Identity::new(ApiCall { token: TokenPlace::Query, ..call }, read))

@@ -9,10 +9,11 @@ use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
-    RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     let call = |fields| ApiCall::get("/v2/user/info/", fields);
@@ -52,10 +53,10 @@ pub(crate) fn definition() -> Platform {
         client_auth: ClientAuth::Body,
         pkce: Pkce::S256HexOnLoopback,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+        refusals: &[REFUSALS],
         // The documentation of November 2026 says two hours; before, it said a day. The shorter is the safer guess.
         default_expires_in: Some(7200),
         ..Platform::standard(Identity {
-            refused,
             // Without `user.info.profile` the full call is refused.
             fallback: Some(call(&[("fields", "open_id,union_id,avatar_url,display_name")])),
             ..Identity::new(
@@ -82,7 +83,7 @@ const FACTS: Facts = Facts {
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     // Every answer carries `error.code`, which is `ok` when all is well, whatever the status.
     if text(answer, "/error/code").is_some_and(|code| code != "ok") {
-        return Err(refused(answer).unwrap_or(Unidentified::Unreadable));
+        return Err(Unidentified::Unreadable);
     }
     let username = text(answer, "/data/user/username");
     let mut metadata = Map::new();
@@ -102,11 +103,17 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-fn refused(answer: &Value) -> Option<Unidentified> {
-    let code = text(answer, "/error/code")?;
-    matches!(code.as_str(), "scope_not_authorized" | "scope_permission_missed")
-        .then_some(Unidentified::PermissionMissing)
-}
+const API: &str = "TikTok API v2 error handling, 2026-11";
+
+/// TikTok sends these with status 200 as well.
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        codes: &["scope_not_authorized", "scope_permission_missed"],
+        ..Refusal::api(Failure::PermissionMissing, API)
+    },
+    Refusal { codes: &["rate_limit_exceeded"], ..Refusal::api(Failure::PlatformThrottled, API) },
+    Refusal { codes: &["internal_error"], ..Refusal::api(Failure::PlatformUnavailable, API) },
+];
 
 #[cfg(test)]
 mod tests {
@@ -139,8 +146,8 @@ mod tests {
     #[test]
     fn an_error_that_comes_with_200_is_an_error() {
         let answer = |code: &str| json!({"data": {"user": {"open_id": "x"}}, "error": {"code": code, "log_id": "1"}});
-        assert_eq!(read(&answer("scope_permission_missed")), Err(Unidentified::PermissionMissing));
-        assert_eq!(read(&answer("scope_not_authorized")), Err(Unidentified::PermissionMissing));
-        assert_eq!(read(&answer("internal_error")), Err(Unidentified::Unreadable));
+        for code in ["internal_error", "scope_not_authorized", "scope_permission_missed"] {
+            assert_eq!(read(&answer(code)), Err(Unidentified::Unreadable), "{code}");
+        }
     }
 }

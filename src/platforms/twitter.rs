@@ -7,8 +7,8 @@ use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
-    RevokedToken, Rotation, Subject, Unidentified, handle, list, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -44,7 +44,7 @@ pub(crate) fn definition() -> Platform {
         client_auth: ClientAuth::Basic,
         pkce: Pkce::S256,
         refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
-        refresh_refused,
+        refusals: &[REFUSALS],
         default_expires_in: Some(7200),
         ..Platform::standard(Identity::new(
             ApiCall::get("/2/users/me", &[("user.fields", "profile_image_url,name,username,verified")]),
@@ -73,12 +73,38 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// X says `invalid_request` where the standard says `invalid_grant`; only the sentence distinguishes a dead token
-/// from a malformed request.
-fn refresh_refused(answer: &Value) -> Option<Failure> {
-    let is_about_token = text(answer, "/error_description")?.starts_with("Value passed for the token was invalid");
-    (text(answer, "/error")? == "invalid_request" && is_about_token).then_some(Failure::RefreshRejected)
-}
+const BILLING: &[&str] = &["CreditsDepleted", "SpendCapReached"];
+
+const REFUSALS: &[Refusal] = &[
+    // X says `invalid_request` where the standard says `invalid_grant`; only the sentence distinguishes a dead token
+    // from a malformed request.
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["value passed for the token was invalid"],
+        ..Refusal::refresh(Failure::RefreshRejected, "tweepy issue 2156, 2026-11")
+    },
+    Refusal { codes: BILLING, ..Refusal::token(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
+    Refusal {
+        codes: &["415"],
+        ..Refusal::exchange(Failure::CallbackUrlRejected, "\"Callback URL not approved\", X developer apps, 2026-08")
+    },
+    Refusal { codes: BILLING, ..Refusal::api(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
+    Refusal {
+        codes: &["client-not-enrolled", "client-forbidden"],
+        ..Refusal::api(Failure::AccessNotApproved, "X API v2 errors, xdevplatform/samples issue 150, 2026-11")
+    },
+    Refusal {
+        words: &["account is suspended"],
+        ..Refusal::api(Failure::AccountInactive, "X API error codes, 64, 2026-08")
+    },
+    Refusal {
+        words: &["temporarily locked"],
+        ..Refusal::api(Failure::AccountInactive, "X API error codes, 326, 2026-08")
+    },
+    // A scope that was not granted, or a token that the person revoked at once.
+    Refusal { status: Some(403), ..Refusal::api(Failure::PermissionMissing, "X OpenAPI, users.read, 2026-08") },
+    Refusal { status: Some(401), ..Refusal::api(Failure::PermissionMissing, "X API v2 errors, 2026-08") },
+];
 
 #[cfg(test)]
 mod tests {

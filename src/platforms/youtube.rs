@@ -11,10 +11,11 @@ use jiff::civil::date;
 use serde_json::Value;
 
 use super::{
-    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Revocation, RevocationAuth, RevocationReach,
-    RevokedToken, Rotation, Subject, Unidentified, handle, list, pairs, text,
+    ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, pairs, text,
 };
 use crate::domain::account::Account;
+use crate::domain::failure::Failure;
 
 pub(crate) fn definition() -> Platform {
     Platform {
@@ -59,14 +60,15 @@ pub(crate) fn definition() -> Platform {
         client_auth: ClientAuth::Body,
         pkce: Pkce::S256,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
+        refusals: &[REFUSALS, GOOGLE],
         // "Using OAuth 2.0 to access Google APIs", refresh token expiration: a project whose consent screen is
         // external and in testing gets refresh tokens of seven days.
         testing_life: Some(Duration::from_hours(7 * 24)),
         default_expires_in: Some(3600),
-        ..Platform::standard(Identity {
-            refused,
-            ..Identity::new(ApiCall::get("/youtube/v3/channels", &[("part", "snippet"), ("mine", "true")]), read)
-        })
+        ..Platform::standard(Identity::new(
+            ApiCall::get("/youtube/v3/channels", &[("part", "snippet"), ("mine", "true")]),
+            read,
+        ))
     }
 }
 
@@ -102,15 +104,39 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-/// A Google account that never opened YouTube is refused with 401 `youtubeSignupRequired`; unticked boxes with 403
-/// `insufficientPermissions`.
-fn refused(answer: &Value) -> Option<Unidentified> {
-    match text(answer, "/error/errors/0/reason")?.as_str() {
-        "youtubeSignupRequired" | "channelNotFound" => Some(Unidentified::NoAccount),
-        "insufficientPermissions" | "ACCESS_TOKEN_SCOPE_INSUFFICIENT" => Some(Unidentified::PermissionMissing),
-        _ => None,
-    }
-}
+const REFUSALS: &[Refusal] = &[Refusal {
+    codes: &["channelNotFound", "youtubeSignupRequired"],
+    ..Refusal::api(Failure::NoAccount, "YouTube Data API, errors of channels.list: no channel, 2026-11")
+}];
+
+const OAUTH: &str = "Using OAuth 2.0 for Web Server Applications, authorization errors, 2026-11";
+const API: &str = "Google APIs, standard errors and ErrorInfo, 2026-11";
+
+/// Refusals that all of Google's APIs share.
+pub(super) const GOOGLE: &[Refusal] = &[
+    Refusal { codes: &["admin_policy_enforced"], ..Refusal::authorize(Failure::BlockedByAdministrator, OAUTH) },
+    Refusal { codes: &["org_internal"], ..Refusal::authorize(Failure::AppNotPublic, OAUTH) },
+    Refusal { codes: &["redirect_uri_mismatch"], ..Refusal::authorize(Failure::CallbackUrlRejected, OAUTH) },
+    Refusal {
+        codes: &["deleted_client", "disabled_client", "invalid_client"],
+        ..Refusal::authorize(Failure::CredentialsRejected, OAUTH)
+    },
+    Refusal { codes: &["admin_policy_enforced"], ..Refusal::token(Failure::BlockedByAdministrator, OAUTH) },
+    Refusal { codes: &["org_internal"], ..Refusal::token(Failure::AppNotPublic, OAUTH) },
+    Refusal { codes: &["redirect_uri_mismatch"], ..Refusal::exchange(Failure::CallbackUrlRejected, OAUTH) },
+    Refusal { codes: &["deleted_client", "disabled_client"], ..Refusal::token(Failure::CredentialsRejected, OAUTH) },
+    Refusal { codes: &["accessNotConfigured", "SERVICE_DISABLED"], ..Refusal::api(Failure::ApiNotEnabled, API) },
+    Refusal { codes: &["BILLING_DISABLED"], ..Refusal::api(Failure::BillingLimitReached, API) },
+    // Until midnight in California.
+    Refusal {
+        codes: &["dailyLimitExceeded", "quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded"],
+        ..Refusal::api(Failure::PlatformThrottled, "YouTube Data API, quota, 2026-11")
+    },
+    Refusal {
+        codes: &["ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"],
+        ..Refusal::api(Failure::PermissionMissing, API)
+    },
+];
 
 #[cfg(test)]
 mod tests {
@@ -142,8 +168,5 @@ mod tests {
         assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "items": []})), Err(Unidentified::NoAccount));
         assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "pageInfo": {}})), Err(Unidentified::NoAccount));
         assert_eq!(read(&json!({"hello": 1})), Err(Unidentified::Unreadable));
-        let refusal = json!({"error": {"code": 401, "errors": [{"reason": "youtubeSignupRequired"}]}});
-        assert_eq!(refused(&refusal), Some(Unidentified::NoAccount));
-        assert_eq!(refused(&json!({"error": "x"})), None);
     }
 }

@@ -212,10 +212,17 @@ async fn a_listing_is_asked_again_and_then_given_up() {
     let bench = Bench::start();
     bench.control().fail_next("facebook", Step::Accounts, Fault::ServerError, 2).unwrap();
     assert_eq!(names(&bench.identity("facebook", "ada").await).len(), 3);
-    for fault in [Fault::ServerError, Fault::RateLimited, Fault::Html, Fault::Garbage, Fault::Drop, Fault::Empty] {
+    for (fault, code) in [
+        (Fault::ServerError, "platform_unavailable"),
+        (Fault::Drop, "platform_unavailable"),
+        (Fault::RateLimited, "platform_throttled"),
+        (Fault::Html, "identity_unavailable"),
+        (Fault::Garbage, "identity_unavailable"),
+        (Fault::Empty, "identity_unavailable"),
+    ] {
         bench.control().fail_next("facebook", Step::Accounts, fault, 100).unwrap();
         let error = bench.identify("facebook", &Answer::allow()).await.1.unwrap_err();
-        assert_eq!(error.of_connection().code(), "identity_unavailable", "{fault:?}");
+        assert_eq!(error.of_connection().code(), code, "{fault:?}");
         bench.control().clear();
     }
 }

@@ -91,7 +91,7 @@ async fn failures_are_told_apart() {
         ("linkedin", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
         ("youtube", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
         ("acme", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
-        ("pinterest", revoked, ["refresh_failing", "-", "app_or_grant_rejected"]),
+        ("pinterest", revoked, ["reconnect_required", "refresh_rejected", "refresh_rejected"]),
         ("facebook", revoked, ["reconnect_required", "access_revoked", "consent_revoked"]),
         ("threads", revoked, ["reconnect_required", "security_invalidation", "security_invalidation"]),
         ("instagram", Fault::Expired, ["reconnect_required", "token_expired", "consent_expired"]),

@@ -131,7 +131,7 @@ async fn trouble_at_a_platform_becomes_a_code_and_stores_nothing() {
         ("twitter", Step::Token, Fault::Garbage, 1, "platform_answer_unreadable"),
         ("twitter", Step::Token, Fault::Drop, 1, "platform_unavailable"),
         ("tiktok", Step::Token, Fault::OkError, 1, "exchange_rejected"),
-        ("youtube", Step::Identity, Fault::ServerError, 3, "identity_unavailable"),
+        ("youtube", Step::Identity, Fault::ServerError, 3, "platform_unavailable"),
         ("pinterest", Step::Identity, Fault::Html, 3, "identity_unavailable"),
         ("threads", Step::LongLived, Fault::ServerError, 3, "platform_unavailable"),
     ] {
@@ -167,7 +167,7 @@ async fn tokens_that_cannot_be_attributed_are_revoked() {
     let callback = broker.consent(&url, &Answer::allow());
     broker.sandbox().fail_next("twitter", Step::Identity, Fault::ServerError, 3).unwrap();
     let location = broker.browse(&callback).await.location();
-    assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"));
+    assert_eq!(parameter(&location, "error").as_deref(), Some("platform_unavailable"));
     let revoked = broker.sandbox().requests_at("twitter", Step::Revoke);
     assert_eq!(revoked.len(), 1, "the consent must not live on unknown to anybody");
     assert_eq!(revoked[0].status, Some(200));

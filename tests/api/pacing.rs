@@ -4,12 +4,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use postpeer::sandbox::{Answer as Consent, Fault, Step};
+use postpeer::domain::access_key::Scope;
+use postpeer::domain::time::Clock as _;
+use postpeer::sandbox::{self, Answer as Consent, Fault, Step, bluesky_accounts, own_client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::alive::next_refresh;
 use crate::faults::{TO_SEAL, Tripwire, assert_to_ask_again};
-use crate::stand_in::{Answer, StandIn, json as answer_json};
+use crate::stand_in::{Answer, StandIn, answer, json as answer_json};
 use crate::support::TestBroker;
 
 /// Longer than any token of these tests lives.
@@ -114,7 +117,7 @@ async fn a_platform_that_changed_its_answers_is_not_sent_every_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_old_secret_is_refused_for_does_not_pause_the_new() {
     let broker = TestBroker::start().await;
-    let (client_id, secret) = postpeer::sandbox::own_client("twitter").unwrap();
+    let (client_id, secret) = own_client("twitter").unwrap();
     let body = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": secret});
     let app = broker.call("POST", "/v1/apps", Some(body)).await.json["app"]["id"].as_str().unwrap().to_owned();
     for account in ["ada", "basil"] {
@@ -161,25 +164,95 @@ async fn a_broker_that_stops_begins_no_refresh() {
     assert_eq!(broker.detail(&basil).await["health"]["state"], "ok", "nothing is held against it");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_account_that_pinterest_refuses_pauses_no_other() {
-    let broker = TestBroker::start().await;
-    let [ada, basil] = ["ada", "basil"].map(|account| Consent::allow().account(account));
-    let ada = broker.connect_with("pinterest", "", &ada).await;
-    let basil = broker.connect_with("pinterest", "", &basil).await;
-    broker.clock.advance(Duration::from_hours(40 * 24));
-    broker.sandbox().fail_next("pinterest", Step::Refresh, Fault::Revoked, 4).unwrap();
-    // The scheduler leaves basil for the end.
-    let hold_back = format!(
-        "UPDATE grants SET due_at = 4102444800000 WHERE id = (SELECT grant_id FROM integrations WHERE id = '{basil}')"
-    );
-    broker.sql().execute(&hold_back, []).unwrap();
-    for _ in 0..4 {
-        broker.refresh_due().await;
-        broker.clock.set(crate::alive::next_refresh(&broker, &ada).await);
+/// Connects an account in the project of the broker's key. Returns the integration's id.
+async fn connect(broker: &TestBroker, platform: &str, account: &str) -> String {
+    if platform != "bluesky" {
+        return broker.connect_with(platform, "", &Consent::allow().account(account)).await;
     }
-    assert_eq!(broker.sandbox().requests_at("pinterest", Step::Refresh).len(), 4);
-    assert_eq!(broker.token(&basil, "").await.status, 200);
+    let account = bluesky_accounts().iter().find(|known| known.handle.starts_with(account)).unwrap();
+    let body = json!({"identifier": account.handle, "password": account.app_password});
+    let reply = broker.call("POST", "/v1/connect/bluesky/auth", Some(body)).await;
+    reply.json["integration"]["id"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_dead_account_delays_none_of_three_healthy_ones() {
+    // LinkedIn issues refresh tokens only to approved apps.
+    let (client_id, secret) = own_client("linkedin").unwrap();
+    for platform in sandbox::platforms().chain(["bluesky"]) {
+        let mut broker = TestBroker::builder()
+            .setting("POSTPEER_PLATFORMS__LINKEDIN__CLIENT_ID", &client_id)
+            .setting("POSTPEER_PLATFORMS__LINKEDIN__CLIENT_SECRET", &secret)
+            .start()
+            .await;
+        let mut accounts = Vec::new();
+        let mut due = broker.clock.now();
+        for key in [broker.key.clone(), broker.key("theirs", Scope::ALL).await] {
+            broker.key = key;
+            for account in ["ada", "basil"] {
+                let id = connect(&broker, platform, account).await;
+                due = due.max(next_refresh(&broker, &id).await);
+                accounts.push((broker.key.clone(), id));
+            }
+        }
+        broker.sandbox().fail_next(platform, Step::Refresh, Fault::Revoked, 1).unwrap();
+        broker.clock.set(due);
+        assert_eq!(broker.refresh_due().await, 3, "{platform}");
+        assert_eq!(broker.sandbox().requests_at(platform, Step::Refresh).len(), 4, "{platform}");
+        let mut states = Vec::new();
+        for (key, id) in accounts {
+            broker.key = key;
+            states.push(broker.detail(&id).await["health"]["state"].as_str().unwrap().to_owned());
+        }
+        states.sort();
+        assert_eq!(states, ["ok", "ok", "ok", "reconnect_required"], "{platform}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_one_account_pauses_no_other_whatever_it_says() {
+    let refusals = [
+        (401, r#"{"code":283,"message":"The authorization grant is invalid"}"#),
+        (401, r#"{"error":"invalid_token"}"#),
+        (401, r#"{"error":"invalid_client"}"#),
+        (401, r#"{"error":"unauthorized_client","error_description":"Issued to another client"}"#),
+        (401, r#"{"error":{"code":401,"status":"UNAUTHENTICATED"}}"#),
+        (401, r#"{"message":"Unauthorized"}"#),
+        (401, ""),
+        (403, "<html>Forbidden</html>"),
+        (403, r#"{"error":"access_denied"}"#),
+        (402, r#"{"title":"CreditsDepleted"}"#),
+        (400, r#"{"error":{"code":4,"message":"limit"}}"#),
+        (503, r#"{"error":"invalid_client"}"#),
+    ];
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    for account in ["a", "b", "c"] {
+        platform.connect(&broker, account).await;
+    }
+    for (status, body) in refusals {
+        platform.connect(&broker, "dead").await;
+        platform.answer_refreshes_of("dead", Answer::Bytes(answer(status, "", body.as_bytes())));
+        broker.clock.advance(LONG);
+        assert_eq!(broker.refresh_due().await, 3, "{status} {body}");
+    }
+    assert_eq!(platform.asked().len(), 4 * refusals.len(), "each is asked once in every round");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_refused_while_others_succeed_is_to_be_reconnected() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let dead = platform.connect(&broker, "dead").await;
+    platform.connect(&broker, "healthy").await;
+    platform.answer_refreshes_of("dead", Answer::Bytes(answer(401, "", b"")));
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        broker.clock.advance(LONG);
+        assert_eq!(broker.refresh_due().await, 1);
+        told.push(broker.detail(&dead).await["health"]["lastError"]["code"].take());
+    }
+    assert_eq!(told, ["app_or_grant_rejected", "app_or_grant_rejected", "refresh_rejected"]);
 }
 
 /// A grant whose row cannot be written is retried once a minute, whatever the write was.

@@ -211,9 +211,11 @@ impl Dialogue {
             self.broker.sandbox().fail_next(self.name, step, fault, 3).unwrap();
             let told = outcome(&self.broker, &callback).await;
             let code = match (step, fault) {
-                (Step::Identity, _) => "identity_unavailable",
                 (_, Fault::RateLimited) => "platform_throttled",
                 (_, Fault::ServerError) => "platform_unavailable",
+                // X refuses a token that was revoked at once like one whose scopes do not suffice.
+                (Step::Identity, Fault::Expired | Fault::Revoked) if self.name == "twitter" => "permission_missing",
+                (Step::Identity, _) => "identity_unavailable",
                 (_, Fault::Garbage | Fault::Html) => "platform_answer_unreadable",
                 _ => "exchange_rejected",
             };
@@ -409,10 +411,10 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     identity ok_error: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, so they were revoked platform.name=acme
-    identity 429: identity_unavailable
+    identity 429: platform_throttled
         connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
-    identity 500: identity_unavailable
+    identity 500: platform_unavailable
         connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity html: identity_unavailable
@@ -451,10 +453,10 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     identity ok_error: identity_unavailable
         connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
-    identity 429: identity_unavailable
+    identity 429: platform_throttled
         connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
-    identity 500: identity_unavailable
+    identity 500: platform_unavailable
         connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity html: identity_unavailable

@@ -3,7 +3,7 @@
 //! The authorization code names the account: the code `ada` connects the account `ada`, and its tokens contain the
 //! name.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct Inner {
 
 struct State {
     answer: Answer,
+    /// Answers to the refreshes of some accounts.
+    answers: HashMap<String, Answer>,
     /// Lives of the next exchanged access tokens, in seconds. Later tokens live for two hours.
     lives: VecDeque<u64>,
     /// Time to answer a refresh.
@@ -58,6 +60,7 @@ impl StandIn {
             url: format!("http://{}", listener.local_addr().unwrap()),
             state: Mutex::new(State {
                 answer: Answer::Fresh,
+                answers: HashMap::new(),
                 lives: VecDeque::new(),
                 latency: Duration::ZERO,
                 is_holding: false,
@@ -107,6 +110,11 @@ impl StandIn {
     /// Answers every later refresh like this.
     pub(crate) fn answer_refreshes_with(&self, answer: Answer) {
         self.state().answer = answer;
+    }
+
+    /// Answers every later refresh of this account like this.
+    pub(crate) fn answer_refreshes_of(&self, account: &str, answer: Answer) {
+        self.state().answers.insert(account.to_owned(), answer);
     }
 
     pub(crate) fn next_lives(&self, lives: impl IntoIterator<Item = u64>) {
@@ -199,7 +207,7 @@ impl StandIn {
         let answer = {
             let mut state = self.state();
             state.now -= 1;
-            state.answer.clone()
+            state.answers.get(&account).unwrap_or(&state.answer).clone()
         };
         match answer {
             Answer::Bytes(bytes) => Some(bytes),

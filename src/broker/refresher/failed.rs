@@ -84,11 +84,12 @@ impl Refresher {
     /// The meaning of a failure, given what is known of the grant and its app.
     fn judge(&self, grant: &Grant, mut kind: Failure, now: Timestamp) -> Failure {
         let upstream = &self.core().upstream;
+        // Refused three times over a quarter of an hour, while the app succeeded with other grants: it is this grant.
         if kind == Failure::AppOrGrantRejected
+            && grant.failures >= 2
             && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
             && self.0.throttle.has_succeeded_since(&AppKey::of(grant), before.at)
         {
-            // The app succeeded with other grants meanwhile, so it is this grant.
             kind = Failure::RefreshRejected;
         }
         if kind != Failure::RefreshRejected {

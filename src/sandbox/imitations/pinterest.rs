@@ -148,11 +148,13 @@ fn user_account(desk: &mut Desk<'_>, call: &Call) -> Result<Reply, Problem> {
 
 fn refuse(refusal: &Refusal<'_>) -> Reply {
     let (status, code, message): (u16, i32, String) = match refusal.problem {
-        Problem::Client | Problem::ClientAuthentication(_) | Problem::RefreshToken(_) | Problem::Token(_) => {
+        Problem::Client | Problem::ClientAuthentication(_) | Problem::Token(_) => {
             (401, 2, "Authentication failed.".to_owned())
         }
-        Problem::Code(_) | Problem::RedirectUri | Problem::Verifier => {
-            (400, 283, "The authorization code is invalid, expired or does not match the redirect_uri.".to_owned())
+        // <https://github.com/pinterest/pinterest-python-sdk/issues/114>, of a dead refresh token. The code exchange is
+        // assumed to answer alike.
+        Problem::Code(_) | Problem::RedirectUri | Problem::RefreshToken(_) | Problem::Verifier => {
+            (401, 283, "The authorization grant is invalid".to_owned())
         }
         Problem::ContentType(what) | Problem::GrantType(what) | Problem::Parameter(what) => {
             (400, 1, format!("Invalid request: {what}"))

@@ -1,0 +1,169 @@
+//! Documented refusals of platforms as data: where a platform says what, and what it means.
+//!
+//! A row wins over the general rules of the protocol (`oauth::error_answer`), and the first row that fits over later
+//! ones. Invariant: an outage or throttling (5xx, 429) says nothing of grant or app, so only a row that names that
+//! status reads it.
+
+use serde_json::Value;
+
+use super::{Platform, text};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::Step;
+
+/// Where a platform refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At its API, when it is asked who connected.
+    Api,
+    /// At its authorize endpoint: the browser comes back without a code.
+    Authorize,
+    /// At the code exchange, and the exchange for a long-lived token.
+    Exchange,
+    Refresh,
+    /// At [`Exchange`](Self::Exchange) and [`Refresh`](Self::Refresh) alike.
+    Token,
+}
+
+/// The meaning of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The account's owner declined. Only at [`Place::Authorize`].
+    Denied,
+    Failed(Failure),
+}
+
+/// One documented refusal. What a row leaves empty it does not ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal {
+    pub at: Place,
+    pub status: Option<u16>,
+    /// Any of these words or numbers, wherever the platform puts it: `error`, `code`, `reason`, `title`, `type` ….
+    pub codes: &'static [&'static str],
+    /// Any number from the first to the last.
+    pub between: Option<(u32, u32)>,
+    pub subcodes: &'static [&'static str],
+    /// All of these, in lower case, in what the platform says to people.
+    pub words: &'static [&'static str],
+    pub means: Meaning,
+    /// The page or thread that says so, and when it was read.
+    pub source: &'static str,
+}
+
+impl Refusal {
+    const fn new(at: Place, means: Meaning, source: &'static str) -> Self {
+        Self { at, status: None, codes: &[], between: None, subcodes: &[], words: &[], means, source }
+    }
+
+    pub(super) const fn api(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::Api, Meaning::Failed(means), source)
+    }
+
+    pub(super) const fn authorize(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::Authorize, Meaning::Failed(means), source)
+    }
+
+    pub(super) const fn denial(source: &'static str) -> Self {
+        Self::new(Place::Authorize, Meaning::Denied, source)
+    }
+
+    pub(super) const fn exchange(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::Exchange, Meaning::Failed(means), source)
+    }
+
+    pub(super) const fn refresh(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::Refresh, Meaning::Failed(means), source)
+    }
+
+    pub(super) const fn token(means: Failure, source: &'static str) -> Self {
+        Self::new(Place::Token, Meaning::Failed(means), source)
+    }
+
+    /// True when this row is about an answer with this status at this step; `None`: about a callback.
+    fn fits(&self, step: Option<Step>, status: u16, said: &Said) -> bool {
+        let is_there = match step {
+            None => self.at == Place::Authorize,
+            Some(Step::Accounts | Step::Identity) => self.at == Place::Api,
+            Some(Step::CodeExchange | Step::LongLivedExchange) => matches!(self.at, Place::Exchange | Place::Token),
+            Some(Step::Refresh) => matches!(self.at, Place::Refresh | Place::Token),
+            Some(Step::Revocation | Step::Scopes) => false,
+        };
+        let has_status = self.status.map_or(status != 429 && status < 500, |wanted| wanted == status);
+        let has_code = match self.between {
+            None => self.codes.is_empty() || self.codes.iter().any(|code| said.has(code)),
+            Some((first, last)) => {
+                said.codes.iter().filter_map(|code| code.parse().ok()).any(|code| (first..=last).contains(&code))
+            }
+        };
+        let has_subcode =
+            self.subcodes.is_empty() || said.subcode.as_deref().is_some_and(|subcode| self.subcodes.contains(&subcode));
+        is_there && has_status && has_code && has_subcode && self.words.iter().all(|words| said.message.contains(words))
+    }
+}
+
+impl Platform {
+    /// The documented meaning of an error answer, if there is one.
+    #[must_use]
+    pub fn refused(&self, step: Step, status: u16, said: &Said) -> Option<Failure> {
+        self.rows().find(|row| row.fits(Some(step), status, said)).and_then(|row| match row.means {
+            Meaning::Denied => None,
+            Meaning::Failed(failure) => Some(failure),
+        })
+    }
+
+    /// The documented refusals, the platform's own before those that it shares.
+    fn rows(&self) -> impl Iterator<Item = &'static Refusal> {
+        self.refusals.iter().copied().flatten()
+    }
+}
+
+/// The parts of an error answer that tell refusals apart.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Every code in the answer.
+    pub codes: Vec<String>,
+    pub subcode: Option<String>,
+    /// Everything that the answer says to people, in lower case; never kept.
+    pub message: String,
+}
+
+impl Said {
+    /// Reads an answer of any shape.
+    #[must_use]
+    pub fn read(answer: &Value) -> Self {
+        let at = |pointer: &&str| text(answer, pointer);
+        let mut codes: Vec<String> = CODES.iter().filter_map(at).collect();
+        for errors in ["/error/errors", "/error/details", "/errors"] {
+            for error in answer.pointer(errors).and_then(Value::as_array).into_iter().flatten() {
+                codes.extend(["/reason", "/code", "/title", "/error"].iter().filter_map(|code| text(error, code)));
+                codes.extend(text(error, "/metadata/quota_limit_value").map(|limit| format!("quota_limit={limit}")));
+            }
+        }
+        // X identifies a problem by a URL (RFC 9457).
+        let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
+        codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
+        let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
+        let subcode = ["/error/error_subcode", "/error_subcode"].iter().find_map(at);
+        Self { codes, subcode, message: message.join("\n").to_lowercase() }
+    }
+
+    /// True when this code is anywhere in the answer.
+    #[must_use]
+    pub fn has(&self, code: &str) -> bool {
+        self.codes.iter().any(|said| said == code)
+    }
+}
+
+/// Where platforms put a code.
+const CODES: &[&str] =
+    &["/error", "/error/status", "/error/code", "/code", "/error_type", "/reason", "/title", "/error/reason"];
+
+/// Where platforms put a sentence.
+const MESSAGES: &[&str] = &[
+    "/error_description",
+    "/error/message",
+    "/error_message",
+    "/message",
+    "/detail",
+    "/errors/0/message",
+    "/errors/0/detail",
+];
