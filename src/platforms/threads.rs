@@ -1,7 +1,8 @@
 //! Threads: a short-lived token that is exchanged for one of 60 days, which then renews itself.
 //!
 //! Source: Threads API documentation, "Get access tokens and permissions", "Long-lived tokens". The app id and secret
-//! are the Threads ones of the Meta app. A token can be renewed once it is 24 hours old; nothing revokes one.
+//! are the Threads ones of the Meta app. The hosts are those of 12 August 2026: `threads.net` answers with a redirect on
+//! which some browsers lose the query. A token can be renewed once it is 24 hours old; nothing revokes one.
 
 use std::time::Duration;
 
@@ -30,11 +31,11 @@ pub(crate) fn definition() -> Platform {
                           app id and secret, not those of the Meta app",
             ..Guide::default()
         },
-        authorize_url: "https://threads.net/oauth/authorize".into(),
-        token_url: "https://graph.threads.net/oauth/access_token".into(),
+        authorize_url: "https://threads.com/oauth/authorize".into(),
+        token_url: "https://graph.threads.com/oauth/access_token".into(),
         authority: "meta".into(),
         subject: Subject::Account,
-        api_url: "https://graph.threads.net".into(),
+        api_url: "https://graph.threads.com".into(),
         api_version: "v1.0".into(),
         scopes: list(&["threads_basic", "threads_content_publish"]),
         needed_scopes: &["threads_basic"],
