@@ -94,7 +94,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     Ok(Account {
         platform_user_id: text(answer, "/sub").or_else(|| text(answer, "/id")).ok_or(Unidentified::Unreadable)?,
         display_name: text(answer, "/name").or_else(|| {
-            let names = ["/localizedFirstName", "/localizedLastName"].map(|name| text(answer, name));
+            let names = [("/localizedFirstName", "/firstName"), ("/localizedLastName", "/lastName")];
+            let names =
+                names.map(|(name, by_locale)| text(answer, name).or_else(|| localized(answer.pointer(by_locale)?)));
             let names: Vec<String> = names.into_iter().flatten().collect();
             (!names.is_empty()).then(|| names.join(" "))
         }),
@@ -102,6 +104,15 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         metadata: Map::from_iter([("type".to_owned(), "person".into())]),
         ..Account::default()
     })
+}
+
+/// Reads a name in the language that its owner prefers, else in any: `/v2/me` may have no other name.
+fn localized(name: &Value) -> Option<String> {
+    let locale = |part| text(name, &format!("/preferredLocale/{part}"));
+    let preferred = locale("language").zip(locale("country"));
+    let preferred = preferred.and_then(|(language, country)| text(name, &format!("/localized/{language}_{country}")));
+    let any = || name.get("localized")?.as_object()?.values().find_map(|name| text(name, ""));
+    preferred.or_else(any).or_else(|| text(name, ""))
 }
 
 const REFRESH: &str = "Refresh tokens with OAuth 2.0, API error details, 2026-11";
@@ -276,6 +287,21 @@ mod tests {
             read(&json!({"id": "782bbtaQ", "localizedFirstName": "John", "localizedLastName": "Doe"})).unwrap();
         assert_eq!(account.platform_user_id, "782bbtaQ");
         assert_eq!(account.display_name.as_deref(), Some("John Doe"));
+        let names = |preferred: Value| {
+            json!({"id": "1", "firstName": {"localized": {"de_DE": "Johann", "en_US": "John"}, "preferredLocale": preferred},
+                "lastName": {"localized": {"en_US": "Doe"}}})
+        };
+        for (preferred, name) in [
+            (json!({"language": "en", "country": "US"}), "John Doe"),
+            (json!({"language": "fr", "country": "FR"}), "Johann Doe"),
+            (json!(null), "Johann Doe"),
+        ] {
+            assert_eq!(read(&names(preferred)).unwrap().display_name.as_deref(), Some(name));
+        }
+        let plain = json!({"id": "1", "firstName": {"localized": {}}, "lastName": "Doe"});
+        assert_eq!(read(&plain).unwrap().display_name.as_deref(), Some("Doe"));
+        let nameless = json!({"id": "1", "firstName": {"localized": {"en_US": ""}}, "lastName": null});
+        assert_eq!(read(&nameless).unwrap().display_name, None);
     }
 
     #[test]

@@ -339,14 +339,23 @@ async fn without_organization_scopes_only_the_person_is_listed() {
 
 #[tokio::test]
 async fn without_openid_connect_the_person_comes_from_another_call() {
-    let script = Script::start(|target| match target {
-        "/v2/userinfo" => (403, json!({"status": 403, "code": "ACCESS_DENIED", "message": "x"})),
-        "/v2/me" => (200, json!({"id": "782bbtaQ", "localizedFirstName": "Ada", "vanityName": "ada"})),
-        other => panic!("{other}"),
-    });
-    let identity = script.identify("linkedin", &["r_basicprofile"]).await.unwrap();
-    assert_eq!(ids(&identity), ["782bbtaQ"]);
-    assert_eq!(identity.accounts[0].account.username.as_deref(), Some("ada"));
+    for refusal in [
+        json!({"status": 403, "code": "ACCESS_DENIED", "message": "x"}),
+        json!({"status": 403, "serviceErrorCode": 100, "message": "Not enough permissions to access: GET /userinfo"}),
+        json!(null),
+    ] {
+        let script = Script::start(move |target| match target {
+            "/v2/userinfo" => (403, refusal.clone()),
+            "/v2/me" => {
+                (200, json!({"id": "782bbtaQ", "firstName": {"localized": {"en_US": "Ada"}}, "vanityName": "ada"}))
+            }
+            other => panic!("{other}"),
+        });
+        let identity = script.identify("linkedin", &["r_basicprofile"]).await.unwrap();
+        assert_eq!(ids(&identity), ["782bbtaQ"]);
+        assert_eq!(identity.accounts[0].account.username.as_deref(), Some("ada"));
+        assert_eq!(identity.accounts[0].account.display_name.as_deref(), Some("Ada"));
+    }
 }
 
 fn location(number: u32, takes_posts: bool) -> Value {
