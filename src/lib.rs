@@ -74,7 +74,8 @@
 //! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither
 //! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
 //! the answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one
-//! transaction. `broker::revocation` gives back what cannot be kept.
+//! transaction. `broker::revocation` gives back what cannot be kept. `broker::late` answers people who come back after
+//! their connection expired.
 //!
 //! # A token, from then on
 //!

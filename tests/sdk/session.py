@@ -117,7 +117,7 @@ async def several(client, base, name):
     status, _, text = fetch(f"{base}/v1/connect/facebook/selection/{token}")
     raw = json.loads(text)
     check("facebook: a choice has these members", status == 200 and raw.keys() == {
-        "success", "platform", "expiresInSeconds", "accounts", "unusable", "routes", "scopes"})
+        "success", "platform", "expiresInSeconds", "accounts", "unusable", "routes", "scopes", "missingScopes"})
     check("facebook: an account has these members", all(account.keys() == CHOICE for account in raw["accounts"]))
     offered = await client.connect.facebook.get_selection(token)
     check("facebook: the choice", offered.success and offered.platform == "facebook")
