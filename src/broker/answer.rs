@@ -3,7 +3,9 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::callback::Callback;
+use crate::domain::failure::Failure;
 use crate::domain::secret::Digest256;
+use crate::upstream::Meaning;
 
 /// Longest error code of a platform that reaches the log.
 const LOGGED_MAX: usize = 64;
@@ -24,11 +26,12 @@ pub(super) struct Refusal {
     pub(super) code: Option<String>,
     /// Facebook sends a number (`error_code`), beside the code or instead of it.
     pub(super) number: Option<String>,
+    pub(super) means: Failure,
 }
 
 impl Answer {
-    /// `issuer`: the platform's, where it is known.
-    pub(super) fn of(callback: &Callback, issuer: Option<&str>) -> Self {
+    /// `issuer`: the platform's, where it is known. `declined`: the meaning of the platform's codes.
+    pub(super) fn of(callback: &Callback, issuer: Option<&str>, declined: impl Fn(Vec<String>) -> Meaning) -> Self {
         if let (Some(given), Some(expected)) = (&callback.issuer, issuer)
             && given != expected
         {
@@ -38,22 +41,18 @@ impl Answer {
             return Self::Unusable("a parameter is too long, or is not text");
         }
         let error = harmless(callback.error.as_ref());
-        let reason = callback.error_reason.as_deref().filter(|reason| !reason.is_empty());
+        let reason = harmless(callback.error_reason.as_ref());
         // Zero stands for success.
         let number = harmless(callback.error_code.as_ref()).filter(|number| number.bytes().any(|digit| digit != b'0'));
         if error.is_none() && reason.is_none() && number.is_none() {
             let code = callback.code.as_ref().and_then(clean_code);
             return code.map_or(Self::Unusable("it has neither code nor error"), Self::Code);
         }
-        // LinkedIn has two codes of its own; Threads documents a misspelt one but gives the reason.
-        let is_denial = matches!(
-            callback.error.as_deref(),
-            Some("access_denied" | "user_cancelled_authorize" | "user_cancelled_login")
-        );
-        if is_denial || reason == Some("user_denied") {
-            return Self::Denied;
+        let codes = [&error, &reason, &number].into_iter().flatten().cloned().collect();
+        match declined(codes) {
+            Meaning::Denied => Self::Denied,
+            Meaning::Failed(means) => Self::Refused(Refusal { code: error.or(reason), number, means }),
         }
-        Self::Refused(Refusal { code: error.or_else(|| harmless(callback.error_reason.as_ref())), number })
     }
 
     pub(super) const fn is_denial(&self) -> bool {
@@ -98,19 +97,23 @@ mod tests {
 
     use super::*;
 
+    /// A platform that declines with `no`.
+    fn declined(codes: Vec<String>) -> Meaning {
+        let is_denial = codes.iter().any(|code| code == "no");
+        if is_denial { Meaning::Denied } else { Meaning::Failed(Failure::AuthorizationRefused) }
+    }
+
     fn of(callback: &Callback) -> Answer {
-        Answer::of(callback, Some("https://issuer.example"))
+        Answer::of(callback, Some("https://issuer.example"), declined)
     }
 
     #[test]
     fn a_denial_is_told_from_a_refusal() {
         for (error, reason, number) in [
-            ("access_denied", None, None),
-            ("user_cancelled_login", None, None),
-            ("user_cancelled_authorize", None, None),
-            ("acceess_denied", Some("user_denied".into()), None),
-            ("access_denied", Some("user_denied".into()), Some("200".into())),
-            ("", Some("user_denied".into()), Some("200".into())),
+            ("no", None, None),
+            ("other", Some("no".into()), None),
+            ("", Some("no".into()), Some("200".into())),
+            ("", None, Some("no".into())),
         ] {
             let callback =
                 Callback { error: Some(error.into()), error_reason: reason, error_code: number, ..Callback::default() };
@@ -118,7 +121,9 @@ mod tests {
         }
         for error in ["invalid_scope", "server_error", "unauthorized_scope_error", "<script>alert(1)</script>"] {
             let callback = Callback { error: Some(error.into()), code: Some("code".into()), ..Callback::default() };
-            let Answer::Refused(Refusal { code: Some(code), number: None }) = of(&callback) else { panic!("{error}") };
+            let Answer::Refused(Refusal { code: Some(code), number: None, .. }) = of(&callback) else {
+                panic!("{error}")
+            };
             assert!(code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{code}");
         }
     }
@@ -170,14 +175,14 @@ mod tests {
                 error_code: Some("0".into()),
                 ..Callback::default()
             },
-            Callback { is_garbled: true, error: Some("access_denied".into()), ..with_code("c") },
+            Callback { is_garbled: true, error: Some("no".into()), ..with_code("c") },
             Callback { issuer: Some("https://other.example".into()), ..with_code("c") },
-            Callback { issuer: Some(String::new()), error: Some("access_denied".into()), ..Callback::default() },
+            Callback { issuer: Some(String::new()), error: Some("no".into()), ..Callback::default() },
         ] {
             assert!(matches!(of(&callback), Answer::Unusable(_)), "{callback:?}");
         }
         let elsewhere = Callback { issuer: Some("https://other.example".into()), ..with_code("c") };
-        assert!(matches!(Answer::of(&elsewhere, None), Answer::Code(_)), "no issuer is known");
+        assert!(matches!(Answer::of(&elsewhere, None, declined), Answer::Code(_)), "no issuer is known");
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl Broker {
         let Some(state) = &callback.state else { return refused(CallbackRefusal::UnknownState) };
         let digest = state_digest(state);
         let platform = self.upstream.platforms().find(&callback.platform);
-        let answer = Answer::of(&callback, platform.and_then(|known| known.platform.issuer.as_deref()));
+        let issuer = platform.and_then(|known| known.platform.issuer.as_deref());
+        let answer = Answer::of(&callback, issuer, |codes| self.upstream.declined(&callback.platform, codes));
         let Some(mut flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
             let late = self.find_late(digest).await?.filter(|late| late.platform == callback.platform);
             return late
@@ -122,6 +123,7 @@ impl Broker {
         };
         Ok(Finished {
             label: self.label(&platform),
+            console: self.console(&platform),
             has_fragment: self.upstream.adds_fragment(&platform),
             platform,
             profile_id: profile_id.map(|id| id.to_string()),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::Error;
 use super::tasks::Tasks;
 use crate::domain::entropy::Entropy;
+use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::IdSource;
 use crate::domain::redirect::RedirectPolicy;
@@ -76,6 +77,25 @@ impl Core {
     #[must_use]
     pub fn label(&self, platform: &str) -> String {
         self.upstream.platforms().label(platform)
+    }
+
+    /// The page where the operator manages the app at this platform, where it is known.
+    #[must_use]
+    pub fn console(&self, platform: &str) -> Option<&'static str> {
+        self.upstream.platforms().console(platform)
+    }
+
+    /// The next step after a failure at this platform.
+    pub(super) fn next_step(&self, failure: Failure, platform: &str) -> String {
+        failure.next_step(platform, self.console(platform))
+    }
+
+    /// Counts a failure, and says in the log's words who can end it.
+    pub(super) fn count_failure(&self, failure: Failure, platform: &str) -> &'static str {
+        let help = failure.who_can_help().code();
+        metrics::counter!("postpeer_failures_total", "platform" => platform.to_owned(), "who_can_help" => help)
+            .increment(1);
+        help
     }
 
     /// How and when tokens of this platform are renewed.

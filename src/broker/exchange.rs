@@ -47,13 +47,11 @@ impl Broker {
             Answer::Refused(refusal) => {
                 tracing::warn!(
                     flow.id = %flow.id, platform.name = %flow.platform, platform.code = refusal.code,
-                    platform.number = refusal.number,
-                    "the platform refused the authorization: check that the scopes of this platform are enabled for the app"
+                    platform.number = refusal.number, failure = refusal.means.code(),
+                    next_step = %self.next_step(refusal.means, &flow.platform),
+                    "the platform refused the authorization"
                 );
-                Err(Outcome::failed(match refusal.code.as_deref() {
-                    Some("server_error" | "temporarily_unavailable") => Failure::PlatformUnavailable,
-                    _ => Failure::AuthorizationRefused,
-                }))
+                Err(Outcome::failed(refusal.means))
             }
             Answer::Unusable(reason) => {
                 tracing::warn!(
@@ -84,7 +82,13 @@ impl Broker {
     async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>) {
         let Err(outcome) = result else { return };
         let (id, project) = (flow.id, flow.project_id);
-        tracing::info!(flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, "connection ended");
+        let who_can_help = match &outcome {
+            Outcome::Failed { failure, .. } => Some(self.count_failure(*failure, &flow.platform)),
+            _ => None,
+        };
+        tracing::info!(
+            flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, who_can_help, "connection ended"
+        );
         if let Err(error) = self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.end(outcome))).await {
             tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
         }
@@ -116,7 +120,7 @@ impl Broker {
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
         let CodeAnswer { body, sent_at } = client.send_code(&exchange).await.map_err(|error| {
-            report(flow, &error);
+            self.report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
         failpoint::reach("connect_answered");
@@ -151,14 +155,14 @@ impl Broker {
         asked_at: Timestamp,
     ) -> Result<(), Outcome> {
         let mut issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
-            report(flow, &error);
+            self.report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
         let scopes = issued.scopes.get_or_insert_with(|| flow.scopes.clone());
         let identity = match client.identify(&issued.tokens.access_token, scopes).await {
             Ok(identity) => identity,
             Err(error) => {
-                report(flow, &error);
+                self.report(flow, &error);
                 self.revocation.give_back(flow, Some(client), None, &issued.tokens).await;
                 return Err(Outcome::failed(error.of_connection()));
             }
@@ -201,6 +205,14 @@ impl Broker {
 }
 
 impl Broker {
+    fn report(&self, flow: &Flow, error: &PlatformError) {
+        let console = self.console(&flow.platform);
+        tracing::warn!(
+            flow.id = %flow.id, error = %chain(error), who_can_help = error.of_connection().who_can_help().code(),
+            next_step = %error.next_step(console), "connection failed"
+        );
+    }
+
     /// Revokes a consent whose accounts are not connected, unless that would reach others.
     pub(super) async fn give_back_consent(&self, flow: &Flow, client: Option<&OauthClient<'_>>, consent: &Consent) {
         let subject = Some(consent.identity.subject.as_str());
@@ -212,8 +224,4 @@ impl Broker {
 fn internal(flow: &Flow, what: &'static str, error: &Error) -> Outcome {
     tracing::error!(flow.id = %flow.id, error = %chain(error), "{what}");
     Outcome::failed(Failure::StorageFailed)
-}
-
-fn report(flow: &Flow, error: &PlatformError) {
-    tracing::warn!(flow.id = %flow.id, error = %chain(error), next_step = %error.next_step(), "connection failed");
 }

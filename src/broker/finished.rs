@@ -16,6 +16,8 @@ pub struct Finished {
     pub platform: String,
     /// The platform's name for people.
     pub label: String,
+    /// The page where the operator manages the app, where it is known.
+    pub console: Option<&'static str>,
     pub profile_id: Option<String>,
     pub profile_name: Option<String>,
     pub redirect_uri: Option<RedirectUri>,
@@ -120,6 +122,7 @@ mod tests {
             let finished = Finished {
                 platform: "facebook".to_owned(),
                 label: "Facebook".to_owned(),
+                console: None,
                 profile_id,
                 profile_name: None,
                 redirect_uri: None,

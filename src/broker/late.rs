@@ -19,6 +19,7 @@ impl Broker {
         let expired = Ending::Failed { failure: Failure::FlowExpired, findings: None };
         Finished {
             label: self.label(&late.platform),
+            console: self.console(&late.platform),
             has_fragment: self.upstream.adds_fragment(&late.platform),
             platform: late.platform,
             profile_id: None,

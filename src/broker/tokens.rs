@@ -123,7 +123,7 @@ impl Broker {
             NotRefreshed::Gone => Error::NotFound(What::Integration),
             NotRefreshed::Storage { full: true } => Error::NoRoom,
             NotRefreshed::Failed { kind, retry_after } => Error::RefreshFailed {
-                next_step: kind.next_step(&found.integration.platform),
+                next_step: self.next_step(kind, &found.integration.platform),
                 what_happened: kind.what_happened(&label),
                 retry_after,
             },
@@ -187,7 +187,7 @@ impl Broker {
         });
         Error::ReconnectRequired {
             what_happened: kind.what_happened(&self.label(&integration.platform)),
-            next_step: kind.next_step(&integration.platform),
+            next_step: self.next_step(kind, &integration.platform),
         }
     }
 

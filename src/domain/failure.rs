@@ -114,7 +114,7 @@ impl Help {
 }
 
 /// The texts that people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
-/// configuration.
+/// configuration, `{console}` for the page where the operator manages the app.
 struct Texts {
     what_happened: &'static str,
     next_step: &'static str,
@@ -179,10 +179,12 @@ impl Failure {
         self.texts().what_happened.replace("{label}", label)
     }
 
-    /// The next step of the operator or the account's owner. `platform`: its name in the configuration.
+    /// The next step of the operator or the account's owner. `platform`: its name in the configuration. `console`: the
+    /// page where the operator manages the app, if there is one.
     #[must_use]
-    pub fn next_step(self, platform: &str) -> String {
-        self.texts().next_step.replace("{platform}", platform)
+    pub fn next_step(self, platform: &str, console: Option<&str>) -> String {
+        let console = console.unwrap_or("the platform");
+        self.texts().next_step.replace("{platform}", platform).replace("{console}", console)
     }
 
     /// Who can end this failure.
@@ -266,7 +268,7 @@ impl Failure {
         match self {
             Self::AccessNotApproved => Texts {
                 what_happened: "{label} has not approved this service for access to its API.",
-                next_step: "Ask {platform} for access to its API for the app (at Google, the form \"Application for Basic API \
+                next_step: "Ask for access to the API of {platform} at {console} (at Google, the form \"Application for Basic API \
                             Access\" of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).",
             },
             Self::AccountInactive => Texts {
@@ -279,7 +281,7 @@ impl Failure {
             },
             Self::ApiNotEnabled => Texts {
                 what_happened: "The API of {label} is not enabled for this service.",
-                next_step: "Enable the APIs of {platform} for the app's project.",
+                next_step: "Enable the API of {platform} for the app's project at {console}, then start again in a few minutes.",
             },
             Self::ApiVersionRetired => Texts {
                 what_happened: "{label} has retired the version of its API that this service uses.",
@@ -293,23 +295,23 @@ impl Failure {
             },
             Self::AppNotPublic => Texts {
                 what_happened: "{label} opens this service only to people whom its operator admitted there.",
-                next_step: "Publish the app of {platform}, or admit the account: as a tester, who then accepts the \
+                next_step: "Publish the app at {console}, or admit the account there: as a tester, who then accepts the \
                             invitation, or as a member of the app's organization.",
             },
             Self::AppOrGrantRejected => Texts {
                 what_happened: "{label} refused, and does not say whether this service's credentials or the account's \
                                 authorization are at fault.",
                 next_step: "If all accounts of the app are affected, compare client_id and client_secret of \
-                            [platforms.{platform}] with the app at the platform; if it is this one, its owner connects \
-                            it again.",
+                            [platforms.{platform}] with the app at {console}; if it is this one, its owner connects it \
+                            again.",
             },
             Self::AuthorizationRefused => Texts {
                 what_happened: "{label} refused to start the connection.",
-                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at the platform.",
+                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}.",
             },
             Self::BillingLimitReached => Texts {
                 what_happened: "What this service pays for at {label} is used up.",
-                next_step: "Buy credits there, or raise the spending limit; then start again.",
+                next_step: "Buy credits or raise the spending limit at {console}.",
             },
             Self::BlockedByAdministrator => Texts {
                 what_happened: "The administrator of the account's organization does not allow this service at {label}.",
@@ -317,8 +319,8 @@ impl Failure {
             },
             Self::CallbackUrlRejected => Texts {
                 what_happened: "{label} does not know the address that it is to send people back to.",
-                next_step: "Register the callback URL that `postpeer check` prints for {platform} with the app there, to the \
-                            letter.",
+                next_step: "Register the callback URL that `postpeer check` prints for {platform} with the app at {console}, to \
+                            the letter.",
             },
             Self::ConsentExpired => Texts {
                 what_happened: "The time for which {label} lets an account stay connected is over.",
@@ -330,8 +332,8 @@ impl Failure {
             },
             Self::CredentialsRejected => Texts {
                 what_happened: "{label} did not accept this service's own credentials.",
-                next_step: "Compare client_id and client_secret of [platforms.{platform}] (or of your own app) with the \
-                            app at the platform; refreshes resume when the secret is changed.",
+                next_step: "Compare client_id and client_secret of [platforms.{platform}] (or of your own app) with the app at \
+                            {console}; refreshes resume when the secret is changed.",
             },
             Self::ExchangeRejected => Texts {
                 what_happened: "{label} did not accept the authorization: it expired or was already used.",
@@ -345,8 +347,8 @@ impl Failure {
             },
             Self::IdentityUnavailable => Texts {
                 what_happened: "{label} did not tell which account you connected, so nothing was kept.",
-                next_step: "If it happens to everyone, check that the scopes of [platforms.{platform}] are enabled for \
-                            the app at the platform, and enough for it to say who connected.",
+                next_step: "If it happens to everyone, check that the scopes of [platforms.{platform}] are enabled for the app at \
+                            {console}, and enough for it to say who connected.",
             },
             Self::Interrupted => Texts {
                 what_happened: "The service stopped while your account was being connected.",
@@ -362,8 +364,8 @@ impl Failure {
             },
             Self::PermissionMissing => Texts {
                 what_happened: "{label} was not allowed to tell which account you connected.",
-                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at the platform, and \
-                            that the owner ticked them.",
+                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}, and that the \
+                            owner ticked them.",
             },
             Self::PermissionWithdrawn => Texts {
                 what_happened: "A permission that the connection needs was withdrawn at {label}.",
@@ -392,8 +394,8 @@ impl Failure {
             },
             Self::RequestRefused => Texts {
                 what_happened: "{label} refused a refresh without blaming the account.",
-                next_step: "It is tried again, more and more rarely. The log has the platform's code; check the settings \
-                            of [platforms.{platform}] and the app there.",
+                next_step: "It is tried again, more and more rarely. The log has the platform's code; check the settings of \
+                            [platforms.{platform}] and the app at {console}.",
             },
             Self::SecurityInvalidation => Texts {
                 what_happened: "{label} ended the connection for the account's security, as after a change of password.",
@@ -406,7 +408,7 @@ impl Failure {
             Self::TestingConsentExpired => Texts {
                 what_happened: "{label} ended the connection after seven days, as it does while the app's consent screen \
                                 is in testing.",
-                next_step: "Publish the OAuth consent screen in the Google Cloud console, then connect the account again.",
+                next_step: "Publish the OAuth consent screen at {console}, then connect the account again.",
             },
             Self::TokensUnreadable => Texts {
                 what_happened: "The stored tokens of this account do not open.",
@@ -442,11 +444,29 @@ mod tests {
         for failure in Failure::VARIANTS {
             assert_eq!(json!(failure), failure.code());
             assert_eq!(serde_json::from_value::<Failure>(json!(failure.code())).unwrap(), *failure);
-            for sentence in [failure.what_happened("X"), failure.next_step("acme"), failure.what_to_do().to_owned()] {
+            for sentence in [
+                failure.what_happened("X"),
+                failure.next_step("acme", Some("https://acme.example")),
+                failure.what_to_do().to_owned(),
+            ] {
                 assert!(sentence.ends_with('.') && !sentence.contains(['{', '}']), "{sentence}");
             }
         }
         assert!(Failure::VARIANTS.iter().is_sorted_by_key(|failure| failure.code()));
+    }
+
+    #[test]
+    fn who_can_help_has_the_names_of_the_metric() {
+        let names: Vec<_> = Help::VARIANTS.iter().map(|help| help.code()).collect();
+        assert_eq!(names, ["account_owner", "nobody_known", "operator", "platform"]);
+    }
+
+    #[test]
+    fn whoever_must_connect_again_can_help() {
+        for failure in Failure::VARIANTS.iter().filter(|failure| failure.ends_grant().is_some()) {
+            let help = if *failure == Failure::TestingConsentExpired { Help::Operator } else { Help::AccountOwner };
+            assert_eq!(failure.who_can_help(), help, "{failure:?}");
+        }
     }
 
     #[test]

@@ -112,10 +112,10 @@ impl PlatformError {
         }
     }
 
-    /// The operator's next step, for the log.
+    /// The operator's next step, for the log. `console`: the page where the operator manages the app, if there is one.
     #[must_use]
-    pub fn next_step(&self) -> String {
-        self.failure.next_step(&self.platform)
+    pub fn next_step(&self, console: Option<&str>) -> String {
+        self.failure.next_step(&self.platform, console)
     }
 
     fn answered_with(&self) -> String {

@@ -17,6 +17,7 @@ pub const GUIDE: Guide = Guide {
     connects: "Bluesky and other servers of the AT Protocol",
     know: "no app and no redirect: handle and app password go to `POST /v1/connect/bluesky/auth`; the password is not kept",
     credentials: "",
+    console: "",
     facts: Some(&Facts {
         as_of: date(2026, 11, 26),
         code: "none: there is no redirect",

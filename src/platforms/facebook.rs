@@ -28,6 +28,7 @@ pub(crate) fn definition() -> Platform {
             connects: "Facebook Pages",
             know: "Pages of a business portfolio need `business_management`; a Page's token does not expire, the person's \
                    behind it lives for 60 days and is prolonged where Facebook lets it",
+            console: "https://developers.facebook.com/apps",
             credentials: "https://developers.facebook.com, your app, \"App settings\", \"Basic\": the app id and \
                           secret",
             keys: &[(

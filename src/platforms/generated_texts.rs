@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Accounts, BUILT_IN, CONTRACT_NAMES, Guide, Platform, Revocation, Text, bluesky};
+use crate::domain::failure::Failure;
 
 const WIDTH: usize = 119;
 
@@ -151,6 +152,18 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// The failures of a connection, with who can help.
+fn failures() -> String {
+    let row = |failure: Failure| {
+        let (code, help) = (failure.code(), failure.who_can_help().code());
+        let mut happened = failure.what_happened("the platform");
+        happened.get_mut(..1).unwrap().make_ascii_uppercase();
+        format!("| `{code}` | `{help}` | {happened} |\n")
+    };
+    let rows: String = Failure::OF_CONNECTION.into_iter().map(row).collect();
+    format!("\n| `error` | who can help | what happened |\n| --- | --- | --- |\n{rows}\n")
+}
+
 fn example(platforms: &[Platform]) -> String {
     let sections = platforms.iter().enumerate().map(|(at, platform)| section(platform, at == 0));
     sections.collect::<Vec<_>>().join("\n") + "\n"
@@ -163,6 +176,7 @@ fn readme_and_example_tell_what_the_platforms_say() {
     let updates = std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always");
     for (file, from, to, part) in [
         ("README.md", "<!-- platforms: generated -->\n", "<!-- end -->", readme(&platforms)),
+        ("README.md", "<!-- failures: generated -->\n", "<!-- end of failures -->", failures()),
         ("postpeer.toml.example", "shown for the first.\n\n", "# Bluesky: no app", example(&platforms)),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);

@@ -21,6 +21,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&youtube::FACTS),
             connects: "Google Business Profile",
             know: "the APIs' quota is 0 until Google approves the Cloud project for them",
+            console: "https://console.cloud.google.com/apis",
             credentials: "as for YouTube; enable the APIs \"My Business Account Management\" and \"My Business Business \
                           Information\". Until Google approves the project's request for access (\"Application for Basic \
                           API Access\") their quota is 0, and every connection ends with access_not_approved",

@@ -12,13 +12,14 @@ pub(super) const VERSIONS: &[Version] =
     &[Version { name: "v25.0", ends: Some(date(2028, 7, 29)) }, Version { name: "v27.0", ends: None }];
 
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
-const TESTERS: &str = "Threads and Instagram apps in development, testers; auth-js discussions, 2026-11";
+const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";
 /// A session that is not valid, and a token that is not.
 const TOKEN: &[&str] = &["102", "190"];
 
 pub(super) const REFUSALS: &[Refusal] = &[
     // Threads documents a misspelt `error`, but gives the reason.
     Refusal { codes: &["user_denied"], ..Refusal::denial("Login, manual flow, canceled login, 2026-11") },
+    Refusal { codes: &["191"], ..Refusal::authorize(Failure::CallbackUrlRejected, "php-graph-sdk issue 877, 2018-02") },
     // The tester has not accepted the invitation, or the app lacks access to the API.
     Refusal {
         codes: &["100"],

@@ -25,6 +25,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&FACTS),
             connects: "Instagram (API with Instagram Login)",
             know: "professional accounts (Business or Creator) only; id and secret are the *Instagram* app's; https callback",
+            console: "https://developers.facebook.com/apps",
             credentials: "https://developers.facebook.com, your app, \"Instagram\", \"API setup with Instagram login\": \
                           the Instagram app id and secret, not those of the Meta app",
             ..Guide::default()

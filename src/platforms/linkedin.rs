@@ -29,6 +29,7 @@ pub(crate) fn definition() -> Platform {
             connects: "LinkedIn, the person and their organizations",
             know: "organizations need an app with the Community Management API and its scopes; refresh tokens come with \
                    approved apps only; otherwise reconnect within 60 days",
+            console: "https://www.linkedin.com/developers/apps",
             credentials: "https://www.linkedin.com/developers/apps, your app, \"Auth\"; add the products \"Sign In \
                           with LinkedIn using OpenID Connect\" and \"Share on LinkedIn\"",
             setup: &[

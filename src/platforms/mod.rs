@@ -161,6 +161,8 @@ pub struct Guide {
     pub know: &'static str,
     /// Where the app's id and secret are found.
     pub credentials: &'static str,
+    /// The page where the operator manages the app.
+    pub console: &'static str,
     pub facts: Option<&'static Facts>,
     /// Further paragraphs of the section.
     pub setup: &'static [&'static str],
@@ -169,6 +171,12 @@ pub struct Guide {
 }
 
 impl Platform {
+    /// The page where the operator manages the app; `None` for an operator's own platform.
+    #[must_use]
+    pub fn console(&self) -> Option<&'static str> {
+        Some(self.guide.console).filter(|console| !console.is_empty())
+    }
+
     /// OAuth 2.0 as RFC 6749 has it, without extras. Name, authority, URLs, scopes, `client_auth`, `pkce`, `refresh`
     /// and `identity` are each platform's own.
     #[must_use]

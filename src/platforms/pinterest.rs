@@ -22,6 +22,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&FACTS),
             connects: "Pinterest",
             know: "a person's grant cannot be revoked there through the API",
+            console: "https://developers.pinterest.com/apps",
             credentials: "https://developers.pinterest.com/apps, your app: the app id and app secret key",
             ..Guide::default()
         },

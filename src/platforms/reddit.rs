@@ -27,6 +27,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&FACTS),
             connects: "Reddit",
             know: "an app of type \"web app\"; Reddit reviews apps before they may use its API",
+            console: "https://www.reddit.com/prefs/apps",
             credentials: "https://www.reddit.com/prefs/apps, an app of type \"web app\": the id below its name, and its secret",
             ..Guide::default()
         },

@@ -32,6 +32,26 @@ pub enum Meaning {
     Failed(Failure),
 }
 
+impl Meaning {
+    /// The meaning of a callback without a code, as far as the standard's codes tell (RFC 6749, section 4.1.2.1).
+    #[must_use]
+    pub fn of_callback(said: &Said) -> Self {
+        let is = |codes: &[&str]| codes.iter().any(|code| said.has(code));
+        if is(&["access_denied"]) {
+            return Self::Denied;
+        }
+        Self::Failed(if is(&["server_error", "temporarily_unavailable"]) {
+            Failure::PlatformUnavailable
+        } else if is(&["invalid_client"]) {
+            Failure::CredentialsRejected
+        } else if is(&["redirect_uri_mismatch"]) {
+            Failure::CallbackUrlRejected
+        } else {
+            Failure::AuthorizationRefused
+        })
+    }
+}
+
 /// One documented refusal. What a row leaves empty it does not ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {
@@ -110,6 +130,13 @@ impl Platform {
         })
     }
 
+    /// The meaning of a callback without a code.
+    #[must_use]
+    pub fn declined(&self, said: &Said) -> Meaning {
+        let documented = self.rows().find(|row| row.fits(None, 0, said));
+        documented.map_or_else(|| Meaning::of_callback(said), |row| row.means)
+    }
+
     /// The documented refusals, the platform's own before those that it shares.
     fn rows(&self) -> impl Iterator<Item = &'static Refusal> {
         self.refusals.iter().copied().flatten()
@@ -144,6 +171,12 @@ impl Said {
         let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
         let subcode = ["/error/error_subcode", "/error_subcode"].iter().find_map(at);
         Self { codes, subcode, message: message.join("\n").to_lowercase() }
+    }
+
+    /// The codes of a callback.
+    #[must_use]
+    pub fn with_codes(codes: impl IntoIterator<Item = String>) -> Self {
+        Self { codes: codes.into_iter().collect(), ..Self::default() }
     }
 
     /// True when this code is anywhere in the answer.

@@ -161,6 +161,12 @@ impl Registry {
         listing.map_or(name, |listing| listing.label).to_owned()
     }
 
+    /// The page where the operator manages the app at a built-in platform.
+    #[must_use]
+    pub fn console(&self, name: &str) -> Option<&'static str> {
+        self.platforms.get(name)?.platform.console()
+    }
+
     /// The OAuth platform of that name, unless the operator disabled it.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&ConfiguredPlatform> {

@@ -27,6 +27,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&FACTS),
             connects: "Threads",
             know: "id and secret are the *Threads* app's; https callback, localhost is refused",
+            console: "https://developers.facebook.com/apps",
             credentials: "https://developers.facebook.com, your app, use case \"Access the Threads API\": the Threads \
                           app id and secret, not those of the Meta app",
             ..Guide::default()

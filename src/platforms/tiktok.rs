@@ -24,6 +24,7 @@ pub(crate) fn definition() -> Platform {
             facts: Some(&FACTS),
             connects: "TikTok (Login Kit v2)",
             know: "unaudited apps post to private accounts only; a web app's callback is https without a query",
+            console: "https://developers.tiktok.com/apps",
             credentials: "https://developers.tiktok.com, your app with Login Kit: the client key (as client_id) and \
                           secret",
             keys: &[(

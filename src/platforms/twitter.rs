@@ -22,6 +22,7 @@ pub(crate) fn definition() -> Platform {
             connects: "X (Twitter), OAuth 2.0",
             know: "a confidential client (\"Web App\"); keep development and production on separate apps, they spend each \
                    other's tokens",
+            console: "https://console.x.com",
             credentials: "https://developer.x.com, your app, \"User authentication settings\", type \"Web App\": the \
                           OAuth 2.0 client id and client secret",
             ..Guide::default()
@@ -89,6 +90,11 @@ const REFUSALS: &[Refusal] = &[
         ..Refusal::exchange(Failure::CallbackUrlRejected, "\"Callback URL not approved\", X developer apps, 2026-08")
     },
     Refusal { codes: BILLING, ..Refusal::api(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
+    // Calls of some apps are billed to the person.
+    Refusal {
+        codes: &["user-not-enrolled"],
+        ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
+    },
     Refusal {
         codes: &["client-not-enrolled", "client-forbidden"],
         ..Refusal::api(Failure::AccessNotApproved, "X API v2 errors, xdevplatform/samples issue 150, 2026-11")

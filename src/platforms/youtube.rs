@@ -26,6 +26,7 @@ pub(crate) fn definition() -> Platform {
             connects: "YouTube",
             know: "while the consent screen is External and *Testing*, Google ends refresh tokens after seven days: an \
                    account that ends so says so",
+            console: "https://console.cloud.google.com/apis",
             credentials: "https://console.cloud.google.com, \"APIs & Services\", \"Credentials\", an OAuth client of \
                           type \"Web application\"; enable the YouTube Data API v3. While the consent screen is in \"Testing\", \
                           connections last seven days",

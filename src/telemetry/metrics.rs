@@ -34,6 +34,9 @@ pub enum Kind {
 pub const REFRESH_OUTCOMES: [&str; 6] =
     ["app_rejected", "grant_ended", "refreshed", "superseded", "throttled", "transient"];
 
+/// Values of the label `who_can_help` of `postpeer_failures_total`.
+const WHO_CAN_HELP: [&str; 4] = ["account_owner", "nobody_known", "operator", "platform"];
+
 /// All metrics, by name. `tests/house.rs` compares the list with the code.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -49,6 +52,13 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Count,
         labels: &["version"],
         help: "Always 1; the label tells the version that runs.",
+    },
+    Metric {
+        name: "postpeer_failures_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["platform", "who_can_help"],
+        help: "Connections and refreshes that failed, by who can help; the log names each failure.",
     },
     Metric {
         name: "postpeer_http_request_seconds",
@@ -145,6 +155,9 @@ impl Metrics {
             for outcome in REFRESH_OUTCOMES {
                 counter!("postpeer_refreshes_total", "platform" => name.to_owned(), "outcome" => outcome).increment(0);
             }
+            for who in WHO_CAN_HELP {
+                counter!("postpeer_failures_total", "platform" => name.to_owned(), "who_can_help" => who).increment(0);
+            }
             counter!("postpeer_tokens_vended_total", "platform" => name.to_owned()).increment(0);
         }
     }
@@ -225,6 +238,7 @@ mod tests {
         });
         let shown = handle.render();
         for line in [
+            "postpeer_failures_total{platform=\"acme\",who_can_help=\"operator\"} 0",
             "postpeer_refreshes_total{platform=\"acme\",outcome=\"grant_ended\"} 0",
             "postpeer_refreshes_total{platform=\"twitter\",outcome=\"refreshed\"} 0",
             "postpeer_tokens_vended_total{platform=\"acme\"} 2",

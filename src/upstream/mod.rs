@@ -18,13 +18,14 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
-    Bluesky, ConfiguredPlatform, Credentials, Platform, Refresh, Registry, Revocation, Rotation, bluesky,
+    Bluesky, ConfiguredPlatform, Credentials, Platform, Refresh, Registry, Revocation, Rotation, Said, bluesky,
 };
 use crate::{atproto, oauth};
 
 pub use crate::oauth::{
     AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, OauthClient, authorize_url, takes_pkce,
 };
+pub use crate::platforms::Meaning;
 
 /// Talks with every platform.
 #[derive(Debug)]
@@ -71,6 +72,13 @@ impl Upstream {
 
     fn oauth_platform(&self, platform: &str) -> Option<&Platform> {
         self.platforms.find(platform).map(|configured| &configured.platform)
+    }
+
+    /// The meaning of a callback without a code, by the codes that it has.
+    #[must_use]
+    pub fn declined(&self, platform: &str, codes: impl IntoIterator<Item = String>) -> Meaning {
+        let said = Said::with_codes(codes);
+        self.oauth_platform(platform).map_or_else(|| Meaning::of_callback(&said), |platform| platform.declined(&said))
     }
 
     /// How and when the tokens of a platform are renewed, `ahead` of their expiry.

@@ -319,7 +319,7 @@ async fn a_quota_of_nothing_is_a_failure_of_its_own() {
     let error = bench.identify("googlebusiness", &Answer::allow()).await.1.unwrap_err();
     assert_eq!(error.of_connection().code(), "access_not_approved");
     assert_eq!(bench.control().requests_at("googlebusiness", Step::Accounts).len(), 1, "waiting does not help");
-    assert!(error.next_step().contains("access"), "{}", error.next_step());
+    assert!(error.next_step(None).contains("access"), "{}", error.next_step(None));
 
     let bench = Bench::start();
     bench.control().fail_next("googlebusiness", Step::Accounts, Fault::RateLimited, 2).unwrap();

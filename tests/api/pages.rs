@@ -161,8 +161,12 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     for failure in Failure::OF_CONNECTION {
         let platform = match failure {
             Failure::AccessNotApproved => "googlebusiness",
+            Failure::AppNotPublic
+            | Failure::BlockedByAdministrator
+            | Failure::CallbackUrlRejected
+            | Failure::NoAccount
+            | Failure::PermissionMissing => "youtube",
             Failure::CredentialsRejected => "linkedin",
-            Failure::NoAccount | Failure::PermissionMissing => "youtube",
             _ => "twitter",
         };
         let answer = match failure {
@@ -176,11 +180,14 @@ async fn every_failure_says_what_happened_and_what_to_do() {
         let fail = |step, fault| broker.sandbox().fail_next(platform, step, fault, 3).unwrap();
         match failure {
             Failure::AccessNotApproved => fail(Step::Accounts, Fault::NoQuota),
+            Failure::AppNotPublic => callback.push_str("&error=org_internal"),
             Failure::AuthorizationRefused => callback.push_str("&error=invalid_scope"),
+            Failure::BlockedByAdministrator => callback.push_str("&error=admin_policy_enforced"),
+            Failure::CallbackUrlRejected => callback.push_str("&error=redirect_uri_mismatch"),
             Failure::CredentialsRejected | Failure::NoAccount | Failure::PermissionMissing => {}
             Failure::ExchangeRejected => fail(Step::Token, Fault::Expired),
             Failure::FlowExpired => broker.clock.advance(Duration::from_mins(10)),
-            Failure::IdentityUnavailable => fail(Step::Identity, Fault::ServerError),
+            Failure::IdentityUnavailable => fail(Step::Identity, Fault::Html),
             Failure::Interrupted => {
                 // The row that a killed broker leaves.
                 let consumed_by = Digest256::of(format!("code:{}", parameter(&callback, "code").unwrap()).as_bytes());
@@ -197,6 +204,19 @@ async fn every_failure_says_what_happened_and_what_to_do() {
                 let changed = broker
                     .sql()
                     .execute("UPDATE flows SET pkce_verifier = zeroblob(length(pkce_verifier)) WHERE id = ?1", [flow]);
+                assert_eq!(changed, Ok(1));
+            }
+            // The sandbox says none of these: they are put in the place of a denial.
+            Failure::AccountInactive
+            | Failure::AccountThrottled
+            | Failure::ApiNotEnabled
+            | Failure::ApiVersionRetired
+            | Failure::AppOrGrantRejected
+            | Failure::BillingLimitReached => {
+                callback.push_str("&error=access_denied");
+                broker.browse(&callback).await;
+                let outcome = json!({"status": "failed", "failure": failure.code()}).to_string();
+                let changed = broker.sql().execute("UPDATE flows SET outcome = ?2 WHERE id = ?1", [flow, outcome]);
                 assert_eq!(changed, Ok(1));
             }
             other => panic!("{other:?} ends no connection"),

@@ -27,7 +27,8 @@ impl Refresher {
         let app = permit.app();
         tracing::warn!(
             platform.name = %app.platform, app.id = app.app.map(|(_, app)| tracing::field::display(app)),
-            failure = pause.kind.code(), until = %pause.until, next_step = %pause.kind.next_step(&app.platform),
+            failure = pause.kind.code(), who_can_help = pause.kind.who_can_help().code(), until = %pause.until,
+            next_step = %self.core().next_step(pause.kind, &app.platform),
             "refreshes of this app are paused"
         );
         self.postpone_app(app, pause).await;
@@ -51,9 +52,10 @@ impl Refresher {
     pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
         let now = self.core().clock.now();
         let kind = self.judge(grant, error.failure, now);
+        let who_can_help = self.core().count_failure(kind, &grant.platform);
         tracing::warn!(
-            grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), error = %chain(&error),
-            next_step = %kind.next_step(&grant.platform), "refresh failed"
+            grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
+            error = %chain(&error), next_step = %self.core().next_step(kind, &grant.platform), "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
@@ -111,7 +113,11 @@ impl Refresher {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let kind = Failure::ConsentExpired;
         let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now };
-        tracing::warn!(grant.id = %id, platform.name = %grant.platform, failure = kind.code(), "nothing renews this grant any more");
+        let who_can_help = self.core().count_failure(kind, &grant.platform);
+        tracing::warn!(
+            grant.id = %id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
+            "nothing renews this grant any more"
+        );
         count(&grant.platform, outcome_of(kind));
         let lapse =
             move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.lapsed(trouble));

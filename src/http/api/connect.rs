@@ -18,12 +18,15 @@ pub(crate) struct Connection {
     /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
     /// Without it: to a page of the broker.
     ///
-    /// `status` is `success`, `cancelled`, `error` or `selection_required`. `integrationId` may be several ids, separated
-    /// by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and the
-    /// integrations list has them. With `status=error`, `error` is `access_not_approved`, `authorization_refused`,
-    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `identity_unavailable`, `interrupted`, `no_account`,
-    /// `permission_missing`, `platform_answer_unreadable`, `platform_throttled`, `platform_unavailable` or
-    /// `storage_failed`. With `status=cancelled`, it is `access_denied`.
+    /// `status` is `success`, `cancelled`, `error` or `selection_required`. `integrationId` may be several ids,
+    /// separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and
+    /// the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
+    /// `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
+    /// `authorization_refused`, `billing_limit_reached`, `blocked_by_administrator`, `callback_url_rejected`,
+    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `identity_unavailable`, `interrupted`,
+    /// `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`, `platform_unavailable`,
+    /// `storage_failed`, `postpeer_failures_total`, `postpeer_refreshes_total`, `postpeer_tokens_vended_total` or
+    /// `postpeer_upstream_seconds`. With `status=cancelled`, it is `access_denied`.
     #[param(format = "uri", max_length = 2048, example = "https://app.example/connected")]
     pub(super) redirect_uri: Option<String>,
     /// Where the browser goes when the person says no; without it, to `redirectUri`.

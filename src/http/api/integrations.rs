@@ -123,8 +123,9 @@ pub(crate) async fn get(
     Segment(id): Segment,
 ) -> Result<Json<IntegrationDetailAnswer>, ApiError> {
     let detail = state.broker.get_integration(&caller, &id).await?;
-    let label = state.broker.label(&detail.integration.platform);
-    Ok(Json(IntegrationDetailAnswer::new(detail, &label)))
+    let platform = &detail.integration.platform;
+    let (label, console) = (state.broker.label(platform), state.broker.console(platform));
+    Ok(Json(IntegrationDetailAnswer::new(detail, &label, console)))
 }
 
 /// Move a connected account to another profile

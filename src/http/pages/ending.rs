@@ -5,6 +5,7 @@ use askama::Template;
 
 use super::{Problem, answer, see_other};
 use crate::broker::finished::{Ending, Finished};
+use crate::domain::failure::Help;
 use crate::domain::integration::Integration;
 use crate::http::envelope::RequestId;
 use crate::http::error::ApiError;
@@ -59,6 +60,10 @@ fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError>
             answer(builder, &Success { label, accounts, profile, missing_scopes }, "'none'")
         }
         Ending::Failed { failure, findings } => {
+            let next_step = match failure.who_can_help() {
+                Help::NobodyKnown | Help::Operator => failure.next_step(&finished.platform, finished.console),
+                Help::AccountOwner | Help::Platform => String::new(),
+            };
             let problem = Problem {
                 heading: &format!("{label} was not connected"),
                 happened: &failure.what_happened(label),
@@ -67,6 +72,7 @@ fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError>
                 findings: findings.as_ref(),
                 code: failure.code(),
                 request_id,
+                next_step: &next_step,
             };
             answer(builder, &problem, "'none'")
         }

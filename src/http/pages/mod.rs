@@ -39,6 +39,8 @@ struct Problem<'a> {
     findings: Option<&'a Findings>,
     code: &'a str,
     request_id: &'a str,
+    /// For the people who run this service; may be empty.
+    next_step: &'a str,
 }
 
 /// Renders an error as a page, or as plain text if the page cannot be rendered.
@@ -51,6 +53,7 @@ pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &R
         findings: None,
         code: error.code.as_str(),
         request_id: id.as_str(),
+        next_step: "",
     };
     match page.render() {
         Ok(text) => html(builder, text, "'none'"),

@@ -116,7 +116,7 @@ async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organizatio
     let route = listing.route("logos".to_owned(), url, &PAGING, read_logos).await;
     if let Some(error) = &route.trouble {
         tracing::warn!(
-            platform.name = %listing.platform.name, error = %error, next_step = %error.next_step(),
+            platform.name = %listing.platform.name, error = %error, next_step = %error.next_step(listing.platform.console()),
             found = route.found.len(), "cannot read all logos of the organizations: going on without them"
         );
     }

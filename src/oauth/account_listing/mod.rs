@@ -197,7 +197,7 @@ impl<T> Route<T> {
 fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&PlatformError>) -> RouteReport {
     if let Some(error) = trouble {
         tracing::warn!(
-            platform.name = %platform.name, error = %error, next_step = %error.next_step(), found,
+            platform.name = %platform.name, error = %error, next_step = %error.next_step(platform.console()), found,
             "a listing of accounts is incomplete"
         );
     }

@@ -72,7 +72,7 @@ impl Bench {
     /// Records everything that an error can show.
     fn tell<T>(&mut self, result: Result<T, PlatformError>) {
         let Err(error) = result else { return };
-        let mut text = format!("{error} {error:?} {error:#?} {}", error.next_step());
+        let mut text = format!("{error} {error:?} {error:#?} {}", error.next_step(None));
         let mut source = error.source();
         while let Some(inner) = source {
             write!(text, " {inner} {inner:?} {inner:#?}").unwrap();

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::failure::Help;
 use crate::domain::grant::AuthStatus;
 use crate::domain::integration::{IntegrationDetail, TokenReads};
 use crate::domain::time::Timestamp;
@@ -51,6 +52,11 @@ pub(crate) struct LastErrorView {
     message: String,
     /// What a person does next.
     next_step: String,
+    /// Who can end it.
+    who_can_help: HelpView,
+    /// The page at the platform where the operator manages the OAuth app; null where it is not known.
+    #[schema(required, format = "uri", example = "https://console.cloud.google.com/apis")]
+    console_url: Option<&'static str>,
     /// The HTTP status of the platform's answer, if there was one.
     #[schema(required)]
     platform_status: Option<u16>,
@@ -61,8 +67,35 @@ pub(crate) struct LastErrorView {
     at: Timestamp,
 }
 
+/// Who can end a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = WhoCanHelp)]
+pub(crate) enum HelpView {
+    /// Connects the account again, grants permissions, or settles something at the platform.
+    AccountOwner,
+    /// No answer of the platform says whose fault it is.
+    NobodyKnown,
+    /// Changes the OAuth app, a setting or a payment: you, for an app of your own; else the people who run the broker.
+    Operator,
+    /// It ends by itself: an outage, or throttling.
+    Platform,
+}
+
+impl From<Help> for HelpView {
+    fn from(help: Help) -> Self {
+        match help {
+            Help::AccountOwner => Self::AccountOwner,
+            Help::NobodyKnown => Self::NobodyKnown,
+            Help::Operator => Self::Operator,
+            Help::Platform => Self::Platform,
+        }
+    }
+}
+
 impl TokenHealthView {
-    pub(crate) fn new(detail: &IntegrationDetail, label: &str) -> Self {
+    /// `label`: the platform's name for people. `console`: where the operator manages the app.
+    pub(crate) fn new(detail: &IntegrationDetail, label: &str, console: Option<&'static str>) -> Self {
         let platform = &detail.integration.platform;
         Self {
             state: match detail.integration.status {
@@ -74,7 +107,9 @@ impl TokenHealthView {
             last_error: detail.trouble.as_ref().map(|trouble| LastErrorView {
                 code: trouble.kind.code(),
                 message: trouble.kind.what_happened(label),
-                next_step: trouble.kind.next_step(platform),
+                next_step: trouble.kind.next_step(platform, console),
+                who_can_help: trouble.kind.who_can_help().into(),
+                console_url: console,
                 platform_status: trouble.status,
                 platform_code: trouble.platform_code.clone(),
                 at: trouble.at,

@@ -223,10 +223,11 @@ pub(crate) struct IntegrationDetailAnswer {
 }
 
 impl IntegrationDetailAnswer {
-    /// `label` is the platform's name for people. The integration's status must be current.
-    pub(crate) fn new(detail: IntegrationDetail, label: &str) -> Self {
+    /// `label` is the platform's name for people, and `console` where the operator manages the app. The integration's
+    /// status must be current.
+    pub(crate) fn new(detail: IntegrationDetail, label: &str, console: Option<&'static str>) -> Self {
         let (auth_status, reason) = status(detail.integration.status);
-        let health = TokenHealthView::new(&detail, label);
+        let health = TokenHealthView::new(&detail, label, console);
         Self {
             success: true,
             integration: IntegrationDetailView {
@@ -343,7 +344,7 @@ mod tests {
                 last_at: Timestamp::from_millis(1_777_797_216_445),
             }],
         };
-        let answer = IntegrationDetailAnswer::new(detail, "X (Twitter)");
+        let answer = IntegrationDetailAnswer::new(detail, "X (Twitter)", Some("https://console.x.com"));
         insta::assert_snapshot!(serde_json::to_string_pretty(&answer).unwrap(), @r#"
         {
           "success": true,
@@ -387,6 +388,8 @@ mod tests {
                 "code": "refresh_interrupted",
                 "message": "X (Twitter) refuses the refresh token, after an earlier refresh was cut off before its answer arrived: the new token was most likely in that answer.",
                 "nextStep": "The account's owner connects it again.",
+                "whoCanHelp": "account_owner",
+                "consoleUrl": "https://console.x.com",
                 "platformStatus": 400,
                 "platformCode": "invalid_request",
                 "at": "2026-05-03T08:33:36.445Z"
