@@ -7,6 +7,7 @@ use url::Url;
 use super::did::Did;
 use super::error::Unresolved;
 use super::handle::Handle;
+use crate::domain::bounds;
 
 /// Most handles of a document that are read.
 const MAX_CLAIMS: usize = 100;
@@ -48,6 +49,7 @@ impl Document {
         let service_url = Url::parse(endpoint).ok().filter(|url| {
             matches!(url.scheme(), "http" | "https")
                 && url.has_host()
+                && endpoint.len() <= bounds::MAX_URL
                 && url.path() == "/"
                 && url.query().is_none()
                 && url.fragment().is_none()

@@ -73,5 +73,5 @@ async fn measured(
 
 /// The body as JSON; null when it is none.
 fn json(answer: &Answer) -> Value {
-    serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+    outbound::read_json(&answer.body).unwrap_or(Value::Null)
 }

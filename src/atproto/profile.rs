@@ -73,7 +73,7 @@ impl Located {
 
     fn account(&self, profile: Option<&Value>) -> Account {
         let handle = self.handle.as_ref().map(super::Handle::as_str);
-        bluesky::account(self.did.as_str(), handle, self.service_url.as_str(), profile)
+        bluesky::account(self.did.as_str(), handle, self.service_url.as_str(), profile).bounded()
     }
 }
 

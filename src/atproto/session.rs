@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use url::{Host, Url};
 use zeroize::Zeroizing;
@@ -22,8 +21,8 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
-use crate::outbound::{self, Authorization, Body, Request};
-use crate::platforms::bluesky;
+use crate::outbound::{self, Authorization, Body, Request, read_json, wipe};
+use crate::platforms::{bluesky, token};
 
 /// Lifetime of an access token that does not name one: the reference server's.
 const ACCESS_LASTS: Duration = Duration::from_hours(2);
@@ -47,11 +46,9 @@ pub struct RefreshedSession {
 }
 
 /// A server's answer to a new or a refreshed session.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Begun {
-    access_jwt: String,
-    refresh_jwt: String,
+    access: SecretString,
+    refresh: SecretString,
     did: String,
     active: Option<bool>,
     status: Option<String>,
@@ -59,10 +56,21 @@ struct Begun {
 }
 
 impl Begun {
-    /// `None` when the answer is no session. Serde's error could repeat a token.
+    /// `None` when the answer is no session.
     fn read(body: &[u8]) -> Option<Self> {
-        let begun: Self = serde_json::from_slice(body).ok()?;
-        (!begun.access_jwt.is_empty() && !begun.refresh_jwt.is_empty()).then_some(begun)
+        let mut answer = read_json(body)?;
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+        let begun = token(answer.get("accessJwt")).zip(token(answer.get("refreshJwt"))).zip(text("did"));
+        let begun = begun.map(|((access, refresh), did)| Self {
+            access,
+            refresh,
+            did,
+            active: answer.get("active").and_then(Value::as_bool),
+            status: text("status"),
+            did_doc: answer.get("didDoc").cloned(),
+        });
+        wipe(&mut answer);
+        begun
     }
 
     fn inactive(&self) -> Option<AccountState> {
@@ -97,7 +105,7 @@ impl Engine {
         }
         let begun = Begun::read(&answer.body).ok_or(Error::PdsUnreachable(Trouble::Unreadable))?;
         let inactive = begun.inactive();
-        let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
+        let (access, refresh) = (begun.access, begun.refresh);
         let claims = Claims::of(&access);
         let useless = if begun.did != located.did.as_str() {
             Some(Error::DidMismatch)
@@ -147,7 +155,7 @@ impl Engine {
         }
         let inactive = begun.inactive();
         let moved = begun.did_doc.as_ref().and_then(|document| self.server_of(did, document));
-        let (access, refresh) = (SecretString::from(begun.access_jwt), SecretString::from(begun.refresh_jwt));
+        let (access, refresh) = (begun.access, begun.refresh);
         let claims = Claims::of(&access);
         let service_url = moved.as_ref().unwrap_or(service_url);
         Ok(RefreshedSession { issued: issued(service_url, access, refresh, claims, sent_at), inactive })

@@ -1,8 +1,6 @@
 //! The claims of a session's tokens. The protocol calls their contents unstable, so only conveniences depend on them:
 //! an expiry, whether the session comes from an app password, and whether two refresh tokens belong to one session.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,9 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::domain::time::Timestamp;
-
-/// Shortest lifetime: with a shorter one, a token would be refreshed without a pause.
-const SHORTEST: Duration = Duration::from_mins(1);
+use crate::outbound::read_json;
 
 /// The claims of a JSON Web Token, unverified: only its server can verify it. Empty when it is no JWT.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,7 +27,7 @@ impl Claims {
         let read = |token: &str| -> Option<Self> {
             let payload = token.split('.').nth(1)?;
             let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-            let claims: Value = serde_json::from_slice(&payload).ok()?;
+            let claims = read_json(&payload)?;
             let time = |name: &str| {
                 let seconds =
                     claims.get(name).and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds))?;
@@ -48,11 +44,11 @@ impl Claims {
     }
 
     /// The expiry, by the broker's clock, of a token that was requested at `sent_at`. Only its lifetime counts, because
-    /// the server's clock may be off. `None` when the token names none.
+    /// the server's clock may be off. `None` when the token names none, or one of no length.
     pub(super) fn expires_after(&self, sent_at: Timestamp) -> Option<Timestamp> {
         let expires_at = self.expires_at?;
         let life = self.issued_at.unwrap_or(sent_at).until(expires_at);
-        Some(sent_at.plus(life.max(SHORTEST)))
+        (!life.is_zero()).then(|| sent_at.plus(life))
     }
 }
 
@@ -89,8 +85,9 @@ mod tests {
         assert_eq!(life(r#"{"iat":1777797216,"exp":1777804416}"#), Some(7200));
         assert_eq!(life(r#"{"iat":1777790000,"exp":1777797200}"#), Some(7200), "its clock is late by hours");
         assert_eq!(life(r#"{"exp":1777804416}"#), Some(7200), "it does not say when it was issued");
-        assert_eq!(life(r#"{"exp":1777790000}"#), Some(60));
-        assert_eq!(life(r#"{"iat":1777797216,"exp":1777797216}"#), Some(60));
+        assert_eq!(life(r#"{"iat":1777797216,"exp":1777797219}"#), Some(3));
+        assert_eq!(life(r#"{"exp":1777790000}"#), None);
+        assert_eq!(life(r#"{"iat":1777797216,"exp":1777797216}"#), None);
         assert_eq!(life("{}"), None);
     }
 

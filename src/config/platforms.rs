@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use url::Url;
 
@@ -16,6 +17,9 @@ use crate::platforms::{
     Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityMethod, IdentityPointers, Pkce,
     Platform, Registry, Revocation, ScopeSeparator, TokenBody, built_in_names, sets_brokers_own,
 };
+
+/// From a second to ten years.
+const TOKEN_LIFETIME: RangeInclusive<u32> = 1..=315_360_000;
 
 pub(super) fn read(reader: &mut Reader) -> Registry {
     let supported: Vec<Platform> = BUILT_IN.iter().map(|definition| definition()).collect();
@@ -89,6 +93,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         token_params: parameters(reader, name, "token_params"),
         refresh_params: parameters(reader, name, "refresh_params"),
         scope_separator: scope_separator(reader, &at("scope_separator")),
+        token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
     }
 }
 
@@ -193,6 +198,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     let credentials = credentials(reader, name, client_auth != Some(ClientAuth::None));
     let platform = CustomPlatform {
         name: name.to_owned(),
+        token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
         label: reader.text(&at("label")),
         authorize_url: reader.text(&at("authorize_url")),
         token_url: reader.text(&at("token_url")),

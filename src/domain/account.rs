@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bounds;
 use super::secret::SecretString;
 
 /// A connected account. Keyed by the platform's immutable id, never by a name or an e-mail address: people change
@@ -22,6 +23,19 @@ pub struct Account {
 }
 
 impl Account {
+    /// The account with every text in bounds. The id stays as it is: check it with [`bounds::is_id`].
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self {
+            username: self.username.as_deref().and_then(bounds::name),
+            display_name: self.display_name.as_deref().and_then(bounds::name),
+            profile_url: self.profile_url.filter(|url| bounds::is_web_url(url)),
+            image_url: self.image_url.filter(|url| bounds::is_web_url(url)),
+            metadata: self.metadata.into_iter().map(|(key, value)| (key, bounds::fact(value))).collect(),
+            ..self
+        }
+    }
+
     /// The name by which people know the account.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -113,6 +127,29 @@ impl Identity {
         let seen = self.unusable.iter().find(|unusable| unusable.platform_user_id == platform_user_id);
         let looked_everywhere = self.routes.iter().all(|route| route.trouble.is_none());
         if seen.map_or(looked_everywhere, |unusable| !unusable.is_passing) { Coverage::Lost } else { Coverage::Unknown }
+    }
+
+    /// The identity with every text in bounds, and without the accounts whose id is not.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let found = |found: FoundAccount| {
+            let is_id = bounds::is_id(&found.account.platform_user_id);
+            is_id.then(|| FoundAccount { account: found.account.bounded(), ..found })
+        };
+        let unusable = |account: UnusableAccount| {
+            bounds::is_id(&account.platform_user_id).then(|| UnusableAccount {
+                display_name: account.display_name.as_deref().and_then(bounds::name),
+                reason: bounds::sentence(&account.reason),
+                ..account
+            })
+        };
+        let route = |route: RouteReport| RouteReport { route: bounds::sentence(&route.route), ..route };
+        Self {
+            subject: self.subject,
+            accounts: self.accounts.into_iter().filter_map(found).collect(),
+            unusable: self.unusable.into_iter().filter_map(unusable).collect(),
+            routes: self.routes.into_iter().map(route).collect(),
+        }
     }
 
     /// The identity at a platform where the one account is the one that consented.

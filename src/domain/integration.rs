@@ -7,7 +7,6 @@ use super::account::Account;
 use super::grant::{AuthStatus, FailureReason};
 use super::id::{AccessKeyId, GrantId, IntegrationId, OauthAppId, ProfileId};
 use super::refresh_failure::RefreshFailure;
-use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
 
@@ -65,7 +64,6 @@ pub struct IntegrationDetail {
     /// Expiry of the token that a caller gets: `None` for an account with its own, which does not expire.
     pub access_expires_at: Option<Timestamp>,
     pub refresh_expires_at: Option<Timestamp>,
-    pub renewal: Renewal,
     /// When the platform was asked for the tokens.
     pub issued_at: Timestamp,
     /// Time of the next refresh.

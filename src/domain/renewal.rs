@@ -11,6 +11,9 @@ use super::entropy::Entropy;
 use super::failure::Failure;
 use super::time::Timestamp;
 
+/// Shortest time between two renewals that nobody asked for.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// How the access token is renewed without the account's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -72,8 +75,8 @@ pub struct Timing {
 impl Timing {
     /// When tokens issued at `issued_at` are due for renewal; `None`: never.
     ///
-    /// Never in the first half of their lifetime: a token with a lifetime shorter than `ahead` would be renewed all the
-    /// time.
+    /// Never in the first half of their lifetime, nor within [`SHORTEST_PAUSE`]: a token with a lifetime shorter than
+    /// `ahead` would be renewed all the time. Whoever needs a token meanwhile has it renewed.
     #[must_use]
     pub fn due_at(
         self,
@@ -88,7 +91,7 @@ impl Timing {
             Renewal::Never => return None,
             Renewal::RefreshToken => self.ahead,
         };
-        let due = expires_at.minus(jitter.spread(ahead)).max(issued_at.plus(life / 2));
+        let due = expires_at.minus(jitter.spread(ahead)).max(issued_at.plus((life / 2).max(SHORTEST_PAUSE)));
         Some(due.max(issued_at.plus(self.not_before)))
     }
 }
@@ -148,7 +151,8 @@ mod tests {
     #[test]
     fn no_renewal_in_the_first_half_of_the_lifetime_nor_before_the_minimum_age() {
         assert_eq!(due(Renewal::RefreshToken, 600, 0), Some(300));
-        assert_eq!(due(Renewal::RefreshToken, 60, 0), Some(30));
+        assert_eq!(due(Renewal::RefreshToken, 80, 0), Some(40));
+        assert_eq!(due(Renewal::RefreshToken, 3, 0), Some(30), "no busy loop");
         assert_eq!(due(Renewal::AccessToken, 3600, DAY), Some(DAY));
     }
 

@@ -18,6 +18,12 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// Reads RFC 3339.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
+    }
+
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0

@@ -8,10 +8,11 @@ use url::Url;
 use super::error_answer::ErrorAnswer;
 use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
+use crate::domain::bounds;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
-use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace};
+use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
 
 impl OauthClient<'_> {
     /// Returns the account behind an access token. `scopes`: the granted ones.
@@ -38,20 +39,18 @@ impl OauthClient<'_> {
                 }
             }
         }
-        let mut identity = self.accounts(account, access_token, scopes).await?;
-        for found in &mut identity.accounts {
-            let account = &mut found.account;
-            account.profile_url = account.profile_url.take().filter(|url| is_web_url(url));
-            account.image_url = account.image_url.take().filter(|url| is_web_url(url));
-        }
-        Ok(identity)
+        self.accounts(account, access_token, scopes).await.map(Identity::bounded)
     }
 
     async fn account(&self, call: &ApiCall, token: &SecretString) -> Result<Account, PlatformError> {
         let platform = self.platform;
         self.call(call, token, |answer| {
             let json = json(&answer);
-            platform.identity.read.read(&json).map_err(|why| {
+            let account = platform.identity.read.read(&json);
+            let account = account.and_then(|account| {
+                if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
+            });
+            account.map_err(|why| {
                 let error = ErrorAnswer::read(&json);
                 // TikTok refuses with status 200 as well, and its code is `ok` when nothing is wrong.
                 let failure = error.documented(platform, Step::Identity, answer.status).unwrap_or_else(|| why.into());
@@ -116,9 +115,4 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
 /// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.
 pub(super) fn endpoint(platform: &Platform, step: Step, url: &str) -> Result<Url, PlatformError> {
     Url::parse(url).map_err(|_| PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable))
-}
-
-/// True for an http(s) URL. Callers parse these URLs and browsers follow them.
-fn is_web_url(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -141,5 +141,5 @@ fn basic(credentials: &Credentials) -> Authorization {
 
 /// The body as JSON; null when it is none.
 fn json(answer: &Answer) -> Value {
-    tokens::parse(&answer.body).unwrap_or(Value::Null)
+    outbound::read_json(&answer.body).unwrap_or(Value::Null)
 }

@@ -1,22 +1,24 @@
 //! Reads token answers leniently: a value that one platform sends as a number is text at another and wrapped at a
 //! third.
 //!
-//! Invariant: a token answer is a JSON object with a non-empty `access_token` and no `error`. Anything else is an
-//! error, whatever its status; no half token set is ever returned.
+//! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`. Anything else is
+//! an error, whatever its status; no half token set is ever returned.
 
 use std::time::Duration;
 
-use serde_json::Value;
-use zeroize::Zeroize;
+use serde_json::{Map, Value};
 
+use crate::domain::bounds;
 use crate::domain::grant::{IssuedTokens, TokenSet};
-use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
+use crate::outbound::{read_json, text, wipe};
+use crate::platforms::token;
 
-/// Shortest lifetime of an access token, in seconds: a clock that is off by seconds must not make it dead on arrival.
-const SHORTEST: f64 = 60.0;
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// Longest token type, in bytes.
+const MAX_TYPE: usize = 64;
 
 /// The reason why an answer holds no tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +37,7 @@ pub(super) fn read(
     pointer: Option<&str>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    let mut answer = parse(body).ok_or(NotTokens::Unreadable)?;
+    let mut answer = read_json(body).or_else(|| form(body)).ok_or(NotTokens::Unreadable)?;
     let issued = read_value(&answer, sent_at, pointer, default_expires_in);
     if !matches!(issued, Err(NotTokens::Error(_))) {
         wipe(&mut answer);
@@ -43,9 +45,30 @@ pub(super) fn read(
     issued
 }
 
-/// Parses JSON, with or without a byte order mark.
-pub(super) fn parse(body: &[u8]) -> Option<Value> {
-    serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()
+/// Reads a form such as `access_token=a&expires_in=3600`, which some servers send, whatever they call it. Only a body
+/// without anything that a form would encode, so that no page passes for one.
+fn form(body: &[u8]) -> Option<Value> {
+    let text = text(body);
+    let is_form = |b: u8| b.is_ascii_alphanumeric() || b"&=%+-._~*:/,!'()@$;|".contains(&b);
+    if !text.trim().bytes().all(is_form) {
+        return None;
+    }
+    let members: Map<String, Value> = url::form_urlencoded::parse(text.trim().as_bytes())
+        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+        .collect();
+    (members.contains_key("access_token") || members.contains_key("error")).then_some(Value::Object(members))
+}
+
+/// The object that has the tokens as its members.
+fn token_object<'a>(answer: &'a Value, pointer: Option<&str>) -> &'a Value {
+    // Slack nests a person's tokens, beside the app's own, in the answer to a code and not in the answer to a refresh.
+    let nested = pointer.and_then(|pointer| answer.pointer(pointer)).filter(|nested| nested.is_object());
+    // Instagram documents `{"data": [{…}]}` and often sends the object alone.
+    match (nested, answer.pointer("/data/0")) {
+        (Some(nested), _) => nested,
+        (None, Some(wrapped)) if answer.get("access_token").is_none() => wrapped,
+        _ => answer,
+    }
 }
 
 fn read_value(
@@ -54,21 +77,10 @@ fn read_value(
     pointer: Option<&str>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    // Slack nests a person's tokens, beside the app's own, in the answer to a code and not in the answer to a refresh.
-    let nested = pointer.and_then(|pointer| answer.pointer(pointer)).filter(|nested| nested.is_object());
-    // Instagram documents `{"data": [{…}]}` and often sends the object alone.
-    let tokens = match (nested, answer.pointer("/data/0")) {
-        (Some(nested), _) => nested,
-        (None, Some(wrapped)) if answer.get("access_token").is_none() => wrapped,
-        _ => answer,
-    };
+    let tokens = token_object(answer, pointer);
     if !tokens.is_object() {
         return Err(NotTokens::Unreadable);
     }
-    let secret = |name: &str| match tokens.get(name) {
-        Some(Value::String(text)) if !text.is_empty() => Some(SecretString::from(text.as_str())),
-        _ => None,
-    };
     // An error beside anything like a token is ambiguous: call it unreadable, so that the answer is kept.
     let refused = |error: &Value| {
         if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
@@ -76,18 +88,13 @@ fn read_value(
     if let Some(erring) = [answer, tokens].into_iter().find(|value| carries_error(value)) {
         return Err(refused(erring));
     }
-    let Some(access_token) = secret("access_token") else {
+    let Some(access_token) = token(tokens.get("access_token")) else {
         let is_error =
             tokens.get("error_type").is_some() || tokens.get("error_message").is_some() || tokens.get("code").is_some();
         return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
     };
-    let expires_in = seconds(tokens.get("expires_in")).or_else(|| default_expires_in.map(Duration::from_secs));
-    let refresh_expires_in = ["refresh_token_expires_in", "refresh_expires_in"]
-        .iter()
-        .filter_map(|name| tokens.get(*name))
-        // Some platforms send 0 or less for tokens that never expire.
-        .filter(|value| number(value).is_some_and(|seconds| seconds > 0.0))
-        .find_map(|value| seconds(Some(value)))
+    let expires_in = lifetime(tokens, sent_at, &ACCESS).or_else(|| default_expires_in.map(Duration::from_secs));
+    let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH)
         // LinkedIn's samples show minutes here. A refresh token that expires before the access token is such a number.
         .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
     Ok(IssuedTokens {
@@ -97,15 +104,22 @@ fn read_value(
         scopes: tokens.get("scope").and_then(scopes).or_else(|| tokens.get("permissions").and_then(scopes)),
         tokens: TokenSet {
             access_token,
-            refresh_token: secret("refresh_token"),
-            id_token: secret("id_token"),
-            token_type: match tokens.get("token_type") {
-                Some(Value::String(kind)) if !kind.is_empty() && !kind.eq_ignore_ascii_case("bearer") => kind.clone(),
-                _ => "Bearer".to_owned(),
-            },
+            refresh_token: token(tokens.get("refresh_token")),
+            id_token: token(tokens.get("id_token")),
+            token_type: token_type(tokens.get("token_type")),
             service_url: None,
         },
     })
+}
+
+/// The type as the platform spells it. `Bearer` also for one that could not stand in a header.
+fn token_type(value: Option<&Value>) -> String {
+    let is_type = |kind: &&str| {
+        (1..=MAX_TYPE).contains(&kind.len())
+            && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+            && !kind.eq_ignore_ascii_case("bearer")
+    };
+    value.and_then(Value::as_str).filter(is_type).unwrap_or("Bearer").to_owned()
 }
 
 /// True when any member's name contains "token", at any depth and in any case.
@@ -128,11 +142,58 @@ fn carries_error(answer: &Value) -> bool {
     }
 }
 
-/// A lifetime in seconds, sent as a number or as text.
-fn seconds(value: Option<&Value>) -> Option<Duration> {
-    Some(Duration::from_secs_f64(number(value?)?.clamp(SHORTEST, LONGEST).floor()))
+/// The names under which platforms send the lifetime of a token.
+struct Lifetimes {
+    /// Seconds.
+    spans: &'static [&'static str],
+    /// Points in time.
+    ends: &'static [&'static str],
 }
 
+/// `expires_on` is Microsoft's. `expires` was Facebook's for seconds, and is a point in time elsewhere.
+const ACCESS: Lifetimes =
+    Lifetimes { spans: &["expires_in", "expires"], ends: &["expires_at", "expires_on", "expires"] };
+const REFRESH: Lifetimes = Lifetimes {
+    spans: &["refresh_token_expires_in", "refresh_expires_in"],
+    ends: &["refresh_token_expires_at", "refresh_expires_at"],
+};
+
+/// How long a token lives; `None` where the answer does not say. 0 or less says nothing: some platforms send it for
+/// tokens that never expire.
+fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Duration> {
+    let span = |name: &&str| {
+        let seconds = number(tokens.get(*name)?)?;
+        // A point in time under a name that stands for both.
+        let is_time = *name == "expires" && moment_of(seconds).is_some();
+        (seconds > 0.0 && !is_time).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
+    };
+    let end = |name: &&str| {
+        let lifetime = sent_at.until(moment(tokens.get(*name)?)?).min(Duration::from_secs_f64(LONGEST));
+        (!lifetime.is_zero()).then_some(lifetime)
+    };
+    names.spans.iter().find_map(span).or_else(|| names.ends.iter().find_map(end))
+}
+
+/// A point in time: RFC 3339, or a number.
+fn moment(value: &Value) -> Option<Timestamp> {
+    number(value).map_or_else(|| Timestamp::parse(value.as_str()?.trim()), moment_of)
+}
+
+/// Seconds since the Unix epoch; or milliseconds, where the number can be nothing else. From 2001 on.
+fn moment_of(number: f64) -> Option<Timestamp> {
+    const SECONDS: std::ops::Range<f64> = 1e9..1e11;
+    const MILLISECONDS: std::ops::Range<f64> = 1e12..1e14;
+    let seconds = if SECONDS.contains(&number) {
+        number
+    } else if MILLISECONDS.contains(&number) {
+        number / 1000.0
+    } else {
+        return None;
+    };
+    Some(Timestamp::from_millis(0).plus(Duration::from_secs_f64(seconds)))
+}
+
+/// A finite number, sent as such or as text.
 fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
@@ -144,32 +205,27 @@ fn number(value: &Value) -> Option<f64> {
 
 /// Scopes from a list, or from text separated by spaces or commas. `None` when there are none.
 pub(super) fn scopes(value: &Value) -> Option<Vec<String>> {
-    let split = |text: &str| -> Vec<String> {
-        text.split([' ', ',', '\t', '\n']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
-    };
-    let scopes: Vec<String> = match value {
-        Value::String(text) => split(text),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).flat_map(split).collect(),
+    let texts: Vec<&str> = match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         _ => return None,
     };
+    let separated = texts.iter().flat_map(|text| text.split([' ', ',', '\t', '\n']));
+    let scopes = bounded(separated);
     (!scopes.is_empty()).then_some(scopes)
 }
 
 /// The granted permissions of `/me/permissions`. The others were declined or have expired.
 pub(super) fn granted_permissions(answer: &Value) -> Option<Vec<String>> {
     let is_granted = |entry: &&Value| entry.get("status").and_then(Value::as_str) == Some("granted");
-    let name = |entry: &Value| entry.get("permission").and_then(Value::as_str).map(str::to_owned);
-    Some(answer.get("data")?.as_array()?.iter().filter(is_granted).filter_map(name).collect())
+    let name = |entry: &'_ Value| entry.get("permission").and_then(Value::as_str).map(str::to_owned);
+    let granted: Vec<String> = answer.get("data")?.as_array()?.iter().filter(is_granted).filter_map(name).collect();
+    Some(bounded(granted.iter().map(String::as_str)))
 }
 
-/// Overwrites every string in the value.
-pub(super) fn wipe(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(members) => members.values_mut().for_each(wipe),
-        Value::String(text) => text.zeroize(),
-        _ => {}
-    }
+/// At most [`bounds::MAX_SCOPES`] scopes, each in bounds.
+fn bounded<'a>(scopes: impl Iterator<Item = &'a str>) -> Vec<String> {
+    scopes.filter(|scope| bounds::is_scope(scope)).take(bounds::MAX_SCOPES).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -195,10 +251,15 @@ mod tests {
             ("3600.0", 3600),
             ("\" 3600 \"", 3600),
             ("\"3600.9\"", 3600),
-            ("-1", 60),
-            ("0", 60),
+            ("3", 3),
+            ("\"3.2\"", 3),
+            ("-1", 7200),
+            ("0", 7200),
+            ("\"0\"", 7200),
             ("1e20", 315_360_000),
+            ("99999999999999999999999999999999", 315_360_000),
             ("1e400", 7200),
+            ("NaN", 7200),
             ("null", 7200),
             ("\"soon\"", 7200),
             ("{}", 7200),
@@ -206,15 +267,77 @@ mod tests {
             ("5183944", 5_183_944),
         ] {
             let body = format!(r#"{{"access_token":"a","expires_in":{spelled}}}"#);
-            // serde_json rejects 1e400.
-            if spelled == "1e400" {
-                assert_eq!(read(body.as_bytes(), SENT, None, Some(7200)).unwrap_err(), NotTokens::Unreadable);
-                continue;
-            }
             assert_eq!(lifetime(&body), Some(seconds), "{spelled}");
         }
         assert_eq!(lifetime(r#"{"access_token":"a"}"#), Some(7200));
         assert!(read(br#"{"access_token":"a"}"#, SENT, None, None).unwrap().access_expires_at.is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_lifetime_is_read_where_the_lifetime_is_not_sent() {
+        // Sent at 1,700,000,000 seconds.
+        for (members, seconds) in [
+            (r#""expires_at":1700003600"#, 3600),
+            (r#""expires_at":"1700003600""#, 3600),
+            (r#""expires_at":1700003600000"#, 3600),
+            (r#""expires_at":"2023-11-14T23:13:20Z""#, 3600),
+            (r#""expires_at":"2023-11-15T00:13:20.5+01:00""#, 3600),
+            (r#""expires_on":"1700003600","ext_expires_in":9"#, 3600),
+            (r#""expires":1700003600"#, 3600),
+            (r#""expires":"5183999""#, 5_183_999),
+            (r#""expires_in":60,"expires_at":1700003600"#, 60),
+            (r#""expires_in":0,"expires_at":1700003600"#, 3600),
+            (r#""expires_at":9900003600"#, 315_360_000),
+            // No time that could be meant.
+            (r#""expires_at":1600000000"#, 7200),
+            (r#""expires_at":0"#, 7200),
+            (r#""expires_at":3600"#, 7200),
+            (r#""expires_at":"2023-11-14 23:13:20""#, 7200),
+            (r#""expires_at":"soon""#, 7200),
+            (r#""expires_at":null"#, 7200),
+        ] {
+            assert_eq!(lifetime(&format!(r#"{{"access_token":"a",{members}}}"#)), Some(seconds), "{members}");
+        }
+        let body = br#"{"access_token":"a","refresh_token":"r","refresh_token_expires_at":1700086400}"#;
+        let refresh = read(body, SENT, None, Some(7200)).unwrap().refresh_expires_at.unwrap();
+        assert_eq!(SENT.until(refresh).as_secs(), 86_400);
+    }
+
+    #[test]
+    fn forms_are_read() {
+        let body =
+            b"access_token=gho_16C7&scope=repo%2Cgist+user&token_type=bearer&expires_in=28800&refresh_token=ghr_1\n";
+        let issued = read(body, SENT, None, None).unwrap();
+        assert_eq!(issued.tokens.access_token.expose_secret(), "gho_16C7");
+        assert_eq!(issued.tokens.refresh_token.unwrap().expose_secret(), "ghr_1");
+        assert_eq!(issued.scopes, Some(vec!["repo".to_owned(), "gist".to_owned(), "user".to_owned()]));
+        assert_eq!(issued.access_expires_at, Some(SENT.plus(Duration::from_hours(8))));
+        let facebook = read(b"access_token=CAAB%7Cx&expires=5183999", SENT, None, None).unwrap();
+        assert_eq!(facebook.tokens.access_token.expose_secret(), "CAAB|x");
+        assert!(facebook.access_expires_at.is_some());
+        let refused = read(b"error=bad_verification_code&error_description=x", SENT, None, None).unwrap_err();
+        assert_eq!(
+            refused,
+            NotTokens::Error(serde_json::json!({"error": "bad_verification_code", "error_description": "x"}))
+        );
+        for body in ["access_token=", "access_token=a%0Ab", "<a href=\"?access_token=a\">", "access_token", "token=a"] {
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+        }
+    }
+
+    #[test]
+    fn nothing_goes_into_a_header_that_could_break_it() {
+        for token in ["a b", " a", "a\\n", "a\\r\\nX-Evil: 1", "\u{e9}", "a\\ud83d", &"a".repeat(16 * 1024 + 1)] {
+            let body = format!(r#"{{"access_token":"{token}"}}"#);
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+            let body = format!(r#"{{"access_token":"a","refresh_token":"{token}","token_type":"{token}"}}"#);
+            let issued = read(body.as_bytes(), SENT, None, None).unwrap();
+            assert!(issued.tokens.refresh_token.is_none(), "{body}");
+            assert_eq!(issued.tokens.token_type, "Bearer", "{body}");
+        }
+        let many = (0..1000).map(|n| format!("scope-{n}")).chain(["s".repeat(256)]).collect::<Vec<_>>().join(" ");
+        let issued = read(format!(r#"{{"access_token":"a","scope":"{many}"}}"#).as_bytes(), SENT, None, None).unwrap();
+        assert_eq!(issued.scopes.unwrap().len(), bounds::MAX_SCOPES);
     }
 
     #[test]
@@ -233,7 +356,6 @@ mod tests {
             "{\"access_token\":null}",
             "{\"access_token\":7}",
             "{\"access_token\":[\"a\"]}",
-            "access_token=a&expires_in=5",
             "{\"data\":[]}",
             "{\"data\":{}}",
             "{\"access_token\":\"a\"",
@@ -318,9 +440,7 @@ mod tests {
             let body = format!(r#"{{"access_token":{token},"expires_in":{expires},"scope":{scope}}}"#);
             if let Ok(issued) = read(body.as_bytes(), SENT, None, None) {
                 prop_assert!(!issued.tokens.access_token.expose_secret().is_empty());
-                if let Some(at) = issued.access_expires_at {
-                    prop_assert!(at >= SENT.plus(Duration::from_mins(1)));
-                }
+                prop_assert!(issued.access_expires_at.is_none_or(|at| at >= SENT));
             }
         }
     }

@@ -21,7 +21,7 @@ type Bytes = Zeroizing<Vec<u8>>;
 
 /// The reason why a coding was not undone.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept {
+pub(super) enum Kept {
     /// Names the coding.
     Coded(&'static str),
     TooLarge,
@@ -76,7 +76,7 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Option<Bytes>, Kept> {
 }
 
 /// The contents of a gzip body, of all its members; `None` for any other body.
-fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
+pub(super) fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
     if !body.starts_with(GZIP) {
         return Ok(None);
     }

@@ -9,6 +9,7 @@ mod coding;
 mod connections;
 mod dns;
 mod guard;
+mod json;
 mod measure;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ use crate::domain::proxy::Proxies;
 pub use addresses::is_public;
 pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
+pub use json::{read_json, text, wipe};
 pub use measure::measured;
 
 use connections::Connections;

@@ -4,10 +4,10 @@
 
 use jiff::civil::date;
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use super::{Facts, Guide, handle};
 use crate::domain::account::Account;
+use crate::domain::bounds;
 
 /// As in URLs and configuration.
 pub const NAME: &str = "bluesky";
@@ -31,9 +31,6 @@ pub const GUIDE: Guide = Guide {
 
 /// Stands for the client id in every grant, since there is no OAuth app.
 pub const CLIENT_ID: &str = "bluesky";
-
-/// Longest display name that is kept, in bytes: the limit of Bluesky's own schema.
-const NAME_MAX: usize = 640;
 
 /// The operator's settings for Bluesky.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +62,13 @@ pub fn account(did: &str, name: Option<&str>, service_url: &str, profile: Option
         let text = profile?.get(member)?.as_str()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
     };
-    let is_web_url =
-        |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let facts = json!({"did": did, "serviceUrl": service_url.trim_end_matches('/')});
     Account {
         platform_user_id: did.to_owned(),
         username: name.map(handle),
-        display_name: text("displayName").filter(|name| name.len() <= NAME_MAX).or_else(|| name.map(str::to_owned)),
+        display_name: text("displayName").as_deref().and_then(bounds::name).or_else(|| name.map(str::to_owned)),
         profile_url: Some(format!("https://bsky.app/profile/{}", name.unwrap_or(did))),
-        image_url: text("avatar").filter(is_web_url),
+        image_url: text("avatar").filter(|url| bounds::is_web_url(url)),
         metadata: if let Value::Object(facts) = facts { facts } else { Map::new() },
     }
 }
@@ -123,6 +118,6 @@ mod tests {
         assert_eq!(nameless.profile_url.unwrap(), format!("https://bsky.app/profile/{DID}"));
         let long = json!({"displayName": "a".repeat(641)});
         let account = account(DID, Some("alice.bsky.social"), "https://pds.host", Some(&long));
-        assert_eq!(account.label(), "alice.bsky.social");
+        assert_eq!(account.label(), "a".repeat(200));
     }
 }

@@ -37,6 +37,8 @@ pub struct CustomPlatform {
     pub refresh_params: Vec<(String, String)>,
     pub scope_on_refresh: bool,
     pub identity: IdentityPointers,
+    /// Seconds that an access token lives where the answer does not say.
+    pub token_lifetime: Option<u32>,
 }
 
 /// JSON pointers (RFC 6901) to the account's facts in the identity answer.
@@ -198,6 +200,7 @@ impl CustomPlatform {
             client_auth: self.client_auth.unwrap_or(ClientAuth::Basic),
             pkce: self.pkce.unwrap_or(Pkce::S256),
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+            default_expires_in: self.token_lifetime.map(u64::from),
             ..Platform::standard(identity)
         }
     }

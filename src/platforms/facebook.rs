@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
-    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, pairs, text,
+    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, pairs, text, token,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
@@ -140,10 +140,7 @@ pub(crate) fn next_cursor(answer: &Value) -> Option<String> {
 
 /// Reads the token in the answer to `GET /{page}?fields=access_token`.
 pub(crate) fn read_page_token(answer: &Value) -> Option<SecretString> {
-    match answer.get("access_token") {
-        Some(Value::String(token)) if !token.is_empty() => Some(SecretString::from(token.as_str())),
-        _ => None,
-    }
+    token(answer.get("access_token"))
 }
 
 /// A Page where the person's role does not let them publish.

@@ -149,6 +149,11 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             text(platform.pkce.into()),
             "\"s256\", \"none\", or TikTok's \"s256_hex\" (hexadecimal) and \"s256_hex_on_loopback\".",
         ),
+        (
+            "token_lifetime_seconds",
+            platform.default_expires_in.map_or_else(|| text(""), |seconds| seconds.to_string()),
+            "How long an access token lives where the answer does not say.",
+        ),
     ]
 }
 

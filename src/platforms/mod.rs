@@ -42,7 +42,9 @@ pub use refusal::{Meaning, Place, Refusal, Said};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
+use crate::domain::bounds;
 use crate::domain::failure::Failure;
+use crate::domain::secret::SecretString;
 
 /// The platforms built in, in alphabetical order; Bluesky, which has no OAuth here, is beside them.
 pub const BUILT_IN: &[fn() -> Platform] = &[
@@ -314,13 +316,25 @@ impl From<Unidentified> for Failure {
     }
 }
 
-/// A member that is a non-empty string, or a number: ids come as either, and some exceed 2^53.
+/// A member that is a non-empty string, or a whole number: ids come as either. A number that was written with a fraction
+/// or an exponent is taken only where it is exact, because rounding could make two ids one.
 pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
+    /// The largest number below which a float is exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value.pointer(pointer)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Number(number) if number.is_f64() => number
+            .as_f64()
+            .filter(|float| float.fract() == 0.0 && float.abs() < EXACT)
+            .map(|float| format!("{float:.0}")),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// A token in bounds.
+pub(crate) fn token(value: Option<&Value>) -> Option<SecretString> {
+    value.and_then(Value::as_str).filter(|token| bounds::is_token(token)).map(SecretString::from)
 }
 
 /// Texts that are built in.

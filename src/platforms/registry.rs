@@ -43,6 +43,8 @@ pub struct Settings {
     /// The same for refreshes.
     pub refresh_params: Vec<(String, String)>,
     pub scope_separator: Option<ScopeSeparator>,
+    /// Seconds that an access token lives where the answer does not say.
+    pub token_lifetime: Option<u32>,
 }
 
 /// A platform with this operator's credentials for it.
@@ -270,6 +272,7 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     };
     set_list(&mut platform.scopes, settings.scopes);
     set_list(&mut platform.optional_scopes, settings.optional_scopes);
+    platform.default_expires_in = settings.token_lifetime.map(u64::from).or(platform.default_expires_in);
     ConfiguredPlatform { platform, enabled: settings.enabled.unwrap_or(true), credentials: settings.credentials }
 }
 
@@ -310,6 +313,7 @@ mod tests {
     fn custom(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
         let url = |path: &str| Some(format!("https://{name}.example{path}"));
         let platform = CustomPlatform {
+            token_lifetime: None,
             name: name.to_owned(),
             authorize_url: url("/authorize"),
             token_url: url("/token"),

@@ -234,7 +234,6 @@ fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
         requested_scopes: fields.json("requested_scopes")?,
         access_expires_at: if fields.get("has_own_tokens")? { None } else { fields.get("access_expires_at")? },
         refresh_expires_at: fields.get("refresh_expires_at")?,
-        renewal: read_renewal(&fields)?,
         issued_at: fields.get("issued_at")?,
         due_at: fields.get("due_at")?,
         trouble: fields.json_if_any("trouble")?,
@@ -279,7 +278,6 @@ mod tests {
         assert_eq!((&detail.scopes, &detail.requested_scopes), (&grant.scopes, &grant.requested_scopes));
         assert_eq!(detail.access_expires_at, grant.access_expires_at);
         assert_eq!(detail.refresh_expires_at, grant.refresh_expires_at);
-        assert_eq!(detail.renewal, grant.renewal);
         let plain = find(&fixture.db, fixture.ours, stored.id).unwrap().unwrap();
         assert_eq!(format!("{plain:?}"), format!("{found:?}"));
     }

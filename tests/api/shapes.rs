@@ -29,6 +29,7 @@ use Then::{Ended, New, Old};
 
 const TAKEN: Then = New { access: "new-access", refresh: Some("new-refresh"), life: 3600 };
 const NO_REFRESH_TOKEN: Then = New { access: "new-access", refresh: None, life: 3600 };
+const ONLY_ACCESS: Then = New { access: "new-access", refresh: None, life: 7200 };
 const UNREADABLE: Then = Old { state: "refresh_in_doubt", code: "platform_answer_unreadable" };
 const UNAVAILABLE: Then = Old { state: "refresh_in_doubt", code: "platform_unavailable" };
 const REFUSED: Then = Old { state: "refresh_failing", code: "request_refused" };
@@ -55,8 +56,8 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"3600"}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600.0}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":" 3600 "}"#, TAKEN),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":-1}"#, lives(60)),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":0}"#, lives(60)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":-1}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":0}"#, lives(7200)),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e20}"#, lives(TEN_YEARS)),
     (
         r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":99999999999999999999999999999999}"#,
@@ -68,8 +69,16 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":"soon"}"#, lives(7200)),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":[3600]}"#, lives(7200)),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":true}"#, lives(7200)),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e999}"#, UNREADABLE),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":NaN}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":1e999}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":NaN}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3}"#, lives(3)),
+    // A defect in a member that is not needed.
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"x":"\ud83d"}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"x":1e999}"#, TAKEN),
+    ("{\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600,\"x\":\"\n\"}", TAKEN),
+    (r#"{"access_token":"new-access\ud83d","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":"new access","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new\r\nrefresh","expires_in":3600}"#, NO_REFRESH_TOKEN),
     // The refresh token. Absent means unchanged.
     (r#"{"access_token":"new-access","expires_in":3600}"#, NO_REFRESH_TOKEN),
     (r#"{"access_token":"new-access","refresh_token":null,"expires_in":3600}"#, NO_REFRESH_TOKEN),
@@ -110,7 +119,7 @@ const BODIES: &[(&str, Then)] = &[
     (r#"callback({"access_token":"new-access"})"#, UNREADABLE),
     (r#")]}'{"access_token":"new-access"}"#, UNREADABLE),
     (r#"{"access_token":"new-acc"#, UNREADABLE),
-    ("access_token=new-access&refresh_token=new-refresh&expires_in=3600", UNREADABLE),
+    ("access_token=new-access&refresh_token=new-refresh&expires_in=3600", TAKEN),
     ("<!doctype html><title>Be right back</title>", UNREADABLE),
     (
         r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"scope":7,"token_type":[],"x":{"access_token":"no"}}"#,
@@ -156,12 +165,16 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
         ("JSON that is called a page", typed("text/html; charset=iso-8859-1", GOOD.as_bytes()), TAKEN),
         ("JSON that is called a form", typed("application/x-www-form-urlencoded", GOOD.as_bytes()), TAKEN),
         ("JSON that is called nothing", answer(200, "", GOOD.as_bytes()), TAKEN),
-        ("a form", typed("application/x-www-form-urlencoded", b"access_token=new-access&expires_in=3600"), UNREADABLE),
+        (
+            "a form",
+            typed("application/x-www-form-urlencoded", b"access_token=new-access&expires_in=3600"),
+            NO_REFRESH_TOKEN,
+        ),
         ("XML", typed("application/xml", b"<OAuth><access_token>new-access</access_token></OAuth>"), UNREADABLE),
         ("UTF-16", typed("application/json; charset=utf-16", &utf_16), UNREADABLE),
-        ("Latin-1", typed("application/json; charset=iso-8859-1", &latin_1), UNREADABLE),
+        ("Latin-1", typed("application/json; charset=iso-8859-1", &latin_1), ONLY_ACCESS),
         ("zeros", typed("application/json", &[0; 64]), UNREADABLE),
-        ("nested without end", stand_in::json(&nested), UNREADABLE),
+        ("nested without end", stand_in::json(&nested), ONLY_ACCESS),
         (
             "garbage that is called gzip",
             answer(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\x00garbage"),

@@ -170,6 +170,7 @@ fn platforms() -> Registry {
     let twitter = PlatformSettings { credentials: Some(credentials()), ..PlatformSettings::default() };
     let acme = CustomPlatform {
         name: "acme".to_owned(),
+        token_lifetime: None,
         label: Some("Acme & Sons".to_owned()),
         authorize_url: Some("http://127.0.0.1:9/authorize".to_owned()),
         token_url: Some("http://127.0.0.1:9/token".to_owned()),

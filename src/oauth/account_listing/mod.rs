@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::identity::{endpoint, refusal};
-use super::{OauthClient, json, tokens};
+use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity, RouteReport};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::SecretString;
-use crate::outbound::{Authorization, Body, Request};
+use crate::outbound::{Authorization, Body, Request, wipe};
 use crate::platforms::{Accounts, Platform, Unidentified};
 
 /// Time limit of a whole listing: someone waits in front of a browser.
@@ -99,7 +99,7 @@ struct Answered(Value);
 
 impl Drop for Answered {
     fn drop(&mut self) {
-        tokens::wipe(&mut self.0);
+        wipe(&mut self.0);
     }
 }
 

@@ -11,7 +11,6 @@ use super::token_health::{TokenHealthView, TokenReadsView};
 use crate::domain::grant::{AuthStatus, FailureReason};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail};
 use crate::domain::paging::Listed;
-use crate::domain::renewal::Renewal;
 use crate::domain::scopes;
 use crate::domain::time::Timestamp;
 use crate::http::api::web_url;
@@ -206,7 +205,7 @@ pub(crate) struct TokenStatusView {
     /// Whether the account can authenticate, with the token there is or after a refresh. What a platform has revoked
     /// meanwhile shows when the token is used.
     valid: bool,
-    /// Whether the broker gets a new access token without the person.
+    /// Whether a new access token will come without the person. Not where no expiry is known, nor after the end.
     auto_refreshes: bool,
     /// Whether the person has to connect the account again.
     reconnect_required: bool,
@@ -233,7 +232,7 @@ impl IntegrationDetailAnswer {
             integration: IntegrationDetailView {
                 token_status: TokenStatusView {
                     valid: auth_status == AuthStatusView::Active,
-                    auto_refreshes: detail.renewal != Renewal::Never,
+                    auto_refreshes: auth_status == AuthStatusView::Active && detail.due_at.is_some(),
                     reconnect_required: auth_status == AuthStatusView::ReconnectRequired,
                     reason,
                 },
@@ -327,7 +326,6 @@ mod tests {
             requested_scopes: ["users.read", "tweet.write", "offline.access"].map(str::to_owned).to_vec(),
             access_expires_at: Some(Timestamp::from_millis(1_777_800_000_000)),
             refresh_expires_at: None,
-            renewal: Renewal::RefreshToken,
             issued_at: Timestamp::from_millis(1_777_797_216_445),
             due_at: None,
             trouble: Some(RefreshFailure {
@@ -378,7 +376,7 @@ mod tests {
             "refreshTokenExpiresAt": null,
             "tokenStatus": {
               "valid": false,
-              "autoRefreshes": true,
+              "autoRefreshes": false,
               "reconnectRequired": true,
               "reason": "access_revoked"
             },

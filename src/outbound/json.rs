@@ -1,0 +1,360 @@
+//! The one reader of JSON from outside: answers of platforms, as they come or as they were stored.
+//!
+//! A defect in one member never costs the others. What strict JSON refuses inside of a string, a number or a nested
+//! value is mended before it is parsed; a body that is cut off, or followed by something else, is not JSON.
+//!
+//! | in the body | read as |
+//! | --- | --- |
+//! | a byte order mark; UTF-16 behind one | UTF-8 without it |
+//! | invalid UTF-8, half of a surrogate pair, `\u` without four digits | U+FFFD |
+//! | a control character in a string; another escape, such as `\'` | itself |
+//! | an integer beyond 64 bits, a number beyond the range, `007` | a string with the number's text |
+//! | `NaN`, `Infinity`, `-Infinity`, `undefined` | null |
+//! | a value nested deeper than [`MAX_DEPTH`] | null |
+//! | a member that is repeated | the last one |
+//!
+//! Invariant: where strict JSON reads a body without loss, this reader reads the same.
+
+use serde_json::{Number, Value};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::coding::unpacked;
+
+/// Deepest nesting that is read.
+const MAX_DEPTH: usize = 64;
+
+/// Digits that a number of 64 bits always has room for.
+const SAFE_DIGITS: usize = 18;
+
+/// Reads a body; `None` when it is not JSON. Also reads a gzip body, which earlier versions stored as it came.
+#[must_use]
+pub fn read_json(body: &[u8]) -> Option<Value> {
+    let contents = unpacked(body).ok()?;
+    let text = text(contents.as_deref().map_or(body, Vec::as_slice));
+    serde_json::from_str(&Mender::mend(&text)).ok()
+}
+
+/// Overwrites every string in the value.
+pub fn wipe(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::String(text) => text.zeroize(),
+        _ => {}
+    }
+}
+
+/// The text of a body, without its byte order mark and with U+FFFD where it is invalid.
+#[must_use]
+pub fn text(body: &[u8]) -> Zeroizing<String> {
+    let utf_16 = |body: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = body.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(unit);
+        let mut text = Zeroizing::new(String::with_capacity(2 * body.len()));
+        text.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        text
+    };
+    if let Some(body) = body.strip_prefix(b"\xfe\xff") {
+        return utf_16(body, u16::from_be_bytes);
+    }
+    if let Some(body) = body.strip_prefix(b"\xff\xfe") {
+        return utf_16(body, u16::from_le_bytes);
+    }
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    // Never moved while it grows: a byte becomes three at most.
+    let mut text = Zeroizing::new(String::with_capacity(3 * body.len()));
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
+}
+
+/// Rewrites a text so that strict JSON reads it.
+struct Mender<'a> {
+    rest: &'a str,
+    mended: Zeroizing<String>,
+    depth: usize,
+}
+
+impl<'a> Mender<'a> {
+    fn mend(text: &'a str) -> Zeroizing<String> {
+        // Never moved while it grows: a character becomes six at most.
+        let mended = Zeroizing::new(String::with_capacity(6 * text.len()));
+        let mut reading = Self { rest: text, mended, depth: 0 };
+        while let Some(next) = reading.rest.chars().next() {
+            match next {
+                '"' => reading.string(),
+                '{' | '[' => reading.open(next),
+                '}' | ']' => reading.close(next),
+                'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '+' | '.' => reading.word(),
+                _ => reading.copy(next),
+            }
+        }
+        reading.mended
+    }
+
+    /// Takes a character without writing it.
+    fn skip(&mut self, char: char) {
+        self.rest = self.rest.get(char.len_utf8()..).unwrap_or_default();
+    }
+
+    fn copy(&mut self, char: char) {
+        self.skip(char);
+        self.put(char);
+    }
+
+    fn put(&mut self, char: char) {
+        if self.depth <= MAX_DEPTH {
+            self.mended.push(char);
+        }
+    }
+
+    fn put_all(&mut self, text: &str) {
+        if self.depth <= MAX_DEPTH {
+            self.mended.push_str(text);
+        }
+    }
+
+    /// Begins an object or an array. One that is too deep is read to its end and written as null.
+    fn open(&mut self, bracket: char) {
+        self.depth += 1;
+        if self.depth <= MAX_DEPTH {
+            return self.copy(bracket);
+        }
+        if self.depth == MAX_DEPTH + 1 {
+            self.mended.push_str("null");
+        }
+        self.skip(bracket);
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.copy(bracket);
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// A string, from its quote on.
+    fn string(&mut self) {
+        self.copy('"');
+        while let Some(next) = self.rest.chars().next() {
+            match next {
+                '"' => return self.copy('"'),
+                '\\' => self.escape(),
+                '\0'..='\x1f' => {
+                    self.skip(next);
+                    self.put_all(&format!("\\u{:04x}", u32::from(next)));
+                }
+                _ => self.copy(next),
+            }
+        }
+    }
+
+    /// An escape, from its backslash on.
+    fn escape(&mut self) {
+        self.skip('\\');
+        match self.rest.chars().next() {
+            Some('u') => self.unicode(),
+            Some(next @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => {
+                self.put('\\');
+                self.copy(next);
+            }
+            // Another escape stands for its character. A backslash at the end leaves the string open.
+            _ => {}
+        }
+    }
+
+    /// An escape such as `\ud83d\ude00`, from its `u` on.
+    fn unicode(&mut self) {
+        let unit = |text: &str| {
+            let digits = text.strip_prefix('u')?.get(..4)?;
+            let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+        };
+        let first = unit(self.rest);
+        let second = self.rest.get(5..).and_then(|rest| rest.strip_prefix('\\')).and_then(unit);
+        let (units, length) = match (first, second) {
+            (Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => (vec![high, low], 11),
+            (Some(unit), _) => (vec![unit], 5),
+            (None, _) => (vec![0xd800], 1),
+        };
+        self.rest = self.rest.get(length..).unwrap_or_default();
+        for char in char::decode_utf16(units) {
+            match char {
+                Ok(char @ ('\0'..='\x1f' | '"' | '\\')) => self.put_all(&format!("\\u{:04x}", u32::from(char))),
+                Ok(char) => self.put(char),
+                Err(_) => self.put(char::REPLACEMENT_CHARACTER),
+            }
+        }
+    }
+
+    /// A number, or a word such as `true`.
+    fn word(&mut self) {
+        let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
+        let end = self.rest.find(|c| !in_word(c)).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        let is_integer = word.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        let is_kept = match serde_json::from_str::<Number>(word) {
+            // Read as a float, an integer would be rounded.
+            Ok(number) => !(number.is_f64() && is_integer && word.len() > SAFE_DIGITS),
+            Err(_) => !(word.bytes().any(|b| b.is_ascii_digit()) && word.parse::<f64>().is_ok()),
+        };
+        match word {
+            "NaN" | "Infinity" | "-Infinity" | "undefined" => self.put_all("null"),
+            _ if is_kept => self.put_all(word),
+            _ => {
+                self.put('"');
+                self.put_all(word);
+                self.put('"');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: impl AsRef<[u8]>) -> Option<Value> {
+        read_json(body.as_ref())
+    }
+
+    #[test]
+    fn a_defect_does_not_cost_the_rest() {
+        for (defect, read_as) in [
+            (r#""I love \ud83d""#, json!("I love \u{fffd}")),
+            (r#""\ude00 and \ud83d\ud83d\ude00""#, json!("\u{fffd} and \u{fffd}\u{1f600}")),
+            (r#""\ud83d\u0041""#, json!("\u{fffd}A")),
+            (r#""\ud83d\n""#, json!("\u{fffd}\n")),
+            (r#""\u12 \u{1F600} \uzzzz""#, json!("\u{fffd}12 \u{fffd}{1F600} \u{fffd}zzzz")),
+            (r#""\u+123""#, json!("\u{fffd}+123")),
+            (r#""it\'s \x41 \0""#, json!("it's x41 0")),
+            (r#""\u0000\u001f\u0022\u005c""#, json!("\0\u{1f}\"\\")),
+            ("\"a\tb\nc\0d\u{7f}\"", json!("a\tb\nc\0d\u{7f}")),
+            ("123456789012345678901234567890", json!("123456789012345678901234567890")),
+            ("-123456789012345678901234567890", json!("-123456789012345678901234567890")),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("18446744073709551616", json!("18446744073709551616")),
+            ("-9223372036854775808", json!(i64::MIN)),
+            ("-9223372036854775809", json!("-9223372036854775809")),
+            ("1e3", json!(1000.0)),
+            ("1e999", json!("1e999")),
+            ("007", json!("007")),
+            ("+5", json!("+5")),
+            (".5", json!(".5")),
+            ("NaN", json!(null)),
+            ("-Infinity", json!(null)),
+            ("undefined", json!(null)),
+            ("\"NaN\"", json!("NaN")),
+            ("\"007\"", json!("007")),
+            (r#"{"a":1,"a":2}"#, json!({"a": 2})),
+        ] {
+            let body = format!(r#"{{"id":"1","x":{defect},"y":[true,false,null,-1.5]}}"#);
+            let whole = json!({"id": "1", "x": read_as, "y": [true, false, null, -1.5]});
+            assert_eq!(read(&body), Some(whole), "{defect}");
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_read() {
+        let whole = json!({"name": "Zoë 😀"});
+        let text = whole.to_string();
+        assert_eq!(read(format!("\u{feff}{text}")), Some(whole.clone()));
+        let units: Vec<u16> = format!("\u{feff}{text}").encode_utf16().collect();
+        assert_eq!(read(units.iter().flat_map(|unit| unit.to_be_bytes()).collect::<Vec<_>>()), Some(whole.clone()));
+        assert_eq!(read(units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>()), Some(whole));
+        assert_eq!(read(b"{\"name\":\"Zo\xeb\"}"), Some(json!({"name": "Zo\u{fffd}"})));
+        assert_eq!(read(b"{\"name\":\"\xed\xa0\xbd!\"}"), Some(json!({"name": "\u{fffd}\u{fffd}\u{fffd}!"})));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_null() {
+        let nested = |depth: usize| format!(r#"{{"id":"1","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        for depth in [MAX_DEPTH, MAX_DEPTH + 1, 100_000] {
+            assert_eq!(read(nested(depth)).unwrap()["id"], "1", "{depth}");
+        }
+        let mut deepest = &read(nested(100_000)).unwrap()["x"];
+        for _ in 1..MAX_DEPTH {
+            deepest = &deepest[0];
+        }
+        assert_eq!(*deepest, Value::Null);
+        let text = format!(r#"{{"x":{}{{"]":"}}\""}}{}}}"#, "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert!(read(text).is_some(), "brackets in strings are text");
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_or_goes_on_is_no_json() {
+        for body in [
+            "",
+            " ",
+            "{",
+            r#"{"access_token":"a"#,
+            r#"{"access_token":"a\"#,
+            r#"{"access_token":"a\ud83d"#,
+            r#"{"access_token":"a""#,
+            r#"{"access_token":"a"} x"#,
+            r#"{"access_token":"a"}{}"#,
+            r#"{"access_token":"a"]"#,
+            r#"{"access_token" "a"}"#,
+            r#"{"a":1e}"#,
+            r#"{"a":inf}"#,
+            r#"{"a":truefalse}"#,
+            "{a:1}",
+            "callback({})",
+            "<html>",
+            "access_token=a",
+        ] {
+            assert_eq!(read(body), None, "{body}");
+        }
+        assert_eq!(read("[".repeat(100_000)), None);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_strict_json_reads_is_read_alike(value in json_value(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let strict: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(read(&text), Some(strict));
+        }
+
+        #[test]
+        fn escapes_are_read_alike(text in r#"(\\["\\/bfnrt]|\\u[0-9a-cA-C][0-9a-f]{3}|\\ud83d\\ude00|[ -!#-\[\]-~]){0,12}"#) {
+            let text = format!("\"{text}\"");
+            prop_assert_eq!(read(&text), serde_json::from_str(&text).ok());
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = read(&body);
+        }
+
+        #[test]
+        fn nothing_like_json_makes_the_reader_panic(body in r#"[\[\]{}",:\\ud8e0-9a-f+\-.\x00 é]{0,80}"#) {
+            let strict: Option<Value> = serde_json::from_str(&body).ok();
+            let read = read(&body);
+            prop_assert!(strict.is_none() || read.is_some());
+        }
+    }
+}
