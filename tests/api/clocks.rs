@@ -172,7 +172,9 @@ async fn a_clock_that_is_set_back_revives_nothing() {
         assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required", "{to}");
         let state = crate::support::parameter(&flow, "state").unwrap();
         let callback = format!("{}/v1/connect/twitter/callback?state={state}&code=x", broker.url);
-        assert_eq!(broker.browse(&callback).await.status, 400, "{to}: its time is over");
+        let location = broker.browse(&callback).await.location();
+        let told = crate::support::parameter(&location, "error");
+        assert_eq!(told.as_deref(), Some("flow_expired"), "{to}: its time is over");
     }
     // Ten years exceed the retention of an ended grant's tokens, and erasing them is final.
     set(&broker, start.plus(TEN_YEARS));
