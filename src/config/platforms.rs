@@ -209,6 +209,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             .unwrap_or_default(),
         identity_headers: reader.pairs(&at("identity_headers")),
         scopes: reader.list(&at("scopes")),
+        optional_scopes: reader.list(&at("optional_scopes")).unwrap_or_default(),
         scope_separator: scope_separator(reader, &at("scope_separator")).unwrap_or(ScopeSeparator::Space),
         client_auth,
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]),

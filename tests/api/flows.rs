@@ -516,7 +516,11 @@ async fn nothing_is_missing_where_everything_was_granted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_chooses_the_scopes_of_a_connection() {
-    let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__OPTIONAL_SCOPES", "dm.read").start().await;
+    let broker = TestBroker::builder()
+        .setting("POSTPEER_PLATFORMS__TWITTER__OPTIONAL_SCOPES", "dm.read")
+        .setting("POSTPEER_PLATFORMS__ACME__OPTIONAL_SCOPES", "email")
+        .start()
+        .await;
     let needed = ["tweet.read", "users.read", "offline.access"];
     for (query, expected) in [
         ("", vec!["tweet.read", "tweet.write", "users.read", "media.write", "offline.access"]),
@@ -527,6 +531,8 @@ async fn a_caller_chooses_the_scopes_of_a_connection() {
     ] {
         assert_eq!(asked_for(&broker.begin("twitter", query).await), expected, "{query}");
     }
+    let custom = broker.begin("acme", "scopes=email").await;
+    assert_eq!(asked_for(&custom), ["openid", "profile", "offline_access", "email"], "an operator's own platform");
     let id = broker.connect("twitter", "scopes=tweet.write").await;
     let detail = broker.detail(&id).await;
     assert_eq!(detail["scopes"], json!(["tweet.read", "tweet.write", "users.read", "offline.access"]));
