@@ -5,6 +5,8 @@
 //! protocol or quirks is asked here, so that nobody above compares a platform's name.
 
 pub mod app_password;
+#[cfg(test)]
+mod recorded;
 
 use std::time::Duration;
 
