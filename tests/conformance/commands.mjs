@@ -7,7 +7,7 @@ console.info = console.log = console.error;
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 
-// Says `ready` and carries out commands: {"command": name, "with": {…}} is answered with {"value": …} or {"error": …}.
+// Says `ready`, then carries out commands: {"command": name, "with": {…}} is answered by {"value": …} or {"error": …}.
 export async function serve(ready, commands) {
   say(ready);
   for await (const line of createInterface({ input: process.stdin })) {

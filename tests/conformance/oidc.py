@@ -120,27 +120,28 @@ class Connection:
             (request["params"]["grant_type"], request["status"]) for request in refreshes] == [("refresh_token", 200)])
         check("it brought another token", new != old and self.provider.ask("accepts", token=new))
 
-    def disconnect(self, integration, revokes=True):
+    def disconnect(self, integration):
         token = self.token(integration)
         check("the token works", self.provider.ask("accepts", token=token))
         status, told = self.broker.disconnect(integration["id"])
         check(f"disconnected: {status} {told}", status == 200)
         revoked = [request for request in self.happened() if request["route"] == "revocation"]
-        if revokes:
-            check(f"revoked: {told}", "revoked the tokens" in told["message"])
-            check(f"a revocation: {revoked}", revoked and all(request["status"] == 200 for request in revoked))
-            check("the token is gone", not self.provider.ask("accepts", token=token))
+        check(f"revoked: {told}", "revoked the tokens" in told["message"])
+        check(f"a revocation: {revoked}", revoked and all(request["status"] == 200 for request in revoked))
+        check("the token is gone", not self.provider.ask("accepts", token=token))
         status, told = self.broker.token(integration["id"], 0)
         check(f"nothing is left here: {status} {told}", status == 404)
 
     def whole(self):
-        """A connection from its beginning to its end. Two refreshes: the second one needs what the first one brought."""
+        """A connection from its beginning to its end. The second refresh needs what the first one brought."""
+        self.happened()
+        ended, refusals = len(self.ended), len(self.refusals)
         integration = self.connect()
         self.refresh(integration)
         self.refresh(integration)
         self.disconnect(integration)
-        check(f"the consent is ended there: {self.ended}", len(self.ended) == 1)
-        check(f"the provider refused nothing: {self.refusals}", self.refusals == [])
+        check(f"the consent is ended there: {self.ended}", len(self.ended) == ended + 1)
+        check(f"the provider refused nothing: {self.refusals}", len(self.refusals) == refusals)
         return integration
 
     def authentication(self):
@@ -168,14 +169,24 @@ def endpoints(provider, client_id, *lines):
     ])
 
 
-def discovered(provider, client_id, *lines):
+def discovered(provider, client_id, *lines, issuer=None):
     """The section of a platform that the broker asks for its endpoints."""
     return "\n".join([
-        "[platforms.acme]", f'issuer = "{provider.ready["issuer"]}"', f'client_id = "{client_id}"', *lines])
+        "[platforms.acme]", f'issuer = "{issuer or provider.ready["issuer"]}"', f'client_id = "{client_id}"', *lines])
 
 
 def secret(provider):
     return f"client_secret = {json.dumps(provider.ready['secret'])}"
+
+
+def signing(algorithm):
+    """The lines of a client that signs with key.pem. One kind of key is named; the others the provider finds."""
+    lines = ['client_auth = "private_key_jwt"', 'private_key_file = "key.pem"']
+    if algorithm == "ES256":
+        lines.append('private_key_id = "key ES256"')
+    if algorithm == "PS256":
+        lines.append('private_key_algorithm = "PS256"')
+    return lines
 
 
 @contextlib.contextmanager
@@ -187,7 +198,8 @@ def connection_to(provider, section, files=None):
             yield connection
         except Exception:
             connection.happened()
-            print("the provider refused:", *connection.refusals, "the broker logged:", running.log, sep="\n", file=sys.stderr)
+            print("the provider refused:", *connection.refusals, sep="\n", file=sys.stderr)
+            print("the broker logged:", running.log, sep="\n", file=sys.stderr)
             raise
 
 
@@ -196,8 +208,8 @@ def basic(provider):
     """The client authenticates with the header; everything is looked up by hand."""
     with connection_to(provider, endpoints(provider, "basic", secret(provider))) as connection:
         integration = connection.whole()
-        check(f"who connected: {integration}", [integration[name] for name in ("username", "displayName", "imageUrl")] == [
-            "ada", "Ada Marlow", "https://cdn.example.com/ada.png"])
+        told = [integration[name] for name in ("username", "displayName", "imageUrl")]
+        check(f"who connected: {told}", told == ["ada", "Ada Marlow", "https://cdn.example.com/ada.png"])
         check("the header alone", connection.authentication() == {("basic",)})
 
 
@@ -264,26 +276,27 @@ def discovery(provider):
 
 @scenario
 def pushed(provider):
-    """The provider accepts only authorization requests that were pushed to it (RFC 9126)."""
-    with connection_to(provider, discovered(provider, "pushed", secret(provider))) as connection:
-        url = connection.authorize_url()
-        sent = query(url)
-        check(f"the browser carries only a reference: {sent}", sent.keys() == {"client_id", "request_uri"})
-        connection.whole()
-        asked = [request for request in connection.requests if request["route"] == "pushed_authorization_request"]
-        check(f"it was pushed: {asked}", [request["status"] for request in asked] == [201, 201])
-        check("by the client itself", all(request["scheme"] == "basic" for request in asked))
+    """Authorization requests are pushed (RFC 9126): where the metadata wants it, and where the operator knows of it."""
+    strict, pem = provider.ready["strict"], provider.ready["pems"]["ES256"]
+    for section, scheme in (
+        (discovered(provider, "basic", secret(provider), issuer=strict), "basic"),
+        (discovered(provider, "jwt-ES256", *signing("ES256"), issuer=strict), ""),
+        (discovered(provider, "pushed", secret(provider), "par = true"), "basic"),
+    ):
+        with connection_to(provider, section, {"key.pem": pem}) as connection:
+            sent = query(connection.authorize_url())
+            check(f"the browser carries only a reference: {sent}", sent.keys() == {"client_id", "request_uri"})
+            connection.whole()
+            asked = [request for request in connection.requests if request["route"] == "pushed_authorization_request"]
+            check(f"two were pushed: {asked}", [request["status"] for request in asked] == [201, 201])
+            check("by the client itself", all(request["scheme"] == scheme for request in asked))
 
 
 @scenario
 def private_key_jwt(provider):
     """The client authenticates with a signature (RFC 7523), by each kind of key."""
     for algorithm, pem in provider.ready["pems"].items():
-        lines = ['client_auth = "private_key_jwt"', 'private_key_file = "key.pem"']
-        # One key is named, the others the provider finds by itself.
-        if algorithm == "ES256":
-            lines.append(f'private_key_id = "key {algorithm}"')
-        section = discovered(provider, f"jwt-{algorithm}", *lines)
+        section = discovered(provider, f"jwt-{algorithm}", *signing(algorithm))
         with connection_to(provider, section, {"key.pem": pem}) as connection:
             connection.whole()
             ways = connection.authentication()
@@ -295,21 +308,35 @@ def private_key_jwt(provider):
 
 
 @scenario
+def id_token(provider):
+    """The id_token says who connected, signed by each kind of key."""
+    for algorithm in provider.ready["algorithms"]:
+        section = discovered(provider, f"signed-{algorithm}", secret(provider), 'identity_from = "id_token"')
+        with connection_to(provider, section) as connection:
+            connection.whole()
+            asked = {request["route"] for request in connection.requests}
+            check(f"{algorithm}: the provider's keys verify it: {asked}", "jwks" in asked and "userinfo" not in asked)
+
+
+@scenario
 def issuer(provider):
-    """A callback counts only when it names the provider (RFC 9207): no code goes to the wrong one."""
+    """A callback counts only when it names the provider (RFC 9207), whether it brings a code or a refusal."""
     with connection_to(provider, discovered(provider, "basic", secret(provider))) as connection:
-        for wrong in ("https://evil.example.com", provider.ready["issuer"] + "/", None):
-            callback = urllib.parse.urlsplit(Person().consent(connection.authorize_url()))
-            fields = dict(urllib.parse.parse_qsl(callback.query))
-            check(f"the provider names itself: {fields}", fields.pop("iss") == provider.ready["issuer"])
-            if wrong is not None:
-                fields["iss"] = wrong
-            connection.happened()
-            told = connection.come_back(callback._replace(query=urllib.parse.urlencode(fields)).geturl())
-            check(f"iss={wrong}: {told}", told["status"] == "error")
-            asked = [request["route"] for request in connection.happened()]
-            check(f"iss={wrong}: the code goes nowhere: {asked}", "token" not in asked)
-        check("nothing is connected", connection.broker.call("GET", "/v1/connect/integrations?platform=acme")[1]["total"] == 0)
+        right, foreign = provider.ready["issuer"], "https://evil.example.com"
+        for agrees in (True, False):
+            for named in (foreign, f"{right}/", None):
+                callback = urllib.parse.urlsplit(Person().consent(connection.authorize_url(), agrees))
+                fields = urllib.parse.parse_qsl(callback.query)
+                check(f"the provider names itself: {fields}", ("iss", right) in fields)
+                fields = [(name, named if name == "iss" else value) for name, value in fields]
+                fields = [(name, value) for name, value in fields if value is not None]
+                connection.happened()
+                told = connection.come_back(callback._replace(query=urllib.parse.urlencode(fields)).geturl())
+                check(f"{agrees}, iss={named}: {told}", told["status"] == "error")
+                asked = [request["route"] for request in connection.happened()]
+                check(f"{agrees}, iss={named}: the code goes nowhere: {asked}", "token" not in asked)
+        listed = connection.broker.call("GET", "/v1/connect/integrations?platform=acme")[1]
+        check(f"nothing is connected: {listed}", listed["total"] == 0)
         connection.whole()
 
 

@@ -45,7 +45,8 @@ class Broker:
         headers = {"x-access-key": self.key}
         if body is not None:
             headers["content-type"] = "application/json"
-        status, _, text = fetch(self.url + path, headers=headers, method=method, body=body and json.dumps(body).encode())
+        body = None if body is None else json.dumps(body).encode()
+        status, _, text = fetch(self.url + path, headers=headers, method=method, body=body)
         return status, json.loads(text)
 
     def visit(self, url):
