@@ -291,7 +291,10 @@ impl Desk {
     where
         F: Future<Output = Result<T, broker::Error>>,
     {
-        self.work.block_on(what(self.broker.clone()))
+        self.work.block_on(async {
+            self.broker.restore_discovered().await;
+            what(self.broker.clone()).await
+        })
     }
 }
 
@@ -305,7 +308,7 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
     let outbound = Outbound::new(&settings)?;
     let guard = Guard::new(&settings, ports.dns.clone())?;
     let atproto = atproto::Engine::new(outbound.clone(), guard, ports.dns.clone(), ports.clock.clone());
-    let oauth = Engine::new(outbound, ports.clock.clone(), ports.retry_pause);
+    let oauth = Engine::new(outbound, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
     Ok(Broker::new(Parts {
         store,
         vault,

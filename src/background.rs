@@ -1,4 +1,4 @@
-//! The background loops: refresh tokens, purge what has expired, watch the clock.
+//! The background loops: refresh tokens, purge what has expired, watch the clock, find out how servers are used.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.
@@ -16,6 +16,10 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 /// Interval between checks for due grants. What is due depends on the clock, which may be set at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Pauses after a round of discovery that left servers without an answer: the first one, and the longest.
+const DISCOVER_AGAIN_AFTER: Duration = Duration::from_mins(1);
+const DISCOVER_AT_LEAST_EVERY: Duration = Duration::from_hours(1);
+
 /// Pause after a round whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -26,7 +30,19 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
             keep_refreshed(&broker, &stop).await;
         }
     };
-    tokio::join!(keep_purged(&broker, &stop), refreshing);
+    tokio::join!(keep_purged(&broker, &stop), discover(&broker, &stop), refreshing);
+}
+
+/// Asks servers how they are used, until each has answered.
+async fn discover(broker: &Broker, stop: &CancellationToken) {
+    let mut pause = DISCOVER_AGAIN_AFTER;
+    while !stop.is_cancelled() && !broker.discover_all().await {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(DISCOVER_AT_LEAST_EVERY);
+    }
 }
 
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {

@@ -60,12 +60,14 @@
 //! flate2:                      outbound
 //! hickory_resolver:            outbound
 //! hkdf:                        vault
+//! jsonwebtoken:                oauth
 //! metrics_exporter_prometheus: telemetry
 //! oauth2:                      oauth
 //! refinery:                    store
 //! reqwest:                     outbound
+//! ring:                        oauth, platforms
 //! rusqlite:                    store
-//! rustls:                      outbound
+//! rustls:                      outbound, platforms
 //! ```
 //!
 //! # A connection, step by step

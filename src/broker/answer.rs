@@ -30,12 +30,11 @@ pub(super) struct Refusal {
 }
 
 impl Answer {
-    /// `issuer`: the platform's, where it is known. `declined`: the meaning of the platform's codes.
-    pub(super) fn of(callback: &Callback, issuer: Option<&str>, declined: impl Fn(Vec<String>) -> Meaning) -> Self {
-        if let (Some(given), Some(expected)) = (&callback.issuer, issuer)
-            && given != expected
-        {
-            return Self::Unusable("it names another issuer (iss) than this platform's");
+    /// `is_from_issuer`: false when the callback's `iss` says that it is not the platform's. `declined`: the meaning of the
+    /// platform's codes.
+    pub(super) fn of(callback: &Callback, is_from_issuer: bool, declined: impl Fn(Vec<String>) -> Meaning) -> Self {
+        if !is_from_issuer {
+            return Self::Unusable("its issuer (iss) is missing, or is not this platform's");
         }
         if callback.is_garbled {
             return Self::Unusable("a parameter is too long, or is not text");
@@ -104,7 +103,7 @@ mod tests {
     }
 
     fn of(callback: &Callback) -> Answer {
-        Answer::of(callback, Some("https://issuer.example"), declined)
+        Answer::of(callback, true, declined)
     }
 
     #[test]
@@ -176,13 +175,13 @@ mod tests {
                 ..Callback::default()
             },
             Callback { is_garbled: true, error: Some("no".into()), ..with_code("c") },
-            Callback { issuer: Some("https://other.example".into()), ..with_code("c") },
-            Callback { issuer: Some(String::new()), error: Some("no".into()), ..Callback::default() },
         ] {
             assert!(matches!(of(&callback), Answer::Unusable(_)), "{callback:?}");
         }
-        let elsewhere = Callback { issuer: Some("https://other.example".into()), ..with_code("c") };
-        assert!(matches!(Answer::of(&elsewhere, None, declined), Answer::Code(_)), "no issuer is known");
+        let denied = Callback { error: Some("no".into()), ..Callback::default() };
+        for elsewhere in [with_code("c"), denied] {
+            assert!(matches!(Answer::of(&elsewhere, false, declined), Answer::Unusable(_)), "another issuer's");
+        }
     }
 
     #[test]
@@ -192,7 +191,6 @@ mod tests {
                 code: Some(code.into()),
                 error: Some(String::new()),
                 error_code: Some("0".into()),
-                issuer: Some("https://issuer.example".into()),
                 ..Callback::default()
             };
             let Answer::Code(code) = of(&callback) else { panic!("{callback:?}") };

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use url::Url;
+
+use super::clients::BoundTo;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, profiles};
-use crate::domain::flow::{Flow, FlowStage};
+use crate::domain::error_chain::chain;
+use crate::domain::flow::{Flow, FlowStage, nonce};
 use crate::domain::id::FlowId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
+use crate::platforms::Platform;
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::{self, AuthorizeRequest};
 use crate::vault::Place;
@@ -40,12 +45,12 @@ impl Broker {
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let platform = &configured.platform;
         let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
         let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
         let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
-
+        self.ensure_discovered(configured).await?;
+        let platform = configured.platform();
         let scopes = platform.requested_scopes(wanted.scopes.as_deref()).ok_or_else(|| Error::ScopesNotAllowed {
             label: platform.label.to_string(),
             allowed: platform.allowed_scopes(),
@@ -74,17 +79,17 @@ impl Broker {
         let callback_url = self.callback_url(&platform.name);
         let state = random_token(&*self.entropy);
         let verifier = upstream::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
+        let nonce = nonce(&state_digest(&state));
         let request = AuthorizeRequest {
             client_id: &client_id,
             redirect_uri: &callback_url,
             state: &state,
             scopes: &scopes,
             pkce_verifier: verifier.as_ref(),
+            nonce: &nonce,
         };
-        let url = upstream::authorize_url(platform, &request).map_err(|error| {
-            tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
-            Error::CredentialsMissing(platform.name.to_string())
-        })?;
+        let of = BoundTo { project_id, platform: &platform.name, app_id, client_id: &client_id };
+        let url = self.authorize_url(platform, of, &request).await?;
 
         let now = self.clock.now();
         let pkce_verifier =
@@ -118,6 +123,29 @@ impl Broker {
             .await?;
         tracing::info!(flow.id = %id, platform.name = %wanted.platform, "connection begun");
         Ok(url.into())
+    }
+
+    /// The URL to send the person to. Asks the platform where it wants the request to be pushed.
+    async fn authorize_url(
+        &self,
+        platform: &Platform,
+        of: BoundTo<'_>,
+        request: &AuthorizeRequest<'_>,
+    ) -> Result<Url, Error> {
+        let missing = || Error::CredentialsMissing(platform.name.to_string());
+        if platform.par_url.is_none() {
+            return upstream::authorize_url(platform, request).map_err(|error| {
+                tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
+                missing()
+            });
+        }
+        let client = self.oauth_client(of).await?.ok_or_else(missing)?;
+        client.authorize_url(request).await.map_err(|error| {
+            let next_step = self.next_step(error.failure, &platform.name);
+            tracing::warn!(platform.name = %platform.name, error = %chain(&error), next_step, "cannot begin a connection");
+            let sentence = error.failure.what_happened(&platform.label);
+            Error::PlatformUnreachable(sentence.trim_end_matches('.').to_owned())
+        })
     }
 
     /// The callback URL that the operator registers at the platform.

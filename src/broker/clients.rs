@@ -59,6 +59,6 @@ impl Core {
             return Ok(None);
         };
         let client_secret = self.vault.open_text(&Place::app_secret(id, app.generation), &app.client_secret)?;
-        Ok(Some(Credentials { client_id: app.client_id, client_secret }))
+        Ok(Some(Credentials { client_id: app.client_id, client_secret, private_key: None }))
     }
 }

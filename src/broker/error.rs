@@ -53,6 +53,9 @@ pub enum Error {
     /// full stop) is for the caller.
     #[error("{0}")]
     PlatformUnavailable(String),
+    /// The platform's server does not say how it is used. The sentence (without its full stop) is for the caller.
+    #[error("{0}")]
+    PlatformUnreachable(String),
     /// The account's owner must reconnect it. Both sentences are for the caller.
     #[error("the account must be reconnected: {what_happened}")]
     ReconnectRequired { what_happened: String, next_step: String },

@@ -13,7 +13,7 @@ use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
-use crate::domain::flow::{Flow, FlowStage, Outcome};
+use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
 use crate::domain::id::IntegrationId;
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
@@ -159,7 +159,7 @@ impl Broker {
             Outcome::failed(error.of_connection())
         })?;
         let scopes = issued.scopes.get_or_insert_with(|| flow.scopes.clone());
-        let identity = match client.identify(&issued.tokens.access_token, scopes).await {
+        let identity = match client.identify(&issued.tokens, scopes, &nonce(&flow.state)).await {
             Ok(identity) => identity,
             Err(error) => {
                 self.report(flow, &error);

@@ -16,6 +16,7 @@ pub mod bluesky;
 pub mod callback;
 mod clients;
 mod core;
+mod discovery;
 pub mod error;
 mod exchange;
 pub mod finished;
@@ -72,6 +73,8 @@ pub struct Broker {
     revocation: Revocation,
     /// Connections whose code is being exchanged.
     exchanges: SingleFlight<FlowId, ()>,
+    /// Platforms whose server is asked how it is used, by name.
+    discoveries: SingleFlight<String, Result<(), String>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
 }
 
@@ -93,6 +96,7 @@ impl Broker {
             refresher: Refresher::new(core.clone(), revocation.clone()),
             revocation,
             exchanges: SingleFlight::default(),
+            discoveries: SingleFlight::default(),
             bluesky_attempts: Arc::default(),
             core,
         }

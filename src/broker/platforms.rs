@@ -58,7 +58,7 @@ impl Broker {
     /// Names of the platforms that connect through a redirect, for a sentence.
     pub(super) fn platform_names(&self) -> String {
         let known: Vec<&str> =
-            self.upstream.platforms().iter().map(|platform| platform.platform.name.as_ref()).collect();
+            self.upstream.platforms().iter().map(|platform| platform.platform().name.as_ref()).collect();
         known.join(", ")
     }
 }

@@ -14,6 +14,7 @@ impl Broker {
     /// Runs before anybody is served: later, new work could not be told from what was cut off. Connections are
     /// continued in the background; their callbacks wait for that.
     pub async fn recover(&self) -> Result<(), Error> {
+        self.restore_discovered().await;
         let cut_off = self.store.read(flows::list_cut_off).await;
         let refreshes = self.refresher.recover().await;
         // A failure of one kind does not keep the other from being continued.

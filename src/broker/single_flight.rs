@@ -45,11 +45,11 @@ impl<K, T> SingleFlight<K, T> {
 
 impl<K, T> SingleFlight<K, T>
 where
-    K: Copy + Eq + Hash + Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    pub(super) fn has(&self, key: K) -> bool {
-        self.lock().contains_key(&key)
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.lock().contains_key(key)
     }
 
     /// Starts `work` for `key`, or joins the run in flight. The run goes on whether or not anybody waits.
@@ -63,7 +63,7 @@ where
             if let Some(running) = in_flight.get(&key) {
                 return Flight(running.clone());
             }
-            in_flight.insert(key, receiver.clone());
+            in_flight.insert(key.clone(), receiver.clone());
         }
         let (flights, work) = (self.clone(), work());
         tasks.spawn(async move {
@@ -106,13 +106,13 @@ mod tests {
             })
         };
         let (first, joined, other) = (start(1), start(1), start(2));
-        assert!(flights.has(1) && flights.has(2) && !flights.has(3));
+        assert!(flights.has(&1) && flights.has(&2) && !flights.has(&3));
         tokio::task::yield_now().await;
         gate.notify_waiters();
         let (first, joined, other) = (first.result().await, joined.result().await, other.result().await);
         assert_eq!(first, joined);
         assert_ne!(first, other);
-        assert!(!flights.has(1), "a run leaves the map before its waiters wake");
+        assert!(!flights.has(&1), "a run leaves the map before its waiters wake");
         let next = start(1);
         tokio::task::yield_now().await;
         gate.notify_waiters();
@@ -123,7 +123,7 @@ mod tests {
     async fn a_panic_ends_the_run_without_a_result() {
         let (flights, tasks) = (SingleFlight::<u8, ()>::default(), Tasks::new(Handle::current()));
         assert_eq!(flights.start(&tasks, 1, || async { panic!("on purpose") }).result().await, None);
-        assert!(!flights.has(1));
+        assert!(!flights.has(&1));
         assert_eq!(flights.start(&tasks, 1, || async {}).result().await, Some(()));
     }
 }

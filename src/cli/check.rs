@@ -22,7 +22,25 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     for warning in warnings(&config, &SystemClock) {
         eprintln!("warning: {warning}");
     }
+    for advice in advice(&config) {
+        eprintln!("advice: {advice}");
+    }
     output::result(&report(&config))
+}
+
+/// What would make a configuration safer that works as it is.
+fn advice(config: &Config) -> Vec<String> {
+    let unchecked =
+        config.platforms.iter().filter(|configured| configured.is_own() && configured.platform().issuer.is_none());
+    unchecked
+        .map(|configured| {
+            format!(
+                "[platforms.{}] has no issuer: set it, where the server has one, and a callback that another server sends \
+                 is recognised by its iss",
+                configured.platform().name
+            )
+        })
+        .collect()
 }
 
 /// Lists each platform with its state and the callback URL to register there.
@@ -62,6 +80,8 @@ mod tests {
             identity = { id = "/sub" }
         "#;
         let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let [advice] = advice(&config).try_into().unwrap();
+        insta::assert_snapshot!(advice, @"[platforms.acme] has no issuer: set it, where the server has one, and a callback that another server sends is recognised by its iss");
         let report = report(&config);
         let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "tiktok", "twitter"];
         let is_shown = |line: &&str| shown.iter().any(|name| line.split(' ').next() == Some(name));

@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(config.database, Path::new("/data/postpeer.db"));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         for platform in config.platforms.iter() {
-            assert!(platform.credentials.is_some(), "{}", platform.platform.name);
+            assert!(platform.credentials.is_some(), "{}", platform.platform().name);
         }
     }
 

@@ -7,7 +7,7 @@ use super::output;
 use super::settings::ConfigFile;
 use crate::config::{Config, Environment};
 use crate::platforms::registry::Listing;
-use crate::platforms::{Availability, Bluesky, ConfiguredPlatform, Facts, Guide, Platform, Revocation, bluesky};
+use crate::platforms::{Availability, Bluesky, Facts, Guide, Platform, Revocation, bluesky};
 
 /// List the platforms, or show what the broker knows of one
 #[derive(Debug, Subcommand)]
@@ -64,8 +64,8 @@ pub(super) fn callback_url(config: &Config, platform: &Listing<'_>) -> String {
 
 fn list(config: &Config) -> String {
     let row = |listing: Listing<'_>| {
-        let configured = config.platforms.iter_all().find(|configured| configured.platform.name == listing.name);
-        let facts = configured.map_or(bluesky::GUIDE.facts, |configured| configured.platform.guide.facts);
+        let configured = config.platforms.iter_all().find(|configured| configured.platform().name == listing.name);
+        let facts = configured.map_or(bluesky::GUIDE.facts, |configured| configured.platform().guide.facts);
         let as_of = facts.map_or_else(|| "from your configuration".to_owned(), |facts| facts.as_of.to_string());
         [listing.name.to_owned(), listing.label.to_owned(), state(&listing).to_owned(), as_of]
     };
@@ -81,9 +81,9 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
         let message = format!("there is no platform \"{name}\": the platforms are {}", names.join(", "));
         return Err(Failure::new(Exit::Usage, message));
     };
-    let configured = config.platforms.iter_all().find(|configured| configured.platform.name == name);
+    let configured = config.platforms.iter_all().find(|configured| configured.platform().name == name);
     let (of_protocol, guide) = match configured {
-        Some(ConfiguredPlatform { platform, .. }) => (of_oauth(platform), platform.guide),
+        Some(configured) => (of_oauth(configured.platform()), configured.platform().guide),
         None => (of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())), bluesky::GUIDE),
     };
     let mut rows = vec![
@@ -114,6 +114,7 @@ fn of_oauth(platform: &Platform) -> Vec<(&'static str, String)> {
     let others = versions.iter().map(|version| version.name).filter(|other| *other != platform.api_version);
     let parameters = platform.authorize_params.iter().map(|(name, value)| format!("{name}={value}"));
     vec![
+        ("issuer", platform.issuer.as_deref().unwrap_or_default().to_owned()),
         ("authorize", platform.authorize_url.to_string()),
         ("token", platform.token_url.to_string()),
         ("revocation", revocation),

@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use strum::VariantArray as _;
 use url::Url;
 
 use super::keys;
@@ -14,8 +15,9 @@ use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityMethod, IdentityPointers, Pkce,
-    Platform, Registry, Revocation, ScopeSeparator, TokenBody, built_in_names, sets_brokers_own,
+    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityFrom, IdentityMethod,
+    IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, ScopeSeparator, SigningAlgorithm, TokenBody,
+    built_in_names, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -78,7 +80,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         accounts_url,
         locations_url,
         enabled: reader.flag(&at("enabled")),
-        credentials: credentials(reader, name, client_auth != Some(ClientAuth::None)),
+        credentials: credentials(reader, name, client_auth.filter(|way| *way == ClientAuth::None)),
         label: reader.text(&at("label")),
         scopes: reader.list(&at("scopes")),
         optional_scopes: reader.list(&at("optional_scopes")),
@@ -142,8 +144,9 @@ fn without_slash(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
-/// Reads client id and secret. One without the other is a mistake. `has_secret`: false for a public client.
-fn credentials(reader: &mut Reader, name: &str, has_secret: bool) -> Option<Credentials> {
+/// Reads client id and secret. One without the other is a mistake. `without`: how a client without a secret
+/// authenticates.
+fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> Option<Credentials> {
     let section = [keys::PLATFORMS, name];
     let id_path = [keys::PLATFORMS, name, "client_id"];
     let secret_path = [keys::PLATFORMS, name, "client_secret"];
@@ -156,16 +159,17 @@ fn credentials(reader: &mut Reader, name: &str, has_secret: bool) -> Option<Cred
             reader.mistake(&id_path, "contains white space: copy it from the platform again");
             None
         }
-        (_, Some(_)) if !has_secret => {
+        (_, Some(_)) if let Some(without) = without => {
+            let word: &str = without.into();
             reader.mistake(
                 &secret_path,
-                "is set although client_auth = \"none\" says that the client has no secret: remove one of the two",
+                format!("is set although client_auth = \"{word}\" needs no secret: remove one of the two"),
             );
             None
         }
-        (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret }),
-        (Some(client_id), None) if !has_secret && reader.mistakes() == told_of_secret => {
-            Some(Credentials { client_id, client_secret: SecretString::default() })
+        (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret, private_key: None }),
+        (Some(client_id), None) if without.is_some() && reader.mistakes() == told_of_secret => {
+            Some(Credentials { client_id, client_secret: SecretString::default(), private_key: None })
         }
         // One of the two is there but invalid, which is already noted.
         _ if reader.mistakes() > told_of_secret => None,
@@ -194,15 +198,21 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     let pointer = |key| [keys::PLATFORMS, name, "identity", key];
 
     let enabled = reader.flag(&at("enabled")).unwrap_or(true);
-    let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
-    let credentials = credentials(reader, name, client_auth != Some(ClientAuth::None));
-    let platform = CustomPlatform {
+    let (client_auth, private_key) = client_auth(reader, name);
+    let without = client_auth.filter(|way| matches!(way, ClientAuth::None | ClientAuth::PrivateKeyJwt));
+    let credentials = credentials(reader, name, without).map(|known| Credentials { private_key, ..known });
+    let mut platform = CustomPlatform {
         name: name.to_owned(),
         token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
         label: reader.text(&at("label")),
+        issuer: reader.text(&at("issuer")),
         authorize_url: reader.text(&at("authorize_url")),
         token_url: reader.text(&at("token_url")),
         revoke_url: reader.text(&at("revoke_url")),
+        par_url: reader.text(&at("par_url")),
+        par: reader.flag(&at("par")),
+        jwks_url: reader.text(&at("jwks_url")),
+        identity_from: reader.word(&at("identity_from"), &[IdentityFrom::Userinfo, IdentityFrom::IdToken]),
         identity_url: reader.text(&at("identity_url")),
         identity_method: reader
             .word(&at("identity_method"), &[IdentityMethod::Get, IdentityMethod::Post])
@@ -228,10 +238,17 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             image: reader.text(&pointer("image")),
         },
     };
+    let is_discovered = platform.issuer.is_some();
+    if is_discovered {
+        platform.identity = platform.identity.or_standard_claims();
+    }
     let required = [
-        ("authorize_url", platform.authorize_url.is_some()),
-        ("token_url", platform.token_url.is_some()),
-        ("identity_url", platform.identity_url.is_some()),
+        ("authorize_url", is_discovered || platform.authorize_url.is_some()),
+        ("token_url", is_discovered || platform.token_url.is_some()),
+        (
+            "identity_url",
+            is_discovered || platform.identity_url.is_some() || platform.identity_from == Some(IdentityFrom::IdToken),
+        ),
         ("identity.id", !platform.identity.id.is_empty()),
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
@@ -239,7 +256,8 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         let known = built_in_names();
         let guess = keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>())
             .map_or_else(String::new, |nearest| format!("; or did you mean {}.{nearest}?", keys::PLATFORMS));
-        reader.mistake(&section, format!("is a platform of your own and needs {}{guess}", missing.join(", ")));
+        reader
+            .mistake(&section, format!("is a platform of your own and needs issuer, or {}{guess}", missing.join(", ")));
     }
     for (key, url) in platform.urls() {
         if let Ok(url) = Url::parse(url) {
@@ -268,6 +286,55 @@ const OTHER_MODE: &str = "asks for a response_mode other than query: the platfor
 /// another site, to which browsers add no `Lax` cookies.
 fn has_other_mode(mut parameters: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> bool {
     parameters.any(|(key, value)| key.as_ref() == "response_mode" && !["", "query"].contains(&value.as_ref()))
+}
+
+/// Reads how the client authenticates, with its private key where it has one.
+fn client_auth(reader: &mut Reader, name: &str) -> (Option<ClientAuth>, Option<PrivateKey>) {
+    let section = [keys::PLATFORMS, name];
+    let at = |key| [keys::PLATFORMS, name, key];
+    let ways = [ClientAuth::Basic, ClientAuth::Body, ClientAuth::None, ClientAuth::PrivateKeyJwt];
+    let way = reader.word(&at("client_auth"), &ways);
+    let told = reader.mistakes();
+    let pem = reader.secret(&section, "private_key");
+    let id = reader.text(&at("private_key_id"));
+    let algorithm = reader.word(&at("private_key_algorithm"), SigningAlgorithm::VARIANTS);
+    let audience = reader.text(&at("private_key_audience"));
+    let is_told = reader.mistakes() > told;
+    let Some(pem) = pem else {
+        let is_named = id.is_some() || algorithm.is_some() || audience.is_some();
+        if !is_told && (is_named || way == Some(ClientAuth::PrivateKeyJwt)) {
+            reader.mistake(
+                &at("private_key_file"),
+                "is missing: set it to the file with the client's private key, in PKCS#8 and PEM",
+            );
+        }
+        // A key that cannot be read is no reason to ask for a secret.
+        return (way.or(is_told.then_some(ClientAuth::PrivateKeyJwt)), None);
+    };
+    let key = match PrivateKey::from_pem(&pem) {
+        Ok(key) => key.used_as(id, algorithm, audience),
+        Err(why) => {
+            reader.mistake(&at("private_key"), format!("(or the file that private_key_file names) {why}"));
+            return (way.or(Some(ClientAuth::PrivateKeyJwt)), None);
+        }
+    };
+    if let Some(algorithm) = algorithm
+        && !key.algorithms().contains(&algorithm)
+    {
+        let possible = key.algorithms().iter().map(|&known| <&str>::from(known)).collect::<Vec<_>>();
+        reader.mistake(
+            &at("private_key_algorithm"),
+            format!("does not fit the key, which signs with {}", possible.join(" or ")),
+        );
+    }
+    if let Some(way) = way.filter(|way| *way != ClientAuth::PrivateKeyJwt) {
+        let word: &str = way.into();
+        reader.mistake(
+            &at("client_auth"),
+            format!("is \"{word}\" although a private key is set: write \"private_key_jwt\", or remove the key"),
+        );
+    }
+    (Some(ClientAuth::PrivateKeyJwt), Some(key))
 }
 
 fn scope_separator(reader: &mut Reader, path: &[&str]) -> Option<ScopeSeparator> {

@@ -108,18 +108,18 @@ fn built_in_platforms_accept_credentials_and_other_endpoints() {
     let credentials = twitter.credentials.as_ref().unwrap();
     assert_eq!(credentials.client_id, "0123456789");
     assert_eq!(plain(&credentials.client_secret), "1e5");
-    assert_eq!(twitter.platform.scopes, ["users.read"]);
-    assert_eq!(twitter.platform.token_url, "http://127.0.0.1:9/token");
-    assert_eq!(twitter.platform.api_url, "http://127.0.0.1:9");
+    assert_eq!(twitter.platform().scopes, ["users.read"]);
+    assert_eq!(twitter.platform().token_url, "http://127.0.0.1:9/token");
+    assert_eq!(twitter.platform().api_url, "http://127.0.0.1:9");
     assert!(config.platforms.find("tiktok").is_none());
-    let facebook = &config.platforms.find("facebook").unwrap().platform;
+    let facebook = config.platforms.find("facebook").unwrap().platform();
     assert_eq!(facebook.authorize_url, "https://www.facebook.com/v26.0/dialog/oauth");
     assert_eq!(facebook.token_url, "http://127.0.0.1:9/v26.0/token");
     assert_eq!(
         facebook.revocation,
         Revocation::Delete { url: "https://graph.facebook.com/v26.0/me/permissions".into() }
     );
-    let google = &config.platforms.find("googlebusiness").unwrap().platform;
+    let google = config.platforms.find("googlebusiness").unwrap().platform();
     assert_eq!(google.api_url, "http://127.0.0.1:9");
     let [accounts_url, locations_url] = ["http://127.0.0.1:9"; 2].map(Into::into);
     assert_eq!(google.identity.accounts, Accounts::GoogleLocations { accounts_url, locations_url });
@@ -148,9 +148,9 @@ fn an_operator_defines_a_platform_of_their_own() {
     .unwrap();
     let acme = config.platforms.find("acme").unwrap();
     assert!(acme.is_custom());
-    assert_eq!(acme.platform.label, "Acme");
+    assert_eq!(acme.platform().label, "Acme");
     assert_eq!(acme.availability(), Availability::Prod);
-    assert_eq!(acme.platform.authorize_params, [("prompt".into(), "consent".into())]);
+    assert_eq!(acme.platform().authorize_params, [("prompt".into(), "consent".into())]);
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn a_secret_may_be_in_a_file() {
 
 #[test]
 fn an_incomplete_platform_lists_what_it_needs() {
-    insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs authorize_url, token_url, identity_url, identity.id; or did you mean platforms.twitter?");
-    insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs authorize_url, token_url, identity_url, identity.id");
+    insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id; or did you mean platforms.twitter?");
+    insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id");
     insta::assert_snapshot!(
         complaint(
             r#"
@@ -295,7 +295,7 @@ fn an_incomplete_platform_lists_what_it_needs() {
           postpeer.toml: platforms.acme.pkce must be "s256" or "none"
           postpeer.toml: platforms.acme.authorize_params.max_age must be text: put it in quotes
           postpeer.toml: platforms.acme.authorize_url must be an absolute http(s) URL, such as https://id.acme.example/token
-          postpeer.toml: platforms.acme.authorize_params must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, code_challenge, code_challenge_method)
+          postpeer.toml: platforms.acme.authorize_params must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, nonce, request_uri, code_challenge, code_challenge_method)
           postpeer.toml: platforms.acme.identity.id must be a JSON pointer that begins with a slash, such as /sub or /data/id
         "#
     );
@@ -329,7 +329,7 @@ fn an_incomplete_platform_lists_what_it_needs() {
         ),
         @r#"
         the configuration has 10 mistakes:
-          postpeer.toml: platforms.acme.client_secret is set although client_auth = "none" says that the client has no secret: remove one of the two
+          postpeer.toml: platforms.acme.client_secret is set although client_auth = "none" needs no secret: remove one of the two
           postpeer.toml: platforms.acme.identity_method must be "get" or "post"
           postpeer.toml: platforms.acme.scope_separator must be "," or " "
           postpeer.toml: platforms.acme.token_body must be "form" or "json" or "multipart"

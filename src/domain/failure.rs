@@ -52,6 +52,8 @@ pub enum Failure {
     ExchangeRejected,
     /// The person did not finish the connection in time.
     FlowExpired,
+    /// The id_token does not prove who connected.
+    IdTokenRejected,
     /// The tokens came, but not whom they belong to.
     IdentityUnavailable,
     /// The broker stopped while it made the connection.
@@ -122,7 +124,7 @@ struct Texts {
 
 impl Failure {
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
-    pub const OF_CONNECTION: [Self; 22] = [
+    pub const OF_CONNECTION: [Self; 23] = [
         Self::AccessNotApproved,
         Self::AccountInactive,
         Self::AccountThrottled,
@@ -137,6 +139,7 @@ impl Failure {
         Self::CredentialsRejected,
         Self::ExchangeRejected,
         Self::FlowExpired,
+        Self::IdTokenRejected,
         Self::IdentityUnavailable,
         Self::Interrupted,
         Self::NoAccount,
@@ -213,6 +216,7 @@ impl Failure {
             | Self::BillingLimitReached
             | Self::CallbackUrlRejected
             | Self::CredentialsRejected
+            | Self::IdTokenRejected
             | Self::StorageFailed
             | Self::TestingConsentExpired
             | Self::TokensUnreadable => Help::Operator,
@@ -344,6 +348,11 @@ impl Failure {
                 what_happened: "This took too long: the connection to {label} was not finished in time.",
                 next_step: "The account's owner starts again. If it happens to many, raise state_ttl_seconds or \
                             selection_ttl_seconds of [connect].",
+            },
+            Self::IdTokenRejected => Texts {
+                what_happened: "{label} did not prove which account you connected, so nothing was kept.",
+                next_step: "The log says what is wrong with the id_token. Check issuer and client_id of \
+                            [platforms.{platform}], and this machine's clock.",
             },
             Self::IdentityUnavailable => Texts {
                 what_happened: "{label} did not tell which account you connected, so nothing was kept.",

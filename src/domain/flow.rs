@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::InvalidTransition;
@@ -21,6 +23,15 @@ pub const EXCHANGE_MAX: Duration = Duration::from_hours(1);
 
 /// How long after its expiry a person is still sent back to the app.
 pub const LATE_MAX: Duration = Duration::from_hours(24);
+
+/// The nonce that binds a flow's id_token to it (OpenID Connect Core 1.0, section 3.1.2.1).
+///
+/// It follows from the state, of which it tells nothing, so that it needs no column and survives a stop between the
+/// exchange of the code and the reading of the answer. It is as hard to guess as the state, and as short-lived.
+#[must_use]
+pub fn nonce(state: &Digest256) -> String {
+    URL_SAFE_NO_PAD.encode(Digest256::of(&[&b"nonce"[..], state.as_bytes()].concat()).as_bytes())
+}
 
 #[derive(Debug, Clone)]
 pub struct Flow {

@@ -15,8 +15,11 @@ use super::failure::Failure;
 pub enum Step {
     Accounts,
     CodeExchange,
+    Discovery,
     Identity,
+    Keys,
     LongLivedExchange,
+    PushedAuthorization,
     Refresh,
     Revocation,
     Scopes,
@@ -27,8 +30,11 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Accounts => "listing of accounts",
             Self::CodeExchange => "code exchange",
+            Self::Discovery => "discovery",
             Self::Identity => "identity call",
+            Self::Keys => "fetch of signing keys",
             Self::LongLivedExchange => "exchange for a long-lived token",
+            Self::PushedAuthorization => "pushed authorization request",
             Self::Refresh => "refresh",
             Self::Revocation => "revocation",
             Self::Scopes => "call for the granted scopes",

@@ -81,6 +81,7 @@ codes! {
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The broker has too much to do right now. Try again in a moment.";
     PdsUnreachable = BAD_GATEWAY, "pds_unreachable", "The account's server could not be reached, or failed. Try again in a moment.";
     PlatformNotAvailable = FORBIDDEN, "platform_not_available", "The platform is not available here.";
+    PlatformUnreachable = BAD_GATEWAY, "platform_unavailable", "The platform could not be reached, or failed. Try again in a moment.";
     PrefetchRefused = SERVICE_UNAVAILABLE, "prefetch_refused", "A connection is finished when it is visited, not when it is prefetched.";
     ProfileNotFound = NOT_FOUND, "profile_not_found", "This project has no such profile.";
     ProjectNotFound = NOT_FOUND, "project_not_found", "There is no such project.";

@@ -18,6 +18,8 @@ pub struct AuthorizeRequest<'a> {
     pub scopes: &'a [String],
     /// Given exactly where [`takes_pkce`] says so.
     pub pkce_verifier: Option<&'a SecretString>,
+    /// Binds the id_token to the connection. Sent where the platform's id_tokens are verified.
+    pub nonce: &'a str,
 }
 
 /// A URL in the configuration that is none.
@@ -55,6 +57,9 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
     if !request.scopes.is_empty() {
         // The crate joins scopes with spaces only, so they come to it as one.
         authorize = authorize.add_scope(Scope::new(request.scopes.join(platform.scope_separator.as_str())));
+    }
+    if platform.id_tokens.is_some() {
+        authorize = authorize.add_extra_param("nonce", request.nonce);
     }
     for (name, value) in &platform.authorize_params {
         authorize = authorize.add_extra_param(name.as_ref(), value.as_ref());

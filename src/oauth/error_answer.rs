@@ -117,7 +117,8 @@ const fn refusal(step: Step) -> Failure {
     match step {
         Step::Accounts | Step::Identity => Failure::IdentityUnavailable,
         Step::CodeExchange | Step::LongLivedExchange => Failure::ExchangeRejected,
-        Step::Refresh | Step::Revocation | Step::Scopes => Failure::RequestRefused,
+        Step::PushedAuthorization => Failure::AuthorizationRefused,
+        Step::Discovery | Step::Keys | Step::Refresh | Step::Revocation | Step::Scopes => Failure::RequestRefused,
     }
 }
 

@@ -48,7 +48,7 @@ impl OauthClient<'_> {
         let (platform, step) = (self.platform, Step::CodeExchange);
         let mut attempt = 1;
         loop {
-            let request = token_request(platform, &self.credentials, &Exchanged::Code(exchange))?;
+            let request = self.token_request(&Exchanged::Code(exchange))?;
             let sent_at = self.engine.clock.now();
             match self.send(step, request).await {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
@@ -157,50 +157,49 @@ pub(super) enum Exchanged<'a> {
     },
 }
 
-/// The request to the token endpoint (RFC 6749, sections 4.1.3 and 6), in the platform's own way.
-pub(super) fn token_request(
-    platform: &Platform,
-    credentials: &Credentials,
-    exchanged: &Exchanged<'_>,
-) -> Result<Request, PlatformError> {
-    let plain = SecretString::from;
-    let (step, mut fields) = match exchanged {
-        Exchanged::Code(exchange) => {
-            let mut fields = vec![("grant_type", plain("authorization_code")), ("code", exchange.code.clone())];
-            fields.extend(exchange.pkce_verifier.map(|verifier| ("code_verifier", verifier.clone())));
-            (Step::CodeExchange, fields)
-        }
-        Exchanged::RefreshToken { token, .. } => {
-            (Step::Refresh, vec![("grant_type", plain("refresh_token")), ("refresh_token", (*token).clone())])
-        }
-    };
-    let authorization = super::authenticate(platform, credentials, &mut fields);
-    let further = match exchanged {
-        Exchanged::Code(exchange) => {
-            fields.push(("redirect_uri", plain(exchange.redirect_uri)));
-            &platform.exchange_params
-        }
-        Exchanged::RefreshToken { scopes, .. } => {
-            if platform.refreshes_with_scope && !scopes.is_empty() {
-                let scopes = scopes.join(platform.scope_separator.as_str());
-                fields.push(("scope", SecretString::from(scopes)));
+impl OauthClient<'_> {
+    /// The request to the token endpoint (RFC 6749, sections 4.1.3 and 6), in the platform's own way.
+    pub(super) fn token_request(&self, exchanged: &Exchanged<'_>) -> Result<Request, PlatformError> {
+        let platform = self.platform;
+        let plain = SecretString::from;
+        let (step, mut fields) = match exchanged {
+            Exchanged::Code(exchange) => {
+                let mut fields = vec![("grant_type", plain("authorization_code")), ("code", exchange.code.clone())];
+                fields.extend(exchange.pkce_verifier.map(|verifier| ("code_verifier", verifier.clone())));
+                (Step::CodeExchange, fields)
             }
-            &platform.refresh_params
-        }
-    };
-    fields.extend(further.iter().map(|(name, value)| (name.as_ref(), plain(value))));
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(Request {
-        method: Method::POST,
-        url: endpoint(platform, step, &platform.token_url)?,
-        authorization,
-        headers: Vec::new(),
-        body: match platform.body {
-            TokenBody::Form => Body::Form(fields),
-            TokenBody::Json => Body::Json(json_object(&fields)),
-            TokenBody::Multipart => Body::Multipart(fields),
-        },
-    })
+            Exchanged::RefreshToken { token, .. } => {
+                (Step::Refresh, vec![("grant_type", plain("refresh_token")), ("refresh_token", (*token).clone())])
+            }
+        };
+        let authorization = self.authenticate(step, &mut fields)?;
+        let further = match exchanged {
+            Exchanged::Code(exchange) => {
+                fields.push(("redirect_uri", plain(exchange.redirect_uri)));
+                &platform.exchange_params
+            }
+            Exchanged::RefreshToken { scopes, .. } => {
+                if platform.refreshes_with_scope && !scopes.is_empty() {
+                    let scopes = scopes.join(platform.scope_separator.as_str());
+                    fields.push(("scope", SecretString::from(scopes)));
+                }
+                &platform.refresh_params
+            }
+        };
+        fields.extend(further.iter().map(|(name, value)| (name.as_ref(), plain(value))));
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Request {
+            method: Method::POST,
+            url: endpoint(platform, step, &platform.token_url)?,
+            authorization,
+            headers: Vec::new(),
+            body: match platform.body {
+                TokenBody::Form => Body::Form(fields),
+                TokenBody::Json => Body::Json(json_object(&fields)),
+                TokenBody::Multipart => Body::Multipart(fields),
+            },
+        })
+    }
 }
 
 /// A JSON object of texts.
@@ -256,7 +255,7 @@ fn read_tokens(
 pub(super) const OK: u16 = 200;
 
 /// The error of an answer that is no success.
-fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
+pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     refusal_of(platform, step, answer.status, ErrorAnswer::read(&json(answer)))
 }
 

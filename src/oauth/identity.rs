@@ -3,32 +3,41 @@
 
 use http::Method;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use url::Url;
 
 use super::error_answer::ErrorAnswer;
+use super::exchange::OK;
+use super::id_token::{self, NotProven, Statement};
 use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
 use crate::domain::failure::Failure;
+use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
 
 impl OauthClient<'_> {
-    /// Returns the account behind an access token. `scopes`: the granted ones.
+    /// Returns the account behind tokens. `scopes`: the granted ones. `nonce`: the connection's.
     ///
     /// # Errors
     ///
-    /// The platform names no account, or still fails after retries.
-    pub async fn identify(&self, access_token: &SecretString, scopes: &[String]) -> Result<Identity, PlatformError> {
-        let identity = &self.platform.identity;
-        let account = match (self.account(&identity.call, access_token).await, &identity.fallback) {
-            (Err(PlatformError { failure: Failure::PermissionMissing, .. }), Some(fallback)) => {
-                self.account(fallback, access_token).await
+    /// The platform names no account, still fails after retries, or sent an id_token that proves nothing.
+    pub async fn identify(&self, tokens: &TokenSet, scopes: &[String], nonce: &str) -> Result<Identity, PlatformError> {
+        let (identity, access_token) = (&self.platform.identity, &tokens.access_token);
+        let claims = self.id_token_claims(tokens, nonce).await?;
+        let is_in_claims = self.platform.id_tokens.as_ref().is_some_and(|id_tokens| id_tokens.are_identity);
+        let mut account = if is_in_claims {
+            self.read_account(&claims.unwrap_or_default(), OK)?
+        } else {
+            match (self.account(&identity.call, access_token, claims.as_ref()).await, &identity.fallback) {
+                (Err(PlatformError { failure: Failure::PermissionMissing, .. }), Some(fallback)) => {
+                    self.account(fallback, access_token, claims.as_ref()).await?
+                }
+                (result, _) => result?,
             }
-            (result, _) => result,
         };
-        let mut account = account?;
         if let Some(enrich) = &identity.enrich
             && scopes.iter().any(|scope| scope == enrich.scope)
         {
@@ -42,23 +51,39 @@ impl OauthClient<'_> {
         self.accounts(account, access_token, scopes).await.map(Identity::bounded)
     }
 
-    async fn account(&self, call: &ApiCall, token: &SecretString) -> Result<Account, PlatformError> {
+    /// `claims`: those of the verified id_token, where there is one.
+    async fn account(
+        &self,
+        call: &ApiCall,
+        token: &SecretString,
+        claims: Option<&Value>,
+    ) -> Result<Account, PlatformError> {
+        let answer = self.call(call, token, Ok).await?;
+        let json = match std::str::from_utf8(&answer.body) {
+            Ok(signed) if id_token::is_signed(signed) => self.verified(signed, Statement::Userinfo).await?,
+            _ => json(&answer),
+        };
+        // OpenID Connect Core 1.0, section 5.3.2: an answer about somebody else must not be used.
+        if let (Some(proven), Some(told)) = (claims.and_then(|claims| claims.get("sub")), json.get("sub"))
+            && proven != told
+        {
+            return Err(self.not_proven(NotProven::Subject));
+        }
+        self.read_account(&json, answer.status)
+    }
+
+    fn read_account(&self, json: &Value, status: u16) -> Result<Account, PlatformError> {
         let platform = self.platform;
-        self.call(call, token, |answer| {
-            let json = json(&answer);
-            let account = platform.identity.read.read(&json);
-            let account = account.and_then(|account| {
-                if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
-            });
-            account.map_err(|why| {
-                let error = ErrorAnswer::read(&json);
-                // TikTok refuses with status 200 as well, and its code is `ok` when nothing is wrong.
-                let failure = error.documented(platform, Step::Identity, answer.status).unwrap_or_else(|| why.into());
-                PlatformError::new(&platform.name, Step::Identity, failure)
-                    .answered(answer.status, error.code.filter(|code| code != "ok"))
-            })
+        let account = platform.identity.read.read(json).and_then(|account| {
+            if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
+        });
+        account.map_err(|why| {
+            let error = ErrorAnswer::read(json);
+            // TikTok refuses with status 200 as well, and its code is `ok` when nothing is wrong.
+            let failure = error.documented(platform, Step::Identity, status).unwrap_or_else(|| why.into());
+            PlatformError::new(&platform.name, Step::Identity, failure)
+                .answered(status, error.code.filter(|code| code != "ok"))
         })
-        .await
     }
 
     async fn call<T>(
@@ -101,7 +126,12 @@ impl OauthClient<'_> {
         let header = |(name, value): &(String, String)| {
             (name.clone().into(), value.replace("{client_id}", &self.credentials.client_id))
         };
-        Request { method, url, authorization, headers: call.headers.iter().map(header).collect(), body: Body::Empty }
+        let mut headers: Vec<_> = call.headers.iter().map(header).collect();
+        if call.method == IdentityMethod::Post {
+            // Some servers refuse a POST that does not say that it has no body.
+            headers.push(("content-length".into(), "0".to_owned()));
+        }
+        Request { method, url, authorization, headers, body: Body::Empty }
     }
 }
 

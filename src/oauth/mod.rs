@@ -5,10 +5,15 @@
 //! seen it.
 
 mod account_listing;
+mod assertion;
 mod authorize;
+mod discovery;
 mod error_answer;
 mod exchange;
+mod id_token;
 mod identity;
+mod jwt;
+mod pushed;
 mod refresh;
 mod revoke;
 mod tokens;
@@ -20,12 +25,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::domain::entropy::Entropy;
+use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
 use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
 use crate::platforms::{ClientAuth, Credentials, Platform};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
+pub use discovery::Undiscovered;
 pub use exchange::{CodeAnswer, CodeExchange};
 pub use refresh::read_refresh;
 
@@ -37,7 +45,9 @@ const ATTEMPTS: u32 = 3;
 pub struct Engine {
     outbound: Outbound,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     retry_pause: Duration,
+    keys: id_token::Keys,
 }
 
 impl std::fmt::Debug for Engine {
@@ -49,8 +59,9 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// `retry_pause`: wait before the first retry of a call; doubles with each one.
     #[must_use]
-    pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, retry_pause: Duration) -> Self {
-        Self { outbound, clock, retry_pause }
+    pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, retry_pause: Duration) -> Self {
+        jwt::install();
+        Self { outbound, clock, entropy, retry_pause, keys: id_token::Keys::default() }
     }
 
     /// The client of a platform under one app.
@@ -74,11 +85,16 @@ impl OauthClient<'_> {
         let outbound = &self.engine.outbound;
         let call = async {
             match step {
-                // A second request finds the code or the token spent.
-                Step::CodeExchange | Step::Refresh | Step::Revocation => outbound.send_once(request).await,
-                Step::Accounts | Step::Identity | Step::LongLivedExchange | Step::Scopes => {
-                    outbound.send(request).await
+                // A second request finds the code, the token or the client's assertion spent.
+                Step::CodeExchange | Step::PushedAuthorization | Step::Refresh | Step::Revocation => {
+                    outbound.send_once(request).await
                 }
+                Step::Accounts
+                | Step::Discovery
+                | Step::Identity
+                | Step::Keys
+                | Step::LongLivedExchange
+                | Step::Scopes => outbound.send(request).await,
             }
         };
         measured(&self.platform.name, step.into_str(), call).await
@@ -109,19 +125,27 @@ impl OauthClient<'_> {
     }
 }
 
-/// Authenticates the client as the platform wants it: by fields that are added here, or by the header.
-fn authenticate(
-    platform: &Platform,
-    credentials: &Credentials,
-    fields: &mut Vec<(&str, SecretString)>,
-) -> Authorization {
-    let client_id = || (platform.client_id_name, SecretString::from(credentials.client_id.as_str()));
-    match platform.client_auth {
-        ClientAuth::Basic => return basic(credentials),
-        ClientAuth::Body => fields.extend([client_id(), ("client_secret", credentials.client_secret.clone())]),
-        ClientAuth::None => fields.push(client_id()),
+impl OauthClient<'_> {
+    /// Authenticates the client as the platform wants it: by fields that are added here, or by the header.
+    fn authenticate(&self, step: Step, fields: &mut Vec<(&str, SecretString)>) -> Result<Authorization, PlatformError> {
+        let (platform, credentials) = (self.platform, &self.credentials);
+        let client_id = || (platform.client_id_name, SecretString::from(credentials.client_id.as_str()));
+        match (platform.client_auth, &credentials.private_key) {
+            // An app of a caller's own has a secret and no key.
+            (ClientAuth::Basic, _) | (ClientAuth::PrivateKeyJwt, None) => return Ok(basic(credentials)),
+            (ClientAuth::Body, _) => {
+                fields.extend([client_id(), ("client_secret", credentials.client_secret.clone())]);
+            }
+            (ClientAuth::None, _) => fields.push(client_id()),
+            (ClientAuth::PrivateKeyJwt, Some(key)) => {
+                let unsigned = || PlatformError::new(&platform.name, step, Failure::CredentialsRejected);
+                let assertion = self.assertion(key).ok_or_else(unsigned)?;
+                let kind = SecretString::from(assertion::KIND);
+                fields.extend([client_id(), ("client_assertion_type", kind), ("client_assertion", assertion)]);
+            }
+        }
+        Ok(Authorization::None)
     }
-    Authorization::None
 }
 
 /// The client's Basic credentials, form-encoded before they are joined (RFC 6749 section 2.3.1).

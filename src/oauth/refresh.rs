@@ -10,7 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::error_answer::ErrorAnswer;
-use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request, token_request};
+use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request};
 use super::tokens::{self, NotTokens};
 use super::{OauthClient, json};
 use crate::domain::failure::Failure;
@@ -18,7 +18,7 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::outbound::Request;
-use crate::platforms::{Credentials, Platform, Refresh};
+use crate::platforms::{Platform, Refresh};
 
 impl OauthClient<'_> {
     /// Asks the platform for new tokens, once. `scopes`: the granted ones. Returns the body of a success as it came: store it before
@@ -29,7 +29,7 @@ impl OauthClient<'_> {
     /// The platform refused or did not answer, or there is no token to refresh with.
     pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         let (platform, step) = (self.platform, Step::Refresh);
-        let request = request(platform, &self.credentials, tokens, scopes)?;
+        let request = self.refresh_request(tokens, scopes)?;
         let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
         if answer.is_success() {
             return Ok(answer.body);
@@ -64,31 +64,28 @@ fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option
     PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
 }
 
-fn request(
-    platform: &Platform,
-    credentials: &Credentials,
-    tokens: &TokenSet,
-    scopes: &[String],
-) -> Result<Request, PlatformError> {
-    let step = Step::Refresh;
-    let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
-    match (platform.refresh, &tokens.refresh_token) {
-        (Refresh::ExchangedAgain, _) => {
-            let long_lived = platform.long_lived.ok_or_else(nothing)?;
-            let url = api_url(platform, step, long_lived.path)?;
-            Ok(long_lived_request(platform, credentials, long_lived, url, &tokens.access_token))
+impl OauthClient<'_> {
+    fn refresh_request(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Request, PlatformError> {
+        let (platform, step) = (self.platform, Step::Refresh);
+        let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
+        match (platform.refresh, &tokens.refresh_token) {
+            (Refresh::ExchangedAgain, _) => {
+                let long_lived = platform.long_lived.ok_or_else(nothing)?;
+                let url = api_url(platform, step, long_lived.path)?;
+                Ok(long_lived_request(platform, &self.credentials, long_lived, url, &tokens.access_token))
+            }
+            (Refresh::RefreshToken { .. }, Some(token)) => {
+                self.token_request(&Exchanged::RefreshToken { token, scopes })
+            }
+            (Refresh::SelfRenewing { path, grant_type, .. }, _) => {
+                let mut url: Url = api_url(platform, step, path)?;
+                url.query_pairs_mut()
+                    .append_pair("grant_type", grant_type)
+                    .append_pair("access_token", expose(&tokens.access_token));
+                Ok(get(url))
+            }
+            (Refresh::Never, _) | (Refresh::RefreshToken { .. }, None) => Err(nothing()),
         }
-        (Refresh::RefreshToken { .. }, Some(token)) => {
-            token_request(platform, credentials, &Exchanged::RefreshToken { token, scopes })
-        }
-        (Refresh::SelfRenewing { path, grant_type, .. }, _) => {
-            let mut url: Url = api_url(platform, step, path)?;
-            url.query_pairs_mut()
-                .append_pair("grant_type", grant_type)
-                .append_pair("access_token", expose(&tokens.access_token));
-            Ok(get(url))
-        }
-        (Refresh::Never, _) | (Refresh::RefreshToken { .. }, None) => Err(nothing()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{OauthClient, json};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
-use crate::platforms::{Credentials, Platform, Revocation, RevocationAuth, RevokedToken};
+use crate::platforms::{Revocation, RevocationAuth, RevokedToken};
 
 impl OauthClient<'_> {
     /// Asks the platform to revoke the tokens, once. Returns false when it has no endpoint for that.
@@ -23,7 +23,7 @@ impl OauthClient<'_> {
         let request = match &platform.revocation {
             Revocation::Delete { url } => deletion(endpoint(platform, step, url)?, tokens),
             Revocation::Endpoint { url, client_auth, token } => {
-                call(platform, &self.credentials, tokens, endpoint(platform, step, url)?, *client_auth, *token)
+                self.revocation(tokens, endpoint(platform, step, url)?, *client_auth, *token)?
             }
             Revocation::Unsupported => return Ok(false),
         };
@@ -53,23 +53,24 @@ fn deletion(url: Url, tokens: &TokenSet) -> Request {
     }
 }
 
-fn call(
-    platform: &Platform,
-    credentials: &Credentials,
-    tokens: &TokenSet,
-    url: Url,
-    client_auth: RevocationAuth,
-    token: RevokedToken,
-) -> Request {
-    let token = match (token, &tokens.refresh_token) {
-        (RevokedToken::Refresh, Some(refresh)) => refresh,
-        (RevokedToken::Access | RevokedToken::Refresh, _) => &tokens.access_token,
-    };
-    let mut fields = vec![("token", token.clone())];
-    let authorization = match client_auth {
-        RevocationAuth::None => Authorization::None,
-        RevocationAuth::AsToken => super::authenticate(platform, credentials, &mut fields),
-    };
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) }
+impl OauthClient<'_> {
+    fn revocation(
+        &self,
+        tokens: &TokenSet,
+        url: Url,
+        client_auth: RevocationAuth,
+        token: RevokedToken,
+    ) -> Result<Request, PlatformError> {
+        let token = match (token, &tokens.refresh_token) {
+            (RevokedToken::Refresh, Some(refresh)) => refresh,
+            (RevokedToken::Access | RevokedToken::Refresh, _) => &tokens.access_token,
+        };
+        let mut fields = vec![("token", token.clone())];
+        let authorization = match client_auth {
+            RevocationAuth::None => Authorization::None,
+            RevocationAuth::AsToken => self.authenticate(Step::Revocation, &mut fields)?,
+        };
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) })
+    }
 }

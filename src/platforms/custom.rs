@@ -7,9 +7,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Identity, IdentityMethod, Pkce, Platform, ReadAccount, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Text, TokenBody, TokenPlace,
-    Unidentified, text,
+    Accounts, ApiCall, ClientAuth, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce, Platform,
+    ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject,
+    Text, TokenBody, TokenPlace, Unidentified, text,
 };
 use crate::domain::account::Account;
 
@@ -18,9 +18,16 @@ use crate::domain::account::Account;
 pub struct CustomPlatform {
     pub name: String,
     pub label: Option<String>,
+    /// The server, whose metadata says what is not set here.
+    pub issuer: Option<String>,
     pub authorize_url: Option<String>,
     pub token_url: Option<String>,
     pub revoke_url: Option<String>,
+    /// Where authorization requests are pushed to, and whether they are. Absent: where the server requires it.
+    pub par_url: Option<String>,
+    pub par: Option<bool>,
+    pub jwks_url: Option<String>,
+    pub identity_from: Option<IdentityFrom>,
     pub identity_url: Option<String>,
     pub identity_method: IdentityMethod,
     pub identity_headers: Vec<(String, String)>,
@@ -51,9 +58,24 @@ pub struct IdentityPointers {
     pub image: Option<String>,
 }
 
+/// Scope that asks for a refresh token.
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The scopes that a discovered server is asked for.
+const OPENID_SCOPES: &[&str] = &["openid", "profile", OFFLINE_ACCESS];
+
 /// Parameters of the authorize URL that the broker sets.
-const AUTHORIZE_OWN: &[&str] =
-    &["client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge", "code_challenge_method"];
+const AUTHORIZE_OWN: &[&str] = &[
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "scope",
+    "state",
+    "nonce",
+    "request_uri",
+    "code_challenge",
+    "code_challenge_method",
+];
 
 /// Parameters of a token request that the broker sets.
 const TOKEN_OWN: &[&str] = &[
@@ -100,7 +122,10 @@ impl CustomPlatform {
     pub fn mistakes(&self) -> Vec<CustomError> {
         let mut mistakes = Vec::new();
         let mut mistake = |key, why: &str| mistakes.push(CustomError { key, why: why.to_owned() });
-        for (key, url) in self.urls() {
+        if let Some(why) = self.issuer.as_deref().and_then(issuer_mistake) {
+            mistake("issuer", why);
+        }
+        for (key, url) in self.urls().filter(|(key, _)| *key != "issuer") {
             if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
                 mistake(key, "must be an absolute http(s) URL, such as https://id.acme.example/token");
             }
@@ -124,6 +149,17 @@ impl CustomPlatform {
             } else if HEADERS_OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
                 let own = HEADERS_OWN.join(", ");
                 mistake("identity_headers", &format!("must not set a header that the broker sets itself ({own})"));
+            }
+        }
+        if self.issuer.is_none() {
+            if self.identity_from == Some(IdentityFrom::IdToken) {
+                mistake("identity_from", "needs issuer: an id_token proves nothing unless its issuer is known");
+            }
+            if self.jwks_url.is_some() {
+                mistake("jwks_url", "needs issuer: the keys verify the id_tokens of the issuer");
+            }
+            if self.par == Some(true) && self.par_url.is_none() {
+                mistake("par", "needs par_url or issuer: no endpoint is known to push requests to");
             }
         }
         if self.client_auth == Some(ClientAuth::None) && self.pkce == Some(Pkce::None) {
@@ -150,57 +186,81 @@ impl CustomPlatform {
     /// The URLs that are set, by their key.
     pub fn urls(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let urls = [
+            ("issuer", &self.issuer),
             ("authorize_url", &self.authorize_url),
             ("token_url", &self.token_url),
             ("identity_url", &self.identity_url),
+            ("jwks_url", &self.jwks_url),
+            ("par_url", &self.par_url),
             ("revoke_url", &self.revoke_url),
         ];
         urls.into_iter().filter_map(|(key, url)| Some((key, url.as_deref()?)))
     }
 
+    /// The platform, as far as the operator describes it and its server has said how it is used. What the operator
+    /// set counts.
     #[must_use]
-    pub fn into_platform(self) -> Platform {
-        let label = self.label.unwrap_or_else(|| self.name.clone());
-        let owned = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    pub fn platform(&self, found: Option<&Metadata>) -> Platform {
+        let label = self.label.as_ref().unwrap_or(&self.name);
+        let owned =
+            |pairs: &[(String, String)]| pairs.iter().map(|(k, v)| (k.clone().into(), v.clone().into())).collect();
+        let url = |set: &Option<String>, of: fn(&Metadata) -> &Option<String>| {
+            set.clone().or_else(|| of(found?).clone()).map(Text::from)
+        };
+        let scopes = self.scopes(found);
+        let mut authorize_params: Vec<(Text, Text)> = owned(&self.authorize_params);
+        let has_prompt = authorize_params.iter().any(|(name, _)| name == "prompt");
+        authorize_params.retain(|(_, value)| !value.is_empty());
+        // OpenID Connect Core 1.0, section 11: without the prompt, a server may ignore the scope.
+        if found.is_some() && scopes.iter().any(|scope| scope == OFFLINE_ACCESS) && !has_prompt {
+            authorize_params.push(("prompt".into(), "consent".into()));
+        }
         let identity = Identity {
             call: ApiCall {
                 method: self.identity_method,
-                path: self.identity_url.unwrap_or_default().into(),
+                path: url(&self.identity_url, |found| &found.userinfo_endpoint).unwrap_or_default(),
                 absolute: true,
                 query: &[],
                 token: TokenPlace::Bearer,
-                headers: self.identity_headers,
+                headers: self.identity_headers.clone(),
             },
-            read: ReadAccount::Pointers(self.identity),
+            read: ReadAccount::Pointers(self.identity.clone()),
             fallback: None,
             enrich: None,
             accounts: Accounts::Itself,
         };
         Platform {
             authority: format!("custom:{}", self.name).into(),
-            name: self.name.into(),
-            label: label.into(),
-            authorize_url: self.authorize_url.unwrap_or_default().into(),
-            token_url: self.token_url.unwrap_or_default().into(),
-            revocation: self.revoke_url.map_or(Revocation::Unsupported, |url| Revocation::Endpoint {
-                url: url.into(),
-                client_auth: RevocationAuth::AsToken,
-                token: RevokedToken::Refresh,
-            }),
+            name: self.name.clone().into(),
+            label: label.clone().into(),
+            authorize_url: url(&self.authorize_url, |found| &found.authorization_endpoint).unwrap_or_default(),
+            issuer: found.map(|found| &found.issuer).or(self.issuer.as_ref()).cloned().map(Text::from),
+            promises_issuer: found.is_some_and(|found| found.authorization_response_iss_parameter_supported),
+            token_url: url(&self.token_url, |found| &found.token_endpoint).unwrap_or_default(),
+            par_url: self.par_url(found),
+            id_tokens: self.id_tokens(found),
+            revocation: url(&self.revoke_url, |found| &found.revocation_endpoint).map_or(
+                Revocation::Unsupported,
+                |url| Revocation::Endpoint { url, client_auth: RevocationAuth::AsToken, token: RevokedToken::Refresh },
+            ),
             // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest reach.
             revocation_reach: RevocationReach::Consent,
             subject: Subject::Person,
-            scopes: self.scopes.unwrap_or_default().into_iter().map(Text::from).collect(),
-            optional_scopes: self.optional_scopes.into_iter().map(Text::from).collect(),
+            scopes,
+            optional_scopes: self.optional_scopes.iter().cloned().map(Text::from).collect(),
             scope_separator: self.scope_separator,
-            authorize_params: owned(self.authorize_params),
-            exchange_params: owned(self.token_params),
+            authorize_params,
+            exchange_params: owned(&self.token_params),
             body: self.token_body,
-            token_pointer: self.token_pointer.map(Text::from),
-            refresh_params: owned(self.refresh_params),
+            token_pointer: self.token_pointer.clone().map(Text::from),
+            refresh_params: owned(&self.refresh_params),
             refreshes_with_scope: self.scope_on_refresh,
-            client_auth: self.client_auth.unwrap_or(ClientAuth::Basic),
-            pkce: self.pkce.unwrap_or(Pkce::S256),
+            client_auth: self.client_auth.unwrap_or_else(|| client_auth(found)),
+            assertion_algorithms: found
+                .and_then(|found| found.token_endpoint_auth_signing_alg_values_supported.clone())
+                .map(|names| names.into_iter().map(Text::from).collect())
+                .unwrap_or_default(),
+            pkce: self.pkce.unwrap_or_else(|| pkce(found)),
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
             default_expires_in: self.token_lifetime.map(u64::from),
             ..Platform::standard(identity)
@@ -208,7 +268,84 @@ impl CustomPlatform {
     }
 }
 
+/// Why a text is no issuer.
+fn issuer_mistake(issuer: &str) -> Option<&'static str> {
+    if issuer.contains("/.well-known/") {
+        return Some("must be the issuer alone: remove /.well-known/ and what follows it");
+    }
+    let url = Url::parse(issuer).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let is_plain = url.is_some_and(|url| {
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none()
+    });
+    (!is_plain).then_some("must be an absolute https URL without query or fragment, such as https://id.acme.example")
+}
+
+impl CustomPlatform {
+    fn par_url(&self, found: Option<&Metadata>) -> Option<Text> {
+        let is_required = found.is_some_and(|found| found.require_pushed_authorization_requests);
+        let is_wanted = self.par.unwrap_or(is_required || self.par_url.is_some());
+        let known = || found?.pushed_authorization_request_endpoint.clone();
+        self.par_url.clone().or_else(known).map(Text::from).filter(|_| is_wanted)
+    }
+
+    /// How id_tokens are verified, where issuer and keys are known. They name the account where the operator says so,
+    /// or where the server has no userinfo endpoint.
+    fn id_tokens(&self, found: Option<&Metadata>) -> Option<IdTokens> {
+        self.issuer.as_ref()?;
+        let jwks_url = self.jwks_url.clone().or_else(|| found?.jwks_uri.clone())?.into();
+        let has_userinfo = self.identity_url.is_some() || found.is_some_and(|found| found.userinfo_endpoint.is_some());
+        let are_identity = match self.identity_from {
+            Some(from) => from == IdentityFrom::IdToken,
+            None => found.is_some() && !has_userinfo,
+        };
+        let algorithms = found.and_then(|found| found.id_token_signing_alg_values_supported.as_ref());
+        let may_be_hmac = algorithms.is_some_and(|names| names.iter().any(|name| name.starts_with("HS")));
+        Some(IdTokens { jwks_url, are_identity, may_be_hmac })
+    }
+
+    /// The operator's scopes. Where none are set, those of OpenID Connect that the server supports.
+    fn scopes(&self, found: Option<&Metadata>) -> Vec<Text> {
+        match (&self.scopes, found) {
+            (Some(scopes), _) => scopes.iter().cloned().map(Text::from).collect(),
+            (None, None) => Vec::new(),
+            (None, Some(found)) => {
+                let is_supported = |scope: &&&str| Metadata::has(found.scopes_supported.as_ref(), scope) != Some(false);
+                OPENID_SCOPES.iter().filter(is_supported).map(|scope| (*scope).into()).collect()
+            }
+        }
+    }
+}
+
+/// Basic, which is the standard's default, unless the server only takes the secret in the body.
+fn client_auth(found: Option<&Metadata>) -> ClientAuth {
+    let takes = |method| Metadata::has(found?.token_endpoint_auth_methods_supported.as_ref(), method);
+    match (takes("client_secret_basic"), takes("client_secret_post")) {
+        (Some(false), Some(true)) => ClientAuth::Body,
+        _ => ClientAuth::Basic,
+    }
+}
+
+/// S256, also where the server does not say so: a server that knows no PKCE ignores the parameters.
+fn pkce(found: Option<&Metadata>) -> Pkce {
+    match found.and_then(|found| Metadata::has(found.code_challenge_methods_supported.as_ref(), "S256")) {
+        Some(false) => Pkce::None,
+        Some(true) | None => Pkce::S256,
+    }
+}
+
 impl IdentityPointers {
+    /// The claims of OpenID Connect, where nothing else is set.
+    #[must_use]
+    pub fn or_standard_claims(self) -> Self {
+        let or = |set: Option<String>, claim: &str| Some(set.unwrap_or_else(|| claim.to_owned()));
+        Self {
+            id: if self.id.is_empty() { "/sub".to_owned() } else { self.id },
+            username: or(self.username, "/preferred_username"),
+            name: or(self.name, "/name"),
+            image: or(self.image, "/picture"),
+        }
+    }
+
     /// # Errors
     ///
     /// When the answer has no id at the operator's pointer.

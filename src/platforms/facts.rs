@@ -110,7 +110,7 @@ impl Platform {
 impl Registry {
     /// The versions in use that end soon, of the platforms that are on.
     pub fn ending_versions(&self, today: Date) -> impl Iterator<Item = EndingVersion<'_>> {
-        self.iter().filter_map(move |configured| configured.platform.ending_version(today))
+        self.iter().filter_map(move |configured| configured.platform().ending_version(today))
     }
 }
 

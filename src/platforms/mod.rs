@@ -15,7 +15,9 @@ pub(crate) mod googlebusiness;
 mod graph;
 mod instagram;
 pub(crate) mod linkedin;
+mod metadata;
 mod pinterest;
+mod private_key;
 mod quirks;
 mod reddit;
 mod refusal;
@@ -34,9 +36,11 @@ use serde_json::Value;
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers, sets_brokers_own};
 pub use facts::{EndingVersion, Facts, Version};
+pub use metadata::{Metadata, MetadataError};
+pub use private_key::{PrivateKey, SigningAlgorithm};
 pub use quirks::{
-    Accounts, ClientAuth, GrantedScopes, IdentityMethod, LongLived, Pkce, Refresh, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, Revocation,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
 pub use refusal::{Meaning, Place, Refusal, Said};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
@@ -100,9 +104,14 @@ pub struct Platform {
     /// May hold `{version}`, like `token_url` and the URL of the revocation; [`Registry`] puts `api_version` in its
     /// place.
     pub authorize_url: Text,
-    /// The `iss` that the platform sends with the callback (RFC 9207), where it is known.
+    /// The platform's name for itself, to the letter, where it is known.
     pub issuer: Option<Text>,
+    /// True when the platform promises to name itself in the callback (RFC 9207).
+    pub promises_issuer: bool,
     pub token_url: Text,
+    /// Where authorization requests are pushed to (RFC 9126), at platforms where they are.
+    pub par_url: Option<Text>,
+    pub id_tokens: Option<IdTokens>,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
     /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker
@@ -136,6 +145,8 @@ pub struct Platform {
     /// The platform's name for the client id: `client_id`, or TikTok's `client_key`.
     pub client_id_name: &'static str,
     pub client_auth: ClientAuth,
+    /// Names of the algorithms that the platform accepts for a client's assertions; empty where it does not say.
+    pub assertion_algorithms: Vec<Text>,
     pub body: TokenBody,
     /// JSON pointer to the tokens in an answer that nests them.
     pub token_pointer: Option<Text>,
@@ -189,7 +200,10 @@ impl Platform {
             guide: Guide::default(),
             authorize_url: Text::default(),
             issuer: None,
+            promises_issuer: false,
             token_url: Text::default(),
+            par_url: None,
+            id_tokens: None,
             revocation: Revocation::Unsupported,
             revocation_reach: RevocationReach::Tokens,
             authority: Text::default(),
@@ -207,6 +221,7 @@ impl Platform {
             refreshes_with_scope: false,
             client_id_name: "client_id",
             client_auth: ClientAuth::Basic,
+            assertion_algorithms: Vec::new(),
             body: TokenBody::Form,
             token_pointer: None,
             pkce: Pkce::None,
@@ -218,6 +233,34 @@ impl Platform {
             granted_scopes: GrantedScopes::Answer,
             identity,
         }
+    }
+}
+
+impl Platform {
+    /// True when a callback with this `iss` may be the platform's (RFC 9207, section 2.4): the callback of another one
+    /// would send a code to the wrong token endpoint. Where no issuer is known, every callback may be.
+    #[must_use]
+    pub fn may_send(&self, iss: Option<&str>) -> bool {
+        match (&self.issuer, iss) {
+            (Some(issuer), Some(iss)) => issuer == iss,
+            (Some(_), None) => !self.promises_issuer,
+            (None, _) => true,
+        }
+    }
+
+    /// The key of the first setting without which nobody can connect: known from the configuration or from the
+    /// platform's server.
+    #[must_use]
+    pub fn lacks(&self) -> Option<&'static str> {
+        let call = &self.identity.call;
+        let is_in_id_token = self.id_tokens.as_ref().is_some_and(|id_tokens| id_tokens.are_identity);
+        [
+            ("authorize_url", self.authorize_url.is_empty()),
+            ("token_url", self.token_url.is_empty()),
+            ("identity_url", call.absolute && call.path.is_empty() && !is_in_id_token),
+        ]
+        .into_iter()
+        .find_map(|(key, is_missing)| is_missing.then_some(key))
     }
 }
 

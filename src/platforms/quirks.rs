@@ -31,6 +31,8 @@ pub enum ClientAuth {
     Body,
     /// The client id in the body: a public client, which has no secret and proves itself with PKCE.
     None,
+    /// An assertion that the client signs with its private key (RFC 7523).
+    PrivateKeyJwt,
 }
 
 /// Where the platform says which scopes the person granted.
@@ -54,6 +56,27 @@ pub struct LongLived {
     pub token_name: &'static str,
     /// True when the client id is sent as well.
     pub names_client: bool,
+}
+
+/// Where the account is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum IdentityFrom {
+    /// In the id_token that comes with the tokens.
+    IdToken,
+    /// In the answer to the identity call.
+    Userinfo,
+}
+
+/// Verification of id_tokens (OpenID Connect Core 1.0, section 3.1.3.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdTokens {
+    /// Where the platform publishes its keys.
+    pub jwks_url: Text,
+    /// True when they name the account, and no call does.
+    pub are_identity: bool,
+    /// True when the platform announces signatures by the client's secret.
+    pub may_be_hmac: bool,
 }
 
 /// Method of the identity call.

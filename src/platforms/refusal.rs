@@ -105,7 +105,7 @@ impl Refusal {
             Some(Step::Accounts | Step::Identity) => self.at == Place::Api,
             Some(Step::CodeExchange | Step::LongLivedExchange) => matches!(self.at, Place::Exchange | Place::Token),
             Some(Step::Refresh) => matches!(self.at, Place::Refresh | Place::Token),
-            Some(Step::Revocation | Step::Scopes) => false,
+            Some(Step::Discovery | Step::Keys | Step::PushedAuthorization | Step::Revocation | Step::Scopes) => false,
         };
         let has_status = self.status.map_or(status != 429 && status < 500, |wanted| wanted == status);
         let has_code = match self.between {

@@ -4,10 +4,11 @@
 //! is kept beside the platforms with OAuth 2.0: a lookup among those never finds it.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::{
-    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Pkce, Platform, Revocation,
-    RevocationReach, ScopeSeparator, Subject, Text, bluesky,
+    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform, PrivateKey,
+    Revocation, RevocationReach, ScopeSeparator, Subject, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -15,7 +16,10 @@ use crate::domain::secret::SecretString;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub client_id: String,
+    /// Empty for a client without one.
     pub client_secret: SecretString,
+    /// Signs assertions in place of the secret.
+    pub private_key: Option<PrivateKey>,
 }
 
 /// The operator's settings for a built-in platform; absent members keep the built-in value.
@@ -50,10 +54,25 @@ pub struct Settings {
 /// A platform with this operator's credentials for it.
 #[derive(Debug, Clone)]
 pub struct ConfiguredPlatform {
-    pub platform: Platform,
+    /// As it is configured.
+    written: Platform,
+    is_own: bool,
     pub enabled: bool,
     /// The operator's app; callers may bring their own.
     pub credentials: Option<Credentials>,
+    /// `None` where the configuration says everything.
+    discovery: Option<Discovery>,
+}
+
+/// A platform that is completed by what its server says. Each part is set at most once, so that references to a
+/// platform stay valid while the broker runs.
+#[derive(Debug, Clone)]
+struct Discovery {
+    description: CustomPlatform,
+    /// By what the server said before this start.
+    restored: OnceLock<Platform>,
+    /// By what it said since.
+    found: OnceLock<Platform>,
 }
 
 /// Tells if a platform can be connected with the operator's app.
@@ -110,8 +129,13 @@ impl Registry {
             platforms.insert(name, configure(platform, settings));
         }
         for (custom, credentials, enabled) in custom {
-            let platform = custom.into_platform();
-            platforms.insert(platform.name.to_string(), ConfiguredPlatform { platform, enabled, credentials });
+            let (name, written) = (custom.name.clone(), custom.platform(None));
+            let discovery = custom.issuer.is_some().then(|| Discovery {
+                description: custom,
+                restored: OnceLock::new(),
+                found: OnceLock::new(),
+            });
+            platforms.insert(name, ConfiguredPlatform { written, is_own: true, enabled, credentials, discovery });
         }
         Self { platforms, bluesky: Bluesky::default() }
     }
@@ -143,8 +167,8 @@ impl Registry {
             .platforms
             .values()
             .map(|configured| Listing {
-                name: &configured.platform.name,
-                label: &configured.platform.label,
+                name: &configured.written.name,
+                label: &configured.written.label,
                 enabled: configured.enabled,
                 availability: configured.availability(),
                 is_custom: configured.is_custom(),
@@ -166,7 +190,7 @@ impl Registry {
     /// The page where the operator manages the app at a built-in platform.
     #[must_use]
     pub fn console(&self, name: &str) -> Option<&'static str> {
-        self.platforms.get(name)?.platform.console()
+        self.platforms.get(name)?.platform().console()
     }
 
     /// The OAuth platform of that name, unless the operator disabled it.
@@ -179,7 +203,7 @@ impl Registry {
     /// authority honours, or that revoke at the same URL. Empty where a revocation ends its own tokens only.
     #[must_use]
     pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
-        let Some(revoking) = self.platforms.get(platform).map(|configured| &configured.platform) else {
+        let Some(revoking) = self.platforms.get(platform).map(ConfiguredPlatform::platform) else {
             return Vec::new();
         };
         if revoking.revocation == Revocation::Unsupported {
@@ -189,8 +213,7 @@ impl Registry {
         let is_shared = |other: &&Platform| {
             other.authority == revoking.authority || (endpoint.is_some() && other.revocation.endpoint() == endpoint)
         };
-        let sharing: Vec<&Platform> =
-            self.iter_all().map(|configured| &configured.platform).filter(is_shared).collect();
+        let sharing: Vec<&Platform> = self.iter_all().map(ConfiguredPlatform::platform).filter(is_shared).collect();
         if sharing.iter().all(|platform| platform.revocation_reach == RevocationReach::Tokens) {
             return Vec::new();
         }
@@ -215,6 +238,51 @@ impl Registry {
 }
 
 impl ConfiguredPlatform {
+    /// The platform, as completely as it is known by now.
+    #[must_use]
+    pub fn platform(&self) -> &Platform {
+        let known = self.discovery.as_ref().and_then(|discovery| discovery.found.get().or(discovery.restored.get()));
+        known.unwrap_or(&self.written)
+    }
+
+    /// True for a platform of the operator's own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// The issuer whose metadata completes the platform, as the operator wrote it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.discovery.as_ref()?.description.issuer.as_deref()
+    }
+
+    /// True until the issuer has answered, since the start.
+    #[must_use]
+    pub fn awaits_discovery(&self) -> bool {
+        self.discovery.as_ref().is_some_and(|discovery| discovery.found.get().is_none())
+    }
+
+    /// True when the platform works without its issuer's metadata.
+    #[must_use]
+    pub fn is_complete_as_written(&self) -> bool {
+        self.written.lacks().is_none()
+    }
+
+    /// Completes the platform by what its issuer said before this start.
+    pub fn restore(&self, metadata: &Metadata) {
+        if let Some(discovery) = &self.discovery {
+            discovery.restored.get_or_init(|| discovery.description.platform(Some(metadata)));
+        }
+    }
+
+    /// Completes the platform by what its issuer says now.
+    pub fn adopt(&self, metadata: &Metadata) {
+        if let Some(discovery) = &self.discovery {
+            discovery.found.get_or_init(|| discovery.description.platform(Some(metadata)));
+        }
+    }
+
     #[must_use]
     pub fn availability(&self) -> Availability {
         if self.credentials.is_some() { Availability::Prod } else { Availability::Dev }
@@ -223,7 +291,7 @@ impl ConfiguredPlatform {
     /// True when the SDKs' models do not know the name: an operator's own platform, or a built-in one beyond the ten.
     #[must_use]
     pub fn is_custom(&self) -> bool {
-        !CONTRACT_NAMES.contains(&self.platform.name.as_ref())
+        !CONTRACT_NAMES.contains(&self.written.name.as_ref())
     }
 }
 
@@ -273,7 +341,13 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     set_list(&mut platform.scopes, settings.scopes);
     set_list(&mut platform.optional_scopes, settings.optional_scopes);
     platform.default_expires_in = settings.token_lifetime.map(u64::from).or(platform.default_expires_in);
-    ConfiguredPlatform { platform, enabled: settings.enabled.unwrap_or(true), credentials: settings.credentials }
+    ConfiguredPlatform {
+        written: platform,
+        is_own: false,
+        enabled: settings.enabled.unwrap_or(true),
+        credentials: settings.credentials,
+        discovery: None,
+    }
 }
 
 /// Adds parameters, each in place of one of the same name. An empty value only removes it.
@@ -301,7 +375,7 @@ mod tests {
         let configured = |params: &[(&str, &str)]| {
             let settings = Settings { authorize_params: text(params), ..Settings::default() };
             let registry = Registry::new(BTreeMap::from([("youtube".to_owned(), settings)]), Vec::new());
-            let params = &registry.find("youtube").unwrap().platform.authorize_params;
+            let params = &registry.find("youtube").unwrap().platform().authorize_params;
             params.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
         };
         assert_eq!(configured(&[]), "access_type=offline&prompt=consent");

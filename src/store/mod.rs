@@ -13,6 +13,7 @@
 pub mod access_keys;
 mod columns;
 pub mod consents;
+pub mod discovered;
 mod disk_reserve;
 mod error;
 #[cfg(test)]

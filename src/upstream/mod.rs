@@ -20,7 +20,8 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
-    Bluesky, ConfiguredPlatform, Credentials, Platform, Refresh, Registry, Revocation, Rotation, Said, bluesky,
+    Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation, Rotation, Said,
+    bluesky,
 };
 use crate::{atproto, oauth};
 
@@ -73,7 +74,7 @@ impl Upstream {
     }
 
     fn oauth_platform(&self, platform: &str) -> Option<&Platform> {
-        self.platforms.find(platform).map(|configured| &configured.platform)
+        self.platforms.find(platform).map(ConfiguredPlatform::platform)
     }
 
     /// The meaning of a callback without a code, by the codes that it has.
@@ -133,16 +134,39 @@ impl Upstream {
         is_at_protocol(platform).then_some(Client::AtProtocol(&self.atproto))
     }
 
+    /// Asks a platform's issuer what it publishes about itself. Returns the issuer, as the operator wrote it, with that.
+    ///
+    /// # Errors
+    ///
+    /// It publishes nothing that can be used, or does not answer.
+    pub async fn discover<'a>(
+        &self,
+        platform: &'a ConfiguredPlatform,
+    ) -> Result<(&'a str, Metadata), oauth::Undiscovered> {
+        let issuer = platform.issuer().unwrap_or_default();
+        Ok((issuer, self.oauth.discover(&platform.platform().name, issuer).await?))
+    }
+
+    /// True when a callback with this `iss` may be the platform's. See [`Platform::may_send`].
+    #[must_use]
+    pub fn may_send(&self, platform: &ConfiguredPlatform, iss: Option<&str>) -> bool {
+        let platform = platform.platform();
+        if platform.issuer.is_none() && iss.is_some() {
+            tracing::info!(platform.name = %platform.name, "the callback's iss is not checked: no issuer is configured");
+        }
+        platform.may_send(iss)
+    }
+
     /// The client of a platform that speaks OAuth.
     #[must_use]
     pub fn oauth_client<'a>(&'a self, platform: &'a ConfiguredPlatform, credentials: Credentials) -> OauthClient<'a> {
-        self.oauth.client(&platform.platform, credentials)
+        self.oauth.client(platform.platform(), credentials)
     }
 
     /// True when the platform sends the browser back with a fragment, which the next redirect has to end.
     #[must_use]
     pub fn adds_fragment(&self, platform: &str) -> bool {
-        self.platforms.iter_all().any(|known| known.platform.name == platform && known.platform.adds_fragment)
+        self.platforms.iter_all().any(|known| known.platform().name == platform && known.platform().adds_fragment)
     }
 
     /// True where a platform accepts the same refresh token again for a while and leads it to the same successor.

@@ -28,6 +28,12 @@ impl Place {
         Self::new("oauth_apps", "client_secret", id, generation)
     }
 
+    /// What an issuer published about itself.
+    #[must_use]
+    pub fn discovered(issuer: &str) -> Self {
+        Self::new("discovered", "document", issuer, ONLY)
+    }
+
     /// A platform's answer to a flow's code exchange.
     #[must_use]
     pub fn flow_answer(id: FlowId) -> Self {
@@ -89,6 +95,7 @@ mod tests {
         }
         let places = [
             Place::app_secret(id(), 2),
+            Place::discovered("https://id.example"),
             Place::flow_answer(id()),
             Place::flow_verifier(id()),
             Place::grant_answer(id(), 3),
@@ -102,6 +109,7 @@ mod tests {
             shown,
             [
                 "oauth_apps.client_secret app_000000000000000000000000000000ab 2",
+                "discovered.document https://id.example 1",
                 "flows.answer flow_000000000000000000000000000000ab 1",
                 "flows.pkce_verifier flow_000000000000000000000000000000ab 1",
                 "grants.answer grant_000000000000000000000000000000ab 3",

@@ -52,7 +52,8 @@ impl Bench {
             allow_private_networks: true,
             proxies: Proxies::default(),
         };
-        let engine = Engine::new(Outbound::new(&settings).unwrap(), clock, Duration::ZERO);
+        let engine =
+            Engine::new(Outbound::new(&settings).unwrap(), clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
         Self { engine, platforms: config.platforms, sandbox }
     }
 
@@ -65,18 +66,19 @@ impl Bench {
     }
 
     fn client(&self, name: &str) -> OauthClient<'_> {
-        let ConfiguredPlatform { platform, credentials, .. } = self.platform(name);
-        self.engine.client(platform, credentials.clone().unwrap())
+        let configured = self.platform(name);
+        self.engine.client(configured.platform(), configured.credentials.clone().unwrap())
     }
 
     async fn exchange(&self, name: &str, answer: &Answer) -> Result<IssuedTokens, PlatformError> {
-        let ConfiguredPlatform { platform, credentials, .. } = self.platform(name);
-        let credentials = credentials.as_ref().unwrap();
+        let configured = self.platform(name);
+        let (platform, credentials) = (configured.platform(), configured.credentials.as_ref().unwrap());
         let (state, verifier) = (SecretString::from("a-state-of-some-length"), SecretString::from(VERIFIER));
         let pkce_verifier = takes_pkce(platform, CALLBACK).then_some(&verifier);
         let (client_id, redirect_uri) = (credentials.client_id.as_str(), CALLBACK);
         let scopes = platform.requested_scopes(None).unwrap();
-        let request = AuthorizeRequest { client_id, redirect_uri, state: &state, scopes: &scopes, pkce_verifier };
+        let request =
+            AuthorizeRequest { client_id, redirect_uri, state: &state, scopes: &scopes, pkce_verifier, nonce: "" };
         let url = authorize_url(platform, &request).unwrap();
         let back = self.control().consent(url.as_str(), answer).unwrap();
         let code = SecretString::from(parameter(&back, "code").unwrap());
@@ -90,7 +92,7 @@ impl Bench {
     async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, PlatformError>) {
         let issued = self.exchange(name, answer).await.unwrap();
         let scopes = issued.scopes.clone().unwrap();
-        let identity = self.client(name).identify(&issued.tokens.access_token, &scopes).await;
+        let identity = self.client(name).identify(&issued.tokens, &scopes, "").await;
         (issued, identity)
     }
 
@@ -203,7 +205,7 @@ async fn removing_the_app_from_facebook_ends_its_tokens() {
     assert_eq!(bench.control().requests_at("facebook", Step::Revoke)[0].method, "DELETE");
     let error = client.revoke(&issued.tokens).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref()), (Some(400), Some("190")));
-    let dead = client.identify(&issued.tokens.access_token, &[]).await.unwrap_err();
+    let dead = client.identify(&issued.tokens, &[], "").await.unwrap_err();
     assert_eq!(dead.failure, Failure::IdentityUnavailable);
 }
 

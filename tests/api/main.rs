@@ -27,8 +27,10 @@ mod full_disk;
 mod guard;
 mod head;
 mod integrations;
+mod keys;
 mod limits;
 mod logs;
+mod openid;
 mod outbound;
 mod own_platforms;
 mod pacing;
@@ -45,6 +47,7 @@ mod sealed;
 mod secrets;
 mod selection;
 mod shapes;
+mod signed;
 #[path = "../support/small_disk.rs"]
 mod small_disk;
 mod stand_in;

@@ -118,7 +118,7 @@ async fn requests_take_the_shape_that_the_operator_describes() {
         json!({"grant_type": "refresh_token", "refresh_token": "ré", "scope": "read", "resource": "x"}),
         "a refresh names the scopes that were granted"
     );
-    assert_eq!(broker.detail(&id).await["status"], "active");
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

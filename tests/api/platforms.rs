@@ -62,10 +62,11 @@ fn authorize(platform: &str, public_url: &str) -> String {
         client_id: &configured.credentials.as_ref().unwrap().client_id,
         redirect_uri: &redirect_uri,
         state: &state,
-        scopes: &configured.platform.requested_scopes(None).unwrap(),
-        pkce_verifier: takes_pkce(&configured.platform, &redirect_uri).then_some(&verifier),
+        scopes: &configured.platform().requested_scopes(None).unwrap(),
+        pkce_verifier: takes_pkce(configured.platform(), &redirect_uri).then_some(&verifier),
+        nonce: "",
     };
-    let url = authorize_url(&configured.platform, &request).unwrap();
+    let url = authorize_url(configured.platform(), &request).unwrap();
     url.as_str().replace('?', "\n  ?").replace('&', "\n  &")
 }
 
@@ -258,7 +259,7 @@ fn troubles_of(platform: &Platform) -> Vec<(Step, Fault)> {
 async fn dialogue(name: &'static str, seed: u64) -> String {
     logs::capture();
     let broker = TestBroker::builder().seed(seed).start().await;
-    let platform = broker.config().platforms.find(name).unwrap().platform.clone();
+    let platform = broker.config().platforms.find(name).unwrap().platform().clone();
     assert_ne!(platform.refresh, Refresh::Never, "{name}");
     let mut dialogue = Dialogue { name, platform, broker, lines: Vec::new() };
     let [web, loopback] = ["https://connect.example.com", "http://127.0.0.1:8080"].map(|url| authorize(name, url));
@@ -382,7 +383,7 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     for (platform, seed) in [("acme", 101), ("threads", 105)] {
         let broker = TestBroker::builder().seed(seed).start().await;
         let mut lines = Vec::new();
-        for (step, fault) in troubles_of(&broker.config().platforms.find(platform).unwrap().platform.clone()) {
+        for (step, fault) in troubles_of(&broker.config().platforms.find(platform).unwrap().platform().clone()) {
             let callback = broker.consent(&broker.begin(platform, BACK).await, &Answer::allow());
             broker.sandbox().fail_next(platform, step, fault, 3).unwrap();
             lines.push(format!("{step} {}: {}", fault.into_str(), ending(&broker, &callback).await));

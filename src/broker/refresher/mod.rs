@@ -124,10 +124,9 @@ impl Refresher {
     /// Gets other tokens than those of `generation`, joining a refresh in flight.
     pub(super) async fn refresh(&self, project: ProjectId, id: GrantId, generation: u64) -> Landing {
         let refresher = self.clone();
-        let flight = self
-            .0
-            .flights
-            .start(&self.core().tasks, id, move || async move { refresher.attempt(project, id, generation).await });
+        let flight = self.0.flights.start(&self.core().tasks, id, move || {
+            Box::pin(async move { refresher.attempt(project, id, generation).await })
+        });
         match tokio::time::timeout(PATIENCE, flight.result()).await {
             Ok(Some(landing)) => landing,
             Ok(None) => {
@@ -140,7 +139,7 @@ impl Refresher {
 
     /// True while a refresh of the grant is in flight.
     pub(super) fn is_refreshing(&self, grant: GrantId) -> bool {
-        self.0.flights.has(grant)
+        self.0.flights.has(&grant)
     }
 
     /// Tries at once what failed because of an app whose credentials were changed.

@@ -1,6 +1,7 @@
 //! Tests of `[platforms.NAME]`.
 
 use crate::config::tests::{complaint, read};
+use crate::config::{Environment, from_str};
 use crate::platforms::{Accounts, ClientAuth, Pkce, ScopeSeparator};
 
 #[test]
@@ -27,7 +28,7 @@ fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
         "#,
     )
     .unwrap();
-    let platform = |name: &str| &config.platforms.find(name).unwrap().platform;
+    let platform = |name: &str| config.platforms.find(name).unwrap().platform();
     let google = platform("googlebusiness");
     let [accounts_url, locations_url] = ["https://accounts.example", "https://locations.example"].map(Into::into);
     assert_eq!(google.identity.accounts, Accounts::GoogleLocations { accounts_url, locations_url });
@@ -114,4 +115,111 @@ fn an_answer_that_the_callback_cannot_read_is_refused() {
         assert!(read(&toml).is_ok(), "{toml}");
     }
     insta::assert_snapshot!(complaint(&twitter("?response_mode=form_post")), @"postpeer.toml: platforms.twitter.authorize_url asks for a response_mode other than query: the platform would send its answer in a form or a fragment, which the callback does not read. Remove response_mode");
+}
+
+#[test]
+fn an_issuer_is_enough_for_a_platform_of_the_operators_own() {
+    let config = read("[platforms.acme]\nissuer = \"https://id.acme.example/\"").unwrap();
+    let acme = config.platforms.find("acme").unwrap();
+    assert!(acme.is_own() && acme.awaits_discovery() && !acme.is_complete_as_written());
+    assert_eq!(acme.issuer(), Some("https://id.acme.example/"));
+    assert_eq!(config.warnings, [""; 0]);
+    let plain = read("[platforms.acme]\nissuer = \"http://id.acme.example\"").unwrap();
+    insta::assert_snapshot!(plain.warnings.join("\n"), @"postpeer.toml: platforms.acme.issuer is plain http: secrets and tokens can be read in transit");
+    for (issuer, why) in [
+        ("id.acme.example", "must be an absolute https URL without query or fragment, such as https://id.acme.example"),
+        (
+            "https://id.acme.example?a=b",
+            "must be an absolute https URL without query or fragment, such as https://id.acme.example",
+        ),
+        (
+            "https://u@id.acme.example",
+            "must be an absolute https URL without query or fragment, such as https://id.acme.example",
+        ),
+        (
+            "https://id.acme.example/.well-known/openid-configuration",
+            "must be the issuer alone: remove /.well-known/ and what follows it",
+        ),
+    ] {
+        let told = complaint(&format!("[platforms.acme]\nissuer = \"{issuer}\""));
+        assert_eq!(told, format!("postpeer.toml: platforms.acme.issuer {why}"), "{issuer}");
+    }
+}
+
+#[test]
+fn a_private_key_is_checked_when_it_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/keys");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    for name in ["ed25519.pem", "p256.pem", "p384.pem", "rsa.pem"] {
+        std::fs::copy(keys.join(name), dir.path().join(name)).unwrap();
+    }
+    write("old.pem", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n");
+    write("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIE\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    write("public.pem", "-----BEGIN PUBLIC KEY-----\nMIIE\n-----END PUBLIC KEY-----\n");
+    write("unknown.pem", "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n");
+    write("text.pem", "never-shown");
+    let read = |lines: &str| {
+        let toml = format!("[platforms.acme]\nissuer = \"https://id.acme.example\"\nclient_id = \"id\"\n{lines}");
+        from_str("postpeer.toml", &toml, dir.path(), &Environment::default(), &[])
+    };
+    for name in ["ed25519.pem", "p256.pem", "p384.pem", "rsa.pem"] {
+        let config = read(&format!("private_key_file = \"{name}\"")).unwrap();
+        let acme = config.platforms.find("acme").unwrap();
+        assert_eq!(acme.platform().client_auth, ClientAuth::PrivateKeyJwt, "{name}");
+        assert!(acme.credentials.as_ref().unwrap().private_key.is_some(), "{name}");
+    }
+    let told: Vec<String> = [
+        "client_auth = \"private_key_jwt\"",
+        "client_secret = \"x\"\nprivate_key_id = \"k\"",
+        "private_key_file = \"nowhere.pem\"",
+        "private_key_file = \"old.pem\"",
+        "private_key_file = \"locked.pem\"",
+        "private_key_file = \"public.pem\"",
+        "private_key_file = \"unknown.pem\"",
+        "private_key_file = \"text.pem\"",
+        "private_key_file = \"p256.pem\"\nclient_auth = \"basic\"",
+        "private_key_file = \"p256.pem\"\nclient_secret = \"x\"",
+        "private_key_file = \"p256.pem\"\nprivate_key_algorithm = \"RS256\"",
+        "private_key_file = \"rsa.pem\"\nprivate_key_algorithm = \"HS256\"",
+    ]
+    .into_iter()
+    .map(|lines| read(lines).map(|_| ()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR"))
+    .map(|told| told.replace("postpeer.toml: platforms.acme.", ""))
+    .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    private_key_file is missing: set it to the file with the client's private key, in PKCS#8 and PEM
+    private_key_file is missing: set it to the file with the client's private key, in PKCS#8 and PEM
+    private_key_file names DIR/nowhere.pem, which cannot be read (No such file or directory (os error 2)): check the path and its permissions
+    private_key (or the file that private_key_file names) is not in PKCS#8: convert it with `openssl pkcs8 -topk8 -nocrypt -in key.pem -out pkcs8.pem`
+    private_key (or the file that private_key_file names) is encrypted: decrypt it with `openssl pkcs8 -in key.pem -out plain.pem`
+    private_key (or the file that private_key_file names) is a public key: the private one is needed
+    private_key (or the file that private_key_file names) is of a kind that is not supported: use RSA with 2048 to 8192 bits, EC on P-256 or P-384, or Ed25519
+    private_key (or the file that private_key_file names) is not a private key in PEM format: it must begin with -----BEGIN PRIVATE KEY-----
+    client_auth is "basic" although a private key is set: write "private_key_jwt", or remove the key
+    client_secret is set although client_auth = "private_key_jwt" needs no secret: remove one of the two
+    private_key_algorithm does not fit the key, which signs with ES256
+    private_key_algorithm must be "EdDSA" or "ES256" or "ES384" or "PS256" or "RS256"
+    "#);
+}
+
+#[test]
+fn what_needs_an_issuer_says_so() {
+    let told = complaint(
+        r#"
+        [platforms.acme]
+        authorize_url = "https://id.acme.example/auth"
+        token_url = "https://id.acme.example/token"
+        identity_from = "id_token"
+        identity = { id = "/sub" }
+        jwks_url = "https://id.acme.example/jwks"
+        par = true
+        "#,
+    );
+    insta::assert_snapshot!(told, @"
+    the configuration has 3 mistakes:
+      postpeer.toml: platforms.acme.identity_from needs issuer: an id_token proves nothing unless its issuer is known
+      postpeer.toml: platforms.acme.jwks_url needs issuer: the keys verify the id_tokens of the issuer
+      postpeer.toml: platforms.acme.par needs par_url or issuer: no endpoint is known to push requests to
+    ");
 }

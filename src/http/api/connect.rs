@@ -23,10 +23,9 @@ pub(crate) struct Connection {
     /// the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
     /// `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
     /// `authorization_refused`, `billing_limit_reached`, `blocked_by_administrator`, `callback_url_rejected`,
-    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `identity_unavailable`, `interrupted`,
-    /// `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`, `platform_unavailable`,
-    /// `storage_failed`, `postpeer_failures_total`, `postpeer_refreshes_total`, `postpeer_tokens_vended_total` or
-    /// `postpeer_upstream_seconds`. With `status=cancelled`, it is `access_denied`.
+    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `id_token_rejected`, `identity_unavailable`,
+    /// `interrupted`, `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`,
+    /// `platform_unavailable` or `storage_failed`. With `status=cancelled`, it is `access_denied`.
     #[param(format = "uri", max_length = 2048, example = "https://app.example/connected")]
     pub(super) redirect_uri: Option<String>,
     /// Where the browser goes when the person says no; without it, to `redirectUri`.
@@ -105,6 +104,8 @@ pub(crate) struct AuthorizeUrl {
         (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
         (status = 429, description = "Too many connections are waiting to be finished.", body = ErrorBody),
         (status = 500, description = "The operator has not configured the platform's credentials.", body = ErrorBody),
+        (status = 502, description = "The platform's server does not say how it is used, or does not answer \
+            (`platform_unavailable`).", body = ErrorBody),
     ))]
 pub(crate) async fn begin(
     state: Data<State>,

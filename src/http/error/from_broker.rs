@@ -47,6 +47,7 @@ impl From<broker::Error> for ApiError {
             ),
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
+            E::PlatformUnreachable(sentence) => Self::with(Code::PlatformUnreachable, format!("{sentence}.")),
             E::ReconnectRequired { what_happened, next_step } => {
                 Self::with(Code::ReconnectRequired, format!("{what_happened} {next_step}"))
             }

@@ -99,7 +99,7 @@ impl Fixture {
         let dns = Dns::at(([127, 0, 0, 1], 9).into());
         let guard = Guard::new(&settings, dns.clone()).unwrap();
         let atproto = atproto::Engine::new(outbound.clone(), guard, dns, clock.clone());
-        let oauth = Engine::new(outbound, clock.clone(), Duration::ZERO);
+        let oauth = Engine::new(outbound, clock.clone(), entropy.clone(), Duration::ZERO);
         let broker = Broker::new(Parts {
             store,
             vault,
@@ -166,7 +166,8 @@ pub(super) async fn answer(
 }
 
 fn platforms() -> Registry {
-    let credentials = || Credentials { client_id: "our-client".to_owned(), client_secret: "our-secret".into() };
+    let credentials =
+        || Credentials { client_id: "our-client".to_owned(), client_secret: "our-secret".into(), private_key: None };
     let twitter = PlatformSettings { credentials: Some(credentials()), ..PlatformSettings::default() };
     let acme = CustomPlatform {
         name: "acme".to_owned(),

@@ -13,7 +13,9 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::domain::account::{AccountKind, Identity};
+use crate::domain::entropy::SeededEntropy;
 use crate::domain::failure::Failure;
+use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::PlatformError;
 use crate::domain::proxy::Proxies;
 use crate::domain::secret::SecretString;
@@ -72,7 +74,7 @@ impl Script {
     fn platform(&self, name: &str) -> Platform {
         let settings = PlatformSettings { api_url: Some(self.url.clone()), ..PlatformSettings::default() };
         let registry = Registry::new(BTreeMap::from([(name.to_owned(), settings)]), Vec::new());
-        registry.find(name).unwrap().platform.clone()
+        registry.find(name).unwrap().platform().clone()
     }
 
     async fn identify(&self, name: &str, scopes: &[&str]) -> Result<Identity, PlatformError> {
@@ -85,10 +87,18 @@ impl Script {
         .unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        let engine = Engine::new(outbound, clock, Duration::ZERO);
+        let engine = Engine::new(outbound, clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
         let platform = self.platform(name);
-        let credentials = Credentials { client_id: "app".to_owned(), client_secret: SecretString::from("secret") };
-        engine.client(&platform, credentials).identify(&SecretString::from("user-token"), &scopes).await
+        let client_secret = SecretString::from("secret");
+        let credentials = Credentials { client_id: "app".to_owned(), client_secret, private_key: None };
+        let tokens = TokenSet {
+            access_token: SecretString::from("user-token"),
+            refresh_token: None,
+            id_token: None,
+            token_type: "Bearer".to_owned(),
+            service_url: None,
+        };
+        engine.client(&platform, credentials).identify(&tokens, &scopes, "").await
     }
 }
 

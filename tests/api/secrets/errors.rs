@@ -46,6 +46,7 @@ impl Bench {
             state: &state,
             scopes: &self.platform.requested_scopes(None).unwrap(),
             pkce_verifier: verifier.as_ref(),
+            nonce: "",
         };
         let url = authorize_url(&self.platform, &request).unwrap();
         let callback = self.control.consent(url.as_str(), &Answer::allow()).unwrap();
@@ -66,7 +67,7 @@ impl Bench {
     }
 
     async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, PlatformError> {
-        self.engine.client(platform, self.credentials.clone()).identify(&tokens.access_token, &[]).await
+        self.engine.client(platform, self.credentials.clone()).identify(tokens, &[], "").await
     }
 
     /// Records everything that an error can show.
@@ -91,14 +92,19 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         allow_private_networks: false,
         proxies: Proxies::default(),
     };
-    let engine = Engine::new(Outbound::new(&timeouts).unwrap(), Arc::new(SystemClock), Duration::ZERO);
+    let engine = Engine::new(
+        Outbound::new(&timeouts).unwrap(),
+        Arc::new(SystemClock),
+        Arc::new(SeededEntropy::new(6)),
+        Duration::ZERO,
+    );
     let config = broker.config();
     for name in sandbox::platforms() {
         let configured = config.platforms.find(name).unwrap();
         let mut bench = Bench {
             engine: engine.clone(),
             control: broker.sandbox(),
-            platform: configured.platform.clone(),
+            platform: configured.platform().clone(),
             credentials: configured.credentials.clone().unwrap(),
             entropy: SeededEntropy::new(5),
             needles: Needles::default(),

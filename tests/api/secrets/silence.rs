@@ -51,7 +51,7 @@ fn values_with_secrets_are_silent_about_them() {
         token_type: "Bearer".to_owned(),
         service_url: None,
     };
-    let credentials = Credentials { client_id: "id".to_owned(), client_secret: marker() };
+    let credentials = Credentials { client_id: "id".to_owned(), client_secret: marker(), private_key: None };
     let secret = marker();
     let sealed = Sealed::from_bytes(MARKER.as_bytes().to_vec());
     let values: Vec<(&str, String)> = vec![
@@ -110,6 +110,7 @@ fn values_with_secrets_are_silent_about_them() {
                 state: &secret,
                 scopes: &[],
                 pkce_verifier: Some(&secret),
+                nonce: "",
             }),
         ),
         (

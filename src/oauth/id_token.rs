@@ -1,0 +1,269 @@
+//! Verifies what an OpenID provider signed: id_tokens (OpenID Connect Core 1.0, section 3.1.3.7) and userinfo answers
+//! that are signed (section 5.3.2).
+//!
+//! A token's own header never decides alone: a signature by a published key is checked with the algorithms of that
+//! key, one by the client's secret only where the provider announces it, and a token without a signature is refused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::exchange::get;
+use super::identity::endpoint;
+use super::{OauthClient, json, jwt};
+use crate::domain::failure::Failure;
+use crate::domain::grant::TokenSet;
+use crate::domain::platform_error::{PlatformError, Step, harmless};
+use crate::domain::time::Timestamp;
+use crate::platforms::IdTokens;
+
+/// Tolerated difference between two clocks.
+const SKEW: Duration = Duration::from_mins(1);
+
+/// Time after which published keys are fetched again, so that a withdrawn key is not trusted for ever.
+const KEYS_AT_MOST: Duration = Duration::from_hours(1);
+
+/// Shortest time between two fetches for the sake of a key that was not there.
+const KEYS_AT_LEAST: Duration = Duration::from_mins(1);
+
+/// Most keys of a provider that are read.
+const MAX_KEYS: usize = 100;
+
+/// The published keys of providers, by their URL. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Keys(Arc<Mutex<BTreeMap<String, Fetched>>>);
+
+#[derive(Clone)]
+struct Fetched {
+    at: Timestamp,
+    keys: Arc<Vec<Jwk>>,
+}
+
+/// Why a signed statement is not believed.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum NotProven {
+    #[error("it is signed with {0}, which is not accepted here")]
+    Algorithm(String),
+    #[error("it is for another client (aud or azp)")]
+    Audience,
+    #[error("it has expired, or names no time at which it does")]
+    Expired,
+    #[error("its issuer (iss) is another one")]
+    Issuer,
+    #[error("the token answer has none")]
+    Missing,
+    #[error("its nonce is not this connection's")]
+    Nonce,
+    #[error("it is from the future: is this machine's clock right?")]
+    NotYet,
+    #[error("the provider's keys do not verify its signature")]
+    Signature,
+    #[error("its subject (sub) is missing, or is not the userinfo's")]
+    Subject,
+    #[error("the provider publishes no key of the id that it names")]
+    UnknownKey,
+    #[error("it is not a JSON Web Token that can be read")]
+    Unreadable,
+}
+
+/// A signed statement, by what it must say.
+#[derive(Clone, Copy)]
+pub(super) enum Statement<'a> {
+    /// `nonce`: the connection's.
+    IdToken {
+        nonce: &'a str,
+    },
+    Userinfo,
+}
+
+impl OauthClient<'_> {
+    /// Returns the claims of the id_token, once it is verified. `None`: there is none, or the platform's are not used.
+    pub(super) async fn id_token_claims(&self, tokens: &TokenSet, nonce: &str) -> Result<Option<Value>, PlatformError> {
+        let Some(id_tokens) = &self.platform.id_tokens else { return Ok(None) };
+        let Some(token) = &tokens.id_token else {
+            return if id_tokens.are_identity { Err(self.not_proven(NotProven::Missing)) } else { Ok(None) };
+        };
+        self.verified(expose(token), Statement::IdToken { nonce }).await.map(Some)
+    }
+
+    /// Returns the claims of a signed statement of the platform's, once it is verified.
+    pub(super) async fn verified(&self, token: &str, statement: Statement<'_>) -> Result<Value, PlatformError> {
+        let not = |why| self.not_proven(why);
+        let id_tokens = self.platform.id_tokens.as_ref().ok_or_else(|| not(NotProven::Signature))?;
+        let header = read_header(token).map_err(not)?;
+        let claims = if jwt::is_asymmetric(header.alg) {
+            let keys = self.keys(id_tokens, &header).await?;
+            if keys.is_empty() {
+                return Err(not(NotProven::UnknownKey));
+            }
+            keys.iter().find_map(|key| by(&DecodingKey::from_jwk(key).ok()?, token, header.alg))
+        } else {
+            let secret = expose(&self.credentials.client_secret);
+            if !id_tokens.may_be_hmac || secret.is_empty() {
+                return Err(not(NotProven::Algorithm(format!("{:?}", header.alg))));
+            }
+            by(&DecodingKey::from_secret(secret.as_bytes()), token, header.alg)
+        };
+        let claims = claims.ok_or_else(|| not(NotProven::Signature))?;
+        let issuer = self.platform.issuer.as_deref().unwrap_or_default();
+        check(&claims, statement, issuer, &self.credentials.client_id, self.engine.clock.now()).map_err(not)?;
+        Ok(claims)
+    }
+
+    pub(super) fn not_proven(&self, why: NotProven) -> PlatformError {
+        PlatformError::new(&self.platform.name, Step::Identity, Failure::IdTokenRejected).caused_by(why)
+    }
+
+    /// The published keys that may have made a signature. Fetches them where none is there that fits.
+    async fn keys(&self, id_tokens: &IdTokens, header: &Header) -> Result<Vec<Jwk>, PlatformError> {
+        let (url, now, step) = (id_tokens.jwks_url.as_ref(), self.engine.clock.now(), Step::Keys);
+        let fitting =
+            |fetched: &Fetched| fetched.keys.iter().filter(|key| fits(key, header)).cloned().collect::<Vec<_>>();
+        if let Some(known) = self.engine.keys.get(url) {
+            let (age, keys) = (known.at.until(now), fitting(&known));
+            if age < KEYS_AT_LEAST || (age < KEYS_AT_MOST && !keys.is_empty()) {
+                return Ok(keys);
+            }
+        }
+        let parsed = endpoint(self.platform, step, url)?;
+        let keys = self.ask(
+            step,
+            || get(parsed.clone()),
+            |answer| {
+                let keys = read_keys(&json(&answer)).filter(|_| answer.is_success());
+                keys.ok_or_else(|| {
+                    let failure = match answer.status {
+                        500.. => Failure::PlatformUnavailable,
+                        _ => Failure::PlatformAnswerUnreadable,
+                    };
+                    PlatformError::new(&self.platform.name, step, failure).answered(answer.status, None)
+                })
+            },
+        );
+        let fetched = Fetched { at: now, keys: Arc::new(keys.await?) };
+        self.engine.keys.put(url, fetched.clone());
+        Ok(fitting(&fetched))
+    }
+}
+
+impl Keys {
+    fn get(&self, url: &str) -> Option<Fetched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+    }
+
+    fn put(&self, url: &str, fetched: Fetched) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), fetched);
+    }
+}
+
+/// True for a text of the shape of a signed token, which JSON never has.
+pub(super) fn is_signed(body: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let parts: Vec<&str> = body.trim().split('.').collect();
+    parts.len() == 3 && parts.into_iter().all(is_part)
+}
+
+fn read_header(token: &str) -> Result<Header, NotProven> {
+    let header = decode_header(token.trim()).map_err(|_| match unsupported(token) {
+        Some(algorithm) => NotProven::Algorithm(algorithm),
+        None => NotProven::Unreadable,
+    })?;
+    // RFC 7515, section 4.1.11: nothing that must be understood is.
+    if header.crit.is_some() { Err(NotProven::Unreadable) } else { Ok(header) }
+}
+
+/// The algorithm in a header that names one that the crate does not know, `none` among them.
+fn unsupported(token: &str) -> Option<String> {
+    use base64::Engine as _;
+    let (header, _) = token.trim().split_once('.')?;
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).ok()?;
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    Some(harmless(header.get("alg")?.as_str()?))
+}
+
+/// Each key by itself: one of an unknown kind does not cost the others.
+fn read_keys(answer: &Value) -> Option<Vec<Jwk>> {
+    let keys = answer.get("keys")?.as_array()?.iter().take(MAX_KEYS);
+    Some(keys.filter_map(|key| serde_json::from_value(key.clone()).ok()).collect())
+}
+
+/// True when a published key may have made the signature.
+fn fits(key: &Jwk, header: &Header) -> bool {
+    let common = &key.common;
+    let is_named = match (&header.kid, &common.key_id) {
+        (Some(named), Some(id)) => named == id,
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    let is_for = |algorithm: KeyAlgorithm| algorithm == header.alg.into();
+    is_named
+        && common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
+        && common.key_algorithm.is_none_or(is_for)
+        && DecodingKey::from_jwk(key).is_ok_and(|key| key.family() == header.alg.family())
+}
+
+/// The claims of a token whose signature the key verifies.
+fn by(key: &DecodingKey, token: &str, algorithm: Algorithm) -> Option<Value> {
+    let mut signature_only = Validation::new(algorithm);
+    signature_only.required_spec_claims.clear();
+    signature_only.validate_exp = false;
+    signature_only.validate_aud = false;
+    decode::<Value>(token.trim(), key, &signature_only).ok().map(|decoded| decoded.claims)
+}
+
+fn check(
+    claims: &Value,
+    statement: Statement<'_>,
+    issuer: &str,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<(), NotProven> {
+    let is_id_token = matches!(statement, Statement::IdToken { .. });
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    match claims.get("iss") {
+        // A signed userinfo answer should name issuer and audience, and few do.
+        None if !is_id_token => {}
+        _ if text("iss") == Some(issuer) => {}
+        _ => return Err(NotProven::Issuer),
+    }
+    let is_for_us = match claims.get("aud") {
+        None => !is_id_token,
+        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience.as_str() == Some(client_id)),
+        Some(audience) => audience.as_str() == Some(client_id),
+    };
+    if !is_for_us || claims.get("azp").is_some_and(|party| party.as_str() != Some(client_id)) {
+        return Err(NotProven::Audience);
+    }
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a clock")]
+    let now = now.as_millis() as f64 / 1000.0;
+    match claims.get("exp").map(Value::as_f64) {
+        None if !is_id_token => {}
+        Some(Some(expires_at)) if expires_at + seconds(SKEW) > now => {}
+        _ => return Err(NotProven::Expired),
+    }
+    let is_future =
+        |name: &str| claims.get(name).is_some_and(|at| at.as_f64().is_none_or(|at| at > now + seconds(SKEW)));
+    if is_future("iat") || is_future("nbf") {
+        return Err(NotProven::NotYet);
+    }
+    if text("sub").is_none_or(str::is_empty) {
+        return Err(NotProven::Subject);
+    }
+    match statement {
+        Statement::IdToken { nonce } if text("nonce") != Some(nonce) => Err(NotProven::Nonce),
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a token is verified in the clear, and a secret verifies one")]
+fn expose(secret: &secrecy::SecretString) -> &str {
+    secret.expose_secret()
+}

@@ -1,0 +1,58 @@
+//! Pushed authorization requests (RFC 9126): the client sends the parameters to the platform itself, and the browser
+//! carries a reference to them.
+
+use http::Method;
+use secrecy::SecretString;
+use serde_json::Value;
+use url::Url;
+
+use super::authorize::{AuthorizeRequest, authorize_url};
+use super::exchange::refusal;
+use super::identity::endpoint;
+use super::{OauthClient, json};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
+use crate::outbound::{Body, Request};
+
+/// Longest accepted reference, in bytes.
+const MAX_REFERENCE: usize = 2048;
+
+impl OauthClient<'_> {
+    /// The URL to send the person to. Where the platform wants it, the parameters are pushed first, once.
+    ///
+    /// # Errors
+    ///
+    /// The platform refused the parameters or did not answer.
+    pub async fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Result<Url, PlatformError> {
+        let (platform, step) = (self.platform, Step::PushedAuthorization);
+        let unusable = || PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable);
+        let whole = authorize_url(platform, request).map_err(|error| unusable().caused_by(error))?;
+        let Some(par_url) = &platform.par_url else { return Ok(whole) };
+        let mut base = endpoint(platform, step, &platform.authorize_url)?;
+        let mut credentials = Vec::new();
+        let authorization = self.authenticate(step, &mut credentials)?;
+        let is_in = |name: &str| credentials.iter().any(|(known, _)| *known == name);
+        let asked = whole.query_pairs().skip(base.query_pairs().count()).filter(|(name, _)| !is_in(name));
+        let asked = asked.map(|(name, value)| (name.into_owned(), SecretString::from(value.as_ref())));
+        let fields = credentials.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).chain(asked).collect();
+        let pushed = Request {
+            method: Method::POST,
+            url: endpoint(platform, step, par_url)?,
+            authorization,
+            headers: Vec::new(),
+            body: Body::Form(fields),
+        };
+        let answer = self.send(step, pushed).await.map_err(|error| error.at(&platform.name, step))?;
+        if !answer.is_success() {
+            return Err(refusal(platform, step, &answer));
+        }
+        let json = json(&answer);
+        let reference = json.get("request_uri").and_then(Value::as_str);
+        let reference = reference.filter(|reference| (1..=MAX_REFERENCE).contains(&reference.len()));
+        let reference = reference.ok_or_else(|| unusable().answered(answer.status, None))?;
+        base.query_pairs_mut()
+            .append_pair(platform.client_id_name, request.client_id)
+            .append_pair("request_uri", reference);
+        Ok(base)
+    }
+}
