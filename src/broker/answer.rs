@@ -32,7 +32,7 @@ pub(super) struct Refusal {
 impl Answer {
     /// `is_from_issuer`: false when the callback's `iss` says that it is not the platform's. `declined`: the meaning of the
     /// platform's codes.
-    pub(super) fn of(callback: &Callback, is_from_issuer: bool, declined: impl Fn(Vec<String>) -> Meaning) -> Self {
+    pub(super) fn of(callback: &Callback, is_from_issuer: bool, declined: impl Fn(&[String]) -> Meaning) -> Self {
         if !is_from_issuer {
             return Self::Unusable("its issuer (iss) is missing, or is not this platform's");
         }
@@ -47,8 +47,8 @@ impl Answer {
             let code = callback.code.as_ref().and_then(clean_code);
             return code.map_or(Self::Unusable("it has neither code nor error"), Self::Code);
         }
-        let codes = [&error, &reason, &number].into_iter().flatten().cloned().collect();
-        match declined(codes) {
+        let codes: Vec<String> = [&error, &reason, &number].into_iter().flatten().cloned().collect();
+        match declined(&codes) {
             Meaning::Denied => Self::Denied,
             Meaning::Failed(means) => Self::Refused(Refusal { code: error.or(reason), number, means }),
         }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     /// A platform that declines with `no`.
-    fn declined(codes: Vec<String>) -> Meaning {
+    fn declined(codes: &[String]) -> Meaning {
         let is_denial = codes.iter().any(|code| code == "no");
         if is_denial { Meaning::Denied } else { Meaning::Failed(Failure::AuthorizationRefused) }
     }

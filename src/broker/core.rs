@@ -90,14 +90,6 @@ impl Core {
         failure.next_step(platform, self.console(platform))
     }
 
-    /// Counts a failure, and says in the log's words who can end it.
-    pub(super) fn count_failure(&self, failure: Failure, platform: &str) -> &'static str {
-        let help = failure.who_can_help().code();
-        metrics::counter!("postpeer_failures_total", "platform" => platform.to_owned(), "who_can_help" => help)
-            .increment(1);
-        help
-    }
-
     /// How and when tokens of this platform are renewed.
     pub(super) fn timing(&self, platform: &str, has_refresh_token: bool) -> Timing {
         self.upstream.timing(platform, has_refresh_token, self.settings.refresh_ahead)
@@ -108,4 +100,12 @@ impl Core {
         let place = Place::grant_tokens(grant.id, grant.generation);
         Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
     }
+}
+
+/// Counts a failure. Returns the log's word for who can end it.
+pub(super) fn count_failure(failure: Failure, platform: &str) -> &'static str {
+    let help = failure.who_can_help().code();
+    metrics::counter!("postpeer_failures_total", "platform" => platform.to_owned(), "who_can_help" => help)
+        .increment(1);
+    help
 }

@@ -9,6 +9,7 @@
 //! reaches nobody else.
 
 use super::answer::Answer;
+use super::core::count_failure;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
@@ -83,7 +84,7 @@ impl Broker {
         let Err(outcome) = result else { return };
         let (id, project) = (flow.id, flow.project_id);
         let who_can_help = match &outcome {
-            Outcome::Failed { failure, .. } => Some(self.count_failure(*failure, &flow.platform)),
+            Outcome::Failed { failure, .. } => Some(count_failure(*failure, &flow.platform)),
             _ => None,
         };
         tracing::info!(

@@ -234,68 +234,113 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     insta::assert_snapshot!(told.join("\n\n"), @"
     Google Business Profile was not connected
     Google Business Profile has not approved this service for access to its API.
-    Trying again will not help. Tell the people who run this service; their log says more.
-    For the people who run this service: access_not_approved, request [id]
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: access_not_approved, request [id]. Ask for access to the API of googlebusiness at https://console.cloud.google.com/apis (at Google, the form &#34;Application for Basic API Access&#34; of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).
+
+    X (Twitter) was not connected
+    The account is deactivated, suspended or taken down at X (Twitter).
+    You can fix this: settle it there with your account, then start again.
+    For the people who run this service: account_inactive, request [id]
+
+    X (Twitter) was not connected
+    X (Twitter) is receiving too many requests for this account right now.
+    Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again tomorrow.
+    For the people who run this service: account_throttled, request [id]
+
+    X (Twitter) was not connected
+    The API of X (Twitter) is not enabled for this service.
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: api_not_enabled, request [id]. Enable the API of twitter for the app&#39;s project at https://console.x.com, then start again in a few minutes.
+
+    X (Twitter) was not connected
+    X (Twitter) has retired the version of its API that this service uses.
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: api_version_retired, request [id]. Set api_version of [platforms.twitter] to a version that the platform lists as current (LinkedIn: YYYYMM).
+
+    YouTube was not connected
+    YouTube opens this service only to people whom its operator admitted there.
+    The people who run this service must open it to you. If they invited you there, accept the invitation first, then start again.
+    For the people who run this service: app_not_public, request [id]. Publish the app at https://console.cloud.google.com/apis, or admit the account there: as a tester, who then accepts the invitation, or as a member of the app&#39;s organization.
+
+    X (Twitter) was not connected
+    X (Twitter) refused, and does not say whether this service&#39;s credentials or the account&#39;s authorization are at fault.
+    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
+    For the people who run this service: app_or_grant_rejected, request [id]. If all accounts of the app are affected, compare client_id and client_secret of [platforms.twitter] with the app at https://console.x.com; if it is this one, its owner connects it again.
 
     X (Twitter) was not connected
     X (Twitter) refused to start the connection.
-    Trying again will not help. Tell the people who run this service; their log says more.
-    For the people who run this service: authorization_refused, request [id]
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: authorization_refused, request [id]. Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com.
+
+    X (Twitter) was not connected
+    What this service pays for at X (Twitter) is used up.
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: billing_limit_reached, request [id]. Buy credits or raise the spending limit at https://console.x.com.
+
+    YouTube was not connected
+    The administrator of the account&#39;s organization does not allow this service at YouTube.
+    You can fix this: ask your administrator to allow this service, then start again.
+    For the people who run this service: blocked_by_administrator, request [id]
+
+    YouTube was not connected
+    YouTube does not know the address that it is to send people back to.
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: callback_url_rejected, request [id]. Register the callback URL that `postpeer check` prints for youtube with the app at https://console.cloud.google.com/apis, to the letter.
 
     LinkedIn was not connected
     LinkedIn did not accept this service&#39;s own credentials.
-    Trying again will not help. Tell the people who run this service; their log says more.
-    For the people who run this service: credentials_rejected, request [id]
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: credentials_rejected, request [id]. Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at https://www.linkedin.com/developers/apps; refreshes resume when the secret is changed.
 
     X (Twitter) was not connected
     X (Twitter) did not accept the authorization: it expired or was already used.
-    Go back and start again.
+    You can fix this: go back and start again.
     For the people who run this service: exchange_rejected, request [id]
 
     X (Twitter) was not connected
     This took too long: the connection to X (Twitter) was not finished in time.
-    Go back to the app and start again: there are a few minutes from there to here.
+    You can fix this: go back to the app and start again, there are a few minutes from there to here.
     For the people who run this service: flow_expired, request [id]
 
     X (Twitter) was not connected
     X (Twitter) did not tell which account you connected, so nothing was kept.
-    Wait a few minutes, then go back and start again.
-    For the people who run this service: identity_unavailable, request [id]
+    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
+    For the people who run this service: identity_unavailable, request [id]. If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com, and enough for it to say who connected.
 
     X (Twitter) was not connected
     The service stopped while your account was being connected.
-    Go back and start again.
+    You can fix this: go back and start again.
     For the people who run this service: interrupted, request [id]
 
     YouTube was not connected
     YouTube has no account for you that can be connected.
-    Make sure that you are signed in with the right account there (a YouTube account needs a channel, an Instagram account must be a professional one), then start again.
+    You can fix this: make sure that you are signed in with the right account there (a YouTube account needs a channel, an Instagram account must be a professional one), then start again.
     For the people who run this service: no_account, request [id]
 
     YouTube was not connected
     YouTube was not allowed to tell which account you connected.
-    Start again and leave all permissions ticked.
+    You can fix this: start again and leave all permissions ticked.
     For the people who run this service: permission_missing, request [id]
 
     X (Twitter) was not connected
     X (Twitter) answered in a way that could not be understood.
-    Wait a few minutes, then go back and start again.
-    For the people who run this service: platform_answer_unreadable, request [id]
+    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
+    For the people who run this service: platform_answer_unreadable, request [id]. If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
 
     X (Twitter) was not connected
     X (Twitter) is receiving too many requests right now.
-    Wait ten minutes, then go back and start again.
+    Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again tomorrow.
     For the people who run this service: platform_throttled, request [id]
 
     X (Twitter) was not connected
     X (Twitter) could not be reached or is having trouble.
-    Wait a few minutes, then go back and start again.
+    Nobody here can fix this. Wait a few minutes, then go back and start again.
     For the people who run this service: platform_unavailable, request [id]
 
     X (Twitter) was not connected
     Your account could not be saved.
-    Tell the people who run this service, then start again.
-    For the people who run this service: storage_failed, request [id]
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: storage_failed, request [id]. The log says why the database failed; then the account&#39;s owner starts again.
     ");
 }
 

@@ -392,76 +392,76 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0, "{platform}");
         told.push(lines.join("\n"));
     }
-    insta::assert_snapshot!(told[0], @r"
+    insta::assert_snapshot!(told[0], @r#"
     token expired: exchange_rejected
-        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token 429: platform_throttled
-        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
-        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, so they were revoked platform.name=acme
     identity revoked: identity_unavailable
-        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
         the tokens were not kept, so they were revoked platform.name=acme
     identity ok_error: identity_unavailable
-        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, so they were revoked platform.name=acme
     identity 429: platform_throttled
-        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity 500: platform_unavailable
-        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity html: identity_unavailable
-        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, so they were revoked platform.name=acme
-    ");
-    insta::assert_snapshot!(told[1], @r"
+    "#);
+    insta::assert_snapshot!(told[1], @r#"
     token expired: exchange_rejected
-        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token 429: platform_throttled
-        connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=threads, code exchange: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, code exchange: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=threads, code exchange: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=threads, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     long_lived expired: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     long_lived revoked: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     long_lived ok_error: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     long_lived 429: platform_throttled
-        connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     long_lived 500: platform_unavailable
-        connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     long_lived html: platform_answer_unreadable
-        connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: identity_unavailable
-        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
+        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and enough for it to say who connected.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity revoked: identity_unavailable
-        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at the platform, and enough for it to say who connected.
+        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and enough for it to say who connected.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity ok_error: identity_unavailable
-        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 429: platform_throttled
-        connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 500: platform_unavailable
-        connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity html: identity_unavailable
-        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200) next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
-    ");
+    "#);
 }

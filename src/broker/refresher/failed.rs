@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::throttle::Permit;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
+use crate::broker::core::count_failure;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
@@ -52,7 +53,7 @@ impl Refresher {
     pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
         let now = self.core().clock.now();
         let kind = self.judge(grant, error.failure, now);
-        let who_can_help = self.core().count_failure(kind, &grant.platform);
+        let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
             error = %chain(&error), next_step = %self.core().next_step(kind, &grant.platform), "refresh failed"
@@ -113,7 +114,7 @@ impl Refresher {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let kind = Failure::ConsentExpired;
         let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now };
-        let who_can_help = self.core().count_failure(kind, &grant.platform);
+        let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
             "nothing renews this grant any more"

@@ -23,7 +23,11 @@ async fn a_denial_is_distinguished_from_a_failure() {
             ("error=unauthorized_client", REFUSED),
         ];
         let denials = own.denials.iter().map(|query| (*query, DENIED));
-        let refusals = own.refusals.iter().map(|query| (*query, REFUSED));
+        let refusals = own.refusals.iter().map(|query| match *query {
+            "error=admin_policy_enforced" => (*query, ("error", "blocked_by_administrator")),
+            "error=org_internal" => (*query, ("error", "app_not_public")),
+            _ => (*query, REFUSED),
+        });
         for (query, told) in standard.into_iter().chain(denials).chain(refusals) {
             let url = broker.begin(platform, &format!("{BACK}&cancelRedirectUri=https://app.example/no")).await;
             let state = parameter(&url, "state").unwrap();
