@@ -11,11 +11,12 @@ use url::Url;
 
 use super::keys;
 use super::reader::Reader;
+use crate::domain::platform_error::harmless;
 use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    Accounts, BUILT_IN, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityFrom, IdentityMethod,
+    Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityFrom, IdentityMethod,
     IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, ScopeSeparator, SigningAlgorithm, TokenBody,
     built_in_names, sets_brokers_own,
 };
@@ -57,6 +58,7 @@ fn bluesky(reader: &mut Reader) -> Bluesky {
         label: reader.text(&at("label")).unwrap_or(default.label),
         resolver_url: base(reader.endpoint(&at("resolver_url")), default.resolver_url),
         plc_url: base(reader.endpoint(&at("plc_url")), default.plc_url),
+        errors: errors(reader, BLUESKY),
     }
 }
 
@@ -96,6 +98,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         refresh_params: parameters(reader, name, "refresh_params"),
         scope_separator: scope_separator(reader, &at("scope_separator")),
         token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
+        errors: errors(reader, name),
     }
 }
 
@@ -230,6 +233,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             .unwrap_or_default(),
         token_pointer: reader.text(&at("token_pointer")),
         refresh_params: reader.pairs(&at("refresh_params")),
+        errors: errors(reader, name),
         scope_on_refresh: reader.flag(&at("scope_on_refresh")).unwrap_or(false),
         identity: IdentityPointers {
             id: reader.text(&pointer("id")).unwrap_or_default(),
@@ -335,6 +339,26 @@ fn client_auth(reader: &mut Reader, name: &str) -> (Option<ClientAuth>, Option<P
         );
     }
     (Some(ClientAuth::PrivateKeyJwt), Some(key))
+}
+
+/// Reads the operator's meanings of a platform's codes.
+fn errors(reader: &mut Reader, name: &str) -> Vec<(String, Blame)> {
+    let pairs = reader.pairs(&[keys::PLATFORMS, name, "errors"]);
+    pairs
+        .into_iter()
+        .filter_map(|(code, _)| {
+            let path = [keys::PLATFORMS, name, "errors", code.as_str()];
+            if code.is_empty() || harmless(&code) != code {
+                reader.mistake(&path, "is no code of a platform: it has up to 64 letters, digits, dots, _ and -");
+                return None;
+            }
+            let blame = reader.word(&path, Blame::VARIANTS);
+            if blame.is_none() && reader.text(&path).is_none() {
+                reader.mistake(&path, "is empty: name what the code means, \"app\", \"reconnect\" or \"retry\"");
+            }
+            Some((code.clone(), blame?))
+        })
+        .collect()
 }
 
 fn scope_separator(reader: &mut Reader, path: &[&str]) -> Option<ScopeSeparator> {

@@ -341,6 +341,23 @@ fn an_incomplete_platform_lists_what_it_needs() {
           postpeer.toml: platforms.other.identity_headers must be names and values of HTTP headers
         "#
     );
+    insta::assert_snapshot!(
+        complaint(
+            r#"
+            [platforms.pinterest]
+            errors = { "283" = "ignore", "a b" = "app", "1" = "retry", "2" = "" }
+            [platforms.bluesky]
+            errors = "reconnect"
+            "#
+        ),
+        @r#"
+        the configuration has 4 mistakes:
+          postpeer.toml: platforms.bluesky.errors must be a table of texts, such as { prompt = "consent" }
+          postpeer.toml: platforms.pinterest.errors.2 is empty: name what the code means, "app", "reconnect" or "retry"
+          postpeer.toml: platforms.pinterest.errors.283 must be "app" or "reconnect" or "retry"
+          postpeer.toml: platforms.pinterest.errors.a b is no code of a platform: it has up to 64 letters, digits, dots, _ and -
+        "#
+    );
     insta::assert_snapshot!(complaint("[platforms.integrations]\nlabel = \"x\"\n[platforms.\"Ac/me\"]\nlabel = \"x\""), @"
     the configuration has 2 mistakes:
       postpeer.toml: platforms.Ac/me is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit

@@ -5,7 +5,7 @@
 use jiff::civil::date;
 use serde_json::{Map, Value, json};
 
-use super::{Facts, Guide, handle};
+use super::{Blame, Facts, Guide, handle};
 use crate::domain::account::Account;
 use crate::domain::bounds;
 
@@ -42,6 +42,8 @@ pub struct Bluesky {
     pub resolver_url: String,
     /// The directory of did:plc; without a trailing slash.
     pub plc_url: String,
+    /// The operator's meanings of codes that servers refuse with.
+    pub errors: Vec<(String, Blame)>,
 }
 
 impl Default for Bluesky {
@@ -51,6 +53,7 @@ impl Default for Bluesky {
             label: "Bluesky".to_owned(),
             resolver_url: "https://public.api.bsky.app".to_owned(),
             plc_url: "https://plc.directory".to_owned(),
+            errors: Vec::new(),
         }
     }
 }

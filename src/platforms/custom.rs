@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Accounts, ApiCall, ClientAuth, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce, Platform,
+    Accounts, ApiCall, Blame, ClientAuth, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce, Platform,
     ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject,
     Text, TokenBody, TokenPlace, Unidentified, text,
 };
@@ -43,6 +43,8 @@ pub struct CustomPlatform {
     /// Where the tokens are in their answer, when they are nested.
     pub token_pointer: Option<String>,
     pub refresh_params: Vec<(String, String)>,
+    /// Meanings of codes.
+    pub errors: Vec<(String, Blame)>,
     pub scope_on_refresh: bool,
     pub identity: IdentityPointers,
     /// Seconds that an access token lives where the answer does not say.
@@ -254,6 +256,7 @@ impl CustomPlatform {
             body: self.token_body,
             token_pointer: self.token_pointer.clone().map(Text::from),
             refresh_params: owned(&self.refresh_params),
+            errors: self.errors.clone(),
             refreshes_with_scope: self.scope_on_refresh,
             client_auth: self.client_auth.unwrap_or_else(|| client_auth(found)),
             assertion_algorithms: found

@@ -154,6 +154,13 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             platform.default_expires_in.map_or_else(|| text(""), |seconds| seconds.to_string()),
             "How long an access token lives where the answer does not say.",
         ),
+        (
+            "errors",
+            "{ \"283\" = \"reconnect\" }".to_owned(),
+            "What codes of the platform mean, where the broker reads them wrong: \"reconnect\" (the account's owner connects \
+             again), \"app\" (the credentials are wrong) or \"retry\". A code is a word or number in the platform's error \
+             answer, which the log shows: error, code, subcode, reason, title.",
+        ),
     ]
 }
 

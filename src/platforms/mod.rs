@@ -42,7 +42,7 @@ pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, Revocation,
     RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
-pub use refusal::{Meaning, Place, Refusal, Said};
+pub use refusal::{Blame, Meaning, Place, Refusal, Said, read_errors};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
 
 use crate::domain::account::Account;
@@ -156,6 +156,8 @@ pub struct Platform {
     pub refresh: Refresh,
     /// The platform's documented refusals, beyond what the standard's codes say. The first row that fits counts.
     pub refusals: &'static [&'static [Refusal]],
+    /// The operator's meanings of codes, which win over `refusals`.
+    pub errors: Vec<(String, Blame)>,
     /// Life of a consent while the OAuth app is in testing, where the platform limits it.
     pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
@@ -228,6 +230,7 @@ impl Platform {
             long_lived: None,
             refresh: Refresh::Never,
             refusals: &[],
+            errors: Vec::new(),
             testing_life: None,
             default_expires_in: None,
             granted_scopes: GrantedScopes::Answer,

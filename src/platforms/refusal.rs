@@ -120,10 +120,49 @@ impl Refusal {
     }
 }
 
+/// An operator's word for what a platform's code means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Blame {
+    /// The OAuth app's credentials.
+    App,
+    /// The account: its owner reconnects.
+    Reconnect,
+    /// Nobody: the same request may work later.
+    Retry,
+}
+
+impl Blame {
+    const fn at(self, step: Step) -> Failure {
+        match (self, step) {
+            (Self::App, _) => Failure::CredentialsRejected,
+            (Self::Retry, _) => Failure::PlatformUnavailable,
+            (Self::Reconnect, Step::CodeExchange | Step::LongLivedExchange) => Failure::ExchangeRejected,
+            (Self::Reconnect, Step::Accounts | Step::Identity) => Failure::PermissionMissing,
+            // Before the account's owner is asked, there is no account to connect again.
+            (Self::Reconnect, Step::Discovery | Step::Keys | Step::PushedAuthorization) => {
+                Failure::AuthorizationRefused
+            }
+            (Self::Reconnect, Step::Refresh | Step::Revocation | Step::Scopes) => Failure::RefreshRejected,
+        }
+    }
+}
+
+/// The meaning of a refusal at this step by the operator's own list, whatever the status.
+#[must_use]
+pub fn read_errors(errors: &[(String, Blame)], step: Step, said: &Said) -> Option<Failure> {
+    let is_said = |code: &str| said.has(code) || said.subcode.as_deref() == Some(code);
+    errors.iter().find(|(code, _)| is_said(code)).map(|(_, blame)| blame.at(step))
+}
+
 impl Platform {
-    /// The documented meaning of an error answer, if there is one.
+    /// The meaning of an error answer by the operator's list, else by the platform's documentation.
     #[must_use]
     pub fn refused(&self, step: Step, status: u16, said: &Said) -> Option<Failure> {
+        read_errors(&self.errors, step, said).or_else(|| self.documented(step, status, said))
+    }
+
+    fn documented(&self, step: Step, status: u16, said: &Said) -> Option<Failure> {
         self.rows().find(|row| row.fits(Some(step), status, said)).and_then(|row| match row.means {
             Meaning::Denied => None,
             Meaning::Failed(failure) => Some(failure),
@@ -175,8 +214,8 @@ impl Said {
 
     /// The codes of a callback.
     #[must_use]
-    pub fn with_codes(codes: impl IntoIterator<Item = String>) -> Self {
-        Self { codes: codes.into_iter().collect(), ..Self::default() }
+    pub fn with_codes(codes: Vec<String>) -> Self {
+        Self { codes, ..Self::default() }
     }
 
     /// True when this code is anywhere in the answer.
@@ -200,3 +239,76 @@ const MESSAGES: &[&str] = &[
     "/errors/0/message",
     "/errors/0/detail",
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::platforms::BUILT_IN;
+
+    #[test]
+    fn every_refusal_is_recognised_by_something_and_has_a_source_with_a_date() {
+        for platform in BUILT_IN.iter().map(|definition| definition()) {
+            for row in platform.rows() {
+                let is_narrow = row.status.is_some()
+                    || row.between.is_some()
+                    || ![row.codes, row.subcodes, row.words].iter().all(|list| list.is_empty());
+                assert!(is_narrow, "{}: {row:?}", platform.name);
+                let year = row.source.rsplit([' ', ',']).next().and_then(|date| date.split('-').next());
+                assert!(year.is_some_and(|year| year.parse::<u16>().is_ok()), "{}: {row:?}", platform.name);
+                assert!(row.words.iter().all(|words| *words == words.to_lowercase()), "{}: {row:?}", platform.name);
+                assert_eq!(row.at == Place::Authorize && row.means == Meaning::Denied, row.means == Meaning::Denied);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_found_wherever_platforms_put_them() {
+        for answer in [
+            json!({"error": "x"}),
+            json!({"error": {"status": "x"}}),
+            json!({"error": {"errors": [{"domain": "d"}, {"reason": "x"}]}}),
+            json!({"error": {"details": [{"reason": "x"}]}}),
+            json!({"errors": [{"code": "x"}]}),
+            json!({"code": "x"}),
+            json!({"reason": "x"}),
+            json!({"title": "x"}),
+            json!({"type": "https://api.x.com/2/problems/x"}),
+            json!({"error_type": "x"}),
+        ] {
+            assert!(Said::read(&answer).has("x"), "{answer}");
+        }
+        for answer in
+            [json!(null), json!([]), json!("x"), json!({"error": {"errors": "x"}}), json!({"errors": [1, null]})]
+        {
+            assert!(Said::read(&answer).codes.is_empty(), "{answer}");
+        }
+        let number = json!({"error": {"code": 190, "error_subcode": 458, "message": "Has NOT"}});
+        let said = Said::read(&number);
+        assert!(said.has("190") && said.subcode.as_deref() == Some("458") && said.message.contains("has not"));
+    }
+
+    #[test]
+    fn the_operators_word_wins_at_any_status() {
+        let errors =
+            [("283".to_owned(), Blame::Retry), ("458".to_owned(), Blame::App), ("gone".to_owned(), Blame::Reconnect)];
+        let read = |step, answer| read_errors(&errors, step, &Said::read(&answer));
+        assert_eq!(read(Step::Refresh, json!({"code": 283})), Some(Failure::PlatformUnavailable));
+        let subcode = json!({"error": {"code": 190, "error_subcode": 458}});
+        assert_eq!(read(Step::Refresh, subcode), Some(Failure::CredentialsRejected));
+        for (step, failure) in [
+            (Step::Refresh, Failure::RefreshRejected),
+            (Step::CodeExchange, Failure::ExchangeRejected),
+            (Step::Identity, Failure::PermissionMissing),
+        ] {
+            assert_eq!(read(step, json!({"error": "gone"})), Some(failure), "{step}");
+        }
+        assert_eq!(read(Step::Refresh, json!({"error": "other"})), None);
+        let mut pinterest =
+            BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == "pinterest").unwrap();
+        pinterest.errors = errors.to_vec();
+        let said = Said::read(&json!({"code": 283}));
+        assert_eq!(pinterest.refused(Step::Refresh, 500, &said), Some(Failure::PlatformUnavailable));
+    }
+}

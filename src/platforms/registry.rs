@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::{
-    Accounts, BUILT_IN, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform, PrivateKey,
-    Revocation, RevocationReach, ScopeSeparator, Subject, Text, bluesky,
+    Accounts, BUILT_IN, Blame, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform,
+    PrivateKey, Revocation, RevocationReach, ScopeSeparator, Subject, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub scope_separator: Option<ScopeSeparator>,
     /// Seconds that an access token lives where the answer does not say.
     pub token_lifetime: Option<u32>,
+    /// Meanings of codes, beyond the built-in ones and before them.
+    pub errors: Vec<(String, Blame)>,
 }
 
 /// A platform with this operator's credentials for it.
@@ -150,6 +152,12 @@ impl Registry {
     #[must_use]
     pub fn bluesky(&self) -> Option<&Bluesky> {
         Some(&self.bluesky).filter(|bluesky| bluesky.enabled)
+    }
+
+    /// The operator's meanings of the codes of Bluesky's servers.
+    #[must_use]
+    pub fn bluesky_errors(&self) -> &[(String, Blame)] {
+        &self.bluesky.errors
     }
 
     /// All platforms, also disabled ones, by name.
@@ -332,6 +340,7 @@ fn configure(mut platform: Platform, settings: Settings) -> ConfiguredPlatform {
     change(&mut platform.authorize_params, settings.authorize_params);
     change(&mut platform.exchange_params, settings.token_params);
     change(&mut platform.refresh_params, settings.refresh_params);
+    platform.errors = settings.errors;
     platform.scope_separator = settings.scope_separator.unwrap_or(platform.scope_separator);
     let set_list = |to: &mut Vec<Text>, from: Option<Vec<String>>| {
         if let Some(from) = from {

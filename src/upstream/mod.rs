@@ -20,8 +20,8 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
-    Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation, Rotation, Said,
-    bluesky,
+    Blame, Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation, Rotation, Said,
+    bluesky, read_errors,
 };
 use crate::{atproto, oauth};
 
@@ -49,7 +49,8 @@ pub enum Protocol<'a> {
 /// A platform, and who the broker is there: all that it takes to ask about a grant.
 #[derive(Debug)]
 pub enum Client<'a> {
-    AtProtocol(&'a atproto::Engine),
+    /// With the operator's meanings of codes.
+    AtProtocol(&'a atproto::Engine, &'a [(String, Blame)]),
     OAuth(OauthClient<'a>),
 }
 
@@ -79,8 +80,8 @@ impl Upstream {
 
     /// The meaning of a callback without a code, by the codes that it has.
     #[must_use]
-    pub fn declined(&self, platform: &str, codes: impl IntoIterator<Item = String>) -> Meaning {
-        let said = Said::with_codes(codes);
+    pub fn declined(&self, platform: &str, codes: &[String]) -> Meaning {
+        let said = Said::with_codes(codes.to_vec());
         self.oauth_platform(platform).map_or_else(|| Meaning::of_callback(&said), |platform| platform.declined(&said))
     }
 
@@ -131,7 +132,7 @@ impl Upstream {
     /// The client for ending a session, for which no app is needed: it works also where the platform is switched off.
     #[must_use]
     pub fn client_without_app(&self, platform: &str) -> Option<Client<'_>> {
-        is_at_protocol(platform).then_some(Client::AtProtocol(&self.atproto))
+        is_at_protocol(platform).then_some(Client::AtProtocol(&self.atproto, self.platforms.bluesky_errors()))
     }
 
     /// Asks a platform's issuer what it publishes about itself. Returns the issuer, as the operator wrote it, with that.
@@ -225,9 +226,14 @@ impl Client<'_> {
     /// The platform answered something else, or nothing.
     pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         match self {
-            Self::AtProtocol(engine) => {
+            Self::AtProtocol(engine, errors) => {
                 let (service_url, refresh_token) = session(tokens, Step::Refresh)?;
-                engine.refresh_session(&service_url, refresh_token).await
+                let refreshed = engine.refresh_session(&service_url, refresh_token).await;
+                refreshed.map_err(|error| {
+                    let said = Said::with_codes(error.code.iter().cloned().collect());
+                    let failure = read_errors(errors, Step::Refresh, &said).unwrap_or(error.failure);
+                    PlatformError { failure, ..error }
+                })
             }
             Self::OAuth(client) => client.refresh(tokens, scopes).await,
         }
@@ -240,7 +246,7 @@ impl Client<'_> {
     /// The platform did not confirm.
     pub async fn revoke(&self, tokens: &TokenSet) -> Result<bool, PlatformError> {
         match self {
-            Self::AtProtocol(engine) => {
+            Self::AtProtocol(engine, _) => {
                 let (service_url, refresh_token) = session(tokens, Step::Revocation)?;
                 engine.delete_session(&service_url, refresh_token).await?;
                 Ok(true)

@@ -255,6 +255,26 @@ async fn an_account_that_is_refused_while_others_succeed_is_to_be_reconnected() 
     assert_eq!(told, ["app_or_grant_rejected", "app_or_grant_rejected", "refresh_rejected"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_says_what_a_code_means() {
+    // The server may have acted although it says 500, so a refresh without a verdict is in doubt.
+    for (meaning, state, code) in [
+        ("reconnect", "reconnect_required", "refresh_rejected"),
+        ("app", "refresh_in_doubt", "credentials_rejected"),
+        ("retry", "refresh_in_doubt", "platform_unavailable"),
+    ] {
+        let platform = StandIn::start("quince").await;
+        let toml = format!("{}errors = {{ token_gone = \"{meaning}\" }}\n", platform.toml());
+        let broker = TestBroker::builder().toml(&toml).start().await;
+        let id = platform.connect(&broker, "ada").await;
+        platform.answer_refreshes_with(Answer::Bytes(answer(500, "", br#"{"error":"token_gone"}"#)));
+        broker.clock.advance(LONG);
+        assert_eq!(broker.refresh_due().await, 0);
+        let health = broker.detail(&id).await["health"].take();
+        assert_eq!((&health["state"], &health["lastError"]["code"]), (&json!(state), &json!(code)), "{meaning}");
+    }
+}
+
 /// A grant whose row cannot be written is retried once a minute, whatever the write was.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_down_is_let_alone_beyond_the_round() {
