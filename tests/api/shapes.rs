@@ -3,6 +3,7 @@
 
 mod anything;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use postpeer::domain::time::{Clock as _, Timestamp};
@@ -47,7 +48,7 @@ const fn lives(life: u64) -> Then {
 const TEN_YEARS: u64 = 10 * 365 * 86_400;
 
 /// Answers of which nothing is stored.
-const TOO_LONG: [&str; 2] = ["a byte longer", "16 MiB"];
+const TOO_LONG: [&str; 3] = ["a bomb", "a byte longer", "16 MiB"];
 
 /// Answers with status 200 and a JSON content type.
 const BODIES: &[(&str, Then)] = &[
@@ -157,6 +158,15 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
     let utf_16: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let latin_1 = [br#"{"access_token":"new-access","x":""#.as_slice(), &[0xe9], br#""}"#].concat();
     let nested = format!(r#"{{"access_token":"new-access","x":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let packed = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let gzip = packed(GOOD.as_bytes());
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    deflate.write_all(GOOD.as_bytes()).unwrap();
+    let deflate = deflate.finish().unwrap();
     let cut = stand_in::json(GOOD);
     let (cut, _) = cut.split_at(cut.len() - 1);
     let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{GOOD}\r\n", GOOD.len());
@@ -180,6 +190,11 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
             answer(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\x00garbage"),
             UNREADABLE,
         ),
+        ("gzip", answer(200, "Content-Encoding: gzip\r\n", &gzip), TAKEN),
+        ("gzip that nothing calls so", answer(200, "", &gzip), TAKEN),
+        ("deflate", answer(200, "Content-Encoding: deflate\r\n", &deflate), TAKEN),
+        ("a bomb", answer(200, "Content-Encoding: gzip\r\n", &packed(padded(16 << 20).as_bytes())), UNREADABLE),
+        ("an unknown coding", answer(200, "Content-Encoding: br\r\n", &[0x8b, 0xff, 0x03]), UNREADABLE),
         ("JSON that is called gzip", answer(200, "Content-Encoding: gzip\r\n", GOOD.as_bytes()), TAKEN),
         ("as long as an answer may be", stand_in::json(&padded(512 * 1024)), TAKEN),
         ("a byte longer", stand_in::json(&padded(512 * 1024 + 1)), UNREADABLE),
@@ -194,7 +209,11 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
         ("tokens, and a bad request", answer(400, "", GOOD.as_bytes()), REFUSED),
         ("tokens, and a failure", answer(502, "", GOOD.as_bytes()), UNAVAILABLE),
         ("a refusal of the grant", answer(400, "", br#"{"error":"invalid_grant"}"#), REVOKED),
-        ("a refusal of the app", answer(401, "", b"<h1>Unauthorized</h1>"), APP_REFUSED),
+        (
+            "a refusal of the app or the grant",
+            answer(401, "", b"<h1>Unauthorized</h1>"),
+            Old { state: "refresh_failing", code: "app_or_grant_rejected" },
+        ),
         ("a refusal of a firewall", answer(403, "", b"<h1>Forbidden</h1>"), REFUSED),
         ("a refusal of the grant in passing", answer(503, "", br#"{"error":"invalid_grant"}"#), UNAVAILABLE),
         ("slow down", answer(429, "Retry-After: 30\r\n", b""), THROTTLED),

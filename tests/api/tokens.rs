@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use postpeer::domain::access_key::Scope;
+use postpeer::domain::time::Timestamp;
 use postpeer::sandbox::{Fault, Step, TokenKind, bluesky_accounts};
 use serde_json::{Value, json};
 
+use crate::stand_in::{Answer, StandIn, answer};
 use crate::support::TestBroker;
 
 /// The newest token of a kind that the platform has issued.
@@ -226,4 +228,41 @@ async fn an_account_without_a_refresh_token_lapses_by_its_own_time() {
         (&json!(false), &json!(false))
     );
     assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_refreshed_where_its_lifetime_is_known() {
+    for (key, life, lasts, due) in [
+        // 0 stands for "never", or for nothing.
+        ("", 0, None, None),
+        ("token_lifetime_seconds = 600", 0, Some(600), Some(300)),
+        ("token_lifetime_seconds = 600", 7200, Some(7200), Some(6300)),
+        ("", 3, Some(3), Some(30)),
+    ] {
+        let platform = StandIn::start("quince").await;
+        platform.next_lives([life]);
+        let toml = format!("{}\n{key}", platform.toml());
+        let broker = TestBroker::builder().toml(&toml).start().await;
+        let id = platform.connect(&broker, "ada").await;
+        let detail = broker.detail(&id).await;
+        let issued_at = time(&detail["health"]["issuedAt"]).unwrap();
+        let after = |shown: &Value| time(shown).map(|at| issued_at.until(at).as_secs());
+        assert_eq!(after(&detail["accessTokenExpiresAt"]), lasts, "{key} {life}");
+        // The time of a refresh varies by a tenth of what it is ahead of the expiry.
+        let next = after(&detail["health"]["nextRefreshAt"]);
+        assert!(next.zip(due).is_none_or(|(next, due)| next.abs_diff(due) <= 90), "{key} {life}: {next:?}");
+        assert_eq!(next.is_some(), due.is_some(), "{key} {life}");
+        assert_eq!(detail["tokenStatus"]["autoRefreshes"], due.is_some(), "{key} {life}");
+
+        platform.answer_refreshes_with(Answer::Bytes(answer(400, "", br#"{"error":"invalid_grant"}"#)));
+        broker.clock.advance(Duration::from_hours(2));
+        broker.refresh_due().await;
+        let ended = broker.detail(&id).await;
+        assert_eq!(ended["tokenStatus"]["valid"], due.is_none(), "{key} {life}: {ended}");
+        assert_eq!(ended["tokenStatus"]["autoRefreshes"], false, "{key} {life}: {ended}");
+    }
+}
+
+fn time(shown: &Value) -> Option<Timestamp> {
+    Timestamp::parse(shown.as_str()?)
 }
