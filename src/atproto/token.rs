@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::domain::bounds;
 use crate::domain::time::Timestamp;
 use crate::outbound::read_json;
 
@@ -34,7 +35,11 @@ impl Claims {
                 Some(Timestamp::from_millis(seconds * 1000))
             };
             Some(Self {
-                scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+                scope: claims
+                    .get("scope")
+                    .and_then(Value::as_str)
+                    .filter(|scope| bounds::is_scope(scope))
+                    .map(str::to_owned),
                 id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
                 issued_at: time("iat"),
                 expires_at: time("exp"),

@@ -58,8 +58,7 @@ pub struct Proxies {
     pub http: Option<Proxy>,
     /// For https URLs.
     pub https: Option<Proxy>,
-    /// Hosts that are called directly: names with their subdomains, addresses and networks, separated by commas; `*`
-    /// for all.
+    /// Hosts that are called directly: names with their subdomains, addresses and networks, separated by commas.
     pub no_proxy: String,
 }
 
@@ -70,13 +69,15 @@ impl Default for Proxies {
 }
 
 impl Proxies {
-    /// `no_proxy`: as in the environment variable of that name. This machine is always called directly.
+    /// `no_proxy`: as in the environment variable of that name, with `*` for all hosts. This machine is always called
+    /// directly.
     #[must_use]
     pub fn new(http: Option<Proxy>, https: Option<Proxy>, no_proxy: &str) -> Self {
-        let hosts =
-            no_proxy.split(|c: char| c == ',' || c.is_whitespace()).map(host_of).filter(|host| !host.is_empty());
+        let hosts: Vec<&str> = no_proxy.split(|c: char| c == ',' || c.is_whitespace()).map(host_of).collect();
+        let is_for_all = hosts.contains(&"*");
+        let hosts = hosts.into_iter().filter(|host| !host.is_empty());
         let no_proxy = hosts.chain([THIS_MACHINE]).collect::<Vec<_>>().join(",");
-        Self { http, https, no_proxy }
+        Self { http: http.filter(|_| !is_for_all), https: https.filter(|_| !is_for_all), no_proxy }
     }
 
     #[must_use]
@@ -163,5 +164,8 @@ mod tests {
             assert_eq!(no_proxy(text), read, "{text}");
         }
         assert_eq!(Proxies::default().no_proxy, THIS_MACHINE);
+        let proxy = Proxy::parse("http://proxy.example", "x").ok();
+        assert!(Proxies::new(proxy.clone(), proxy.clone(), "a.example,*").is_none());
+        assert!(!Proxies::new(proxy, None, "*.example").is_none());
     }
 }

@@ -433,6 +433,19 @@ mod tests {
         }
 
         #[test]
+        fn no_answer_without_a_token_gives_one(
+            names in proptest::collection::vec("(access|refresh|id)[-_ .]?[tT]oken|data|error|token|code", 1..5),
+            value in "\"[a-z]{1,5}\"|7|null|\\{\\}|\\[\\]",
+            wrapped in any::<bool>(),
+        ) {
+            let names = names.iter().filter(|name| *name != "access_token");
+            let members: Vec<String> = names.map(|name| format!("\"{name}\":{value}")).collect();
+            let object = format!("{{{}}}", members.join(","));
+            let body = if wrapped { format!(r#"{{"data":[{object}]}}"#) } else { object };
+            prop_assert!(read(body.as_bytes(), SENT, None, Some(60)).is_err(), "{}", body);
+        }
+
+        #[test]
         fn no_object_makes_the_reader_panic_or_return_an_empty_token(
             token in "\"[a-z]{0,3}\"|null|[0-9]{1,20}|\\[\\]", expires in "-?[0-9]{1,25}(\\.[0-9]{1,3})?|\"[ -~&&[^\"\\\\]]{0,8}\"",
             scope in "\"[a-z ,]{0,8}\"|\\[\"a\"\\]|1"
