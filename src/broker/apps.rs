@@ -91,35 +91,34 @@ impl Broker {
             return self.get_app(caller, id).await;
         }
         let (project, id, now, vault) = (caller.project_id, parse(id)?, self.clock.now(), self.vault.clone());
-        let has_new_secret = change.client_secret.is_some();
+        let names_secret = change.client_secret.is_some();
         let app = self
             .store
             .write(move |tx| {
                 let present = oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 let generation = present.generation;
-                let client_secret = change
-                    .client_secret
-                    .map(|secret| {
-                        // The same secret once more must not push out the one before it.
-                        let is_known = vault
-                            .open_text(&Place::app_secret(id, generation), &present.client_secret)
-                            .is_ok_and(|known| is_same(&known, &secret));
-                        if !is_known {
-                            oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
-                        }
-                        Ok::<_, Error>(vault.seal_text(&Place::app_secret(id, generation + 1), &secret)?)
-                    })
-                    .transpose()?;
+                // The same secret once more must not push out the one before it.
+                let is_new = |secret: &SecretString| {
+                    let known = vault.open_text(&Place::app_secret(id, generation), &present.client_secret);
+                    !known.is_ok_and(|known| is_same(&known, secret))
+                };
+                let client_secret = match change.client_secret.filter(is_new) {
+                    Some(secret) => {
+                        oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
+                        Some(vault.seal_text(&Place::app_secret(id, generation + 1), &secret)?)
+                    }
+                    None => None,
+                };
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
-                if change.client_secret.is_some() {
+                if names_secret {
                     // Retry at once what the platform refused because of the old secret.
                     refreshes::resume_app(tx, project, id, now)?;
                 }
                 oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
             })
             .await?;
-        if has_new_secret {
+        if names_secret {
             self.refresher.app_changed(id);
         }
         Ok(app)

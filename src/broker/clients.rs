@@ -59,6 +59,12 @@ impl Core {
             return Ok(None);
         };
         let client_secret = self.vault.open_text(&Place::app_secret(id, app.generation), &app.client_secret)?;
-        Ok(Some(Credentials { client_id: app.client_id, client_secret, private_key: None }))
+        let now = self.clock.now();
+        let older_secrets = app.previous.filter(|kept| kept.until > now).into_iter().map(|kept| {
+            // It stays sealed as it was.
+            self.vault.open_text(&Place::app_secret(id, app.generation.saturating_sub(1)), &kept.secret)
+        });
+        let older_secrets = older_secrets.collect::<Result<_, _>>()?;
+        Ok(Some(Credentials { client_id: app.client_id, client_secret, older_secrets, private_key: None }))
     }
 }

@@ -6,14 +6,16 @@ use super::reader::Reader;
 use super::{Config, EXAMPLE, Environment, from_str, layers, settings};
 use crate::platforms::built_in_names;
 
-/// The example with every optional key enabled, except the file of a secret, because both together are a mistake, a private
-/// key in place of a secret, and meanings of codes, of which none is a default.
+/// The example with every optional key enabled, except the file of a secret, because both together are a mistake, several
+/// secrets or a private key in place of one, and meanings of codes, of which none is a default.
 fn with_everything_on() -> String {
     let is_setting = |line: &str| {
         line.strip_prefix('#').is_some_and(|line| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
     };
-    let is_left_out =
-        |line: &str| line.contains("_file = ") || line.starts_with("#private_key") || line.starts_with("#errors");
+    let is_left_out = |line: &str| {
+        line.contains("_file = ")
+            || ["#client_secrets", "#errors", "#private_key"].iter().any(|key| line.starts_with(key))
+    };
     let lines: Vec<&str> =
         EXAMPLE.lines().map(|line| if is_setting(line) && !is_left_out(line) { &line[1..] } else { line }).collect();
     lines.join("\n")

@@ -156,6 +156,15 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
     let told_of_secret = reader.mistakes();
     let client_id = reader.text(&id_path);
     let client_secret = reader.secret(&section, "client_secret");
+    let mut several = reader.secrets(&section, "client_secrets").into_iter();
+    let (client_secret, older_secrets) = match client_secret {
+        Some(_) if several.len() > 0 => {
+            reader.mistake(&secret_path, "and client_secrets are both set: put all secrets into client_secrets");
+            return None;
+        }
+        Some(secret) => (Some(secret), Vec::new()),
+        None => (several.next(), several.collect()),
+    };
     match (client_id, client_secret) {
         (None, None) => None,
         (Some(client_id), Some(_)) if client_id.contains(char::is_whitespace) => {
@@ -170,16 +179,18 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
             );
             None
         }
-        (Some(client_id), Some(client_secret)) => Some(Credentials { client_id, client_secret, private_key: None }),
+        (Some(client_id), Some(client_secret)) => {
+            Some(Credentials { client_id, client_secret, older_secrets, private_key: None })
+        }
         (Some(client_id), None) if without.is_some() && reader.mistakes() == told_of_secret => {
-            Some(Credentials { client_id, client_secret: SecretString::default(), private_key: None })
+            Some(Credentials { client_id, client_secret: SecretString::default(), older_secrets, private_key: None })
         }
         // One of the two is there but invalid, which is already noted.
         _ if reader.mistakes() > told_of_secret => None,
         (Some(_), None) => {
             reader.mistake(
                 &secret_path,
-                "is missing although client_id is set: set client_secret or client_secret_file, or empty both",
+                "is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or empty both",
             );
             None
         }

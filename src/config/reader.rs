@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use figment::value::Value;
+use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::error::{Mistake, Mistakes, Origin};
@@ -266,6 +267,29 @@ impl Reader {
         }
     }
 
+    /// Reads a list of secrets, or the lines of the file that the key with the suffix `_file` names.
+    pub(super) fn secrets(&mut self, section: &[&str], key: &str) -> Vec<SecretString> {
+        let twin = format!("{key}_file");
+        let path: Vec<&str> = section.iter().copied().chain([key]).collect();
+        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
+        let listed = self.at(&path).is_some().then(|| self.list(&path)).flatten();
+        let file = self.path(&twin_path);
+        let secrets: Vec<SecretString> = match (listed, file) {
+            (Some(_), Some(_)) => {
+                self.mistake(&path, format!("and {} are both set: remove one", twin_path.join(".")));
+                return Vec::new();
+            }
+            (Some(listed), None) => listed.iter().map(|secret| SecretString::from(secret.trim())).collect(),
+            (None, Some(file)) => self.secret_file(&twin_path, &file).map_or_else(Vec::new, |text| lines(&text)),
+            (None, None) => return Vec::new(),
+        };
+        if secrets.iter().any(|secret| is_empty(secret)) {
+            self.mistake(&path, "holds an empty secret: remove it");
+            return Vec::new();
+        }
+        secrets
+    }
+
     fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
         match read_secret(file) {
             Ok(secret) => Some(secret),
@@ -279,6 +303,17 @@ impl Reader {
     fn layer(&self, path: &[&str]) -> Layer {
         self.layers.at(path).map_or(Layer::File, |value| self.layers.layer(value))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file holds one secret in a line")]
+fn lines(text: &SecretString) -> Vec<SecretString> {
+    let lines = text.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(SecretString::from).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "only its emptiness is looked at")]
+fn is_empty(secret: &SecretString) -> bool {
+    secret.expose_secret().is_empty()
 }
 
 /// Only in the file do quotes matter.

@@ -17,7 +17,7 @@ fn read_with(toml: &str, environment: &Environment) -> Result<Config, Error> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "these tests are about reading secrets")]
-fn plain(secret: &SecretString) -> &str {
+pub(super) fn plain(secret: &SecretString) -> &str {
     secret.expose_secret()
 }
 
@@ -201,7 +201,7 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
       postpeer.toml: platforms.threads.client_id is missing although client_secret is set: set it, or empty both
       postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without a fragment, such as https://id.example/token
       postpeer.toml: platforms.twitter.client_id must be text: put it in quotes
-      postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret or client_secret_file, or empty both
+      postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or empty both
       environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
     "#);
 }

@@ -48,9 +48,8 @@ impl OauthClient<'_> {
         let (platform, step) = (self.platform, Step::CodeExchange);
         let mut attempt = 1;
         loop {
-            let request = self.token_request(&Exchanged::Code(exchange))?;
             let sent_at = self.engine.clock.now();
-            match self.send(step, request).await {
+            match self.send_as_client(step, |client| client.token_request(&Exchanged::Code(exchange))).await? {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
                 Ok(answer) => return Err(refusal(platform, step, &answer)),
                 // Sending a code spends it.
@@ -97,7 +96,8 @@ impl OauthClient<'_> {
     ) -> Result<IssuedTokens, PlatformError> {
         let (platform, step) = (self.platform, Step::LongLivedExchange);
         let url = api_url(platform, step, long_lived.path)?;
-        let request = || long_lived_request(platform, &self.credentials, long_lived, url.clone(), short);
+        let client = self.preferred();
+        let request = || long_lived_request(platform, &client.credentials, long_lived, url.clone(), short);
         self.ask(step, request, |answer| {
             if !answer.is_success() {
                 return Err(refusal(platform, step, &answer));

@@ -16,6 +16,7 @@ mod jwt;
 mod pushed;
 mod refresh;
 mod revoke;
+mod secrets;
 mod tokens;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub struct Engine {
     entropy: Arc<dyn Entropy>,
     retry_pause: Duration,
     keys: id_token::Keys,
+    accepted: secrets::Accepted,
 }
 
 impl std::fmt::Debug for Engine {
@@ -61,7 +63,14 @@ impl Engine {
     #[must_use]
     pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, retry_pause: Duration) -> Self {
         jwt::install();
-        Self { outbound, clock, entropy, retry_pause, keys: id_token::Keys::default() }
+        Self {
+            outbound,
+            clock,
+            entropy,
+            retry_pause,
+            keys: id_token::Keys::default(),
+            accepted: secrets::Accepted::default(),
+        }
     }
 
     /// The client of a platform under one app.

@@ -21,16 +21,16 @@ use crate::outbound::Request;
 use crate::platforms::{Platform, Refresh};
 
 impl OauthClient<'_> {
-    /// Asks the platform for new tokens, once. `scopes`: the granted ones. Returns the body of a success as it came: store it before
-    /// [`read_refresh`] reads it.
+    /// Asks the platform for new tokens, once. `scopes`: the granted ones. Returns the body of a success as it came:
+    /// store it before [`read_refresh`] reads it.
     ///
     /// # Errors
     ///
     /// The platform refused or did not answer, or there is no token to refresh with.
     pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
         let (platform, step) = (self.platform, Step::Refresh);
-        let request = self.refresh_request(tokens, scopes)?;
-        let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
+        let answer = self.send_as_client(step, |client| client.refresh_request(tokens, scopes)).await?;
+        let answer = answer.map_err(|error| error.at(&platform.name, step))?;
         if answer.is_success() {
             return Ok(answer.body);
         }

@@ -20,14 +20,16 @@ impl OauthClient<'_> {
     /// The platform did not confirm.
     pub async fn revoke(&self, tokens: &TokenSet) -> Result<bool, PlatformError> {
         let (platform, step) = (self.platform, Step::Revocation);
-        let request = match &platform.revocation {
-            Revocation::Delete { url } => deletion(endpoint(platform, step, url)?, tokens),
+        let answer = match &platform.revocation {
+            Revocation::Delete { url } => Ok(self.send(step, deletion(endpoint(platform, step, url)?, tokens)).await),
             Revocation::Endpoint { url, client_auth, token } => {
-                self.revocation(tokens, endpoint(platform, step, url)?, *client_auth, *token)?
+                let url = endpoint(platform, step, url)?;
+                let request = |client: &OauthClient<'_>| client.revocation(tokens, url.clone(), *client_auth, *token);
+                self.send_as_client(step, request).await
             }
             Revocation::Unsupported => return Ok(false),
         };
-        let answer = self.send(step, request).await.map_err(|error| error.at(&platform.name, step))?;
+        let answer = answer?.map_err(|error| error.at(&platform.name, step))?;
         let json = json(&answer);
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {

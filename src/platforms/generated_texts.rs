@@ -100,6 +100,17 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             text(&format!("{}.secret", platform.name)),
             "Instead of client_secret: a file that holds the secret and nothing else.",
         ),
+        (
+            "client_secrets",
+            "[\"new\", \"old\"]".to_owned(),
+            "Several in place of one, while a secret is replaced: the next is tried where the platform refuses the client \
+             with the one before.",
+        ),
+        (
+            "client_secrets_file",
+            text(&format!("{}.secrets", platform.name)),
+            "A file that holds one of them in each line.",
+        ),
         ("enabled", "true".to_owned(), "false: the platform is neither listed nor connected."),
         ("label", text(&platform.label), "Name shown to people."),
         (

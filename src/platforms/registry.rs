@@ -18,6 +18,8 @@ pub struct Credentials {
     pub client_id: String,
     /// Empty for a client without one.
     pub client_secret: SecretString,
+    /// Tried in turn where the platform refuses the client with the one before.
+    pub older_secrets: Vec<SecretString>,
     /// Signs assertions in place of the secret.
     pub private_key: Option<PrivateKey>,
 }

@@ -46,6 +46,7 @@ mod resources;
 mod sealed;
 mod secrets;
 mod selection;
+mod several_secrets;
 mod shapes;
 mod signed;
 #[path = "../support/small_disk.rs"]

@@ -69,7 +69,7 @@ async fn tokens_are_found_where_they_are_nested() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_take_the_shape_that_the_operator_describes() {
     let server = AnyServer::start(|asked, _| match asked.path.as_str() {
-        "/token" => answer(r#"{"access_token":"a","refresh_token":"r\u00e9","expires_in":3600,"scope":"read"}"#),
+        "/token" => answer(r#"{"access_token":"a","refresh_token":"r\"1","expires_in":3600,"scope":"read"}"#),
         _ => answer(r#"{"account_id":"dbid:1"}"#),
     })
     .await;
@@ -115,7 +115,7 @@ async fn requests_take_the_shape_that_the_operator_describes() {
     let asked = server.asked();
     assert_eq!(
         serde_json::from_str::<Value>(&asked[0].body).unwrap(),
-        json!({"grant_type": "refresh_token", "refresh_token": "ré", "scope": "read", "resource": "x"}),
+        json!({"grant_type": "refresh_token", "refresh_token": "r\"1", "scope": "read", "resource": "x"}),
         "a refresh names the scopes that were granted"
     );
     assert_eq!(broker.detail(&id).await["authStatus"], "active");

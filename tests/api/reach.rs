@@ -59,7 +59,7 @@ async fn a_reconnect_that_cannot_be_attributed_leaves_the_connection_alive() {
     for account in ["basil", "ada"] {
         broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
         let location = arrive(&broker, &broker.key, "youtube", account).await;
-        assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{location}");
+        assert_eq!(parameter(&location, "error").as_deref(), Some("platform_unavailable"), "{location}");
         assert_eq!(revocations(&broker, "youtube"), 0, "nobody knows whose tokens {account}'s are");
     }
     assert!(is_alive(&broker, &first).await);
@@ -94,7 +94,7 @@ async fn an_open_choice_survives_what_cannot_be_attributed() {
     assert!(location.contains("/connect/selection/"), "{location}");
     broker.sandbox().fail_next("facebook", Step::Identity, Fault::ServerError, 3).unwrap();
     let failed = arrive(&broker, &broker.key, "facebook", "ada").await;
-    assert_eq!(parameter(&failed, "error").as_deref(), Some("identity_unavailable"), "{failed}");
+    assert_eq!(parameter(&failed, "error").as_deref(), Some("platform_unavailable"), "{failed}");
     assert_eq!(revocations(&broker, "facebook"), 0);
     let landed = broker.land("facebook", location).await;
     assert_eq!(parameter(&landed, "status").as_deref(), Some("success"), "{landed}");
@@ -195,7 +195,7 @@ async fn a_consent_under_another_name_of_the_platform_is_left_alone() {
         assert_eq!(parameter(&location, "error").as_deref(), Some("no_account"), "{location}");
         broker.sandbox().fail_next("youtube", Step::Identity, Fault::ServerError, 3).unwrap();
         let location = arrive(&broker, &broker.key, "drive", "ada").await;
-        assert_eq!(parameter(&location, "error").as_deref(), Some("identity_unavailable"), "{location}");
+        assert_eq!(parameter(&location, "error").as_deref(), Some("platform_unavailable"), "{location}");
     }
     let told = disconnect(&broker, &broker.key, &channel).await;
     assert!(told.ends_with(LEFT_ALONE), "{told}");

@@ -1,6 +1,6 @@
 //! Tests of `[platforms.NAME]`.
 
-use crate::config::tests::{complaint, read};
+use crate::config::tests::{complaint, plain, read};
 use crate::config::{Environment, from_str};
 use crate::platforms::{Accounts, ClientAuth, Pkce, ScopeSeparator};
 
@@ -222,4 +222,28 @@ fn what_needs_an_issuer_says_so() {
       postpeer.toml: platforms.acme.jwks_url needs issuer: the keys verify the id_tokens of the issuer
       postpeer.toml: platforms.acme.par needs par_url or issuer: no endpoint is known to push requests to
     ");
+}
+
+#[test]
+fn several_secrets_stand_in_place_of_one() {
+    let toml = |lines: &str| format!("[platforms.twitter]\nclient_id = \"id\"\n{lines}");
+    let secrets =
+        |lines: &str| read(&toml(lines)).unwrap().platforms.find("twitter").unwrap().credentials.clone().unwrap();
+    let read = secrets("client_secrets = [\"new\", \" old \"]");
+    assert_eq!((plain(&read.client_secret), read.older_secrets.iter().map(plain).collect()), ("new", vec!["old"]));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secrets");
+    std::fs::write(&file, "new\n\n old\nolder\n").unwrap();
+    let read = secrets(&format!("client_secrets_file = {file:?}"));
+    assert_eq!((plain(&read.client_secret), read.older_secrets.len()), ("new", 2));
+    for (lines, why) in [
+        ("client_secret = \"a\"\nclient_secrets = [\"b\"]", "put all secrets into client_secrets"),
+        ("client_secrets = [\"a\", \"\"]", "holds an empty secret"),
+        ("client_secrets = \"a\"", "must be a list of texts"),
+        ("client_secrets = []", "is missing although client_id is set"),
+        ("client_secrets = [\"a\"]\nclient_auth = \"none\"", "needs no secret"),
+    ] {
+        let told = complaint(&toml(lines));
+        assert!(told.contains(why) && !told.contains('\n'), "{lines}: {told}");
+    }
 }

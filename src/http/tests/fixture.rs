@@ -166,8 +166,12 @@ pub(super) async fn answer(
 }
 
 fn platforms() -> Registry {
-    let credentials =
-        || Credentials { client_id: "our-client".to_owned(), client_secret: "our-secret".into(), private_key: None };
+    let credentials = || Credentials {
+        client_id: "our-client".to_owned(),
+        client_secret: "our-secret".into(),
+        older_secrets: Vec::new(),
+        private_key: None,
+    };
     let twitter = PlatformSettings { credentials: Some(credentials()), ..PlatformSettings::default() };
     let acme = CustomPlatform {
         name: "acme".to_owned(),

@@ -90,7 +90,8 @@ impl Script {
         let engine = Engine::new(outbound, clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
         let platform = self.platform(name);
         let client_secret = SecretString::from("secret");
-        let credentials = Credentials { client_id: "app".to_owned(), client_secret, private_key: None };
+        let credentials =
+            Credentials { client_id: "app".to_owned(), client_secret, older_secrets: Vec::new(), private_key: None };
         let tokens = TokenSet {
             access_token: SecretString::from("user-token"),
             refresh_token: None,

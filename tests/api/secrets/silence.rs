@@ -51,7 +51,12 @@ fn values_with_secrets_are_silent_about_them() {
         token_type: "Bearer".to_owned(),
         service_url: None,
     };
-    let credentials = Credentials { client_id: "id".to_owned(), client_secret: marker(), private_key: None };
+    let credentials = Credentials {
+        client_id: "id".to_owned(),
+        client_secret: marker(),
+        older_secrets: vec![marker()],
+        private_key: None,
+    };
     let secret = marker();
     let sealed = Sealed::from_bytes(MARKER.as_bytes().to_vec());
     let values: Vec<(&str, String)> = vec![

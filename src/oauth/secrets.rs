@@ -1,0 +1,107 @@
+//! A client with several secrets, so that one is replaced without a gap.
+//!
+//! Invariant: the next secret is tried only after the platform refused the client itself, which it does before it looks
+//! at a code or a token: nothing is spent twice. The secret that was taken last is tried first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error_answer::ErrorAnswer;
+use super::tokens::{self, NotTokens};
+use super::{OauthClient, json};
+use crate::domain::failure::Failure;
+use crate::domain::platform_error::{PlatformError, Step};
+use crate::domain::secret::Digest256;
+use crate::outbound::{self, Answer, Request};
+
+/// Digests of the secrets that were taken last, by platform and client id. Only clients with several are in it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Accepted(Arc<Mutex<HashMap<(String, String), Digest256>>>);
+
+impl OauthClient<'_> {
+    /// Sends a request that proves who the client is, under each of its secrets until the platform does not refuse the
+    /// client. `request` makes it for the client that it gets.
+    pub(super) async fn send_as_client(
+        &self,
+        step: Step,
+        request: impl Fn(&OauthClient<'_>) -> Result<Request, PlatformError>,
+    ) -> Result<Result<Answer, outbound::Error>, PlatformError> {
+        let secrets = self.secrets();
+        let Some((last, others)) = secrets.split_last() else { return Ok(self.send(step, request(self)?).await) };
+        for secret in others {
+            let client = self.with(secret);
+            let answer = client.send(step, request(&client)?).await;
+            if !answer.as_ref().is_ok_and(|answer| self.refuses_client(step, answer)) {
+                self.remember(secret, &answer);
+                return Ok(answer);
+            }
+            tracing::warn!(platform.name = %self.platform.name, "a secret of the client was refused: trying the next one");
+        }
+        let client = self.with(last);
+        let answer = client.send(step, request(&client)?).await;
+        if !others.is_empty() && !answer.as_ref().is_ok_and(|answer| self.refuses_client(step, answer)) {
+            self.remember(last, &answer);
+        }
+        Ok(answer)
+    }
+
+    /// The client under the secret that was taken last.
+    pub(super) fn preferred(&self) -> OauthClient<'_> {
+        self.secrets().first().map_or_else(|| self.clone(), |secret| self.with(secret))
+    }
+
+    /// All secrets, beginning with the one that was taken last.
+    fn secrets(&self) -> Vec<SecretString> {
+        let mut secrets = vec![self.credentials.client_secret.clone()];
+        secrets.extend(self.credentials.older_secrets.iter().cloned());
+        if secrets.len() > 1
+            && let Some(accepted) = self.accepted().get(&self.key())
+            && let Some(at) = secrets.iter().position(|secret| digest(secret) == *accepted)
+        {
+            secrets.swap(0, at);
+        }
+        secrets
+    }
+
+    fn with(&self, secret: &SecretString) -> OauthClient<'_> {
+        let mut client = self.clone();
+        client.credentials.client_secret = secret.clone();
+        client
+    }
+
+    fn remember(&self, secret: &SecretString, answer: &Result<Answer, outbound::Error>) {
+        if answer.as_ref().is_ok_and(Answer::is_success) {
+            self.accepted().insert(self.key(), digest(secret));
+        }
+    }
+
+    fn accepted(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Digest256>> {
+        self.engine.accepted.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self) -> (String, String) {
+        (self.platform.name.to_string(), self.credentials.client_id.clone())
+    }
+
+    /// True when the answer blames the client's credentials and nothing else.
+    fn refuses_client(&self, step: Step, answer: &Answer) -> bool {
+        let platform = self.platform;
+        let error = if answer.is_success() {
+            // TikTok sends errors with status 200.
+            match tokens::read(&answer.body, self.engine.clock.now(), platform.token_pointer.as_deref(), None) {
+                Err(NotTokens::Error(error)) => error,
+                Ok(_) | Err(NotTokens::Unreadable) => return false,
+            }
+        } else {
+            json(answer)
+        };
+        ErrorAnswer::read(&error).failure(platform, step, answer.status) == Failure::CredentialsRejected
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "hashing is how a secret is recognised without being kept")]
+fn digest(secret: &SecretString) -> Digest256 {
+    Digest256::of(secret.expose_secret().as_bytes())
+}
