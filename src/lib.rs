@@ -109,6 +109,8 @@
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
 //! what a failure is called and said: src/domain/failure.rs, for log, page, redirect, health and database alike
+//! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows
+//!                             are matched), src/oauth/error_answer.rs (the general rules), src/oauth/refusals.txt (tests)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens

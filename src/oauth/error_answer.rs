@@ -235,4 +235,57 @@ mod tests {
             );
         }
     }
+
+    /// The refusals in `refusals.txt`: platform, step, status, body or codes, and what they mean.
+    fn documented() -> Vec<[&'static str; 5]> {
+        let mut lines = include_str!("refusals.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut refusals = Vec::new();
+        while let Some(head) = lines.next() {
+            let (head, source) = head.split_once(" | ").unwrap();
+            assert!(!source.is_empty(), "{head}");
+            let [platform, step, status] = head.split(' ').collect::<Vec<_>>().try_into().unwrap();
+            let body = lines.next().unwrap();
+            let expected = lines.next().and_then(|line| line.strip_prefix("-> ")).expect(body);
+            refusals.push([platform, step, status, body, expected]);
+        }
+        refusals
+    }
+
+    #[test]
+    fn documented_refusals_blame_whom_they_should() {
+        use crate::domain::platform_error::PlatformError;
+        use crate::platforms::{BUILT_IN, Meaning};
+        let refusals = documented();
+        for platform in BUILT_IN.iter().map(|definition| definition()) {
+            let own = refusals.iter().filter(|[name, ..]| *name == platform.name);
+            assert!(own.clone().count() >= 3, "{}", platform.name);
+            for [_, step, status, body, expected] in own {
+                let read = if *step == "callback" {
+                    let codes = body.split(' ').map(str::to_owned).collect();
+                    match platform.declined(&Said::with_codes(codes)) {
+                        Meaning::Denied => "denied -".to_owned(),
+                        Meaning::Failed(failure) => format!("{} {}", failure.code(), failure.who_can_help().code()),
+                    }
+                } else {
+                    let step = match *step {
+                        "accounts" => Step::Accounts,
+                        "exchange" => Step::CodeExchange,
+                        "identity" => Step::Identity,
+                        "long_lived" => Step::LongLivedExchange,
+                        "refresh" => Step::Refresh,
+                        other => panic!("{other}"),
+                    };
+                    let answer = ErrorAnswer::read(&serde_json::from_str(body).unwrap());
+                    let failure = answer.failure(&platform, step, status.parse().unwrap());
+                    if step != Step::Refresh {
+                        let told = PlatformError::new(&platform.name, step, failure).of_connection();
+                        assert_eq!(told, failure, "{}: {body}", platform.name);
+                    }
+                    format!("{} {}", failure.code(), failure.who_can_help().code())
+                };
+                assert_eq!(read, *expected, "{} {step} {status}: {body}", platform.name);
+            }
+        }
+        assert!(refusals.len() >= 60, "{}", refusals.len());
+    }
 }

@@ -124,8 +124,8 @@ impl Refresher {
     /// Gets other tokens than those of `generation`, joining a refresh in flight.
     pub(super) async fn refresh(&self, project: ProjectId, id: GrantId, generation: u64) -> Landing {
         let refresher = self.clone();
-        let flight = self.0.flights.start(&self.core().tasks, id, move || {
-            Box::pin(async move { refresher.attempt(project, id, generation).await })
+        let flight = self.0.flights.start(&self.core().tasks, id, move || async move {
+            Box::pin(refresher.attempt(project, id, generation)).await
         });
         match tokio::time::timeout(PATIENCE, flight.result()).await {
             Ok(Some(landing)) => landing,
