@@ -125,6 +125,7 @@ impl Broker {
         Ok(Finished {
             label: self.label(&platform),
             console: self.console(&platform),
+            needed_scopes: self.upstream.needed_scopes(&platform),
             has_fragment: self.upstream.adds_fragment(&platform),
             platform,
             profile_id: profile_id.map(|id| id.to_string()),

@@ -18,6 +18,8 @@ pub struct Finished {
     pub label: String,
     /// The page where the operator manages the app, where it is known.
     pub console: Option<&'static str>,
+    /// The permissions that it takes to read whose account it is, for a connection that lacks one.
+    pub needed_scopes: Vec<String>,
     pub profile_id: Option<String>,
     pub profile_name: Option<String>,
     pub redirect_uri: Option<RedirectUri>,
@@ -123,6 +125,7 @@ mod tests {
                 platform: "facebook".to_owned(),
                 label: "Facebook".to_owned(),
                 console: None,
+                needed_scopes: Vec::new(),
                 profile_id,
                 profile_name: None,
                 redirect_uri: None,

@@ -78,6 +78,15 @@ impl Upstream {
         self.platforms.find(platform).map(ConfiguredPlatform::platform)
     }
 
+    /// The configured scopes that it takes to read whose account it is, or to keep its tokens alive.
+    #[must_use]
+    pub fn needed_scopes(&self, platform: &str) -> Vec<String> {
+        let is_needed = |platform: &Platform, scope: &str| platform.needed_scopes.contains(&scope);
+        let Some(platform) = self.oauth_platform(platform) else { return Vec::new() };
+        let needed = platform.scopes.iter().filter(|scope| is_needed(platform, scope));
+        needed.map(ToString::to_string).collect()
+    }
+
     /// The meaning of a callback without a code, by the codes that it has.
     #[must_use]
     pub fn declined(&self, platform: &str, codes: &[String]) -> Meaning {

@@ -212,7 +212,8 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             | Failure::ApiNotEnabled
             | Failure::ApiVersionRetired
             | Failure::AppOrGrantRejected
-            | Failure::BillingLimitReached => {
+            | Failure::BillingLimitReached
+            | Failure::IdTokenRejected => {
                 callback.push_str("&error=access_denied");
                 broker.browse(&callback).await;
                 let outcome = json!({"status": "failed", "failure": failure.code()}).to_string();
@@ -303,6 +304,11 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     For the people who run this service: flow_expired, request [id]
 
     X (Twitter) was not connected
+    X (Twitter) did not prove which account you connected, so nothing was kept.
+    The people who run this service must fix this: tell them. Trying again will not help before that.
+    For the people who run this service: id_token_rejected, request [id]. The log says what is wrong with the id_token. Check issuer and client_id of [platforms.twitter], and this machine&#39;s clock.
+
+    X (Twitter) was not connected
     X (Twitter) did not tell which account you connected, so nothing was kept.
     Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
     For the people who run this service: identity_unavailable, request [id]. If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com, and enough for it to say who connected.
@@ -318,7 +324,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     For the people who run this service: no_account, request [id]
 
     YouTube was not connected
-    YouTube was not allowed to tell which account you connected.
+    YouTube was not allowed to tell which account you connected. That takes these permissions: https://www.googleapis.com/auth/youtube.readonly.
     You can fix this: start again and leave all permissions ticked.
     For the people who run this service: permission_missing, request [id]
 

@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::{Problem, answer, see_other};
 use crate::broker::finished::{Ending, Finished};
-use crate::domain::failure::Help;
+use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
 use crate::http::envelope::RequestId;
 use crate::http::error::ApiError;
@@ -64,9 +64,13 @@ fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError>
                 Help::NobodyKnown | Help::Operator => failure.next_step(&finished.platform, finished.console),
                 Help::AccountOwner | Help::Platform => String::new(),
             };
+            let mut happened = failure.what_happened(label);
+            if *failure == Failure::PermissionMissing && !finished.needed_scopes.is_empty() {
+                happened = format!("{happened} That takes these permissions: {}.", finished.needed_scopes.join(", "));
+            }
             let problem = Problem {
                 heading: &format!("{label} was not connected"),
-                happened: &failure.what_happened(label),
+                happened: &happened,
                 advice: failure.what_to_do(),
                 label,
                 findings: findings.as_ref(),
