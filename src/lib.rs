@@ -100,6 +100,8 @@
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
 //!                             src/sandbox/imitations/mod.rs (one line); CONTRIBUTING.md has the recipe
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
+//! a fact that servers publish of themselves: src/platforms/metadata.rs, src/platforms/custom.rs (what follows from it),
+//!                             src/oauth/discovery.rs, src/broker/discovery.rs (when they are asked)
 //! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
 //!                             src/broker/refresher/failed.rs, in the transaction that is there
 //! a column:                   migrations/V0004__late_redirects_and_scopes.sql (copy to the next number, never edit),

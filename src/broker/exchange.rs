@@ -159,8 +159,8 @@ impl Broker {
             self.report(flow, &error);
             Outcome::failed(error.of_connection())
         })?;
-        let scopes = issued.scopes.get_or_insert_with(|| flow.scopes.clone());
-        let identity = match client.identify(&issued.tokens, scopes, &nonce(&flow.state)).await {
+        issued.scopes.get_or_insert_with(|| flow.scopes.clone());
+        let identity = match client.identify(&issued, &nonce(&flow.state)).await {
             Ok(identity) => identity,
             Err(error) => {
                 self.report(flow, &error);

@@ -17,7 +17,7 @@ use super::exchange::get;
 use super::identity::endpoint;
 use super::{OauthClient, json, jwt};
 use crate::domain::failure::Failure;
-use crate::domain::grant::TokenSet;
+use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step, harmless};
 use crate::domain::time::Timestamp;
 use crate::platforms::IdTokens;
@@ -77,18 +77,24 @@ pub(super) enum Statement<'a> {
     /// `nonce`: the connection's.
     IdToken {
         nonce: &'a str,
+        received_at: Timestamp,
     },
     Userinfo,
 }
 
 impl OauthClient<'_> {
     /// Returns the claims of the id_token, once it is verified. `None`: there is none, or the platform's are not used.
-    pub(super) async fn id_token_claims(&self, tokens: &TokenSet, nonce: &str) -> Result<Option<Value>, PlatformError> {
+    pub(super) async fn id_token_claims(
+        &self,
+        issued: &IssuedTokens,
+        nonce: &str,
+    ) -> Result<Option<Value>, PlatformError> {
         let Some(id_tokens) = &self.platform.id_tokens else { return Ok(None) };
-        let Some(token) = &tokens.id_token else {
+        let Some(token) = &issued.tokens.id_token else {
             return if id_tokens.are_identity { Err(self.not_proven(NotProven::Missing)) } else { Ok(None) };
         };
-        self.verified(expose(token), Statement::IdToken { nonce }).await.map(Some)
+        // A broker that died in between reads the answer later, when the token may have expired.
+        self.verified(expose(token), Statement::IdToken { nonce, received_at: issued.issued_at }).await.map(Some)
     }
 
     /// Returns the claims of a signed statement of the platform's, once it is verified.
@@ -241,16 +247,19 @@ fn check(
     if !is_for_us || claims.get("azp").is_some_and(|party| party.as_str() != Some(client_id)) {
         return Err(NotProven::Audience);
     }
-    let seconds = |duration: Duration| duration.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "seconds of a clock")]
-    let now = now.as_millis() as f64 / 1000.0;
+    let seconds = |at: Timestamp| at.as_millis() as f64 / 1000.0;
+    let received_at = match statement {
+        Statement::IdToken { received_at, .. } => received_at,
+        Statement::Userinfo => now,
+    };
     match claims.get("exp").map(Value::as_f64) {
         None if !is_id_token => {}
-        Some(Some(expires_at)) if expires_at + seconds(SKEW) > now => {}
+        Some(Some(expires_at)) if expires_at > seconds(received_at.minus(SKEW)) => {}
         _ => return Err(NotProven::Expired),
     }
-    let is_future =
-        |name: &str| claims.get(name).is_some_and(|at| at.as_f64().is_none_or(|at| at > now + seconds(SKEW)));
+    let latest = seconds(now.plus(SKEW));
+    let is_future = |name: &str| claims.get(name).is_some_and(|at| at.as_f64().is_none_or(|at| at > latest));
     if is_future("iat") || is_future("nbf") {
         return Err(NotProven::NotYet);
     }
@@ -258,7 +267,7 @@ fn check(
         return Err(NotProven::Subject);
     }
     match statement {
-        Statement::IdToken { nonce } if text("nonce") != Some(nonce) => Err(NotProven::Nonce),
+        Statement::IdToken { nonce, .. } if text("nonce") != Some(nonce) => Err(NotProven::Nonce),
         _ => Ok(()),
     }
 }

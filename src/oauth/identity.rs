@@ -13,20 +13,21 @@ use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
 use crate::domain::failure::Failure;
-use crate::domain::grant::TokenSet;
+use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
 use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
 
 impl OauthClient<'_> {
-    /// Returns the account behind tokens. `scopes`: the granted ones. `nonce`: the connection's.
+    /// Returns the account behind tokens. `nonce`: the connection's.
     ///
     /// # Errors
     ///
     /// The platform names no account, still fails after retries, or sent an id_token that proves nothing.
-    pub async fn identify(&self, tokens: &TokenSet, scopes: &[String], nonce: &str) -> Result<Identity, PlatformError> {
-        let (identity, access_token) = (&self.platform.identity, &tokens.access_token);
-        let claims = self.id_token_claims(tokens, nonce).await?;
+    pub async fn identify(&self, issued: &IssuedTokens, nonce: &str) -> Result<Identity, PlatformError> {
+        let (identity, access_token) = (&self.platform.identity, &issued.tokens.access_token);
+        let scopes = issued.scopes.as_deref().unwrap_or_default();
+        let claims = self.id_token_claims(issued, nonce).await?;
         let is_in_claims = self.platform.id_tokens.as_ref().is_some_and(|id_tokens| id_tokens.are_identity);
         let mut account = if is_in_claims {
             self.read_account(&claims.unwrap_or_default(), OK)?

@@ -91,8 +91,7 @@ impl Bench {
     /// Consents, exchanges the code and reads the identity.
     async fn identify(&self, name: &str, answer: &Answer) -> (IssuedTokens, Result<Identity, PlatformError>) {
         let issued = self.exchange(name, answer).await.unwrap();
-        let scopes = issued.scopes.clone().unwrap();
-        let identity = self.client(name).identify(&issued.tokens, &scopes, "").await;
+        let identity = self.client(name).identify(&issued, "").await;
         (issued, identity)
     }
 
@@ -205,7 +204,7 @@ async fn removing_the_app_from_facebook_ends_its_tokens() {
     assert_eq!(bench.control().requests_at("facebook", Step::Revoke)[0].method, "DELETE");
     let error = client.revoke(&issued.tokens).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref()), (Some(400), Some("190")));
-    let dead = client.identify(&issued.tokens, &[], "").await.unwrap_err();
+    let dead = client.identify(&issued, "").await.unwrap_err();
     assert_eq!(dead.failure, Failure::IdentityUnavailable);
 }
 

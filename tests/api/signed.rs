@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postpeer::domain::time::Clock as _;
+use postpeer::domain::time::{Clock as _, ManualClock};
 use serde_json::{Value, json};
 
 use crate::any_server::AnyServer;
@@ -26,6 +26,8 @@ struct Answers {
     id_token: Option<String>,
     userinfo: Vec<u8>,
     keys: Vec<Value>,
+    /// Time that passes before the keys are asked for.
+    delay: Option<(Arc<ManualClock>, Duration)>,
 }
 
 impl Provider {
@@ -62,7 +64,12 @@ impl Provider {
                     found(&tokens.to_string())
                 }
                 "/userinfo" => answers.userinfo.clone(),
-                "/keys" => found(&json!({"keys": answers.keys}).to_string()),
+                "/keys" => {
+                    if let Some((clock, delay)) = &answers.delay {
+                        clock.advance(*delay);
+                    }
+                    found(&json!({"keys": answers.keys}).to_string())
+                }
                 "/par" => answer(201, "", br#"{"request_uri":"urn:x:1","expires_in":60}"#),
                 "/revoke" => found(""),
                 _ => answer(404, "", b""),
@@ -116,6 +123,9 @@ fn assert_connected(location: &str, what: &str) {
 fn assert_rejected(location: &str, what: &str) {
     assert_eq!(parameter(location, "error").as_deref(), Some("id_token_rejected"), "{what}: {location}");
 }
+
+/// Signs a message.
+type Sign<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + 'a>;
 
 const SECRET: &str = "client_secret = \"secret\"";
 
@@ -204,7 +214,6 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
         assert_connected(&provider.connect(&broker, made).await, algorithm);
     }
     let public = keys::public("ES256", P256);
-    type Sign<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + 'a>;
     let by = |algorithm: &'static str, pem: &'static str| -> Sign<'_> {
         Box::new(move |message| keys::sign(algorithm, pem, message))
     };
@@ -248,11 +257,11 @@ async fn keys_are_fetched_again_for_an_unknown_one_at_most_once_a_minute() {
     provider.set(|answers| answers.keys.push(jwk("RS256", RSA, "new")));
     assert_rejected(&provider.connect(&broker, new).await, "the next key, seconds later");
     assert_eq!(fetches(), 1);
-    broker.clock.advance(Duration::from_secs(60));
+    broker.clock.advance(Duration::from_mins(1));
     assert_connected(&provider.connect(&broker, new).await, "the next key");
     assert_eq!(fetches(), 1);
     provider.set(|answers| answers.keys.truncate(1));
-    broker.clock.advance(Duration::from_secs(59 * 60));
+    broker.clock.advance(Duration::from_mins(59));
     assert_connected(&provider.connect(&broker, new).await, "the key was not withdrawn an hour ago");
     broker.clock.advance(Duration::from_mins(1));
     assert_rejected(&provider.connect(&broker, new).await, "a key that was withdrawn an hour ago");
@@ -268,6 +277,12 @@ async fn an_id_token_names_the_account_where_no_call_does() {
     assert_eq!((&detail["platformUserId"], &detail["displayName"]), (&json!("u1"), &json!("Ada of the token")));
     assert_eq!(provider.paths(), [CONFIGURATION, "/token", "/keys"]);
     assert_rejected(&provider.connect(&broker, |_| None).await, "no id_token");
+
+    // It counts that the token was good when it came.
+    let provider = Provider::start(json!({"userinfo_endpoint": null})).await;
+    let broker = provider.broker(SECRET).await;
+    provider.set(|answers| answers.delay = Some((broker.clock.clone(), Duration::from_mins(20))));
+    assert_connected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, "read twenty minutes later");
 
     // Where the operator says so, and a server announces signatures by the client's secret.
     let provider = Provider::start(json!({"id_token_signing_alg_values_supported": ["RS256", "HS256"]})).await;
@@ -297,9 +312,9 @@ async fn a_signed_userinfo_answer_is_verified() {
         provider.set(|answers| answers.userinfo = jwt(&es256(&claims)));
         let location = provider.connect(&broker, |claims| Some(es256(&claims))).await;
         if is_right {
-            assert_connected(&location, &claims.to_string())
+            assert_connected(&location, &claims.to_string());
         } else {
-            assert_rejected(&location, &claims.to_string())
+            assert_rejected(&location, &claims.to_string());
         }
     }
     let unsigned = token(&json!({"alg": "none"}), &json!({"sub": "u1"}), |_| vec![1]);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::domain::account::{AccountKind, Identity};
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::failure::Failure;
-use crate::domain::grant::TokenSet;
+use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::proxy::Proxies;
 use crate::domain::secret::SecretString;
@@ -92,14 +92,20 @@ impl Script {
         let client_secret = SecretString::from("secret");
         let credentials =
             Credentials { client_id: "app".to_owned(), client_secret, older_secrets: Vec::new(), private_key: None };
-        let tokens = TokenSet {
-            access_token: SecretString::from("user-token"),
-            refresh_token: None,
-            id_token: None,
-            token_type: "Bearer".to_owned(),
-            service_url: None,
+        let issued = IssuedTokens {
+            tokens: TokenSet {
+                access_token: SecretString::from("user-token"),
+                refresh_token: None,
+                id_token: None,
+                token_type: "Bearer".to_owned(),
+                service_url: None,
+            },
+            issued_at: Timestamp::from_millis(0),
+            access_expires_at: None,
+            refresh_expires_at: None,
+            scopes: Some(scopes),
         };
-        engine.client(&platform, credentials).identify(&tokens, &scopes, "").await
+        engine.client(&platform, credentials).identify(&issued, "").await
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use postpeer::domain::account::Identity;
 use postpeer::domain::entropy::SeededEntropy;
-use postpeer::domain::grant::{IssuedTokens, TokenSet};
+use postpeer::domain::grant::IssuedTokens;
 use postpeer::domain::platform_error::PlatformError;
 use postpeer::domain::proxy::Proxies;
 use postpeer::domain::secret::{SecretString, random_token};
@@ -66,8 +66,8 @@ impl Bench {
         client.finish_exchange(&answer.body, answer.sent_at).await
     }
 
-    async fn identify(&self, platform: &Platform, tokens: &TokenSet) -> Result<Identity, PlatformError> {
-        self.engine.client(platform, self.credentials.clone()).identify(tokens, &[], "").await
+    async fn identify(&self, platform: &Platform, issued: &IssuedTokens) -> Result<Identity, PlatformError> {
+        self.engine.client(platform, self.credentials.clone()).identify(issued, "").await
     }
 
     /// Records everything that an error can show.
@@ -121,7 +121,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
             }
             let issued = bench.exchange(&platform).await.unwrap();
             bench.control.fail_next(name, Step::Identity, fault, 3).unwrap();
-            let result = bench.identify(&platform, &issued.tokens).await;
+            let result = bench.identify(&platform, &issued).await;
             bench.tell(result);
             bench.control.fail_next(name, Step::Revoke, fault, 1).unwrap();
             let result = bench.engine.client(&platform, bench.credentials.clone()).revoke(&issued.tokens).await;
@@ -144,7 +144,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         nowhere.token_url = platform.token_url.clone();
         let result = bench.exchange(&nowhere).await;
         bench.tell(result);
-        let result = bench.identify(&nowhere, &issued.tokens).await;
+        let result = bench.identify(&nowhere, &issued).await;
         assert!(result.is_err());
         bench.tell(result);
         let result = bench.engine.client(&nowhere, bench.credentials.clone()).revoke(&issued.tokens).await;
