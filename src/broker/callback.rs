@@ -50,9 +50,7 @@ impl Broker {
         let platform = self.upstream.platforms().find(&callback.platform);
         let iss = callback.issuer.as_deref();
         let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, iss));
-        let answer = Answer::of(&callback, is_from_issuer, |codes| {
-            self.upstream.declined(&callback.platform, codes.iter().cloned())
-        });
+        let answer = Answer::of(&callback, is_from_issuer, |codes| self.upstream.declined(&callback.platform, codes));
         let Some(mut flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
             let late = self.find_late(digest).await?.filter(|late| late.platform == callback.platform);
             return late

@@ -283,7 +283,7 @@ impl Reader {
             (None, Some(file)) => self.secret_file(&twin_path, &file).map_or_else(Vec::new, |text| lines(&text)),
             (None, None) => return Vec::new(),
         };
-        if secrets.iter().any(|secret| is_empty(secret)) {
+        if secrets.iter().any(is_empty) {
             self.mistake(&path, "holds an empty secret: remove it");
             return Vec::new();
         }

@@ -170,7 +170,7 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
         format = "xml"
         [platforms.twitter]
         client_id = 12345
-        client_secrets = "never-shown"
+        client_secert = "never-shown"
         [platforms.youtube]
         client_id = "id"
         [platforms.threads]
@@ -188,7 +188,7 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
     the configuration has 17 mistakes:
       postpeer.toml: sever is not a known key: did you mean server?
       environment variable POSTPEER_OUTBOUND__TIMEOUT: outbound.timeout is not a known key: did you mean outbound.timeout_seconds?
-      postpeer.toml: platforms.twitter.client_secrets is not a known key: did you mean platforms.twitter.client_secret?
+      postpeer.toml: platforms.twitter.client_secert is not a known key: did you mean platforms.twitter.client_secret?
       postpeer.toml: server.allowed_redirects is not a known key: did you mean connect.allowed_redirects?
       postpeer.toml: server.public_ulr is not a known key: did you mean server.public_url?
       postpeer.toml: server.listen must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080
