@@ -97,18 +97,16 @@ impl Broker {
             .write(move |tx| {
                 let present = oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 let generation = present.generation;
+                let known = vault.open_text(&Place::app_secret(id, generation), &present.client_secret).ok();
                 // The same secret once more must not push out the one before it.
-                let is_new = |secret: &SecretString| {
-                    let known = vault.open_text(&Place::app_secret(id, generation), &present.client_secret);
-                    !known.is_ok_and(|known| is_same(&known, secret))
-                };
-                let client_secret = match change.client_secret.filter(is_new) {
-                    Some(secret) => {
-                        oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
-                        Some(vault.seal_text(&Place::app_secret(id, generation + 1), &secret)?)
-                    }
-                    None => None,
-                };
+                let is_new = |secret: &SecretString| !known.as_ref().is_some_and(|known| is_same(known, secret));
+                let client_secret = change.client_secret.filter(is_new);
+                if client_secret.is_some() && known.is_some() {
+                    oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
+                }
+                let client_secret = client_secret
+                    .map(|secret| vault.seal_text(&Place::app_secret(id, generation + 1), &secret))
+                    .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
                 if names_secret {

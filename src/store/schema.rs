@@ -226,6 +226,38 @@ mod tests {
     }
 
     #[test]
+    fn apps_of_the_fourth_and_fifth_schema_keep_their_secret_and_had_none_before() {
+        for version in [4, 5] {
+            let mut db = Connection::open_in_memory().unwrap();
+            let mut older = Schema::embedded();
+            older.migrations.retain(|migration| migration.version() <= version);
+            older.migrate(&mut db).unwrap();
+            db.execute_batch(
+                "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+                 INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, client_id, client_secret,
+                    client_secret_dek_id, generation, created_at, updated_at)
+                 VALUES ('app_1', 'proj_1', 'twitter', 'a', 'a', 'c', CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 3, 0, 0);
+                 INSERT INTO late_redirects VALUES (CAST(zeroblob(32) AS BLOB), 'proj_1', 'twitter', 'https://app.example', NULL, 1);",
+            )
+            .unwrap();
+            if version == 5 {
+                db.execute_batch("INSERT INTO discovered VALUES ('https://id.example', zeroblob(45), 1, 0)").unwrap();
+            }
+            Schema::embedded().migrate(&mut db).unwrap();
+            let kept: (u32, Option<Vec<u8>>, Option<i64>, u32, u32) = db
+                .query_row(
+                    "SELECT length(client_secret), previous_secret, previous_until, (SELECT count(*) FROM late_redirects),
+                        (SELECT count(*) FROM discovered)
+                     FROM oauth_apps WHERE generation = 3",
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+                )
+                .unwrap();
+            assert_eq!(kept, (45, None, None, 1, u32::from(version == 5)));
+        }
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             "V9__rebuild",

@@ -129,7 +129,8 @@ async fn what_the_old_secret_is_refused_for_does_not_pause_the_new() {
         assert_eq!(set.status, 200, "{}", set.text);
     };
     set_secret("wrong").await;
-    broker.clock.advance(LONG);
+    // The secret before is tried for a day.
+    broker.clock.advance(Duration::from_hours(25));
     broker.sandbox().hold(Step::Refresh);
     let refreshed = during_a_round(&broker, async {
         broker.sandbox().held(Step::Refresh).await;
