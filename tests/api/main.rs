@@ -30,6 +30,7 @@ mod integrations;
 mod keys;
 mod limits;
 mod logs;
+mod mended;
 mod openid;
 mod outbound;
 mod own_platforms;
