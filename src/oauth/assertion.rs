@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::OauthClient;
 use crate::domain::secret::{SecretString, random_token};
-use crate::platforms::{PrivateKey, SigningAlgorithm};
+use crate::platforms::{PrivateKey, SigningAlgorithm, is_of_any_tenant};
 
 /// Seconds that an assertion is good for. It is used once, at once; the rest is for clocks that differ.
 const LIFE: i64 = 300;
@@ -50,8 +50,10 @@ impl OauthClient<'_> {
         chosen.unwrap_or(SigningAlgorithm::RS256)
     }
 
-    /// The issuer, which alone names the server whatever the endpoint; where none is known, the token endpoint.
+    /// The issuer, which alone names the server whatever the endpoint; where none is known, or it stands for that of any
+    /// tenant, the token endpoint.
     fn audience<'a>(&'a self, key: &'a PrivateKey) -> &'a str {
-        key.audience.as_deref().or(self.platform.issuer.as_deref()).unwrap_or(&self.platform.token_url)
+        let issuer = self.platform.issuer.as_deref().filter(|issuer| !is_of_any_tenant(issuer));
+        key.audience.as_deref().or(issuer).unwrap_or(&self.platform.token_url)
     }
 }

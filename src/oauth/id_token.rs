@@ -20,7 +20,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step, harmless};
 use crate::domain::time::Timestamp;
-use crate::platforms::IdTokens;
+use crate::platforms::{IdTokens, is_issuer};
 
 /// Tolerated difference between two clocks.
 const SKEW: Duration = Duration::from_mins(1);
@@ -236,7 +236,7 @@ fn check(
     match claims.get("iss") {
         // A signed userinfo answer should name issuer and audience, and few do.
         None if !is_id_token => {}
-        _ if text("iss") == Some(issuer) => {}
+        _ if text("iss").is_some_and(|iss| is_issuer(issuer, iss, |tenant| text("tid") == Some(tenant))) => {}
         _ => return Err(NotProven::Issuer),
     }
     let is_for_us = match claims.get("aud") {

@@ -13,6 +13,9 @@ const MAX_URL: usize = 2048;
 /// Most accepted words of a list, such as scopes.
 const MAX_WORDS: usize = 512;
 
+/// Stands for the tenant in the issuer that Microsoft's document for several tenants names.
+const TENANT: &str = "{tenantid}";
+
 /// The members of the document that the broker acts on. Serializes to a document that reads the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Metadata {
@@ -54,7 +57,7 @@ impl Metadata {
     /// operator's own URL of the issuer is plain http.
     pub fn read(issuer: &str, document: &Value) -> Result<Self, MetadataError> {
         let named = document.get("issuer").and_then(Value::as_str).ok_or(MetadataError::NoIssuer)?;
-        if named.trim_end_matches('/') != issuer.trim_end_matches('/') {
+        if named.trim_end_matches('/') != issuer.trim_end_matches('/') && !is_for_tenants(issuer, named) {
             return Err(MetadataError::OtherIssuer(printable(named)));
         }
         let may_be_plain = Url::parse(issuer).is_ok_and(|url| url.scheme() == "http");
@@ -90,6 +93,28 @@ impl Metadata {
     pub(super) fn has(list: Option<&Vec<String>>, word: &str) -> Option<bool> {
         list.map(|list| list.iter().any(|listed| listed == word))
     }
+}
+
+/// True when a document of Microsoft's for the accounts of several tenants names its issuer as it should: with a
+/// placeholder, since each id_token names its own tenant.
+fn is_for_tenants(issuer: &str, named: &str) -> bool {
+    let base = ["/common/v2.0", "/organizations/v2.0"].iter().find_map(|several| issuer.strip_suffix(several));
+    base.is_some_and(|base| named == format!("{base}/{TENANT}/v2.0"))
+}
+
+/// True when the issuer stands for that of any tenant, so that it is no server's name.
+#[must_use]
+pub fn is_of_any_tenant(issuer: &str) -> bool {
+    issuer.contains(TENANT)
+}
+
+/// True when `named` is the issuer to the letter; where that is one of any tenant, with an accepted tenant put in.
+#[must_use]
+pub fn is_issuer(issuer: &str, named: &str, accepts: impl Fn(&str) -> bool) -> bool {
+    let Some((before, after)) = issuer.split_once(TENANT) else { return named == issuer };
+    let tenant = named.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    let is_id = |tenant: &str| !tenant.is_empty() && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    tenant.is_some_and(|tenant| is_id(tenant) && accepts(tenant))
 }
 
 fn is_endpoint(url: &str, may_be_plain: bool) -> bool {
@@ -134,6 +159,39 @@ mod tests {
         for document in [json!({}), json!([]), json!(null), json!({"issuer": 1})] {
             assert_eq!(Metadata::read(ISSUER, &document), Err(MetadataError::NoIssuer), "{document}");
         }
+    }
+
+    #[test]
+    fn an_issuer_of_any_tenant_is_read_from_microsofts_document_alone() {
+        let template = "https://login.example/{tenantid}/v2.0";
+        for tenants in ["common", "organizations"] {
+            let configured = format!("https://login.example/{tenants}/v2.0");
+            assert_eq!(Metadata::read(&configured, &json!({"issuer": template})).unwrap().issuer, template);
+        }
+        for (configured, named) in [
+            ("https://login.example/consumers/v2.0", template),
+            ("https://login.example/common/v2.0", "https://other.example/{tenantid}/v2.0"),
+            ("https://login.example/common/v2.0", "https://login.example/{tenantid}/v1.0"),
+            ("https://login.example/common/v2.0", "https://login.example/{tenantid}/v2.0/{tenantid}"),
+            ("https://login.example/common", template),
+            ("https://login.example/x", "https://login.example/{tenantid}"),
+        ] {
+            let refused = Metadata::read(configured, &json!({"issuer": named})).unwrap_err();
+            assert!(matches!(refused, MetadataError::OtherIssuer(_)), "{configured} {named}");
+        }
+        let is = |named: &str, tenant: &str| is_issuer(template, named, |named| named == tenant);
+        assert!(is("https://login.example/9188040d-6c67/v2.0", "9188040d-6c67"));
+        assert!(!is("https://login.example/9188040d-6c67/v2.0", "72f988bf-86f1"));
+        for (named, tenant) in [
+            (template, "{tenantid}"),
+            ("https://login.example//v2.0", ""),
+            ("https://login.example/a/b/v2.0", "a/b"),
+            ("https://login.example/v2.0", "v2.0"),
+            ("https://evil.example/a/v2.0", "a"),
+        ] {
+            assert!(!is(named, tenant), "{named}");
+        }
+        assert!(is_issuer(ISSUER, ISSUER, |_| false) && !is_issuer(ISSUER, template, |_| true));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use serde_json::Value;
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers, sets_brokers_own};
 pub use facts::{EndingVersion, Facts, Version};
-pub use metadata::{Metadata, MetadataError};
+pub use metadata::{Metadata, MetadataError, is_issuer, is_of_any_tenant};
 pub use private_key::{PrivateKey, SigningAlgorithm};
 pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, Revocation,
@@ -245,7 +245,7 @@ impl Platform {
     #[must_use]
     pub fn may_send(&self, iss: Option<&str>) -> bool {
         match (&self.issuer, iss) {
-            (Some(issuer), Some(iss)) => issuer == iss,
+            (Some(issuer), Some(iss)) => is_issuer(issuer, iss, |_| true),
             (Some(_), None) => !self.promises_issuer,
             (None, _) => true,
         }

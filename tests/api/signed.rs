@@ -13,6 +13,8 @@ use crate::support::{TestBroker, parameter};
 
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
 
+const OF_ANY_TENANT: &str = "/common/v2.0/.well-known/openid-configuration";
+
 /// An OpenID provider, and what it answers with.
 struct Provider {
     server: AnyServer,
@@ -42,7 +44,7 @@ impl Provider {
         let server = AnyServer::start(move |asked, url| {
             let answers = shared.lock().unwrap();
             match asked.path.as_str() {
-                CONFIGURATION => {
+                CONFIGURATION | OF_ANY_TENANT => {
                     let mut document = json!({
                         "issuer": url,
                         "authorization_endpoint": format!("{url}/authorize"),
@@ -183,6 +185,46 @@ async fn an_id_token_must_prove_who_connected() {
             .await;
         assert_connected(&location, &format!("{member} {value}"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_token_of_any_tenant_names_its_own() {
+    let provider = Provider::start(json!({})).await;
+    let url = provider.server.url.clone();
+    provider.set(|answers| answers.document = json!({"issuer": format!("{url}/{{tenantid}}/v2.0")}));
+    let lines = |more: &str| {
+        format!(
+            "[platforms.id]\nissuer = \"{url}/common/v2.0\"\nclient_id = \"us\"\nidentity_from = \"id_token\"\n{more}"
+        )
+    };
+    let broker = TestBroker::builder().toml(&lines(SECRET)).start().await;
+    let of = |iss: &str, tid: Value| {
+        let iss = format!("{url}/{iss}/v2.0");
+        move |mut claims: Value| {
+            (claims["iss"], claims["tid"]) = (iss.into(), tid);
+            Some(es256(&claims))
+        }
+    };
+    for (iss, tid) in [
+        ("72f988bf", json!("9188040d")),
+        ("72f988bf", Value::Null),
+        ("{tenantid}", json!("{tenantid}")),
+        ("common", json!("9188040d")),
+        ("a/b", json!("a/b")),
+    ] {
+        assert_rejected(&provider.connect(&broker, of(iss, tid)).await, iss);
+    }
+    for tenant in ["72f988bf-86f1-41af", "9188040d-6c67-4c5b"] {
+        assert_connected(&provider.connect(&broker, of(tenant, json!(tenant))).await, tenant);
+    }
+
+    let key = format!("private_key = \"\"\"{P256}\"\"\"");
+    let broker = TestBroker::builder().toml(&lines(&key)).start().await;
+    provider.server.asked();
+    assert_connected(&provider.connect(&broker, of("9188040d", json!("9188040d"))).await, "a private key");
+    let asked = provider.server.asked();
+    let sent = asked.iter().find(|asked| asked.path == "/token").unwrap().field("client_assertion").unwrap();
+    assert_eq!(part(&sent, 1)["aud"], json!(format!("{url}/token")), "the issuer is no server's name");
 }
 
 #[tokio::test(flavor = "multi_thread")]
