@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     output::result(&report(&config))
 }
 
-/// What would make a configuration safer that works as it is.
+/// Advice that would make a working configuration safer.
 fn advice(config: &Config) -> Vec<String> {
     let unchecked =
         config.platforms.iter().filter(|configured| configured.is_own() && configured.platform().issuer.is_none());

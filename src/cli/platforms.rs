@@ -44,7 +44,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
     }
 }
 
-/// Whether a platform can be connected, in the words of `check` and of these commands.
+/// State of a platform, in the words of `check` and of these commands.
 pub(super) const fn state(platform: &Listing<'_>) -> &'static str {
     match (platform.enabled, platform.availability) {
         (false, _) => "off",

@@ -43,7 +43,7 @@ impl ConfigFile {
     }
 }
 
-/// What the operator should know although it works.
+/// Warnings about a configuration that works.
 pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<String> {
     let ending = config.platforms.ending_versions(clock.now().day()).map(|ending| ending.what_to_do());
     config.warnings.iter().cloned().chain(ending).collect()

@@ -36,7 +36,7 @@ fn is_plain_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain)
 }
 
-/// What the broker's own URLs begin with: its URL without a trailing slash.
+/// Start of the broker's own URLs: its URL without a trailing slash.
 #[must_use]
 pub fn base(url: &Url) -> &str {
     url.as_str().trim_end_matches('/')

@@ -35,7 +35,7 @@ pub enum Failure {
     AppOrGrantRejected,
     /// The platform sent the browser back with an error that was not the owner's choice.
     AuthorizationRefused,
-    /// What the operator pays the platform for is used up.
+    /// The plan that the operator pays the platform for is used up.
     BillingLimitReached,
     /// The administrator of the account's organization does not admit the app.
     BlockedByAdministrator,

@@ -2,8 +2,8 @@
 //!
 //! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow
 //! answers reloads of the callback until it is purged. A flow that waits for a choice of accounts lives as long as its
-//! [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and return its next state, or
-//! [`InvalidTransition`].
+//! [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and
+//! return its next state, or [`InvalidTransition`].
 
 use std::time::Duration;
 

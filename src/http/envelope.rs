@@ -148,7 +148,7 @@ fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
 pub(super) fn without_body(mut res: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     if let BodySize::Sized(length) = res.response().body().size() {
         res.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        // Of a stream that is not chunked, actix writes the length that the headers tell, and no frame.
+        // For a stream that is not chunked, actix writes the length that the headers tell, and no frame.
         res.response_mut().head_mut().no_chunking(true);
     }
     res.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, Infallible>>())))

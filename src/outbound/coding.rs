@@ -82,7 +82,7 @@ pub(super) fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
     }
     let mut contents = capped();
     let mut rest = body;
-    // What follows the last member is padding.
+    // Bytes after the last member are padding.
     while rest.starts_with(GZIP) {
         let mut decoder = GzDecoder::new(rest);
         read(&mut decoder, &mut contents, "gzip")?;

@@ -37,7 +37,7 @@ pub struct CustomPlatform {
     pub client_auth: Option<ClientAuth>,
     pub pkce: Option<Pkce>,
     pub authorize_params: Vec<(String, String)>,
-    /// Of the code exchange.
+    /// Further parameters of the code exchange.
     pub token_params: Vec<(String, String)>,
     pub token_body: TokenBody,
     /// Where the tokens are in their answer, when they are nested.

@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     pub(super) app_id: Option<String>,
 }
 
-/// What to ask the person for.
+/// The scopes of one connection.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ConnectionScopes {
