@@ -98,23 +98,40 @@
 //!
 //! ```text
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
-//!                             src/sandbox/imitations/mod.rs (one line); CONTRIBUTING.md has the recipe
+//!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
+//!                             src/upstream/recorded/answers.txt (10 or more); CONTRIBUTING.md has the recipe
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
 //! a fact that servers publish of themselves: src/platforms/metadata.rs, src/platforms/custom.rs (what follows from it),
 //!                             src/oauth/discovery.rs, src/broker/discovery.rs (when they are asked)
 //! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
 //!                             src/broker/refresher/failed.rs, in the transaction that is there
-//! a column:                   migrations/V0004__late_redirects_and_scopes.sql (copy to the next number, never edit),
-//!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type)
+//! something on a refresh:     src/broker/refresher/keep.rs (a success), src/broker/refresher/failed.rs
+//! a column:                   migrations/V0006__previous_secrets.sql (copy to the next number, never edit),
+//!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type),
+//!                             src/store/schema.rs (a test of the upgrade, with data)
+//! a table:                    the same, with src/store/mod.rs, tests/house.rs (TENANT_TABLES), src/broker/purge.rs
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
-//! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs
+//! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs, src/http/openapi.rs,
+//!                             tests/api/access.rs (what needs no key)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
+//! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs), src/broker/begin.rs;
+//!                             kept until the callback: src/domain/flow.rs, src/store/flows.rs, a migration
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
-//! what a failure is called and said: src/domain/failure.rs, for log, page, redirect, health and database alike
+//! a kind of failure:          src/domain/failure.rs (its name and words, for log, page, redirect, health and database
+//!                             alike), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
+//!                             src/domain/throttle.rs (pauses its app?), src/domain/renewal.rs (retried when?),
+//!                             src/domain/refresh.rs, src/oauth/account_listing/mod.rs
 //! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows
-//!                             are matched), src/oauth/error_answer.rs (the general rules), src/oauth/refusals.txt (tests)
+//!                             are matched, and where a code stands in an answer), src/oauth/error_answer.rs (the
+//!                             general rules), src/oauth/refusals.txt (tests)
+//! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, and errors with status 200),
+//!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example
+//! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
+//!                             src/platforms/registry.rs, src/platforms/generated_texts.rs (writes their sections)
+//! a way of client authentication: src/platforms/quirks.rs, src/oauth/mod.rs (`authenticate`), src/config/platforms.rs,
+//!                             src/platforms/custom.rs (what servers publish)
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
 //!                             sealed), tests/api/secrets/needles.rs (searched for in logs, answers and the database)

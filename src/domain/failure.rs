@@ -19,7 +19,7 @@ use super::grant::FailureReason;
 pub enum Failure {
     /// The platform has not approved the OAuth app for its API.
     AccessNotApproved,
-    /// The account is deactivated, suspended or taken down at its platform.
+    /// The account is deactivated, suspended or taken down at its platform. Never for a suspended app: it ends the grant.
     AccountInactive,
     /// The platform asks for fewer requests for this account. Others under the same app are not affected.
     AccountThrottled,

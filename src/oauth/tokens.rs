@@ -89,8 +89,9 @@ fn read_value(
         return Err(refused(erring));
     }
     let Some(access_token) = token(tokens.get("access_token")) else {
-        let is_error =
-            tokens.get("error_type").is_some() || tokens.get("error_message").is_some() || tokens.get("code").is_some();
+        let is_error = ["code", "errcode", "error_code", "error_message", "error_type"]
+            .into_iter()
+            .any(|member| tokens.get(member).is_some());
         return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
     };
     let expires_in = lifetime(tokens, sent_at, &ACCESS).or_else(|| default_expires_in.map(Duration::from_secs));
@@ -375,6 +376,8 @@ mod tests {
             r#"{"error":{"code":190},"data":[{}]}"#,
             r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
             r#"{"code":2,"message":"Authentication failed."}"#,
+            r#"{"error_code":10004,"description":"the app was suspended"}"#,
+            r#"{"errcode":40029,"errmsg":"invalid code"}"#,
         ] {
             assert!(matches!(read(body.as_bytes(), SENT, None, None), Err(NotTokens::Error(_))), "{body}");
         }

@@ -226,8 +226,18 @@ impl Said {
 }
 
 /// Where platforms put a code.
-const CODES: &[&str] =
-    &["/error", "/error/status", "/error/code", "/code", "/error_type", "/reason", "/title", "/error/reason"];
+const CODES: &[&str] = &[
+    "/error",
+    "/error/status",
+    "/error/code",
+    "/code",
+    "/error_type",
+    "/error_code",
+    "/errcode",
+    "/reason",
+    "/title",
+    "/error/reason",
+];
 
 /// Where platforms put a sentence.
 const MESSAGES: &[&str] = &[
