@@ -100,6 +100,8 @@
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
 //!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
 //!                             src/upstream/recorded/answers.txt (10 or more); CONTRIBUTING.md has the recipe
+//! a preset for a known server: src/platforms/presets.toml (keys of an operator's own platform), tests/api/presets.rs (its
+//!                             recorded answers), README.md
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
 //! a fact that servers publish of themselves: src/platforms/metadata.rs, src/platforms/custom.rs (what follows from it),
 //!                             src/oauth/discovery.rs, src/broker/discovery.rs (when they are asked)

@@ -30,8 +30,10 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 
 /// Advice that would make a working configuration safer.
 fn advice(config: &Config) -> Vec<String> {
-    let unchecked =
-        config.platforms.iter().filter(|configured| configured.is_own() && configured.platform().issuer.is_none());
+    // A preset has the issuer where its server has one.
+    let unchecked = config.platforms.iter().filter(|configured| {
+        configured.is_own() && configured.platform().issuer.is_none() && configured.platform().guide.facts.is_none()
+    });
     unchecked
         .map(|configured| {
             format!(

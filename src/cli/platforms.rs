@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::failure::{Exit, Failure};
 use super::output;
 use super::settings::ConfigFile;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, presets};
 use crate::platforms::registry::Listing;
 use crate::platforms::{Availability, Bluesky, Facts, Guide, Platform, Revocation, bluesky};
 
@@ -25,7 +25,7 @@ pub(super) struct List {
     config: ConfigFile,
 }
 
-/// Show a platform's endpoints, scopes, lifetimes, API version and setup notes
+/// Show the endpoints, scopes, lifetimes, API version and setup notes of a platform or a preset
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer platforms show facebook")]
 pub(super) struct Show {
@@ -71,14 +71,19 @@ fn list(config: &Config) -> String {
     };
     let mut rows = vec![["NAME", "PLATFORM", "STATE", "FACTS AS OF"].map(str::to_owned)];
     rows.extend(config.platforms.listings().into_iter().map(row));
-    output::table(&rows)
+    format!("{}\n\nPresets for platforms of your own: {}", output::table(&rows), presets::listed())
 }
 
 fn show(config: &Config, name: &str) -> Result<String, Failure> {
     let listings = config.platforms.listings();
     let Some(listing) = listings.iter().find(|listing| listing.name == name) else {
+        if let Some(preset) = presets::alone(name, &config.server.public_url) {
+            return show(&preset, name);
+        }
         let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
-        let message = format!("there is no platform \"{name}\": the platforms are {}", names.join(", "));
+        let (names, presets) = (names.join(", "), presets::listed());
+        let message =
+            format!("there is no platform \"{name}\": the platforms are {names}, and these have presets: {presets}");
         return Err(Failure::new(Exit::Usage, message));
     };
     let configured = config.platforms.iter_all().find(|configured| configured.platform().name == name);
@@ -234,6 +239,31 @@ mod tests {
             assert!(list.lines().any(|line| line.split(' ').next() == Some(listing.name)), "{}", listing.name);
             assert!(show(&config, listing.name).unwrap().contains("2026-"), "{}", listing.name);
         }
+        assert!(list.ends_with(&presets::listed()), "{list}");
+        for preset in presets::names() {
+            let shown = show(&config, preset).unwrap();
+            assert!(shown.contains(&format!("http://127.0.0.1:8080/v1/connect/{preset}/callback")), "{shown}");
+            assert!(shown.contains("\nfacts as of") && shown.contains("\nknow"), "{shown}");
+        }
+        let github = show(&config, "github").unwrap();
+        insta::assert_snapshot!(github, @"
+        GitHub (github)
+
+        state           no credentials
+        callback URL    http://127.0.0.1:8080/v1/connect/github/callback
+        facts as of     2026-11-26
+        authorize       https://github.com/login/oauth/authorize
+        token           https://github.com/login/oauth/access_token
+        revocation      none
+        scopes          read:user
+        client secret   sent as body
+        PKCE            s256
+        renewal         with a refresh token, which each refresh replaces
+        disconnect      ends nothing there; the tokens are erased here
+        credentials     https://github.com/settings/developers
+        know            tokens of an OAuth app do not expire, those of a GitHub App are refreshed; a
+                        disconnect revokes nothing there
+        ");
         assert!(show(&config, "twiter").unwrap_err().message.contains("twitter"));
     }
 }

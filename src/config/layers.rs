@@ -6,6 +6,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::environment::Environment;
 use super::error::{Error, Origin};
+use super::presets;
+use crate::platforms::built_in_names;
 
 const COMMAND_LINE: &str = "command line";
 const ENVIRONMENT: &str = "environment";
@@ -51,7 +53,8 @@ impl Layers {
                     .map(|(key, value)| (key.split('.').map(str::to_owned).collect(), value.clone()))
                     .collect(),
             });
-        let root = figment.find_value("").map_err(|error| broken(&error))?;
+        let mut root = figment.find_value("").map_err(|error| broken(&error))?;
+        presets::fill_in(&mut root, &built_in_names());
         Ok(Self { root, figment, file: file.to_owned() })
     }
 

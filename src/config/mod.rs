@@ -11,6 +11,7 @@ mod example;
 mod keys;
 mod layers;
 mod platforms;
+pub mod presets;
 mod public_url;
 mod reader;
 #[cfg(test)]

@@ -9,16 +9,16 @@ use std::ops::RangeInclusive;
 use strum::VariantArray as _;
 use url::Url;
 
-use super::keys;
 use super::reader::Reader;
+use super::{keys, presets};
 use crate::domain::platform_error::harmless;
 use crate::domain::secret::SecretString;
 use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
-    Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, IdentityFrom, IdentityMethod,
-    IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, ScopeSeparator, SigningAlgorithm, TokenBody,
-    built_in_names, sets_brokers_own,
+    Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, Guide, IdentityFrom, IdentityMethod,
+    IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, RevokedToken, ScopeSeparator, SigningAlgorithm,
+    Text, TokenBody, built_in_names, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -215,14 +215,21 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     let (client_auth, private_key) = client_auth(reader, name);
     let without = client_auth.filter(|way| matches!(way, ClientAuth::None | ClientAuth::PrivateKeyJwt));
     let credentials = credentials(reader, name, without).map(|known| Credentials { private_key, ..known });
+    let told = reader.mistakes();
+    let guide = guide(reader, &at(presets::PRESET));
+    let has_wrong_preset = reader.mistakes() > told;
     let mut platform = CustomPlatform {
         name: name.to_owned(),
+        guide,
         token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
         label: reader.text(&at("label")),
         issuer: reader.text(&at("issuer")),
         authorize_url: reader.text(&at("authorize_url")),
         token_url: reader.text(&at("token_url")),
         revoke_url: reader.text(&at("revoke_url")),
+        revoke_token: reader
+            .word(&at("revoke_token"), &[RevokedToken::Access, RevokedToken::Refresh])
+            .unwrap_or_default(),
         par_url: reader.text(&at("par_url")),
         par: reader.flag(&at("par")),
         jwks_url: reader.text(&at("jwks_url")),
@@ -267,12 +274,8 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         ("identity.id", !platform.identity.id.is_empty()),
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
-    if !missing.is_empty() {
-        let known = built_in_names();
-        let guess = keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>())
-            .map_or_else(String::new, |nearest| format!("; or did you mean {}.{nearest}?", keys::PLATFORMS));
-        reader
-            .mistake(&section, format!("is a platform of your own and needs issuer, or {}{guess}", missing.join(", ")));
+    if !missing.is_empty() && !has_wrong_preset {
+        reader.mistake(&section, needs(name, &missing));
     }
     for (key, url) in platform.urls() {
         if let Ok(url) = Url::parse(url) {
@@ -292,6 +295,30 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         }
     }
     missing.is_empty().then_some((platform, credentials, enabled))
+}
+
+/// What a section that is incomplete needs.
+fn needs(name: &str, missing: &[&str]) -> String {
+    let known: Vec<Text> = built_in_names().into_iter().chain(presets::names().map(Text::from)).collect();
+    let guess = match keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
+        Some(preset) if preset == name => format!("; or did you mean {} = \"{name}\"?", presets::PRESET),
+        Some(nearest) => format!("; or did you mean {}.{nearest}?", keys::PLATFORMS),
+        None => String::new(),
+    };
+    let (missing, presets) = (missing.join(", "), presets::listed());
+    format!("is a platform of your own and needs issuer, or {missing}, or preset (one of {presets}){guess}")
+}
+
+/// Reads which preset filled in the section, and returns what is known of it.
+fn guide(reader: &mut Reader, path: &[&str]) -> Guide {
+    let Some(preset) = reader.text(path) else { return Guide::default() };
+    presets::guide(&preset).unwrap_or_else(|| {
+        let known: Vec<&str> = presets::names().collect();
+        let guess = keys::nearest_word(&preset, &known)
+            .map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
+        reader.mistake(path, format!("is none of the presets ({}){guess}", known.join(", ")));
+        Guide::default()
+    })
 }
 
 const OTHER_MODE: &str = "asks for a response_mode other than query: the platform would send its answer in a form or a \

@@ -7,9 +7,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Accounts, ApiCall, Blame, ClientAuth, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce, Platform,
-    ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject,
-    Text, TokenBody, TokenPlace, Unidentified, text,
+    Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
+    Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
+    ScopeSeparator, Subject, Text, TokenBody, TokenPlace, Unidentified, text,
 };
 use crate::domain::account::Account;
 
@@ -17,12 +17,15 @@ use crate::domain::account::Account;
 #[derive(Debug, Clone, Default)]
 pub struct CustomPlatform {
     pub name: String,
+    /// Of the preset that filled in the section.
+    pub guide: Guide,
     pub label: Option<String>,
     /// The server, whose metadata says what is not set here.
     pub issuer: Option<String>,
     pub authorize_url: Option<String>,
     pub token_url: Option<String>,
     pub revoke_url: Option<String>,
+    pub revoke_token: RevokedToken,
     /// Where authorization requests are pushed to, and whether they are. Absent: where the server requires it.
     pub par_url: Option<String>,
     pub par: Option<bool>,
@@ -235,6 +238,7 @@ impl CustomPlatform {
             authority: format!("custom:{}", self.name).into(),
             name: self.name.clone().into(),
             label: label.clone().into(),
+            guide: self.guide,
             authorize_url: url(&self.authorize_url, |found| &found.authorization_endpoint).unwrap_or_default(),
             issuer: found.map(|found| &found.issuer).or(self.issuer.as_ref()).cloned().map(Text::from),
             promises_issuer: found.is_some_and(|found| found.authorization_response_iss_parameter_supported),
@@ -243,7 +247,7 @@ impl CustomPlatform {
             id_tokens: self.id_tokens(found),
             revocation: url(&self.revoke_url, |found| &found.revocation_endpoint).map_or(
                 Revocation::Unsupported,
-                |url| Revocation::Endpoint { url, client_auth: RevocationAuth::AsToken, token: RevokedToken::Refresh },
+                |url| Revocation::Endpoint { url, client_auth: RevocationAuth::AsToken, token: self.revoke_token },
             ),
             // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest reach.
             revocation_reach: RevocationReach::Consent,

@@ -160,10 +160,12 @@ pub enum RevocationReach {
 }
 
 /// The token that is sent to be revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum RevokedToken {
     Access,
     /// The refresh token where there is one, which ends the whole grant; else the access token.
+    #[default]
     Refresh,
 }
 

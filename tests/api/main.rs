@@ -37,6 +37,7 @@ mod own_platforms;
 mod pacing;
 mod pages;
 mod platforms;
+mod presets;
 mod process;
 mod projects;
 mod reach;

@@ -193,9 +193,7 @@ async fn an_id_token_of_any_tenant_names_its_own() {
     let url = provider.server.url.clone();
     provider.set(|answers| answers.document = json!({"issuer": format!("{url}/{{tenantid}}/v2.0")}));
     let lines = |more: &str| {
-        format!(
-            "[platforms.id]\nissuer = \"{url}/common/v2.0\"\nclient_id = \"us\"\nidentity_from = \"id_token\"\n{more}"
-        )
+        format!("[platforms.id]\npreset = \"microsoft\"\nissuer = \"{url}/common/v2.0\"\nclient_id = \"us\"\n{more}")
     };
     let broker = TestBroker::builder().toml(&lines(SECRET)).start().await;
     let of = |iss: &str, tid: Value| {

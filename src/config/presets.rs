@@ -1,0 +1,108 @@
+//! Presets: known servers, of which `[platforms.NAME]` names one with `preset`, or by its name where it has no server of
+//! its own.
+//!
+//! `src/platforms/presets.toml` describes them with the keys of an operator's own platform. They are filled in before a
+//! section is read, so a preset says nothing that an operator could not write.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use figment::Figment;
+use figment::providers::{Format as _, Toml};
+use figment::value::{Dict, Value};
+use jiff::civil::Date;
+
+use super::{Config, Environment, from_str, keys};
+use crate::platforms::{Facts, Guide};
+
+/// The key that names a preset.
+pub(super) const PRESET: &str = "preset";
+
+/// The keys that say which server a section is about: with one of them, its name selects no preset.
+const SERVER: [&str; 4] = ["issuer", "authorize_url", "token_url", "identity_url"];
+
+static PRESETS: LazyLock<BTreeMap<String, Preset>> = LazyLock::new(|| {
+    let read = Figment::from(Toml::string(include_str!("../platforms/presets.toml"))).find_value("");
+    let tables = read.ok().and_then(Value::into_dict).unwrap_or_default();
+    tables.into_iter().filter_map(|(name, table)| Some((name, Preset::new(table.into_dict()?)))).collect()
+});
+
+struct Preset {
+    /// As an operator would write them.
+    keys: Dict,
+    know: String,
+    console: String,
+    facts: Facts,
+}
+
+impl Preset {
+    fn new(mut keys: Dict) -> Self {
+        let mut text = |key| keys.remove(key).and_then(Value::into_string).unwrap_or_default();
+        let (know, console, as_of) = (text("know"), text("console"), text("as_of").parse());
+        let as_of = as_of.unwrap_or(Date::ZERO);
+        Self { keys, know, console, facts: Facts { as_of, code: "", access_token: "", refresh: "", versions: &[] } }
+    }
+}
+
+/// The names of the presets, in alphabetical order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PRESETS.keys().map(String::as_str)
+}
+
+/// The names in a sentence.
+#[must_use]
+pub fn listed() -> String {
+    names().collect::<Vec<_>>().join(", ")
+}
+
+/// What an operator should know of a preset.
+pub(super) fn guide(preset: &str) -> Option<Guide> {
+    let Preset { know, console, facts, .. } = PRESETS.get(preset)?;
+    Some(Guide { know, console, credentials: console, facts: Some(facts), ..Guide::default() })
+}
+
+/// The configuration in which a preset is used as it is.
+#[must_use]
+pub fn alone(preset: &str, public_url: &str) -> Option<Config> {
+    PRESETS.get(preset)?;
+    let toml = format!("[server]\npublic_url = {public_url:?}\n[{}.{preset}]", keys::PLATFORMS);
+    from_str("preset", &toml, Path::new(""), &Environment::default(), &[]).ok()
+}
+
+/// Adds to each platform of the operator's own what its preset says and the operator does not. `built_in`: the names of
+/// the other platforms.
+pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
+    let Value::Dict(_, settings) = settings else { return };
+    let Some(Value::Dict(_, platforms)) = settings.get_mut(keys::PLATFORMS) else { return };
+    for (name, section) in platforms {
+        let Value::Dict(_, section) = section else { continue };
+        if built_in.iter().any(|built_in| built_in.as_ref() == name) {
+            continue;
+        }
+        let chosen = match section.get(PRESET) {
+            Some(preset) => preset.as_str().map(|preset| preset.trim().to_owned()),
+            None if SERVER.iter().any(|key| section.contains_key(*key)) => None,
+            None => Some(name.clone()),
+        };
+        if let Some((preset, Preset { keys, .. })) = chosen.and_then(|chosen| PRESETS.get_key_value(&chosen)) {
+            section.entry(PRESET.to_owned()).or_insert_with(|| Value::from(preset.as_str()));
+            fill(section, keys);
+        }
+    }
+}
+
+fn fill(table: &mut Dict, from: &Dict) {
+    for (key, value) in from {
+        match (table.get_mut(key), value) {
+            (None, value) => {
+                table.insert(key.clone(), value.clone());
+            }
+            (Some(Value::Dict(_, below)), Value::Dict(_, from)) => fill(below, from),
+            (Some(_), _) => {}
+        }
+    }
+}

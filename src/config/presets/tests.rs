@@ -1,0 +1,109 @@
+//! Tests of the presets that need no server.
+
+use super::*;
+use crate::config::EXAMPLE;
+use crate::config::tests::{complaint, read};
+use crate::platforms::{ClientAuth, Pkce, TokenBody, built_in_names};
+
+fn with_credentials(section: &str, lines: &str) -> Config {
+    read(&format!("[platforms.{section}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{lines}")).unwrap()
+}
+
+#[test]
+fn client_id_and_secret_are_all_that_a_preset_lacks() {
+    assert_eq!(
+        listed(),
+        "discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom"
+    );
+    for name in names() {
+        assert!(built_in_names().iter().all(|built_in| built_in != name), "{name}");
+        let config = with_credentials(name, "");
+        assert_eq!(config.warnings, [""; 0], "{name}");
+        let configured = config.platforms.find(name).unwrap();
+        let platform = configured.platform();
+        assert!(platform.lacks().is_none() || configured.awaits_discovery(), "{name} lacks {:?}", platform.lacks());
+        assert!(platform.label.starts_with(char::is_uppercase), "{name}");
+        let Guide { know, console, facts, .. } = platform.guide;
+        assert!(!know.is_empty() && !know.contains(['|', '\n']) && !know.ends_with('.'), "{name}: {know:?}");
+        assert!(console.starts_with("https://"), "{name}: {console:?}");
+        assert_eq!(facts.unwrap().as_of.to_string(), "2026-11-26", "{name}");
+        let named = with_credentials("mine", &format!("preset = \"{name}\""));
+        let mine = named.platforms.find("mine").unwrap().platform();
+        assert_eq!((&mine.label, &mine.token_url), (&platform.label, &platform.token_url), "{name} under another name");
+    }
+}
+
+#[test]
+fn what_the_operator_writes_wins_over_the_preset() {
+    let config = with_credentials(
+        "github",
+        r#"
+        preset = "notion"
+        label = "Wiki"
+        authorize_params = { owner = "", extra = "x" }
+        identity = { name = "/name" }
+        identity_headers = { Notion-Version = "2025-09-03" }
+        pkce = "s256"
+        "#,
+    );
+    let wiki = config.platforms.find("github").unwrap().platform();
+    assert_eq!((wiki.label.as_ref(), wiki.pkce, wiki.body), ("Wiki", Pkce::S256, TokenBody::Json));
+    assert_eq!(wiki.authorize_params, [("extra".into(), "x".into())]);
+    assert_eq!(wiki.identity.call.headers, [("Notion-Version".to_owned(), "2025-09-03".to_owned())]);
+    let answer = serde_json::json!({"id": "b1", "name": "Bot", "bot": {"owner": {"user": {"name": "Ada"}}}});
+    let account = wiki.identity.read.read(&answer).unwrap();
+    assert_eq!(account.platform_user_id, "b1");
+    assert_eq!((account.username.as_deref(), account.display_name.as_deref()), (Some("Ada"), Some("Bot")));
+
+    let config = with_credentials("work", "preset = \"gitlab\"\nissuer = \"https://git.example.com\"");
+    let work = config.platforms.find("work").unwrap();
+    assert_eq!((work.issuer(), work.platform().label.as_ref()), (Some("https://git.example.com"), "GitLab"));
+}
+
+#[test]
+fn a_section_with_a_server_of_its_own_uses_no_preset_unless_it_names_one() {
+    let own = "authorize_url = \"https://g.example/a\"\ntoken_url = \"https://g.example/t\"\n\
+               identity_url = \"https://g.example/i\"\nidentity = { id = \"/id\" }";
+    for lines in [own.to_owned(), format!("preset = \"\"\n{own}")] {
+        let config = with_credentials("github", &lines);
+        let github = config.platforms.find("github").unwrap().platform();
+        assert_eq!((github.label.as_ref(), github.client_auth), ("github", ClientAuth::Basic), "{lines}");
+        assert!(github.scopes.is_empty() && github.guide.facts.is_none(), "{lines}");
+    }
+    let named = with_credentials("github", &format!("preset = \"github\"\n{own}"));
+    let github = named.platforms.find("github").unwrap().platform();
+    assert_eq!((github.token_url.as_ref(), github.client_auth), ("https://g.example/t", ClientAuth::Body));
+}
+
+#[test]
+fn a_wrong_preset_is_told_with_the_right_ones() {
+    let told = [
+        "[platforms.mine]\npreset = \"githab\"",
+        "[platforms.mine]\npreset = 1",
+        "[platforms.githab]\nclient_id = \"id\"\nclient_secret = \"secret\"",
+        "[platforms.github]\ntoken_url = \"https://g.example/t\"",
+    ]
+    .map(complaint);
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    postpeer.toml: platforms.mine.preset is none of the presets (discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom): did you mean github?
+    postpeer.toml: platforms.mine.preset must be text: put it in quotes
+    postpeer.toml: platforms.githab is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean platforms.github?
+    postpeer.toml: platforms.github is a platform of your own and needs issuer, or authorize_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean preset = "github"?
+    "#);
+    assert!(
+        complaint("[platforms.twitter]\npreset = \"github\"").contains("platforms.twitter.preset is not a known key")
+    );
+}
+
+#[test]
+fn readme_and_example_list_the_presets() {
+    let readme = include_str!("../../../README.md");
+    for name in names() {
+        let know = guide(name).unwrap().know;
+        let label = alone(name, "https://connect.example.com").unwrap().platforms.label(name);
+        let row = format!("\n| `{name}` | {label} | {know} |\n");
+        assert!(readme.contains(&row), "README.md lacks the row{row}");
+    }
+    let line = format!("# {}.\n", listed());
+    assert!(EXAMPLE.contains(&line), "postpeer.toml.example lacks the line\n{line}");
+}
