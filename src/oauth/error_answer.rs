@@ -99,6 +99,12 @@ impl ErrorAnswer {
         if self.is(&["internal_error", "server_error", "temporarily_unavailable"]) {
             return Failure::PlatformUnavailable;
         }
+        // GitHub and Slack have codes for it, Twitch the words alone.
+        let is_refresh_token = self.is(&["bad_refresh_token", "invalid_refresh_token"])
+            || self.said.message.contains("invalid refresh token");
+        if is_refresh_token && step == Step::Refresh {
+            return Failure::RefreshRejected;
+        }
         if self.is(&["invalid_grant"]) {
             return if step == Step::Refresh { Failure::RefreshRejected } else { refusal(step) };
         }

@@ -237,6 +237,7 @@ const CODES: &[&str] = &[
     "/reason",
     "/title",
     "/error/reason",
+    "/errors/0/resource",
 ];
 
 /// Where platforms put a sentence.

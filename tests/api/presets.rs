@@ -1,11 +1,12 @@
 //! Presets against the answers that the servers' documentation records, on a local server in place of theirs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::any_server::{AnyServer, come_back};
-use crate::stand_in::json as answer;
+use crate::stand_in::{answer as whole, json as answer};
 use crate::support::{TestBroker, parameter};
 
 /// `id:secret`, in the header.
@@ -231,6 +232,73 @@ async fn every_preset_connects_by_the_recorded_answers() {
         let revoked: Vec<_> = server.asked().iter().map(|asked| asked.field("token")).collect();
         let expected: Vec<_> = recorded.revoked.iter().map(|token| Some((*token).to_owned())).collect();
         assert_eq!(revoked, expected, "{preset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
+    const ACCOUNT: &str = "reconnect_required";
+    for (preset, status, refusal, auth_status, code) in [
+        ("discord", 400, r#"{"error":"invalid_grant"}"#, ACCOUNT, "refresh_rejected"),
+        ("dropbox", 400, r#"{"error":"invalid_grant","error_description":"x"}"#, ACCOUNT, "refresh_rejected"),
+        ("github", 200, r#"{"error":"bad_refresh_token","error_uri":"x"}"#, ACCOUNT, "refresh_rejected"),
+        ("github", 200, r#"{"error":"incorrect_client_credentials"}"#, "active", "credentials_rejected"),
+        ("slack", 200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, ACCOUNT, "refresh_rejected"),
+        ("slack", 200, r#"{"ok":false,"error":"bad_client_secret"}"#, "active", "credentials_rejected"),
+        (
+            "spotify",
+            400,
+            r#"{"error":"invalid_grant","error_description":"Refresh token revoked"}"#,
+            ACCOUNT,
+            "refresh_rejected",
+        ),
+        (
+            "strava",
+            400,
+            r#"{"message":"Bad Request","errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+            ACCOUNT,
+            "refresh_rejected",
+        ),
+        (
+            "strava",
+            401,
+            r#"{"message":"Authorization Error","errors":[{"resource":"Application","field":"","code":"invalid"}]}"#,
+            "active",
+            "credentials_rejected",
+        ),
+        (
+            "twitch",
+            400,
+            r#"{"error":"Bad Request","status":400,"message":"Invalid refresh token"}"#,
+            ACCOUNT,
+            "refresh_rejected",
+        ),
+    ] {
+        let identity = RECORDED.iter().find(|recorded| recorded.preset == preset).unwrap().identity;
+        let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+            "/token" if asked.field("code").is_some() => {
+                answer(r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#)
+            }
+            "/token" => whole(status, "", refusal.as_bytes()),
+            _ => answer(identity),
+        })
+        .await;
+        let url = &server.url;
+        let section = format!(
+            "[platforms.{preset}]\npreset = \"{preset}\"\nclient_id = \"id\"\nclient_secret = \"secret\"\n\
+             token_url = \"{url}/token\"\nidentity_url = \"{url}/me\"\n"
+        );
+        let broker = TestBroker::builder().toml(&section).start().await;
+        let (_, location) = come_back(&broker, preset, "code=c&state={state}").await;
+        let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{preset}: {location}"));
+        broker.clock.advance(Duration::from_hours(1));
+        assert_eq!(broker.refresh_due().await, 0, "{preset} {refusal}");
+        let detail = broker.detail(&id).await;
+        assert_eq!(
+            (&detail["authStatus"], &detail["health"]["lastError"]["code"]),
+            (&json!(auth_status), &json!(code)),
+            "{preset} {refusal}: {detail}"
+        );
     }
 }
 

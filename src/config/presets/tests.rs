@@ -55,6 +55,14 @@ fn what_the_operator_writes_wins_over_the_preset() {
     assert_eq!(account.platform_user_id, "b1");
     assert_eq!((account.username.as_deref(), account.display_name.as_deref()), (Some("Ada"), Some("Bot")));
 
+    let config = with_credentials("microsoft", "authorize_params = { domain_hint = \"organizations\" }");
+    let params = &config.platforms.find("microsoft").unwrap().platform().authorize_params;
+    assert_eq!(
+        *params,
+        [("domain_hint".into(), "organizations".into()), ("prompt".into(), "select_account".into())],
+        "parameters are added"
+    );
+
     let config = with_credentials("work", "preset = \"gitlab\"\nissuer = \"https://git.example.com\"");
     let work = config.platforms.find("work").unwrap();
     assert_eq!((work.issuer(), work.platform().label.as_ref()), (Some("https://git.example.com"), "GitLab"));
