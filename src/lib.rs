@@ -100,8 +100,8 @@
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
 //!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
 //!                             src/upstream/recorded/answers.txt (10 or more); CONTRIBUTING.md has the recipe
-//! a preset for a known server: src/platforms/presets.toml (keys of an operator's own platform), tests/api/presets.rs (its
-//!                             recorded answers), README.md
+//! a preset for a known server: src/platforms/presets.toml (keys of an operator's own platform),
+//!                             tests/api/presets.rs (its recorded answers), README.md
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
 //! a fact that servers publish of themselves: src/platforms/metadata.rs, src/platforms/custom.rs (what follows from it),
 //!                             src/oauth/discovery.rs, src/broker/discovery.rs (when they are asked)
@@ -116,8 +116,8 @@
 //! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs, src/http/openapi.rs,
 //!                             tests/api/access.rs (what needs no key)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
-//! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs), src/broker/begin.rs;
-//!                             kept until the callback: src/domain/flow.rs, src/store/flows.rs, a migration
+//! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
+//!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs, a migration
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, page, redirect, health and database
 //!                             alike), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
@@ -126,7 +126,7 @@
 //! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows
 //!                             are matched, and where a code stands in an answer), src/oauth/error_answer.rs (the
 //!                             general rules), src/oauth/refusals.txt (tests)
-//! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, and errors with status 200),
+//! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example

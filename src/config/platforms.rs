@@ -297,7 +297,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     missing.is_empty().then_some((platform, credentials, enabled))
 }
 
-/// What a section that is incomplete needs.
+/// The keys that an incomplete section needs.
 fn needs(name: &str, missing: &[&str]) -> String {
     let known: Vec<Text> = built_in_names().into_iter().chain(presets::names().map(Text::from)).collect();
     let guess = match keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {

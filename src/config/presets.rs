@@ -59,7 +59,7 @@ pub fn listed() -> String {
     names().collect::<Vec<_>>().join(", ")
 }
 
-/// What an operator should know of a preset.
+/// Texts about a preset, for operators.
 pub(super) fn guide(preset: &str) -> Option<Guide> {
     let Preset { know, console, facts, .. } = PRESETS.get(preset)?;
     Some(Guide { know, console, credentials: console, facts: Some(facts), ..Guide::default() })

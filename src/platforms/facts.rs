@@ -1,4 +1,4 @@
-//! What a platform does that no setting of the broker decides: how long things live, and when an API version ends.
+//! Facts about a platform that no setting of the broker decides: how long things live, and when an API version ends.
 //!
 //! For people, who read it with `postpeer platforms show`; only the end of a version makes the broker speak up.
 
@@ -96,7 +96,7 @@ impl Platform {
         }
     }
 
-    /// What a disconnect ends at the platform, in words.
+    /// The reach of a disconnect at the platform, in words.
     #[must_use]
     pub fn disconnect_ends(&self) -> &'static str {
         match (&self.revocation, self.revocation_reach) {

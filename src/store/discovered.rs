@@ -1,4 +1,4 @@
-//! What authorization servers last said about themselves, for a start without them. Belongs to the operator's platforms,
+//! The documents that authorization servers last published about themselves, for a start without them. Belongs to the operator's platforms,
 //! not to a project.
 
 use rusqlite::{Connection, Transaction, named_params};

@@ -28,7 +28,7 @@ impl Place {
         Self::new("oauth_apps", "client_secret", id, generation)
     }
 
-    /// What an issuer published about itself.
+    /// The document that an issuer published about itself.
     #[must_use]
     pub fn discovered(issuer: &str) -> Self {
         Self::new("discovered", "document", issuer, ONLY)
