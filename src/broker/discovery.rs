@@ -61,9 +61,11 @@ impl Broker {
         let label = &platform.platform().label;
         match (platform.platform().lacks(), asked) {
             (None, _) => Ok(()),
-            (Some(_), Err(why)) => {
-                Err(Error::PlatformUnreachable(format!("{label} cannot be connected at the moment: {why}")))
-            }
+            (Some(_), Err(why)) => Err(Error::PlatformUnreachable(format!(
+                "{label} cannot be connected at the moment: {why}. Try again later; if it lasts, the operator checks \
+                     issuer in [platforms.{}]",
+                platform.platform().name
+            ))),
             (Some(key), Ok(())) => Err(Error::PlatformUnreachable(format!(
                 "{label} cannot be connected: its server does not say what the operator would set as {key}"
             ))),

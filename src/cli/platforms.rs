@@ -71,7 +71,7 @@ fn list(config: &Config) -> String {
     };
     let mut rows = vec![["NAME", "PLATFORM", "STATE", "FACTS AS OF"].map(str::to_owned)];
     rows.extend(config.platforms.listings().into_iter().map(row));
-    format!("{}\n\nPresets for platforms of your own: {}", output::table(&rows), presets::listed())
+    format!("{}\n\nKnown servers, added with [platforms.NAME]: {}", output::table(&rows), presets::listed())
 }
 
 fn show(config: &Config, name: &str) -> Result<String, Failure> {
@@ -96,7 +96,16 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
         ("callback URL", callback_url(config, listing)),
         ("facts as of", guide.facts.map_or_else(String::new, |facts| facts.as_of.to_string())),
     ];
-    rows.extend(of_protocol);
+    if let Some(issuer) = configured.and_then(|configured| configured.issuer()) {
+        let from_issuer = ["client secret", "disconnect", "issuer", "PKCE", "revocation"];
+        rows.push((
+            "issuer",
+            format!("{issuer}, which publishes what is not shown here; it is asked by `postpeer serve`"),
+        ));
+        rows.extend(of_protocol.into_iter().filter(|(name, _)| !from_issuer.contains(name)));
+    } else {
+        rows.extend(of_protocol);
+    }
     rows.extend(lives(guide.facts));
     rows.extend(notes(&guide));
     let rows = rows.into_iter().filter(|(_, fact)| !fact.is_empty());
@@ -125,7 +134,7 @@ fn of_oauth(platform: &Platform) -> Vec<(&'static str, String)> {
         ("revocation", revocation),
         ("API", platform.api_url.to_string()),
         ("API version", version),
-        ("other versions", others.collect::<Vec<_>>().join(", ")),
+        ("also works with", others.collect::<Vec<_>>().join(", ")),
         ("scopes", platform.scopes.join(" ")),
         ("parameters", parameters.collect::<Vec<_>>().join(" ")),
         ("client secret", format!("sent as {}", <&str>::from(platform.client_auth))),
@@ -195,7 +204,7 @@ mod tests {
         revocation      DELETE https://graph.facebook.com/v27.0/me/permissions
         API             https://graph.facebook.com
         API version     v27.0; no end announced
-        other versions  v25.0
+        also works with v25.0
         scopes          pages_show_list pages_manage_posts pages_read_engagement business_management
         parameters      auth_type=rerequest
         client secret   sent as body

@@ -24,7 +24,7 @@ pub struct Undiscovered {
 
 impl fmt::Display for Undiscovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the issuer {} does not say how it is used", self.issuer)?;
+        write!(f, "no metadata of its issuer {} could be read", self.issuer)?;
         for (at, (url, why)) in self.tried.iter().enumerate() {
             write!(f, "{}{url}: {why}", if at == 0 { " (" } else { "; " })?;
         }
@@ -50,7 +50,10 @@ impl Engine {
                     Err(refused) => refused.to_string(),
                 },
                 Ok(answer) => format!("HTTP {}", answer.status),
-                Err(error) => chain(&error),
+                Err(error) => {
+                    tracing::debug!(platform.name = platform, url = shown, error = %chain(&error), "discovery failed");
+                    error.to_string()
+                }
             };
             tried.push((shown, why));
         }

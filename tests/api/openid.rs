@@ -180,8 +180,9 @@ async fn a_server_that_does_not_say_how_it_is_used_is_named_with_what_was_tried(
         assert_eq!(
             refused.json["error"].as_str().unwrap(),
             format!(
-                "id cannot be connected at the moment: the issuer {url} does not say how it is used ({url}{OIDC}: {why}; \
-                 {url}/.well-known/oauth-authorization-server: HTTP 404)."
+                "id cannot be connected at the moment: no metadata of its issuer {url} could be read ({url}{OIDC}: {why}; \
+                 {url}/.well-known/oauth-authorization-server: HTTP 404). Try again later; if it lasts, the operator checks \
+                 issuer in [platforms.id]."
             )
         );
         assert!(broker.stored() == stored, "nothing is stored");

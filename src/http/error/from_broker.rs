@@ -66,7 +66,10 @@ impl From<broker::Error> for ApiError {
                 if allowed.is_empty() {
                     format!("scopes cannot be chosen: {label} has none here.")
                 } else {
-                    format!("scopes must name one or more of those that {label} has here: {}.", allowed.join(", "))
+                    format!(
+                        "scopes must name at least one and only those that {label} has here: {}.",
+                        allowed.join(", ")
+                    )
                 },
             ),
             E::Sealed(source) => Self::internal(source),
