@@ -157,13 +157,14 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
     let client_id = reader.text(&id_path);
     let client_secret = reader.secret(&section, "client_secret");
     let mut several = reader.secrets(&section, "client_secrets").into_iter();
+    let layers = ["client_secret", "client_secrets"].map(|key| reader.layer_of_secret(&section, key));
     let (client_secret, older_secrets) = match client_secret {
-        Some(_) if several.len() > 0 => {
+        Some(_) if several.len() > 0 && layers[0] == layers[1] => {
             reader.mistake(&secret_path, "and client_secrets are both set: put all secrets into client_secrets");
             return None;
         }
-        Some(secret) => (Some(secret), Vec::new()),
-        None => (several.next(), several.collect()),
+        Some(secret) if several.len() == 0 || layers[0] > layers[1] => (Some(secret), Vec::new()),
+        _ => (several.next(), several.collect()),
     };
     match (client_id, client_secret) {
         (None, None) => None,

@@ -300,6 +300,13 @@ impl Reader {
         }
     }
 
+    /// The highest layer in which a secret is set, by itself or by a file.
+    pub(super) fn layer_of_secret(&self, section: &[&str], key: &str) -> Layer {
+        let twin = format!("{key}_file");
+        let layer = |key: &str| self.layer(&section.iter().copied().chain([key]).collect::<Vec<_>>());
+        layer(key).max(layer(&twin))
+    }
+
     fn layer(&self, path: &[&str]) -> Layer {
         self.layers.at(path).map_or(Layer::File, |value| self.layers.layer(value))
     }

@@ -12,7 +12,7 @@ pub(super) fn read(toml: &str) -> Result<Config, Error> {
     read_with(toml, &Environment::default())
 }
 
-fn read_with(toml: &str, environment: &Environment) -> Result<Config, Error> {
+pub(super) fn read_with(toml: &str, environment: &Environment) -> Result<Config, Error> {
     from_str("postpeer.toml", toml, Path::new("/etc/postpeer"), environment, &[])
 }
 

@@ -1,6 +1,6 @@
 //! Tests of `[platforms.NAME]`.
 
-use crate::config::tests::{complaint, plain, read};
+use crate::config::tests::{complaint, plain, read, read_with};
 use crate::config::{Environment, from_str};
 use crate::platforms::{Accounts, ClientAuth, Pkce, ScopeSeparator};
 
@@ -236,6 +236,15 @@ fn several_secrets_stand_in_place_of_one() {
     std::fs::write(&file, "new\n\n old\nolder\n").unwrap();
     let read = secrets(&format!("client_secrets_file = {file:?}"));
     assert_eq!((plain(&read.client_secret), read.older_secrets.len()), ("new", 2));
+    // The environment wins, whichever of the two it has.
+    for (line, variable, expected) in [
+        ("client_secrets = [\"new\", \"old\"]", "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "one"),
+        ("client_secret = \"old\"", "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRETS", "one"),
+    ] {
+        let config = read_with(&toml(line), &Environment::from([(variable, "one")])).unwrap();
+        let credentials = config.platforms.find("twitter").unwrap().credentials.clone().unwrap();
+        assert_eq!((plain(&credentials.client_secret), credentials.older_secrets.len()), (expected, 0), "{variable}");
+    }
     for (lines, why) in [
         ("client_secret = \"a\"\nclient_secrets = [\"b\"]", "put all secrets into client_secrets"),
         ("client_secrets = [\"a\", \"\"]", "holds an empty secret"),
