@@ -117,7 +117,8 @@
 //!                             tests/api/access.rs (what needs no key)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
-//!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs, a migration
+//!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs and
+//!                             a migration
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, page, redirect, health and database
 //!                             alike), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:

@@ -109,7 +109,9 @@ impl OauthClient<'_> {
             }
             keys.iter().find_map(|key| by(&DecodingKey::from_jwk(key).ok()?, token, header.alg))
         } else {
-            let secret = expose(&self.credentials.client_secret);
+            // A server signs with the secret that it takes.
+            let client = self.preferred();
+            let secret = expose(&client.credentials.client_secret);
             if !id_tokens.may_be_hmac || secret.is_empty() {
                 return Err(not(NotProven::Algorithm(format!("{:?}", header.alg))));
             }

@@ -29,20 +29,19 @@ impl OauthClient<'_> {
         let whole = authorize_url(platform, request).map_err(|error| unusable().caused_by(error))?;
         let Some(par_url) = &platform.par_url else { return Ok(whole) };
         let mut base = endpoint(platform, step, &platform.authorize_url)?;
-        let mut credentials = Vec::new();
-        let authorization = self.authenticate(step, &mut credentials)?;
-        let is_in = |name: &str| credentials.iter().any(|(known, _)| *known == name);
-        let asked = whole.query_pairs().skip(base.query_pairs().count()).filter(|(name, _)| !is_in(name));
-        let asked = asked.map(|(name, value)| (name.into_owned(), SecretString::from(value.as_ref())));
-        let fields = credentials.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).chain(asked).collect();
-        let pushed = Request {
-            method: Method::POST,
-            url: endpoint(platform, step, par_url)?,
-            authorization,
-            headers: Vec::new(),
-            body: Body::Form(fields),
+        let url = endpoint(platform, step, par_url)?;
+        let already_there = base.query_pairs().count();
+        let pushed = |client: &OauthClient<'_>| {
+            let mut credentials = Vec::new();
+            let authorization = client.authenticate(step, &mut credentials)?;
+            let is_in = |name: &str| credentials.iter().any(|(known, _)| *known == name);
+            let asked = whole.query_pairs().skip(already_there).filter(|(name, _)| !is_in(name));
+            let asked = asked.map(|(name, value)| (name.into_owned(), SecretString::from(value.as_ref())));
+            let fields = credentials.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).chain(asked);
+            let body = Body::Form(fields.collect());
+            Ok(Request { method: Method::POST, url: url.clone(), authorization, headers: Vec::new(), body })
         };
-        let answer = self.send(step, pushed).await.map_err(|error| error.at(&platform.name, step))?;
+        let answer = self.send_as_client(step, pushed).await?.map_err(|error| error.at(&platform.name, step))?;
         if !answer.is_success() {
             return Err(refusal(platform, step, &answer));
         }

@@ -17,7 +17,7 @@ use crate::domain::account::Account;
 #[derive(Debug, Clone, Default)]
 pub struct CustomPlatform {
     pub name: String,
-    /// Of the preset that filled in the section.
+    /// Texts of the preset that filled in the section; empty without one.
     pub guide: Guide,
     pub label: Option<String>,
     /// The server, whose metadata says what is not set here.

@@ -1,5 +1,5 @@
-//! The documents that authorization servers last published about themselves, for a start without them. Belongs to the operator's platforms,
-//! not to a project.
+//! The documents that authorization servers last published about themselves, for a start without them. They belong to
+//! the operator's platforms, not to a project.
 
 use rusqlite::{Connection, Transaction, named_params};
 

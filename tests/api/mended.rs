@@ -1,4 +1,4 @@
-//! What goes stale at a built-in platform is mended by configuration alone: an endpoint, a scope list, an error word.
+//! Configuration alone mends a stale endpoint, a stale scope list and an unknown error word of a built-in platform.
 
 use std::time::Duration;
 

@@ -134,3 +134,23 @@ async fn the_secret_that_an_app_had_before_is_tried_for_a_day() {
     let detail = broker.get("/v1/connect/integrations").await;
     assert_eq!(broker.refresh_due().await, 1, "{}", detail.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_request_takes_the_next_secret_as_well() {
+    let server = AnyServer::start(|asked, _| match (asked.path.as_str(), asked.field("client_secret").as_deref()) {
+        ("/par", Some("old")) => crate::stand_in::answer(201, "", br#"{"request_uri":"urn:1","expires_in":60}"#),
+        _ => refused(),
+    })
+    .await;
+    let toml = format!(
+        "[platforms.own]\nclient_id = \"id\"\nclient_secrets = [\"new\", \"old\"]\nclient_auth = \"body\"\n\
+         par_url = \"{url}/par\"\nauthorize_url = \"{url}/authorize\"\ntoken_url = \"{url}/token\"\n\
+         identity_url = \"{url}/me\"\nidentity = {{ id = \"/sub\" }}",
+        url = server.url
+    );
+    let broker = TestBroker::builder().toml(&toml).start().await;
+    let url = broker.begin("own", "redirectUri=https://app.example/back").await;
+    assert_eq!(parameter(&url, "request_uri").as_deref(), Some("urn:1"));
+    let secrets: Vec<String> = server.asked().iter().filter_map(|asked| asked.field("client_secret")).collect();
+    assert_eq!(secrets, ["new", "old"]);
+}
