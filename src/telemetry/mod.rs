@@ -9,7 +9,9 @@ use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 
 use strum::{IntoStaticStr, VariantArray};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use self::metrics::{Kind, METRICS, Metric, Metrics, REFRESH_OUTCOMES, metrics};
 
@@ -45,20 +47,28 @@ impl Default for LogSettings {
 
 /// Starts logging. A second call in the same process changes nothing.
 pub fn init(settings: LogSettings) {
-    let filter = EnvFilter::builder().parse_lossy(directives(settings.level));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = filter(settings.level);
+    // The filter decides, so the subscriber takes all.
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     // A test may have set a subscriber already: keep it.
     let _ = match settings.format {
-        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).finish().with(filter).try_init(),
+        LogFormat::Text => {
+            logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).finish().with(filter).try_init()
+        }
     };
 }
 
 /// Logs our own modules at `level` and everything else at `warn`, or at `error` when that is the level.
-fn directives(level: LogLevel) -> String {
-    let ours = level.into_str();
-    let others = if level == LogLevel::Error { "error" } else { "warn" };
-    format!("{others},postpeer={ours}")
+fn filter(level: LogLevel) -> Targets {
+    let ours = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("postpeer", ours)
 }
 
 /// Makes panics report their place only, because a panic message may hold a secret.
@@ -79,12 +89,23 @@ fn place_of(panic: &PanicHookInfo<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
     fn dependencies_log_warnings_and_errors_only() {
-        assert_eq!(directives(LogLevel::Trace), "warn,postpeer=trace");
-        assert_eq!(directives(LogLevel::Info), "warn,postpeer=info");
-        assert_eq!(directives(LogLevel::Error), "error,postpeer=error");
+        for (level, others, ours) in [
+            (LogLevel::Trace, Level::WARN, Level::TRACE),
+            (LogLevel::Info, Level::WARN, Level::INFO),
+            (LogLevel::Error, Level::ERROR, Level::ERROR),
+        ] {
+            let filter = filter(level);
+            for (target, most) in [("hyper::client", others), ("postpeer", ours), ("postpeer::store", ours)] {
+                for logged in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+                    assert_eq!(filter.would_enable(target, &logged), logged <= most, "{level:?} {target} {logged}");
+                }
+            }
+        }
     }
 }
