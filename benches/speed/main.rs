@@ -4,7 +4,7 @@
 //! hello and every build take turns, three times, and the share of the hello's rate is the median of the three. The
 //! broker is a process of its own, of this build or of others (`--binary`, several times: before and after in one
 //! sitting). All runs on loopback and in a temporary folder: about ten minutes, and three times the space of the
-//! largest database.
+//! largest database, and once more for each further build.
 
 #![expect(
     clippy::unwrap_used,
@@ -160,7 +160,7 @@ impl Bench {
 
     /// Measures one path: in each round the hello, the disk where it matters, and every build.
     fn path(&mut self, path: paths::Path, accounts: usize, brokers: &[Broker]) {
-        let paths::Path { name, goal, mut load, shows } = path;
+        let paths::Path { name, goals, mut load, shows } = path;
         let mut rounds: Vec<Vec<Round>> = brokers.iter().map(|_| Vec::new()).collect();
         let (mut hello, mut commits) = (Vec::new(), Vec::new());
         for broker in brokers {
@@ -189,7 +189,7 @@ impl Bench {
         }
         self.yardsticks.commits.extend(&commits);
         for (build, rounds) in self.builds.iter_mut().zip(rounds) {
-            let measured = Measured::new(name, goal, &rounds, &hello, &commits);
+            let measured = Measured::new(name, goals, &rounds, &hello, &commits);
             eprintln!("  {}", measured.line());
             build.paths.entry(accounts).or_default().push(measured);
         }

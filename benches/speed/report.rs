@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::client::Round;
+use super::paths::Goals;
 
 /// One path at one number of accounts: medians of its rounds.
 pub(crate) struct Measured {
-    pub(crate) name: &'static str,
-    pub(crate) goal: Option<f64>,
+    name: &'static str,
+    goals: Goals,
     per_second: f64,
     p50: Duration,
     p99: Duration,
@@ -60,14 +61,14 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 impl Measured {
     /// `hello` and `commits`: the rates of the same rounds; `commits` is empty for most paths.
-    pub(crate) fn new(name: &'static str, goal: Option<f64>, rounds: &[Round], hello: &[f64], commits: &[f64]) -> Self {
+    pub(crate) fn new(name: &'static str, goals: Goals, rounds: &[Round], hello: &[f64], commits: &[f64]) -> Self {
         let over = |rates: &[f64]| median(rounds.iter().zip(rates).map(|(round, rate)| round.per_second / rate));
         let duration = |which: fn(&Round) -> Duration| {
             Duration::from_secs_f64(median(rounds.iter().map(|round| which(round).as_secs_f64())))
         };
         Self {
             name,
-            goal,
+            goals,
             per_second: median(rounds.iter().map(|round| round.per_second)),
             p50: duration(|round| round.p50),
             p99: duration(|round| round.p99),
@@ -96,7 +97,8 @@ impl Measured {
     fn json(&self) -> Value {
         json!({
             "path": self.name,
-            "goalOfHello": self.goal,
+            "goalOfHello": self.goals.of_hello,
+            "goalKept": self.goals.kept,
             "perSecond": self.per_second,
             "p50Ms": ms(self.p50),
             "p99Ms": ms(self.p99),
@@ -113,13 +115,18 @@ impl Build {
         let columns = self.paths.keys().flat_map(|accounts| {
             [format!("{} accounts, per s", grouped(*accounts)), "p50 ms".into(), "p99 ms".into(), "of hello".into()]
         });
-        head("path", columns.chain(["goal".to_owned()]));
+        head(
+            "path",
+            columns.chain(["goal, of hello".to_owned(), "kept at the most accounts".to_owned(), "goal".to_owned()]),
+        );
         let rows = self.paths.values().next().map_or(0, Vec::len);
         for at in 0..rows {
-            let here = || self.paths.values().filter_map(move |paths| paths.get(at));
-            let Some(path) = here().next() else { continue };
-            let goal = path.goal.map_or(String::new(), |goal| format!("{goal:.2}"));
-            row(path.name, here().flat_map(Measured::cells).chain([goal]));
+            let here: Vec<&Measured> = self.paths.values().filter_map(|paths| paths.get(at)).collect();
+            let (Some(few), Some(many)) = (here.first(), here.last()) else { continue };
+            let share = |share: Option<f64>| share.map_or(String::new(), |share| format!("{share:.2}"));
+            let kept = (here.len() > 1).then(|| many.of_hello / few.of_hello);
+            let last = [share(few.goals.of_hello), share(kept), share(few.goals.kept)];
+            row(few.name, here.into_iter().flat_map(Measured::cells).chain(last));
         }
         println!();
         for (accounts, path) in
