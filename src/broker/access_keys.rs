@@ -16,11 +16,11 @@ impl Broker {
     pub async fn authenticate(&self, key: &str) -> Result<Caller, Error> {
         let key = PlainAccessKey::parse(key).map_err(|_| Error::AuthenticationRequired)?;
         let digest = key.digest();
-        let found = self.store.read(move |db| access_keys::find_by_digest(db, &digest)).await?;
-        match found {
-            // Found by equality in the index. This comparison takes the same time whatever the difference.
-            Some((key, stored)) if stored == digest => {
-                Ok(Caller { access_key_id: Some(key.id), project_id: key.project_id, scopes: key.scopes })
+        match self.store.find_access_key(digest).await? {
+            // Found by equality in an index. This comparison takes the same time whatever the difference.
+            Some(found) if found.digest == digest => {
+                let AccessKey { id, project_id, scopes, .. } = &found.key;
+                Ok(Caller { access_key_id: Some(*id), project_id: *project_id, scopes: scopes.clone() })
             }
             _ => Err(Error::AuthenticationRequired),
         }
@@ -59,7 +59,7 @@ impl Broker {
 
     /// The keys of all projects, oldest first, with the project's name. For the operator's command line.
     pub async fn list_access_keys(&self) -> Result<Vec<(AccessKey, String)>, Error> {
-        Ok(self.store.read(access_keys::list_all).await?)
+        Ok(self.store.read_long(access_keys::list_all).await?)
     }
 
     /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
@@ -83,7 +83,7 @@ impl Broker {
     }
 
     pub async fn list_projects(&self) -> Result<Vec<Project>, Error> {
-        Ok(self.store.read(projects::list).await?)
+        Ok(self.store.read_long(projects::list).await?)
     }
 }
 

@@ -75,9 +75,9 @@ impl Broker {
         name: Option<String>,
         window: Window,
     ) -> Result<Listed<OauthApp>, Error> {
-        let project = caller.project_id;
+        let (project, searches) = (caller.project_id, name.is_some());
         let list = move |db: &_| oauth_apps::list(db, project, platform.as_deref(), name.as_deref(), window);
-        Ok(self.store.read(list).await?)
+        Ok(self.read_page(searches, window, list).await?)
     }
 
     pub async fn get_app(&self, caller: &Caller, id: &str) -> Result<OauthApp, Error> {

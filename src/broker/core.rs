@@ -12,13 +12,17 @@ use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::IdSource;
+use crate::domain::paging::Window;
 use crate::domain::redirect::RedirectPolicy;
 use crate::domain::renewal::Timing;
 use crate::domain::time::Clock;
-use crate::store::Store;
+use crate::store::{self, Connection, Store};
 use crate::upstream::Upstream;
 use crate::vault::Place;
 use crate::vault::Vault;
+
+/// Most rows that a list skips on the thread of its request.
+const SHORT_OFFSET: u64 = 2000;
 
 /// Configuration of the use cases.
 #[derive(Debug, Clone)]
@@ -93,6 +97,20 @@ impl Core {
     /// How and when tokens of this platform are renewed.
     pub(super) fn timing(&self, platform: &str, has_refresh_token: bool) -> Timing {
         self.upstream.timing(platform, has_refresh_token, self.settings.refresh_ahead)
+    }
+
+    /// Reads a page of a list. A short one stays on this thread; a search, or an offset that skips many rows, does not.
+    pub(super) async fn read_page<T: Send + 'static>(
+        &self,
+        searches: bool,
+        window: Window,
+        list: impl FnOnce(&Connection) -> Result<T, store::Error> + Send + 'static,
+    ) -> Result<T, store::Error> {
+        if searches || window.offset > SHORT_OFFSET {
+            self.store.read_long(list).await
+        } else {
+            self.store.read(list).await
+        }
     }
 
     /// The tokens of a grant; `None` once they were erased.

@@ -43,9 +43,9 @@ impl Broker {
             search: wanted.search,
             oldest_first: wanted.oldest_first,
         };
-        let project = caller.project_id;
-        let listed =
-            self.store.read(move |db| integrations::list(db, project, &filter, &CONTRACT_NAMES, window)).await?;
+        let (project, searches) = (caller.project_id, filter.search.is_some());
+        let list = move |db: &_| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
+        let listed = self.read_page(searches, window, list).await?;
         let now = self.clock.now();
         Ok(Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total })
     }

@@ -29,8 +29,9 @@ impl Broker {
         name: Option<String>,
         window: Window,
     ) -> Result<Listed<Profile>, Error> {
-        let project = caller.project_id;
-        Ok(self.store.read(move |db| profiles::list(db, project, name.as_deref(), window)).await?)
+        let (project, searches) = (caller.project_id, name.is_some());
+        let list = move |db: &_| profiles::list(db, project, name.as_deref(), window);
+        Ok(self.read_page(searches, window, list).await?)
     }
 
     pub async fn get_profile(&self, caller: &Caller, id: &str) -> Result<Profile, Error> {

@@ -15,7 +15,7 @@ impl Broker {
     /// continued in the background; their callbacks wait for that.
     pub async fn recover(&self) -> Result<(), Error> {
         self.restore_discovered().await;
-        let cut_off = self.store.read(flows::list_cut_off).await;
+        let cut_off = self.store.read_long(flows::list_cut_off).await;
         let refreshes = self.refresher.recover().await;
         // A failure of one kind does not keep the other from being continued.
         for flow in cut_off? {

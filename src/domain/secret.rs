@@ -4,6 +4,7 @@
 //! turns one into the other. Secrets that are only compared are stored as a [`Digest256`].
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -72,6 +73,12 @@ impl PartialEq for Digest256 {
 }
 
 impl Eq for Digest256 {}
+
+impl Hash for Digest256 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl fmt::Debug for Digest256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,9 @@
 //! Access keys, found by the digest of what a caller sends. The operator makes and revokes them. No statement here
 //! asks for a project: the key tells which project its caller belongs to.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
@@ -29,14 +32,53 @@ pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Resu
     )
 }
 
-/// The key with that digest, unless it is revoked, and the stored digest, for a comparison in constant time.
-pub fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<(AccessKey, Digest256)>, Error> {
+/// A key that is not revoked, and its stored digest, for a comparison in constant time.
+#[derive(Debug)]
+pub struct FoundKey {
+    pub key: AccessKey,
+    pub digest: Digest256,
+}
+
+/// The key with that digest, unless it is revoked.
+pub(super) fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<FoundKey>, Error> {
     one(
         db,
         "SELECT * FROM access_keys WHERE digest = :digest AND revoked_at IS NULL",
         named_params! {":digest": digest},
-        |row| Ok((read(row)?, Fields::of("access_keys", row).get("digest")?)),
+        |row| Ok(FoundKey { key: read(row)?, digest: Fields::of("access_keys", row).get("digest")? }),
     )
+}
+
+/// The keys that one read connection has found since the database last changed. Any commit, by whatever process, makes
+/// it forget them all, so that a key works no longer than it does in the database.
+#[derive(Default)]
+pub(super) struct KnownKeys {
+    /// SQLite's number for the state of the database; it is only good for comparisons on this connection.
+    version: i64,
+    found: HashMap<Digest256, Arc<FoundKey>>,
+}
+
+impl KnownKeys {
+    /// Most keys.
+    const MOST: usize = 1000;
+
+    /// Like [`find_by_digest`]. `db`: always the same connection, and not in a transaction.
+    pub(super) fn find(&mut self, db: &Connection, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
+        let version = db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.version != version || self.found.len() >= Self::MOST {
+            self.found.clear();
+            self.version = version;
+        }
+        if let Some(found) = self.found.get(digest) {
+            return Ok(Some(found.clone()));
+        }
+        // What commits in between gives the key a new version, which is looked at the next time.
+        let found = find_by_digest(db, digest)?.map(Arc::new);
+        if let Some(found) = &found {
+            self.found.insert(*digest, found.clone());
+        }
+        Ok(found)
+    }
 }
 
 /// Keys of all projects, revoked ones too, oldest first, each with the name of its project.
@@ -99,7 +141,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
         fixture.write(|db| insert(db, &key, &digest)).unwrap();
-        let (found, stored) = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
+        let FoundKey { key: found, digest: stored } = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
         assert_eq!(stored, digest);
         assert_eq!((found.id, found.project_id, &found.name), (key.id, fixture.theirs, &key.name));
         assert_eq!((found.hint, found.scopes, found.created_at), (key.hint, key.scopes, key.created_at));
@@ -113,6 +155,42 @@ mod tests {
         assert_eq!(list_all(&fixture.db).unwrap()[0].0.revoked_at, Some(now), "the first time stays");
         let unknown = fixture.id();
         assert!(!fixture.write(|db| revoke(db, unknown, later)).unwrap());
+    }
+
+    #[test]
+    fn a_known_key_is_forgotten_with_the_next_commit_of_anybody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.db");
+        let mut fixture = Fixture::new();
+        let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
+        fixture.write(|db| insert(db, &key, &digest)).unwrap();
+        fixture.db.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
+        let (reader, other) = (Connection::open(&path).unwrap(), Connection::open(&path).unwrap());
+        let mut known = KnownKeys::default();
+        let first = known.find(&reader, &digest).unwrap().unwrap();
+        assert_eq!((first.key.id, first.digest), (key.id, digest));
+        assert!(Arc::ptr_eq(&first, &known.find(&reader, &digest).unwrap().unwrap()), "it is known");
+        assert!(known.find(&reader, &Digest256::of(b"ppk_2")).unwrap().is_none());
+        other.execute("UPDATE access_keys SET name = 'renamed'", []).unwrap();
+        assert_eq!(known.find(&reader, &digest).unwrap().unwrap().key.name, "renamed");
+        other.execute("UPDATE access_keys SET revoked_at = 1", []).unwrap();
+        assert!(known.find(&reader, &digest).unwrap().is_none());
+        assert!(known.found.is_empty());
+    }
+
+    #[test]
+    fn known_keys_are_bounded() {
+        let mut fixture = Fixture::new();
+        let mut known = KnownKeys::default();
+        let digests: Vec<_> = (0..=KnownKeys::MOST).map(|number| Digest256::of(&number.to_be_bytes())).collect();
+        for digest in &digests {
+            let key = key(&fixture, "one of many");
+            fixture.write(|db| insert(db, &key, digest)).unwrap();
+        }
+        for digest in &digests {
+            assert!(known.find(&fixture.db, digest).unwrap().is_some());
+        }
+        assert_eq!(known.found.len(), 1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The only room with SQL: SQLite, a file per table. Takes and gives domain types and
 //! [`Sealed`](crate::domain::secret::Sealed) values, never plaintext; knows only `domain`. Owns rusqlite and refinery.
 //!
-//! Functions take a `&Connection` to read and a `&Transaction` to write, from [`Store::read`] and [`Store::write`].
+//! Functions take a `&Connection` to read and a `&Transaction` to write, from [`Store::read`],
+//! [`Store::read_long`] and [`Store::write`].
 //! `find` returns an Option, `get` fails when there is no row. `change` loads a row, lets `domain` decide its next
 //! state, and writes that back. An update or deletion without effect is [`Error::NotChanged`].
 //!
@@ -30,6 +31,7 @@ pub mod oauth_apps;
 mod open;
 pub mod profiles;
 pub mod projects;
+mod readers;
 pub mod refreshes;
 mod schema;
 pub mod selections;
@@ -40,27 +42,29 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::Arc;
 
 /// Connections of the closures of [`Store::read`] and [`Store::write`].
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
+use access_keys::FoundKey;
 use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
 pub use lock::DatabaseLock;
 pub use open::{Inspection, OpenError, inspect, schema_version};
+use readers::Readers;
 use writer::Writer;
+
+use crate::domain::secret::Digest256;
 
 /// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone waits for the write in
 /// progress.
 #[derive(Clone)]
 pub struct Store {
     // Dropped before the writer, which must be the last to close the file: that moves the log into it.
-    readers: Arc<SyncMutex<Vec<Connection>>>,
-    /// A permit for each idle reader.
-    idle: Arc<Semaphore>,
+    readers: Arc<Readers>,
     writer: Arc<Writer>,
     /// A permit for each write that is queued or running.
     writes: Arc<Semaphore>,
@@ -68,23 +72,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Concurrent reads.
-    const READERS: usize = 4;
     /// Most queued writes. Further ones are refused, because a longer queue only delays their failure.
     const WRITES: usize = 4096;
 
-    fn over(path: &Path, writer: Connection, readers: Vec<Connection>) -> io::Result<Self> {
+    fn over(path: &Path, writer: Connection, readers: Readers) -> io::Result<Self> {
         let reserve = Arc::new(DiskReserve::of(path));
         Ok(Self {
-            idle: Arc::new(Semaphore::new(readers.len())),
-            readers: Arc::new(SyncMutex::new(readers)),
+            readers: Arc::new(readers),
             writer: Arc::new(Writer::start(writer, reserve.clone())?),
             writes: Arc::new(Semaphore::new(Self::WRITES)),
             reserve,
         })
     }
 
-    /// Runs `work` on a read-only connection, in one snapshot.
+    /// Runs `work` on a read-only connection, in one snapshot, on this thread: for a point read or a list of at most a
+    /// hundred rows. Runs on a blocking thread only when every connection of short reads is in use.
     ///
     /// # Panics
     ///
@@ -94,16 +96,33 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let permit = self.idle.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
-        let readers = self.readers.clone();
-        on_blocking_thread(move || {
-            // Dropped in reverse order: the connection is back before its permit is free.
-            let _permit = permit;
-            let reader = Reader::take(readers).ok_or(Error::Stopped)?;
-            let snapshot = reader.connection()?.unchecked_transaction().map_err(Error::from)?;
-            work(&snapshot)
-        })
-        .await?
+        if let Some(snapshot) = self.readers.begin() {
+            return work(&snapshot);
+        }
+        self.read_long(work).await
+    }
+
+    /// The access key of that digest, unless it is revoked. A key that another process revoked is not found any more.
+    pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
+        // An error is reported by the long read that follows.
+        if let Ok(found) = self.readers.find_access_key(&digest) {
+            return Ok(found);
+        }
+        self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await
+    }
+
+    /// Like [`read`](Self::read), on a blocking thread: for work that looks at more rows than it returns, or at all of
+    /// them.
+    ///
+    /// # Panics
+    ///
+    /// When `work` panics; the store goes on.
+    pub async fn read_long<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.readers.clone().run_long(work).await
     }
 
     /// Runs `work` in a transaction, which is committed and on the disk after `Ok`, and rolled back after `Err`. Queued
@@ -224,29 +243,6 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Store")
-    }
-}
-
-/// A borrowed read connection, returned on drop.
-struct Reader {
-    connection: Option<Connection>,
-    readers: Arc<SyncMutex<Vec<Connection>>>,
-}
-
-impl Reader {
-    fn take(readers: Arc<SyncMutex<Vec<Connection>>>) -> Option<Self> {
-        let connection = readers.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Self { connection: Some(connection), readers })
-    }
-
-    fn connection(&self) -> Result<&Connection, Error> {
-        self.connection.as_ref().ok_or(Error::Stopped)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
     }
 }
 

@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Store;
 use super::lock::beside;
+use super::readers::Readers;
 use super::schema::Schema;
 use create::keep_copy;
 use inspect::peek;
@@ -25,7 +26,7 @@ pub use inspect::{Inspection, inspect};
 /// Older versions have a race in WAL mode that loses commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// How long a statement waits for a lock of another process.
+/// How long a statement waits for a lock of another process, where waiting blocks nobody.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a database was not opened. Each says what to do next.
@@ -102,15 +103,19 @@ impl Store {
             copy,
             source: Box::new(error),
         })?;
-        let reader = || connect(path, Role::Reader).map_err(|error| failed(path, error));
-        let readers = (0..Self::READERS).map(|_| reader()).collect::<Result<_, _>>()?;
+        let readers = |role, count| {
+            (0..count).map(|_| connect(path, role).map_err(|error| failed(path, error))).collect::<Result<_, _>>()
+        };
+        let readers =
+            Readers::new(readers(Role::ShortReader, Readers::SHORT)?, readers(Role::LongReader, Readers::LONG)?);
         Self::over(path, writer, readers).map_err(|source| OpenError::Io { path: path.to_owned(), source })
     }
 }
 
 #[derive(Clone, Copy)]
 enum Role {
-    Reader,
+    LongReader,
+    ShortReader,
     Writer,
 }
 
@@ -119,13 +124,17 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.set_prepared_statement_cache_capacity(128);
-    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.busy_timeout(match role {
+        Role::LongReader | Role::Writer => BUSY_TIMEOUT,
+        // It blocks the thread that serves requests.
+        Role::ShortReader => Duration::ZERO,
+    })?;
     // Functions and virtual tables in a tampered schema are not run.
     db.pragma_update(None, "trusted_schema", false)?;
     // SQLite checks foreign keys only on connections that ask for it.
     db.pragma_update(None, "foreign_keys", true)?;
     match role {
-        Role::Reader => {
+        Role::LongReader | Role::ShortReader => {
             db.pragma_update(None, "query_only", true)?;
             // A reader never writes to the file, even if it is the last to close it.
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

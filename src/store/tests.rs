@@ -80,7 +80,7 @@ async fn a_read_cannot_write() {
     assert_eq!(count(&store).await, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_sees_one_snapshot() {
     let (_directory, store) = store();
     let (seen, wait) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel::<()>());
@@ -107,9 +107,54 @@ async fn a_read_sees_one_snapshot() {
 }
 
 #[tokio::test]
+async fn short_reads_stay_on_their_thread_while_there_is_a_connection() {
+    let (_directory, store) = store();
+    let thread = |_: &Connection| Ok::<_, Error>(std::thread::current().id());
+    let here = std::thread::current().id();
+    assert_eq!(store.read(thread).await.unwrap(), here);
+    assert_ne!(store.read_long(thread).await.unwrap(), here);
+    let digest = Digest256::of(b"none");
+    {
+        let _lent: Vec<_> = (0..Readers::SHORT).map(|_| store.readers.begin().unwrap()).collect();
+        assert!(store.readers.begin().is_none());
+        assert_ne!(store.read(thread).await.unwrap(), here, "nobody waits for a connection");
+        assert!(store.find_access_key(digest).await.unwrap().is_none());
+    }
+    assert_eq!(store.read(thread).await.unwrap(), here);
+    assert!(store.find_access_key(digest).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_write_in_progress_stops_no_read() {
+    let (_directory, store) = store();
+    let (begun, go) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel::<()>());
+    let (go, gone) = go;
+    let writing = tokio::spawn({
+        let (store, begun) = (store.clone(), begun.clone());
+        async move {
+            store
+                .write(move |db| {
+                    projects::insert(db, &project(1))?;
+                    begun.notify_one();
+                    gone.recv().unwrap();
+                    Ok::<_, Error>(())
+                })
+                .await
+        }
+    });
+    begun.notified().await;
+    let here = std::thread::current().id();
+    let read = |db: &Connection| Ok::<_, Error>((projects::list(db)?.len(), std::thread::current().id()));
+    assert_eq!(store.read(read).await.unwrap(), (1, here));
+    go.send(()).unwrap();
+    writing.await.unwrap().unwrap();
+    assert_eq!(store.read(read).await.unwrap(), (2, here));
+}
+
+#[tokio::test]
 async fn a_panic_blocks_neither_reads_nor_writes() {
     let (_directory, store) = store();
-    for _ in 0..Store::READERS + 2 {
+    for _ in 0..Readers::SHORT + 2 {
         let task = tokio::spawn({
             let store = store.clone();
             async move { store.read(|_| -> Result<(), Error> { panic!("in a read") }).await }

@@ -231,6 +231,16 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
     assert!(!broker.broker().revoke_access_key(key.id).await.unwrap(), "it was revoked before");
     assert_eq!(broker.get("/v1/health/auth").await.status, 200, "other keys stay");
 
+    // Revoked beside the running broker, after every connection that reads has seen the key.
+    let (key, plain) = broker.broker().create_access_key("default", "leaked", Scope::ALL).await.unwrap();
+    let plain = expose(&plain);
+    let asked = (0..64).map(|_| broker.call_as(&plain, "GET", "/v1/health/auth", None));
+    assert!(futures_util::future::join_all(asked).await.iter().all(|reply| reply.status == 200));
+    let revoke = "UPDATE access_keys SET revoked_at = created_at WHERE id = ?1";
+    assert_eq!(broker.sql().execute(revoke, [key.id.to_string()]).unwrap(), 1);
+    let asked = (0..64).map(|_| broker.call_as(&plain, "GET", "/v1/health/auth", None));
+    assert!(futures_util::future::join_all(asked).await.iter().all(|reply| reply.status == 401));
+
     // A connection in progress goes on: it belongs to the project, not to the key.
     let callback = broker.consent(url.json["url"].as_str().unwrap(), &Answer::allow());
     let location = broker.browse(&callback).await.location();

@@ -162,7 +162,7 @@ impl Refresher {
     pub(super) async fn recover(&self) -> Result<(), Error> {
         let (core, now) = (self.core(), self.core().clock.now());
         let resumed = core.store.write(move |tx| refreshes::resume_all(tx, now)).await;
-        for (project, id) in core.store.read(refreshes::list_ended_with_answer).await? {
+        for (project, id) in core.store.read_long(refreshes::list_ended_with_answer).await? {
             let refresher = self.clone();
             core.tasks.spawn(async move { refresher.revive(project, id).await });
         }

@@ -170,7 +170,7 @@ impl Refresher {
         let now = self.core().clock.now();
         let look =
             move |db: &_| Ok::<_, Error>((refreshes::list_due(db, now, OF_EACH_APP)?, refreshes::count_due(db, now)?));
-        let (due, (count, oldest)) = self.core().store.read(look).await?;
+        let (due, (count, oldest)) = self.core().store.read_long(look).await?;
         measure_due(count, oldest.map(|oldest| oldest.until(now)));
         let is_passed_over = in_flight.is_passed_over(now);
         let due = due.into_iter().filter(|due| !is_passed_over(due.id));

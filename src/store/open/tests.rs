@@ -103,8 +103,10 @@ fn a_new_database_is_private_complete_and_in_wal_mode() {
     assert_eq!(pragma("trusted_schema"), 0.into());
     assert_eq!(pragma("busy_timeout"), 5000.into());
     assert_eq!(projects::list(&writer).unwrap()[0].name, "default");
-    let reader = connect(&place.path, Role::Reader).unwrap();
-    assert!(reader.execute("DELETE FROM projects", []).is_err(), "a reader writes");
+    for role in [Role::LongReader, Role::ShortReader] {
+        let reader = connect(&place.path, role).unwrap();
+        assert!(reader.execute("DELETE FROM projects", []).is_err(), "a reader writes");
+    }
 }
 
 #[test]
