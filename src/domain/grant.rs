@@ -73,6 +73,17 @@ impl AuthStatus {
             Self::ReconnectRequired(_) => self,
         }
     }
+
+    /// Status at `now`: a lapsed account must be reconnected, whether or not that was recorded.
+    #[must_use]
+    pub fn at(self, now: Timestamp, lapses_at: Option<Timestamp>) -> Self {
+        match self {
+            Self::Active if lapses_at.is_some_and(|at| at <= now) => {
+                Self::ReconnectRequired(FailureReason::TokenExpired)
+            }
+            recorded => recorded,
+        }
+    }
 }
 
 /// Why the account's owner must reconnect: the contract's closed set.

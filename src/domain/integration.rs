@@ -4,9 +4,10 @@
 //! Unique by (project, profile, platform, platform user id): reconnecting the same account keeps the id.
 
 use super::account::Account;
-use super::grant::{AuthStatus, FailureReason};
+use super::grant::AuthStatus;
 use super::id::{AccessKeyId, GrantId, IntegrationId, OauthAppId, ProfileId};
 use super::refresh_failure::RefreshFailure;
+use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
 
@@ -29,12 +30,10 @@ pub struct Integration {
 }
 
 impl Integration {
-    /// With its status at `now`: a lapsed account must be reconnected, whether or not that was recorded.
+    /// With its status at `now`.
     #[must_use]
     pub fn judged(mut self, now: Timestamp) -> Self {
-        if self.status == AuthStatus::Active && self.lapses_at.is_some_and(|at| at <= now) {
-            self.status = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
-        }
+        self.status = self.status.at(now, self.lapses_at);
         self
     }
 }
@@ -45,6 +44,33 @@ pub struct OwnTokens {
     /// Rises by one with every change and never repeats, even while there are no tokens.
     pub generation: u64,
     pub tokens: Option<Sealed>,
+}
+
+/// The tokens that an integration uses, with what decides whether they are handed out, refreshed first, or not to be had.
+#[derive(Debug, Clone)]
+pub struct AccountTokens {
+    pub id: IntegrationId,
+    pub grant_id: GrantId,
+    pub platform: String,
+    pub platform_user_id: String,
+    /// As in [`Integration`].
+    pub status: AuthStatus,
+    /// As in [`Integration`].
+    pub lapses_at: Option<Timestamp>,
+    /// The granted scopes; empty where they are not known.
+    pub scopes: Vec<String>,
+    /// When the platform was asked for the grant's tokens.
+    pub issued_at: Timestamp,
+    /// Expiry of the grant's access token.
+    pub access_expires_at: Option<Timestamp>,
+    pub renewal: Renewal,
+    /// The latest failed refresh.
+    pub trouble: Option<RefreshFailure>,
+    /// Sealed under the grant and its generation; `None` once erased.
+    pub grant_tokens: Option<Sealed>,
+    pub grant_generation: u64,
+    /// Handed out in place of the grant's, where there are any.
+    pub own: OwnTokens,
 }
 
 /// The app of an integration.

@@ -1,7 +1,10 @@
 //! Conversion of domain types to and from columns, and the helpers that run a statement.
 
+use std::cell::Cell;
+use std::str::FromStr;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, Row, Statement, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -68,19 +71,39 @@ impl FromSql for Sealed {
 }
 
 /// A row being read. A value that does not fit its type is [`Error::Inconsistent`], with table, column and row.
+///
+/// Columns are found by name. Reading them in the order of the statement makes that cheap: the search begins behind the
+/// column that was read last.
 pub(super) struct Fields<'r, 's> {
     table: &'static str,
     row: &'r Row<'s>,
+    /// Where the next search begins.
+    next: Cell<usize>,
 }
 
 impl<'r, 's> Fields<'r, 's> {
     pub(super) fn of(table: &'static str, row: &'r Row<'s>) -> Self {
-        Self { table, row }
+        Self { table, row, next: Cell::new(0) }
+    }
+
+    /// The column's number.
+    fn find(&self, column: &'static str) -> Result<usize, Error> {
+        let statement: &Statement<'_> = self.row.as_ref();
+        let (count, next) = (statement.column_count(), self.next.get());
+        let is_named = |at: &usize| statement.column_name(*at).is_ok_and(|name| name == column);
+        let at = (next..count).chain(0..next.min(count)).find(is_named);
+        let at = at.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))?;
+        self.next.set(at + 1);
+        Ok(at)
+    }
+
+    fn value(&self, column: &'static str) -> Result<ValueRef<'_>, Error> {
+        Ok(self.row.get_ref(self.find(column)?)?)
     }
 
     pub(super) fn get<T: FromSql>(&self, column: &'static str) -> Result<T, Error> {
         use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-        self.row.get(column).map_err(|error| match error {
+        self.row.get(self.find(column)?).map_err(|error| match error {
             FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => {
                 self.inconsistent(column)
             }
@@ -92,13 +115,29 @@ impl<'r, 's> Fields<'r, 's> {
         u64::try_from(self.get::<i64>(column)?).map_err(|_| self.inconsistent(column))
     }
 
+    /// A value that is stored as its name.
+    pub(super) fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, Error> {
+        self.text(column, self.value(column)?, |text| text.parse().ok())
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
-        serde_json::from_str(&self.get::<String>(column)?).map_err(|_| self.inconsistent(column))
+        self.text(column, self.value(column)?, |text| serde_json::from_str(text).ok())
     }
 
     pub(super) fn json_if_any<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, Error> {
-        let text: Option<String> = self.get(column)?;
-        text.map(|text| serde_json::from_str(&text).map_err(|_| self.inconsistent(column))).transpose()
+        match self.value(column)? {
+            ValueRef::Null => Ok(None),
+            value => self.text(column, value, |text| serde_json::from_str(text).ok()).map(Some),
+        }
+    }
+
+    fn text<T>(
+        &self,
+        column: &'static str,
+        value: ValueRef<'_>,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        value.as_str().ok().and_then(read).ok_or_else(|| self.inconsistent(column))
     }
 
     pub(super) fn inconsistent(&self, column: &'static str) -> Error {

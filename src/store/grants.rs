@@ -217,7 +217,7 @@ fn read_refresh(fields: &Fields<'_, '_>) -> Result<RefreshState, Error> {
 
 /// From the column `renewal`.
 pub(super) fn read_renewal(fields: &Fields<'_, '_>) -> Result<Renewal, Error> {
-    fields.get::<String>("renewal")?.parse().map_err(|_| fields.inconsistent("renewal"))
+    fields.parsed("renewal")
 }
 
 const ACTIVE: &str = "active";

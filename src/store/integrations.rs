@@ -3,6 +3,9 @@
 
 mod list;
 mod own;
+mod tokens;
+
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -17,13 +20,15 @@ use crate::domain::time::Timestamp;
 pub use list::list;
 use own::own_dek_id;
 pub use own::{find_own_tokens, renew, set_status};
+pub use tokens::find_tokens;
 
-const SELECT: &str = "i.id, i.grant_id, i.profile_id, i.platform, i.platform_user_id, i.username, i.display_name,
-    i.profile_url, i.image_url, i.metadata, i.status, i.failure_reason, i.created_at, i.updated_at,
-    i.tokens IS NOT NULL AS has_own_tokens, g.status AS grant_status, g.failure_reason AS grant_failure_reason,
-    g.scopes, g.requested_scopes, g.access_expires_at, g.refresh_expires_at, g.renewal, g.issued_at, g.due_at, g.trouble,
-    g.in_doubt, g.attempt_at,
-    a.id AS app_id, a.name AS app_name, a.image_url AS app_image_url";
+/// In the order in which [`read`] reads them.
+const SELECT: &str = "i.tokens IS NOT NULL AS has_own_tokens, a.id AS app_id, a.name AS app_name,
+    a.image_url AS app_image_url, i.id, i.grant_id, i.profile_id, i.platform, i.platform_user_id, i.username,
+    i.display_name, i.profile_url, i.image_url, i.metadata, g.status AS grant_status,
+    g.failure_reason AS grant_failure_reason, i.status, i.failure_reason, g.renewal, g.access_expires_at,
+    g.refresh_expires_at, i.created_at, i.updated_at, g.scopes, g.requested_scopes, g.issued_at, g.due_at, g.trouble,
+    g.in_doubt";
 
 const JOINS: &str = "JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
     LEFT JOIN oauth_apps AS a ON a.project_id = g.project_id AND a.id = g.app_id";
@@ -152,13 +157,12 @@ fn find_with<T>(
     id: IntegrationId,
     read: fn(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    one(
-        db,
-        &format!("SELECT {SELECT} FROM integrations AS i {JOINS} WHERE i.project_id = :project AND i.id = :id"),
-        named_params! {":project": project, ":id": id},
-        read,
-    )
+    one(db, &FIND, named_params! {":project": project, ":id": id}, read)
 }
+
+static FIND: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT {SELECT} FROM integrations AS i {JOINS} WHERE i.project_id = :project AND i.id = :id")
+});
 
 /// Moves an integration to another profile; `None`: out of any. [`Error::Conflict`] when the account is connected there
 /// already, [`Error::NotChanged`] when there is no such integration.
@@ -193,6 +197,7 @@ fn search_text(account: &Account) -> String {
 
 fn read(row: &Row<'_>) -> Result<Integration, Error> {
     let fields = Fields::of("integrations", row);
+    let has_own_tokens: bool = fields.get("has_own_tokens")?;
     let app = match fields.get("app_id")? {
         None => None,
         Some(id) => Some(AppSummary { id, name: fields.get("app_name")?, image_url: fields.get("app_image_url")? }),
@@ -216,11 +221,9 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
             "status",
             "failure_reason",
         )?),
-        lapses_at: if fields.get("has_own_tokens")? {
-            None
-        } else {
-            read_renewal(&fields)?.lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
-        },
+        lapses_at: read_renewal(&fields)?
+            .lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
+            .filter(|_| !has_own_tokens),
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     })
@@ -228,12 +231,13 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
 
 fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
     let fields = Fields::of("grants", row);
+    let has_own_tokens: bool = fields.get("has_own_tokens")?;
     Ok(IntegrationDetail {
         integration: read(row)?,
+        access_expires_at: fields.get::<Option<_>>("access_expires_at")?.filter(|_| !has_own_tokens),
+        refresh_expires_at: fields.get("refresh_expires_at")?,
         scopes: fields.json("scopes")?,
         requested_scopes: fields.json("requested_scopes")?,
-        access_expires_at: if fields.get("has_own_tokens")? { None } else { fields.get("access_expires_at")? },
-        refresh_expires_at: fields.get("refresh_expires_at")?,
         issued_at: fields.get("issued_at")?,
         due_at: fields.get("due_at")?,
         trouble: fields.json_if_any("trouble")?,

@@ -33,7 +33,7 @@ pub fn list(db: &Connection) -> Result<Vec<WrappedKey>, Error> {
             wrapped_by: fields.get("wrapped_by")?,
             blob: fields.get("blob")?,
             check_value: fields.get("check_value")?,
-            state: fields.get::<String>("state")?.parse().map_err(|_| fields.inconsistent("state"))?,
+            state: fields.parsed("state")?,
         })
     })
 }
