@@ -1,4 +1,5 @@
-//! The background loops: refresh tokens, purge what has expired, watch the clock, find out how servers are used.
+//! The background loops: refresh tokens, write how often tokens were read, purge what has expired, watch the clock, find
+//! out how servers are used.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 
 /// Interval between purges, and between checks of the clock.
@@ -20,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DISCOVER_AGAIN_AFTER: Duration = Duration::from_mins(1);
 const DISCOVER_AT_LEAST_EVERY: Duration = Duration::from_hours(1);
 
+/// Interval between writes of counted reads: a crash loses as many.
+const WRITE_READS_EVERY: Duration = Duration::from_secs(1);
+
 /// Pause after a round whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -30,7 +35,7 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
             keep_refreshed(&broker, &stop).await;
         }
     };
-    tokio::join!(keep_purged(&broker, &stop), discover(&broker, &stop), refreshing);
+    tokio::join!(keep_purged(&broker, &stop), discover(&broker, &stop), keep_reads_written(&broker, &stop), refreshing);
 }
 
 /// Asks servers how they are used, until each has answered.
@@ -64,6 +69,27 @@ async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn keep_reads_written(broker: &Broker, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let pause = write_reads_once(broker).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Writes the reads of tokens that were counted in memory. Returns the pause before the next time.
+pub async fn write_reads_once(broker: &Broker) -> Duration {
+    match broker.write_token_reads().await {
+        Ok(_) => WRITE_READS_EVERY,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "cannot write how often tokens were read: trying again");
+            LOOK_AGAIN_AFTER
         }
     }
 }

@@ -55,7 +55,11 @@ impl Broker {
         let (project, id) = (caller.project_id, parse(id)?);
         let detail = self.store.read(move |db| integrations::find_detail(db, project, id)).await?;
         let detail = detail.ok_or(Error::NotFound(What::Integration))?;
-        Ok(IntegrationDetail { integration: detail.integration.judged(self.clock.now()), ..detail })
+        Ok(IntegrationDetail {
+            integration: detail.integration.judged(self.clock.now()),
+            reads: self.with_unwritten(caller, id, detail.reads),
+            ..detail
+        })
     }
 
     /// Moves an integration to another profile, or with `None` out of its profile.

@@ -32,6 +32,7 @@ mod revocation;
 pub mod selection;
 mod single_flight;
 mod tasks;
+mod token_reads;
 pub mod tokens;
 
 use std::ops::Deref;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
+use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::store;
 
@@ -48,6 +50,7 @@ pub use error::Error;
 pub use refresher::Refresher;
 use revocation::Revocation;
 use single_flight::SingleFlight;
+use token_reads::Unwritten;
 
 /// An access key that was checked.
 #[derive(Debug, Clone)]
@@ -76,6 +79,7 @@ pub struct Broker {
     /// Platforms whose server is asked how it is used, by name.
     discoveries: SingleFlight<String, Result<(), String>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
+    unwritten: Arc<Unwritten>,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -98,6 +102,7 @@ impl Broker {
             exchanges: SingleFlight::default(),
             discoveries: SingleFlight::default(),
             bluesky_attempts: Arc::default(),
+            unwritten: Arc::default(),
             core,
         }
     }
@@ -108,9 +113,14 @@ impl Broker {
         &self.refresher
     }
 
-    /// Waits up to `at_most` for the work that outlives requests. True when all of it is done.
+    /// Waits up to `at_most` for the work that outlives requests, then writes the reads that are only counted. True when
+    /// all of the work is done.
     pub async fn drain(&self, at_most: Duration) -> bool {
-        self.tasks.drain(at_most).await
+        let is_done = self.tasks.drain(at_most).await;
+        if let Err(error) = self.write_token_reads().await {
+            tracing::warn!(error = %chain(&error), "the last reads of tokens were not counted");
+        }
+        is_done
     }
 
     /// True when the broker can keep its promises: the database answers, the disk has room for a platform's answer and

@@ -1,7 +1,11 @@
 //! Hands out an access token that works: the stored one while it lasts, else a refreshed one.
 //!
-//! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned; a token
-//! that the platform still accepts is handed out even when it cannot be refreshed right now.
+//! Sealed tokens are opened for each read, and not kept open in memory: that takes a few microseconds, and plaintext that
+//! is kept can leak, must be bounded, and has to be forgotten with every refresh and every disconnected account.
+//!
+//! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned, as
+//! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot be
+//! refreshed right now.
 
 use std::time::Duration;
 
@@ -9,13 +13,13 @@ use super::error::What;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::failure::Failure;
-use crate::domain::grant::{AuthStatus, Grant, TokenSet};
+use crate::domain::grant::{AuthStatus, TokenSet};
 use crate::domain::id::IntegrationId;
-use crate::domain::integration::{Integration, OwnTokens};
+use crate::domain::integration::AccountTokens;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::store::{self, grants, integrations, token_reads};
+use crate::store::integrations;
 use crate::vault::Place;
 
 /// How long a token must last when the caller does not say.
@@ -38,26 +42,17 @@ pub struct VendedToken {
     pub service_url: Option<String>,
 }
 
-/// An integration with its grant and its own tokens.
-struct Found {
-    integration: Integration,
-    grant: Grant,
-    own: OwnTokens,
+/// How long a token must last when the caller does not say: never longer than a fresh one does.
+fn usual_life(found: &AccountTokens) -> Duration {
+    let life = found.access_expires_at.map(|at| found.issued_at.until(at));
+    life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
 }
 
-impl Found {
-    /// How long a token must last when the caller does not say: never longer than a fresh one does.
-    fn usual_life(&self) -> Duration {
-        let life = self.grant.access_expires_at.map(|at| self.grant.issued_at.until(at));
-        life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
-    }
-
-    /// True when the stored token does not last and must be refreshed.
-    fn is_to_be_refreshed(&self, now: Timestamp, at_least: Duration) -> bool {
-        self.own.tokens.is_none()
-            && self.integration.status == AuthStatus::Active
-            && self.grant.access_expires_at.is_some_and(|at| at < now.plus(at_least))
-    }
+/// True when the stored token does not last and must be refreshed.
+fn is_to_be_refreshed(found: &AccountTokens, now: Timestamp, at_least: Duration) -> bool {
+    found.own.tokens.is_none()
+        && found.status == AuthStatus::Active
+        && found.access_expires_at.is_some_and(|at| at < now.plus(at_least))
 }
 
 impl Broker {
@@ -76,13 +71,12 @@ impl Broker {
     ) -> Result<VendedToken, Error> {
         let id = cases::parse(id)?;
         let found = self.find_token(caller, id).await?;
-        let at_least = at_least.unwrap_or_else(|| found.usual_life());
-        if !found.is_to_be_refreshed(self.clock.now(), at_least) {
+        let at_least = at_least.unwrap_or_else(|| usual_life(&found));
+        if !is_to_be_refreshed(&found, self.clock.now(), at_least) {
             return self.vend(caller, found).await;
         }
         self.check_life(&found, at_least)?;
-        let Grant { project_id, id: grant, generation, .. } = found.grant;
-        match self.refresher.refresh(project_id, grant, generation).await {
+        match self.refresher.refresh(caller.project_id, found.grant_id, found.grant_generation).await {
             Ok(()) => {
                 // The freshest token there is, although it is a moment old already.
                 let found = self.find_token(caller, id).await?;
@@ -94,14 +88,13 @@ impl Broker {
     }
 
     /// [`Error::TokenTooShort`] when even a fresh token would not last `at_least`, or nothing refreshes it.
-    fn check_life(&self, found: &Found, at_least: Duration) -> Result<(), Error> {
-        let Some(expires_at) = found.grant.access_expires_at else { return Ok(()) };
-        let life = found.grant.issued_at.until(expires_at);
-        if found.integration.status != AuthStatus::Active || (life >= at_least && found.grant.renewal != Renewal::Never)
-        {
+    fn check_life(&self, found: &AccountTokens, at_least: Duration) -> Result<(), Error> {
+        let Some(expires_at) = found.access_expires_at else { return Ok(()) };
+        let life = found.issued_at.until(expires_at);
+        if found.status != AuthStatus::Active || (life >= at_least && found.renewal != Renewal::Never) {
             return Ok(());
         }
-        let (label, lasts) = (self.label(&found.integration.platform), self.clock.now().until(expires_at));
+        let (label, lasts) = (self.label(&found.platform), self.clock.now().until(expires_at));
         Err(Error::TokenTooShort { label, lasts, life })
     }
 
@@ -114,16 +107,16 @@ impl Broker {
     ) -> Result<VendedToken, Error> {
         let found = self.find_token(caller, id).await?;
         let now = self.clock.now();
-        let is_alive = found.grant.access_expires_at.is_none_or(|at| now < at);
-        if is_alive || found.integration.status != AuthStatus::Active {
+        let is_alive = found.access_expires_at.is_none_or(|at| now < at);
+        if is_alive || found.status != AuthStatus::Active {
             return self.vend(caller, found).await;
         }
-        let label = self.label(&found.integration.platform);
+        let label = self.label(&found.platform);
         Err(match why {
             NotRefreshed::Gone => Error::NotFound(What::Integration),
             NotRefreshed::Storage { full: true } => Error::NoRoom,
             NotRefreshed::Failed { kind, retry_after } => Error::RefreshFailed {
-                next_step: self.next_step(kind, &found.integration.platform),
+                next_step: self.next_step(kind, &found.platform),
                 what_happened: kind.what_happened(&label),
                 retry_after,
             },
@@ -140,74 +133,50 @@ impl Broker {
         })
     }
 
-    async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<Found, Error> {
-        let (project, now) = (caller.project_id, self.clock.now());
-        self.store
-            .read(move |db| {
-                let not_found = || Error::NotFound(What::Integration);
-                let integration = integrations::find(db, project, id)?.ok_or_else(not_found)?.judged(now);
-                let grant = grants::find(db, project, integration.grant_id)?.ok_or_else(not_found)?;
-                let own = integrations::find_own_tokens(db, project, id)?.ok_or_else(not_found)?;
-                Ok(Found { integration, grant, own })
-            })
-            .await
+    async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<AccountTokens, Error> {
+        let project = caller.project_id;
+        let found = self.store.read(move |db| integrations::find_tokens(db, project, id)).await?;
+        let found = found.ok_or(Error::NotFound(What::Integration))?;
+        Ok(AccountTokens { status: found.status.at(self.clock.now(), found.lapses_at), ..found })
     }
 
     /// Returns the token after the read was recorded.
-    async fn vend(&self, caller: &Caller, found: Found) -> Result<VendedToken, Error> {
-        let Found { integration, grant, own } = found;
-        if let AuthStatus::ReconnectRequired(_) = integration.status {
-            return Err(self.reconnect_required(&integration, &grant));
+    async fn vend(&self, caller: &Caller, found: AccountTokens) -> Result<VendedToken, Error> {
+        if let AuthStatus::ReconnectRequired(_) = found.status {
+            return Err(self.reconnect_required(&found));
         }
-        let (tokens, expires_at) = if let Some(sealed) = &own.tokens {
-            (self.vault.open_tokens(&Place::integration_tokens(integration.id, own.generation), sealed)?, None)
-        } else {
-            let tokens = self.open_grant(&grant)?.ok_or_else(|| self.reconnect_required(&integration, &grant))?;
-            (tokens, grant.access_expires_at)
+        let (place, sealed, expires_at) = match (&found.own.tokens, &found.grant_tokens) {
+            (Some(own), _) => (Place::integration_tokens(found.id, found.own.generation), own, None),
+            (None, Some(sealed)) => {
+                (Place::grant_tokens(found.grant_id, found.grant_generation), sealed, found.access_expires_at)
+            }
+            (None, None) => return Err(self.reconnect_required(&found)),
         };
-        self.audit(caller, &integration).await?;
+        let tokens = self.vault.open_tokens(&place, sealed)?;
+        self.record_read(caller, found.id, &found.platform).await?;
+        metrics::counter!("postpeer_tokens_vended_total", "platform" => found.platform.clone()).increment(1);
         let TokenSet { access_token, token_type, service_url, .. } = tokens;
         Ok(VendedToken {
-            platform: integration.platform,
-            platform_user_id: integration.account.platform_user_id,
+            platform: found.platform,
+            platform_user_id: found.platform_user_id,
             access_token,
             token_type,
             expires_at,
-            scopes: grant.scopes,
+            scopes: found.scopes,
             service_url,
         })
     }
 
-    fn reconnect_required(&self, integration: &Integration, grant: &Grant) -> Error {
-        let kind = grant.trouble.as_ref().map(|trouble| trouble.kind).filter(|kind| kind.ends_grant().is_some());
+    fn reconnect_required(&self, found: &AccountTokens) -> Error {
+        let kind = found.trouble.as_ref().map(|trouble| trouble.kind).filter(|kind| kind.ends_grant().is_some());
         // Expired by its recorded times, or an account that the consent no longer covers.
-        let kind = kind.unwrap_or(match integration.status {
+        let kind = kind.unwrap_or(match found.status {
             AuthStatus::ReconnectRequired(reason) => reason.into(),
             AuthStatus::Active => Failure::ConsentExpired,
         });
         Error::ReconnectRequired {
-            what_happened: kind.what_happened(&self.label(&integration.platform)),
-            next_step: self.next_step(kind, &integration.platform),
-        }
-    }
-
-    /// Records the read. On a full disk only the log has it: the caller still gets its token.
-    async fn audit(&self, caller: &Caller, integration: &Integration) -> Result<(), Error> {
-        let (project, id, now) = (caller.project_id, integration.id, self.clock.now());
-        let key = caller.access_key_id;
-        tracing::info!(
-            access_key.id = key.map(tracing::field::display), integration.id = %id,
-            platform.name = %integration.platform, "access token handed out"
-        );
-        metrics::counter!("postpeer_tokens_vended_total", "platform" => integration.platform.clone()).increment(1);
-        let Some(key) = key else { return Ok(()) };
-        match self.store.write(move |tx| token_reads::record(tx, project, id, key, now)).await {
-            Ok(()) => Ok(()),
-            Err(store::Error::Full(_)) => {
-                tracing::warn!(access_key.id = %key, integration.id = %id, "the disk is full: this read of a token is recorded in the log only");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            what_happened: kind.what_happened(&self.label(&found.platform)),
+            next_step: self.next_step(kind, &found.platform),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod platform_error;
 pub mod profile;
 pub mod project;
 pub mod proxy;
+pub mod read_counts;
 pub mod redirect;
 pub mod refresh;
 pub mod refresh_failure;

@@ -5,27 +5,23 @@
 use rusqlite::{Connection, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one};
-use crate::domain::id::{AccessKeyId, IntegrationId, ProjectId};
+use super::columns::{Fields, all, change, change_one, signed};
+use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::TokenReads;
+use crate::domain::read_counts::{Counted, TokenReader};
 use crate::domain::time::Timestamp;
 
-/// Counts a read.
-pub fn record(
-    db: &Transaction<'_>,
-    project: ProjectId,
-    integration: IntegrationId,
-    access_key: AccessKeyId,
-    now: Timestamp,
-) -> Result<(), Error> {
+/// Adds reads to those of the same key and account.
+pub fn record(db: &Transaction<'_>, reader: &TokenReader, counted: Counted) -> Result<(), Error> {
     change_one(
         db,
         "INSERT INTO token_reads (project_id, integration_id, access_key_id, reads, first_at, last_at)
-         VALUES (:project, :integration, :access_key, 1, :now, :now)
+         VALUES (:project, :integration, :access_key, :reads, :first_at, :last_at)
          ON CONFLICT (project_id, integration_id, access_key_id)
-            DO UPDATE SET reads = reads + 1, last_at = max(last_at, excluded.last_at)",
+            DO UPDATE SET reads = reads + excluded.reads, last_at = max(last_at, excluded.last_at)",
         named_params! {
-            ":project": project, ":integration": integration, ":access_key": access_key, ":now": now,
+            ":project": reader.project_id, ":integration": reader.integration_id, ":access_key": reader.access_key_id,
+            ":reads": signed(counted.reads), ":first_at": counted.first_at, ":last_at": counted.last_at,
         },
     )
 }
@@ -63,6 +59,7 @@ pub fn forget_old(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result
 mod tests {
     use super::*;
     use crate::domain::access_key::AccessKey;
+    use crate::domain::id::AccessKeyId;
     use crate::store::access_keys;
     use crate::store::fixture::Fixture;
 
@@ -85,13 +82,14 @@ mod tests {
             let digest = crate::domain::secret::Digest256::of(&[u8::try_from(number).unwrap()]);
             fixture.write(|db| access_keys::insert(db, &key, &digest)).unwrap();
         }
+        let reader = |project_id, access_key_id| TokenReader { project_id, integration_id: integration, access_key_id };
         let first = fixture.now();
-        for _ in 0..3 {
-            let now = fixture.later(1);
-            fixture.write(|db| record(db, ours, integration, keys[0], now)).unwrap();
-        }
+        let now = fixture.later(1);
+        fixture.write(|db| record(db, &reader(ours, keys[0]), Counted::one(now))).unwrap();
+        let later = Counted { reads: 2, first_at: fixture.later(1), last_at: fixture.later(1) };
+        fixture.write(|db| record(db, &reader(ours, keys[0]), later)).unwrap();
         let now = fixture.later(100);
-        fixture.write(|db| record(db, ours, integration, keys[1], now)).unwrap();
+        fixture.write(|db| record(db, &reader(ours, keys[1]), Counted::one(now))).unwrap();
         let listed = list(&fixture.db, ours, integration).unwrap();
         assert_eq!(
             listed.iter().map(|read| (read.access_key_id, read.reads)).collect::<Vec<_>>(),
@@ -101,7 +99,7 @@ mod tests {
         assert_eq!(first.until(listed[1].last_at).as_secs(), 3);
         assert!(list(&fixture.db, theirs, integration).unwrap().is_empty());
         assert!(
-            fixture.write(|db| record(db, theirs, integration, keys[0], now)).is_err(),
+            fixture.write(|db| record(db, &reader(theirs, keys[0]), Counted::one(now))).is_err(),
             "a key of ours under theirs"
         );
         assert_eq!(fixture.write(|db| forget_old(db, now, 10)).unwrap(), 1);

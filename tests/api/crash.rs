@@ -193,6 +193,35 @@ async fn a_broker_that_is_killed_at_random_loses_no_token_in_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_loses_no_first_read_of_a_token_and_no_count_older_than_a_second() {
+    let crashing = Crashing::new(1);
+    let process = crashing.start(None);
+    let id = crashing.connect(0, "twitter", "ada").await;
+    assert_eq!(crashing.token(0, &id, "").await.unwrap().status, 200);
+    process.kill();
+
+    let reads = async || crashing.detail(0, &id).await["tokenReads"][0]["reads"].clone();
+    let process = crashing.start(None);
+    assert_eq!(reads().await, 1, "the first read was on the disk before its answer");
+    for _ in 0..10 {
+        assert_eq!(crashing.token(0, &id, "").await.unwrap().status, 200);
+    }
+    let db = rusqlite::Connection::open(crashing.path("postpeer.db")).unwrap();
+    let written = || db.query_row("SELECT reads FROM token_reads", [], |row| row.get::<_, i64>(0)).unwrap();
+    for _ in 0..200 {
+        if written() == 11 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    process.kill();
+    assert_eq!(written(), 11, "counts are written without a stop");
+    let process = crashing.start(None);
+    assert_eq!(reads().await, 11);
+    process.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_broker_finishes_the_refresh_under_way() {
     let crashing = Crashing::new(1);
     let process = crashing.start(None);

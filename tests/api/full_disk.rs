@@ -51,6 +51,7 @@ async fn full_before_a_refresh(disk: &Disk) {
     let id = broker.connect("twitter", "").await;
     let other = broker.connect("tiktok", "").await;
     let first = broker.token(&id, "").await.json["accessToken"].take();
+    assert_eq!(broker.token(&id, "").await.json["accessToken"], first, "this read is counted in memory");
     assert_eq!(broker.browse(&format!("{}/readyz", broker.url)).await.status, 200);
     broker.sandbox().clear();
     disk.fill(&broker.dir.path().join("postpeer.db"));
@@ -60,6 +61,8 @@ async fn full_before_a_refresh(disk: &Disk) {
     let alive = broker.token(&id, "minSeconds=300").await;
     assert_eq!((alive.status, &alive.json["accessToken"]), (200, &first), "{}", alive.text);
     broker.clock.advance(Duration::from_hours(23));
+    assert!(broker.broker().write_token_reads().await.is_err());
+    assert_eq!(broker.detail(&id).await["tokenReads"][0]["reads"], 2, "it is counted on");
     let expired = broker.token(&id, "").await;
     assert_eq!((expired.status, expired.code()), (507, "storage_full"), "{}", expired.text);
     for _ in 0..3 {
@@ -80,6 +83,7 @@ async fn full_before_a_refresh(disk: &Disk) {
     assert_eq!((ready.status, ready.code()), (503, "not_ready"), "{}", ready.text);
 
     disk.make_room();
+    assert_eq!(broker.broker().write_token_reads().await.unwrap(), 1);
     assert_eq!(broker.browse(&format!("{}/readyz", broker.url)).await.status, 200);
     let fresh = broker.token(&id, "").await;
     assert_eq!(fresh.status, 200, "{}", fresh.text);

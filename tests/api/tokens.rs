@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postpeer::background;
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::time::Timestamp;
 use postpeer::sandbox::{Fault, Step, TokenKind, bluesky_accounts};
@@ -106,6 +107,36 @@ async fn which_key_read_which_token_is_written_down() {
     assert_eq!(reads[1]["lastAt"], "2026-05-03T08:33:37.445Z");
     assert!(reads[0]["accessKeyId"].as_str().unwrap().starts_with("key_"));
     assert_eq!(broker.detail(&other).await["tokenReads"], json!([]));
+}
+
+/// The reads that are on the disk.
+fn written(broker: &TestBroker) -> i64 {
+    broker.sql().query_row("SELECT coalesce(sum(reads), 0) FROM token_reads", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_read_of_a_minute_is_on_the_disk_and_later_ones_follow() {
+    let mut broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    for _ in 0..3 {
+        assert_eq!(broker.token(&id, "").await.status, 200);
+        assert_eq!(written(&broker), 1, "one write for a minute");
+    }
+    assert_eq!(broker.detail(&id).await["tokenReads"][0]["reads"], 3, "counted ones are told");
+    background::write_reads_once(broker.broker()).await;
+    assert_eq!(written(&broker), 3);
+    assert_eq!(broker.detail(&id).await["tokenReads"][0]["reads"], 3);
+    broker.clock.advance(Duration::from_secs(59));
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    assert_eq!(written(&broker), 3);
+    broker.clock.advance(Duration::from_secs(1));
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    assert_eq!(written(&broker), 4, "the minute is over");
+    let reads = broker.detail(&id).await["tokenReads"][0].take();
+    assert_eq!((&reads["reads"], &reads["lastAt"]), (&json!(5), &json!("2026-05-03T08:34:36.445Z")));
+    broker.restart().await;
+    assert_eq!(written(&broker), 5, "a stop writes the rest");
+    assert_eq!(broker.detail(&id).await["tokenReads"][0]["reads"], 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
