@@ -20,6 +20,8 @@ use crate::domain::time::Timestamp;
 pub use list::list;
 use own::own_dek_id;
 pub use own::{find_own_tokens, renew, set_status};
+#[cfg(test)]
+pub(super) use tokens::FIND_TOKENS;
 pub use tokens::find_tokens;
 
 /// In the order in which [`read`] reads them.

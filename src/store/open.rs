@@ -131,6 +131,9 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     })?;
     // Functions and virtual tables in a tampered schema are not run.
     db.pragma_update(None, "trusted_schema", false)?;
+    // Kept statements stay as they were planned. Otherwise SQLite plans one again each time that a parameter changes which
+    // it might compare with a partial index, which takes several times what most statements do.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // SQLite checks foreign keys only on connections that ask for it.
     db.pragma_update(None, "foreign_keys", true)?;
     match role {

@@ -10,18 +10,16 @@ use crate::store::grants::{read_renewal, read_status};
 
 /// Everything that handing out the account's token needs, still sealed.
 pub fn find_tokens(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<AccountTokens>, Error> {
-    one(
-        db,
+    one(db, FIND_TOKENS, named_params! {":project": project, ":id": id}, read)
+}
+
+pub(in crate::store) const FIND_TOKENS: &str =
         "SELECT i.id, i.grant_id, i.platform, i.platform_user_id, g.status AS grant_status,
             g.failure_reason AS grant_failure_reason, i.status, i.failure_reason, i.generation AS own_generation,
             i.tokens AS own_tokens, g.renewal, g.access_expires_at, g.refresh_expires_at, g.scopes, g.issued_at, g.trouble,
             g.tokens AS grant_tokens, g.generation AS grant_generation
          FROM integrations AS i JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
-         WHERE i.project_id = :project AND i.id = :id",
-        named_params! {":project": project, ":id": id},
-        read,
-    )
-}
+         WHERE i.project_id = :project AND i.id = :id";
 
 /// In the order of the statement.
 fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use rusqlite::StatementStatus;
 use uuid::Uuid;
 
 use super::create::Unfinished;
@@ -13,7 +14,7 @@ use crate::domain::project::Project;
 use crate::domain::secret::Digest256;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::store::schema::APPLICATION_ID;
-use crate::store::{DatabaseLock, projects};
+use crate::store::{DatabaseLock, integrations, projects};
 
 const DB: Uuid = Uuid::from_u128(7);
 
@@ -106,6 +107,24 @@ fn a_new_database_is_private_complete_and_in_wal_mode() {
     for role in [Role::LongReader, Role::ShortReader] {
         let reader = connect(&place.path, role).unwrap();
         assert!(reader.execute("DELETE FROM projects", []).is_err(), "a reader writes");
+    }
+}
+
+#[test]
+fn kept_statements_are_planned_once() {
+    let place = made();
+    let ids = IdSource::new(
+        std::sync::Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000))),
+        std::sync::Arc::new(SeededEntropy::new(1)),
+    );
+    for role in [Role::LongReader, Role::ShortReader, Role::Writer] {
+        let db = connect(&place.path, role).unwrap();
+        for _ in 0..3 {
+            assert!(integrations::find_tokens(&db, ids.next(), ids.next()).unwrap().is_none());
+        }
+        let statement = db.prepare_cached(integrations::FIND_TOKENS).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 3, "it was kept");
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
     }
 }
 
