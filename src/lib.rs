@@ -112,6 +112,8 @@
 //!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type),
 //!                             src/store/schema.rs (a test of the upgrade, with data)
 //! a table:                    the same, with src/store/mod.rs, tests/house.rs (TENANT_TABLES), src/broker/purge.rs
+//! a list, or a filter of one: src/store/listing.rs, src/store/listing/tests.rs (`statements`), and a migration for the
+//!                             index in its order; what is counted or searched: the views of migrations/V0007__lists.sql
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
 //! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs, src/http/openapi.rs,
 //!                             tests/api/access.rs (what needs no key)

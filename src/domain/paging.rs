@@ -7,9 +7,33 @@ pub struct Window {
     pub offset: u64,
 }
 
+impl Window {
+    /// Rows that are skipped within a short read: some hundred microseconds.
+    const SKIPPED_AT_ONCE: u64 = 10_000;
+
+    /// True when reading the window can take milliseconds, so that no other request may wait for it: it is far from the
+    /// start, or it is one of a search, whose needle can match any number of rows.
+    #[must_use]
+    pub fn is_long(&self, search: Option<&str>) -> bool {
+        search.is_some() || self.offset > Self::SKIPPED_AT_ONCE
+    }
+}
+
 /// A part of a list, and the length of the whole.
 #[derive(Debug, Clone)]
 pub struct Listed<T> {
     pub items: Vec<T>,
     pub total: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_and_far_windows_are_long() {
+        let near = Window { limit: 100, offset: 10_000 };
+        assert!(!near.is_long(None) && near.is_long(Some("ada")));
+        assert!(Window { offset: 10_001, ..near }.is_long(None));
+    }
 }

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::Error;
 use crate::domain::id::{AccessKeyId, FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId, SelectionId};
-use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::{Digest256, Sealed};
 use crate::domain::time::Timestamp;
 
@@ -210,41 +209,6 @@ pub(super) fn change_one(db: &Transaction<'_>, sql: &str, params: Params<'_>) ->
     match change(db, sql, params)? {
         0 => Err(Error::NotChanged),
         _ => Ok(()),
-    }
-}
-
-/// A list that is read window by window.
-pub(super) struct Listing<'a> {
-    pub(super) select: &'a str,
-    /// The table, with its alias.
-    pub(super) from: &'a str,
-    /// Joins that keep the number of rows.
-    pub(super) joins: &'a str,
-    pub(super) condition: &'a str,
-    pub(super) order: &'a str,
-}
-
-impl Listing<'_> {
-    pub(super) fn window<T>(
-        &self,
-        db: &Connection,
-        params: Params<'_>,
-        window: Window,
-        read: impl FnMut(&Row<'_>) -> Result<T, Error>,
-    ) -> Result<Listed<T>, Error> {
-        let Self { select, from, joins, condition, order } = self;
-        let total = count(db, &format!("SELECT count(*) FROM {from} WHERE {condition}"), params)?;
-        let (limit, offset) = (i64::from(window.limit), signed(window.offset));
-        let within: [(&str, &dyn ToSql); 2] = [(":limit", &limit), (":offset", &offset)];
-        let items = all(
-            db,
-            &format!(
-                "SELECT {select} FROM {from} {joins} WHERE {condition} ORDER BY {order} LIMIT :limit OFFSET :offset"
-            ),
-            &[params, within.as_slice()].concat(),
-            read,
-        )?;
-        Ok(Listed { items, total })
     }
 }
 

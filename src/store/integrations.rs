@@ -192,7 +192,7 @@ pub fn delete(db: &Transaction<'_>, project: ProjectId, id: IntegrationId) -> Re
     )
 }
 
-fn search_text(account: &Account) -> String {
+pub(super) fn search_text(account: &Account) -> String {
     let texts = [account.display_name.as_deref(), account.username.as_deref(), Some(account.platform_user_id.as_str())];
     fold(&texts.into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }

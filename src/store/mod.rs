@@ -14,6 +14,7 @@
 pub mod access_keys;
 mod columns;
 pub mod consents;
+pub mod counts;
 pub mod discovered;
 mod disk_reserve;
 mod error;
@@ -25,6 +26,7 @@ pub mod integrations;
 mod job;
 pub mod keyring;
 pub mod late_redirects;
+mod listing;
 mod lock;
 pub mod meta;
 pub mod oauth_apps;

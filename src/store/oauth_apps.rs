@@ -4,17 +4,14 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, Listing, change, change_one, count, dek_id, fold, one};
+use super::columns::{Fields, change, change_one, dek_id, fold, one};
+use super::counts::{self, integrations_within};
+use super::listing::{Listing, Search};
 use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
-
-/// Number of integrations of app `a`.
-const COUNT: &str = "(SELECT count(*) FROM grants AS g
-        JOIN integrations AS i ON i.project_id = g.project_id AND i.grant_id = g.id
-        WHERE g.project_id = a.project_id AND g.app_id = a.id)";
 
 /// Credentials of an app at its platform.
 #[derive(Debug, Clone)]
@@ -64,8 +61,9 @@ pub fn find(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Optio
     one(
         db,
         &format!(
-            "SELECT a.*, {COUNT} AS integration_count FROM oauth_apps AS a
-             WHERE a.project_id = :project AND a.id = :id AND a.deleted_at IS NULL"
+            "SELECT a.*, {} AS integration_count FROM oauth_apps AS a
+             WHERE a.project_id = :project AND a.id = :id AND a.deleted_at IS NULL",
+            integrations_within("a")
         ),
         named_params! {":project": project, ":id": id},
         read,
@@ -103,16 +101,18 @@ pub fn list(
     window: Window,
 ) -> Result<Listed<OauthApp>, Error> {
     let listing = Listing {
-        select: &format!("a.*, {COUNT} AS integration_count"),
-        from: "oauth_apps AS a",
+        table: "oauth_apps",
+        alias: "a",
+        select: &format!("a.*, {} AS integration_count", integrations_within("a")),
         joins: "",
-        condition: "a.project_id = :project AND a.deleted_at IS NULL
-            AND (:platform IS NULL OR a.platform = :platform)
-            AND (:name IS NULL OR instr(a.name_folded, :name) > 0)",
-        order: "a.id DESC",
+        condition: "AND a.deleted_at IS NULL",
+        params: &[],
+        within: counts::PROJECT,
+        oldest_first: false,
     };
-    let params = named_params! {":project": project, ":platform": platform, ":name": name.map(fold)};
-    listing.window(db, params, window, read)
+    let is_wanted = |of: &str| platform.is_none_or(|wanted| wanted == of);
+    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false });
+    listing.window(db, project, is_wanted, search.as_ref(), window, read)
 }
 
 /// Keeps the present secret beside the one that [`update`] brings next, in place of one kept before.
@@ -175,19 +175,8 @@ pub fn update(
     )
 }
 
-/// Number of integrations connected under the app.
-pub fn count_integrations(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<u64, Error> {
-    count(
-        db,
-        "SELECT count(*) FROM grants AS g
-         JOIN integrations AS i ON i.project_id = g.project_id AND i.grant_id = g.id
-         WHERE g.project_id = :project AND g.app_id = :id",
-        named_params! {":project": project, ":id": id},
-    )
-}
-
 /// Erases the secret and hides the app. The caller refuses this while integrations are connected under the app
-/// ([`count_integrations`], in the same write). [`Error::NotChanged`] when there is no such app.
+/// ([`find`], in the same write). [`Error::NotChanged`] when there is no such app.
 pub fn delete(db: &Transaction<'_>, project: ProjectId, id: OauthAppId, now: Timestamp) -> Result<(), Error> {
     change_one(
         db,
@@ -227,7 +216,6 @@ mod tests {
         assert!(find(&fixture.db, theirs, id).unwrap().is_none());
         assert!(find_secret(&fixture.db, theirs, id).unwrap().is_none());
         assert_eq!(list(&fixture.db, theirs, None, None, ALL).unwrap().total, 0);
-        assert_eq!(count_integrations(&fixture.db, theirs, id).unwrap(), 0);
         let change = OauthAppChange { name: Some("x".to_owned()), ..OauthAppChange::default() };
         assert!(matches!(fixture.write(|db| update(db, theirs, id, &change, now)), Err(Error::NotChanged)));
         assert!(matches!(fixture.write(|db| delete(db, theirs, id, now)), Err(Error::NotChanged)));
@@ -336,10 +324,9 @@ mod tests {
         fixture.write(|db| grants::insert(db, &grant)).unwrap();
         let unrelated = fixture.grant("twitter", "s2");
         fixture.integration(unrelated, None, "u0");
-        assert_eq!(count_integrations(&fixture.db, fixture.ours, id).unwrap(), 0);
+        assert_eq!(find(&fixture.db, fixture.ours, id).unwrap().unwrap().integration_count, 0);
         fixture.integration(grant.id, None, "u1");
         fixture.integration(grant.id, None, "u2");
-        assert_eq!(count_integrations(&fixture.db, fixture.ours, id).unwrap(), 2);
         assert_eq!(find(&fixture.db, fixture.ours, id).unwrap().unwrap().integration_count, 2);
         assert_eq!(find(&fixture.db, fixture.ours, other).unwrap().unwrap().integration_count, 0);
     }

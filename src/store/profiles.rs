@@ -3,15 +3,18 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, Listing, change_one, fold, one};
+use super::columns::{Fields, change_one, fold, one};
+use super::counts::{self, integrations_within};
+use super::listing::{Listing, Search};
 use crate::domain::id::{ProfileId, ProjectId};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
 use crate::domain::time::Timestamp;
 
-const SELECT: &str = "p.id, p.name, p.description, p.created_at, p.updated_at,
-    (SELECT count(*) FROM integrations AS i WHERE i.project_id = p.project_id AND i.profile_id = p.id)
-    AS integration_count";
+fn select() -> String {
+    let count = integrations_within("p");
+    format!("p.id, p.name, p.description, p.created_at, p.updated_at, {count} AS integration_count")
+}
 
 /// The integration count is not stored.
 pub fn insert(db: &Transaction<'_>, project: ProjectId, profile: &Profile) -> Result<(), Error> {
@@ -36,7 +39,8 @@ pub fn find(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Option
     one(
         db,
         &format!(
-            "SELECT {SELECT} FROM profiles AS p WHERE p.project_id = :project AND p.id = :id AND p.deleted_at IS NULL"
+            "SELECT {} FROM profiles AS p WHERE p.project_id = :project AND p.id = :id AND p.deleted_at IS NULL",
+            select()
         ),
         named_params! {":project": project, ":id": id},
         read,
@@ -56,14 +60,17 @@ pub fn find_name(db: &Connection, project: ProjectId, id: ProfileId) -> Result<O
 /// Newest first. `name`: case-insensitive part of the name.
 pub fn list(db: &Connection, project: ProjectId, name: Option<&str>, window: Window) -> Result<Listed<Profile>, Error> {
     let listing = Listing {
-        select: SELECT,
-        from: "profiles AS p",
+        table: "profiles",
+        alias: "p",
+        select: &select(),
         joins: "",
-        condition: "p.project_id = :project AND p.deleted_at IS NULL
-            AND (:name IS NULL OR instr(p.name_folded, :name) > 0)",
-        order: "p.id DESC",
+        condition: "AND p.deleted_at IS NULL",
+        params: &[],
+        within: counts::PROJECT,
+        oldest_first: false,
     };
-    listing.window(db, named_params! {":project": project, ":name": name.map(fold)}, window, read)
+    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false });
+    listing.window(db, project, |_| true, search.as_ref(), window, read)
 }
 
 /// [`Error::NotChanged`] when there is no such profile.

@@ -1,6 +1,7 @@
 //! Versions of the schema, and migration from an older one to this program's.
 
 use refinery::{Migration, Runner};
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OptionalExtension as _};
 
 mod embedded {
@@ -51,7 +52,20 @@ impl Schema {
         // With foreign keys on, rebuilding a table (the only way to change its constraints) deletes its children. The
         // pragma has no effect inside a transaction, so it is set outside.
         db.pragma_update(None, "foreign_keys", false)?;
+        let found = version(db)?;
+        if (1..self.version()).contains(&found) {
+            tracing::info!(from = found, to = self.version(), "migrating the database");
+            let report = |event: TraceEvent<'_>| {
+                if let TraceEvent::Stmt(_, sql) = event
+                    && let Some(step) = step(sql)
+                {
+                    tracing::info!("migrating the database: {step}");
+                }
+            };
+            db.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(report))?;
+        }
         let migrated = self.run(db);
+        db.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>)?;
         db.pragma_update(None, "foreign_keys", true)?;
         migrated
     }
@@ -61,6 +75,12 @@ impl Schema {
         Runner::new(&self.migrations).set_grouped(true).run(db)?;
         if breaks_foreign_keys(db)? { Err(MigrationError::ForeignKeys) } else { Ok(()) }
     }
+}
+
+/// A step of a migration, from the comments before its statement: `Step …`.
+fn step(sql: &str) -> Option<&str> {
+    let comments = sql.trim_start().lines().map_while(|line| line.strip_prefix("--"));
+    comments.map(str::trim_start).find(|line| line.starts_with("Step "))
 }
 
 /// The file's schema version; 0 when it has no schema. The higher of refinery's record and of the number that each
@@ -101,7 +121,7 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         Schema::embedded().migrate(&mut db).unwrap();
         let lax: Vec<String> = db
-            .prepare("SELECT name FROM pragma_table_list WHERE NOT strict AND schema = 'main'")
+            .prepare("SELECT name FROM pragma_table_list WHERE NOT strict AND schema = 'main' AND type = 'table'")
             .unwrap()
             .query_map([], |row| row.get(0))
             .unwrap()
@@ -255,6 +275,99 @@ mod tests {
                 .unwrap();
             assert_eq!(kept, (45, None, None, 1, u32::from(version == 5)));
         }
+    }
+
+    /// Every row with its number, without what the search index keeps.
+    type Listed = Vec<(i64, String)>;
+
+    #[test]
+    fn rows_of_the_sixth_schema_are_numbered_counted_and_searched() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut sixth = Schema::embedded();
+        sixth.migrations.retain(|migration| migration.version() <= 6);
+        sixth.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0), ('proj_2', 'other', 0);
+             INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at, deleted_at)
+             VALUES ('prof_2', 'proj_1', 'Müller', 'müller', 0, 0, NULL), ('prof_1', 'proj_1', 'Old', 'old', 0, 0, 9);
+             INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, client_id, client_secret,
+                client_secret_dek_id, generation, created_at, updated_at, previous_secret, previous_secret_dek_id,
+                previous_until)
+             VALUES ('app_1', 'proj_1', 'twitter', 'A', 'a', 'c', CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 3, 0, 0,
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 5);
+             INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, consented_at, issued_at,
+                renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             VALUES ('grant_1', 'proj_1', 'twitter', 'app_1', 'c', 's', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0),
+                ('grant_2', 'proj_2', 'tiktok', NULL, 'c', 's', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0);
+             INSERT INTO integrations (id, project_id, grant_id, profile_id, platform, platform_user_id, metadata, search,
+                created_at, updated_at, tokens, tokens_dek_id, generation, status, failure_reason)
+             VALUES ('int_3', 'proj_1', 'grant_1', NULL, 'twitter', 'u3', '{}', 'zoë', 3, 3, NULL, NULL, 1, 'active', NULL),
+                ('int_1', 'proj_1', 'grant_1', 'prof_1', 'twitter', 'u1', '{}', 'ada', 1, 1,
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 4, 'reconnect_required', 'access_revoked'),
+                ('int_2', 'proj_2', 'grant_2', NULL, 'tiktok', 'u2', '{}', 'zoë', 2, 2, NULL, NULL, 1, 'active', NULL);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let listed = |sql: &str| -> Listed {
+            let mut statement = db.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        let row = |n: i64, text: &str| (n, text.to_owned());
+        assert_eq!(
+            listed(
+                "SELECT n, concat_ws(' ', id, profile_id, length(tokens), generation, failure_reason) FROM integrations"
+            ),
+            [row(1, "int_1 prof_1 45 4 access_revoked"), row(2, "int_2 1"), row(3, "int_3 1")]
+        );
+        assert_eq!(listed("SELECT n, id FROM profiles ORDER BY n"), [row(1, "prof_1"), row(2, "prof_2")]);
+        assert_eq!(
+            listed("SELECT n, concat_ws(' ', id, length(previous_secret), previous_until) FROM oauth_apps"),
+            [row(1, "app_1 45 5")]
+        );
+        assert_eq!(
+            listed("SELECT total, concat_ws(' ', project_id, kind, within, platform) FROM counts ORDER BY 2"),
+            [
+                row(1, "proj_1 integrations  twitter"),
+                row(2, "proj_1 integrations * twitter"),
+                row(2, "proj_1 integrations app_1 twitter"),
+                row(1, "proj_1 integrations prof_1 twitter"),
+                row(1, "proj_1 oauth_apps * twitter"),
+                row(1, "proj_1 profiles * "),
+                row(1, "proj_2 integrations  tiktok"),
+                row(1, "proj_2 integrations * tiktok"),
+            ]
+        );
+        let found = |table: &str, query: &str| {
+            listed(&format!("SELECT rowid, '' FROM {table}_search WHERE {table}_search MATCH '{query}' ORDER BY rowid"))
+                .into_iter()
+                .map(|(n, _)| n)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("integrations", "proj_1_7a6fc3ab"), [3], "zoë");
+        assert_eq!(found("integrations", "proj_2_7a6fc3ab"), [2]);
+        assert_eq!(found("integrations", "proj_1_616461"), [1], "ada");
+        assert_eq!(found("profiles", "proj_1_6dc3bc6c"), [2], "mül");
+        assert!(found("profiles", "proj_1_6f6c64").is_empty(), "the deleted profile is not searched");
+        assert_eq!(found("oauth_apps", "proj_1_61"), [1]);
+        db.execute_batch("INSERT INTO integrations_search (integrations_search, rank) VALUES ('integrity-check', 1)")
+            .unwrap();
+    }
+
+    #[test]
+    fn steps_of_migrations_are_numbered() {
+        for migration in &Schema::embedded().migrations {
+            let sql = migration.sql().unwrap();
+            let steps: Vec<&str> = sql.lines().filter(|line| line.starts_with("-- Step ")).collect();
+            for (at, step) in steps.iter().enumerate() {
+                let begins = format!("-- Step {} of {}: ", at + 1, steps.len());
+                assert!(step.starts_with(&begins), "{migration}: {step}");
+            }
+        }
+        assert_eq!(step("\n\n-- A table.\n-- Step 2 of 3: count\nINSERT INTO a"), Some("Step 2 of 3: count"));
+        assert_eq!(step("INSERT INTO a\n-- Step 2 of 3: count"), None);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The list of integrations: filters, search and windows.
 
-use rusqlite::Connection;
-use rusqlite::types::ToSql;
+use std::borrow::Cow;
+
+use rusqlite::{Connection, named_params};
 
 use super::{JOINS, SELECT, read};
-use crate::domain::id::ProjectId;
+use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
-use crate::store::Error;
-use crate::store::columns::{Listing, fold, json};
+use crate::store::listing::{Listing, Search};
+use crate::store::{Error, counts};
 
 /// Newest first, or oldest first where the filter asks for it. `contract`: the platforms of
 /// [`PlatformFilter::Contract`].
@@ -19,35 +20,32 @@ pub fn list(
     contract: &[&str],
     window: Window,
 ) -> Result<Listed<Integration>, Error> {
-    // Only the conditions of this filter, so that each combination finds its own index.
-    let mut condition = "i.project_id = :project".to_owned();
-    let mut params: Vec<(&str, &dyn ToSql)> = vec![(":project", &project)];
-    let names;
-    match &filter.platforms {
-        PlatformFilter::All => {}
-        PlatformFilter::Contract => {
-            names = json(&contract)?;
-            condition.push_str(" AND i.platform IN (SELECT value FROM json_each(:platforms))");
-            params.push((":platforms", &names));
-        }
-        PlatformFilter::One(name) => {
-            condition.push_str(" AND i.platform = :platform");
-            params.push((":platform", name));
-        }
-    }
-    if let Some(profile) = &filter.profile_id {
-        condition.push_str(" AND i.profile_id IS :profile");
-        params.push((":profile", profile));
-    }
-    let needle;
-    if let Some(search) = &filter.search {
-        needle = fold(search);
-        condition.push_str(" AND (instr(i.search, :needle) > 0 OR i.id = :search)");
-        params.extend([(":needle", &needle as &dyn ToSql), (":search", search)]);
-    }
-    let order = if filter.oldest_first { "i.id" } else { "i.id DESC" };
-    let listing = Listing { select: SELECT, from: "integrations AS i", joins: JOINS, condition: &condition, order };
-    listing.window(db, &params, window, read)
+    let (condition, within): (&str, Cow<'_, str>) = match &filter.profile_id {
+        None => ("", counts::PROJECT.into()),
+        Some(None) => ("AND i.profile_id IS :profile", counts::NO_PROFILE.into()),
+        Some(Some(profile)) => ("AND i.profile_id IS :profile", profile.to_string().into()),
+    };
+    let params = named_params! {":profile": filter.profile_id.flatten()};
+    let listing = Listing {
+        table: "integrations",
+        alias: "i",
+        select: SELECT,
+        joins: JOINS,
+        condition,
+        params: if condition.is_empty() { &[] } else { params },
+        within: &within,
+        oldest_first: filter.oldest_first,
+    };
+    let is_wanted = |platform: &str| match &filter.platforms {
+        PlatformFilter::All => true,
+        PlatformFilter::Contract => contract.contains(&platform),
+        PlatformFilter::One(name) => name == platform,
+    };
+    let search = filter.search.as_deref().map(|needle| {
+        let or_id = needle.parse::<IntegrationId>().is_ok();
+        Search { column: "search", needle, or_id }
+    });
+    listing.window(db, project, is_wanted, search.as_ref(), window, read)
 }
 
 #[cfg(test)]

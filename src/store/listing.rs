@@ -1,0 +1,253 @@
+//! Lists that are read window by window, newest first or oldest first, and searches in them. What a list costs does not
+//! depend on its length: totals are kept ([`counts`]), windows are walks along an index that has the list's order, and
+//! needles are looked up in a search index of trigrams.
+//!
+//! Invariant: no statement scans or sorts a table (`listing/tests.rs` checks the plans of all lists).
+
+use std::fmt::Write as _;
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, Row, named_params};
+
+use super::Error;
+use super::columns::{Params, all, fold, json, signed};
+use super::counts;
+use crate::domain::id::ProjectId;
+use crate::domain::paging::{Listed, Window};
+
+/// Most trigrams of a needle that are looked up. The rows that they leave are searched for the needle itself.
+const MAX_GRAMS: usize = 8;
+
+/// A list of rows of one table.
+pub(super) struct Listing<'a> {
+    /// The table, which has the column `n`, rows in [`counts`] and a search index.
+    pub(super) table: &'static str,
+    /// Its name in the other members.
+    pub(super) alias: &'static str,
+    pub(super) select: &'a str,
+    /// Joins that keep the number of rows.
+    pub(super) joins: &'a str,
+    /// Further condition, starting with `AND`.
+    pub(super) condition: &'a str,
+    /// Parameters of the condition.
+    pub(super) params: Params<'a>,
+    /// The part of the project that the condition selects, as in [`counts`].
+    pub(super) within: &'a str,
+    pub(super) oldest_first: bool,
+}
+
+/// A needle that a list is narrowed by.
+pub(super) struct Search<'a> {
+    /// The column with the folded text.
+    pub(super) column: &'a str,
+    pub(super) needle: &'a str,
+    /// True when a row with exactly this id matches too.
+    pub(super) or_id: bool,
+}
+
+impl Listing<'_> {
+    /// `is_wanted` narrows the list by platform.
+    pub(super) fn window<T>(
+        &self,
+        db: &Connection,
+        project: ProjectId,
+        is_wanted: impl Fn(&str) -> bool,
+        search: Option<&Search<'_>>,
+        window: Window,
+        read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Listed<T>, Error> {
+        let (wanted, others): (Vec<_>, Vec<_>) = counts::by_platform(db, project, self.table, self.within)?
+            .into_iter()
+            .partition(|(platform, _)| is_wanted(platform));
+        let platforms =
+            Platforms { is_all: others.is_empty(), names: wanted.iter().map(|(name, _)| name.as_str()).collect() };
+        match search.filter(|search| !search.needle.is_empty()) {
+            Some(search) if !wanted.is_empty() => {
+                let found = self.find(db, project, &platforms, search)?;
+                let total = found.len() as u64;
+                let from = usize::try_from(window.offset).unwrap_or(usize::MAX);
+                let page: Vec<i64> = found.into_iter().skip(from).take(window.limit as usize).collect();
+                let items = if page.is_empty() { Vec::new() } else { self.rows(db, project, &page, read)? };
+                Ok(Listed { items, total })
+            }
+            _ => {
+                let total = wanted.iter().map(|(_, total)| total).sum();
+                let items = match Walk::to(window, total) {
+                    Some(walk) => self.walk(db, project, &platforms, walk, read)?,
+                    None => Vec::new(),
+                };
+                Ok(Listed { items, total })
+            }
+        }
+    }
+
+    /// Rows of the window, along one index, or along one for each platform at once.
+    fn walk<T>(
+        &self,
+        db: &Connection,
+        project: ProjectId,
+        platforms: &Platforms<'_>,
+        walk: Walk,
+        read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let Self { table, alias, select, joins, condition, .. } = self;
+        let arm = format!("SELECT {alias}.n FROM {table} AS {alias} WHERE {alias}.project_id = :project {condition}");
+        let (limit, offset) = (signed(walk.limit), signed(walk.offset));
+        let mut params =
+            [self.params, named_params! {":project": project, ":limit": limit, ":offset": offset}].concat();
+        // The list of a part of the project has an index by platform only.
+        let names: Vec<String> = (0..platforms.names.len()).map(|at| format!(":platform{at}")).collect();
+        let keys = if platforms.is_all && self.within == counts::PROJECT {
+            arm
+        } else {
+            params.extend(
+                names.iter().zip(&platforms.names).map(|(name, platform)| (name.as_str(), platform as &dyn ToSql)),
+            );
+            let arms: Vec<String> = names.iter().map(|name| format!("{arm} AND {alias}.platform = {name}")).collect();
+            arms.join(" UNION ALL ")
+        };
+        let direction = if walk.is_reversed == self.oldest_first { " DESC" } else { "" };
+        // The rows themselves are looked up last: what is skipped costs a step in the index.
+        let mut items = all(
+            db,
+            &format!(
+                "SELECT {select} FROM ({keys} ORDER BY n{direction} LIMIT :limit OFFSET :offset) AS page
+                 CROSS JOIN {table} AS {alias} ON {alias}.n = page.n {joins} WHERE {alias}.project_id = :project"
+            ),
+            &params,
+            read,
+        )?;
+        if walk.is_reversed {
+            items.reverse();
+        }
+        Ok(items)
+    }
+
+    /// Numbers of the rows that match, in the order of the list.
+    fn find(
+        &self,
+        db: &Connection,
+        project: ProjectId,
+        platforms: &Platforms<'_>,
+        search: &Search<'_>,
+    ) -> Result<Vec<i64>, Error> {
+        let Self { table, alias, condition, .. } = self;
+        let needle = fold(search.needle);
+        let grams = Grams::of(project, &needle);
+        let direction = if self.oldest_first { "" } else { " DESC" };
+        let wanted = json(&platforms.names)?;
+        let mut narrow = (*condition).to_owned();
+        let mut params = self.params.to_vec();
+        if !platforms.is_all {
+            let _ = write!(narrow, " AND {alias}.platform IN (SELECT value FROM json_each(:platforms))");
+            params.push((":platforms", &wanted));
+        }
+        let number = |row: &Row<'_>| Ok(row.get(0)?);
+        let mut found: Vec<i64> = if grams.are_exact && platforms.is_all && self.within == counts::PROJECT {
+            // The project is in the grams, and the index has the rows of the list only.
+            let sql =
+                format!("SELECT rowid FROM {table}_search WHERE {table}_search MATCH :grams ORDER BY rowid{direction}");
+            all(db, &sql, named_params! {":grams": grams.query}, number)?
+        } else {
+            let sql = format!(
+                "SELECT s.rowid FROM {table}_search AS s CROSS JOIN {table} AS {alias} ON {alias}.n = s.rowid
+                 WHERE s.{table}_search MATCH :grams AND {alias}.project_id = :project {narrow}
+                    AND instr({alias}.{}, :needle) > 0
+                 ORDER BY s.rowid{direction}",
+                search.column
+            );
+            let named = named_params! {":grams": grams.query, ":project": project, ":needle": needle};
+            all(db, &sql, &[params.as_slice(), named].concat(), number)?
+        };
+        if search.or_id {
+            let sql = format!(
+                "SELECT {alias}.n FROM {table} AS {alias} WHERE {alias}.project_id = :project AND {alias}.id = :id {narrow}"
+            );
+            let named = named_params! {":project": project, ":id": search.needle};
+            for n in all(db, &sql, &[params.as_slice(), named].concat(), number)? {
+                let place =
+                    found.binary_search_by(|other| if self.oldest_first { other.cmp(&n) } else { n.cmp(other) });
+                if let Err(place) = place {
+                    found.insert(place, n);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rows with these numbers, in their order.
+    fn rows<T>(
+        &self,
+        db: &Connection,
+        project: ProjectId,
+        page: &[i64],
+        read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let Self { table, alias, select, joins, .. } = self;
+        let sql = format!(
+            "SELECT {select} FROM json_each(:page) AS page CROSS JOIN {table} AS {alias} ON {alias}.n = page.value {joins}
+             WHERE {alias}.project_id = :project"
+        );
+        all(db, &sql, named_params! {":project": project, ":page": json(&page)?}, read)
+    }
+}
+
+/// Platforms that a list is narrowed to.
+struct Platforms<'a> {
+    /// True when no rows are on others.
+    is_all: bool,
+    names: Vec<&'a str>,
+}
+
+/// The way to a window: from the nearer end of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Walk {
+    is_reversed: bool,
+    offset: u64,
+    limit: u64,
+}
+
+impl Walk {
+    /// `None` when the window has no rows.
+    fn to(window: Window, total: u64) -> Option<Self> {
+        let rest = total.checked_sub(window.offset).filter(|rest| *rest > 0)?;
+        let limit = rest.min(window.limit.into());
+        let behind = rest - limit;
+        Some(if behind < window.offset {
+            Self { is_reversed: true, offset: behind, limit }
+        } else {
+            Self { is_reversed: false, offset: window.offset, limit }
+        })
+    }
+}
+
+/// A query of the search index for the rows that can contain a needle.
+struct Grams {
+    query: String,
+    /// True when every row that it finds contains the needle.
+    are_exact: bool,
+}
+
+impl Grams {
+    /// The words of the index are trigrams; those near the end of a text are shorter.
+    fn of(project: ProjectId, needle: &str) -> Self {
+        let starts: Vec<usize> = needle.char_indices().map(|(at, _)| at).chain([needle.len()]).collect();
+        let grams: Vec<&str> =
+            starts.iter().zip(starts.iter().skip(3)).filter_map(|(from, to)| needle.get(*from..*to)).collect();
+        let word = |gram: &str| format!("\"{project}_{}\"", hex::encode(gram));
+        let Some(last) = grams.last() else {
+            // Shorter than a word: every word that begins with it.
+            return Self { query: format!("{} *", word(needle)), are_exact: true };
+        };
+        // Three characters apart they cover the needle, wider apart a long one in parts.
+        let step = grams.len().div_ceil(MAX_GRAMS).max(3);
+        let mut query = word(last);
+        for gram in grams.iter().rev().skip(step).step_by(step) {
+            let _ = write!(query, " {}", word(gram));
+        }
+        Self { query, are_exact: grams.len() == 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests;
