@@ -1,7 +1,7 @@
 //! The authorize URL: where a person is sent to consent.
 
-use oauth2::basic::BasicClient;
-use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -22,14 +22,10 @@ pub struct AuthorizeRequest<'a> {
     pub nonce: &'a str,
 }
 
-/// A URL in the configuration that is none.
+/// The platform's authorize URL is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} is not an absolute URL")]
-pub struct InvalidEndpoint {
-    pub what: &'static str,
-    #[source]
-    pub source: url::ParseError,
-}
+#[error("authorize_url is not an absolute URL")]
+pub struct InvalidEndpoint(#[from] url::ParseError);
 
 /// True when the platform takes PKCE for this redirect URI.
 #[must_use]
@@ -45,45 +41,33 @@ pub fn takes_pkce(platform: &Platform, redirect_uri: &str) -> bool {
 ///
 /// # Errors
 ///
-/// When the platform's authorize URL or the redirect URI is no URL.
+/// When the platform's authorize URL is no URL.
 #[expect(clippy::disallowed_methods, reason = "state and verifier go into the URL, the verifier only hashed")]
 pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Result<Url, InvalidEndpoint> {
-    let invalid = |what| move |source| InvalidEndpoint { what, source };
-    let client = BasicClient::new(ClientId::new(request.client_id.to_owned()))
-        .set_auth_uri(AuthUrl::new(platform.authorize_url.to_string()).map_err(invalid("authorize_url"))?)
-        .set_redirect_uri(RedirectUrl::new(request.redirect_uri.to_owned()).map_err(invalid("the callback URL"))?);
-    let state = CsrfToken::new(request.state.expose_secret().to_owned());
-    let mut authorize = client.authorize_url(|| state);
+    let mut url = Url::parse(&platform.authorize_url)?;
+    let challenge = request.pkce_verifier.map(|verifier| {
+        let digest = Sha256::digest(verifier.expose_secret().as_bytes());
+        match platform.pkce {
+            Pkce::S256Hex | Pkce::S256HexOnLoopback => hex::encode(digest),
+            Pkce::None | Pkce::S256 => URL_SAFE_NO_PAD.encode(digest),
+        }
+    });
+    let mut query = url.query_pairs_mut();
+    query
+        .append_pair("response_type", "code")
+        .append_pair(platform.client_id_name, request.client_id)
+        .append_pair("state", request.state.expose_secret());
+    if let Some(challenge) = &challenge {
+        query.append_pair("code_challenge", challenge).append_pair("code_challenge_method", "S256");
+    }
+    query.append_pair("redirect_uri", request.redirect_uri);
     if !request.scopes.is_empty() {
-        // The crate joins scopes with spaces only, so they come to it as one.
-        authorize = authorize.add_scope(Scope::new(request.scopes.join(platform.scope_separator.as_str())));
+        query.append_pair("scope", &request.scopes.join(platform.scope_separator.as_str()));
     }
     if platform.id_tokens.is_some() {
-        authorize = authorize.add_extra_param("nonce", request.nonce);
+        query.append_pair("nonce", request.nonce);
     }
-    for (name, value) in &platform.authorize_params {
-        authorize = authorize.add_extra_param(name.as_ref(), value.as_ref());
-    }
-    if let Some(verifier) = request.pkce_verifier {
-        authorize = match platform.pkce {
-            Pkce::S256Hex | Pkce::S256HexOnLoopback => authorize
-                .add_extra_param("code_challenge", hex::encode(Sha256::digest(verifier.expose_secret().as_bytes())))
-                .add_extra_param("code_challenge_method", "S256"),
-            Pkce::None | Pkce::S256 => authorize.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(
-                &PkceCodeVerifier::new(verifier.expose_secret().to_owned()),
-            )),
-        };
-    }
-    let (mut url, _) = authorize.url();
-    if platform.client_id_name != "client_id" {
-        let renamed: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(name, value)| match name.as_ref() {
-                "client_id" => (platform.client_id_name.to_owned(), value.into_owned()),
-                _ => (name.into_owned(), value.into_owned()),
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(renamed);
-    }
+    query.extend_pairs(&platform.authorize_params);
+    drop(query);
     Ok(url)
 }
