@@ -19,6 +19,8 @@ type Many<T, E> = Box<dyn Fn(&Transaction<'_>) -> Result<T, E> + Send>;
 pub(super) enum Work<T, E> {
     /// Runs once.
     Once(Option<Once<T, E>>),
+    /// Runs once, and may be lost in a power cut.
+    Unsynced(Option<Once<T, E>>),
     /// Can be retried. `cause` finds the store's error within the work's own.
     Kept { work: Many<T, E>, cause: fn(&E) -> Option<&Error> },
 }
@@ -27,6 +29,9 @@ pub(super) enum Work<T, E> {
 pub(super) trait Job: Send {
     /// False when it has not begun and its caller no longer waits.
     fn is_wanted(&self) -> bool;
+
+    /// True when its commit must be on the disk before it is answered.
+    fn is_synced(&self) -> bool;
 
     /// Runs the work. True when its changes are to be committed.
     fn run(&mut self, transaction: &Transaction<'_>) -> bool;
@@ -64,11 +69,15 @@ where
         self.outcome.is_some() || !self.reply.is_closed()
     }
 
+    fn is_synced(&self) -> bool {
+        !matches!(self.work, Work::Unsynced(_))
+    }
+
     fn run(&mut self, transaction: &Transaction<'_>) -> bool {
         let work = &mut self.work;
         // Half-done changes are rolled back, and the work's own values are not used again.
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Once(once) => once.take().ok_or(Error::Stopped)?(transaction),
+            Work::Once(once) | Work::Unsynced(once) => once.take().ok_or(Error::Stopped)?(transaction),
             Work::Kept { work, .. } => work(transaction),
         }));
         let keep = matches!(outcome, Ok(Ok(_)));

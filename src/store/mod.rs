@@ -8,7 +8,7 @@
 //!
 //! Invariants: every statement on a row of a project names the project. One connection writes, in transactions that
 //! take the write lock at their start (a later upgrade fails without waiting). A write is on the disk before it is
-//! acknowledged, and after a commit that the disk did not confirm, nothing is written any more. A closure waits for
+//! acknowledged (but for [`Store::write_unsynced`]), and after a commit that the disk did not confirm, nothing is written any more. A closure waits for
 //! nothing but the database.
 
 pub mod access_keys;
@@ -151,6 +151,28 @@ impl Store {
     {
         let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
         self.writer.write(Work::Once(Some(Box::new(work))), permit).await
+    }
+
+    /// Like [`write`](Self::write), for what may be lost in a power cut and not with the process: it is committed when
+    /// this returns, and waits for no disk. A later [`write`](Self::write) takes it to the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write).
+    ///
+    /// # Panics
+    ///
+    /// When `work` panics; its changes are rolled back and the store goes on.
+    pub async fn write_unsynced<T, E>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
+        self.writer.write(Work::Unsynced(Some(Box::new(work))), permit).await
     }
 
     /// Like [`write`](Self::write), for what must not be lost. On a full disk the reserve is released and the work

@@ -145,7 +145,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
         Role::Writer => {
             // Readers and the writer do not wait for each other.
             db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
-            // A commit is on the disk before it is acknowledged. NORMAL loses the last commits at a power cut.
+            // A commit is on the disk before it is acknowledged. NORMAL loses the last commits at a power cut; the
+            // thread that writes chooses it for those that may be lost.
             db.pragma_update(None, "synchronous", "FULL")?;
             // Deleted secrets are overwritten.
             db.pragma_update(None, "secure_delete", true)?;

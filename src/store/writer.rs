@@ -1,18 +1,24 @@
 //! The one connection that writes, on a thread of its own.
 //!
 //! The cost of a write is the sync to disk, so queued writes share one transaction: each runs inside its own
-//! savepoint, one commit follows, and only then is any of them answered. A write never waits for others to join it.
+//! savepoint, one commit follows, and only then is any of them answered. A write never waits for others to join it. A
+//! transaction with nothing but [unsynced](Work::Unsynced) writes ends without a sync: the log has it, and the kernel
+//! has the log. The next sync of the log covers it, because a sync reaches the whole file.
 //!
-//! Invariants: a write that was answered `Ok` is in a commit that the disk has confirmed. A failure or panic of one
+//! Invariants: a write that was answered `Ok` is in a commit that the disk has confirmed, unless it is an unsynced one.
+//! A failure or panic of one
 //! write reaches no other, unless SQLite rolls back the whole transaction: then all writes in it fail. After a commit
-//! that the disk did not confirm, nothing is written any more: a second sync would succeed and prove nothing.
+//! that the disk did not confirm, nothing is written any more: a second sync would succeed and prove nothing. That is why
+//! the log is moved into the file here and not by SQLite, which syncs the log for that and ignores a failure.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +30,9 @@ use super::job::{Job, Outcome, Work, Write};
 
 /// Most writes that share a transaction: the first waits for the last.
 const BATCH: usize = 128;
+
+/// Pages by which the log grows before it is moved into the database file: SQLite's own default.
+const LONG_LOG: i32 = 1_000;
 
 enum Order {
     Checkpoint { done: oneshot::Sender<Result<(), Error>>, _permit: OwnedSemaphorePermit },
@@ -46,10 +55,19 @@ struct State {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, reserve: Arc<DiskReserve>) -> io::Result<Self> {
+    /// `connection` syncs its commits.
+    pub(super) fn start(mut connection: Connection, reserve: Arc<DiskReserve>) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let state = Arc::new(State::default());
-        let scribe = Scribe { connection, reserve, state: state.clone() };
+        let log = Arc::new(AtomicI32::new(0));
+        let seen = log.clone();
+        // Takes the place of SQLite's own checkpoints.
+        let notice = move |_: &mut Wal, pages| {
+            seen.store(pages, Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(notice)).map_err(io::Error::other)?;
+        let scribe = Scribe { connection, reserve, state: state.clone(), syncs: true, log, moved: 0 };
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || scribe.serve(&received))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
@@ -120,6 +138,12 @@ struct Scribe {
     connection: Connection,
     reserve: Arc<DiskReserve>,
     state: Arc<State>,
+    /// True when the next commit is synced.
+    syncs: bool,
+    /// Length of the log after the latest commit, in pages.
+    log: Arc<AtomicI32>,
+    /// Its length when it was last moved into the database file. It starts again when nobody reads it any more.
+    moved: i32,
 }
 
 impl Scribe {
@@ -133,6 +157,23 @@ impl Scribe {
             if let Some(Order::Checkpoint { done, .. }) = checkpoint {
                 let _ = done.send(self.checkpoint());
             }
+            self.shorten_log();
+        }
+    }
+
+    /// Moves a long log into the database file, as far as no reader needs it. Others need not wait for this.
+    fn shorten_log(&mut self) {
+        let length = self.log.load(Ordering::Relaxed);
+        if length < self.moved {
+            self.moved = 0;
+        }
+        if length - self.moved < LONG_LOG || self.state.failure.get().is_some() {
+            return;
+        }
+        self.moved = length;
+        if let Err(error) = move_log(&self.connection, "PASSIVE") {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be moved into the database file");
+            self.give_up_if_unsynced(&error);
         }
     }
 
@@ -153,6 +194,10 @@ impl Scribe {
         if let Some(failure) = self.state.failure.get() {
             return failed(waiting.drain(..).collect(), || Error::Failed(copy(failure)));
         }
+        let syncs = waiting.iter().any(|job| job.is_synced());
+        if let Err(error) = set_syncs(&self.connection, &mut self.syncs, syncs) {
+            return failed(waiting.drain(..).collect(), || copy(&error).into());
+        }
         let transaction = match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => transaction,
             Err(error) => return failed(waiting.drain(..).collect(), || copy(&error).into()),
@@ -163,7 +208,7 @@ impl Scribe {
             if !job.is_wanted() {
                 continue;
             }
-            let step = in_savepoint(&transaction, &mut *job);
+            let step = step(&transaction, &mut *job);
             if matches!(step, Step::TransactionGone) {
                 // An error may rest on changes of the writes before it, so all of them fail alike.
                 let mut ran = if any_kept { failed(ran, || Error::RolledBack) } else { ran };
@@ -180,9 +225,7 @@ impl Scribe {
         match commit(transaction) {
             Ok(()) => ran,
             Err(error) => {
-                if matches!(Error::from(copy(&error)), Error::Failed(_)) {
-                    self.give_up(copy(&error));
-                }
+                self.give_up_if_unsynced(&error);
                 failed(ran, || copy(&error).into())
             }
         }
@@ -213,16 +256,20 @@ impl Scribe {
         if let Some(failure) = self.state.failure() {
             return Err(failure);
         }
-        match self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)) {
+        match move_log(&self.connection, "TRUNCATE") {
             Ok(false) => Ok(()),
             Ok(true) => Err(Error::Overloaded),
             Err(error) => {
-                let told = Error::from(copy(&error));
-                if matches!(told, Error::Failed(_)) {
-                    self.give_up(error);
-                }
-                Err(told)
+                self.give_up_if_unsynced(&error);
+                Err(error.into())
             }
+        }
+    }
+
+    /// Ends all writing when the error is that of a sync.
+    fn give_up_if_unsynced(&self, error: &rusqlite::Error) {
+        if matches!(Error::from(copy(error)), Error::Failed(_)) {
+            self.give_up(copy(error));
         }
     }
 
@@ -267,19 +314,21 @@ enum Step {
     TransactionGone,
 }
 
+fn step(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
+    if job.is_synced() { in_savepoint(transaction, job) } else { without_savepoint(transaction, job) }
+}
+
 fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
-    if let Err(error) = transaction.execute_batch("SAVEPOINT job") {
+    if let Err(error) = run(transaction, "SAVEPOINT job") {
         job.fail(error.into());
         return Step::TransactionGone;
     }
     let keep = job.run(transaction);
-    if transaction.is_autocommit() {
-        if keep {
-            job.fail(Error::RolledBack);
-        }
+    if is_gone(transaction, job, keep) {
         return Step::TransactionGone;
     }
-    match transaction.execute_batch(if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" }) {
+    let undone = if keep { Ok(()) } else { run(transaction, "ROLLBACK TO job") };
+    match undone.and_then(|()| run(transaction, "RELEASE job")) {
         Ok(()) if keep => Step::Kept,
         Ok(()) => Step::Undone,
         Err(error) => {
@@ -291,7 +340,54 @@ fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
     }
 }
 
+/// A savepoint keeps a copy of each page that is changed in it, which takes as long as a small write itself. Without
+/// one, a write that fails after it has changed something takes the transaction with it.
+fn without_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
+    let before = transaction.total_changes();
+    let keep = job.run(transaction);
+    if is_gone(transaction, job, keep) {
+        Step::TransactionGone
+    } else if keep {
+        Step::Kept
+    } else if transaction.total_changes() == before {
+        Step::Undone
+    } else {
+        Step::TransactionGone
+    }
+}
+
+/// True when SQLite has rolled the transaction back.
+fn is_gone(transaction: &Transaction<'_>, job: &mut dyn Job, keep: bool) -> bool {
+    let is_gone = transaction.is_autocommit();
+    if is_gone && keep {
+        job.fail(Error::RolledBack);
+    }
+    is_gone
+}
+
+fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// Has the commits from now on synced, or not. A pragma that has no effect inside a transaction.
+fn set_syncs(db: &Connection, now: &mut bool, wanted: bool) -> rusqlite::Result<()> {
+    if *now != wanted {
+        db.execute_batch(if wanted { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
+        *now = wanted;
+    }
+    Ok(())
+}
+
+/// Copies the log into the database file. True when a reader kept it from being emptied.
+fn move_log(db: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    #[cfg(test)]
+    tests::checkpoint_fault()?;
+    db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| row.get(0))
+}
+
 fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    #[cfg(test)]
+    tests::committing(&transaction);
     #[cfg(test)]
     tests::fault()?;
     transaction.commit()
