@@ -120,6 +120,7 @@
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
 //!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs and
 //!                             a migration
+//! how many connections may wait: src/broker/begin.rs (`BOUNDS`), src/store/flow_limit.rs (who gives way), README.md
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, page, redirect, health and database
 //!                             alike), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:

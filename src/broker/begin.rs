@@ -8,18 +8,20 @@ use super::clients::BoundTo;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::domain::error_chain::chain;
-use crate::domain::flow::{Flow, FlowStage, nonce};
+use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::FlowId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::platforms::Platform;
+use crate::store::flow_limit::Bounds;
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::{self, AuthorizeRequest};
 use crate::vault::Place;
 
-/// Pending flows and open selections, per project and in all, so that nobody fills the disk with them.
-const LIVE_PER_PROJECT: u64 = 1_000;
-const LIVE_IN_ALL: u64 = 10_000;
+/// What is stored of connections in the making. A hundred starts a second for ten minutes are 60,000 flows. A row takes
+/// about a kilobyte, and 5 kB with the longest redirects.
+pub(super) const BOUNDS: Bounds =
+    Bounds { per_key: 100_000, in_all: 400_000, open_selections: 10_000, late_redirects: 100_000 };
 
 /// Retry-After when there are too many: some expire every second then.
 const TOO_MANY_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -57,17 +59,20 @@ impl Broker {
         })?;
 
         let project_id = caller.project_id;
-        let app = self
-            .store
-            .read(move |db| {
-                if let Some(id) = profile_id
-                    && stored_profiles::find(db, project_id, id)?.is_none()
-                {
-                    return Err(Error::NotFound(What::Profile));
-                }
-                app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
-            })
-            .await?;
+        let app = if profile_id.is_none() && app_id.is_none() {
+            None
+        } else {
+            self.store
+                .read(move |db| {
+                    if let Some(id) = profile_id
+                        && stored_profiles::find(db, project_id, id)?.is_none()
+                    {
+                        return Err(Error::NotFound(What::Profile));
+                    }
+                    app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
+                })
+                .await?
+        };
         let client_id = match (app, &configured.credentials) {
             (Some(app), _) if app.platform != platform.name => return Err(Error::AppOfOtherPlatform(app.platform)),
             (Some(app), _) => app.client_id,
@@ -77,9 +82,10 @@ impl Broker {
 
         let id: FlowId = self.ids.next();
         let callback_url = self.callback_url(&platform.name);
-        let state = random_token(&*self.entropy);
+        let state = new_state(self.clock.now(), &*self.entropy);
+        let digest = state_digest(&state);
         let verifier = upstream::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
-        let nonce = nonce(&state_digest(&state));
+        let nonce = nonce(&digest);
         let request = AuthorizeRequest {
             client_id: &client_id,
             redirect_uri: &callback_url,
@@ -98,7 +104,7 @@ impl Broker {
             id,
             project_id,
             access_key_id: caller.access_key_id,
-            state: state_digest(&state),
+            state: digest,
             platform: platform.name.to_string(),
             app_id,
             client_id,
@@ -111,11 +117,10 @@ impl Broker {
             expires_at: now.plus(self.settings.state_ttl),
             stage: FlowStage::Pending { pkce_verifier },
         };
+        let limit = self.flow_limit.clone();
         self.store
-            .write(move |tx| {
-                if flows::count_live(tx, project_id, now)? >= LIVE_PER_PROJECT
-                    || flows::count_all_live(tx, now)? >= LIVE_IN_ALL
-                {
+            .write_unsynced(move |tx| {
+                if !limit.admit(tx, (project_id, flow.access_key_id), now)? {
                     return Err(Error::TooManyFlows { retry_after: TOO_MANY_RETRY_AFTER });
                 }
                 Ok(flows::insert(tx, &flow)?)
@@ -169,5 +174,5 @@ impl Broker {
 #[expect(clippy::disallowed_methods, reason = "hashing is how a state is stored and looked up")]
 pub(super) fn state_digest(state: &SecretString) -> Digest256 {
     use secrecy::ExposeSecret as _;
-    Digest256::of(state.expose_secret().as_bytes())
+    flow::state_digest(state.expose_secret())
 }

@@ -19,7 +19,7 @@ use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{Digest256, SecretString};
 use crate::store::{Connection, flows, grants, integrations, profiles, selections};
 
 /// Path of the hosted selection page; the selection token follows.
@@ -51,17 +51,15 @@ impl Broker {
         let iss = callback.issuer.as_deref();
         let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, iss));
         let answer = Answer::of(&callback, is_from_issuer, |codes| self.upstream.declined(&callback.platform, codes));
+        let is_denial = answer.is_denial();
         let Some(mut flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
-            let late = self.find_late(digest).await?.filter(|late| late.platform == callback.platform);
-            return late
-                .map(|late| self.late(late, answer.is_denial()))
-                .ok_or(Error::CallbackRefused(CallbackRefusal::UnknownState));
+            return self.without_flow(digest, &callback.platform, is_denial).await;
         };
         if flow.platform != callback.platform {
             return refused(CallbackRefusal::OtherPlatform);
         }
         if flow.is_expired(self.clock.now()) {
-            return Ok(self.late(flow.into(), answer.is_denial()));
+            return Ok(self.late(flow.into(), is_denial));
         }
         let fingerprint = answer.fingerprint();
         if flow.stage.outcome().is_none() {
@@ -69,7 +67,7 @@ impl Broker {
             let work = move || async move { broker.exchange(flow, answer, fingerprint).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
             let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
-                return refused(CallbackRefusal::UnknownState);
+                return self.without_flow(digest, &callback.platform, is_denial).await;
             };
             flow = completed;
         }
@@ -77,6 +75,12 @@ impl Broker {
             Some(consumed_by) if consumed_by != fingerprint => refused(CallbackRefusal::AlreadyUsed),
             _ => self.finished(flow).await,
         }
+    }
+
+    /// The ending of a connection whose flow is gone.
+    async fn without_flow(&self, state: Digest256, platform: &str, is_denial: bool) -> Result<Finished, Error> {
+        let late = self.find_late(state).await?.filter(|late| late.platform == platform);
+        late.map(|late| self.late(late, is_denial)).ok_or(Error::CallbackRefused(CallbackRefusal::UnknownState))
     }
 
     /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.

@@ -44,6 +44,7 @@ use crate::domain::attempts::Attempts;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::store;
+use crate::store::flow_limit::FlowLimit;
 
 pub use self::core::{Core, Parts, Settings};
 pub use error::Error;
@@ -76,6 +77,7 @@ pub struct Broker {
     revocation: Revocation,
     /// Connections whose code is being exchanged.
     exchanges: SingleFlight<FlowId, ()>,
+    flow_limit: Arc<FlowLimit>,
     /// Platforms whose server is asked how it is used, by name.
     discoveries: SingleFlight<String, Result<(), String>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
@@ -100,6 +102,7 @@ impl Broker {
             refresher: Refresher::new(core.clone(), revocation.clone()),
             revocation,
             exchanges: SingleFlight::default(),
+            flow_limit: Arc::new(FlowLimit::new(begin::BOUNDS)),
             discoveries: SingleFlight::default(),
             bluesky_attempts: Arc::default(),
             unwritten: Arc::default(),

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::begin::BOUNDS;
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::LATE_MAX;
 use crate::domain::selection::SelectionStage;
-use crate::store::{flows, late_redirects, oauth_apps, refreshes, selections, token_reads};
+use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
@@ -28,10 +29,13 @@ impl Broker {
         let now = self.clock.now();
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
-        while self.store.write(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
         while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
+        // What a power cut brings back expires again.
+        while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
         loop {
-            let batch = self.store.write(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
+            let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
+            let shrink = |tx: &Transaction<'_>| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH);
+            while self.store.write_unsynced(shrink).await? == BATCH as usize {}
             purged += batch;
             if batch < BATCH as usize {
                 return Ok(purged);

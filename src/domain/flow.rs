@@ -10,11 +10,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::InvalidTransition;
+use super::entropy::Entropy;
 use super::failure::Failure;
 use super::id::{AccessKeyId, FlowId, OauthAppId, ProfileId, ProjectId};
-use super::secret::{Digest256, Sealed};
+use super::secret::{Digest256, Sealed, SecretString};
 use super::selection::Findings;
 use super::time::Timestamp;
 
@@ -23,6 +25,34 @@ pub const EXCHANGE_MAX: Duration = Duration::from_hours(1);
 
 /// How long after its expiry a person is still sent back to the app.
 pub const LATE_MAX: Duration = Duration::from_hours(24);
+
+/// Length of a state: 38 bytes in base64url.
+const STATE_LENGTH: usize = 51;
+
+/// Letters of a state that are its time.
+const TIME_LENGTH: usize = 8;
+
+/// A fresh OAuth `state`: six bytes of time in milliseconds, then 256 random bits, in base64url.
+///
+/// The time is for the index of states. Storing a hundred states then changes a few pages at its end, and not a
+/// hundred all over it.
+#[must_use]
+pub fn new_state(now: Timestamp, entropy: &dyn Entropy) -> SecretString {
+    let mut bytes = Zeroizing::new([0_u8; 38]);
+    let [_, _, time @ ..] = now.as_millis().to_be_bytes();
+    let (head, random) = bytes.split_at_mut(time.len());
+    head.copy_from_slice(&time);
+    entropy.fill(random);
+    SecretString::from(URL_SAFE_NO_PAD.encode(*bytes))
+}
+
+/// The digest that a state is stored and looked up by. States of older versions have no time in them.
+#[must_use]
+pub fn state_digest(state: &str) -> Digest256 {
+    let time = state.get(..TIME_LENGTH).filter(|_| state.len() == STATE_LENGTH);
+    let time = time.and_then(|time| <[u8; 6]>::try_from(URL_SAFE_NO_PAD.decode(time).ok()?).ok());
+    time.map_or_else(|| Digest256::of(state.as_bytes()), |time| Digest256::timed(time, state.as_bytes()))
+}
 
 /// The nonce that binds a flow's id_token to it (OpenID Connect Core 1.0, section 3.1.2.1).
 ///
@@ -224,6 +254,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::entropy::SeededEntropy;
     use crate::domain::id::Id as _;
 
     type Transition<'a> = &'a dyn Fn(Flow) -> Result<Flow, InvalidTransition>;
@@ -308,6 +339,28 @@ mod tests {
                 assert_eq!(after.as_ref().ok().map(|after| &after.stage), expected.as_ref(), "{name} {before:?}");
                 assert_eq!(after.map_or(at(100), |after| after.expires_at), at(100));
             }
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the digest of a state is that of its text")]
+    fn digests_of_states_sort_by_time_and_differ_in_every_letter() {
+        use secrecy::ExposeSecret as _;
+        let entropy = SeededEntropy::new(1);
+        let states: Vec<String> =
+            (0..200).map(|millis| new_state(at(millis), &entropy).expose_secret().to_owned()).collect();
+        let digests: Vec<Digest256> = states.iter().map(|state| state_digest(state)).collect();
+        assert!(digests.is_sorted_by(|one, next| one.as_bytes() < next.as_bytes()));
+        let state = &states[0];
+        assert_eq!(state.len(), STATE_LENGTH);
+        for position in 0..state.len() {
+            let other = if state.as_bytes()[position] == b'x' { "y" } else { "x" };
+            let mut wrong = state.clone();
+            wrong.replace_range(position..=position, other);
+            assert_ne!(state_digest(&wrong), digests[0], "{position}");
+        }
+        for other in ["", "é", &"é".repeat(26), &state[1..], &"a".repeat(43), &"=".repeat(STATE_LENGTH)] {
+            assert_eq!(state_digest(other), by(other), "{other}");
         }
     }
 

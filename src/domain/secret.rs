@@ -53,6 +53,15 @@ impl Digest256 {
         Self(Sha256::digest(secret).into())
     }
 
+    /// A digest that begins with `time` in place of its first 48 bits, so that digests sort by it. 208 bits recognise
+    /// the secret as well.
+    #[must_use]
+    pub fn timed(time: [u8; 6], secret: &[u8]) -> Self {
+        let mut digest = Self::of(secret);
+        digest.0.iter_mut().zip(time).for_each(|(to, from)| *to = from);
+        digest
+    }
+
     /// `None` unless there are 32 bytes.
     #[must_use]
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {

@@ -5,13 +5,13 @@
 //! Some statements are for every project and say so: those that find a flow by its state or after a crash, and those
 //! that bound what the whole broker holds.
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, all, change_one, count, json, one};
+use super::columns::{self, Fields, Params, all, change_one, json, one};
 use crate::domain::InvalidTransition;
 use crate::domain::flow::{EXCHANGE_MAX, Flow, FlowStage};
-use crate::domain::id::{FlowId, ProjectId};
+use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::domain::secret::{Digest256, Sealed};
 use crate::domain::time::Timestamp;
 
@@ -110,25 +110,19 @@ pub fn change(
     )
 }
 
-/// Number of flows and selections of a project that wait for their user.
-pub fn count_live(db: &Connection, project: ProjectId, now: Timestamp) -> Result<u64, Error> {
-    count(
-        db,
-        "SELECT (SELECT count(*) FROM flows
-                WHERE project_id = :project AND consumed_by IS NULL AND expires_at > :now)
-            + (SELECT count(*) FROM selections
-                WHERE project_id = :project AND spent_by IS NULL AND expires_at > :now)",
-        named_params! {":project": project, ":now": now},
-    )
-}
+/// A key of a project, and the number of flows that began with it. `None` for those of the demo page.
+pub(super) type Held = (ProjectId, Option<AccessKeyId>, u64);
 
-/// The same in all projects: for the limit on what the whole broker holds.
-pub fn count_all_live(db: &Connection, now: Timestamp) -> Result<u64, Error> {
-    count(
+/// The keys of all projects that have flows, in whatever stage, with the number of each. Walks one narrow index.
+pub(super) fn count_by_key(db: &Connection) -> Result<Vec<Held>, Error> {
+    all(
         db,
-        "SELECT (SELECT count(*) FROM flows /* every project */ WHERE consumed_by IS NULL AND expires_at > :now)
-            + (SELECT count(*) FROM selections WHERE spent_by IS NULL AND expires_at > :now)",
-        named_params! {":now": now},
+        "SELECT project_id, access_key_id, count(*) AS flows FROM flows /* every project */ GROUP BY project_id, access_key_id",
+        named_params! {},
+        |row| {
+            let fields = Fields::of("flows", row);
+            Ok((fields.get("project_id")?, fields.get("access_key_id")?, fields.unsigned("flows")?))
+        },
     )
 }
 
@@ -136,25 +130,57 @@ pub fn count_all_live(db: &Connection, now: Timestamp) -> Result<u64, Error> {
 /// their person leave a [late redirect](super::late_redirects). A flow whose exchange may still be running stays for
 /// [`EXCHANGE_MAX`], one with a stored answer until it ends, one with a selection as long as that.
 pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
-    const BATCH: &str = "SELECT id FROM flows /* every project */
-        WHERE expires_at <= :now
+    delete(
+        db,
+        "SELECT rowid FROM flows /* every project */
+         WHERE expires_at <= :now
             AND (consumed_by IS NULL OR outcome IS NOT NULL OR (expires_at <= :abandoned AND answer IS NULL))
             AND NOT EXISTS (SELECT 1 FROM selections
                 WHERE selections.project_id = flows.project_id AND selections.flow_id = flows.id)
-        ORDER BY expires_at, id LIMIT :limit";
-    let batch = named_params! {":now": now, ":abandoned": now.minus(EXCHANGE_MAX), ":limit": limit};
+         ORDER BY expires_at, rowid LIMIT :limit",
+        named_params! {":now": now, ":abandoned": now.minus(EXCHANGE_MAX), ":limit": limit},
+        now,
+    )
+}
+
+/// Deletes up to `limit` flows of a key before they expire, oldest first, and returns their number. Those that wait
+/// for their person leave a [late redirect](super::late_redirects), as if they had expired now. Flows that are being
+/// exchanged or have a selection stay.
+pub(super) fn give_way(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    key: Option<AccessKeyId>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<usize, Error> {
+    delete(
+        db,
+        "SELECT rowid FROM flows
+         WHERE project_id = :project AND access_key_id IS :key AND (consumed_by IS NULL OR outcome IS NOT NULL)
+            AND NOT EXISTS (SELECT 1 FROM selections
+                WHERE selections.project_id = flows.project_id AND selections.flow_id = flows.id)
+         ORDER BY rowid LIMIT :limit",
+        named_params! {":project": project, ":key": key, ":limit": limit},
+        now,
+    )
+}
+
+/// Deletes the flows that `batch` selects.
+fn delete(db: &Transaction<'_>, batch: &str, params: Params<'_>, now: Timestamp) -> Result<usize, Error> {
+    let with_now = [params, &[(":at", &now as &dyn ToSql)]].concat();
     columns::change(
         db,
         &format!(
-            "INSERT OR REPLACE INTO late_redirects (credential, project_id, platform, redirect_uri, cancel_redirect_uri,
-                expired_at)
-             SELECT state, project_id, platform, redirect_uri, cancel_redirect_uri, expires_at FROM flows
-             WHERE id IN ({BATCH}) AND coalesce(redirect_uri, cancel_redirect_uri) IS NOT NULL
+            "INSERT OR REPLACE INTO late_redirects (credential, project_id, access_key_id, platform, redirect_uri,
+                cancel_redirect_uri, expired_at)
+             SELECT state, project_id, access_key_id, platform, redirect_uri, cancel_redirect_uri, min(expires_at, :at)
+             FROM flows /* every project */
+             WHERE rowid IN ({batch}) AND coalesce(redirect_uri, cancel_redirect_uri) IS NOT NULL
                 AND (consumed_by IS NULL OR outcome ->> 'status' = 'selection_required')"
         ),
-        batch,
+        &with_now,
     )?;
-    columns::change(db, &format!("DELETE FROM flows /* every project */ WHERE id IN ({BATCH})"), batch)
+    columns::change(db, &format!("DELETE FROM flows /* every project */ WHERE rowid IN ({batch})"), params)
 }
 
 /// For the columns `answer` and `asked_at`.
@@ -211,6 +237,7 @@ mod tests {
     use super::*;
     use crate::domain::flow::Outcome;
     use crate::store::fixture::{Fixture, sealed};
+    use crate::store::late_redirects;
 
     const TTL: Duration = Duration::from_mins(10);
 
@@ -316,21 +343,32 @@ mod tests {
     }
 
     #[test]
-    fn only_pending_flows_are_live() {
+    fn the_oldest_of_a_key_give_way_and_leave_a_late_redirect() {
         let mut fixture = Fixture::new();
-        let id = start(&mut fixture, "a").id;
-        start(&mut fixture, "b");
-        let foreign = Flow { project_id: fixture.theirs, ..flow(&fixture, "c") };
+        let [a, b, exchanged, ended, c] = ["a", "b", "exchanged", "ended", "c"].map(|state| start(&mut fixture, state));
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(1));
+        let foreign = Flow { project_id: theirs, ..flow(&fixture, "foreign") };
         fixture.write(|db| insert(db, &foreign)).unwrap();
-        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
-        let live = |fixture: &Fixture, now| {
-            let live = |project| count_live(&fixture.db, project, now).unwrap();
-            (live(ours), live(theirs), count_all_live(&fixture.db, now).unwrap())
+        for id in [exchanged.id, ended.id] {
+            consume(&mut fixture, id);
+        }
+        fixture.write(|db| change(db, ours, ended.id, |flow| flow.end(Outcome::Cancelled))).unwrap();
+        let counts = |fixture: &Fixture| {
+            let counts = count_by_key(&fixture.db).unwrap().into_iter();
+            counts.map(|(project, key, flows)| (project, key.is_some(), flows)).collect::<Vec<_>>()
         };
-        assert_eq!(live(&fixture, now), (2, 1, 3));
-        consume(&mut fixture, id);
-        assert_eq!(live(&fixture, now), (1, 1, 2));
-        assert_eq!(live(&fixture, now.plus(TTL)), (0, 0, 0));
+        assert_eq!(counts(&fixture), [(ours, false, 5), (theirs, false, 1)]);
+
+        let give = |fixture: &mut Fixture, limit| fixture.write(|db| give_way(db, ours, None, now, limit)).unwrap();
+        assert_eq!(give(&mut fixture, 1), 1);
+        let left: Vec<bool> = [&a, &b].map(|flow| find_by_state(&fixture.db, &flow.state).unwrap().is_some()).into();
+        assert_eq!(left, [false, true], "the oldest");
+        assert_eq!(give(&mut fixture, 9), 3, "that which is being exchanged stays");
+        assert_eq!(counts(&fixture), [(ours, false, 1), (theirs, false, 1)]);
+        let late = |state: &Digest256, before| late_redirects::find(&fixture.db, state, before).unwrap().is_some();
+        let just_before = now.minus(Duration::from_millis(1));
+        assert_eq!([&a, &b, &c, &ended].map(|flow| late(&flow.state, just_before)), [true, true, true, false]);
+        assert!(!late(&a.state, now), "its day begins now");
     }
 
     #[test]

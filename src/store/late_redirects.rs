@@ -1,13 +1,13 @@
 //! Late redirects: the rest of flows and selections that expired, which sends a person who comes late back to the app.
 //! [`flows`](super::flows) and [`selections`](super::selections) leave it when they purge.
 //!
-//! Both statements are for every project: a late person has no access key, and the purge bounds what the whole broker
+//! All statements are for every project: a late person has no access key, and the others bound what the whole broker
 //! holds.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, one};
+use super::columns::{self, Fields, count, one, signed};
 use crate::domain::flow::LateRedirect;
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
@@ -29,6 +29,26 @@ pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usiz
         "DELETE FROM late_redirects /* every project */ WHERE credential IN (
             SELECT credential FROM late_redirects WHERE expired_at <= :before ORDER BY expired_at LIMIT :limit)",
         named_params! {":before": before, ":limit": limit},
+    )
+}
+
+/// Deletes up to `limit` redirects in excess of `most`, and returns their number: the oldest of the key that has most, so
+/// that a busy key does not push out those of others.
+pub fn shrink(db: &Transaction<'_>, most: u64, limit: u32) -> Result<usize, Error> {
+    let held = count(db, "SELECT count(*) FROM late_redirects /* every project */", named_params! {})?;
+    let excess = held.saturating_sub(most).min(u64::from(limit));
+    if excess == 0 {
+        return Ok(0);
+    }
+    columns::change(
+        db,
+        "DELETE FROM late_redirects /* every project */ WHERE credential IN (
+            SELECT l.credential FROM late_redirects AS l
+            JOIN (SELECT project_id, access_key_id FROM late_redirects
+                GROUP BY project_id, access_key_id ORDER BY count(*) DESC LIMIT 1) AS largest
+            ON l.project_id = largest.project_id AND l.access_key_id IS largest.access_key_id
+            ORDER BY l.expired_at LIMIT :excess)",
+        named_params! {":excess": signed(excess)},
     )
 }
 
@@ -120,5 +140,30 @@ mod tests {
         let all = fixture.now();
         assert_eq!([2, 1].map(|_| purge_at(&mut fixture, all, 1)), [1, 1]);
         assert!(fixture.dump("late_redirects").is_empty());
+    }
+
+    #[test]
+    fn the_key_with_most_redirects_loses_its_oldest() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        for (project, number) in [(theirs, 0), (ours, 1), (ours, 2), (theirs, 3), (ours, 4), (ours, 5)] {
+            let redirect = "INSERT INTO late_redirects (credential, project_id, platform, redirect_uri, expired_at)
+                VALUES (?1, ?2, 'twitter', 'https://app.example', ?3)";
+            let credential = Digest256::of(&[number]);
+            fixture.db.execute(redirect, (credential, project, i64::from(number))).unwrap();
+        }
+        let left = |fixture: &Fixture| {
+            let is_left = |number: &u8| {
+                find(&fixture.db, &Digest256::of(&[*number]), now.minus(Duration::MAX)).unwrap().is_some()
+            };
+            (0_u8..6).filter(is_left).collect::<Vec<_>>()
+        };
+        let shrunk = |fixture: &mut Fixture, most, limit| fixture.write(|db| shrink(db, most, limit)).unwrap();
+        assert_eq!(shrunk(&mut fixture, 6, 9), 0);
+        assert_eq!(shrunk(&mut fixture, 3, 2), 2, "in batches");
+        assert_eq!(left(&fixture), [0, 3, 4, 5]);
+        fixture.db.execute("DELETE FROM late_redirects WHERE project_id = ?1 AND expired_at = 5", [ours]).unwrap();
+        assert_eq!(shrunk(&mut fixture, 2, 9), 1);
+        assert_eq!(left(&fixture), [3, 4]);
     }
 }

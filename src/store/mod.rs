@@ -20,6 +20,7 @@ mod disk_reserve;
 mod error;
 #[cfg(test)]
 mod fixture;
+pub mod flow_limit;
 pub mod flows;
 pub mod grants;
 pub mod integrations;

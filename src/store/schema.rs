@@ -371,6 +371,62 @@ mod tests {
     }
 
     #[test]
+    fn flows_and_late_redirects_of_the_sixth_schema_are_kept_with_their_selections() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut sixth = Schema::embedded();
+        sixth.migrations.retain(|migration| migration.version() <= 6);
+        sixth.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO access_keys VALUES ('key_1', 'proj_1', 'a', 'a', '[]', CAST(zeroblob(32) AS BLOB), 0, NULL);
+             INSERT INTO flows (id, project_id, access_key_id, state, platform, client_id, redirect_uri, headless, scopes,
+                pkce_verifier, created_at, expires_at)
+             VALUES ('flow_1', 'proj_1', 'key_1', CAST(zeroblob(32) AS BLOB), 'twitter', 'c', 'https://app.example', 1,
+                '[\"tweet.read\"]', zeroblob(45), 2, 3);
+             INSERT INTO flows (id, project_id, state, platform, client_id, headless, created_at, expires_at, consumed_by,
+                answer, asked_at)
+             VALUES ('flow_2', 'proj_1', CAST(zeroblob(31) || x'02' AS BLOB), 'twitter', 'c', 0, 1, 2,
+                CAST(zeroblob(32) AS BLOB), zeroblob(45), 5);
+             INSERT INTO flows (id, project_id, state, platform, client_id, headless, created_at, expires_at, consumed_by,
+                outcome)
+             VALUES ('flow_3', 'proj_1', CAST(zeroblob(31) || x'03' AS BLOB), 'facebook', 'c', 0, 3, 4,
+                CAST(zeroblob(32) AS BLOB), '{\"status\":\"selection_required\"}');
+             INSERT INTO selections (id, project_id, flow_id, platform, subject, token, token_text, payload, created_at,
+                expires_at)
+             VALUES ('sel_1', 'proj_1', 'flow_3', 'facebook', 's', CAST(zeroblob(32) AS BLOB), zeroblob(45), zeroblob(45), 0, 9);
+             INSERT INTO late_redirects VALUES (CAST(zeroblob(32) AS BLOB), 'proj_1', 'twitter', 'https://app.example', NULL, 7);",
+        )
+        .unwrap();
+        let text = |db: &Connection, sql: &str| -> Vec<String> {
+            let mut statement = db.prepare(sql).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let flows = "SELECT id || hex(state) || platform || coalesce(access_key_id, '') || coalesce(redirect_uri, '')
+                || headless || scopes || coalesce(hex(pkce_verifier), '-') || created_at || expires_at
+                || coalesce(hex(consumed_by), '-') || coalesce(hex(answer) || asked_at, '-') || coalesce(outcome, '-')
+            FROM flows ORDER BY id";
+        let before = text(&db, flows);
+        Schema::embedded().migrate(&mut db).unwrap();
+        assert_eq!(text(&db, flows), before);
+        assert_eq!(before.len(), 3);
+        assert_eq!(text(&db, "SELECT id FROM flows ORDER BY rowid"), ["flow_2", "flow_1", "flow_3"], "oldest first");
+        assert_eq!(text(&db, "SELECT f.id FROM selections JOIN flows AS f ON f.id = flow_id"), ["flow_3"]);
+        assert_eq!(text(&db, "SELECT redirect_uri || expired_at FROM late_redirects"), ["https://app.example7"]);
+        assert!(db.execute("DELETE FROM flows WHERE id = 'flow_3'", []).is_err(), "a selection keeps its flow");
+    }
+
+    #[test]
+    fn no_check_of_json_takes_null_for_damage_in_an_older_sqlite() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let tables: String =
+            db.query_row("SELECT group_concat(sql, ' ') FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+        // Before SQLite 3.45, json_valid(NULL) was 0. json_type(NULL) has always been NULL, which a CHECK accepts.
+        assert_eq!(tables.matches("json_valid(").count(), tables.matches("IS NULL OR json_valid(").count());
+        assert!(tables.contains("json_valid("));
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             "V9__rebuild",

@@ -222,6 +222,42 @@ async fn a_killed_broker_loses_no_first_read_of_a_token_and_no_count_older_than_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_start_survives_a_kill() {
+    let crashing = Arc::new(Crashing::new(1));
+    let mut process = crashing.start(None);
+    for round in 0..3 {
+        let begun = Arc::new(tokio::sync::Semaphore::new(0));
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let (crashing, begun) = (crashing.clone(), begun.clone());
+                tokio::spawn(async move {
+                    let mut callbacks = Vec::new();
+                    // Ends when the broker is gone.
+                    while let Some(callback) = crashing.consented(0, "pinterest", "ada").await {
+                        callbacks.push(callback);
+                        begun.add_permits(1);
+                    }
+                    callbacks
+                })
+            })
+            .collect();
+        let _ = begun.acquire_many(40).await.unwrap();
+        process.kill();
+        process = crashing.start(None);
+        let mut survived = 0;
+        for client in clients {
+            for callback in client.await.unwrap() {
+                let location = crashing.browse(&callback).await.unwrap().location();
+                assert_eq!(parameter(&location, "status").as_deref(), Some("success"), "round {round}: {location}");
+                survived += 1;
+            }
+        }
+        assert!(survived >= 40, "{survived}");
+    }
+    assert_eq!(process.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_broker_finishes_the_refresh_under_way() {
     let crashing = Crashing::new(1);
     let process = crashing.start(None);
