@@ -2,13 +2,14 @@
 //! integration tests alike.
 //!
 //! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is
-//! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte.
+//! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the search
+//! of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
 use std::fs;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
@@ -77,6 +78,8 @@ pub enum Error {
     OtherSchema { path: PathBuf, found: u32, expected: u32 },
     #[error("the client for talking to platforms cannot be set up")]
     Outbound(#[from] outbound::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
     #[error("no threads can be started")]
     Threads(#[source] io::Error),
     #[error(transparent)]
@@ -128,10 +131,11 @@ pub struct Prepared {
     ports: Ports,
     lock: DatabaseLock,
     vault: Vault,
+    is_checked: bool,
 }
 
 impl Prepared {
-    /// Checks everything that can refuse to start.
+    /// Checks everything that can refuse to start. A large database is searched for damage later, by the running broker.
     ///
     /// # Errors
     ///
@@ -141,9 +145,9 @@ impl Prepared {
         let keyring = KeyringFile::load(&config.keyring)?;
         check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
-        let inspection = store::inspect(&config.database)?;
+        let inspection = store::inspect_briefly(&config.database)?;
         let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
-        Ok(Self { config, ports, lock, vault })
+        Ok(Self { config, ports, lock, vault, is_checked: inspection.is_checked })
     }
 
     /// Opens the broker, with a runtime for its work. Must not be called from a runtime.
@@ -169,7 +173,7 @@ impl Prepared {
     ///
     /// The database cannot be opened or migrated.
     pub async fn open_on(self, work: Handle) -> Result<App, Error> {
-        let Self { config, ports, lock, vault } = self;
+        let Self { config, ports, lock, vault, is_checked } = self;
         let store = Store::open(&config.database)?;
         if ports.keeps_reserve
             && let Err(error) = store.hold_reserve()
@@ -182,7 +186,7 @@ impl Prepared {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
             tracing::warn!(error = &error as &dyn std::error::Error, "interrupted work could not be resumed");
         }
-        Ok(App { config, ports, broker, store, work, runtime: None, lock })
+        Ok(App { config, ports, broker, store, is_checked, damage: Arc::default(), work, runtime: None, lock })
     }
 }
 
@@ -192,6 +196,9 @@ pub struct App {
     pub ports: Ports,
     pub broker: Broker,
     store: Store,
+    is_checked: bool,
+    /// Damage that was found in the database since the start.
+    damage: Arc<OnceLock<OpenError>>,
     /// Runs work that must outlive its request. The web server's own runtime would cancel it.
     work: Handle,
     /// `None` when `work` belongs to the caller.
@@ -206,10 +213,17 @@ impl App {
         &self.work
     }
 
-    /// Completes when the store can write no more, which is the time to stop. [`close`](Self::close) returns the
-    /// reason.
+    /// Completes when the store can write no more, or when its database turns out to be damaged, which is the time to
+    /// stop. [`close`](Self::close) returns the reason. Call it once: it reads a large database to find damage.
     pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.store.failed()
+        let unchecked = (!self.is_checked).then(|| self.config.database.clone());
+        let (failed, damage) = (self.store.failed(), self.damage.clone());
+        async move {
+            tokio::select! {
+                () = failed => {}
+                () = find_damage(unchecked, &damage) => {}
+            }
+        }
     }
 
     /// Waits for work in flight, then releases the database. Call it after the server has stopped, and not from a
@@ -218,8 +232,8 @@ impl App {
     /// # Errors
     ///
     /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
-    /// check.
-    pub fn close(mut self) -> Result<(), store::Error> {
+    /// check. [`OpenError::Damaged`] when the database was found to be damaged.
+    pub fn close(mut self) -> Result<(), Error> {
         self.work.block_on(self.drain());
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
@@ -232,7 +246,7 @@ impl App {
     /// # Errors
     ///
     /// Those of [`close`](Self::close).
-    pub async fn close_on_runtime(self) -> Result<(), store::Error> {
+    pub async fn close_on_runtime(self) -> Result<(), Error> {
         self.drain().await;
         self.release()
     }
@@ -247,14 +261,35 @@ impl App {
     }
 
     /// Closes the database before it frees the lock.
-    fn release(self) -> Result<(), store::Error> {
-        let Self { broker, store, lock, .. } = self;
+    fn release(self) -> Result<(), Error> {
+        let Self { broker, store, lock, damage, .. } = self;
         drop(broker);
         let failure = store.failure();
         drop(store);
         drop(lock);
-        failure.map_or(Ok(()), Err)
+        let damage = Arc::into_inner(damage).and_then(OnceLock::into_inner);
+        damage.map(Error::from).or(failure.map(Error::from)).map_or(Ok(()), Err)
     }
+}
+
+/// Reads the database, and completes only when it is damaged.
+async fn find_damage(unchecked: Option<PathBuf>, damage: &OnceLock<OpenError>) {
+    if let Some(path) = unchecked {
+        match store::check(path).await {
+            Ok(()) => tracing::info!("the database was read completely, and is undamaged"),
+            Err(found @ OpenError::Damaged { .. }) => {
+                let _ = damage.set(found);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database could not be checked for damage"
+                );
+            }
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The broker for commands that use the database beside a running broker: takes no lock and changes no schema.
@@ -270,7 +305,7 @@ impl Desk {
     pub fn open(config: &Config, ports: &Ports) -> Result<Self, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
         check_exists(&config.database)?;
-        let inspection = store::inspect(&config.database)?;
+        let inspection = store::inspect_briefly(&config.database)?;
         let (found, expected) = (inspection.schema_version, store::schema_version());
         if found != expected {
             return Err(Error::OtherSchema { path: config.database.clone(), found, expected });

@@ -1,8 +1,8 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
-//! Stops on a signal, or when the store can write no more. The order: no new refresh starts and no new connection is
-//! accepted; requests in flight get a grace period; the metrics stop; and [`App::close`](crate::app::App::close) waits
-//! for work that outlives requests. A second signal ends the process at once.
+//! Stops on a signal, or when the database takes no more writes or is damaged. The order: no new refresh starts and no
+//! new connection is accepted; requests in flight get a grace period; the metrics stop; and
+//! [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal ends the process at once.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -97,7 +97,7 @@ pub fn run(
         let (failed, stop) = (app.storage_failed(), stop.clone());
         async move {
             failed.await;
-            tracing::error!("stopping: the store can write no more");
+            tracing::error!("stopping: the database takes no more writes, or is damaged");
             stop.cancel();
         }
     });

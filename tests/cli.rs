@@ -414,6 +414,18 @@ fn a_database_that_is_damaged_anothers_or_newer_is_refused() {
 }
 
 #[test]
+fn a_broker_stops_when_its_large_database_turns_out_to_be_damaged() {
+    let instance = Instance::new();
+    instance.sql(
+        "PRAGMA foreign_keys = OFF;
+         INSERT INTO profiles (id, project_id, name, name_folded, description, created_at, updated_at)
+         VALUES ('prof_1', 'proj_none', 'a', 'a', hex(randomblob(5000000)), 0, 0)",
+    );
+    let said = refused(&instance.run(&["serve"]), 65);
+    assert!(said.contains("listening") && said.contains("damaged: rows point at rows"), "{said}");
+}
+
+#[test]
 fn a_port_that_is_taken_and_a_mistaken_configuration_touch_nothing() {
     let instance = Instance::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     app.work().block_on(sandbox.stop());
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
-    closed.map_err(|error| Failure::caused(Exit::Io, &error))
+    closed.map_err(Failure::from)
 }
 
 /// Accepts loopback addresses only: the demo has no access control.

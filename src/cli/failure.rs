@@ -71,7 +71,7 @@ impl From<app::Error> for Failure {
             app::Error::Keyring(_) | app::Error::Vault(vault::Error::WrongKeyring { .. }) => Exit::Config,
             app::Error::OtherSchema { .. } | app::Error::Vault(_) => Exit::Data,
             app::Error::Outbound(_) => Exit::Software,
-            app::Error::Threads(_) => Exit::Io,
+            app::Error::Store(_) | app::Error::Threads(_) => Exit::Io,
         };
         Self::caused(exit, &error)
     }

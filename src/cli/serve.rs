@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let served = server::run(&app, listener, metrics, settings, shutdown, GRACE);
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
-    closed.map_err(|error| Failure::caused(Exit::Io, &error))?;
+    closed?;
     tracing::info!("stopped");
     Ok(())
 }

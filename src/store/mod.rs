@@ -56,7 +56,7 @@ use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
 pub use lock::DatabaseLock;
-pub use open::{Inspection, OpenError, inspect, schema_version};
+pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, schema_version};
 use readers::Readers;
 use writer::Writer;
 

@@ -21,7 +21,7 @@ use super::readers::Readers;
 use super::schema::Schema;
 use create::keep_copy;
 use inspect::peek;
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, check, inspect, inspect_briefly};
 
 /// Older versions have a race in WAL mode that loses commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -41,7 +41,7 @@ pub enum OpenError {
     )]
     Busy { path: PathBuf, pid: Option<u32> },
     #[error(
-        "the database {} is damaged: {why}. It was left as it is. Put a copy of the file from a backup in its place, \
+        "the database {} is damaged: {why}. Nothing was repaired. Put a copy of the file from a backup in its place, \
          without -wal and -shm files beside it",
         path.display()
     )]

@@ -114,19 +114,19 @@ pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now
 /// When the broker starts: every refresh that was in flight is in doubt and due, and so is what waits because of the
 /// operator's apps, whose credentials may have changed. Returns the number of refreshes that were cut off.
 pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
-    change(
-        db,
-        "UPDATE grants /* every project */ SET due_at = :now
-         WHERE due_at > :now AND app_id IS NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds))",
-        named_params! {":now": now, ":kinds": kinds_of_apps()?},
-    )?;
-    change(
-        db,
-        "UPDATE grants /* every project */ SET due_at = :now, in_doubt = 1
-         WHERE attempt_at IS NOT NULL AND status = 'active'",
-        named_params! {":now": now},
-    )
+    change(db, RESUME_REJECTED_APPS, named_params! {":now": now, ":kinds": kinds_of_apps()?})?;
+    change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
+
+// The statements that run at every start name their index: without it, they would read every grant there is.
+
+const RESUME_REJECTED_APPS: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
+     WHERE trouble IS NOT NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds)) AND due_at > :now
+        AND app_id IS NULL";
+
+const RESUME_CUT_OFF: &str =
+    "UPDATE grants /* every project */ INDEXED BY grants_cut_off SET due_at = :now, in_doubt = 1
+     WHERE attempt_at IS NOT NULL AND status = 'active'";
 
 /// Names of the failures that new credentials may resolve, as a JSON array. Released databases hold `app_rejected` for
 /// `credentials_rejected`.
@@ -138,31 +138,32 @@ fn kinds_of_apps() -> Result<String, Error> {
 /// When the clock was set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
 /// projects. No retry of today is later than `latest_retry`. Returns the number of grants.
 pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
-    change(
-        db,
-        "UPDATE grants /* every project */ SET due_at = :now
-         WHERE status = 'active' AND renewal <> 'never' AND (
-            (due_at > :now AND failures = 0 AND issued_at > :now)
-            OR (due_at > :latest_retry AND failures > 0)
-            OR (due_at IS NULL AND trouble ->> 'kind' = 'consent_expired'
-                AND (access_expires_at > :now OR (renewal = 'refresh_token' AND refresh_expires_at > :now))))",
-        named_params! {":now": now, ":latest_retry": latest_retry},
-    )
+    Ok(change(db, RESUME_ISSUED_AHEAD, named_params! {":now": now})?
+        + change(db, RESUME_FAR_RETRIES, named_params! {":now": now, ":latest_retry": latest_retry})?
+        + change(db, RESUME_LAPSED, named_params! {":now": now})?)
 }
+
+const RESUME_ISSUED_AHEAD: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_issue SET due_at = :now
+     WHERE issued_at > :now AND due_at > :now AND failures = 0 AND status = 'active' AND renewal <> 'never'";
+
+const RESUME_FAR_RETRIES: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_retry SET due_at = :now
+     WHERE due_at > :latest_retry AND failures > 0 AND status = 'active' AND renewal <> 'never'";
+
+const RESUME_LAPSED: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
+     WHERE trouble IS NOT NULL AND trouble ->> 'kind' = 'consent_expired' AND due_at IS NULL AND status = 'active'
+        AND (access_expires_at > :now AND renewal <> 'never'
+            OR renewal = 'refresh_token' AND refresh_expires_at > :now)";
 
 /// Grants of all projects that have ended with a stored answer that was not understood.
 pub fn list_ended_with_answer(db: &Connection) -> Result<Vec<(ProjectId, GrantId)>, Error> {
-    all(
-        db,
-        "SELECT project_id, id FROM grants /* every project */
-         WHERE attempt_at IS NOT NULL AND answer IS NOT NULL AND status <> 'active'",
-        named_params! {},
-        |row| {
-            let fields = Fields::of("grants", row);
-            Ok((fields.get("project_id")?, fields.get("id")?))
-        },
-    )
+    all(db, LIST_ENDED_WITH_ANSWER, named_params! {}, |row| {
+        let fields = Fields::of("grants", row);
+        Ok((fields.get("project_id")?, fields.get("id")?))
+    })
 }
+
+const LIST_ENDED_WITH_ANSWER: &str = "SELECT project_id, id FROM grants /* every project */ INDEXED BY grants_cut_off
+     WHERE attempt_at IS NOT NULL AND answer IS NOT NULL AND status <> 'active'";
 
 /// Erases the tokens of up to `limit` grants of all projects that ended before `before`. Returns the number of grants.
 pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
@@ -266,6 +267,28 @@ mod tests {
             .collect::<Result<_, _>>()
             .unwrap();
         assert!(plan.iter().any(|step| step.contains("COVERING INDEX grants_by_due (due_at<?)")), "{plan:?}");
+    }
+
+    #[test]
+    fn no_statement_of_a_start_reads_every_grant() {
+        let fixture = Fixture::new();
+        for sql in [
+            LIST_ENDED_WITH_ANSWER,
+            RESUME_CUT_OFF,
+            RESUME_FAR_RETRIES,
+            RESUME_ISSUED_AHEAD,
+            RESUME_LAPSED,
+            RESUME_REJECTED_APPS,
+        ] {
+            let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![0; statement.parameter_count()];
+            let steps = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get("detail")).unwrap();
+            let plan: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+            let looks_up = |step: &String| {
+                step.starts_with("SEARCH grants USING INDEX ") || step == "SCAN grants USING INDEX grants_cut_off"
+            };
+            assert!(plan.iter().any(looks_up), "{sql}: {plan:?}");
+        }
     }
 
     #[test]

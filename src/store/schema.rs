@@ -47,7 +47,7 @@ impl Schema {
     }
 
     /// Applies the missing migrations in one transaction. Fails when an applied migration differs from the one that
-    /// this program knows by its number.
+    /// this program knows by its number. Foreign keys are checked, row by row, only after a migration.
     pub(super) fn migrate(&self, db: &mut Connection) -> Result<(), MigrationError> {
         // With foreign keys on, rebuilding a table (the only way to change its constraints) deletes its children. The
         // pragma has no effect inside a transaction, so it is set outside.
@@ -72,8 +72,9 @@ impl Schema {
 
     fn run(&self, db: &mut Connection) -> Result<(), MigrationError> {
         // Grouped: otherwise a migration and its record are two transactions.
-        Runner::new(&self.migrations).set_grouped(true).run(db)?;
-        if breaks_foreign_keys(db)? { Err(MigrationError::ForeignKeys) } else { Ok(()) }
+        let report = Runner::new(&self.migrations).set_grouped(true).run(db)?;
+        let is_broken = !report.applied_migrations().is_empty() && breaks_foreign_keys(db)?;
+        if is_broken { Err(MigrationError::ForeignKeys) } else { Ok(()) }
     }
 }
 
@@ -101,7 +102,11 @@ pub(super) fn breaks_foreign_keys(db: &Connection) -> rusqlite::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::time::Timestamp;
+    use crate::store::refreshes;
 
     #[test]
     fn migrations_set_version_and_application_id_in_the_header() {
@@ -427,9 +432,47 @@ mod tests {
     }
 
     #[test]
+    fn grants_of_the_sixth_schema_are_resumed_by_the_new_indexes() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut sixth = Schema::embedded();
+        sixth.migrations.retain(|migration| migration.version() <= 6);
+        sixth.migrate(&mut db).unwrap();
+        db.execute_batch("INSERT INTO projects VALUES ('proj_1', 'default', 0);").unwrap();
+        let (now, later, much_later) = (1_000_000, 2_000_000, 90_000_000);
+        for (id, issued_at, due_at, trouble, failures, attempt_at) in [
+            ("a", 0, Some(later), Some("credentials_rejected"), 1, None),
+            ("b", 0, Some(later), None, 0, Some(0)),
+            ("c", later, Some(much_later), None, 0, None),
+            ("d", 0, Some(much_later), Some("platform_down"), 1, None),
+            ("e", 0, None, Some("consent_expired"), 0, None),
+            ("f", 0, Some(later), Some("platform_down"), 1, None),
+        ] {
+            db.execute(
+                "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, consented_at, issued_at,
+                    access_expires_at, renewal, tokens, tokens_dek_id, generation, status, due_at, trouble, failures,
+                    attempt_at, created_at, updated_at)
+                 VALUES (?1, 'proj_1', 'twitter', 'c', ?1, '[]', 0, ?2, ?3, 'refresh_token',
+                    CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', ?4,
+                    iif(?5 IS NULL, NULL, json_object('kind', ?5)), ?6, ?7, 0, 0)",
+                rusqlite::params![id, issued_at, much_later, due_at, trouble, failures, attempt_at],
+            )
+            .unwrap();
+        }
+        Schema::embedded().migrate(&mut db).unwrap();
+        let now = Timestamp::from_millis(now);
+        let tx = db.transaction().unwrap();
+        assert_eq!(refreshes::resume_all(&tx, now).unwrap(), 1, "cut off");
+        assert_eq!(refreshes::resume_misdated(&tx, now, now.plus(Duration::from_mins(30))).unwrap(), 3);
+        tx.commit().unwrap();
+        let due: String =
+            db.query_row("SELECT group_concat(id, '') FROM grants WHERE due_at = ?1", [now], |row| row.get(0)).unwrap();
+        assert_eq!(due, "abcde");
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
-            "V9__rebuild",
+            "V99__rebuild",
             "CREATE TABLE anew (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL) STRICT;
              INSERT INTO anew SELECT * FROM projects;
              DROP TABLE projects;
@@ -460,7 +503,7 @@ mod tests {
              VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);",
         )
         .unwrap();
-        let lossy = Schema::with("V9__lossy", "DELETE FROM projects;");
+        let lossy = Schema::with("V99__lossy", "DELETE FROM projects;");
         assert!(matches!(lossy.migrate(&mut db), Err(MigrationError::ForeignKeys)));
     }
 }

@@ -3,16 +3,19 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{BUSY_TIMEOUT, OpenError, check_directory, check_sqlite, failed};
+use super::{BUSY_TIMEOUT, OpenError, Role, check_directory, check_sqlite, connect, failed};
 use crate::domain::keyring::WrappedKey;
 use crate::store::lock::beside;
 use crate::store::schema::{self, APPLICATION_ID, Schema};
-use crate::store::{keyring, meta};
+use crate::store::{keyring, meta, on_blocking_thread};
+
+/// Largest file that is read completely before a start, in bytes. That takes about 10 ms.
+const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
 
 /// Facts about a database file.
 #[derive(Debug)]
@@ -21,23 +24,58 @@ pub struct Inspection {
     pub wrapped_keys: Vec<WrappedKey>,
     /// At most the version that this program knows. [`Store::open`](crate::store::Store::open) migrates a lower one.
     pub schema_version: u32,
+    /// False when [`check`] has yet to look for damage.
+    pub is_checked: bool,
 }
 
 /// Checks, without changing a byte, that the file exists, is undamaged, ours, and not newer than this program.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    let (db, schema_version) = peek(path, Schema::embedded().version())?;
-    let failed = |error| failed(path, error);
+    look(path, u64::MAX)
+}
+
+/// [`inspect`] for a start, which should not take longer with more accounts: of a large file, only the header, the schema
+/// and the keys are read. [`check`] reads the rest while the broker runs.
+pub fn inspect_briefly(path: &Path) -> Result<Inspection, OpenError> {
+    look(path, READ_AT_ONCE)
+}
+
+pub(super) fn look(path: &Path, read_at_once: u64) -> Result<Inspection, OpenError> {
+    let known = Schema::embedded().version();
+    let (db, schema_version) = peek(path, known)?;
+    let size = fs::metadata(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?.len();
+    // A migration reads and copies the whole file anyway.
+    let is_checked = size <= read_at_once || schema_version < known;
+    if is_checked {
+        find_damage(&db, path)?;
+    }
     let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
-    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
-    if found != "ok" {
-        return Err(damaged(found));
-    }
-    if schema::breaks_foreign_keys(&db).map_err(failed)? {
-        return Err(damaged("rows point at rows that are not there".to_owned()));
-    }
     let db_id = meta::get_db_id(&db).map_err(|error| damaged(error.to_string()))?;
     let wrapped_keys = keyring::list(&db).map_err(|error| damaged(error.to_string()))?;
-    Ok(Inspection { db_id, wrapped_keys, schema_version })
+    Ok(Inspection { db_id, wrapped_keys, schema_version, is_checked })
+}
+
+/// Reads the whole database to find damage, on a connection of its own. A broker may be using the database. Takes some
+/// seconds for each gigabyte.
+pub async fn check(path: PathBuf) -> Result<(), OpenError> {
+    let read = path.clone();
+    let reading = on_blocking_thread(move || {
+        let db = connect(&read, Role::Reader).map_err(|error| failed(&read, error))?;
+        find_damage(&db, &read)
+    });
+    reading.await.map_err(|error| OpenError::Io { path, source: io::Error::other(error) })?
+}
+
+fn find_damage(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error| failed(path, error);
+    let damaged = |why: String| Err(OpenError::Damaged { path: path.to_owned(), why });
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if found != "ok" {
+        return damaged(found);
+    }
+    if schema::breaks_foreign_keys(db).map_err(failed)? {
+        return damaged("rows point at rows that are not there".to_owned());
+    }
+    Ok(())
 }
 
 /// Reads the header without SQLite, which creates files even beside a database that it only reads.

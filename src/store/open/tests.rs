@@ -6,6 +6,7 @@ use rusqlite::StatementStatus;
 use uuid::Uuid;
 
 use super::create::Unfinished;
+use super::inspect::look;
 use super::*;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::{IdSource, ProjectId};
@@ -271,6 +272,38 @@ fn an_inspection_notices_one_damaged_page() {
     let error = inspect(&place.path).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn damage_in_a_large_file_is_noticed_while_the_broker_runs() {
+    let place = made();
+    assert!(inspect_briefly(&place.path).unwrap().is_checked, "a small file is read at once");
+    let store = Store::open(&place.path).unwrap();
+    check(place.path.clone()).await.unwrap();
+    drop(store);
+    change(
+        &place.path,
+        "INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+         VALUES ('prof_1', 'proj_none', 'a', 'a', 0, 0)",
+    );
+    assert!(matches!(inspect_briefly(&place.path), Err(OpenError::Damaged { .. })));
+    assert!(!look(&place.path, 0).unwrap().is_checked);
+    let _store = Store::open(&place.path).unwrap();
+    let error = check(place.path.clone()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_of_any_size_is_read_before_it_is_migrated() {
+    let place = made();
+    assert!(!look(&place.path, 0).unwrap().is_checked);
+    let older = Schema::embedded().version() - 1;
+    change(
+        &place.path,
+        &format!("PRAGMA user_version = {older}; DELETE FROM refinery_schema_history WHERE version > {older}"),
+    );
+    let seen = look(&place.path, 0).unwrap();
+    assert_eq!((seen.schema_version, seen.is_checked), (older, true));
 }
 
 #[test]
