@@ -1,8 +1,9 @@
 //! Refreshes what is due, the tokens that expire first at the head.
 //!
-//! Work is proportional to what is due. Each app has as many refreshes in flight as its throttle lets in, so no app
-//! waits for another's platform. A round ends when nothing is in flight. What failed is due later by then; a grant
-//! whose failure could not be recorded is skipped for a while.
+//! Work is proportional to what is due: a look-up sorts all due grants, so the more are due, the rarer the look-ups.
+//! Each app has as many refreshes in flight as its throttle lets in, so no app waits for another's platform. A round
+//! ends when nothing is in flight. What failed is due later by then; a grant whose failure could not be recorded is
+//! skipped for a while.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::PoisonError;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Landing, NotRefreshed, Refresher};
@@ -20,11 +21,16 @@ use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
 use crate::store::refreshes::{self, AppKey, Due};
 
-/// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others.
-const OF_EACH_APP: u32 = 500;
+/// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others. They last for
+/// some seconds, because a look-up with 100,000 due grants takes a sixth of a second.
+const OF_EACH_APP: u32 = 1000;
 
-/// Interval between look-ups of due grants while refreshes are in flight.
+/// Shortest and longest time between look-ups of due grants while refreshes are in flight and others wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Time between look-ups, in durations of a look-up: they take at most a twentieth of the time.
+const LOOK_SHARE: u32 = 20;
 
 /// Storage failures in a row after which the database is left alone for a while. One alone may be a damaged row.
 const FAILED_AT_MOST: usize = 3;
@@ -125,10 +131,7 @@ impl Refresher {
         let most = usize::try_from(self.core().settings.refresh_concurrency).unwrap_or(usize::MAX);
         let mut round = Round::default();
         let mut flights = FuturesUnordered::new();
-        let mut waiting = self.look_up_due(in_flight).await?;
-        // One interval for the whole round: look-ups happen however often flights land.
-        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut waiting, mut next_look) = self.look_up_due(in_flight).await?;
         loop {
             while flights.len() < most && !round.stalled {
                 let Some(queued) = self.next_with_room(&mut waiting, in_flight).await else { break };
@@ -155,26 +158,31 @@ impl Refresher {
                         Err(_) => {}
                     }
                     if waiting.is_empty() {
-                        waiting = self.look_up_due(in_flight).await?;
+                        (waiting, next_look) = self.look_up_due(in_flight).await?;
                     }
                 }
                 // Refreshes in flight go on: the broker waits for them when it closes.
                 () = stop.cancelled() => return Ok(round),
-                _ = looks.tick() => waiting = self.look_up_due(in_flight).await?,
+                // A point in time, so that it comes however often flights land.
+                () = tokio::time::sleep_until(next_look) => {
+                    (waiting, next_look) = self.look_up_due(in_flight).await?;
+                }
             }
         }
     }
 
-    /// The due grants that are neither in flight nor skipped.
-    async fn look_up_due(&self, in_flight: &mut InFlight) -> Result<VecDeque<Queued>, Error> {
-        let now = self.core().clock.now();
+    /// The due grants that are neither in flight nor skipped, and when to look again.
+    async fn look_up_due(&self, in_flight: &mut InFlight) -> Result<(VecDeque<Queued>, Instant), Error> {
+        let (now, began) = (self.core().clock.now(), Instant::now());
         let look =
             move |db: &_| Ok::<_, Error>((refreshes::list_due(db, now, OF_EACH_APP)?, refreshes::count_due(db, now)?));
         let (due, (count, oldest)) = self.core().store.read_long(look).await?;
         measure_due(count, oldest.map(|oldest| oldest.until(now)));
         let is_passed_over = in_flight.is_passed_over(now);
         let due = due.into_iter().filter(|due| !is_passed_over(due.id));
-        Ok(due.map(|due| Queued { app: self.app_of_due(&due), due }).collect())
+        let waiting = due.map(|due| Queued { app: self.app_of_due(&due), due }).collect();
+        let pause = (began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
+        Ok((waiting, Instant::now() + pause))
     }
 
     /// The app whose places a refresh takes. Where each account has a server of its own, which only its tokens tell,
