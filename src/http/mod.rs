@@ -25,15 +25,16 @@ pub mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::App;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Bytes, Data};
+use actix_web::web::{self, Data};
 
+use self::pages::documentation::Rendered;
 use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
 use crate::domain::network::Network;
@@ -88,14 +89,13 @@ pub struct State {
     pub(crate) settings: Arc<Settings>,
     /// Source of request ids.
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// The OpenAPI document, once someone asked for it.
-    pub(crate) document: Arc<OnceLock<Bytes>>,
+    pub(crate) documentation: Arc<Rendered>,
 }
 
 impl State {
     #[must_use]
     pub fn new(broker: Broker, settings: Settings, entropy: Arc<dyn Entropy>) -> Self {
-        Self { broker, settings: Arc::new(settings), entropy, document: Arc::default() }
+        Self { broker, settings: Arc::new(settings), entropy, documentation: Arc::default() }
     }
 }
 

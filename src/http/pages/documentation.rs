@@ -1,37 +1,86 @@
 //! `/documentation`: the OpenAPI document, and a page rendered from it that works offline and without script.
+//!
+//! Invariant: anyone may ask for them, so each is rendered once.
 
-use actix_web::HttpResponse;
-use actix_web::http::header::ContentType;
+use std::sync::OnceLock;
+
+use actix_web::http::header::{self, ContentType, ETag, EntityTag, Header as _, IfNoneMatch};
 use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use utoipa::openapi::Server;
 
 use crate::http::error::ApiError;
 use crate::http::routes::{Access, ROUTES, Route};
 use crate::http::{Settings, State, openapi};
 
+/// The two documents of this room, once someone asked for them.
+#[derive(Default)]
+pub(crate) struct Rendered {
+    json: OnceLock<Document>,
+    page: OnceLock<Document>,
+}
+
+/// A text that is the same for everyone until the program changes.
+struct Document {
+    text: Bytes,
+    /// Digest of the text.
+    tag: EntityTag,
+}
+
+impl Document {
+    /// Renders the text if this is the first request for it. It takes some milliseconds, which anyone could ask for.
+    fn once(cell: &OnceLock<Self>, render: impl FnOnce() -> Result<String, ApiError>) -> Result<&Self, ApiError> {
+        if let Some(rendered) = cell.get() {
+            return Ok(rendered);
+        }
+        let text = Bytes::from(render()?);
+        let tag = EntityTag::new_strong(hex::encode(Sha256::digest(&text)));
+        Ok(cell.get_or_init(|| Self { text, tag }))
+    }
+
+    /// Answers 304 to a client that has this text already. A browser then replaces the headers that it stored with ours,
+    /// so both answers carry the same.
+    fn answer(&self, req: &HttpRequest, content_type: ContentType, policy: Option<String>) -> HttpResponse {
+        let is_known = match IfNoneMatch::parse(req) {
+            Ok(IfNoneMatch::Any) => true,
+            Ok(IfNoneMatch::Items(known)) => known.iter().any(|tag| tag.weak_eq(&self.tag)),
+            Err(_) => false,
+        };
+        let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        answer.insert_header(ETag(self.tag.clone())).insert_header((header::CACHE_CONTROL, "no-cache"));
+        if let Some(policy) = policy {
+            answer.insert_header((header::CONTENT_SECURITY_POLICY, policy));
+        }
+        if is_known { answer.finish() } else { answer.insert_header(content_type).body(self.text.clone()) }
+    }
+}
+
 /// The API as an OpenAPI document
 #[utoipa::path(get, path = "/documentation/json", operation_id = "getApiDocument", tag = "Documentation",
-    responses((status = 200, description = "This document.", body = Object, content_type = "application/json")))]
-pub(crate) async fn json(state: Data<State>) -> Result<HttpResponse, ApiError> {
-    let text = if let Some(text) = state.document.get() {
-        text.clone()
-    } else {
+    responses((status = 200, description = "This document.", body = Object, content_type = "application/json"),
+        (status = 304, description = "The document whose `ETag` the request named in `If-None-Match`.")))]
+pub(crate) async fn json(state: Data<State>, req: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let document = Document::once(&state.documentation.json, || {
         let mut document = openapi::document();
         document.servers = Some(vec![Server::new(&state.settings.public_url)]);
-        let text = Bytes::from(document.to_pretty_json().map_err(ApiError::internal)?);
-        state.document.get_or_init(|| text).clone()
-    };
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text))
+        document.to_pretty_json().map_err(ApiError::internal)
+    })?;
+    Ok(document.answer(&req, ContentType::json(), None))
 }
 
 /// The API as a page to read
 #[utoipa::path(get, path = "/documentation", operation_id = "readDocumentation", tag = "Documentation",
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
-pub(crate) async fn page(state: Data<State>) -> Result<HttpResponse, ApiError> {
-    let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
-    super::answer(HttpResponse::Ok(), &Documentation::read(&document, &state.settings), "'none'")
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html"),
+        (status = 304, description = "The page whose `ETag` the request named in `If-None-Match`.")))]
+pub(crate) async fn page(state: Data<State>, req: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let page = Document::once(&state.documentation.page, || {
+        let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
+        Documentation::read(&document, &state.settings).render().map_err(ApiError::internal)
+    })?;
+    Ok(page.answer(&req, ContentType::html(), Some(super::policy("'none'"))))
 }
 
 #[derive(Template)]

@@ -76,11 +76,18 @@ pub(crate) fn answer(
 }
 
 fn html(mut builder: HttpResponseBuilder, text: String, form_action: &str) -> HttpResponse {
+    builder
+        .content_type("text/html; charset=utf-8")
+        .insert_header((header::CONTENT_SECURITY_POLICY, policy(form_action)))
+        .body(text)
+}
+
+/// The content security policy of a page. `form_action` lists where its forms may lead.
+fn policy(form_action: &str) -> String {
     let hash = &*STYLE_HASH;
-    let policy = format!(
+    format!(
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'; form-action {form_action}"
-    );
-    builder.content_type("text/html; charset=utf-8").insert_header((header::CONTENT_SECURITY_POLICY, policy)).body(text)
+    )
 }
 
 /// True when the browser says that the request comes from one of our pages or from its user. A client that says nothing

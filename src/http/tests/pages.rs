@@ -2,11 +2,11 @@
 //! `tests/api/pages.rs` has those of a connection.
 
 use actix_web::http::StatusCode;
-use actix_web::test::TestRequest;
+use actix_web::test::{self, TestRequest};
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
-use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL};
+use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL, answer};
 
 /// Checks that a page has no script, loads nothing, and that its policy allows exactly its own stylesheet.
 fn check_page(page: &str, policy: &str, form_action: &str) {
@@ -49,6 +49,32 @@ async fn the_documentation_lists_every_operation() {
     }
     let json = fixture.get("", "/documentation/json").await;
     assert_eq!(json.json()["openapi"], "3.1.0");
+}
+
+#[actix_web::test]
+async fn the_documentation_is_sent_again_only_to_those_without_it() {
+    let fixture = Fixture::new();
+    let service = test::init_service(crate::http::app(fixture.state())).await;
+    for path in ["/documentation", "/documentation/json"] {
+        let get = async |known: &str| {
+            let request = TestRequest::get().uri(path).insert_header(("if-none-match", known));
+            answer(&service, request.to_request()).await
+        };
+        let first = get("\"another\"").await;
+        let tag = first.header("etag").unwrap();
+        assert_eq!(first.status, StatusCode::OK, "{path}");
+        for known in [tag, &format!("W/{tag}"), &format!("\"another\", {tag}"), "*"] {
+            let again = get(known).await;
+            assert_eq!((again.status, again.text.as_str()), (StatusCode::NOT_MODIFIED, ""), "{path} {known}");
+            // A browser replaces the headers that it stored with these.
+            for name in ["etag", "cache-control", "content-security-policy"] {
+                assert_eq!(again.header(name), first.header(name), "{path} {known}");
+            }
+        }
+        for unknown in ["", "\"", tag.trim_matches('"')] {
+            assert_eq!(get(unknown).await.text, first.text, "{path} {unknown}");
+        }
+    }
 }
 
 #[actix_web::test]
