@@ -1,26 +1,27 @@
 //! The outermost middleware: gives every response its request id, its security headers and, for an error, its body.
 //!
-//! Errors are rendered for the caller and logged with their causes only here, and requests are counted only here.
+//! Errors are rendered for the caller and logged with their causes only here, and requests are counted only from here.
 //! Invariant: every response of the application has these headers, whatever its status. The exception is what actix
 //! rejects before there is a request: an unreadable head, or a header that is too large.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::time::Duration;
+use std::rc::Rc;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
-use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpResponse};
 use futures_util::stream;
-use metrics::{counter, histogram};
 use tracing::Instrument as _;
 
+use super::dispatch::{Matched, Resources};
 use super::error::{ApiError, Code, ErrorBody};
+use super::meters::Meters;
 use super::request::unread;
 use super::routes::Surface;
 use super::{State, pages};
@@ -41,9 +42,10 @@ pub(crate) struct RequestId(String);
 
 impl RequestId {
     fn new(entropy: &dyn Entropy) -> Self {
-        let mut random = [0_u8; 16];
+        let mut random = [0; 16];
         entropy.fill(&mut random);
-        Self(format!("req_{}", uuid::Uuid::from_bytes(random).simple()))
+        let mut digits = uuid::Uuid::encode_buffer();
+        Self(["req_", uuid::Uuid::from_bytes(random).simple().encode_lower(&mut digits)].concat())
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -59,6 +61,7 @@ impl fmt::Display for RequestId {
 
 /// The outermost middleware.
 pub(crate) async fn envelope(
+    meters: Rc<Meters>,
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -75,7 +78,7 @@ pub(crate) async fn envelope(
     let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
         req.error_response(ApiError::new(Code::UriTooLong))
     } else {
-        strip_path(&mut req, state.settings.base_path());
+        strip_path(&mut req, state.settings.base_path(), &state.resources);
         next.call(req).instrument(span.clone()).await?.map_into_boxed_body()
     };
 
@@ -86,7 +89,8 @@ pub(crate) async fn envelope(
         res.headers_mut().insert(REQUEST_ID, id);
     }
     dress(res.headers_mut(), secure);
-    let route = res.request().match_pattern().unwrap_or_else(|| "none".to_owned());
+    let matched = res.request().extensions().get::<Matched>().map(|matched| matched.0);
+    let route = matched.or_else(|| state.resources.pattern(res.request().path())).unwrap_or("none");
     let took = started.elapsed();
     tracing::info!(
         http.route = route,
@@ -94,22 +98,25 @@ pub(crate) async fn envelope(
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "answered"
     );
-    count(&method, route, res.status(), took);
+    meters.count(&method, route, res.status(), took);
     let res = if method == Method::HEAD { without_body(res) } else { res };
     Ok(unread::keep_beside(res, receiver))
 }
 
 /// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A path
 /// without a route is left alone: below `/connect`, a proxy that strips asks for `/connect/selection/…` as well.
-fn strip_path(req: &mut ServiceRequest, base: &str) {
+fn strip_path(req: &mut ServiceRequest, base: &str, resources: &Resources) {
+    if base.is_empty() {
+        return;
+    }
     let stripped = req.uri().path_and_query().and_then(|target| {
-        let rest = target.as_str().strip_prefix(base).filter(|_| !base.is_empty())?;
+        let rest = target.as_str().strip_prefix(base)?;
         let rest = match rest.chars().next() {
             Some('/') => PathAndQuery::try_from(rest),
             Some('?') | None => PathAndQuery::try_from(format!("/{rest}")),
             Some(_) => return None,
         };
-        rest.ok().filter(|rest| req.resource_map().has_resource(rest.path()))
+        rest.ok().filter(|rest| resources.pattern(rest.path()).is_some())
     });
     let Some(stripped) = stripped else { return };
     let mut parts = req.uri().clone().into_parts();
@@ -118,27 +125,6 @@ fn strip_path(req: &mut ServiceRequest, base: &str) {
         req.match_info_mut().get_mut().update(&uri);
         req.head_mut().uri = uri;
     }
-}
-
-/// Counts a request. `route` is a pattern of the table of routes, never a path.
-fn count(method: &Method, route: String, status: StatusCode, took: Duration) {
-    // Clients can invent any number of methods, and each label value stays in memory.
-    let method = match method.as_str() {
-        "CONNECT" => "CONNECT",
-        "DELETE" => "DELETE",
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "OPTIONS" => "OPTIONS",
-        "PATCH" => "PATCH",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "TRACE" => "TRACE",
-        _ => "other",
-    };
-    let status = status.as_str().to_owned();
-    counter!("postpeer_http_requests_total", "method" => method, "route" => route.clone(), "status" => status)
-        .increment(1);
-    histogram!("postpeer_http_request_seconds", "route" => route).record(took);
 }
 
 /// Removes the body from the answer to a HEAD and keeps its length.

@@ -14,8 +14,10 @@
 
 mod access;
 mod api;
+mod dispatch;
 mod envelope;
 pub mod error;
+mod meters;
 pub mod metrics;
 pub mod openapi;
 mod pages;
@@ -25,6 +27,7 @@ pub mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +35,10 @@ use actix_web::App;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 
+use self::dispatch::{Dispatch, Resources};
+use self::meters::Meters;
 use self::pages::documentation::Rendered;
 use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
@@ -89,13 +94,15 @@ pub struct State {
     pub(crate) settings: Arc<Settings>,
     /// Source of request ids.
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) resources: Arc<Resources>,
     pub(crate) documentation: Arc<Rendered>,
 }
 
 impl State {
     #[must_use]
     pub fn new(broker: Broker, settings: Settings, entropy: Arc<dyn Entropy>) -> Self {
-        Self { broker, settings: Arc::new(settings), entropy, documentation: Arc::default() }
+        let resources = Arc::new(Resources::new(settings.demo.is_some()));
+        Self { broker, settings: Arc::new(settings), entropy, resources, documentation: Arc::default() }
     }
 }
 
@@ -111,10 +118,9 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let demo = state.settings.demo.is_some();
+    let meters = Rc::new(Meters::default());
     App::new()
+        .default_service(Dispatch(state.resources.clone()))
         .app_data(Data::new(state))
-        .configure(|config| routes::register(config, demo))
-        .default_service(web::to(routes::not_found))
-        .wrap(from_fn(envelope::envelope))
+        .wrap(from_fn(move |req, next| envelope::envelope(meters.clone(), req, next)))
 }

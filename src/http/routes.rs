@@ -1,19 +1,15 @@
 //! The table of all routes: method, path, who may call it, and its handler.
 //!
-//! The services are registered from this table, the OpenAPI document takes its security from it, and tests iterate over
-//! it. Invariant: nothing is served that is not in the table, and each line says who may call it. A fixed path comes
-//! before one that has a parameter in the same place.
-
-use std::future::ready;
+//! [`dispatch`](super::dispatch) finds routes in this table, the OpenAPI document takes its security from it, and tests
+//! iterate over it. Invariant: nothing is served that is not in the table, and each line says who may call it. A fixed
+//! path comes before one that has a parameter in the same place.
 
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, guard};
+use actix_web::web;
 
 use super::access;
 use super::api::{apps, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
-use super::error::{ApiError, Code};
 use super::pages;
 use crate::domain::access_key::Scope;
 
@@ -55,6 +51,11 @@ impl Route {
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         let head = self.method == Method::GET && !self.spends;
         std::iter::once(&self.method).chain(head.then_some(&Method::HEAD))
+    }
+
+    /// The handler, behind the route's access rule.
+    pub(super) fn service(&'static self) -> actix_web::Route {
+        (self.handler)().wrap(from_fn(move |req, next| access::guard(self, req, next)))
     }
 
     /// Builds a route that is in no table.
@@ -143,41 +144,6 @@ pub static DEMO_ROUTES: &[Route] = &[
     page(Method::POST, &["/demo/bluesky"], || web::to(pages::demo::connect_bluesky)),
     page(Method::POST, &["/demo/connect/{platform}"], || web::to(pages::demo::connect)),
 ];
-
-/// Registers one resource per path of the table.
-pub(crate) fn register(config: &mut ServiceConfig, demo: bool) {
-    let tables = if demo { &[ROUTES, DEMO_ROUTES][..] } else { &[ROUTES][..] };
-    for table in tables {
-        for resource in table.chunk_by(|a, b| a.paths == b.paths) {
-            let mut service = web::resource(resource.first().map_or(&[][..], |route| route.paths).to_vec());
-            for route in resource {
-                for method in route.methods() {
-                    service = service.route(
-                        (route.handler)()
-                            .guard(guard::Method(method.clone()))
-                            .wrap(from_fn(move |req, next| access::guard(route, req, next))),
-                    );
-                }
-            }
-            let allow = allow(resource);
-            let refuse = move || {
-                let refused = ApiError { allow: Some(allow.clone()), ..ApiError::new(Code::MethodNotAllowed) };
-                ready(Err::<HttpResponse, _>(refused))
-            };
-            config.service(service.default_service(web::to(refuse)));
-        }
-    }
-}
-
-/// The value of `Allow` for a resource.
-fn allow(resource: &[Route]) -> String {
-    resource.iter().flat_map(Route::methods).map(Method::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// Handles every path that is not in the table.
-pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(Code::NotFound))
-}
 
 #[cfg(test)]
 mod tests {

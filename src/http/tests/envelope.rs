@@ -1,6 +1,7 @@
 //! Headers and error bodies of every response, whatever its status.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use actix_web::App;
 use actix_web::http::{Method, StatusCode};
@@ -167,7 +168,8 @@ async fn a_panic_is_answered_as_an_internal_error() {
     for (path, route) in ["/json", "/page"].into_iter().zip(&PANICS) {
         app = app.route(path, web::to(panics).wrap(from_fn(move |req, next| access::guard(route, req, next))));
     }
-    let service = test::init_service(app.wrap(from_fn(envelope::envelope))).await;
+    let app = app.wrap(from_fn(|req, next| envelope::envelope(Rc::default(), req, next)));
+    let service = test::init_service(app).await;
     for path in ["/json", "/page", "/json"] {
         let answer = answer(&service, TestRequest::get().uri(path).to_request()).await;
         assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");

@@ -1,0 +1,218 @@
+//! Finds the route of a request in the table of [`routes`](super::routes), and calls it.
+//!
+//! Takes the place of actix's router, which tries a regular expression for each resource in turn. Here, a fixed path is
+//! one look-up, and a path with a parameter is compared with the text around that parameter. Invariant: a path that is
+//! not in the table is answered 404, a method that is not in the table 405.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse, always_ready};
+use actix_web::http::Method;
+use actix_web::{Error, HttpMessage as _};
+use futures_util::future::LocalBoxFuture;
+
+use super::error::{ApiError, Code};
+use super::routes::{DEMO_ROUTES, ROUTES, Route};
+
+/// Documented path of the resource that a request was routed to. An extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matched(pub(crate) &'static str);
+
+/// The resources of the table.
+pub(crate) struct Resources {
+    all: Vec<Resource>,
+    /// Paths without a parameter, each with an index of `all`.
+    fixed: HashMap<&'static str, usize>,
+    /// Paths with a parameter, in the order of the table.
+    open: Vec<OpenPath>,
+}
+
+/// The routes that share their paths.
+struct Resource {
+    routes: &'static [Route],
+    /// Documented path.
+    pattern: &'static str,
+    /// Value of `Allow`.
+    allow: String,
+}
+
+struct OpenPath {
+    before: &'static str,
+    parameter: &'static str,
+    after: &'static str,
+    resource: usize,
+}
+
+impl OpenPath {
+    fn parse(path: &'static str, resource: usize) -> Option<Self> {
+        let (before, rest) = path.split_once('{')?;
+        let (parameter, after) = rest.split_once('}')?;
+        Some(Self { before, parameter, after, resource })
+    }
+
+    /// Returns the parameter's value in `path`: one segment, never empty.
+    fn value<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let value = path.strip_prefix(self.before)?.strip_suffix(self.after)?;
+        (!value.is_empty() && !value.contains('/')).then_some(value)
+    }
+}
+
+impl Resources {
+    pub(crate) fn new(demo: bool) -> Self {
+        let mut resources = Self { all: Vec::new(), fixed: HashMap::new(), open: Vec::new() };
+        for table in [ROUTES, if demo { DEMO_ROUTES } else { &[] }] {
+            for routes in table.chunk_by(|a, b| a.paths == b.paths) {
+                resources.add(routes);
+            }
+        }
+        resources
+    }
+
+    fn add(&mut self, routes: &'static [Route]) {
+        let paths = routes.first().map_or(&[][..], |route| route.paths);
+        let Some(pattern) = paths.first() else { return };
+        let index = self.all.len();
+        for path in paths {
+            match OpenPath::parse(path, index) {
+                Some(open) => self.open.push(open),
+                None => {
+                    self.fixed.insert(path, index);
+                }
+            }
+        }
+        let allow = routes.iter().flat_map(Route::methods).map(Method::as_str).collect::<Vec<_>>().join(", ");
+        self.all.push(Resource { routes, pattern, allow });
+    }
+
+    /// Index of the path's resource, with name and value of the path's parameter.
+    fn find<'p>(&self, path: &'p str) -> Option<(usize, Option<(&'static str, &'p str)>)> {
+        if let Some(index) = self.fixed.get(path) {
+            return Some((*index, None));
+        }
+        self.open.iter().find_map(|open| Some((open.resource, Some((open.parameter, open.value(path)?)))))
+    }
+
+    /// Documented path of the path's resource.
+    pub(crate) fn pattern(&self, path: &str) -> Option<&'static str> {
+        let (index, _) = self.find(path)?;
+        self.all.get(index).map(|resource| resource.pattern)
+    }
+}
+
+/// Builds the [`Dispatcher`] of a worker.
+pub(crate) struct Dispatch(pub(crate) Arc<Resources>);
+
+impl ServiceFactory<ServiceRequest> for Dispatch {
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Config = ();
+    type Service = Dispatcher;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Dispatcher, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let resources = self.0.clone();
+        Box::pin(async move {
+            let mut handlers = Vec::new();
+            for resource in &resources.all {
+                let mut services = Vec::new();
+                for route in resource.routes {
+                    services.push(route.service().new_service(()).await?);
+                }
+                handlers.push(services);
+            }
+            Ok(Dispatcher { resources, handlers })
+        })
+    }
+}
+
+type Handler = <actix_web::Route as ServiceFactory<ServiceRequest>>::Service;
+
+pub(crate) struct Dispatcher {
+    resources: Arc<Resources>,
+    /// A list for each resource, with a handler for each of its routes.
+    handlers: Vec<Vec<Handler>>,
+}
+
+impl Dispatcher {
+    /// Notes resource and parameter in the request, and returns its handler.
+    fn route(&self, req: &mut ServiceRequest) -> Result<&Handler, ApiError> {
+        let unknown = || ApiError::new(Code::NotFound);
+        let (index, parameter) = self.resources.find(req.match_info().as_str()).ok_or_else(unknown)?;
+        let parameter = parameter.map(|(name, value)| (name, value.to_owned()));
+        let resource = self.resources.all.get(index).ok_or_else(unknown)?;
+        if let Some((name, value)) = parameter {
+            req.match_info_mut().add_static(name, value);
+        }
+        req.extensions_mut().insert(Matched(resource.pattern));
+        let accepts = |route: &Route| route.methods().any(|method| method == req.method());
+        let handler = resource.routes.iter().position(accepts);
+        handler
+            .and_then(|at| self.handlers.get(index)?.get(at))
+            .ok_or_else(|| ApiError { allow: Some(resource.allow.clone()), ..ApiError::new(Code::MethodNotAllowed) })
+    }
+}
+
+impl Service<ServiceRequest> for Dispatcher {
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    always_ready!();
+
+    fn call(&self, mut req: ServiceRequest) -> Self::Future {
+        match self.route(&mut req) {
+            Ok(handler) => handler.call(req),
+            Err(error) => Box::pin(ready(Ok(req.error_response(error)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_table_is_found() {
+        let resources = Resources::new(true);
+        for route in ROUTES.iter().chain(DEMO_ROUTES) {
+            for path in route.paths {
+                assert!(path.matches('{').count() < 2, "{path}: no path has two parameters");
+                let asked = path.split('/').map(|part| if part.starts_with('{') { "x%2Fy" } else { part });
+                let asked = asked.collect::<Vec<_>>().join("/");
+                let (_, parameter) = resources.find(&asked).unwrap();
+                assert_eq!(resources.pattern(&asked), Some(route.paths[0]), "{asked}");
+                assert_eq!(parameter.map(|(_, value)| value), path.contains('{').then_some("x%2Fy"), "{asked}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_one_segment() {
+        let resources = Resources::new(false);
+        for path in [
+            "",
+            "/",
+            "/demo/bluesky",
+            "/v1/profiles//",
+            "/v1/profiles/a/b",
+            "/v1/profiles/a/",
+            "/v1/connect//callback",
+            "/v1/connect/a/b/callback",
+            "/v1/connect/callback/",
+            "/v1/connect/integrations//token",
+            "/v1/connect/integrations/token/token/token",
+            "/v1/health/",
+            "/V1/health",
+            "v1/health",
+        ] {
+            assert_eq!(resources.pattern(path), None, "{path}");
+        }
+        assert_eq!(resources.pattern("/v1/connect/integrations/token"), Some("/v1/connect/integrations/{id}"));
+        assert_eq!(resources.pattern("/v1/connect/callback/callback"), Some("/v1/connect/{platform}/callback"));
+        assert_eq!(resources.pattern("/v1/profiles"), Some("/v1/profiles/"));
+    }
+}
