@@ -342,8 +342,8 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
     };
     let outbound = Outbound::new(&settings)?;
     let guard = Guard::new(&settings, ports.dns.clone())?;
-    let atproto = atproto::Engine::new(outbound.clone(), guard, ports.dns.clone(), ports.clock.clone());
-    let oauth = Engine::new(outbound, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
+    let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), ports.dns.clone(), ports.clock.clone());
+    let oauth = Engine::new(outbound, guard, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
     Ok(Broker::new(Parts {
         store,
         vault,

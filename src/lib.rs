@@ -71,7 +71,8 @@
 //!
 //! # A connection, step by step
 //!
-//! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state.
+//! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state. Where the
+//! person names a server, `broker::registration` makes sure first that the broker has an app there.
 //! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither
 //! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
 //! the answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one
@@ -104,6 +105,8 @@
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
 //! a fact that servers publish of themselves: src/platforms/metadata.rs, src/platforms/custom.rs (what follows from it),
 //!                             src/oauth/discovery.rs, src/broker/discovery.rs (when they are asked)
+//! servers that people name (Mastodon's kind): src/platforms/server.rs (how they are named), src/oauth/register.rs,
+//!                             src/broker/registration.rs (when they are asked), src/outbound/guard.rs
 //! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
 //!                             src/broker/refresher/failed.rs, in the transaction that is there
 //! something on a refresh:     src/broker/refresher/keep.rs (a success), src/broker/refresher/failed.rs

@@ -38,6 +38,12 @@ pub struct AppChange {
 impl Broker {
     pub async fn create_app(&self, caller: &Caller, app: NewApp) -> Result<OauthApp, Error> {
         match self.upstream.protocol(&app.platform) {
+            Some(Protocol::OAuth(platform)) if platform.has_servers() => {
+                return Err(Error::Invalid(format!(
+                    "platform must not be {}: the broker registers an app by itself at each of its servers",
+                    app.platform
+                )));
+            }
             Some(Protocol::OAuth(_)) => {}
             Some(Protocol::AtProtocol(_)) => {
                 return Err(Error::Invalid(format!(

@@ -15,7 +15,7 @@ use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::platforms::Platform;
 use crate::store::flow_limit::Bounds;
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
-use crate::upstream::{self, AuthorizeRequest};
+use crate::upstream::{self, AuthorizeRequest, platform_at};
 use crate::vault::Place;
 
 /// What is stored of connections in the making. A hundred starts a second for ten minutes are 60,000 flows. A row takes
@@ -37,6 +37,8 @@ pub struct BeginConnect {
     pub app_id: Option<String>,
     /// The scopes to ask for, of those that the platform allows; `None`: the configured ones.
     pub scopes: Option<Vec<String>>,
+    /// The server of the account, as its owner typed it, where the platform is many servers.
+    pub server: Option<String>,
 }
 
 impl Broker {
@@ -51,8 +53,9 @@ impl Broker {
         let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
         let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
+        let server = self.server(configured, wanted.server.as_deref(), app_id)?;
         self.ensure_discovered(configured).await?;
-        let platform = configured.platform();
+        let platform = &*platform_at(configured, server.as_ref());
         let scopes = platform.requested_scopes(wanted.scopes.as_deref()).ok_or_else(|| Error::ScopesNotAllowed {
             label: platform.label.to_string(),
             allowed: platform.allowed_scopes(),
@@ -76,6 +79,7 @@ impl Broker {
         let client_id = match (app, &configured.credentials) {
             (Some(app), _) if app.platform != platform.name => return Err(Error::AppOfOtherPlatform(app.platform)),
             (Some(app), _) => app.client_id,
+            (None, _) if let Some(server) = &server => self.client_at(caller, configured, server).await?,
             (None, Some(credentials)) => credentials.client_id.clone(),
             (None, None) => return Err(Error::CredentialsMissing(platform.name.to_string())),
         };
@@ -94,12 +98,13 @@ impl Broker {
             pkce_verifier: verifier.as_ref(),
             nonce: &nonce,
         };
-        let of = BoundTo { project_id, platform: &platform.name, app_id, client_id: &client_id };
+        let of = BoundTo { project_id, platform: &platform.name, app_id, client_id: &client_id, server: None };
         let url = self.authorize_url(platform, of, &request).await?;
 
         let now = self.clock.now();
         let pkce_verifier =
             verifier.map(|verifier| self.vault.seal_text(&Place::flow_verifier(id), &verifier)).transpose()?;
+        let server = server.map(|server| self.vault.seal_text(&Place::flow_server(id), &server.origin().into()));
         let flow = Flow {
             id,
             project_id,
@@ -108,6 +113,7 @@ impl Broker {
             platform: platform.name.to_string(),
             app_id,
             client_id,
+            server: server.transpose()?,
             profile_id,
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),

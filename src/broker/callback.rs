@@ -49,10 +49,12 @@ impl Broker {
         let digest = state_digest(state);
         let platform = self.upstream.platforms().find(&callback.platform);
         let iss = callback.issuer.as_deref();
-        let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, iss));
+        let found = self.store.read(move |db| flows::find_by_state(db, &digest)).await?;
+        let server = found.as_ref().and_then(|flow| self.server_of(flow).ok().flatten());
+        let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, server.as_ref(), iss));
         let answer = Answer::of(&callback, is_from_issuer, |codes| self.upstream.declined(&callback.platform, codes));
         let is_denial = answer.is_denial();
-        let Some(mut flow) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
+        let Some(mut flow) = found else {
             return self.without_flow(digest, &callback.platform, is_denial).await;
         };
         if flow.platform != callback.platform {

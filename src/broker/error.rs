@@ -40,6 +40,9 @@ pub enum Error {
     /// A member of the request is out of bounds. The sentence (without its full stop) is for the caller.
     #[error("{0}")]
     Invalid(String),
+    /// A parameter of the query is out of bounds. The sentence (without its full stop) is for the caller.
+    #[error("{0}")]
+    InvalidParameter(String),
     /// The disk has no room for the platform's answer, so the platform was not asked.
     #[error("the disk has no room for the platform's answer")]
     NoRoom,

@@ -9,6 +9,7 @@
 //! reaches nobody else.
 
 use super::answer::Answer;
+use super::clients::BoundTo;
 use super::core::count_failure;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
@@ -22,7 +23,7 @@ use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::{self, Transaction, flows};
-use crate::upstream::{CodeAnswer, CodeExchange, OauthClient};
+use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
 impl Broker {
@@ -52,6 +53,7 @@ impl Broker {
                     next_step = %self.next_step(refusal.means, &flow.platform),
                     "the platform refused the authorization"
                 );
+                self.doubt_app_of_flow(&flow, refusal.code.as_deref()).await;
                 Err(Outcome::failed(refusal.means))
             }
             Answer::Unusable(reason) => {
@@ -97,8 +99,10 @@ impl Broker {
 
     /// The app that the flow began with, or the flow's outcome without it.
     async fn app(&self, flow: &Flow) -> Result<OauthClient<'_>, Outcome> {
+        let server = self.server_of(flow);
+        let server = server.map_err(|error| internal(flow, "the flow's server cannot be read", &error))?;
         let client = self
-            .oauth_client(flow.into())
+            .oauth_client(BoundTo::from(flow).at(server.as_ref().map(Server::origin)))
             .await
             .map_err(|error| internal(flow, "the app's credentials cannot be read", &error))?;
         client.ok_or_else(|| {
@@ -120,10 +124,14 @@ impl Broker {
         let client = self.app(flow).await?;
         let callback_url = self.callback_url(&flow.platform);
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
-        let CodeAnswer { body, sent_at } = client.send_code(&exchange).await.map_err(|error| {
-            self.report(flow, &error);
-            Outcome::failed(error.of_connection())
-        })?;
+        let CodeAnswer { body, sent_at } = match client.send_code(&exchange).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.report(flow, &error);
+                self.doubt_app_of_flow(flow, error.code.as_deref()).await;
+                return Err(Outcome::failed(error.of_connection()));
+            }
+        };
         failpoint::reach("connect_answered");
         self.keep_exchange(flow, &body, sent_at).await;
         failpoint::reach("connect_answer_kept");

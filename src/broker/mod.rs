@@ -28,6 +28,7 @@ pub mod purge;
 mod record;
 pub mod recovery;
 pub mod refresher;
+mod registration;
 mod revocation;
 pub mod selection;
 mod single_flight;
@@ -49,6 +50,7 @@ use crate::store::flow_limit::FlowLimit;
 pub use self::core::{Core, Parts, Settings};
 pub use error::Error;
 pub use refresher::Refresher;
+use registration::NotRegistered;
 use revocation::Revocation;
 use single_flight::SingleFlight;
 use token_reads::Unwritten;
@@ -80,6 +82,9 @@ pub struct Broker {
     flow_limit: Arc<FlowLimit>,
     /// Platforms whose server is asked how it is used, by name.
     discoveries: SingleFlight<String, Result<(), String>>,
+    /// Servers at which the broker makes sure of its app, by platform and origin.
+    registrations: SingleFlight<(String, String), Result<String, NotRegistered>>,
+    registration_attempts: Arc<Mutex<Attempts>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
     unwritten: Arc<Unwritten>,
 }
@@ -104,6 +109,8 @@ impl Broker {
             exchanges: SingleFlight::default(),
             flow_limit: Arc::new(FlowLimit::new(begin::BOUNDS)),
             discoveries: SingleFlight::default(),
+            registrations: SingleFlight::default(),
+            registration_attempts: Arc::default(),
             bluesky_attempts: Arc::default(),
             unwritten: Arc::default(),
             core,

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::begin::BOUNDS;
-use super::{Broker, Error};
+use super::{Broker, Error, registration};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::LATE_MAX;
 use crate::domain::selection::SelectionStage;
-use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, selections, token_reads};
+use crate::store::{
+    Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads,
+};
 
 /// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
@@ -43,16 +45,18 @@ impl Broker {
         }
     }
 
-    /// Erases the tokens of grants that ended long ago, and old records of token reads. Returns the number of grants.
+    /// Erases the tokens of grants that ended long ago, apps at servers that nobody needs, and old records of token reads. Returns the number of grants.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
         let now = self.clock.now();
+        let unused_since = now.minus(registration::KEEP_UNUSED);
         let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
         let mut erased = 0;
         loop {
             let batch = self.store.write(move |tx| refreshes::erase_ended(tx, ended_before, BATCH)).await?;
             erased += batch;
+            let unused = self.store.write(move |tx| registrations::purge(tx, unused_since, BATCH)).await?;
             let forgotten = self.store.write(move |tx| token_reads::forget_old(tx, read_before, BATCH)).await?;
-            if batch.max(forgotten) < BATCH as usize {
+            if batch.max(forgotten).max(unused) < BATCH as usize {
                 break;
             }
         }

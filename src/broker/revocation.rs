@@ -207,7 +207,7 @@ impl Revocation {
         if let Some(client) = self.0.upstream.client_without_app(of.platform) {
             return self.ask_as(&client, of.platform, tokens).await;
         }
-        match self.0.client(of).await {
+        match self.0.client(of.at(tokens.service_url.as_deref())).await {
             Ok(Some(client)) => self.ask_as(&client, of.platform, tokens).await,
             Ok(None) => {
                 let platform = of.platform;

@@ -17,8 +17,8 @@ use crate::platforms::bluesky::NAME as BLUESKY;
 use crate::platforms::registry::Settings;
 use crate::platforms::{
     Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, Guide, IdentityFrom, IdentityMethod,
-    IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, RevokedToken, ScopeSeparator, SigningAlgorithm,
-    Text, TokenBody, built_in_names, sets_brokers_own,
+    IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, RevokedToken, ScopeSeparator, ServerFromUser,
+    SigningAlgorithm, Text, TokenBody, built_in_names, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -213,6 +213,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     let pointer = |key| [keys::PLATFORMS, name, "identity", key];
 
     let enabled = reader.flag(&at("enabled")).unwrap_or(true);
+    let server_from_user = server_from_user(reader, name);
     let (client_auth, private_key) = client_auth(reader, name);
     let without = client_auth.filter(|way| matches!(way, ClientAuth::None | ClientAuth::PrivateKeyJwt));
     let credentials = credentials(reader, name, without).map(|known| Credentials { private_key, ..known });
@@ -224,6 +225,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         guide,
         token_lifetime: reader.number(&at("token_lifetime_seconds"), TOKEN_LIFETIME),
         label: reader.text(&at("label")),
+        server_from_user,
         issuer: reader.text(&at("issuer")),
         authorize_url: reader.text(&at("authorize_url")),
         token_url: reader.text(&at("token_url")),
@@ -259,8 +261,15 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             username: reader.text(&pointer("username")),
             name: reader.text(&pointer("name")),
             image: reader.text(&pointer("image")),
+            url: reader.text(&pointer("url")),
         },
     };
+    if platform.server_from_user.is_some() && credentials.is_some() {
+        reader.mistake(
+            &at("client_id"),
+            "must not be set together with server_from_user: the broker registers itself at each server",
+        );
+    }
     let is_discovered = platform.issuer.is_some();
     if is_discovered {
         platform.identity = platform.identity.or_standard_claims();
@@ -296,6 +305,21 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         }
     }
     missing.is_empty().then_some((platform, credentials, enabled))
+}
+
+/// Reads how the broker registers itself at the servers that people name.
+fn server_from_user(reader: &mut Reader, name: &str) -> Option<ServerFromUser> {
+    let at = |key| [keys::PLATFORMS, name, key];
+    let is_set = reader.flag(&at("server_from_user")).unwrap_or(false);
+    let register_path = reader.text(&at("register_path"));
+    let client_name = reader.text(&at("client_name")).map(Text::from);
+    for (key, is_named) in [("register_path", register_path.is_some()), ("client_name", client_name.is_some())] {
+        if is_named && !is_set {
+            reader.warn(&at(key), "has no effect without server_from_user = true");
+        }
+    }
+    let register_path = register_path.map_or(Text::Borrowed("/api/v1/apps"), Text::from);
+    is_set.then_some(ServerFromUser { register_path, client_name })
 }
 
 /// The keys that an incomplete section needs.

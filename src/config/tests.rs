@@ -275,8 +275,8 @@ fn a_secret_may_be_in_a_file() {
 
 #[test]
 fn an_incomplete_platform_lists_what_it_needs() {
-    insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean platforms.twitter?");
-    insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom)");
+    insta::assert_snapshot!(complaint("[platforms.twiter]\nclient_id = \"id\"\nclient_secret = \"x\""), @"postpeer.toml: platforms.twiter is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean platforms.twitter?");
+    insta::assert_snapshot!(complaint_with("", [("POSTPEER_PLATFORMS__ACME__LABEL", "Acme")]), @"environment variable POSTPEER_PLATFORMS__ACME: platforms.acme is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom)");
     insta::assert_snapshot!(
         complaint(
             r#"

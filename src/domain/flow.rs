@@ -74,6 +74,8 @@ pub struct Flow {
     pub platform: String,
     pub app_id: Option<OauthAppId>,
     pub client_id: String,
+    /// The server that the person named, sealed: its origin. `None` where the platform is one server.
+    pub server: Option<Sealed>,
     pub profile_id: Option<ProfileId>,
     /// Exactly as the caller gave it.
     pub redirect_uri: Option<String>,
@@ -285,6 +287,7 @@ mod tests {
             platform: "twitter".to_owned(),
             app_id: None,
             client_id: "client".to_owned(),
+            server: None,
             profile_id: None,
             redirect_uri: None,
             cancel_redirect_uri: None,

@@ -23,6 +23,7 @@ pub mod read_counts;
 pub mod redirect;
 pub mod refresh;
 pub mod refresh_failure;
+pub mod registration;
 pub mod renewal;
 pub mod scopes;
 pub mod secret;

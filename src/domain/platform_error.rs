@@ -21,6 +21,7 @@ pub enum Step {
     LongLivedExchange,
     PushedAuthorization,
     Refresh,
+    Registration,
     Revocation,
     Scopes,
 }
@@ -36,6 +37,7 @@ impl fmt::Display for Step {
             Self::LongLivedExchange => "exchange for a long-lived token",
             Self::PushedAuthorization => "pushed authorization request",
             Self::Refresh => "refresh",
+            Self::Registration => "registration of the app",
             Self::Revocation => "revocation",
             Self::Scopes => "call for the granted scopes",
         })

@@ -124,7 +124,9 @@ const fn refusal(step: Step) -> Failure {
         Step::Accounts | Step::Identity => Failure::IdentityUnavailable,
         Step::CodeExchange | Step::LongLivedExchange => Failure::ExchangeRejected,
         Step::PushedAuthorization => Failure::AuthorizationRefused,
-        Step::Discovery | Step::Keys | Step::Refresh | Step::Revocation | Step::Scopes => Failure::RequestRefused,
+        Step::Discovery | Step::Keys | Step::Refresh | Step::Registration | Step::Revocation | Step::Scopes => {
+            Failure::RequestRefused
+        }
     }
 }
 

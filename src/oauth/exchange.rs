@@ -45,7 +45,7 @@ impl OauthClient<'_> {
     ///
     /// The platform refused the code or did not answer.
     pub async fn send_code(&self, exchange: &CodeExchange<'_>) -> Result<CodeAnswer, PlatformError> {
-        let (platform, step) = (self.platform, Step::CodeExchange);
+        let (platform, step) = (&*self.platform, Step::CodeExchange);
         let mut attempt = 1;
         loop {
             let sent_at = self.engine.clock.now();
@@ -70,7 +70,7 @@ impl OauthClient<'_> {
     ///
     /// The platform refused the code or did not answer.
     pub async fn finish_exchange(&self, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
-        let platform = self.platform;
+        let platform = &*self.platform;
         let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at)?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
@@ -85,6 +85,7 @@ impl OauthClient<'_> {
                 GrantedScopes::Permissions { path } => Some(self.granted_permissions(path, token).await),
             };
         }
+        issued.tokens.service_url = platform.server.as_ref().map(|server| server.origin().to_owned());
         Ok(issued)
     }
 
@@ -94,7 +95,7 @@ impl OauthClient<'_> {
         long_lived: LongLived,
         short: &SecretString,
     ) -> Result<IssuedTokens, PlatformError> {
-        let (platform, step) = (self.platform, Step::LongLivedExchange);
+        let (platform, step) = (&*self.platform, Step::LongLivedExchange);
         let url = api_url(platform, step, long_lived.path)?;
         let client = self.preferred();
         let request = || long_lived_request(platform, &client.credentials, long_lived, url.clone(), short);
@@ -127,7 +128,7 @@ impl OauthClient<'_> {
         request: impl Fn(Url) -> Request,
         read: fn(&Value) -> Option<Vec<String>>,
     ) -> Vec<String> {
-        let (platform, step) = (self.platform, Step::Scopes);
+        let (platform, step) = (&*self.platform, Step::Scopes);
         let asked = async {
             let url = api_url(platform, step, path)?;
             self.ask(
@@ -160,7 +161,7 @@ pub(super) enum Exchanged<'a> {
 impl OauthClient<'_> {
     /// The request to the token endpoint (RFC 6749, sections 4.1.3 and 6), in the platform's own way.
     pub(super) fn token_request(&self, exchanged: &Exchanged<'_>) -> Result<Request, PlatformError> {
-        let platform = self.platform;
+        let platform = &*self.platform;
         let plain = SecretString::from;
         let (step, mut fields) = match exchanged {
             Exchanged::Code(exchange) => {

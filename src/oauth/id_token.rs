@@ -138,7 +138,7 @@ impl OauthClient<'_> {
                 return Ok(keys);
             }
         }
-        let parsed = endpoint(self.platform, step, url)?;
+        let parsed = endpoint(&self.platform, step, url)?;
         let keys = self.ask(
             step,
             || get(parsed.clone()),

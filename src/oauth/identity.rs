@@ -74,8 +74,12 @@ impl OauthClient<'_> {
     }
 
     fn read_account(&self, json: &Value, status: u16) -> Result<Account, PlatformError> {
-        let platform = self.platform;
+        let platform = &*self.platform;
         let account = platform.identity.read.read(json).and_then(|account| {
+            let account = match &platform.server {
+                Some(server) => server.qualify(account),
+                None => account,
+            };
             if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
         });
         account.map_err(|why| {
@@ -93,7 +97,7 @@ impl OauthClient<'_> {
         token: &SecretString,
         read: impl Fn(Answer) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
-        let (platform, step) = (self.platform, Step::Identity);
+        let (platform, step) = (&*self.platform, Step::Identity);
         let path = call.path.replace("{version}", &platform.api_version);
         let url = if call.absolute { path } else { format!("{}{path}", platform.api_url) };
         let url = endpoint(platform, step, &url)?;

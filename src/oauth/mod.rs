@@ -1,6 +1,7 @@
 //! The OAuth 2.0 engine: does what a [`Platform`](crate::platforms::Platform) value says, over the one HTTP client.
 //!
-//! Knows platforms and outbound; neither the store nor the caller. Answers are read leniently ([`tokens`]), because few
+//! Knows platforms and outbound; neither the store nor the caller. A server that a person named is called through
+//! [`Guard`] only, at every step. Answers are read leniently ([`tokens`]), because few
 //! platforms keep to the letter of RFC 6749. Invariant: a code exchange is never sent twice once the platform may have
 //! seen it.
 
@@ -15,28 +16,32 @@ mod identity;
 mod jwt;
 mod pushed;
 mod refresh;
+mod register;
 mod revoke;
 mod secrets;
 mod tokens;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
-use crate::outbound::{self, Answer, Authorization, Outbound, Request, measured};
-use crate::platforms::{ClientAuth, Credentials, Platform};
+use crate::outbound::{self, Answer, Authorization, Guard, Outbound, Refused, Request, measured};
+use crate::platforms::{ClientAuth, Credentials, NoServer, Platform, Server};
 
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use discovery::Undiscovered;
 pub use exchange::{CodeAnswer, CodeExchange};
 pub use refresh::read_refresh;
+pub use register::{AppToRegister, Unregistered};
 
 /// Attempts at a call that is safe to retry.
 const ATTEMPTS: u32 = 3;
@@ -45,6 +50,7 @@ const ATTEMPTS: u32 = 3;
 #[derive(Clone)]
 pub struct Engine {
     outbound: Outbound,
+    guard: Guard,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     retry_pause: Duration,
@@ -59,12 +65,20 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// `retry_pause`: wait before the first retry of a call; doubles with each one.
+    /// `outbound` calls the operator's hosts, `guard` the users'. `retry_pause`: wait before the first retry of a call;
+    /// doubles with each one.
     #[must_use]
-    pub fn new(outbound: Outbound, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, retry_pause: Duration) -> Self {
+    pub fn new(
+        outbound: Outbound,
+        guard: Guard,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        retry_pause: Duration,
+    ) -> Self {
         jwt::install();
         Self {
             outbound,
+            guard,
             clock,
             entropy,
             retry_pause,
@@ -76,34 +90,83 @@ impl Engine {
     /// The client of a platform under one app.
     #[must_use]
     pub fn client<'a>(&'a self, platform: &'a Platform, credentials: Credentials) -> OauthClient<'a> {
-        OauthClient { engine: self, platform, credentials }
+        OauthClient { engine: self, platform: Known::Configured(platform), credentials }
     }
+
+    /// The client of a platform at one server: see [`Platform::at`].
+    #[must_use]
+    pub fn client_at(&self, platform: Platform, credentials: Credentials) -> OauthClient<'_> {
+        OauthClient { engine: self, platform: Known::At(Arc::new(platform)), credentials }
+    }
+
+    /// Reads which server a person named, and checks all about it that needs no DNS look-up.
+    ///
+    /// # Errors
+    ///
+    /// The text names no server, or one that must not be called.
+    pub fn server(&self, text: &str) -> Result<Server, NotCalled> {
+        let server = Server::parse(text)?;
+        let url = Url::parse(server.origin()).map_err(|_| NoServer)?;
+        self.guard.check(&url)?;
+        Ok(server)
+    }
+}
+
+/// Why a server that a person named is not asked. Completes a sentence that begins with the parameter's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCalled {
+    #[error(transparent)]
+    NoServer(#[from] NoServer),
+    #[error("is no server that the broker may call: {0}")]
+    Refused(#[from] Refused),
 }
 
 /// A platform and the app that the broker is there: does every step of OAuth that needs the platform.
 #[derive(Debug, Clone)]
 pub struct OauthClient<'a> {
     engine: &'a Engine,
-    platform: &'a Platform,
+    platform: Known<'a>,
     credentials: Credentials,
+}
+
+/// A platform as it is configured, or as it is at one server. Small, so that the futures of clients are.
+#[derive(Debug, Clone)]
+enum Known<'a> {
+    Configured(&'a Platform),
+    At(Arc<Platform>),
+}
+
+impl Deref for Known<'_> {
+    type Target = Platform;
+
+    fn deref(&self) -> &Platform {
+        match self {
+            Self::Configured(platform) => platform,
+            Self::At(platform) => platform,
+        }
+    }
 }
 
 impl OauthClient<'_> {
     /// Makes one call and records how long the platform took.
     async fn send(&self, step: Step, request: Request) -> Result<Answer, outbound::Error> {
-        let outbound = &self.engine.outbound;
+        let Engine { outbound, guard, .. } = self.engine;
+        let is_once = match step {
+            // A second request finds the code, the token or the client's assertion spent, or registers a second app.
+            Step::CodeExchange | Step::PushedAuthorization | Step::Refresh | Step::Registration | Step::Revocation => {
+                true
+            }
+            Step::Accounts | Step::Discovery | Step::Identity | Step::Keys | Step::LongLivedExchange | Step::Scopes => {
+                false
+            }
+        };
         let call = async {
-            match step {
-                // A second request finds the code, the token or the client's assertion spent.
-                Step::CodeExchange | Step::PushedAuthorization | Step::Refresh | Step::Revocation => {
-                    outbound.send_once(request).await
-                }
-                Step::Accounts
-                | Step::Discovery
-                | Step::Identity
-                | Step::Keys
-                | Step::LongLivedExchange
-                | Step::Scopes => outbound.send(request).await,
+            match (&self.platform.server, is_once) {
+                (None, true) => outbound.send_once(request).await,
+                (None, false) => outbound.send(request).await,
+                // Boxed: each is several kilobytes.
+                (Some(_), true) => Box::pin(guard.send_once(request)).await,
+                (Some(_), false) => Box::pin(guard.send(request)).await,
             }
         };
         measured(&self.platform.name, step.into_str(), call).await
@@ -137,7 +200,7 @@ impl OauthClient<'_> {
 impl OauthClient<'_> {
     /// Authenticates the client as the platform wants it: by fields that are added here, or by the header.
     fn authenticate(&self, step: Step, fields: &mut Vec<(&str, SecretString)>) -> Result<Authorization, PlatformError> {
-        let (platform, credentials) = (self.platform, &self.credentials);
+        let (platform, credentials) = (&self.platform, &self.credentials);
         let client_id = || (platform.client_id_name, SecretString::from(credentials.client_id.as_str()));
         match (platform.client_auth, &credentials.private_key) {
             // An app of a caller's own has a secret and no key.

@@ -24,7 +24,7 @@ impl OauthClient<'_> {
     ///
     /// The platform refused the parameters or did not answer.
     pub async fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Result<Url, PlatformError> {
-        let (platform, step) = (self.platform, Step::PushedAuthorization);
+        let (platform, step) = (&*self.platform, Step::PushedAuthorization);
         let unusable = || PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable);
         let whole = authorize_url(platform, request).map_err(|error| unusable().caused_by(error))?;
         let Some(par_url) = &platform.par_url else { return Ok(whole) };

@@ -28,7 +28,7 @@ impl OauthClient<'_> {
     ///
     /// The platform refused or did not answer, or there is no token to refresh with.
     pub async fn refresh(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Zeroizing<Vec<u8>>, PlatformError> {
-        let (platform, step) = (self.platform, Step::Refresh);
+        let (platform, step) = (&*self.platform, Step::Refresh);
         let answer = self.send_as_client(step, |client| client.refresh_request(tokens, scopes)).await?;
         let answer = answer.map_err(|error| error.at(&platform.name, step))?;
         if answer.is_success() {
@@ -66,7 +66,7 @@ fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option
 
 impl OauthClient<'_> {
     fn refresh_request(&self, tokens: &TokenSet, scopes: &[String]) -> Result<Request, PlatformError> {
-        let (platform, step) = (self.platform, Step::Refresh);
+        let (platform, step) = (&*self.platform, Step::Refresh);
         let nothing = || PlatformError::new(&platform.name, step, Failure::RefreshRejected);
         match (platform.refresh, &tokens.refresh_token) {
             (Refresh::ExchangedAgain, _) => {

@@ -19,7 +19,7 @@ impl OauthClient<'_> {
     ///
     /// The platform did not confirm.
     pub async fn revoke(&self, tokens: &TokenSet) -> Result<bool, PlatformError> {
-        let (platform, step) = (self.platform, Step::Revocation);
+        let (platform, step) = (&*self.platform, Step::Revocation);
         let answer = match &platform.revocation {
             Revocation::Delete { url } => Ok(self.send(step, deletion(endpoint(platform, step, url)?, tokens)).await),
             Revocation::Endpoint { url, client_auth, token } => {

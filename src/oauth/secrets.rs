@@ -87,7 +87,7 @@ impl OauthClient<'_> {
 
     /// True when the answer blames the client's credentials and nothing else.
     fn refuses_client(&self, step: Step, answer: &Answer) -> bool {
-        let platform = self.platform;
+        let platform = &*self.platform;
         let error = if answer.is_success() {
             // TikTok sends errors with status 200.
             match tokens::read(&answer.body, self.engine.clock.now(), platform.token_pointer.as_deref(), None) {

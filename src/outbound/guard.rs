@@ -241,10 +241,23 @@ impl Resolve for Resolver {
 
 /// The refusal behind a failed call, if there is one: it comes back wrapped by the HTTP client.
 pub(super) fn refusal(error: &reqwest::Error) -> Option<Refused> {
+    match cause(error)? {
+        Error::Refused(refused) => Some(*refused),
+        _ => None,
+    }
+}
+
+/// True for a call that failed because the host's name does not resolve.
+pub(super) fn is_unresolved(error: &reqwest::Error) -> bool {
+    matches!(cause(error), Some(Error::Unresolved(_)))
+}
+
+/// The resolver's error behind a failed call.
+fn cause(error: &reqwest::Error) -> Option<&Error> {
     let mut source = error.source();
     while let Some(inner) = source {
-        if let Some(Error::Refused(refused)) = inner.downcast_ref::<Error>() {
-            return Some(*refused);
+        if let Some(ours) = inner.downcast_ref::<Error>() {
+            return Some(ours);
         }
         source = inner.source();
     }

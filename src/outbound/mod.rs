@@ -128,6 +128,16 @@ impl Error {
         matches!(self, Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_))
     }
 
+    /// True when the name leads to no host that may be called.
+    #[must_use]
+    pub fn is_without_host(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Unresolved(_) => true,
+            Self::Connect(error) => guard::is_unresolved(error),
+            _ => false,
+        }
+    }
+
     /// The error of the step that the call was made for.
     #[must_use]
     pub fn at(self, platform: &str, step: Step) -> PlatformError {

@@ -1,4 +1,4 @@
-//! An operator's own platform: any OAuth 2.0 or OpenID Connect server, described in TOML.
+//! An operator's own platform: any OAuth 2.0 or OpenID Connect server, or many of one kind, described in TOML.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
     Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
-    ScopeSeparator, Subject, Text, TokenBody, TokenPlace, Unidentified, text,
+    ScopeSeparator, ServerFromUser, Subject, Text, TokenBody, TokenPlace, Unidentified, server, text,
 };
 use crate::domain::account::Account;
 
@@ -20,6 +20,8 @@ pub struct CustomPlatform {
     /// Texts of the preset that filled in the section; empty without one.
     pub guide: Guide,
     pub label: Option<String>,
+    /// Set where each person names their server. All URLs are paths there.
+    pub server_from_user: Option<ServerFromUser>,
     /// The server, whose metadata says what is not set here.
     pub issuer: Option<String>,
     pub authorize_url: Option<String>,
@@ -61,6 +63,8 @@ pub struct IdentityPointers {
     pub username: Option<String>,
     pub name: Option<String>,
     pub image: Option<String>,
+    /// The account's page.
+    pub url: Option<String>,
 }
 
 /// Scope that asks for a refresh token.
@@ -131,7 +135,11 @@ impl CustomPlatform {
             mistake("issuer", why);
         }
         for (key, url) in self.urls().filter(|(key, _)| *key != "issuer") {
-            if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            if self.server_from_user.is_some() {
+                if !server::is_path(url) {
+                    mistake(key, "must be a path at each server, such as /oauth/token: server_from_user is true");
+                }
+            } else if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
                 mistake(key, "must be an absolute http(s) URL, such as https://id.acme.example/token");
             }
         }
@@ -156,7 +164,20 @@ impl CustomPlatform {
                 mistake("identity_headers", &format!("must not set a header that the broker sets itself ({own})"));
             }
         }
-        if self.issuer.is_none() {
+        if self.server_from_user.is_some() {
+            let others = [
+                ("issuer", self.issuer.is_some()),
+                ("jwks_url", self.jwks_url.is_some()),
+                ("par_url", self.par_url.is_some()),
+                ("identity_from", self.identity_from.is_some()),
+            ];
+            for (key, _) in others.into_iter().filter(|(_, is_set)| *is_set) {
+                mistake(key, "cannot be set together with server_from_user");
+            }
+            if matches!(self.client_auth, Some(ClientAuth::None | ClientAuth::PrivateKeyJwt)) {
+                mistake("client_auth", "must be \"body\" or \"basic\": each server gives the broker a secret");
+            }
+        } else if self.issuer.is_none() {
             if self.identity_from == Some(IdentityFrom::IdToken) {
                 mistake("identity_from", "needs issuer: an id_token proves nothing unless its issuer is known");
             }
@@ -179,6 +200,7 @@ impl CustomPlatform {
             ("identity.username", self.identity.username.as_ref()),
             ("identity.name", self.identity.name.as_ref()),
             ("identity.image", self.identity.image.as_ref()),
+            ("identity.url", self.identity.url.as_ref()),
         ];
         for (key, pointer) in pointers {
             if pointer.is_some_and(|pointer| !pointer.starts_with('/')) {
@@ -190,6 +212,7 @@ impl CustomPlatform {
 
     /// The URLs that are set, by their key.
     pub fn urls(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let register_path = self.server_from_user.as_ref().map(|servers| ("register_path", &*servers.register_path));
         let urls = [
             ("issuer", &self.issuer),
             ("authorize_url", &self.authorize_url),
@@ -199,7 +222,7 @@ impl CustomPlatform {
             ("par_url", &self.par_url),
             ("revoke_url", &self.revoke_url),
         ];
-        urls.into_iter().filter_map(|(key, url)| Some((key, url.as_deref()?)))
+        urls.into_iter().filter_map(|(key, url)| Some((key, url.as_deref()?))).chain(register_path)
     }
 
     /// The platform, as far as the operator describes it and its server has said how it is used. What the operator
@@ -234,7 +257,7 @@ impl CustomPlatform {
             enrich: None,
             accounts: Accounts::Itself,
         };
-        Platform {
+        let platform = Platform {
             authority: format!("custom:{}", self.name).into(),
             name: self.name.clone().into(),
             label: label.clone().into(),
@@ -271,6 +294,10 @@ impl CustomPlatform {
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
             default_expires_in: self.token_lifetime.map(u64::from),
             ..Platform::standard(identity)
+        };
+        match self.server_from_user.clone() {
+            Some(servers) => platform.of_servers(servers),
+            None => platform,
         }
     }
 }
@@ -350,6 +377,7 @@ impl IdentityPointers {
             username: or(self.username, "/preferred_username"),
             name: or(self.name, "/name"),
             image: or(self.image, "/picture"),
+            url: self.url,
         }
     }
 
@@ -363,6 +391,7 @@ impl IdentityPointers {
             username: at(&self.username),
             display_name: at(&self.name),
             image_url: at(&self.image),
+            profile_url: at(&self.url),
             ..Account::default()
         })
     }
@@ -381,6 +410,7 @@ mod tests {
             username: Some("/data/0/login".into()),
             name: Some("/missing".into()),
             image: None,
+            url: None,
         };
         let account = pointers.read(&json!({"data": [{"id": 17_841_405_793_187_218_u64, "login": "ada"}]})).unwrap();
         assert_eq!(account.platform_user_id, "17841405793187218");

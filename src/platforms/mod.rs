@@ -23,6 +23,7 @@ mod reddit;
 mod refusal;
 pub mod registry;
 mod scopes;
+mod server;
 mod threads;
 mod tiktok;
 mod twitter;
@@ -44,6 +45,7 @@ pub use quirks::{
 };
 pub use refusal::{Blame, Meaning, Place, Refusal, Said, read_errors};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
+pub use server::{NoServer, Server, ServerFromUser, UNKNOWN_CLIENT};
 
 use crate::domain::account::Account;
 use crate::domain::bounds;
@@ -108,6 +110,10 @@ pub struct Platform {
     pub issuer: Option<Text>,
     /// True when the platform promises to name itself in the callback (RFC 9207).
     pub promises_issuer: bool,
+    /// Set where the platform is many servers, of which each person names one. All URLs are paths then.
+    pub server_from_user: Option<ServerFromUser>,
+    /// The one of many servers that this is: see [`Platform::at`].
+    pub server: Option<Server>,
     pub token_url: Text,
     /// Where authorization requests are pushed to (RFC 9126), at platforms where they are.
     pub par_url: Option<Text>,
@@ -203,6 +209,8 @@ impl Platform {
             authorize_url: Text::default(),
             issuer: None,
             promises_issuer: false,
+            server_from_user: None,
+            server: None,
             token_url: Text::default(),
             par_url: None,
             id_tokens: None,
@@ -244,6 +252,9 @@ impl Platform {
     /// would send a code to the wrong token endpoint. Where no issuer is known, every callback may be.
     #[must_use]
     pub fn may_send(&self, iss: Option<&str>) -> bool {
+        if let Some(server) = &self.server {
+            return iss.is_none_or(|iss| server.is_issuer(iss));
+        }
         match (&self.issuer, iss) {
             (Some(issuer), Some(iss)) => is_issuer(issuer, iss, |_| true),
             (Some(_), None) => !self.promises_issuer,

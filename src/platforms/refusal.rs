@@ -105,7 +105,14 @@ impl Refusal {
             Some(Step::Accounts | Step::Identity) => self.at == Place::Api,
             Some(Step::CodeExchange | Step::LongLivedExchange) => matches!(self.at, Place::Exchange | Place::Token),
             Some(Step::Refresh) => matches!(self.at, Place::Refresh | Place::Token),
-            Some(Step::Discovery | Step::Keys | Step::PushedAuthorization | Step::Revocation | Step::Scopes) => false,
+            Some(
+                Step::Discovery
+                | Step::Keys
+                | Step::PushedAuthorization
+                | Step::Registration
+                | Step::Revocation
+                | Step::Scopes,
+            ) => false,
         };
         let has_status = self.status.map_or(status != 429 && status < 500, |wanted| wanted == status);
         let has_code = match self.between {
@@ -140,7 +147,7 @@ impl Blame {
             (Self::Reconnect, Step::CodeExchange | Step::LongLivedExchange) => Failure::ExchangeRejected,
             (Self::Reconnect, Step::Accounts | Step::Identity) => Failure::PermissionMissing,
             // Before the account's owner is asked, there is no account to connect again.
-            (Self::Reconnect, Step::Discovery | Step::Keys | Step::PushedAuthorization) => {
+            (Self::Reconnect, Step::Discovery | Step::Keys | Step::PushedAuthorization | Step::Registration) => {
                 Failure::AuthorizationRefused
             }
             (Self::Reconnect, Step::Refresh | Step::Revocation | Step::Scopes) => Failure::RefreshRejected,

@@ -24,6 +24,19 @@ pub struct Credentials {
     pub private_key: Option<PrivateKey>,
 }
 
+impl Credentials {
+    /// Those of a client that has none yet.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            client_id: String::new(),
+            client_secret: SecretString::default(),
+            older_secrets: Vec::new(),
+            private_key: None,
+        }
+    }
+}
+
 /// The operator's settings for a built-in platform; absent members keep the built-in value.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -255,6 +268,12 @@ impl ConfiguredPlatform {
         known.unwrap_or(&self.written)
     }
 
+    /// True where each person names a server of their own.
+    #[must_use]
+    pub fn has_servers(&self) -> bool {
+        self.written.server_from_user.is_some()
+    }
+
     /// True for a platform of the operator's own.
     #[must_use]
     pub fn is_own(&self) -> bool {
@@ -295,7 +314,7 @@ impl ConfiguredPlatform {
 
     #[must_use]
     pub fn availability(&self) -> Availability {
-        if self.credentials.is_some() { Availability::Prod } else { Availability::Dev }
+        if self.credentials.is_some() || self.has_servers() { Availability::Prod } else { Availability::Dev }
     }
 
     /// True when the SDKs' models do not know the name: an operator's own platform, or a built-in one beyond the ten.

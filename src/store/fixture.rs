@@ -172,6 +172,7 @@ impl Fixture {
             platform: "facebook".to_owned(),
             app_id: None,
             client_id: "client".to_owned(),
+            server: None,
             profile_id: None,
             redirect_uri: Some("https://app.example/back".to_owned()),
             cancel_redirect_uri: None,

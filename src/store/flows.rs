@@ -21,10 +21,11 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
     change_one(
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
-            cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome)
+            cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
+            server)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome)",
+            :outcome, :server)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -45,6 +46,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":answer": answer,
             ":asked_at": asked_at,
             ":outcome": outcome(&flow.stage)?,
+            ":server": flow.server,
         },
     )
 }
@@ -206,6 +208,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         platform: fields.get("platform")?,
         app_id: fields.get("app_id")?,
         client_id: fields.get("client_id")?,
+        server: fields.get("server")?,
         profile_id: fields.get("profile_id")?,
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
@@ -250,6 +253,7 @@ mod tests {
             platform: "twitter".to_owned(),
             app_id: None,
             client_id: "client".to_owned(),
+            server: None,
             profile_id: None,
             redirect_uri: Some("https://app.example/done?nonce=1".to_owned()),
             cancel_redirect_uri: None,

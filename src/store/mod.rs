@@ -36,6 +36,7 @@ pub mod profiles;
 pub mod projects;
 mod readers;
 pub mod refreshes;
+pub mod registrations;
 mod schema;
 pub mod selections;
 pub mod token_reads;

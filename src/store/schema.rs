@@ -470,6 +470,34 @@ mod tests {
     }
 
     #[test]
+    fn flows_of_the_sixth_schema_name_no_server() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut older = Schema::embedded();
+        older.migrations.retain(|migration| migration.version() <= 6);
+        older.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO flows (id, project_id, state, platform, client_id, headless, pkce_verifier, created_at, expires_at)
+             VALUES ('flow_1', 'proj_1', CAST(zeroblob(32) AS BLOB), 'twitter', 'c', 0, zeroblob(45), 0, 1);
+             INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, consented_at, issued_at, renewal,
+                tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             VALUES ('grant_1', 'proj_1', 'twitter', 'c', 's', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (Option<Vec<u8>>, u32, u32, u32) = db
+            .query_row(
+                "SELECT server, length(pkce_verifier), (SELECT count(*) FROM grants), (SELECT count(*) FROM registrations)
+                 FROM flows",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (None, 45, 1, 0));
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             "V99__rebuild",

@@ -8,6 +8,7 @@ pub mod app_password;
 #[cfg(test)]
 mod recorded;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -26,9 +27,10 @@ use crate::platforms::{
 use crate::{atproto, oauth};
 
 pub use crate::oauth::{
-    AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, OauthClient, authorize_url, takes_pkce,
+    AppToRegister, AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, NotCalled, OauthClient, Unregistered,
+    authorize_url, takes_pkce,
 };
-pub use crate::platforms::Meaning;
+pub use crate::platforms::{Meaning, Server, UNKNOWN_CLIENT};
 
 /// Talks with every platform.
 #[derive(Debug)]
@@ -124,7 +126,16 @@ impl Upstream {
     /// True where each account has a server of its own, so that one slow server says nothing of the others.
     #[must_use]
     pub fn has_server_per_account(&self, platform: &str) -> bool {
-        is_at_protocol(platform)
+        is_at_protocol(platform) || self.platforms.find(platform).is_some_and(ConfiguredPlatform::has_servers)
+    }
+
+    /// Reads which server a person named. See [`oauth::Engine::server`].
+    ///
+    /// # Errors
+    ///
+    /// The text names no server, or one that must not be called.
+    pub fn server(&self, text: &str) -> Result<Server, NotCalled> {
+        self.oauth.server(text)
     }
 
     /// True when revoking one of the token sets would end the other as well, as far as the tokens themselves tell.
@@ -157,20 +168,28 @@ impl Upstream {
         Ok((issuer, self.oauth.discover(&platform.platform().name, issuer).await?))
     }
 
-    /// True when a callback with this `iss` may be the platform's. See [`Platform::may_send`].
+    /// True when a callback with this `iss` may be the platform's, or its server's. See [`Platform::may_send`].
     #[must_use]
-    pub fn may_send(&self, platform: &ConfiguredPlatform, iss: Option<&str>) -> bool {
-        let platform = platform.platform();
-        if platform.issuer.is_none() && iss.is_some() {
+    pub fn may_send(&self, platform: &ConfiguredPlatform, server: Option<&Server>, iss: Option<&str>) -> bool {
+        let platform = platform_at(platform, server);
+        if platform.issuer.is_none() && platform.server.is_none() && iss.is_some() {
             tracing::info!(platform.name = %platform.name, "the callback's iss is not checked: no issuer is configured");
         }
         platform.may_send(iss)
     }
 
-    /// The client of a platform that speaks OAuth.
+    /// The client of a platform that speaks OAuth. `server`: the one that the account's owner named, where they do.
     #[must_use]
-    pub fn oauth_client<'a>(&'a self, platform: &'a ConfiguredPlatform, credentials: Credentials) -> OauthClient<'a> {
-        self.oauth.client(platform.platform(), credentials)
+    pub fn oauth_client<'a>(
+        &'a self,
+        platform: &'a ConfiguredPlatform,
+        server: Option<&Server>,
+        credentials: Credentials,
+    ) -> OauthClient<'a> {
+        match server {
+            Some(server) => self.oauth.client_at(platform.platform().at(server), credentials),
+            None => self.oauth.client(platform.platform(), credentials),
+        }
     }
 
     /// True when the platform sends the browser back with a fragment, which the next redirect has to end.
@@ -271,6 +290,15 @@ fn session(tokens: &TokenSet, step: Step) -> Result<(Url, &SecretString), Platfo
         PlatformError::new(bluesky::NAME, step, Failure::RefreshRejected)
             .caused_by("there is no refresh token, or no server to send it to")
     })
+}
+
+/// The platform, at the server that a person named where they do.
+#[must_use]
+pub fn platform_at<'a>(platform: &'a ConfiguredPlatform, server: Option<&Server>) -> Cow<'a, Platform> {
+    match server {
+        Some(server) => Cow::Owned(platform.platform().at(server)),
+        None => Cow::Borrowed(platform.platform()),
+    }
 }
 
 /// True for the one platform that speaks the AT Protocol, switched off or not.

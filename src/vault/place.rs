@@ -40,6 +40,12 @@ impl Place {
         Self::new("flows", "answer", id, ONLY)
     }
 
+    /// The server that the person of a flow named.
+    #[must_use]
+    pub fn flow_server(id: FlowId) -> Self {
+        Self::new("flows", "server", id, ONLY)
+    }
+
     /// A flow's PKCE verifier.
     #[must_use]
     pub fn flow_verifier(id: FlowId) -> Self {
@@ -62,6 +68,12 @@ impl Place {
     #[must_use]
     pub fn integration_tokens(id: IntegrationId, generation: u64) -> Self {
         Self::new("integrations", "tokens", id, generation)
+    }
+
+    /// The client secret of an app that the broker registered by itself. Neither name has a space in it.
+    #[must_use]
+    pub fn registration_secret(platform: &str, server: &str, client_id: &str) -> Self {
+        Self::new("registrations", "client_secret", format!("{platform} {server} {client_id}"), ONLY)
     }
 
     /// The consent whose accounts are being chosen.
@@ -97,10 +109,12 @@ mod tests {
             Place::app_secret(id(), 2),
             Place::discovered("https://id.example"),
             Place::flow_answer(id()),
+            Place::flow_server(id()),
             Place::flow_verifier(id()),
             Place::grant_answer(id(), 3),
             Place::grant_tokens(id(), 4),
             Place::integration_tokens(id(), 5),
+            Place::registration_secret("mastodon", "https://m.example", "c"),
             Place::selection_payload(id()),
             Place::selection_token(id()),
         ];
@@ -111,10 +125,12 @@ mod tests {
                 "oauth_apps.client_secret app_000000000000000000000000000000ab 2",
                 "discovered.document https://id.example 1",
                 "flows.answer flow_000000000000000000000000000000ab 1",
+                "flows.server flow_000000000000000000000000000000ab 1",
                 "flows.pkce_verifier flow_000000000000000000000000000000ab 1",
                 "grants.answer grant_000000000000000000000000000000ab 3",
                 "grants.tokens grant_000000000000000000000000000000ab 4",
                 "integrations.tokens int_000000000000000000000000000000ab 5",
+                "registrations.client_secret mastodon https://m.example c 1",
                 "selections.payload sel_000000000000000000000000000000ab 1",
                 "selections.token_text sel_000000000000000000000000000000ab 1",
             ]

@@ -15,7 +15,7 @@ use postpeer::domain::proxy::Proxies;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::{ManualClock, Timestamp};
 use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, OauthClient, authorize_url, takes_pkce};
-use postpeer::outbound::{self, Outbound};
+use postpeer::outbound::{self, Dns, Guard, Outbound};
 use postpeer::platforms::{ConfiguredPlatform, Registry};
 use postpeer::sandbox::{self, Answer, Control, Fault, Sandbox, Step, TokenKind};
 
@@ -52,8 +52,8 @@ impl Bench {
             allow_private_networks: true,
             proxies: Proxies::default(),
         };
-        let engine =
-            Engine::new(Outbound::new(&settings).unwrap(), clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
+        let (outbound, guard) = (Outbound::new(&settings).unwrap(), Guard::new(&settings, Dns::system()).unwrap());
+        let engine = Engine::new(outbound, guard, clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
         Self { engine, platforms: config.platforms, sandbox }
     }
 

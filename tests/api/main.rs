@@ -30,6 +30,7 @@ mod integrations;
 mod keys;
 mod limits;
 mod logs;
+mod mastodon;
 mod mended;
 mod openid;
 mod outbound;

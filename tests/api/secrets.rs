@@ -2,7 +2,7 @@
 //! access key appears in any log line, answer, page, error, `Debug` text or byte of the database's files.
 
 mod errors;
-mod needles;
+pub(crate) mod needles;
 mod refreshes;
 mod silence;
 

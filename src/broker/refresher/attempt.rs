@@ -3,6 +3,7 @@
 use super::throttle::NotNow;
 use super::{LONGEST_WAIT, Landing, NotRefreshed, Refresher, storage};
 use crate::broker::Error;
+use crate::broker::clients::BoundTo;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{AuthStatus, Grant, IssuedTokens, TokenSet};
@@ -68,7 +69,7 @@ impl Refresher {
             Err(NotNow::Stopping) => return Err(NotRefreshed::Stopping),
         };
         // Read only now: credentials may have changed while this waited.
-        let client = match self.client(&grant).await {
+        let client = match self.client(&grant, &tokens).await {
             Ok(client) => client,
             Err(error) => return self.failed(&grant, error).await,
         };
@@ -94,6 +95,7 @@ impl Refresher {
             Ok(answer) => answer,
             Err(error) => {
                 self.learn(&permit, id, Some(&error)).await;
+                core.doubt_app_of_grant(&grant, &tokens, error.code.as_deref()).await;
                 return self.failed(&grant, error).await;
             }
         };
@@ -124,8 +126,8 @@ impl Refresher {
     }
 
     /// All that it takes to ask the platform about the grant.
-    async fn client(&self, grant: &Grant) -> Result<Client<'_>, PlatformError> {
-        match self.core().client(grant.into()).await {
+    async fn client<'a>(&'a self, grant: &'a Grant, tokens: &'a TokenSet) -> Result<Client<'a>, PlatformError> {
+        match self.core().client(BoundTo::from(grant).at(tokens.service_url.as_deref())).await {
             Ok(Some(client)) => Ok(client),
             Ok(None) => Err(not_configured(grant)),
             Err(error) => {
@@ -183,6 +185,12 @@ impl Refresher {
             app.client_id.clone_from(url);
         }
         app
+    }
+
+    /// The same for a grant whose tokens are not at hand.
+    pub(super) fn app_of_stored(&self, grant: &Grant) -> AppKey {
+        let tokens = self.core().open_grant(grant).ok().flatten();
+        tokens.map_or_else(|| AppKey::of(grant), |tokens| self.app_of(grant, &tokens))
     }
 
     pub(super) fn has_own_server(&self, platform: &str) -> bool {

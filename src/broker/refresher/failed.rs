@@ -91,7 +91,7 @@ impl Refresher {
         if kind == Failure::AppOrGrantRejected
             && grant.failures >= 2
             && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
-            && self.0.throttle.has_succeeded_since(&AppKey::of(grant), before.at)
+            && self.0.throttle.has_succeeded_since(&self.app_of_stored(grant), before.at)
         {
             kind = Failure::RefreshRejected;
         }

@@ -3,20 +3,26 @@
 use super::*;
 use crate::config::EXAMPLE;
 use crate::config::tests::{complaint, read};
-use crate::platforms::{ClientAuth, Pkce, TokenBody, built_in_names};
+use crate::platforms::{Availability, ClientAuth, Pkce, TokenBody, built_in_names};
 
 fn with_credentials(section: &str, lines: &str) -> Config {
     read(&format!("[platforms.{section}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{lines}")).unwrap()
+}
+
+fn without_credentials(section: &str, lines: &str) -> Config {
+    read(&format!("[platforms.{section}]\n{lines}")).unwrap()
 }
 
 #[test]
 fn client_id_and_secret_are_all_that_a_preset_lacks() {
     assert_eq!(
         listed(),
-        "discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom"
+        "discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom"
     );
     for name in names() {
         assert!(built_in_names().iter().all(|built_in| built_in != name), "{name}");
+        // Nobody has credentials at servers that people name.
+        let with_credentials = if name == "mastodon" { without_credentials } else { with_credentials };
         let config = with_credentials(name, "");
         assert_eq!(config.warnings, [""; 0], "{name}");
         let configured = config.platforms.find(name).unwrap();
@@ -25,7 +31,8 @@ fn client_id_and_secret_are_all_that_a_preset_lacks() {
         assert!(platform.label.starts_with(char::is_uppercase), "{name}");
         let Guide { know, console, facts, .. } = platform.guide;
         assert!(!know.is_empty() && !know.contains(['|', '\n']) && !know.ends_with('.'), "{name}: {know:?}");
-        assert!(console.starts_with("https://"), "{name}: {console:?}");
+        assert_eq!(console.starts_with("https://"), !configured.has_servers(), "{name}: {console:?}");
+        assert_eq!(configured.availability(), Availability::Prod, "{name}");
         assert_eq!(facts.unwrap().as_of.to_string(), "2026-11-26", "{name}");
         let named = with_credentials("mine", &format!("preset = \"{name}\""));
         let mine = named.platforms.find("mine").unwrap().platform();
@@ -93,10 +100,10 @@ fn a_wrong_preset_is_told_with_the_right_ones() {
     ]
     .map(complaint);
     insta::assert_snapshot!(told.join("\n"), @r#"
-    postpeer.toml: platforms.mine.preset is none of the presets (discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom): did you mean github?
+    postpeer.toml: platforms.mine.preset is none of the presets (discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom): did you mean github?
     postpeer.toml: platforms.mine.preset must be text: put it in quotes
-    postpeer.toml: platforms.githab is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean platforms.github?
-    postpeer.toml: platforms.github is a platform of your own and needs issuer, or authorize_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean preset = "github"?
+    postpeer.toml: platforms.githab is a platform of your own and needs issuer, or authorize_url, token_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean platforms.github?
+    postpeer.toml: platforms.github is a platform of your own and needs issuer, or authorize_url, identity_url, identity.id, or preset (one of discord, dropbox, github, gitlab, google, mastodon, microsoft, notion, slack, spotify, strava, twitch, zoom); or did you mean preset = "github"?
     "#);
     assert!(
         complaint("[platforms.twitter]\npreset = \"github\"").contains("platforms.twitter.preset is not a known key")
@@ -114,4 +121,38 @@ fn readme_and_example_list_the_presets() {
     }
     let line = format!("# {}.\n", listed());
     assert!(EXAMPLE.contains(&line), "postpeer.toml.example lacks the line\n{line}");
+}
+
+#[test]
+fn servers_that_people_name_are_described_by_paths_and_without_credentials() {
+    let pleroma = r#"
+        [platforms.pleroma]
+        server_from_user = true
+        authorize_url = "/oauth/authorize"
+        token_url = "/oauth/token"
+        identity_url = "/api/v1/accounts/verify_credentials"
+        identity = { id = "/id" }
+        scopes = ["read"]
+        client_name = "Acme"
+        "#;
+    let config = read(pleroma).unwrap();
+    let servers = config.platforms.find("pleroma").unwrap().platform().server_from_user.clone().unwrap();
+    assert_eq!((servers.register_path.as_ref(), servers.client_name.as_deref()), ("/api/v1/apps", Some("Acme")));
+    let told = [
+        "client_id = \"c\"\nclient_secret = \"s\"",
+        "issuer = \"https://id.example\"",
+        "register_path = \"https://id.example/apps\"",
+        "revoke_url = \"//id.example/revoke\"",
+        "client_auth = \"none\"",
+    ]
+    .map(|line| complaint(&format!("{pleroma}{line}")));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    postpeer.toml: platforms.pleroma.client_id must not be set together with server_from_user: the broker registers itself at each server
+    postpeer.toml: platforms.pleroma.issuer cannot be set together with server_from_user
+    postpeer.toml: platforms.pleroma.register_path must be a path at each server, such as /oauth/token: server_from_user is true
+    postpeer.toml: platforms.pleroma.revoke_url must be a path at each server, such as /oauth/token: server_from_user is true
+    postpeer.toml: platforms.pleroma.client_auth must be "body" or "basic": each server gives the broker a secret
+    "#);
+    let config = with_credentials("github", "register_path = \"/apps\"");
+    insta::assert_snapshot!(config.warnings.join("\n"), @"postpeer.toml: platforms.github.register_path has no effect without server_from_user = true");
 }

@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     pub(super) app_id: Option<String>,
 }
 
-/// The scopes of one connection.
+/// The scopes of one connection, and the account's server.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ConnectionScopes {
@@ -49,20 +49,25 @@ pub(crate) struct ConnectionScopes {
     /// are added. Without it, all of `scopes`. The answer to a scope that is not among them names them.
     #[param(example = "tweet.read,users.read")]
     pub(super) scopes: Option<String>,
+    /// The server of the account, where the platform is many servers (Mastodon and its kind): its name as the person
+    /// types it, such as `mastodon.social`, or their address there, such as `@ada@mastodon.social`. Required there, and
+    /// refused elsewhere. The broker registers itself at a server when the first account of it is connected.
+    #[param(example = "mastodon.social")]
+    pub(super) server: Option<String>,
 }
 
 impl FromQuery for ConnectionScopes {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self { scopes: query.text("scopes")? })
+        Ok(Self { scopes: query.text("scopes")?, server: query.text("server")? })
     }
 }
 
 impl ConnectionScopes {
-    fn names(self) -> Option<Vec<String>> {
+    fn names(scopes: Option<String>) -> Option<Vec<String>> {
         let is_separator = |c: char| c == ',' || c.is_whitespace();
         let names =
             |text: String| text.split(is_separator).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        self.scopes.map(names)
+        scopes.map(names)
     }
 }
 
@@ -114,7 +119,9 @@ pub(crate) async fn begin(
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
     let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id } = wanted;
-    let scopes = scopes.names();
-    let wanted = BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, scopes };
+    let ConnectionScopes { scopes, server } = scopes;
+    let scopes = ConnectionScopes::names(scopes);
+    let wanted =
+        BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, scopes, server };
     Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
 }

@@ -36,6 +36,7 @@ impl From<broker::Error> for ApiError {
             E::DuplicateApp => Self::new(Code::DuplicateApp),
             E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
             E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
+            E::InvalidParameter(sentence) => Self::with(Code::InvalidParameter, format!("{sentence}.")),
             E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),

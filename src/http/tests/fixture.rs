@@ -98,8 +98,8 @@ impl Fixture {
         // Nothing listens there: no test of this room resolves a name.
         let dns = Dns::at(([127, 0, 0, 1], 9).into());
         let guard = Guard::new(&settings, dns.clone()).unwrap();
-        let atproto = atproto::Engine::new(outbound.clone(), guard, dns, clock.clone());
-        let oauth = Engine::new(outbound, clock.clone(), entropy.clone(), Duration::ZERO);
+        let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), dns, clock.clone());
+        let oauth = Engine::new(outbound, guard, clock.clone(), entropy.clone(), Duration::ZERO);
         let broker = Broker::new(Parts {
             store,
             vault,
@@ -186,6 +186,7 @@ fn platforms() -> Registry {
             username: Some("/username".to_owned()),
             name: Some("/name".to_owned()),
             image: Some("/picture".to_owned()),
+            url: None,
         },
         ..CustomPlatform::default()
     };

@@ -47,7 +47,7 @@ impl OauthClient<'_> {
     ) -> Result<Identity, PlatformError> {
         let listing = Listing {
             client: self,
-            platform: self.platform,
+            platform: &self.platform,
             token,
             scopes,
             headers: Vec::new(),

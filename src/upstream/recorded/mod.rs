@@ -36,6 +36,8 @@ const CUSTOM: &str = r#"
     identity_url = "https://id.acme.example/me"
     token_pointer = "/authed_user"
     identity = { id = "/sub", username = "/preferred_username", name = "/name", image = "/picture" }
+
+    [platforms.mastodon]
 "#;
 
 /// An answer in the file.
@@ -215,7 +217,7 @@ fn every_platform_has_ten_answers() {
     for answer in recorded() {
         *counts.entry(answer.platform).or_default() += 1;
     }
-    for name in crate::platforms::CONTRACT_NAMES.iter().chain(["acme"].iter()) {
+    for name in crate::platforms::CONTRACT_NAMES.iter().chain(["acme", "mastodon"].iter()) {
         assert!(counts.get(name).is_some_and(|count| *count >= 10), "{name}: {counts:?}");
     }
     assert!(counts.values().sum::<usize>() >= 120, "{counts:?}");

@@ -14,7 +14,7 @@ use postpeer::domain::proxy::Proxies;
 use postpeer::domain::secret::{SecretString, random_token};
 use postpeer::domain::time::SystemClock;
 use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, takes_pkce};
-use postpeer::outbound::{self, Outbound};
+use postpeer::outbound::{self, Dns, Guard, Outbound};
 use postpeer::platforms::{Credentials, Platform, Revocation};
 use postpeer::sandbox::{self, Answer, Control, Fault, Step};
 
@@ -94,6 +94,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
     };
     let engine = Engine::new(
         Outbound::new(&timeouts).unwrap(),
+        Guard::new(&timeouts, Dns::system()).unwrap(),
         Arc::new(SystemClock),
         Arc::new(SeededEntropy::new(6)),
         Duration::ZERO,

@@ -16,7 +16,7 @@ use crate::domain::proxy::Proxies;
 use crate::domain::secret::SecretString;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::oauth::Engine;
-use crate::outbound::{Outbound, Settings};
+use crate::outbound::{Dns, Guard, Outbound, Settings};
 use crate::platforms::registry::Settings as PlatformSettings;
 use crate::platforms::{Credentials, Platform, Registry};
 
@@ -73,16 +73,16 @@ impl Script {
     }
 
     pub(super) async fn identify(&self, name: &str, scopes: &[&str]) -> Result<Identity, PlatformError> {
-        let outbound = Outbound::new(&Settings {
+        let settings = Settings {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             allow_private_networks: false,
             proxies: Proxies::default(),
-        })
-        .unwrap();
+        };
+        let (outbound, guard) = (Outbound::new(&settings).unwrap(), Guard::new(&settings, Dns::system()).unwrap());
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        let engine = Engine::new(outbound, clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
+        let engine = Engine::new(outbound, guard, clock, Arc::new(SeededEntropy::new(1)), Duration::ZERO);
         let platform = self.platform(name);
         let client_secret = SecretString::from("secret");
         let credentials =

@@ -1,0 +1,297 @@
+//! Registers the broker at servers that people name (Mastodon's kind), and keeps what they answer.
+//!
+//! One app serves all connections at a server until callback URL or scopes change. Before a connection begins under an
+//! app that was not proven lately, the server is asked whether it still knows the app: a person who is sent there with
+//! another one meets an error page, and never comes back. A server's explicit "unknown client" is the only reason to
+//! register again. Invariant: what a caller can make the broker do to other servers, and to its own disk, is limited.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::{Broker, Caller, Core, Error};
+use crate::domain::attempts::Limit;
+use crate::domain::error_chain::chain;
+use crate::domain::flow::Flow;
+use crate::domain::grant::{Grant, TokenSet};
+use crate::domain::id::OauthAppId;
+use crate::domain::registration::Registration;
+use crate::domain::time::Timestamp;
+use crate::platforms::{ConfiguredPlatform, Credentials};
+use crate::store::{self, Transaction, registrations};
+use crate::upstream::{AppToRegister, Server, UNKNOWN_CLIENT, Unregistered};
+use crate::vault::Place;
+
+/// How long an app counts as known. Mastodon 4.2 deletes apps without tokens after a day.
+const PROVEN_FOR: Duration = Duration::from_hours(12);
+
+/// Resolution of the time at which an app was last used, to spare a write for each connection.
+const USED_EVERY: Duration = Duration::from_mins(10);
+
+/// How long an app that no account depends on is kept unused.
+pub(super) const KEEP_UNUSED: Duration = Duration::from_hours(30 * 24);
+
+/// Most apps, so that nobody fills the disk with them. Beyond it, those that no account depends on go first.
+const MOST: u64 = 10_000;
+
+/// An app that was used within this time may have a connection in progress.
+const MAY_BE_IN_USE: Duration = Duration::from_hours(2);
+
+/// Servers are asked at most so often, by one caller and for one server.
+const PER_KEY: Limit = Limit { attempts: 30, within: WINDOW };
+const PER_SERVER: Limit = Limit { attempts: 10, within: WINDOW };
+const WINDOW: Duration = Duration::from_mins(5);
+
+/// Retry-After when there are too many apps: some become idle meanwhile.
+const TOO_MANY_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// The reason why there is no app at a server. Sentences are without their full stop.
+#[derive(Debug, Clone)]
+pub(super) enum NotRegistered {
+    /// The person named a server that is none of these.
+    Named(String),
+    /// The log says why.
+    Storage,
+    TooMany,
+    TooManyAttempts {
+        retry_after: Duration,
+    },
+    Unreachable(String),
+}
+
+impl From<NotRegistered> for Error {
+    fn from(why: NotRegistered) -> Self {
+        match why {
+            NotRegistered::Named(sentence) => Self::InvalidParameter(sentence),
+            NotRegistered::Storage => Self::Store(store::Error::Overloaded),
+            NotRegistered::TooMany => Self::TooManyFlows { retry_after: TOO_MANY_RETRY_AFTER },
+            NotRegistered::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
+            NotRegistered::Unreachable(sentence) => Self::PlatformUnreachable(sentence),
+        }
+    }
+}
+
+impl Core {
+    /// The credentials of an app that the broker registered.
+    pub(super) async fn registered(
+        &self,
+        platform: &str,
+        server: &Server,
+        client_id: &str,
+    ) -> Result<Option<Credentials>, Error> {
+        let of = (platform.to_owned(), server.origin().to_owned(), client_id.to_owned());
+        let found = self.store.read(move |db| registrations::find(db, &of.0, &of.1, &of.2)).await?;
+        found.map(|found| self.open_registration(&found)).transpose()
+    }
+
+    fn open_registration(&self, registration: &Registration) -> Result<Credentials, Error> {
+        let Registration { platform, server, client_id, client_secret, .. } = registration;
+        let place = Place::registration_secret(platform, server, client_id);
+        let client_secret = self.vault.open_text(&place, client_secret)?;
+        let client_id = client_id.clone();
+        Ok(Credentials { client_id, client_secret, older_secrets: Vec::new(), private_key: None })
+    }
+
+    /// Has the next connection ask the server about a grant's app, where the server's code says that it is unknown.
+    pub(super) async fn doubt_app_of_grant(&self, grant: &Grant, tokens: &TokenSet, code: Option<&str>) {
+        if code == Some(UNKNOWN_CLIENT)
+            && let Some(server) = &tokens.service_url
+        {
+            self.doubt(&grant.platform, server, &grant.client_id).await;
+        }
+    }
+
+    /// The same for the app of a flow.
+    pub(super) async fn doubt_app_of_flow(&self, flow: &Flow, code: Option<&str>) {
+        if code == Some(UNKNOWN_CLIENT)
+            && let Ok(Some(server)) = self.server_of(flow)
+        {
+            self.doubt(&flow.platform, server.origin(), &flow.client_id).await;
+        }
+    }
+
+    async fn doubt(&self, platform: &str, server: &str, client_id: &str) {
+        tracing::warn!(platform.name = platform, server, "the broker's app is said to be unknown at this server");
+        let of = (platform.to_owned(), server.to_owned(), client_id.to_owned());
+        if let Err(error) = self.store.write(move |tx| registrations::doubt(tx, &of.0, &of.1, &of.2)).await {
+            tracing::warn!(error = %chain(&error), "cannot record that an app is in doubt");
+        }
+    }
+}
+
+impl Broker {
+    /// Reads which server the caller names, where the platform has many; `None` where it is one.
+    pub(super) fn server(
+        &self,
+        of: &ConfiguredPlatform,
+        named: Option<&str>,
+        app: Option<OauthAppId>,
+    ) -> Result<Option<Server>, Error> {
+        let label = &of.platform().label;
+        let refused = |why: String| Err(Error::InvalidParameter(format!("server {why}")));
+        match (of.has_servers(), named) {
+            (false, None) => Ok(None),
+            (false, Some(_)) => refused(format!("must not be set: {label} is not many servers")),
+            (true, None) => refused(format!(
+                "is missing: {label} is many servers, so ask which one the person's account is on, and send its name, such \
+                 as mastodon.social"
+            )),
+            (true, Some(_)) if app.is_some() => Err(Error::InvalidParameter(format!(
+                "appId must not be set: the broker registers an app by itself at each server of {label}"
+            ))),
+            (true, Some(named)) => match self.upstream.server(named) {
+                Ok(server) => Ok(Some(server)),
+                Err(why) => refused(why.to_string()),
+            },
+        }
+    }
+
+    /// Client id of the broker's app at a server, which is registered if need be.
+    pub(super) async fn client_at(
+        &self,
+        caller: &Caller,
+        of: &ConfiguredPlatform,
+        server: &Server,
+    ) -> Result<String, Error> {
+        let (platform, now) = (of.platform(), self.clock.now());
+        let known = self.registration_for(of, server).await?;
+        if let Some(known) = &known
+            && known.proven_at <= now
+            && now < known.proven_at.plus(PROVEN_FOR)
+        {
+            if known.used_at.plus(USED_EVERY) <= now {
+                self.touch(known, known.proven_at).await?;
+            }
+            return Ok(known.client_id.clone());
+        }
+        let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
+        let subjects = [(format!("key {key}"), PER_KEY), (format!("server {}", server.origin()), PER_SERVER)];
+
+        let (name, server) = (platform.name.to_string(), server.clone());
+        let (broker, key) = (self.clone(), (name.clone(), server.origin().to_owned()));
+        // Who joins a run in flight makes no attempt.
+        let work = move || async move {
+            broker.count_attempt_to_register(&subjects)?;
+            broker.prove_or_register(&name, &server).await
+        };
+        let done = self.registrations.start(&self.tasks, key, work).result().await;
+        Ok(done.unwrap_or(Err(NotRegistered::Storage))?)
+    }
+
+    async fn registration_for(&self, of: &ConfiguredPlatform, server: &Server) -> Result<Option<Registration>, Error> {
+        let platform = of.platform();
+        let (name, origin) = (platform.name.to_string(), server.origin().to_owned());
+        let (callback_url, scopes) = (self.callback_url(&platform.name), platform.allowed_scopes());
+        let find = move |db: &_| registrations::find_for(db, &name, &origin, &callback_url, &scopes);
+        Ok(self.store.read(find).await?)
+    }
+
+    fn count_attempt_to_register(&self, subjects: &[(String, Limit)]) -> Result<(), NotRegistered> {
+        let mut attempts = self.registration_attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = attempts.count(self.clock.now(), subjects);
+        counted.map_err(|retry_after| NotRegistered::TooManyAttempts { retry_after })
+    }
+
+    async fn touch(&self, known: &Registration, proven_at: Timestamp) -> Result<(), Error> {
+        let (known, now) = (known.clone(), self.clock.now());
+        let touch = move |tx: &Transaction<'_>| {
+            let Registration { platform, server, client_id, .. } = &known;
+            registrations::touch(tx, platform, server, client_id, proven_at, now)
+        };
+        Ok(self.store.write(touch).await?)
+    }
+
+    /// Asks the server whether it knows the app, and registers one where it does not.
+    async fn prove_or_register(&self, name: &str, server: &Server) -> Result<String, NotRegistered> {
+        let internal = |error: Error| {
+            tracing::error!(platform.name = name, server = server.origin(), error = %chain(&error), "cannot look for an app");
+            NotRegistered::Storage
+        };
+        let Some(of) = self.upstream.platforms().find(name) else {
+            return Err(NotRegistered::Unreachable("the platform is switched off".to_owned()));
+        };
+        let scopes = of.platform().allowed_scopes();
+        if let Some(known) = self.registration_for(of, server).await.map_err(internal)? {
+            match self.open_registration(&known) {
+                Ok(credentials) => {
+                    if self.upstream.oauth_client(of, Some(server), credentials).is_known(&scopes).await {
+                        self.touch(&known, self.clock.now()).await.map_err(internal)?;
+                        return Ok(known.client_id);
+                    }
+                }
+                Err(error) => tracing::warn!(
+                    platform.name = name, server = server.origin(), error = %chain(&error),
+                    "the secret of the broker's app cannot be opened"
+                ),
+            }
+            self.doubt(name, server.origin(), &known.client_id).await;
+        }
+        self.register(of, server, scopes).await
+    }
+
+    async fn register(
+        &self,
+        of: &ConfiguredPlatform,
+        server: &Server,
+        scopes: Vec<String>,
+    ) -> Result<String, NotRegistered> {
+        let (platform, origin) = (of.platform(), server.origin().to_owned());
+        let (name, label, host) = (platform.name.to_string(), &platform.label, server.host());
+        let callback_url = self.callback_url(&name);
+        let website = &self.settings.public_url;
+        let own_host = website.split_once("://").map_or(website.as_str(), |(_, rest)| rest);
+        let shown = platform.server_from_user.as_ref().and_then(|servers| servers.client_name.as_deref());
+        let app =
+            AppToRegister { name: shown.unwrap_or(own_host), callback_url: &callback_url, scopes: &scopes, website };
+        let nobody = Credentials::none();
+        let registered = self.upstream.oauth_client(of, Some(server), nobody).register(&app).await;
+        let credentials = registered.map_err(|error| {
+            tracing::warn!(platform.name = name, server = origin, error = %chain(&error), "cannot register at a server");
+            match error {
+                Unregistered::NotThere(_) => NotRegistered::Named(format!(
+                    "server names no server of {label}'s kind: {host} does not answer as one. Check its spelling: it is the \
+                     name in the browser's address bar where the person signs in"
+                )),
+                Unregistered::Failed(error) => NotRegistered::Unreachable(format!(
+                    "{host} cannot be connected at the moment: {}",
+                    error.failure.what_happened(host).trim_end_matches('.')
+                )),
+            }
+        })?;
+        let now = self.clock.now();
+        let client_id = credentials.client_id.clone();
+        let place = Place::registration_secret(&name, &origin, &client_id);
+        let stored = async {
+            let registration = Registration {
+                platform: name.clone(),
+                server: origin.clone(),
+                client_id: client_id.clone(),
+                client_secret: self.vault.seal_text(&place, &credentials.client_secret)?,
+                callback_url: callback_url.clone(),
+                scopes: scopes.clone(),
+                created_at: now,
+                proven_at: now,
+                used_at: now,
+            };
+            let put = move |tx: &Transaction<'_>| {
+                let has_room =
+                    registrations::count_all(tx)? < MOST || registrations::purge(tx, now.minus(MAY_BE_IN_USE), 1)? > 0;
+                if has_room {
+                    registrations::put(tx, &registration)?;
+                }
+                Ok::<_, Error>(has_room)
+            };
+            self.store.write(put).await
+        };
+        match stored.await {
+            Ok(true) => {
+                tracing::info!(platform.name = name, server = origin, "registered at a server");
+                Ok(client_id)
+            }
+            Ok(false) => Err(NotRegistered::TooMany),
+            Err(error) => {
+                tracing::error!(platform.name = name, server = origin, error = %chain(&error), "cannot keep an app");
+                Err(NotRegistered::Storage)
+            }
+        }
+    }
+}
