@@ -62,6 +62,7 @@
 //! hkdf:                        vault
 //! jsonwebtoken:                oauth
 //! metrics_exporter_prometheus: telemetry
+//! oauth2:                      oauth
 //! refinery:                    store
 //! reqwest:                     outbound
 //! ring:                        oauth, platforms

@@ -1,7 +1,6 @@
 //! The authorize URL: where a person is sent to consent.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -46,10 +45,13 @@ pub fn takes_pkce(platform: &Platform, redirect_uri: &str) -> bool {
 pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Result<Url, InvalidEndpoint> {
     let mut url = Url::parse(&platform.authorize_url)?;
     let challenge = request.pkce_verifier.map(|verifier| {
-        let digest = Sha256::digest(verifier.expose_secret().as_bytes());
+        let verifier = verifier.expose_secret();
         match platform.pkce {
-            Pkce::S256Hex | Pkce::S256HexOnLoopback => hex::encode(digest),
-            Pkce::None | Pkce::S256 => URL_SAFE_NO_PAD.encode(digest),
+            Pkce::S256Hex | Pkce::S256HexOnLoopback => hex::encode(Sha256::digest(verifier.as_bytes())),
+            Pkce::None | Pkce::S256 => {
+                let verifier = PkceCodeVerifier::new(verifier.to_owned());
+                PkceCodeChallenge::from_code_verifier_sha256(&verifier).as_str().to_owned()
+            }
         }
     });
     let mut query = url.query_pairs_mut();

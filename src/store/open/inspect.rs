@@ -59,7 +59,7 @@ pub(super) fn look(path: &Path, read_at_once: u64) -> Result<Inspection, OpenErr
 pub async fn check(path: PathBuf) -> Result<(), OpenError> {
     let read = path.clone();
     let reading = on_blocking_thread(move || {
-        let db = connect(&read, Role::Reader).map_err(|error| failed(&read, error))?;
+        let db = connect(&read, Role::LongReader).map_err(|error| failed(&read, error))?;
         find_damage(&db, &read)
     });
     reading.await.map_err(|error| OpenError::Io { path, source: io::Error::other(error) })?
