@@ -97,7 +97,7 @@ pub enum FailureReason {
 }
 
 /// A grant as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub id: GrantId,
     pub project_id: ProjectId,

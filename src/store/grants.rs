@@ -73,7 +73,29 @@ pub fn change(
     decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition>,
 ) -> Result<(), Error> {
     let grant = find(db, project, id)?.filter(|grant| grant.generation == generation).ok_or(Error::NotChanged)?;
-    update(db, &decide(grant)?, generation)
+    let next = decide(grant.clone())?;
+    let same_but_for_refresh = Grant { refresh: next.refresh.clone(), ..grant };
+    if same_but_for_refresh == next { update_refresh(db, &next) } else { update(db, &next, generation) }
+}
+
+/// Writes how far the grant's refresh got, and touches none of the indexes on other columns. Most steps of a refresh change
+/// nothing else.
+fn update_refresh(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
+    let answer = grant.refresh.answer();
+    change_one(
+        db,
+        "UPDATE grants SET attempt_at = :attempt_at, in_doubt = :in_doubt, answer = :answer, answer_dek_id = :answer_dek_id
+         WHERE project_id = :project AND id = :id AND generation = :generation",
+        named_params! {
+            ":project": grant.project_id,
+            ":id": grant.id,
+            ":generation": signed(grant.generation),
+            ":attempt_at": grant.refresh.asked_at(),
+            ":in_doubt": grant.refresh.is_in_doubt(),
+            ":answer": answer,
+            ":answer_dek_id": answer.map(|sealed| dek_id(sealed, "grants", "answer", &grant.id)).transpose()?,
+        },
+    )
 }
 
 /// Stores new tokens. [`Error::NotChanged`] when the grant is gone, its generation is not `expected` any more, or the
