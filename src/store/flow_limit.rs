@@ -86,7 +86,8 @@ impl FlowLimit {
             }
         };
         late_redirects::shrink(db, bounds.late_redirects, BATCH)?;
-        Ok(u64::try_from(gone).unwrap_or(u64::MAX))
+        let gone = u64::try_from(gone).unwrap_or(u64::MAX);
+        Ok(if own < bounds.per_key { gone.min(bounds.per_key - own) } else { gone })
     }
 
     fn give_way(db: &Transaction<'_>, (project, key): Owner, now: Timestamp, limit: u32) -> Result<usize, Error> {
