@@ -21,6 +21,7 @@ CREATE TABLE profiles_anew (
 ) STRICT;
 INSERT INTO profiles_anew (id, project_id, name, name_folded, description, created_at, updated_at, deleted_at)
 SELECT id, project_id, name, name_folded, description, created_at, updated_at, deleted_at FROM profiles ORDER BY id;
+DELETE FROM profiles;
 DROP TABLE profiles;
 ALTER TABLE profiles_anew RENAME TO profiles;
 CREATE INDEX profiles_listed ON profiles (project_id) WHERE deleted_at IS NULL;
@@ -57,6 +58,7 @@ INSERT INTO oauth_apps_anew (id, project_id, platform, name, name_folded, image_
 SELECT id, project_id, platform, name, name_folded, image_url, client_id, client_secret, client_secret_dek_id,
     generation, created_at, updated_at, deleted_at, previous_secret, previous_secret_dek_id, previous_until
 FROM oauth_apps ORDER BY id;
+DELETE FROM oauth_apps;
 DROP TABLE oauth_apps;
 ALTER TABLE oauth_apps_anew RENAME TO oauth_apps;
 CREATE UNIQUE INDEX oauth_apps_by_client ON oauth_apps (project_id, platform, client_id) WHERE deleted_at IS NULL;
@@ -105,7 +107,9 @@ INSERT INTO integrations_anew (id, project_id, grant_id, profile_id, platform, p
 SELECT id, project_id, grant_id, profile_id, platform, platform_user_id, username, display_name, profile_url, image_url,
     metadata, search, tokens, tokens_dek_id, generation, status, failure_reason, created_at, updated_at
 FROM integrations ORDER BY id;
+-- Emptied before it is dropped: SQLite would keep the whole table in memory, to undo a drop that fails.
 -- Step 2 of 15: erase the table that this replaces
+DELETE FROM integrations;
 DROP TABLE integrations;
 ALTER TABLE integrations_anew RENAME TO integrations;
 
