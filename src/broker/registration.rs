@@ -37,7 +37,7 @@ const MOST: u64 = 10_000;
 const MAY_BE_IN_USE: Duration = Duration::from_hours(2);
 
 /// Servers are asked at most so often, by one caller and for one server.
-const PER_KEY: Limit = Limit { attempts: 30, within: WINDOW };
+const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
 const PER_SERVER: Limit = Limit { attempts: 10, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
 

@@ -1,5 +1,5 @@
-//! Registers an app at a server that a person named, as Mastodon has it (`POST /api/v1/apps`), and asks whether a server
-//! still knows one.
+//! Registers an app at a server that a person named, as Mastodon has it (`POST /api/v1/apps`), and asks whether a
+//! server still knows one.
 //!
 //! Invariant: only an explicit `invalid_client` means that a server has lost an app. Whatever else it answers, the app
 //! that is known is used.

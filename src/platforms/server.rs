@@ -1,7 +1,7 @@
 //! Platforms that are many servers, such as Mastodon: each person names theirs, and every URL is a path there.
 //!
-//! Invariant: a [`Server`] has one spelling. An account's id begins with it, so two spellings would be two accounts, and
-//! equal ids at two servers are two accounts.
+//! Invariant: a [`Server`] has one spelling. An account's id begins with it, so two spellings would be two accounts,
+//! and equal ids at two servers are two accounts.
 
 use url::Url;
 

@@ -65,8 +65,8 @@ pub fn put(db: &Transaction<'_>, registration: &Registration) -> Result<(), Erro
     )
 }
 
-/// Records that a connection begins under it, and when the server last acknowledged it. [`Error::NotChanged`] when it is
-/// gone.
+/// Records that a connection begins under it, and when the server last acknowledged it. [`Error::NotChanged`] when it
+/// is gone.
 pub fn touch(
     db: &Transaction<'_>,
     platform: &str,

@@ -107,7 +107,8 @@ pub(crate) struct AuthorizeUrl {
         (status = 403, description = "The platform is not available here, or is not connected this way.",
             body = ErrorBody),
         (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
-        (status = 429, description = "Too many connections are waiting to be finished.", body = ErrorBody),
+        (status = 429, description = "Too many connections are waiting to be finished, or too many servers were asked.",
+            body = ErrorBody),
         (status = 500, description = "The operator has not configured the platform's credentials.", body = ErrorBody),
         (status = 502, description = "The platform's server does not say how it is used, or does not answer \
             (`platform_unavailable`).", body = ErrorBody),
