@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::failure::{Exit, Failure};
 use super::output;
 use super::settings::ConfigFile;
-use crate::config::{Config, Environment, presets};
+use crate::config::{Config, Environment, nearest_word, presets};
 use crate::platforms::registry::Listing;
 use crate::platforms::{Availability, Bluesky, Facts, Guide, Platform, Revocation, bluesky};
 
@@ -81,9 +81,15 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
             return show(&preset, name);
         }
         let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+        let mut known = names.clone();
+        for preset in presets::names() {
+            known.push(preset);
+        }
+        let guess = nearest_word(name, &known).map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
         let (names, presets) = (names.join(", "), presets::listed());
-        let message =
-            format!("there is no platform \"{name}\": the platforms are {names}, and these have presets: {presets}");
+        let message = format!(
+            "there is no platform \"{name}\": {guess}The platforms are {names}, and these have presets: {presets}"
+        );
         return Err(Failure::new(Exit::Usage, message));
     };
     let configured = config.platforms.iter_all().find(|configured| configured.platform().name == name);
@@ -273,6 +279,13 @@ mod tests {
         know            tokens of an OAuth app do not expire, those of a GitHub App are refreshed; a
                         disconnect revokes nothing there
         ");
-        assert!(show(&config, "twiter").unwrap_err().message.contains("twitter"));
+        for (name, nearest) in [("twiter", "twitter"), ("mastadon", "mastodon"), ("blusky", "bluesky")] {
+            let told = show(&config, name).unwrap_err().message;
+            assert!(
+                told.starts_with(&format!("there is no platform \"{name}\": did you mean {nearest}? The ")),
+                "{told}"
+            );
+        }
+        assert!(show(&config, "zebra").unwrap_err().message.starts_with("there is no platform \"zebra\": The "));
     }
 }

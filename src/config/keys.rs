@@ -56,7 +56,8 @@ impl KnownKeys {
 }
 
 /// The known word that a misspelt or shortened one probably means.
-pub(super) fn nearest_word<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest_word<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let at_most = (wrong.len() / 3).clamp(1, 3);
     known
         .iter()

@@ -33,6 +33,7 @@ use reader::Reader;
 
 pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
+pub use keys::nearest_word;
 pub use layers::Overrides;
 pub use public_url::{base, parse_public_url};
 
