@@ -287,6 +287,11 @@ impl Reader {
             self.mistake(&path, "holds an empty secret: remove it");
             return Vec::new();
         }
+        let is_repeated = |(at, secret)| secrets.iter().take(at).any(|before| is_same(before, secret));
+        if secrets.iter().enumerate().any(is_repeated) {
+            self.mistake(&path, "holds the same secret twice: remove one");
+            return Vec::new();
+        }
         secrets
     }
 
@@ -321,6 +326,11 @@ fn lines(text: &SecretString) -> Vec<SecretString> {
 #[expect(clippy::disallowed_methods, reason = "only its emptiness is looked at")]
 fn is_empty(secret: &SecretString) -> bool {
     secret.expose_secret().is_empty()
+}
+
+#[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }
 
 /// Only in the file do quotes matter.

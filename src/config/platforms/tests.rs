@@ -248,6 +248,7 @@ fn several_secrets_stand_in_place_of_one() {
     for (lines, why) in [
         ("client_secret = \"a\"\nclient_secrets = [\"b\"]", "put all secrets into client_secrets"),
         ("client_secrets = [\"a\", \"\"]", "holds an empty secret"),
+        ("client_secrets = [\"a\", \"b\", \" a \"]", "holds the same secret twice"),
         ("client_secrets = \"a\"", "must be a list of texts"),
         ("client_secrets = []", "is missing although client_id is set"),
         ("client_secrets = [\"a\"]\nclient_auth = \"none\"", "needs no secret"),
