@@ -159,7 +159,10 @@ fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse
 fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     // These have their cause elsewhere, and it was logged where it was found.
     let elsewhere = [Code::IdentityUnresolved, Code::PdsUnreachable, Code::PrefetchRefused, Code::TokenUnavailable];
-    if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
+    if error.code == Code::CredentialsMissing {
+        // Nothing failed: the operator has yet to set up a platform that a caller asks for.
+        tracing::warn!(error.code = error.code.as_str(), error.chain = %chain(error), "a platform is not set up");
+    } else if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
         tracing::error!(error.code = error.code.as_str(), error.chain = %chain(error), "request failed");
     } else {
         tracing::info!(error.code = error.code.as_str(), error.chain = %chain(error), "request refused");

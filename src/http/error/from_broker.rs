@@ -29,7 +29,7 @@ impl From<broker::Error> for ApiError {
             E::CredentialsMissing(platform) => Self::with(
                 Code::CredentialsMissing,
                 format!(
-                    "{platform} has no credentials here: the operator sets client_id and client_secret under \
+                    "{platform} is not set up here yet: the operator sets client_id and client_secret under \
                      [platforms.{platform}], or you bring an app of your own with appId."
                 ),
             ),
