@@ -28,7 +28,8 @@ const SKEW: Duration = Duration::from_mins(1);
 /// Time after which published keys are fetched again, so that a withdrawn key is not trusted for ever.
 const KEYS_AT_MOST: Duration = Duration::from_hours(1);
 
-/// Shortest time between two fetches for the sake of a key that was not there.
+/// Shortest time between fetches for the sake of a key that was not there. One more is allowed in that time, because a
+/// provider may change its keys just after a fetch.
 const KEYS_AT_LEAST: Duration = Duration::from_mins(1);
 
 /// Most keys of a provider that are read.
@@ -41,6 +42,8 @@ pub(super) struct Keys(Arc<Mutex<BTreeMap<String, Fetched>>>);
 #[derive(Clone)]
 struct Fetched {
     at: Timestamp,
+    /// True when this is the further fetch within [`KEYS_AT_LEAST`] of another.
+    is_extra: bool,
     keys: Arc<Vec<Jwk>>,
 }
 
@@ -132,9 +135,11 @@ impl OauthClient<'_> {
         let (url, now, step) = (id_tokens.jwks_url.as_ref(), self.engine.clock.now(), Step::Keys);
         let fitting =
             |fetched: &Fetched| fetched.keys.iter().filter(|key| fits(key, header)).cloned().collect::<Vec<_>>();
+        let mut is_extra = false;
         if let Some(known) = self.engine.keys.get(url) {
             let (age, keys) = (known.at.until(now), fitting(&known));
-            if age < KEYS_AT_LEAST || (age < KEYS_AT_MOST && !keys.is_empty()) {
+            is_extra = age < KEYS_AT_LEAST;
+            if (is_extra && known.is_extra) || (age < KEYS_AT_MOST && !keys.is_empty()) {
                 return Ok(keys);
             }
         }
@@ -153,7 +158,7 @@ impl OauthClient<'_> {
                 })
             },
         );
-        let fetched = Fetched { at: now, keys: Arc::new(keys.await?) };
+        let fetched = Fetched { at: now, is_extra, keys: Arc::new(keys.await?) };
         self.engine.keys.put(url, fetched.clone());
         Ok(fitting(&fetched))
     }

@@ -26,6 +26,8 @@ struct Answers {
     /// Members of its document in place of its own.
     document: Value,
     id_token: Option<String>,
+    /// The client secret that the token endpoint takes; `None`: any.
+    taken: Option<&'static str>,
     userinfo: Vec<u8>,
     keys: Vec<Value>,
     /// Time that passes before the keys are asked for.
@@ -57,6 +59,11 @@ impl Provider {
                         document[name] = value.clone();
                     }
                     found(&document.to_string())
+                }
+                "/token"
+                    if answers.taken.is_some_and(|taken| asked.field("client_secret").as_deref() != Some(taken)) =>
+                {
+                    answer(401, "", br#"{"error":"invalid_client"}"#)
                 }
                 "/token" => {
                     let mut tokens = json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600});
@@ -285,7 +292,7 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_fetched_again_for_an_unknown_one_at_most_once_a_minute() {
+async fn keys_are_fetched_again_for_an_unknown_one_and_once_more_within_a_minute() {
     let provider = Provider::start(json!({})).await;
     let broker = provider.broker(SECRET).await;
     let fetches = || provider.paths().into_iter().filter(|path| path == "/keys").count();
@@ -294,11 +301,23 @@ async fn keys_are_fetched_again_for_an_unknown_one_at_most_once_a_minute() {
     };
     assert_connected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, "the first key");
     assert_connected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, "the same again");
+    assert_rejected(&provider.connect(&broker, new).await, "a key that is not published");
+    assert_eq!(fetches(), 2);
     provider.set(|answers| answers.keys.push(jwk("RS256", RSA, "new")));
-    assert_rejected(&provider.connect(&broker, new).await, "the next key, seconds later");
-    assert_eq!(fetches(), 1);
+    assert_rejected(&provider.connect(&broker, new).await, "the next key, after one look too many");
+    assert_eq!(fetches(), 0);
     broker.clock.advance(Duration::from_mins(1));
     assert_connected(&provider.connect(&broker, new).await, "the next key");
+    assert_eq!(fetches(), 1);
+    provider.set(|answers| answers.keys[1]["kid"] = "newest".into());
+    let newest = |claims| {
+        Some(token(&json!({"alg": "RS256", "kid": "newest"}), &claims, |message| keys::sign("RS256", RSA, message)))
+    };
+    assert_connected(&provider.connect(&broker, newest).await, "a key that came seconds after a look");
+    assert_eq!(fetches(), 1);
+    provider.set(|answers| answers.keys[1]["kid"] = "new".into());
+    broker.clock.advance(Duration::from_mins(1));
+    assert_connected(&provider.connect(&broker, new).await, "the key that is back");
     assert_eq!(fetches(), 1);
     provider.set(|answers| answers.keys.truncate(1));
     broker.clock.advance(Duration::from_mins(59));
@@ -335,6 +354,21 @@ async fn an_id_token_names_the_account_where_no_call_does() {
         if is_right { assert_connected(&location, secret) } else { assert_rejected(&location, secret) }
     }
     assert!(!provider.paths().contains(&"/userinfo".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_by_a_secret_is_one_by_the_secret_that_the_server_takes() {
+    let provider = Provider::start(json!({"id_token_signing_alg_values_supported": ["RS256", "HS256"]})).await;
+    provider.set(|answers| answers.taken = Some("old"));
+    let secrets = "client_secrets = [\"new\", \"old\"]\nclient_auth = \"body\"";
+    let broker =
+        provider.broker(&format!("{secrets}\nidentity_from = \"id_token\"\nidentity = {{ id = \"/sub\" }}")).await;
+    for (secret, is_right) in [("old", true), ("new", false), ("other", false)] {
+        let made =
+            |claims| Some(token(&json!({"alg": "HS256"}), &claims, |message| keys::hs256(secret.as_bytes(), message)));
+        let location = provider.connect(&broker, made).await;
+        if is_right { assert_connected(&location, secret) } else { assert_rejected(&location, secret) }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
