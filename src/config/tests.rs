@@ -291,7 +291,7 @@ fn an_incomplete_platform_lists_what_it_needs() {
         ),
         @r#"
         the configuration has 6 mistakes:
-          postpeer.toml: platforms.acme.identity.mail is not a known key: remove it, or use one of id, image, name, username
+          postpeer.toml: platforms.acme.identity.mail is not a known key: remove it, or use one of id, image, name, url, username
           postpeer.toml: platforms.acme.pkce must be "s256" or "none"
           postpeer.toml: platforms.acme.authorize_params.max_age must be text: put it in quotes
           postpeer.toml: platforms.acme.authorize_url must be an absolute http(s) URL, such as https://id.acme.example/token
