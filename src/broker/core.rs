@@ -21,9 +21,6 @@ use crate::upstream::Upstream;
 use crate::vault::Place;
 use crate::vault::Vault;
 
-/// Most rows that a list skips on the thread of its request.
-const SHORT_OFFSET: u64 = 2000;
-
 /// Configuration of the use cases.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -99,14 +96,14 @@ impl Core {
         self.upstream.timing(platform, has_refresh_token, self.settings.refresh_ahead)
     }
 
-    /// Reads a page of a list. A short one stays on this thread; a search, or an offset that skips many rows, does not.
+    /// Reads a page of a list, on this thread unless [`Window::is_long`] says that others would wait for it.
     pub(super) async fn read_page<T: Send + 'static>(
         &self,
         searches: bool,
         window: Window,
         list: impl FnOnce(&Connection) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, store::Error> {
-        if searches || window.offset > SHORT_OFFSET {
+        if window.is_long(searches) {
             self.store.read_long(list).await
         } else {
             self.store.read(list).await
