@@ -5,6 +5,8 @@ use std::fmt;
 
 use strum::{EnumString, IntoStaticStr};
 
+use super::time::Timestamp;
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     /// The id by which sealed values name the key. Never zero, never reused.
@@ -22,8 +24,36 @@ pub struct WrappedKey {
 pub enum KeyState {
     /// Seals and opens. A database has exactly one active key.
     Active,
-    /// Only opens.
-    Retired,
+    /// Only opens. Also a key that a rotation has stored and not activated yet: it is newer than the active one.
+    #[strum(serialize = "retired")]
+    Old,
+}
+
+/// A data key wrapped for the operator's recovery key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecoveryWrap {
+    pub dek_id: u32,
+    /// Id of the recovery key.
+    pub recovery_key: String,
+    pub blob: Vec<u8>,
+}
+
+impl fmt::Debug for RecoveryWrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecoveryWrap({} for {})", self.dek_id, self.recovery_key)
+    }
+}
+
+/// A data key as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyReport {
+    pub dek_id: u32,
+    pub state: KeyState,
+    /// Id of the wrapping key in the keyring file.
+    pub wrapped_by: String,
+    pub created_at: Timestamp,
+    /// Number of stored values that it opens.
+    pub values: u64,
 }
 
 impl fmt::Debug for WrappedKey {

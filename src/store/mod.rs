@@ -35,9 +35,11 @@ mod open;
 pub mod profiles;
 pub mod projects;
 mod readers;
+pub mod recovery;
 pub mod refreshes;
 pub mod registrations;
 mod schema;
+pub mod sealed;
 pub mod selections;
 pub mod token_reads;
 mod writer;
@@ -57,7 +59,9 @@ use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
 pub use lock::DatabaseLock;
-pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, schema_version};
+pub use open::{
+    Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys,
+};
 use readers::Readers;
 use writer::Writer;
 

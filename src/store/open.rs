@@ -21,10 +21,13 @@ use super::readers::Readers;
 use super::schema::Schema;
 use create::keep_copy;
 use inspect::peek;
-pub use inspect::{Inspection, check, inspect, inspect_briefly};
+pub use inspect::{Inspection, check, inspect, inspect_briefly, list_copies, wrapping_keys};
 
 /// Older versions have a race in WAL mode that loses commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Ending of the name of a copy from before a migration, followed by the new version.
+const COPY: &str = ".before-v";
 
 /// How long a statement waits for a lock of another process, where waiting blocks nobody.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +97,7 @@ impl Store {
         // Before anything can write: even closing a writable connection moves the log into the file.
         let (_, found) = peek(path, schema.version())?;
         let mut writer = connect(path, Role::Writer).map_err(|error| failed(path, error))?;
-        let copy = beside(path, &format!(".before-v{}", schema.version()));
+        let copy = beside(path, &format!("{COPY}{}", schema.version()));
         if found < schema.version() {
             keep_copy(&writer, &copy)?;
         }

@@ -498,6 +498,31 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_the_sixth_schema_stay_and_have_no_recovery_key() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut sixth = Schema::embedded();
+        sixth.migrations.retain(|migration| migration.version() <= 6);
+        sixth.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO keyring VALUES (1, 'k1', x'01', CAST(zeroblob(32) AS BLOB), 'retired', 5);
+             INSERT INTO keyring VALUES (2, 'k1', x'02', CAST(zeroblob(32) AS BLOB), 'active', 6);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (String, u32, u32, u32) = db
+            .query_row(
+                "SELECT (SELECT group_concat(dek_id || wrapped_by || state || created_at) FROM keyring),
+                    (SELECT count(*) FROM recovery), (SELECT count(*) FROM recovery_wraps), (SELECT count(*) FROM resealed)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, ("1k1retired5,2k1active6".to_owned(), 0, 0, 0));
+        let orphan = db.execute("INSERT INTO recovery_wraps VALUES (3, 'r1', x'01')", []);
+        assert!(orphan.is_err(), "a wrap is of a data key");
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             "V99__rebuild",

@@ -26,8 +26,8 @@ pub(super) struct DataKey {
 
 impl DataKey {
     pub(super) fn derive(bytes: &[u8; 32]) -> Self {
-        let cipher = XChaCha20Poly1305::new((&*derive(bytes, "seal/v1")).into());
-        Self { cipher, check_value: *derive(bytes, "check/v1") }
+        let cipher = XChaCha20Poly1305::new((&*derive(bytes, b"seal/v1")).into());
+        Self { cipher, check_value: *derive(bytes, b"check/v1") }
     }
 
     pub(super) fn cipher(&self) -> &XChaCha20Poly1305 {
@@ -44,9 +44,9 @@ impl DataKey {
 }
 
 /// Derives 32 bytes for `label` by HKDF-SHA256 without salt.
-pub(super) fn derive(bytes: &[u8; 32], label: &str) -> Zeroizing<[u8; 32]> {
+pub(super) fn derive(bytes: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut derived = Zeroizing::new([0_u8; 32]);
-    Hkdf::<Sha256>::new(None, bytes).expand(label.as_bytes(), derived.as_mut()).expect("HKDF-SHA256 can give 32 bytes");
+    Hkdf::<Sha256>::new(None, bytes).expand(label, derived.as_mut()).expect("HKDF-SHA256 can give 32 bytes");
     derived
 }
 
@@ -83,7 +83,7 @@ pub(super) fn unwrap(kek: &KeyBytes, kek_id: &str, db: Uuid, dek_id: u32, blob: 
 }
 
 fn wrapping_cipher(kek: &KeyBytes) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new((&*derive(kek.bytes(), "wrap/v1")).into())
+    XChaCha20Poly1305::new((&*derive(kek.bytes(), b"wrap/v1")).into())
 }
 
 fn context(kek_id: &str, db: Uuid, dek_id: u32) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The keyring file with the keys that wrap data keys, which no other user may read.
+//! The keyring file with the keys that wrap data keys.
 //!
 //! ```text
 //! # comment
@@ -11,9 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -21,21 +19,42 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::data_key::derive;
+use super::private_file;
 use crate::domain::entropy::Entropy;
 
-/// Maximum size of a keyring file, in bytes.
-const LARGEST: u64 = 64 * 1024;
-
-/// A key of the keyring file. Without `Debug`; on the heap, so that moving it leaves no copy.
+/// A key of such a file. Without `Debug`; on the heap, so that moving it leaves no copy.
 pub(super) struct KeyBytes(Box<Zeroizing<[u8; 32]>>);
 
 impl KeyBytes {
+    pub(super) fn random(entropy: &dyn Entropy) -> Self {
+        let mut key = Self(Box::new(Zeroizing::new([0_u8; 32])));
+        entropy.fill(key.0.as_mut().as_mut());
+        key
+    }
+
+    /// Bytes that were derived.
+    pub(super) fn of(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(Box::new(bytes))
+    }
+
+    /// `None` when the text is not 32 bytes in base64url.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut key = Self(Box::new(Zeroizing::new([0_u8; 32])));
+        let decoded = URL_SAFE_NO_PAD.decode_slice(text.trim(), key.0.as_mut().as_mut());
+        (decoded == Ok(32)).then_some(key)
+    }
+
+    /// Appends the key in base64url.
+    pub(super) fn write(&self, text: &mut String) {
+        URL_SAFE_NO_PAD.encode_string(self.bytes(), text);
+    }
+
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
     fn id(&self) -> String {
-        format!("k1{:.14}", hex::encode(derive(self.bytes(), "id/v1").as_slice()))
+        format!("k1{:.14}", hex::encode(derive(self.bytes(), b"id/v1").as_slice()))
     }
 }
 
@@ -47,19 +66,22 @@ pub struct KeyringFile {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    #[error("the keyring file {} already exists and was not changed", path.display())]
+    #[error("the key file {} already exists and was not changed", path.display())]
     AlreadyExists { path: PathBuf },
-    #[error("the keyring file {} could not be read or written", path.display())]
+    #[error("the key file {} could not be read or written", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the keyring file {}, line {line}: {why}. Restore an undamaged copy of the file", path.display())]
+    #[error("the key file {}, line {line}: {why}. Restore an undamaged copy of the file", path.display())]
     Malformed { path: PathBuf, line: usize, why: &'static str },
     #[error(
-        "there is no keyring file at {}. The secrets in the database can be opened only with the keyring that was created \
-         with it: restore your copy, or set keyring.path. `postpeer init` creates a new database and keyring",
+        "there is no keyring file at {}. The secrets in the database can be opened only with the keyring that belongs to \
+         it: restore your copy, set keyring.path, or make a new one from the recovery key (`postpeer keyring recover`). \
+         `postpeer init` creates a new database and keyring",
         path.display()
     )]
     Missing { path: PathBuf },
-    #[error("the keyring file {} {why} (mode {mode:04o}): run `{remedy}`", path.display())]
+    #[error("there is no recovery key at {}", path.display())]
+    RecoveryKeyMissing { path: PathBuf },
+    #[error("the key file {} {why} (mode {mode:04o}): run `{remedy}`", path.display())]
     Exposed { path: PathBuf, mode: u32, why: &'static str, remedy: String },
 }
 
@@ -67,50 +89,48 @@ impl KeyringFile {
     /// Generates a keyring with one key.
     #[must_use]
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
-        entropy.fill(key.0.as_mut().as_mut());
+        let key = KeyBytes::random(entropy);
         let active = key.id();
         Self { keys: BTreeMap::from([(active.clone(), key)]), active }
     }
 
     /// Writes a new file with mode 0600, durably. Never overwrites.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyringError> {
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists => KeyringError::AlreadyExists { path: path.to_owned() },
-            _ => KeyringError::Io { path: path.to_owned(), source },
-        };
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        file.write_all(self.text().as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| File::open(directory_of(path))?.sync_all())
-            .inspect_err(|_| {
-                // A partial file would block the next attempt. If it cannot be removed, that attempt reports it.
-                let _ = std::fs::remove_file(path);
-            })
-            .map_err(io)
+        private_file::write_new(path, &self.text())
+    }
+
+    /// Writes the file beside its place, durably: [`publish`](Self::publish) puts it there.
+    pub fn write_unpublished(&self, path: &Path) -> Result<(), KeyringError> {
+        private_file::write_unpublished(path, &self.text())
+    }
+
+    /// Puts a file that was written beside its place there. Never overwrites.
+    pub fn publish(path: &Path) -> Result<(), KeyringError> {
+        private_file::publish(path)
+    }
+
+    /// Durably replaces the file that this keyring was loaded from. A comment in it is lost.
+    pub fn replace(&self, path: &Path) -> Result<(), KeyringError> {
+        private_file::replace(path, &self.text())
     }
 
     pub fn load(path: &Path) -> Result<Self, KeyringError> {
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => KeyringError::Missing { path: path.to_owned() },
-            _ => KeyringError::Io { path: path.to_owned(), source },
-        };
-        let file = File::open(path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        let mode = metadata.permissions().mode() & 0o7777;
-        let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
-        if let Err(why) = check_access(mode, owner, us) {
-            return Err(KeyringError::Exposed { path: path.to_owned(), mode, why, remedy: remedy(path, owner, us) });
-        }
+        let text = private_file::read(path, KeyringError::Missing { path: path.to_owned() })?;
         let malformed = |(line, why)| KeyringError::Malformed { path: path.to_owned(), line, why };
-        if metadata.len() > LARGEST {
-            return Err(malformed((1, "the file is too large to be a keyring")));
-        }
-        // Allocated once: a buffer that grows leaves copies of its content behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1));
-        file.take(LARGEST).read_to_end(&mut text).map_err(io)?;
         let text = std::str::from_utf8(&text).map_err(|_| malformed((1, "the file is not text")))?;
         Self::parse(text).map_err(malformed)
+    }
+
+    /// Adds a new key and makes it the active one.
+    pub fn add_key(&mut self, entropy: &dyn Entropy) {
+        let new = Self::generate(entropy);
+        self.active = new.active;
+        self.keys.extend(new.keys);
+    }
+
+    /// Removes a key. False when there is no such key, or it is the active one.
+    pub fn remove_key(&mut self, id: &str) -> bool {
+        id != self.active && self.keys.remove(id).is_some()
     }
 
     /// The ids of the keys, in order.
@@ -143,7 +163,7 @@ impl KeyringFile {
         for (id, key) in &self.keys {
             text.push_str(id);
             text.push(':');
-            URL_SAFE_NO_PAD.encode_string(key.bytes(), &mut text);
+            key.write(&mut text);
             text.push('\n');
         }
         text.push_str("active = ");
@@ -169,10 +189,7 @@ impl KeyringFile {
                 continue;
             }
             let (id, value) = line.split_once(':').ok_or((number, "not `id:key`, `active = id` or a comment"))?;
-            let mut key = KeyBytes(Box::new(Zeroizing::new([0_u8; 32])));
-            if URL_SAFE_NO_PAD.decode_slice(value.trim(), key.0.as_mut().as_mut()) != Ok(32) {
-                return Err((number, "the key is not 32 bytes in base64url"));
-            }
+            let key = KeyBytes::parse(value).ok_or((number, "the key is not 32 bytes in base64url"))?;
             if key.id() != id {
                 return Err((number, "the key and its id do not belong together: one of them was changed"));
             }
@@ -194,41 +211,10 @@ impl fmt::Debug for KeyringFile {
     }
 }
 
-/// Checks who can use a file of this mode and owner, for a process of the user `us`. The error is why it is refused.
-///
-/// A group may read the file if root or this user gave it to that group. Kubernetes mounts a secret in this way: the
-/// owner is root, the group is the pod's `fsGroup`, the mode is 0440.
-fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), &'static str> {
-    if mode & 0o007 != 0 {
-        Err("is open to all users")
-    } else if mode & 0o020 != 0 {
-        Err("can be changed by its group")
-    } else if mode & 0o070 != 0 && owner != 0 && owner != us {
-        Err("is open to its group and belongs to neither root nor this user")
-    } else {
-        Ok(())
-    }
-}
-
-/// The command after which the file is accepted, and still readable for this user.
-fn remedy(path: &Path, owner: u32, us: u32) -> String {
-    let path = path.display();
-    if owner == us || us == 0 {
-        format!("chmod 600 {path}")
-    } else if owner == 0 {
-        format!("chmod 640 {path}")
-    } else {
-        format!("chown {us} {path} && chmod 600 {path}")
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::domain::entropy::SeededEntropy;
@@ -268,46 +254,6 @@ mod tests {
         assert_eq!(read.active_id(), b.active_id());
         assert!(read.get(a.active_id()).is_some());
         assert_eq!(read.ids().count(), 2);
-    }
-
-    #[test]
-    fn a_group_may_read_what_root_or_this_user_gave_it() {
-        let [root, us, other] = [0, 1000, 1001];
-        let ours = [(root, us), (us, us), (root, root)];
-        let foreign = [(other, us), (other, root)];
-        for mode in [0o600, 0o400, 0o700, 0o4600, 0o1600] {
-            for (owner, us) in ours.into_iter().chain(foreign) {
-                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
-            }
-        }
-        for mode in [0o440, 0o640, 0o550, 0o750, 0o2640, 0o610] {
-            for (owner, us) in ours {
-                assert_eq!(check_access(mode, owner, us), Ok(()), "{mode:o} {owner} {us}");
-            }
-            for (owner, us) in foreign {
-                let why = check_access(mode, owner, us).unwrap_err();
-                assert_eq!(why, "is open to its group and belongs to neither root nor this user", "{mode:o}");
-            }
-        }
-        for (modes, why) in [
-            (&[0o604, 0o606, 0o644, 0o444, 0o601, 0o666, 0o777][..], "is open to all users"),
-            (&[0o660, 0o620, 0o770], "can be changed by its group"),
-        ] {
-            for mode in modes {
-                for (owner, us) in ours.into_iter().chain(foreign) {
-                    assert_eq!(check_access(*mode, owner, us), Err(why), "{mode:o} {owner} {us}");
-                }
-            }
-        }
-        for (owner, us, command) in [
-            (us, us, "chmod 600 k"),
-            (root, root, "chmod 600 k"),
-            (other, root, "chmod 600 k"),
-            (root, us, "chmod 640 k"),
-            (other, us, "chown 1000 k && chmod 600 k"),
-        ] {
-            assert_eq!(remedy(Path::new("k"), owner, us), command);
-        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! **Two levels of keys.** The keys in the keyring file only wrap data keys. The data keys are stored wrapped in the
 //! database, and only they seal values. So replacing a leaked keyring key means re-wrapping a few rows, and a new data
-//! key can be introduced while old values still open with the old one.
+//! key can be introduced while old values still open with the old one. [`wrapping`] makes and re-wraps data keys. With a
+//! [`RecoveryKey`], each one is also wrapped for a key that is kept offline.
 //!
 //! **Binding.** A sealed value is bound to its [`Place`]: database, table, column, row and generation are
 //! authenticated with it, and so are version and key id. Someone who can write to the database file can neither move a
@@ -15,12 +16,15 @@ mod consents;
 mod data_key;
 pub mod keyring;
 mod place;
+mod private_file;
+mod recovery;
 mod seal;
 mod tokens;
+mod wrapping;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -34,6 +38,8 @@ use crate::domain::selection::Consent;
 use data_key::DataKey;
 pub use keyring::{KeyringError, KeyringFile};
 pub use place::Place;
+pub use recovery::{RecoveryKey, RecoveryPublicKey};
+pub use wrapping::recover;
 
 /// Seals values and opens them in the place that they were sealed for. Cheap to clone.
 #[derive(Clone)]
@@ -42,28 +48,42 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     db: Uuid,
     entropy: Arc<dyn Entropy>,
-    /// Id of the key that seals; always in `keys`.
+    /// Locked for as long as one value takes, about a microsecond. Changed only when the database's keys are.
+    keys: RwLock<Keys>,
+}
+
+struct Keys {
+    /// Id of the key that seals; always in `by_id`.
     active: u32,
-    keys: BTreeMap<u32, DataKey>,
+    /// A key is wiped when it is dropped. Shared only with the map that replaces this one.
+    by_id: BTreeMap<u32, Arc<DataKey>>,
+}
+
+impl Keys {
+    /// Unwraps the keys, or takes those that are known already.
+    fn unwrap(keyring: &KeyringFile, db: Uuid, wrapped: &[WrappedKey], known: Option<&Self>) -> Result<Self, Error> {
+        let mut by_id = BTreeMap::new();
+        for wrapped in wrapped {
+            let known = known.and_then(|keys| keys.by_id.get(&wrapped.dek_id));
+            let key = match known.filter(|key| key.matches(&wrapped.check_value)) {
+                Some(known) => known.clone(),
+                None => Arc::new(DataKey::derive(&*wrapping::unwrap(keyring, db, wrapped)?)),
+            };
+            by_id.insert(wrapped.dek_id, key);
+        }
+        let active =
+            wrapped.iter().find(|key| key.state == KeyState::Active).map(|key| key.dek_id).ok_or(Error::NoActiveKey)?;
+        Ok(Self { active, by_id })
+    }
 }
 
 impl Vault {
     /// Creates the first data key of a new database.
     pub fn initialise(keyring: &KeyringFile, db: Uuid, entropy: Arc<dyn Entropy>) -> Result<(Self, WrappedKey), Error> {
         const FIRST: u32 = 1;
-        let (wrapped_by, kek) = keyring.active();
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        entropy.fill(bytes.as_mut());
-        let key = DataKey::derive(&bytes);
-        let wrapped = WrappedKey {
-            dek_id: FIRST,
-            wrapped_by: wrapped_by.to_owned(),
-            blob: data_key::wrap(kek, wrapped_by, db, FIRST, &bytes, entropy.as_ref()),
-            check_value: key.check_value().to_vec(),
-            state: KeyState::Active,
-        };
-        let keys = BTreeMap::from([(FIRST, key)]);
-        Ok((Self(Arc::new(Inner { db, entropy, active: FIRST, keys })), wrapped))
+        let (bytes, wrapped) = wrapping::generate(keyring, db, FIRST, KeyState::Active, &*entropy);
+        let by_id = BTreeMap::from([(FIRST, Arc::new(DataKey::derive(&bytes)))]);
+        Ok((Self::over(db, entropy, Keys { active: FIRST, by_id }), wrapped))
     }
 
     /// Unwraps all data keys of a database.
@@ -77,28 +97,44 @@ impl Vault {
         wrapped: &[WrappedKey],
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, Error> {
-        let mut keys = BTreeMap::new();
-        for wrapped in wrapped {
-            let key = keyring
-                .get(&wrapped.wrapped_by)
-                .and_then(|kek| data_key::unwrap(kek, &wrapped.wrapped_by, db, wrapped.dek_id, &wrapped.blob))
-                .map(|bytes| DataKey::derive(&bytes))
-                .filter(|key| key.matches(&wrapped.check_value))
-                .ok_or_else(|| Error::WrongKeyring {
-                    expected: wrapped.wrapped_by.clone(),
-                    found: keyring.ids().collect::<Vec<_>>().join(", "),
-                })?;
-            keys.insert(wrapped.dek_id, key);
-        }
-        let active =
-            wrapped.iter().find(|key| key.state == KeyState::Active).map(|key| key.dek_id).ok_or(Error::NoActiveKey)?;
-        Ok(Self(Arc::new(Inner { db, entropy, active, keys })))
+        let keys = Keys::unwrap(keyring, db, wrapped, None)?;
+        Ok(Self::over(db, entropy, keys))
+    }
+
+    fn over(db: Uuid, entropy: Arc<dyn Entropy>, keys: Keys) -> Self {
+        Self(Arc::new(Inner { db, entropy, keys: RwLock::new(keys) }))
+    }
+
+    /// True when these are the keys that it has, with the same one active.
+    #[must_use]
+    pub fn has(&self, wrapped: &[WrappedKey]) -> bool {
+        let keys = self.keys();
+        wrapped.iter().map(|key| key.dek_id).eq(keys.by_id.keys().copied())
+            && wrapped.iter().any(|key| key.dek_id == keys.active && key.state == KeyState::Active)
+    }
+
+    /// Takes these keys, all that the database has, in place of those that it has. From then on it seals with the one
+    /// that is active now.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unlock`](Self::unlock); the keys stay as they are.
+    pub fn adopt(&self, keyring: &KeyringFile, wrapped: &[WrappedKey]) -> Result<(), Error> {
+        let adopted = Keys::unwrap(keyring, self.0.db, wrapped, Some(&*self.keys()))?;
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = adopted;
+        Ok(())
     }
 
     /// Id of the data key that seals new values.
     #[must_use]
     pub fn active_key(&self) -> u32 {
-        self.0.active
+        self.keys().active
+    }
+
+    /// Seals a value again, with the active key and for the same place.
+    pub fn reseal(&self, place: &Place, sealed: &Sealed) -> Result<Sealed, Error> {
+        let plain = self.open(place, sealed)?;
+        self.seal(place, seal::buffer(&plain))
     }
 
     #[expect(clippy::disallowed_methods, reason = "sealing needs the plaintext")]
@@ -145,13 +181,18 @@ impl Vault {
     }
 
     fn seal(&self, place: &Place, plain: Zeroizing<Vec<u8>>) -> Result<Sealed, Error> {
-        let inner = &self.0;
-        let key = inner.keys.get(&inner.active).ok_or(Error::NoActiveKey)?;
-        seal::seal(key, inner.active, inner.db, place, plain, inner.entropy.as_ref())
+        let keys = self.keys();
+        let key = keys.by_id.get(&keys.active).ok_or(Error::NoActiveKey)?;
+        seal::seal(key, keys.active, self.0.db, place, plain, self.0.entropy.as_ref())
     }
 
     fn open(&self, place: &Place, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Error> {
-        seal::open(|dek_id| self.0.keys.get(&dek_id), self.0.db, place, sealed)
+        let keys = self.keys();
+        seal::open(|dek_id| keys.by_id.get(&dek_id).map(|key| &**key), self.0.db, place, sealed)
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
+        self.0.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,6 +207,11 @@ impl fmt::Debug for Vault {
 pub enum Error {
     #[error("the database has no active data key: it is damaged, restore a backup")]
     NoActiveKey,
+    #[error(
+        "data key {dek_id} is not wrapped for this recovery key ({found}): use the one that was the database's when this \
+         copy was made. Nothing was changed"
+    )]
+    NotRecoverable { dek_id: u32, found: String },
     #[error(
         "the sealed value in {table}.{column} was rejected: it was changed or truncated, or belongs to another row, \
          generation or database"
@@ -184,7 +230,8 @@ pub enum Error {
     Unsealable { table: &'static str, column: &'static str },
     #[error(
         "the keyring does not belong to the database: the database needs key {expected}, the keyring file has {found}. \
-         Restore the keyring file that was created together with this database (keyring.path). Nothing was changed"
+         Restore the keyring file that belongs to this database (keyring.path), or run `postpeer keyring recover` if you have \
+         its recovery key. Nothing was changed"
     )]
     WrongKeyring { expected: String, found: String },
 }

@@ -70,6 +70,12 @@ impl Place {
         Self::new("integrations", "tokens", id, generation)
     }
 
+    /// The public half of the operator's recovery key.
+    #[must_use]
+    pub fn recovery_key(generation: u64) -> Self {
+        Self::new("recovery", "public_key", 1, generation)
+    }
+
     /// The client secret of an app that the broker registered by itself. Neither name has a space in it.
     #[must_use]
     pub fn registration_secret(platform: &str, server: &str, client_id: &str) -> Self {
@@ -86,6 +92,12 @@ impl Place {
     #[must_use]
     pub fn selection_token(id: SelectionId) -> Self {
         Self::new("selections", "token_text", id, ONLY)
+    }
+
+    /// The place of a stored value of any column, to seal it again where it is.
+    #[must_use]
+    pub fn stored(table: &'static str, column: &'static str, row: &str, generation: u64) -> Self {
+        Self::new(table, column, row, generation)
     }
 
     pub(super) fn new(table: &'static str, column: &'static str, row: impl Display, generation: u64) -> Self {
@@ -114,6 +126,7 @@ mod tests {
             Place::grant_answer(id(), 3),
             Place::grant_tokens(id(), 4),
             Place::integration_tokens(id(), 5),
+            Place::recovery_key(6),
             Place::registration_secret("mastodon", "https://m.example", "c"),
             Place::selection_payload(id()),
             Place::selection_token(id()),
@@ -130,6 +143,7 @@ mod tests {
                 "grants.answer grant_000000000000000000000000000000ab 3",
                 "grants.tokens grant_000000000000000000000000000000ab 4",
                 "integrations.tokens int_000000000000000000000000000000ab 5",
+                "recovery.public_key 1 6",
                 "registrations.client_secret mastodon https://m.example c 1",
                 "selections.payload sel_000000000000000000000000000000ab 1",
                 "selections.token_text sel_000000000000000000000000000000ab 1",

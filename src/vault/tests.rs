@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::entropy::SeededEntropy;
+use crate::domain::keyring::RecoveryWrap;
 
 const DB: Uuid = Uuid::from_u128(1);
 
@@ -58,17 +59,11 @@ fn a_value_does_not_open_in_another_place() {
         assert_eq!(vault.open_text(&elsewhere, &sealed).unwrap_err(), refused, "{elsewhere:?}");
     }
     // The wrapped key is bound to its database, so the same data key has to be forced into another one.
-    let inner = Inner {
-        db: Uuid::from_u128(2),
-        entropy: entropy(3),
-        active: 1,
-        keys: BTreeMap::from([(1, {
-            let kek = keyring.get(&wrapped.wrapped_by).unwrap();
-            let bytes = data_key::unwrap(kek, &wrapped.wrapped_by, DB, 1, &wrapped.blob).unwrap();
-            DataKey::derive(&bytes)
-        })]),
-    };
-    assert_eq!(Vault(Arc::new(inner)).open_text(&place(), &sealed).unwrap_err(), REJECTED);
+    let kek = keyring.get(&wrapped.wrapped_by).unwrap();
+    let bytes = data_key::unwrap(kek, &wrapped.wrapped_by, DB, 1, &wrapped.blob).unwrap();
+    let keys = Keys { active: 1, by_id: BTreeMap::from([(1, Arc::new(DataKey::derive(&bytes)))]) };
+    let elsewhere = Vault::over(Uuid::from_u128(2), entropy(3), keys);
+    assert_eq!(elsewhere.open_text(&place(), &sealed).unwrap_err(), REJECTED);
     assert!(vault.open_text(&place(), &sealed).is_ok());
 }
 
@@ -127,7 +122,7 @@ fn a_vault_unlocks_with_its_own_keyring_only() {
     ] {
         assert!(matches!(damaged(change), Err(Error::WrongKeyring { .. })));
     }
-    assert!(matches!(damaged(|key| key.state = KeyState::Retired), Err(Error::NoActiveKey)));
+    assert!(matches!(damaged(|key| key.state = KeyState::Old), Err(Error::NoActiveKey)));
     let moved = Vault::unlock(&keyring, Uuid::from_u128(2), &[wrapped], entropy(3));
     assert!(matches!(moved, Err(Error::WrongKeyring { .. })));
     assert!(matches!(Vault::unlock(&keyring, DB, &[], entropy(3)), Err(Error::NoActiveKey)));
@@ -147,10 +142,103 @@ fn a_retired_key_opens_and_the_active_one_seals() {
         check_value: DataKey::derive(&bytes).check_value().to_vec(),
         state: KeyState::Active,
     };
-    let older = WrappedKey { state: KeyState::Retired, ..wrapped };
+    let older = WrappedKey { state: KeyState::Old, ..wrapped };
     let vault = Vault::unlock(&keyring, DB, &[older, newer], entropy(3)).unwrap();
     assert_eq!(vault.open_text(&place(), &sealed).unwrap().expose_secret(), "hello");
     assert_eq!(vault.seal_text(&place(), &secret("hello")).unwrap().dek_id(), Some(2));
+}
+
+#[test]
+fn a_vault_takes_a_new_key_and_drops_an_old_one() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, first) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let clone = vault.clone();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    assert!(vault.has(std::slice::from_ref(&first)));
+
+    let (pending, recovery) = vault.new_key(&keyring, 2, None).unwrap();
+    assert!(recovery.is_none());
+    assert!(!vault.has(&[first.clone(), pending.clone()]));
+    vault.adopt(&keyring, &[first.clone(), pending.clone()]).unwrap();
+    assert_eq!(vault.active_key(), 1);
+
+    let (old, active) =
+        (WrappedKey { state: KeyState::Old, ..first }, WrappedKey { state: KeyState::Active, ..pending });
+    assert!(!vault.has(&[old.clone(), active.clone()]), "another key is active");
+    vault.adopt(&keyring, &[old.clone(), active.clone()]).unwrap();
+    assert_eq!(clone.active_key(), 2, "clones are one vault");
+    let resealed = clone.reseal(&place(), &sealed).unwrap();
+    assert_eq!(resealed.dek_id(), Some(2));
+    for sealed in [&sealed, &resealed] {
+        assert_eq!(vault.open_text(&place(), sealed).unwrap().expose_secret(), "hello");
+    }
+    let elsewhere = Place { row: "grant_2".to_owned(), ..place() };
+    assert_eq!(vault.reseal(&elsewhere, &sealed).unwrap_err(), REJECTED, "what does not open is not sealed again");
+
+    let other = KeyringFile::generate(&SeededEntropy::new(9));
+    let (foreign, _) = vault.new_key(&other, 3, None).unwrap();
+    let failed = vault.adopt(&keyring, &[old, active.clone(), foreign]).unwrap_err();
+    assert!(matches!(failed, Error::WrongKeyring { .. }));
+    assert!(vault.open_text(&place(), &sealed).is_ok(), "after a failure the keys are those from before");
+
+    vault.adopt(&keyring, &[active]).unwrap();
+    let error = vault.open_text(&place(), &sealed).unwrap_err();
+    assert_eq!(error, Error::UnknownKey { table: "grants", column: "tokens", dek_id: 1 });
+}
+
+#[test]
+fn rewrapped_keys_open_with_the_new_keyring_key_alone() {
+    let mut keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, wrapped) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    let first = keyring.active_id().to_owned();
+    assert!(vault.rewrap(&keyring, std::slice::from_ref(&wrapped)).unwrap().is_empty());
+
+    keyring.add_key(&SeededEntropy::new(5));
+    let active = keyring.active_id().to_owned();
+    assert!(!keyring.remove_key(&active), "the active key stays");
+    let rewrapped = vault.rewrap(&keyring, std::slice::from_ref(&wrapped)).unwrap();
+    for keys in [std::slice::from_ref(&wrapped), &rewrapped] {
+        assert!(Vault::unlock(&keyring, DB, keys, entropy(3)).is_ok(), "the file opens the database before and after");
+    }
+    assert!(keyring.remove_key(&first));
+    assert!(Vault::unlock(&keyring, DB, &[wrapped], entropy(3)).is_err());
+    let again = Vault::unlock(&keyring, DB, &rewrapped, entropy(3)).unwrap();
+    assert_eq!(again.open_text(&place(), &sealed).unwrap().expose_secret(), "hello");
+}
+
+#[test]
+fn a_recovery_key_makes_a_new_keyring_for_its_own_database() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (vault, first) = Vault::initialise(&keyring, DB, entropy(2)).unwrap();
+    let sealed = vault.seal_text(&place(), &secret("hello")).unwrap();
+    let [recovery, other] = [3, 4].map(|seed| RecoveryKey::generate(&SeededEntropy::new(seed)));
+    let mut wraps = vault.wrap_for(&recovery.public(), &keyring, std::slice::from_ref(&first)).unwrap();
+    let (second, wrap) = vault.new_key(&keyring, 2, Some(&recovery.public())).unwrap();
+    wraps.extend(wrap);
+    let keys = [first, second];
+
+    let new = KeyringFile::generate(&SeededEntropy::new(6));
+    let rewrapped = recover(&recovery, DB, &keys, &wraps, &new, &SeededEntropy::new(7)).unwrap();
+    let again = Vault::unlock(&new, DB, &rewrapped, entropy(3)).unwrap();
+    assert_eq!(again.open_text(&place(), &sealed).unwrap().expose_secret(), "hello");
+
+    let refused = |key: &RecoveryKey, db, wraps: &[RecoveryWrap]| {
+        recover(key, db, &keys, wraps, &new, &SeededEntropy::new(7)).unwrap_err()
+    };
+    let not_recoverable = |key: &RecoveryKey, dek_id| Error::NotRecoverable { dek_id, found: key.public().id() };
+    assert_eq!(refused(&other, DB, &wraps), not_recoverable(&other, 1));
+    assert_eq!(refused(&recovery, Uuid::from_u128(2), &wraps), not_recoverable(&recovery, 1));
+    assert_eq!(refused(&recovery, DB, &wraps[..1]), not_recoverable(&recovery, 2));
+
+    // Whoever can write to the database cannot put a recovery key of their own in place.
+    let place = Place::recovery_key(1);
+    let stored = vault.seal_recovery_key(&place, &recovery.public()).unwrap();
+    assert_eq!(vault.open_recovery_key(&place, &stored).unwrap(), recovery.public());
+    assert!(vault.open_recovery_key(&Place::recovery_key(2), &stored).is_err());
+    let shown = format!("{recovery:?} {:?} {:?}", recovery.public(), wraps[0]);
+    let id = recovery.public().id();
+    assert_eq!(shown, format!("RecoveryKey({id}) RecoveryPublicKey({id}) RecoveryWrap(1 for {id})"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A look at a database file that changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{BUSY_TIMEOUT, OpenError, Role, check_directory, check_sqlite, connect, failed};
+use super::{BUSY_TIMEOUT, COPY, OpenError, Role, check_directory, check_sqlite, connect, directory_of, failed};
 use crate::domain::keyring::WrappedKey;
 use crate::store::lock::beside;
 use crate::store::schema::{self, APPLICATION_ID, Schema};
@@ -76,6 +77,32 @@ fn find_damage(db: &Connection, path: &Path) -> Result<(), OpenError> {
         return damaged("rows point at rows that are not there".to_owned());
     }
     Ok(())
+}
+
+/// The ids of the keyring keys without which this database file does not open. For copies of the database: the file is
+/// not checked further.
+pub fn wrapping_keys(path: &Path) -> Result<BTreeSet<String>, OpenError> {
+    let (db, _) = peek(path, Schema::embedded().version())?;
+    let keys =
+        keyring::list(&db).map_err(|error| OpenError::Damaged { path: path.to_owned(), why: error.to_string() })?;
+    Ok(keys.into_iter().map(|key| key.wrapped_by).collect())
+}
+
+/// The copies of this database from before migrations.
+pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let directory = directory_of(path);
+    let io = |source| OpenError::Io { path: directory.to_owned(), source };
+    let copy = beside(path, COPY);
+    let mut copies = Vec::new();
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let version = copy.file_name().and_then(|copy| name.as_bytes().strip_prefix(copy.as_bytes()));
+        if version.is_some_and(|version| !version.is_empty() && version.iter().all(u8::is_ascii_digit)) {
+            copies.push(directory.join(name));
+        }
+    }
+    copies.sort();
+    Ok(copies)
 }
 
 /// Reads the header without SQLite, which creates files even beside a database that it only reads.

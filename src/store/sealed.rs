@@ -1,0 +1,283 @@
+//! Every column that holds sealed values, so that a new data key can replace an old one everywhere.
+//!
+//! Statements are for every project and say so: data keys belong to the whole database. Invariant: no sealed column is
+//! missing in [`SEALED`]. A test compares it with the schema.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params};
+
+use super::Error;
+use super::columns::{Fields, all, change, change_one, count, signed};
+use crate::domain::secret::Sealed;
+use crate::domain::time::Timestamp;
+
+/// A column with sealed values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedColumn {
+    pub table: &'static str,
+    pub column: &'static str,
+    /// Column that identifies the row in the value's place.
+    id: &'static str,
+    /// SQL for the generation in the value's place.
+    generation: &'static str,
+    /// Column in the value's place, where it is not this one.
+    sealed_as: Option<&'static str>,
+    /// Column with the id of the data key. `None` where a row lives for minutes: its values are never sealed again.
+    dek_id: Option<&'static str>,
+}
+
+/// A column of values that are sealed again. They change with their row's generation.
+const fn lasting(table: &'static str, column: &'static str, dek_id: &'static str) -> SealedColumn {
+    SealedColumn { table, column, id: "id", generation: "generation", sealed_as: None, dek_id: Some(dek_id) }
+}
+
+/// A column of values that are gone before anybody would seal them again.
+const fn brief(table: &'static str, column: &'static str) -> SealedColumn {
+    SealedColumn { table, column, id: "id", generation: "1", sealed_as: None, dek_id: None }
+}
+
+/// All of them.
+pub const SEALED: [SealedColumn; 11] = [
+    SealedColumn { id: "issuer", generation: "1", ..lasting("discovered", "document", "document_dek_id") },
+    brief("flows", "answer"),
+    brief("flows", "pkce_verifier"),
+    lasting("grants", "answer", "answer_dek_id"),
+    lasting("grants", "tokens", "tokens_dek_id"),
+    lasting("integrations", "tokens", "tokens_dek_id"),
+    lasting("oauth_apps", "client_secret", "client_secret_dek_id"),
+    // Stays sealed as it was before the present one replaced it.
+    SealedColumn {
+        generation: "generation - 1",
+        sealed_as: Some("client_secret"),
+        ..lasting("oauth_apps", "previous_secret", "previous_secret_dek_id")
+    },
+    lasting("recovery", "public_key", "public_key_dek_id"),
+    brief("selections", "payload"),
+    brief("selections", "token_text"),
+];
+
+/// A stored value with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub column: SealedColumn,
+    pub row: String,
+    pub generation: u64,
+    pub sealed: Sealed,
+}
+
+impl Stored {
+    /// The column in the value's place.
+    #[must_use]
+    pub fn sealed_as(&self) -> &'static str {
+        self.column.sealed_as.unwrap_or(self.column.column)
+    }
+}
+
+impl SealedColumn {
+    /// True when its values are sealed again with a new data key.
+    #[must_use]
+    pub fn is_resealed(&self) -> bool {
+        self.dek_id.is_some()
+    }
+
+    /// Up to `limit` values, after the first `skip`, that are sealed with an older key than `active`.
+    pub fn list_older(&self, db: &Connection, active: u32, skip: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+        let Some(dek_id) = self.dek_id else { return Ok(Vec::new()) };
+        let older = named_params! {":active": active, ":limit": limit, ":skip": skip};
+        self.list(db, &format!("{dek_id} < :active ORDER BY {dek_id} LIMIT :limit OFFSET :skip"), older)
+    }
+
+    /// Up to `limit` values, after the first `skip`, in a fixed order.
+    pub fn list_all(&self, db: &Connection, skip: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+        let Self { column, id, .. } = self;
+        let window = named_params! {":limit": limit, ":skip": skip};
+        self.list(db, &format!("{column} IS NOT NULL ORDER BY {id} LIMIT :limit OFFSET :skip"), window)
+    }
+
+    fn list(&self, db: &Connection, which: &str, params: super::columns::Params<'_>) -> Result<Vec<Stored>, Error> {
+        let Self { table, column, id, generation, .. } = self;
+        let select = format!(
+            "SELECT CAST({id} AS TEXT) AS id, {column} AS value, {generation} AS generation
+             FROM {table} /* every project */ WHERE {which}"
+        );
+        all(db, &select, params, |row| {
+            let fields = Fields::of(table, row);
+            Ok(Stored {
+                column: *self,
+                row: fields.get("id")?,
+                generation: fields.unsigned("generation")?,
+                sealed: fields.get("value")?,
+            })
+        })
+    }
+
+    /// Number of values for each data key.
+    fn count(&self, db: &Connection) -> Result<Vec<(u32, u64)>, Error> {
+        let Self { table, column, dek_id, .. } = self;
+        let key = dek_id.map_or_else(|| format!("substr({column}, 2, 4)"), str::to_owned);
+        let select = format!(
+            "SELECT {key} AS id, count(*) AS number FROM {table} /* every project */ WHERE {key} IS NOT NULL GROUP BY 1"
+        );
+        all(db, &select, &[], |row| {
+            let fields = Fields::of(table, row);
+            let dek_id = match dek_id {
+                Some(_) => fields.get("id")?,
+                None => u32::from_be_bytes(fields.get("id")?),
+            };
+            Ok((dek_id, fields.unsigned("number")?))
+        })
+    }
+}
+
+/// Number of stored values that each data key opens. A key without any is not in the map.
+pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
+    let mut counted = BTreeMap::new();
+    for column in SEALED {
+        for (dek_id, values) in column.count(db)? {
+            *counted.entry(dek_id).or_default() += values;
+        }
+    }
+    Ok(counted)
+}
+
+/// The columns with values that this data key opens, and their number.
+pub fn list_needs(db: &Connection, dek_id: u32) -> Result<Vec<(SealedColumn, u64)>, Error> {
+    let mut needs = Vec::new();
+    for column in SEALED {
+        needs.extend(column.count(db)?.into_iter().filter(|(id, _)| *id == dek_id).map(|(_, values)| (column, values)));
+    }
+    Ok(needs)
+}
+
+/// Number of values that are sealed with an older key than `active` and are to be sealed again.
+pub fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
+    let mut older = 0;
+    for SealedColumn { table, dek_id, .. } in SEALED {
+        let Some(dek_id) = dek_id else { continue };
+        let select = format!("SELECT count(*) FROM {table} /* every project */ WHERE {dek_id} < :active");
+        older += count(db, &select, named_params! {":active": active})?;
+    }
+    Ok(older)
+}
+
+/// Puts the same content, sealed with another key, in the place of a value. [`Error::NotChanged`] when the row is gone,
+/// or the value is not the one that was read.
+pub fn replace(db: &Transaction<'_>, old: &Stored, new: &Sealed) -> Result<(), Error> {
+    let SealedColumn { table, column, id, generation, dek_id, .. } = old.column;
+    let inconsistent = || Error::Inconsistent { table, column, row: old.row.clone() };
+    let (Some(dek_id), Some(from), Some(to)) = (dek_id, old.sealed.dek_id(), new.dek_id()) else {
+        return Err(inconsistent());
+    };
+    change_one(
+        db,
+        &format!(
+            "UPDATE {table} /* every project */ SET {column} = :new, {dek_id} = :to
+             WHERE {id} = :row AND {generation} = :generation AND {dek_id} = :from"
+        ),
+        named_params! {
+            ":new": new, ":to": to, ":row": old.row, ":generation": signed(old.generation), ":from": from,
+        },
+    )
+}
+
+/// Records that no value has needed another key than `dek_id` since `now`.
+pub fn record_resealed(db: &Transaction<'_>, dek_id: u32, now: Timestamp) -> Result<(), Error> {
+    change(
+        db,
+        "INSERT INTO resealed (id, dek_id, since) VALUES (1, :dek_id, :now)
+         ON CONFLICT (id) DO UPDATE SET dek_id = excluded.dek_id, since = excluded.since",
+        named_params! {":dek_id": dek_id, ":now": now},
+    )?;
+    Ok(())
+}
+
+/// The key that [`record_resealed`] named last, and since when.
+pub fn get_resealed(db: &Connection) -> Result<Option<(u32, Timestamp)>, Error> {
+    let mut statement = db.prepare_cached("SELECT dek_id, since FROM resealed WHERE id = 1")?;
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{Fixture, sealed};
+
+    /// BLOB columns that hold neither a sealed value nor a digest: keys that are wrapped.
+    const WRAPPED: [&str; 2] = ["keyring.blob", "recovery_wraps.blob"];
+
+    #[test]
+    fn every_sealed_column_of_the_schema_is_listed() {
+        let fixture = Fixture::new();
+        let mut found = Vec::new();
+        let tables: Vec<(String, String)> =
+            all(&fixture.db, "SELECT name, sql FROM sqlite_schema WHERE type = 'table'", &[], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        for (table, sql) in tables {
+            let columns: Vec<String> = all(
+                &fixture.db,
+                "SELECT name FROM pragma_table_info(:table) WHERE type = 'BLOB'",
+                named_params! {":table": table},
+                |row| Ok(row.get(0)?),
+            )
+            .unwrap();
+            for column in columns {
+                let is_digest = sql.contains(&format!("CHECK (length({column}) = 32)"));
+                let name = format!("{table}.{column}");
+                if !is_digest && !WRAPPED.contains(&name.as_str()) {
+                    assert!(sql.contains(&format!("CHECK (length({column}) >= 45)")), "{name} takes any blob");
+                    found.push(name);
+                }
+            }
+        }
+        found.sort();
+        let listed = SEALED.map(|one| format!("{}.{}", one.table, one.column));
+        assert_eq!(found, listed, "a sealed column is missing in SEALED, or is not there");
+    }
+
+    #[test]
+    fn the_columns_of_data_keys_are_there_and_older_values_are_found_by_an_index() {
+        let fixture = Fixture::new();
+        for column in SEALED.iter().filter(|column| column.is_resealed()) {
+            assert!(column.list_older(&fixture.db, 9, 0, 10).unwrap().is_empty());
+            let plan = format!(
+                "EXPLAIN QUERY PLAN SELECT 1 FROM {} WHERE {} < 9 ORDER BY 1",
+                column.table,
+                column.dek_id.unwrap()
+            );
+            let plan: String = fixture.db.query_row(&plan, [], |row| row.get("detail")).unwrap();
+            // These have a row for each of the operator's platforms, and one.
+            let is_small = ["discovered", "recovery"].contains(&column.table);
+            assert!(is_small || plan.contains("INDEX"), "{column:?}: {plan}");
+        }
+    }
+
+    #[test]
+    fn values_are_counted_replaced_once_and_then_no_longer_older() {
+        let mut fixture = Fixture::new();
+        let app = fixture.app("twitter", "c");
+        fixture.app("tiktok", "c");
+        let now = fixture.now();
+        fixture.write(|db| crate::store::discovered::put(db, "https://id.example", &sealed(1), now)).unwrap();
+        assert_eq!(count_by_key(&fixture.db).unwrap(), BTreeMap::from([(1, 3)]));
+        assert_eq!(count_older(&fixture.db, 1).unwrap(), 0);
+        assert_eq!(count_older(&fixture.db, 2).unwrap(), 3);
+
+        let secrets = SEALED.into_iter().find(|one| one.column == "client_secret").unwrap();
+        let older = secrets.list_older(&fixture.db, 2, 0, 10).unwrap();
+        assert_eq!(older.len(), 2);
+        assert_eq!(secrets.list_older(&fixture.db, 2, 1, 10).unwrap(), older[1..]);
+        let first = older.into_iter().find(|one| one.row == app.to_string()).unwrap();
+        let newer = Sealed::from_bytes([&[1, 0, 0, 0, 2][..], &[9; 50]].concat());
+        let stale = Stored { generation: 2, ..first.clone() };
+        assert!(matches!(fixture.write(|db| replace(db, &stale, &newer)), Err(Error::NotChanged)));
+        fixture.write(|db| replace(db, &first, &newer)).unwrap();
+        assert!(matches!(fixture.write(|db| replace(db, &first, &newer)), Err(Error::NotChanged)));
+        assert_eq!(count_older(&fixture.db, 2).unwrap(), 2);
+        assert_eq!(count_by_key(&fixture.db).unwrap(), BTreeMap::from([(1, 2), (2, 1)]));
+        let needs = list_needs(&fixture.db, 2).unwrap();
+        assert_eq!(needs, [(secrets, 1)]);
+    }
+}
