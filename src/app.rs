@@ -5,6 +5,8 @@
 //! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the search
 //! of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
+mod recovery;
+
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -23,10 +25,11 @@ use crate::domain::project::{DEFAULT_PROJECT, Project};
 use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
-use crate::store::{self, DatabaseLock, OpenError, Store};
+use crate::store::{self, DatabaseLock, Inspection, OpenError, Store};
 use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
+pub use recovery::{RecoveryError, recover};
 
 /// Time for work that outlives requests when the broker stops.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(20);
@@ -79,6 +82,8 @@ pub enum Error {
     #[error("the client for talking to platforms cannot be set up")]
     Outbound(#[from] outbound::Error),
     #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error("no threads can be started")]
     Threads(#[source] io::Error),
@@ -123,6 +128,12 @@ fn check_exists(database: &Path) -> Result<(), OpenError> {
         Ok(false) => Err(OpenError::Missing { path: database.to_owned() }),
         _ => Ok(()),
     }
+}
+
+/// For what works beside a running broker, and must not migrate the database under it.
+fn check_schema(database: &Path, inspection: &Inspection) -> Result<(), Error> {
+    let (found, expected) = (inspection.schema_version, store::schema_version());
+    if found == expected { Ok(()) } else { Err(Error::OtherSchema { path: database.to_owned(), found, expected }) }
 }
 
 /// A broker that may start: it holds the database's lock and its keys, and has changed nothing yet.
@@ -306,10 +317,7 @@ impl Desk {
         let keyring = KeyringFile::load(&config.keyring)?;
         check_exists(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
-        let (found, expected) = (inspection.schema_version, store::schema_version());
-        if found != expected {
-            return Err(Error::OtherSchema { path: config.database.clone(), found, expected });
-        }
+        check_schema(&config.database, &inspection)?;
         let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
         let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
         let store = Store::open(&config.database)?;
@@ -322,9 +330,9 @@ impl Desk {
     /// # Errors
     ///
     /// Those of the use case.
-    pub fn run<T, F>(&self, what: impl FnOnce(Broker) -> F) -> Result<T, broker::Error>
+    pub fn run<T, E, F>(&self, what: impl FnOnce(Broker) -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<T, broker::Error>>,
+        F: Future<Output = Result<T, E>>,
     {
         self.work.block_on(async {
             self.broker.restore_discovered().await;
@@ -351,6 +359,7 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
         clock: ports.clock.clone(),
         entropy: ports.entropy.clone(),
         settings: broker::Settings {
+            keyring: config.keyring.clone(),
             public_url: config.server.public_url.clone(),
             redirects: config.connect.redirects.clone(),
             state_ttl: config.connect.state_ttl,

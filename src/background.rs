@@ -1,5 +1,5 @@
 //! The background loops: refresh tokens, write how often tokens were read, purge what has expired, watch the clock, find
-//! out how servers are used.
+//! out how servers are used, follow a change of the data keys.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.
@@ -15,8 +15,12 @@ use crate::domain::time::Timestamp;
 /// Interval between purges, and between checks of the clock.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// Interval between checks for due grants. What is due depends on the clock, which may be set at any time.
+/// Interval between checks for due grants, and for changed data keys. What is due depends on the clock, which may be set
+/// at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause after a batch of re-sealed values, in which everything else is written.
+const RESEAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Pauses after a round of discovery that left servers without an answer: the first one, and the longest.
 const DISCOVER_AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -25,7 +29,7 @@ const DISCOVER_AT_LEAST_EVERY: Duration = Duration::from_hours(1);
 /// Interval between writes of counted reads: a crash loses as many.
 const WRITE_READS_EVERY: Duration = Duration::from_secs(1);
 
-/// Pause after a round whose results the database could not store.
+/// Pause after a round that failed, or whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Runs the loops until `stop`. `refreshes`: false when tokens are refreshed only for callers.
@@ -35,7 +39,13 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
             keep_refreshed(&broker, &stop).await;
         }
     };
-    tokio::join!(keep_purged(&broker, &stop), discover(&broker, &stop), keep_reads_written(&broker, &stop), refreshing);
+    tokio::join!(
+        keep_purged(&broker, &stop),
+        keep_resealed(&broker, &stop),
+        discover(&broker, &stop),
+        keep_reads_written(&broker, &stop),
+        refreshing
+    );
 }
 
 /// Asks servers how they are used, until each has answered.
@@ -47,6 +57,26 @@ async fn discover(broker: &Broker, stop: &CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(DISCOVER_AT_LEAST_EVERY);
+    }
+}
+
+async fn keep_resealed(broker: &Broker, stop: &CancellationToken) {
+    let mut unopened = 0;
+    while !stop.is_cancelled() {
+        let pause = match broker.look_after_keys(unopened, RESEAL_PAUSE, stop).await {
+            Ok(resealed) => {
+                unopened = resealed.unopened;
+                LOOK_EVERY
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "cannot follow a change of the data keys, or re-seal values");
+                LOOK_AGAIN_AFTER
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 

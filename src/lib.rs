@@ -24,7 +24,7 @@
 //! main:       cli
 //! cli:        app, broker, config, domain, failpoint, http, outbound, platforms, sandbox, server, store, telemetry, vault
 //! server:     app, background, http, telemetry
-//! app:        atproto, broker, config, domain, oauth, outbound, store, upstream, vault
+//! app:        atproto, broker, config, domain, failpoint, oauth, outbound, store, upstream, vault
 //! background: broker, domain
 //! http:       broker, domain
 //! broker:     domain, failpoint, platforms, store, upstream, vault
@@ -68,6 +68,7 @@
 //! ring:                        oauth, platforms
 //! rusqlite:                    store
 //! rustls:                      outbound, platforms
+//! x25519_dalek:                vault
 //! ```
 //!
 //! # A connection, step by step
@@ -86,6 +87,12 @@
 //! left out. When it is due is decided in `domain::renewal`, how many calls an app may have in flight in
 //! `domain::throttle`, and what a failure does to the grant in `domain::refresh`. `broker::tokens` hands the token
 //! out, and has it refreshed where it would not last. `broker::token_reads` records which key got it. `broker::recovery` continues what a crash cut off.
+//!
+//! # The life of keys
+//!
+//! `broker::keyring` makes, wraps and retires data keys for the operator's commands. `broker::reseal` lets the running
+//! broker follow, and brings every stored value to the active key. `app::recover` makes a new keyring file with the
+//! recovery key.
 //!
 //! # The end of an account
 //!
@@ -143,7 +150,8 @@
 //!                             src/platforms/custom.rs (what servers publish)
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
-//!                             sealed), tests/api/secrets/needles.rs (searched for in logs, answers and the database)
+//!                             sealed), src/store/sealed.rs (its column, and the one for its data key),
+//!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
 //! a loop in the background:   src/background.rs
 //! ```
 

@@ -14,6 +14,9 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+#[path = "cli/keyring.rs"]
+mod keyring;
+
 /// `postpeer` with an empty environment.
 fn postpeer(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));

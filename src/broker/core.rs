@@ -1,6 +1,7 @@
 //! The parts that every use case needs: the store, the vault, the way to the platforms, time and randomness.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::vault::Vault;
 /// Configuration of the use cases.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The keyring file, which is read again when another process has changed the data keys.
+    pub keyring: PathBuf,
     /// The broker's own URL, without a trailing slash. Callback URLs are built from it, never from a request.
     pub public_url: String,
     pub redirects: RedirectPolicy,

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use crate::app::RecoveryError;
 use crate::domain::error_chain::chain;
 use crate::store::OpenError;
 use crate::vault::KeyringError;
@@ -67,13 +68,38 @@ impl From<app::Error> for Failure {
     fn from(error: app::Error) -> Self {
         let exit = match &error {
             app::Error::Database(error) => exit_of_database(error),
-            app::Error::Keyring(KeyringError::AlreadyExists { .. }) => Exit::CannotCreate,
-            app::Error::Keyring(_) | app::Error::Vault(vault::Error::WrongKeyring { .. }) => Exit::Config,
-            app::Error::OtherSchema { .. } | app::Error::Vault(_) => Exit::Data,
+            app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
+            app::Error::OtherSchema { .. } => Exit::Data,
+            app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => {
+                Exit::CannotCreate
+            }
+            app::Error::Recovery(RecoveryError::Store(error)) => exit_of_store(error),
+            app::Error::Vault(error) | app::Error::Recovery(RecoveryError::Vault(error)) => exit_of_vault(error),
             app::Error::Outbound(_) => Exit::Software,
             app::Error::Store(_) | app::Error::Threads(_) => Exit::Io,
         };
         Self::caused(exit, &error)
+    }
+}
+
+fn exit_of_keyring(error: &KeyringError) -> Exit {
+    match error {
+        KeyringError::AlreadyExists { .. } => Exit::CannotCreate,
+        _ => Exit::Config,
+    }
+}
+
+fn exit_of_vault(error: &vault::Error) -> Exit {
+    match error {
+        vault::Error::WrongKeyring { .. } | vault::Error::NotRecoverable { .. } => Exit::Config,
+        _ => Exit::Data,
+    }
+}
+
+fn exit_of_store(error: &store::Error) -> Exit {
+    match error {
+        store::Error::Corrupt(_) | store::Error::Inconsistent { .. } => Exit::Data,
+        _ => Exit::Io,
     }
 }
 
@@ -94,9 +120,22 @@ impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
         let exit = match &error {
             broker::Error::Invalid(_) | broker::Error::NotFound(_) => Exit::Usage,
-            broker::Error::Store(store::Error::Corrupt(_) | store::Error::Inconsistent { .. }) => Exit::Data,
-            broker::Error::Store(_) => Exit::Io,
+            broker::Error::Store(error) => exit_of_store(error),
             _ => Exit::Software,
+        };
+        Self::caused(exit, &error)
+    }
+}
+
+impl From<broker::keyring::Error> for Failure {
+    fn from(error: broker::keyring::Error) -> Self {
+        use broker::keyring::Error as E;
+        let exit = match &error {
+            E::File(KeyringError::Io { .. }) => Exit::Io,
+            E::File(error) => exit_of_keyring(error),
+            E::Refused(_) => Exit::Usage,
+            E::Sealed(error) => exit_of_vault(error),
+            E::Store(error) => exit_of_store(error),
         };
         Self::caused(exit, &error)
     }

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::failure::{Exit, Failure};
-use super::{output, process};
+use super::{keyring, output, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
 use crate::domain::access_key::Scope;
@@ -26,7 +26,9 @@ const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
 
 /// Set up a new broker: write its configuration, keyring and database, and print the first access key
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  postpeer init --dir /srv/postpeer --public-url https://connect.example.com")]
+#[command(
+    after_help = "Examples:\n  postpeer init --dir /srv/postpeer --public-url https://connect.example.com\n  postpeer init --recovery-key /media/usb/postpeer.recovery"
+)]
 pub(super) struct Arguments {
     /// Directory for the files; created if missing
     #[arg(long, default_value = ".")]
@@ -34,6 +36,9 @@ pub(super) struct Arguments {
     /// URL at which browsers reach the broker, with a path if it shares the host
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     public_url: String,
+    /// Also write a recovery key to this new file, for the day when the keyring is lost; keep it offline
+    #[arg(long, value_name = "FILE")]
+    recovery_key: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -43,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let dir = &arguments.dir;
     refuse_to_overwrite(dir)?;
     let mut made = Made::default();
-    let key = set_up(dir, &public_url, &mut made)?;
+    let key = set_up(dir, &public_url, arguments.recovery_key.as_deref(), &mut made)?;
     made.keep();
 
     eprintln!("Created {} in {}.", FILES.join(", "), dir.display());
@@ -82,7 +87,7 @@ fn refuse_to_overwrite(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Writes all files and creates the first key. Notes each file before writing it.
-fn set_up(dir: &Path, public_url: &Url, made: &mut Made) -> Result<SecretString, Failure> {
+fn set_up(dir: &Path, public_url: &Url, recovery_key: Option<&Path>, made: &mut Made) -> Result<SecretString, Failure> {
     made.directory(dir)?;
     let file = dir.join(CONFIG);
     made.file(&file);
@@ -94,6 +99,10 @@ fn set_up(dir: &Path, public_url: &Url, made: &mut Made) -> Result<SecretString,
     made.database(&config.database);
     app::initialise(&config, &ports)?;
     let desk = Desk::open(&config, &ports)?;
+    if let Some(file) = recovery_key {
+        keyring::make_recovery_key(&desk, &config, file)?;
+        made.file(file);
+    }
     let (_, key) = desk
         .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })?;
     Ok(key)

@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod healthcheck;
 mod init;
+mod keyring;
 mod openapi;
 mod output;
 mod platforms;
@@ -51,6 +52,8 @@ enum Command {
     #[command(subcommand)]
     Project(project::Command),
     #[command(subcommand)]
+    Keyring(keyring::Command),
+    #[command(subcommand)]
     Platforms(platforms::Command),
     Openapi(openapi::Arguments),
     Healthcheck(healthcheck::Arguments),
@@ -83,6 +86,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Keyring(command) => keyring::run(command, environment),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Platforms(command) => platforms::run(command, environment),
         Command::Project(command) => project::run(command, environment),

@@ -116,6 +116,13 @@ pub const METRICS: &[Metric] = &[
         labels: &["platform", "step", "outcome"],
         help: "How long calls to platforms took, by step and how they ended.",
     },
+    Metric {
+        name: "postpeer_values_to_reseal",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Stored values that are still sealed with an older data key than the active one.",
+    },
 ];
 
 /// The values recorded in this process. Cheap to clone.

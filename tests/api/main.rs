@@ -46,6 +46,7 @@ mod redirects;
 mod refreshing;
 mod refusals;
 mod resources;
+mod rotation;
 mod sealed;
 mod secrets;
 mod selection;

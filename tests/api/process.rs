@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postpeer::app::{self, Desk, Ports};
+use postpeer::broker;
 use postpeer::config::{self, Config, Environment};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::entropy::SystemEntropy;
@@ -60,7 +61,7 @@ impl Crashing {
                 if number > 0 {
                     broker.create_project(&name).await?;
                 }
-                Ok(broker.create_access_key(&name, "test", Scope::ALL).await?.1)
+                Ok::<_, broker::Error>(broker.create_access_key(&name, "test", Scope::ALL).await?.1)
             });
             expose(&key.unwrap())
         });
@@ -103,6 +104,14 @@ impl Crashing {
             }
         });
         Process { child, said }
+    }
+
+    /// Starts another command on the same database.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
+        command.args(arguments).arg("--config").arg(self.path("postpeer.toml")).env_clear();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Process { child, said: Arc::default() }
     }
 
     pub(crate) async fn call(&self, project: usize, path: &str) -> Result<Reply, reqwest::Error> {
@@ -175,6 +184,11 @@ impl Process {
     pub(crate) fn stop(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
+    }
+
+    /// Waits until the process has ended as it should.
+    pub(crate) fn succeeded(mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// Waits until the process has aborted.

@@ -107,6 +107,7 @@ impl Fixture {
             clock,
             entropy,
             settings: BrokerSettings {
+                keyring: std::path::PathBuf::new(),
                 public_url: public_url.to_owned(),
                 redirects: RedirectPolicy::default(),
                 state_ttl: Duration::from_mins(10),

@@ -1,0 +1,69 @@
+//! A new keyring file for a database whose own is lost, with the recovery key.
+//!
+//! The file is written beside its place, the data keys are wrapped for it in one commit, and only then it is put there.
+//! The wraps for the recovery key stay, so a recovery that was cut off is simply repeated.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime;
+
+use super::{Error, Ports, check_exists, check_schema};
+use crate::config::Config;
+use crate::failpoint;
+use crate::store::{self, DatabaseLock, OpenError, Store, keyring, recovery};
+use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey, Vault};
+
+/// Why no keyring file was made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error("the keyring file {} opens the database: there is nothing to recover", path.display())]
+    NotLost { path: PathBuf },
+    #[error("the keyring file {} is in the way: it does not open the database. Move it away", path.display())]
+    OtherKeyring { path: PathBuf },
+    #[error("the database failed")]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Vault(#[from] vault::Error),
+}
+
+/// Makes a new keyring file, which opens the database from then on. Works beside a running broker, which has its keys in
+/// memory. Must not be called from a runtime.
+///
+/// # Errors
+///
+/// There is a keyring file; or the recovery key is not this database's; or a file cannot be read or written.
+pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(), Error> {
+    let recovery_key = RecoveryKey::load(recovery_file).map_err(RecoveryError::from)?;
+    check_exists(&config.database)?;
+    let inspection = store::inspect(&config.database)?;
+    let keyring = &config.keyring;
+    if keyring.symlink_metadata().is_ok() {
+        let opens = KeyringFile::load(keyring).is_ok_and(|file| {
+            Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_ok()
+        });
+        let path = keyring.clone();
+        return Err(if opens { RecoveryError::NotLost { path } } else { RecoveryError::OtherKeyring { path } }.into());
+    }
+    // Without a broker, an older schema is migrated, as `serve` would.
+    let _lock = match DatabaseLock::take(&config.database) {
+        Err(OpenError::Busy { .. }) => check_schema(&config.database, &inspection).map(|()| None),
+        lock => Ok(Some(lock?)),
+    }?;
+    let store = Store::open(&config.database)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
+    let (entropy, path) = (Arc::clone(&ports.entropy), keyring.clone());
+    runtime.block_on(store.write(move |tx| {
+        let file = KeyringFile::generate(&*entropy);
+        let (keys, wraps) = (keyring::list(tx)?, recovery::list_wraps(tx)?);
+        let db_id = store::meta::get_db_id(tx)?;
+        let rewrapped = vault::recover(&recovery_key, db_id, &keys, &wraps, &file, &*entropy)?;
+        file.write_unpublished(&path)?;
+        failpoint::reach("recover_written");
+        Ok::<_, RecoveryError>(rewrapped.iter().try_for_each(|key| keyring::rewrap(tx, key))?)
+    }))?;
+    failpoint::reach("recover_stored");
+    Ok(KeyringFile::publish(keyring)?)
+}

@@ -1,0 +1,157 @@
+//! Brings stored values to the active data key, while the broker serves.
+//!
+//! Where a value stands is in its row: the column with the id of its data key. So nothing is lost when the process is
+//! killed, and the next one continues. A batch is read, sealed again and written in one transaction on the connection
+//! that writes: no refresh comes in between, and none is overwritten.
+//!
+//! While a broker runs, it alone seals, so it never meets a key that it does not know: it takes a new one before it
+//! uses it.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Broker;
+use super::keyring::Error;
+use crate::domain::error_chain::chain;
+use crate::failpoint;
+use crate::store::sealed::{self, SEALED, SealedColumn};
+use crate::store::{Transaction, keyring};
+use crate::vault::{KeyringFile, Place, Vault};
+
+/// Values in one transaction. Other writes wait for it for a few milliseconds.
+const BATCH: u32 = 200;
+
+/// Interval between reports of progress.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// Longer than any value that is read or about to be written stays in memory. After this time without a stored value
+/// under an older key, no call needs one either.
+pub(super) const SETTLED_AFTER: Duration = Duration::from_mins(10);
+
+/// The outcome of a pass over all values.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Resealed {
+    pub done: u64,
+    /// Values that do not open. They keep their key, and are named in the log.
+    pub unopened: u64,
+}
+
+impl Broker {
+    /// Takes the data keys that another process added, activated or removed. True when there were any.
+    pub async fn adopt_keys(&self) -> Result<bool, Error> {
+        let stored = self.store.read(|db| Ok::<_, Error>(keyring::list(db)?)).await?;
+        if self.vault.has(&stored) {
+            return Ok(false);
+        }
+        self.vault.adopt(&KeyringFile::load(&self.settings.keyring)?, &stored)?;
+        tracing::info!(active = self.vault.active_key(), keys = stored.len(), "the data keys have changed");
+        Ok(true)
+    }
+
+    /// Adopts changed keys and re-seals what is sealed with older ones, with a pause after each batch. `unopened`: the
+    /// number of values that an earlier call could not open.
+    pub async fn look_after_keys(
+        &self,
+        unopened: u64,
+        pause: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Resealed, Error> {
+        let adopted = self.adopt_keys().await?;
+        let active = self.vault.active_key();
+        let (older, settled) = self
+            .store
+            .read(move |db| Ok::<_, Error>((sealed::count_older(db, active)?, sealed::get_resealed(db)?)))
+            .await?;
+        metrics::gauge!("postpeer_values_to_reseal").set(u32::try_from(older).unwrap_or(u32::MAX));
+        let is_settled = older > 0 || settled.is_some_and(|(key, _)| key == active);
+        if older == unopened && is_settled && !adopted {
+            return Ok(Resealed { done: 0, unopened });
+        }
+        self.reseal(active, pause, stop).await
+    }
+
+    async fn reseal(&self, active: u32, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
+        let mut left = self.store.read(move |db| Ok::<_, Error>(sealed::count_older(db, active)?)).await?;
+        let mut total = Resealed::default();
+        let mut reported_at = self.clock.now();
+        if left > 0 {
+            tracing::info!(values = left, active, "re-sealing stored values with the active data key");
+        }
+        for column in SEALED.into_iter().filter(SealedColumn::is_resealed) {
+            // Values that do not open come first in each batch: skip them.
+            let mut skip = 0;
+            loop {
+                if stop.is_cancelled() {
+                    return Ok(total);
+                }
+                let vault = self.vault.clone();
+                let batch = self.store.write(move |tx| reseal_batch(tx, &vault, column, active, skip)).await?;
+                if batch.done > 0 {
+                    failpoint::reach("reseal_committed");
+                }
+                skip += u32::try_from(batch.unopened).unwrap_or(u32::MAX);
+                total.done += batch.done;
+                total.unopened += batch.unopened;
+                left = left.saturating_sub(batch.done);
+                metrics::gauge!("postpeer_values_to_reseal").set(u32::try_from(left).unwrap_or(u32::MAX));
+                if batch.done + batch.unopened < u64::from(BATCH) {
+                    break;
+                }
+                let now = self.clock.now();
+                if reported_at.until(now) >= REPORT_EVERY {
+                    tracing::info!(done = total.done, left, "re-sealing");
+                    reported_at = now;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+        self.settle(active, total).await?;
+        Ok(total)
+    }
+
+    /// Ends a pass: old ciphertext leaves the disk, and where no value needs an older key, that is recorded.
+    async fn settle(&self, active: u32, total: Resealed) -> Result<(), Error> {
+        if total.done > 0 {
+            tracing::info!(values = total.done, active, "stored values are re-sealed");
+            // The old ones were overwritten in the database file, but stay in the log until it is emptied.
+            if let Err(error) = self.store.checkpoint().await {
+                tracing::warn!(error = %chain(&error), "old values stay in the write-ahead log until it is overwritten");
+            }
+        }
+        if total.unopened > 0 {
+            tracing::error!(values = total.unopened, "stored values do not open and keep their old data key");
+        } else if !self.refresher.has_unsaved_tokens() {
+            let now = self.clock.now();
+            self.store.write(move |tx| Ok::<_, Error>(sealed::record_resealed(tx, active, now)?)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn reseal_batch(
+    tx: &Transaction<'_>,
+    vault: &Vault,
+    column: SealedColumn,
+    active: u32,
+    skip: u32,
+) -> Result<Resealed, Error> {
+    let mut batch = Resealed::default();
+    for value in column.list_older(tx, active, skip, BATCH)? {
+        let place = Place::stored(column.table, value.sealed_as(), &value.row, value.generation);
+        match vault.reseal(&place, &value.sealed) {
+            Ok(new) => {
+                sealed::replace(tx, &value, &new)?;
+                batch.done += 1;
+            }
+            Err(error) => {
+                tracing::error!(row = value.row, %error, "cannot re-seal a stored value");
+                batch.unopened += 1;
+            }
+        }
+    }
+    if batch.done > 0 {
+        failpoint::reach("reseal_written");
+    }
+    Ok(batch)
+}

@@ -1,0 +1,298 @@
+//! `postpeer keyring`: the keys that seal what the database holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::{Exit, Failure};
+use super::settings::ConfigFile;
+use super::{output, process};
+use crate::app::{self, Desk, Ports};
+use crate::broker::keyring::Error;
+use crate::broker::reseal::Resealed;
+use crate::config::{Config, Environment};
+use crate::domain::entropy::SystemEntropy;
+use crate::domain::keyring::{KeyReport, KeyState};
+use crate::store::{self, DatabaseLock, OpenError};
+use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
+use crate::vault::RecoveryKey;
+
+/// Show, replace and recover the keys that seal tokens and secrets; works while the broker runs
+///
+/// Data keys, numbered, seal the values in the database. Keys of the keyring file, such as k1b2c4d6e8f0a1b3, wrap the
+/// data keys. Neither is ever printed.
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  postpeer keyring status\n\nTo replace the key that seals values:\n  postpeer keyring rotate\n  postpeer keyring retire 1\n\nTo replace the keyring file's key:\n  postpeer keyring rewrap --new-key\n  postpeer keyring retire k1b2c4d6e8f0a1b3",
+    disable_help_subcommand = true
+)]
+pub(super) enum Command {
+    Status(Status),
+    Rotate(Rotate),
+    Rewrap(Rewrap),
+    Retire(Retire),
+    Recover(Recover),
+}
+
+/// List the data keys with the number of stored values that each of them still opens
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  postpeer keyring status\n  postpeer keyring status --json")]
+pub(super) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Make a new data key and seal every stored value with it
+///
+/// The running broker does the latter in the background. Without one, this command does, and a broker can start after it.
+/// Interrupted at any moment, it is continued by the next start of the broker, or by this command.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer keyring rotate")]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Wrap every data key with the active key of the keyring file
+///
+/// After `--new-key`, back the keyring file up again before you retire its old key: a copy from before does not open the
+/// database any more.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  postpeer keyring rewrap --new-key\n  postpeer keyring rewrap --recovery-key /media/usb/postpeer.recovery"
+)]
+pub(super) struct Rewrap {
+    /// First add a new key to the keyring file and make it the active one
+    #[arg(long)]
+    new_key: bool,
+    /// Also write a new recovery key to this file, and wrap every data key for it; an earlier recovery key ends
+    #[arg(long, value_name = "FILE")]
+    recovery_key: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Remove an old data key, or a key of the keyring file, that nothing needs any more
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  postpeer keyring retire 1\n  postpeer keyring retire k1b2c4d6e8f0a1b3")]
+pub(super) struct Retire {
+    /// Number of a data key, or id of a key in the keyring file
+    id: String,
+    /// Remove a key of the keyring file even though copies of the database need it
+    #[arg(long)]
+    despite_copies: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Make a new keyring file with the recovery key, when the old one is lost
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer keyring recover /media/usb/postpeer.recovery")]
+pub(super) struct Recover {
+    /// The file that `init --recovery-key` or `keyring rewrap --recovery-key` wrote
+    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
+    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
+    process::harden();
+    match command {
+        Command::Status(arguments) => status(&arguments, environment),
+        Command::Rotate(arguments) => rotate(&arguments.config.load(environment)?),
+        Command::Rewrap(arguments) => rewrap(&arguments, &arguments.config.load(environment)?),
+        Command::Retire(arguments) => retire(&arguments, &arguments.config.load(environment)?),
+        Command::Recover(arguments) => recover(&arguments, &arguments.config.load(environment)?),
+    }
+}
+
+fn status(arguments: &Status, environment: &Environment) -> Result<(), Failure> {
+    let desk = arguments.config.desk(environment)?;
+    let (keys, recovery) = desk.run(|broker| async move {
+        broker.adopt_keys().await?;
+        Ok::<_, Error>((broker.list_data_keys().await?, broker.find_recovery_key().await?))
+    })?;
+    if arguments.json {
+        return output::result(&json(&keys));
+    }
+    match recovery {
+        Some(id) => eprintln!("Recovery key: {id}"),
+        None => eprintln!("There is no recovery key: `postpeer keyring rewrap --recovery-key FILE` makes one."),
+    }
+    let mut rows = vec![["ID", "STATE", "CREATED", "VALUES", "WRAPPED BY"].map(str::to_owned)];
+    rows.extend(keys.into_iter().map(|key| {
+        let created_at = key.created_at.to_string();
+        [key.dek_id.to_string(), state(key.state).to_owned(), created_at, key.values.to_string(), key.wrapped_by]
+    }));
+    output::result(&output::table(&rows))
+}
+
+fn json(keys: &[KeyReport]) -> String {
+    let key = |key: &KeyReport| {
+        serde_json::json!({
+            "id": key.dek_id.to_string(),
+            "state": state(key.state),
+            "createdAt": key.created_at.to_string(),
+            "values": key.values,
+        })
+    };
+    serde_json::json!({"keys": keys.iter().map(key).collect::<Vec<_>>()}).to_string()
+}
+
+fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "active",
+        KeyState::Old => "old",
+    }
+}
+
+fn rotate(config: &Config) -> Result<(), Failure> {
+    let desk = Desk::open(config, &Ports::system())?;
+    let lock = lock_if_free(config)?;
+    if lock.is_some() {
+        let continued = reseal(&desk)?;
+        if continued.done > 0 {
+            eprintln!("Continued a rotation that had been cut off, and made no new key.");
+            return tell_resealed(&desk, continued);
+        }
+    }
+    let id = desk.run(|broker| async move {
+        broker.adopt_keys().await?;
+        broker.rotate_data_key().await
+    })?;
+    eprintln!("Data key {id} is active: everything is sealed with it from now on.");
+    output::result(&id.to_string())?;
+    if lock.is_some() {
+        let resealed = reseal(&desk)?;
+        return tell_resealed(&desk, resealed);
+    }
+    eprintln!("The running broker takes it within a second and re-seals the stored values in the background.");
+    eprintln!("`postpeer keyring status` shows how far it is.");
+    Ok(())
+}
+
+/// Re-seals what is sealed with an older key, while this process holds the database's lock.
+fn reseal(desk: &Desk) -> Result<Resealed, Failure> {
+    let stop = CancellationToken::new();
+    Ok(desk.run(|broker| async move { broker.look_after_keys(0, Duration::ZERO, &stop).await })?)
+}
+
+fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
+    eprintln!("Re-sealed stored values: {}.", resealed.done);
+    if resealed.unopened > 0 {
+        return Err(Failure::new(
+            Exit::Data,
+            format!(
+                "{} stored values do not open, and keep their old data key: see the errors above",
+                resealed.unopened
+            ),
+        ));
+    }
+    let keys = desk.run(|broker| async move { broker.list_data_keys().await })?;
+    for key in keys.iter().filter(|key| key.state == KeyState::Old && key.values == 0) {
+        eprintln!("Nothing needs data key {id} any more: `postpeer keyring retire {id}` removes it.", id = key.dek_id);
+    }
+    Ok(())
+}
+
+fn rewrap(arguments: &Rewrap, config: &Config) -> Result<(), Failure> {
+    let desk = Desk::open(config, &Ports::system())?;
+    if let Some(file) = &arguments.recovery_key {
+        make_recovery_key(&desk, config, file)?;
+    }
+    let done = desk.run(|broker| async move { broker.rewrap_data_keys(arguments.new_key).await })?;
+    if done.is_new {
+        eprintln!("Added key {} to {}, and made it the active one.", done.active, config.keyring.display());
+        eprintln!("Back the file up now: copies from before do not open the database any more.");
+    }
+    eprintln!("Key {} wraps every data key; {} were wrapped by another one.", done.active, done.data_keys);
+    for id in &done.unused {
+        eprintln!("No data key needs {id} any more: `postpeer keyring retire {id}` removes it from the file.");
+    }
+    Ok(())
+}
+
+/// Writes a new recovery key to a file, and wraps every data key for it.
+pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path) -> Result<(), Failure> {
+    let key = RecoveryKey::generate(&SystemEntropy);
+    key.write_new(file).map_err(app::Error::from)?;
+    let public = key.public();
+    let id = public.id();
+    if let Err(error) = desk.run(|broker| async move { broker.set_recovery_key(public).await }) {
+        // Nothing is wrapped for it. The first error is the one to report.
+        let _ = fs::remove_file(file);
+        return Err(error.into());
+    }
+    eprintln!("Wrote the recovery key {id} to {}.", file.display());
+    if is_beside(file, &config.database) || is_beside(file, &config.keyring) {
+        eprintln!(
+            "warning: it lies beside the database or the keyring. Move it to where neither of them can be lost or read."
+        );
+    }
+    Ok(())
+}
+
+fn is_beside(file: &Path, other: &Path) -> bool {
+    let directory = |path: &Path| fs::canonicalize(path).ok().and_then(|path| Some(path.parent()?.to_owned()));
+    directory(file).is_some_and(|of_file| directory(other) == Some(of_file))
+}
+
+fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
+    let desk = Desk::open(config, &Ports::system())?;
+    let id = arguments.id.clone();
+    if let Ok(number) = id.parse() {
+        let lock = lock_if_free(config)?;
+        desk.run(|broker| async move { broker.retire_data_key(number, lock.is_none()).await })?;
+        eprintln!("Removed data key {id}. Copies of the database keep the data keys that they need.");
+        return Ok(());
+    }
+    let needing = copies_that_need(config, &id)?;
+    if !needing.is_empty() && !arguments.despite_copies {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "these copies of the database open only with {id}: {}. Keep a copy of the keyring file for them, or remove \
+                 them; --despite-copies removes the key all the same",
+                needing.join(", ")
+            ),
+        ));
+    }
+    desk.run(|broker| async move { broker.retire_keyring_key(arguments.id.clone()).await })?;
+    eprintln!("Removed key {id} from {}.", config.keyring.display());
+    Ok(())
+}
+
+/// Copies of the database that open only with this key of the keyring file, or cannot be read.
+fn copies_that_need(config: &Config, id: &str) -> Result<Vec<String>, Failure> {
+    let copies = store::list_copies(&config.database).map_err(app::Error::from)?;
+    let needs = |path: &PathBuf| match store::wrapping_keys(path) {
+        Ok(keys) => keys.contains(id).then(|| path.display().to_string()),
+        Err(error) => Some(format!("{} ({error})", path.display())),
+    };
+    Ok(copies.iter().filter_map(needs).collect())
+}
+
+fn recover(arguments: &Recover, config: &Config) -> Result<(), Failure> {
+    app::recover(config, &Ports::system(), &arguments.file)?;
+    eprintln!(
+        "Wrote a new keyring to {}. Back it up, apart from the backups of the database.",
+        config.keyring.display()
+    );
+    eprintln!("If somebody else may have the old one, run `postpeer keyring rotate` as well.");
+    Ok(())
+}
+
+/// The database's lock, unless a broker runs.
+fn lock_if_free(config: &Config) -> Result<Option<DatabaseLock>, Failure> {
+    match DatabaseLock::take(&config.database) {
+        Err(OpenError::Busy { .. }) => Ok(None),
+        lock => Ok(Some(lock.map_err(app::Error::from)?)),
+    }
+}

@@ -1,0 +1,260 @@
+//! `postpeer keyring`: replaces and recovers keys with a broker and without one. Killed after any step, it is run again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{Instance, Running, postpeer, refused, succeeded, text};
+
+impl Instance {
+    /// Id, state and number of values of each data key.
+    fn keys(&self) -> Vec<(String, String, u64)> {
+        let status = succeeded(&self.run(&["keyring", "status", "--json"]));
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let keys = status.get("keys").unwrap().as_array().unwrap().iter();
+        keys.map(|key| {
+            assert!(key.get("createdAt").unwrap().as_str().unwrap().ends_with('Z'), "{key}");
+            assert_eq!(key.as_object().unwrap().len(), 4, "{key}");
+            let word = |name: &str| key.get(name).unwrap().as_str().unwrap().to_owned();
+            (word("id"), word("state"), key.get("values").unwrap().as_u64().unwrap())
+        })
+        .collect()
+    }
+
+    /// Ids of the keys in the keyring file, and the active one.
+    fn keyring_ids(&self) -> (Vec<String>, String) {
+        let text = fs::read_to_string(self.path("postpeer.keyring")).unwrap();
+        let ids = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+        let active = text.lines().find_map(|line| line.strip_prefix("active = ")).unwrap().to_owned();
+        (ids.map(|(id, _)| id.to_owned()).collect(), active)
+    }
+
+    /// Asserts that the command aborts at the failpoint.
+    fn dies_at(&self, place: &str, arguments: &[&str]) {
+        let output = self.command(arguments).env("FAILPOINT", place).output().unwrap();
+        assert_eq!(output.status.code(), None, "{place}: {}", text(&output.stderr));
+    }
+
+    /// Asserts that a broker starts, and is ready.
+    fn serves(&self) {
+        let broker = Running::start(&mut self.command(&["serve"]), "listening");
+        succeeded(&postpeer(&["healthcheck", "--url", &broker.url()]).output().unwrap());
+        assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+    }
+
+    /// An instance with a recovery key, which is a sealed value.
+    fn recoverable() -> (Self, tempfile::TempDir) {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let recovery = elsewhere.path().join("postpeer.recovery");
+        let (path, file) = (dir.path().to_str().unwrap(), recovery.to_str().unwrap());
+        let output = postpeer(&["init", "--dir", path, "--recovery-key", file]).output().unwrap();
+        let key = succeeded(&output).trim().to_owned();
+        assert!(!text(&output.stderr).contains("warning"), "{}", text(&output.stderr));
+        assert_eq!(fs::metadata(&recovery).unwrap().permissions().mode() & 0o7777, 0o600);
+        (Self { dir, key }, elsewhere)
+    }
+}
+
+fn key(id: &str, state: &str, values: u64) -> (String, String, u64) {
+    (id.to_owned(), state.to_owned(), values)
+}
+
+#[test]
+fn a_rotation_without_a_broker_re_seals_and_the_old_key_can_go() {
+    let (instance, _elsewhere) = Instance::recoverable();
+    assert_eq!(instance.keys(), [key("1", "active", 1)]);
+    refused(&instance.run(&["keyring", "retire", "1"]), 64);
+    let output = instance.run(&["keyring", "rotate"]);
+    assert_eq!(succeeded(&output).trim(), "2");
+    assert!(text(&output.stderr).contains("`postpeer keyring retire 1`"), "{}", text(&output.stderr));
+    assert_eq!(instance.keys(), [key("1", "old", 0), key("2", "active", 1)]);
+    instance.serves();
+    succeeded(&instance.run(&["keyring", "retire", "1"]));
+    refused(&instance.run(&["keyring", "retire", "1"]), 64);
+    assert_eq!(instance.keys(), [key("2", "active", 1)]);
+    assert_eq!(succeeded(&instance.run(&["keyring", "rotate"])).trim(), "3");
+    let table = instance.run(&["keyring", "status"]);
+    assert!(text(&table.stderr).contains("Recovery key: r1"), "{}", text(&table.stderr));
+    let table = succeeded(&table);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.lines().nth(2).unwrap().starts_with("3   active  "), "{table}");
+    instance.serves();
+}
+
+#[test]
+fn a_rotation_that_dies_at_any_step_is_continued() {
+    for (place, then) in [
+        ("rotate_stored", [key("1", "active", 1), key("2", "old", 0)]),
+        ("rotate_activated", [key("1", "old", 1), key("2", "active", 0)]),
+        ("reseal_written", [key("1", "old", 1), key("2", "active", 0)]),
+        ("reseal_committed", [key("1", "old", 0), key("2", "active", 1)]),
+    ] {
+        let (instance, _elsewhere) = Instance::recoverable();
+        instance.dies_at(place, &["keyring", "rotate"]);
+        assert_eq!(instance.keys(), then, "{place}");
+        let refusal = instance.run(&["keyring", "retire", "2"]);
+        assert!(refused(&refusal, 64).contains("rotat"), "{place}: {}", text(&refusal.stderr));
+        let settled = then[0].2 == 0;
+        if !settled {
+            let output = instance.run(&["keyring", "rotate"]);
+            succeeded(&output);
+            let continues = text(&output.stderr).contains("Continued a rotation");
+            assert_eq!(continues, place != "rotate_stored", "{place}: {}", text(&output.stderr));
+        }
+        assert_eq!(instance.keys(), [key("1", "old", 0), key("2", "active", 1)], "{place}");
+        succeeded(&instance.run(&["keyring", "retire", "1"]));
+        instance.serves();
+    }
+}
+
+#[test]
+fn a_running_broker_takes_a_new_key_and_re_seals() {
+    let (instance, _elsewhere) = Instance::recoverable();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let output = instance.run(&["keyring", "rotate"]);
+    assert_eq!(succeeded(&output).trim(), "2");
+    assert!(text(&output.stderr).contains("running broker"), "{}", text(&output.stderr));
+    // It looks every second.
+    let patience = (0..600).find(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        instance.keys() == [key("1", "old", 0), key("2", "active", 1)]
+    });
+    assert!(patience.is_some(), "{:?}", instance.keys());
+    let said = refused(&instance.run(&["keyring", "retire", "1"]), 64);
+    assert!(said.contains("running broker"), "{said}");
+    let (code, said) = broker.stop(Signal::TERM);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("the data keys have changed"), "{said}");
+    succeeded(&instance.run(&["keyring", "retire", "1"]));
+    instance.serves();
+}
+
+#[test]
+fn the_keyring_files_key_is_replaced_and_each_step_can_be_cut_off() {
+    for place in ["", "rewrap_file_replaced", "rewrap_stored"] {
+        let (instance, _elsewhere) = Instance::recoverable();
+        let first = instance.keyring_ids().1;
+        let before = fs::read(instance.path("postpeer.keyring")).unwrap();
+        let output = instance.run(&["keyring", "rewrap"]);
+        succeeded(&output);
+        assert_eq!(fs::read(instance.path("postpeer.keyring")).unwrap(), before, "nothing to do");
+        let rewrap = ["keyring", "rewrap", "--new-key"];
+        if !place.is_empty() {
+            instance.dies_at(place, &rewrap);
+            instance.serves();
+        }
+        if place != "rewrap_stored" {
+            succeeded(&instance.run(&rewrap));
+        }
+        let (ids, active) = instance.keyring_ids();
+        assert_eq!(ids.len(), 2, "{place}: one new key");
+        assert_ne!(active, first, "{place}");
+        instance.serves();
+
+        refused(&instance.run(&["keyring", "retire", &active]), 64);
+        refused(&instance.run(&["keyring", "retire", "k1ffffffffffffff"]), 64);
+        let status = succeeded(&instance.run(&["keyring", "status"]));
+        assert!(status.contains(&active) && !status.contains(&first), "{status}");
+        succeeded(&instance.run(&["keyring", "retire", &first]));
+        assert_eq!(instance.keyring_ids(), (vec![active.clone()], active), "{place}");
+        instance.serves();
+
+        fs::write(instance.path("postpeer.keyring"), &before).unwrap();
+        assert!(instance.refuses_to_serve(78).contains(&first), "{place}: the old file does not open it any more");
+    }
+}
+
+#[test]
+fn a_keyring_key_that_a_copy_of_the_database_needs_is_kept() {
+    let instance = Instance::new();
+    let first = instance.keyring_ids().1;
+    fs::copy(instance.path("postpeer.db"), instance.path("postpeer.db.before-v12")).unwrap();
+    succeeded(&instance.run(&["keyring", "rewrap", "--new-key"]));
+    fs::copy(instance.path("postpeer.db"), instance.path("postpeer.db.before-v13")).unwrap();
+    let said = refused(&instance.run(&["keyring", "retire", &first]), 64);
+    assert!(said.contains("before-v12") && !said.contains("before-v13"), "{said}");
+    succeeded(&instance.run(&["keyring", "retire", &first, "--despite-copies"]));
+    assert_eq!(instance.keyring_ids().0.len(), 1);
+}
+
+#[test]
+fn a_lost_keyring_is_recovered_and_each_step_can_be_cut_off() {
+    for place in ["", "recover_written", "recover_stored"] {
+        let (instance, elsewhere) = Instance::recoverable();
+        let recovery = elsewhere.path().join("postpeer.recovery");
+        let recover = ["keyring", "recover", recovery.to_str().unwrap()];
+        succeeded(&instance.run(&["keyring", "rotate"]));
+        let said = refused(&instance.run(&recover), 73);
+        assert!(said.contains("nothing to recover"), "{said}");
+        let lost = instance.path("postpeer.keyring");
+        fs::remove_file(&lost).unwrap();
+        assert!(instance.refuses_to_serve(78).contains("keyring"));
+        if !place.is_empty() {
+            instance.dies_at(place, &recover);
+            assert!(!lost.exists(), "{place}: a keyring that is not complete");
+        }
+        succeeded(&instance.run(&recover));
+        assert_eq!(fs::metadata(&lost).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(!instance.path("postpeer.keyring.new").exists());
+        assert_eq!(instance.keys(), [key("1", "old", 0), key("2", "active", 1)], "{place}");
+        instance.serves();
+        // The recovery key stays in force.
+        assert_eq!(succeeded(&instance.run(&["keyring", "rotate"])).trim(), "3");
+        fs::remove_file(&lost).unwrap();
+        succeeded(&instance.run(&recover));
+        instance.serves();
+    }
+}
+
+#[test]
+fn only_the_databases_own_recovery_key_recovers_it() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let (_other, others) = Instance::recoverable();
+    let file = |dir: &tempfile::TempDir| dir.path().join("postpeer.recovery").to_str().unwrap().to_owned();
+    let keyring = instance.path("postpeer.keyring");
+
+    fs::copy(Instance::new().path("postpeer.keyring"), &keyring).unwrap();
+    let foreign = fs::read(&keyring).unwrap();
+    assert!(refused(&instance.run(&["keyring", "recover", &file(&elsewhere)]), 73).contains("in the way"));
+    assert_eq!(fs::read(&keyring).unwrap(), foreign);
+    fs::remove_file(&keyring).unwrap();
+
+    let before = instance.database();
+    let said = refused(&instance.run(&["keyring", "recover", &file(&others)]), 78);
+    assert!(said.contains("not wrapped for this recovery key"), "{said}");
+    refused(&instance.run(&["keyring", "recover", "/nonexistent"]), 78);
+    assert!(!keyring.exists());
+    assert_eq!(instance.database(), before);
+
+    succeeded(&instance.run(&["keyring", "recover", &file(&elsewhere)]));
+    // A new recovery key ends the one before.
+    let newer = elsewhere.path().join("newer").to_str().unwrap().to_owned();
+    succeeded(&instance.run(&["keyring", "rewrap", "--recovery-key", &newer]));
+    refused(&instance.run(&["keyring", "rewrap", "--recovery-key", &newer]), 73);
+    fs::remove_file(&keyring).unwrap();
+    refused(&instance.run(&["keyring", "recover", &file(&elsewhere)]), 78);
+    succeeded(&instance.run(&["keyring", "recover", &newer]));
+    instance.serves();
+}
+
+#[test]
+fn a_recovery_key_beside_the_database_is_warned_of_and_an_existing_file_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("broker")).unwrap();
+    let init = ["init", "--dir", &at("broker"), "--recovery-key", &at("broker/recovery")];
+    let output = postpeer(&init).output().unwrap();
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("warning: it lies beside"), "{}", text(&output.stderr));
+    let secret = fs::read_to_string(at("broker/recovery")).unwrap();
+    let secret = secret.lines().last().unwrap().split_once(':').unwrap().1.to_owned();
+    assert!(!text(&output.stderr).contains(&secret) && !text(&output.stdout).contains(&secret));
+
+    fs::write(at("mine"), "mine").unwrap();
+    let init = ["init", "--dir", &at("other"), "--recovery-key", &at("mine")];
+    refused(&postpeer(&init).output().unwrap(), 73);
+    assert_eq!(fs::read_to_string(at("mine")).unwrap(), "mine");
+    assert!(!dir.path().join("other").exists(), "nothing is left of it");
+}
