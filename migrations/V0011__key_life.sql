@@ -25,4 +25,7 @@ CREATE TABLE resealed (
     since  INTEGER NOT NULL
 ) STRICT;
 
+-- The name of an app's row in the place of its sealed secret.
+CREATE INDEX registrations_by_place ON registrations (platform || ' ' || server || ' ' || client_id);
+
 PRAGMA user_version = 11;

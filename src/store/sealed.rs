@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 pub struct SealedColumn {
     pub table: &'static str,
     pub column: &'static str,
-    /// Column that identifies the row in the value's place.
+    /// SQL for what identifies the row in the value's place.
     id: &'static str,
     /// SQL for the generation in the value's place.
     generation: &'static str,
@@ -38,10 +38,11 @@ const fn brief(table: &'static str, column: &'static str) -> SealedColumn {
 }
 
 /// All of them.
-pub const SEALED: [SealedColumn; 11] = [
+pub const SEALED: [SealedColumn; 13] = [
     SealedColumn { id: "issuer", generation: "1", ..lasting("discovered", "document", "document_dek_id") },
     brief("flows", "answer"),
     brief("flows", "pkce_verifier"),
+    brief("flows", "server"),
     lasting("grants", "answer", "answer_dek_id"),
     lasting("grants", "tokens", "tokens_dek_id"),
     lasting("integrations", "tokens", "tokens_dek_id"),
@@ -53,6 +54,11 @@ pub const SEALED: [SealedColumn; 11] = [
         ..lasting("oauth_apps", "previous_secret", "previous_secret_dek_id")
     },
     lasting("recovery", "public_key", "public_key_dek_id"),
+    SealedColumn {
+        id: "platform || ' ' || server || ' ' || client_id",
+        generation: "1",
+        ..lasting("registrations", "client_secret", "client_secret_dek_id")
+    },
     brief("selections", "payload"),
     brief("selections", "token_text"),
 ];
