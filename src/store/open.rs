@@ -30,7 +30,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const COPY: &str = ".before-v";
 
 /// How long a statement waits for a lock of another process, where waiting blocks nobody.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a database was not opened. Each says what to do next.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@ use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
@@ -27,12 +28,15 @@ use super::Error;
 use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::job::{Job, Outcome, Work, Write};
+use super::open::BUSY_TIMEOUT;
 
 /// Most writes that share a transaction: the first waits for the last.
 const BATCH: usize = 128;
 
 /// Pages by which the log grows before it is moved into the database file: SQLite's own default.
 const LONG_LOG: i32 = 1_000;
+/// How long a checkpoint waits for readers. All writes wait with it, and a backup reads for long.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(250);
 
 enum Order {
     Checkpoint { done: oneshot::Sender<Result<(), Error>>, _permit: OwnedSemaphorePermit },
@@ -256,7 +260,13 @@ impl Scribe {
         if let Some(failure) = self.state.failure() {
             return Err(failure);
         }
-        match move_log(&self.connection, "TRUNCATE") {
+        let checkpoint = || {
+            self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+            let is_busy = move_log(&self.connection, "TRUNCATE");
+            self.connection.busy_timeout(BUSY_TIMEOUT)?;
+            is_busy
+        };
+        match checkpoint() {
             Ok(false) => Ok(()),
             Ok(true) => Err(Error::Overloaded),
             Err(error) => {
