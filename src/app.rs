@@ -7,6 +7,8 @@
 
 mod recovery;
 
+pub mod backup;
+
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -366,6 +368,12 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
             selection_ttl: config.connect.selection_ttl,
             refresh_ahead: config.refresh.ahead,
             refresh_concurrency: config.refresh.concurrency,
+            backup: config.backup.as_ref().map(|wanted| broker::BackupSchedule {
+                database: config.database.clone(),
+                dir: wanted.dir.clone(),
+                every: wanted.every,
+                keep: wanted.keep,
+            }),
         },
         work,
     }))

@@ -1,5 +1,5 @@
 //! The background loops: refresh tokens, write how often tokens were read, purge what has expired, watch the clock, find
-//! out how servers are used, follow a change of the data keys.
+//! out how servers are used, follow a change of the data keys, make backups.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.
@@ -42,6 +42,7 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
     tokio::join!(
         keep_purged(&broker, &stop),
         keep_resealed(&broker, &stop),
+        keep_backed_up(&broker, &stop),
         discover(&broker, &stop),
         keep_reads_written(&broker, &stop),
         refreshing
@@ -76,6 +77,23 @@ async fn keep_resealed(broker: &Broker, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Makes the scheduled backups. A stop does not wait for one: what it leaves is removed by the next.
+async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
+    broker.tell_last_backup().await;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            look_again = broker.back_up_if_due(stop) => {
+                let Some(pause) = look_again else { return };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
         }
     }
 }

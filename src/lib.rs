@@ -35,7 +35,7 @@
 //! outbound:   domain
 //! platforms:  domain
 //! sandbox:    domain
-//! store:      domain
+//! store:      domain, failpoint
 //! vault:      domain
 //! domain:
 //! failpoint:
@@ -100,6 +100,12 @@
 //! platform says so. `broker::record` marks the accounts that a new consent no longer covers. `broker::purge` erases
 //! what is left after thirty days. Only `broker::revocation` asks a platform to revoke.
 //!
+//! # A copy, and the way back
+//!
+//! `store::backup` copies the database while it is written to, and puts a copy in its place. `app::backup` checks each
+//! copy with the keyring, for the commands; `broker::backups` makes those that the operator scheduled. A restore is
+//! noted in the database, so that `broker::refresher` can tell an old refresh token from a revoked one.
+//!
 //! # Where a change goes
 //!
 //! `tests/house.rs` checks that these paths exist.
@@ -142,6 +148,7 @@
 //!                             general rules), src/oauth/refusals.txt (tests)
 //! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
+//! a column of sealed values:  src/store/backup/sealed.rs (opened in every backup)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example
 //! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones

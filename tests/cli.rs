@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers as well")]
 
+#[path = "cli/backup.rs"]
+mod backup;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -218,7 +221,9 @@ fn the_command_line_is_refused_with_64_and_help_is_a_result() {
         refused(&postpeer(wrong).output().unwrap(), 64);
     }
     let help = succeeded(&postpeer(&["--help"]).output().unwrap());
-    for command in ["demo", "init", "serve", "check", "access-key", "project", "openapi", "healthcheck"] {
+    for command in
+        ["demo", "init", "serve", "check", "access-key", "project", "backup", "restore", "openapi", "healthcheck"]
+    {
         assert!(help.contains(command), "{command}: {help}");
     }
     let version = succeeded(&postpeer(&["--version"]).output().unwrap());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::Error;
+use super::backups::BackupSchedule;
 use super::tasks::Tasks;
 use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub refresh_ahead: Duration,
     /// Refreshes in flight at a time, at most.
     pub refresh_concurrency: u32,
+    /// `None` where the operator asks for no scheduled backups.
+    pub backup: Option<BackupSchedule>,
 }
 
 /// The parts that a broker is made of.

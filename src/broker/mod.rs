@@ -11,6 +11,7 @@
 pub mod access_keys;
 mod answer;
 pub mod apps;
+pub mod backups;
 pub mod begin;
 pub mod bluesky;
 pub mod callback;
@@ -50,6 +51,7 @@ use crate::store;
 use crate::store::flow_limit::FlowLimit;
 
 pub use self::core::{Core, Parts, Settings};
+pub use backups::BackupSchedule;
 pub use error::Error;
 pub use refresher::Refresher;
 use registration::NotRegistered;

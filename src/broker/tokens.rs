@@ -168,14 +168,20 @@ impl Broker {
     }
 
     fn reconnect_required(&self, found: &AccountTokens) -> Error {
-        let kind = found.trouble.as_ref().map(|trouble| trouble.kind).filter(|kind| kind.ends_grant().is_some());
+        let label = self.label(&found.platform);
+        if let Some(trouble) = found.trouble.as_ref().filter(|trouble| trouble.kind.ends_grant().is_some()) {
+            return Error::ReconnectRequired {
+                what_happened: trouble.what_happened(&label),
+                next_step: self.next_step(trouble.kind, &found.platform),
+            };
+        }
         // Expired by its recorded times, or an account that the consent no longer covers.
-        let kind = kind.unwrap_or(match found.status {
+        let kind = match found.status {
             AuthStatus::ReconnectRequired(reason) => reason.into(),
             AuthStatus::Active => Failure::ConsentExpired,
-        });
+        };
         Error::ReconnectRequired {
-            what_happened: kind.what_happened(&self.label(&found.platform)),
+            what_happened: kind.what_happened(&label),
             next_step: self.next_step(kind, &found.platform),
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::app::RecoveryError;
 use crate::domain::error_chain::chain;
 use crate::store::OpenError;
+use crate::store::backup::{BackupError, RestoreError};
 use crate::vault::KeyringError;
 use crate::{app, broker, config, store, vault};
 
@@ -66,17 +67,32 @@ impl From<config::Error> for Failure {
 
 impl From<app::Error> for Failure {
     fn from(error: app::Error) -> Self {
+        Self::caused(exit_of_app(&error), &error)
+    }
+}
+
+fn exit_of_app(error: &app::Error) -> Exit {
+    match error {
+        app::Error::Database(error) => exit_of_database(error),
+        app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
+        app::Error::OtherSchema { .. } => Exit::Data,
+        app::Error::Outbound(_) => Exit::Software,
+        app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
+        app::Error::Recovery(RecoveryError::Store(error)) => exit_of_store(error),
+        app::Error::Store(_) | app::Error::Threads(_) => Exit::Io,
+        app::Error::Vault(error) | app::Error::Recovery(RecoveryError::Vault(error)) => exit_of_vault(error),
+    }
+}
+
+impl From<app::backup::BackupError> for Failure {
+    fn from(error: app::backup::BackupError) -> Self {
+        use app::backup::BackupError::{Backup, Broker, Restore, Unreadable, WrongKeyring};
         let exit = match &error {
-            app::Error::Database(error) => exit_of_database(error),
-            app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
-            app::Error::OtherSchema { .. } => Exit::Data,
-            app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => {
-                Exit::CannotCreate
-            }
-            app::Error::Recovery(RecoveryError::Store(error)) => exit_of_store(error),
-            app::Error::Vault(error) | app::Error::Recovery(RecoveryError::Vault(error)) => exit_of_vault(error),
-            app::Error::Outbound(_) => Exit::Software,
-            app::Error::Store(_) | app::Error::Threads(_) => Exit::Io,
+            Broker(error) => exit_of_app(error),
+            Backup(error) => exit_of_backup(error),
+            Restore(error) => exit_of_restore(error),
+            Unreadable { .. } => Exit::Data,
+            WrongKeyring { .. } => Exit::Config,
         };
         Self::caused(exit, &error)
     }
@@ -100,6 +116,26 @@ fn exit_of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Corrupt(_) | store::Error::Inconsistent { .. } => Exit::Data,
         _ => Exit::Io,
+    }
+}
+
+fn exit_of_backup(error: &BackupError) -> Exit {
+    match error {
+        BackupError::AlreadyExists { .. } => Exit::CannotCreate,
+        BackupError::Database(error) => exit_of_database(error),
+        BackupError::Io { .. } | BackupError::NoRoom { .. } | BackupError::Stopped => Exit::Io,
+    }
+}
+
+fn exit_of_restore(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Backup(error) => exit_of_backup(error),
+        RestoreError::Damaged { .. } | RestoreError::Foreign { .. } | RestoreError::Newer { .. } => Exit::Data,
+        RestoreError::Database(error) => exit_of_database(error),
+        RestoreError::InUse { .. } => Exit::Busy,
+        RestoreError::Missing { .. } => Exit::NoInput,
+        RestoreError::NotABackup { .. } => Exit::Usage,
+        RestoreError::Unprepared { .. } => Exit::Io,
     }
 }
 

@@ -4,6 +4,7 @@
 //! codes follow sysexits ([`failure::Exit`]).
 
 mod access_key;
+mod backup;
 mod check;
 mod demo;
 mod failure;
@@ -51,6 +52,8 @@ enum Command {
     AccessKey(access_key::Command),
     #[command(subcommand)]
     Project(project::Command),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     #[command(subcommand)]
     Keyring(keyring::Command),
     #[command(subcommand)]
@@ -82,6 +85,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
     };
     let result = match arguments.command {
         Command::AccessKey(command) => access_key::run(command, environment),
+        Command::Backup(arguments) => backup::back_up(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),
@@ -90,6 +94,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Platforms(command) => platforms::run(command, environment),
         Command::Project(command) => project::run(command, environment),
+        Command::Restore(arguments) => backup::restore(&arguments, environment),
         Command::Serve(arguments) => serve::run(&arguments, environment),
     };
     match result {

@@ -40,6 +40,9 @@ pub use public_url::{base, parse_public_url};
 /// The file that `postpeer init` writes: every key with its default and its purpose.
 pub const EXAMPLE: &str = include_str!("../../postpeer.toml.example");
 
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
 #[derive(Debug, Clone)]
 pub struct Config {
     pub server: Server,
@@ -48,6 +51,8 @@ pub struct Config {
     pub keyring: PathBuf,
     pub connect: Connect,
     pub refresh: Refresh,
+    /// `None`: the broker makes no backups by itself.
+    pub backup: Option<Backup>,
     pub outbound: Outbound,
     pub log: LogSettings,
     pub platforms: Registry,
@@ -80,6 +85,16 @@ pub struct Refresh {
     pub ahead: Duration,
     /// Maximum number of refreshes in flight.
     pub concurrency: u32,
+}
+
+/// Backups that the running broker makes.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// Directory of the backups; made where it is missing.
+    pub dir: PathBuf,
+    pub every: Duration,
+    /// Number of backups to keep.
+    pub keep: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -135,10 +150,12 @@ pub fn from_str(
 }
 
 fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Config {
+    let keyring = reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring"));
     Config {
         server: server(reader),
         database: reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db")),
-        keyring: reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring")),
+        backup: backup(reader, base, &keyring),
+        keyring,
         connect: connect(reader),
         refresh: Refresh {
             enabled: reader.flag(&["refresh", "enabled"]).unwrap_or(true),
@@ -155,6 +172,23 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         platforms: platforms::read(reader),
         warnings: Vec::new(),
     }
+}
+
+/// Absent without its section: backups take space that the operator has to provide.
+fn backup(reader: &mut Reader, base: &Path, keyring: &Path) -> Option<Backup> {
+    let has_section = reader.has_table(&["backup"]);
+    let backup = Backup {
+        dir: reader.path(&["backup", "dir"]).unwrap_or_else(|| base.join("backups")),
+        every: reader.duration(&["backup", "every"], MINUTE..=DAY * 366).unwrap_or(DAY),
+        keep: usize::try_from(reader.number(&["backup", "keep"], 1..=1_000).unwrap_or(7)).unwrap_or(usize::MAX),
+    };
+    if has_section && keyring.starts_with(&backup.dir) {
+        reader.warn(
+            &["backup", "dir"],
+            "holds the keyring: whoever gets that directory can read all tokens, so keep backups apart from it",
+        );
+    }
+    has_section.then_some(backup)
 }
 
 fn server(reader: &mut Reader) -> Server {

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::value::Value;
 use secrecy::ExposeSecret as _;
@@ -16,6 +17,7 @@ use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
+use crate::domain::time::parse_duration;
 
 /// Maximum size of a file that holds a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
@@ -212,6 +214,25 @@ impl Reader {
             self.mistake(path, "must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
         }
         address
+    }
+
+    /// True when a table is there, even an empty one.
+    pub(super) fn has_table(&mut self, path: &[&str]) -> bool {
+        self.at(path).is_some_and(|(value, _)| value.as_dict().is_some())
+    }
+
+    /// Reads a number with a unit, such as `24h`.
+    pub(super) fn duration(&mut self, path: &[&str], allowed: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.text(path)?;
+        let duration = parse_duration(&text).filter(|duration| allowed.contains(duration));
+        if duration.is_none() {
+            let (least, most) = (allowed.start().as_secs() / 60, allowed.end().as_secs() / 86_400);
+            self.mistake(
+                path,
+                format!("must be a number and a unit (m, h or d), such as 24h, from {least}m to {most}d"),
+            );
+        }
+        duration
     }
 
     /// Reads a path, which is relative to the base directory.

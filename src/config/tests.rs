@@ -54,6 +54,29 @@ fn an_empty_file_configures_a_broker_on_loopback() {
 }
 
 #[test]
+fn backups_are_scheduled_where_the_section_is_there() {
+    assert!(read("").unwrap().backup.is_none());
+    let schedule = |backup: Backup| (backup.dir, backup.every.as_secs(), backup.keep);
+    let of = |toml: &str| read(toml).unwrap().backup.map(schedule);
+    assert_eq!(of("[backup]"), Some(("/etc/postpeer/backups".into(), 86_400, 7)));
+    let all = "[backup]\ndir = \"/mnt/b\"\nevery = \"90m\"\nkeep = 30";
+    assert_eq!(of(all), Some(("/mnt/b".into(), 5_400, 30)));
+    let environment = Environment::from([("POSTPEER_BACKUP__EVERY", "2d")]);
+    let from_environment = read_with("", &environment).unwrap().backup.map(schedule);
+    assert_eq!(from_environment, Some(("/etc/postpeer/backups".into(), 172_800, 7)));
+    for wrong in ["\"24\"", "24", "\"0h\"", "\"59s\"", "\"367d\"", "\"daily\""] {
+        let said = complaint(&format!("[backup]\nevery = {wrong}"));
+        assert!(said.contains("backup.every"), "{wrong}: {said}");
+    }
+    for wrong in ["0", "-1", "1001", "\"many\""] {
+        assert!(complaint(&format!("[backup]\nkeep = {wrong}")).contains("backup.keep"), "{wrong}");
+    }
+    assert!(complaint("[backup]\never = \"1h\"").contains("did you mean backup.every?"));
+    let warnings = read("[backup]\ndir = \".\"").unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("holds the keyring"), "{warnings:?}");
+}
+
+#[test]
 fn options_override_the_environment_which_overrides_the_file() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\n[connect]\nstate_ttl_seconds = 10\nselection_ttl_seconds = 10\n\
                 [refresh]\nahead_seconds = 10";

@@ -82,6 +82,9 @@ pub enum Failure {
     RefreshRejected,
     /// A definite refusal that is not known to be about the grant.
     RequestRefused,
+    /// The platform rejects a refresh token that came from a backup: most likely it was used after the backup, and the
+    /// token that replaced it is not in there.
+    RestoredFromBackup,
     /// The platform ended the grant for the account's security: a changed password, a checkpoint.
     #[serde(alias = "invalidated")]
     SecurityInvalidation,
@@ -158,7 +161,9 @@ impl Failure {
                 Some(FailureReason::AccessRevoked)
             }
             Self::ConsentExpired | Self::TestingConsentExpired => Some(FailureReason::TokenExpired),
-            Self::RefreshInterrupted | Self::RefreshRejected => Some(FailureReason::RefreshRejected),
+            Self::RefreshInterrupted | Self::RefreshRejected | Self::RestoredFromBackup => {
+                Some(FailureReason::RefreshRejected)
+            }
             Self::SecurityInvalidation => Some(FailureReason::SecurityInvalidation),
             _ => None,
         }
@@ -206,6 +211,7 @@ impl Failure {
             | Self::PermissionWithdrawn
             | Self::RefreshInterrupted
             | Self::RefreshRejected
+            | Self::RestoredFromBackup
             | Self::SecurityInvalidation => Help::AccountOwner,
             Self::AccessNotApproved
             | Self::ApiNotEnabled
@@ -406,6 +412,11 @@ impl Failure {
                 next_step: "It is tried again, more and more rarely. The log has the platform's code; check the settings of \
                             [platforms.{platform}] and the app at {console}.",
             },
+            Self::RestoredFromBackup => Texts {
+                what_happened: "{label} refuses the refresh token: this account was restored from a backup, and its token was \
+                                most likely renewed after that was taken.",
+                next_step: RECONNECT,
+            },
             Self::SecurityInvalidation => Texts {
                 what_happened: "{label} ended the connection for the account's security, as after a change of password.",
                 next_step: RECONNECT,
@@ -429,18 +440,6 @@ impl Failure {
 
 const RECONNECT: &str = "The account's owner connects it again.";
 const LATER: &str = "Nothing to do: refreshes are retried automatically, and a connection can be started again later.";
-
-/// The failure nearest to the reason, for accounts whose failure was not recorded.
-impl From<FailureReason> for Failure {
-    fn from(reason: FailureReason) -> Self {
-        match reason {
-            FailureReason::AccessRevoked => Self::ConsentRevoked,
-            FailureReason::RefreshRejected => Self::RefreshRejected,
-            FailureReason::SecurityInvalidation => Self::SecurityInvalidation,
-            FailureReason::TokenExpired => Self::ConsentExpired,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use super::failure::Failure;
 use super::id::{GrantId, OauthAppId, ProjectId};
 use super::refresh::RefreshState;
 use super::refresh_failure::RefreshFailure;
@@ -94,6 +95,18 @@ pub enum FailureReason {
     RefreshRejected,
     SecurityInvalidation,
     TokenExpired,
+}
+
+/// The failure nearest to the reason, for accounts whose failure was not recorded.
+impl From<FailureReason> for Failure {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::AccessRevoked => Self::ConsentRevoked,
+            FailureReason::RefreshRejected => Self::RefreshRejected,
+            FailureReason::SecurityInvalidation => Self::SecurityInvalidation,
+            FailureReason::TokenExpired => Self::ConsentExpired,
+        }
+    }
 }
 
 /// A grant as stored.

@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn trouble(kind: Failure) -> RefreshFailure {
-        RefreshFailure { kind, status: None, platform_code: None, at: at(50) }
+        RefreshFailure { kind, status: None, platform_code: None, at: at(50), backup_taken_at: None }
     }
 
     fn grant(refresh: RefreshState) -> Grant {

@@ -16,6 +16,21 @@ pub struct RefreshFailure {
     /// Stored in milliseconds since the Unix epoch.
     #[serde(with = "millis")]
     pub at: Timestamp,
+    /// When the backup was taken that the rejected token came from. The same form as `at`.
+    #[serde(default, with = "millis_if_any", skip_serializing_if = "Option::is_none")]
+    pub backup_taken_at: Option<Timestamp>,
+}
+
+impl RefreshFailure {
+    /// [`Failure::what_happened`], with the time of the backup where there was one.
+    #[must_use]
+    pub fn what_happened(&self, label: &str) -> String {
+        let happened = self.kind.what_happened(label);
+        match self.backup_taken_at {
+            Some(taken_at) => happened.replacen("from a backup", &format!("from a backup of {taken_at}"), 1),
+            None => happened,
+        }
+    }
 }
 
 mod millis {
@@ -33,9 +48,37 @@ mod millis {
     }
 }
 
+mod millis_if_any {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Timestamp;
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference")]
+    pub(super) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        at.map(Timestamp::as_millis).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp::from_millis))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_from_a_backup_says_from_which() {
+        let at = Timestamp::from_millis(1_777_797_216_445);
+        let kind = Failure::RestoredFromBackup;
+        let failure = RefreshFailure { kind, status: Some(400), platform_code: None, at, backup_taken_at: Some(at) };
+        let stored = serde_json::to_string(&failure).unwrap();
+        assert!(stored.ends_with(r#""at":1777797216445,"backup_taken_at":1777797216445}"#), "{stored}");
+        assert_eq!(serde_json::from_str::<RefreshFailure>(&stored).unwrap(), failure);
+        let said = failure.what_happened("X");
+        assert!(said.contains("restored from a backup of 2026-05-03T08:33:36.445Z, and"), "{said}");
+        assert!(RefreshFailure { backup_taken_at: None, ..failure }.what_happened("X").contains("from a backup, and"));
+    }
 
     #[test]
     fn it_is_stored_and_read_as_in_released_databases() {
@@ -45,7 +88,8 @@ mod tests {
         let at = Timestamp::from_millis(1_777_797_216_445);
         let platform_code = Some("invalid_grant".to_owned());
         let kind = Failure::PlatformAnswerUnreadable;
-        assert_eq!(failure, RefreshFailure { kind, status: Some(400), platform_code, at });
+        let expected = RefreshFailure { kind, status: Some(400), platform_code, at, backup_taken_at: None };
+        assert_eq!(failure, expected);
         assert_eq!(serde_json::to_string(&failure).unwrap(), stored("platform_answer_unreadable"));
     }
 }

@@ -36,6 +36,20 @@ impl Timestamp {
         time.to_zoned(jiff::tz::TimeZone::UTC).date()
     }
 
+    /// The time to the second, without colons, for the name of a file: `20260503T083336Z`.
+    #[must_use]
+    pub fn for_file_name(self) -> String {
+        let shown = self.to_string();
+        let to_the_second = shown.split_once('.').map_or(shown.as_str(), |(whole, _)| whole);
+        format!("{}Z", to_the_second.replace(['-', ':'], ""))
+    }
+
+    /// Reads what [`for_file_name`](Self::for_file_name) wrote.
+    #[must_use]
+    pub fn from_file_name(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|time| time.for_file_name() == text)
+    }
+
     /// Saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
@@ -53,6 +67,16 @@ impl Timestamp {
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
+}
+
+/// Reads a number with a unit: `90s`, `30m`, `24h` or `7d`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (unit, seconds) =
+        [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)].into_iter().find(|(unit, _)| text.ends_with(*unit))?;
+    let number = text.strip_suffix(unit)?;
+    let number: u64 = number.parse().ok().filter(|_| number.starts_with(|first: char| first.is_ascii_digit()))?;
+    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 impl fmt::Display for Timestamp {
@@ -125,5 +149,27 @@ mod tests {
     fn shown_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp::from_millis(1_777_797_216_445).to_string(), "2026-05-03T08:33:36.445Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_file_name_holds_the_time_to_the_second() {
+        let time = Timestamp::from_millis(1_777_797_216_445);
+        assert_eq!(time.for_file_name(), "20260503T083336Z");
+        assert_eq!(Timestamp::from_file_name("20260503T083336Z"), Some(Timestamp::from_millis(1_777_797_216_000)));
+        for other in ["", "20260503", "2026-05-03T08:33:36Z", "20260503T083336.445Z", "20261303T083336Z", "latest"] {
+            assert_eq!(Timestamp::from_file_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in
+            ["", "h", "24", "24 h", "-1h", "+1h", "1.5h", "1w", "24H", "99999999999999999999d", "9999999999999999999d"]
+        {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
     }
 }

@@ -297,7 +297,13 @@ mod tests {
         let app_id = Some(fixture.app("twitter", "c1"));
         let grant = Grant { app_id, refresh_expires_at: Some(now), ..fixture.new_grant("twitter", "s") };
         let kind = Failure::PlatformUnavailable;
-        let trouble = Some(RefreshFailure { kind, status: Some(502), platform_code: Some("x".to_owned()), at: now });
+        let trouble = Some(RefreshFailure {
+            kind,
+            status: Some(502),
+            platform_code: Some("x".to_owned()),
+            at: now,
+            backup_taken_at: None,
+        });
         let refreshes = [
             RefreshState::Idle,
             RefreshState::InFlight { since: now },
@@ -369,7 +375,13 @@ mod tests {
         let asked_at = fixture.now();
         let kind = Failure::ConsentExpired;
         let grant = Grant {
-            trouble: Some(RefreshFailure { kind, status: None, platform_code: None, at: asked_at }),
+            trouble: Some(RefreshFailure {
+                kind,
+                status: None,
+                platform_code: None,
+                at: asked_at,
+                backup_taken_at: None,
+            }),
             failures: 2,
             refresh: RefreshState::AnsweredInDoubt { asked_at, answer: sealed(3) },
             ..ended(fixture.new_grant("twitter", "s"), FailureReason::TokenExpired)

@@ -12,6 +12,7 @@
 //! nothing but the database.
 
 pub mod access_keys;
+pub mod backup;
 mod columns;
 pub mod consents;
 pub mod counts;

@@ -3,8 +3,8 @@
 //! Invariants: an inspection changes nothing; a new database exists completely or not at all; a file that is damaged,
 //! newer than this program, or another program's stays byte for byte as it is.
 
-mod create;
-mod inspect;
+pub(super) mod create;
+pub(super) mod inspect;
 
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +20,7 @@ use super::lock::beside;
 use super::readers::Readers;
 use super::schema::Schema;
 use create::keep_copy;
+pub(super) use inspect::inspect_copy;
 use inspect::peek;
 pub use inspect::{Inspection, check, inspect, inspect_briefly, list_copies, wrapping_keys};
 
@@ -44,8 +45,7 @@ pub enum OpenError {
     )]
     Busy { path: PathBuf, pid: Option<u32> },
     #[error(
-        "the database {} is damaged: {why}. Nothing was repaired. Put a copy of the file from a backup in its place, \
-         without -wal and -shm files beside it",
+        "the database {} is damaged: {why}. Nothing was repaired. Put a backup in its place: `postpeer restore FILE`",
         path.display()
     )]
     Damaged { path: PathBuf, why: String },
@@ -54,7 +54,7 @@ pub enum OpenError {
     #[error("{} could not be opened, read or written: check that it exists, and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
-        "there is no database at {}. If there was one, put a copy from a backup there; if not, make one \
+        "there is no database at {}. If there was one, put a backup there with `postpeer restore FILE`; if not, make one \
          with `postpeer init`; or correct database.path",
         path.display()
     )]
@@ -67,7 +67,7 @@ pub enum OpenError {
     Migration { path: PathBuf, copy: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "the database {} was written by a newer program (schema {found}, this one knows {known}); it was left as it is. \
-         Run the newer program, or restore a backup from before",
+         Run the newer program, or restore a backup from before with `postpeer restore FILE`",
         path.display()
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
@@ -182,7 +182,7 @@ pub(super) fn check_directory(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Busy { path, pid: None },

@@ -201,7 +201,7 @@ mod tests {
     use crate::store::grants;
 
     fn trouble(kind: Failure, at: Timestamp) -> RefreshFailure {
-        RefreshFailure { kind, status: Some(503), platform_code: None, at }
+        RefreshFailure { kind, status: Some(503), platform_code: None, at, backup_taken_at: None }
     }
 
     fn get(fixture: &Fixture, id: GrantId) -> Grant {

@@ -41,6 +41,14 @@ impl Schema {
         schema
     }
 
+    /// The schema of an earlier release.
+    #[cfg(test)]
+    pub(super) fn of_version(version: u32) -> Self {
+        let mut schema = Self::embedded();
+        schema.migrations.retain(|migration| u32::try_from(migration.version()).is_ok_and(|found| found <= version));
+        schema
+    }
+
     /// The newest version.
     pub(super) fn version(&self) -> u32 {
         self.migrations.iter().filter_map(|migration| u32::try_from(migration.version()).ok()).max().unwrap_or(0)
@@ -523,9 +531,23 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_the_sixth_schema_was_never_restored() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(6).migrate(&mut db).unwrap();
+        db.execute_batch("INSERT INTO projects VALUES ('proj_1', 'default', 0);").unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (u32, u32) = db
+            .query_row("SELECT (SELECT count(*) FROM projects), (SELECT count(*) FROM backups)", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, (1, 0));
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
-            "V99__rebuild",
+            &format!("V{}__rebuild", Schema::embedded().version() + 1),
             "CREATE TABLE anew (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL) STRICT;
              INSERT INTO anew SELECT * FROM projects;
              DROP TABLE projects;
@@ -556,7 +578,8 @@ mod tests {
              VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);",
         )
         .unwrap();
-        let lossy = Schema::with("V99__lossy", "DELETE FROM projects;");
+        let name = format!("V{}__lossy", Schema::embedded().version() + 1);
+        let lossy = Schema::with(&name, "DELETE FROM projects;");
         assert!(matches!(lossy.migrate(&mut db), Err(MigrationError::ForeignKeys)));
     }
 }

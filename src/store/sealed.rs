@@ -4,11 +4,15 @@
 //! missing in [`SEALED`]. A test compares it with the schema.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, all, change, change_one, count, signed};
+use super::open::inspect::look;
+use super::open::{OpenError, failed};
+use super::schema::Schema;
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
@@ -118,6 +122,30 @@ impl SealedColumn {
         })
     }
 
+    /// Hands every value to `visit`. Older schemas lack some columns.
+    fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
+        let Self { table, column, id, generation, .. } = self;
+        let known = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+        if !db.prepare(known)?.exists([table, column])? {
+            return Ok(());
+        }
+        let select = format!(
+            "SELECT CAST({id} AS TEXT), {generation}, {column} FROM {table} /* every project */ WHERE {column} IS NOT NULL"
+        );
+        let mut statement = db.prepare(&select)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let generation: i64 = row.get(1)?;
+            visit(Stored {
+                column: *self,
+                row: row.get(0)?,
+                generation: u64::try_from(generation).unwrap_or(0),
+                sealed: row.get(2)?,
+            });
+        }
+        Ok(())
+    }
+
     /// Number of values for each data key.
     fn count(&self, db: &Connection) -> Result<Vec<(u32, u64)>, Error> {
         let Self { table, column, dek_id, .. } = self;
@@ -134,6 +162,12 @@ impl SealedColumn {
             Ok((dek_id, fields.unsigned("number")?))
         })
     }
+}
+
+/// Hands every sealed value of a file to `visit`, whatever the file's schema. The file is not changed.
+pub fn for_each_sealed(path: &Path, mut visit: impl FnMut(Stored)) -> Result<(), OpenError> {
+    let (db, _) = look(path, Schema::embedded().version())?;
+    SEALED.iter().try_for_each(|column| column.for_each(&db, &mut visit)).map_err(|error| failed(path, error))
 }
 
 /// Number of stored values that each data key opens. A key without any is not in the map.

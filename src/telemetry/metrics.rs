@@ -47,6 +47,20 @@ pub const METRICS: &[Metric] = &[
         help: "Token answers of platforms that are in memory only, because the database does not take them.",
     },
     Metric {
+        name: "postpeer_backup_failures_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Scheduled backups that were not made, or in which not every sealed value opens; the log says why.",
+    },
+    Metric {
+        name: "postpeer_backup_last_good_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "When the last good scheduled backup was taken, in Unix time; 0 when there is none.",
+    },
+    Metric {
         name: "postpeer_build_info",
         kind: Kind::Gauge,
         unit: Unit::Count,
@@ -170,7 +184,7 @@ impl Metrics {
     }
 }
 
-/// A recorder with the descriptions of all metrics. Gauges without labels start at 0.
+/// A recorder with the descriptions of all metrics. Those without labels start at 0.
 fn recorder() -> PrometheusRecorder {
     let mut builder = PrometheusBuilder::new();
     for metric in METRICS {
@@ -193,6 +207,7 @@ fn describe(metric: &Metric) {
         Kind::Histogram(_) => describe_histogram!(name, unit, help),
     }
     match metric.kind {
+        Kind::Counter if metric.labels.is_empty() => counter!(name).increment(0),
         Kind::Gauge if metric.labels.is_empty() => gauge!(name).set(0.0),
         _ if name == "postpeer_build_info" => gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0),
         _ => {}

@@ -94,7 +94,7 @@ impl Place {
         Self::new("selections", "token_text", id, ONLY)
     }
 
-    /// The place of a stored value of any column, to seal it again where it is.
+    /// The place of a stored value of any column, to open or seal it where it is.
     #[must_use]
     pub fn stored(table: &'static str, column: &'static str, row: &str, generation: u64) -> Self {
         Self::new(table, column, row, generation)

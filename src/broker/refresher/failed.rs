@@ -15,6 +15,7 @@ use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::Pause;
 use crate::domain::time::Timestamp;
+use crate::store::backup::{self, Restore};
 use crate::store::refreshes::{self, AppKey};
 use crate::store::{self, Transaction, grants};
 
@@ -42,7 +43,8 @@ impl Refresher {
             return;
         }
         let (app, until, now) = (app.clone(), pause.until, self.core().clock.now());
-        let trouble = RefreshFailure { kind: pause.kind, status: None, platform_code: None, at: now };
+        let trouble =
+            RefreshFailure { kind: pause.kind, status: None, platform_code: None, at: now, backup_taken_at: None };
         let postponed = self.core().store.write(move |tx| refreshes::postpone_app(tx, &app, until, &trouble)).await;
         if let Err(error) = postponed {
             tracing::warn!(error = %chain(&error), "cannot postpone the refreshes of a paused app");
@@ -53,6 +55,8 @@ impl Refresher {
     pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
         let now = self.core().clock.now();
         let kind = self.judge(grant, error.failure, now);
+        let restore = self.restore_behind(grant, kind).await;
+        let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
@@ -62,7 +66,8 @@ impl Refresher {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let due_at = retry_at(kind, grant.failures + 1, error.retry_after, now, Jitter::draw(&*self.core().entropy));
         let PlatformError { status, code: platform_code, may_have_acted, is_in_answer, .. } = error;
-        let trouble = RefreshFailure { kind, status, platform_code, at: now };
+        let backup_taken_at = restore.map(|restore| restore.taken_at);
+        let trouble = RefreshFailure { kind, status, platform_code, at: now, backup_taken_at };
         let reply = match (is_in_answer, may_have_acted) {
             (true, _) => Reply::StoredRejection,
             (_, true) => Reply::Unanswered,
@@ -82,6 +87,23 @@ impl Refresher {
             Err(store::Error::NotChanged) => Ok(()),
             Err(error) => Err(storage(id, &error.into())),
         }
+    }
+
+    /// The restore after which a rejected refresh token is most likely the old one: it is from the backup, and the
+    /// platform accepts each one once.
+    async fn restore_behind(&self, grant: &Grant, kind: Failure) -> Option<Restore> {
+        let is_used_once =
+            grant.renewal == Renewal::RefreshToken && self.core().upstream.rotates_refresh_tokens(&grant.platform);
+        if !matches!(kind, Failure::RefreshInterrupted | Failure::RefreshRejected) || !is_used_once {
+            return None;
+        }
+        let restore = self.core().store.read(backup::find_latest_restore).await;
+        let restore = restore
+            .inspect_err(|error| {
+                tracing::warn!(grant.id = %grant.id, error = %chain(error), "cannot tell whether a backup was restored");
+            })
+            .ok()??;
+        (grant.issued_at <= restore.restored_at).then_some(restore)
     }
 
     /// The meaning of a failure, given what is known of the grant and its app.
@@ -113,7 +135,7 @@ impl Refresher {
     pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         let kind = Failure::ConsentExpired;
-        let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now };
+        let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now, backup_taken_at: None };
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %id, platform.name = %grant.platform, failure = kind.code(), who_can_help,

@@ -114,6 +114,7 @@ impl Fixture {
                 selection_ttl: Duration::from_mins(10),
                 refresh_ahead: Duration::from_mins(15),
                 refresh_concurrency: 32,
+                backup: None,
             },
             work: Handle::current(),
         });

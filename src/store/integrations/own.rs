@@ -106,7 +106,13 @@ mod tests {
         assert_eq!(statuses(&fixture), [lost, AuthStatus::Active]);
         assert!(list_on_grant(&fixture.db, theirs, grant.id).unwrap().is_empty());
 
-        let trouble = RefreshFailure { kind: Failure::ConsentExpired, status: None, platform_code: None, at: now };
+        let trouble = RefreshFailure {
+            kind: Failure::ConsentExpired,
+            status: None,
+            platform_code: None,
+            at: now,
+            backup_taken_at: None,
+        };
         fixture.change(grant.id, |grant| grant.ended(FailureReason::TokenExpired, trouble));
         let expired = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
         assert_eq!(statuses(&fixture), [expired, expired], "the grant's comes first");

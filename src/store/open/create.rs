@@ -67,13 +67,14 @@ fn fill(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> 
 }
 
 /// A file that is removed on drop unless it was published.
-pub(super) struct Unfinished {
+#[derive(Debug)]
+pub(in crate::store) struct Unfinished {
     path: PathBuf,
 }
 
 impl Unfinished {
     /// Creates an empty file with mode 0600, in place of the leftover of an earlier attempt.
-    pub(super) fn at(path: PathBuf) -> Result<Self, OpenError> {
+    pub(in crate::store) fn at(path: PathBuf) -> Result<Self, OpenError> {
         let made = match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path),
@@ -84,8 +85,12 @@ impl Unfinished {
         }
     }
 
+    pub(in crate::store) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Durably gives the file its final name, which must be free.
-    pub(super) fn publish(self, path: &Path) -> Result<(), OpenError> {
+    pub(in crate::store) fn publish(self, path: &Path) -> Result<(), OpenError> {
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => OpenError::AlreadyExists { path: path.to_owned() },
             _ => OpenError::Io { path: path.to_owned(), source },

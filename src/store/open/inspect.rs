@@ -18,6 +18,9 @@ use crate::store::{keyring, meta, on_blocking_thread};
 /// Largest file that is read completely before a start, in bytes. That takes about 10 ms.
 const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
 
+/// The check of everything but the order of the indexes.
+const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
+
 /// Facts about a database file.
 #[derive(Debug)]
 pub struct Inspection {
@@ -31,27 +34,38 @@ pub struct Inspection {
 
 /// Checks, without changing a byte, that the file exists, is undamaged, ours, and not newer than this program.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
-    look(path, u64::MAX)
+    examine(path, u64::MAX)
 }
 
 /// [`inspect`] for a start, which should not take longer with more accounts: of a large file, only the header, the schema
 /// and the keys are read. [`check`] reads the rest while the broker runs.
 pub fn inspect_briefly(path: &Path) -> Result<Inspection, OpenError> {
-    look(path, READ_AT_ONCE)
+    examine(path, READ_AT_ONCE)
 }
 
-pub(super) fn look(path: &Path, read_at_once: u64) -> Result<Inspection, OpenError> {
+/// [`inspect`] for a copy, in whatever directory, with a check of the indexes as well.
+pub(in crate::store) fn inspect_copy(path: &Path) -> Result<Inspection, OpenError> {
+    let (db, schema_version) = look(path, Schema::embedded().version())?;
+    find_damage(&db, path, "PRAGMA integrity_check(1)")?;
+    read(&db, path, schema_version, true)
+}
+
+pub(super) fn examine(path: &Path, read_at_once: u64) -> Result<Inspection, OpenError> {
     let known = Schema::embedded().version();
     let (db, schema_version) = peek(path, known)?;
     let size = fs::metadata(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?.len();
     // A migration reads and copies the whole file anyway.
     let is_checked = size <= read_at_once || schema_version < known;
     if is_checked {
-        find_damage(&db, path)?;
+        find_damage(&db, path, QUICK_CHECK)?;
     }
+    read(&db, path, schema_version, is_checked)
+}
+
+fn read(db: &Connection, path: &Path, schema_version: u32, is_checked: bool) -> Result<Inspection, OpenError> {
     let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
-    let db_id = meta::get_db_id(&db).map_err(|error| damaged(error.to_string()))?;
-    let wrapped_keys = keyring::list(&db).map_err(|error| damaged(error.to_string()))?;
+    let db_id = meta::get_db_id(db).map_err(|error| damaged(error.to_string()))?;
+    let wrapped_keys = keyring::list(db).map_err(|error| damaged(error.to_string()))?;
     Ok(Inspection { db_id, wrapped_keys, schema_version, is_checked })
 }
 
@@ -61,15 +75,15 @@ pub async fn check(path: PathBuf) -> Result<(), OpenError> {
     let read = path.clone();
     let reading = on_blocking_thread(move || {
         let db = connect(&read, Role::LongReader).map_err(|error| failed(&read, error))?;
-        find_damage(&db, &read)
+        find_damage(&db, &read, QUICK_CHECK)
     });
     reading.await.map_err(|error| OpenError::Io { path, source: io::Error::other(error) })?
 }
 
-fn find_damage(db: &Connection, path: &Path) -> Result<(), OpenError> {
+fn find_damage(db: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
     let failed = |error| failed(path, error);
     let damaged = |why: String| Err(OpenError::Damaged { path: path.to_owned(), why });
-    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    let found: String = db.query_row(check, [], |row| row.get(0)).map_err(failed)?;
     if found != "ok" {
         return damaged(found);
     }
@@ -129,9 +143,14 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the file read-only, with its schema version, if it is ours and not newer than this program.
-pub(super) fn peek(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
-    check_sqlite()?;
+pub(in crate::store) fn peek(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
     check_directory(path)?;
+    look(path, known)
+}
+
+/// [`peek`] in whatever directory.
+pub(in crate::store) fn look(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
+    check_sqlite()?;
     check_header(path)?;
     let failed = |error| failed(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 use uuid::Uuid;
 
 use super::create::Unfinished;
-use super::inspect::look;
+use super::inspect::examine;
 use super::*;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::{IdSource, ProjectId};
@@ -287,7 +287,7 @@ async fn damage_in_a_large_file_is_noticed_while_the_broker_runs() {
          VALUES ('prof_1', 'proj_none', 'a', 'a', 0, 0)",
     );
     assert!(matches!(inspect_briefly(&place.path), Err(OpenError::Damaged { .. })));
-    assert!(!look(&place.path, 0).unwrap().is_checked);
+    assert!(!examine(&place.path, 0).unwrap().is_checked);
     let _store = Store::open(&place.path).unwrap();
     let error = check(place.path.clone()).await.unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
@@ -296,13 +296,13 @@ async fn damage_in_a_large_file_is_noticed_while_the_broker_runs() {
 #[test]
 fn a_file_of_any_size_is_read_before_it_is_migrated() {
     let place = made();
-    assert!(!look(&place.path, 0).unwrap().is_checked);
+    assert!(!examine(&place.path, 0).unwrap().is_checked);
     let older = Schema::embedded().version() - 1;
     change(
         &place.path,
         &format!("PRAGMA user_version = {older}; DELETE FROM refinery_schema_history WHERE version > {older}"),
     );
-    let seen = look(&place.path, 0).unwrap();
+    let seen = examine(&place.path, 0).unwrap();
     assert_eq!((seen.schema_version, seen.is_checked), (older, true));
 }
 

@@ -1,0 +1,88 @@
+//! `backup` and `restore` for the command line: the steps that take a keyring, a database and its lock.
+//!
+//! Invariant: nothing gets its final name before all of its sealed values were opened with the configured keyring.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, Ports, check_exists};
+use crate::broker::backups::{SealedCheck, open_all};
+use crate::config::Config;
+use crate::store::backup::{self, Copy, RestoreError, Restored, check_source, copy, copy_in};
+use crate::store::{DatabaseLock, Inspection};
+use crate::vault::keyring::KeyringFile;
+use crate::vault::{self, Vault};
+
+/// Why there is no backup, or why it was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Backup(#[from] backup::BackupError),
+    /// The keyring or the database.
+    #[error(transparent)]
+    Broker(#[from] Error),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error(
+        "{unreadable} of the {values} sealed values in {} do not open, the first in row {row}. Nothing was changed: restore \
+         another backup. To restore this one all the same, add --accept-unreadable; the accounts concerned must then be \
+         reconnected",
+        file.display()
+    )]
+    Unreadable { file: PathBuf, values: u64, unreadable: u64, row: String, source: vault::Error },
+    #[error(
+        "the keyring {} is not the one of the backup {}: put that one in its place, or set keyring.path",
+        keyring.display(), file.display()
+    )]
+    WrongKeyring { file: PathBuf, keyring: PathBuf, source: vault::Error },
+}
+
+/// Copies the database to the file `at`, whether a broker runs or not, and checks the copy. The caller gives it its
+/// name. Waits for no broker, and holds none up.
+///
+/// # Errors
+///
+/// The keyring is missing or not this database's, the database is missing or damaged, or there is no room. Sealed
+/// values that do not open are no error: the database does not open them either.
+pub fn back_up(config: &Config, ports: &Ports, at: PathBuf) -> Result<(Copy, SealedCheck), BackupError> {
+    let keyring = KeyringFile::load(&config.keyring).map_err(Error::from)?;
+    check_exists(&config.database).map_err(Error::from)?;
+    check_source(&config.database).map_err(Error::from)?;
+    let copy = copy(&config.database, at, ports.clock.now(), &|| false)?;
+    let inspection = copy.check(&config.database)?;
+    let vault = unlock(&keyring, &inspection, ports).map_err(Error::from)?;
+    let check = open_all(copy.path(), &vault).map_err(Error::from)?;
+    Ok((copy, check))
+}
+
+/// Puts a backup in the database's place. `accepts_unreadable`: even if not all of its sealed values open.
+///
+/// # Errors
+///
+/// A broker runs; the file is not a backup that this program can use with this keyring; or it cannot be put in place.
+/// The database is as it was.
+pub fn restore(
+    config: &Config,
+    ports: &Ports,
+    file: &Path,
+    accepts_unreadable: bool,
+) -> Result<(Restored, SealedCheck), BackupError> {
+    let keyring = KeyringFile::load(&config.keyring).map_err(Error::from)?;
+    let lock = DatabaseLock::take(&config.database).map_err(Error::from)?;
+    let candidate = copy_in(&lock, &config.database, file)?;
+    let vault = unlock(&keyring, candidate.inspection(), ports).map_err(|error| match error {
+        source @ vault::Error::WrongKeyring { .. } => {
+            BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), source }
+        }
+        other => Error::from(other).into(),
+    })?;
+    let check = open_all(candidate.path(), &vault).map_err(RestoreError::from)?;
+    if let Some((row, source)) = check.first.clone().filter(|_| !accepts_unreadable) {
+        let SealedCheck { values, unreadable, .. } = check;
+        return Err(BackupError::Unreadable { file: file.to_owned(), values, unreadable, row, source });
+    }
+    Ok((candidate.install(ports.clock.now())?, check))
+}
+
+fn unlock(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {
+    Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
+}

@@ -1,0 +1,195 @@
+//! Scheduled backups: copies of the database that the running broker makes, checks, and deletes when they are old.
+//!
+//! A backup is named for its database and its time, `postpeer-20260503T083336Z.db`, and the names are the schedule: the
+//! newest tells when the next is due, whatever happened to the broker in between. Invariants: only copies of this
+//! database are counted and deleted, by the id in the file; nothing is deleted unless a new copy is there; a failure
+//! disturbs nobody, and is logged and counted.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Broker;
+use crate::domain::error_chain::chain;
+use crate::domain::time::Timestamp;
+use crate::store::backup::{self, BackupError};
+use crate::store::sealed::for_each_sealed;
+use crate::store::{OpenError, meta};
+use crate::vault::{self, Place, Vault};
+
+/// Interval between two looks at the schedule. The clock may be set at any time.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// Pause after a backup that failed.
+const AGAIN_AFTER: Duration = Duration::from_mins(10);
+
+/// The operator's wishes for backups.
+#[derive(Debug, Clone)]
+pub struct BackupSchedule {
+    /// The file to copy.
+    pub database: PathBuf,
+    pub dir: PathBuf,
+    pub every: Duration,
+    /// Number of backups to keep.
+    pub keep: usize,
+}
+
+/// The sealed values of a file.
+#[derive(Debug, Default)]
+pub struct SealedCheck {
+    pub values: u64,
+    /// Number of values that do not open.
+    pub unreadable: u64,
+    /// The row of the first of them, and why it does not open.
+    pub first: Option<(String, vault::Error)>,
+}
+
+/// Opens every sealed value of a file.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
+    let mut check = SealedCheck::default();
+    for_each_sealed(file, |value| {
+        check.values += 1;
+        let place = Place::stored(value.column.table, value.sealed_as(), &value.row, value.generation);
+        if let Err(error) = vault.check(&place, &value.sealed) {
+            check.unreadable += 1;
+            check.first.get_or_insert((value.row, error));
+        }
+    })?;
+    Ok(check)
+}
+
+impl Broker {
+    /// Tells the metrics when the newest backup was taken, for a broker that starts.
+    pub async fn tell_last_backup(&self) {
+        let Some(schedule) = self.settings.backup.clone() else { return };
+        let Ok(db_id) = self.store.read(meta::get_db_id).await else { return };
+        let newest = move || Made { schedule: &schedule, db_id }.list().ok()?.into_iter().next();
+        // What is wrong there, the next backup says.
+        if let Ok(Some((newest, _))) = backup::on_thread(newest).await {
+            metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest));
+        }
+    }
+
+    /// Makes a backup if one is due. Returns when to look again; `None` without a schedule.
+    pub async fn back_up_if_due(&self, stop: &CancellationToken) -> Option<Duration> {
+        let schedule = self.settings.backup.clone()?;
+        match self.run_schedule(schedule, stop.clone()).await {
+            Ok(()) => Some(LOOK_EVERY),
+            Err(_) if stop.is_cancelled() => Some(LOOK_EVERY),
+            Err(error) => {
+                metrics::counter!("postpeer_backup_failures_total").increment(1);
+                tracing::error!(
+                    error = %chain(&*error), next_attempt_seconds = AGAIN_AFTER.as_secs(), "a scheduled backup was not made"
+                );
+                Some(AGAIN_AFTER)
+            }
+        }
+    }
+
+    async fn run_schedule(
+        &self,
+        schedule: BackupSchedule,
+        stop: CancellationToken,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let db_id = self.store.read(meta::get_db_id).await?;
+        let (vault, now) = (self.vault.clone(), self.clock.now());
+        let work = move || -> Result<(), BackupError> {
+            let made = Made { schedule: &schedule, db_id };
+            // One from the future was made while the clock was ahead.
+            let newest = made.list()?.into_iter().map(|(time, _)| time).find(|time| *time <= now);
+            if newest.is_some_and(|newest| now < newest.plus(schedule.every)) {
+                return Ok(());
+            }
+            made.make(&vault, now, &|| stop.is_cancelled())?;
+            made.delete_old(now)
+        };
+        backup::on_thread(work).await??;
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a double holds every second of the next million years")]
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millis().div_euclid(1000) as f64
+}
+
+/// The backups that this broker made.
+struct Made<'a> {
+    schedule: &'a BackupSchedule,
+    db_id: uuid::Uuid,
+}
+
+impl Made<'_> {
+    /// The start of their names.
+    fn stem(&self) -> String {
+        self.schedule.database.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// All of them, newest first. What is no copy of this database is left out.
+    fn list(&self) -> Result<Vec<(Timestamp, PathBuf)>, BackupError> {
+        let dir = &self.schedule.dir;
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(BackupError::Io { path: dir.clone(), source }),
+        };
+        let stem = self.stem();
+        let time =
+            |name: &str| Timestamp::from_file_name(name.strip_prefix(&stem)?.strip_prefix('-')?.strip_suffix(".db")?);
+        let mut found: Vec<_> = entries
+            .filter_map(Result::ok)
+            // A link may lead to the database itself, which only SQLite may open in this process.
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            .filter_map(|entry| Some((time(entry.file_name().to_str()?)?, entry.path())))
+            .filter(|(_, path)| backup::find_db_id(path) == Some(self.db_id))
+            .collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(found)
+    }
+
+    fn make(&self, vault: &Vault, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<(), BackupError> {
+        let BackupSchedule { database, dir, .. } = self.schedule;
+        let io = |source| BackupError::Io { path: dir.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+        let path = dir.join(format!("{}-{}.db", self.stem(), now.for_file_name()));
+        // One name for all attempts, so that the next one removes what a crash left. No other broker uses it.
+        let copy = backup::copy(database, dir.join(format!(".{}.unfinished", self.db_id)), now, is_stopping)?;
+        copy.check(database)?;
+        let check = open_all(copy.path(), vault)?;
+        copy.publish(&path)?;
+        let path = path.display();
+        if let Some((row, error)) = &check.first {
+            metrics::counter!("postpeer_backup_failures_total").increment(1);
+            tracing::error!(
+                %path, values = check.values, unreadable = check.unreadable, row, error = %chain(error),
+                "a backup was made of a database in which not all sealed values open: reconnect or disconnect those accounts"
+            );
+        } else {
+            metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(now));
+            tracing::info!(%path, values = check.values, "a backup was made, and all its sealed values open");
+        }
+        Ok(())
+    }
+
+    /// Deletes what is beyond the number to keep. One from the future counts only once its time has come.
+    fn delete_old(&self, now: Timestamp) -> Result<(), BackupError> {
+        let past = self.list()?.into_iter().filter(|(time, _)| *time <= now);
+        for (_, path) in past.skip(self.schedule.keep) {
+            match fs::remove_file(&path) {
+                Ok(()) => tracing::info!(path = %path.display(), "an old backup was deleted"),
+                Err(error) => tracing::warn!(
+                    path = %path.display(), %error, "an old backup cannot be deleted: check the permissions of its directory"
+                ),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! `postpeer backup` and `postpeer restore`.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::failure::{Exit, Failure};
+use super::process;
+use super::settings::ConfigFile;
+use crate::app::{Ports, backup as app};
+use crate::broker::backups::SealedCheck;
+use crate::config::{Config, Environment};
+use crate::domain::error_chain::chain;
+use crate::store::backup::{Copy, Replaced};
+
+/// Name of the file for standard output.
+const STDOUT: &str = "-";
+
+/// Write a checked copy of the database to FILE, while the broker runs or not
+///
+/// Copying the database's file instead is NOT a backup while the broker runs: the latest changes are not in that file,
+/// and the copy may be damaged. The keyring is not in the backup. Keep a copy of it in another place: the backup is of
+/// no use without it, and whoever has both can read the tokens.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  postpeer backup /mnt/backups/postpeer.db\n  postpeer backup - | age -r age1… > postpeer.db.age"
+)]
+pub(super) struct Backup {
+    /// File to write, which must not exist; - for standard output
+    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Put a backup in the database's place; the broker must be stopped
+///
+/// FILE is checked first and stays as it is. The database that it replaces is kept under another name. Access keys
+/// that were revoked since the backup stay revoked. Accounts whose tokens were renewed since then may have to be
+/// reconnected.
+///
+/// A copy of the database's file that was made while the broker ran is NOT a backup; use `postpeer backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer restore /mnt/backups/postpeer.db")]
+pub(super) struct Restore {
+    /// Backup to restore
+    file: PathBuf,
+    /// Restore even if some sealed values do not open; their accounts must be reconnected
+    #[arg(long)]
+    accept_unreadable: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(), Failure> {
+    let config = arguments.config.load(environment)?;
+    process::harden();
+    let file = &arguments.file;
+    let is_stdout = file.as_os_str() == STDOUT;
+    if is_stdout && io::stdout().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "a backup is binary: redirect standard output, or name a file"));
+    }
+    if !is_stdout && file.symlink_metadata().is_ok() {
+        return Err(Failure::new(
+            Exit::CannotCreate,
+            format!("{} exists already and was not changed: name another file, or move it away", file.display()),
+        ));
+    }
+    // A copy for standard output is checked beside the database, where its contents are anyway.
+    let place = if is_stdout { &config.database } else { file };
+    let at = beside(place, &format!(".{}.unfinished", std::process::id()));
+    let (copy, check) = app::back_up(&config, &Ports::system(), at)?;
+    let size = fs::metadata(copy.path()).map_or(0, |found| found.len());
+    if is_stdout {
+        write_to_stdout(&copy)?;
+    } else {
+        copy.publish(file).map_err(crate::app::backup::BackupError::from)?;
+        if holds_keyring(file, &config) {
+            eprintln!(
+                "Warning: the keyring {} is in the backup's directory or below. Whoever gets both can read all tokens: move the \
+                 backup to another place.",
+                config.keyring.display()
+            );
+        }
+    }
+    if let Some((row, error)) = &check.first {
+        return Err(Failure::new(
+            Exit::Data,
+            format!(
+                "the backup was made, but {} of its {} sealed values do not open, as in the database itself; the first is in row \
+                 {row}: {}. Reconnect or disconnect those accounts",
+                check.unreadable,
+                check.values,
+                chain(error)
+            ),
+        ));
+    }
+    let name = if is_stdout { "standard output".to_owned() } else { file.display().to_string() };
+    let values = check.values;
+    eprintln!("Wrote {name}: {size} bytes, undamaged, and all {values} sealed values open with the keyring.");
+    eprintln!("Without {} it is of no use: keep a copy of that file, in another place.", config.keyring.display());
+    Ok(())
+}
+
+pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<(), Failure> {
+    let config = arguments.config.load(environment)?;
+    process::harden();
+    let file = &arguments.file;
+    let (restored, check) = app::restore(&config, &Ports::system(), file, arguments.accept_unreadable)?;
+    let database = config.database.display();
+    eprintln!("Restored {} to {database}. It was taken at {}.", file.display(), restored.taken_at);
+    report_values(&check);
+    match &restored.replaced {
+        Replaced::Nothing => eprintln!("There was no database in its place."),
+        Replaced::Same { kept } => {
+            eprintln!(
+                "The database that was there is now {}. To go back: `postpeer restore` that file.",
+                kept.display()
+            );
+        }
+        Replaced::Other { kept } => eprintln!(
+            "Warning: the database that was there is not the one of this backup, but another one. It is now {}.",
+            kept.display()
+        ),
+        Replaced::Unreadable { kept } => eprintln!(
+            "The damaged database that was there is now {}, with its log. Access keys that were revoked since the backup work \
+             again, because it cannot be read: look at `postpeer access-key list`, and revoke them again.",
+            kept.display()
+        ),
+    }
+    if restored.revoked_again > 0 {
+        eprintln!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
+    }
+    eprintln!(
+        "What was made since then is gone: access keys, connected accounts, disconnections. Accounts whose tokens were renewed \
+         since then may have to be reconnected: their health says that a backup was restored."
+    );
+    eprintln!("Never run two brokers on copies of one database: they spend each other's tokens.");
+    Ok(())
+}
+
+fn report_values(check: &SealedCheck) {
+    match &check.first {
+        None => eprintln!("It is undamaged, and all {} sealed values open with the keyring.", check.values),
+        Some((row, error)) => eprintln!(
+            "Warning: {} of its {} sealed values do not open, the first in row {row}: {}.",
+            check.unreadable,
+            check.values,
+            chain(error)
+        ),
+    }
+}
+
+fn write_to_stdout(copy: &Copy) -> Result<(), Failure> {
+    let mut file = File::open(copy.path())
+        .map_err(|error| Failure::io(&format!("cannot read {}", copy.path().display()), &error))?;
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut file, &mut stdout)
+        .and_then(|_| io::Write::flush(&mut stdout))
+        .map_err(|error| Failure::io("cannot write the backup to standard output", &error))
+}
+
+/// True when the keyring is in the directory of a file, or below it.
+fn holds_keyring(file: &Path, config: &Config) -> bool {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (fs::canonicalize(directory), fs::canonicalize(&config.keyring)) {
+        (Ok(directory), Ok(keyring)) => keyring.starts_with(directory),
+        _ => false,
+    }
+}
+
+/// The path with `ending` appended to the file's name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
