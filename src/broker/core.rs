@@ -109,11 +109,7 @@ impl Core {
         window: Window,
         list: impl FnOnce(&Connection) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, store::Error> {
-        if window.is_long(searches) {
-            self.store.read_long(list).await
-        } else {
-            self.store.read(list).await
-        }
+        if window.is_long(searches) { self.store.read_long(list).await } else { self.store.read(list).await }
     }
 
     /// The tokens of a grant; `None` once they were erased.

@@ -7,9 +7,7 @@ use super::{Broker, Error, registration};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::LATE_MAX;
 use crate::domain::selection::SelectionStage;
-use crate::store::{
-    Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads,
-};
+use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;

@@ -1,6 +1,7 @@
 //! `postpeer keyring`: the keys that seal what the database holds.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -269,14 +270,34 @@ fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies of the database that open only with this key of the keyring file, or cannot be read.
+/// Copies of the database that open only with this key of the keyring file: from before migrations, also those that cannot
+/// be read, and the backups in `[backup] dir`.
 fn copies_that_need(config: &Config, id: &str) -> Result<Vec<String>, Failure> {
     let copies = store::list_copies(&config.database).map_err(app::Error::from)?;
     let needs = |path: &PathBuf| match store::wrapping_keys(path) {
         Ok(keys) => keys.contains(id).then(|| path.display().to_string()),
         Err(error) => Some(format!("{} ({error})", path.display())),
     };
-    Ok(copies.iter().filter_map(needs).collect())
+    let mut needing: Vec<String> = copies.iter().filter_map(needs).collect();
+    if let Some(backup) = &config.backup {
+        let mut backups = files_in(&backup.dir)?;
+        backups.retain(|path| store::wrapping_keys(path).is_ok_and(|keys| keys.contains(id)));
+        needing.extend(backups.iter().map(|path| path.display().to_string()));
+    }
+    Ok(needing)
+}
+
+/// The files in a directory, by name. None where there is no such directory.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::io(&format!("cannot look for backups in {}", directory.display()), &error)),
+    };
+    let files = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut paths: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 fn recover(arguments: &Recover, config: &Config) -> Result<(), Failure> {

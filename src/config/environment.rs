@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing else in the broker reads environment variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::KnownKeys;
 
@@ -59,11 +59,11 @@ impl Environment {
     /// Nothing else without a double underscore is a mistake. Kubernetes sets variables such as `POSTPEER_SERVER_PORT`
     /// in every pod that runs beside a service named postpeer-server.
     pub(super) fn nearly_settings(&self, known: &KnownKeys) -> BTreeMap<&str, String> {
-        let right: BTreeMap<String, String> =
-            known.settings().map(|path| Self::variable(&path)).map(|name| (single_underscores(&name), name)).collect();
+        let names: BTreeSet<String> = known.settings().map(|path| Self::variable(&path)).collect();
+        let right: BTreeMap<String, &String> = names.iter().map(|name| (single_underscores(name), name)).collect();
         self.ours()
-            .filter_map(|(variable, ..)| Some((variable, right.get(&single_underscores(variable))?)))
-            .filter(|(variable, right)| variable != right)
+            .filter(|(variable, ..)| !names.contains(*variable))
+            .filter_map(|(variable, ..)| Some((variable, *right.get(&single_underscores(variable))?)))
             .map(|(variable, right)| (variable, right.clone()))
             .collect()
     }
@@ -145,6 +145,19 @@ mod tests {
         }
         let config = read("", &variables.into_iter().collect()).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    /// `identity_url` and `identity.url` are both settings.
+    #[test]
+    fn a_variable_that_is_right_is_not_mistaken_for_another() {
+        let acme = Environment::from([
+            ("POSTPEER_PLATFORMS__ACME__AUTHORIZE_URL", "https://a.example/a"),
+            ("POSTPEER_PLATFORMS__ACME__TOKEN_URL", "https://a.example/t"),
+            ("POSTPEER_PLATFORMS__ACME__IDENTITY_URL", "https://a.example/i"),
+            ("POSTPEER_PLATFORMS__ACME__IDENTITY__ID", "/id"),
+            ("POSTPEER_PLATFORMS__ACME__IDENTITY__URL", "/url"),
+        ]);
+        assert!(read("", &acme).is_ok(), "{:?}", read("", &acme).err());
     }
 
     #[test]

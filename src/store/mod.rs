@@ -60,9 +60,7 @@ use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
 pub use lock::DatabaseLock;
-pub use open::{
-    Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys,
-};
+pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys};
 use readers::Readers;
 use writer::Writer;
 

@@ -171,10 +171,20 @@ fn a_keyring_key_that_a_copy_of_the_database_needs_is_kept() {
     let instance = Instance::new();
     let first = instance.keyring_ids().1;
     fs::copy(instance.path("postpeer.db"), instance.path("postpeer.db.before-v12")).unwrap();
+    let backups = instance.path("backups");
+    fs::create_dir(&backups).unwrap();
+    fs::write(backups.join("notes.txt"), "no database").unwrap();
+    let back_up = |name: &str| succeeded(&instance.run(&["backup", backups.join(name).to_str().unwrap()]));
+    back_up("old.db");
     succeeded(&instance.run(&["keyring", "rewrap", "--new-key"]));
     fs::copy(instance.path("postpeer.db"), instance.path("postpeer.db.before-v13")).unwrap();
-    let said = refused(&instance.run(&["keyring", "retire", &first]), 64);
+    back_up("new.db");
+    let retire = || instance.command(&["keyring", "retire", &first]);
+    let said = refused(&retire().env("POSTPEER_BACKUP__DIR", &backups).output().unwrap(), 64);
     assert!(said.contains("before-v12") && !said.contains("before-v13"), "{said}");
+    assert!(said.contains("old.db") && !said.contains("new.db") && !said.contains("notes"), "{said}");
+    fs::remove_file(instance.path("postpeer.db.before-v12")).unwrap();
+    refused(&retire().env("POSTPEER_BACKUP__DIR", &backups).output().unwrap(), 64);
     succeeded(&instance.run(&["keyring", "retire", &first, "--despite-copies"]));
     assert_eq!(instance.keyring_ids().0.len(), 1);
 }

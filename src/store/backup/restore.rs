@@ -183,7 +183,7 @@ impl Candidate {
 
     /// Returns when the backup was taken, and how many keys were revoked again.
     fn prepare(&self, old: &Old, now: Timestamp) -> Result<(Timestamp, usize), RestoreError> {
-        let unprepared = |source| RestoreError::Unprepared { file: self.file.clone(), source };
+        let unprepared = |source| unprepared(&self.file, source);
         let sql = |error: rusqlite::Error| unprepared(error.into());
         let mut db = open_copy(self.path()).map_err(sql)?;
         Schema::embedded().migrate(&mut db).map_err(|error| unprepared(error.into()))?;
@@ -335,6 +335,20 @@ fn give_to_owner(database: &Path, new: &Path) -> io::Result<()> {
 }
 
 /// An error of opening a backup, in words about the backup.
+/// [`RestoreError::Damaged`] where SQLite found that only now.
+fn unprepared(file: &Path, source: Box<dyn std::error::Error + Send + Sync>) -> RestoreError {
+    let file = file.to_owned();
+    let first: &(dyn std::error::Error + 'static) = &*source;
+    let damage = std::iter::successors(Some(first), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<rusqlite::Error>())
+        .find(|error| matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)))
+        .map(ToString::to_string);
+    match damage {
+        Some(why) => RestoreError::Damaged { file, why },
+        None => RestoreError::Unprepared { file, source },
+    }
+}
+
 fn about_backup(file: &Path, error: OpenError) -> RestoreError {
     let file = file.to_owned();
     match error {

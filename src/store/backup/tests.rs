@@ -48,8 +48,10 @@ fn a_backup_of_any_schema_is_restored_and_brought_up_to_date() {
         let made = copy(&old, beside(&file), NOW, &never).unwrap();
         assert_eq!(made.check(&old).unwrap().schema_version, version);
         let mut found = Vec::new();
-        crate::store::sealed::for_each_sealed(made.path(), |value| found.push((value.row, value.generation, value.sealed.as_bytes().len())))
-            .unwrap();
+        crate::store::sealed::for_each_sealed(made.path(), |value| {
+            found.push((value.row, value.generation, value.sealed.as_bytes().len()))
+        })
+        .unwrap();
         assert_eq!(found, [("app_1".to_owned(), 3, 45)]);
         made.publish(&file).unwrap();
         let backup = fs::read(&file).unwrap();
