@@ -374,6 +374,7 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
                 every: wanted.every,
                 keep: wanted.keep,
             }),
+            keep_audit: config.keep_audit,
         },
         work,
     }))

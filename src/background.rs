@@ -159,12 +159,17 @@ pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration
     }
 }
 
-/// Purges expired flows, and erases the tokens of grants that ended a month ago.
+/// Purges expired flows and old entries of the audit trail, and erases the tokens of grants that ended a month ago.
 pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}
         Ok(purged) => tracing::debug!(purged, "purged expired connections"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge expired connections"),
+    }
+    match broker.purge_audit().await {
+        Ok(0) => {}
+        Ok(purged) => tracing::info!(purged, "deleted old entries of the audit trail"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge the audit trail"),
     }
     match broker.purge_ended().await {
         Ok(0) => {}

@@ -291,6 +291,17 @@ fn keys_and_projects_are_kept_beside_a_running_broker() {
     assert_eq!(authenticated(&key), 401);
     refused(&instance.run(&["access-key", "revoke", id]), 64);
     refused(&instance.run(&["access-key", "create", "--name", "app", "--project", "nowhere"]), 64);
+
+    // The audit trail tells of all that was changed, and of nothing that was refused.
+    let trail = succeeded(&instance.run(&["audit"]));
+    let told: Vec<&str> = trail.lines().skip(1).map(|line| line.split_whitespace().nth(3).unwrap()).collect();
+    let (key_created, created, revoked) = ("access_key.created", "project.created", "access_key.revoked");
+    assert_eq!(told, [key_created, created, key_created, revoked], "{trail}");
+    assert!(trail.contains("command_line") && trail.contains(id), "{trail}");
+    let json = succeeded(&instance.run(&["audit", "--json", "--since", "3"]));
+    assert!(json.starts_with('{') && json.lines().count() == 1 && json.contains(revoked), "{json}");
+    assert_eq!(succeeded(&instance.run(&["audit", "--json", "--key", id])), "", "the key did nothing");
+    refused(&instance.run(&["audit", "--since", "yesterday"]), 64);
     assert_eq!(broker.stop(Signal::INT).0, Some(0));
 }
 

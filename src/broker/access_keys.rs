@@ -3,16 +3,17 @@
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::{AccessKey, PlainAccessKey, Scope};
+use crate::domain::audit::{Action, Actor, By, Entry};
 use crate::domain::id::AccessKeyId;
 use crate::domain::project::Project;
 use crate::domain::secret::SecretString;
-use crate::store::{self, access_keys, projects};
+use crate::store::{self, access_keys, audit, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
 
 impl Broker {
-    /// The caller behind the value of `x-access-key`.
+    /// The caller behind the value of `x-access-key`. Their address is not known here.
     pub async fn authenticate(&self, key: &str) -> Result<Caller, Error> {
         let key = PlainAccessKey::parse(key).map_err(|_| Error::AuthenticationRequired)?;
         let digest = key.digest();
@@ -20,7 +21,13 @@ impl Broker {
             // Found by equality in an index. This comparison takes the same time whatever the difference.
             Some(found) if found.digest == digest => {
                 let AccessKey { id, project_id, scopes, .. } = &found.key;
-                Ok(Caller { access_key_id: Some(*id), project_id: *project_id, scopes: scopes.clone() })
+                Ok(Caller {
+                    actor: Actor::AccessKey,
+                    access_key_id: Some(*id),
+                    project_id: *project_id,
+                    scopes: scopes.clone(),
+                    address: None,
+                })
             }
             _ => Err(Error::AuthenticationRequired),
         }
@@ -44,6 +51,7 @@ impl Broker {
         let plain = PlainAccessKey::generate(&*self.entropy);
         let (digest, hint) = (plain.digest(), plain.hint());
         let (id, now, project) = (self.ids.next(), self.clock.now(), project.to_owned());
+        let by = By::COMMAND_LINE;
         let key = self
             .store
             .write(move |tx| {
@@ -51,6 +59,7 @@ impl Broker {
                 let key =
                     AccessKey { id, project_id: project.id, name, hint, scopes, created_at: now, revoked_at: None };
                 access_keys::insert(tx, &key, &digest)?;
+                audit::record(tx, Some(key.project_id), &Entry::new(by, Action::AccessKeyCreated, key.id), now)?;
                 Ok::<_, Error>(key)
             })
             .await?;
@@ -65,7 +74,15 @@ impl Broker {
     /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
     pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
         let now = self.clock.now();
-        Ok(self.store.write(move |tx| access_keys::revoke(tx, id, now)).await?)
+        Ok(self
+            .store
+            .write(move |tx| {
+                let Some(project) = access_keys::revoke(tx, id, now)? else { return Ok::<_, store::Error>(false) };
+                let entry = Entry::new(By::COMMAND_LINE, Action::AccessKeyRevoked, id);
+                audit::record(tx, Some(project), &entry, now)?;
+                Ok(true)
+            })
+            .await?)
     }
 
     /// Creates a tenant. `Error::Invalid` when the name is taken or malformed.
@@ -73,7 +90,12 @@ impl Broker {
         let name = valid_name("the project's name", name)?;
         let project = Project { id: self.ids.next(), name, created_at: self.clock.now() };
         let inserted = project.clone();
-        match self.store.write(move |tx| projects::insert(tx, &inserted)).await {
+        let write = self.store.write(move |tx| {
+            projects::insert(tx, &inserted)?;
+            let entry = Entry::new(By::COMMAND_LINE, Action::ProjectCreated, inserted.id);
+            audit::record(tx, Some(inserted.id), &entry, inserted.created_at)
+        });
+        match write.await {
             Ok(()) => Ok(project),
             Err(store::Error::Conflict(_)) => {
                 Err(Error::Invalid(format!("there is a project '{}' already", project.name)))

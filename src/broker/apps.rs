@@ -6,11 +6,12 @@ use secrecy::ExposeSecret as _;
 
 use super::error::What;
 use super::{Broker, Caller, Error};
+use crate::domain::audit::{Action, Entry};
 use crate::domain::id::OauthAppId;
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
-use crate::store::{self, oauth_apps, refreshes};
+use crate::store::{self, audit, oauth_apps, refreshes};
 use crate::upstream::Protocol;
 use crate::vault::Place;
 
@@ -66,7 +67,12 @@ impl Broker {
         };
         let secret = self.vault.seal_text(&Place::app_secret(stored.id, 1), &app.client_secret)?;
         let (project, inserted) = (caller.project_id, stored.clone());
-        match self.store.write(move |tx| oauth_apps::insert(tx, project, &inserted, &secret)).await {
+        let entry = Entry::new(caller.by(), Action::AppCreated, stored.id);
+        let write = self.store.write(move |tx| {
+            oauth_apps::insert(tx, project, &inserted, &secret)?;
+            audit::record(tx, Some(project), &entry, now)
+        });
+        match write.await {
             Ok(()) => Ok(stored),
             Err(store::Error::Conflict(_)) => Err(Error::DuplicateApp),
             Err(error) => Err(error.into()),
@@ -97,7 +103,7 @@ impl Broker {
             return self.get_app(caller, id).await;
         }
         let (project, id, now, vault) = (caller.project_id, parse(id)?, self.clock.now(), self.vault.clone());
-        let names_secret = change.client_secret.is_some();
+        let (names_secret, by) = (change.client_secret.is_some(), caller.by());
         let app = self
             .store
             .write(move |tx| {
@@ -115,6 +121,9 @@ impl Broker {
                     .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;
+                let is_new = change.client_secret.is_some();
+                let action = if is_new { Action::AppSecretReplaced } else { Action::AppUpdated };
+                audit::record(tx, Some(project), &Entry::new(by, action, id), now)?;
                 if names_secret {
                     // Retry at once what the platform refused because of the old secret.
                     refreshes::resume_app(tx, project, id, now)?;
@@ -130,13 +139,15 @@ impl Broker {
 
     pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        let entry = Entry::new(caller.by(), Action::AppDeleted, id);
         self.store
             .write(move |tx| {
                 let app = oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 if app.integration_count > 0 {
                     return Err(Error::AppInUse(app.integration_count));
                 }
-                Error::not_found_if_unchanged(oauth_apps::delete(tx, project, id, now), What::App)
+                Error::not_found_if_unchanged(oauth_apps::delete(tx, project, id, now), What::App)?;
+                Ok(audit::record(tx, Some(project), &entry, now)?)
             })
             .await
     }

@@ -131,6 +131,7 @@ impl Broker {
             profile_id,
             requested_scopes: Vec::new(),
             flow_id: None,
+            by: caller.by(),
         };
         let (core, consent, now) = (self.core.clone(), session.clone(), self.clock.now());
         let stored = self

@@ -8,11 +8,14 @@
 //! Only two kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
 //! platform's, and the path of another platform means that its answer was sent astray.
 
+use std::net::IpAddr;
+
 use super::answer::Answer;
 use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::finished::{Ending, Finished};
 use super::{Broker, Error};
+use crate::domain::audit::By;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
 use crate::domain::id::{IntegrationId, ProjectId};
@@ -38,6 +41,8 @@ pub struct Callback {
     pub issuer: Option<String>,
     /// True when the code or another parameter beside the state is too long or is not text.
     pub is_garbled: bool,
+    /// The browser's address, for the audit trail.
+    pub address: Option<IpAddr>,
 }
 
 impl Broker {
@@ -66,7 +71,8 @@ impl Broker {
         let fingerprint = answer.fingerprint();
         if flow.stage.outcome().is_none() {
             let (id, broker) = (flow.id, self.clone());
-            let work = move || async move { broker.exchange(flow, answer, fingerprint).await };
+            let by = By::person(flow.access_key_id, callback.address);
+            let work = move || async move { broker.exchange(flow, answer, fingerprint, by).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
             let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
                 return self.without_flow(digest, &callback.platform, is_denial).await;

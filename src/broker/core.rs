@@ -41,6 +41,8 @@ pub struct Settings {
     pub refresh_concurrency: u32,
     /// `None` where the operator asks for no scheduled backups.
     pub backup: Option<BackupSchedule>,
+    /// How long entries of the audit trail are kept.
+    pub keep_audit: Duration,
 }
 
 /// The parts that a broker is made of.

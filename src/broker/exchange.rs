@@ -13,22 +13,23 @@ use super::clients::BoundTo;
 use super::core::count_failure;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{FlowId, IntegrationId, ProjectId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, Transaction, flows};
+use crate::store::{self, Transaction, audit, flows};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
 impl Broker {
     /// Finishes a flow, unless another callback has consumed it. The outcome is in the flow's row.
-    pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256) {
+    pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256, by: By) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
         if let Err(error) = self.store.ensure_reserve().await {
             tracing::error!(flow.id = %id, error = %chain(&error), "the disk has no room for the platform's answer, so the platform was not asked");
@@ -44,7 +45,7 @@ impl Broker {
         }
         failpoint::reach("connect_consumed");
         let result = match answer {
-            Answer::Code(code) => self.connect_accounts(&flow, &code).await,
+            Answer::Code(code) => self.connect_accounts(&flow, &code, by).await,
             Answer::Denied => Err(Outcome::Cancelled),
             Answer::Refused(refusal) => {
                 tracing::warn!(
@@ -64,25 +65,26 @@ impl Broker {
                 Err(Outcome::failed(Failure::PlatformAnswerUnreadable))
             }
         };
-        self.record_end(&flow, result).await;
+        self.record_end(&flow, result, by).await;
     }
 
     /// Continues a connection that was cut off after its code was exchanged. False when no answer was stored.
     pub(super) async fn resume(&self, flow: Flow) -> bool {
         let FlowStage::Answered { answer, asked_at, .. } = &flow.stage else { return false };
+        let by = By::person(flow.access_key_id, None);
         let result = match self.vault.open_answer(&Place::flow_answer(flow.id), answer) {
             Ok(answer) => match self.app(&flow).await {
-                Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at).await,
+                Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at, by).await,
                 Err(outcome) => Err(outcome),
             },
             Err(error) => Err(internal(&flow, "cannot open a stored answer", &error.into())),
         };
-        self.record_end(&flow, result).await;
+        self.record_end(&flow, result, by).await;
         true
     }
 
     /// Records an outcome that connected nothing. `Ok` was recorded together with its integration or selection.
-    async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>) {
+    async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>, by: By) {
         let Err(outcome) = result else { return };
         let (id, project) = (flow.id, flow.project_id);
         let who_can_help = match &outcome {
@@ -92,9 +94,27 @@ impl Broker {
         tracing::info!(
             flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, who_can_help, "connection ended"
         );
-        if let Err(error) = self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.end(outcome))).await {
+        if let Err(error) = self.store_end(project, id, outcome, by).await {
             tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
         }
+    }
+
+    /// Ends a flow without an account.
+    pub(super) async fn store_end(
+        &self,
+        project: ProjectId,
+        id: FlowId,
+        outcome: Outcome,
+        by: By,
+    ) -> Result<(), store::Error> {
+        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code()).of_flow(Some(id));
+        let now = self.clock.now();
+        self.store
+            .write(move |tx| {
+                flows::change(tx, project, id, |flow| flow.end(outcome))?;
+                audit::record(tx, Some(project), &entry, now)
+            })
+            .await
     }
 
     /// The app that the flow began with, or the flow's outcome without it.
@@ -114,7 +134,7 @@ impl Broker {
     }
 
     /// Exchanges the code and connects or offers the accounts. `Err` is the outcome when that failed.
-    async fn connect_accounts(&self, flow: &Flow, code: &SecretString) -> Result<(), Outcome> {
+    async fn connect_accounts(&self, flow: &Flow, code: &SecretString, by: By) -> Result<(), Outcome> {
         let verifier = flow
             .stage
             .pkce_verifier()
@@ -135,7 +155,7 @@ impl Broker {
         failpoint::reach("connect_answered");
         self.keep_exchange(flow, &body, sent_at).await;
         failpoint::reach("connect_answer_kept");
-        self.connect_issued(flow, &client, &body, sent_at).await
+        self.connect_issued(flow, &client, &body, sent_at, by).await
     }
 
     /// Seals and commits the answer as it came, so that the next start can continue from here.
@@ -162,6 +182,7 @@ impl Broker {
         client: &OauthClient<'_>,
         answer: &[u8],
         asked_at: Timestamp,
+        by: By,
     ) -> Result<(), Outcome> {
         let mut issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
             self.report(flow, &error);
@@ -184,8 +205,8 @@ impl Broker {
                 self.give_back_consent(flow, Some(client), &consent).await;
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
-            1 => self.keep(flow, &consent).await,
-            _ => self.await_choice(flow, &consent).await,
+            1 => self.keep(flow, &consent, by).await,
+            _ => self.await_choice(flow, &consent, by).await,
         };
         if let Err(error) = stored {
             tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot store the connection");
@@ -197,12 +218,12 @@ impl Broker {
     }
 
     /// Stores grant, integrations and the flow's outcome in one transaction.
-    async fn keep(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
+    async fn keep(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
             .write_kept(move |tx| {
-                let connected =
-                    broker.record_connection(tx, &Under::from(&flow), &consent, &Chosen::All, now)?.connected;
+                let under = Under::of(&flow, by);
+                let connected = broker.record_connection(tx, &under, &consent, &Chosen::All, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 let connected = Outcome::Connected { integration_ids };
                 flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;

@@ -4,13 +4,14 @@ use super::error::What;
 use super::{Broker, Caller, Error, profiles};
 
 pub use super::revocation::Revoked;
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::grant::Grant;
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
 use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
-use crate::store::{self, Connection, grants, integrations, profiles as stored_profiles};
+use crate::store::{self, Connection, audit, grants, integrations, profiles as stored_profiles};
 
 /// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no
 /// profile of the project lists nothing.
@@ -71,6 +72,7 @@ impl Broker {
     ) -> Result<Integration, Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
         let profile_id = profile_id.as_deref().map(profiles::parse).transpose()?;
+        let entry = Entry::new(caller.by(), Action::AccountMoved, id);
         self.store
             .write(move |tx| {
                 if let Some(profile_id) = profile_id
@@ -82,6 +84,7 @@ impl Broker {
                     Err(store::Error::Conflict(_)) => return Err(Error::DuplicateIntegration),
                     result => Error::not_found_if_unchanged(result, What::Integration)?,
                 }
+                audit::record(tx, Some(project), &entry, now)?;
                 Ok(integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))?.judged(now))
             })
             .await
@@ -91,12 +94,17 @@ impl Broker {
     /// platform's label and what came of the revocation.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
         let (project, id) = (caller.project_id, parse(id)?);
-        let broker = self.clone();
+        let (broker, by) = (self.clone(), caller.by());
         // Revoked tokens must be erased whether or not the caller still waits.
-        self.tasks.run(async move { broker.revoke_and_erase(project, id).await }).await?
+        self.tasks.run(async move { broker.revoke_and_erase(project, id, by).await }).await?
     }
 
-    async fn revoke_and_erase(&self, project: ProjectId, id: IntegrationId) -> Result<(String, Revoked), Error> {
+    async fn revoke_and_erase(
+        &self,
+        project: ProjectId,
+        id: IntegrationId,
+        by: By,
+    ) -> Result<(String, Revoked), Error> {
         let (revocation, now) = (self.revocation.clone(), self.clock.now());
         let find = move |db: &Connection| {
             let integration = integrations::find(db, project, id)?.ok_or(Error::NotFound(What::Integration))?;
@@ -109,10 +117,12 @@ impl Broker {
         let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
+        let entry = Entry::new(by, Action::AccountDisconnected, id).with_outcome(revoked.into());
         let unused = self
             .store
             .write(move |tx| {
                 Error::not_found_if_unchanged(integrations::delete(tx, project, id), What::Integration)?;
+                audit::record(tx, Some(project), &entry, clock.now())?;
                 let Some(grant) = grants::find(tx, project, grant_id)? else { return Ok::<_, Error>(None) };
                 if !grants::delete_if_unused(tx, project, grant_id)? {
                     return Ok(None);

@@ -11,6 +11,7 @@
 pub mod access_keys;
 mod answer;
 pub mod apps;
+pub mod audit;
 pub mod backups;
 pub mod begin;
 pub mod bluesky;
@@ -39,12 +40,14 @@ mod tasks;
 mod token_reads;
 pub mod tokens;
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
+use crate::domain::audit::Actor;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::store;
@@ -59,13 +62,16 @@ use revocation::Revocation;
 use single_flight::SingleFlight;
 use token_reads::Unwritten;
 
-/// An access key that was checked.
+/// Who calls a use case: an access key that was checked, or someone who needs none.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// `None` for the demo's own page.
+    pub actor: Actor,
+    /// `None` without a key: for the demo's own page, and the command line.
     pub access_key_id: Option<AccessKeyId>,
     pub project_id: ProjectId,
     pub scopes: Vec<Scope>,
+    /// The client's address, for the audit trail.
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {

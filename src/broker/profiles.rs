@@ -2,10 +2,11 @@
 
 use super::error::What;
 use super::{Broker, Caller, Error};
+use crate::domain::audit::{Action, Entry};
 use crate::domain::id::ProfileId;
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
-use crate::store::{self, profiles};
+use crate::store::{self, audit, profiles};
 
 impl Broker {
     pub async fn create_profile(
@@ -18,7 +19,13 @@ impl Broker {
         let profile =
             Profile { id: self.ids.next(), name, description, integration_count: 0, created_at: now, updated_at: now };
         let (project, inserted) = (caller.project_id, profile.clone());
-        self.store.write(move |tx| profiles::insert(tx, project, &inserted)).await?;
+        let entry = Entry::new(caller.by(), Action::ProfileCreated, profile.id);
+        self.store
+            .write(move |tx| {
+                profiles::insert(tx, project, &inserted)?;
+                audit::record(tx, Some(project), &entry, now)
+            })
+            .await?;
         Ok(profile)
     }
 
@@ -45,9 +52,11 @@ impl Broker {
             return self.get_profile(caller, id).await;
         }
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        let entry = Entry::new(caller.by(), Action::ProfileUpdated, id);
         self.store
             .write(move |tx| {
                 gone(profiles::update(tx, project, id, &change, now))?;
+                audit::record(tx, Some(project), &entry, now)?;
                 profiles::find(tx, project, id)?.ok_or(Error::NotFound(What::Profile))
             })
             .await
@@ -56,7 +65,13 @@ impl Broker {
     /// Soft delete: integrations keep their profile id.
     pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
-        self.store.write(move |tx| gone(profiles::delete(tx, project, id, now))).await
+        let entry = Entry::new(caller.by(), Action::ProfileDeleted, id);
+        self.store
+            .write(move |tx| {
+                gone(profiles::delete(tx, project, id, now))?;
+                Ok(audit::record(tx, Some(project), &entry, now)?)
+            })
+            .await
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::{Core, Error};
 use crate::domain::account::{Coverage, FoundAccount, Identity};
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
@@ -17,7 +18,7 @@ use crate::domain::renewal::Jitter;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{Consent, choice_id};
 use crate::domain::time::Timestamp;
-use crate::store::{Transaction, grants, integrations};
+use crate::store::{Transaction, audit, grants, integrations};
 use crate::vault::Place;
 
 /// The owner of a connection: project, app and profile.
@@ -32,10 +33,12 @@ pub(super) struct Under {
     pub(super) requested_scopes: Vec<String>,
     /// The flow, for the log; `None` without a redirect.
     pub(super) flow_id: Option<FlowId>,
+    /// Who connects it.
+    pub(super) by: By,
 }
 
-impl From<&Flow> for Under {
-    fn from(flow: &Flow) -> Self {
+impl Under {
+    pub(super) fn of(flow: &Flow, by: By) -> Self {
         Self {
             project_id: flow.project_id,
             platform: flow.platform.clone(),
@@ -44,6 +47,7 @@ impl From<&Flow> for Under {
             profile_id: flow.profile_id,
             requested_scopes: flow.scopes.clone(),
             flow_id: Some(flow.id),
+            by,
         }
     }
 }
@@ -195,6 +199,8 @@ impl Core {
             integrations::insert(tx, project, &integration, &own)?;
             id
         };
+        let entry = Entry::new(under.by, Action::AccountConnected, id).of_flow(under.flow_id);
+        audit::record(tx, Some(project), &entry, now)?;
         let flow_id = under.flow_id.map(tracing::field::display);
         tracing::info!(flow.id = flow_id, platform.name = %under.platform, integration.id = %id, "account connected");
         Ok((id, left))

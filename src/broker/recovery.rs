@@ -5,6 +5,7 @@
 //! nothing that a platform delivered is passed over in silence.
 
 use super::{Broker, Error};
+use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, Outcome};
@@ -27,6 +28,7 @@ impl Broker {
 
     async fn finish_cut_off(&self, flow: Flow) {
         let (id, project, platform) = (flow.id, flow.project_id, flow.platform.clone());
+        let by = By::person(flow.access_key_id, None);
         if self.resume(flow).await {
             tracing::info!(flow.id = %id, platform.name = %platform, "continued a connection that was cut off");
             return;
@@ -36,7 +38,7 @@ impl Broker {
             "a connection was cut off: tokens that the platform may have issued are lost, and the account's owner must start again"
         );
         let outcome = Outcome::failed(Failure::Interrupted);
-        if let Err(error) = self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.end(outcome))).await {
+        if let Err(error) = self.store_end(project, id, outcome, by).await {
             tracing::error!(flow.id = %id, error = %chain(&error), "cannot record how the connection ended");
         }
     }

@@ -18,6 +18,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::IntoStaticStr;
+
 use super::clients::BoundTo;
 use super::{Core, Error};
 use crate::domain::error_chain::chain;
@@ -34,7 +36,8 @@ use crate::vault::Place;
 const REVOKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The result of a revocation at the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Revoked {
     /// The platform was not asked: other accounts live on the same consent. Callers are told so of their own project
     /// only.
@@ -44,6 +47,7 @@ pub enum Revoked {
     /// The platform has no endpoint for it: the account's owner removes the app in their settings there.
     Unsupported,
     /// The platform confirmed.
+    #[strum(serialize = "revoked")]
     Yes,
 }
 

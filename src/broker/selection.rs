@@ -6,6 +6,7 @@
 //! tokens are revoked.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::error::What;
@@ -13,6 +14,7 @@ use super::finished::Finished;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::{IntegrationId, SelectionId};
 use crate::domain::redirect::RedirectUri;
@@ -21,7 +23,7 @@ use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
 };
-use crate::store::{self, flows, oauth_apps, profiles, selections};
+use crate::store::{self, audit, flows, oauth_apps, profiles, selections};
 use crate::vault::Place;
 
 /// An open selection.
@@ -51,7 +53,7 @@ pub struct Choice {
 
 impl Broker {
     /// Stores a consent until its owner has chosen. The flow waits for that.
-    pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent) -> Result<(), Error> {
+    pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let (id, now): (SelectionId, _) = (self.ids.next(), self.clock.now());
         let token = random_token(&*self.entropy);
         let selection = Selection {
@@ -72,13 +74,14 @@ impl Broker {
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
         );
+        let entry = Entry::new(by, Action::SelectionOffered, id).of_flow(Some(flow.id));
         self.store
             .write_kept(move |tx| {
                 selections::insert(tx, &selection)?;
                 flows::change(tx, selection.project_id, selection.flow_id, |flow| {
                     flow.await_selection(selection.expires_at)
                 })?;
-                Ok(())
+                Ok(audit::record(tx, Some(selection.project_id), &entry, now)?)
             })
             .await
     }
@@ -122,6 +125,7 @@ impl Broker {
         platform: Option<&str>,
         token: &SecretString,
         chosen: BTreeSet<String>,
+        address: Option<IpAddr>,
     ) -> Result<Finished, Error> {
         let by = choice_digest(&chosen);
         let (selection, flow) = self.find_selection(platform, token).await?;
@@ -131,26 +135,36 @@ impl Broker {
             if chosen.is_empty() || !chosen.is_subset(&offered) {
                 return Err(Error::NotOffered);
             }
-            self.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), by).await?;
+            self.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), (by, address)).await?;
         }
         self.answer_spent(platform, token, by).await
     }
 
     /// Connects nothing and revokes the tokens.
-    pub async fn cancel_selection(&self, token: &SecretString) -> Result<Finished, Error> {
+    pub async fn cancel_selection(&self, token: &SecretString, address: Option<IpAddr>) -> Result<Finished, Error> {
         let by = cancellation_digest();
         let (selection, flow) = self.find_selection(None, token).await?;
         if selection.is_open(self.clock.now()) {
             let consent = self.open_consent(&selection)?;
             let broker = self.clone();
             // The tokens must be revoked whether or not the person still waits.
-            self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, by).await }).await??;
+            self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, (by, address)).await }).await??;
         }
         self.answer_spent(None, token, by).await
     }
 
-    async fn cancel(&self, selection: &Selection, flow: &Flow, consent: &Consent, by: Digest256) -> Result<(), Error> {
+    async fn cancel(
+        &self,
+        selection: &Selection,
+        flow: &Flow,
+        consent: &Consent,
+        (by, address): (Digest256, Option<IpAddr>),
+    ) -> Result<(), Error> {
         let (project, id, flow_id, now) = (flow.project_id, selection.id, flow.id, self.clock.now());
+        let person = By::person(flow.access_key_id, address);
+        let entry = Entry::new(person, Action::ConnectionEnded, flow_id)
+            .with_outcome(Outcome::Cancelled.code())
+            .of_flow(Some(flow_id));
         let cancelled = self
             .store
             .write(move |tx| {
@@ -159,6 +173,7 @@ impl Broker {
                     spent => spent?,
                 }
                 flows::change(tx, project, flow_id, |flow| flow.settle(Outcome::Cancelled))?;
+                audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)
             })
             .await?;
@@ -176,9 +191,10 @@ impl Broker {
         flow: Flow,
         consent: Consent,
         chosen: Chosen,
-        by: Digest256,
+        (by, address): (Digest256, Option<IpAddr>),
     ) -> Result<(), Error> {
         let broker = self.clone();
+        let under = Under::of(&flow, By::person(flow.access_key_id, address));
         self.store
             .write(move |tx| {
                 let (project, now) = (flow.project_id, broker.clock.now());
@@ -192,7 +208,7 @@ impl Broker {
                     // Deleted meanwhile: without its secret the tokens can be neither refreshed nor revoked.
                     return Err(Error::NotFound(What::Selection));
                 }
-                let connected = broker.record_connection(tx, &Under::from(&flow), &consent, &chosen, now)?.connected;
+                let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::Connected { integration_ids }))?;
                 Ok(selections::spend(tx, project, selection.id, by, connected, now)?)

@@ -12,10 +12,11 @@ use std::cmp::Reverse;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Broker, Caller, Error};
+use crate::domain::audit::{Action, Entry};
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::TokenReads;
 use crate::domain::read_counts::{Counted, ReadCounts, TokenReader};
-use crate::store::{self, token_reads};
+use crate::store::{self, audit, token_reads};
 
 /// Rows in one transaction, so that no other write waits long.
 const BATCH: usize = 1000;
@@ -51,7 +52,12 @@ impl Broker {
         }
         tracing::info!(access_key.id = key, integration.id = %id, platform.name = platform, "access token handed out");
         let Some(reader) = reader else { return Ok(()) };
-        match self.store.write(move |tx| token_reads::record(tx, &reader, Counted::one(now))).await {
+        let entry = Entry::new(caller.by(), Action::TokenRead, id);
+        let write = self.store.write(move |tx| {
+            token_reads::record(tx, &reader, Counted::one(now))?;
+            audit::record(tx, Some(reader.project_id), &entry, now)
+        });
+        match write.await {
             Ok(()) => {
                 self.unwritten.counts().written(reader, now);
                 Ok(())

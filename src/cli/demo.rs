@@ -16,6 +16,7 @@ use crate::app::{self, Ports, Prepared};
 use crate::broker::{self, Broker, Caller};
 use crate::config::{self, Config, Environment};
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Actor;
 use crate::domain::entropy::Entropy;
 use crate::domain::id::ProjectId;
 use crate::domain::project::DEFAULT_PROJECT;
@@ -69,7 +70,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (project, key) = app.work().block_on(first_steps(app.broker.clone()))?;
     tell(&app.config, data.is_kept(), &key)?;
     let demo = http::Demo {
-        caller: Caller { access_key_id: None, project_id: project, scopes: Scope::DEFAULT.to_vec() },
+        caller: Caller {
+            actor: Actor::DemoPage,
+            access_key_id: None,
+            project_id: project,
+            scopes: Scope::DEFAULT.to_vec(),
+            address: None,
+        },
         sandbox_origin: sandbox.base_url().to_owned(),
         bluesky: sandbox::bluesky_accounts()
             .first()

@@ -4,6 +4,7 @@
 //! codes follow sysexits ([`failure::Exit`]).
 
 mod access_key;
+mod audit;
 mod backup;
 mod check;
 mod demo;
@@ -58,6 +59,7 @@ enum Command {
     Keyring(keyring::Command),
     #[command(subcommand)]
     Platforms(platforms::Command),
+    Audit(audit::Arguments),
     Openapi(openapi::Arguments),
     Healthcheck(healthcheck::Arguments),
 }
@@ -85,6 +87,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
     };
     let result = match arguments.command {
         Command::AccessKey(command) => access_key::run(command, environment),
+        Command::Audit(arguments) => audit::run(&arguments, environment),
         Command::Backup(arguments) => backup::back_up(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -54,6 +54,8 @@ pub struct Config {
     /// `None`: the broker makes no backups by itself.
     pub backup: Option<Backup>,
     pub outbound: Outbound,
+    /// How long entries of the audit trail are kept.
+    pub keep_audit: Duration,
     pub log: LogSettings,
     pub platforms: Registry,
     /// Sentences on settings that are valid but risky.
@@ -168,6 +170,9 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
             timeout: seconds(reader.number(&["outbound", "timeout_seconds"], 1..=300), 15),
             proxies: proxies(reader, environment),
         },
+        keep_audit: Duration::from_hours(
+            24 * u64::from(reader.number(&["audit", "keep_days"], 1..=36_500).unwrap_or(365)),
+        ),
         log: log(reader),
         platforms: platforms::read(reader),
         warnings: Vec::new(),

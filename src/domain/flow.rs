@@ -249,6 +249,17 @@ impl Outcome {
     pub fn failed(failure: Failure) -> Self {
         Self::Failed { failure, findings: None }
     }
+
+    /// The outcome's name, for the audit trail: that of the failure where it is one.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Connected { .. } => "connected",
+            Self::Failed { failure, .. } => failure.code(),
+            Self::SelectionRequired => "selection_required",
+        }
+    }
 }
 
 #[cfg(test)]

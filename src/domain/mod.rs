@@ -3,6 +3,7 @@
 pub mod access_key;
 pub mod account;
 pub mod attempts;
+pub mod audit;
 pub mod bounds;
 pub mod entropy;
 pub mod error_chain;

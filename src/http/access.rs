@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 
 use super::State;
 use super::error::{ApiError, Code};
+use super::request::peer;
 use super::routes::{Access, Route};
 use crate::broker::{self, Caller};
 
@@ -56,7 +57,7 @@ async fn admit(access: Access, req: &ServiceRequest) -> Result<Option<Caller>, A
     let caller = state.broker.authenticate(key).await?;
     match scope {
         Some(scope) if !caller.may(scope) => Err(broker::Error::ScopeMissing(scope).into()),
-        _ => Ok(Some(caller)),
+        _ => Ok(Some(Caller { address: peer::address(req.request(), &state.settings.trusted_proxies), ..caller })),
     }
 }
 

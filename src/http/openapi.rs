@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
-use super::api::{apps, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
+use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::error::ErrorBody;
 use super::pages;
 use super::routes::{Access, ROUTES, Route, Surface};
@@ -33,6 +33,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
     ),
     paths(
         apps::create, apps::delete, apps::get, apps::list, apps::update,
+        audit::list,
         bluesky::connect,
         connect::begin,
         health::alive, health::check, health::check_key, health::ready,
@@ -52,6 +53,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
         (name = "Profiles", description = "Group connected accounts under a label."),
         (name = "Apps", description = "Connect under OAuth apps of your own instead of the operator's."),
         (name = "Platforms", description = "What can be connected here."),
+        (name = "Audit", description = "See who changed what, and who was handed which token."),
         (name = "Health", description = "Whether it works."),
         (name = "Documentation", description = "This description."),
     ),

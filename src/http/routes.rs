@@ -9,7 +9,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 
 use super::access;
-use super::api::{apps, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
+use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::pages;
 use crate::domain::access_key::Scope;
 
@@ -51,6 +51,12 @@ impl Route {
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         let head = self.method == Method::GET && !self.spends;
         std::iter::once(&self.method).chain(head.then_some(&Method::HEAD))
+    }
+
+    /// True when a call may change something, or use it up.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.method != Method::GET || self.spends
     }
 
     /// The handler, behind the route's access rule.
@@ -114,6 +120,7 @@ pub static ROUTES: &[Route] = &[
     api(Method::DELETE, APP, MANAGE, || web::to(apps::delete)),
     api(Method::GET, APP, READ, || web::to(apps::get)),
     api(Method::PATCH, APP, MANAGE, || web::to(apps::update)),
+    api(Method::GET, &["/v1/audit"], MANAGE, || web::to(audit::list)),
     api(Method::GET, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::get)),
     api(Method::POST, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::submit)),
     api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get)),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, json, one};
+use super::columns::{Fields, all, change_one, json, one};
 use crate::domain::access_key::{AccessKey, Scope};
-use crate::domain::id::AccessKeyId;
+use crate::domain::id::{AccessKeyId, ProjectId};
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 
@@ -92,14 +92,14 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     )
 }
 
-/// False when there is no such key or it was revoked before.
-pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<bool, Error> {
-    let changed = change(
+/// Returns the key's project; `None` when there is no such key or it was revoked before.
+pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<Option<ProjectId>, Error> {
+    one(
         db,
-        "UPDATE access_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL",
+        "UPDATE access_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING project_id",
         named_params! {":id": id, ":now": now},
-    )?;
-    Ok(changed == 1)
+        |row| Fields::of("access_keys", row).get("project_id"),
+    )
 }
 
 fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
@@ -148,13 +148,13 @@ mod tests {
         assert!(find_by_digest(&fixture.db, &Digest256::of(b"ppk_2")).unwrap().is_none());
 
         let now = fixture.later(1);
-        assert!(fixture.write(|db| revoke(db, key.id, now)).unwrap());
+        assert_eq!(fixture.write(|db| revoke(db, key.id, now)).unwrap(), Some(fixture.theirs));
         assert!(find_by_digest(&fixture.db, &digest).unwrap().is_none());
         let later = fixture.later(1);
-        assert!(!fixture.write(|db| revoke(db, key.id, later)).unwrap());
+        assert_eq!(fixture.write(|db| revoke(db, key.id, later)).unwrap(), None);
         assert_eq!(list_all(&fixture.db).unwrap()[0].0.revoked_at, Some(now), "the first time stays");
         let unknown = fixture.id();
-        assert!(!fixture.write(|db| revoke(db, unknown, later)).unwrap());
+        assert_eq!(fixture.write(|db| revoke(db, unknown, later)).unwrap(), None);
     }
 
     #[test]

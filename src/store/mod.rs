@@ -12,6 +12,7 @@
 //! nothing but the database.
 
 pub mod access_keys;
+pub mod audit;
 pub mod backup;
 mod columns;
 pub mod consents;

@@ -545,6 +545,29 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_the_tenth_schema_gets_an_empty_audit_trail() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let mut older = Schema::embedded();
+        older.migrations.retain(|migration| migration.version() <= 10);
+        older.migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at)
+             VALUES ('key_1', 'proj_1', 'ci', 'ppk_abcd', '[]', CAST(zeroblob(32) AS BLOB), 0);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (u32, u32, Option<i64>) = db
+            .query_row(
+                "SELECT (SELECT count(*) FROM access_keys), (SELECT count(*) FROM audit), before FROM audit_purge",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (1, 0, None));
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             &format!("V{}__rebuild", Schema::embedded().version() + 1),

@@ -104,6 +104,7 @@ fn what_needs_no_key() {
     for route in ROUTES {
         let expected = match (route.method.as_str(), route.paths[0]) {
             (_, "/v1/health/auth") => Access::AnyKey,
+            ("GET", "/v1/audit") => Access::Key(Scope::Manage),
             ("GET", "/v1/connect/{platform}") | ("POST", "/v1/connect/bluesky/auth") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/integrations/{id}/token") => Access::Key(Scope::Tokens),
             _ if route.access == Access::Public => Access::Public,

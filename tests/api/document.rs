@@ -174,6 +174,8 @@ async fn answers_are_as_described() {
         (400, "patch", "/v1/apps/{id}", format!("/v1/apps/{app_id}"), Some(json!({"clientId": "x"}))),
         (404, "patch", "/v1/apps/{id}", "/v1/apps/x".to_owned(), Some(json!({}))),
         (409, "delete", "/v1/apps/{id}", format!("/v1/apps/{app_id}"), None),
+        (200, "get", "/v1/audit", String::new(), None),
+        (400, "get", "/v1/audit", "/v1/audit?since=x".to_owned(), None),
         (200, "get", "/v1/profiles/", String::new(), None),
         (400, "get", "/v1/profiles/", "/v1/profiles?page=0".to_owned(), None),
         (201, "post", "/v1/profiles/", String::new(), profile),

@@ -51,6 +51,7 @@ async fn a_head_is_answered_like_a_get_without_the_body() {
         "/healthz",
         "/readyz",
         "/v1/apps/",
+        "/v1/audit",
         "/v1/connect/facebook/selection/{token}",
         "/v1/connect/integrations",
         "/v1/connect/integrations/{id}",

@@ -13,6 +13,7 @@ mod accounts;
 mod alive;
 mod any_server;
 mod atproto;
+mod audit;
 mod backups;
 mod bad_input;
 mod base_path;

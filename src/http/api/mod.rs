@@ -4,6 +4,7 @@
 //! the view of `tokens` has a field for a token or a secret.
 
 pub(crate) mod apps;
+pub(crate) mod audit;
 pub(crate) mod bluesky;
 pub(crate) mod connect;
 pub(crate) mod health;

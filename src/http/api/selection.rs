@@ -7,6 +7,7 @@ mod view;
 
 use std::collections::BTreeSet;
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::CHOICE_MAX;
 use crate::http::State;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, Members, Segment, fields};
+use crate::http::request::{Body, FromMembers, Members, Segment, fields, peer};
 
 /// Which accounts to connect.
 #[derive(Debug, ToSchema)]
@@ -97,11 +98,13 @@ macro_rules! operations {
                 ))]
             pub(crate) async fn submit(
                 state: Data<State>,
+                req: HttpRequest,
                 Segment(token): Segment,
                 Body(choice): Body<SelectedAccounts>,
             ) -> Result<Json<SelectionDone>, ApiError> {
                 let (token, chosen) = (SecretString::from(token), choice.selected_account_ids);
-                Ok(Json(state.broker.choose_accounts(Some($platform), &token, chosen).await?.into()))
+                let address = peer::address(&req, &state.settings.trusted_proxies);
+                Ok(Json(state.broker.choose_accounts(Some($platform), &token, chosen, address).await?.into()))
             }
         }
     };

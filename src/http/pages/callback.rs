@@ -16,7 +16,7 @@ use crate::broker::error::CallbackRefusal;
 use crate::domain::secret::SecretString;
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Query, Segment};
+use crate::http::request::{Query, Segment, peer};
 
 /// Longest state, in bytes. Ours have 43.
 const STATE_MAX: usize = 512;
@@ -59,7 +59,8 @@ pub(crate) async fn finish(
             .on_page("Not yet", "Open this page again to finish the connection.")
             .retry_after(Duration::ZERO));
     }
-    let callback = read(platform, &Query::new(req.query_string()))?;
+    let address = peer::address(&req, &state.settings.trusted_proxies);
+    let callback = Callback { address, ..read(platform, &Query::new(req.query_string()))? };
     ending::show(&req, &state.broker.finish_connect(callback).await?)
 }
 
@@ -84,7 +85,7 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
         (text("code")?, text("error")?, text("error_reason")?, text("error_code")?, text("iss")?);
     is_garbled |= code.as_ref().is_some_and(|code| code.len() > CODE_MAX || code.contains(char::is_control));
     let (state, code) = (state.map(SecretString::from), code.map(SecretString::from));
-    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled })
+    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, address: None })
 }
 
 /// True when the browser fetches the page ahead of its user. Finishing then would use up the code before the user

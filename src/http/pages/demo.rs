@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::Url;
 
+use crate::broker::Caller;
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
 use crate::broker::integrations::ListIntegrations;
@@ -21,7 +22,7 @@ use crate::domain::paging::Window;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Form, FromQuery, Parameters, Query, Segment};
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, peer};
 use crate::http::{Demo, State};
 
 /// The most accounts and profiles that the page shows.
@@ -149,7 +150,7 @@ pub(crate) async fn connect(
         redirect_uri: Some(format!("{}/", state.settings.public_url)),
         ..BeginConnect::default()
     };
-    let url = state.broker.begin_connect(&demo.caller, wanted).await?;
+    let url = state.broker.begin_connect(&caller(&state, demo, &req), wanted).await?;
     Ok(super::see_other(url))
 }
 
@@ -171,7 +172,7 @@ pub(crate) async fn connect_bluesky(
         app_id: None,
         address: None,
     };
-    let back = match state.broker.connect_bluesky(&demo.caller, wanted).await.map_err(ApiError::from) {
+    let back = match state.broker.connect_bluesky(&caller(&state, demo, &req), wanted).await.map_err(ApiError::from) {
         Ok(connected) => connected.destination.unwrap_or(home),
         Err(error) => format!("{home}?status=error&platform=bluesky&error={}", error.code.as_str()),
     };
@@ -184,6 +185,11 @@ fn check_is_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError>
     }
     Err(ApiError::new(Code::CrossSite)
         .on_page("Nothing was connected", "Open the demo's own page and use the button there."))
+}
+
+/// The demo's caller, at the browser's address.
+fn caller(state: &State, demo: &Demo, req: &HttpRequest) -> Caller {
+    Caller { address: peer::address(req, &state.settings.trusted_proxies), ..demo.caller.clone() }
 }
 
 fn demo(state: &State) -> Result<&Demo, ApiError> {

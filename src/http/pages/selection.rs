@@ -18,7 +18,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter};
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter, peer};
 
 /// The page offers a search when there are more accounts than this.
 const SEARCH_ABOVE: usize = 12;
@@ -193,10 +193,11 @@ async fn press(
     filled: Filled,
 ) -> Result<HttpResponse, ApiError> {
     let Filled { search, mut ticked, button } = filled;
+    let address = peer::address(req, &state.settings.trusted_proxies);
     match button {
-        Some(Button::Cancel) => ending::show(req, &state.broker.cancel_selection(token).await?),
+        Some(Button::Cancel) => ending::show(req, &state.broker.cancel_selection(token, address).await?),
         Some(Button::Connect) if !ticked.is_empty() => {
-            ending::show(req, &state.broker.choose_accounts(None, token, ticked).await?)
+            ending::show(req, &state.broker.choose_accounts(None, token, ticked, address).await?)
         }
         Some(Button::Connect) => {
             let choices = state.broker.get_selection(None, token).await?;

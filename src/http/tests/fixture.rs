@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::atproto;
 use crate::broker::{Broker, Caller, Parts, Settings as BrokerSettings};
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Actor;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::IdSource;
 use crate::domain::project::{DEFAULT_PROJECT, Project};
@@ -115,6 +116,7 @@ impl Fixture {
                 refresh_ahead: Duration::from_mins(15),
                 refresh_concurrency: 32,
                 backup: None,
+                keep_audit: Duration::from_hours(24),
             },
             work: Handle::current(),
         });
@@ -123,7 +125,8 @@ impl Fixture {
 
     pub(super) fn demo(mut self) -> Self {
         let scopes = Scope::DEFAULT.to_vec();
-        let caller = Caller { access_key_id: None, project_id: self.project.id, scopes };
+        let caller =
+            Caller { actor: Actor::DemoPage, access_key_id: None, project_id: self.project.id, scopes, address: None };
         self.settings.demo = Some(Demo {
             caller,
             sandbox_origin: SANDBOX.to_owned(),

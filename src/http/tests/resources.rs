@@ -66,7 +66,7 @@ async fn numbers_are_limited_as_documented() {
             }
         }
     }
-    assert_eq!(checked, 7);
+    assert_eq!(checked, 8);
 }
 
 #[actix_web::test]

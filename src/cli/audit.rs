@@ -1,0 +1,80 @@
+//! `postpeer audit`: the audit trail of all projects.
+
+use clap::Args;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output;
+use super::settings::ConfigFile;
+use crate::config::Environment;
+use crate::domain::audit::{Entry, Recorded, Since};
+use crate::domain::id::AccessKeyId;
+
+/// Entries that are read at a time, so that a long trail takes little memory.
+const AT_A_TIME: u32 = 1000;
+
+/// Show who changed what, and who was handed which token; works while the broker runs
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  postpeer audit --since 2026-05-03T08:00:00Z\n  postpeer audit --json | jq 'select(.action == \"token.read\")'"
+)]
+pub(super) struct Arguments {
+    /// First time to show (RFC 3339), or the id of the entry after which to begin [default: the oldest entry]
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Show only what this key did, and the connections that it began
+    #[arg(long, value_name = "ID")]
+    key: Option<AccessKeyId>,
+    /// Print a JSON object for each entry, one a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
+    let desk = arguments.config.desk(environment)?;
+    let mut since = arguments.since.unwrap_or(Since::BEGINNING);
+    if !arguments.json {
+        output::result(&line(["TIME", "ID", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "FROM"]))?;
+    }
+    loop {
+        let key = arguments.key;
+        let entries = desk.run(|broker| async move { broker.whole_audit_trail(since, key, AT_A_TIME).await })?;
+        let Some(last) = entries.last() else { return Ok(()) };
+        since = Since::Entry(last.id);
+        let show = if arguments.json { as_json } else { as_text };
+        output::result(&entries.iter().map(show).collect::<Vec<_>>().join("\n"))?;
+    }
+}
+
+fn as_json(recorded: &Recorded) -> String {
+    let Recorded { id, at, project_id, entry } = recorded;
+    let Entry { by, action, object, flow_id, outcome } = entry;
+    json!({
+        "id": id,
+        "at": at,
+        "projectId": project_id.map(|id| id.to_string()),
+        "actor": by.actor.into_str(),
+        "accessKeyId": by.access_key_id.map(|id| id.to_string()),
+        "address": by.address,
+        "action": action.into_str(),
+        "object": object,
+        "flowId": flow_id.map(|id| id.to_string()),
+        "outcome": outcome,
+    })
+    .to_string()
+}
+
+fn as_text(recorded: &Recorded) -> String {
+    let Recorded { id, at, project_id: _, entry } = recorded;
+    let Entry { by, action, object, flow_id: _, outcome } = entry;
+    let actor = by.access_key_id.map_or_else(|| by.actor.into_str().to_owned(), |id| id.to_string());
+    let address = by.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    line([&at.to_string(), &id.to_string(), &actor, action.into_str(), object, outcome, &address])
+}
+
+/// Columns of a fixed width, because not all rows are known when the first is printed.
+fn line([at, id, actor, action, object, outcome, address]: [&str; 7]) -> String {
+    format!("{at:<24}  {id:>8}  {actor:<36}  {action:<20}  {object:<38}  {outcome:<18}  {address}")
+}

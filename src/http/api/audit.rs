@@ -1,0 +1,117 @@
+//! `GET /v1/audit`: the audit trail of the caller's project.
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::audit::{Entry, Recorded, Since};
+use crate::domain::time::Timestamp;
+use crate::http::State;
+use crate::http::access::Authenticated;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
+
+/// Which entries to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Where to begin: a time (RFC 3339, with its entries), or the `id` of the last entry that you read (without it).
+    /// Absent: with the oldest.
+    #[param(value_type = Option<String>, example = "2026-05-03T08:00:00Z")]
+    since: Since,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 100, default = 50, required = false)]
+    limit: u32,
+}
+
+impl FromQuery for Wanted {
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let since = query.text("since")?.map(|text| text.parse()).transpose();
+        let since: Option<Since> = since.map_err(|error| invalid_parameter("since", &format!("{error}")))?;
+        Ok(Self { since: since.unwrap_or(Since::BEGINNING), limit: query.limit(50)? })
+    }
+}
+
+/// Something that was changed, or a token that was handed out.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AuditEntry)]
+struct EntryView {
+    /// Grows from entry to entry.
+    #[schema(minimum = 1, example = 4711)]
+    id: u64,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Who acted: `access_key` (a caller), `command_line` (the operator), `demo_page`, or `person` (an account's owner in
+    /// a browser).
+    actor: &'static str,
+    /// The key that acted; for a person, the key that began their connection. Null for others.
+    #[schema(required)]
+    access_key_id: Option<String>,
+    /// The client's address, where there is one.
+    #[schema(required)]
+    address: Option<String>,
+    /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
+    /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.begun`,
+    /// `connection.ended` (without an account), `profile.created`, `profile.deleted`, `profile.updated`,
+    /// `project.created`, `selection.offered`, or `token.read`.
+    #[schema(example = "account.connected")]
+    action: &'static str,
+    /// Id of what it was done to.
+    #[schema(example = "int_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    object: String,
+    /// The connection that it was part of; entries of one connection have the same.
+    #[schema(required)]
+    flow_id: Option<String>,
+    /// `done`; for `connection.ended`, `cancelled` or the failure; for `account.disconnected`, `revoked`,
+    /// `kept_for_others`, `not_confirmed` or `unsupported`: what became of the consent at the platform.
+    #[schema(example = "done")]
+    outcome: String,
+}
+
+impl From<Recorded> for EntryView {
+    fn from(recorded: Recorded) -> Self {
+        let Recorded { id, at, project_id: _, entry } = recorded;
+        let Entry { by, action, object, flow_id, outcome } = entry;
+        Self {
+            id,
+            at,
+            actor: by.actor.into_str(),
+            access_key_id: by.access_key_id.map(|id| id.to_string()),
+            address: by.address.map(|address| address.to_string()),
+            action: action.into_str(),
+            object,
+            flow_id: flow_id.map(|id| id.to_string()),
+            outcome: outcome.into_owned(),
+        }
+    }
+}
+
+/// A part of the trail.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditTrail)]
+pub(crate) struct TrailView {
+    success: bool,
+    /// Oldest first. As many as `limit`: there may be more.
+    entries: Vec<EntryView>,
+}
+
+/// Read the audit trail
+///
+/// Who changed what in this project, or was handed a token: when, from where, and how it went. Oldest first; to go on,
+/// or to follow the trail, give the last `id` as `since`. Reads of a token by the same key within a minute are one entry.
+/// Entries are never changed, and deleted when they are as old as the operator keeps them.
+#[utoipa::path(get, path = "/v1/audit", operation_id = "listAudit", tag = "Audit",
+    params(Wanted),
+    responses(
+        (status = 200, description = "Entries of the trail.", body = TrailView),
+        (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
+    ))]
+pub(crate) async fn list(
+    state: Data<State>,
+    Authenticated(caller): Authenticated,
+    Parameters(Wanted { since, limit }): Parameters<Wanted>,
+) -> Result<Json<TrailView>, ApiError> {
+    let entries = state.broker.audit_trail(&caller, since, limit).await?;
+    Ok(Json(TrailView { success: true, entries: entries.into_iter().map(EntryView::from).collect() }))
+}

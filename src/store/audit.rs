@@ -1,0 +1,203 @@
+//! The audit trail. Triggers refuse every change of a row, and every deletion but a purge's.
+//!
+//! Invariant: an entry is recorded in the transaction of what it tells of, so that neither is there without the other.
+//! Ids follow the order of the commits: whoever knows the last id that they read misses no later entry.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use super::Error;
+use super::columns::{Fields, all, change, change_one, one, signed};
+use crate::domain::audit::{By, Entry, Recorded, Since};
+use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::time::Timestamp;
+
+/// Longest time between an entry's time and its commit, within which times need not follow the order of ids.
+const SLACK: Duration = Duration::from_mins(1);
+
+/// Adds an entry. `project`: `None` for what concerns the whole broker.
+pub fn record(db: &Transaction<'_>, project: Option<ProjectId>, entry: &Entry, now: Timestamp) -> Result<(), Error> {
+    let By { actor, access_key_id, address } = entry.by;
+    change_one(
+        db,
+        "INSERT INTO audit (at, project_id, actor, access_key_id, address, action, object, flow_id, outcome)
+         VALUES (:at, :project, :actor, :access_key, :address, :action, :object, :flow, :outcome)",
+        named_params! {
+            ":at": now, ":project": project, ":actor": actor.into_str(), ":access_key": access_key_id,
+            ":address": address.map(|address| address.to_string()), ":action": entry.action.into_str(),
+            ":object": entry.object, ":flow": entry.flow_id, ":outcome": entry.outcome,
+        },
+    )
+}
+
+/// The project's entries from `since` on, oldest first.
+pub fn list(db: &Connection, project: ProjectId, since: Since, limit: u32) -> Result<Vec<Recorded>, Error> {
+    let (from, not_before) = beginning(db, since)?;
+    all(
+        db,
+        "SELECT * FROM audit WHERE project_id = :project AND id >= :from AND at >= :not_before
+         ORDER BY id LIMIT :limit",
+        named_params! {":project": project, ":from": from, ":not_before": not_before, ":limit": limit},
+        read,
+    )
+}
+
+/// Entries from `since` on, oldest first, of one key or of all. For the operator.
+pub fn list_all(db: &Connection, since: Since, key: Option<AccessKeyId>, limit: u32) -> Result<Vec<Recorded>, Error> {
+    let (from, not_before) = beginning(db, since)?;
+    all(
+        db,
+        "SELECT * FROM audit /* every project */
+         WHERE id >= :from AND at >= :not_before AND (:key IS NULL OR access_key_id = :key) ORDER BY id LIMIT :limit",
+        named_params! {":from": from, ":not_before": not_before, ":key": key, ":limit": limit},
+        read,
+    )
+}
+
+/// The first id to look at, and the time that entries have at least.
+fn beginning(db: &Connection, since: Since) -> Result<(i64, Timestamp), Error> {
+    let (last, not_before) = match since {
+        Since::Entry(id) => (signed(id), Timestamp::from_millis(i64::MIN)),
+        Since::Time(time) => {
+            // What was committed before an entry that is older than that by the slack is not of that time.
+            let before = "SELECT id FROM audit /* every project */ WHERE at < :before ORDER BY at DESC LIMIT 1";
+            let last = one(db, before, named_params! {":before": time.minus(SLACK)}, |row| Ok(row.get("id")?))?;
+            (last.unwrap_or(0), time)
+        }
+    };
+    Ok((last.saturating_add(1), not_before))
+}
+
+/// Deletes up to `limit` entries of all projects from before that time, and returns their number. The newest entry
+/// stays, so that no id is used twice.
+pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
+    let is_due =
+        "SELECT id FROM audit /* every project */ WHERE at < :before AND id < (SELECT max(id) FROM audit) LIMIT 1";
+    if one(db, is_due, named_params! {":before": before}, |_| Ok(()))?.is_none() {
+        return Ok(0);
+    }
+    let allow = "UPDATE audit_purge SET before = :before WHERE id = 1";
+    change_one(db, allow, named_params! {":before": before})?;
+    let purged = change(
+        db,
+        "DELETE FROM audit /* every project */ WHERE id IN
+            (SELECT id FROM audit WHERE at < :before AND id < (SELECT max(id) FROM audit) ORDER BY at LIMIT :limit)",
+        named_params! {":before": before, ":limit": limit},
+    )?;
+    change_one(db, allow, named_params! {":before": None::<Timestamp>})?;
+    Ok(purged)
+}
+
+fn read(row: &Row<'_>) -> Result<Recorded, Error> {
+    let fields = Fields::of("audit", row);
+    let (id, at, project_id) = (fields.unsigned("id")?, fields.get("at")?, fields.get("project_id")?);
+    let actor = fields.parsed("actor")?;
+    let access_key_id = fields.get("access_key_id")?;
+    let address = fields.get::<Option<String>>("address")?.map(|address| address.parse()).transpose();
+    let by = By { actor, access_key_id, address: address.map_err(|_| fields.inconsistent("address"))? };
+    let action = fields.parsed("action")?;
+    let (object, flow_id) = (fields.get("object")?, fields.get("flow_id")?);
+    let outcome = fields.get::<String>("outcome")?.into();
+    Ok(Recorded { id, at, project_id, entry: Entry { by, action, object, flow_id, outcome } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::{Action, Actor};
+    use crate::domain::id::ProfileId;
+    use crate::store::fixture::Fixture;
+
+    fn entry(fixture: &Fixture) -> Entry {
+        Entry::new(By::COMMAND_LINE, Action::ProfileCreated, fixture.id::<ProfileId>())
+    }
+
+    fn ids(listed: &[Recorded]) -> Vec<u64> {
+        listed.iter().map(|recorded| recorded.id).collect()
+    }
+
+    #[test]
+    fn an_entry_is_read_back_and_seen_by_its_own_project_only() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let by = By {
+            actor: Actor::Person,
+            access_key_id: Some(fixture.id()),
+            address: Some("2001:db8::1".parse().unwrap()),
+        };
+        let flow = fixture.id();
+        let written = Entry::new(by, Action::ConnectionEnded, flow).with_outcome("cancelled").of_flow(Some(flow));
+        let (other, of_all) = (entry(&fixture), entry(&fixture));
+        fixture
+            .write(|db| {
+                record(db, Some(ours), &written, now)?;
+                record(db, Some(theirs), &other, now)?;
+                record(db, None, &of_all, now)
+            })
+            .unwrap();
+        let listed = list(&fixture.db, ours, Since::BEGINNING, 9).unwrap();
+        let [Recorded { id: 1, at, project_id, entry }] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!((*at, *project_id, entry.by), (now, Some(ours), by));
+        assert_eq!((entry.action, entry.flow_id, &*entry.outcome), (Action::ConnectionEnded, Some(flow), "cancelled"));
+        assert_eq!(entry.object, flow.to_string());
+        assert_eq!(ids(&list(&fixture.db, theirs, Since::BEGINNING, 9).unwrap()), [2]);
+        assert_eq!(ids(&list_all(&fixture.db, Since::BEGINNING, None, 9).unwrap()), [1, 2, 3]);
+        assert_eq!(ids(&list_all(&fixture.db, Since::BEGINNING, by.access_key_id, 9).unwrap()), [1]);
+    }
+
+    #[test]
+    fn reading_begins_at_a_time_or_behind_an_entry() {
+        let mut fixture = Fixture::new();
+        let (ours, start) = (fixture.ours, fixture.now());
+        let at = |seconds| start.plus(Duration::from_secs(seconds));
+        // The third was committed before the fourth, although its time is later.
+        for seconds in [0, 100, 202, 201, 300] {
+            let entry = entry(&fixture);
+            fixture.write(|db| record(db, Some(ours), &entry, at(seconds))).unwrap();
+        }
+        let since = |since| ids(&list(&fixture.db, ours, since, 3).unwrap());
+        assert_eq!(since(Since::BEGINNING), [1, 2, 3], "no more than asked for");
+        assert_eq!(since(Since::Entry(3)), [4, 5]);
+        assert_eq!(since(Since::Entry(5)), [0_u64; 0]);
+        assert_eq!(since(Since::Entry(u64::MAX)), [0_u64; 0]);
+        assert_eq!(since(Since::Time(at(201))), [3, 4, 5]);
+        assert_eq!(since(Since::Time(at(202))), [3, 5]);
+        assert_eq!(since(Since::Time(at(300))), [5]);
+        assert_eq!(since(Since::Time(at(301))), [0_u64; 0]);
+        assert_eq!(since(Since::Time(at(1000))), [0_u64; 0]);
+    }
+
+    #[test]
+    fn entries_are_never_changed_and_deleted_by_a_purge_only() {
+        let mut fixture = Fixture::new();
+        let (ours, start) = (fixture.ours, fixture.now());
+        for _ in 0..4 {
+            let (entry, now) = (entry(&fixture), fixture.later(1));
+            fixture.write(|db| record(db, Some(ours), &entry, now)).unwrap();
+        }
+        let before = fixture.dump("audit");
+        for change in [
+            "UPDATE audit SET outcome = 'x'",
+            "UPDATE audit SET at = 0 WHERE id = 1",
+            "DELETE FROM audit",
+            "DELETE FROM audit WHERE id = 1",
+        ] {
+            let error = fixture.db.execute(change, []).unwrap_err();
+            assert!(error.to_string().contains("append-only"), "{change}: {error}");
+        }
+        assert_eq!(fixture.dump("audit"), before);
+        let left = |fixture: &Fixture| ids(&list(&fixture.db, ours, Since::BEGINNING, 9).unwrap());
+        let until = start.plus(Duration::from_secs(3));
+        assert_eq!(fixture.write(|db| purge(db, until, 1)).unwrap(), 1);
+        assert_eq!(left(&fixture), [2, 3, 4]);
+        assert_eq!(fixture.write(|db| purge(db, until, 9)).unwrap(), 1);
+        assert_eq!(left(&fixture), [3, 4]);
+        assert!(fixture.db.execute("DELETE FROM audit WHERE id = 3", []).is_err(), "the purge is over");
+        let later = fixture.later(1000);
+        assert_eq!(fixture.write(|db| purge(db, later, 9)).unwrap(), 1);
+        let entry = entry(&fixture);
+        fixture.write(|db| record(db, Some(ours), &entry, later)).unwrap();
+        assert_eq!(left(&fixture), [4, 5], "ids go on");
+    }
+}
