@@ -266,6 +266,24 @@ fn a_broker_serves_stops_and_serves_again() {
 }
 
 #[test]
+fn the_log_says_what_is_served_and_whose_trace_a_request_is_part_of() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let instance = Instance::new();
+    let mut serve = instance.command(&["serve"]);
+    let broker = Running::start(serve.env("POSTPEER_SERVER__TRUSTED_PROXIES", "127.0.0.1"), "listening");
+    let traced = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\nx-forwarded-for: 203.0.113.9");
+    ask_with(&broker.url(), "GET", "/v1/health", &traced);
+    ask_with(&broker.url(), "GET", "/healthz", &traced);
+    let (_, said) = broker.stop(Signal::TERM);
+    let answered = said.lines().find(|line| line.contains("/v1/health")).unwrap();
+    assert!(answered.contains(TRACE) && answered.contains("client.address=203.0.113.9"), "{answered}");
+    assert!(!said.contains("/healthz"), "a probe is logged at debug: {said}");
+    for told in ["database.schema=", "accounts=0", "access_keys=1", "on=\"bluesky", "off=\"", "twitter", "next: "] {
+        assert!(said.contains(told), "{told} is not in {said}");
+    }
+}
+
+#[test]
 fn keys_and_projects_are_kept_beside_a_running_broker() {
     let instance = Instance::new();
     let broker = Running::start(&mut instance.command(&["serve"]), "listening");
@@ -312,10 +330,14 @@ fn status_line(url: &str, key: &str) -> String {
 
 /// The whole answer, head and body, to a request with this key.
 fn ask(url: &str, method: &str, target: &str, key: &str) -> String {
+    ask_with(url, method, target, &format!("x-access-key: {key}"))
+}
+
+/// The same for a request with this header.
+fn ask_with(url: &str, method: &str, target: &str, header: &str) -> String {
     let address = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "{method} {target} HTTP/1.1\r\nhost: {address}\r\nx-access-key: {key}\r\nconnection: close\r\n\r\n")
-        .unwrap();
+    write!(stream, "{method} {target} HTTP/1.1\r\nhost: {address}\r\n{header}\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

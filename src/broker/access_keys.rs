@@ -7,7 +7,7 @@ use crate::domain::audit::{Action, Actor, By, Entry};
 use crate::domain::id::AccessKeyId;
 use crate::domain::project::Project;
 use crate::domain::secret::SecretString;
-use crate::store::{self, access_keys, audit, projects};
+use crate::store::{self, access_keys, audit, counts, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
@@ -69,6 +69,14 @@ impl Broker {
     /// The keys of all projects, oldest first, with the project's name. For the operator's command line.
     pub async fn list_access_keys(&self) -> Result<Vec<(AccessKey, String)>, Error> {
         Ok(self.store.read_long(access_keys::list_all).await?)
+    }
+
+    /// Number of keys that are not revoked, and of connected accounts, in all projects.
+    pub async fn count_keys_and_accounts(&self) -> Result<(u64, u64), Error> {
+        Ok(self
+            .store
+            .read_long(|db| Ok::<_, store::Error>((access_keys::count_usable(db)?, counts::accounts(db)?)))
+            .await?)
     }
 
     /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.

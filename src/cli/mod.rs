@@ -19,6 +19,7 @@ mod process;
 mod project;
 mod serve;
 mod settings;
+mod started;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

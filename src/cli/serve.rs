@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use super::process;
 use super::settings::{ConfigFile, warnings};
+use super::{process, started};
 use crate::app::{Ports, Prepared};
 use crate::config::Environment;
 use crate::domain::time::SystemClock;
@@ -47,6 +47,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let app = prepared.open()?;
     let shutdown = Shutdown::on_signals(app.work()).map_err(|error| Failure::io("cannot handle signals", &error))?;
     tracing::info!(%address, public_url, version = env!("CARGO_PKG_VERSION"), "listening");
+    started::report(&app);
     if let Some(address) = metrics_address {
         let platforms = app.config.platforms.listings();
         telemetry::metrics().expect_platforms(platforms.iter().filter(|one| one.enabled).map(|one| one.name));

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -17,12 +18,12 @@ use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpResponse};
 use futures_util::stream;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use super::dispatch::{Matched, Resources};
 use super::error::{ApiError, Code, ErrorBody};
 use super::meters::Meters;
-use super::request::unread;
+use super::request::{peer, trace, unread};
 use super::routes::Surface;
 use super::{State, pages};
 use crate::domain::entropy::Entropy;
@@ -35,6 +36,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The policy of a response that is not a page: it may load nothing.
 const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// Routes that supervisors and load balancers ask. Prometheus asks another application, which logs nothing.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Identifies a request in the log. Never taken from the client, who could forge log lines with it.
 #[derive(Debug, Clone)]
@@ -73,7 +77,10 @@ pub(crate) async fn envelope(
     let receiver = unread::keep(&mut req);
     // No path and no query, because both carry secrets on some routes; the route's pattern is logged below.
     // The span is at error level, so that every log line names its request, whatever the log level.
-    let span = tracing::error_span!("request", request.id = %id, http.method = %method);
+    let span = tracing::error_span!("request", request.id = %id, http.method = %method, trace.id = field::Empty);
+    if let Some(trace) = trace::id(req.headers()) {
+        span.record("trace.id", trace);
+    }
 
     let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
         req.error_response(ApiError::new(Code::UriTooLong))
@@ -92,15 +99,33 @@ pub(crate) async fn envelope(
     let matched = res.request().extensions().get::<Matched>().map(|matched| matched.0);
     let route = matched.or_else(|| state.resources.pattern(res.request().path())).unwrap_or("none");
     let took = started.elapsed();
-    tracing::info!(
-        http.route = route,
-        http.status = res.status().as_u16(),
-        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "answered"
-    );
+    log(&res, &state, route, took);
     meters.count(&method, route, res.status(), took);
     let res = if method == Method::HEAD { without_body(res) } else { res };
     Ok(unread::keep_beside(res, receiver))
+}
+
+/// Logs an answer. Probes come every few seconds, so those that find the broker well are at `debug`.
+fn log(res: &ServiceResponse<BoxBody>, state: &State, route: &str, took: Duration) {
+    let client = || peer::address(res.request(), &state.settings.trusted_proxies).map(field::display);
+    let (status, millis) = (res.status().as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    if PROBES.contains(&route) && res.status().is_success() {
+        tracing::debug!(
+            http.route = route,
+            http.status = status,
+            client.address = client(),
+            duration_ms = millis,
+            "answered"
+        );
+    } else {
+        tracing::info!(
+            http.route = route,
+            http.status = status,
+            client.address = client(),
+            duration_ms = millis,
+            "answered"
+        );
+    }
 }
 
 /// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A path

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change_one, json, one};
+use super::columns::{Fields, all, change_one, count, json, one};
 use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::id::{AccessKeyId, ProjectId};
 use crate::domain::secret::Digest256;
@@ -90,6 +90,11 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
         &[],
         |row| Ok((read(row)?, Fields::of("projects", row).get("project_name")?)),
     )
+}
+
+/// Number of keys of all projects that are not revoked.
+pub fn count_usable(db: &Connection) -> Result<u64, Error> {
+    count(db, "SELECT count(*) FROM access_keys WHERE revoked_at IS NULL", &[])
 }
 
 /// Returns the key's project; `None` when there is no such key or it was revoked before.

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row, named_params};
 
 use super::Error;
-use super::columns::{Fields, all};
+use super::columns::{Fields, all, count};
 use crate::domain::id::ProjectId;
 
 /// All rows of the project, as a value of `within`. Otherwise that is the id of a profile or an app.
@@ -36,6 +36,16 @@ pub(super) fn by_platform(
             let fields = Fields::of("counts", row);
             Ok((fields.get("id")?, fields.unsigned("total")?))
         },
+    )
+}
+
+/// Number of connected accounts of all projects.
+pub fn accounts(db: &Connection) -> Result<u64, Error> {
+    count(
+        db,
+        "SELECT coalesce(sum(c.total), 0) FROM projects AS p /* every project */
+         JOIN counts AS c ON c.project_id = p.id AND c.kind = 'integrations' AND c.within = '*'",
+        &[],
     )
 }
 

@@ -1,4 +1,4 @@
-//! Reads requests: path, query, body and the client's address, each within limits.
+//! Reads requests: path, query, body, the client's address and its trace, each within limits.
 //!
 //! A handler lists what it needs as extractors: [`Segment`], [`Parameters`], [`Body`], [`Form`]. Invariant: a handler
 //! sees only complete, checked values. A value that fails a check is answered with an `ApiError` before the handler
@@ -10,6 +10,7 @@ mod path;
 pub(crate) mod peer;
 mod query;
 mod spelling;
+pub(crate) mod trace;
 pub(crate) mod unread;
 
 pub(crate) use body::{Body, Form, FromMembers, Members};
