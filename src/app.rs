@@ -93,12 +93,19 @@ pub enum Error {
     Vault(#[from] vault::Error),
 }
 
-/// Creates the keyring and the database of a new broker, with one project. Creates both or neither.
+/// Creates the database of a new broker, with one project, and its keyring where there is none. Creates all of it or
+/// nothing.
 ///
 /// # Errors
 ///
-/// One of them exists already, or cannot be written.
+/// The database exists already, the keyring cannot be used, or one of them cannot be written.
 pub fn initialise(config: &Config, ports: &Ports) -> Result<(), Error> {
+    // Before the keyring: of two at the same time, one would remove the keyring that the other uses.
+    let _lock = DatabaseLock::take(&config.database)?;
+    match KeyringFile::load(&config.keyring) {
+        Err(KeyringError::Missing { .. }) => {}
+        loaded => return make_database(config, ports, &loaded?),
+    }
     let keyring = KeyringFile::generate(&*ports.entropy);
     keyring.write_new(&config.keyring)?;
     let made = make_database(config, ports, &keyring);
@@ -110,7 +117,6 @@ pub fn initialise(config: &Config, ports: &Ports) -> Result<(), Error> {
 }
 
 fn make_database(config: &Config, ports: &Ports, keyring: &KeyringFile) -> Result<(), Error> {
-    let _lock = DatabaseLock::take(&config.database)?;
     let mut random = [0_u8; 16];
     ports.entropy.fill(&mut random);
     let db_id = uuid::Builder::from_random_bytes(random).into_uuid();

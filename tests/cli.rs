@@ -178,23 +178,95 @@ fn init_makes_three_private_files_and_prints_the_key_alone() {
     assert!(checked.contains("https://connect.example.com/v1/connect/twitter/callback"), "{checked}");
 }
 
+/// Every file in a directory, with its content.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_none_or(|ending| ending != "lock"))
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
 #[test]
 fn init_never_overwrites() {
-    let contents = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
-        fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
-            .collect()
-    };
-    for there in ["postpeer.toml", "postpeer.keyring", "postpeer.db"] {
+    for (there, code) in [("postpeer.toml", 78), ("postpeer.keyring", 78), ("postpeer.db", 78)] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(there), "mine").unwrap();
         let before = contents(dir.path());
-        let said = refused(&postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap(), 73);
-        assert!(said.contains(there), "{said}");
-        assert_eq!(contents(dir.path()), before);
+        refused(&postpeer(&["init", "--dir", dir.path().to_str().unwrap()]).output().unwrap(), code);
+        assert_eq!(contents(dir.path()), before, "{there}");
     }
+    let instance = Instance::new();
+    let before = contents(instance.dir.path());
+    let again = ["init", "--dir", instance.dir.path().to_str().unwrap(), "--public-url", "https://example.com"];
+    let said = refused(&postpeer(&again).output().unwrap(), 73);
+    assert!(said.contains("server.public_url"), "{said}");
+    assert_eq!(contents(instance.dir.path()), before);
+}
+
+#[test]
+fn init_completes_whatever_is_missing_and_serve_says_so() {
+    const NAMES: [&str; 3] = ["postpeer.toml", "postpeer.keyring", "postpeer.db"];
+    for there in 0..8 {
+        let instance = Instance::new();
+        let dir = instance.dir.path();
+        let [has_config, has_keyring, has_database] = [0, 1, 2].map(|at| there & (1 << at) != 0);
+        for (name, _) in NAMES.iter().zip([has_config, has_keyring, has_database]).filter(|(_, is_there)| !is_there) {
+            fs::remove_file(dir.join(name)).unwrap();
+        }
+        let before = contents(dir);
+        let serve = || {
+            let mut command = postpeer(&["serve", "--config", "postpeer.toml"]);
+            command.current_dir(dir).env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0");
+            command
+        };
+        let is_lost = has_database && !has_keyring;
+        if there != 7 {
+            let said = refused(&serve().output().unwrap(), if there == 3 { 66 } else { 78 });
+            let helps = said.contains("`postpeer init --config postpeer.toml`");
+            assert_eq!(helps, !(is_lost && has_config), "{there}: {said}");
+            assert_eq!(contents(dir), before, "{there}: a refusal changes nothing");
+        }
+        let output = postpeer(&["init", "--config", "postpeer.toml"]).current_dir(dir).output().unwrap();
+        if is_lost {
+            let said = refused(&output, 78);
+            assert!(said.contains("keyring") && !said.contains("postpeer init"), "{there}: {said}");
+            assert_eq!(contents(dir), before, "{there}: a refusal changes nothing");
+            continue;
+        }
+        assert_eq!(succeeded(&output).is_empty(), has_database, "{there}: a new database, and no other, has a first key");
+        let after = contents(dir);
+        assert_eq!(after.len(), NAMES.len(), "{there}");
+        assert!(before.iter().all(|(path, content)| after.get(path) == Some(content)), "{there}: overwritten");
+        assert_eq!(Running::start(&mut serve(), "listening").stop(Signal::TERM).0, Some(0), "{there}");
+    }
+}
+
+#[test]
+fn the_environment_alone_configures_a_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = postpeer(arguments);
+        command.current_dir(dir.path());
+        command.env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0");
+        command.env("POSTPEER_SERVER__PUBLIC_URL", "https://connect.example.com");
+        command.env("POSTPEER_DATABASE__PATH", dir.path().join("data.db"));
+        command
+    };
+    let said = refused(&command(&["serve"]).output().unwrap(), 78);
+    assert!(said.contains("`postpeer init`"), "{said}");
+    let key = succeeded(&command(&["init"]).output().unwrap());
+    assert!(key.starts_with("ppk_"));
+    let names: Vec<_> = contents(dir.path()).into_keys().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["data.db", "postpeer.keyring"], "no file with settings");
+    assert!(succeeded(&command(&["check"]).output().unwrap()).contains("https://connect.example.com/v1/connect"));
+    let broker = Running::start(&mut command(&["serve"]), "listening");
+    assert!(status_line(&broker.url(), key.trim()).contains("200"));
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+    // Variables that set no key do not hide that there is no configuration.
+    let nowhere = postpeer(&["serve"]).current_dir(tempfile::tempdir().unwrap().path()).env("POSTPEER_PORT", "1").output();
+    assert!(refused(&nowhere.unwrap(), 78).contains("postpeer init"));
 }
 
 #[test]

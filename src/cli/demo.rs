@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         sandbox_listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
 
     let config = settings(address, sandbox_address, data.path())?;
-    if !config.database.exists() && !config.keyring.exists() {
+    if !config.database.exists() {
         app::initialise(&config, &ports)?;
     }
     let app = Prepared::new(config, ports.clone())?.open()?;

@@ -1,4 +1,6 @@
-//! `postpeer init`: sets up a new broker.
+//! `postpeer init`: sets up a broker, or completes what is missing of one.
+//!
+//! Invariant: no file is overwritten, and a failure leaves none behind that was not there.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::failure::{Exit, Failure};
+use super::settings::{ConfigFile, is_there};
 use super::{keyring, output, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
@@ -18,49 +21,63 @@ use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
 
-const CONFIG: &str = "postpeer.toml";
-const FILES: [&str; 3] = [CONFIG, "postpeer.keyring", "postpeer.db"];
+const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 /// Lines of the example that `init` replaces.
-const PUBLIC_URL: &str = "public_url = \"http://127.0.0.1:8080\"";
+const PUBLIC_URL_LINE: &str = "public_url = \"http://127.0.0.1:8080\"";
 const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
 
-/// Set up a new broker: write its configuration, keyring and database, and print the first access key
+/// Set up a broker: write those of its files that are missing (configuration, keyring, database), and print the first
+/// access key
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  postpeer init --dir /srv/postpeer --public-url https://connect.example.com\n  postpeer init --recovery-key /media/usb/postpeer.recovery"
-)]
+#[command(after_help = "Examples:
+  postpeer init --dir /srv/postpeer --public-url https://connect.example.com
+  postpeer init --recovery-key /media/usb/postpeer.recovery
+  POSTPEER_SERVER__PUBLIC_URL=https://connect.example.com postpeer init   # no file: the environment is the configuration")]
 pub(super) struct Arguments {
-    /// Directory for the files; created if missing
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
-    /// URL at which browsers reach the broker, with a path if it shares the host
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    public_url: String,
+    /// Directory for the files; created if missing [default: that of the configuration]
+    #[arg(long, conflicts_with = "config")]
+    dir: Option<PathBuf>,
+    /// URL at which browsers reach the broker, with a path if it shares the host [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Also write a recovery key to this new file, for the day when the keyring is lost; keep it offline
     #[arg(long, value_name = "FILE")]
     recovery_key: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let public_url = parse_public_url(&arguments.public_url)
-        .map_err(|why| Failure::new(Exit::Usage, format!("--public-url {why}")))?;
+pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(), Failure> {
+    let public_url = arguments
+        .public_url
+        .map(|url| parse_public_url(&url).map_err(|why| Failure::new(Exit::Usage, format!("--public-url {why}"))))
+        .transpose()?;
     process::harden();
-    let dir = &arguments.dir;
-    refuse_to_overwrite(dir)?;
+    let source = arguments.dir.map_or(arguments.config, |dir| ConfigFile::in_directory(&dir));
     let mut made = Made::default();
-    let key = set_up(dir, &public_url, arguments.recovery_key.as_deref(), &mut made)?;
-    made.keep();
-
-    eprintln!("Created {} in {}.", FILES.join(", "), dir.display());
-    eprintln!("\nNext:");
-    eprintln!(
-        "  1. Back up postpeer.keyring, apart from the backups of the database: its secrets are lost without it."
-    );
-    eprintln!("  2. Add the credentials of your platforms to {}.", dir.join(CONFIG).display());
-    eprintln!("  3. postpeer check --config {}   prints the callback URLs to register", dir.join(CONFIG).display());
-    eprintln!("  4. postpeer serve --config {}", dir.join(CONFIG).display());
+    let key = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
+    let created = made.keep();
+    if created.is_empty() {
+        eprintln!("Nothing is missing, and nothing was changed.");
+    } else {
+        let created: Vec<String> = created.iter().map(|path| path.display().to_string()).collect();
+        eprintln!("Created {}.", created.join(", "));
+        tell_what_is_next(source.file(environment).as_deref());
+    }
+    let Some(key) = key else { return Ok(()) };
     eprintln!("\nThe first access key, for the header x-access-key. It is shown only this once:");
     print_key(&key)
+}
+
+/// `file`: the configuration; `None` where it is the environment.
+fn tell_what_is_next(file: Option<&Path>) {
+    let option = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+    let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
+    eprintln!("\nNext:");
+    eprintln!("  1. Back up the keyring, apart from the backups of the database: its secrets are lost without it.");
+    eprintln!("  2. Add the credentials of your platforms to {place}.");
+    eprintln!("  3. postpeer check{option}   prints the callback URLs to register");
+    eprintln!("  4. postpeer serve{option}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the first key is printed once, for the operator who sets the broker up")]
@@ -68,49 +85,61 @@ fn print_key(key: &SecretString) -> Result<(), Failure> {
     output::result(key.expose_secret())
 }
 
-fn refuse_to_overwrite(dir: &Path) -> Result<(), Failure> {
-    let there: Vec<String> = FILES
-        .iter()
-        .map(|name| dir.join(name))
-        // A dangling link counts as a file.
-        .filter(|path| path.symlink_metadata().is_ok())
-        .map(|path| path.display().to_string())
-        .collect();
-    if there.is_empty() {
-        return Ok(());
+/// Completes what is missing, and overwrites nothing. Notes each file that it made. Returns a key where the broker
+/// has none yet.
+fn set_up(
+    source: &ConfigFile,
+    environment: &Environment,
+    public_url: Option<&Url>,
+    recovery_key: Option<&Path>,
+    made: &mut Made,
+) -> Result<Option<SecretString>, Failure> {
+    let file = source.file(environment);
+    if let Some(file) = file.as_deref().filter(|file| !is_there(file)) {
+        let default = || parse_public_url(PUBLIC_URL).map_err(|why| Failure::new(Exit::Software, why));
+        let public_url = public_url.cloned().map_or_else(default, Ok)?;
+        made.directory(file.parent().unwrap_or(Path::new("")))?;
+        write_new(file, &configuration(&public_url))
+            .map_err(|error| Failure::io(&format!("cannot write {}", file.display()), &error))?;
+        made.file(file);
     }
-    let (verb, what) = if there.len() == 1 { ("exists", "was") } else { ("exist", "were") };
-    Err(Failure::new(
-        Exit::CannotCreate,
-        format!("{} already {verb} and {what} not changed: name another directory with --dir", there.join(", ")),
-    ))
-}
-
-/// Writes all files and creates the first key. Notes each file before writing it.
-fn set_up(dir: &Path, public_url: &Url, recovery_key: Option<&Path>, made: &mut Made) -> Result<SecretString, Failure> {
-    made.directory(dir)?;
-    let file = dir.join(CONFIG);
-    made.file(&file);
-    write_new(&file, &configuration(public_url))
-        .map_err(|error| Failure::io(&format!("cannot write {}", file.display()), &error))?;
-    let config = config::load(&file, &Environment::default(), &[])?;
+    let config = source.load(environment)?;
+    if let Some(wanted) = public_url.map(config::base).filter(|wanted| *wanted != config.server.public_url) {
+        let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
+        return Err(Failure::new(
+            Exit::CannotCreate,
+            format!(
+                "--public-url is {wanted}, but {place} already says {}, and was not changed: change server.public_url there",
+                config.server.public_url
+            ),
+        ));
+    }
     let ports = Ports::system();
-    made.file(&config.keyring);
-    made.database(&config.database);
-    app::initialise(&config, &ports)?;
+    if !is_there(&config.database) {
+        let keyring_is_new = !is_there(&config.keyring);
+        app::initialise(&config, &ports)?;
+        made.database(&config.database);
+        if keyring_is_new {
+            made.file(&config.keyring);
+        }
+    }
     let desk = Desk::open(&config, &ports)?;
     if let Some(file) = recovery_key {
         keyring::make_recovery_key(&desk, &config, file)?;
         made.file(file);
     }
-    let (_, key) = desk
-        .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })?;
-    Ok(key)
+    Ok(desk.run(|broker| async move {
+        if !broker.list_access_keys().await?.is_empty() {
+            return Ok(None);
+        }
+        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await?;
+        Ok(Some(key))
+    })?)
 }
 
 /// The example with this broker's URL. With http on loopback there is no proxy, so the broker listens on that address.
 fn configuration(public_url: &Url) -> String {
-    let text = EXAMPLE.replace(PUBLIC_URL, &format!("public_url = \"{}\"", config::base(public_url)));
+    let text = EXAMPLE.replace(PUBLIC_URL_LINE, &format!("public_url = \"{}\"", config::base(public_url)));
     let port = public_url.port_or_known_default().unwrap_or(80);
     match public_url.host() {
         Some(url::Host::Ipv6(ip)) if is_plain_loopback(public_url) => {
@@ -131,8 +160,10 @@ fn is_plain_loopback(url: &Url) -> bool {
 /// Writes a new file that only its owner can read: it will hold client secrets.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // A partial file would be taken for the configuration.
+        let _ = fs::remove_file(path);
+    })
 }
 
 /// The files and directories created so far. Removes them when dropped before [`Made::keep`].
@@ -171,15 +202,18 @@ impl Made {
         }
     }
 
-    fn keep(mut self) {
-        self.files.clear();
+    /// Returns the files that are there now: those that SQLite removed again, and those of the lock, are left out.
+    fn keep(mut self) -> Vec<PathBuf> {
         self.directories.clear();
+        let mut files = std::mem::take(&mut self.files);
+        files.retain(|file| file.extension().is_none_or(|ending| ending != "lock") && is_there(file));
+        files
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        // Files that were noted but not yet created are not there: ignore the errors.
+        // SQLite has removed some of the files already.
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
@@ -195,7 +229,7 @@ mod tests {
 
     fn settings(public_url: &str) -> config::Config {
         let text = configuration(&parse_public_url(public_url).unwrap());
-        config::from_str(CONFIG, &text, Path::new(""), &Environment::default(), &[]).unwrap()
+        config::from_str("postpeer.toml", &text, Path::new(""), &Environment::default(), &[]).unwrap()
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 /// Binds the addresses after all checks and before the first change.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
-    let config = arguments.config.load(environment)?;
+    let config = arguments.config.load_set_up(environment)?;
     telemetry::init(config.log);
     process::harden();
     for warning in warnings(&config, &SystemClock) {

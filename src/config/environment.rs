@@ -44,6 +44,12 @@ impl Environment {
         names.into_iter().find_map(|name| self.get(&name).map(|value| (name.clone(), value)))
     }
 
+    /// True when a variable sets a key.
+    #[must_use]
+    pub fn has_settings(&self) -> bool {
+        self.settings().next().is_some()
+    }
+
     /// The settings: (variable, path of the key, value) for each `POSTPEER_SECTION__KEY`. Empty variables count as
     /// unset, so that a container can pass on variables that may be missing. Names without a double underscore are not
     /// settings: `POSTPEER_CONFIG`, or variables that an orchestrator sets for a service named postpeer.

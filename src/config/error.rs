@@ -61,8 +61,9 @@ impl fmt::Display for Mistakes {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "there is no configuration at {}: `postpeer init` writes one, or name another with --config FILE or POSTPEER_CONFIG",
-        .0.display()
+        "there is no configuration at {path}: `postpeer init --config {path}` writes one, or name another with --config FILE \
+         or POSTPEER_CONFIG",
+        path = .0.display()
     )]
     Missing(PathBuf),
     #[error("{0}")]

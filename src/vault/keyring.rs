@@ -74,8 +74,7 @@ pub enum KeyringError {
     Malformed { path: PathBuf, line: usize, why: &'static str },
     #[error(
         "there is no keyring file at {}. The secrets in the database can be opened only with the keyring that belongs to \
-         it: restore your copy, set keyring.path, or make a new one from the recovery key (`postpeer keyring recover`). \
-         `postpeer init` creates a new database and keyring",
+         it: restore your copy, set keyring.path, or make a new one from the recovery key (`postpeer keyring recover`)",
         path.display()
     )]
     Missing { path: PathBuf },
