@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::{self, Handle, Runtime};
 
 use crate::atproto;
-use crate::broker::{self, Broker, Parts};
+use crate::broker::{self, Broker, Parts, Reloaded};
 use crate::config::Config;
 use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::domain::id::IdSource;
@@ -232,6 +232,21 @@ impl App {
         &self.work
     }
 
+    /// The broker with another configuration and the keyring file as it is now. It goes on with the same database,
+    /// whatever the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// The keyring cannot be used, or does not open the database.
+    pub async fn reloaded(&self, config: &Config) -> Result<Broker, Error> {
+        let keyring = KeyringFile::load(&config.keyring)?;
+        let inspection = store::inspect_briefly(&self.config.database)?;
+        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, self.ports.entropy.clone())?;
+        let broker = self.broker.reloaded(follow(config, &self.ports, vault)?);
+        broker.restore_discovered().await;
+        Ok(broker)
+    }
+
     /// Completes when the store can write no more, or when its database turns out to be damaged, which is the time to
     /// stop. [`close`](Self::close) returns the reason. Call it once: it reads a large database to find damage.
     pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -350,6 +365,13 @@ impl Desk {
 }
 
 fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Handle) -> Result<Broker, Error> {
+    let Reloaded { vault, upstream, settings } = follow(config, ports, vault)?;
+    let (clock, entropy) = (ports.clock.clone(), ports.entropy.clone());
+    Ok(Broker::new(Parts { store, vault, upstream, clock, entropy, settings, work }))
+}
+
+/// The parts of a broker that follow from its configuration.
+fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Error> {
     let settings = outbound::Settings {
         connect_timeout: config.outbound.connect_timeout,
         timeout: config.outbound.timeout,
@@ -360,12 +382,9 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
     let guard = Guard::new(&settings, ports.dns.clone())?;
     let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), ports.dns.clone(), ports.clock.clone());
     let oauth = Engine::new(outbound, guard, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
-    Ok(Broker::new(Parts {
-        store,
+    Ok(Reloaded {
         vault,
         upstream: Upstream::new(oauth, atproto, config.platforms.clone()),
-        clock: ports.clock.clone(),
-        entropy: ports.entropy.clone(),
         settings: broker::Settings {
             keyring: config.keyring.clone(),
             public_url: config.server.public_url.clone(),
@@ -382,6 +401,5 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
             }),
             keep_audit: config.keep_audit,
         },
-        work,
-    }))
+    })
 }

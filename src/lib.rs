@@ -150,7 +150,7 @@
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
 //! a column of sealed values:  src/store/backup/sealed.rs (opened in every backup)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
-//! a setting:                  src/config/mod.rs, postpeer.toml.example
+//! a setting:                  src/config/mod.rs, postpeer.toml.example; where it needs a restart: src/cli/reload.rs
 //! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
 //!                             src/platforms/registry.rs, src/platforms/generated_texts.rs (writes their sections)
 //! a way of client authentication: src/platforms/quirks.rs, src/oauth/mod.rs (`authenticate`), src/config/platforms.rs,

@@ -1,9 +1,10 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
-//! Stops on a signal, or when the database takes no more writes or is damaged. The order: no new refresh starts and no
+//! What SIGHUP does is the caller's choice ([`Hangup`]). Stops on a signal, or when the database takes no more writes or is damaged. The order: no new refresh starts and no
 //! new connection is accepted; requests in flight get a grace period; the metrics stop; and
 //! [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal ends the process at once.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use actix_web::rt::System;
+use futures_util::future::LocalBoxFuture;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -44,20 +47,24 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
-/// The signal to stop.
-#[derive(Debug, Clone)]
-pub struct Shutdown(CancellationToken);
+/// The signals that a process obeys.
+#[derive(Debug)]
+pub struct Signals {
+    stop: CancellationToken,
+    hangup: Signal,
+}
 
-impl Shutdown {
-    /// Stops on SIGTERM or SIGINT. The second one ends the process at once.
+impl Signals {
+    /// Stops on SIGTERM or SIGINT. The second one ends the process at once, after `at_last`. SIGHUP is for [`run`].
     ///
     /// # Errors
     ///
     /// The signal handlers cannot be installed.
-    pub fn on_signals(runtime: &Handle) -> io::Result<Self> {
+    pub fn obey(runtime: &Handle, at_last: impl Fn() + Send + 'static) -> io::Result<Self> {
         let _entered = runtime.enter();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
         let token = CancellationToken::new();
         let stop = token.clone();
         runtime.spawn(async move {
@@ -68,17 +75,38 @@ impl Shutdown {
                 }
                 if stop.is_cancelled() {
                     tracing::warn!("stopped at once: connections in progress are lost");
+                    at_last();
                     std::process::exit(INTERRUPTED);
                 }
                 tracing::info!("stopping; a second signal stops at once");
                 stop.cancel();
             }
         });
-        Ok(Self(token))
+        Ok(Self { stop: token, hangup })
     }
 }
 
-/// Serves until `shutdown` or until the store fails, then waits up to `grace` for requests in flight. Serves metrics
+/// What the broker does from now on.
+pub struct Served {
+    pub state: http::State,
+    /// True when tokens are refreshed before their expiry, and not only for callers.
+    pub refreshes: bool,
+}
+
+/// What follows from a SIGHUP.
+pub enum Hangup {
+    /// Goes on as before.
+    Ignored,
+    /// Serves this from now on. Requests under way end with what they began with.
+    Serve(Box<Served>),
+    /// Stops as on SIGTERM.
+    Stop,
+}
+
+/// Decides what follows from a SIGHUP.
+pub type OnHangup<'a> = dyn Fn() -> LocalBoxFuture<'a, Hangup> + 'a;
+
+/// Serves until a signal to stop or until the store fails, then waits up to `grace` for requests in flight. Serves metrics
 /// only on the `metrics` listener. Blocks, so it must not be called from a runtime.
 ///
 /// # Errors
@@ -88,11 +116,12 @@ pub fn run(
     app: &App,
     listener: TcpListener,
     metrics: Option<TcpListener>,
-    settings: http::Settings,
-    shutdown: Shutdown,
+    first: Served,
+    signals: Signals,
+    on_hangup: &OnHangup<'_>,
     grace: Duration,
 ) -> io::Result<()> {
-    let Shutdown(stop) = shutdown;
+    let Signals { stop, hangup: hangups } = signals;
     let failed = app.work().spawn({
         let (failed, stop) = (app.storage_failed(), stop.clone());
         async move {
@@ -101,12 +130,13 @@ pub fn run(
             stop.cancel();
         }
     });
-    let background = app.work().spawn(background::run(app.broker.clone(), app.config.refresh.enabled, stop.clone()));
-    let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
+    let mut background = Background::start(app, &first, &stop);
+    let live = http::Live::new(first.state);
     let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     let served = System::new().block_on(async {
         let metrics = metrics.map(serve_metrics).transpose()?;
-        let server = HttpServer::new(move || http::app(state.clone()))
+        let shared = live.clone();
+        let server = HttpServer::new(move || http::app(shared.clone()))
             .workers(workers)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_AT_MOST)
@@ -116,13 +146,16 @@ pub fn run(
             .listen(listener)?
             .run();
         let handle = server.handle();
-        let (stopped, broker) = (stop.clone(), app.broker.clone());
+        let (stopped, serving) = (stop.clone(), live.clone());
         let waiting = actix_web::rt::spawn(async move {
             stopped.cancelled().await;
-            broker.refresher().stop();
+            serving.refuse_refreshes();
             handle.stop(true).await;
         });
-        let ended = server.await;
+        let ended = tokio::select! {
+            ended = server => ended,
+            never = obey_hangups(app, hangups, on_hangup, &live, &mut background, &stop) => match never {},
+        };
         waiting.abort();
         if let Some(metrics) = metrics {
             // Readers keep their connections open between two requests, and repeat one that was cut off.
@@ -131,11 +164,67 @@ pub fn run(
         ended
     });
     stop.cancel();
-    app.broker.refresher().stop();
+    live.refuse_refreshes();
     failed.abort();
-    // Ends at its next pause. A panic is in the log already.
-    let _ = app.work().block_on(background);
+    app.work().block_on(background.end());
     served
+}
+
+/// Answers every SIGHUP.
+async fn obey_hangups(
+    app: &App,
+    mut hangups: Signal,
+    on_hangup: &OnHangup<'_>,
+    live: &http::Live,
+    background: &mut Background,
+    stop: &CancellationToken,
+) -> Infallible {
+    while hangups.recv().await.is_some() {
+        match on_hangup().await {
+            _ if stop.is_cancelled() => {}
+            Hangup::Ignored => {}
+            Hangup::Serve(served) => {
+                background.replace(app, &served, stop);
+                live.replace(served.state);
+                if stop.is_cancelled() {
+                    live.refuse_refreshes();
+                }
+            }
+            Hangup::Stop => stop.cancel(),
+        }
+    }
+    std::future::pending().await
+}
+
+/// The background loops.
+struct Background {
+    stop: CancellationToken,
+    /// Those of this configuration, and those of earlier ones that have not ended yet.
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    fn start(app: &App, served: &Served, stop: &CancellationToken) -> Self {
+        let stop = stop.child_token();
+        let run = background::run(served.state.broker.clone(), served.refreshes, stop.clone());
+        Self { running: vec![app.work().spawn(run)], stop }
+    }
+
+    /// Starts the loops with another configuration. The others end at their next pause.
+    fn replace(&mut self, app: &App, served: &Served, stop: &CancellationToken) {
+        self.stop.cancel();
+        let mut old = std::mem::replace(self, Self::start(app, served, stop)).running;
+        old.retain(|running| !running.is_finished());
+        self.running.append(&mut old);
+    }
+
+    /// Waits until the loops have ended, at their next pause.
+    async fn end(self) {
+        for running in self.running {
+            // A panic is in the log already.
+            let _ = running.await;
+        }
+    }
 }
 
 /// Starts serving metrics, until the handle stops it.

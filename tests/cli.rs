@@ -133,6 +133,16 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Sends SIGHUP. Returns its output up to a line with these words.
+    fn hang_up(&mut self, words: &str) -> String {
+        self.signal(Signal::HUP);
+        let mut said = String::new();
+        while !said.contains(words) {
+            assert_ne!(self.stderr.read_line(&mut said).unwrap(), 0, "it stopped: {said}");
+        }
+        said
+    }
+
     /// Asks it to stop, as a service manager does. Returns its exit code and all its output.
     fn stop(self, signal: Signal) -> (Option<i32>, String) {
         self.signal(signal);
@@ -235,7 +245,11 @@ fn init_completes_whatever_is_missing_and_serve_says_so() {
             assert_eq!(contents(dir), before, "{there}: a refusal changes nothing");
             continue;
         }
-        assert_eq!(succeeded(&output).is_empty(), has_database, "{there}: a new database, and no other, has a first key");
+        assert_eq!(
+            succeeded(&output).is_empty(),
+            has_database,
+            "{there}: a new database, and no other, has a first key"
+        );
         let after = contents(dir);
         assert_eq!(after.len(), NAMES.len(), "{there}");
         assert!(before.iter().all(|(path, content)| after.get(path) == Some(content)), "{there}: overwritten");
@@ -265,7 +279,8 @@ fn the_environment_alone_configures_a_broker() {
     assert!(status_line(&broker.url(), key.trim()).contains("200"));
     assert_eq!(broker.stop(Signal::TERM).0, Some(0));
     // Variables that set no key do not hide that there is no configuration.
-    let nowhere = postpeer(&["serve"]).current_dir(tempfile::tempdir().unwrap().path()).env("POSTPEER_PORT", "1").output();
+    let nowhere =
+        postpeer(&["serve"]).current_dir(tempfile::tempdir().unwrap().path()).env("POSTPEER_PORT", "1").output();
     assert!(refused(&nowhere.unwrap(), 78).contains("postpeer init"));
 }
 
@@ -678,6 +693,113 @@ fn a_demo_keeps_nothing_unless_told_where() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     refused(&postpeer(&["demo", "--listen", &address]).output().unwrap(), 69);
+}
+
+#[test]
+fn a_demo_removes_its_folder_however_it_ends() {
+    let temporary = tempfile::tempdir().unwrap();
+    let demo = || {
+        let mut command = postpeer(&["demo", "--listen", "127.0.0.1:0"]);
+        command.env("TMPDIR", temporary.path());
+        command
+    };
+    let left = || fs::read_dir(temporary.path()).unwrap().count();
+    for signal in [Signal::TERM, Signal::HUP] {
+        let running = Running::start(&mut demo(), "The access key:");
+        assert_eq!(left(), 1);
+        assert_eq!(running.stop(signal).0, Some(0), "{signal:?}");
+        assert_eq!(left(), 0, "{signal:?}");
+    }
+    // A signal in the middle of the start.
+    let mut starting = demo().spawn().unwrap();
+    while left() == 0 && starting.try_wait().unwrap().is_none() {}
+    kill_process(Pid::from_child(&starting), Signal::TERM).unwrap();
+    assert_eq!(starting.wait().unwrap().code(), Some(0));
+    assert_eq!(left(), 0);
+    // Two signals, the second of which does not wait for a request under way.
+    let running = Running::start(&mut demo(), "The access key:");
+    let mut slow = TcpStream::connect(running.url().trim_start_matches("http://")).unwrap();
+    slow.write_all(b"POST /v1/connect/bluesky/auth HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{").unwrap();
+    running.signal(Signal::INT);
+    running.signal(Signal::INT);
+    assert!(matches!(running.stop(Signal::INT).0, Some(0 | 130)));
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn a_hangup_reloads_and_drops_no_request() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let instance = Instance::new();
+    let config = instance.path("postpeer.toml");
+    let written = fs::read_to_string(&config).unwrap();
+    let mut broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let url = broker.url();
+    let reads = |id: &str| ask(&url, "GET", "/v1/connect/tiktok", &instance.key).contains(&format!("client_key={id}"));
+    assert!(!reads("first"), "there are no credentials yet");
+    let is_over = AtomicBool::new(false);
+    // The log is written for as long as somebody reads it.
+    let child = Pid::from_child(&broker.child);
+    std::thread::scope(|scope| {
+        let log = scope.spawn(|| {
+            let mut said = String::new();
+            broker.stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        let load: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut answered = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        assert!(status_line(&url, &instance.key).contains(" 200 "));
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for id in ["first", "second", "third"] {
+            let credentials = format!("[platforms.tiktok]\nclient_id = \"{id}\"\nclient_secret = \"s\"\n");
+            let without = "[platforms.tiktok]\nclient_id = \"\"\nclient_secret = \"\"\n";
+            assert!(written.contains(without));
+            fs::write(&config, written.replace(without, &credentials)).unwrap();
+            kill_process(child, Signal::HUP).unwrap();
+            assert!((0..10_000).any(|_| reads(id)), "{id} is not used");
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for load in load {
+            assert!(load.join().unwrap() > 0);
+        }
+        assert!(reads("third"));
+        kill_process(child, Signal::TERM).unwrap();
+        let said = log.join().unwrap();
+        assert!(said.matches("reloaded configuration, platforms and keyring").count() >= 3, "{said}");
+        assert!(said.contains("stopped"), "{said}");
+    });
+}
+
+#[test]
+fn a_hangup_with_a_mistaken_configuration_changes_nothing_and_names_what_needs_a_restart() {
+    let instance = Instance::new();
+    let config = instance.path("postpeer.toml");
+    let written = fs::read_to_string(&config).unwrap();
+    let mut broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let url = broker.url();
+    fs::write(&config, format!("{written}\n[srever]\n")).unwrap();
+    assert!(broker.hang_up("srever").contains("goes on as before"));
+    assert!(status_line(&url, &instance.key).contains(" 200 "));
+    fs::write(&config, &written).unwrap();
+    let keyring = instance.path("postpeer.keyring");
+    let key = fs::read(&keyring).unwrap();
+    fs::remove_file(&keyring).unwrap();
+    assert!(broker.hang_up("keyring").contains("goes on as before"));
+    fs::write(&keyring, key).unwrap();
+    fs::set_permissions(&keyring, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&config, written.replace("path = \"postpeer.db\"", "path = \"other.db\"")).unwrap();
+    let said = broker.hang_up("reloaded configuration");
+    assert!(said.contains("database.path stays") && said.contains("other.db"), "{said}");
+    assert!(status_line(&url, &instance.key).contains(" 200 "));
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,13 @@ pub struct Parts {
     pub work: Handle,
 }
 
+/// The parts that follow from configuration and keyring.
+pub struct Reloaded {
+    pub vault: Vault,
+    pub upstream: Upstream,
+    pub settings: Settings,
+}
+
 /// The parts that all use cases share.
 pub struct Core {
     pub(super) store: Store,
@@ -64,7 +71,7 @@ pub struct Core {
     pub(super) upstream: Upstream,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) ids: IdSource,
+    pub(super) ids: Arc<IdSource>,
     pub(super) settings: Settings,
     pub(super) tasks: Tasks,
 }
@@ -78,8 +85,14 @@ impl fmt::Debug for Core {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { store, vault, upstream, clock, entropy, settings, work } = parts;
-        let ids = IdSource::new(clock.clone(), entropy.clone());
+        let ids = Arc::new(IdSource::new(clock.clone(), entropy.clone()));
         Self { store, vault, upstream, clock, entropy, ids, settings, tasks: Tasks::new(work) }
+    }
+
+    /// The same parts with what a reload replaces.
+    pub(super) fn reloaded(&self, Reloaded { vault, upstream, settings }: Reloaded) -> Self {
+        let (store, clock, entropy) = (self.store.clone(), self.clock.clone(), self.entropy.clone());
+        Self { store, vault, upstream, clock, entropy, ids: self.ids.clone(), settings, tasks: self.tasks.clone() }
     }
 
     /// The platform's name for people.

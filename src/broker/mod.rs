@@ -53,7 +53,7 @@ use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::store;
 use crate::store::flow_limit::FlowLimit;
 
-pub use self::core::{Core, Parts, Settings};
+pub use self::core::{Core, Parts, Reloaded, Settings};
 pub use backups::BackupSchedule;
 pub use error::Error;
 pub use refresher::Refresher;
@@ -124,6 +124,22 @@ impl Broker {
             bluesky_attempts: Arc::default(),
             unwritten: Arc::default(),
             core,
+        }
+    }
+
+    /// This broker with another configuration, for what begins from now on. What is under way ends with the old one. Both
+    /// share the store and what is in memory alone, so that still no grant is refreshed twice at a time.
+    #[must_use]
+    pub fn reloaded(&self, parts: Reloaded) -> Self {
+        let core = Arc::new(self.core.reloaded(parts));
+        let revocation = Revocation::new(core.clone());
+        Self {
+            refresher: self.refresher.reloaded(core.clone(), revocation.clone()),
+            revocation,
+            // An answer that is under way reaches the old platforms only.
+            discoveries: SingleFlight::default(),
+            core,
+            ..self.clone()
         }
     }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::{LocalBoxFuture, ready};
 use secrecy::ExposeSecret as _;
+use tokio::runtime;
 
 use super::failure::{Exit, Failure};
 use super::{output, process};
@@ -22,7 +24,7 @@ use crate::domain::id::ProjectId;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::secret::SecretString;
 use crate::sandbox::{self, Sandbox};
-use crate::server::Shutdown;
+use crate::server::{Hangup, Served, Signals};
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use crate::{http, server, telemetry};
 
@@ -48,27 +50,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     process::harden();
     let listener = listen(arguments.listen)?;
     let ports = Ports::system();
-    let data = Data::new(arguments.data.as_deref(), &*ports.entropy)
-        .map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
+    let data = Data::new(arguments.data.as_deref(), &*ports.entropy);
+    // Signals are obeyed before there is a folder that they could leave behind.
+    let obeying = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let obeying = obeying.map_err(|error| Failure::io("cannot start a thread", &error))?;
+    let at_last = data.clone();
+    let signals = Signals::obey(obeying.handle(), move || at_last.remove())
+        .map_err(|error| Failure::io("cannot handle signals", &error))?;
+    let data = data.create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
     let sandbox_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port for the sandbox: {error}")))?;
     let sandbox_address =
         sandbox_listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
 
-    let config = settings(address, sandbox_address, data.path())?;
+    let config = settings(address, sandbox_address, &data.0.dir)?;
     if !config.database.exists() {
         app::initialise(&config, &ports)?;
     }
     let app = Prepared::new(config, ports.clone())?.open()?;
-    let shutdown = Shutdown::on_signals(app.work()).map_err(|error| Failure::io("cannot handle signals", &error))?;
     let entered = app.work().enter();
     let sandbox = Sandbox::start(sandbox_listener, ports.clock, ports.entropy)
         .map_err(|error| Failure::io("cannot start the sandbox", &error))?;
     drop(entered);
 
     let (project, key) = app.work().block_on(first_steps(app.broker.clone()))?;
-    tell(&app.config, data.is_kept(), &key)?;
+    tell(&app.config, data.0.is_kept, &key)?;
     let demo = http::Demo {
         caller: Caller {
             actor: Actor::DemoPage,
@@ -84,7 +91,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .unwrap_or_default(),
     };
     let settings = http::Settings { demo: Some(demo), ..http::Settings::new(app.config.server.public_url.clone()) };
-    let served = server::run(&app, listener, None, settings, shutdown, GRACE);
+    let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
+    let served = Served { state, refreshes: app.config.refresh.enabled };
+    let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(ready(Hangup::Stop)) };
+    let served = server::run(&app, listener, None, served, signals, &on_hangup, GRACE);
     app.work().block_on(sandbox.stop());
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
@@ -150,45 +160,46 @@ fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> 
 }
 
 /// The directory of the demo's data.
-enum Data {
-    Kept(PathBuf),
-    /// Removed when dropped.
-    Temporary(PathBuf),
+#[derive(Debug, Clone)]
+struct Data {
+    dir: PathBuf,
+    is_kept: bool,
 }
 
 impl Data {
-    fn new(dir: Option<&Path>, entropy: &dyn Entropy) -> io::Result<Self> {
-        let mut private = DirBuilder::new();
-        private.mode(0o700);
+    /// Chooses the directory, a new temporary one by default.
+    fn new(dir: Option<&Path>, entropy: &dyn Entropy) -> Self {
         if let Some(dir) = dir {
-            private.recursive(true).create(dir)?;
-            return Ok(Self::Kept(dir.to_owned()));
+            return Self { dir: dir.to_owned(), is_kept: true };
         }
         let mut random = [0_u8; 16];
         entropy.fill(&mut random);
-        let dir = std::env::temp_dir().join(format!("postpeer-demo-{:032x}", u128::from_be_bytes(random)));
-        private.create(&dir)?;
-        Ok(Self::Temporary(dir))
+        let name = format!("postpeer-demo-{:032x}", u128::from_be_bytes(random));
+        Self { dir: std::env::temp_dir().join(name), is_kept: false }
     }
 
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(dir) | Self::Temporary(dir) => dir,
+    fn create(self) -> io::Result<Created> {
+        DirBuilder::new().mode(0o700).recursive(self.is_kept).create(&self.dir)?;
+        Ok(Created(self))
+    }
+
+    /// Removes a temporary directory, if it is there.
+    fn remove(&self) {
+        if !self.is_kept
+            && let Err(error) = fs::remove_dir_all(&self.dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, dir = %self.dir.display(), "cannot remove the demo's data");
         }
-    }
-
-    fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept(_))
     }
 }
 
-impl Drop for Data {
+/// The directory while the demo uses it. Dropping this removes a temporary one.
+struct Created(Data);
+
+impl Drop for Created {
     fn drop(&mut self) {
-        if let Self::Temporary(dir) = self
-            && let Err(error) = fs::remove_dir_all(&*dir)
-        {
-            tracing::warn!(%error, dir = %dir.display(), "cannot remove the demo's data");
-        }
+        self.0.remove();
     }
 }
 
@@ -218,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_temporary_folder_is_removed() {
-        let data = Data::new(None, &SeededEntropy::new(u64::from(std::process::id()))).unwrap();
-        let path = data.path().to_owned();
+        let data = Data::new(None, &SeededEntropy::new(u64::from(std::process::id()))).create().unwrap();
+        let path = data.0.dir.clone();
         fs::write(path.join("postpeer.db"), "x").unwrap();
         drop(data);
         assert!(!path.exists());

@@ -17,6 +17,7 @@ mod output;
 mod platforms;
 mod process;
 mod project;
+mod reload;
 mod serve;
 mod settings;
 mod started;

@@ -4,22 +4,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::future::LocalBoxFuture;
 
 use super::failure::{Exit, Failure};
+use super::reload::{self, Reload};
 use super::settings::{ConfigFile, warnings};
 use super::{process, started};
 use crate::app::{Ports, Prepared};
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::domain::time::SystemClock;
-use crate::server::Shutdown;
-use crate::{http, server, telemetry};
+use crate::server::{Hangup, Signals};
+use crate::{server, telemetry};
 
 /// Time that requests in flight have when the broker stops. Work that must not be lost has a longer one.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// Run the broker
+/// Run the broker; SIGHUP reloads configuration, platforms and keyring
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  postpeer serve --config /etc/postpeer/postpeer.toml")]
+#[command(after_help = "Examples:\n  postpeer serve --config /etc/postpeer/postpeer.toml\n  kill -HUP PID   # reloads")]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
@@ -30,22 +32,16 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let config = arguments.config.load_set_up(environment)?;
     telemetry::init(config.log);
     process::harden();
-    for warning in warnings(&config, &SystemClock) {
-        tracing::warn!("{warning}");
-    }
-    if !config.outbound.proxies.is_none() {
-        tracing::info!("platforms are called through a proxy: {}", config.outbound.proxies);
-    }
+    warn_of(&config);
     let listen = config.server.listen;
     let metrics_listen = config.server.metrics_listen;
-    let public_url = config.server.public_url.clone();
-    let trusted_proxies = config.server.trusted_proxies.clone();
     let prepared = Prepared::new(config, Ports::system())?;
     let (listener, address) = bind("server.listen", listen)?;
     let (metrics, metrics_address) =
         metrics_listen.map(|listen| bind("server.metrics_listen", listen)).transpose()?.unzip();
     let app = prepared.open()?;
-    let shutdown = Shutdown::on_signals(app.work()).map_err(|error| Failure::io("cannot handle signals", &error))?;
+    let signals = Signals::obey(app.work(), || ()).map_err(|error| Failure::io("cannot handle signals", &error))?;
+    let public_url = &app.config.server.public_url;
     tracing::info!(%address, public_url, version = env!("CARGO_PKG_VERSION"), "listening");
     started::report(&app);
     if let Some(address) = metrics_address {
@@ -53,13 +49,24 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         telemetry::metrics().expect_platforms(platforms.iter().filter(|one| one.enabled).map(|one| one.name));
         tracing::info!(%address, "metrics are at /metrics");
     }
-    let settings = http::Settings { trusted_proxies, ..http::Settings::new(public_url) };
-    let served = server::run(&app, listener, metrics, settings, shutdown, GRACE);
+    let reload = Reload::new(&app, &arguments.config, environment);
+    let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(reload.on_hangup()) };
+    let served = reload::served(&app, app.broker.clone(), &app.config);
+    let served = server::run(&app, listener, metrics, served, signals, &on_hangup, GRACE);
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
     closed?;
     tracing::info!("stopped");
     Ok(())
+}
+
+pub(super) fn warn_of(config: &Config) {
+    for warning in warnings(config, &SystemClock) {
+        tracing::warn!("{warning}");
+    }
+    if !config.outbound.proxies.is_none() {
+        tracing::info!("platforms are called through a proxy: {}", config.outbound.proxies);
+    }
 }
 
 /// Binds the address that `key` configures, and returns the actual one: with port 0, the system chooses the port.

@@ -10,11 +10,10 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
-use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::FutureExt as _;
 
-use super::State;
+use super::Current;
 use super::error::{ApiError, Code};
 use super::request::peer;
 use super::routes::{Access, Route};
@@ -52,7 +51,7 @@ async fn admit(access: Access, req: &ServiceRequest) -> Result<Option<Caller>, A
         Access::AnyKey => None,
         Access::Key(scope) => Some(scope),
     };
-    let state = req.app_data::<Data<State>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let state = Current::of(req.app_data())?;
     let key = presented_key(req.headers()).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
     let caller = state.broker.authenticate(key).await?;
     match scope {

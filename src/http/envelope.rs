@@ -15,7 +15,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use actix_web::{HttpMessage as _, HttpResponse};
 use futures_util::stream;
 use tracing::{Instrument as _, field};
@@ -25,7 +25,7 @@ use super::error::{ApiError, Code, ErrorBody};
 use super::meters::Meters;
 use super::request::{peer, trace, unread};
 use super::routes::Surface;
-use super::{State, pages};
+use super::{Current, pages};
 use crate::domain::entropy::Entropy;
 use crate::domain::error_chain::chain;
 
@@ -69,7 +69,7 @@ pub(crate) async fn envelope(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let state = req.app_data::<Data<State>>().cloned().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let state = Current::of(req.app_data())?;
     let id = RequestId::new(state.entropy.as_ref());
     let started = tokio::time::Instant::now();
     req.extensions_mut().insert(id.clone());

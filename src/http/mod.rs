@@ -17,6 +17,7 @@ mod api;
 mod dispatch;
 mod envelope;
 pub mod error;
+mod live;
 mod meters;
 pub mod metrics;
 pub mod openapi;
@@ -35,9 +36,10 @@ use actix_web::App;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web::Data;
 
 use self::dispatch::{Dispatch, Resources};
+pub(crate) use self::live::Current;
+pub use self::live::Live;
 use self::meters::Meters;
 use self::pages::documentation::Rendered;
 use crate::broker::{Broker, Caller};
@@ -108,7 +110,7 @@ impl State {
 
 /// Builds the application: once per worker in the server, and in tests.
 pub fn app(
-    state: State,
+    state: impl Into<Live>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -119,8 +121,9 @@ pub fn app(
     >,
 > {
     let meters = Rc::new(Meters::default());
+    let live = state.into();
     App::new()
-        .default_service(Dispatch(state.resources.clone()))
-        .app_data(Data::new(state))
+        .default_service(Dispatch(live.get().resources.clone()))
+        .app_data(live)
         .wrap(from_fn(move |req, next| envelope::envelope(meters.clone(), req, next)))
 }

@@ -50,6 +50,8 @@ pub fn init(settings: LogSettings) {
     let filter = filter(settings.level);
     // The filter decides, so the subscriber takes all.
     let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. The complaint would go the same way, and panic.
+    let logs = logs.log_internal_errors(false);
     // A test may have set a subscriber already: keep it.
     let _ = match settings.format {
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).finish().with(filter).try_init(),

@@ -98,9 +98,9 @@ struct Inner {
     /// Grants that the scheduler skips for a while.
     skipped: Mutex<Skipped>,
     /// Calls for new tokens in flight.
-    in_flight: Gauge,
+    in_flight: Arc<Gauge>,
     /// Tokens that a platform delivered and that could not be stored yet.
-    unsaved: Gauge,
+    unsaved: Arc<Gauge>,
 }
 
 impl Refresher {
@@ -112,9 +112,18 @@ impl Refresher {
             flights: SingleFlight::default(),
             throttle,
             skipped: Mutex::default(),
-            in_flight: Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count)),
-            unsaved: Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count)),
+            in_flight: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count))),
+            unsaved: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count))),
         }))
+    }
+
+    /// This refresher with other parts. It shares the refreshes in flight, and has learnt nothing about any app yet: the
+    /// credentials of each may have changed.
+    pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
+        let throttle = Arc::new(Throttle::new(core.clock.clone(), core.settings.refresh_concurrency));
+        let Inner { flights, in_flight, unsaved, .. } = &*self.0;
+        let (flights, in_flight, unsaved) = (flights.clone(), in_flight.clone(), unsaved.clone());
+        Self(Arc::new(Inner { core, revocation, flights, throttle, skipped: Mutex::default(), in_flight, unsaved }))
     }
 
     fn core(&self) -> &Core {

@@ -3,7 +3,7 @@
 mod view;
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use utoipa::{IntoParams, ToSchema};
 
 use self::view::{AppAnswer, AppList};
@@ -11,7 +11,7 @@ use super::DoneView;
 use super::platforms::check_known;
 use crate::broker::apps::{AppChange, NewApp};
 use crate::domain::secret::SecretString;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{Body, FromMembers, FromQuery, Members, NamedPage, Parameters, Query, Segment, fields};
@@ -111,7 +111,7 @@ impl FromMembers for AppChanges {
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn list(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Parameters(wanted): Parameters<(ListApps, NamedPage)>,
 ) -> Result<Json<AppList>, ApiError> {
@@ -136,7 +136,7 @@ pub(crate) async fn list(
         (status = 409, description = "The project has an app with this platform and client id.", body = ErrorBody),
     ))]
 pub(crate) async fn create(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Body(wanted): Body<NewAppBody>,
 ) -> Result<HttpResponse, ApiError> {
@@ -153,7 +153,7 @@ pub(crate) async fn create(
         (status = 404, description = "This project has no such app.", body = ErrorBody),
     ))]
 pub(crate) async fn get(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<AppAnswer>, ApiError> {
@@ -174,7 +174,7 @@ pub(crate) async fn get(
         (status = 404, description = "This project has no such app.", body = ErrorBody),
     ))]
 pub(crate) async fn update(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
     Body(wanted): Body<AppChanges>,
@@ -194,7 +194,7 @@ pub(crate) async fn update(
         (status = 409, description = "Integrations are connected under it.", body = ErrorBody),
     ))]
 pub(crate) async fn delete(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<DoneView>, ApiError> {

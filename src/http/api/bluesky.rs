@@ -1,7 +1,7 @@
 //! `POST /v1/connect/bluesky/auth`: connects a Bluesky account with an app password.
 
 use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::connect::{Connection, ConnectionScopes};
 use super::integrations::IntegrationView;
 use crate::broker::bluesky::{ConnectBluesky, ConnectedBluesky};
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{Body, FromMembers, Members, Parameters, fields, invalid_parameter, peer};
@@ -81,7 +81,7 @@ pub(crate) struct ConnectedView {
             be reached (`pds_unreachable`), or answers for another account (`did_mismatch`).", body = ErrorBody),
     ))]
 pub(crate) async fn connect(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Authenticated(caller): Authenticated,
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,

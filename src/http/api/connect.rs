@@ -1,11 +1,11 @@
 //! `GET /v1/connect/{platform}`: begins a connection.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::broker::begin::BeginConnect;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, Segment};
@@ -114,7 +114,7 @@ pub(crate) struct AuthorizeUrl {
             (`platform_unavailable`).", body = ErrorBody),
     ))]
 pub(crate) async fn begin(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(platform): Segment,
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,

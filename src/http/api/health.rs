@@ -1,10 +1,10 @@
 //! Health checks: liveness, readiness, and whether an access key is valid.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, Code};
 
@@ -31,7 +31,7 @@ pub(crate) async fn alive() -> Json<HealthView> {
 /// The database answers and the sealing keys are loaded: for a load balancer.
 #[utoipa::path(get, path = "/readyz", operation_id = "isReady", tag = "Health",
     responses((status = 200, description = "It can.", body = HealthView)))]
-pub(crate) async fn ready(state: Data<State>) -> Result<Json<HealthView>, ApiError> {
+pub(crate) async fn ready(state: Current) -> Result<Json<HealthView>, ApiError> {
     if state.broker.is_ready().await { Ok(OK) } else { Err(ApiError::new(Code::NotReady)) }
 }
 

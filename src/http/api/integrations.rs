@@ -3,7 +3,7 @@
 mod token_health;
 mod view;
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use utoipa::{IntoParams, ToSchema};
 
 pub(crate) use self::view::IntegrationView;
@@ -12,7 +12,7 @@ use super::DoneView;
 use super::platforms::{Include, WhichPlatforms};
 use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::domain::paging::Window;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{Body, FromMembers, FromQuery, Members, OFFSET_MAX, Parameters, Query, Segment, fields};
@@ -93,7 +93,7 @@ impl FromMembers for Move {
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn list(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Parameters(wanted): Parameters<WantedIntegrations>,
 ) -> Result<Json<IntegrationList>, ApiError> {
@@ -118,7 +118,7 @@ pub(crate) async fn list(
         (status = 404, description = "This project has no such integration.", body = ErrorBody),
     ))]
 pub(crate) async fn get(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<IntegrationDetailAnswer>, ApiError> {
@@ -141,7 +141,7 @@ pub(crate) async fn get(
         (status = 409, description = "The account is connected under that profile already.", body = ErrorBody),
     ))]
 pub(crate) async fn relocate(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
     Body(wanted): Body<Move>,
@@ -160,7 +160,7 @@ pub(crate) async fn relocate(
         (status = 404, description = "This project has no such integration.", body = ErrorBody),
     ))]
 pub(crate) async fn disconnect(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<DoneView>, ApiError> {

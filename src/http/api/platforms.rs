@@ -1,13 +1,13 @@
 //! `/v1/platforms`, and the platform filter that other lists share.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::broker::Broker;
 use crate::broker::platforms::PlatformListing;
 use crate::domain::integration::PlatformFilter;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
@@ -105,7 +105,7 @@ pub(crate) fn check_known(broker: &Broker, name: &str) -> Result<(), ApiError> {
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn list(
-    state: Data<State>,
+    state: Current,
     _: Authenticated,
     Parameters(which): Parameters<WhichPlatforms>,
 ) -> Result<Json<PlatformList>, ApiError> {

@@ -3,13 +3,13 @@
 mod view;
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use utoipa::ToSchema;
 
 use self::view::{ProfileAnswer, ProfileList};
 use super::DoneView;
 use crate::domain::profile::ProfileChange;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{Body, FromMembers, Members, NamedPage, Parameters, Segment, fields};
@@ -63,7 +63,7 @@ impl FromMembers for ProfileChanges {
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn list(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Parameters(page): Parameters<NamedPage>,
 ) -> Result<Json<ProfileList>, ApiError> {
@@ -82,7 +82,7 @@ pub(crate) async fn list(
         (status = 400, description = "The body is malformed, or a member of it out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn create(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Body(wanted): Body<NewProfile>,
 ) -> Result<HttpResponse, ApiError> {
@@ -98,7 +98,7 @@ pub(crate) async fn create(
         (status = 404, description = "This project has no such profile.", body = ErrorBody),
     ))]
 pub(crate) async fn get(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<ProfileAnswer>, ApiError> {
@@ -117,7 +117,7 @@ pub(crate) async fn get(
         (status = 404, description = "This project has no such profile.", body = ErrorBody),
     ))]
 pub(crate) async fn update(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
     Body(wanted): Body<ProfileChanges>,
@@ -136,7 +136,7 @@ pub(crate) async fn update(
         (status = 404, description = "This project has no such profile.", body = ErrorBody),
     ))]
 pub(crate) async fn delete(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<DoneView>, ApiError> {

@@ -8,14 +8,14 @@ mod view;
 use std::collections::BTreeSet;
 
 use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use self::view::{SelectionDone, SelectionView};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::CHOICE_MAX;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{Body, FromMembers, Members, Segment, fields, peer};
 
@@ -72,7 +72,7 @@ macro_rules! operations {
                     (status = 503, description = "The broker has too much to do right now.", body = ErrorBody),
                 ))]
             pub(crate) async fn get(
-                state: Data<State>,
+                state: Current,
                 Segment(token): Segment,
             ) -> Result<Json<SelectionView>, ApiError> {
                 Ok(Json(state.broker.get_selection(Some($platform), &SecretString::from(token)).await?.into()))
@@ -97,7 +97,7 @@ macro_rules! operations {
                     (status = 507, description = "The broker's disk is full.", body = ErrorBody),
                 ))]
             pub(crate) async fn submit(
-                state: Data<State>,
+                state: Current,
                 req: HttpRequest,
                 Segment(token): Segment,
                 Body(choice): Body<SelectedAccounts>,

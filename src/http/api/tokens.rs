@@ -3,14 +3,14 @@
 //! Invariant: the access token is the only secret in the response. It stays a `SecretString` until the view is built,
 //! and the response is never cached.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::broker::tokens::VendedToken;
 use crate::domain::time::Timestamp;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, Segment};
@@ -89,7 +89,7 @@ impl From<VendedToken> for TokenView {
         (status = 503, description = "The token has expired and cannot be refreshed at the moment: Retry-After says when to ask again.", body = ErrorBody),
     ))]
 pub(crate) async fn get(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
     Parameters(Wanted { min_seconds }): Parameters<Wanted>,

@@ -7,14 +7,13 @@
 use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
-use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::ending;
 use crate::broker::callback::Callback;
 use crate::broker::error::CallbackRefusal;
 use crate::domain::secret::SecretString;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Query, Segment, peer};
 
@@ -50,7 +49,7 @@ const CODE_MAX: usize = 4 * 1024;
             body = String, content_type = "text/html"),
     ))]
 pub(crate) async fn finish(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Segment(platform): Segment,
 ) -> Result<HttpResponse, ApiError> {

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::Url;
@@ -23,7 +22,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, peer};
-use crate::http::{Demo, State};
+use crate::http::{Current, Demo, State};
 
 /// The most accounts and profiles that the page shows.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
@@ -88,7 +87,7 @@ impl FromQuery for Last {
 }
 
 pub(crate) async fn index(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Parameters(last): Parameters<Last>,
 ) -> Result<HttpResponse, ApiError> {
@@ -139,7 +138,7 @@ pub(crate) async fn index(
 }
 
 pub(crate) async fn connect(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Segment(platform): Segment,
 ) -> Result<HttpResponse, ApiError> {
@@ -154,11 +153,7 @@ pub(crate) async fn connect(
     Ok(super::see_other(url))
 }
 
-pub(crate) async fn connect_bluesky(
-    state: Data<State>,
-    req: HttpRequest,
-    form: Form,
-) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn connect_bluesky(state: Current, req: HttpRequest, form: Form) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
     let home = format!("{}/", state.settings.public_url);

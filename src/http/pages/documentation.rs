@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use actix_web::http::header::{self, ContentType, ETag, EntityTag, Header as _, IfNoneMatch};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use utoipa::openapi::Server;
 
 use crate::http::error::ApiError;
 use crate::http::routes::{Access, ROUTES, Route};
-use crate::http::{Settings, State, openapi};
+use crate::http::{Current, Settings, openapi};
 
 /// The two documents of this room, once someone asked for them.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Document {
 #[utoipa::path(get, path = "/documentation/json", operation_id = "getApiDocument", tag = "Documentation",
     responses((status = 200, description = "This document.", body = Object, content_type = "application/json"),
         (status = 304, description = "The document whose `ETag` the request named in `If-None-Match`.")))]
-pub(crate) async fn json(state: Data<State>, req: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let document = Document::once(&state.documentation.json, || {
         let mut document = openapi::document();
         document.servers = Some(vec![Server::new(&state.settings.public_url)]);
@@ -75,7 +75,7 @@ pub(crate) async fn json(state: Data<State>, req: HttpRequest) -> Result<HttpRes
 #[utoipa::path(get, path = "/documentation", operation_id = "readDocumentation", tag = "Documentation",
     responses((status = 200, description = "A page.", body = String, content_type = "text/html"),
         (status = 304, description = "The page whose `ETag` the request named in `If-None-Match`.")))]
-pub(crate) async fn page(state: Data<State>, req: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn page(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let page = Document::once(&state.documentation.page, || {
         let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
         Documentation::read(&document, &state.settings).render().map_err(ApiError::internal)

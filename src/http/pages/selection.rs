@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use actix_web::http::header;
-use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
@@ -16,9 +15,9 @@ use crate::broker::selection::{Choice, Choices};
 use crate::domain::account::AccountKind;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
-use crate::http::State;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter, peer};
+use crate::http::{Current, State};
 
 /// The page offers a search when there are more accounts than this.
 const SEARCH_ABOVE: usize = 12;
@@ -131,7 +130,7 @@ impl FromQuery for Filled {
             content_type = "text/html"),
     ))]
 pub(crate) async fn show(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Segment(token): Segment,
     Parameters(filled): Parameters<Filled>,
@@ -166,7 +165,7 @@ pub(crate) async fn show(
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
     ))]
 pub(crate) async fn submit(
-    state: Data<State>,
+    state: Current,
     req: HttpRequest,
     Segment(token): Segment,
     form: Form,

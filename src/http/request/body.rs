@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::{BytesMut, Data};
+use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::query::Query;
 use super::spelling;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::error::{ApiError, Code};
 
 /// Longest form, in bytes: enough for hundreds of ticked accounts, each with its id.
@@ -83,10 +83,7 @@ async fn read(req: &HttpRequest, mut payload: Payload, media_type: &str, max: us
     if announced.is_some_and(|length: u64| length > max as u64) {
         return Err(too_large());
     }
-    let deadline = req
-        .app_data::<Data<State>>()
-        .map(|state| state.settings.body_deadline)
-        .ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let deadline = Current::of(req.app_data())?.settings.body_deadline;
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {

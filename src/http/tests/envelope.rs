@@ -7,7 +7,7 @@ use actix_web::App;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
 use actix_web::test::{self, TestRequest};
-use actix_web::web::{self, Data};
+use actix_web::web;
 use serde_json::json;
 
 use super::fixture::{Answer, Fixture, USUAL, answer};
@@ -164,7 +164,7 @@ static PANICS: [Route; 2] = [
 #[actix_web::test]
 async fn a_panic_is_answered_as_an_internal_error() {
     let fixture = Fixture::new();
-    let mut app = App::new().app_data(Data::new(fixture.state()));
+    let mut app = App::new().app_data(crate::http::Live::new(fixture.state()));
     for (path, route) in ["/json", "/page"].into_iter().zip(&PANICS) {
         app = app.route(path, web::to(panics).wrap(from_fn(move |req, next| access::guard(route, req, next))));
     }

@@ -1,0 +1,83 @@
+//! SIGHUP for `postpeer serve`: reads configuration, platforms and keyring again, or stops where its terminal is gone.
+//!
+//! Invariant: a configuration with a mistake changes nothing. Neither do settings that need a restart: they are named.
+
+use std::io::{self, IsTerminal as _};
+
+use super::serve::warn_of;
+use super::settings::ConfigFile;
+use crate::app::App;
+use crate::broker::Broker;
+use crate::config::{Config, Environment};
+use crate::domain::error_chain::chain;
+use crate::http;
+use crate::server::{Hangup, Served};
+
+/// Answers SIGHUP.
+pub(super) struct Reload<'a> {
+    app: &'a App,
+    source: &'a ConfigFile,
+    environment: &'a Environment,
+    /// Settings that are in use since the start.
+    fixed: Vec<(&'static str, String)>,
+    /// True when the process was started from a terminal.
+    has_terminal: bool,
+}
+
+impl<'a> Reload<'a> {
+    pub(super) fn new(app: &'a App, source: &'a ConfigFile, environment: &'a Environment) -> Self {
+        Self { app, source, environment, fixed: fixed(&app.config), has_terminal: is_at_a_terminal() }
+    }
+
+    /// A terminal that closes sends SIGHUP too, and from then on is no terminal any more. A process that was started with
+    /// `nohup`, by a service manager or in a container had none.
+    pub(super) async fn on_hangup(&self) -> Hangup {
+        if self.has_terminal && !is_at_a_terminal() {
+            tracing::info!("stopping: the terminal was closed");
+            return Hangup::Stop;
+        }
+        let config = match self.source.load(self.environment) {
+            Ok(config) => config,
+            Err(failure) => return refused(&failure.message),
+        };
+        let broker = match self.app.reloaded(&config).await {
+            Ok(broker) => broker,
+            Err(error) => return refused(&chain(&error)),
+        };
+        warn_of(&config);
+        for ((key, used), (_, wanted)) in self.fixed.iter().zip(fixed(&config)).filter(|(used, wanted)| *used != wanted)
+        {
+            tracing::warn!("{key} stays {used} until a restart: it is {wanted} in the configuration");
+        }
+        tracing::info!("reloaded configuration, platforms and keyring");
+        Hangup::Serve(Box::new(served(self.app, broker, &config)))
+    }
+}
+
+fn refused(why: &str) -> Hangup {
+    tracing::error!("the configuration was not reloaded, and the broker goes on as before: {why}");
+    Hangup::Ignored
+}
+
+/// What is served with a configuration.
+pub(super) fn served(app: &App, broker: Broker, config: &Config) -> Served {
+    let trusted_proxies = config.server.trusted_proxies.clone();
+    let settings = http::Settings { trusted_proxies, ..http::Settings::new(config.server.public_url.clone()) };
+    Served { state: http::State::new(broker, settings, app.ports.entropy.clone()), refreshes: config.refresh.enabled }
+}
+
+/// The settings that need a restart.
+fn fixed(config: &Config) -> Vec<(&'static str, String)> {
+    let metrics = config.server.metrics_listen.map_or_else(|| "unset".to_owned(), |address| address.to_string());
+    vec![
+        ("server.listen", config.server.listen.to_string()),
+        ("server.metrics_listen", metrics),
+        ("database.path", config.database.display().to_string()),
+        ("log.format", <&str>::from(config.log.format).to_owned()),
+        ("log.level", <&str>::from(config.log.level).to_owned()),
+    ]
+}
+
+fn is_at_a_terminal() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
+}
