@@ -379,7 +379,8 @@ fn keys_and_projects_are_kept_beside_a_running_broker() {
     assert!(projects.contains("default") && projects.contains("staging"), "{projects}");
     refused(&instance.run(&["project", "create", "staging"]), 64);
 
-    let made = instance.run(&["access-key", "create", "--name", "app", "--project", "staging", "--scope", "read"]);
+    let made =
+        instance.run(&["access-key", "create", "--name", "app", "--project", "staging", "--scope", "read,connect"]);
     let key = succeeded(&made);
     assert!(key.starts_with("ppk_") && key.trim().len() == 53, "{key:?}");
     let authenticated = |key: &str| -> u16 {
@@ -391,6 +392,7 @@ fn keys_and_projects_are_kept_beside_a_running_broker() {
 
     let list = succeeded(&instance.run(&["access-key", "list"]));
     assert!(!list.contains(key.trim()), "a list shows no keys");
+    assert!(list.contains("connect read  "), "{list}");
     let id = list.lines().find(|line| line.contains("staging")).unwrap().split_whitespace().next().unwrap();
     succeeded(&instance.run(&["access-key", "revoke", id]));
     assert_eq!(authenticated(&key), 401);
@@ -846,5 +848,33 @@ async fn a_connection_being_finished_survives_a_stop() {
     let page = get(&callback, &broker.url()).await.unwrap().text().await.unwrap();
     assert!(page.contains("Pinterest is connected"), "a reload after the restart shows the result: {page}");
     assert_eq!(platforms.requests_at("pinterest", Step::Token).len(), 1);
+
+    tokio::task::block_in_place(|| accounts_are_looked_after_beside_a_running_broker(&instance));
+    let listed = get("/v1/connect/integrations", &broker.url()).await.unwrap().text().await.unwrap();
+    assert!(listed.contains("\"total\":0"), "{listed}");
     tokio::task::block_in_place(|| broker.stop(Signal::TERM));
+}
+
+/// Disconnects the one account there is.
+fn accounts_are_looked_after_beside_a_running_broker(instance: &Instance) {
+    let listed = |options: &[&str]| -> Vec<serde_json::Value> {
+        let json = succeeded(&instance.run(&[&["accounts", "list", "--json"], options].concat()));
+        serde_json::from_str(&json).unwrap()
+    };
+    let all = listed(&[]);
+    let [account] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((&account["platform"], &account["state"]), (&"pinterest".into(), &"ok".into()));
+    assert_eq!(listed(&["--platform", "pinterest"]), all);
+    assert!(listed(&["--platform", "youtube"]).is_empty());
+    assert!(listed(&["--failing"]).is_empty());
+    let id = account["id"].as_str().unwrap();
+    assert!(succeeded(&instance.run(&["accounts", "list"])).contains(id));
+    let shown = succeeded(&instance.run(&["accounts", "show", id]));
+    assert!(shown.contains("Pinterest") && shown.contains("Next refresh"), "{shown}");
+    let output = instance.run(&["accounts", "disconnect", id]);
+    assert!(succeeded(&output).is_empty());
+    assert!(text(&output.stderr).contains("no way to revoke"), "{}", text(&output.stderr));
+    assert!(refused(&instance.run(&["accounts", "disconnect", id]), 64).contains(id));
+    refused(&instance.run(&["accounts", "list", "--project", "nowhere"]), 64);
+    assert!(listed(&[]).is_empty());
 }

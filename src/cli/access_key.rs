@@ -14,7 +14,7 @@ use crate::domain::project::DEFAULT_PROJECT;
 /// Create, list and revoke access keys; works while the broker runs
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read --scope connect",
+    after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read,connect",
     disable_help_subcommand = true
 )]
 pub(super) enum Command {
@@ -25,7 +25,7 @@ pub(super) enum Command {
 
 /// Create a key and print it (it is shown only once)
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read --scope tokens")]
+#[command(after_help = "Example:\n  postpeer access-key create --name \"my app\" --scope read,tokens")]
 pub(super) struct Create {
     /// Name of the key, shown by `postpeer access-key list`
     #[arg(long)]
@@ -33,8 +33,8 @@ pub(super) struct Create {
     /// Project (tenant) that the key belongs to
     #[arg(long, default_value = DEFAULT_PROJECT)]
     project: String,
-    /// Permission of the key: connect, manage, read or tokens; repeat for several [default: all but tokens]
-    #[arg(long = "scope", value_name = "SCOPE")]
+    /// Permissions of the key: connect, manage, read or tokens; may be repeated [default: all but tokens]
+    #[arg(long = "scope", value_name = "SCOPE[,SCOPE]", value_delimiter = ',')]
     scopes: Vec<Scope>,
     #[command(flatten)]
     config: ConfigFile,

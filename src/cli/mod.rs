@@ -4,6 +4,7 @@
 //! codes follow sysexits ([`failure::Exit`]).
 
 mod access_key;
+mod accounts;
 mod audit;
 mod backup;
 mod check;
@@ -54,6 +55,8 @@ enum Command {
     #[command(subcommand)]
     AccessKey(access_key::Command),
     #[command(subcommand)]
+    Accounts(accounts::Command),
+    #[command(subcommand)]
     Project(project::Command),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -89,6 +92,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
     };
     let result = match arguments.command {
         Command::AccessKey(command) => access_key::run(command, environment),
+        Command::Accounts(command) => accounts::run(command, environment),
         Command::Audit(arguments) => audit::run(&arguments, environment),
         Command::Backup(arguments) => backup::back_up(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),

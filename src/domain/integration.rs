@@ -81,6 +81,31 @@ pub struct AppSummary {
     pub image_url: Option<String>,
 }
 
+/// The state that an account's tokens are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum TokenState {
+    Ok,
+    /// Its owner connects it again.
+    ReconnectRequired,
+    /// Refreshes fail for now, and are tried again.
+    RefreshFailing,
+    /// Nobody knows whether the platform still accepts the token: it is tried.
+    RefreshInDoubt,
+}
+
+impl IntegrationDetail {
+    #[must_use]
+    pub fn token_state(&self) -> TokenState {
+        match self.integration.status {
+            AuthStatus::ReconnectRequired(_) => TokenState::ReconnectRequired,
+            AuthStatus::Active if self.is_in_doubt => TokenState::RefreshInDoubt,
+            AuthStatus::Active if self.trouble.is_some() => TokenState::RefreshFailing,
+            AuthStatus::Active => TokenState::Ok,
+        }
+    }
+}
+
 /// An integration with what its grant says of the tokens, but not the tokens.
 #[derive(Debug, Clone)]
 pub struct IntegrationDetail {

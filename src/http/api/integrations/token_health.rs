@@ -5,8 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::failure::Help;
-use crate::domain::grant::AuthStatus;
-use crate::domain::integration::{IntegrationDetail, TokenReads};
+use crate::domain::integration::{IntegrationDetail, TokenReads, TokenState};
 use crate::domain::time::Timestamp;
 
 /// How the broker gets on with keeping an account's tokens alive.
@@ -98,11 +97,11 @@ impl TokenHealthView {
     pub(crate) fn new(detail: &IntegrationDetail, label: &str, console: Option<&'static str>) -> Self {
         let platform = &detail.integration.platform;
         Self {
-            state: match detail.integration.status {
-                AuthStatus::ReconnectRequired(_) => TokenHealthStateView::ReconnectRequired,
-                AuthStatus::Active if detail.is_in_doubt => TokenHealthStateView::RefreshInDoubt,
-                AuthStatus::Active if detail.trouble.is_some() => TokenHealthStateView::RefreshFailing,
-                AuthStatus::Active => TokenHealthStateView::Ok,
+            state: match detail.token_state() {
+                TokenState::Ok => TokenHealthStateView::Ok,
+                TokenState::ReconnectRequired => TokenHealthStateView::ReconnectRequired,
+                TokenState::RefreshFailing => TokenHealthStateView::RefreshFailing,
+                TokenState::RefreshInDoubt => TokenHealthStateView::RefreshInDoubt,
             },
             last_error: detail.trouble.as_ref().map(|trouble| LastErrorView {
                 code: trouble.kind.code(),

@@ -1,0 +1,230 @@
+//! `postpeer accounts`: the connected accounts and their health. Never their tokens.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::failure::{Exit, Failure};
+use super::output;
+use super::settings::ConfigFile;
+use crate::app::Desk;
+use crate::broker::error::What;
+use crate::broker::integrations::{ListIntegrations, Revoked};
+use crate::broker::{self, Broker, Caller};
+use crate::config::Environment;
+use crate::domain::access_key::Scope;
+use crate::domain::id::IntegrationId;
+use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
+use crate::domain::paging::Window;
+use crate::domain::project::DEFAULT_PROJECT;
+
+/// Accounts read at a time.
+const PAGE: u32 = 500;
+
+/// List, look at and disconnect connected accounts; works while the broker runs
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  postpeer accounts list --failing", disable_help_subcommand = true)]
+pub(super) enum Command {
+    List(List),
+    Show(One),
+    Disconnect(One),
+}
+
+/// List the connected accounts of a project, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer accounts list --platform youtube --failing --json")]
+pub(super) struct List {
+    /// Project (tenant) of the accounts
+    #[arg(long, default_value = DEFAULT_PROJECT)]
+    project: String,
+    /// Only accounts of this platform
+    #[arg(long, value_name = "NAME")]
+    platform: Option<String>,
+    /// Only accounts that must be reconnected, or whose refreshes fail
+    #[arg(long)]
+    failing: bool,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Look at one account (show), or revoke its consent where the platform takes that and erase its tokens (disconnect)
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  postpeer accounts show int_0198c0de0000700080000000000000000\n  postpeer accounts disconnect int_0198c0de0000700080000000000000000"
+)]
+pub(super) struct One {
+    /// Id of the account, as shown by `postpeer accounts list`
+    id: IntegrationId,
+    /// Project (tenant) of the account
+    #[arg(long, default_value = DEFAULT_PROJECT)]
+    project: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
+    match command {
+        Command::List(arguments) => list(arguments, environment),
+        Command::Show(arguments) => show(&arguments, environment),
+        Command::Disconnect(arguments) => disconnect(&arguments, environment),
+    }
+}
+
+/// The operator, acting for a project.
+async fn operator(broker: &Broker, project: &str) -> Result<Caller, broker::Error> {
+    let projects = broker.list_projects().await?;
+    let project = projects.into_iter().find(|one| one.name == project).ok_or(broker::Error::NotFound(What::Project))?;
+    Ok(Caller { access_key_id: None, project_id: project.id, scopes: Scope::DEFAULT.to_vec() })
+}
+
+fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
+    let List { project, platform, failing, json, config } = arguments;
+    let desk = config.desk(environment)?;
+    let mut accounts = desk.run(|broker| async move {
+        let caller = operator(&broker, &project).await?;
+        let mut accounts = Vec::new();
+        for offset in (0..).step_by(PAGE as usize) {
+            let platforms = platform.clone().map_or(PlatformFilter::All, PlatformFilter::One);
+            let wanted = ListIntegrations { platforms, ..ListIntegrations::default() };
+            let page = broker.list_integrations(&caller, wanted, Window { limit: PAGE, offset }).await?.items;
+            let is_last = page.len() < PAGE as usize;
+            for account in page {
+                match broker.get_integration(&caller, &account.id.to_string()).await {
+                    Ok(detail) => accounts.push(detail),
+                    // It was disconnected meanwhile.
+                    Err(broker::Error::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(accounts)
+    })?;
+    if failing {
+        accounts.retain(|account| account.token_state() != TokenState::Ok);
+    }
+    if json {
+        let accounts: Vec<Value> = accounts.iter().map(as_json).collect();
+        return output::result(&Value::from(accounts).to_string());
+    }
+    let mut rows = vec![["ID", "PLATFORM", "ACCOUNT", "STATE", "LAST ERROR", "NEXT REFRESH"].map(str::to_owned)];
+    rows.extend(accounts.iter().map(|account| {
+        [
+            account.integration.id.to_string(),
+            account.integration.platform.clone(),
+            name(account).to_owned(),
+            <&str>::from(account.token_state()).to_owned(),
+            account.trouble.as_ref().map_or("-", |trouble| trouble.kind.code()).to_owned(),
+            account.due_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+        ]
+    }));
+    output::result(&output::table(&rows))
+}
+
+fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {
+    let desk = arguments.config.desk(environment)?;
+    let (account, broker) = find(&desk, arguments)?;
+    if arguments.json {
+        return output::result(&as_json(&account).to_string());
+    }
+    let or_none =
+        |at: Option<_>| at.map_or_else(|| "-".to_owned(), |at: crate::domain::time::Timestamp| at.to_string());
+    let platform = &account.integration.platform;
+    let mut rows = vec![
+        ["Id", &account.integration.id.to_string()].map(str::to_owned),
+        ["Platform", &broker.label(platform)].map(str::to_owned),
+        ["Account", name(&account)].map(str::to_owned),
+        ["State", account.token_state().into()].map(str::to_owned),
+        ["Scopes", &account.scopes.join(" ")].map(str::to_owned),
+        ["Token expires", &or_none(account.access_expires_at)].map(str::to_owned),
+        ["Next refresh", &or_none(account.due_at)].map(str::to_owned),
+        ["Connected", &account.integration.created_at.to_string()].map(str::to_owned),
+    ];
+    if let Some(trouble) = &account.trouble {
+        rows.push(["Last error", &format!("{} at {}", trouble.kind.code(), trouble.at)].map(str::to_owned));
+        rows.push(["Cause", &trouble.kind.what_happened(&broker.label(platform))].map(str::to_owned));
+        rows.push(["Next step", &trouble.kind.next_step(platform, broker.console(platform))].map(str::to_owned));
+    }
+    output::result(&output::table(&rows))
+}
+
+/// The same as the API's, also beside a running broker: tokens that it may be getting meanwhile find their account gone,
+/// and are revoked.
+fn disconnect(arguments: &One, environment: &Environment) -> Result<(), Failure> {
+    let desk = arguments.config.desk(environment)?;
+    find(&desk, arguments)?;
+    let (label, revoked) = desk.run(|broker| async move {
+        let caller = operator(&broker, &arguments.project).await?;
+        broker.disconnect(&caller, &arguments.id.to_string()).await
+    })?;
+    match revoked {
+        Revoked::KeptForOthers => {
+            eprintln!("Disconnected. The consent at {label} was left alone: other connected accounts live on it.");
+        }
+        Revoked::NotConfirmed => eprintln!(
+            "Disconnected, and the tokens are erased here. {label} did not confirm that it revoked them: the account's owner \
+             can remove the app in the settings there."
+        ),
+        Revoked::Unsupported => eprintln!(
+            "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can remove \
+             the app in the settings there."
+        ),
+        Revoked::Yes => eprintln!("Disconnected. {label} revoked the tokens, and they are erased here."),
+    }
+    if arguments.json {
+        let done = json!({"id": arguments.id.to_string(), "revoked": revoked == Revoked::Yes});
+        return output::result(&done.to_string());
+    }
+    Ok(())
+}
+
+fn find(desk: &Desk, arguments: &One) -> Result<(IntegrationDetail, Broker), Failure> {
+    let found = desk.run(|broker| async move {
+        let caller = operator(&broker, &arguments.project).await?;
+        let detail = broker.get_integration(&caller, &arguments.id.to_string()).await?;
+        Ok((detail, broker))
+    });
+    found.map_err(|error| match error {
+        broker::Error::NotFound(What::Integration) => {
+            let (id, project) = (arguments.id, &arguments.project);
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "project {project} has no account {id}: see `postpeer accounts list`, or name another --project"
+                ),
+            )
+        }
+        error => error.into(),
+    })
+}
+
+fn name(account: &IntegrationDetail) -> &str {
+    let account = &account.integration.account;
+    account.username.as_ref().or(account.display_name.as_ref()).unwrap_or(&account.platform_user_id)
+}
+
+/// Members are named as in the API.
+fn as_json(account: &IntegrationDetail) -> Value {
+    let integration = &account.integration;
+    json!({
+        "id": integration.id.to_string(),
+        "platform": integration.platform,
+        "platformUserId": integration.account.platform_user_id,
+        "username": integration.account.username,
+        "displayName": integration.account.display_name,
+        "profileId": integration.profile_id.map(|id| id.to_string()),
+        "state": <&str>::from(account.token_state()),
+        "lastError": account.trouble.as_ref().map(|trouble| json!({"code": trouble.kind.code(), "at": trouble.at})),
+        "scopes": account.scopes,
+        "expiresAt": account.access_expires_at,
+        "nextRefreshAt": account.due_at,
+        "createdAt": integration.created_at,
+    })
+}
