@@ -7,7 +7,6 @@ use url::Url;
 use super::clients::BoundTo;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, profiles};
-use crate::domain::audit::{Action, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::FlowId;
@@ -15,7 +14,7 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::platforms::Platform;
 use crate::store::flow_limit::Bounds;
-use crate::store::{audit, flows, oauth_apps, profiles as stored_profiles};
+use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::{self, AuthorizeRequest, platform_at};
 use crate::vault::Place;
 
@@ -124,15 +123,13 @@ impl Broker {
             expires_at: now.plus(self.settings.state_ttl),
             stage: FlowStage::Pending { pkce_verifier },
         };
-        let entry = Entry::new(caller.by(), Action::ConnectionBegun, id).of_flow(Some(id));
         let limit = self.flow_limit.clone();
         self.store
             .write_unsynced(move |tx| {
                 if !limit.admit(tx, (project_id, flow.access_key_id), now)? {
                     return Err(Error::TooManyFlows { retry_after: TOO_MANY_RETRY_AFTER });
                 }
-                flows::insert(tx, &flow)?;
-                Ok(audit::record(tx, Some(project_id), &entry, now)?)
+                Ok(flows::insert(tx, &flow)?)
             })
             .await?;
         tracing::info!(flow.id = %id, platform.name = %wanted.platform, "connection begun");

@@ -12,6 +12,7 @@ use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::broker::{self, Broker, Caller};
 use crate::config::Environment;
 use crate::domain::access_key::Scope;
+use crate::domain::audit::Actor;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
 use crate::domain::paging::Window;
@@ -79,7 +80,13 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 async fn operator(broker: &Broker, project: &str) -> Result<Caller, broker::Error> {
     let projects = broker.list_projects().await?;
     let project = projects.into_iter().find(|one| one.name == project).ok_or(broker::Error::NotFound(What::Project))?;
-    Ok(Caller { access_key_id: None, project_id: project.id, scopes: Scope::DEFAULT.to_vec() })
+    Ok(Caller {
+        actor: Actor::CommandLine,
+        access_key_id: None,
+        project_id: project.id,
+        scopes: Scope::DEFAULT.to_vec(),
+        address: None,
+    })
 }
 
 fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {

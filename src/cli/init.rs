@@ -130,7 +130,7 @@ fn set_up(
     }
     Ok(desk.run(|broker| async move {
         if !broker.list_access_keys().await?.is_empty() {
-            return Ok(None);
+            return Ok::<_, crate::broker::Error>(None);
         }
         let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await?;
         Ok(Some(key))

@@ -75,8 +75,6 @@ pub enum Action {
     AppSecretReplaced,
     #[strum(serialize = "app.updated")]
     AppUpdated,
-    #[strum(serialize = "connection.begun")]
-    ConnectionBegun,
     /// Without an account. The outcome is `cancelled`, or a failure's code.
     #[strum(serialize = "connection.ended")]
     ConnectionEnded,

@@ -106,7 +106,7 @@ pub(crate) async fn envelope(
 }
 
 /// Logs an answer. Probes come every few seconds, so those that find the broker well are at `debug`.
-fn log(res: &ServiceResponse<BoxBody>, state: &State, route: &str, took: Duration) {
+fn log(res: &ServiceResponse<BoxBody>, state: &Current, route: &str, took: Duration) {
     let client = || peer::address(res.request(), &state.settings.trusted_proxies).map(field::display);
     let (status, millis) = (res.status().as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     if PROBES.contains(&route) && res.status().is_success() {

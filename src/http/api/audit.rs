@@ -1,12 +1,12 @@
 //! `GET /v1/audit`: the audit trail of the caller's project.
 
-use actix_web::web::{Data, Json};
+use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::audit::{Entry, Recorded, Since};
 use crate::domain::time::Timestamp;
-use crate::http::State;
+use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
@@ -52,9 +52,9 @@ struct EntryView {
     #[schema(required)]
     address: Option<String>,
     /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
-    /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.begun`,
-    /// `connection.ended` (without an account), `profile.created`, `profile.deleted`, `profile.updated`,
-    /// `project.created`, `selection.offered`, or `token.read`.
+    /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.ended` (without
+    /// an account), `profile.created`, `profile.deleted`, `profile.updated`, `project.created`, `selection.offered`, or
+    /// `token.read`.
     #[schema(example = "account.connected")]
     action: &'static str,
     /// Id of what it was done to.
@@ -108,7 +108,7 @@ pub(crate) struct TrailView {
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
     ))]
 pub(crate) async fn list(
-    state: Data<State>,
+    state: Current,
     Authenticated(caller): Authenticated,
     Parameters(Wanted { since, limit }): Parameters<Wanted>,
 ) -> Result<Json<TrailView>, ApiError> {
