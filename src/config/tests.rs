@@ -404,7 +404,7 @@ fn a_parse_error_does_not_quote_the_file() {
 #[test]
 fn a_missing_file_says_how_to_make_one() {
     let missing = load(Path::new("/nowhere/postpeer.toml"), &Environment::default(), &[]).unwrap_err();
-    insta::assert_snapshot!(missing, @"there is no configuration at /nowhere/postpeer.toml: `postpeer init` writes one, or name another with --config FILE or POSTPEER_CONFIG");
+    insta::assert_snapshot!(missing, @"there is no configuration at /nowhere/postpeer.toml: `postpeer init --config /nowhere/postpeer.toml` writes one, or name another with --config FILE or POSTPEER_CONFIG");
 }
 
 #[test]
