@@ -148,7 +148,6 @@
 //!                             general rules), src/oauth/refusals.txt (tests)
 //! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
-//! a column of sealed values:  src/store/backup/sealed.rs (opened in every backup)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example; where it needs a restart: src/cli/reload.rs
 //! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones

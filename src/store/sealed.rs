@@ -251,7 +251,8 @@ mod tests {
         let fixture = Fixture::new();
         let mut found = Vec::new();
         let tables: Vec<(String, String)> =
-            all(&fixture.db, "SELECT name, sql FROM sqlite_schema WHERE type = 'table'", &[], |row| {
+            // Tables of the search indexes have a blob that only FTS5 reads.
+            all(&fixture.db, "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '*_search_*'", &[], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .unwrap();

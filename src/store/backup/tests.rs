@@ -49,7 +49,7 @@ fn a_backup_of_any_schema_is_restored_and_brought_up_to_date() {
         assert_eq!(made.check(&old).unwrap().schema_version, version);
         let mut found = Vec::new();
         crate::store::sealed::for_each_sealed(made.path(), |value| {
-            found.push((value.row, value.generation, value.sealed.as_bytes().len()))
+            found.push((value.row, value.generation, value.sealed.as_bytes().len()));
         })
         .unwrap();
         assert_eq!(found, [("app_1".to_owned(), 3, 45)]);
