@@ -95,7 +95,7 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
     let pending = broker.begin("twitter", BACK).await;
     let choosing = broker.begin("facebook", BACK).await;
     let choosing = broker.browse(&broker.consent(&choosing, &Answer::allow())).await.location();
-    // What no sandbox leaves behind: a stored answer, and a document.
+    // What no sandbox leaves behind: a stored answer, a document, and an app at a server that somebody named.
     let (vault, db) = (vault_of(&broker), broker.sql());
     let grant: GrantId = db
         .query_row("SELECT grant_id FROM integrations WHERE id = ?1", [&twitter], |row| row.get::<_, String>(0))
@@ -110,11 +110,18 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
     .unwrap();
     let document = vault.seal_text(&Place::discovered("https://id.example"), &"{}".into()).unwrap();
     db.execute("INSERT INTO discovered VALUES ('https://id.example', ?1, 1, 0)", params![document.as_bytes()]).unwrap();
+    let place = Place::registration_secret("mastodon", "https://m.example", "c");
+    let secret = vault.seal_text(&place, &"secret".into()).unwrap();
+    db.execute(
+        "INSERT INTO registrations VALUES ('mastodon', 'https://m.example', 'c', ?1, 1, 'https://b.example', '[]', 0, 0, 0)",
+        params![secret.as_bytes()],
+    )
+    .unwrap();
     let tokens: Vec<u8> =
         db.query_row("SELECT tokens FROM grants WHERE id = ?1", [grant.to_string()], |row| row.get(0)).unwrap();
     let before = broker.opened();
     let without: Vec<_> = before.iter().filter(|(_, values)| **values == 0).map(|(column, _)| column).collect();
-    assert_eq!(without, ["flows.answer"], "{before:?}");
+    assert_eq!(without, ["flows.answer", "flows.server"], "{before:?}");
 
     assert_eq!(broker.rotate(), 2);
     assert_eq!(broker.opened(), before, "the key is active, and nothing is sealed with it yet");
