@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
-use super::output;
 use super::settings::ConfigFile;
+use super::{output, process};
 use crate::app::Desk;
 use crate::broker::error::What;
 use crate::broker::integrations::{ListIntegrations, Revoked};
@@ -17,6 +17,7 @@ use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
 use crate::domain::paging::Window;
 use crate::domain::project::DEFAULT_PROJECT;
+use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 
 /// Accounts read at a time.
 const PAGE: u32 = 500;
@@ -69,6 +70,8 @@ pub(super) struct One {
 }
 
 pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
+    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
+    process::harden();
     match command {
         Command::List(arguments) => list(arguments, environment),
         Command::Show(arguments) => show(&arguments, environment),

@@ -65,7 +65,10 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
         tell_what_is_next(source.file(environment).as_deref());
     }
     let Some(key) = key else { return Ok(()) };
-    eprintln!("\nThe first access key, for the header x-access-key. It is shown only this once:");
+    eprintln!(
+        "\nThe first access key, for the header x-access-key. It connects, reads and manages accounts, and reads no tokens: \
+         for those, run `postpeer access-key create --name NAME --scope read,connect,manage,tokens`. It is shown only this once:"
+    );
     print_key(&key)
 }
 
