@@ -36,6 +36,9 @@ pub use recovery::{RecoveryError, recover};
 /// Time for work that outlives requests when the broker stops.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(20);
 
+/// Time in which the server's threads, which have stopped serving, let go of the database.
+const LAST_AT_MOST: Duration = Duration::from_secs(2);
+
 /// Pause before a call that changes nothing at a platform is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -272,7 +275,7 @@ impl App {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
-        self.release()
+        self.release(LAST_AT_MOST)
     }
 
     /// [`close`](Self::close) for a broker from [`Prepared::open_on`].
@@ -282,7 +285,7 @@ impl App {
     /// Those of [`close`](Self::close).
     pub async fn close_on_runtime(self) -> Result<(), Error> {
         self.drain().await;
-        self.release()
+        self.release(Duration::ZERO)
     }
 
     async fn drain(&self) {
@@ -294,11 +297,13 @@ impl App {
         }
     }
 
-    /// Closes the database before it frees the lock.
-    fn release(self) -> Result<(), Error> {
+    /// Closes the database before it frees the lock. `patience`: how long threads of the server that are about to end may
+    /// still hold it.
+    fn release(self, patience: Duration) -> Result<(), Error> {
         let Self { broker, store, lock, damage, .. } = self;
         drop(broker);
         let failure = store.failure();
+        store.wait_until_last(patience);
         drop(store);
         drop(lock);
         let damage = Arc::into_inner(damage).and_then(OnceLock::into_inner);

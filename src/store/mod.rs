@@ -51,6 +51,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections of the closures of [`Store::read`] and [`Store::write`].
 pub use rusqlite::{Connection, Transaction};
@@ -249,6 +250,17 @@ impl Store {
     /// process should stop.
     pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.writer.failed().cancelled_owned()
+    }
+
+    /// Waits until no other clone of this handle is left, at most that long. Then dropping this one closes the file, which
+    /// moves the log into it. Blocks.
+    pub fn wait_until_last(&self, at_most: Duration) {
+        const LOOK_EVERY: Duration = Duration::from_millis(2);
+        let mut waited = Duration::ZERO;
+        while Arc::strong_count(&self.writer) > 1 && waited < at_most {
+            std::thread::sleep(LOOK_EVERY);
+            waited += LOOK_EVERY;
+        }
     }
 
     /// [`Error::Failed`] once the store writes no more.
