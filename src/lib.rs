@@ -86,7 +86,8 @@
 //! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be
 //! left out. When it is due is decided in `domain::renewal`, how many calls an app may have in flight in
 //! `domain::throttle`, and what a failure does to the grant in `domain::refresh`. `broker::tokens` hands the token
-//! out, and has it refreshed where it would not last. `broker::token_reads` records which key got it. `broker::recovery` continues what a crash cut off.
+//! out, and has it refreshed where it would not last. `broker::token_reads` records which key got it.
+//! `broker::recovery` continues what a crash cut off.
 //!
 //! # The life of keys
 //!

@@ -1,8 +1,9 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
-//! What SIGHUP does is the caller's choice ([`Hangup`]). Stops on a signal, or when the database takes no more writes or is damaged. The order: no new refresh starts and no
-//! new connection is accepted; requests in flight get a grace period; the metrics stop; and
-//! [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal ends the process at once.
+//! The caller decides what SIGHUP does ([`Hangup`]). Stops on a signal, or when the database takes no more writes or is
+//! damaged. The order: no new refresh starts and no new connection is accepted; requests in flight get a grace period;
+//! the metrics stop; and [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal
+//! ends the process at once.
 
 use std::convert::Infallible;
 use std::io;

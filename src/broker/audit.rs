@@ -38,7 +38,7 @@ impl Broker {
         let before = self.clock.now().minus(self.settings.keep_audit);
         let mut purged = 0;
         loop {
-            // What a power cut brings back is purged again.
+            // Rows that a power cut brings back are purged again.
             let batch = self.store.write_unsynced(move |tx| audit::purge(tx, before, BATCH)).await?;
             purged += batch;
             if batch < BATCH as usize {

@@ -72,7 +72,7 @@ impl Broker {
         let Some(schedule) = self.settings.backup.clone() else { return };
         let Ok(db_id) = self.store.read(meta::get_db_id).await else { return };
         let newest = move || Made { schedule: &schedule, db_id }.list().ok()?.into_iter().next();
-        // What is wrong there, the next backup says.
+        // The next backup says what is wrong with the directory.
         if let Ok(Some((newest, _))) = backup::on_thread(newest).await {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest));
         }

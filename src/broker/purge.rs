@@ -30,7 +30,7 @@ impl Broker {
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
         while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
-        // What a power cut brings back expires again.
+        // Rows that a power cut brings back expire again.
         while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
         loop {
             let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;

@@ -97,7 +97,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// What could not be written is counted on, for the next time.
+    /// Counts that could not be written are kept for the next time.
     pub async fn write_token_reads(&self) -> Result<u64, Error> {
         let _turn = self.unwritten.writing.lock().await;
         let counted = self.unwritten.counts().take(self.clock.now());

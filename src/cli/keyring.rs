@@ -270,8 +270,8 @@ fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies of the database that open only with this key of the keyring file: from before migrations, also those that cannot
-/// be read, and the backups in `[backup] dir`.
+/// Copies of the database that open only with this key of the keyring file: from before migrations, also those that
+/// cannot be read, and the backups in `[backup] dir`.
 fn copies_that_need(config: &Config, id: &str) -> Result<Vec<String>, Failure> {
     let copies = store::list_copies(&config.database).map_err(app::Error::from)?;
     let needs = |path: &PathBuf| match store::wrapping_keys(path) {

@@ -59,7 +59,7 @@ fn refused(why: &str) -> Hangup {
     Hangup::Ignored
 }
 
-/// What is served with a configuration.
+/// The settings and the state that are served with a configuration.
 pub(super) fn served(app: &App, broker: Broker, config: &Config) -> Served {
     let trusted_proxies = config.server.trusted_proxies.clone();
     let settings = http::Settings { trusted_proxies, ..http::Settings::new(config.server.public_url.clone()) };

@@ -50,7 +50,7 @@ impl By {
     }
 }
 
-/// What was done. The names never change, because callers and operators search for them.
+/// Things that were done. The names never change, because callers and operators search for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(const_into_str)]
 pub enum Action {

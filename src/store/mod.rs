@@ -8,8 +8,8 @@
 //!
 //! Invariants: every statement on a row of a project names the project. One connection writes, in transactions that
 //! take the write lock at their start (a later upgrade fails without waiting). A write is on the disk before it is
-//! acknowledged (but for [`Store::write_unsynced`]), and after a commit that the disk did not confirm, nothing is written any more. A closure waits for
-//! nothing but the database.
+//! acknowledged (but for [`Store::write_unsynced`]), and after a commit that the disk did not confirm, nothing is
+//! written any more. A closure waits for nothing but the database.
 
 pub mod access_keys;
 pub mod audit;
@@ -252,8 +252,8 @@ impl Store {
         self.writer.failed().cancelled_owned()
     }
 
-    /// Waits until no other clone of this handle is left, at most that long. Then dropping this one closes the file, which
-    /// moves the log into it. Blocks.
+    /// Waits until no other clone of this handle is left, at most that long. Then dropping this one closes the file,
+    /// which moves the log into it. Blocks.
     pub fn wait_until_last(&self, at_most: Duration) {
         const LOOK_EVERY: Duration = Duration::from_millis(2);
         let mut waited = Duration::ZERO;
