@@ -13,8 +13,8 @@ use super::open::{OpenError, check_directory};
 /// Held for as long as the process uses the database.
 #[derive(Debug)]
 pub struct DatabaseLock {
-    // Closing the handle releases the lock. The file stays: removing it would let two processes lock two files.
-    _file: File,
+    // The file stays: removing it would let two processes lock two files.
+    file: File,
 }
 
 impl DatabaseLock {
@@ -45,7 +45,15 @@ impl DatabaseLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DatabaseLock {
+    /// Closing the handle alone would not do: a process that is just being started from here has a copy of it.
+    fn drop(&mut self) {
+        // An error leaves the lock to the close that follows.
+        let _ = self.file.unlock();
     }
 }
 
@@ -71,6 +79,16 @@ mod tests {
         drop(first);
         DatabaseLock::take(&path).unwrap();
         assert!(!path.exists(), "taking the lock creates no database");
+    }
+
+    #[test]
+    fn a_copy_of_the_handle_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.db");
+        let first = DatabaseLock::take(&path).unwrap();
+        let _copy = first.file.try_clone().unwrap();
+        drop(first);
+        DatabaseLock::take(&path).unwrap();
     }
 
     #[test]
