@@ -58,6 +58,8 @@ pub struct Config {
     pub keep_audit: Duration,
     pub log: LogSettings,
     pub platforms: Registry,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
     /// Sentences on settings that are valid but risky.
     pub warnings: Vec<String>,
 }
@@ -147,6 +149,7 @@ pub fn from_str(
             reader.misnamed(variable, right);
         }
     }
+    config.secret_files = std::mem::take(&mut reader.secret_files);
     config.warnings = reader.finish().map_err(Error::Mistakes)?;
     Ok(config)
 }
@@ -175,6 +178,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         ),
         log: log(reader),
         platforms: platforms::read(reader),
+        secret_files: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -224,6 +228,12 @@ fn server(reader: &mut Reader) -> Server {
             Ok(network) => trusted_proxies.push(network),
             Err(why) => reader.mistake(&proxies_path, format!("has the entry \"{text}\", which is {why}")),
         }
+    }
+    if trusted_proxies.iter().any(Network::is_everybody) {
+        reader.warn(
+            &proxies_path,
+            "trusts everybody: any client can claim any address with X-Forwarded-For. Name the address of your proxy only",
+        );
     }
     Server { listen, public_url, metrics_listen, trusted_proxies }
 }

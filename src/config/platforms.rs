@@ -84,7 +84,7 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         enabled: reader.flag(&at("enabled")),
         credentials: credentials(reader, name, client_auth.filter(|way| *way == ClientAuth::None)),
         label: reader.text(&at("label")),
-        scopes: reader.list(&at("scopes")),
+        scopes: reader.scopes(&at("scopes")),
         optional_scopes: reader.list(&at("optional_scopes")),
         authorize_url,
         token_url: reader.endpoint(&at("token_url")),
@@ -154,7 +154,7 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
     let id_path = [keys::PLATFORMS, name, "client_id"];
     let secret_path = [keys::PLATFORMS, name, "client_secret"];
     let told_of_secret = reader.mistakes();
-    let client_id = reader.text(&id_path);
+    let client_id = reader.copied(&id_path);
     let client_secret = reader.secret(&section, "client_secret");
     let mut several = reader.secrets(&section, "client_secrets").into_iter();
     let layers = ["client_secret", "client_secrets"].map(|key| reader.layer_of_secret(&section, key));

@@ -19,6 +19,12 @@ use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
 use crate::domain::time::parse_duration;
 
+const QUOTED: &str = "begins and ends with a quotation mark, which is sent along: remove both, unless the platform shows \
+                      them as a part of it. Environment files of containers keep quotation marks";
+
+const NO_SCOPES: &str = "is empty: people grant nothing, and the platform will not say who they are. Remove the key for the \
+                         usual scopes";
+
 /// Maximum size of a file that holds a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
@@ -29,11 +35,20 @@ pub(super) struct Reader {
     base: PathBuf,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
+    /// The files that secrets were read from.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 impl Reader {
     pub(super) fn new(layers: Layers, base: &Path) -> Self {
-        Self { layers, known: KnownKeys::default(), base: base.to_owned(), mistakes: Vec::new(), warnings: Vec::new() }
+        Self {
+            layers,
+            known: KnownKeys::default(),
+            base: base.to_owned(),
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            secret_files: Vec::new(),
+        }
     }
 
     /// Returns the warnings, or all mistakes. Keys that nothing read are mistakes.
@@ -121,6 +136,24 @@ impl Reader {
             return None;
         };
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// Reads a text that is copied from a page, such as a client id.
+    pub(super) fn copied(&mut self, path: &[&str]) -> Option<String> {
+        self.text(path).inspect(|text| {
+            if has_quotes(text) {
+                self.warn(path, QUOTED);
+            }
+        })
+    }
+
+    /// Reads the scopes of a built-in platform.
+    pub(super) fn scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
+        self.list(path).inspect(|scopes| {
+            if scopes.is_empty() {
+                self.warn(path, NO_SCOPES);
+            }
+        })
     }
 
     /// The same with its white space.
@@ -273,19 +306,23 @@ impl Reader {
         let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
         let direct = self.text(&direct_path);
         let file = self.path(&twin_path);
-        match (direct, file) {
-            (None, None) => None,
-            (Some(secret), None) => Some(SecretString::from(secret)),
-            (None, Some(file)) => self.secret_file(&twin_path, &file),
+        let (read, path) = match (direct, file) {
+            (None, None) => return None,
+            (Some(secret), None) => (Some(SecretString::from(secret)), &direct_path),
+            (None, Some(file)) => (self.secret_file(&twin_path, &file), &twin_path),
             (Some(secret), Some(file)) => match self.layer(&direct_path).cmp(&self.layer(&twin_path)) {
-                std::cmp::Ordering::Greater => Some(SecretString::from(secret)),
-                std::cmp::Ordering::Less => self.secret_file(&twin_path, &file),
+                std::cmp::Ordering::Greater => (Some(SecretString::from(secret)), &direct_path),
+                std::cmp::Ordering::Less => (self.secret_file(&twin_path, &file), &twin_path),
                 std::cmp::Ordering::Equal => {
                     self.mistake(&direct_path, format!("and {} are both set: remove one", twin_path.join(".")));
-                    None
+                    return None;
                 }
             },
+        };
+        if read.as_ref().is_some_and(is_quoted) {
+            self.warn(path, QUOTED);
         }
+        read
     }
 
     /// Reads a list of secrets, or the lines of the file that the key with the suffix `_file` names.
@@ -308,6 +345,9 @@ impl Reader {
             self.mistake(&path, "holds an empty secret: remove it");
             return Vec::new();
         }
+        if secrets.iter().any(is_quoted) {
+            self.warn(&path, QUOTED);
+        }
         let is_repeated = |(at, secret)| secrets.iter().take(at).any(|before| is_same(before, secret));
         if secrets.iter().enumerate().any(is_repeated) {
             self.mistake(&path, "holds the same secret twice: remove one");
@@ -318,7 +358,10 @@ impl Reader {
 
     fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
         match read_secret(file) {
-            Ok(secret) => Some(secret),
+            Ok(secret) => {
+                self.secret_files.push(file.to_owned());
+                Some(secret)
+            }
             Err(problem) => {
                 self.mistake(path, format!("names {}, which {problem}", file.display()));
                 None
@@ -347,6 +390,20 @@ fn lines(text: &SecretString) -> Vec<SecretString> {
 #[expect(clippy::disallowed_methods, reason = "only its emptiness is looked at")]
 fn is_empty(secret: &SecretString) -> bool {
     secret.expose_secret().is_empty()
+}
+
+#[expect(clippy::disallowed_methods, reason = "only its first and last character are looked at")]
+fn is_quoted(secret: &SecretString) -> bool {
+    has_quotes(secret.expose_secret())
+}
+
+/// True for a text in quotation marks: those of a shell, or those that a text program makes of them.
+fn has_quotes(text: &str) -> bool {
+    let mut ends = text.chars();
+    let ends = (ends.next(), ends.next_back());
+    [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201c}', '\u{201d}'), ('\u{2018}', '\u{2019}')]
+        .into_iter()
+        .any(|(first, last)| ends == (Some(first), Some(last)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]

@@ -1,5 +1,7 @@
 //! Valid and invalid configurations, with the messages about the invalid ones.
 
+mod meant;
+
 use std::path::Path;
 
 use secrecy::ExposeSecret as _;

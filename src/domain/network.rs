@@ -14,6 +14,12 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// True for a network of all addresses, `0.0.0.0/0` or `::/0`.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.0.prefix_len() == 0
+    }
 }
 
 /// The text is neither a network nor an address.
@@ -38,6 +44,9 @@ mod tests {
     fn a_network_or_a_single_address_is_read() {
         for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("192.0.2.1", "192.0.2.1/32"), ("::1", "::1/128")] {
             assert_eq!(text.parse::<Network>().unwrap().0.to_string(), shown);
+        }
+        for (text, is_everybody) in [("0.0.0.0/0", true), ("::/0", true), ("10.0.0.0/8", false), ("::1", false)] {
+            assert_eq!(text.parse::<Network>().unwrap().is_everybody(), is_everybody, "{text}");
         }
         for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "example.com", "10.0.0.0/", "10.0.0.0/-1"] {
             assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");

@@ -30,6 +30,9 @@ pub enum Refused {
     Spelling,
     #[error("must not carry a user name or password")]
     UserInfo,
+    /// Only in the operator's list.
+    #[error("has a *, and there are no wildcards: list each origin, such as https://app.example")]
+    Wildcard,
 }
 
 /// A URI that passed the policy, exactly as the caller spelled it.
@@ -97,6 +100,9 @@ impl RedirectPolicy {
             .map(|entry| {
                 let entry = entry.as_ref();
                 let refused = |reason| (entry.to_owned(), reason);
+                if entry.contains('*') {
+                    return Err(refused(Refused::Wildcard));
+                }
                 let url = Url::parse(entry).map_err(|_| refused(Refused::Spelling))?;
                 if matches!(url.scheme(), "http" | "https") {
                     check_web(entry, &url).map_err(refused)?;
