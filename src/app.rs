@@ -8,6 +8,7 @@
 mod recovery;
 
 pub mod backup;
+pub mod probe;
 
 use std::fs;
 use std::future::Future;
@@ -377,6 +378,36 @@ fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Ha
 
 /// The parts of a broker that follow from its configuration.
 fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Error> {
+    Ok(Reloaded {
+        vault,
+        upstream: reach(config, ports)?,
+        settings: broker::Settings {
+            keyring: config.keyring.clone(),
+            public_url: config.server.public_url.clone(),
+            redirects: config.connect.redirects.clone(),
+            state_ttl: config.connect.state_ttl,
+            selection_ttl: config.connect.selection_ttl,
+            refresh_ahead: config.refresh.ahead,
+            refresh_concurrency: config.refresh.concurrency,
+            backup: backup_schedule(config),
+            keep_audit: config.keep_audit,
+        },
+    })
+}
+
+/// The backups that the operator wishes for.
+#[must_use]
+pub fn backup_schedule(config: &Config) -> Option<broker::BackupSchedule> {
+    config.backup.as_ref().map(|wanted| broker::BackupSchedule {
+        database: config.database.clone(),
+        dir: wanted.dir.clone(),
+        every: wanted.every,
+        keep: wanted.keep,
+    })
+}
+
+/// The way to the platforms.
+fn reach(config: &Config, ports: &Ports) -> Result<Upstream, Error> {
     let settings = outbound::Settings {
         connect_timeout: config.outbound.connect_timeout,
         timeout: config.outbound.timeout,
@@ -387,24 +418,5 @@ fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Erro
     let guard = Guard::new(&settings, ports.dns.clone())?;
     let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), ports.dns.clone(), ports.clock.clone());
     let oauth = Engine::new(outbound, guard, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
-    Ok(Reloaded {
-        vault,
-        upstream: Upstream::new(oauth, atproto, config.platforms.clone()),
-        settings: broker::Settings {
-            keyring: config.keyring.clone(),
-            public_url: config.server.public_url.clone(),
-            redirects: config.connect.redirects.clone(),
-            state_ttl: config.connect.state_ttl,
-            selection_ttl: config.connect.selection_ttl,
-            refresh_ahead: config.refresh.ahead,
-            refresh_concurrency: config.refresh.concurrency,
-            backup: config.backup.as_ref().map(|wanted| broker::BackupSchedule {
-                database: config.database.clone(),
-                dir: wanted.dir.clone(),
-                every: wanted.every,
-                keep: wanted.keep,
-            }),
-            keep_audit: config.keep_audit,
-        },
-    })
+    Ok(Upstream::new(oauth, atproto, config.platforms.clone()))
 }

@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod handle;
 mod locate;
+mod probe;
 mod profile;
 mod refusal;
 mod session;
@@ -24,6 +25,7 @@ pub use did::Did;
 pub use error::{AccountState, Error, Trouble, Unresolved};
 pub use handle::{Handle, Identifier, InvalidIdentifier};
 pub use locate::Located;
+pub use probe::Reachable;
 pub use session::{RefreshedSession, Session};
 pub use token::is_same_refresh_token;
 

@@ -52,7 +52,7 @@ impl Engine {
                 Ok(answer) => format!("HTTP {}", answer.status),
                 Err(error) => {
                     tracing::debug!(platform.name = platform, url = shown, error = %chain(&error), "discovery failed");
-                    error.to_string()
+                    error.in_words()
                 }
             };
             tried.push((shown, why));

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::probe::Suspect;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{Step, harmless};
 use crate::platforms::{Platform, Refresh, Said};
@@ -21,6 +22,12 @@ const OF_CLIENT: &[&str] = &[
     "invalid_client_secret",
     "unauthorized_client",
 ];
+
+/// Those that blame the client id alone. Google and Slack.
+const OF_CLIENT_ID: &[&str] = &["deleted_client", "disabled_client", "invalid_client_id"];
+
+/// Those that blame the client secret alone. Slack.
+const OF_CLIENT_SECRET: &[&str] = &["bad_client_secret", "invalid_client_secret"];
 
 /// Codes of RFC 6749, section 5.2, that blame the request and not the client, whatever the status.
 const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_grant_type"];
@@ -75,6 +82,24 @@ impl ErrorAnswer {
             Step::CodeExchange | Step::LongLivedExchange if failure.ends_grant().is_some() => Failure::ExchangeRejected,
             _ => failure,
         })
+    }
+
+    /// True when the answer refuses the code of an exchange, by the standard's word or by the platform's documented one.
+    pub(super) fn refuses_code(&self, platform: &Platform, status: u16) -> bool {
+        self.is(&["invalid_grant"])
+            || self.documented(platform, Step::CodeExchange, status) == Some(Failure::ExchangeRejected)
+    }
+
+    /// The setting that an answer blames which refuses the client.
+    pub(super) fn suspect(&self) -> Suspect {
+        let says = |words: &[&str]| words.iter().any(|words| self.said.message.contains(words));
+        if self.is(OF_CLIENT_SECRET) || says(&["client secret", "client_secret"]) {
+            Suspect::ClientSecret
+        } else if self.is(OF_CLIENT_ID) || says(&["client was not found", "validating application"]) {
+            Suspect::ClientId
+        } else {
+            Suspect::Either
+        }
     }
 
     fn is(&self, codes: &[&str]) -> bool {

@@ -14,6 +14,7 @@ mod exchange;
 mod id_token;
 mod identity;
 mod jwt;
+mod probe;
 mod pushed;
 mod refresh;
 mod register;
@@ -40,6 +41,7 @@ use crate::platforms::{ClientAuth, Credentials, NoServer, Platform, Server};
 pub use authorize::{AuthorizeRequest, InvalidEndpoint, authorize_url, takes_pkce};
 pub use discovery::Undiscovered;
 pub use exchange::{CodeAnswer, CodeExchange};
+pub use probe::{Probed, Suspect, Verdict};
 pub use refresh::read_refresh;
 pub use register::{AppToRegister, Unregistered};
 

@@ -11,6 +11,7 @@ mod dns;
 mod guard;
 mod json;
 mod measure;
+mod words;
 
 use std::borrow::Cow;
 use std::fmt;

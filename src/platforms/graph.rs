@@ -11,6 +11,7 @@ use crate::domain::failure::Failure;
 pub(super) const VERSIONS: &[Version] =
     &[Version { name: "v25.0", ends: Some(date(2028, 7, 29)) }, Version { name: "v27.0", ends: None }];
 
+const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2026-11";
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
 const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";
 /// A session that is not valid, and a token that is not.
@@ -37,6 +38,13 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["1"], words: &["client secret"], ..Refusal::token(Failure::CredentialsRejected, ERRORS) },
     Refusal { codes: &["191"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
     Refusal { subcodes: &["36008"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
+    Refusal { codes: &["100"], words: &["verification code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
+    Refusal { codes: &["100"], words: &["authorization code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
+    // Instagram's and Threads' token endpoints have a sentence and no code for it.
+    Refusal {
+        words: &["matching code was not found"],
+        ..Refusal::exchange(Failure::ExchangeRejected, "Business login for Instagram, code exchange, 2026-11")
+    },
     Refusal { codes: &["1", "2"], ..Refusal::token(Failure::PlatformUnavailable, ERRORS) },
     Refusal { codes: &["4"], ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
     // Limits of one person's requests.

@@ -122,6 +122,11 @@ const CALLBACK: &str = "Authorization Code Flow (3-legged OAuth), failed request
 const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["user_cancelled_authorize", "user_cancelled_login"], ..Refusal::denial(CALLBACK) },
     Refusal { codes: &["unauthorized_scope_error"], ..Refusal::authorize(Failure::AuthorizationRefused, CALLBACK) },
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["authorization code not found"],
+        ..Refusal::exchange(Failure::ExchangeRejected, CALLBACK)
+    },
     // `invalid_request` stands for a dead refresh token and for a missing parameter; only the sentence distinguishes
     // them.
     Refusal { words: &["missing"], ..Refusal::refresh(Failure::RequestRefused, REFRESH) },

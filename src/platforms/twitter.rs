@@ -84,6 +84,11 @@ const REFUSALS: &[Refusal] = &[
         words: &["value passed for the token was invalid"],
         ..Refusal::refresh(Failure::RefreshRejected, "tweepy issue 2156, 2026-11")
     },
+    Refusal {
+        codes: &["invalid_request"],
+        words: &["authorization code was invalid"],
+        ..Refusal::exchange(Failure::ExchangeRejected, "X, token endpoint, 2026-11")
+    },
     Refusal { codes: BILLING, ..Refusal::token(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
     Refusal {
         codes: &["415"],

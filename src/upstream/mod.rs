@@ -5,6 +5,7 @@
 //! protocol or quirks is asked here, so that nobody above compares a platform's name.
 
 pub mod app_password;
+mod probe;
 #[cfg(test)]
 mod recorded;
 
@@ -26,11 +27,13 @@ use crate::platforms::{
 };
 use crate::{atproto, oauth};
 
+pub use crate::atproto::Reachable;
 pub use crate::oauth::{
-    AppToRegister, AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, NotCalled, OauthClient, Unregistered,
-    authorize_url, takes_pkce,
+    AppToRegister, AuthorizeRequest, CodeAnswer, CodeExchange, InvalidEndpoint, NotCalled, OauthClient, Probed,
+    Suspect, Unregistered, Verdict, authorize_url, takes_pkce,
 };
 pub use crate::platforms::{Meaning, Server, UNKNOWN_CLIENT};
+pub use probe::Outcome;
 
 /// Talks with every platform.
 #[derive(Debug)]

@@ -1,0 +1,104 @@
+//! Why a server could not be reached, in words for the operator.
+
+use std::error::Error as StdError;
+use std::io;
+
+use super::Error;
+use crate::domain::error_chain::chain;
+
+impl Error {
+    /// What went wrong and what to look at. A sentence without its full stop; holds no URL.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let causes: Vec<&(dyn StdError + 'static)> =
+            std::iter::successors(Some(self as _), |error| cause(*error)).collect();
+        let said = chain(self).to_lowercase();
+        if let Some(tls) = causes.iter().find_map(|error| error.downcast_ref::<rustls::Error>()) {
+            return format!(
+                "the TLS connection failed ({tls}): check the clock, the URL and any proxy that inspects TLS"
+            );
+        }
+        if self.is_without_host() || said.contains("dns error") {
+            return "the host's name does not resolve: check the URL, and the DNS of this machine".to_owned();
+        }
+        if ["proxy", "tunnel", "socks"].iter().any(|word| said.contains(word)) {
+            return format!("the proxy did not let it through ({}): check outbound.proxy", chain(self));
+        }
+        let kinds = || causes.iter().filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+        if kinds().any(|kind| kind == io::ErrorKind::ConnectionRefused) {
+            return "the connection was refused: nothing listens there, or a firewall says no".to_owned();
+        }
+        if kinds().any(|kind| matches!(kind, io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)) {
+            return "there is no way to that host: check the network of this machine, or set outbound.proxy".to_owned();
+        }
+        match self {
+            Self::Connect(error) | Self::Timeout(error) if error.is_timeout() => {
+                "there was no answer in time: check the network, and whether it needs outbound.proxy".to_owned()
+            }
+            _ => chain(self),
+        }
+    }
+}
+
+/// The cause of an error. An I/O error may carry it inside.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inside.map(|inner| inner as &'a (dyn StdError + 'static)).or_else(|| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use http::Method;
+    use url::Url;
+
+    use crate::domain::proxy::Proxies;
+    use crate::outbound::{Authorization, Body, Outbound, Request, Settings};
+
+    async fn words(url: &str) -> String {
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(2),
+            allow_private_networks: false,
+            proxies: Proxies::default(),
+        };
+        let request = Request {
+            method: Method::GET,
+            url: Url::parse(url).unwrap(),
+            authorization: Authorization::None,
+            headers: Vec::new(),
+            body: Body::Empty,
+        };
+        Outbound::new(&settings).unwrap().send(request).await.unwrap_err().in_words()
+    }
+
+    #[tokio::test]
+    async fn the_usual_reasons_are_told_in_words() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        assert!(words(&format!("http://{address}/")).await.starts_with("there was no answer in time"));
+        drop(silent);
+        assert!(words(&format!("http://{address}/")).await.starts_with("the connection was refused"));
+        let no_name = words("https://nowhere.invalid/").await;
+        assert!(no_name.starts_with("the host's name does not resolve"), "{no_name}");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_told_as_such() {
+        let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = plain.local_addr().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            for _ in 0..2 {
+                let (mut stream, _) = plain.accept().unwrap();
+                let mut hello = [0; 64];
+                let _ = stream.read(&mut hello);
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
+        });
+        let told = words(&format!("https://{address}/")).await;
+        assert!(told.starts_with("the TLS connection failed"), "{told}");
+    }
+}
