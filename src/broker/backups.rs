@@ -17,7 +17,7 @@ use super::Broker;
 use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, BackupError};
-use crate::store::sealed::for_each_sealed;
+use crate::store::sealed::{Stored, for_each_sealed};
 use crate::store::{OpenError, meta};
 use crate::vault::{self, Place, Vault};
 
@@ -57,13 +57,30 @@ pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
     let mut check = SealedCheck::default();
     for_each_sealed(file, |value| {
         check.values += 1;
-        let place = Place::stored(value.column.table, value.sealed_as(), &value.row, value.generation);
-        if let Err(error) = vault.check(&place, &value.sealed) {
+        if let Err(error) = open_one(&value, vault) {
             check.unreadable += 1;
             check.first.get_or_insert((value.row, error));
         }
     })?;
     Ok(check)
+}
+
+/// Opens a stored value in its place, and forgets it.
+///
+/// # Errors
+///
+/// It does not open.
+pub fn open_one(value: &Stored, vault: &Vault) -> Result<(), vault::Error> {
+    vault.check(&Place::stored(value.column.table, value.sealed_as(), &value.row, value.generation), &value.sealed)
+}
+
+/// The backups of a database that its schedule made, newest first.
+///
+/// # Errors
+///
+/// Their directory cannot be read.
+pub fn list(schedule: &BackupSchedule, db_id: uuid::Uuid) -> Result<Vec<(Timestamp, PathBuf)>, BackupError> {
+    Made { schedule, db_id }.list()
 }
 
 impl Broker {

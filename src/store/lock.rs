@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,35 @@ impl Drop for DatabaseLock {
     }
 }
 
+/// A process that holds the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// As far as the lock's file tells.
+    pub pid: Option<u32>,
+}
+
+/// The process that holds the lock of a database; `None` when none does. Creates and changes no file. For the moment that
+/// it takes to look, no process can take the lock.
+///
+/// # Errors
+///
+/// The lock's file cannot be read.
+pub fn find_holder(path: &Path) -> io::Result<Option<Holder>> {
+    let file = match File::open(beside(path, ".lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let _ = file.take(32).read_to_string(&mut text);
+            Ok(Some(Holder { pid: text.trim().parse().ok() }))
+        }
+    }
+}
+
 /// The path with `ending` appended to the file's name.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
@@ -76,7 +105,10 @@ mod tests {
         let error = DatabaseLock::take(&path).unwrap_err();
         assert!(matches!(error, OpenError::Busy { pid: Some(pid), .. } if pid == std::process::id()), "{error:?}");
         assert!(error.to_string().contains(&std::process::id().to_string()));
+        let holder = Holder { pid: Some(std::process::id()) };
+        assert_eq!(find_holder(&path).unwrap(), Some(holder));
         drop(first);
+        assert_eq!(find_holder(&path).unwrap(), None);
         DatabaseLock::take(&path).unwrap();
         assert!(!path.exists(), "taking the lock creates no database");
     }

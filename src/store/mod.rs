@@ -43,6 +43,7 @@ pub mod registrations;
 mod schema;
 pub mod sealed;
 pub mod selections;
+pub mod survey;
 pub mod token_reads;
 mod writer;
 
@@ -61,7 +62,7 @@ use access_keys::FoundKey;
 use disk_reserve::DiskReserve;
 pub use error::Error;
 use job::Work;
-pub use lock::DatabaseLock;
+pub use lock::{DatabaseLock, Holder, find_holder};
 pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys};
 use readers::Readers;
 use writer::Writer;

@@ -123,7 +123,7 @@ impl SealedColumn {
     }
 
     /// Hands every value to `visit`. Older schemas lack some columns.
-    fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
+    pub(super) fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
         let Self { table, column, id, generation, .. } = self;
         let known = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
         if !db.prepare(known)?.exists([table, column])? {
