@@ -1,16 +1,13 @@
 //! What a start says in the log: the platforms that are on and off, the database, and what to do next.
 
 use crate::app::App;
+use crate::platforms::Availability;
+use crate::platforms::registry::Listing;
 use crate::store;
 
 /// Logs what the broker serves. A count that cannot be read is left out: the broker may start on a full disk.
 pub(super) fn report(app: &App) {
-    let listings = app.config.platforms.listings();
-    let names = |enabled: bool| {
-        let named = listings.iter().filter(|listing| listing.enabled == enabled).map(|listing| listing.name);
-        named.collect::<Vec<_>>().join(" ")
-    };
-    let (on, off) = (names(true), names(false));
+    let (on, off) = on_and_off(&app.config.platforms.listings());
     tracing::info!(on, off, "platforms");
     let counted = app.work().block_on(app.broker.count_keys_and_accounts()).ok();
     let (keys, accounts) = counted.unzip();
@@ -21,6 +18,21 @@ pub(super) fn report(app: &App) {
     for step in next_steps(!on.is_empty(), keys, accounts) {
         tracing::info!("next: {step}");
     }
+}
+
+/// The platforms that can be connected, and the others with the reason.
+fn on_and_off(listings: &[Listing<'_>]) -> (String, String) {
+    let names = |belongs: fn(&Listing<'_>) -> bool| {
+        let named = listings.iter().filter(|listing| belongs(listing)).map(|listing| listing.name);
+        named.collect::<Vec<_>>().join(" ")
+    };
+    let on = names(|one| one.enabled && one.availability == Availability::Prod);
+    let off = [
+        ("disabled", names(|one| !one.enabled)),
+        ("no client id", names(|one| one.enabled && one.availability == Availability::Dev)),
+    ];
+    let off = off.into_iter().filter(|(_, names)| !names.is_empty()).map(|(why, names)| format!("{why}: {names}"));
+    (on, off.collect::<Vec<_>>().join("; "))
 }
 
 fn next_steps(any_platform: bool, keys: Option<u64>, accounts: Option<u64>) -> Vec<&'static str> {
@@ -41,7 +53,22 @@ fn next_steps(any_platform: bool, keys: Option<u64>, accounts: Option<u64>) -> V
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn a_platform_without_a_client_id_is_off() {
+        let toml = "[platforms.twitter]\nclient_id = \"i\"\nclient_secret = \"s\"\n[platforms.tiktok]\nenabled = false";
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let (on, off) = on_and_off(&config.platforms.listings());
+        assert_eq!(on, "bluesky twitter");
+        assert_eq!(
+            off,
+            "disabled: tiktok; no client id: facebook googlebusiness instagram linkedin pinterest reddit threads youtube"
+        );
+    }
 
     #[test]
     fn the_next_step_is_the_one_that_is_missing() {
