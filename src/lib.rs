@@ -150,6 +150,9 @@
 //! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
 //! a command:                  src/cli/mod.rs, tests/cli.rs
+//! a thing to look at in an installation: src/cli/check/start.rs (what keeps `serve` from starting), src/cli/doctor.rs
+//!                             (what is stored, and around it), src/store/survey.rs (SQL), tests/cli/doctor.rs
+//! what a probe concludes from an answer: src/oauth/probe.rs, src/cli/check/probe.rs (its words)
 //! a setting:                  src/config/mod.rs, postpeer.toml.example; where it needs a restart: src/cli/reload.rs
 //! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
 //!                             src/platforms/registry.rs, src/platforms/generated_texts.rs (writes their sections)

@@ -17,6 +17,8 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/keyring.rs"]
 mod keyring;
 

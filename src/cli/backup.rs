@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
+use super::files::beside;
 use super::process;
 use super::settings::ConfigFile;
 use crate::app::{Ports, backup as app};
@@ -168,11 +169,4 @@ fn holds_keyring(file: &Path, config: &Config) -> bool {
         (Ok(directory), Ok(keyring)) => keyring.starts_with(directory),
         _ => false,
     }
-}
-
-/// The path with `ending` appended to the file's name.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }

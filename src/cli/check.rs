@@ -1,48 +1,160 @@
-//! `postpeer check`: checks the configuration and lists the callback URLs to register.
+//! `postpeer check`: checks all that `serve` would see, lists the callback URLs to register, and asks the platforms
+//! whether they accept the credentials.
+
+mod probe;
+mod start;
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::output;
-use super::platforms::{callback_url, state};
-use super::settings::{ConfigFile, warnings};
-use crate::config::{Config, Environment};
+use super::failure::{Exit, Failure};
+use super::finding::{Finding, as_json, as_text, conclude};
+use super::platforms::{callback_url, state, wrapped};
+use super::settings::{ConfigFile, mistakes, warnings};
+use super::{output, process};
+use crate::config::{Config, Environment, nearest_word};
 use crate::domain::time::SystemClock;
+use crate::platforms::registry::Listing;
+use crate::platforms::{Availability, Guide, bluesky};
 
-/// Check the configuration; print every mistake, or each platform with the callback URL to register
+/// Check the configuration and all that `serve` would see: keyring, database, folders, addresses, permissions
+///
+/// Prints every mistake at once, or each platform with the callback URL to register there. Changes nothing. Exits with 0
+/// if there is no error, with 78 on a mistake in configuration, keyring or permissions, 66 if the database is missing, 65
+/// if it is damaged, 69 if an address is taken or a platform cannot be reached, 74 on an I/O error.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  postpeer check\n  postpeer check --config /etc/postpeer/postpeer.toml")]
+#[command(
+    after_help = "Examples:\n  postpeer check\n  postpeer check --config /etc/postpeer/postpeer.toml\n  postpeer check --probe              # asks each configured platform\n  postpeer check --probe twitter --json"
+)]
 pub(super) struct Arguments {
+    /// Also ask these platforms [default: all that have credentials] whether they can be reached and accept client id
+    /// and secret
+    ///
+    /// Sends a made-up authorization code, which a platform refuses only after it has accepted the client. No person is
+    /// asked, and nothing is connected.
+    #[arg(long, value_name = "PLATFORM", num_args = 0..)]
+    probe: Option<Vec<String>>,
+    /// Print JSON: {"findings": [{"check", "severity", "subject", "message", "remedy"}], "worst", "platforms"}
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
-    let config = arguments.config.load(environment)?;
-    for warning in warnings(&config, &SystemClock) {
-        eprintln!("warning: {warning}");
+    let config = match arguments.config.read(environment) {
+        Ok(config) => config,
+        Err(error) if arguments.json => {
+            let findings = mistakes(&error);
+            output::result(&as_json(&findings).to_string())?;
+            return conclude(&findings);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    process::harden();
+    let probed = arguments.probe.as_deref().map(|names| to_probe(&config, names)).transpose()?;
+    let mut findings = warnings(&config, &SystemClock);
+    findings.extend(advice(&config));
+    findings.extend(start::examine(&config, &arguments.config, environment));
+    if let Some(names) = &probed {
+        findings.extend(probe::examine(&config, names)?);
     }
-    for advice in advice(&config) {
-        eprintln!("advice: {advice}");
+    let probed = probed.unwrap_or_default();
+    output::result(&if arguments.json {
+        json(&config, &findings).to_string()
+    } else {
+        text(&config, &findings, &probed)
+    })?;
+    conclude(&findings)
+}
+
+/// The platforms to ask: those that were named, else all that have credentials.
+fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Failure> {
+    let listings = config.platforms.listings();
+    if names.is_empty() {
+        let ready = listings.iter().filter(|one| one.enabled && one.availability == Availability::Prod);
+        return Ok(ready.map(|one| one.name).collect());
     }
-    output::result(&report(&config))
+    let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
+    let found = |name: &String| {
+        let listing = listings.iter().find(|one| one.name == name).ok_or_else(|| {
+            let guess = nearest_word(name, &known).map_or_else(String::new, |near| format!(": did you mean {near}?"));
+            Failure::new(Exit::Usage, format!("there is no platform \"{name}\"{guess}"))
+        })?;
+        if !listing.enabled {
+            let message = format!("{name} is switched off: set enabled = true in [platforms.{name}] to ask it");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(listing.name)
+    };
+    names.iter().map(found).collect()
 }
 
 /// Advice that would make a working configuration safer.
-fn advice(config: &Config) -> Vec<String> {
+fn advice(config: &Config) -> Vec<Finding> {
+    let server = &config.server;
+    // The broker speaks plain HTTP, so a proxy terminates TLS.
+    let proxy = (server.public_url.starts_with("https:") && server.trusted_proxies.is_empty()).then(|| {
+        let message = "it is empty, so the log and the audit trail have the address of the proxy in front of the broker, and not \
+                       those of its clients";
+        Finding::note("configuration", "server.trusted_proxies", message).remedy("name the address of that proxy")
+    });
     // A preset has the issuer where its server has one.
     let unchecked = config.platforms.iter().filter(|configured| {
         configured.is_own() && configured.platform().issuer.is_none() && configured.platform().guide.facts.is_none()
     });
-    unchecked
-        .map(|configured| {
-            format!(
-                "[platforms.{}] has no issuer: set it, where the server has one, and a callback that another server sends \
-                 is recognised by its iss",
-                configured.platform().name
-            )
+    let unchecked = unchecked.map(|configured| {
+        let message = "it has no issuer, so a callback that another server sends is not recognised by its iss";
+        Finding::note("configuration", format!("[platforms.{}]", configured.platform().name), message)
+            .remedy("set issuer, where the server has one")
+    });
+    proxy.into_iter().chain(unchecked).collect()
+}
+
+fn text(config: &Config, findings: &[Finding], probed: &[&str]) -> String {
+    let mut sections = vec![report(config)];
+    let listings = config.platforms.listings();
+    let named = probed.iter().filter_map(|name| listings.iter().find(|one| one.name == *name));
+    sections.extend(named.map(|listing| setup(config, listing)));
+    sections.push(as_text(findings));
+    sections.join("\n\n")
+}
+
+/// What an operator sets up at a platform: the callback URL, where, and the known traps.
+fn setup(config: &Config, listing: &Listing<'_>) -> String {
+    let guide = guide(config, listing);
+    let mut lines =
+        vec![format!("{} ({})", listing.label, listing.name), wrapped("callback URL", &callback_url(config, listing))];
+    let notes = [("console", guide.console), ("know", guide.know)].into_iter();
+    let notes = notes.chain(guide.setup.iter().map(|setup| ("setup", *setup))).filter(|(_, note)| !note.is_empty());
+    lines.extend(notes.map(|(name, note)| wrapped(name, note)));
+    lines.join("\n")
+}
+
+fn guide(config: &Config, listing: &Listing<'_>) -> Guide {
+    let configured = config.platforms.iter_all().find(|configured| configured.platform().name == listing.name);
+    configured.map_or(bluesky::GUIDE, |configured| configured.platform().guide)
+}
+
+fn json(config: &Config, findings: &[Finding]) -> Value {
+    let platform = |listing: &Listing<'_>| {
+        let guide = guide(config, listing);
+        json!({
+            "name": listing.name,
+            "label": listing.label,
+            "state": state(listing),
+            "callbackUrl": listing.has_callback.then(|| callback_url(config, listing)),
+            "console": guide.console,
+            "know": guide.know,
+            "setup": guide.setup,
         })
-        .collect()
+    };
+    let mut document = as_json(findings);
+    if let Some(document) = document.as_object_mut() {
+        let platforms = config.platforms.listings().iter().map(platform).collect();
+        document.insert("platforms".to_owned(), Value::Array(platforms));
+    }
+    document
 }
 
 /// Lists each platform with its state and the callback URL to register there.
@@ -82,8 +194,12 @@ mod tests {
             identity = { id = "/sub" }
         "#;
         let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
-        let [advice] = advice(&config).try_into().unwrap();
-        insta::assert_snapshot!(advice, @"[platforms.acme] has no issuer: set it, where the server has one, and a callback that another server sends is recognised by its iss");
+        insta::assert_snapshot!(as_text(&advice(&config)), @r"
+        note     configuration  server.trusted_proxies: it is empty, so the log and the audit trail have the address of the proxy in front of the broker, and not those of its clients
+                                -> name the address of that proxy
+        note     configuration  [platforms.acme]: it has no issuer, so a callback that another server sends is not recognised by its iss
+                                -> set issuer, where the server has one
+        ");
         let report = report(&config);
         let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "tiktok", "twitter"];
         let is_shown = |line: &&str| shown.iter().any(|name| line.split(' ').next() == Some(name));
@@ -97,5 +213,14 @@ mod tests {
         tiktok          off             https://connect.example.com/v1/connect/tiktok/callback
         twitter         prod            https://connect.example.com/v1/connect/twitter/callback
         ");
+        let names = |named: &[&str]| {
+            to_probe(&config, &named.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                .map_err(|failure| failure.message)
+        };
+        assert_eq!(names(&[]).unwrap(), ["bluesky", "twitter"]);
+        assert_eq!(names(&["acme", "twitter"]).unwrap(), ["acme", "twitter"]);
+        assert_eq!(names(&["twiter"]).unwrap_err(), "there is no platform \"twiter\": did you mean twitter?");
+        assert!(names(&["tiktok"]).unwrap_err().contains("enabled = true"));
+        assert_eq!(json(&config, &[])["platforms"].as_array().unwrap().len(), config.platforms.listings().len());
     }
 }

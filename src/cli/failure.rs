@@ -78,8 +78,8 @@ fn exit_of_app(error: &app::Error) -> Exit {
         app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
         app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
-        app::Error::Recovery(RecoveryError::Store(error)) => exit_of_store(error),
-        app::Error::Store(_) | app::Error::Threads(_) => Exit::Io,
+        app::Error::Recovery(RecoveryError::Store(error)) | app::Error::Store(error) => exit_of_store(error),
+        app::Error::Threads(_) => Exit::Io,
         app::Error::Vault(error) | app::Error::Recovery(RecoveryError::Vault(error)) => exit_of_vault(error),
     }
 }

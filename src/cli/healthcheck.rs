@@ -10,7 +10,7 @@ use super::failure::{Exit, Failure};
 use super::settings::ConfigFile;
 use crate::config::{self, Environment, parse_public_url};
 use crate::domain::proxy::Proxies;
-use crate::outbound::{self, Authorization, Body, Outbound, Request};
+use crate::outbound::{self, Answer, Authorization, Body, Outbound, Request};
 
 /// A broker that does not answer in this time is not ready.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,10 +31,25 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         Some(url) => parse_public_url(url).map_err(|why| Failure::new(Exit::Usage, format!("--url {why}")))?,
         None => local_url(arguments.config.load(environment)?.server.listen)?,
     };
-    let url =
-        Url::parse(&format!("{}/readyz", config::base(&base))).map_err(|error| Failure::caused(Exit::Usage, &error))?;
     let unavailable =
         |why: String| Failure::new(Exit::Unavailable, format!("the broker at {base} is not ready: {why}"));
+    match get(&base, "/readyz")? {
+        Ok(answer) if answer.is_success() => Ok(()),
+        Ok(answer) => Err(unavailable(format!("it answered with status {}", answer.status))),
+        Err(error) => Err(unavailable(Failure::caused(Exit::Unavailable, &error).message)),
+    }
+}
+
+/// The body of a success at a listener of this machine.
+pub(super) fn ask(listen: SocketAddr, path: &str) -> Result<Vec<u8>, Failure> {
+    let nothing = || Failure::new(Exit::Unavailable, "there is no good answer");
+    let answer = get(&local_url(listen)?, path)?.map_err(|_| nothing())?;
+    if answer.is_success() { Ok(answer.body.to_vec()) } else { Err(nothing()) }
+}
+
+fn get(base: &Url, path: &str) -> Result<Result<Answer, outbound::Error>, Failure> {
+    let url =
+        Url::parse(&format!("{}{path}", config::base(base))).map_err(|error| Failure::caused(Exit::Usage, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,11 +68,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         headers: Vec::new(),
         body: Body::Empty,
     };
-    match runtime.block_on(outbound.send(request)) {
-        Ok(answer) if answer.is_success() => Ok(()),
-        Ok(answer) => Err(unavailable(format!("it answered with status {}", answer.status))),
-        Err(error) => Err(unavailable(Failure::caused(Exit::Unavailable, &error).message)),
-    }
+    Ok(runtime.block_on(outbound.send(request)))
 }
 
 /// URL at which this machine reaches a listener of its own.

@@ -9,7 +9,10 @@ mod audit;
 mod backup;
 mod check;
 mod demo;
+mod doctor;
 mod failure;
+mod files;
+mod finding;
 mod healthcheck;
 mod init;
 mod keyring;
@@ -52,6 +55,7 @@ enum Command {
     Init(init::Arguments),
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     #[command(subcommand)]
     AccessKey(access_key::Command),
     #[command(subcommand)]
@@ -97,6 +101,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Backup(arguments) => backup::back_up(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, environment),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),
         Command::Init(arguments) => init::run(arguments, environment),
         Command::Keyring(command) => keyring::run(command, environment),

@@ -171,7 +171,7 @@ fn notes(guide: &Guide) -> Vec<(&'static str, String)> {
 }
 
 /// A fact in lines of at most 100 columns, behind its name.
-fn wrapped(name: &str, fact: &str) -> String {
+pub(super) fn wrapped(name: &str, fact: &str) -> String {
     let mut lines = vec![format!("{name:<16}")];
     for word in fact.split(' ') {
         match lines.last_mut() {

@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 
 pub(super) fn warn_of(config: &Config) {
     for warning in warnings(config, &SystemClock) {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.message);
     }
     if !config.outbound.proxies.is_none() {
         tracing::info!("platforms are called through a proxy: {}", config.outbound.proxies);

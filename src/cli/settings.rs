@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::{Exit, Failure};
-use crate::app::{Desk, Ports};
-use crate::config::{self, Config, Environment};
+use super::finding::Finding;
+use crate::app::{self, Desk, Ports};
+use crate::config::{self, Config, Environment, Mistake, Mistakes};
+use crate::domain::error_chain::chain;
 use crate::domain::time::Clock;
+use crate::store::OpenError;
+use crate::vault::KeyringError;
 
 const DEFAULT: &str = "postpeer.toml";
 
@@ -35,8 +39,13 @@ impl ConfigFile {
     }
 
     pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failure> {
+        Ok(self.read(environment)?)
+    }
+
+    /// Reads the configuration. The error lists each mistake.
+    pub(super) fn read(&self, environment: &Environment) -> Result<Config, config::Error> {
         match self.file(environment) {
-            Some(path) => Ok(config::load(&path, environment, &[])?),
+            Some(path) => config::load(&path, environment, &[]),
             None => defaults(environment),
         }
     }
@@ -46,7 +55,7 @@ impl ConfigFile {
     pub(super) fn load_or_defaults(&self, environment: &Environment) -> Result<Config, Failure> {
         if self.named(environment).is_none() && !Path::new(DEFAULT).exists() {
             eprintln!("There is no {DEFAULT} here: these are the defaults.");
-            return defaults(environment);
+            return Ok(defaults(environment)?);
         }
         self.load(environment)
     }
@@ -54,6 +63,12 @@ impl ConfigFile {
     /// Reads the configuration of a broker that was set up. Where it was not, the failure names the command that helps.
     pub(super) fn load_set_up(&self, environment: &Environment) -> Result<Config, Failure> {
         let config = self.load(environment)?;
+        self.check_set_up(&config)?;
+        Ok(config)
+    }
+
+    /// Fails where the broker was not set up, and names the command that helps.
+    pub(super) fn check_set_up(&self, config: &Config) -> Result<(), Failure> {
         let (database, keyring) = (config.database.display(), config.keyring.display());
         match (is_there(&config.database), is_there(&config.keyring)) {
             (false, false) => Err(Failure::new(
@@ -73,7 +88,7 @@ impl ConfigFile {
                 ),
             )),
             // Without a keyring, opening the database says what to do.
-            (true, _) => Ok(config),
+            (true, _) => Ok(()),
         }
     }
 
@@ -96,8 +111,8 @@ impl ConfigFile {
 }
 
 /// The defaults, overridden by the environment. Paths are relative to the working directory.
-fn defaults(environment: &Environment) -> Result<Config, Failure> {
-    Ok(config::from_str(DEFAULT, "", Path::new(""), environment, &[])?)
+fn defaults(environment: &Environment) -> Result<Config, config::Error> {
+    config::from_str(DEFAULT, "", Path::new(""), environment, &[])
 }
 
 /// True when something has this name, even a dangling link, or when nobody can tell.
@@ -106,7 +121,37 @@ pub(super) fn is_there(path: &Path) -> bool {
 }
 
 /// Warnings about a configuration that works.
-pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<String> {
-    let ending = config.platforms.ending_versions(clock.now().day()).map(|ending| ending.what_to_do());
-    config.warnings.iter().cloned().chain(ending).collect()
+pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
+    let ending = config.platforms.ending_versions(clock.now().day());
+    let ending = ending.map(|ending| Finding::warning("api_version", "", ending.what_to_do()));
+    config.warnings.iter().map(|warning| Finding::warning("configuration", "", warning)).chain(ending).collect()
+}
+
+/// The mistakes of a configuration that does not work.
+pub(super) fn mistakes(error: &config::Error) -> Vec<Finding> {
+    let config::Error::Mistakes(Mistakes(mistakes)) = error else {
+        return vec![Finding::error(Exit::Config, "configuration", "", chain(error))];
+    };
+    let finding = |mistake: &Mistake| Finding::error(Exit::Config, "configuration", "", mistake.to_string());
+    mistakes.iter().map(finding).collect()
+}
+
+/// A keyring that cannot be used.
+pub(super) fn keyring_finding(config: &Config, error: KeyringError) -> Finding {
+    let remedy = match &error {
+        KeyringError::Exposed { remedy, .. } => remedy.clone(),
+        KeyringError::Missing { .. } => "put your copy of it there, or postpeer keyring recover FILE".to_owned(),
+        _ => String::new(),
+    };
+    Finding::failure("keyring", config.keyring.display(), Failure::from(app::Error::from(error))).remedy(remedy)
+}
+
+/// The way out where the database cannot be used; empty where the error says it.
+pub(super) fn remedy_of_database(error: &OpenError) -> String {
+    match error {
+        OpenError::Damaged { .. } => "postpeer restore FILE".to_owned(),
+        OpenError::Missing { .. } => "postpeer restore FILE, or postpeer init for a new one".to_owned(),
+        OpenError::WorldWritable { directory } => format!("chmod o-w {}", directory.display()),
+        _ => String::new(),
+    }
 }

@@ -1,0 +1,152 @@
+//! All that can keep `serve` from starting, looked at without a lock and without a change: keyring, database, folders,
+//! addresses, permissions.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Access, access};
+
+use crate::app;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::files::{existing, folder_of, permissions, unreadable};
+use crate::cli::finding::Finding;
+use crate::cli::healthcheck;
+use crate::cli::settings::{ConfigFile, keyring_finding, remedy_of_database};
+use crate::config::{Config, Environment};
+use crate::domain::entropy::SystemEntropy;
+use crate::server;
+use crate::store::{Holder, OpenError, find_holder, inspect_briefly, schema_version};
+use crate::vault::{KeyringFile, Vault};
+
+pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Environment) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match source.check_set_up(config) {
+        Err(failure) => findings.push(Finding::failure("database", config.database.display(), failure)),
+        Ok(()) => findings.extend(keyring_and_database(config)),
+    }
+    findings.push(writable("database", &folder_of(&config.database), "the database"));
+    if let Some(backup) = &config.backup {
+        findings.push(writable("backups", &existing(&backup.dir), "backups"));
+    }
+    let holder = find_holder(&config.database).unwrap_or_else(|error| {
+        findings.push(unreadable("database", &config.database, &error));
+        None
+    });
+    findings.push(address("server.listen", config.server.listen, holder));
+    findings.extend(config.server.metrics_listen.map(|listen| address("server.metrics_listen", listen, holder)));
+    findings.extend(permissions(config, source.file(environment).as_deref()));
+    findings
+}
+
+fn keyring_and_database(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let keyring =
+        KeyringFile::load(&config.keyring).map_err(|error| findings.push(keyring_finding(config, error))).ok();
+    let database = config.database.display();
+    let inspection = match inspect_briefly(&config.database) {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            findings.push(database_finding(config, error));
+            return findings;
+        }
+    };
+    if !can(&config.database, Access::READ_OK | Access::WRITE_OK) {
+        let finding = Finding::error(Exit::Io, "database", &database, "this user may not write to it");
+        findings.push(finding.remedy("run check and serve as the user that owns it, or chown it"));
+    }
+    let (found, current) = (inspection.schema_version, schema_version());
+    findings.push(if found == current {
+        Finding::ok("database", &database, format!("it has the schema of this program, {current}"))
+    } else {
+        let message = format!("it has schema {found}: `postpeer serve` brings it to {current}, after a copy");
+        Finding::note("database", &database, message).remedy("postpeer backup FILE before that is safer still")
+    });
+    let Some(keyring) = keyring else { return findings };
+    let entropy = Arc::new(SystemEntropy);
+    findings.push(match Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, entropy) {
+        Ok(_) => Finding::ok("keyring", config.keyring.display(), "it opens this database"),
+        Err(error) => Finding::failure("keyring", config.keyring.display(), Failure::from(app::Error::from(error))),
+    });
+    findings
+}
+
+fn database_finding(config: &Config, error: OpenError) -> Finding {
+    let remedy = remedy_of_database(&error);
+    Finding::failure("database", config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
+}
+
+fn writable(check: &'static str, folder: &Path, what: &str) -> Finding {
+    if can(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        return Finding::ok(check, folder.display(), format!("this user may write {what} there"));
+    }
+    let message = format!("this user may not write {what} there");
+    let remedy =
+        "run check and serve as the user that owns the folder, or chown it; a read-only disk must be remounted";
+    Finding::error(Exit::Io, check, folder.display(), message).remedy(remedy)
+}
+
+fn can(path: &Path, how: Access) -> bool {
+    access(path, how).is_ok()
+}
+
+/// `holder`: the process that uses the database.
+fn address(key: &'static str, listen: SocketAddr, holder: Option<Holder>) -> Finding {
+    let check = "listen";
+    let Err(error) = server::bind(listen) else { return Finding::ok(check, key, format!("{listen} is free")) };
+    let of_broker = holder.filter(|_| error.kind() == ErrorKind::AddrInUse && is_broker(key, listen));
+    if let Some(Holder { pid }) = of_broker {
+        let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        return Finding::ok(check, key, format!("the running broker of this database{pid} listens on {listen}"));
+    }
+    let (message, remedy) = match error.kind() {
+        ErrorKind::AddrInUse if is_broker(key, listen) => (
+            format!("another broker listens on {listen}, with another database"),
+            format!("stop that one, or change {key}"),
+        ),
+        ErrorKind::AddrInUse => {
+            (format!("another program listens on {listen}"), format!("stop it (`ss -ltnp` names it), or change {key}"))
+        }
+        ErrorKind::AddrNotAvailable => {
+            (format!("this machine has no address {}", listen.ip()), format!("correct {key}: `ip address` lists them"))
+        }
+        ErrorKind::PermissionDenied => (
+            format!("this user may not listen on port {}", listen.port()),
+            format!("take a port above 1023 in {key}, behind a proxy"),
+        ),
+        _ => (format!("it is impossible to listen on {listen}: {error}"), format!("change {key}")),
+    };
+    Finding::error(Exit::Unavailable, check, key, message).remedy(remedy)
+}
+
+/// True when a broker answers there.
+fn is_broker(key: &str, listen: SocketAddr) -> bool {
+    let path = if key == "server.listen" { "/healthz" } else { "/metrics" };
+    healthcheck::ask(listen, path).is_ok_and(|body| {
+        let text = String::from_utf8_lossy(&body);
+        text.trim() == "{\"ok\":true}" || text.contains("postpeer_build_info")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::cli::finding::Severity;
+
+    #[test]
+    fn an_address_is_free_taken_or_not_this_machines() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap();
+        // It answers nothing that a broker would.
+        std::thread::spawn(move || taken.incoming().take(2).for_each(drop));
+        let finding = address("server.listen", listen, None);
+        assert_eq!(finding.severity, Severity::Error(Exit::Unavailable));
+        assert!(finding.message.starts_with("another program listens"), "{}", finding.message);
+        assert_eq!(address("server.listen", "127.0.0.1:0".parse().unwrap(), None).severity, Severity::Ok);
+        let foreign = address("server.listen", "192.0.2.1:8080".parse().unwrap(), None);
+        assert!(foreign.message.contains("no address 192.0.2.1"), "{}", foreign.message);
+    }
+}

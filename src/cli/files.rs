@@ -1,0 +1,166 @@
+//! Who else on this machine can read or change the broker's files, for `check` and `doctor`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::failure::Exit;
+use super::finding::{Finding, Severity};
+use crate::config::Config;
+
+const CHECK: &str = "permissions";
+
+/// Looks at files and folders. The keyring is not among them: reading it checks more.
+pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Finding> {
+    let mut files: Vec<PathBuf> =
+        ["", "-wal", "-shm", "-journal"].map(|ending| beside(&config.database, ending)).into();
+    files.extend(config_file.map(Path::to_owned));
+    files.extend(config.secret_files.iter().cloned());
+    let mut folders = vec![folder_of(&config.database), folder_of(&config.keyring)];
+    folders.extend(config_file.map(folder_of));
+    folders.extend(config.secret_files.iter().map(|file| folder_of(file)));
+    folders.extend(config.backup.iter().map(|backup| backup.dir.clone()));
+    for paths in [&mut files, &mut folders] {
+        paths.sort();
+        paths.dedup();
+    }
+    let looked_at = |paths: &[PathBuf]| paths.iter().filter(|path| path.exists()).count();
+    let (of_files, of_folders) = (looked_at(&files), looked_at(&folders));
+    let mut findings: Vec<Finding> = files.iter().filter_map(|file| file_finding(file)).collect();
+    let database = folder_of(&config.database);
+    findings.extend(folders.iter().filter_map(|folder| folder_finding(folder, *folder == database)));
+    if findings.is_empty() {
+        let message = format!("other users can neither read the {of_files} files nor change the {of_folders} folders");
+        findings.push(Finding::ok(CHECK, "", message));
+    }
+    findings
+}
+
+/// `None` for a file that is closed to other users, or is not there.
+fn file_finding(file: &Path) -> Option<Finding> {
+    let mode = match mode_of(file) {
+        Ok(mode) => mode?,
+        Err(finding) => return Some(finding),
+    };
+    let (severity, what) = match mode & 0o007 {
+        0 | 0o001 => return None,
+        open if open & 0o002 != 0 => (Severity::Error(Exit::Config), "every user of this machine can change it"),
+        _ => (Severity::Warning, "every user of this machine can read it"),
+    };
+    let finding = Finding::ok(CHECK, file.display(), format!("{what} (mode {:04o})", mode & 0o7777));
+    Some(Finding { severity, ..finding.remedy(format!("chmod o= {}", file.display())) })
+}
+
+/// `None` for a folder in which no other user can replace a file. `must_be_closed`: the broker does not start in a folder
+/// that is open, even if its sticky bit keeps other users from replacing what is there.
+fn folder_finding(folder: &Path, must_be_closed: bool) -> Option<Finding> {
+    let mode = match mode_of(folder) {
+        Ok(mode) => mode?,
+        Err(finding) => return Some(finding),
+    };
+    if mode & 0o002 == 0 {
+        return None;
+    }
+    let is_sticky = mode & 0o1000 != 0;
+    let (severity, what) = if must_be_closed || !is_sticky {
+        (Severity::Error(Exit::Config), "every user of this machine can put files into it")
+    } else {
+        (Severity::Warning, "every user of this machine can put new files into it")
+    };
+    let finding = Finding::ok(CHECK, folder.display(), format!("{what} (mode {:04o})", mode & 0o7777));
+    let remedy =
+        if is_sticky { "use a folder of its own".to_owned() } else { format!("chmod o-w {}", folder.display()) };
+    Some(Finding { severity, ..finding.remedy(remedy) })
+}
+
+/// The mode of a file, behind any link; `None` where there is none.
+fn mode_of(path: &Path) -> Result<Option<u32>, Finding> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some(found.permissions().mode())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(CHECK, path, &error)),
+    }
+}
+
+/// A file that cannot be looked at.
+pub(super) fn unreadable(check: &'static str, path: &Path, error: &io::Error) -> Finding {
+    let finding = Finding::error(Exit::Io, check, path.display(), format!("it cannot be looked at: {error}"));
+    let owner = fs::metadata(folder_of(path)).map(|folder| folder.uid());
+    match (error.kind(), owner) {
+        (io::ErrorKind::PermissionDenied, Ok(owner)) => finding
+            .remedy(format!("run this command as the user that runs the broker (the folder belongs to user {owner})")),
+        _ => finding,
+    }
+}
+
+/// The path with `ending` appended to the file's name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+/// The folder, or the nearest one above it that is there.
+pub(super) fn existing(folder: &Path) -> PathBuf {
+    let mut folder = folder.to_owned();
+    while !folder.exists() && folder != folder_of(&folder) {
+        folder = folder_of(&folder);
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_read_is_a_warning_and_one_that_they_change_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("postpeer.toml");
+        assert_eq!(file_finding(&file), None);
+        fs::write(&file, "").unwrap();
+        for (mode, severity) in [
+            (0o600, None),
+            (0o660, None),
+            (0o601, None),
+            (0o644, Some(Severity::Warning)),
+            (0o602, Some(Severity::Error(Exit::Config))),
+            (0o666, Some(Severity::Error(Exit::Config))),
+        ] {
+            with_mode(&file, mode);
+            assert_eq!(file_finding(&file).map(|finding| finding.severity), severity, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_one_above_it() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(existing(&directory.path().join("a/b")), directory.path());
+        assert_eq!(existing(Path::new("no/such/folder")), Path::new("."));
+    }
+
+    #[test]
+    fn a_folder_that_others_write_to_is_an_error_unless_they_cannot_replace_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let severity = |must_be_closed| folder_finding(directory.path(), must_be_closed).map(|found| found.severity);
+        for (mode, of_database, of_another) in [
+            (0o755, None, None),
+            (0o770, None, None),
+            (0o777, Some(Severity::Error(Exit::Config)), Some(Severity::Error(Exit::Config))),
+            (0o1777, Some(Severity::Error(Exit::Config)), Some(Severity::Warning)),
+        ] {
+            with_mode(directory.path(), mode);
+            assert_eq!((severity(true), severity(false)), (of_database, of_another), "{mode:o}");
+        }
+        with_mode(directory.path(), 0o700);
+    }
+}
