@@ -112,9 +112,11 @@ pub(super) fn as_text(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for Finding { check, severity, subject, message, remedy } in findings {
-        let separator = if subject.is_empty() { "" } else { ": " };
+        // Some sentences name it already.
+        let is_named = message.split(' ').any(|word| word.trim_end_matches([',', ':', '.']) == subject);
+        let place = if subject.is_empty() || is_named { String::new() } else { format!("{subject}: ") };
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{:<7}  {check:<width$}  {subject}{separator}{message}", severity.name());
+        let _ = writeln!(text, "{:<7}  {check:<width$}  {place}{message}", severity.name());
         if !remedy.is_empty() {
             let _ = writeln!(text, "{:<7}  {:<width$}  -> {remedy}", "", "");
         }
@@ -160,13 +162,13 @@ mod tests {
         assert_eq!(errors(&[Exit::Config, Exit::NoInput]).exit, Exit::NoInput);
         assert_eq!(errors(&[Exit::Unavailable, Exit::Config]).message, "2 errors, 1 warning: see the report");
 
-        let all = [ok, note, warning, Finding::error(Exit::Data, "longer", "y", "broken")];
+        let all = [ok, note, warning, Finding::error(Exit::Data, "longer", "a.db", "the file a.db: broken")];
         insta::assert_snapshot!(as_text(&all), @"
         ok       a       x: fine
         note     a       x: known
         warning  b       soon
                          -> do it
-        error    longer  y: broken
+        error    longer  the file a.db: broken
         ");
         let json = as_json(&all);
         assert_eq!(json["worst"], "error");
