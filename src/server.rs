@@ -77,6 +77,7 @@ impl Signals {
                 if stop.is_cancelled() {
                     tracing::warn!("stopped at once: connections in progress are lost");
                     at_last();
+                    telemetry::flush();
                     std::process::exit(INTERRUPTED);
                 }
                 tracing::info!("stopping; a second signal stops at once");

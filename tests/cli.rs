@@ -22,6 +22,9 @@ mod doctor;
 #[path = "cli/keyring.rs"]
 mod keyring;
 
+#[path = "cli/log.rs"]
+mod log;
+
 /// `postpeer` with an empty environment.
 fn postpeer(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));

@@ -10,6 +10,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::cast_precision_loss,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a benchmark stops where something is not as it should be, reads the clock, and prints rates"
 )]

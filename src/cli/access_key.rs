@@ -72,7 +72,7 @@ fn create(arguments: &Create, environment: &Environment) -> Result<(), Failure> 
     let scopes: &[Scope] = if arguments.scopes.is_empty() { &Scope::DEFAULT } else { &arguments.scopes };
     let (key, plain) =
         desk.run(|broker| async move { broker.create_access_key(&arguments.project, &arguments.name, scopes).await })?;
-    eprintln!("Created {} for project {}. The key is shown only this once:", key.id, arguments.project);
+    say!("Created {} for project {}. The key is shown only this once:", key.id, arguments.project);
     output::result(plain.expose_secret())
 }
 
@@ -99,7 +99,7 @@ fn revoke(arguments: &Revoke, environment: &Environment) -> Result<(), Failure> 
     let desk = arguments.config.desk(environment)?;
     let id = arguments.id;
     if desk.run(|broker| async move { broker.revoke_access_key(id).await })? {
-        eprintln!("Revoked {id}. Its requests are rejected from now on.");
+        say!("Revoked {id}. Its requests are rejected from now on.");
         Ok(())
     } else {
         Err(Failure::new(

@@ -176,17 +176,17 @@ fn disconnect(arguments: &One, environment: &Environment) -> Result<(), Failure>
     })?;
     match revoked {
         Revoked::KeptForOthers => {
-            eprintln!("Disconnected. The consent at {label} was left alone: other connected accounts live on it.");
+            say!("Disconnected. The consent at {label} was left alone: other connected accounts live on it.");
         }
-        Revoked::NotConfirmed => eprintln!(
+        Revoked::NotConfirmed => say!(
             "Disconnected, and the tokens are erased here. {label} did not confirm that it revoked them: the account's owner \
              can remove the app in the settings there."
         ),
-        Revoked::Unsupported => eprintln!(
+        Revoked::Unsupported => say!(
             "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can remove \
              the app in the settings there."
         ),
-        Revoked::Yes => eprintln!("Disconnected. {label} revoked the tokens, and they are erased here."),
+        Revoked::Yes => say!("Disconnected. {label} revoked the tokens, and they are erased here."),
     }
     if arguments.json {
         let done = json!({"id": arguments.id.to_string(), "revoked": revoked == Revoked::Yes});

@@ -78,7 +78,7 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
     } else {
         copy.publish(file).map_err(crate::app::backup::BackupError::from)?;
         if holds_keyring(file, &config) {
-            eprintln!(
+            say!(
                 "Warning: the keyring {} is in the backup's directory or below. Whoever gets both can read all tokens: move the \
                  backup to another place.",
                 config.keyring.display()
@@ -99,8 +99,8 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
     }
     let name = if is_stdout { "standard output".to_owned() } else { file.display().to_string() };
     let values = check.values;
-    eprintln!("Wrote {name}: {size} bytes, undamaged, and all {values} sealed values open with the keyring.");
-    eprintln!("Without {} it is of no use: keep a copy of that file, in another place.", config.keyring.display());
+    say!("Wrote {name}: {size} bytes, undamaged, and all {values} sealed values open with the keyring.");
+    say!("Without {} it is of no use: keep a copy of that file, in another place.", config.keyring.display());
     Ok(())
 }
 
@@ -110,41 +110,38 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
     let file = &arguments.file;
     let (restored, check) = app::restore(&config, &Ports::system(), file, arguments.accept_unreadable)?;
     let database = config.database.display();
-    eprintln!("Restored {} to {database}. It was taken at {}.", file.display(), restored.taken_at);
+    say!("Restored {} to {database}. It was taken at {}.", file.display(), restored.taken_at);
     report_values(&check);
     match &restored.replaced {
-        Replaced::Nothing => eprintln!("There was no database in its place."),
+        Replaced::Nothing => say!("There was no database in its place."),
         Replaced::Same { kept } => {
-            eprintln!(
-                "The database that was there is now {}. To go back: `postpeer restore` that file.",
-                kept.display()
-            );
+            say!("The database that was there is now {}. To go back: `postpeer restore` that file.", kept.display());
         }
-        Replaced::Other { kept } => eprintln!(
+        Replaced::Other { kept } => say!(
             "Warning: the database that was there is not the one of this backup, but another one. It is now {}.",
             kept.display()
         ),
-        Replaced::Unreadable { kept } => eprintln!(
+        Replaced::Unreadable { kept } => say!(
             "The damaged database that was there is now {}, with its log. Access keys that were revoked since the backup work \
              again, because it cannot be read: look at `postpeer access-key list`, and revoke them again.",
             kept.display()
         ),
     }
     if restored.revoked_again > 0 {
-        eprintln!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
+        say!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
     }
-    eprintln!(
+    say!(
         "What was made since then is gone: access keys, connected accounts, disconnections. Accounts whose tokens were renewed \
          since then may have to be reconnected: their health says that a backup was restored."
     );
-    eprintln!("Never run two brokers on copies of one database: they spend each other's tokens.");
+    say!("Never run two brokers on copies of one database: they spend each other's tokens.");
     Ok(())
 }
 
 fn report_values(check: &SealedCheck) {
     match &check.first {
-        None => eprintln!("It is undamaged, and all {} sealed values open with the keyring.", check.values),
-        Some((row, error)) => eprintln!(
+        None => say!("It is undamaged, and all {} sealed values open with the keyring.", check.values),
+        Some((row, error)) => say!(
             "Warning: {} of its {} sealed values do not open, the first in row {row}: {}.",
             check.unreadable,
             check.values,

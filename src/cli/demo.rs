@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn listen(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
     let Some(address) = wanted else {
         return server::bind(DEFAULT_LISTEN).or_else(|error| {
-            eprintln!("Cannot listen on {DEFAULT_LISTEN} ({error}); using a free port instead.");
+            say!("Cannot listen on {DEFAULT_LISTEN} ({error}); using a free port instead.");
             server::bind(SocketAddr::new(DEFAULT_LISTEN.ip(), 0))
                 .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port: {error}")))
         });
@@ -144,18 +144,18 @@ async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker
 fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> {
     let url = &config.server.public_url;
     let plain = key.expose_secret();
-    eprintln!("Open {url}/ in a browser and connect an account of any platform. All of them are imitations.");
+    say!("Open {url}/ in a browser and connect an account of any platform. All of them are imitations.");
     if kept {
-        eprintln!("The data is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
+        say!("The data is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
     } else {
-        eprintln!("The data is removed when the demo stops (Ctrl-C).");
+        say!("The data is removed when the demo stops (Ctrl-C).");
     }
-    eprintln!("\nOr use the API. Start a connection:");
-    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
-    eprintln!("When it is finished, list the accounts and get an access token:");
-    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations");
-    eprintln!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations/ID/token");
-    eprintln!("\nThe access key:");
+    say!("\nOr use the API. Start a connection:");
+    say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
+    say!("When it is finished, list the accounts and get an access token:");
+    say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations");
+    say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations/ID/token");
+    say!("\nThe access key:");
     output::result(plain)
 }
 

@@ -58,14 +58,14 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     let key = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
     let created = made.keep();
     if created.is_empty() {
-        eprintln!("Nothing is missing, and nothing was changed.");
+        say!("Nothing is missing, and nothing was changed.");
     } else {
         let created: Vec<String> = created.iter().map(|path| path.display().to_string()).collect();
-        eprintln!("Created {}.", created.join(", "));
+        say!("Created {}.", created.join(", "));
         tell_what_is_next(source.file(environment).as_deref());
     }
     let Some(key) = key else { return Ok(()) };
-    eprintln!(
+    say!(
         "\nThe first access key, for the header x-access-key. It connects, reads and manages accounts, and reads no tokens: \
          for those, run `postpeer access-key create --name NAME --scope read,connect,manage,tokens`. It is shown only this once:"
     );
@@ -76,11 +76,11 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
 fn tell_what_is_next(file: Option<&Path>) {
     let option = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
     let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
-    eprintln!("\nNext:");
-    eprintln!("  1. Back up the keyring, apart from the backups of the database: its secrets are lost without it.");
-    eprintln!("  2. Add the credentials of your platforms to {place}.");
-    eprintln!("  3. postpeer check{option}   prints the callback URLs to register");
-    eprintln!("  4. postpeer serve{option}");
+    say!("\nNext:");
+    say!("  1. Back up the keyring, apart from the backups of the database: its secrets are lost without it.");
+    say!("  2. Add the credentials of your platforms to {place}.");
+    say!("  3. postpeer check{option}   prints the callback URLs to register");
+    say!("  4. postpeer serve{option}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the first key is printed once, for the operator who sets the broker up")]

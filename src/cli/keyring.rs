@@ -124,8 +124,8 @@ fn status(arguments: &Status, environment: &Environment) -> Result<(), Failure> 
         return output::result(&json(&keys));
     }
     match recovery {
-        Some(id) => eprintln!("Recovery key: {id}"),
-        None => eprintln!("There is no recovery key: `postpeer keyring rewrap --recovery-key FILE` makes one."),
+        Some(id) => say!("Recovery key: {id}"),
+        None => say!("There is no recovery key: `postpeer keyring rewrap --recovery-key FILE` makes one."),
     }
     let mut rows = vec![["ID", "STATE", "CREATED", "VALUES", "WRAPPED BY"].map(str::to_owned)];
     rows.extend(keys.into_iter().map(|key| {
@@ -160,7 +160,7 @@ fn rotate(config: &Config) -> Result<(), Failure> {
     if lock.is_some() {
         let continued = reseal(&desk)?;
         if continued.done > 0 {
-            eprintln!("Continued a rotation that had been cut off, and made no new key.");
+            say!("Continued a rotation that had been cut off, and made no new key.");
             return tell_resealed(&desk, continued);
         }
     }
@@ -168,14 +168,14 @@ fn rotate(config: &Config) -> Result<(), Failure> {
         broker.adopt_keys().await?;
         broker.rotate_data_key().await
     })?;
-    eprintln!("Data key {id} is active: everything is sealed with it from now on.");
+    say!("Data key {id} is active: everything is sealed with it from now on.");
     output::result(&id.to_string())?;
     if lock.is_some() {
         let resealed = reseal(&desk)?;
         return tell_resealed(&desk, resealed);
     }
-    eprintln!("The running broker takes it within a second and re-seals the stored values in the background.");
-    eprintln!("`postpeer keyring status` shows how far it is.");
+    say!("The running broker takes it within a second and re-seals the stored values in the background.");
+    say!("`postpeer keyring status` shows how far it is.");
     Ok(())
 }
 
@@ -186,7 +186,7 @@ fn reseal(desk: &Desk) -> Result<Resealed, Failure> {
 }
 
 fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
-    eprintln!("Re-sealed stored values: {}.", resealed.done);
+    say!("Re-sealed stored values: {}.", resealed.done);
     if resealed.unopened > 0 {
         return Err(Failure::new(
             Exit::Data,
@@ -198,7 +198,7 @@ fn tell_resealed(desk: &Desk, resealed: Resealed) -> Result<(), Failure> {
     }
     let keys = desk.run(|broker| async move { broker.list_data_keys().await })?;
     for key in keys.iter().filter(|key| key.state == KeyState::Old && key.values == 0) {
-        eprintln!("Nothing needs data key {id} any more: `postpeer keyring retire {id}` removes it.", id = key.dek_id);
+        say!("Nothing needs data key {id} any more: `postpeer keyring retire {id}` removes it.", id = key.dek_id);
     }
     Ok(())
 }
@@ -210,12 +210,12 @@ fn rewrap(arguments: &Rewrap, config: &Config) -> Result<(), Failure> {
     }
     let done = desk.run(|broker| async move { broker.rewrap_data_keys(arguments.new_key).await })?;
     if done.is_new {
-        eprintln!("Added key {} to {}, and made it the active one.", done.active, config.keyring.display());
-        eprintln!("Back the file up now: copies from before do not open the database any more.");
+        say!("Added key {} to {}, and made it the active one.", done.active, config.keyring.display());
+        say!("Back the file up now: copies from before do not open the database any more.");
     }
-    eprintln!("Key {} wraps every data key; {} were wrapped by another one.", done.active, done.data_keys);
+    say!("Key {} wraps every data key; {} were wrapped by another one.", done.active, done.data_keys);
     for id in &done.unused {
-        eprintln!("No data key needs {id} any more: `postpeer keyring retire {id}` removes it from the file.");
+        say!("No data key needs {id} any more: `postpeer keyring retire {id}` removes it from the file.");
     }
     Ok(())
 }
@@ -231,9 +231,9 @@ pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path) -> Re
         let _ = fs::remove_file(file);
         return Err(error.into());
     }
-    eprintln!("Wrote the recovery key {id} to {}.", file.display());
+    say!("Wrote the recovery key {id} to {}.", file.display());
     if is_beside(file, &config.database) || is_beside(file, &config.keyring) {
-        eprintln!(
+        say!(
             "warning: it lies beside the database or the keyring. Move it to where neither of them can be lost or read."
         );
     }
@@ -251,7 +251,7 @@ fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
     if let Ok(number) = id.parse() {
         let lock = lock_if_free(config)?;
         desk.run(|broker| async move { broker.retire_data_key(number, lock.is_none()).await })?;
-        eprintln!("Removed data key {id}. Copies of the database keep the data keys that they need.");
+        say!("Removed data key {id}. Copies of the database keep the data keys that they need.");
         return Ok(());
     }
     let needing = copies_that_need(config, &id)?;
@@ -266,7 +266,7 @@ fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
         ));
     }
     desk.run(|broker| async move { broker.retire_keyring_key(arguments.id.clone()).await })?;
-    eprintln!("Removed key {id} from {}.", config.keyring.display());
+    say!("Removed key {id} from {}.", config.keyring.display());
     Ok(())
 }
 
@@ -302,11 +302,8 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn recover(arguments: &Recover, config: &Config) -> Result<(), Failure> {
     app::recover(config, &Ports::system(), &arguments.file)?;
-    eprintln!(
-        "Wrote a new keyring to {}. Back it up, apart from the backups of the database.",
-        config.keyring.display()
-    );
-    eprintln!("If somebody else may have the old one, run `postpeer keyring rotate` as well.");
+    say!("Wrote a new keyring to {}. Back it up, apart from the backups of the database.", config.keyring.display());
+    say!("If somebody else may have the old one, run `postpeer keyring rotate` as well.");
     Ok(())
 }
 

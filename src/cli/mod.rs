@@ -3,6 +3,13 @@
 //! Invariants: standard output carries a command's result only, messages for people go to standard error, and exit
 //! codes follow sysexits ([`failure::Exit`]).
 
+/// Writes a line for people to standard error. That it cannot be written is no failure.
+macro_rules! say {
+    ($($line:tt)*) => {
+        crate::telemetry::say(&format!($($line)*))
+    };
+}
+
 mod access_key;
 mod accounts;
 mod audit;
@@ -111,13 +118,15 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Restore(arguments) => backup::restore(&arguments, environment),
         Command::Serve(arguments) => serve::run(&arguments, environment),
     };
-    match result {
+    let exit = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
-            eprintln!("postpeer: {message}");
+            say!("postpeer: {message}");
             exit.into()
         }
-    }
+    };
+    telemetry::flush();
+    exit
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 fn create(arguments: &Create, environment: &Environment) -> Result<(), Failure> {
     let desk = arguments.config.desk(environment)?;
     let project = desk.run(|broker| async move { broker.create_project(&arguments.name).await })?;
-    eprintln!("Created project {}.", project.name);
+    say!("Created project {}.", project.name);
     output::result(&project.id.to_string())
 }
 

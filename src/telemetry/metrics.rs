@@ -89,6 +89,13 @@ pub const METRICS: &[Metric] = &[
         help: "Requests that the broker answered.",
     },
     Metric {
+        name: "postpeer_log_lines_dropped_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Lines of the log that were lost, because nobody read standard error or it refused them.",
+    },
+    Metric {
         name: "postpeer_refresh_oldest_overdue_seconds",
         kind: Kind::Gauge,
         unit: Unit::Seconds,

@@ -1,12 +1,16 @@
 //! Logs, to standard error as text or as one JSON object per line, and [`metrics`](mod@metrics).
 //!
+//! Lines go through a queue ([`flush`], [`say`]), so that a request never waits for whoever reads them.
+//!
 //! Invariants: dependencies log at `warn` or above only, whatever the level, because their debug logs hold URLs with
 //! codes and secrets. A panic is logged by its place, never by its message.
 
 mod metrics;
+mod sink;
 
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::thread;
 
 use strum::{IntoStaticStr, VariantArray};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -14,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use self::metrics::{Kind, METRICS, Metric, Metrics, REFRESH_OUTCOMES, metrics};
+pub use self::sink::{flush, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
@@ -47,9 +52,10 @@ impl Default for LogSettings {
 
 /// Starts logging. A second call in the same process changes nothing.
 pub fn init(settings: LogSettings) {
+    sink::start();
     let filter = filter(settings.level);
     // The filter decides, so the subscriber takes all.
-    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(|| sink::Lines);
     // A line that cannot be written is lost. The complaint would go the same way, and panic.
     let logs = logs.log_internal_errors(false);
     // A test may have set a subscriber already: keep it.
@@ -80,7 +86,11 @@ pub fn hide_panic_messages() {
         if tracing::dispatcher::has_been_set() {
             tracing::error!(place, "a task panicked: this is a bug, please report the place");
         } else {
-            eprintln!("postpeer: panicked at {place}: this is a bug, please report the place");
+            say(&format!("postpeer: panicked at {place}: this is a bug, please report the place"));
+        }
+        if thread::current().name() == Some("main") {
+            // The process ends with this thread.
+            flush();
         }
     }));
 }
