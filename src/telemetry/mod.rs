@@ -7,6 +7,7 @@
 
 mod metrics;
 mod sink;
+mod text;
 
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
@@ -61,9 +62,10 @@ pub fn init(settings: LogSettings) {
     // A test may have set a subscriber already: keep it.
     let _ = match settings.format {
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).finish().with(filter).try_init(),
-        LogFormat::Text => {
-            logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).finish().with(filter).try_init()
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            logs.with_ansi(true).with_target(false).finish().with(filter).try_init()
         }
+        LogFormat::Text => logs.fmt_fields(text::Text).event_format(text::Text).finish().with(filter).try_init(),
     };
 }
 
