@@ -82,7 +82,7 @@ impl Broker {
     /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
     pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
         let now = self.clock.now();
-        Ok(self
+        let revoked = self
             .store
             .write(move |tx| {
                 let Some(project) = access_keys::revoke(tx, id, now)? else { return Ok::<_, store::Error>(false) };
@@ -90,7 +90,9 @@ impl Broker {
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)
             })
-            .await?)
+            .await?;
+        access_keys::until_known().await;
+        Ok(revoked)
     }
 
     /// Creates a tenant. `Error::Invalid` when the name is taken or malformed.

@@ -1,10 +1,12 @@
 //! Access keys, found by the digest of what a caller sends. The operator makes and revokes them. No statement here
 //! asks for a project: the key tells which project its caller belongs to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, Row, Transaction, named_params};
+use tokio::time::{Instant, sleep};
 
 use super::Error;
 use super::columns::{Fields, all, change_one, count, json, one};
@@ -49,35 +51,71 @@ pub(super) fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Opti
     )
 }
 
-/// The keys that one read connection has found since the database last changed. Any commit, by whatever process, makes
-/// it forget them all, so that a key works no longer than it does in the database.
+/// How long a reader takes it that nobody has committed. Asking SQLite takes several times what the rest of a look-up
+/// does.
+const LOOKS_EVERY: Duration = Duration::from_millis(1);
+
+/// Waits until every reader, of whatever process, knows what was committed before. Whoever revokes a key says so only
+/// afterwards.
+pub async fn until_known() {
+    sleep(2 * LOOKS_EVERY).await;
+}
+
+/// The keys that one read connection has looked for since the database last changed. Any commit, by whatever process,
+/// makes it forget them all within a millisecond: see [`until_known`].
 #[derive(Default)]
 pub(super) struct KnownKeys {
     /// SQLite's number for the state of the database; it is only good for comparisons on this connection.
     version: i64,
+    looked_at: Option<Instant>,
     found: HashMap<Digest256, Arc<FoundKey>>,
+    /// Digests that no key has which can be used.
+    unknown: HashSet<Digest256>,
 }
 
 impl KnownKeys {
-    /// Most keys.
+    /// Most keys of either kind. Anybody can send unknown ones, which must not displace the others.
     const MOST: usize = 1000;
 
     /// Like [`find_by_digest`]. `db`: always the same connection, and not in a transaction.
     pub(super) fn find(&mut self, db: &Connection, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        let version = db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.version != version || self.found.len() >= Self::MOST {
-            self.found.clear();
-            self.version = version;
-        }
+        self.forget_outdated(db)?;
         if let Some(found) = self.found.get(digest) {
             return Ok(Some(found.clone()));
         }
-        // What commits in between gives the key a new version, which is looked at the next time.
+        if self.unknown.contains(digest) {
+            return Ok(None);
+        }
+        // What commits in between gives the database a new version, which is looked at the next time.
         let found = find_by_digest(db, digest)?.map(Arc::new);
         if let Some(found) = &found {
+            if self.found.len() >= Self::MOST {
+                self.found.clear();
+            }
             self.found.insert(*digest, found.clone());
+        } else {
+            if self.unknown.len() >= Self::MOST {
+                self.unknown.clear();
+            }
+            self.unknown.insert(*digest);
         }
         Ok(found)
+    }
+
+    fn forget_outdated(&mut self, db: &Connection) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.looked_at.is_some_and(|at| now.duration_since(at) < LOOKS_EVERY) {
+            return Ok(());
+        }
+        let version = db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.version != version {
+            self.found.clear();
+            self.unknown.clear();
+            self.version = version;
+        }
+        // The time from before: what was committed since then may not be seen.
+        self.looked_at = Some(now);
+        Ok(())
     }
 }
 
@@ -171,16 +209,33 @@ mod tests {
         fixture.write(|db| insert(db, &key, &digest)).unwrap();
         fixture.db.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
         let (reader, other) = (Connection::open(&path).unwrap(), Connection::open(&path).unwrap());
-        let mut known = KnownKeys::default();
+        let (mut known, second) = (KnownKeys::default(), Digest256::of(b"ppk_2"));
         let first = known.find(&reader, &digest).unwrap().unwrap();
         assert_eq!((first.key.id, first.digest), (key.id, digest));
         assert!(Arc::ptr_eq(&first, &known.find(&reader, &digest).unwrap().unwrap()), "it is known");
-        assert!(known.find(&reader, &Digest256::of(b"ppk_2")).unwrap().is_none());
-        other.execute("UPDATE access_keys SET name = 'renamed'", []).unwrap();
-        assert_eq!(known.find(&reader, &digest).unwrap().unwrap().key.name, "renamed");
-        other.execute("UPDATE access_keys SET revoked_at = 1", []).unwrap();
-        assert!(known.find(&reader, &digest).unwrap().is_none());
-        assert!(known.found.is_empty());
+        assert!(known.find(&reader, &second).unwrap().is_none());
+        assert_eq!((known.found.len(), known.unknown.len()), (1, 1));
+        let mut after = |statement: &str, digest: &Digest256| {
+            other.execute(statement, []).unwrap();
+            known.looked_at = Instant::now().checked_sub(LOOKS_EVERY);
+            let found = known.find(&reader, digest).unwrap();
+            assert_eq!(known.found.len() + known.unknown.len(), 1, "the other one is forgotten");
+            found
+        };
+        assert_eq!(after("UPDATE access_keys SET name = 'renamed'", &digest).unwrap().key.name, "renamed");
+        assert!(after("UPDATE access_keys SET revoked_at = 1", &digest).is_none());
+        assert!(after("UPDATE access_keys SET revoked_at = NULL", &digest).is_some());
+        assert!(after("UPDATE access_keys SET name = 'again'", &second).is_none());
+    }
+
+    #[test]
+    fn between_two_looks_at_the_database_known_keys_are_taken_from_memory() {
+        let mut fixture = Fixture::new();
+        let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
+        let mut known = KnownKeys { looked_at: Instant::now().checked_add(LOOKS_EVERY * 1000), ..KnownKeys::default() };
+        assert!(known.find(&fixture.db, &digest).unwrap().is_none());
+        fixture.write(|db| insert(db, &key, &digest)).unwrap();
+        assert!(known.find(&fixture.db, &digest).unwrap().is_none(), "it is in memory as unknown");
     }
 
     #[test]
@@ -189,9 +244,14 @@ mod tests {
         let mut known = KnownKeys::default();
         let digests: Vec<_> = (0..=KnownKeys::MOST).map(|number| Digest256::of(&number.to_be_bytes())).collect();
         for digest in &digests {
+            assert!(known.find(&fixture.db, digest).unwrap().is_none());
+        }
+        assert_eq!(known.unknown.len(), 1);
+        for digest in &digests {
             let key = key(&fixture, "one of many");
             fixture.write(|db| insert(db, &key, digest)).unwrap();
         }
+        known.unknown.clear();
         for digest in &digests {
             assert!(known.find(&fixture.db, digest).unwrap().is_some());
         }
