@@ -1,4 +1,4 @@
-//! Access control: the middleware in front of every handler, driven by the table of `routes`.
+//! Access control in front of every handler, driven by the table of `routes`.
 //!
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
 //! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer.
@@ -7,13 +7,14 @@ use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 
 use actix_web::body::BoxBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, Service as _, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
-use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt as _;
 
-use super::Current;
+use super::State;
+use super::context::Context;
+use super::dispatch::Handler;
 use super::error::{ApiError, Code};
 use super::request::peer;
 use super::routes::{Access, Route};
@@ -22,36 +23,33 @@ use crate::broker::{self, Caller};
 /// Longest value of `x-access-key`, in bytes.
 const KEY_MAX: usize = 256;
 
-/// Middleware of one route. A panic in the handler is answered as an internal error.
-pub(crate) async fn guard(
-    route: &'static Route,
+/// Calls the handler of a route for those who may call it. A panic in the handler is answered as an internal error.
+pub(super) async fn guard(
+    route: &Route,
+    handler: &Handler,
+    state: &State,
     req: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    req.extensions_mut().insert(route.surface);
-    match admit(route.access, &req).await {
-        Ok(Some(caller)) => {
-            req.extensions_mut().insert(caller);
-        }
-        Ok(None) => {}
-        Err(error) => return Ok(req.error_response(error)),
+) -> ServiceResponse<BoxBody> {
+    Context::add(&req, |context| context.surface = route.surface);
+    match admit(route.access, state, &req).await {
+        Ok(caller) => Context::add(&req, |context| context.caller = caller),
+        Err(error) => return req.error_response(error),
     }
     let request = req.request().clone();
     // Unwind-safe: the handler is not polled again, and the state it shares is behind locks that recover from poisoning.
-    Ok(match AssertUnwindSafe(next.call(req)).catch_unwind().await {
+    match AssertUnwindSafe(handler.call(req)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => ServiceResponse::from_err(error, request),
         Err(_logged_by_the_panic_hook) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
-    })
+    }
 }
 
-async fn admit(access: Access, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
+async fn admit(access: Access, state: &State, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
     let scope = match access {
         Access::Public => return Ok(None),
         Access::AnyKey => None,
         Access::Key(scope) => Some(scope),
     };
-    let state = Current::of(req.app_data())?;
     let key = presented_key(req.headers()).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
     let caller = state.broker.authenticate(key).await?;
     match scope {
@@ -76,8 +74,10 @@ impl FromRequest for Authenticated {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = req.extensions().get::<Caller>().cloned();
-        ready(caller.map(Self).ok_or_else(|| ApiError::internal("a public route asks for its caller")))
+        let caller = Context::of(req, |context| context.caller.clone());
+        ready(caller.and_then(|caller| {
+            caller.map(Self).ok_or_else(|| ApiError::internal("a public route asks for its caller"))
+        }))
     }
 }
 

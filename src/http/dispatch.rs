@@ -5,21 +5,21 @@
 //! not in the table is answered 404, a method that is not in the table 405.
 
 use std::collections::HashMap;
-use std::future::ready;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse, always_ready};
 use actix_web::http::Method;
-use actix_web::{Error, HttpMessage as _};
 use futures_util::future::LocalBoxFuture;
 
+use super::context::Context;
 use super::error::{ApiError, Code};
+use super::live::Live;
+use super::meters::Meters;
 use super::routes::{DEMO_ROUTES, ROUTES, Route};
-
-/// Documented path of the resource that a request was routed to. An extension of the request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Matched(pub(crate) &'static str);
+use super::{State, access, envelope};
 
 /// The resources of the table.
 pub(crate) struct Resources {
@@ -62,8 +62,12 @@ impl OpenPath {
 
 impl Resources {
     pub(crate) fn new(demo: bool) -> Self {
+        Self::of([ROUTES, if demo { DEMO_ROUTES } else { &[] }])
+    }
+
+    pub(super) fn of(tables: impl IntoIterator<Item = &'static [Route]>) -> Self {
         let mut resources = Self { all: Vec::new(), fixed: HashMap::new(), open: Vec::new() };
-        for table in [ROUTES, if demo { DEMO_ROUTES } else { &[] }] {
+        for table in tables {
             for routes in table.chunk_by(|a, b| a.paths == b.paths) {
                 resources.add(routes);
             }
@@ -103,7 +107,10 @@ impl Resources {
 }
 
 /// Builds the [`Dispatcher`] of a worker.
-pub(crate) struct Dispatch(pub(crate) Arc<Resources>);
+pub(super) struct Dispatch {
+    pub(super) live: Live,
+    pub(super) resources: Arc<Resources>,
+}
 
 impl ServiceFactory<ServiceRequest> for Dispatch {
     type Response = ServiceResponse<BoxBody>;
@@ -114,32 +121,44 @@ impl ServiceFactory<ServiceRequest> for Dispatch {
     type Future = LocalBoxFuture<'static, Result<Dispatcher, ()>>;
 
     fn new_service(&self, (): ()) -> Self::Future {
-        let resources = self.0.clone();
+        let (live, resources) = (self.live.clone(), self.resources.clone());
         Box::pin(async move {
             let mut handlers = Vec::new();
             for resource in &resources.all {
                 let mut services = Vec::new();
                 for route in resource.routes {
-                    services.push(route.service().new_service(()).await?);
+                    services.push(route.handler().new_service(()).await?);
                 }
                 handlers.push(services);
             }
-            Ok(Dispatcher { resources, handlers })
+            Ok(Dispatcher(Rc::new(Worker { live, resources, handlers, meters: Meters::default() })))
         })
     }
 }
 
-type Handler = <actix_web::Route as ServiceFactory<ServiceRequest>>::Service;
+pub(super) type Handler = <actix_web::Route as ServiceFactory<ServiceRequest>>::Service;
 
-pub(crate) struct Dispatcher {
+/// The one service of the application.
+pub(super) struct Dispatcher(Rc<Worker>);
+
+struct Worker {
+    live: Live,
     resources: Arc<Resources>,
     /// A list for each resource, with a handler for each of its routes.
     handlers: Vec<Vec<Handler>>,
+    meters: Meters,
 }
 
-impl Dispatcher {
-    /// Notes resource and parameter in the request, and returns its handler.
-    fn route(&self, req: &mut ServiceRequest) -> Result<&Handler, ApiError> {
+impl Worker {
+    async fn answer(&self, state: &State, mut req: ServiceRequest) -> ServiceResponse<BoxBody> {
+        match self.route(&mut req) {
+            Ok((route, handler)) => access::guard(route, handler, state, req).await,
+            Err(error) => req.error_response(error),
+        }
+    }
+
+    /// Notes resource and parameter in the request, and returns its route.
+    fn route(&self, req: &mut ServiceRequest) -> Result<(&Route, &Handler), ApiError> {
         let unknown = || ApiError::new(Code::NotFound);
         let (index, parameter) = self.resources.find(req.match_info().as_str()).ok_or_else(unknown)?;
         let parameter = parameter.map(|(name, value)| (name, value.to_owned()));
@@ -147,11 +166,10 @@ impl Dispatcher {
         if let Some((name, value)) = parameter {
             req.match_info_mut().add_static(name, value);
         }
-        req.extensions_mut().insert(Matched(resource.pattern));
+        Context::add(req, |context| context.pattern = Some(resource.pattern));
         let accepts = |route: &Route| route.methods().any(|method| method == req.method());
-        let handler = resource.routes.iter().position(accepts);
-        handler
-            .and_then(|at| self.handlers.get(index)?.get(at))
+        let at = resource.routes.iter().position(accepts);
+        at.and_then(|at| Some((resource.routes.get(at)?, self.handlers.get(index)?.get(at)?)))
             .ok_or_else(|| ApiError { allow: Some(resource.allow.clone()), ..ApiError::new(Code::MethodNotAllowed) })
     }
 }
@@ -163,11 +181,12 @@ impl Service<ServiceRequest> for Dispatcher {
 
     always_ready!();
 
-    fn call(&self, mut req: ServiceRequest) -> Self::Future {
-        match self.route(&mut req) {
-            Ok(handler) => handler.call(req),
-            Err(error) => Box::pin(ready(Ok(req.error_response(error)))),
-        }
+    fn call(&self, req: ServiceRequest) -> Self::Future {
+        let worker = self.0.clone();
+        Box::pin(async move {
+            let state = worker.live.get();
+            Ok(envelope::envelope(&state, &worker.meters, req, async |req| worker.answer(&state, req).await).await)
+        })
     }
 }
 

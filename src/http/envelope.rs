@@ -1,33 +1,33 @@
-//! The outermost middleware: gives every response its request id, its security headers and, for an error, its body.
+//! The outermost step: gives every response its request id, its security headers and, for an error, its body.
 //!
 //! Errors are rendered for the caller and logged with their causes only here, and requests are counted only from here.
+//! A request is one line of the log, whether it was refused or not. What failed in the broker is a line of its own.
 //! Invariant: every response of the application has these headers, whatever its status. The exception is what actix
 //! rejects before there is a request: an unreadable head, or a header that is too large.
 
 use std::convert::Infallible;
-use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{Method, Uri};
-use actix_web::middleware::Next;
 use actix_web::web::Bytes;
-use actix_web::{HttpMessage as _, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures_util::stream;
 use tracing::{Instrument as _, field};
 
-use super::dispatch::{Matched, Resources};
+use super::context::{Context, RequestId};
+use super::dispatch::Resources;
 use super::error::{ApiError, Code, ErrorBody};
 use super::meters::Meters;
 use super::request::{peer, trace, unread};
 use super::routes::Surface;
-use super::{Current, pages};
-use crate::domain::entropy::Entropy;
+use super::{State, pages};
 use crate::domain::error_chain::chain;
+use crate::domain::id::AccessKeyId;
 
 /// Longest path and query, in bytes.
 const URI_MAX: usize = 8 * 1024;
@@ -40,39 +40,16 @@ const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; f
 /// Routes that supervisors and load balancers ask. Prometheus asks another application, which logs nothing.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Identifies a request in the log. Never taken from the client, who could forge log lines with it.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(String);
-
-impl RequestId {
-    fn new(entropy: &dyn Entropy) -> Self {
-        let mut random = [0; 16];
-        entropy.fill(&mut random);
-        let mut digits = uuid::Uuid::encode_buffer();
-        Self(["req_", uuid::Uuid::from_bytes(random).simple().encode_lower(&mut digits)].concat())
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The outermost middleware.
-pub(crate) async fn envelope(
-    meters: Rc<Meters>,
+/// Has a request answered.
+pub(super) async fn envelope(
+    state: &Arc<State>,
+    meters: &Meters,
     mut req: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let state = Current::of(req.app_data())?;
+    answer: impl AsyncFnOnce(ServiceRequest) -> ServiceResponse<BoxBody>,
+) -> ServiceResponse<BoxBody> {
     let id = RequestId::new(state.entropy.as_ref());
     let started = tokio::time::Instant::now();
-    req.extensions_mut().insert(id.clone());
+    req.extensions_mut().insert(Context::new(state.clone(), id));
     let method = req.method().clone();
     let receiver = unread::keep(&mut req);
     // No path and no query, because both carry secrets on some routes; the route's pattern is logged below.
@@ -86,46 +63,56 @@ pub(crate) async fn envelope(
         req.error_response(ApiError::new(Code::UriTooLong))
     } else {
         strip_path(&mut req, state.settings.base_path(), &state.resources);
-        next.call(req).instrument(span.clone()).await?.map_into_boxed_body()
+        answer(req).instrument(span.clone()).await
     };
 
     let _entered = span.enter();
-    let mut res = write_error(res, &id);
+    let (mut res, refusal) = write_error(res, &id);
     let secure = state.settings.public_url.starts_with("https:");
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         res.headers_mut().insert(REQUEST_ID, id);
     }
     dress(res.headers_mut(), secure);
-    let matched = res.request().extensions().get::<Matched>().map(|matched| matched.0);
+    let matched = Context::of(res.request(), |context| context.pattern).ok().flatten();
     let route = matched.or_else(|| state.resources.pattern(res.request().path())).unwrap_or("none");
     let took = started.elapsed();
-    log(&res, &state, route, took);
+    log(&res, state, route, took, refusal.as_ref());
     meters.count(&method, route, res.status(), took);
     let res = if method == Method::HEAD { without_body(res) } else { res };
-    Ok(unread::keep_beside(res, receiver))
+    unread::keep_beside(res, receiver)
+}
+
+/// Why a request was refused, for the log.
+struct Refusal {
+    code: &'static str,
+    chain: String,
 }
 
 /// Logs an answer. Probes come every few seconds, so those that find the broker well are at `debug`.
-fn log(res: &ServiceResponse<BoxBody>, state: &Current, route: &str, took: Duration) {
-    let client = || peer::address(res.request(), &state.settings.trusted_proxies).map(field::display);
-    let (status, millis) = (res.status().as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-    if PROBES.contains(&route) && res.status().is_success() {
-        tracing::debug!(
-            http.route = route,
-            http.status = status,
-            client.address = client(),
-            duration_ms = millis,
-            "answered"
-        );
-    } else {
-        tracing::info!(
-            http.route = route,
-            http.status = status,
-            client.address = client(),
-            duration_ms = millis,
-            "answered"
-        );
+fn log(res: &ServiceResponse<BoxBody>, state: &State, route: &str, took: Duration, refusal: Option<&Refusal>) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                http.route = route,
+                http.status = res.status().as_u16(),
+                client.address = peer::address(res.request(), &state.settings.trusted_proxies).map(field::display),
+                access_key.id = key_of(res.request()).map(field::display),
+                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                error.code = refusal.map(|refusal| refusal.code),
+                error.chain = refusal.map(|refusal| refusal.chain.as_str()),
+                "answered"
+            )
+        };
     }
+    if PROBES.contains(&route) && res.status().is_success() {
+        line!(debug);
+    } else {
+        line!(info);
+    }
+}
+
+fn key_of(req: &HttpRequest) -> Option<AccessKeyId> {
+    Context::of(req, |context| context.caller.as_ref()?.access_key_id).ok().flatten()
 }
 
 /// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A path
@@ -165,33 +152,40 @@ pub(super) fn without_body(mut res: ServiceResponse<BoxBody>) -> ServiceResponse
     res.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, Infallible>>())))
 }
 
-/// If the response is an error, logs it and adds its body.
-fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
-    let Some(error) = res.response().error() else { return res };
-    let surface = res.request().extensions().get::<Surface>().copied().unwrap_or(Surface::Json);
-    let answer = match error.as_error::<ApiError>() {
-        Some(error) => answer(error, surface, id),
+/// If the response is an error, adds its body, and returns why the request was refused.
+fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> (ServiceResponse<BoxBody>, Option<Refusal>) {
+    let Some(error) = res.response().error() else { return (res, None) };
+    let surface = Context::of(res.request(), |context| context.surface).unwrap_or(Surface::Json);
+    let write = |error: &ApiError| (render(error, surface, id), log_error(error));
+    let (answer, refusal) = match error.as_error::<ApiError>() {
+        Some(error) => write(error),
         // From one of actix's own extractors, whose text is not meant for callers.
         None if res.status().is_client_error() => {
-            answer(&ApiError::new(Code::InvalidRequest).because(error.to_string()), surface, id)
+            write(&ApiError::new(Code::InvalidRequest).because(error.to_string()))
         }
-        None => answer(&ApiError::internal(error.to_string()), surface, id),
+        None => write(&ApiError::internal(error.to_string())),
     };
-    res.into_response(answer)
+    (res.into_response(answer), refusal)
 }
 
-/// Logs an error and renders it for its reader.
-fn answer(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
+/// Logs what failed in the broker. Returns what the log is to say beside the answer of everything else.
+fn log_error(error: &ApiError) -> Option<Refusal> {
     // These have their cause elsewhere, and it was logged where it was found.
     let elsewhere = [Code::IdentityUnresolved, Code::PdsUnreachable, Code::PrefetchRefused, Code::TokenUnavailable];
+    let (code, chain) = (error.code.as_str(), chain(error));
     if error.code == Code::CredentialsMissing {
         // Nothing failed: the operator has yet to set up a platform that a caller asks for.
-        tracing::warn!(error.code = error.code.as_str(), error.chain = %chain(error), "a platform is not set up");
+        tracing::warn!(error.code = code, error.chain = %chain, "a platform is not set up");
     } else if error.code.status().is_server_error() && !elsewhere.contains(&error.code) {
-        tracing::error!(error.code = error.code.as_str(), error.chain = %chain(error), "request failed");
+        tracing::error!(error.code = code, error.chain = %chain, "request failed");
     } else {
-        tracing::info!(error.code = error.code.as_str(), error.chain = %chain(error), "request refused");
+        return Some(Refusal { code, chain });
     }
+    None
+}
+
+/// Renders an error for its reader.
+fn render(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {
         // Rounded up: a caller that returns a fraction of a second early would be refused again.

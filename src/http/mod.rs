@@ -14,6 +14,7 @@
 
 mod access;
 mod api;
+mod context;
 mod dispatch;
 mod envelope;
 pub mod error;
@@ -28,19 +29,16 @@ pub mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::App;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
 
+pub(crate) use self::context::Current;
 use self::dispatch::{Dispatch, Resources};
-pub(crate) use self::live::Current;
 pub use self::live::Live;
-use self::meters::Meters;
 use self::pages::documentation::Rendered;
 use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
@@ -120,10 +118,8 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let meters = Rc::new(Meters::default());
     let live = state.into();
-    App::new()
-        .default_service(Dispatch(live.get().resources.clone()))
-        .app_data(live)
-        .wrap(from_fn(move |req, next| envelope::envelope(meters.clone(), req, next)))
+    let resources = live.get().resources.clone();
+    // A wrapper, a guard or a resource of actix's own would cost an allocation or a look-up for each request.
+    App::new().default_service(Dispatch { live, resources })
 }

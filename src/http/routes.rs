@@ -5,10 +5,8 @@
 //! path comes before one that has a parameter in the same place.
 
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
 use actix_web::web;
 
-use super::access;
 use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::pages;
 use crate::domain::access_key::Scope;
@@ -59,15 +57,20 @@ impl Route {
         self.method != Method::GET || self.spends
     }
 
-    /// The handler, behind the route's access rule.
-    pub(super) fn service(&'static self) -> actix_web::Route {
-        (self.handler)().wrap(from_fn(move |req, next| access::guard(self, req, next)))
+    /// The handler, which [`access`](super::access) calls for those who may call it.
+    pub(super) fn handler(&self) -> actix_web::Route {
+        (self.handler)()
     }
 
     /// Builds a route that is in no table.
     #[cfg(test)]
-    pub(crate) const fn for_test(access: Access, surface: Surface, handler: fn() -> actix_web::Route) -> Self {
-        Self { method: Method::GET, paths: &[], access, surface, spends: false, handler }
+    pub(crate) const fn for_test(
+        paths: &'static [&'static str],
+        access: Access,
+        surface: Surface,
+        handler: fn() -> actix_web::Route,
+    ) -> Self {
+        Self { method: Method::GET, paths, access, surface, spends: false, handler }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The end of a connection: a redirect to the caller's `redirectUri`, or a page that says how it ended.
 
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::{Problem, answer, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
-use crate::http::envelope::RequestId;
+use crate::http::context::Context;
 use crate::http::error::ApiError;
 
 #[derive(Template)]
@@ -44,8 +44,8 @@ pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpRespons
     if let Some(location) = finished.location() {
         return Ok(see_other(location));
     }
-    let id = req.extensions().get::<RequestId>().cloned();
-    page(finished, id.as_ref().map_or("", RequestId::as_str))
+    let id = Context::of(req, |context| context.id)?;
+    page(finished, id.as_str())
 }
 
 /// Renders how a connection without a `redirectUri` ended. The status is always 200, as a redirect is always 303.

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::selection::Findings;
-use crate::http::envelope::RequestId;
+use crate::http::context::RequestId;
 use crate::http::error::ApiError;
 
 /// The stylesheet, inlined in every page.

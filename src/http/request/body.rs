@@ -83,7 +83,7 @@ async fn read(req: &HttpRequest, mut payload: Payload, media_type: &str, max: us
     if announced.is_some_and(|length: u64| length > max as u64) {
         return Err(too_large());
     }
-    let deadline = Current::of(req.app_data())?.settings.body_deadline;
+    let deadline = Current::of(req)?.settings.body_deadline;
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {

@@ -11,13 +11,13 @@ use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use utoipa::IntoParams;
 
 use super::spelling;
-use crate::broker::Caller;
 use crate::domain::paging::Window;
 use crate::domain::profile::NAME_MAX;
+use crate::http::context::Context;
 use crate::http::error::{ApiError, Code};
 
 /// Largest `offset`, and largest `page` times `limit`: the largest integer that a JavaScript number holds exactly.
@@ -49,7 +49,7 @@ impl<T: FromQuery> FromRequest for Parameters<T> {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let query = Query::new(req.query_string());
         let mut read = T::from_query(&query);
-        if req.extensions().contains::<Caller>() {
+        if Context::of(req, |context| context.caller.is_some()).unwrap_or_default() {
             read = read.and_then(|read| query.refuse_misspelt().map(|()| read));
         }
         ready(read.map(Self))

@@ -1,18 +1,18 @@
 //! Headers and error bodies of every response, whatever its status.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::App;
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::from_fn;
 use actix_web::test::{self, TestRequest};
 use actix_web::web;
 use serde_json::json;
 
 use super::fixture::{Answer, Fixture, USUAL, answer};
+use crate::http::Live;
+use crate::http::dispatch::{Dispatch, Resources};
 use crate::http::routes::{Access, DEMO_ROUTES, ROUTES, Route, Surface};
-use crate::http::{access, envelope};
 
 fn check(line: &str, answer: &Answer) {
     // Only what is the same for everyone may be kept.
@@ -157,18 +157,14 @@ async fn panics() -> &'static str {
 }
 
 static PANICS: [Route; 2] = [
-    Route::for_test(Access::Public, Surface::Json, || web::to(panics)),
-    Route::for_test(Access::Public, Surface::Page, || web::to(panics)),
+    Route::for_test(&["/json"], Access::Public, Surface::Json, || web::to(panics)),
+    Route::for_test(&["/page"], Access::Public, Surface::Page, || web::to(panics)),
 ];
 
 #[actix_web::test]
 async fn a_panic_is_answered_as_an_internal_error() {
-    let fixture = Fixture::new();
-    let mut app = App::new().app_data(crate::http::Live::new(fixture.state()));
-    for (path, route) in ["/json", "/page"].into_iter().zip(&PANICS) {
-        app = app.route(path, web::to(panics).wrap(from_fn(move |req, next| access::guard(route, req, next))));
-    }
-    let app = app.wrap(from_fn(|req, next| envelope::envelope(Rc::default(), req, next)));
+    let live = Live::new(Fixture::new().state());
+    let app = App::new().default_service(Dispatch { live, resources: Arc::new(Resources::of([&PANICS[..]])) });
     let service = test::init_service(app).await;
     for path in ["/json", "/page", "/json"] {
         let answer = answer(&service, TestRequest::get().uri(path).to_request()).await;
