@@ -72,24 +72,37 @@ impl FromSql for Sealed {
 /// A row being read. A value that does not fit its type is [`Error::Inconsistent`], with table, column and row.
 ///
 /// Columns are found by name. Reading them in the order of the statement makes that cheap: the search begins behind the
-/// column that was read last.
+/// column that was read last. Where that is not cheap enough, they are taken [`in_order`](Self::in_order).
 pub(super) struct Fields<'r, 's> {
     table: &'static str,
     row: &'r Row<'s>,
     /// Where the next search begins.
     next: Cell<usize>,
+    is_ordered: bool,
 }
 
 impl<'r, 's> Fields<'r, 's> {
     pub(super) fn of(table: &'static str, row: &'r Row<'s>) -> Self {
-        Self { table, row, next: Cell::new(0) }
+        Self { table, row, next: Cell::new(0), is_ordered: false }
+    }
+
+    /// For code that reads every column of the statement, one after the other. A build with debug assertions, such as
+    /// that of the tests, checks that each is the one that was asked for.
+    pub(super) fn in_order(table: &'static str, row: &'r Row<'s>) -> Self {
+        Self { is_ordered: true, ..Self::of(table, row) }
     }
 
     /// The column's number.
     fn find(&self, column: &'static str) -> Result<usize, Error> {
         let statement: &Statement<'_> = self.row.as_ref();
-        let (count, next) = (statement.column_count(), self.next.get());
+        let next = self.next.get();
         let is_named = |at: &usize| statement.column_name(*at).is_ok_and(|name| name == column);
+        if self.is_ordered {
+            debug_assert!(is_named(&next), "{column} is not column {next}");
+            self.next.set(next + 1);
+            return Ok(next);
+        }
+        let count = statement.column_count();
         let at = (next..count).chain(0..next.min(count)).find(is_named);
         let at = at.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))?;
         self.next.set(at + 1);

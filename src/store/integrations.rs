@@ -13,7 +13,7 @@ use super::columns::{Fields, all, change_one, fold, json, one, signed};
 use super::grants::{read_renewal, read_status};
 use super::{Error, token_reads};
 use crate::domain::account::Account;
-use crate::domain::id::{GrantId, IntegrationId, ProfileId, ProjectId};
+use crate::domain::id::{GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail, OwnTokens};
 use crate::domain::time::Timestamp;
 
@@ -29,8 +29,11 @@ const SELECT: &str = "i.tokens IS NOT NULL AS has_own_tokens, a.id AS app_id, a.
     a.image_url AS app_image_url, i.id, i.grant_id, i.profile_id, i.platform, i.platform_user_id, i.username,
     i.display_name, i.profile_url, i.image_url, i.metadata, g.status AS grant_status,
     g.failure_reason AS grant_failure_reason, i.status, i.failure_reason, g.renewal, g.access_expires_at,
-    g.refresh_expires_at, i.created_at, i.updated_at, g.scopes, g.requested_scopes, g.issued_at, g.due_at, g.trouble,
-    g.in_doubt";
+    g.refresh_expires_at, i.created_at, i.updated_at";
+
+/// In the order in which [`read_detail`] reads them.
+const SELECT_DETAIL: &str = "g.access_expires_at, g.refresh_expires_at, g.scopes, g.requested_scopes, g.issued_at,
+    g.due_at, g.trouble, g.in_doubt";
 
 const JOINS: &str = "JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
     LEFT JOIN oauth_apps AS a ON a.project_id = g.project_id AND a.id = g.app_id";
@@ -144,26 +147,23 @@ pub fn list_on_grant(db: &Connection, project: ProjectId, grant: GrantId) -> Res
 }
 
 pub fn find(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<Integration>, Error> {
-    find_with(db, project, id, read)
+    one(db, &FIND, named_params! {":project": project, ":id": id}, read)
 }
 
 /// The integration with what its grant says of the tokens, and the keys that read them.
 pub fn find_detail(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<IntegrationDetail>, Error> {
-    let detail = find_with(db, project, id, read_detail)?;
+    let detail = one(db, &FIND_DETAIL, named_params! {":project": project, ":id": id}, read_detail)?;
     detail.map(|detail| Ok(IntegrationDetail { reads: token_reads::list(db, project, id)?, ..detail })).transpose()
-}
-
-fn find_with<T>(
-    db: &Connection,
-    project: ProjectId,
-    id: IntegrationId,
-    read: fn(&Row<'_>) -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    one(db, &FIND, named_params! {":project": project, ":id": id}, read)
 }
 
 static FIND: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT {SELECT} FROM integrations AS i {JOINS} WHERE i.project_id = :project AND i.id = :id")
+});
+
+static FIND_DETAIL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {SELECT}, {SELECT_DETAIL} FROM integrations AS i {JOINS} WHERE i.project_id = :project AND i.id = :id"
+    )
 });
 
 /// Moves an integration to another profile; `None`: out of any. [`Error::Conflict`] when the account is connected there
@@ -198,13 +198,16 @@ pub(super) fn search_text(account: &Account) -> String {
 }
 
 fn read(row: &Row<'_>) -> Result<Integration, Error> {
-    let fields = Fields::of("integrations", row);
+    read_fields(&Fields::in_order("integrations", row)).map(|(integration, _)| integration)
+}
+
+/// True when the integration has tokens of its own.
+fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, bool), Error> {
     let has_own_tokens: bool = fields.get("has_own_tokens")?;
-    let app = match fields.get("app_id")? {
-        None => None,
-        Some(id) => Some(AppSummary { id, name: fields.get("app_name")?, image_url: fields.get("app_image_url")? }),
-    };
-    Ok(Integration {
+    let id: Option<OauthAppId> = fields.get("app_id")?;
+    let (name, image_url): (Option<String>, _) = (fields.get("app_name")?, fields.get("app_image_url")?);
+    let app = id.zip(name).map(|(id, name)| AppSummary { id, name, image_url });
+    let integration = Integration {
         id: fields.get("id")?,
         grant_id: fields.get("grant_id")?,
         profile_id: fields.get("profile_id")?,
@@ -218,24 +221,25 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
             metadata: fields.json("metadata")?,
         },
         app,
-        status: read_status(&fields, "grant_status", "grant_failure_reason")?.of_account(read_status(
-            &fields,
+        status: read_status(fields, "grant_status", "grant_failure_reason")?.of_account(read_status(
+            fields,
             "status",
             "failure_reason",
         )?),
-        lapses_at: read_renewal(&fields)?
+        lapses_at: read_renewal(fields)?
             .lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
             .filter(|_| !has_own_tokens),
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
-    })
+    };
+    Ok((integration, has_own_tokens))
 }
 
 fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
-    let fields = Fields::of("grants", row);
-    let has_own_tokens: bool = fields.get("has_own_tokens")?;
+    let fields = Fields::in_order("integrations", row);
+    let (integration, has_own_tokens) = read_fields(&fields)?;
     Ok(IntegrationDetail {
-        integration: read(row)?,
+        integration,
         access_expires_at: fields.get::<Option<_>>("access_expires_at")?.filter(|_| !has_own_tokens),
         refresh_expires_at: fields.get("refresh_expires_at")?,
         scopes: fields.json("scopes")?,

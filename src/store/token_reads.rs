@@ -2,6 +2,8 @@
 //!
 //! One statement is for every project and says so: the one that deletes old rows.
 
+use std::cmp::Reverse;
+
 use rusqlite::{Connection, Transaction, named_params};
 
 use super::Error;
@@ -26,12 +28,16 @@ pub fn record(db: &Transaction<'_>, reader: &TokenReader, counted: Counted) -> R
     )
 }
 
+/// Most keys of [`list`].
+const LATEST: usize = 10;
+
 /// The ten keys that read an account's token last, the latest first.
 pub fn list(db: &Connection, project: ProjectId, integration: IntegrationId) -> Result<Vec<TokenReads>, Error> {
-    all(
+    // Sorted here: SQLite would make a temporary table for it each time, and few keys read the same account.
+    let mut reads = all(
         db,
         "SELECT access_key_id AS id, reads, first_at, last_at FROM token_reads
-         WHERE project_id = :project AND integration_id = :integration ORDER BY last_at DESC, id LIMIT 10",
+         WHERE project_id = :project AND integration_id = :integration",
         named_params! {":project": project, ":integration": integration},
         |row| {
             let fields = Fields::of("token_reads", row);
@@ -42,7 +48,10 @@ pub fn list(db: &Connection, project: ProjectId, integration: IntegrationId) -> 
                 last_at: fields.get("last_at")?,
             })
         },
-    )
+    )?;
+    reads.sort_by_key(|read| (Reverse(read.last_at), read.access_key_id));
+    reads.truncate(LATEST);
+    Ok(reads)
 }
 
 /// Deletes up to `limit` rows of all projects without a read since `before`, and returns their number.

@@ -23,7 +23,7 @@ pub(in crate::store) const FIND_TOKENS: &str =
 
 /// In the order of the statement.
 fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {
-    let fields = Fields::of("integrations", row);
+    let fields = Fields::in_order("integrations", row);
     let (id, grant_id) = (fields.get("id")?, fields.get("grant_id")?);
     let (platform, platform_user_id) = (fields.get("platform")?, fields.get("platform_user_id")?);
     let of_grant = read_status(&fields, "grant_status", "grant_failure_reason")?;
