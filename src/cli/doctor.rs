@@ -6,7 +6,7 @@
 mod database;
 mod surroundings;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use clap::Args;
@@ -103,7 +103,8 @@ impl Progress {
 
     fn tell(&self, what: &str) {
         if self.is_shown {
-            eprint!("\r\x1b[K{what} …");
+            // A terminal that is gone needs no progress.
+            let _ = write!(io::stderr(), "\r\x1b[K{what} …");
         }
     }
 
@@ -115,7 +116,7 @@ impl Progress {
 
     fn end(&self) {
         if self.is_shown {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -132,11 +132,11 @@ pub(super) fn conclude(findings: &[Finding]) -> Result<(), Failure> {
     match worst(findings) {
         Severity::Error(exit) => Err(Failure::new(exit, format!("{errors}, {warnings}: see the report"))),
         Severity::Warning => {
-            eprintln!("No errors, {warnings}.");
+            say!("No errors, {warnings}.");
             Ok(())
         }
         Severity::Ok | Severity::Note => {
-            eprintln!("No errors, no warnings.");
+            say!("No errors, no warnings.");
             Ok(())
         }
     }

@@ -54,7 +54,7 @@ impl ConfigFile {
     /// environment.
     pub(super) fn load_or_defaults(&self, environment: &Environment) -> Result<Config, Failure> {
         if self.named(environment).is_none() && !Path::new(DEFAULT).exists() {
-            eprintln!("There is no {DEFAULT} here: these are the defaults.");
+            say!("There is no {DEFAULT} here: these are the defaults.");
             return Ok(defaults(environment)?);
         }
         self.load(environment)

@@ -12,7 +12,7 @@ const CHECK: &str = "probe";
 
 /// Asks these platforms.
 pub(super) fn examine(config: &Config, names: &[&str]) -> Result<Vec<Finding>, Failure> {
-    eprintln!(
+    say!(
         "Asking {}.",
         if names.is_empty() { "nobody: no platform has credentials".to_owned() } else { names.join(", ") }
     );
