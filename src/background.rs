@@ -1,4 +1,4 @@
-//! The background loops: refresh tokens, write how often tokens were read, purge what has expired, watch the clock, find
+//! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has expired, watch the clock, find
 //! out how servers are used, follow a change of the data keys, make backups.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
@@ -131,8 +131,13 @@ async fn keep_reads_written(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
-/// Writes the reads of tokens that were counted in memory. Returns the pause before the next time.
+/// Writes the reads of tokens and the uses of access keys that were counted in memory. Returns the pause before the next
+/// time.
 pub async fn write_reads_once(broker: &Broker) -> Duration {
+    if let Err(error) = broker.write_key_uses(false).await {
+        tracing::warn!(error = %chain(&error), "cannot write when access keys were used: trying again");
+        return LOOK_AGAIN_AFTER;
+    }
     match broker.write_token_reads().await {
         Ok(_) => WRITE_READS_EVERY,
         Err(error) => {
@@ -159,7 +164,8 @@ pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration
     }
 }
 
-/// Purges expired flows and old entries of the audit trail, and erases the tokens of grants that ended a month ago.
+/// Purges expired flows and old entries of the audit trail, erases the tokens of grants that ended a month ago, and counts
+/// the access keys that are about to expire.
 pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}
@@ -175,5 +181,11 @@ pub async fn purge_once(broker: &Broker) {
         Ok(0) => {}
         Ok(erased) => tracing::info!(erased, "erased the tokens of connections that ended a month ago"),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot erase old tokens"),
+    }
+    if let Err(error) = broker.list_expiring_keys().await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot count the access keys that are about to expire"
+        );
     }
 }

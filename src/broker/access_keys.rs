@@ -1,32 +1,52 @@
-//! Access keys and projects: who may call.
+//! Access keys: who may call, how keys are made and revoked, and when they were last used.
+//!
+//! A use is counted in memory, because a write for each request would cost more than the request. `background` has the
+//! uses written within a minute, and a stop of the broker writes the last of them.
+
+use std::net::IpAddr;
+use std::sync::{MutexGuard, PoisonError};
 
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::{AccessKey, PlainAccessKey, Scope};
 use crate::domain::audit::{Action, Actor, By, Entry};
-use crate::domain::id::AccessKeyId;
-use crate::domain::project::Project;
+use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::key_limits::{Limits, WARN_AHEAD};
+use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
-use crate::store::{self, access_keys, audit, counts, projects};
+use crate::domain::time::Timestamp;
+use crate::store::{self, Transaction, access_keys, audit, counts, profiles, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
 
+/// Most networks of a key.
+const NETWORKS_MAX: usize = 100;
+
 impl Broker {
-    /// The caller behind the value of `x-access-key`. Their address is not known here.
-    pub async fn authenticate(&self, key: &str) -> Result<Caller, Error> {
+    /// The caller behind the value of `x-access-key`, at this client's address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyUnusable`] when the key is right, but has expired or does not work from there;
+    /// [`Error::AuthenticationRequired`] for any other reason.
+    pub async fn authenticate(&self, key: &str, address: Option<IpAddr>) -> Result<Caller, Error> {
         let key = PlainAccessKey::parse(key).map_err(|_| Error::AuthenticationRequired)?;
         let digest = key.digest();
         match self.store.find_access_key(digest).await? {
             // Found by equality in an index. This comparison takes the same time whatever the difference.
             Some(found) if found.digest == digest => {
-                let AccessKey { id, project_id, scopes, .. } = &found.key;
+                let AccessKey { id, project_id, limits, .. } = &found.key;
+                let now = self.clock.now();
+                limits.check(address, now)?;
+                self.key_uses().add(KeyUse { project_id: *project_id, access_key_id: *id, at: now });
                 Ok(Caller {
                     actor: Actor::AccessKey,
                     access_key_id: Some(*id),
                     project_id: *project_id,
-                    scopes: scopes.clone(),
-                    address: None,
+                    profile_id: limits.profile_id,
+                    scopes: limits.scopes.clone(),
+                    address,
                 })
             }
             _ => Err(Error::AuthenticationRequired),
@@ -39,27 +59,69 @@ impl Broker {
         &self,
         project: &str,
         name: &str,
-        scopes: &[Scope],
+        limits: impl Into<Limits>,
+    ) -> Result<(AccessKey, SecretString), Error> {
+        let (limits, project) = (limits.into(), project.to_owned());
+        self.store_key(name, By::COMMAND_LINE, move |tx, _| {
+            let project = projects::find_by_name(tx, &project)?.ok_or(Error::NotFound(What::Project))?;
+            Ok((project.id, limits))
+        })
+        .await
+    }
+
+    /// Creates a key for a caller with a key of their own, in the same project. The new key inherits the limits that are
+    /// left open, and is never stronger.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the limits are wider than those of the caller's key; [`Error::ScopeMissing`] when that
+    /// key may not manage; [`Error::AuthenticationRequired`] for a caller without a key, or whose key was revoked
+    /// meanwhile.
+    pub async fn create_access_key_as(
+        &self,
+        maker: &Caller,
+        name: &str,
+        limits: impl Into<Limits>,
+    ) -> Result<(AccessKey, SecretString), Error> {
+        if !maker.may(Scope::Manage) {
+            return Err(Error::ScopeMissing(Scope::Manage));
+        }
+        let maker_id = maker.access_key_id.ok_or(Error::AuthenticationRequired)?;
+        let (project, address, limits) = (maker.project_id, maker.address, limits.into());
+        self.store_key(name, maker.by(), move |tx, now| {
+            // As it is now: it may have been revoked since the caller was authenticated.
+            let maker = access_keys::find(tx, project, maker_id)?.ok_or(Error::AuthenticationRequired)?;
+            maker.limits.check(address, now)?;
+            let limits = limits.within(&maker.limits).map_err(|stronger| Error::Invalid(stronger.to_string()))?;
+            Ok((project, limits))
+        })
+        .await
+    }
+
+    /// Stores a key for the project and with the limits that `decide` returns.
+    async fn store_key(
+        &self,
+        name: &str,
+        by: By,
+        decide: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<(ProjectId, Limits), Error> + Send + 'static,
     ) -> Result<(AccessKey, SecretString), Error> {
         let name = valid_name("name", name)?;
-        if scopes.is_empty() {
-            return Err(Error::Invalid("a key needs at least one scope".to_owned()));
-        }
-        let mut scopes = scopes.to_vec();
-        scopes.sort_unstable();
-        scopes.dedup();
         let plain = PlainAccessKey::generate(&*self.entropy);
-        let (digest, hint) = (plain.digest(), plain.hint());
-        let (id, now, project) = (self.ids.next(), self.clock.now(), project.to_owned());
-        let by = By::COMMAND_LINE;
+        let (id, now, digest, hint) = (self.ids.next(), self.clock.now(), plain.digest(), plain.hint());
         let key = self
             .store
             .write(move |tx| {
-                let project = projects::find_by_name(tx, &project)?.ok_or(Error::NotFound(What::Project))?;
-                let key =
-                    AccessKey { id, project_id: project.id, name, hint, scopes, created_at: now, revoked_at: None };
+                let (project_id, limits) = decide(tx, now)?;
+                let limits = valid_limits(limits, now)?;
+                if let Some(profile) = limits.profile_id
+                    && profiles::find(tx, project_id, profile)?.is_none()
+                {
+                    return Err(Error::NotFound(What::Profile));
+                }
+                let (created_at, last_used_at, revoked_at) = (now, None, None);
+                let key = AccessKey { id, project_id, name, hint, limits, created_at, last_used_at, revoked_at };
                 access_keys::insert(tx, &key, &digest)?;
-                audit::record(tx, Some(key.project_id), &Entry::new(by, Action::AccessKeyCreated, key.id), now)?;
+                audit::record(tx, Some(project_id), &Entry::new(by, Action::AccessKeyCreated, key.id), now)?;
                 Ok::<_, Error>(key)
             })
             .await?;
@@ -71,12 +133,20 @@ impl Broker {
         Ok(self.store.read_long(access_keys::list_all).await?)
     }
 
-    /// Number of keys that are not revoked, and of connected accounts, in all projects.
+    /// Number of keys that are neither revoked nor expired, and of connected accounts, in all projects.
     pub async fn count_keys_and_accounts(&self) -> Result<(u64, u64), Error> {
-        Ok(self
-            .store
-            .read_long(|db| Ok::<_, store::Error>((access_keys::count_usable(db)?, counts::accounts(db)?)))
-            .await?)
+        let now = self.clock.now();
+        let count = move |db: &_| Ok::<_, store::Error>((access_keys::count_usable(db, now)?, counts::accounts(db)?));
+        Ok(self.store.read_long(count).await?)
+    }
+
+    /// Usable keys of all projects that expire within two weeks, the next one first. Tells the metrics their number.
+    pub async fn list_expiring_keys(&self) -> Result<Vec<AccessKey>, Error> {
+        let now = self.clock.now();
+        let expiring = self.store.read(move |db| access_keys::list_expiring(db, now, now.plus(WARN_AHEAD))).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a double counts to more keys than a disk holds")]
+        metrics::gauge!("postpeer_access_keys_expiring").set(expiring.len() as f64);
+        Ok(expiring)
     }
 
     /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
@@ -95,31 +165,51 @@ impl Broker {
         Ok(revoked)
     }
 
-    /// Creates a tenant. `Error::Invalid` when the name is taken or malformed.
-    pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
-        let name = valid_name("the project's name", name)?;
-        let project = Project { id: self.ids.next(), name, created_at: self.clock.now() };
-        let inserted = project.clone();
-        let write = self.store.write(move |tx| {
-            projects::insert(tx, &inserted)?;
-            let entry = Entry::new(By::COMMAND_LINE, Action::ProjectCreated, inserted.id);
-            audit::record(tx, Some(inserted.id), &entry, inserted.created_at)
-        });
-        match write.await {
-            Ok(()) => Ok(project),
-            Err(store::Error::Conflict(_)) => {
-                Err(Error::Invalid(format!("there is a project '{}' already", project.name)))
-            }
-            Err(error) => Err(error.into()),
-        }
+    fn key_uses(&self) -> MutexGuard<'_, KeyUses> {
+        self.key_uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub async fn list_projects(&self) -> Result<Vec<Project>, Error> {
-        Ok(self.store.read_long(projects::list).await?)
+    /// Writes when keys were last used: of each key once a minute, or with `all` everything that is not written yet.
+    ///
+    /// # Errors
+    ///
+    /// Uses that could not be written are kept for the next time.
+    pub async fn write_key_uses(&self, all: bool) -> Result<(), Error> {
+        let uses = self.key_uses().take(self.clock.now(), all);
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let rows = uses.clone();
+        // A power cut may lose them.
+        let write =
+            self.store.write_unsynced(move |tx| rows.iter().try_for_each(|used| access_keys::record_use(tx, used)));
+        if let Err(error) = write.await {
+            self.key_uses().give_back(&uses);
+            return Err(error.into());
+        }
+        Ok(())
     }
 }
 
-fn valid_name(what: &str, name: &str) -> Result<String, Error> {
+fn valid_limits(mut limits: Limits, now: Timestamp) -> Result<Limits, Error> {
+    let invalid = |sentence: &str| Err(Error::Invalid(sentence.to_owned()));
+    if limits.scopes.is_empty() {
+        return invalid("a key needs at least one scope");
+    }
+    if limits.networks.len() > NETWORKS_MAX {
+        return Err(Error::Invalid(format!("a key has at most {NETWORKS_MAX} networks")));
+    }
+    if let Some(at) = limits.expires_at.filter(|at| *at <= now) {
+        return Err(Error::Invalid(format!(
+            "the expiry must be in the future: it is {now} now, and the key would expire at {at}"
+        )));
+    }
+    limits.scopes.sort_unstable();
+    limits.scopes.dedup();
+    Ok(limits)
+}
+
+pub(super) fn valid_name(what: &str, name: &str) -> Result<String, Error> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
         return Err(Error::Invalid(format!("{what} must be 1 to {NAME_MAX} characters, without control characters")));

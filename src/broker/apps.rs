@@ -1,4 +1,5 @@
-//! A caller's own OAuth apps. The secret is sealed on arrival and never returned.
+//! A caller's own OAuth apps. The secret is sealed on arrival and never returned. They belong to the whole project: a
+//! caller that is bound to a profile sees none, and connects under one whose id it was given.
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub struct AppChange {
 
 impl Broker {
     pub async fn create_app(&self, caller: &Caller, app: NewApp) -> Result<OauthApp, Error> {
+        caller.for_whole_project()?;
         match self.upstream.protocol(&app.platform) {
             Some(Protocol::OAuth(platform)) if platform.has_servers() => {
                 return Err(Error::Invalid(format!(
@@ -87,13 +89,16 @@ impl Broker {
         name: Option<String>,
         window: Window,
     ) -> Result<Listed<OauthApp>, Error> {
+        if caller.profile_id.is_some() {
+            return Ok(Listed::empty());
+        }
         let (project, searches) = (caller.project_id, name.is_some());
         let list = move |db: &_| oauth_apps::list(db, project, platform.as_deref(), name.as_deref(), window);
         Ok(self.read_page(searches, window, list).await?)
     }
 
     pub async fn get_app(&self, caller: &Caller, id: &str) -> Result<OauthApp, Error> {
-        let (project, id) = (caller.project_id, parse(id)?);
+        let (project, id) = (caller.project_id, parse_seen(caller, id)?);
         self.store.read(move |db| oauth_apps::find(db, project, id)).await?.ok_or(Error::NotFound(What::App))
     }
 
@@ -102,7 +107,8 @@ impl Broker {
         if let AppChange { name: None, image_url: None, client_secret: None } = change {
             return self.get_app(caller, id).await;
         }
-        let (project, id, now, vault) = (caller.project_id, parse(id)?, self.clock.now(), self.vault.clone());
+        let (project, id, now, vault) =
+            (caller.project_id, parse_seen(caller, id)?, self.clock.now(), self.vault.clone());
         let (names_secret, by) = (change.client_secret.is_some(), caller.by());
         let app = self
             .store
@@ -138,7 +144,7 @@ impl Broker {
     }
 
     pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
+        let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
         let entry = Entry::new(caller.by(), Action::AppDeleted, id);
         self.store
             .write(move |tx| {
@@ -156,6 +162,12 @@ impl Broker {
 #[expect(clippy::disallowed_methods, reason = "comparing is how a secret is recognised")]
 fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
+}
+
+/// To a caller that is bound to a profile there are no apps.
+fn parse_seen(caller: &Caller, id: &str) -> Result<OauthAppId, Error> {
+    caller.for_whole_project().map_err(|_| Error::NotFound(What::App))?;
+    parse(id)
 }
 
 /// A malformed id is the id of no app.

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::clients::BoundTo;
 use super::error::What;
-use super::{Broker, Caller, Error, apps, profiles};
+use super::{Broker, Caller, Error, apps};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::FlowId;
@@ -51,7 +51,7 @@ impl Broker {
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
         let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
         let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
-        let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
+        let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let server = self.server(configured, wanted.server.as_deref(), app_id)?;
         self.ensure_discovered(configured).await?;

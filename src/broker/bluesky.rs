@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
-use super::{Broker, Caller, Error, apps, profiles};
+use super::{Broker, Caller, Error, apps};
 use crate::domain::attempts::Limit;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProfileId};
@@ -68,7 +68,7 @@ impl Broker {
         };
         let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
         self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
-        let profile_id = wanted.profile_id.as_deref().map(profiles::parse).transpose()?;
+        let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let project = caller.project_id;
         self.store

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::domain::access_key::Scope;
+use crate::domain::id::ProfileId;
+use crate::domain::key_limits::Unusable;
 use crate::domain::redirect::Refused;
 pub use crate::store::Error as StoreError;
 pub use crate::upstream::app_password::{
@@ -25,6 +27,9 @@ pub enum Error {
     /// The account's server, or the way to it, refused the connection by app password.
     #[error("the Bluesky account is not connected")]
     Bluesky(#[from] BlueskyError),
+    /// The key is bound to this profile, and what it asks for concerns others too.
+    #[error("the access key is bound to {0}")]
+    BoundToProfile(ProfileId),
     /// No flow waits for this callback.
     #[error("callback refused: {0}")]
     CallbackRefused(CallbackRefusal),
@@ -43,6 +48,9 @@ pub enum Error {
     /// A parameter of the query is out of bounds. The sentence (without its full stop) is for the caller.
     #[error("{0}")]
     InvalidParameter(String),
+    /// The key is right, and does not work now or from here.
+    #[error(transparent)]
+    KeyUnusable(#[from] Unusable),
     /// The disk has no room for the platform's answer, so the platform was not asked.
     #[error("the disk has no room for the platform's answer")]
     NoRoom,
@@ -52,6 +60,9 @@ pub enum Error {
     /// The choice names no account, or one that is not on offer.
     #[error("the choice is not one of the accounts on offer")]
     NotOffered,
+    /// The key is bound to this profile, and begins no connection for another.
+    #[error("the access key is bound to {0}")]
+    OtherProfile(ProfileId),
     /// The platform is unknown, switched off, or cannot be connected this way. The sentence (without its
     /// full stop) is for the caller.
     #[error("{0}")]

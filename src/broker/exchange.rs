@@ -17,7 +17,7 @@ use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
-use crate::domain::id::{FlowId, IntegrationId, ProjectId};
+use crate::domain::id::IntegrationId;
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
@@ -86,7 +86,7 @@ impl Broker {
     /// Records an outcome that connected nothing. `Ok` was recorded together with its integration or selection.
     async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>, by: By) {
         let Err(outcome) = result else { return };
-        let (id, project) = (flow.id, flow.project_id);
+        let id = flow.id;
         let who_can_help = match &outcome {
             Outcome::Failed { failure, .. } => Some(count_failure(*failure, &flow.platform)),
             _ => None,
@@ -94,20 +94,16 @@ impl Broker {
         tracing::info!(
             flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, who_can_help, "connection ended"
         );
-        if let Err(error) = self.store_end(project, id, outcome, by).await {
+        if let Err(error) = self.store_end(flow, outcome, by).await {
             tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
         }
     }
 
     /// Ends a flow without an account.
-    pub(super) async fn store_end(
-        &self,
-        project: ProjectId,
-        id: FlowId,
-        outcome: Outcome,
-        by: By,
-    ) -> Result<(), store::Error> {
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code()).of_flow(Some(id));
+    pub(super) async fn store_end(&self, flow: &Flow, outcome: Outcome, by: By) -> Result<(), store::Error> {
+        let (id, project) = (flow.id, flow.project_id);
+        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
+        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
         let now = self.clock.now();
         self.store
             .write(move |tx| {

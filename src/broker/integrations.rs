@@ -4,9 +4,9 @@ use super::error::What;
 use super::{Broker, Caller, Error, profiles};
 
 pub use super::revocation::Revoked;
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::{Action, Entry};
 use crate::domain::grant::Grant;
-use crate::domain::id::{IntegrationId, ProjectId};
+use crate::domain::id::IntegrationId;
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
 use crate::platforms::CONTRACT_NAMES;
@@ -35,9 +35,13 @@ impl Broker {
             Some("null") => Some(None),
             Some(id) => match profiles::parse(id) {
                 Ok(id) => Some(Some(id)),
-                Err(_) => return Ok(Listed { items: Vec::new(), total: 0 }),
+                Err(_) => return Ok(Listed::empty()),
             },
         };
+        if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
+            return Ok(Listed::empty());
+        }
+        let profile_id = caller.profile_id.map(Some).or(profile_id);
         let filter = IntegrationFilter {
             platforms: wanted.platforms,
             profile_id,
@@ -55,6 +59,7 @@ impl Broker {
     pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let detail = self.store.read(move |db| integrations::find_detail(db, project, id)).await?;
+        let detail = detail.filter(|detail| caller.sees(detail.integration.profile_id));
         let detail = detail.ok_or(Error::NotFound(What::Integration))?;
         Ok(IntegrationDetail {
             integration: detail.integration.judged(self.clock.now()),
@@ -63,7 +68,8 @@ impl Broker {
         })
     }
 
-    /// Moves an integration to another profile, or with `None` out of its profile.
+    /// Moves an integration to another profile, or with `None` out of its profile. The trail tells it of the profile that
+    /// the account is in afterwards, or else of the one that it leaves.
     pub async fn move_integration(
         &self,
         caller: &Caller,
@@ -72,18 +78,23 @@ impl Broker {
     ) -> Result<Integration, Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
         let profile_id = profile_id.as_deref().map(profiles::parse).transpose()?;
-        let entry = Entry::new(caller.by(), Action::AccountMoved, id);
+        let (entry, caller) = (Entry::new(caller.by(), Action::AccountMoved, id), caller.clone());
         self.store
             .write(move |tx| {
-                if let Some(profile_id) = profile_id
-                    && stored_profiles::find(tx, project, profile_id)?.is_none()
-                {
-                    return Err(Error::NotFound(What::Profile));
+                let present = find_seen(tx, &caller, id)?;
+                match profile_id {
+                    Some(profile) if !caller.sees(Some(profile)) => return Err(Error::NotFound(What::Profile)),
+                    Some(profile) if stored_profiles::find(tx, project, profile)?.is_none() => {
+                        return Err(Error::NotFound(What::Profile));
+                    }
+                    Some(_) => {}
+                    None => caller.for_whole_project()?,
                 }
                 match integrations::move_to_profile(tx, project, id, profile_id, now) {
                     Err(store::Error::Conflict(_)) => return Err(Error::DuplicateIntegration),
                     result => Error::not_found_if_unchanged(result, What::Integration)?,
                 }
+                let entry = entry.of_profile(profile_id.or(present.profile_id));
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(integrations::find(tx, project, id)?.ok_or(Error::NotFound(What::Integration))?.judged(now))
             })
@@ -93,21 +104,16 @@ impl Broker {
     /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the
     /// platform's label and what came of the revocation.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
-        let (project, id) = (caller.project_id, parse(id)?);
-        let (broker, by) = (self.clone(), caller.by());
+        let (id, broker, caller) = (parse(id)?, self.clone(), caller.clone());
         // Revoked tokens must be erased whether or not the caller still waits.
-        self.tasks.run(async move { broker.revoke_and_erase(project, id, by).await }).await?
+        self.tasks.run(async move { broker.revoke_and_erase(&caller, id).await }).await?
     }
 
-    async fn revoke_and_erase(
-        &self,
-        project: ProjectId,
-        id: IntegrationId,
-        by: By,
-    ) -> Result<(String, Revoked), Error> {
+    async fn revoke_and_erase(&self, caller: &Caller, id: IntegrationId) -> Result<(String, Revoked), Error> {
         let (revocation, now) = (self.revocation.clone(), self.clock.now());
+        let (project, who) = (caller.project_id, caller.clone());
         let find = move |db: &Connection| {
-            let integration = integrations::find(db, project, id)?.ok_or(Error::NotFound(What::Integration))?;
+            let integration = find_seen(db, &who, id)?;
             let grant = grants::find(db, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
             let is_needed = grants::count_integrations(db, project, grant.id)? > 1
                 || revocation.reach(db, (&grant).into(), now)? != Users::Nobody;
@@ -117,21 +123,29 @@ impl Broker {
         let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
-        let entry = Entry::new(by, Action::AccountDisconnected, id).with_outcome(revoked.into());
-        let unused = self
+        let entry = Entry::new(caller.by(), Action::AccountDisconnected, id);
+        let who = caller.clone();
+        let (mut told, unused) = self
             .store
             .write(move |tx| {
-                Error::not_found_if_unchanged(integrations::delete(tx, project, id), What::Integration)?;
+                let present = find_seen(tx, &who, id)?;
+                integrations::delete(tx, project, id)?;
+                let others = integrations::list_on_grant(tx, project, grant_id)?;
+                let knows_others = who.profile_id.is_none()
+                    || (!others.is_empty() && others.iter().all(|other| who.sees(other.profile_id)));
+                // A caller that is bound to a profile is not told of accounts elsewhere.
+                let hides = revoked == Revoked::KeptForOthers && !knows_others;
+                let told = if hides { Revoked::NotConfirmed } else { revoked };
+                let entry = entry.with_outcome(told.into()).of_profile(present.profile_id);
                 audit::record(tx, Some(project), &entry, clock.now())?;
-                let Some(grant) = grants::find(tx, project, grant_id)? else { return Ok::<_, Error>(None) };
+                let Some(grant) = grants::find(tx, project, grant_id)? else { return Ok::<_, Error>((told, None)) };
                 if !grants::delete_if_unused(tx, project, grant_id)? {
-                    return Ok(None);
+                    return Ok((told, None));
                 }
                 let users = revocation.reach(tx, (&grant).into(), clock.now())?;
-                Ok(Some((grant, users)))
+                Ok((told, Some((grant, users))))
             })
             .await?;
-        let mut told = revoked;
         if let Some((grant, users)) = unused {
             let was_kept = revoked == Revoked::KeptForOthers;
             match users {
@@ -152,6 +166,12 @@ impl Broker {
     async fn revoke(&self, grant: &Grant) -> Revoked {
         self.revocation.revoke(grant, self.refresher.is_refreshing(grant.id)).await
     }
+}
+
+/// The integration, unless the caller is bound to another profile than its own.
+fn find_seen(db: &Connection, caller: &Caller, id: IntegrationId) -> Result<Integration, Error> {
+    let found = integrations::find(db, caller.project_id, id)?;
+    found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))
 }
 
 /// A malformed id is the id of no integration.

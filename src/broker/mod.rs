@@ -27,6 +27,7 @@ pub mod keyring;
 pub mod late;
 pub mod platforms;
 pub mod profiles;
+pub mod projects;
 pub mod purge;
 mod record;
 pub mod recovery;
@@ -49,7 +50,8 @@ use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
 use crate::domain::audit::Actor;
 use crate::domain::error_chain::chain;
-use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
+use crate::domain::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
+use crate::domain::key_uses::KeyUses;
 use crate::store;
 use crate::store::flow_limit::FlowLimit;
 
@@ -69,6 +71,8 @@ pub struct Caller {
     /// `None` without a key: for the demo's own page, and the command line.
     pub access_key_id: Option<AccessKeyId>,
     pub project_id: ProjectId,
+    /// The profile that the key is bound to: the caller sees and changes nothing of another one.
+    pub profile_id: Option<ProfileId>,
     pub scopes: Vec<Scope>,
     /// The client's address, for the audit trail.
     pub address: Option<IpAddr>,
@@ -78,6 +82,24 @@ impl Caller {
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
+    }
+
+    /// True for what belongs to the caller's profile, or where the caller is bound to none.
+    fn sees(&self, profile: Option<ProfileId>) -> bool {
+        self.profile_id.is_none_or(|bound| profile == Some(bound))
+    }
+
+    /// Refuses what concerns the whole project to a caller that is bound to a profile.
+    fn for_whole_project(&self) -> Result<(), Error> {
+        self.profile_id.map_or(Ok(()), |bound| Err(Error::BoundToProfile(bound)))
+    }
+
+    /// The profile of a connection that the caller begins.
+    fn profile_to_connect(&self, wanted: Option<&str>) -> Result<Option<ProfileId>, Error> {
+        match (wanted.map(profiles::parse).transpose()?, self.profile_id) {
+            (Some(wanted), Some(bound)) if wanted != bound => Err(Error::OtherProfile(bound)),
+            (wanted, bound) => Ok(bound.or(wanted)),
+        }
     }
 }
 
@@ -97,6 +119,7 @@ pub struct Broker {
     registration_attempts: Arc<Mutex<Attempts>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
     unwritten: Arc<Unwritten>,
+    key_uses: Arc<Mutex<KeyUses>>,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -123,6 +146,7 @@ impl Broker {
             registration_attempts: Arc::default(),
             bluesky_attempts: Arc::default(),
             unwritten: Arc::default(),
+            key_uses: Arc::default(),
             core,
         }
     }
@@ -149,12 +173,15 @@ impl Broker {
         &self.refresher
     }
 
-    /// Waits up to `at_most` for the work that outlives requests, then writes the reads that are only counted. True when
-    /// all of the work is done.
+    /// Waits up to `at_most` for the work that outlives requests, then writes the reads and uses that are only counted.
+    /// True when all of the work is done.
     pub async fn drain(&self, at_most: Duration) -> bool {
         let is_done = self.tasks.drain(at_most).await;
         if let Err(error) = self.write_token_reads().await {
             tracing::warn!(error = %chain(&error), "the last reads of tokens were not counted");
+        }
+        if let Err(error) = self.write_key_uses(true).await {
+            tracing::warn!(error = %chain(&error), "the last uses of access keys were not recorded");
         }
         is_done
     }

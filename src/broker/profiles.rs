@@ -15,11 +15,12 @@ impl Broker {
         name: String,
         description: Option<String>,
     ) -> Result<Profile, Error> {
+        caller.for_whole_project()?;
         let now = self.clock.now();
         let profile =
             Profile { id: self.ids.next(), name, description, integration_count: 0, created_at: now, updated_at: now };
         let (project, inserted) = (caller.project_id, profile.clone());
-        let entry = Entry::new(caller.by(), Action::ProfileCreated, profile.id);
+        let entry = Entry::new(caller.by(), Action::ProfileCreated, profile.id).of_profile(Some(profile.id));
         self.store
             .write(move |tx| {
                 profiles::insert(tx, project, &inserted)?;
@@ -37,12 +38,16 @@ impl Broker {
         window: Window,
     ) -> Result<Listed<Profile>, Error> {
         let (project, searches) = (caller.project_id, name.is_some());
+        if let Some(bound) = caller.profile_id {
+            let list = move |db: &_| profiles::list_one(db, project, bound, name.as_deref(), window);
+            return Ok(self.store.read(list).await?);
+        }
         let list = move |db: &_| profiles::list(db, project, name.as_deref(), window);
         Ok(self.read_page(searches, window, list).await?)
     }
 
     pub async fn get_profile(&self, caller: &Caller, id: &str) -> Result<Profile, Error> {
-        let (project, id) = (caller.project_id, parse(id)?);
+        let (project, id) = (caller.project_id, parse_seen(caller, id)?);
         self.store.read(move |db| profiles::find(db, project, id)).await?.ok_or(Error::NotFound(What::Profile))
     }
 
@@ -51,8 +56,8 @@ impl Broker {
         if let ProfileChange { name: None, description: None } = change {
             return self.get_profile(caller, id).await;
         }
-        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
-        let entry = Entry::new(caller.by(), Action::ProfileUpdated, id);
+        let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
+        let entry = Entry::new(caller.by(), Action::ProfileUpdated, id).of_profile(Some(id));
         self.store
             .write(move |tx| {
                 gone(profiles::update(tx, project, id, &change, now))?;
@@ -64,8 +69,9 @@ impl Broker {
 
     /// Soft delete: integrations keep their profile id.
     pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
-        let entry = Entry::new(caller.by(), Action::ProfileDeleted, id);
+        let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
+        caller.for_whole_project()?;
+        let entry = Entry::new(caller.by(), Action::ProfileDeleted, id).of_profile(Some(id));
         self.store
             .write(move |tx| {
                 gone(profiles::delete(tx, project, id, now))?;
@@ -78,6 +84,12 @@ impl Broker {
 /// Maps an update of a row that does not exist to a profile that was not found.
 fn gone(result: Result<(), store::Error>) -> Result<(), Error> {
     Error::not_found_if_unchanged(result, What::Profile)
+}
+
+/// To a caller that is bound to a profile there is no other.
+fn parse_seen(caller: &Caller, id: &str) -> Result<ProfileId, Error> {
+    let id = parse(id)?;
+    if caller.sees(Some(id)) { Ok(id) } else { Err(Error::NotFound(What::Profile)) }
 }
 
 /// A malformed id is the id of no profile.

@@ -199,7 +199,8 @@ impl Core {
             integrations::insert(tx, project, &integration, &own)?;
             id
         };
-        let entry = Entry::new(under.by, Action::AccountConnected, id).of_flow(under.flow_id);
+        let entry = Entry::new(under.by, Action::AccountConnected, id);
+        let entry = entry.of_flow(under.flow_id).of_profile(under.profile_id);
         audit::record(tx, Some(project), &entry, now)?;
         let flow_id = under.flow_id.map(tracing::field::display);
         tracing::info!(flow.id = flow_id, platform.name = %under.platform, integration.id = %id, "account connected");

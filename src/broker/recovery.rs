@@ -27,9 +27,9 @@ impl Broker {
     }
 
     async fn finish_cut_off(&self, flow: Flow) {
-        let (id, project, platform) = (flow.id, flow.project_id, flow.platform.clone());
+        let (id, platform) = (flow.id, flow.platform.clone());
         let by = By::person(flow.access_key_id, None);
-        if self.resume(flow).await {
+        if self.resume(flow.clone()).await {
             tracing::info!(flow.id = %id, platform.name = %platform, "continued a connection that was cut off");
             return;
         }
@@ -38,7 +38,7 @@ impl Broker {
             "a connection was cut off: tokens that the platform may have issued are lost, and the account's owner must start again"
         );
         let outcome = Outcome::failed(Failure::Interrupted);
-        if let Err(error) = self.store_end(project, id, outcome, by).await {
+        if let Err(error) = self.store_end(&flow, outcome, by).await {
             tracing::error!(flow.id = %id, error = %chain(&error), "cannot record how the connection ended");
         }
     }

@@ -74,7 +74,7 @@ impl Broker {
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
         );
-        let entry = Entry::new(by, Action::SelectionOffered, id).of_flow(Some(flow.id));
+        let entry = Entry::new(by, Action::SelectionOffered, id).of_flow(Some(flow.id)).of_profile(flow.profile_id);
         self.store
             .write_kept(move |tx| {
                 selections::insert(tx, &selection)?;
@@ -164,7 +164,8 @@ impl Broker {
         let person = By::person(flow.access_key_id, address);
         let entry = Entry::new(person, Action::ConnectionEnded, flow_id)
             .with_outcome(Outcome::Cancelled.code())
-            .of_flow(Some(flow_id));
+            .of_flow(Some(flow_id))
+            .of_profile(flow.profile_id);
         let cancelled = self
             .store
             .write(move |tx| {

@@ -11,10 +11,11 @@
 use std::cmp::Reverse;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
 use crate::domain::id::IntegrationId;
-use crate::domain::integration::TokenReads;
+use crate::domain::integration::{AccountTokens, TokenReads};
 use crate::domain::read_counts::{Counted, ReadCounts, TokenReader};
 use crate::store::{self, audit, token_reads};
 
@@ -38,8 +39,8 @@ impl Unwritten {
 impl Broker {
     /// Records that the caller gets a token. The first read of a minute is in the log at `info`, and further ones at
     /// `debug`.
-    pub(super) async fn record_read(&self, caller: &Caller, id: IntegrationId, platform: &str) -> Result<(), Error> {
-        let now = self.clock.now();
+    pub(super) async fn record_read(&self, caller: &Caller, found: &AccountTokens) -> Result<(), Error> {
+        let (now, id, platform) = (self.clock.now(), found.id, found.platform.as_str());
         let reader = caller.access_key_id.map(|access_key_id| TokenReader {
             project_id: caller.project_id,
             integration_id: id,
@@ -52,16 +53,21 @@ impl Broker {
         }
         tracing::info!(access_key.id = key, integration.id = %id, platform.name = platform, "access token handed out");
         let Some(reader) = reader else { return Ok(()) };
-        let entry = Entry::new(caller.by(), Action::TokenRead, id);
+        let entry = Entry::new(caller.by(), Action::TokenRead, id).of_profile(found.profile_id);
         let write = self.store.write(move |tx| {
-            token_reads::record(tx, &reader, Counted::one(now))?;
-            audit::record(tx, Some(reader.project_id), &entry, now)
+            if !token_reads::record(tx, &reader, Counted::one(now))? {
+                return Ok(false);
+            }
+            audit::record(tx, Some(reader.project_id), &entry, now)?;
+            Ok::<_, store::Error>(true)
         });
         match write.await {
-            Ok(()) => {
+            Ok(true) => {
                 self.unwritten.counts().written(reader, now);
                 Ok(())
             }
+            // Its project was deleted meanwhile.
+            Ok(false) => Err(Error::NotFound(What::Integration)),
             Err(store::Error::Full(_)) => {
                 tracing::warn!(
                     access_key.id = key, integration.id = %id,
@@ -105,7 +111,8 @@ impl Broker {
         for (number, batch) in counted.chunks(BATCH).enumerate() {
             let rows = batch.to_vec();
             let write = self.store.write(move |tx| {
-                rows.iter().try_for_each(|(reader, counted)| token_reads::record(tx, reader, *counted))
+                // What a key read that is gone with its project is of no interest any more.
+                rows.iter().try_for_each(|(reader, counted)| token_reads::record(tx, reader, *counted).map(drop))
             });
             if let Err(error) = write.await {
                 self.unwritten.counts().give_back(counted.get(number * BATCH..).unwrap_or_default());

@@ -136,7 +136,7 @@ impl Broker {
     async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<AccountTokens, Error> {
         let project = caller.project_id;
         let found = self.store.read(move |db| integrations::find_tokens(db, project, id)).await?;
-        let found = found.ok_or(Error::NotFound(What::Integration))?;
+        let found = found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))?;
         Ok(AccountTokens { status: found.status.at(self.clock.now(), found.lapses_at), ..found })
     }
 
@@ -153,7 +153,7 @@ impl Broker {
             (None, None) => return Err(self.reconnect_required(&found)),
         };
         let tokens = self.vault.open_tokens(&place, sealed)?;
-        self.record_read(caller, found.id, &found.platform).await?;
+        self.record_read(caller, &found).await?;
         metrics::counter!("postpeer_tokens_vended_total", "platform" => found.platform.clone()).increment(1);
         let TokenSet { access_token, token_type, service_url, .. } = tokens;
         Ok(VendedToken {

@@ -11,8 +11,6 @@ use crate::broker::error::What;
 use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::broker::{self, Broker, Caller};
 use crate::config::Environment;
-use crate::domain::access_key::Scope;
-use crate::domain::audit::Actor;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
 use crate::domain::paging::Window;
@@ -83,13 +81,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 async fn operator(broker: &Broker, project: &str) -> Result<Caller, broker::Error> {
     let projects = broker.list_projects().await?;
     let project = projects.into_iter().find(|one| one.name == project).ok_or(broker::Error::NotFound(What::Project))?;
-    Ok(Caller {
-        actor: Actor::CommandLine,
-        access_key_id: None,
-        project_id: project.id,
-        scopes: Scope::DEFAULT.to_vec(),
-        address: None,
-    })
+    Ok(Caller::operator(project.id))
 }
 
 fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {

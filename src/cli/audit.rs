@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 
 fn as_json(recorded: &Recorded) -> String {
     let Recorded { id, at, project_id, entry } = recorded;
-    let Entry { by, action, object, flow_id, outcome } = entry;
+    let Entry { by, action, object, profile_id, flow_id, outcome } = entry;
     json!({
         "id": id,
         "at": at,
@@ -60,6 +60,7 @@ fn as_json(recorded: &Recorded) -> String {
         "address": by.address,
         "action": action.into_str(),
         "object": object,
+        "profileId": profile_id.map(|id| id.to_string()),
         "flowId": flow_id.map(|id| id.to_string()),
         "outcome": outcome,
     })
@@ -68,7 +69,7 @@ fn as_json(recorded: &Recorded) -> String {
 
 fn as_text(recorded: &Recorded) -> String {
     let Recorded { id, at, project_id: _, entry } = recorded;
-    let Entry { by, action, object, flow_id: _, outcome } = entry;
+    let Entry { by, action, object, profile_id: _, flow_id: _, outcome } = entry;
     let actor = by.access_key_id.map_or_else(|| by.actor.into_str().to_owned(), |id| id.to_string());
     let address = by.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     line([&at.to_string(), &id.to_string(), &actor, action.into_str(), object, outcome, &address])

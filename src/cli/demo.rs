@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             actor: Actor::DemoPage,
             access_key_id: None,
             project_id: project,
+            profile_id: None,
             scopes: Scope::DEFAULT.to_vec(),
             address: None,
         },

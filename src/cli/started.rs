@@ -15,6 +15,13 @@ pub(super) fn report(app: &App) {
         database.path = %app.config.database.display(), database.schema = store::schema_version(), accounts,
         access_keys = keys, "database"
     );
+    for key in app.work().block_on(app.broker.list_expiring_keys()).unwrap_or_default() {
+        let expires_at = key.limits.expires_at.map(tracing::field::display);
+        tracing::warn!(
+            access_key.id = %key.id, access_key.name = key.name, expires_at,
+            "an access key expires soon: give its callers another one (`postpeer access-key create`), then revoke it"
+        );
+    }
     for step in next_steps(!on.is_empty(), keys, accounts) {
         tracing::info!("next: {step}");
     }

@@ -10,6 +10,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::entropy::Entropy;
 use super::id::{AccessKeyId, ProjectId};
+use super::key_limits::Limits;
 use super::secret::Digest256;
 use super::time::Timestamp;
 
@@ -55,8 +56,10 @@ pub struct AccessKey {
     pub name: String,
     /// The first characters of the key, by which people recognise it in a list.
     pub hint: String,
-    pub scopes: Vec<Scope>,
+    pub limits: Limits,
     pub created_at: Timestamp,
+    /// The last use of all but the latest minute.
+    pub last_used_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
 }
 

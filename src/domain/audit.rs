@@ -10,11 +10,14 @@ use std::str::FromStr;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::id::{AccessKeyId, FlowId, ProjectId};
+use super::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
 use super::time::Timestamp;
 
 /// The outcome of what simply succeeded.
 pub const DONE: &str = "done";
+
+/// The outcome for a copy of the database in which some sealed values do not open.
+pub const UNREADABLE_VALUES: &str = "unreadable_values";
 
 /// Who acted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
@@ -75,9 +78,30 @@ pub enum Action {
     AppSecretReplaced,
     #[strum(serialize = "app.updated")]
     AppUpdated,
+    /// A copy of the database was made. The outcome is `unreadable_values` where some do not open.
+    #[strum(serialize = "backup.made")]
+    BackupMade,
+    /// A copy took the database's place. The outcome is `unreadable_values` where some do not open.
+    #[strum(serialize = "backup.restored")]
+    BackupRestored,
     /// Without an account. The outcome is `cancelled`, or a failure's code.
     #[strum(serialize = "connection.ended")]
     ConnectionEnded,
+    /// A new keyring file was made with the recovery key.
+    #[strum(serialize = "keyring.recovered")]
+    KeyringRecovered,
+    /// Every data key is wrapped for another recovery key.
+    #[strum(serialize = "keyring.recovery_set")]
+    KeyringRecoverySet,
+    /// A data key, or a key of the keyring file, is gone.
+    #[strum(serialize = "keyring.retired")]
+    KeyringRetired,
+    /// Every data key is wrapped by this key of the keyring file.
+    #[strum(serialize = "keyring.rewrapped")]
+    KeyringRewrapped,
+    /// Another data key is active.
+    #[strum(serialize = "keyring.rotated")]
+    KeyringRotated,
     #[strum(serialize = "profile.created")]
     ProfileCreated,
     #[strum(serialize = "profile.deleted")]
@@ -86,6 +110,8 @@ pub enum Action {
     ProfileUpdated,
     #[strum(serialize = "project.created")]
     ProjectCreated,
+    #[strum(serialize = "project.deleted")]
+    ProjectDeleted,
     /// The consent covers several accounts, and its owner has yet to choose.
     #[strum(serialize = "selection.offered")]
     SelectionOffered,
@@ -101,6 +127,8 @@ pub struct Entry {
     pub action: Action,
     /// Id of what was changed or read.
     pub object: String,
+    /// The profile that it is about, or whose account: keys that are bound to it see the entry.
+    pub profile_id: Option<ProfileId>,
     /// The connection that it is part of.
     pub flow_id: Option<FlowId>,
     pub outcome: Cow<'static, str>,
@@ -109,12 +137,18 @@ pub struct Entry {
 impl Entry {
     #[must_use]
     pub fn new(by: By, action: Action, object: impl fmt::Display) -> Self {
-        Self { by, action, object: object.to_string(), flow_id: None, outcome: Cow::Borrowed(DONE) }
+        let object = object.to_string();
+        Self { by, action, object, profile_id: None, flow_id: None, outcome: Cow::Borrowed(DONE) }
     }
 
     #[must_use]
     pub fn with_outcome(self, outcome: &'static str) -> Self {
         Self { outcome: Cow::Borrowed(outcome), ..self }
+    }
+
+    #[must_use]
+    pub fn of_profile(self, profile_id: Option<ProfileId>) -> Self {
+        Self { profile_id, ..self }
     }
 
     #[must_use]

@@ -50,6 +50,7 @@ pub struct OwnTokens {
 #[derive(Debug, Clone)]
 pub struct AccountTokens {
     pub id: IntegrationId,
+    pub profile_id: Option<ProfileId>,
     pub grant_id: GrantId,
     pub platform: String,
     pub platform_user_id: String,

@@ -12,6 +12,8 @@ pub mod flow;
 pub mod grant;
 pub mod id;
 pub mod integration;
+pub mod key_limits;
+pub mod key_uses;
 pub mod keyring;
 pub mod network;
 pub mod oauth_app;

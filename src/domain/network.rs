@@ -1,9 +1,10 @@
 //! A network in CIDR notation, or a single address.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
@@ -20,6 +21,20 @@ impl Network {
     pub fn is_everybody(&self) -> bool {
         self.0.prefix_len() == 0
     }
+
+    /// True when every address of `other` is in this network.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
+}
+
+/// Without the bits that the prefix leaves open, and a single address without its prefix.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0.trunc();
+        if network.prefix_len() == network.max_prefix_len() { network.addr().fmt(f) } else { network.fmt(f) }
+    }
 }
 
 /// The text is neither a network nor an address.
@@ -32,8 +47,17 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
         let single = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse().or_else(|_| single()).map(Self).map_err(|_| NotANetwork)
+        text.parse().or_else(|_| single()).map(canonical).map(Self).map_err(|_| NotANetwork)
     }
+}
+
+/// An IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) as the IPv4 network.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(wide) => wide.prefix_len().checked_sub(96).zip(wide.addr().to_ipv4_mapped()),
+    };
+    mapped.and_then(|(prefix, address)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -64,9 +88,37 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", "::1"),
             ("fd00::/8", "fdff::1", "fe00::1"),
             ("::1", "::1", "127.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.0"),
+            ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
         ] {
             assert!(contains(network, inside), "{network} {inside}");
             assert!(!contains(network, outside), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn a_network_covers_what_is_not_wider() {
+        let covers = |one: &str, other: &str| one.parse::<Network>().unwrap().covers(&other.parse().unwrap());
+        for (one, other) in
+            [("10.0.0.0/8", "10.1.0.0/16"), ("10.0.0.0/8", "10.0.0.0/8"), ("fd00::/8", "fd00::1"), ("::/0", "fd00::/8")]
+        {
+            assert!(covers(one, other), "{one} {other}");
+            assert!(one == other || !covers(other, one), "{other} {one}");
+        }
+        assert!(covers("10.0.0.0/8", "::ffff:10.1.0.0/112"));
+        assert!(!covers("10.0.0.0/8", "11.0.0.0/8") && !covers("::/0", "10.0.0.0/8") && !covers("0.0.0.0/0", "::/0"));
+    }
+
+    #[test]
+    fn a_network_is_shown_as_it_is_understood() {
+        for (text, shown) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("::1", "::1"),
+            ("192.0.2.1/32", "192.0.2.1"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), shown);
         }
     }
 }

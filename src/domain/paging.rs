@@ -26,6 +26,13 @@ pub struct Listed<T> {
     pub total: u64,
 }
 
+impl<T> Listed<T> {
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { items: Vec::new(), total: 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! Access control in front of every handler, driven by the table of `routes`.
 //!
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
-//! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer.
+//! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer; only who holds the right
+//! key learns that it has expired, or does not work from their address.
 
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
@@ -51,10 +52,11 @@ async fn admit(access: Access, state: &State, req: &ServiceRequest) -> Result<Op
         Access::Key(scope) => Some(scope),
     };
     let key = presented_key(req.headers()).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
-    let caller = state.broker.authenticate(key).await?;
+    let address = peer::address(req.request(), &state.settings.trusted_proxies);
+    let caller = state.broker.authenticate(key, address).await?;
     match scope {
         Some(scope) if !caller.may(scope) => Err(broker::Error::ScopeMissing(scope).into()),
-        _ => Ok(Some(Caller { address: peer::address(req.request(), &state.settings.trusted_proxies), ..caller })),
+        _ => Ok(Some(caller)),
     }
 }
 

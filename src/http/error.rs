@@ -52,8 +52,10 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessKeyExpired = UNAUTHORIZED, "access_key_expired", "The access key has expired. Ask the broker's operator for another one.";
     AccountInactive = BAD_REQUEST, "account_inactive", "The account is not active at its server, so it cannot be connected.";
     AccountNotOffered = BAD_REQUEST, "account_not_offered", "The choice must name accounts that are on offer, at least one and no others.";
+    AddressNotAllowed = FORBIDDEN, "address_not_allowed", "The access key does not work from this address: it is bound to other networks.";
     AppInUse = CONFLICT, "app_in_use", "The app still has connected integrations. Disconnect them, or connect them again without it, first.";
     AppNotFound = NOT_FOUND, "app_not_found", "This project has no such app.";
     AppOfOtherPlatform = BAD_REQUEST, "app_platform_mismatch", "The app belongs to another platform.";
@@ -75,6 +77,7 @@ codes! {
     InvalidJson = BAD_REQUEST, "invalid_json", "The body must be one JSON object in UTF-8, each member at most once.";
     InvalidParameter = BAD_REQUEST, "invalid_parameter", "A query parameter is out of bounds.";
     InvalidRequest = BAD_REQUEST, "invalid_request", "The request is malformed.";
+    KeyBoundToProfile = FORBIDDEN, "key_bound_to_profile", "The access key is bound to a profile, and this concerns others too.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take that method; the Allow header names those that it takes.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this path. /documentation lists what there is.";
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The database does not answer.";

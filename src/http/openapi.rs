@@ -65,7 +65,8 @@ struct Annotations;
 pub fn document() -> OpenApi {
     let mut document = Annotations::openapi();
     if let Some(components) = &mut document.components {
-        let description = "Made by `postpeer access-key create`; it belongs to one project and carries scopes.";
+        let description = "Made by `postpeer access-key create`; it belongs to one project and carries scopes. It may expire, work from some \
+             networks only, or be bound to a profile: then it sees and changes nothing of other profiles, and no apps.";
         let key = ApiKeyValue::with_description("x-access-key", description);
         components.add_security_scheme(ACCESS_KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
         for name in CLOSED {
@@ -107,10 +108,16 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
     };
     if let Access::Key(scope) = route.access {
-        add("403", &format!("The access key lacks the scope `{scope}`."));
+        add(
+            "403",
+            &format!(
+                "The access key lacks the scope `{scope}`, does not work from this address, or is bound to a profile."
+            ),
+        );
     }
     if route.access != Access::Public {
-        add("401", "No access key, or one that is not valid.");
+        add("403", "The access key does not work from this address.");
+        add("401", "No access key, or one that is not valid or has expired.");
         add("500", "The broker failed.");
         add("503", "The broker has too much to do right now.");
         if route.method != Method::GET || route.access == Access::Key(Scope::Connect) {

@@ -1,7 +1,8 @@
-//! Access keys, found by the digest of what a caller sends. The operator makes and revokes them. No statement here
-//! asks for a project: the key tells which project its caller belongs to.
+//! Access keys, found by the digest of what a caller sends: the key tells which project its caller belongs to. The
+//! operator lists and revokes those of all projects.
 
 use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,32 +10,42 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 use tokio::time::{Instant, sleep};
 
 use super::Error;
-use super::columns::{Fields, all, change_one, count, json, one};
+use super::columns::{Fields, all, change, change_one, count, json, one};
 use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::key_limits::Limits;
+use crate::domain::key_uses::KeyUse;
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 
 pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Result<(), Error> {
-    let scopes: Vec<&str> = key.scopes.iter().map(Scope::into_str).collect();
+    let Limits { scopes, profile_id, networks, expires_at } = &key.limits;
+    let scopes: Vec<&str> = scopes.iter().map(Scope::into_str).collect();
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     change_one(
         db,
-        "INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at)
-         VALUES (:id, :project, :name, :hint, :scopes, :digest, :created_at, :revoked_at)",
+        "INSERT INTO access_keys (id, project_id, name, hint, scopes, profile_id, networks, digest, created_at, expires_at,
+            last_used_at, revoked_at)
+         VALUES (:id, :project, :name, :hint, :scopes, :profile, :networks, :digest, :created_at, :expires_at,
+            :last_used_at, :revoked_at)",
         named_params! {
             ":id": key.id,
             ":project": key.project_id,
             ":name": key.name,
             ":hint": key.hint,
             ":scopes": json(&scopes)?,
+            ":profile": profile_id,
+            ":networks": json(&networks)?,
             ":digest": digest,
             ":created_at": key.created_at,
+            ":expires_at": expires_at,
+            ":last_used_at": key.last_used_at,
             ":revoked_at": key.revoked_at,
         },
     )
 }
 
-/// A key that is not revoked, and its stored digest, for a comparison in constant time.
+/// A key that is not revoked, perhaps expired, and its stored digest, for a comparison in constant time.
 #[derive(Debug)]
 pub struct FoundKey {
     pub key: AccessKey,
@@ -62,7 +73,8 @@ pub async fn until_known() {
 }
 
 /// The keys that one read connection has looked for since the database last changed. Any commit, by whatever process,
-/// makes it forget them all within a millisecond: see [`until_known`].
+/// makes it forget them all within a millisecond: see [`until_known`]. Time makes it forget none: whoever finds a key
+/// looks at its expiry.
 #[derive(Default)]
 pub(super) struct KnownKeys {
     /// SQLite's number for the state of the database; it is only good for comparisons on this connection.
@@ -130,9 +142,45 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     )
 }
 
-/// Number of keys of all projects that are not revoked.
-pub fn count_usable(db: &Connection) -> Result<u64, Error> {
-    count(db, "SELECT count(*) FROM access_keys WHERE revoked_at IS NULL", &[])
+/// A key of a project, unless it is revoked.
+pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<AccessKey>, Error> {
+    one(
+        db,
+        "SELECT * FROM access_keys WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
+        named_params! {":project": project, ":id": id},
+        read,
+    )
+}
+
+/// Number of keys of all projects that are neither revoked nor expired.
+pub fn count_usable(db: &Connection, now: Timestamp) -> Result<u64, Error> {
+    count(
+        db,
+        "SELECT count(*) FROM access_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
+        named_params! {":now": now},
+    )
+}
+
+/// Usable keys of all projects that expire after `now` and until `until`, the next one first.
+pub fn list_expiring(db: &Connection, now: Timestamp, until: Timestamp) -> Result<Vec<AccessKey>, Error> {
+    all(
+        db,
+        "SELECT * FROM access_keys
+         WHERE revoked_at IS NULL AND expires_at > :now AND expires_at <= :until ORDER BY expires_at",
+        named_params! {":now": now, ":until": until},
+        read,
+    )
+}
+
+/// Records the latest use of a key. One that is gone, or was used later, stays as it is.
+pub fn record_use(db: &Transaction<'_>, used: &KeyUse) -> Result<(), Error> {
+    change(
+        db,
+        "UPDATE access_keys SET last_used_at = :at
+         WHERE project_id = :project AND id = :id AND coalesce(last_used_at, :at - 1) < :at",
+        named_params! {":project": used.project_id, ":id": used.access_key_id, ":at": used.at},
+    )
+    .map(drop)
 }
 
 /// Returns the key's project; `None` when there is no such key or it was revoked before.
@@ -145,21 +193,46 @@ pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<O
     )
 }
 
+/// Revokes up to `limit` keys of a project, and returns their ids.
+pub fn revoke_some(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<AccessKeyId>, Error> {
+    all(
+        db,
+        "UPDATE access_keys SET revoked_at = :now WHERE project_id = :project AND id IN
+            (SELECT id FROM access_keys WHERE project_id = :project AND revoked_at IS NULL LIMIT :limit) RETURNING id",
+        named_params! {":project": project, ":now": now, ":limit": limit},
+        |row| Fields::of("access_keys", row).get("id"),
+    )
+}
+
 fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
     let fields = Fields::of("access_keys", row);
-    let scopes: Vec<String> = fields.json("scopes")?;
+    let limits = Limits {
+        scopes: parsed(&fields, "scopes")?,
+        profile_id: fields.get("profile_id")?,
+        networks: parsed(&fields, "networks")?,
+        expires_at: fields.get("expires_at")?,
+    };
     Ok(AccessKey {
         id: fields.get("id")?,
         project_id: fields.get("project_id")?,
         name: fields.get("name")?,
         hint: fields.get("hint")?,
-        scopes: scopes
-            .iter()
-            .map(|scope| scope.parse::<Scope>().map_err(|_| fields.inconsistent("scopes")))
-            .collect::<Result<_, _>>()?,
+        limits,
         created_at: fields.get("created_at")?,
+        last_used_at: fields.get("last_used_at")?,
         revoked_at: fields.get("revoked_at")?,
     })
+}
+
+/// A list of what is stored by its name.
+fn parsed<T: FromStr>(fields: &Fields<'_, '_>, column: &'static str) -> Result<Vec<T>, Error> {
+    let names: Vec<String> = fields.json(column)?;
+    names.iter().map(|name| name.parse().map_err(|_| fields.inconsistent(column))).collect()
 }
 
 #[cfg(test)]
@@ -173,8 +246,9 @@ mod tests {
             project_id: fixture.theirs,
             name: name.to_owned(),
             hint: "ppk_abcd".to_owned(),
-            scopes: vec![Scope::Read, Scope::Tokens],
+            limits: Limits::from(&[Scope::Read, Scope::Tokens]),
             created_at: fixture.now(),
+            last_used_at: None,
             revoked_at: None,
         }
     }
@@ -187,7 +261,7 @@ mod tests {
         let FoundKey { key: found, digest: stored } = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
         assert_eq!(stored, digest);
         assert_eq!((found.id, found.project_id, &found.name), (key.id, fixture.theirs, &key.name));
-        assert_eq!((found.hint, found.scopes, found.created_at), (key.hint, key.scopes, key.created_at));
+        assert_eq!((found.hint, found.limits, found.created_at), (key.hint, key.limits, key.created_at));
         assert!(find_by_digest(&fixture.db, &Digest256::of(b"ppk_2")).unwrap().is_none());
 
         let now = fixture.later(1);
@@ -256,6 +330,45 @@ mod tests {
             assert!(known.find(&fixture.db, digest).unwrap().is_some());
         }
         assert_eq!(known.found.len(), 1);
+    }
+
+    #[test]
+    fn limits_are_read_back_and_uses_go_forward() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        let limits = Limits {
+            scopes: vec![Scope::Read],
+            profile_id: Some(fixture.profile("p")),
+            networks: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1".parse().unwrap()],
+            expires_at: Some(fixture.now().plus(std::time::Duration::from_secs(100))),
+        };
+        let key = AccessKey { project_id: ours, limits, ..key(&fixture, "limited") };
+        let foreign = AccessKey { id: fixture.id(), project_id: theirs, ..key.clone() };
+        assert!(fixture.write(|db| insert(db, &foreign, &Digest256::of(b"2"))).is_err(), "a profile of ours");
+        fixture.write(|db| insert(db, &key, &Digest256::of(b"1"))).unwrap();
+        let found = |fixture: &Fixture| find(&fixture.db, ours, key.id).unwrap().unwrap();
+        assert_eq!((found(&fixture).limits, found(&fixture).last_used_at), (key.limits.clone(), None));
+        assert!(find(&fixture.db, theirs, key.id).unwrap().is_none());
+
+        let times = [10, 20, 15].map(|seconds| fixture.now().plus(std::time::Duration::from_secs(seconds)));
+        for (at, last) in times.into_iter().zip([times[0], times[1], times[1]]) {
+            let mut used = KeyUse { project_id: theirs, access_key_id: key.id, at };
+            fixture.write(|db| record_use(db, &used)).unwrap();
+            used.project_id = ours;
+            fixture.write(|db| record_use(db, &used)).unwrap();
+            assert_eq!(found(&fixture).last_used_at, Some(last));
+        }
+
+        let now = fixture.now();
+        let expiring = |fixture: &Fixture, from: u64, until: u64| {
+            let [from, until] = [from, until].map(|seconds| now.plus(std::time::Duration::from_secs(seconds)));
+            (list_expiring(&fixture.db, from, until).unwrap().len(), count_usable(&fixture.db, from).unwrap())
+        };
+        assert_eq!(expiring(&fixture, 0, 99), (0, 1));
+        assert_eq!(expiring(&fixture, 99, 100), (1, 1));
+        assert_eq!(expiring(&fixture, 100, 999), (0, 0), "it has expired");
+        fixture.write(|db| revoke(db, key.id, now)).unwrap();
+        assert_eq!(expiring(&fixture, 0, 999), (0, 0));
     }
 
     #[test]

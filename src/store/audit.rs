@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, all, change, change_one, one, signed};
 use crate::domain::audit::{By, Entry, Recorded, Since};
-use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::time::Timestamp;
 
 /// Longest time between an entry's time and its commit, within which times need not follow the order of ids.
@@ -21,27 +21,36 @@ pub fn record(db: &Transaction<'_>, project: Option<ProjectId>, entry: &Entry, n
     let By { actor, access_key_id, address } = entry.by;
     change_one(
         db,
-        "INSERT INTO audit (at, project_id, actor, access_key_id, address, action, object, flow_id, outcome)
-         VALUES (:at, :project, :actor, :access_key, :address, :action, :object, :flow, :outcome)",
+        "INSERT INTO audit (at, project_id, profile_id, actor, access_key_id, address, action, object, flow_id, outcome)
+         VALUES (:at, :project, :profile, :actor, :access_key, :address, :action, :object, :flow, :outcome)",
         named_params! {
-            ":at": now, ":project": project, ":actor": actor.into_str(), ":access_key": access_key_id,
+            ":at": now, ":project": project, ":profile": entry.profile_id, ":actor": actor.into_str(), ":access_key": access_key_id,
             ":address": address.map(|address| address.to_string()), ":action": entry.action.into_str(),
             ":object": entry.object, ":flow": entry.flow_id, ":outcome": entry.outcome,
         },
     )
 }
 
-/// The project's entries from `since` on, oldest first.
-pub fn list(db: &Connection, project: ProjectId, since: Since, limit: u32) -> Result<Vec<Recorded>, Error> {
+/// The project's entries from `since` on, oldest first: all, or those about one profile.
+pub fn list(
+    db: &Connection,
+    project: ProjectId,
+    profile: Option<ProfileId>,
+    since: Since,
+    limit: u32,
+) -> Result<Vec<Recorded>, Error> {
     let (from, not_before) = beginning(db, since)?;
-    all(
-        db,
-        "SELECT * FROM audit WHERE project_id = :project AND id >= :from AND at >= :not_before
-         ORDER BY id LIMIT :limit",
-        named_params! {":project": project, ":from": from, ":not_before": not_before, ":limit": limit},
-        read,
-    )
+    let params = named_params! {":project": project, ":from": from, ":not_before": not_before, ":limit": limit};
+    let Some(profile) = profile else { return all(db, LIST, params, read) };
+    all(db, LIST_OF_PROFILE, &[params, &[(":profile", &profile as &dyn ToSql)]].concat(), read)
 }
+
+const LIST: &str = "SELECT * FROM audit WHERE project_id = :project AND id >= :from AND at >= :not_before
+    ORDER BY id LIMIT :limit";
+
+const LIST_OF_PROFILE: &str = "SELECT * FROM audit
+    WHERE project_id = :project AND profile_id = :profile AND id >= :from AND at >= :not_before
+    ORDER BY id LIMIT :limit";
 
 /// Entries from `since` on, oldest first, of one key or of all. For the operator.
 pub fn list_all(db: &Connection, since: Since, key: Option<AccessKeyId>, limit: u32) -> Result<Vec<Recorded>, Error> {
@@ -99,14 +108,14 @@ fn read(row: &Row<'_>) -> Result<Recorded, Error> {
     let action = fields.parsed("action")?;
     let (object, flow_id) = (fields.get("object")?, fields.get("flow_id")?);
     let outcome = fields.get::<String>("outcome")?.into();
-    Ok(Recorded { id, at, project_id, entry: Entry { by, action, object, flow_id, outcome } })
+    let profile_id = fields.get("profile_id")?;
+    Ok(Recorded { id, at, project_id, entry: Entry { by, action, object, profile_id, flow_id, outcome } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::audit::{Action, Actor};
-    use crate::domain::id::ProfileId;
     use crate::store::fixture::Fixture;
 
     fn entry(fixture: &Fixture) -> Entry {
@@ -136,14 +145,40 @@ mod tests {
                 record(db, None, &of_all, now)
             })
             .unwrap();
-        let listed = list(&fixture.db, ours, Since::BEGINNING, 9).unwrap();
+        let listed = list(&fixture.db, ours, None, Since::BEGINNING, 9).unwrap();
         let [Recorded { id: 1, at, project_id, entry }] = listed.as_slice() else { panic!("{listed:?}") };
         assert_eq!((*at, *project_id, entry.by), (now, Some(ours), by));
         assert_eq!((entry.action, entry.flow_id, &*entry.outcome), (Action::ConnectionEnded, Some(flow), "cancelled"));
         assert_eq!(entry.object, flow.to_string());
-        assert_eq!(ids(&list(&fixture.db, theirs, Since::BEGINNING, 9).unwrap()), [2]);
+        assert_eq!(ids(&list(&fixture.db, theirs, None, Since::BEGINNING, 9).unwrap()), [2]);
         assert_eq!(ids(&list_all(&fixture.db, Since::BEGINNING, None, 9).unwrap()), [1, 2, 3]);
         assert_eq!(ids(&list_all(&fixture.db, Since::BEGINNING, by.access_key_id, 9).unwrap()), [1]);
+    }
+
+    #[test]
+    fn entries_about_one_profile_are_found_by_an_index() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let [one, other] = ["one", "other"].map(|name| fixture.profile(name));
+        for (project, profile) in
+            [(ours, Some(one)), (ours, Some(other)), (ours, None), (ours, Some(one)), (theirs, Some(one))]
+        {
+            let entry = entry(&fixture).of_profile(profile);
+            fixture.write(|db| record(db, Some(project), &entry, now)).unwrap();
+        }
+        let listed = |since, limit| list(&fixture.db, ours, Some(one), since, limit).unwrap();
+        assert_eq!(ids(&listed(Since::BEGINNING, 9)), [1, 4]);
+        assert_eq!(ids(&listed(Since::BEGINNING, 1)), [1]);
+        assert_eq!(ids(&listed(Since::Entry(1), 9)), [4]);
+        assert!(listed(Since::BEGINNING, 9).iter().all(|recorded| recorded.entry.profile_id == Some(one)));
+        for (sql, index) in [
+            (LIST, "audit_by_project (project_id=? AND rowid>?)"),
+            (LIST_OF_PROFILE, "audit_by_profile (project_id=? AND profile_id=? AND rowid>?)"),
+        ] {
+            let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan: String = statement.raw_query().next().unwrap().unwrap().get(3).unwrap();
+            assert!(plan.ends_with(index), "{plan}");
+        }
     }
 
     #[test]
@@ -156,7 +191,7 @@ mod tests {
             let entry = entry(&fixture);
             fixture.write(|db| record(db, Some(ours), &entry, at(seconds))).unwrap();
         }
-        let since = |since| ids(&list(&fixture.db, ours, since, 3).unwrap());
+        let since = |since| ids(&list(&fixture.db, ours, None, since, 3).unwrap());
         assert_eq!(since(Since::BEGINNING), [1, 2, 3], "no more than asked for");
         assert_eq!(since(Since::Entry(3)), [4, 5]);
         assert_eq!(since(Since::Entry(5)), [0_u64; 0]);
@@ -187,7 +222,7 @@ mod tests {
             assert!(error.to_string().contains("append-only"), "{change}: {error}");
         }
         assert_eq!(fixture.dump("audit"), before);
-        let left = |fixture: &Fixture| ids(&list(&fixture.db, ours, Since::BEGINNING, 9).unwrap());
+        let left = |fixture: &Fixture| ids(&list(&fixture.db, ours, None, Since::BEGINNING, 9).unwrap());
         let until = start.plus(Duration::from_secs(3));
         assert_eq!(fixture.write(|db| purge(db, until, 1)).unwrap(), 1);
         assert_eq!(left(&fixture), [2, 3, 4]);

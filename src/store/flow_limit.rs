@@ -107,6 +107,7 @@ mod tests {
     use super::*;
     use crate::domain::access_key::{AccessKey, Scope};
     use crate::domain::flow::{Flow, FlowStage, LATE_MAX};
+    use crate::domain::key_limits::Limits;
     use crate::domain::secret::Digest256;
     use crate::store::access_keys;
     use crate::store::fixture::{Fixture, sealed};
@@ -116,10 +117,10 @@ mod tests {
     /// A key of a project.
     fn key(fixture: &mut Fixture, project_id: ProjectId, name: &str) -> Owner {
         let (id, created_at) = (fixture.id(), fixture.now());
-        let scopes = vec![Scope::Read];
+        let limits = Limits::from(&[Scope::Read]);
         let (name, hint) = (name.to_owned(), name.to_owned());
         let digest = Digest256::of(name.as_bytes());
-        let key = AccessKey { id, project_id, name, hint, scopes, created_at, revoked_at: None };
+        let key = AccessKey { id, project_id, name, hint, limits, created_at, last_used_at: None, revoked_at: None };
         fixture.write(|db| access_keys::insert(db, &key, &digest)).unwrap();
         (project_id, Some(id))
     }

@@ -73,6 +73,20 @@ pub fn list(db: &Connection, project: ProjectId, name: Option<&str>, window: Win
     listing.window(db, project, |_| true, search.as_ref(), window, read)
 }
 
+/// The list as it is when there is no profile but this one.
+pub fn list_one(
+    db: &Connection,
+    project: ProjectId,
+    id: ProfileId,
+    name: Option<&str>,
+    window: Window,
+) -> Result<Listed<Profile>, Error> {
+    let is_wanted = |profile: &Profile| name.is_none_or(|name| fold(&profile.name).contains(&fold(name)));
+    let found = find(db, project, id)?.filter(is_wanted);
+    let total = u64::from(found.is_some());
+    Ok(Listed { items: found.into_iter().filter(|_| window.offset == 0).collect(), total })
+}
+
 /// [`Error::NotChanged`] when there is no such profile.
 pub fn update(
     db: &Transaction<'_>,
@@ -203,6 +217,25 @@ mod tests {
         assert_eq!(window(2, 4), of(&["a"]));
         assert_eq!(window(2, 5), of(&[]));
         assert_eq!(window(2, u64::MAX), of(&[]));
+    }
+
+    #[test]
+    fn the_list_of_one_profile_is_like_any_other() {
+        let mut fixture = Fixture::new();
+        let id = fixture.profile("Ärger");
+        fixture.profile("Ärger too");
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let listed = |fixture: &Fixture, project, name, window| {
+            let listed = list_one(&fixture.db, project, id, name, window).unwrap();
+            (listed.items.len(), listed.total)
+        };
+        for (name, found) in [(None, 1), (Some(""), 1), (Some("äRG"), 1), (Some("too"), 0)] {
+            assert_eq!(listed(&fixture, ours, name, ALL), (found, found as u64), "{name:?}");
+        }
+        assert_eq!(listed(&fixture, ours, None, Window { limit: 9, offset: 1 }), (0, 1));
+        assert_eq!(listed(&fixture, theirs, None, ALL), (0, 0));
+        fixture.write(|db| delete(db, ours, id, now)).unwrap();
+        assert_eq!(listed(&fixture, ours, None, ALL), (0, 0));
     }
 
     #[test]

@@ -568,6 +568,36 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_the_fourteenth_schema_have_no_limits_and_keep_what_points_at_them() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(14).migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+             VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);
+             INSERT INTO access_keys VALUES ('key_1', 'proj_1', 'ci', 'ppk_abcd', '[\"read\"]', CAST(zeroblob(32) AS BLOB), 5, 6);
+             INSERT INTO token_reads VALUES ('proj_1', 'int_1', 'key_1', 1, 0, 0);
+             INSERT INTO audit (at, project_id, actor, action, object, outcome) VALUES (0, 'proj_1', 'person', 'a', 'b', 'c');",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (String, u32) = db
+            .query_row(
+                "SELECT concat_ws(' ', id, name, hint, scopes, networks, created_at, revoked_at, profile_id, expires_at, last_used_at),
+                    (SELECT count(*) FROM audit WHERE profile_id IS NULL)
+                 FROM access_keys JOIN token_reads ON access_key_id = id",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (r#"key_1 ci ppk_abcd ["read"] [] 5 6"#.to_owned(), 1));
+        assert!(db.execute("DELETE FROM access_keys", []).is_err(), "a read points at it");
+        assert!(db.execute("UPDATE access_keys SET profile_id = 'prof_2'", []).is_err(), "there is no such profile");
+        db.execute("UPDATE access_keys SET profile_id = 'prof_1'", []).unwrap();
+        assert!(db.execute("UPDATE audit SET profile_id = 'prof_1'", []).is_err(), "the trail is append-only");
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             &format!("V{}__rebuild", Schema::embedded().version() + 1),

@@ -7,25 +7,27 @@ use std::cmp::Reverse;
 use rusqlite::{Connection, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, signed};
+use super::columns::{Fields, all, change, signed};
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::TokenReads;
 use crate::domain::read_counts::{Counted, TokenReader};
 use crate::domain::time::Timestamp;
 
-/// Adds reads to those of the same key and account.
-pub fn record(db: &Transaction<'_>, reader: &TokenReader, counted: Counted) -> Result<(), Error> {
-    change_one(
+/// Adds reads to those of the same key and account. False when the key is gone, with its project.
+pub fn record(db: &Transaction<'_>, reader: &TokenReader, counted: Counted) -> Result<bool, Error> {
+    let recorded = change(
         db,
         "INSERT INTO token_reads (project_id, integration_id, access_key_id, reads, first_at, last_at)
-         VALUES (:project, :integration, :access_key, :reads, :first_at, :last_at)
+         SELECT project_id, :integration, id, :reads, :first_at, :last_at
+         FROM access_keys WHERE project_id = :project AND id = :access_key
          ON CONFLICT (project_id, integration_id, access_key_id)
             DO UPDATE SET reads = reads + excluded.reads, last_at = max(last_at, excluded.last_at)",
         named_params! {
             ":project": reader.project_id, ":integration": reader.integration_id, ":access_key": reader.access_key_id,
             ":reads": signed(counted.reads), ":first_at": counted.first_at, ":last_at": counted.last_at,
         },
-    )
+    )?;
+    Ok(recorded == 1)
 }
 
 /// Most keys of [`list`].
@@ -67,8 +69,9 @@ pub fn forget_old(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::access_key::AccessKey;
+    use crate::domain::access_key::{AccessKey, Scope};
     use crate::domain::id::AccessKeyId;
+    use crate::domain::key_limits::Limits;
     use crate::store::access_keys;
     use crate::store::fixture::Fixture;
 
@@ -84,8 +87,9 @@ mod tests {
                 project_id: ours,
                 name: "test".to_owned(),
                 hint: "ppk_".to_owned(),
-                scopes: Vec::new(),
+                limits: Limits::from(Scope::ALL),
                 created_at: fixture.now(),
+                last_used_at: None,
                 revoked_at: None,
             };
             let digest = crate::domain::secret::Digest256::of(&[u8::try_from(number).unwrap()]);
@@ -107,10 +111,8 @@ mod tests {
         assert_eq!(first.until(listed[1].first_at).as_secs(), 1);
         assert_eq!(first.until(listed[1].last_at).as_secs(), 3);
         assert!(list(&fixture.db, theirs, integration).unwrap().is_empty());
-        assert!(
-            fixture.write(|db| record(db, &reader(theirs, keys[0]), Counted::one(now))).is_err(),
-            "a key of ours under theirs"
-        );
+        let foreign = fixture.write(|db| record(db, &reader(theirs, keys[0]), Counted::one(now)));
+        assert!(!foreign.unwrap(), "a key of ours under theirs");
         assert_eq!(fixture.write(|db| forget_old(db, now, 10)).unwrap(), 1);
         assert_eq!(list(&fixture.db, ours, integration).unwrap().len(), 1);
     }

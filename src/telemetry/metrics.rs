@@ -40,6 +40,13 @@ const WHO_CAN_HELP: [&str; 4] = ["account_owner", "nobody_known", "operator", "p
 /// All metrics, by name. `tests/house.rs` compares the list with the code.
 pub const METRICS: &[Metric] = &[
     Metric {
+        name: "postpeer_access_keys_expiring",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Access keys that expire within 14 days; `postpeer access-key list` shows which.",
+    },
+    Metric {
         name: "postpeer_answers_unsaved",
         kind: Kind::Gauge,
         unit: Unit::Count,

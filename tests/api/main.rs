@@ -29,6 +29,7 @@ mod full_disk;
 mod guard;
 mod head;
 mod integrations;
+mod key_limits;
 mod keys;
 mod limits;
 mod logs;

@@ -53,13 +53,16 @@ struct EntryView {
     address: Option<String>,
     /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
     /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.ended` (without
-    /// an account), `profile.created`, `profile.deleted`, `profile.updated`, `project.created`, `selection.offered`, or
-    /// `token.read`.
+    /// an account), `profile.created`, `profile.deleted`, `profile.updated`, `project.created`, `project.deleted`,
+    /// `selection.offered`, or `token.read`.
     #[schema(example = "account.connected")]
     action: &'static str,
     /// Id of what it was done to.
     #[schema(example = "int_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
     object: String,
+    /// The profile that it was done to, or of the account that it was done to.
+    #[schema(required)]
+    profile_id: Option<String>,
     /// The connection that it was part of; entries of one connection have the same.
     #[schema(required)]
     flow_id: Option<String>,
@@ -72,7 +75,7 @@ struct EntryView {
 impl From<Recorded> for EntryView {
     fn from(recorded: Recorded) -> Self {
         let Recorded { id, at, project_id: _, entry } = recorded;
-        let Entry { by, action, object, flow_id, outcome } = entry;
+        let Entry { by, action, object, profile_id, flow_id, outcome } = entry;
         Self {
             id,
             at,
@@ -81,6 +84,7 @@ impl From<Recorded> for EntryView {
             address: by.address.map(|address| address.to_string()),
             action: action.into_str(),
             object,
+            profile_id: profile_id.map(|id| id.to_string()),
             flow_id: flow_id.map(|id| id.to_string()),
             outcome: outcome.into_owned(),
         }
@@ -100,7 +104,8 @@ pub(crate) struct TrailView {
 ///
 /// Who changed what in this project, or was handed a token: when, from where, and how it went. Oldest first; to go on,
 /// or to follow the trail, give the last `id` as `since`. Reads of a token by the same key within a minute are one entry.
-/// Entries are never changed, and deleted when they are as old as the operator keeps them.
+/// Entries are never changed, and deleted when they are as old as the operator keeps them. A key that is bound to a profile
+/// reads the entries about that profile and its accounts.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "listAudit", tag = "Audit",
     params(Wanted),
     responses(

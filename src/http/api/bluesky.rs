@@ -72,7 +72,8 @@ pub(crate) struct ConnectedView {
             the public internet (`unsafe_host`), or a parameter or member is out of bounds.", body = ErrorBody),
         (status = 401, description = "The account's server does not accept handle and password \
             (`bluesky_credentials_rejected`); or no access key, or one that is not valid.", body = ErrorBody),
-        (status = 403, description = "Bluesky is switched off here, or the access key lacks the scope `connect`.",
+        (status = 403, description = "Bluesky is switched off here; or the access key lacks the scope `connect`, does \
+            not work from this address, or is bound to another profile.",
             body = ErrorBody),
         (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
         (status = 413, description = "The body is larger than 8 KiB.", body = ErrorBody),

@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     /// Whether your own page lets the person choose, where a consent covers several accounts.
     #[param(default = false, required = false)]
     pub(super) headless: bool,
-    /// The profile to bind the account to.
+    /// The profile to bind the account to. Without it, that of the access key, if the key is bound to one.
     pub(super) profile_id: Option<String>,
     /// The OAuth app of your own to connect under; without it, the operator's.
     pub(super) app_id: Option<String>,
@@ -104,8 +104,8 @@ pub(crate) struct AuthorizeUrl {
         (status = 400, description = "A query parameter is out of bounds, `scopes` names one that the platform does not \
             have here, or the app is another platform's.",
             body = ErrorBody),
-        (status = 403, description = "The platform is not available here, or is not connected this way.",
-            body = ErrorBody),
+        (status = 403, description = "The platform is not available here, or is not connected this way; or the access key \
+            lacks the scope `connect`, does not work from this address, or is bound to another profile.", body = ErrorBody),
         (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
         (status = 429, description = "Too many connections are waiting to be finished, or too many servers were asked.",
             body = ErrorBody),

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::{ApiError, Code};
 use crate::broker;
 use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
+use crate::domain::id::ProfileId;
+use crate::domain::key_limits::Unusable;
 
 impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
@@ -25,6 +27,9 @@ impl From<broker::Error> for ApiError {
             ),
             E::AuthenticationRequired => Self::new(Code::InvalidAccessKey),
             E::Bluesky(error) => Self::from(error),
+            E::BoundToProfile(profile) => {
+                bound(profile, "it creates no profiles and apps, and moves no account out of its profile")
+            }
             E::CallbackRefused(refusal) => Self::from(refusal),
             E::CredentialsMissing(platform) => Self::with(
                 Code::CredentialsMissing,
@@ -37,6 +42,7 @@ impl From<broker::Error> for ApiError {
             E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
             E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
             E::InvalidParameter(sentence) => Self::with(Code::InvalidParameter, format!("{sentence}.")),
+            E::KeyUnusable(why) => Self::from(why),
             E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
@@ -47,6 +53,7 @@ impl From<broker::Error> for ApiError {
                 "Look in the app whether your accounts are connected. If they are not, start again there.",
             ),
             E::NotOffered => Self::new(Code::AccountNotOffered),
+            E::OtherProfile(profile) => bound(profile, "leave profileId out, or give that one"),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
             E::PlatformUnreachable(sentence) => Self::with(Code::PlatformUnreachable, format!("{sentence}.")),
             E::ReconnectRequired { what_happened, next_step } => {
@@ -99,6 +106,27 @@ impl From<broker::Error> for ApiError {
             ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
             E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
+        }
+    }
+}
+
+/// The key is bound to this profile, with what follows from that.
+fn bound(profile: ProfileId, so: &str) -> ApiError {
+    ApiError::with(Code::KeyBoundToProfile, format!("The access key is bound to the profile {profile}: {so}."))
+}
+
+impl From<Unusable> for ApiError {
+    fn from(why: Unusable) -> Self {
+        match why {
+            Unusable::Address(Some(address)) => Self::with(
+                Code::AddressNotAllowed,
+                format!("The access key does not work from {address}: it is bound to other networks."),
+            ),
+            Unusable::Address(None) => Self::new(Code::AddressNotAllowed),
+            Unusable::Expired(at) => Self::with(
+                Code::AccessKeyExpired,
+                format!("The access key expired at {at}. Ask the broker's operator for another one."),
+            ),
         }
     }
 }

@@ -125,8 +125,14 @@ impl Fixture {
 
     pub(super) fn demo(mut self) -> Self {
         let scopes = Scope::DEFAULT.to_vec();
-        let caller =
-            Caller { actor: Actor::DemoPage, access_key_id: None, project_id: self.project.id, scopes, address: None };
+        let caller = Caller {
+            actor: Actor::DemoPage,
+            access_key_id: None,
+            project_id: self.project.id,
+            profile_id: None,
+            scopes,
+            address: None,
+        };
         self.settings.demo = Some(Demo {
             caller,
             sandbox_origin: SANDBOX.to_owned(),

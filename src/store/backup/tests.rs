@@ -20,7 +20,7 @@ fn database(path: &Path, version: u32) {
         "INSERT INTO meta VALUES (1, '00000000-0000-0000-0000-000000000007');
          INSERT INTO keyring VALUES (1, 'k1', x'01', CAST(zeroblob(32) AS BLOB), 'active', 0);
          INSERT INTO projects VALUES ('proj_1', 'default', 0);
-         INSERT INTO access_keys VALUES
+         INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at) VALUES
             ('key_1', 'proj_1', 'a', 'ppk', '[]', CAST(zeroblob(32) AS BLOB), 0, NULL),
             ('key_2', 'proj_1', 'b', 'ppk', '[]', CAST(x'01' || zeroblob(31) AS BLOB), 0, 5);
          INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, client_id, client_secret, client_secret_dek_id,

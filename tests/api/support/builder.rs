@@ -9,6 +9,7 @@ use postpeer::app::{self, Ports};
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::entropy::{Entropy, SeededEntropy};
+use postpeer::domain::network::Network;
 use postpeer::domain::project::DEFAULT_PROJECT;
 use postpeer::domain::time::{ManualClock, Timestamp};
 use postpeer::http;
@@ -24,6 +25,7 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     dns: Option<SocketAddr>,
     body_deadline: Option<Duration>,
+    trusted_proxies: Vec<Network>,
     public_url: Option<String>,
     path: String,
     seed: u64,
@@ -40,6 +42,7 @@ impl Default for Builder {
             environment: Vec::new(),
             dns: None,
             body_deadline: None,
+            trusted_proxies: Vec::new(),
             public_url: None,
             path: String::new(),
             seed: 42,
@@ -72,6 +75,12 @@ impl Builder {
     /// Time that a client has to send a body.
     pub(crate) fn body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = Some(deadline);
+        self
+    }
+
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub(crate) fn trusted_proxies(mut self, networks: &[&str]) -> Self {
+        self.trusted_proxies = networks.iter().map(|network| network.parse().unwrap()).collect();
         self
     }
 
@@ -143,6 +152,7 @@ impl Builder {
         let entropy = NamedDatabase { entropy, name: self.db_id.to_be_bytes(), is_named: AtomicBool::new(false) };
         app::initialise(&config, &Ports { entropy: Arc::new(entropy), ..ports.clone() }).unwrap();
         let mut settings = http::Settings::new(&config.server.public_url);
+        settings.trusted_proxies = self.trusted_proxies;
         settings.body_deadline = self.body_deadline.unwrap_or(settings.body_deadline);
         let app = open(config, ports).await;
         let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
