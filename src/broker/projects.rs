@@ -1,12 +1,61 @@
-//! Projects, the tenants: create and list.
+//! Projects, the tenants: create, list, and delete with all that they hold.
+//!
+//! A deletion takes away the keys first, then the connections that wait, then account by account with its consent at the
+//! platform, then all other rows, in small transactions beside a running broker. Cut off at any moment, it is continued
+//! by doing it again. The audit trail stays.
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
 
 use super::access_keys::valid_name;
+use super::error::What;
+use super::integrations::Revoked;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::{Action, Actor, By, Entry};
-use crate::domain::id::ProjectId;
-use crate::domain::project::Project;
-use crate::store::{self, audit, projects};
+use crate::domain::error_chain::chain;
+use crate::domain::id::{IntegrationId, ProjectId};
+use crate::domain::integration::{IntegrationFilter, PlatformFilter};
+use crate::domain::paging::Window;
+use crate::domain::project::{DEFAULT_PROJECT, Holdings, Project};
+use crate::failpoint;
+use crate::store::projects::Sweep;
+use crate::store::{self, access_keys, audit, flows, integrations, projects, selections};
+
+/// Rows in one transaction, so that no request waits long.
+const BATCH: u32 = 500;
+
+/// The same for selections, each of which holds a list of accounts.
+const SELECTION_BATCH: u32 = 20;
+
+/// Accounts that are disconnected at a time. Each may wait for its platform.
+const DISCONNECTS: usize = 8;
+
+/// Accounts of a deleted project, by what became of their consents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disconnected {
+    pub revoked: u64,
+    /// They shared a consent with accounts that were disconnected later.
+    pub shared: u64,
+    pub not_confirmed: u64,
+    pub unsupported: u64,
+}
+
+impl Disconnected {
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.revoked + self.shared + self.not_confirmed + self.unsupported
+    }
+
+    fn count(&mut self, revoked: Revoked) {
+        *match revoked {
+            Revoked::KeptForOthers => &mut self.shared,
+            Revoked::NotConfirmed => &mut self.not_confirmed,
+            Revoked::Unsupported => &mut self.unsupported,
+            Revoked::Yes => &mut self.revoked,
+        } += 1;
+    }
+}
 
 impl Caller {
     /// The operator, acting for a project on the command line.
@@ -45,5 +94,113 @@ impl Broker {
 
     pub async fn list_projects(&self) -> Result<Vec<Project>, Error> {
         Ok(self.store.read_long(projects::list).await?)
+    }
+
+    /// The project of that name, and what goes with it when it is deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for the project that every broker has.
+    pub async fn find_deletable_project(&self, name: &str) -> Result<(Project, Holdings), Error> {
+        if name == DEFAULT_PROJECT {
+            return Err(Error::Invalid(format!(
+                "the project '{DEFAULT_PROJECT}' is part of every broker and is not deleted: revoke its keys and disconnect its accounts instead"
+            )));
+        }
+        let name = name.to_owned();
+        let find = move |db: &_| {
+            let project = projects::find_by_name(db, &name)?.ok_or(Error::NotFound(What::Project))?;
+            let holdings = projects::count_holdings(db, project.id)?;
+            Ok((project, holdings))
+        };
+        self.store.read_long(find).await
+    }
+
+    /// Deletes a project with all that it holds, but for its audit trail. `tell` hears from time to time how many accounts
+    /// are disconnected.
+    pub async fn delete_project(&self, project: ProjectId, tell: impl Fn(u64)) -> Result<Disconnected, Error> {
+        self.revoke_keys_of(project).await?;
+        failpoint::reach("project_keys_revoked");
+        self.give_up_choices_of(project).await?;
+        let mut disconnected = Disconnected::default();
+        loop {
+            let (clock, entry) = (self.clock.clone(), Entry::new(By::COMMAND_LINE, Action::ProjectDeleted, project));
+            let swept = self.store.write(move |tx| {
+                let swept = projects::sweep(tx, project, BATCH)?;
+                if swept == Sweep::Done {
+                    audit::record(tx, Some(project), &entry, clock.now())?;
+                }
+                Ok::<_, store::Error>(swept)
+            });
+            match swept.await? {
+                Sweep::Accounts => {
+                    self.disconnect_some_of(project, &mut disconnected).await?;
+                    tell(disconnected.all());
+                }
+                Sweep::Rows => failpoint::reach("project_rows_deleted"),
+                Sweep::Done => break,
+            }
+        }
+        if let Err(error) = self.store.checkpoint().await {
+            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
+        }
+        Ok(disconnected)
+    }
+
+    async fn revoke_keys_of(&self, project: ProjectId) -> Result<(), Error> {
+        loop {
+            let now = self.clock.now();
+            let revoke = self.store.write(move |tx| {
+                let revoked = access_keys::revoke_some(tx, project, now, BATCH)?;
+                for id in &revoked {
+                    let entry = Entry::new(By::COMMAND_LINE, Action::AccessKeyRevoked, id);
+                    audit::record(tx, Some(project), &entry, now)?;
+                }
+                Ok::<_, store::Error>(revoked.is_empty())
+            });
+            if revoke.await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Revokes the consents of choices that nobody will make any more.
+    async fn give_up_choices_of(&self, project: ProjectId) -> Result<(), Error> {
+        loop {
+            let take = self.store.write(move |tx| {
+                let mut taken = Vec::new();
+                for selection in selections::take_of_project(tx, project, SELECTION_BATCH)? {
+                    let flow = flows::find(tx, project, selection.flow_id)?;
+                    taken.push((selection, flow));
+                }
+                Ok::<_, Error>(taken)
+            });
+            let taken = take.await?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            for (selection, flow) in taken {
+                self.give_up(selection, flow).await?;
+            }
+        }
+    }
+
+    async fn disconnect_some_of(&self, project: ProjectId, disconnected: &mut Disconnected) -> Result<(), Error> {
+        let filter = IntegrationFilter { platforms: PlatformFilter::All, ..IntegrationFilter::default() };
+        let window = Window { limit: 100, offset: 0 };
+        let listed = self.store.read(move |db| integrations::list(db, project, &filter, &[], window)).await?;
+        let caller = &Caller::operator(project);
+        let disconnect = |id: IntegrationId| async move { self.disconnect(caller, &id.to_string()).await };
+        let mut results = stream::iter(listed.items).map(|item| disconnect(item.id)).buffer_unordered(DISCONNECTS);
+        while let Some(result) = results.next().await {
+            match result {
+                Ok((_, revoked)) => disconnected.count(revoked),
+                // Somebody else was faster.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+            failpoint::reach("project_account_disconnected");
+        }
+        Ok(())
     }
 }

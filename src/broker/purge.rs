@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::begin::BOUNDS;
 use super::{Broker, Error, registration};
 use crate::domain::error_chain::chain;
-use crate::domain::flow::LATE_MAX;
-use crate::domain::selection::SelectionStage;
+use crate::domain::flow::{Flow, LATE_MAX};
+use crate::domain::selection::{Selection, SelectionStage};
 use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
@@ -86,19 +86,11 @@ impl Broker {
                 .await?;
             let more = taken.len() == SELECTION_BATCH as usize;
             for (selection, flow) in taken {
-                let (Some(flow), SelectionStage::Open { .. }) = (flow, &selection.stage) else { continue };
-                erased = true;
-                tracing::info!(flow.id = %flow.id, selection.id = %selection.id, "nobody chose in time");
-                match self.open_consent(&selection) {
-                    Ok(consent) => {
-                        let broker = self.clone();
-                        self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;
-                    }
-                    Err(error) => tracing::error!(
-                        selection.id = %selection.id, error = %chain(&error),
-                        "cannot open an expired selection, so its tokens are not revoked"
-                    ),
+                if matches!(selection.stage, SelectionStage::Open { .. }) {
+                    erased = true;
+                    tracing::info!(flow.id = %selection.flow_id, selection.id = %selection.id, "nobody chose in time");
                 }
+                self.give_up(selection, flow).await?;
             }
             if !more {
                 break;
@@ -106,6 +98,21 @@ impl Broker {
         }
         if erased && let Err(error) = self.store.checkpoint().await {
             tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
+        }
+        Ok(())
+    }
+    /// Revokes what a selection held that was removed without a choice.
+    pub(super) async fn give_up(&self, selection: Selection, flow: Option<Flow>) -> Result<(), Error> {
+        let (Some(flow), SelectionStage::Open { .. }) = (flow, &selection.stage) else { return Ok(()) };
+        match self.open_consent(&selection) {
+            Ok(consent) => {
+                let broker = self.clone();
+                self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;
+            }
+            Err(error) => tracing::error!(
+                selection.id = %selection.id, error = %chain(&error),
+                "cannot open a selection that nobody will make, so its tokens are not revoked"
+            ),
         }
         Ok(())
     }

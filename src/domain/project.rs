@@ -13,3 +13,17 @@ pub struct Project {
     pub name: String,
     pub created_at: Timestamp,
 }
+
+/// Numbers of what a project holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    pub profiles: u64,
+    pub accounts: u64,
+    pub apps: u64,
+    /// Access keys that are not revoked.
+    pub keys: u64,
+    /// Consents.
+    pub grants: u64,
+    /// Connections that wait for their person.
+    pub pending: u64,
+}

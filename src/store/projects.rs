@@ -1,10 +1,11 @@
-//! Projects, the tenants. Only the operator manages them, so no statement here is limited to one.
+//! Projects, the tenants, which only the operator manages; and the deletion of everything that one holds.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use super::Error;
-use super::columns::{Fields, all, change_one, one};
-use crate::domain::project::Project;
+use super::columns::{Fields, all, change, change_one, count, one};
+use super::{Error, counts, selections};
+use crate::domain::id::ProjectId;
+use crate::domain::project::{Holdings, Project};
 
 /// [`Error::Conflict`] when the name is taken.
 pub fn insert(db: &Transaction<'_>, project: &Project) -> Result<(), Error> {
@@ -24,6 +25,84 @@ pub fn find_by_name(db: &Connection, name: &str) -> Result<Option<Project>, Erro
     one(db, "SELECT id, name, created_at FROM projects WHERE name = :name", named_params! {":name": name}, read)
 }
 
+/// Counts what a project holds.
+pub fn count_holdings(db: &Connection, project: ProjectId) -> Result<Holdings, Error> {
+    let listed = |kind| {
+        let by_platform = counts::by_platform(db, project, kind, counts::PROJECT)?;
+        Ok::<u64, Error>(by_platform.iter().map(|(_, total)| total).sum())
+    };
+    let counted = |sql| count(db, sql, named_params! {":project": project});
+    Ok(Holdings {
+        profiles: listed("profiles")?,
+        accounts: listed("integrations")?,
+        apps: listed("oauth_apps")?,
+        keys: counted("SELECT count(*) FROM access_keys WHERE project_id = :project AND revoked_at IS NULL")?,
+        grants: counted("SELECT count(*) FROM grants WHERE project_id = :project")?,
+        pending: counted("SELECT count(*) FROM flows WHERE project_id = :project AND consumed_by IS NULL")?
+            + selections::count_open(db, project)?,
+    })
+}
+
+/// Delete the connections that wait for their person, or are being finished.
+const WAITING: [&str; 2] = [
+    "DELETE FROM selections WHERE project_id = :project AND id IN
+        (SELECT id FROM selections WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM flows WHERE project_id = :project AND id IN
+        (SELECT id FROM flows WHERE project_id = :project LIMIT :limit)",
+];
+
+/// Delete everything else but accounts and the audit trail: rows before those that they point at.
+const LASTING: [&str; 6] = [
+    "DELETE FROM late_redirects WHERE credential IN
+        (SELECT credential FROM late_redirects WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM token_reads WHERE (project_id, integration_id, access_key_id) IN
+        (SELECT project_id, integration_id, access_key_id FROM token_reads WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM grants WHERE project_id = :project AND id IN
+        (SELECT id FROM grants WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM access_keys WHERE project_id = :project AND id IN
+        (SELECT id FROM access_keys WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM oauth_apps WHERE project_id = :project AND id IN
+        (SELECT id FROM oauth_apps WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM profiles WHERE project_id = :project AND id IN
+        (SELECT id FROM profiles WHERE project_id = :project LIMIT :limit)",
+];
+
+/// How far the deletion of a project is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    /// Connected accounts are in the way: they are to be disconnected.
+    Accounts,
+    /// The project and all its rows are gone, but for those of the audit trail.
+    Done,
+    /// Some rows were deleted, and there may be more.
+    Rows,
+}
+
+/// Deletes up to `limit` rows of a project, and at last the project. No account: its consent may have to be revoked.
+/// Whatever is finishing a connection meanwhile finds it gone, and connects nothing.
+pub fn sweep(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Sweep, Error> {
+    let delete_some = |statements: &[&str]| {
+        for statement in statements {
+            if change(db, statement, named_params! {":project": project, ":limit": limit})? > 0 {
+                return Ok::<_, Error>(true);
+            }
+        }
+        Ok(false)
+    };
+    if delete_some(&WAITING)? {
+        return Ok(Sweep::Rows);
+    }
+    let account = "SELECT id FROM integrations WHERE project_id = :project LIMIT 1";
+    if one(db, account, named_params! {":project": project}, |_| Ok(()))?.is_some() {
+        return Ok(Sweep::Accounts);
+    }
+    if delete_some(&LASTING)? {
+        return Ok(Sweep::Rows);
+    }
+    change_one(db, "DELETE FROM projects WHERE id = :project", named_params! {":project": project})?;
+    Ok(Sweep::Done)
+}
+
 fn read(row: &Row<'_>) -> Result<Project, Error> {
     let fields = Fields::of("projects", row);
     Ok(Project { id: fields.get("id")?, name: fields.get("name")?, created_at: fields.get("created_at")? })
@@ -33,6 +112,7 @@ fn read(row: &Row<'_>) -> Result<Project, Error> {
 mod tests {
     use super::*;
     use crate::store::fixture::Fixture;
+    use crate::store::integrations;
 
     #[test]
     fn projects_are_found_by_name_and_listed_oldest_first() {
@@ -42,6 +122,31 @@ mod tests {
         let found = find_by_name(&fixture.db, "other").unwrap().unwrap();
         assert_eq!((found.id, found.created_at), (fixture.theirs, fixture.now()));
         assert!(find_by_name(&fixture.db, "Other").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_sweep_goes_in_steps_and_around_accounts() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        for name in ["a", "b", "c"] {
+            fixture.profile(name);
+        }
+        fixture.pending("token");
+        fixture.app("twitter", "c1");
+        let grant = fixture.grant("twitter", "s");
+        let account = fixture.integration(grant, None, "u");
+        let held = count_holdings(&fixture.db, ours).unwrap();
+        assert_eq!(held, Holdings { profiles: 3, accounts: 1, apps: 1, keys: 0, grants: 1, pending: 1 });
+        let others = count_holdings(&fixture.db, theirs).unwrap();
+        let step = |fixture: &mut Fixture| fixture.write(|db| sweep(db, ours, 2)).unwrap();
+        assert_eq!([step(&mut fixture), step(&mut fixture)], [Sweep::Rows; 2], "the choice, and its flow");
+        assert_eq!([step(&mut fixture), step(&mut fixture)], [Sweep::Accounts; 2]);
+        fixture.write(|db| integrations::delete(db, ours, account.id)).unwrap();
+        assert_eq!([(); 4].map(|()| step(&mut fixture)), [Sweep::Rows; 4], "grant, app, two profiles, and one");
+        assert_eq!(step(&mut fixture), Sweep::Done);
+        assert!(matches!(fixture.write(|db| sweep(db, ours, 2)), Err(Error::NotChanged)));
+        assert_eq!(list(&fixture.db).unwrap().len(), 1);
+        assert_eq!(count_holdings(&fixture.db, theirs).unwrap(), others);
     }
 
     #[test]

@@ -120,6 +120,22 @@ pub fn take_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<
     Ok(expired)
 }
 
+/// Removes up to `limit` selections of a project, and returns them: the tokens of those that were never spent are to be
+/// revoked.
+pub fn take_of_project(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Vec<Selection>, Error> {
+    let taken = all(
+        db,
+        "SELECT * FROM selections WHERE project_id = :project ORDER BY id LIMIT :limit",
+        named_params! {":project": project, ":limit": limit},
+        read,
+    )?;
+    for selection in &taken {
+        let params = named_params! {":project": project, ":id": selection.id};
+        change_one(db, "DELETE FROM selections WHERE project_id = :project AND id = :id", params)?;
+    }
+    Ok(taken)
+}
+
 fn read(row: &Row<'_>) -> Result<Selection, Error> {
     let fields = Fields::of("selections", row);
     let stage = match fields.get("spent_by")? {

@@ -95,6 +95,69 @@ async fn a_connection_that_dies_at_any_step_is_finished_or_said_to_be_cut_off() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deletion_of_a_project_that_dies_at_any_step_is_continued() {
+    let delete = ["project", "delete", "project 1", "--confirm", "project 1"];
+    for step in
+        ["project_keys_revoked", "project_account_disconnected", "project_rows_deleted", "project_rows_deleted:2"]
+    {
+        let crashing = Crashing::new(2);
+        let process = crashing.start(None);
+        let ours = crashing.connect(0, "twitter", "ada").await;
+        for platform in ["twitter", "youtube", "tiktok"] {
+            crashing.connect(1, platform, "ada").await;
+        }
+        assert!(crashing.consented(1, "threads", "ada").await.is_some());
+        crashing.dying_command(&delete, Some(step)).died();
+        // Its key stopped with the first step, also at the running broker.
+        assert_eq!(crashing.call(1, "/v1/health/auth").await.unwrap().status, 401, "{step}");
+        crashing.command(&delete).succeeded();
+        let db = rusqlite::Connection::open(crashing.path("postpeer.db")).unwrap();
+        let left = |sql: &str| -> u32 { db.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(left("SELECT count(*) FROM projects"), 1, "{step}");
+        assert_eq!(left("SELECT count(*) FROM integrations"), 1, "{step}");
+        assert_eq!(left("SELECT count(*) FROM audit WHERE action = 'project.deleted'"), 1, "{step}");
+        assert_eq!(left("SELECT count(*) FROM audit WHERE action = 'account.disconnected'"), 3, "{step}");
+        assert_eq!(crashing.token(0, &ours, ALWAYS).await.unwrap().status, 200, "{step}: another project lives");
+        assert_eq!(process.stop(), Some(0), "{step}");
+    }
+}
+
+/// The command asks the platform from a process of its own, which does not know of the broker's refresh.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_a_command_disconnects_during_a_refresh_leaves_no_token_alive() {
+    let crashing = Crashing::new(1);
+    let process = crashing.start(None);
+    let id = crashing.connect(0, "twitter", "ada").await;
+    let sandbox = crashing.sandbox.handle();
+    sandbox.hold(Step::Refresh);
+    let (asked, ()) = tokio::join!(crashing.token(0, &id, ALWAYS), async {
+        sandbox.held(Step::Refresh).await;
+        tokio::task::block_in_place(|| crashing.command(&["accounts", "disconnect", &id]).succeeded());
+        sandbox.release(Step::Refresh);
+    });
+    assert_eq!(asked.unwrap().code(), "integration_not_found");
+    assert_eq!(crashing.token(0, &id, "").await.unwrap().status, 404);
+    let db = rusqlite::Connection::open(crashing.path("postpeer.db")).unwrap();
+    let left: u32 = db.query_row("SELECT count(*) FROM grants", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    // What the refresh brought is revoked beside the answer, as nobody waits for it.
+    let issued = crashing.issued("twitter", TokenKind::Access);
+    assert_eq!(issued.len(), 2, "the refresh was answered");
+    for token in issued {
+        let mut is_alive = true;
+        for _ in 0..100 {
+            is_alive = crashing.is_alive(&token.clone().into()).await;
+            if !is_alive {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(!is_alive, "a token lives on that nobody knows of");
+    }
+    assert_eq!(process.stop(), Some(0));
+}
+
 /// A callback that a browser was sent to before the broker died.
 struct Landing {
     project: usize,

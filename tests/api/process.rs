@@ -108,8 +108,16 @@ impl Crashing {
 
     /// Starts another command on the same database.
     pub(crate) fn command(&self, arguments: &[&str]) -> Process {
+        self.dying_command(arguments, None)
+    }
+
+    /// Another command, which aborts at the failpoint `dies_at`.
+    pub(crate) fn dying_command(&self, arguments: &[&str], dies_at: Option<&str>) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
         command.args(arguments).arg("--config").arg(self.path("postpeer.toml")).env_clear();
+        if let Some(place) = dies_at {
+            command.env("FAILPOINT", place);
+        }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Process { child, said: Arc::default() }
     }

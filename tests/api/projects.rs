@@ -1,8 +1,13 @@
 //! Two projects on one broker: neither can see, change or detect the other's resources.
 
+use std::collections::BTreeMap;
+
+use postpeer::broker::Error;
+use postpeer::broker::projects::Disconnected;
 use postpeer::domain::access_key::Scope;
+use postpeer::domain::project::Holdings;
 use postpeer::http::routes::{Access, ROUTES};
-use postpeer::sandbox::Answer;
+use postpeer::sandbox::{Answer, Step};
 use serde_json::{Value, json};
 
 use crate::support::{TestBroker, parameter};
@@ -185,4 +190,145 @@ async fn a_connection_lands_in_the_project_that_began_it() {
     let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
     assert_ne!(parameter(&location, "integrationId").unwrap(), id);
     assert_eq!((seen(&ours).await.status, seen(&theirs).await.status), (200, 404));
+}
+
+/// The rows of a project in every table that has such rows, from the schema.
+fn rows_of(broker: &TestBroker, project: &str) -> BTreeMap<String, u32> {
+    let db = broker.sql();
+    let mut tables = db
+        .prepare(
+            "SELECT t.name FROM pragma_table_list AS t JOIN pragma_table_info(t.name) AS c
+             WHERE t.schema = 'main' AND t.type = 'table' AND c.name = 'project_id'",
+        )
+        .unwrap();
+    let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(tables.len() >= 11, "{tables:?}");
+    let count = |table: &String| {
+        let sql = format!("SELECT count(*) FROM {table} WHERE project_id = ?1");
+        db.query_row(&sql, [project], |row| row.get(0)).unwrap()
+    };
+    tables.iter().map(|table| (table.clone(), count(table))).collect()
+}
+
+/// The number of sealed values whose bytes are in the files of the database.
+fn found_in_files(broker: &TestBroker, sealed: &[Vec<u8>]) -> usize {
+    let files = broker.database();
+    sealed.iter().filter(|value| contains(&files, value)).count()
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
+    let broker = TestBroker::start().await;
+    let ours = Tenant::of(&broker, "default").await;
+    let kept = ours.all(&broker).await;
+    let theirs = Tenant::of(&broker, "theirs").await;
+    // Under an app of their own, several accounts of one consent, a choice that waits, a late redirect, and a read token.
+    let path = format!("/v1/connect/integrations/{}/token", theirs.integrations[0]);
+    for _ in 0..3 {
+        assert_eq!(broker.call_as(&theirs.key, "GET", &path, None).await.status, 200);
+    }
+    let (client_id, secret) = postpeer::sandbox::own_client("twitter").unwrap();
+    let app = json!({"platform": "twitter", "name": "Own", "clientId": client_id, "clientSecret": secret});
+    let app = broker.call_as(&theirs.key, "POST", "/v1/apps", Some(app)).await;
+    let app = format!("&appId={}", app.json["app"]["id"].as_str().unwrap());
+    let url = Tenant::begin(&broker, &theirs.key, "twitter", &app).await;
+    broker.browse(&broker.consent(&url, &Answer::allow())).await;
+    let begun = Tenant::begin(&broker, &theirs.key, "youtube", "").await;
+    let callback = broker.consent(&begun, &Answer::allow());
+    let url = Tenant::begin(&broker, &theirs.key, "facebook", "").await;
+    let choice = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+    let late = "INSERT INTO late_redirects (credential, project_id, platform, redirect_uri, expired_at)
+        SELECT CAST(zeroblob(32) AS BLOB), id, 'x', 'https://app.example/', 0 FROM projects WHERE name = 'theirs'";
+    broker.sql().execute(late, []).unwrap();
+
+    let (project, holdings) = broker.broker().find_deletable_project("theirs").await.unwrap();
+    let expected = Holdings { profiles: 1, accounts: 3, apps: 2, keys: 1, grants: 3, pending: 2 };
+    assert_eq!(holdings, expected);
+    let before = rows_of(&broker, &project.id.to_string());
+    assert!(before.values().all(|rows| *rows > 0), "every table has rows of it: {before:?}");
+    let sealed: Vec<Vec<u8>> = broker
+        .sql()
+        .prepare(
+            "SELECT tokens FROM grants WHERE project_id = ?1 UNION ALL SELECT client_secret FROM oauth_apps WHERE project_id = ?1
+             UNION ALL SELECT payload FROM selections WHERE project_id = ?1
+             UNION ALL SELECT pkce_verifier FROM flows WHERE project_id = ?1 AND pkce_verifier IS NOT NULL",
+        )
+        .unwrap()
+        .query_map([project.id.to_string()], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(found_in_files(&broker, &sealed), sealed.len());
+    assert!(sealed.len() >= 6, "{}", sealed.len());
+
+    let done = broker.broker().delete_project(project.id, |_| ()).await.unwrap();
+    // Their channel lives on the same consent as ours.
+    assert_eq!(done, Disconnected { revoked: 2, not_confirmed: 1, ..Disconnected::default() });
+    assert_eq!(done.all(), 3);
+    let left: Vec<_> = rows_of(&broker, &project.id.to_string()).into_iter().filter(|(_, rows)| *rows > 0).collect();
+    assert!(matches!(&left[..], [(table, _)] if table == "audit"), "{left:?}");
+    assert_eq!(found_in_files(&broker, &sealed), 0, "sealed values are erased");
+    let projects = broker.broker().list_projects().await.unwrap();
+    assert_eq!(projects.iter().map(|project| project.name.as_str()).collect::<Vec<_>>(), ["default"]);
+
+    // Their key is none, their connections lead nowhere, and what was counted in memory disturbs nobody.
+    assert_eq!(broker.call_as(&theirs.key, "GET", "/v1/health/auth", None).await.code(), "invalid_access_key");
+    assert_eq!(broker.browse(&callback).await.status, 400);
+    assert_eq!(broker.browse(&choice).await.status, 404);
+    broker.broker().write_token_reads().await.unwrap();
+    broker.broker().write_key_uses(true).await.unwrap();
+    assert_eq!(ours.all(&broker).await, kept);
+    let id = project.id.to_string();
+    let trail: Vec<String> = broker
+        .sql()
+        .prepare("SELECT actor || ' ' || action FROM audit WHERE project_id = ?1 ORDER BY id DESC LIMIT 5")
+        .unwrap()
+        .query_map([&id], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let by_operator = [
+        "project.deleted",
+        "account.disconnected",
+        "account.disconnected",
+        "account.disconnected",
+        "access_key.revoked",
+    ];
+    assert_eq!(trail, by_operator.map(|action| format!("command_line {action}")));
+    // The same name is free again.
+    let again = broker.broker().create_project("theirs").await.unwrap();
+    assert_ne!(again.id, project.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_of_several_accounts_is_revoked_with_the_last_of_them() {
+    let broker = TestBroker::start().await;
+    let key = broker.key("theirs", Scope::ALL).await;
+    let url = Tenant::begin(&broker, &key, "facebook", "&headless=true").await;
+    let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
+    let path = format!("/v1/connect/facebook/selection/{}", parameter(&location, "selectionToken").unwrap());
+    let offered = broker.browse(&path).await;
+    let ids: Vec<_> =
+        offered.json["accounts"].as_array().unwrap().iter().map(|account| account["id"].clone()).collect();
+    assert!(ids.len() > 1);
+    let chosen = broker.call("POST", &path, Some(json!({"selectedAccountIds": ids}))).await;
+    assert_eq!(chosen.status, 200, "{}", chosen.text);
+    let (project, holdings) = broker.broker().find_deletable_project("theirs").await.unwrap();
+    assert_eq!((holdings.accounts, holdings.grants), (ids.len() as u64, 1));
+    let done = broker.broker().delete_project(project.id, |_| ()).await.unwrap();
+    assert_eq!(done.all(), ids.len() as u64);
+    assert!(done.revoked >= 1 && done.not_confirmed + done.unsupported == 0, "{done:?}");
+    assert!(!broker.sandbox().requests_at("facebook", Step::Revoke).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_project_and_one_that_is_not_there_are_not_deleted() {
+    let broker = TestBroker::start().await;
+    let refused = broker.broker().find_deletable_project("default").await;
+    assert!(matches!(&refused, Err(Error::Invalid(why)) if why.contains("part of every broker")), "{refused:?}");
+    assert!(matches!(broker.broker().find_deletable_project("nowhere").await, Err(Error::NotFound(_))));
 }
