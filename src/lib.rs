@@ -128,7 +128,10 @@
 //! a column:                   migrations/V0006__previous_secrets.sql (copy to the next number, never edit),
 //!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type),
 //!                             src/store/schema.rs (a test of the upgrade, with data)
-//! a table:                    the same, with src/store/mod.rs, tests/house.rs (TENANT_TABLES), src/broker/purge.rs
+//! a table:                    the same, with src/store/mod.rs, tests/house.rs (TENANT_TABLES), src/broker/purge.rs,
+//!                             src/store/projects.rs (its rows go with their project)
+//! a limit of access keys:     src/domain/key_limits.rs, src/broker/access_keys.rs; what a key that is bound to a profile
+//!                             sees: src/broker/mod.rs (`Caller::sees`), tests/api/key_limits.rs
 //! a list, or a filter of one: src/store/listing.rs, src/store/listing/tests.rs (`statements`), and a migration for the
 //!                             index in its order; what is counted or searched: the views of migrations/V0007__lists.sql
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
@@ -149,7 +152,7 @@
 //!                             general rules), src/oauth/refusals.txt (tests)
 //! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
-//! a command:                  src/cli/mod.rs, tests/cli.rs
+//! a command:                  src/cli/mod.rs, tests/cli.rs, tests/cli/commands.rs (the entries that it leaves)
 //! a thing to look at in an installation: src/cli/check/start.rs (what keeps `serve` from starting), src/cli/doctor.rs
 //!                             (what is stored, and around it), src/store/survey.rs (SQL), tests/cli/doctor.rs
 //! what a probe concludes from an answer: src/oauth/probe.rs, src/cli/check/probe.rs (its words)

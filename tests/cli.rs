@@ -5,6 +5,8 @@
 
 #[path = "cli/backup.rs"]
 mod backup;
+#[path = "cli/commands.rs"]
+mod commands;
 
 use std::collections::BTreeMap;
 use std::fs;

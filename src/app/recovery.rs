@@ -10,8 +10,9 @@ use tokio::runtime;
 
 use super::{Error, Ports, check_exists, check_schema};
 use crate::config::Config;
+use crate::domain::audit::{Action, By, Entry};
 use crate::failpoint;
-use crate::store::{self, DatabaseLock, OpenError, Store, keyring, recovery};
+use crate::store::{self, DatabaseLock, OpenError, Store, audit, keyring, recovery};
 use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey, Vault};
 
 /// Why no keyring file was made. Nothing was changed.
@@ -54,7 +55,7 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
     }?;
     let store = Store::open(&config.database)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
-    let (entropy, path) = (Arc::clone(&ports.entropy), keyring.clone());
+    let (entropy, path, now) = (Arc::clone(&ports.entropy), keyring.clone(), ports.clock.now());
     runtime.block_on(store.write(move |tx| {
         let file = KeyringFile::generate(&*entropy);
         let (keys, wraps) = (keyring::list(tx)?, recovery::list_wraps(tx)?);
@@ -62,7 +63,9 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
         let rewrapped = vault::recover(&recovery_key, db_id, &keys, &wraps, &file, &*entropy)?;
         file.write_unpublished(&path)?;
         failpoint::reach("recover_written");
-        Ok::<_, RecoveryError>(rewrapped.iter().try_for_each(|key| keyring::rewrap(tx, key))?)
+        rewrapped.iter().try_for_each(|key| keyring::rewrap(tx, key))?;
+        let entry = Entry::new(By::COMMAND_LINE, Action::KeyringRecovered, file.active_id());
+        Ok::<_, RecoveryError>(audit::record(tx, None, &entry, now)?)
     }))?;
     failpoint::reach("recover_stored");
     Ok(KeyringFile::publish(keyring)?)

@@ -14,11 +14,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, BackupError};
 use crate::store::sealed::{Stored, for_each_sealed};
-use crate::store::{OpenError, meta};
+use crate::store::{self, OpenError, audit, meta};
 use crate::vault::{self, Place, Vault};
 
 /// Interval between two looks at the schedule. The clock may be set at any time.
@@ -93,6 +94,17 @@ impl Broker {
         if let Ok(Some((newest, _))) = backup::on_thread(newest).await {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest));
         }
+    }
+
+    /// Notes in the audit trail that the operator made a backup.
+    pub async fn record_backup(&self, outcome: &'static str) -> Result<(), store::Error> {
+        let now = self.clock.now();
+        self.store
+            .write(move |tx| {
+                let entry = Entry::new(By::COMMAND_LINE, Action::BackupMade, meta::get_db_id(tx)?);
+                audit::record(tx, None, &entry.with_outcome(outcome), now)
+            })
+            .await
     }
 
     /// Makes a backup if one is due. Returns when to look again; `None` without a schedule.

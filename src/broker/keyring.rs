@@ -5,11 +5,15 @@
 //! run again. The keyring file is changed only while the write lock of the database is held, so two commands never
 //! change it at once.
 
+use std::fmt::Display;
+
 use super::Broker;
 use super::reseal::SETTLED_AFTER;
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::keyring::{KeyReport, KeyState, WrappedKey};
+use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, keyring, recovery, sealed};
+use crate::store::{self, Transaction, audit, keyring, recovery, sealed};
 use crate::vault::{self, KeyringFile, Place, RecoveryPublicKey, Vault};
 
 /// Why a command on keys failed.
@@ -87,7 +91,10 @@ impl Broker {
             .write(move |tx| match active(&keyring::list(tx)?)? {
                 // Another command was faster.
                 active if active >= new => Ok(()),
-                _ => Ok::<_, Error>(keyring::activate(tx, new)?),
+                _ => {
+                    keyring::activate(tx, new)?;
+                    Ok::<_, Error>(record(tx, Action::KeyringRotated, new, now)?)
+                }
             })
             .await?;
         failpoint::reach("rotate_activated");
@@ -100,6 +107,7 @@ impl Broker {
     /// The file has the new key and the old ones before the database needs the new one.
     pub async fn rewrap_data_keys(&self, new_key: bool) -> Result<Rewrapped, Error> {
         let (vault, entropy, path) = (self.vault.clone(), self.entropy.clone(), self.settings.keyring.clone());
+        let now = self.clock.now();
         let rewrapped = self
             .store
             .write(move |tx| {
@@ -113,6 +121,9 @@ impl Broker {
                 }
                 let changed = vault.rewrap(&file, &keys)?;
                 changed.iter().try_for_each(|key| keyring::rewrap(tx, key))?;
+                if !changed.is_empty() {
+                    record(tx, Action::KeyringRewrapped, file.active_id(), now)?;
+                }
                 Ok::<_, Error>(Rewrapped {
                     active: file.active_id().to_owned(),
                     is_new,
@@ -127,13 +138,14 @@ impl Broker {
 
     /// Wraps every data key, and those to come, for this recovery key, in place of an earlier one.
     pub async fn set_recovery_key(&self, key: RecoveryPublicKey) -> Result<(), Error> {
-        let (vault, path) = (self.vault.clone(), self.settings.keyring.clone());
+        let (vault, path, now) = (self.vault.clone(), self.settings.keyring.clone(), self.clock.now());
         self.store
             .write(move |tx| {
                 let generation = recovery::find(tx)?.map_or(1, |(_, generation)| generation + 1);
                 let public = vault.seal_recovery_key(&Place::recovery_key(generation), &key)?;
                 let wraps = vault.wrap_for(&key, &KeyringFile::load(&path)?, &keyring::list(tx)?)?;
-                Ok(recovery::put(tx, &public, generation, &wraps)?)
+                recovery::put(tx, &public, generation, &wraps)?;
+                Ok(record(tx, Action::KeyringRecoverySet, key.id(), now)?)
             })
             .await
     }
@@ -190,7 +202,8 @@ impl Broker {
                         }
                     }
                 }
-                Ok(keyring::remove(tx, id)?)
+                keyring::remove(tx, id)?;
+                Ok(record(tx, Action::KeyringRetired, id, now)?)
             })
             .await
     }
@@ -201,7 +214,7 @@ impl Broker {
     ///
     /// [`Error::Refused`] while a data key needs it, or it is the file's active key.
     pub async fn retire_keyring_key(&self, id: String) -> Result<(), Error> {
-        let path = self.settings.keyring.clone();
+        let (path, now) = (self.settings.keyring.clone(), self.clock.now());
         self.store
             .write(move |tx| {
                 let mut file = KeyringFile::load(&path)?;
@@ -225,10 +238,16 @@ impl Broker {
                         "{id} is the active key of the keyring file: run `postpeer keyring rewrap` first"
                     ));
                 }
+                // First, because a file cannot be rolled back.
+                record(tx, Action::KeyringRetired, &id, now)?;
                 Ok(file.replace(&path)?)
             })
             .await
     }
+}
+
+fn record(tx: &Transaction<'_>, action: Action, key: impl Display, now: Timestamp) -> Result<(), store::Error> {
+    audit::record(tx, None, &Entry::new(By::COMMAND_LINE, action, key), now)
 }
 
 fn active(keys: &[WrappedKey]) -> Result<u32, vault::Error> {

@@ -24,7 +24,7 @@ impl Instance {
     }
 
     /// Ids of the keys in the keyring file, and the active one.
-    fn keyring_ids(&self) -> (Vec<String>, String) {
+    pub(crate) fn keyring_ids(&self) -> (Vec<String>, String) {
         let text = fs::read_to_string(self.path("postpeer.keyring")).unwrap();
         let ids = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
         let active = text.lines().find_map(|line| line.strip_prefix("active = ")).unwrap().to_owned();
@@ -45,7 +45,7 @@ impl Instance {
     }
 
     /// An instance with a recovery key, which is a sealed value.
-    fn recoverable() -> (Self, tempfile::TempDir) {
+    pub(crate) fn recoverable() -> (Self, tempfile::TempDir) {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let recovery = elsewhere.path().join("postpeer.recovery");
         let (path, file) = (dir.path().to_str().unwrap(), recovery.to_str().unwrap());

@@ -18,6 +18,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
 use super::{BackupError, copy_pages, open_copy, record};
+use crate::domain::audit::{Action, By, Entry};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::lock::beside;
@@ -25,7 +26,7 @@ use crate::store::open::create::Unfinished;
 use crate::store::open::inspect::look;
 use crate::store::open::{Inspection, OpenError, directory_of, failed, inspect_copy, sync_directory};
 use crate::store::schema::Schema;
-use crate::store::{DatabaseLock, meta};
+use crate::store::{DatabaseLock, audit, meta};
 
 /// Why a backup was not restored. The database is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -146,14 +147,15 @@ impl Candidate {
         &self.inspection
     }
 
-    /// Brings the copy's schema up to date, revokes what was revoked since the backup, and puts the copy in place.
+    /// Brings the copy's schema up to date, revokes what was revoked since the backup, notes the restore in its audit
+    /// trail, and puts the copy in place. `outcome`: of the check, for the trail.
     ///
     /// # Errors
     ///
     /// The database to be replaced is another program's or in use, or a file cannot be written. It is still in place.
-    pub fn install(self, now: Timestamp) -> Result<Restored, RestoreError> {
+    pub fn install(self, outcome: &'static str, now: Timestamp) -> Result<Restored, RestoreError> {
         let old = Old::close(&self.database)?;
-        let (taken_at, revoked_again) = self.prepare(&old, now)?;
+        let (taken_at, revoked_again) = self.prepare(&old, outcome, now)?;
         failpoint::reach("restore_prepared");
         let io = |source| OpenError::Io { path: self.database.clone(), source };
         give_to_owner(&self.database, self.path()).map_err(io)?;
@@ -182,7 +184,7 @@ impl Candidate {
     }
 
     /// Returns when the backup was taken, and how many keys were revoked again.
-    fn prepare(&self, old: &Old, now: Timestamp) -> Result<(Timestamp, usize), RestoreError> {
+    fn prepare(&self, old: &Old, outcome: &'static str, now: Timestamp) -> Result<(Timestamp, usize), RestoreError> {
         let unprepared = |source| unprepared(&self.file, source);
         let sql = |error: rusqlite::Error| unprepared(error.into());
         let mut db = open_copy(self.path()).map_err(sql)?;
@@ -198,6 +200,8 @@ impl Candidate {
             }
         }
         let taken_at = record::mark_restored(&copy, self.modified_at, now).map_err(sql)?;
+        let entry = Entry::new(By::COMMAND_LINE, Action::BackupRestored, self.inspection.db_id).with_outcome(outcome);
+        audit::record(&copy, None, &entry, now).map_err(|error| unprepared(error.into()))?;
         copy.commit().map_err(sql)?;
         db.close().map_err(|(_, error)| sql(error))?;
         Ok((taken_at, revoked))

@@ -63,7 +63,7 @@ fn a_backup_of_any_schema_is_restored_and_brought_up_to_date() {
             .unwrap();
         let lock = DatabaseLock::take(&old).unwrap();
         let later = NOW.plus(Duration::from_hours(1));
-        let restored = copy_in(&lock, &old, &file).unwrap().install(later).unwrap();
+        let restored = copy_in(&lock, &old, &file).unwrap().install("done", later).unwrap();
         assert_eq!(restored.revoked_again, 1);
         assert_eq!(revocations(&old), [Some(9), Some(5)]);
         assert_eq!(inspect(&old).unwrap().schema_version, schema_version());
