@@ -787,6 +787,82 @@ fn a_hangup_reloads_and_drops_no_request() {
     });
 }
 
+/// A connection that stays open.
+struct Kept(BufReader<TcpStream>);
+
+impl Kept {
+    fn open(url: &str) -> Self {
+        Self(BufReader::new(TcpStream::connect(url.trim_start_matches("http://")).unwrap()))
+    }
+
+    /// Sends a request, and reads its answer: head and body.
+    fn ask(&mut self, target: &str, key: &str) -> String {
+        write!(self.0.get_mut(), "GET {target} HTTP/1.1\r\nhost: x\r\nx-access-key: {key}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut answer).unwrap(), 0, "the connection was closed: {answer}");
+        }
+        let length = answer.to_lowercase();
+        let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        answer + text(&body)
+    }
+}
+
+#[test]
+fn ten_reloads_drop_none_of_a_thousand_requests_over_kept_connections() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const CLIENTS: usize = 4;
+    const EACH: usize = 250;
+    let instance = Instance::new();
+    let config = instance.path("postpeer.toml");
+    let written = fs::read_to_string(&config).unwrap();
+    let mut broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let (url, child, key) = (broker.url(), Pid::from_child(&broker.child), &instance.key);
+    let (reloaded, reloads) = mpsc::channel();
+    let are_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stderr = &mut broker.stderr;
+        scope.spawn(move || {
+            for line in stderr.lines().map_while(Result::ok).filter(|line| line.contains("reloaded configuration")) {
+                let _ = reloaded.send(line);
+            }
+        });
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut kept = Kept::open(&url);
+                    let mut answered = 0;
+                    while answered < EACH || !are_over.load(Ordering::Relaxed) {
+                        let answer = kept.ask("/v1/health/auth", key);
+                        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                        answered += 1;
+                    }
+                    // The connection is as old as the first configuration, and serves the last one.
+                    assert!(kept.ask("/v1/connect/tiktok", key).contains("client_key=reload9"));
+                    answered
+                })
+            })
+            .collect();
+        for number in 0..10 {
+            let credentials = format!("[platforms.tiktok]\nclient_id = \"reload{number}\"\nclient_secret = \"s\"\n");
+            let without = "[platforms.tiktok]\nclient_id = \"\"\nclient_secret = \"\"\n";
+            fs::write(&config, written.replace(without, &credentials)).unwrap();
+            kill_process(child, Signal::HUP).unwrap();
+            reloads.recv_timeout(Duration::from_mins(1)).unwrap();
+        }
+        are_over.store(true, Ordering::Relaxed);
+        let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(answered >= CLIENTS * EACH, "{answered}");
+        kill_process(child, Signal::TERM).unwrap();
+    });
+    assert_eq!(broker.wait().0, Some(0));
+}
+
 #[test]
 fn a_hangup_with_a_mistaken_configuration_changes_nothing_and_names_what_needs_a_restart() {
     let instance = Instance::new();
