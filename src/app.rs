@@ -244,8 +244,12 @@ impl App {
     /// The keyring cannot be used, or does not open the database.
     pub async fn reloaded(&self, config: &Config) -> Result<Broker, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
-        let inspection = store::inspect_briefly(&self.config.database)?;
-        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, self.ports.entropy.clone())?;
+        // Through the open store: closing any other handle of the file would release the locks that SQLite holds in this
+        // process, and the next program that closes the database would remove the log.
+        let read =
+            |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
+        let (db_id, wrapped_keys) = self.store.read(read).await?;
+        let vault = Vault::unlock(&keyring, db_id, &wrapped_keys, self.ports.entropy.clone())?;
         let broker = self.broker.reloaded(follow(config, &self.ports, vault)?);
         broker.restore_discovered().await;
         Ok(broker)
