@@ -274,7 +274,8 @@ impl App {
     /// # Errors
     ///
     /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
-    /// check. [`OpenError::Damaged`] when the database was found to be damaged.
+    /// check. [`store::Error::Moved`] when the database was moved away: its latest changes stay in the log beside its old
+    /// place. [`OpenError::Damaged`] when the database was found to be damaged.
     pub fn close(mut self) -> Result<(), Error> {
         self.work.block_on(self.drain());
         if let Some(runtime) = self.runtime.take() {
@@ -307,7 +308,7 @@ impl App {
     fn release(self, patience: Duration) -> Result<(), Error> {
         let Self { broker, store, lock, damage, .. } = self;
         drop(broker);
-        let failure = store.failure();
+        let failure = store.failure().or_else(|| store.moved().map(store::Error::from));
         store.wait_until_last(patience);
         drop(store);
         drop(lock);

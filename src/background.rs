@@ -29,6 +29,9 @@ const DISCOVER_AT_LEAST_EVERY: Duration = Duration::from_hours(1);
 /// Interval between writes of counted reads: a crash loses as many.
 const WRITE_READS_EVERY: Duration = Duration::from_secs(1);
 
+/// Interval between checks that the broker can do its work, so that the log tells the reason even where nobody asks.
+const CHECK_READY_EVERY: Duration = Duration::from_secs(10);
+
 /// Pause after a round that failed, or whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,7 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
         }
     };
     tokio::join!(
+        keep_checked(&broker, &stop),
         keep_purged(&broker, &stop),
         keep_resealed(&broker, &stop),
         keep_backed_up(&broker, &stop),
@@ -47,6 +51,17 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
         keep_reads_written(&broker, &stop),
         refreshing
     );
+}
+
+/// Looks whether the broker is ready, which logs each change, reserves disk space again and notices when a fault is over.
+async fn keep_checked(broker: &Broker, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let _ = broker.check_ready().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(CHECK_READY_EVERY) => {}
+        }
+    }
 }
 
 /// Asks servers how they are used, until each has answered.

@@ -107,6 +107,12 @@
 //! copy with the keyring, for the commands; `broker::backups` makes those that the operator scheduled. A restore is
 //! noted in the database, so that `broker::refresher` can tell an old refresh token from a revoked one.
 //!
+//! # Trouble with the disk
+//!
+//! `store::error` tells a full disk, a read-only one and a failing one apart, and `store::files` notices a database that was
+//! moved under the running process. `broker::readiness` finds the reason why the broker is not ready, for `/readyz` and the
+//! log.
+//!
 //! # Where a change goes
 //!
 //! `tests/house.rs` checks that these paths exist.
@@ -156,6 +162,8 @@
 //! a thing to look at in an installation: src/cli/check/start.rs (what keeps `serve` from starting), src/cli/doctor.rs
 //!                             (what is stored, and around it), src/store/survey.rs (SQL), tests/cli/doctor.rs
 //! what a probe concludes from an answer: src/oauth/probe.rs, src/cli/check/probe.rs (its words)
+//! a reason why the broker is not ready: src/broker/readiness.rs (its words), src/store/error.rs, docs/operations.md,
+//!                             tests/api/storage.rs
 //! a setting:                  src/config/mod.rs, postpeer.toml.example; where it needs a restart: src/cli/reload.rs
 //! a key of a platform:        src/config/platforms.rs, src/platforms/custom.rs, postpeer.toml.example; for built-in ones
 //!                             src/platforms/registry.rs, src/platforms/generated_texts.rs (writes their sections)

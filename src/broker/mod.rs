@@ -29,6 +29,7 @@ pub mod platforms;
 pub mod profiles;
 pub mod projects;
 pub mod purge;
+mod readiness;
 mod record;
 pub mod recovery;
 pub mod refresher;
@@ -52,12 +53,12 @@ use crate::domain::audit::Actor;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
 use crate::domain::key_uses::KeyUses;
-use crate::store;
 use crate::store::flow_limit::FlowLimit;
 
 pub use self::core::{Core, Parts, Reloaded, Settings};
 pub use backups::BackupSchedule;
 pub use error::Error;
+pub use readiness::NotReady;
 pub use refresher::Refresher;
 use registration::NotRegistered;
 use revocation::Revocation;
@@ -120,6 +121,7 @@ pub struct Broker {
     bluesky_attempts: Arc<Mutex<Attempts>>,
     unwritten: Arc<Unwritten>,
     key_uses: Arc<Mutex<KeyUses>>,
+    readiness: readiness::Latest,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -147,6 +149,7 @@ impl Broker {
             bluesky_attempts: Arc::default(),
             unwritten: Arc::default(),
             key_uses: Arc::default(),
+            readiness: Arc::default(),
             core,
         }
     }
@@ -184,15 +187,5 @@ impl Broker {
             tracing::warn!(error = %chain(&error), "the last uses of access keys were not recorded");
         }
         is_done
-    }
-
-    /// True when the broker can keep its promises: the database answers, the disk has room for a platform's answer and
-    /// for what is written before the platform is asked, and no delivered tokens wait to be stored.
-    pub async fn is_ready(&self) -> bool {
-        !self.refresher.has_unsaved_tokens()
-            && self.store.failure().is_none()
-            && self.store.ensure_reserve().await.is_ok()
-            && self.store.has_room().await
-            && self.store.read(store::meta::is_readable).await.is_ok()
     }
 }

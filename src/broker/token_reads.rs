@@ -14,10 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
+use crate::domain::error_chain::chain;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{AccountTokens, TokenReads};
 use crate::domain::read_counts::{Counted, ReadCounts, TokenReader};
-use crate::store::{self, audit, token_reads};
+use crate::store::{audit, token_reads};
 
 /// Rows in one transaction, so that no other write waits long.
 const BATCH: usize = 1000;
@@ -68,10 +69,10 @@ impl Broker {
             }
             // Its project was deleted meanwhile.
             Ok(false) => Err(Error::NotFound(What::Integration)),
-            Err(store::Error::Full(_)) => {
+            Err(error) if error.is_unwritable() => {
                 tracing::warn!(
-                    access_key.id = key, integration.id = %id,
-                    "the disk is full: this read of a token is recorded in the log only"
+                    access_key.id = key, integration.id = %id, error = %chain(&error),
+                    "the database takes no changes: this read of a token is recorded in the log only"
                 );
                 Ok(())
             }

@@ -35,7 +35,9 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         |why: String| Failure::new(Exit::Unavailable, format!("the broker at {base} is not ready: {why}"));
     match get(&base, "/readyz")? {
         Ok(answer) if answer.is_success() => Ok(()),
-        Ok(answer) => Err(unavailable(format!("it answered with status {}", answer.status))),
+        Ok(answer) => Err(unavailable(
+            reason(&answer.body).unwrap_or_else(|| format!("it answered with status {}", answer.status)),
+        )),
         Err(error) => Err(unavailable(Failure::caused(Exit::Unavailable, &error).message)),
     }
 }
@@ -69,6 +71,15 @@ fn get(base: &Url, path: &str) -> Result<Result<Answer, outbound::Error>, Failur
         body: Body::Empty,
     };
     Ok(runtime.block_on(outbound.send(request)))
+}
+
+/// The sentence of an error of the broker. `None` when something else answered.
+fn reason(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let sentence = body.get("error")?.as_str()?;
+    // Something else may answer at that address, and a terminal obeys control characters.
+    body.get("code")?.as_str().filter(|code| *code == "not_ready")?;
+    (!sentence.contains(char::is_control)).then(|| sentence.to_owned())
 }
 
 /// URL at which this machine reaches a listener of its own.

@@ -80,7 +80,7 @@ codes! {
     KeyBoundToProfile = FORBIDDEN, "key_bound_to_profile", "The access key is bound to a profile, and this concerns others too.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take that method; the Allow header names those that it takes.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this path. /documentation lists what there is.";
-    NotReady = SERVICE_UNAVAILABLE, "not_ready", "The database does not answer.";
+    NotReady = SERVICE_UNAVAILABLE, "not_ready", "The broker cannot do its work at the moment.";
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The broker has too much to do right now. Try again in a moment.";
     PdsUnreachable = BAD_GATEWAY, "pds_unreachable", "The account's server could not be reached, or failed. Try again in a moment.";
     PlatformNotAvailable = FORBIDDEN, "platform_not_available", "The platform is not available here.";
@@ -94,6 +94,7 @@ codes! {
     RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request body did not arrive in time.";
     SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
     StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
+    StorageUnavailable = SERVICE_UNAVAILABLE, "storage_unavailable", "The broker's database cannot be used at the moment, and nothing was changed. Its operator finds the reason in the log, and at /readyz.";
     TokenTooShort = UNPROCESSABLE_ENTITY, "token_too_short", "The platform's access tokens do not last that long.";
     TokenUnavailable = SERVICE_UNAVAILABLE, "token_unavailable", "The access token has expired, and the platform gives no other at the moment.";
     TooManyAttempts = TOO_MANY_REQUESTS, "too_many_attempts", "There were too many attempts to connect this account. Wait a few minutes before the next.";

@@ -5,15 +5,16 @@
 //! takes no space; between releasing the reserve and the write that needed it, nobody makes it again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::ffi;
-use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
+use rusqlite::{ErrorCode, ffi};
+use rustix::fs::{FallocateFlags, OFlags, StatVfsMountFlags, fallocate, statvfs};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::Error;
 use super::lock::beside;
@@ -24,6 +25,9 @@ const SIZE: u64 = 4 * 1024 * 1024;
 
 /// Free space beside the reserve that ordinary writes need for a while.
 const ROOM: u64 = 1024 * 1024;
+
+/// Bytes that are written to find out why others could not be: more than a block of any file system.
+const PROBE: usize = 64 * 1024;
 
 pub(super) struct DiskReserve {
     path: PathBuf,
@@ -68,15 +72,54 @@ impl DiskReserve {
         self.is_there.load(Ordering::Acquire) || !self.is_held.load(Ordering::Acquire)
     }
 
-    /// True when ordinary writes find room beside the reserve. A file system that does not tell counts as having room.
-    pub(super) fn has_room(&self) -> bool {
-        if !self.is_held.load(Ordering::Acquire) {
-            return true;
+    /// Checks that the reserve exists, and that ordinary writes find room beside it. A file system that does not tell
+    /// counts as having room.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        match self.look() {
+            Space::ReadOnly => Err(Error::ReadOnly(read_only())),
+            Space::None if self.is_held.load(Ordering::Acquire) => {
+                Err(Error::Full(full(format!("less than {} KiB are free", ROOM / 1024))))
+            }
+            Space::None | Space::Some => self.ensure(),
         }
+    }
+
+    /// Finds the reason of a failed write that may have been refused for a lack of space.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> Error {
+        let is_limited = || getrlimit(Resource::Fsize).current.is_some();
+        match (error.sqlite_error_code(), self.look()) {
+            (_, Space::ReadOnly) => Error::ReadOnly(error),
+            (Some(ErrorCode::DiskFull), _) | (_, Space::None) => Error::Full(error),
+            (_, Space::Some) => match self.try_to_write() {
+                Err(tried) if is_full(&tried) => Error::Full(error),
+                Err(tried) if tried.kind() == io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(error),
+                Ok(()) if is_limited() => Error::Full(error),
+                Ok(()) | Err(_) => Error::Io(error),
+            },
+        }
+    }
+
+    fn look(&self) -> Space {
         match statvfs(directory_of(&self.path)) {
-            Ok(found) => found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= ROOM,
-            Err(_) => true,
+            Ok(found) if found.f_flag.contains(StatVfsMountFlags::RDONLY) => Space::ReadOnly,
+            Ok(found) if found.f_blocks > 0 && found.f_bavail.saturating_mul(found.f_frsize) < ROOM => Space::None,
+            _ => Space::Some,
         }
+    }
+
+    /// Writes and removes a small file. A quota shows only there.
+    fn try_to_write(&self) -> io::Result<()> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".probe");
+        let _ = fs::remove_file(&path);
+        let tried = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&vec![0; PROBE]));
+        let _ = fs::remove_file(&path);
+        tried
     }
 
     /// Until the guard is dropped, nobody else makes or releases the reserve.
@@ -90,15 +133,38 @@ impl DiskReserve {
         made.map_err(|source| {
             // A partial reserve would take the last free space.
             let _ = fs::remove_file(&self.path);
-            match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                    let full = ffi::Error::new(ffi::SQLITE_FULL);
-                    Error::Full(rusqlite::Error::SqliteFailure(full, Some(format!("no room for a reserve: {source}"))))
-                }
-                _ => Error::Reserve(source),
+            if is_full(&source) {
+                Error::Full(full(format!("no room for a reserve: {source}")))
+            } else if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                Error::ReadOnly(read_only())
+            } else {
+                Error::Reserve(source)
             }
         })
     }
+}
+
+/// The space on a file system.
+enum Space {
+    /// Less than ordinary writes need.
+    None,
+    /// It takes no writes at all.
+    ReadOnly,
+    Some,
+}
+
+/// True for a full disk, a quota, and a limit of the file's size.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+fn full(why: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), Some(why))
+}
+
+fn read_only() -> rusqlite::Error {
+    let why = "the file system is mounted read-only".to_owned();
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), Some(why))
 }
 
 fn allocate(path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
+use super::files::Moved;
 use crate::domain::InvalidTransition;
 
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,8 @@ pub enum Error {
     /// A unique constraint: such a row exists already.
     #[error("the constraint {0} is violated")]
     Conflict(String),
-    #[error("the database file is damaged: stop the broker and restore a backup")]
+    /// SQLite says the same where the disk reports an error for a read.
+    #[error("the database file is damaged, or its disk fails to read it: a restart finds out")]
     Corrupt(#[source] rusqlite::Error),
     /// The disk did not confirm a commit. Its contents are unknown, and a second sync would prove nothing.
     #[error(
@@ -23,15 +25,24 @@ pub enum Error {
     Failed(#[source] rusqlite::Error),
     #[error("the disk is full, or the file may not grow: free some space, no restart is needed")]
     Full(#[source] rusqlite::Error),
+    /// The disk failed to read or write, for another reason than a lack of space.
+    #[error("the disk reports an error: check it and its file system, for example with `dmesg`")]
+    Io(#[source] rusqlite::Error),
     /// A stored value that this program cannot have written.
     #[error("{table}.{column} of row {row} holds an invalid value")]
     Inconsistent { table: &'static str, column: &'static str, row: String },
+    /// Nothing was changed, because the changes would be in a file that nobody finds any more.
+    #[error(transparent)]
+    Moved(#[from] Moved),
     /// The row to be changed is gone, or no longer in the expected state.
     #[error("nothing was changed: the row is gone or was changed meanwhile")]
     NotChanged,
     /// Too many writes are queued already.
     #[error("too many writes are queued for the database")]
     Overloaded,
+    /// The file or its file system allows no changes.
+    #[error("the database is read-only: check the permissions of its files, and how their file system is mounted")]
+    ReadOnly(#[source] rusqlite::Error),
     /// The reserve failed for another reason than a full disk, which is [`Error::Full`].
     #[error(
         "the reserve of disk space beside the database cannot be made: check the disk and the permissions of the directory"
@@ -65,15 +76,19 @@ impl From<rusqlite::Error> for Error {
                 }
                 _ => Self::Sqlite(error),
             },
+            ErrorCode::CannotOpen => Self::Io(error),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy(error),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error),
             ErrorCode::DiskFull => Self::Full(error),
+            ErrorCode::ReadOnly => Self::ReadOnly(error),
             ErrorCode::SystemIoFailure => match failure.extended_code {
                 // After a failed sync the kernel may mark lost pages clean, and the next sync succeeds without them.
                 ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_FSYNC => Self::Failed(error),
-                // A quota or a file size limit gives the latter instead of "full", the log's index the former.
+                // A quota or a file size limit gives the latter instead of "full", the log's index the former. Where
+                // they have another reason, `DiskReserve::explain` finds it.
                 ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE => Self::Full(error),
-                _ => Self::Sqlite(error),
+                ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => Self::Corrupt(error),
+                _ => Self::Io(error),
             },
             _ => Self::Sqlite(error),
         }
@@ -81,6 +96,12 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
+    /// True when the database takes no changes at the moment, whichever they are.
+    #[must_use]
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::Moved(_) | Self::ReadOnly(_))
+    }
+
     /// Finds the store's error in an error or among its sources.
     pub(super) fn within<E: std::error::Error + 'static>(error: &E) -> Option<&Self> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);

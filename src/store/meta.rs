@@ -22,6 +22,13 @@ pub(super) fn insert(db: &Transaction<'_>, db_id: Uuid) -> Result<(), Error> {
     )
 }
 
+/// Writes a page without changing anything in it.
+pub fn touch(db: &Transaction<'_>) -> Result<(), Error> {
+    // An UPDATE with the same values writes nothing.
+    let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(db.pragma_update(None, "user_version", version)?)
+}
+
 /// Checks that the database can be read and has its id.
 pub fn is_readable(db: &Connection) -> Result<(), Error> {
     get_db_id(db).map(|_| ())

@@ -20,6 +20,7 @@ pub mod counts;
 pub mod discovered;
 mod disk_reserve;
 mod error;
+mod files;
 #[cfg(test)]
 mod fixture;
 pub mod flow_limit;
@@ -52,8 +53,10 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rusqlite::ffi;
 /// Connections of the closures of [`Store::read`] and [`Store::write`].
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
@@ -61,6 +64,8 @@ use tokio::sync::Semaphore;
 use access_keys::FoundKey;
 use disk_reserve::DiskReserve;
 pub use error::Error;
+use files::Files;
+pub use files::{How, Moved};
 use job::Work;
 pub use lock::{DatabaseLock, Holder, find_holder};
 pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys};
@@ -79,6 +84,9 @@ pub struct Store {
     /// A permit for each write that is queued or running.
     writes: Arc<Semaphore>,
     reserve: Arc<DiskReserve>,
+    files: Arc<Files>,
+    /// True once stored values could not be read.
+    is_unreadable: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -87,11 +95,14 @@ impl Store {
 
     fn over(path: &Path, writer: Connection, readers: Readers) -> io::Result<Self> {
         let reserve = Arc::new(DiskReserve::of(path));
+        let files = Arc::new(Files::of(path)?);
         Ok(Self {
             readers: Arc::new(readers),
-            writer: Arc::new(Writer::start(writer, reserve.clone())?),
+            writer: Arc::new(Writer::start(writer, reserve.clone(), files.clone())?),
             writes: Arc::new(Semaphore::new(Self::WRITES)),
             reserve,
+            files,
+            is_unreadable: Arc::default(),
         })
     }
 
@@ -104,10 +115,10 @@ impl Store {
     pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
     {
         if let Some(snapshot) = self.readers.begin() {
-            return work(&snapshot);
+            return self.noted(work(&snapshot));
         }
         self.read_long(work).await
     }
@@ -130,9 +141,17 @@ impl Store {
     pub async fn read_long<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
     {
-        self.readers.clone().run_long(work).await
+        self.noted(self.readers.clone().run_long(work).await)
+    }
+
+    /// Remembers that stored values could not be read.
+    fn noted<T, E: std::error::Error + 'static>(&self, outcome: Result<T, E>) -> Result<T, E> {
+        if let Some(Error::Corrupt(_)) = outcome.as_ref().err().and_then(Error::within) {
+            self.is_unreadable.store(true, Ordering::Release);
+        }
+        outcome
     }
 
     /// Runs `work` in a transaction, which is committed and on the disk after `Ok`, and rolled back after `Err`. Queued
@@ -155,10 +174,10 @@ impl Store {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
     {
         let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        self.writer.write(Work::Once(Some(Box::new(work))), permit).await
+        self.noted(self.writer.write(Work::Once(Some(Box::new(work))), permit).await)
     }
 
     /// Like [`write`](Self::write), for what may be lost in a power cut and not with the process: it is committed when
@@ -177,10 +196,10 @@ impl Store {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
     {
         let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        self.writer.write(Work::Unsynced(Some(Box::new(work))), permit).await
+        self.noted(self.writer.write(Work::Unsynced(Some(Box::new(work))), permit).await)
     }
 
     /// Like [`write`](Self::write), for what must not be lost. On a full disk the reserve is released and the work
@@ -207,7 +226,7 @@ impl Store {
         E: std::error::Error + From<Error> + Send + 'static,
     {
         let permit = self.writes.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
-        self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await
+        self.noted(self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await)
     }
 
     /// Keeps a reserve beside the database from now on, for [`write_kept`](Self::write_kept) to release. For the one
@@ -235,10 +254,46 @@ impl Store {
         on_blocking_thread(move || reserve.ensure()).await?
     }
 
-    /// True when there is room for ordinary writes beside the reserve, or no reserve is kept.
-    pub async fn has_room(&self) -> bool {
+    /// Looks whether the store can do its work. Writes something only as long as nothing proves that it can: at the start,
+    /// and after a write that failed.
+    ///
+    /// # Errors
+    ///
+    /// The reason why writes fail, or would fail soon: [`Error::Failed`], [`Error::Moved`], [`Error::ReadOnly`],
+    /// [`Error::Full`], [`Error::Reserve`], or what a first write met. Once a value could not be read,
+    /// [`Error::Corrupt`]: the next start finds out whether the file is damaged.
+    pub async fn check_usable(&self) -> Result<(), Error> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        if let Err(moved) = self.files.check() {
+            if moved.how == How::LogGone {
+                // What only the lost log has is in the database file then. Should that fail, a stop tries again.
+                let _ = self.checkpoint().await;
+            }
+            return Err(moved.into());
+        }
         let reserve = self.reserve.clone();
-        on_blocking_thread(move || reserve.has_room()).await.unwrap_or(false)
+        on_blocking_thread(move || reserve.check_room()).await??;
+        if !self.writer.is_proven() {
+            self.write(meta::touch).await?;
+            self.writer.set_proven();
+        }
+        if self.is_unreadable.load(Ordering::Acquire) {
+            let seen = ffi::Error::new(ffi::SQLITE_CORRUPT);
+            return Err(Error::Corrupt(rusqlite::Error::SqliteFailure(
+                seen,
+                Some("found by an earlier read".to_owned()),
+            )));
+        }
+        self.read(meta::is_readable).await
+    }
+
+    /// The reason why closing the store now leaves changes beside the database's place, and not in the database. A log
+    /// that was removed is no such reason: as long as it is open, it can be moved into the database.
+    #[must_use]
+    pub fn moved(&self) -> Option<Moved> {
+        self.files.check().err().filter(|moved| moved.how != How::LogGone)
     }
 
     /// True when the reserve exists, as far as is known without looking, or none is kept.

@@ -71,6 +71,12 @@ pub enum OpenError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "the database {} cannot be written: it or a file beside it belongs to another user or is read-only, or its file \
+         system is mounted read-only. Nothing was changed. Give the files to the user that runs this program",
+        path.display()
+    )]
+    ReadOnly { path: PathBuf },
     #[error("this program was built with SQLite {found}, which can lose commits: build it with 3.51.3 or later")]
     TooOldSqlite { found: String },
     #[error(
@@ -97,6 +103,10 @@ impl Store {
         // Before anything can write: even closing a writable connection moves the log into the file.
         let (_, found) = peek(path, schema.version())?;
         let mut writer = connect(path, Role::Writer).map_err(|error| failed(path, error))?;
+        // SQLite silently opens a file that it may not write for reading.
+        if writer.is_readonly(rusqlite::MAIN_DB).map_err(|error| failed(path, error))? {
+            return Err(OpenError::ReadOnly { path: path.to_owned() });
+        }
         let copy = beside(path, &format!("{COPY}{}", schema.version()));
         if found < schema.version() {
             keep_copy(&writer, &copy)?;
@@ -141,6 +151,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "foreign_keys", true)?;
     match role {
         Role::LongReader | Role::ShortReader => {
+            // SQLite opens the log with the first read, and makes a new one if it was removed meanwhile.
+            db.pragma_query_value(None, "user_version", |_| Ok(()))?;
             db.pragma_update(None, "query_only", true)?;
             // A reader never writes to the file, even if it is the last to close it.
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -189,6 +201,7 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             OpenError::Damaged { path, why: error.to_string() }
         }
+        Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
         _ => OpenError::Io { path, source: io::Error::other(error) },
     }
 }

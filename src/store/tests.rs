@@ -76,7 +76,7 @@ async fn an_acknowledged_write_is_there_after_reopening() {
 async fn a_read_cannot_write() {
     let (_directory, store) = store();
     let written: Result<usize, Error> = store.read(|db| Ok(db.execute("DELETE FROM projects", [])?)).await;
-    assert!(matches!(written, Err(Error::Sqlite(_))), "{written:?}");
+    assert!(matches!(written, Err(Error::ReadOnly(_))), "{written:?}");
     assert_eq!(count(&store).await, 1);
 }
 
@@ -309,6 +309,33 @@ async fn a_full_disk_is_an_error_of_its_own_and_passes() {
     limit(1_000_000).await;
     insert(&store, 5_000).await.unwrap();
     assert_eq!(count(&store).await, before + 1);
+}
+
+#[tokio::test]
+async fn the_log_grows_with_a_long_read_of_another_program_and_shrinks_after_it() {
+    const MEBIBYTE: u64 = 1024 * 1024;
+    let (directory, store) = store();
+    let path = directory.path().join("postpeer.db");
+    let log = || std::fs::metadata(directory.path().join("postpeer.db-wal")).unwrap().len();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM projects").unwrap();
+    let fill = |store: Store| async move {
+        let write =
+            |db: &Transaction<'_>| Ok::<_, Error>(db.execute("INSERT INTO filler VALUES (randomblob(1000000))", [])?);
+        store.write(write).await.unwrap();
+    };
+    store.write(|db| Ok::<_, Error>(db.execute_batch("CREATE TABLE filler (bytes BLOB)")?)).await.unwrap();
+    for _ in 0..24 {
+        fill(store.clone()).await;
+    }
+    assert!(log() > 20 * MEBIBYTE, "{}", log());
+    assert_eq!(count(&store).await, 1);
+    assert!(matches!(store.checkpoint().await, Err(Error::Overloaded)), "the other program reads on");
+    other.execute_batch("COMMIT").unwrap();
+    for _ in 0..6 {
+        fill(store.clone()).await;
+    }
+    assert!(log() <= 16 * MEBIBYTE, "{}", log());
 }
 
 #[tokio::test]

@@ -11,15 +11,16 @@
 //! that the disk did not confirm, nothing is written any more: a second sync would succeed and prove nothing. That is why
 //! the log is moved into the file here and not by SQLite, which syncs the log for that and ignores a failure.
 
+mod log;
+
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::Wal;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -27,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use super::disk_reserve::DiskReserve;
 use super::error::copy;
+use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
 use super::open::BUSY_TIMEOUT;
+use log::Log;
 
 /// Most writes that share a transaction: the first waits for the last.
 const BATCH: usize = 128;
 
-/// Pages by which the log grows before it is moved into the database file: SQLite's own default.
-const LONG_LOG: i32 = 1_000;
 /// How long a checkpoint waits for readers. All writes wait with it, and a backup reads for long.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -56,22 +57,17 @@ pub(super) struct Writer {
 struct State {
     failure: OnceLock<rusqlite::Error>,
     failed: CancellationToken,
+    /// True when the latest transaction that changed something was committed.
+    is_proven: AtomicBool,
 }
 
 impl Writer {
     /// `connection` syncs its commits.
-    pub(super) fn start(mut connection: Connection, reserve: Arc<DiskReserve>) -> io::Result<Self> {
+    pub(super) fn start(mut connection: Connection, reserve: Arc<DiskReserve>, files: Arc<Files>) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let state = Arc::new(State::default());
-        let log = Arc::new(AtomicI32::new(0));
-        let seen = log.clone();
-        // Takes the place of SQLite's own checkpoints.
-        let notice = move |_: &mut Wal, pages| {
-            seen.store(pages, Ordering::Relaxed);
-            Ok(())
-        };
-        connection.wal_hook(Some(notice)).map_err(io::Error::other)?;
-        let scribe = Scribe { connection, reserve, state: state.clone(), syncs: true, log, moved: 0 };
+        let log = Log::of(&mut connection).map_err(io::Error::other)?;
+        let scribe = Scribe { connection, reserve, files, state: state.clone(), syncs: true, log };
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || scribe.serve(&received))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
@@ -102,6 +98,16 @@ impl Writer {
     /// Cancelled when nothing is written any more.
     pub(super) fn failed(&self) -> CancellationToken {
         self.state.failed.clone()
+    }
+
+    /// False while nothing shows that changes reach the disk.
+    pub(super) fn is_proven(&self) -> bool {
+        self.state.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Remembers that changes reached the disk.
+    pub(super) fn set_proven(&self) {
+        self.state.is_proven.store(true, Ordering::Release);
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {
@@ -141,13 +147,11 @@ impl State {
 struct Scribe {
     connection: Connection,
     reserve: Arc<DiskReserve>,
+    files: Arc<Files>,
     state: Arc<State>,
     /// True when the next commit is synced.
     syncs: bool,
-    /// Length of the log after the latest commit, in pages.
-    log: Arc<AtomicI32>,
-    /// Its length when it was last moved into the database file. It starts again when nobody reads it any more.
-    moved: i32,
+    log: Log,
 }
 
 impl Scribe {
@@ -167,14 +171,9 @@ impl Scribe {
 
     /// Moves a long log into the database file, as far as no reader needs it. Others need not wait for this.
     fn shorten_log(&mut self) {
-        let length = self.log.load(Ordering::Relaxed);
-        if length < self.moved {
-            self.moved = 0;
-        }
-        if length - self.moved < LONG_LOG || self.state.failure.get().is_some() {
+        if self.state.failure.get().is_some() || !self.log.is_long() {
             return;
         }
-        self.moved = length;
         if let Err(error) = move_log(&self.connection, "PASSIVE") {
             tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be moved into the database file");
             self.give_up_if_unsynced(&error);
@@ -198,14 +197,18 @@ impl Scribe {
         if let Some(failure) = self.state.failure.get() {
             return failed(waiting.drain(..).collect(), || Error::Failed(copy(failure)));
         }
+        if let Err(moved) = self.files.check() {
+            return failed(waiting.drain(..).collect(), || moved.clone().into());
+        }
         let syncs = waiting.iter().any(|job| job.is_synced());
         if let Err(error) = set_syncs(&self.connection, &mut self.syncs, syncs) {
-            return failed(waiting.drain(..).collect(), || copy(&error).into());
+            return failed(waiting.drain(..).collect(), || explain(&error, &self.state, &self.reserve));
         }
         let transaction = match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => transaction,
-            Err(error) => return failed(waiting.drain(..).collect(), || copy(&error).into()),
+            Err(error) => return failed(waiting.drain(..).collect(), || explain(&error, &self.state, &self.reserve)),
         };
+        let before = transaction.total_changes();
         let mut ran = Vec::new();
         let mut any_kept = false;
         while let Some(mut job) = waiting.pop_front() {
@@ -226,11 +229,17 @@ impl Scribe {
             // Rolled back, because there is nothing to sync.
             return ran;
         }
+        let changed = transaction.total_changes() > before;
         match commit(transaction) {
-            Ok(()) => ran,
+            Ok(()) => {
+                if changed {
+                    self.state.is_proven.store(true, Ordering::Release);
+                }
+                ran
+            }
             Err(error) => {
                 self.give_up_if_unsynced(&error);
-                failed(ran, || copy(&error).into())
+                failed(ran, || explain(&error, &self.state, &self.reserve))
             }
         }
     }
@@ -300,6 +309,18 @@ impl Drop for Scribe {
             self.state
                 .fail(rusqlite::Error::SqliteFailure(internal, Some("the thread that writes panicked".to_owned())));
         }
+    }
+}
+
+/// The error of a transaction, in the store's words.
+fn explain(error: &rusqlite::Error, state: &State, reserve: &DiskReserve) -> Error {
+    let told = Error::from(copy(error));
+    if !matches!(told, Error::Busy(_)) {
+        state.is_proven.store(false, Ordering::Release);
+    }
+    match told {
+        Error::Full(error) => reserve.explain(error),
+        told => told,
     }
 }
 

@@ -81,6 +81,7 @@ async fn full_before_a_refresh(disk: &Disk) {
     assert_eq!(broker.get(&format!("/v1/connect/integrations/{other}")).await.status, 200, "it is still there");
     let ready = broker.browse(&format!("{}/readyz", broker.url)).await;
     assert_eq!((ready.status, ready.code()), (503, "not_ready"), "{}", ready.text);
+    assert_eq!(ready.json["error"], "The disk is full.");
 
     disk.make_room();
     assert_eq!(broker.broker().write_token_reads().await.unwrap(), 1);

@@ -59,6 +59,7 @@ mod signed;
 #[path = "../support/small_disk.rs"]
 mod small_disk;
 mod stand_in;
+mod storage;
 mod support;
 mod tokens;
 mod wire;

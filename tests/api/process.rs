@@ -1,6 +1,6 @@
 //! The broker as a process that tests can kill. The database stays, and the platforms run on in the test's process.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -80,15 +80,40 @@ impl Crashing {
         config::load(&self.path("postpeer.toml"), &Environment::default(), &[]).unwrap()
     }
 
+    /// The access key of a project.
+    pub(crate) fn key(&self, project: usize) -> &str {
+        &self.keys[project]
+    }
+
     /// Starts the broker, which aborts at the failpoint `dies_at`.
     pub(crate) fn start(&self, dies_at: Option<&str>) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_postpeer"));
-        command.args(["serve", "--config"]).arg(self.path("postpeer.toml")).env_clear();
+        Self::until_ready(self.serve(Command::new(env!("CARGO_BIN_EXE_postpeer")), dies_at))
+    }
+
+    /// Starts the broker under a tracer. `None` where that cannot be used.
+    pub(crate) fn start_under(&self, mut tracer: Command) -> Option<Process> {
+        tracer.arg(env!("CARGO_BIN_EXE_postpeer"));
+        if let Err(error) = Command::new(tracer.get_program()).arg("-V").stdout(Stdio::null()).status() {
+            return not_tested(&error.to_string());
+        }
+        Some(Self::until_ready(self.serve(tracer, None)))
+    }
+
+    /// Starts the broker and returns at once.
+    pub(crate) fn start_without_waiting(&self, dies_at: Option<&str>) -> Child {
+        self.serve(Command::new(env!("CARGO_BIN_EXE_postpeer")), dies_at)
+    }
+
+    fn serve(&self, mut command: Command, dies_at: Option<&str>) -> Child {
+        command.args(["serve", "--config"]).arg(self.path("postpeer.toml")).env_clear().env("PATH", "/usr/bin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(place) = dies_at {
             command.env("FAILPOINT", place);
         }
-        let mut child = command.spawn().unwrap();
+        command.spawn().unwrap()
+    }
+
+    fn until_ready(mut child: Child) -> Process {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut until_ready = String::new();
         while !until_ready.contains("listening") {
@@ -104,6 +129,27 @@ impl Crashing {
             }
         });
         Process { child, said }
+    }
+
+    /// Starts the broker, which refuses. Returns its exit code and what it said.
+    pub(crate) fn refuses(&self) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_postpeer"))
+            .args(["serve", "--config"])
+            .arg(self.path("postpeer.toml"))
+            .env_clear()
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Exit code of `postpeer healthcheck`, and what it says.
+    pub(crate) fn healthcheck(&self) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_postpeer"))
+            .args(["healthcheck", "--url", &self.url])
+            .env_clear()
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 
     /// Starts another command on the same database.
@@ -125,6 +171,14 @@ impl Crashing {
     pub(crate) async fn call(&self, project: usize, path: &str) -> Result<Reply, reqwest::Error> {
         let request = self.client.get(format!("{}{path}", self.url)).header("x-access-key", &self.keys[project]);
         Ok(Reply::of(request.send().await?).await)
+    }
+
+    pub(crate) async fn post(&self, project: usize, path: &str, body: &Value) -> Reply {
+        let request = self.client.post(format!("{}{path}", self.url)).header("x-access-key", &self.keys[project]);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let reply = Reply::of(request.send().await.unwrap()).await;
+        assert!((200..300).contains(&reply.status), "{}", reply.text);
+        reply
     }
 
     pub(crate) async fn token(&self, project: usize, id: &str, query: &str) -> Result<Reply, reqwest::Error> {
@@ -194,6 +248,29 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
+    /// Sends SIGHUP and waits until the log has these words once more.
+    pub(crate) fn hang_up(&self, words: &str) {
+        let times = || self.said.lock().unwrap().matches(words).count();
+        let before = times();
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        for _ in 0..1000 {
+            if times() > before {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not say {words:?}: {}", self.said.lock().unwrap());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process has ended by itself. Returns its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Waits until the process has ended as it should.
     pub(crate) fn succeeded(mut self) {
         assert!(self.child.wait().unwrap().success());
@@ -212,4 +289,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Says that strace cannot be used, and fails in CI.
+#[expect(clippy::disallowed_methods, reason = "CI skips nothing")]
+pub(crate) fn not_tested<T>(why: &str) -> Option<T> {
+    let advice = format!(
+        "faults of the disk were NOT tested, because strace cannot be used here ({why}): apt-get install strace, and run \
+         this as root"
+    );
+    assert!(std::env::var_os("CI").is_none(), "{advice}");
+    // Unlike eprintln!, this is shown for a test that passes.
+    std::io::stderr().write_all(format!("{advice}\n").as_bytes()).unwrap();
+    None
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::http::Current;
 use crate::http::access::Authenticated;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, ErrorBody};
 
 /// Yes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,11 +28,12 @@ pub(crate) async fn alive() -> Json<HealthView> {
 
 /// Whether the broker can work
 ///
-/// The database answers and the sealing keys are loaded: for a load balancer.
+/// The database can be read and written and has room, and the sealing keys are loaded: for a load balancer.
 #[utoipa::path(get, path = "/readyz", operation_id = "isReady", tag = "Health",
-    responses((status = 200, description = "It can.", body = HealthView)))]
+    responses((status = 200, description = "It can.", body = HealthView),
+        (status = 503, description = "It cannot: `error` says why.", body = ErrorBody)))]
 pub(crate) async fn ready(state: Current) -> Result<Json<HealthView>, ApiError> {
-    if state.broker.is_ready().await { Ok(OK) } else { Err(ApiError::new(Code::NotReady)) }
+    Ok(state.broker.check_ready().await.map(|()| OK)?)
 }
 
 /// Whether the service is there

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{ApiError, Code};
-use crate::broker;
 use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
+use crate::broker::{self, NotReady};
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
 
@@ -86,13 +86,15 @@ impl From<broker::Error> for ApiError {
                 StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
                     Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
                 }
-                // The broker is about to exit, and its supervisor restarts it.
-                StoreError::Failed(_) => Self::new(Code::NotReady).because(source),
+                StoreError::Corrupt(_)
+                | StoreError::Failed(_)
+                | StoreError::Io(_)
+                | StoreError::Moved(_)
+                | StoreError::ReadOnly(_)
+                | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable).because(source),
                 StoreError::Conflict(_)
-                | StoreError::Corrupt(_)
                 | StoreError::Inconsistent { .. }
                 | StoreError::NotChanged
-                | StoreError::Reserve(_)
                 | StoreError::Sqlite(_) => Self::internal(source),
             },
             E::TokenTooShort { label, lasts, life } => Self::with(
@@ -128,6 +130,16 @@ impl From<Unusable> for ApiError {
                 format!("The access key expired at {at}. Ask the broker's operator for another one."),
             ),
         }
+    }
+}
+
+impl From<NotReady> for ApiError {
+    /// The reason is logged by whoever found it.
+    fn from(why: NotReady) -> Self {
+        let words = why.to_string();
+        let mut letters = words.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        Self::with(Code::NotReady, first.into_iter().chain(letters).chain(['.']).collect::<String>())
     }
 }
 

@@ -54,6 +54,8 @@ fn fill(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> 
             | Error::Corrupt(error)
             | Error::Failed(error)
             | Error::Full(error)
+            | Error::Io(error)
+            | Error::ReadOnly(error)
             | Error::Sqlite(error),
         ) => {
             return Err(error.into());

@@ -85,7 +85,14 @@ fn find_damage(db: &Connection, path: &Path, check: &str) -> Result<(), OpenErro
     let damaged = |why: String| Err(OpenError::Damaged { path: path.to_owned(), why });
     let found: String = db.query_row(check, [], |row| row.get(0)).map_err(failed)?;
     if found != "ok" {
-        return damaged(found);
+        let log = beside(path, "-wal");
+        if log.symlink_metadata().is_err() {
+            return damaged(found);
+        }
+        return damaged(format!(
+            "{found} (if the file was copied here by hand, the log {} belongs to another state of it)",
+            log.display()
+        ));
     }
     if schema::breaks_foreign_keys(db).map_err(failed)? {
         return damaged("rows point at rows that are not there".to_owned());

@@ -274,6 +274,28 @@ fn an_inspection_notices_one_damaged_page() {
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
 }
 
+#[test]
+fn a_log_that_belongs_to_another_state_of_the_file_is_noticed() {
+    let place = made();
+    let older = fs::read(&place.path).unwrap();
+    let writer = connect(&place.path, Role::Writer).unwrap();
+    let fill = || {
+        let insert = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 500)
+            INSERT INTO projects SELECT hex(randomblob(16)), hex(randomblob(16)), 0 FROM n";
+        writer.execute(insert, []).unwrap();
+    };
+    fill();
+    writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    fill();
+    let copied = self::place();
+    fs::write(&copied.path, &older).unwrap();
+    fs::copy(beside(&place.path, "-wal"), beside(&copied.path, "-wal")).unwrap();
+    let error = inspect(&copied.path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("postpeer.db-wal belongs to another state"), "{error}");
+    assert_eq!(fs::read(&copied.path).unwrap(), older);
+}
+
 #[tokio::test]
 async fn damage_in_a_large_file_is_noticed_while_the_broker_runs() {
     let place = made();

@@ -330,11 +330,11 @@ async fn writes_go_on_after_an_ordinary_disk_error() {
     let (_directory, store) = store();
     let refused: Result<(), Error> = store
         .write(|_| {
-            FAULT.set(Some(ffi::SQLITE_IOERR_READ));
+            FAULT.set(Some(ffi::SQLITE_IOERR_TRUNCATE));
             Ok(())
         })
         .await;
-    assert!(matches!(refused, Err(Error::Sqlite(_))));
+    assert!(matches!(refused, Err(Error::Io(_))));
     insert(&store, 1).await.unwrap();
 }
 

@@ -9,6 +9,8 @@ async fn synchronous(store: &Store) -> Vec<u32> {
     looked.unwrap_err().0
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("this only looks")]
 struct Looked(Vec<u32>);
 
 impl From<Error> for Looked {
