@@ -111,7 +111,7 @@
 //!
 //! `store::error` tells a full disk, a read-only one and a failing one apart, and `store::files` notices a database that was
 //! moved under the running process. `broker::readiness` finds the reason why the broker is not ready, for `/readyz` and the
-//! log.
+//! log. `store::open` copies a database before it migrates it.
 //!
 //! # Where a change goes
 //!

@@ -5,6 +5,7 @@
 
 pub(super) mod create;
 pub(super) mod inspect;
+mod upgrade;
 
 use std::fs::{self, File};
 use std::io;
@@ -16,10 +17,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Store;
-use super::lock::beside;
 use super::readers::Readers;
 use super::schema::Schema;
-use create::keep_copy;
 pub(super) use inspect::inspect_copy;
 use inspect::peek;
 pub use inspect::{Inspection, check, inspect, inspect_briefly, list_copies, wrapping_keys};
@@ -27,7 +26,7 @@ pub use inspect::{Inspection, check, inspect, inspect_briefly, list_copies, wrap
 /// Older versions have a race in WAL mode that loses commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// Ending of the name of a copy from before a migration, followed by the new version.
+/// Ending of the name of a copy from before a migration, followed by the new version and the time of the copy.
 const COPY: &str = ".before-v";
 
 /// How long a statement waits for a lock of another process, where waiting blocks nobody.
@@ -60,17 +59,22 @@ pub enum OpenError {
     )]
     Missing { path: PathBuf },
     #[error(
-        "the schema of {} could not be migrated. {} is a copy from before, if there was anything to migrate: go back to the \
-         program that wrote it, or report this",
-        path.display(), copy.display()
+        "the schema of {} could not be migrated. Run the program that was here before, and report this{}",
+        path.display(), way_back(copy.as_deref())
     )]
-    Migration { path: PathBuf, copy: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    Migration { path: PathBuf, copy: Option<PathBuf>, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
         "the database {} was written by a newer program (schema {found}, this one knows {known}); it was left as it is. \
          Run the newer program, or restore a backup from before with `postpeer restore FILE`",
         path.display()
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
+    #[error(
+        "there is no room to upgrade the database {}: a copy from before and the work itself take {} MiB, and {} MiB are \
+         free. Nothing was changed. Free some space, and start again",
+        path.display(), needed.div_ceil(1024 * 1024), free / (1024 * 1024)
+    )]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error(
         "the database {} cannot be written: it or a file beside it belongs to another user or is read-only, or its file \
          system is mounted read-only. Nothing was changed. Give the files to the user that runs this program",
@@ -86,6 +90,11 @@ pub enum OpenError {
     WorldWritable { directory: PathBuf },
 }
 
+fn way_back(copy: Option<&Path>) -> String {
+    let Some(copy) = copy else { return String::new() };
+    format!(". Should it not start, restore the copy from before with it: `postpeer restore {}`", copy.display())
+}
+
 /// The schema version that this program works with. [`Store::open`] migrates an older one to it.
 #[must_use]
 pub fn schema_version() -> u32 {
@@ -93,7 +102,7 @@ pub fn schema_version() -> u32 {
 }
 
 impl Store {
-    /// Opens an existing database and migrates its schema, after a copy to `<path>.before-vN` (N: the new version).
+    /// Opens an existing database and migrates its schema, after a copy to `<path>.before-vN-<time>` (N: the new version).
     /// Take the [`DatabaseLock`](super::DatabaseLock) and [`inspect`] before.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         Self::open_with(path, &Schema::embedded())
@@ -107,15 +116,7 @@ impl Store {
         if writer.is_readonly(rusqlite::MAIN_DB).map_err(|error| failed(path, error))? {
             return Err(OpenError::ReadOnly { path: path.to_owned() });
         }
-        let copy = beside(path, &format!("{COPY}{}", schema.version()));
-        if found < schema.version() {
-            keep_copy(&writer, &copy)?;
-        }
-        schema.migrate(&mut writer).map_err(|error| OpenError::Migration {
-            path: path.to_owned(),
-            copy,
-            source: Box::new(error),
-        })?;
+        upgrade::upgrade(&mut writer, path, schema, found)?;
         let readers = |role, count| {
             (0..count).map(|_| connect(path, role).map_err(|error| failed(path, error))).collect::<Result<_, _>>()
         };

@@ -109,6 +109,9 @@ pub(super) fn breaks_foreign_keys(db: &Connection) -> rusqlite::Result<bool> {
 }
 
 #[cfg(test)]
+mod upgrades;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

@@ -62,4 +62,5 @@ mod stand_in;
 mod storage;
 mod support;
 mod tokens;
+mod upgrade;
 mod wire;

@@ -109,7 +109,7 @@ impl Unfinished {
     }
 
     /// Durably gives the file its final name, in place of another file.
-    fn replace(self, path: &Path) -> Result<(), OpenError> {
+    pub(super) fn replace(self, path: &Path) -> Result<(), OpenError> {
         File::open(&self.path)
             .and_then(|file| file.sync_all())
             .and_then(|()| fs::rename(&self.path, path))
@@ -125,11 +125,4 @@ impl Drop for Unfinished {
             let _ = fs::remove_file(beside(&self.path, ending));
         }
     }
-}
-
-/// Copies the whole database, as it is now, to another path.
-pub(super) fn keep_copy(db: &Connection, copy: &Path) -> Result<(), OpenError> {
-    let unfinished = Unfinished::at(beside(copy, ".new"))?;
-    db.backup("main", &unfinished.path, None::<fn(rusqlite::backup::Progress)>).map_err(|error| failed(copy, error))?;
-    unfinished.replace(copy)
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{BUSY_TIMEOUT, COPY, OpenError, Role, check_directory, check_sqlite, connect, directory_of, failed};
 use crate::domain::keyring::WrappedKey;
+use crate::domain::time::Timestamp;
 use crate::store::lock::beside;
 use crate::store::schema::{self, APPLICATION_ID, Schema};
 use crate::store::{keyring, meta, on_blocking_thread};
@@ -19,7 +20,7 @@ use crate::store::{keyring, meta, on_blocking_thread};
 const READ_AT_ONCE: u64 = 8 * 1024 * 1024;
 
 /// The check of everything but the order of the indexes.
-const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
+pub(super) const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 
 /// Facts about a database file.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub async fn check(path: PathBuf) -> Result<(), OpenError> {
     reading.await.map_err(|error| OpenError::Io { path, source: io::Error::other(error) })?
 }
 
-fn find_damage(db: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
+pub(super) fn find_damage(db: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
     let failed = |error| failed(path, error);
     let damaged = |why: String| Err(OpenError::Damaged { path: path.to_owned(), why });
     let found: String = db.query_row(check, [], |row| row.get(0)).map_err(failed)?;
@@ -118,12 +119,21 @@ pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     for entry in fs::read_dir(directory).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let version = copy.file_name().and_then(|copy| name.as_bytes().strip_prefix(copy.as_bytes()));
-        if version.is_some_and(|version| !version.is_empty() && version.iter().all(u8::is_ascii_digit)) {
+        if version.is_some_and(is_version_and_time) {
             copies.push(directory.join(name));
         }
     }
     copies.sort();
     Ok(copies)
+}
+
+/// True for `14-20260503T083336Z`, and for `12`, which earlier versions wrote.
+fn is_version_and_time(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (version, time) = text.split_once('-').map_or((text, None), |(version, time)| (version, Some(time)));
+    !version.is_empty()
+        && version.bytes().all(|byte| byte.is_ascii_digit())
+        && time.is_none_or(|time| Timestamp::from_file_name(time).is_some())
 }
 
 /// Reads the header without SQLite, which creates files even beside a database that it only reads.

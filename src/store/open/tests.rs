@@ -1,5 +1,7 @@
 //! An inspection changes nothing, a new database is complete or absent, and a refused file stays as it is.
 
+mod upgrades;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use rusqlite::StatementStatus;
@@ -14,6 +16,7 @@ use crate::domain::keyring::{KeyState, WrappedKey};
 use crate::domain::project::Project;
 use crate::domain::secret::Digest256;
 use crate::domain::time::{ManualClock, Timestamp};
+use crate::store::lock::beside;
 use crate::store::schema::APPLICATION_ID;
 use crate::store::{DatabaseLock, integrations, projects};
 
@@ -395,53 +398,4 @@ fn a_world_writable_directory_is_refused() {
     let new = place.directory.path().join("new.db");
     assert!(matches!(Store::create(&new, DB, &key(), &project()), Err(OpenError::WorldWritable { .. })));
     assert_eq!(files(&place), ["postpeer.db"]);
-}
-
-#[test]
-fn an_older_schema_is_migrated_and_a_copy_is_kept() {
-    let next = Schema::embedded().version() + 1;
-    let schema = Schema::with(
-        &format!("V{next}__note"),
-        &format!("ALTER TABLE projects ADD COLUMN note TEXT; PRAGMA user_version = {next};"),
-    );
-    let place = made();
-    drop(Store::open_with(&place.path, &schema).unwrap());
-    let copy = beside(&place.path, &format!(".before-v{next}"));
-    assert_eq!(files(&place), ["postpeer.db".to_owned(), format!("postpeer.db.before-v{next}")]);
-    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o600);
-    // The copy is a complete database of this version; the original is newer.
-    let seen = inspect(&copy).unwrap();
-    assert_eq!((seen.db_id, seen.schema_version), (DB, next - 1));
-    assert!(matches!(refused(&place), OpenError::Newer { .. }));
-    let db = Connection::open(&place.path).unwrap();
-    let named: u32 = db.query_row("SELECT count(*) FROM projects WHERE note IS NULL", [], |row| row.get(0)).unwrap();
-    assert_eq!(named, 1);
-    drop(db);
-    fs::remove_file(&copy).unwrap();
-    drop(Store::open_with(&place.path, &schema).unwrap());
-    assert_eq!(files(&place), ["postpeer.db"], "nothing to migrate, nothing to copy");
-}
-
-#[test]
-fn a_migration_that_fails_changes_nothing() {
-    let next = Schema::embedded().version() + 1;
-    let schema = Schema::with(
-        &format!("V{next}__broken"),
-        &format!(
-            "ALTER TABLE projects ADD COLUMN note TEXT; PRAGMA user_version = {next}; INSERT INTO none VALUES (1);"
-        ),
-    );
-    let place = made();
-    let error = Store::open_with(&place.path, &schema).unwrap_err();
-    assert!(matches!(error, OpenError::Migration { .. }), "{error:?}");
-    assert_eq!(inspect(&place.path).unwrap().schema_version, next - 1);
-    drop(Store::open(&place.path).unwrap());
-}
-
-#[test]
-fn an_edited_migration_is_noticed() {
-    let place = made();
-    change(&place.path, "UPDATE refinery_schema_history SET checksum = '1'");
-    let error = Store::open(&place.path).unwrap_err();
-    assert!(matches!(error, OpenError::Migration { .. }), "{error:?}");
 }
