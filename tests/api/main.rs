@@ -41,6 +41,7 @@ mod own_platforms;
 mod pacing;
 mod pages;
 mod platforms;
+mod power_cut;
 mod presets;
 mod process;
 mod projects;
