@@ -20,10 +20,10 @@ READY_WITHIN, STOPPED_WITHIN = 30, 30
 
 
 class Broker:
-    """A running broker: its own URL, an access key with all scopes, and its log so far."""
+    """A running broker: its folder, its own URL, an access key with all scopes, and its log so far."""
 
-    def __init__(self, process, key):
-        self.process, self.key, self.log, self.url = process, key, "", None
+    def __init__(self, process, key, folder):
+        self.process, self.key, self.folder, self.log, self.url = process, key, folder, "", None
         ready = threading.Event()
 
         def read():
@@ -79,7 +79,7 @@ def broker(configuration, files=None):
             [binary(), "serve", "--config", config], stderr=subprocess.PIPE, text=True, env=_environment()
         )
         try:
-            yield Broker(process, key)
+            yield Broker(process, key, folder)
         finally:
             process.terminate()
             try:
