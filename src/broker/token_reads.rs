@@ -18,7 +18,7 @@ use crate::domain::error_chain::chain;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{AccountTokens, TokenReads};
 use crate::domain::read_counts::{Counted, ReadCounts, TokenReader};
-use crate::store::{audit, token_reads};
+use crate::store::{self, audit, token_reads};
 
 /// Rows in one transaction, so that no other write waits long.
 const BATCH: usize = 1000;

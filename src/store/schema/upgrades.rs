@@ -239,7 +239,7 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(keyring::list(db).unwrap().len(), 1);
     assert_eq!(found(projects::find_by_name(db, "default")).id, ours);
     assert_eq!(projects::list(db).unwrap().len(), 2);
-    assert_eq!(found(access_keys::find_by_digest(db, &digest(1))).key.scopes.len(), 2);
+    assert_eq!(found(access_keys::find_by_digest(db, &digest(1))).key.limits.scopes.len(), 2);
     assert!(access_keys::find_by_digest(db, &digest(2)).unwrap().is_none(), "it is revoked");
     assert_eq!(access_keys::list_all(db).unwrap().len(), 2);
     assert_eq!(found(profiles::find(db, ours, id(1))).name, "Zoë");
