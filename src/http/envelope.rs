@@ -40,7 +40,7 @@ const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; f
 /// Routes that supervisors and load balancers ask. Prometheus asks another application, which logs nothing.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Has a request answered.
+/// Calls `answer` for a request, and completes, logs and counts its response.
 pub(super) async fn envelope(
     state: &Arc<State>,
     meters: &Meters,

@@ -123,7 +123,8 @@ impl Store {
         self.read_long(work).await
     }
 
-    /// The access key of that digest, unless it is revoked. A key that another process revoked is not found any more.
+    /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once
+    /// [`until_known`](access_keys::until_known) has returned there.
     pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
         // An error is reported by the long read that follows.
         if let Ok(found) = self.readers.find_access_key(&digest) {
