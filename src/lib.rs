@@ -56,6 +56,7 @@
 //! askama:                      http, sandbox
 //! chacha20poly1305:            vault
 //! clap:                        cli
+//! csscolorparser:              domain
 //! figment:                     config
 //! flate2:                      outbound
 //! hickory_resolver:            outbound

@@ -10,6 +10,7 @@ mod error;
 mod example;
 mod keys;
 mod layers;
+mod pages;
 mod platforms;
 pub mod presets;
 mod public_url;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use strum::VariantArray as _;
 
+use crate::domain::identity::Identities;
 use crate::domain::network::Network;
 use crate::domain::proxy::{Proxies, Proxy};
 use crate::domain::redirect::{RedirectPolicy, is_loopback};
@@ -57,6 +59,8 @@ pub struct Config {
     /// How long entries of the audit trail are kept.
     pub keep_audit: Duration,
     pub log: LogSettings,
+    /// Who asks for accounts, as the hosted pages say it.
+    pub pages: Identities,
     pub platforms: Registry,
     /// The files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
@@ -177,6 +181,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
             24 * u64::from(reader.number(&["audit", "keep_days"], 1..=36_500).unwrap_or(365)),
         ),
         log: log(reader),
+        pages: pages::read(reader),
         platforms: platforms::read(reader),
         secret_files: Vec::new(),
         warnings: Vec::new(),
