@@ -79,7 +79,7 @@
 //! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither
 //! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
 //! the answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one
-//! transaction. `broker::revocation` gives back what cannot be kept. `broker::late` answers people who come back after
+//! transaction. `broker::revocation` gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers people who come back after
 //! their connection expired.
 //!
 //! # A token, from then on
@@ -142,7 +142,8 @@
 //! a list, or a filter of one: src/store/listing.rs, src/store/listing/tests.rs (`statements`), and a migration for the
 //!                             index in its order; what is counted or searched: the views of migrations/V0007__lists.sql
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
-//! a hosted page:              src/http/pages/mod.rs, templates/base.html, src/http/routes.rs, src/http/openapi.rs,
+//! a hosted page:              src/http/pages/mod.rs (how), templates/base.html, src/http/pages/words/en.rs and de.rs beside
+//!                             it (every text), src/http/routes.rs, src/http/openapi.rs, tests/browser/pages.py,
 //!                             tests/api/access.rs (what needs no key)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
@@ -150,8 +151,8 @@
 //!                             a migration
 //! how many connections may wait: src/broker/begin.rs (`BOUNDS`), src/store/flow_limit.rs (who gives way), README.md
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
-//! a kind of failure:          src/domain/failure.rs (its name and words, for log, page, redirect, health and database
-//!                             alike), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
+//! a kind of failure:          src/domain/failure.rs (its name and words, for log, redirect, health and database alike),
+//!                             src/http/pages/words/en.rs (its words for people), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
 //!                             src/domain/throttle.rs (pauses its app?), src/domain/renewal.rs (retried when?),
 //!                             src/domain/refresh.rs, src/oauth/account_listing/mod.rs
 //! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows

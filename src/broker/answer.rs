@@ -62,11 +62,16 @@ impl Answer {
     pub(super) fn fingerprint(&self) -> Digest256 {
         match self {
             Self::Code(code) => fingerprint("code", code),
-            Self::Denied => Digest256::of(b"denied"),
+            Self::Denied => denied(),
             Self::Refused(_) => Digest256::of(b"refused"),
             Self::Unusable(_) => Digest256::of(b"unusable"),
         }
     }
+}
+
+/// Fingerprint of every denial.
+pub(super) fn denied() -> Digest256 {
+    Digest256::of(b"denied")
 }
 
 /// Letters, digits and a few marks of a platform's code; `None` where it is absent or empty.

@@ -10,11 +10,11 @@
 
 use std::net::IpAddr;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::finished::{Ending, Finished};
-use super::{Broker, Error};
+use super::{Broker, Error, results};
 use crate::domain::audit::By;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
@@ -23,7 +23,7 @@ use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
-use crate::store::{Connection, flows, grants, integrations, profiles, selections};
+use crate::store::{Connection, flows, grants, integrations, profiles, projects, selections};
 
 /// Path of the hosted selection page; the selection token follows.
 const SELECTION_PAGE: &str = "/connect/selection/";
@@ -96,6 +96,8 @@ impl Broker {
         if flow.is_expired(self.clock.now()) {
             return Ok(self.late(flow.into(), false));
         }
+        let (ticket, may_retry) = (results::ticket(&flow), results::may_retry(&flow));
+        let at_platform = flow.stage.consumed_by() == Some(answer::denied());
         let outcome = match flow.stage {
             FlowStage::Pending { .. } => Outcome::failed(Failure::StorageFailed),
             FlowStage::Answered { .. } | FlowStage::Consumed { .. } => Outcome::failed(Failure::Interrupted),
@@ -104,12 +106,13 @@ impl Broker {
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
         let Flow { platform, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
         let now = self.clock.now();
-        let (profile_name, ending) = self
+        let (project_name, profile_name, ending) = self
             .store
             .read(move |db| {
+                let project_name = projects::find_name(db, project)?;
                 let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
                 let ending = match outcome {
-                    Outcome::Cancelled => Ok(Ending::Cancelled),
+                    Outcome::Cancelled => Ok(Ending::Cancelled { at_platform }),
                     Outcome::Connected { integration_ids } => {
                         let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
                         let mut connected = Vec::new();
@@ -122,7 +125,7 @@ impl Broker {
                     Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
                     Outcome::SelectionRequired => Err(selections::find_by_flow(db, project, flow_id)?),
                 };
-                Ok::<_, Error>((profile_name, ending))
+                Ok::<_, Error>((project_name, profile_name, ending))
             })
             .await?;
         let ending = match ending {
@@ -140,10 +143,13 @@ impl Broker {
             needed_scopes: self.upstream.needed_scopes(&platform),
             has_fragment: self.upstream.adds_fragment(&platform),
             platform,
+            project: project_name,
             profile_id: profile_id.map(|id| id.to_string()),
             profile_name,
             redirect_uri: self.checked_again(redirect_uri),
             cancel_redirect_uri: self.checked_again(cancel_redirect_uri),
+            ticket,
+            may_retry,
             ending,
         })
     }

@@ -118,6 +118,8 @@ pub enum What {
     Integration,
     Profile,
     Project,
+    /// How a connection ended.
+    Result,
     /// Unknown, spent or expired. Callers are not told which.
     Selection,
 }

@@ -20,18 +20,27 @@ pub struct Finished {
     pub console: Option<&'static str>,
     /// The permissions that it takes to read whose account it is, for a connection that lacks one.
     pub needed_scopes: Vec<String>,
+    /// Name of the project; `None` where only the redirect of an expired connection is known.
+    pub project: Option<String>,
     pub profile_id: Option<String>,
     pub profile_name: Option<String>,
     pub redirect_uri: Option<RedirectUri>,
     pub cancel_redirect_uri: Option<RedirectUri>,
     /// True when the browser arrived with a fragment that is the platform's.
     pub has_fragment: bool,
+    /// Shows this ending again for some minutes; `None` where the connection is gone already.
+    pub ticket: Option<String>,
+    /// True when the same connection may be begun again with the ticket.
+    pub may_retry: bool,
     pub ending: Ending,
 }
 
 #[derive(Debug, Clone)]
 pub enum Ending {
-    Cancelled,
+    Cancelled {
+        /// True when the person declined at the platform; false when they cancelled the choice of accounts.
+        at_platform: bool,
+    },
     Connected {
         integrations: Vec<Integration>,
         /// The scopes that the person left out.
@@ -68,7 +77,7 @@ impl Finished {
     pub fn destination(&self) -> Option<String> {
         let platform = ("platform", self.platform.as_str());
         match &self.ending {
-            Ending::Cancelled => {
+            Ending::Cancelled { .. } => {
                 let uri = self.cancel_redirect_uri.as_ref().or(self.redirect_uri.as_ref())?;
                 Some(uri.with(&[("status", "cancelled"), platform, ("error", "access_denied")]))
             }
@@ -126,12 +135,15 @@ mod tests {
                 label: "Facebook".to_owned(),
                 console: None,
                 needed_scopes: Vec::new(),
+                project: None,
                 profile_id,
                 profile_name: None,
                 redirect_uri: None,
                 cancel_redirect_uri: None,
                 has_fragment: true,
-                ending: Ending::Cancelled,
+                ticket: None,
+                may_retry: false,
+                ending: Ending::Cancelled { at_platform: true },
             };
             let mut cut_before = false;
             for count in (0..60).chain([450, 10_000]) {

@@ -23,11 +23,14 @@ impl Broker {
             console: self.console(&late.platform),
             has_fragment: self.upstream.adds_fragment(&late.platform),
             platform: late.platform,
+            project: None,
             profile_id: None,
             profile_name: None,
             redirect_uri: self.checked_again(late.redirect_uri),
             cancel_redirect_uri: self.checked_again(late.cancel_redirect_uri),
-            ending: if is_denial { Ending::Cancelled } else { expired },
+            ticket: None,
+            may_retry: false,
+            ending: if is_denial { Ending::Cancelled { at_platform: true } } else { expired },
         }
     }
 

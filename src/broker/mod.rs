@@ -35,6 +35,7 @@ pub mod recovery;
 pub mod refresher;
 mod registration;
 pub mod reseal;
+mod results;
 mod revocation;
 pub mod selection;
 mod single_flight;

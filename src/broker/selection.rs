@@ -23,7 +23,7 @@ use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
 };
-use crate::store::{self, audit, flows, oauth_apps, profiles, selections};
+use crate::store::{self, audit, flows, oauth_apps, profiles, projects, selections};
 use crate::vault::Place;
 
 /// An open selection.
@@ -32,6 +32,7 @@ pub struct Choices {
     pub platform: String,
     /// The platform's name for people.
     pub label: String,
+    pub project: Option<String>,
     pub profile_name: Option<String>,
     pub accounts: Vec<Choice>,
     pub findings: Findings,
@@ -95,10 +96,11 @@ impl Broker {
         }
         let consent = self.open_consent(&selection)?;
         let (project, profile_id) = (flow.project_id, flow.profile_id);
-        let profile_name = self
+        let (project_name, profile_name) = self
             .store
             .read(move |db| {
-                Ok::<_, Error>(profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten())
+                let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                Ok::<_, Error>((projects::find_name(db, project)?, profile_name))
             })
             .await?;
         let findings = consent.findings();
@@ -107,6 +109,7 @@ impl Broker {
         Ok(Choices {
             label: self.label(&flow.platform),
             platform: flow.platform,
+            project: project_name,
             profile_name,
             accounts: accounts
                 .map(|found| Choice { id: choice_id(&found), kind: found.kind, account: found.account })

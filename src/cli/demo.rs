@@ -21,6 +21,7 @@ use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
 use crate::domain::entropy::Entropy;
 use crate::domain::id::ProjectId;
+use crate::domain::identity::{Identities, Identity};
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::secret::SecretString;
 use crate::sandbox::{self, Sandbox};
@@ -82,7 +83,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             access_key_id: None,
             project_id: project,
             profile_id: None,
-            scopes: Scope::DEFAULT.to_vec(),
+            // The page shows the sandbox's tokens.
+            scopes: Scope::ALL.to_vec(),
             address: None,
         },
         sandbox_origin: sandbox.base_url().to_owned(),
@@ -91,7 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .map(|account| (account.handle.to_owned(), account.app_password.to_owned()))
             .unwrap_or_default(),
     };
-    let settings = http::Settings { demo: Some(demo), ..http::Settings::new(app.config.server.public_url.clone()) };
+    let public_url = app.config.server.public_url.clone();
+    let settings =
+        http::Settings { demo: Some(demo), pages: identities(&public_url), ..http::Settings::new(public_url) };
     let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
     let served = Served { state, refreshes: app.config.refresh.enabled };
     let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(ready(Hangup::Stop)) };
@@ -133,6 +137,16 @@ fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Con
         ("keyring.path", "postpeer.keyring".to_owned()),
     ];
     Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default(), &overrides)?)
+}
+
+/// Names the demo as the app that asks, so that the pages show what an operator's `[pages]` does.
+fn identities(public_url: &str) -> Identities {
+    let general = Identity {
+        app_name: Some("Demo app".to_owned()),
+        home_url: Some(format!("{public_url}/")),
+        ..Identity::default()
+    };
+    Identities { general, ..Identities::default() }
 }
 
 /// The project that the demo's page shows, and a new key for it.

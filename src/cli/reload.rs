@@ -62,7 +62,8 @@ fn refused(why: &str) -> Hangup {
 /// The settings and the state that are served with a configuration.
 pub(super) fn served(app: &App, broker: Broker, config: &Config) -> Served {
     let trusted_proxies = config.server.trusted_proxies.clone();
-    let settings = http::Settings { trusted_proxies, ..http::Settings::new(config.server.public_url.clone()) };
+    let pages = config.pages.clone();
+    let settings = http::Settings { trusted_proxies, pages, ..http::Settings::new(config.server.public_url.clone()) };
     Served { state: http::State::new(broker, settings, app.ports.entropy.clone()), refreshes: config.refresh.enabled }
 }
 

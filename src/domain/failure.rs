@@ -235,44 +235,6 @@ impl Failure {
         }
     }
 
-    /// Advice for the person in front of the browser, when a connection ends like this.
-    #[must_use]
-    pub const fn what_to_do(self) -> &'static str {
-        match self {
-            Self::AccountInactive => "You can fix this: settle it there with your account, then start again.",
-            Self::AppNotPublic => {
-                "The people who run this service must open it to you. If they invited you there, accept the invitation \
-                 first, then start again."
-            }
-            Self::FlowExpired => {
-                "You can fix this: go back to the app and start again, there are a few minutes from there to here."
-            }
-            Self::BlockedByAdministrator => {
-                "You can fix this: ask your administrator to allow this service, then start again."
-            }
-            Self::NoAccount => {
-                "You can fix this: make sure that you are signed in with the right account there (a YouTube account needs \
-                 a channel, an Instagram account must be a professional one), then start again."
-            }
-            Self::PermissionMissing => "You can fix this: start again and leave all permissions ticked.",
-            Self::AccountThrottled | Self::PlatformThrottled => {
-                "Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again \
-                 tomorrow."
-            }
-            Self::PlatformUnavailable => "Nobody here can fix this. Wait a few minutes, then go back and start again.",
-            _ => match self.who_can_help() {
-                Help::AccountOwner => "You can fix this: go back and start again.",
-                Help::NobodyKnown | Help::Platform => {
-                    "Wait a few minutes, then go back and start again. If it happens again, tell the people who run this \
-                     service."
-                }
-                Help::Operator => {
-                    "The people who run this service must fix this: tell them. Trying again will not help before that."
-                }
-            },
-        }
-    }
-
     #[expect(clippy::too_many_lines, reason = "a table")]
     const fn texts(self) -> Texts {
         match self {
@@ -452,11 +414,7 @@ mod tests {
         for failure in Failure::VARIANTS {
             assert_eq!(json!(failure), failure.code());
             assert_eq!(serde_json::from_value::<Failure>(json!(failure.code())).unwrap(), *failure);
-            for sentence in [
-                failure.what_happened("X"),
-                failure.next_step("acme", Some("https://acme.example")),
-                failure.what_to_do().to_owned(),
-            ] {
+            for sentence in [failure.what_happened("X"), failure.next_step("acme", Some("https://acme.example"))] {
                 assert!(sentence.ends_with('.') && !sentence.contains(['{', '}']), "{sentence}");
             }
         }

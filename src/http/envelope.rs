@@ -67,7 +67,7 @@ pub(super) async fn envelope(
     };
 
     let _entered = span.enter();
-    let (mut res, refusal) = write_error(res, &id);
+    let (mut res, refusal) = write_error(res, state, &id);
     let secure = state.settings.public_url.starts_with("https:");
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         res.headers_mut().insert(REQUEST_ID, id);
@@ -153,10 +153,14 @@ pub(super) fn without_body(mut res: ServiceResponse<BoxBody>) -> ServiceResponse
 }
 
 /// If the response is an error, adds its body, and returns why the request was refused.
-fn write_error(res: ServiceResponse<BoxBody>, id: &RequestId) -> (ServiceResponse<BoxBody>, Option<Refusal>) {
+fn write_error(
+    res: ServiceResponse<BoxBody>,
+    state: &State,
+    id: &RequestId,
+) -> (ServiceResponse<BoxBody>, Option<Refusal>) {
     let Some(error) = res.response().error() else { return (res, None) };
     let surface = Context::of(res.request(), |context| context.surface).unwrap_or(Surface::Json);
-    let write = |error: &ApiError| (render(error, surface, id), log_error(error));
+    let write = |error: &ApiError| (render(error, surface, state, res.request(), id), log_error(error));
     let (answer, refusal) = match error.as_error::<ApiError>() {
         Some(error) => write(error),
         // From one of actix's own extractors, whose text is not meant for callers.
@@ -185,7 +189,7 @@ fn log_error(error: &ApiError) -> Option<Refusal> {
 }
 
 /// Renders an error for its reader.
-fn render(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
+fn render(error: &ApiError, surface: Surface, state: &State, req: &HttpRequest, id: &RequestId) -> HttpResponse {
     let mut answer = HttpResponse::build(error.code.status());
     if let Some(after) = error.retry_after {
         // Rounded up: a caller that returns a fraction of a second early would be refused again.
@@ -201,7 +205,7 @@ fn render(error: &ApiError, surface: Surface, id: &RequestId) -> HttpResponse {
         Surface::Json => {
             answer.json(ErrorBody { error: &error.sentence, code: error.code.as_str(), request_id: id.as_str() })
         }
-        Surface::Page => pages::problem(answer, error, id),
+        Surface::Page => pages::problem(answer, error, state, req),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use strum::VariantArray;
 use utoipa::ToSchema;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -104,6 +105,51 @@ codes! {
     UriTooLong = URI_TOO_LONG, "uri_too_long", "The path and query are longer than 8 KiB.";
 }
 
+/// What went wrong, for a person in front of a page. Each language has its words for it (`pages::words`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
+pub(crate) enum Trouble {
+    /// The connection was finished before, with another answer.
+    AlreadyFinished,
+    /// The broker failed.
+    Broken,
+    /// It may work in a moment.
+    Busy,
+    /// There is no such choice of accounts any more.
+    ChoiceGone,
+    /// The callback cannot be read.
+    Garbled,
+    /// Another website sent the form.
+    NotFromHere,
+    NothingHere,
+    /// The callback is another platform's.
+    OtherPlatform,
+    /// The browser loaded the page ahead of its user.
+    Prefetched,
+    /// The request makes no sense.
+    Refused,
+    /// The page that showed how a connection ended has expired.
+    ResultGone,
+    /// No connection waits for the callback.
+    UnknownLink,
+}
+
+impl Trouble {
+    fn of(code: Code) -> Self {
+        match code {
+            Code::CallbackRefused => Self::UnknownLink,
+            Code::CrossSite => Self::NotFromHere,
+            Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,
+            Code::NotReady | Code::Overloaded | Code::RequestTimeout | Code::TooManyAttempts | Code::TooManyFlows => {
+                Self::Busy
+            }
+            Code::PrefetchRefused => Self::Prefetched,
+            Code::SelectionNotFound => Self::ChoiceGone,
+            code if code.status().is_server_error() => Self::Broken,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -123,10 +169,8 @@ pub struct ErrorBody<'a> {
 pub struct ApiError {
     pub(crate) code: Code,
     pub(crate) sentence: Cow<'static, str>,
-    /// Heading of the page: what happened, in a few words.
-    pub(crate) heading: &'static str,
-    /// Advice on the page: what its reader can do.
-    pub(crate) advice: &'static str,
+    /// What a page says about it.
+    pub(crate) trouble: Trouble,
     pub(crate) retry_after: Option<Duration>,
     /// The value of `Allow`.
     pub(crate) allow: Option<String>,
@@ -145,8 +189,7 @@ impl ApiError {
         Self {
             code,
             sentence: sentence.into(),
-            heading: "That did not work",
-            advice: "Go back and start again. If it keeps happening, tell the people who run this service.",
+            trouble: Trouble::of(code),
             retry_after: None,
             allow: None,
             close: false,
@@ -164,9 +207,8 @@ impl ApiError {
         self
     }
 
-    pub(crate) fn on_page(mut self, heading: &'static str, advice: &'static str) -> Self {
-        self.heading = heading;
-        self.advice = advice;
+    pub(crate) const fn on_page(mut self, trouble: Trouble) -> Self {
+        self.trouble = trouble;
         self
     }
 

@@ -40,8 +40,10 @@ pub(crate) use self::context::Current;
 use self::dispatch::{Dispatch, Resources};
 pub use self::live::Live;
 use self::pages::documentation::Rendered;
+use self::pages::look::Looks;
 use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
+use crate::domain::identity::Identities;
 use crate::domain::network::Network;
 
 /// Settings of the HTTP layer.
@@ -53,6 +55,8 @@ pub struct Settings {
     pub body_deadline: Duration,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
+    /// Who asks for accounts, as the pages say it.
+    pub pages: Identities,
     /// Serves the demo's page at `/`; `None` outside `postpeer demo`.
     pub demo: Option<Demo>,
 }
@@ -65,6 +69,7 @@ impl Settings {
             public_url: public_url.into(),
             body_deadline: Duration::from_secs(10),
             trusted_proxies: Vec::new(),
+            pages: Identities::default(),
             demo: None,
         }
     }
@@ -96,13 +101,15 @@ pub struct State {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) resources: Arc<Resources>,
     pub(crate) documentation: Arc<Rendered>,
+    pub(crate) looks: Arc<Looks>,
 }
 
 impl State {
     #[must_use]
     pub fn new(broker: Broker, settings: Settings, entropy: Arc<dyn Entropy>) -> Self {
         let resources = Arc::new(Resources::new(settings.demo.is_some()));
-        Self { broker, settings: Arc::new(settings), entropy, resources, documentation: Arc::default() }
+        let looks = Arc::new(Looks::new(&settings.pages));
+        Self { broker, settings: Arc::new(settings), entropy, resources, documentation: Arc::default(), looks }
     }
 }
 

@@ -112,6 +112,9 @@ const TOKENS: Access = Access::Key(Scope::Tokens);
 
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
+    api(Method::GET, &["/assets/{file}"], Access::Public, || web::to(pages::assets::get)),
+    page(Method::GET, &["/connect/result/{ticket}"], || web::to(pages::ending::result)),
+    spends(page(Method::GET, &["/connect/result/{ticket}/retry"], || web::to(pages::ending::retry))),
     page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show)),
     page(Method::POST, SELECTION_PAGE, || web::to(pages::selection::submit)),
     page(Method::GET, &["/documentation"], || web::to(pages::documentation::page)),
@@ -151,8 +154,11 @@ pub static ROUTES: &[Route] = &[
 /// Additional routes of `postpeer demo`.
 pub static DEMO_ROUTES: &[Route] = &[
     page(Method::GET, &["/"], || web::to(pages::demo::index)),
+    page(Method::GET, &["/demo/accounts/{id}"], || web::to(pages::demo::details)),
     page(Method::POST, &["/demo/bluesky"], || web::to(pages::demo::connect_bluesky)),
     page(Method::POST, &["/demo/connect/{platform}"], || web::to(pages::demo::connect)),
+    page(Method::POST, &["/demo/disconnect/{id}"], || web::to(pages::demo::disconnect)),
+    page(Method::POST, &["/demo/token/{id}"], || web::to(pages::demo::token)),
 ];
 
 #[cfg(test)]

@@ -103,6 +103,13 @@ pub fn sweep(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Swe
     Ok(Sweep::Done)
 }
 
+/// The project's name.
+pub fn find_name(db: &Connection, id: ProjectId) -> Result<Option<String>, Error> {
+    one(db, "SELECT name FROM projects WHERE id = :id", named_params! {":id": id}, |row| {
+        Fields::of("projects", row).get("name")
+    })
+}
+
 fn read(row: &Row<'_>) -> Result<Project, Error> {
     let fields = Fields::of("projects", row);
     Ok(Project { id: fields.get("id")?, name: fields.get("name")?, created_at: fields.get("created_at")? })

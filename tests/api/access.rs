@@ -85,6 +85,9 @@ fn what_needs_no_key() {
     assert_eq!(
         public,
         [
+            "GET /assets/{file}",
+            "GET /connect/result/{ticket}",
+            "GET /connect/result/{ticket}/retry",
             "GET /connect/selection/{token}",
             "POST /connect/selection/{token}",
             "GET /documentation",

@@ -76,6 +76,14 @@ impl Audited {
                 self.broker.browse(&self.broker.consent(&url, &Answer::allow())).await;
                 of_person("account.connected", "done")
             }
+            ("GET", "/connect/result/{ticket}/retry") => {
+                let declined = self.broker.consent(&self.broker.begin("twitter", "").await, &Answer::deny());
+                let result = self.broker.visit(&declined).await.location();
+                self.entries().await;
+                assert_eq!(self.broker.visit(&format!("{result}/retry")).await.status, 303);
+                // It begins a connection, as above.
+                Vec::new()
+            }
             ("GET", "/v1/connect/integrations/{id}/token") => {
                 let path = path.replace("{id}", &self.integration);
                 self.call("GET", &path, None).await;

@@ -149,7 +149,13 @@ async fn answers_are_as_described() {
         let url = broker.begin("twitter", query).await;
         broker.consent(&url, &sandbox::Answer::allow())
     };
+    let too_late = finish("").await;
+    broker.clock.advance(std::time::Duration::from_mins(10));
     let (to_page, to_caller) = (finish("").await, finish("redirectUri=https://app.example/").await);
+    let declined = broker.consent(&broker.begin("twitter", "").await, &sandbox::Answer::deny());
+    let (result, retry) = (broker.visit(&declined).await.location(), "/connect/result/{ticket}/retry");
+    let page = broker.visit(&result).await.text;
+    let icon = page.split("rel=\"icon\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let profile = Some(json!({"name": "Two", "description": "d"}));
     let other_app = Some(json!({"platform": "tiktok", "name": "n", "clientId": "c", "clientSecret": "s"}));
 
@@ -204,8 +210,15 @@ async fn answers_are_as_described() {
             bluesky.to_owned(),
             Some(json!({"identifier": ada.handle, "password": "aaaa-aaaa-aaaa-aaaa"})),
         ),
-        (200, "get", callback, to_page, None),
+        (200, "get", callback, too_late, None),
+        (303, "get", callback, to_page, None),
         (303, "get", callback, to_caller, None),
+        (200, "get", "/connect/result/{ticket}", result.clone(), None),
+        (404, "get", "/connect/result/{ticket}", "/connect/result/x".to_owned(), None),
+        (303, "get", retry, format!("{result}/retry"), None),
+        (404, "get", retry, "/connect/result/x/retry".to_owned(), None),
+        (200, "get", "/assets/{file}", icon, None),
+        (404, "get", "/assets/{file}", "/assets/x".to_owned(), None),
         (400, "get", callback, "/v1/connect/twitter/callback".to_owned(), None),
         (200, "get", "/v1/connect/integrations", "/v1/connect/integrations?include=custom".to_owned(), None),
         (400, "get", "/v1/connect/integrations", "/v1/connect/integrations?sort=x".to_owned(), None),
@@ -270,9 +283,9 @@ async fn choices_are_as_described() {
     let page = broker.browse(&broker.consent(&url, &sandbox::Answer::allow())).await.location();
     for (status, method, form) in [
         (200, "get", ""),
-        (200, "post", "action=all"),
+        (303, "post", "action=all"),
         (400, "post", "action=connect"),
-        (200, "post", "action=cancel"),
+        (303, "post", "action=cancel"),
         (404, "get", ""),
     ] {
         let mut request = broker.request(&method.to_uppercase(), &page);

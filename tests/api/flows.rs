@@ -115,7 +115,7 @@ async fn a_denial_goes_to_the_cancel_uri_or_back_or_to_a_page() {
         let callback = broker.consent(&url, &Answer::deny());
         let page = broker.browse(&callback).await;
         assert_eq!((page.status, page.location().as_str()), (200, ""), "{platform}");
-        assert!(page.text.contains("cancelled"), "{}", page.text);
+        assert!(page.text.contains("You declined at"), "{}", page.text);
         assert_eq!(broker.browse(&callback).await.text, page.text, "a reload shows the same");
     }
     assert_eq!(broker.get("/v1/connect/integrations?include=custom").await.json["total"], 0);
@@ -466,7 +466,7 @@ async fn scopes_that_were_unticked_are_reported_as_missing() {
 
     let page = broker.browse(&broker.consent(&broker.begin("tiktok", "").await, &answer)).await;
     let told = "Some permissions were not given at TikTok: <code>user.info.profile</code>, <code>video.publish</code>, \
-        <code>video.upload</code>. What needs them will not work.";
+        <code>video.upload</code></p><p>What needs them will not work.";
     assert!(page.text.contains("TikTok is connected") && page.text.contains(told), "{}", page.text);
 
     // Connecting again with everything ticked, or with less asked for.
@@ -486,7 +486,7 @@ async fn scopes_that_were_unticked_are_reported_as_missing() {
     let partial = Answer::allow().scopes(&["pages_show_list", "pages_read_engagement", "business_management"]);
     let location = broker.browse(&broker.consent(&broker.begin("facebook", "").await, &partial)).await.location();
     let page = broker.browse(&location).await;
-    let told = "Some permissions were not given at Facebook: <code>pages_manage_posts</code>. ";
+    let told = "Some permissions were not given at Facebook: <code>pages_manage_posts</code></p>";
     assert!(page.text.contains(told), "{}", page.text);
     let token = location.rsplit('/').next().unwrap();
     let offered = broker.get(&format!("/v1/connect/facebook/selection/{token}")).await;

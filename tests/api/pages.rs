@@ -16,39 +16,27 @@ use sha2::{Digest as _, Sha256};
 use crate::support::{Reply, TestBroker, parameter};
 
 /// Text that would have an effect in a page if it were not escaped.
-const PAYLOADS: [&str; 12] = [
-    "<script>window.__x=1</script>",
-    "<img src=x onerror=window.__x=1>",
-    "\"><svg onload=window.__x=1>",
-    "' onmouseover='window.__x=1",
-    "</bdi></dd></dl></main><h1>Signed in</h1>",
-    "</title><script>window.__x=1</script>",
-    "</style><style>*{display:none}</style>",
-    "<!-- <b>",
-    "javascript:window.__x=1",
-    "{{7*7}} {% raw %}",
-    "&lt;script&gt; &#60;b&#62;",
-    "<a href=//evil.example>Continue</a>",
-];
+const PAYLOADS: &str = include_str!("../support/payloads.txt");
 
 /// The tags of a page in order, without attributes.
 fn tags(page: &str) -> Vec<&str> {
     page.split('<').skip(1).map(|rest| rest.split(['>', ' ', '\n']).next().unwrap()).collect()
 }
 
-/// The page's text: a line per heading, paragraph, and term with its definition.
+/// The page's text: a line per heading, paragraph, summary, and term with its definition.
 fn text(page: &str) -> String {
     let main = page.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
     let mut lines: Vec<String> = Vec::new();
     for piece in main.split('<').skip(1) {
         let (tag, text) = piece.split_once('>').unwrap();
         match (tag.split(' ').next().unwrap(), lines.last_mut()) {
-            ("h1" | "p" | "dt", _) => lines.push(text.to_owned()),
+            ("h1" | "p" | "dt" | "summary", _) => lines.push(text.to_owned()),
             ("dd", Some(line)) => *line = format!("{line}: {text}"),
             (_, Some(line)) => line.push_str(text.trim_end_matches('\n')),
             (_, None) => {}
         }
     }
+    lines.retain(|line| !line.trim().is_empty());
     lines.join("\n")
 }
 
@@ -62,16 +50,21 @@ fn assert_page(reply: &Reply) {
     assert_eq!(
         reply.header("content-security-policy"),
         format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+            "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
+             form-action 'none'"
         )
     );
-    for never in ["<script", "<img", "<link", "<iframe", "<object", "<embed", "<form", "<base", "@import", "url("] {
+    for never in ["<script", "<img", "<iframe", "<object", "<embed", "<form", "<base", "@import", "url("] {
         assert!(!page.contains(never), "{never} in {page}");
     }
     for tag in page.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()) {
-        for never in ["//", "src=", "href=", " style=", " on"] {
+        for never in ["//", "src=", " style=", " on"] {
             assert!(!tag.contains(never), "{never} in {page}");
         }
+        let link = tag.split("href=\"").nth(1).map(|rest| rest.split('"').next().unwrap());
+        let is_ours =
+            |link: &str| ["/assets/icon-", "/connect/result/", "?lang="].iter().any(|own| link.starts_with(own));
+        assert!(link.is_none_or(is_ours), "{link:?} in {page}");
     }
     assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{page}");
     assert_eq!(page.matches("<h1>").count(), 1, "{page}");
@@ -98,6 +91,7 @@ fn assert_headers(reply: &Reply, https: bool) {
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
     assert!(!policy.contains("script-src") && !policy.contains("unsafe"), "{policy}");
     assert!(reply.header("x-request-id").starts_with("req_"));
+    assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{:?}", reply.headers);
 }
 
 /// The page at the end of a connection without a `redirectUri`.
@@ -121,25 +115,31 @@ async fn success_names_the_account_the_platform_and_the_profile() {
     let reply = page(&broker, "twitter", &format!("profileId={winter}"), &Answer::allow()).await;
     insta::assert_snapshot!(text(&reply.text), @r"
     X (Twitter) is connected
+    The app can use this account from now on.
     Account: Ada Marlow @ada_marlow
     Platform: X (Twitter)
     Profile: Winter campaign
-    You can close this tab.
+    You can withdraw this at any time, in the app or in your settings at X (Twitter).
+    You can close this tab now.
     ");
     assert!(reply.text.contains("<title>X (Twitter) is connected</title>"), "{}", reply.text);
     let reply = page(&broker, "acme", "", &Answer::allow().account("basil")).await;
     insta::assert_snapshot!(text(&reply.text), @r"
     Acme is connected
+    The app can use this account from now on.
     Account: Basil &#60;b&#62;Quince&#60;/b&#62; &#38; Söhne 🦊
     Platform: Acme
-    You can close this tab.
+    You can withdraw this at any time, in the app or in your settings at Acme.
+    You can close this tab now.
     ");
     let reply = page(&broker, "threads", "", &Answer::allow().account("basil")).await;
     insta::assert_snapshot!(text(&reply.text), @r"
     Threads is connected
+    The app can use this account from now on.
     Account: basil.quince @basil.quince
     Platform: Threads
-    You can close this tab.
+    You can withdraw this at any time, in the app or in your settings at Threads.
+    You can close this tab now.
     ");
 }
 
@@ -149,8 +149,10 @@ async fn a_cancelled_connection_is_told_as_such() {
     let reply = page(&broker, "linkedin", "", &Answer::deny()).await;
     insta::assert_snapshot!(text(&reply.text), @r"
     LinkedIn was not connected
-    You cancelled, so nothing was connected and nothing was stored.
-    You can close this tab, or go back to the app and start again.
+    You declined at LinkedIn.
+    Nothing was connected, and nothing was stored.
+    If you want to connect it after all, start again.
+    Try again
     ");
 }
 
@@ -234,121 +236,192 @@ async fn every_failure_says_what_happened_and_what_to_do() {
         assert!(codes.insert(failure.code()));
         told.push(text(&reply.text).replace(id, "[id]"));
     }
-    insta::assert_snapshot!(told.join("\n\n"), @"
+    insta::assert_snapshot!(told.join("\n\n"), @r"
     Google Business Profile was not connected
-    Google Business Profile has not approved this service for access to its API.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: access_not_approved, request [id]. Ask for access to the API of googlebusiness at https://console.cloud.google.com/apis (at Google, the form &#34;Application for Basic API Access&#34; of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).
+    Google Business Profile has not approved this service yet. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: access_not_approved
+    Next step for the operator: Ask for access to the API of googlebusiness at https://console.cloud.google.com/apis (at Google, the form &#34;Application for Basic API Access&#34; of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).
 
     X (Twitter) was not connected
-    The account is deactivated, suspended or taken down at X (Twitter).
-    You can fix this: settle it there with your account, then start again.
-    For the people who run this service: account_inactive, request [id]
+    Your account at X (Twitter) is deactivated or suspended. Nothing was connected, and nothing was stored.
+    Settle that at the platform first, then start again.
+    Try again
+    Details for support
+    Request: [id]
+    Error: account_inactive
 
     X (Twitter) was not connected
-    X (Twitter) is receiving too many requests for this account right now.
-    Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again tomorrow.
-    For the people who run this service: account_throttled, request [id]
+    X (Twitter) allows no more requests for this account at the moment. Nothing was connected, and nothing was stored.
+    Wait ten minutes, then start again. If it says the same then, try again tomorrow.
+    Try again
+    Details for support
+    Request: [id]
+    Error: account_throttled
 
     X (Twitter) was not connected
-    The API of X (Twitter) is not enabled for this service.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: api_not_enabled, request [id]. Enable the API of twitter for the app&#39;s project at https://console.x.com, then start again in a few minutes.
+    This service is not fully set up at X (Twitter). Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: api_not_enabled
+    Next step for the operator: Enable the API of twitter for the app&#39;s project at https://console.x.com, then start again in a few minutes.
 
     X (Twitter) was not connected
-    X (Twitter) has retired the version of its API that this service uses.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: api_version_retired, request [id]. Set api_version of [platforms.twitter] to a version that the platform lists as current (LinkedIn: YYYYMM).
+    This service uses a version of X (Twitter) that no longer exists. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: api_version_retired
+    Next step for the operator: Set api_version of [platforms.twitter] to a version that the platform lists as current (LinkedIn: YYYYMM).
 
     YouTube was not connected
-    YouTube opens this service only to people whom its operator admitted there.
-    The people who run this service must open it to you. If they invited you there, accept the invitation first, then start again.
-    For the people who run this service: app_not_public, request [id]. Publish the app at https://console.cloud.google.com/apis, or admit the account there: as a tester, who then accepts the invitation, or as a member of the app&#39;s organization.
+    YouTube opens this service only to invited people so far. Nothing was connected, and nothing was stored.
+    If you were invited there, accept the invitation first, then start again. If not, ask the people who run this service.
+    Details for support
+    Request: [id]
+    Error: app_not_public
+    Next step for the operator: Publish the app at https://console.cloud.google.com/apis, or admit the account there: as a tester, who then accepts the invitation, or as a member of the app&#39;s organization.
 
     X (Twitter) was not connected
-    X (Twitter) refused, and does not say whether this service&#39;s credentials or the account&#39;s authorization are at fault.
-    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
-    For the people who run this service: app_or_grant_rejected, request [id]. If all accounts of the app are affected, compare client_id and client_secret of [platforms.twitter] with the app at https://console.x.com; if it is this one, its owner connects it again.
+    X (Twitter) refused the connection and does not say why. Nothing was connected, and nothing was stored.
+    Wait a few minutes, then start again. If it happens again, tell the people who run this service.
+    Try again
+    Details for support
+    Request: [id]
+    Error: app_or_grant_rejected
+    Next step for the operator: If all accounts of the app are affected, compare client_id and client_secret of [platforms.twitter] with the app at https://console.x.com; if it is this one, its owner connects it again.
 
     X (Twitter) was not connected
-    X (Twitter) refused to start the connection.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: authorization_refused, request [id]. Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com.
+    X (Twitter) refused to start the connection. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: authorization_refused
+    Next step for the operator: Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com.
 
     X (Twitter) was not connected
-    What this service pays for at X (Twitter) is used up.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: billing_limit_reached, request [id]. Buy credits or raise the spending limit at https://console.x.com.
+    This service has used up what it pays for at X (Twitter). Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: billing_limit_reached
+    Next step for the operator: Buy credits or raise the spending limit at https://console.x.com.
 
     YouTube was not connected
-    The administrator of the account&#39;s organization does not allow this service at YouTube.
-    You can fix this: ask your administrator to allow this service, then start again.
-    For the people who run this service: blocked_by_administrator, request [id]
+    Your organization does not allow this service at YouTube. Nothing was connected, and nothing was stored.
+    Ask your organization&#39;s administrator to allow it, then start again.
+    Try again
+    Details for support
+    Request: [id]
+    Error: blocked_by_administrator
 
     YouTube was not connected
-    YouTube does not know the address that it is to send people back to.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: callback_url_rejected, request [id]. Register the callback URL that `postpeer check` prints for youtube with the app at https://console.cloud.google.com/apis, to the letter.
+    YouTube does not know this service&#39;s address. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: callback_url_rejected
+    Next step for the operator: Register the callback URL that `postpeer check` prints for youtube with the app at https://console.cloud.google.com/apis, to the letter.
 
     LinkedIn was not connected
-    LinkedIn did not accept this service&#39;s own credentials.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: credentials_rejected, request [id]. Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at https://www.linkedin.com/developers/apps; refreshes resume when the secret is changed.
+    LinkedIn did not accept this service. It is not about your account. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: credentials_rejected
+    Next step for the operator: Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at https://www.linkedin.com/developers/apps; refreshes resume when the secret is changed.
 
     X (Twitter) was not connected
-    X (Twitter) did not accept the authorization: it expired or was already used.
-    You can fix this: go back and start again.
-    For the people who run this service: exchange_rejected, request [id]
+    The permission from X (Twitter) had expired or was used before. Nothing was connected, and nothing was stored.
+    Go back to the app and start again.
+    Try again
+    Details for support
+    Request: [id]
+    Error: exchange_rejected
 
     X (Twitter) was not connected
-    This took too long: the connection to X (Twitter) was not finished in time.
-    You can fix this: go back to the app and start again, there are a few minutes from there to here.
-    For the people who run this service: flow_expired, request [id]
+    This took too long: the connection to X (Twitter) was not finished in time. Nothing was connected, and nothing was stored.
+    Go back to the app and start again. You have a few minutes from there to here.
+    Details for support
+    Request: [id]
+    Error: flow_expired
 
     X (Twitter) was not connected
-    X (Twitter) did not prove which account you connected, so nothing was kept.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: id_token_rejected, request [id]. The log says what is wrong with the id_token. Check issuer and client_id of [platforms.twitter], and this machine&#39;s clock.
+    X (Twitter) did not prove whose account it is. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: id_token_rejected
+    Next step for the operator: The log says what is wrong with the id_token. Check issuer and client_id of [platforms.twitter], and this machine&#39;s clock.
 
     X (Twitter) was not connected
-    X (Twitter) did not tell which account you connected, so nothing was kept.
-    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
-    For the people who run this service: identity_unavailable, request [id]. If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com, and enough for it to say who connected.
+    X (Twitter) did not say whose account it is. Nothing was connected, and nothing was stored.
+    Wait a few minutes, then start again. If it happens again, tell the people who run this service.
+    Try again
+    Details for support
+    Request: [id]
+    Error: identity_unavailable
+    Next step for the operator: If it happens to everyone, check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com, and enough for it to say who connected.
 
     X (Twitter) was not connected
-    The service stopped while your account was being connected.
-    You can fix this: go back and start again.
-    For the people who run this service: interrupted, request [id]
+    This service stopped while it connected your account at X (Twitter). Your account may still be connected in the next minutes.
+    Look in the app in a few minutes. If your account is not there, start again.
+    Details for support
+    Request: [id]
+    Error: interrupted
 
     YouTube was not connected
-    YouTube has no account for you that can be connected.
-    You can fix this: make sure that you are signed in with the right account there (a YouTube account needs a channel, an Instagram account must be a professional one), then start again.
-    For the people who run this service: no_account, request [id]
+    YouTube has no account of yours that can be connected. Nothing was connected, and nothing was stored.
+    Make sure that you are signed in with the right account there. A YouTube account needs a channel, an Instagram account must be a professional one. Then start again.
+    Try again
+    Details for support
+    Request: [id]
+    Error: no_account
 
     YouTube was not connected
-    YouTube was not allowed to tell which account you connected. That takes these permissions: https://www.googleapis.com/auth/youtube.readonly.
-    You can fix this: start again and leave all permissions ticked.
-    For the people who run this service: permission_missing, request [id]
+    A permission was missing, so YouTube did not say whose account it is. Nothing was connected, and nothing was stored.
+    These permissions are needed: https://www.googleapis.com/auth/youtube.readonly
+    Start again, and leave all permissions ticked.
+    Try again
+    Details for support
+    Request: [id]
+    Error: permission_missing
 
     X (Twitter) was not connected
-    X (Twitter) answered in a way that could not be understood.
-    Wait a few minutes, then go back and start again. If it happens again, tell the people who run this service.
-    For the people who run this service: platform_answer_unreadable, request [id]. If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+    X (Twitter) sent an answer that could not be understood. Nothing was connected, and nothing was stored.
+    Wait a few minutes, then start again. If it happens again, tell the people who run this service.
+    Try again
+    Details for support
+    Request: [id]
+    Error: platform_answer_unreadable
+    Next step for the operator: If it goes on, check token_url and api_url of [platforms.twitter]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
 
     X (Twitter) was not connected
-    X (Twitter) is receiving too many requests right now.
-    Only time helps. Wait ten minutes, then go back and start again; if it says the same then, try again tomorrow.
-    For the people who run this service: platform_throttled, request [id]
+    X (Twitter) is receiving too many requests right now. Nothing was connected, and nothing was stored.
+    Wait ten minutes, then start again. If it says the same then, try again tomorrow.
+    Try again
+    Details for support
+    Request: [id]
+    Error: platform_throttled
 
     X (Twitter) was not connected
-    X (Twitter) could not be reached or is having trouble.
-    Nobody here can fix this. Wait a few minutes, then go back and start again.
-    For the people who run this service: platform_unavailable, request [id]
+    X (Twitter) cannot be reached or has a problem of its own. Nothing was connected, and nothing was stored.
+    Nobody here can fix this. Wait a few minutes, then start again.
+    Try again
+    Details for support
+    Request: [id]
+    Error: platform_unavailable
 
     X (Twitter) was not connected
-    Your account could not be saved.
-    The people who run this service must fix this: tell them. Trying again will not help before that.
-    For the people who run this service: storage_failed, request [id]. The log says why the database failed; then the account&#39;s owner starts again.
+    Your account could not be saved. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: storage_failed
+    Next step for the operator: The log says why the database failed; then the account&#39;s owner starts again.
     ");
 }
 
@@ -383,29 +456,39 @@ async fn every_refused_callback_says_what_to_do() {
     told.push(format!("prefetch: {}", text(&reply.text).replace(reply.header("x-request-id"), "[id]")));
     insta::assert_snapshot!(told.join("\n\n"), @r"
     already used: This connection is already finished
-    This connection was already finished, with another answer.
+    It was finished before, with another answer. Nothing was changed now.
     Look in the app whether your account is connected. If it is not, start again there.
-    For the people who run this service: callback_refused, request [id]
+    Details for support
+    Request: [id]
+    Error: callback_refused This connection was already finished, with another answer.
 
     malformed: The answer could not be read
-    The platform&#39;s answer is incomplete or garbled.
+    The platform&#39;s answer arrived incomplete. Nothing was connected, and nothing was stored.
     Go back to the app and start again, without editing the address.
-    For the people who run this service: callback_refused, request [id]
+    Details for support
+    Request: [id]
+    Error: callback_refused The platform&#39;s answer is incomplete or garbled.
 
     other platform: This answer belongs to another platform
-    The answer belongs to a connection at another platform.
-    Nothing was connected. Go back to the app and start again.
-    For the people who run this service: callback_refused, request [id]
+    Nothing was connected, and nothing was stored.
+    Go back to the app and start again.
+    Details for support
+    Request: [id]
+    Error: callback_refused The answer belongs to a connection at another platform.
 
     unknown: This connection is not known
-    No connection is waiting for this answer.
-    It may have expired, or the address is incomplete. Go back to the app and start again.
-    For the people who run this service: callback_refused, request [id]
+    It has expired, was used already, or the address is incomplete. Nothing was connected now.
+    Look in the app whether your account is connected. If it is not, start again there.
+    Details for support
+    Request: [id]
+    Error: callback_refused No connection is waiting for this answer.
 
     prefetch: Not yet
-    A connection is finished when it is visited, not when it is prefetched.
-    Open this page again to finish the connection.
-    For the people who run this service: prefetch_refused, request [id]
+    Your browser loaded this page ahead of you. Nothing has happened so far.
+    Load this page again to finish the connection.
+    Details for support
+    Request: [id]
+    Error: prefetch_refused A connection is finished when it is visited, not when it is prefetched.
     ");
 }
 
@@ -426,7 +509,7 @@ async fn names_from_outside_stay_text() {
     let harmless = shape(&plain, "plain").await;
     // The sandbox's account with awkward characters in its name.
     assert!(harmless[0].contains("Basil &#60;b&#62;Quince&#60;/b&#62; &#38; Söhne 🦊"), "{}", harmless[0]);
-    for payload in PAYLOADS {
+    for payload in PAYLOADS.lines() {
         let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__ACME__LABEL", payload).start().await;
         let pages = shape(&broker, payload).await;
         for (page, harmless) in pages.iter().zip(&harmless) {
@@ -441,7 +524,7 @@ async fn names_from_outside_stay_text() {
 async fn nothing_of_a_callbacks_query_or_path_is_shown() {
     let broker = TestBroker::start().await;
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    for payload in PAYLOADS.into_iter().chain(["call-0800-evil", "\u{202e}live", "a\u{0}b", "line\nbreak"]) {
+    for payload in PAYLOADS.lines().chain(["call-0800-evil", "\u{202e}live", "a\u{0}b", "line\nbreak"]) {
         let payload = encode(payload);
         let state = parameter(&broker.begin("acme", "").await, "state").unwrap();
         let mut pages = Vec::new();
@@ -475,7 +558,7 @@ async fn every_route_and_status_carries_the_headers() {
     let mut statuses = BTreeSet::new();
     for route in ROUTES {
         for path in route.paths {
-            let path = path.replace("{id}", "int_0").replace("{platform}", "twitter");
+            let path = path.replace("{id}", "int_0").replace("{platform}", "twitter").replace("{file}", "x");
             for method in ["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE"] {
                 for key in [None, Some(&broker.key), Some(&reader), Some(&nobody)] {
                     for (query, kind, body) in [
@@ -511,4 +594,165 @@ async fn every_route_and_status_carries_the_headers() {
     assert_eq!(large.status, 413);
     assert_headers(&large, true);
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 400, 401, 403, 404, 405, 415]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_result_holds_neither_code_nor_state() {
+    let broker = TestBroker::start().await;
+    for answer in [Answer::allow(), Answer::deny()] {
+        let callback = broker.consent(&broker.begin("twitter", "").await, &answer);
+        let reply = broker.visit(&callback).await;
+        let location = reply.location();
+        assert_eq!((reply.status, reply.text.as_str()), (303, ""));
+        let ticket = location.strip_prefix("/connect/result/").unwrap();
+        for secret in [parameter(&callback, "state"), parameter(&callback, "code")].into_iter().flatten() {
+            assert!(!location.contains(&secret), "{location}");
+        }
+        assert_eq!(broker.visit(&callback).await.location(), location, "a reload leads to the same");
+        let shown = broker.visit(&location).await;
+        assert_page(&shown);
+        assert_eq!((shown.status, shown.text == broker.visit(&location).await.text), (200, true));
+
+        // Half of the ticket can be computed from the state; the other half cannot.
+        let (first, rest) = ticket.split_at(43);
+        for forged in [first.to_owned(), format!("{first}{}", rest.to_lowercase()), String::from("x"), rest.to_owned()]
+        {
+            let reply = broker.visit(&format!("/connect/result/{forged}")).await;
+            assert_eq!(reply.status, 404, "{forged}");
+            assert!(reply.text.contains("This page has expired"), "{}", reply.text);
+        }
+        broker.clock.advance(Duration::from_mins(11));
+        broker.broker().purge_expired().await.unwrap();
+        assert_eq!(broker.visit(&location).await.status, 404, "a result is shown for some minutes");
+    }
+    let pending = broker.begin("twitter", "").await;
+    assert_eq!(broker.visit(&format!("/connect/result/{}", parameter(&pending, "state").unwrap())).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_connection_is_tried_again_as_it_was_begun() {
+    let broker = TestBroker::start().await;
+    let winter = profile(&broker, "Winter campaign").await;
+    let begin = format!("profileId={winter}");
+    let failed = async |fault| {
+        broker.sandbox().fail_next("twitter", Step::Token, fault, 3).unwrap();
+        let callback = broker.consent(&broker.begin("twitter", &begin).await, &Answer::allow());
+        let location = broker.visit(&callback).await.location();
+        broker.sandbox().clear();
+        location
+    };
+    let result = failed(Fault::ServerError).await;
+    let retry = format!("{result}/retry");
+    assert!(broker.visit(&result).await.text.contains(&format!("href=\"{retry}\"")));
+    for (name, value, status) in [("sec-fetch-site", "cross-site", 403), ("sec-purpose", "prefetch", 503)] {
+        let refused = Reply::of(broker.request("GET", &retry).header(name, value).send().await.unwrap()).await;
+        assert_eq!((refused.status, refused.location().as_str()), (status, ""), "{name}");
+        assert_page(&refused);
+    }
+    let again = broker.visit(&retry).await;
+    assert_eq!(again.status, 303, "{}", again.text);
+    let page = broker.browse(&broker.consent(&again.location(), &Answer::allow())).await;
+    assert!(page.text.contains("is connected") && page.text.contains("Winter campaign"), "{}", page.text);
+
+    // What worked is not begun again.
+    let callback = broker.consent(&broker.begin("twitter", "").await, &Answer::allow());
+    let connected = broker.visit(&callback).await.location();
+    assert!(!broker.visit(&connected).await.text.contains("/retry"));
+    assert_eq!(broker.visit(&format!("{connected}/retry")).await.status, 404);
+
+    // Nor is what a key began that was revoked since.
+    let result = failed(Fault::ServerError).await;
+    let revoked = broker.sql().execute("UPDATE access_keys SET revoked_at = 1", []);
+    assert_eq!(revoked, Ok(1));
+    assert_eq!(broker.visit(&format!("{result}/retry")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_speak_the_language_of_the_person() {
+    let broker = TestBroker::start().await;
+    let ask = async |path: &str, accepted: &str| {
+        let request = broker.request("GET", path).header("accept-language", accepted);
+        Reply::of(request.send().await.unwrap()).await.text
+    };
+    let callback = broker.consent(&broker.begin("twitter", "").await, &Answer::allow());
+    let result = broker.visit(&callback).await.location();
+    let refused = "/v1/connect/twitter/callback?state=x&code=secret";
+    for (path, english, german) in [
+        (result.as_str(), "X (Twitter) is connected", "X (Twitter) ist verbunden"),
+        (refused, "This connection is not known", "Diese Verbindung ist nicht bekannt"),
+    ] {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        for (query, accepted, code, told) in [
+            ("", "de-CH,de;q=0.9", "de", german),
+            ("", "fr", "en", english),
+            ("lang=de", "en", "de", german),
+            ("lang=en", "de", "en", english),
+        ] {
+            let page = ask(&format!("{path}{separator}{query}"), accepted).await;
+            let other = if code == "de" { "en" } else { "de" };
+            assert!(page.contains(&format!("<html lang=\"{code}\">")) && page.contains(told), "{page}");
+            assert!(page.contains(&format!("<a href=\"?lang={other}\" lang=\"{other}\"")), "{page}");
+            assert!(!page.contains("secret"), "{page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_a_project_say_who_asks() {
+    let logo = "<svg xmlns='http://www.w3.org/2000/svg'><script>window.__x=1</script></svg>";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), logo).unwrap();
+    let toml = format!(
+        "[pages]\napp_name = \"Acme\"\nprivacy_url = \"https://acme.example/privacy\"\nlogo_file = {:?}\n\
+         [projects.shop.pages]\napp_name = \"Acme Shop\"\naccent = \"navy\"\nhome_url = \"https://shop.example\"\n",
+        file.path()
+    );
+    let broker = TestBroker::builder().toml(&toml).start().await;
+    let page = async |key: &str| {
+        let begun = broker.call_as(key, "GET", "/v1/connect/facebook", None).await;
+        let callback = broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow());
+        let choice = broker.visit(&broker.visit(&callback).await.location()).await.text;
+        let begun = broker.call_as(key, "GET", "/v1/connect/twitter", None).await;
+        let callback = broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow());
+        [choice, broker.browse(&callback).await.text]
+    };
+    for page in page(&broker.key).await {
+        assert!(page.contains("<bdi>Acme</bdi>") && page.contains("https://acme.example/privacy"), "{page}");
+        assert!(!page.contains("shop") && !page.contains("#000080"), "{page}");
+    }
+    let pages = page(&broker.key("shop", &[Scope::Connect]).await).await;
+    for page in &pages {
+        assert!(page.contains("<a href=\"https://shop.example/\">") && page.contains("<bdi>Acme Shop</bdi>"), "{page}");
+        assert!(page.contains("https://acme.example/privacy") && page.contains("--accent:#000080"), "{page}");
+    }
+    assert!(pages[1].contains("Back to Acme Shop"), "{}", pages[1]);
+
+    let path = pages[0].split("<img src=\"").nth(1).unwrap().split('"').next().unwrap();
+    let served = broker.visit(path).await;
+    assert_eq!((served.status, served.text.as_str()), (200, logo));
+    for (name, value) in [
+        ("content-type", "image/svg+xml"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "public, max-age=31536000, immutable"),
+    ] {
+        assert_eq!(served.header(name), value, "{name}");
+    }
+    assert_eq!(broker.visit("/assets/logo-0000000000000000.svg").await.status, 404);
+}
+
+/// Every built-in platform has a mark of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_platform_of_the_broker_has_its_mark() {
+    let broker = TestBroker::start().await;
+    let mut marks = BTreeSet::new();
+    for platform in postpeer::platforms::built_in_names() {
+        let url = broker.get(&format!("/v1/connect/{platform}")).await.json["url"].clone();
+        let Some(state) = url.as_str().and_then(|url| parameter(url, "state")) else { continue };
+        let page = broker.browse(&format!("/v1/connect/{platform}/callback?state={state}&error=server_error")).await;
+        let mark = page.text.split("<svg class=\"mark\"").nth(1).unwrap().split("</svg>").next().unwrap().to_owned();
+        assert!(!mark.contains("<text"), "{platform} has but a letter");
+        assert!(marks.insert(mark), "{platform} has the mark of another platform");
+    }
+    assert!(marks.len() >= 9, "{}", marks.len());
 }

@@ -185,7 +185,7 @@ async fn a_list_that_changed_meanwhile_counts() {
     assert_eq!((replies[0].status, replies[0].location().as_str()), (200, ""));
     assert!(replies[0].text.contains("is connected"), "{}", replies[0].text);
     assert_eq!((replies[1].status, replies[1].location().as_str()), (200, ""));
-    assert!(replies[1].text.contains("cancelled"), "{}", replies[1].text);
+    assert!(replies[1].text.contains("You declined at"), "{}", replies[1].text);
     assert_eq!(
         replies[2].location(),
         "https://ok.example/back?status=cancelled&platform=youtube&error=access_denied",

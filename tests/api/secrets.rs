@@ -76,6 +76,9 @@ impl Watched {
         let url = self.begin(platform, query).await;
         let callback = self.broker.consent(&url, answer);
         let reply = self.browse(&format!("callback of {platform}"), &callback).await;
+        if reply.location().contains("/connect/result/") {
+            self.browse(&format!("result of {platform}"), &reply.location()).await;
+        }
         self.browse(&format!("reload of {platform}"), &callback).await;
         let sent = self.broker.sandbox().requests_at(platform, Step::Token);
         self.verifiers.extend(sent.iter().filter_map(|request| request.field("code_verifier")).map(str::to_owned));

@@ -143,8 +143,24 @@ impl TestBroker {
         self.get(&format!("/v1/connect/integrations/{id}")).await.json["integration"].take()
     }
 
-    /// Requests a URL as a browser does, without a key. Follows no redirect.
+    /// Requests a URL as a browser does, without a key. Of all redirects, follows those to the page that shows how a
+    /// connection ended.
     pub(crate) async fn browse(&self, url: &str) -> Reply {
+        let reply = self.visit(url).await;
+        self.see(reply).await
+    }
+
+    /// The page that shows how a connection ended, where a reply leads to it; else the reply.
+    pub(crate) async fn see(&self, reply: Reply) -> Reply {
+        let location = reply.location();
+        if location.starts_with('/') && location.contains("/connect/result/") {
+            return self.visit(&location).await;
+        }
+        reply
+    }
+
+    /// Requests a URL without a key, and follows no redirect.
+    pub(crate) async fn visit(&self, url: &str) -> Reply {
         Reply::of(self.request("GET", url).send().await.unwrap()).await
     }
 
@@ -321,7 +337,8 @@ impl Reply {
 
 /// A parameter of a URL's query.
 pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
-    let url = url::Url::parse(url).unwrap();
+    let base = url::Url::parse("http://relative.invalid").unwrap();
+    let url = base.join(url).unwrap();
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 

@@ -19,7 +19,7 @@ use crate::http::request::{FromQuery, Parameters, Query, Segment};
 const LONGEST: u64 = 86_400;
 
 /// How long the token is needed.
-#[derive(Debug, IntoParams)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct Wanted {
     /// For how many seconds from now the token must be good, at least. It is refreshed first where it would not last.

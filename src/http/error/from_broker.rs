@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{ApiError, Code};
+use super::{ApiError, Code, Trouble};
 use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
 use crate::broker::{self, NotReady};
 use crate::domain::id::ProfileId;
@@ -48,10 +48,8 @@ impl From<broker::Error> for ApiError {
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
             E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
             E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),
-            E::NotFound(What::Selection) => Self::new(Code::SelectionNotFound).on_page(
-                "There is nothing to choose here any more",
-                "Look in the app whether your accounts are connected. If they are not, start again there.",
-            ),
+            E::NotFound(What::Result) => Self::new(Code::NotFound).on_page(Trouble::ResultGone),
+            E::NotFound(What::Selection) => Self::new(Code::SelectionNotFound),
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::OtherProfile(profile) => bound(profile, "leave profileId out, or give that one"),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
@@ -201,28 +199,16 @@ impl From<BlueskyError> for ApiError {
 
 impl From<CallbackRefusal> for ApiError {
     fn from(refusal: CallbackRefusal) -> Self {
-        let (sentence, heading, advice) = match refusal {
-            CallbackRefusal::AlreadyUsed => (
-                "This connection was already finished, with another answer.",
-                "This connection is already finished",
-                "Look in the app whether your account is connected. If it is not, start again there.",
-            ),
-            CallbackRefusal::Malformed => (
-                "The platform's answer is incomplete or garbled.",
-                "The answer could not be read",
-                "Go back to the app and start again, without editing the address.",
-            ),
-            CallbackRefusal::OtherPlatform => (
-                "The answer belongs to a connection at another platform.",
-                "This answer belongs to another platform",
-                "Nothing was connected. Go back to the app and start again.",
-            ),
-            CallbackRefusal::UnknownState => (
-                "No connection is waiting for this answer.",
-                "This connection is not known",
-                "It may have expired, or the address is incomplete. Go back to the app and start again.",
-            ),
+        let (sentence, trouble) = match refusal {
+            CallbackRefusal::AlreadyUsed => {
+                ("This connection was already finished, with another answer.", Trouble::AlreadyFinished)
+            }
+            CallbackRefusal::Malformed => ("The platform's answer is incomplete or garbled.", Trouble::Garbled),
+            CallbackRefusal::OtherPlatform => {
+                ("The answer belongs to a connection at another platform.", Trouble::OtherPlatform)
+            }
+            CallbackRefusal::UnknownState => ("No connection is waiting for this answer.", Trouble::UnknownLink),
         };
-        Self::with(Code::CallbackRefused, sentence).on_page(heading, advice).because(refusal)
+        Self::with(Code::CallbackRefused, sentence).on_page(trouble).because(refusal)
     }
 }

@@ -37,8 +37,9 @@ const CODE_MAX: usize = 4 * 1024;
         ("iss" = Option<String>, Query, description = "The issuer (RFC 9207), where the platform sends it."),
     ),
     responses(
-        (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
-        (status = 303, description = "On to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
+        (status = 200, description = "A page that says that the connection expired before.", body = String,
+            content_type = "text/html"),
+        (status = 303, description = "On to the page that says how it went, or to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
             `error` or `selection_required`), `platform`, and `integrationId` (several ids separated by commas, with \
             `integrationCount` where not all fit) and `profileId`, `error`, or `selectionToken`, added to its query; or \
             to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
@@ -53,14 +54,10 @@ pub(crate) async fn finish(
     req: HttpRequest,
     Segment(platform): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    if is_prefetch(req.headers()) {
-        return Err(ApiError::new(Code::PrefetchRefused)
-            .on_page("Not yet", "Open this page again to finish the connection.")
-            .retry_after(Duration::ZERO));
-    }
+    refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
     let callback = Callback { address, ..read(platform, &Query::new(req.query_string()))? };
-    ending::show(&req, &state.broker.finish_connect(callback).await?)
+    ending::show(&state, &req, &state.broker.finish_connect(callback).await?)
 }
 
 /// Reads what the platform sent. A repeated parameter is refused and the state is not consumed, because an attacker may
@@ -87,8 +84,11 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, address: None })
 }
 
-/// True when the browser fetches the page ahead of its user. Finishing then would use up the code before the user
-/// arrives.
+/// Refuses a browser that fetches the page ahead of its user. Going on would use something up before the user arrives.
+pub(super) fn refuse_prefetch(headers: &HeaderMap) -> Result<(), ApiError> {
+    if is_prefetch(headers) { Err(ApiError::new(Code::PrefetchRefused).retry_after(Duration::ZERO)) } else { Ok(()) }
+}
+
 fn is_prefetch(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose", "x-purpose", "x-moz"].iter().any(|name| {
         headers.get_all(*name).filter_map(|value| value.to_str().ok()).any(|value| {
@@ -104,6 +104,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::http::error::Trouble;
     use crate::http::tests::fixture::headers;
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
         ] {
             let error = read(bad).unwrap_err();
             assert_eq!(error.code, Code::CallbackRefused, "{bad}");
-            assert_eq!(error.heading, "The answer could not be read");
+            assert_eq!(error.trouble, Trouble::Garbled);
         }
         let (long, longest) = (format!("code={}", "a".repeat(4097)), format!("code={}", "a".repeat(4096)));
         for (query, is_garbled) in [

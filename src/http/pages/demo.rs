@@ -8,18 +8,24 @@ use std::collections::HashMap;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use serde::Serialize;
 use url::Url;
 
+use super::frame::{Frame, chosen_language};
+use super::marks;
+use super::words::{DemoWords, Words};
 use crate::broker::Caller;
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
 use crate::broker::integrations::ListIntegrations;
+use crate::broker::platforms::PlatformListing;
 use crate::domain::failure::Failure;
 use crate::domain::grant::AuthStatus;
 use crate::domain::integration::PlatformFilter;
 use crate::domain::paging::Window;
 use crate::domain::secret::SecretString;
-use crate::domain::time::Timestamp;
+use crate::http::access::Authenticated;
+use crate::http::api::{integrations, tokens};
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, peer};
 use crate::http::{Current, Demo, State};
@@ -29,9 +35,11 @@ const SHOWN: Window = Window { limit: 100, offset: 0 };
 
 #[derive(Template)]
 #[template(path = "demo.html")]
-struct Index {
-    /// Path that the broker's own links begin with.
-    base: String,
+struct Index<'a> {
+    frame: &'a Frame<'a>,
+    words: &'static DemoWords,
+    /// The query of links to pages in the same language.
+    lang: String,
     notice: Option<Notice>,
     platforms: Vec<PlatformButton>,
     /// `None` if Bluesky is switched off.
@@ -42,17 +50,21 @@ struct Index {
 }
 
 struct PlatformButton {
+    mark: String,
     name: String,
     label: String,
 }
 
 struct BlueskyForm {
+    mark: String,
     label: String,
     handle: String,
     password: String,
 }
 
 struct AccountRow {
+    id: String,
+    mark: String,
     platform: String,
     name: String,
     handle: Option<String>,
@@ -69,6 +81,18 @@ struct Notice {
     good: bool,
     text: String,
     more: &'static str,
+}
+
+/// What the API answers about an account.
+#[derive(Template)]
+#[template(path = "demo_account.html")]
+struct AccountPage<'a> {
+    frame: &'a Frame<'a>,
+    heading: &'static str,
+    lead: &'static str,
+    account: &'a str,
+    json: &'a str,
+    lang: String,
 }
 
 /// Result of a connection, from the query of the redirect back to the page.
@@ -93,9 +117,9 @@ pub(crate) async fn index(
 ) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     if !asked_by_name(req.headers(), &state.settings.public_url) {
-        let home = format!("{}/", state.settings.public_url);
-        return Ok(super::see_other(home));
+        return Ok(super::see_other(home(&state, &req)));
     }
+    let frame = &Frame::new(&state, &req, None);
     let (redirecting, others): (Vec<_>, Vec<_>) =
         state.broker.list_platforms(&PlatformFilter::All).into_iter().partition(|platform| platform.has_redirect);
     let labels: HashMap<String, String> =
@@ -115,26 +139,38 @@ pub(crate) async fn index(
         .into_iter()
         .map(|integration| {
             let name = integration.account.label().to_owned();
+            let platform = labels.get(&integration.platform).unwrap_or(&integration.platform);
             AccountRow {
-                platform: labels.get(&integration.platform).cloned().unwrap_or(integration.platform),
+                id: integration.id.to_string(),
+                mark: marks::svg(&integration.platform, platform),
+                platform: platform.clone(),
                 handle: integration.account.username.filter(|handle| *handle != name),
                 name,
                 profile: integration.profile_id.and_then(|id| profiles.get(&id).cloned()),
                 active: integration.status == AuthStatus::Active,
                 connected_at: integration.created_at.to_string(),
-                connected: minute(integration.created_at),
+                connected: (frame.words.time)(integration.created_at),
             }
         })
         .collect();
-    let notice = notice(&last, &labels);
+    let notice = notice(&last, &labels, frame.words);
     let (handle, password) = demo.bluesky.clone();
-    let bluesky = others.into_iter().next().map(|bluesky| BlueskyForm { label: bluesky.label, handle, password });
-    let mut platforms: Vec<_> =
-        redirecting.into_iter().map(|platform| PlatformButton { name: platform.name, label: platform.label }).collect();
+    let bluesky = others.into_iter().next().map(|bluesky| BlueskyForm {
+        mark: marks::svg(&bluesky.name, &bluesky.label),
+        label: bluesky.label,
+        handle,
+        password,
+    });
+    let button = |platform: PlatformListing| PlatformButton {
+        mark: marks::svg(&platform.name, &platform.label),
+        name: platform.name,
+        label: platform.label,
+    };
+    let mut platforms: Vec<_> = redirecting.into_iter().map(button).collect();
     platforms.sort_by(|a, b| a.label.cmp(&b.label));
-    let base = state.settings.base_path().to_owned();
-    let page = Index { base, notice, platforms, bluesky, accounts, total: listed.total };
-    super::answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
+    let (words, lang) = (&frame.words.demo, chosen_language(&req));
+    let page = Index { frame, words, lang, notice, platforms, bluesky, accounts, total: listed.total };
+    frame.answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
 }
 
 pub(crate) async fn connect(
@@ -144,11 +180,7 @@ pub(crate) async fn connect(
 ) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
-    let wanted = BeginConnect {
-        platform,
-        redirect_uri: Some(format!("{}/", state.settings.public_url)),
-        ..BeginConnect::default()
-    };
+    let wanted = BeginConnect { platform, redirect_uri: Some(home(&state, &req)), ..BeginConnect::default() };
     let url = state.broker.begin_connect(&caller(&state, demo, &req), wanted).await?;
     Ok(super::see_other(url))
 }
@@ -156,7 +188,7 @@ pub(crate) async fn connect(
 pub(crate) async fn connect_bluesky(state: Current, req: HttpRequest, form: Form) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
-    let home = format!("{}/", state.settings.public_url);
+    let home = home(&state, &req);
     let field = |name| form.fields().text(name).map(Option::unwrap_or_default);
     let wanted = ConnectBluesky {
         identifier: field("identifier")?,
@@ -169,17 +201,74 @@ pub(crate) async fn connect_bluesky(state: Current, req: HttpRequest, form: Form
     };
     let back = match state.broker.connect_bluesky(&caller(&state, demo, &req), wanted).await.map_err(ApiError::from) {
         Ok(connected) => connected.destination.unwrap_or(home),
-        Err(error) => format!("{home}?status=error&platform=bluesky&error={}", error.code.as_str()),
+        Err(error) => with(&home, &format!("status=error&platform=bluesky&error={}", error.code.as_str())),
     };
     Ok(super::see_other(back))
 }
 
+/// What the API tells of an account.
+pub(crate) async fn details(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
+    let caller = caller(&state, demo(&state)?, &req);
+    check_is_asked_by_name(&state, req.headers())?;
+    let answer = integrations::get(Current::of(req.app_data())?, Authenticated(caller), Segment(id.clone())).await?;
+    let words = &Frame::new(&state, &req, None).words.demo;
+    account_page(&state, &req, &id, (words.details, words.details_lead), &answer.into_inner()).await
+}
+
+/// The account's access token, as the API answers it. It is the sandbox's, so it opens nothing anywhere else.
+pub(crate) async fn token(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
+    let caller = caller(&state, demo(&state)?, &req);
+    check_is_own_page(&state, req.headers())?;
+    let (now, wanted) = (Current::of(req.app_data())?, Parameters(tokens::Wanted::default()));
+    let answer = tokens::get(now, Authenticated(caller), Segment(id.clone()), wanted).await?;
+    let words = &Frame::new(&state, &req, None).words.demo;
+    account_page(&state, &req, &id, (words.token, words.token_lead), &answer.into_inner()).await
+}
+
+pub(crate) async fn disconnect(
+    state: Current,
+    req: HttpRequest,
+    Segment(id): Segment,
+) -> Result<HttpResponse, ApiError> {
+    let caller = caller(&state, demo(&state)?, &req);
+    check_is_own_page(&state, req.headers())?;
+    let platform = state.broker.get_integration(&caller, &id).await?.integration.platform;
+    state.broker.disconnect(&caller, &id).await?;
+    Ok(super::see_other(with(&home(&state, &req), &format!("status=disconnected&platform={platform}"))))
+}
+
+async fn account_page(
+    state: &State,
+    req: &HttpRequest,
+    id: &str,
+    (heading, lead): (&'static str, &'static str),
+    answer: &impl Serialize,
+) -> Result<HttpResponse, ApiError> {
+    let frame = &Frame::new(state, req, None);
+    let json = serde_json::to_string_pretty(answer).map_err(ApiError::internal)?;
+    let account = state.broker.get_integration(&caller(state, demo(state)?, req), id).await?.integration.account;
+    let lang = chosen_language(req);
+    let page = AccountPage { frame, heading, lead, account: account.label(), json: &json, lang };
+    frame.answer(HttpResponse::Ok(), &page, "'none'")
+}
+
+/// The demo's page, in the language that the person chose.
+fn home(state: &State, req: &HttpRequest) -> String {
+    format!("{}/{}", state.settings.public_url, chosen_language(req))
+}
+
+/// Adds to a URL's query.
+fn with(url: &str, query: &str) -> String {
+    format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
+}
+
+fn check_is_asked_by_name(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
+    if asked_by_name(headers, &state.settings.public_url) { Ok(()) } else { Err(ApiError::new(Code::CrossSite)) }
+}
+
 fn check_is_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
-    if asked_by_name(headers, &state.settings.public_url) && super::is_from_own_page(headers) {
-        return Ok(());
-    }
-    Err(ApiError::new(Code::CrossSite)
-        .on_page("Nothing was connected", "Open the demo's own page and use the button there."))
+    check_is_asked_by_name(state, headers)?;
+    if super::is_from_own_page(headers) { Ok(()) } else { Err(ApiError::new(Code::CrossSite)) }
 }
 
 /// The demo's caller, at the browser's address.
@@ -198,52 +287,66 @@ fn asked_by_name(headers: &HeaderMap, public_url: &str) -> bool {
     hosts.next().is_some_and(|host| host.as_bytes() == url.authority().as_bytes()) && hosts.next().is_none()
 }
 
-/// Describes the last connection in fixed words; nothing of the query is repeated.
-fn notice(last: &Last, labels: &HashMap<String, String>) -> Option<Notice> {
-    let label = last.platform.as_ref().and_then(|name| labels.get(name)).map_or("The account", String::as_str);
-    match last.status.as_deref()? {
-        "cancelled" => Some(Notice {
-            good: false,
-            text: format!("{label} was not connected: you said no there."),
-            more: "Nothing was stored. Connect again whenever you like.",
-        }),
+/// Describes what was done last in fixed words; nothing of the query is repeated.
+fn notice(last: &Last, labels: &HashMap<String, String>, words: &Words) -> Option<Notice> {
+    let demo = &words.demo;
+    let label = last.platform.as_ref().and_then(|name| labels.get(name)).map_or(demo.the_account, String::as_str);
+    let (good, text, more) = match last.status.as_deref()? {
+        "cancelled" => (false, (words.denied)(label), words.nothing_stored),
+        "disconnected" => (true, (demo.disconnected)(label), demo.disconnected_more),
         "error" => {
             let code = last.error.as_deref();
             let failure = Failure::OF_CONNECTION.into_iter().find(|failure| Some(failure.code()) == code);
-            Some(match failure {
-                Some(failure) => Notice { good: false, text: failure.what_happened(label), more: failure.what_to_do() },
-                None => Notice {
-                    good: false,
-                    text: format!("{label} was not connected."),
-                    more: Code::ALL
-                        .iter()
-                        .find(|known| Some(known.as_str()) == code)
-                        .map_or("The broker's log says why.", |known| known.sentence()),
-                },
-            })
+            match failure.map(|failure| (words.failure)(failure, label)) {
+                Some(told) => (false, told.happened, told.advice),
+                None => (false, (words.not_connected)(label) + ".", known(code).unwrap_or(demo.log_says)),
+            }
         }
-        "success" => Some(Notice {
-            good: true,
-            text: format!("{label} is connected."),
-            more: "Its tokens are sealed and stored; the account is in the list below.",
-        }),
-        _ => None,
-    }
+        "success" => (true, (words.connected)(label) + ".", demo.stored),
+        _ => return None,
+    };
+    Some(Notice { good, text, more })
 }
 
-/// `2026-05-03 08:33 UTC`.
-fn minute(time: Timestamp) -> String {
-    let text = time.to_string();
-    match (text.get(..10), text.get(11..16)) {
-        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
-        _ => text,
-    }
+/// What the API says of an error, in English.
+fn known(code: Option<&str>) -> Option<&'static str> {
+    Code::ALL.iter().find(|known| Some(known.as_str()) == code).map(|known| known.sentence())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::words::LANGUAGES;
     use super::*;
     use crate::http::tests::fixture::headers;
+
+    /// The pages of this file with this text in every field.
+    pub(in super::super) fn pages(frame: &Frame<'_>, mark: &str, text: &str) -> Vec<String> {
+        let (mark, text) = (|| mark.to_owned(), || text.to_owned());
+        let account = AccountRow {
+            id: text(),
+            mark: mark(),
+            platform: text(),
+            name: text(),
+            handle: Some(text()),
+            profile: Some(text()),
+            active: false,
+            connected_at: text(),
+            connected: text(),
+        };
+        let index = Index {
+            frame,
+            words: &frame.words.demo,
+            lang: "?lang=de".to_owned(),
+            notice: Some(Notice { good: false, text: text(), more: "" }),
+            platforms: vec![PlatformButton { mark: mark(), name: text(), label: text() }],
+            bluesky: Some(BlueskyForm { mark: mark(), label: text(), handle: text(), password: text() }),
+            accounts: vec![account],
+            total: 2,
+        };
+        let (account, json, lang) = (&text(), &text(), String::new());
+        let page = AccountPage { frame, heading: "", lead: "", account, json, lang };
+        vec![index.render().unwrap(), page.render().unwrap()]
+    }
 
     #[test]
     fn only_the_host_of_the_public_url_is_answered() {
@@ -268,20 +371,16 @@ mod tests {
                 platform: Some(platform.to_owned()),
                 error: Some(error.to_owned()),
             };
-            notice(&last, &labels).map(|notice| notice.text)
+            let [en, _] = LANGUAGES;
+            notice(&last, &labels, en).map(|notice| notice.text)
         };
         assert_eq!(say("success", "twitter", "").as_deref(), Some("X is connected."));
         assert_eq!(say("success", "<script>", "").as_deref(), Some("The account is connected."));
         assert_eq!(
             say("error", "twitter", "no_account").as_deref(),
-            Some("X has no account for you that can be connected.")
+            Some("X has no account of yours that can be connected.")
         );
         assert_eq!(say("error", "twitter", "<b>").as_deref(), Some("X was not connected."));
         assert_eq!(say("<b>", "twitter", ""), None);
-    }
-
-    #[test]
-    fn times_are_shown_to_the_minute() {
-        assert_eq!(minute(Timestamp::from_millis(1_777_797_216_445)), "2026-05-03 08:33 UTC");
     }
 }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use utoipa::openapi::Server;
 
+use super::frame::Frame;
 use crate::http::error::ApiError;
 use crate::http::routes::{Access, ROUTES, Route};
-use crate::http::{Current, Settings, openapi};
+use crate::http::{Current, State, openapi};
 
 /// The two documents of this room, once someone asked for them.
 #[derive(Default)]
@@ -78,16 +79,15 @@ pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpRespons
 pub(crate) async fn page(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let page = Document::once(&state.documentation.page, || {
         let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
-        Documentation::read(&document, &state.settings).render().map_err(ApiError::internal)
+        Documentation::read(&document, &state).render().map_err(ApiError::internal)
     })?;
-    Ok(page.answer(&req, ContentType::html(), Some(super::policy("'none'"))))
+    Ok(page.answer(&req, ContentType::html(), Some(state.looks.of(None).policy("'none'"))))
 }
 
 #[derive(Template)]
 #[template(path = "documentation.html")]
-struct Documentation {
-    /// Path that the broker's own links begin with.
-    base: String,
+struct Documentation<'a> {
+    frame: Frame<'a>,
     title: String,
     version: String,
     description: Prose,
@@ -142,8 +142,9 @@ struct Answer {
     members: Vec<Member>,
 }
 
-impl Documentation {
-    fn read(document: &Value, settings: &Settings) -> Self {
+impl<'a> Documentation<'a> {
+    fn read(document: &Value, state: &'a State) -> Self {
+        let settings = &state.settings;
         let reader = Reader { document };
         let chapters = list(document, "/tags")
             .map(|tag| {
@@ -157,7 +158,7 @@ impl Documentation {
             })
             .collect();
         Self {
-            base: settings.base_path().to_owned(),
+            frame: Frame::plain(state),
             title: text(document, "/info/title"),
             version: text(document, "/info/version"),
             description: prose(&text(document, "/info/description")),

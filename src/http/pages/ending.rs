@@ -1,24 +1,36 @@
 //! The end of a connection: a redirect to the caller's `redirectUri`, or a page that says how it ended.
+//!
+//! The page has an address of its own, `/connect/result/{ticket}`, so that neither the address bar nor the history keeps
+//! the code and state of the callback. Invariant: what that address carries shows how the connection ended, for some
+//! minutes, and begins a failed one again. It is good for nothing else.
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::{Problem, answer, see_other};
+use super::frame::{Frame, chosen_language};
+use super::{Problem, callback, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
-use crate::http::context::Context;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Segment, peer};
+use crate::http::{Current, State};
 
 #[derive(Template)]
 #[template(path = "cancelled.html")]
 struct Cancelled<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
     label: &'a str,
+    at_platform: bool,
+    retry: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "success.html")]
 struct Success<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
     label: &'a str,
     accounts: Vec<AccountLine<'a>>,
     profile: Option<&'a str>,
@@ -39,47 +51,128 @@ impl<'a> From<&'a Integration> for AccountLine<'a> {
     }
 }
 
-/// Redirects to the caller's page if there is one, else renders ours.
-pub(super) fn show(req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
+/// See how a connection ended
+///
+/// Where a connection has no `redirectUri`, the callback sends the browser here.
+#[utoipa::path(get, path = "/connect/result/{ticket}", operation_id = "showResult", tag = "Connect",
+    params(("ticket" = String, Path, description = "Shows this one result, for some minutes.")),
+    responses(
+        (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
+        (status = 404, description = "The result is not shown any more: a page.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn result(
+    state: Current,
+    req: HttpRequest,
+    Segment(ticket): Segment,
+) -> Result<HttpResponse, ApiError> {
+    let finished = state.broker.find_result(&ticket).await?;
+    match finished.location() {
+        Some(location) => Ok(see_other(location)),
+        None => page(&state, &req, &finished),
+    }
+}
+
+/// Try a connection again
+///
+/// For the button on the page of a connection that failed or was cancelled. Begins the same connection again.
+#[utoipa::path(get, path = "/connect/result/{ticket}/retry", operation_id = "retryConnection", tag = "Connect",
+    params(("ticket" = String, Path, description = "The ticket of the result.")),
+    responses(
+        (status = 303, description = "On to the platform."),
+        (status = 404, description = "It cannot be tried again from here: a page.", body = String,
+            content_type = "text/html"),
+        (status = 503, description = "The browser prefetches: a page.", body = String, content_type = "text/html"),
+    ))]
+pub(crate) async fn retry(
+    state: Current,
+    req: HttpRequest,
+    Segment(ticket): Segment,
+) -> Result<HttpResponse, ApiError> {
+    if !super::is_from_own_page(req.headers()) {
+        return Err(ApiError::new(Code::CrossSite));
+    }
+    callback::refuse_prefetch(req.headers())?;
+    let address = peer::address(&req, &state.settings.trusted_proxies);
+    Ok(see_other(state.broker.retry_connect(&ticket, address).await?))
+}
+
+/// Redirects to the caller's page if there is one, else to ours.
+pub(super) fn show(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     if let Some(location) = finished.location() {
         return Ok(see_other(location));
     }
-    let id = Context::of(req, |context| context.id)?;
-    page(finished, id.as_str())
+    match &finished.ticket {
+        Some(_) => Ok(see_other(format!("{}{}", own_page(state, finished), chosen_language(req)))),
+        // The connection is gone, so its result cannot be looked up again.
+        None => page(state, req, finished),
+    }
+}
+
+/// Path of the page that shows a result, below the public URL's own.
+fn own_page(state: &State, finished: &Finished) -> String {
+    format!("{}/connect/result/{}", state.settings.base_path(), finished.ticket.as_deref().unwrap_or_default())
 }
 
 /// Renders how a connection without a `redirectUri` ended. The status is always 200, as a redirect is always 303.
-fn page(finished: &Finished, request_id: &str) -> Result<HttpResponse, ApiError> {
-    let label = &finished.label;
+fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
+    let frame = &Frame::new(state, req, finished.project.as_deref());
+    let (words, label) = (frame.words, finished.label.as_str());
+    let mark = &marks::svg(&finished.platform, label);
+    let again = || format!("{}/retry", own_page(state, finished));
     let builder = HttpResponse::Ok();
     match &finished.ending {
-        Ending::Cancelled => answer(builder, &Cancelled { label }, "'none'"),
+        Ending::Cancelled { at_platform } => {
+            let retry = finished.may_retry.then(again);
+            frame.answer(builder, &Cancelled { frame, mark, label, at_platform: *at_platform, retry }, "'none'")
+        }
         Ending::Connected { integrations, missing_scopes } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             let profile = finished.profile_name.as_deref();
-            answer(builder, &Success { label, accounts, profile, missing_scopes }, "'none'")
+            frame.answer(builder, &Success { frame, mark, label, accounts, profile, missing_scopes }, "'none'")
         }
         Ending::Failed { failure, findings } => {
-            let next_step = match failure.who_can_help() {
+            let help = failure.who_can_help();
+            let next_step = match help {
                 Help::NobodyKnown | Help::Operator => failure.next_step(&finished.platform, finished.console),
                 Help::AccountOwner | Help::Platform => String::new(),
             };
-            let mut happened = failure.what_happened(label);
-            if *failure == Failure::PermissionMissing && !finished.needed_scopes.is_empty() {
-                happened = format!("{happened} That takes these permissions: {}.", finished.needed_scopes.join(", "));
-            }
+            let told = (words.failure)(*failure, label);
+            let is_unsure = *failure == Failure::Interrupted;
+            let lacks_scope = *failure == Failure::PermissionMissing;
             let problem = Problem {
-                heading: &format!("{label} was not connected"),
-                happened: &happened,
-                advice: failure.what_to_do(),
+                frame,
+                mark,
+                heading: &(words.not_connected)(label),
+                happened: &told.happened,
+                stored: Some(if is_unsure { words.perhaps_stored } else { words.nothing_stored }),
+                needed: if lacks_scope { &finished.needed_scopes } else { &[] },
+                advice: told.advice,
+                retry: (finished.may_retry && help != Help::Operator && !is_unsure).then(again),
+                platform: &finished.platform,
                 label,
                 findings: findings.as_ref(),
                 code: failure.code(),
-                request_id,
+                detail: "",
                 next_step: &next_step,
             };
-            answer(builder, &problem, "'none'")
+            frame.answer(builder, &problem, "'none'")
         }
         Ending::SelectionRequired { .. } => Err(ApiError::internal("a choice to be made has a page of its own")),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The pages of this file with this text in every field.
+    pub(in super::super) fn pages(frame: &Frame<'_>, mark: &str, text: &str, missing_scopes: &[String]) -> Vec<String> {
+        let retry = Some("/".to_owned());
+        let cancelled = Cancelled { frame, mark, label: text, at_platform: true, retry: retry.clone() };
+        let cancelled_here = Cancelled { frame, mark, label: text, at_platform: false, retry };
+        let accounts = vec![AccountLine { name: text, handle: Some(text) }];
+        let success = Success { frame, mark, label: text, accounts, profile: Some(text), missing_scopes };
+        vec![cancelled.render().unwrap(), cancelled_here.render().unwrap(), success.render().unwrap()]
     }
 }

@@ -1,62 +1,95 @@
-//! The HTML pages and their content security policy: one file per page, with its template in `templates`.
+//! The HTML pages: one file per page, with its template in `templates`.
+//!
+//! [`frame`] has what is around every page, [`look`] its stylesheet and pictures, [`words`] its texts, [`marks`] the signs
+//! of platforms. A new page is a template that extends `base.html`, a struct with a field `frame`, and
+//! [`Frame::answer`](frame::Frame::answer); its texts go into `words`.
 //!
 //! Invariant: a page has no script and loads nothing from elsewhere, not even pictures of accounts, because that would
 //! tell a third party who connects. The template engine escapes all foreign text. The policy allows one stylesheet, by
-//! the hash of the text that the page contains.
+//! the hash of the text that the page contains, and pictures of our own.
 
+pub(crate) mod assets;
 pub(crate) mod callback;
 pub(crate) mod demo;
 pub(crate) mod documentation;
 pub(crate) mod ending;
+#[cfg(test)]
+mod escaping;
+mod frame;
+pub(crate) mod look;
+pub(crate) mod marks;
 pub(crate) mod selection;
-
-use std::sync::LazyLock;
+mod words;
 
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
+use self::frame::Frame;
+use super::State;
 use crate::domain::selection::Findings;
-use crate::http::context::RequestId;
 use crate::http::error::ApiError;
-
-/// The stylesheet, inlined in every page.
-pub(crate) const STYLE: &str = include_str!("../../../templates/style.css");
-
-static STYLE_HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::digest(STYLE)));
 
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct Problem<'a> {
+    frame: &'a Frame<'a>,
+    /// The platform's mark; may be empty.
+    mark: &'a str,
     heading: &'a str,
     happened: &'a str,
+    /// Whether anything was stored, where `happened` does not say it.
+    stored: Option<&'a str>,
+    /// Permissions that were missing.
+    needed: &'a [String],
     advice: &'a str,
-    /// The platform that `findings` is about.
+    /// The way to try it again.
+    retry: Option<String>,
+    /// The platform that `findings` is about, by its name in the configuration and by its name for people.
+    platform: &'a str,
     label: &'a str,
     findings: Option<&'a Findings>,
     code: &'a str,
-    request_id: &'a str,
-    /// For the people who run this service; may be empty.
+    /// What the API says of the error, in English; may be empty.
+    detail: &'a str,
+    /// For the people who run this service, in English; may be empty.
     next_step: &'a str,
 }
 
 /// Renders an error as a page, or as plain text if the page cannot be rendered.
-pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &RequestId) -> HttpResponse {
+pub(crate) fn problem(
+    mut builder: HttpResponseBuilder,
+    error: &ApiError,
+    state: &State,
+    req: &HttpRequest,
+) -> HttpResponse {
+    let mut frame = Frame::new(state, req, None);
+    if error.code.status().is_server_error() {
+        // The same request may work in a moment, so nothing leads away from it.
+        frame.languages.clear();
+    }
+    let told = (frame.words.trouble)(error.trouble);
     let page = Problem {
-        heading: error.heading,
-        happened: &error.sentence,
-        advice: error.advice,
+        frame: &frame,
+        mark: "",
+        heading: told.heading,
+        happened: told.happened,
+        stored: None,
+        needed: &[],
+        advice: told.advice,
+        retry: None,
+        platform: "",
         label: "",
         findings: None,
         code: error.code.as_str(),
-        request_id: id.as_str(),
+        detail: &error.sentence,
         next_step: "",
     };
     match page.render() {
-        Ok(text) => html(builder, text, "'none'"),
+        Ok(text) => builder
+            .content_type("text/html; charset=utf-8")
+            .insert_header((header::CONTENT_SECURITY_POLICY, frame.look.policy("'none'")))
+            .body(text),
         Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
     }
 }
@@ -64,30 +97,6 @@ pub(crate) fn problem(mut builder: HttpResponseBuilder, error: &ApiError, id: &R
 /// Redirects the browser, which then sends a GET.
 fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
-}
-
-/// Renders a page. `form_action` lists where its forms may lead, in the policy's syntax.
-pub(crate) fn answer(
-    builder: HttpResponseBuilder,
-    page: &impl Template,
-    form_action: &str,
-) -> Result<HttpResponse, ApiError> {
-    Ok(html(builder, page.render().map_err(ApiError::internal)?, form_action))
-}
-
-fn html(mut builder: HttpResponseBuilder, text: String, form_action: &str) -> HttpResponse {
-    builder
-        .content_type("text/html; charset=utf-8")
-        .insert_header((header::CONTENT_SECURITY_POLICY, policy(form_action)))
-        .body(text)
-}
-
-/// The content security policy of a page. `form_action` lists where its forms may lead.
-fn policy(form_action: &str) -> String {
-    let hash = &*STYLE_HASH;
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'; form-action {form_action}"
-    )
 }
 
 /// True when the browser says that the request comes from one of our pages or from its user. A client that says nothing

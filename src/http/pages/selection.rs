@@ -1,8 +1,8 @@
 //! `/connect/selection/{token}`: the broker's own page for choosing accounts.
 //!
-//! The page works without script. Search and "tick all" submit the same form and show the page again; accounts that are
-//! ticked but not shown are carried along as hidden fields. They are POSTs, because hundreds of ticks do not fit into a
-//! URL. Invariant: the token is in the URL and nowhere on the page, and only this page can submit the form.
+//! The page works without script. Search and "tick all" submit the same form and lead back to the page, with the ticks in
+//! its query, so that the browser's Back finds them again. Where there are more than fit into a URL, the page is shown in
+//! place. Accounts that are ticked but not shown are carried along as hidden fields. Invariant: the token is in the URL and nowhere on the page, and only this page can submit the form.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,10 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use super::ending;
+use super::frame::{self, Frame, Language};
+use super::words::{CountedButton, Words};
+use super::{ending, marks, see_other};
 use crate::broker::selection::{Choice, Choices};
-use crate::domain::account::AccountKind;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
 use crate::http::error::{ApiError, Code};
@@ -23,23 +24,31 @@ use crate::http::{Current, State};
 const SEARCH_ABOVE: usize = 12;
 /// Longest search text, in code points.
 const SEARCH_MAX: usize = 200;
+/// Longest query that a button leads to, in bytes. Servers on the way take twice as much.
+const ADDRESS_MAX: usize = 4096;
 
 #[derive(Template)]
 #[template(path = "selection.html")]
 struct Selection<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
+    platform: &'a str,
     label: &'a str,
     profile: Option<&'a str>,
     /// Number of accounts, shown or not.
     total: usize,
     minutes: u64,
-    /// What the person has to correct.
-    alert: Option<&'static str>,
+    /// True when nothing is ticked that could be connected.
+    alert: bool,
     searchable: bool,
     search: &'a str,
     rows: Vec<Row<'a>>,
     /// Ids that are ticked but not shown.
     hidden: Vec<&'a str>,
     ticked: usize,
+    counted: &'static CountedButton,
+    /// The page in another language, with the present ticks: these submit the form.
+    languages: Vec<Language>,
     findings: &'a Findings,
     missing_scopes: &'a [String],
 }
@@ -47,28 +56,24 @@ struct Selection<'a> {
 struct Row<'a> {
     id: &'a str,
     ticked: bool,
-    initials: String,
     name: &'a str,
     /// `None` if it equals the name.
     handle: Option<&'a str>,
     kind: &'static str,
+    /// Tells apart the locations of a chain, which share a name.
+    address: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
-    fn new(choice: &'a Choice, ticked: &BTreeSet<String>) -> Self {
+    fn new(choice: &'a Choice, ticked: &BTreeSet<String>, words: &Words) -> Self {
         let name = choice.account.label();
         Self {
             id: &choice.id,
             ticked: ticked.contains(&choice.id),
-            initials: initials(name),
             name,
             handle: choice.account.username.as_deref().filter(|handle| *handle != name),
-            kind: match choice.kind {
-                AccountKind::Location => "Location",
-                AccountKind::Organization => "Organization",
-                AccountKind::Page => "Page",
-                AccountKind::Person => "Personal profile",
-            },
+            kind: (words.kind)(choice.kind),
+            address: choice.account.metadata.get("address").and_then(serde_json::Value::as_str),
         }
     }
 }
@@ -77,6 +82,8 @@ impl<'a> Row<'a> {
 pub(crate) struct Filled {
     search: String,
     ticked: BTreeSet<String>,
+    /// True when all accounts are to be ticked beforehand.
+    ticks_all: bool,
     button: Option<Button>,
 }
 
@@ -106,7 +113,8 @@ impl FromQuery for Filled {
             // A search, or anything else, shows the page again.
             _ => None,
         };
-        Ok(Self { search, ticked: ticked.into_iter().collect(), button })
+        let ticks_all = query.text("tick")?.as_deref() == Some("all");
+        Ok(Self { search, ticked: ticked.into_iter().collect(), ticks_all, button })
     }
 }
 
@@ -119,6 +127,8 @@ impl FromQuery for Filled {
         ("token" = String, Path, description = "The selection token."),
         ("q" = Option<String>, Query, max_length = 200, description = "Only accounts whose name, handle or id has this."),
         ("account" = Option<Vec<String>>, Query, description = "Accounts to tick beforehand."),
+        ("tick" = Option<String>, Query, description = "`all`: tick all accounts beforehand."),
+        ("lang" = Option<String>, Query, description = "The page's language: `en` or `de`. Without it, the browser's."),
     ),
     responses(
         (status = 200, description = "The page.", body = String, content_type = "text/html"),
@@ -137,7 +147,13 @@ pub(crate) async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let token = SecretString::from(token);
     match state.broker.get_selection(None, &token).await {
-        Ok(choices) => render(HttpResponse::Ok(), &choices, &filled.search, &filled.ticked, None),
+        Ok(choices) => {
+            let Filled { search, mut ticked, ticks_all, .. } = filled;
+            if ticks_all {
+                ticked.extend(choices.accounts.iter().map(|choice| choice.id.clone()));
+            }
+            Page { state: &state, req: &req, choices: &choices }.render(HttpResponse::Ok(), &search, &ticked, false)
+        }
         Err(error) => closed(&state, &req, &token, false, error.into()).await,
     }
 }
@@ -150,10 +166,10 @@ pub(crate) async fn show(
     request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`account` \
         (repeated), `q`, and `action`: `connect`, `cancel`, `all`, `none` or `search`."),
     responses(
-        (status = 200, description = "The page again, or one that says how it went.", body = String,
+        (status = 200, description = "The page again, where its query would be too long.", body = String,
             content_type = "text/html"),
         (status = 303, description = "On to the connection's `redirectUri` (or `cancelRedirectUri`), as after any \
-            connection."),
+            connection; or to this page with the ticks in its query."),
         (status = 400, description = "Nothing is ticked, or something that is not on offer: a page.", body = String,
             content_type = "text/html"),
         (status = 403, description = "The form was not sent from the page: a page.", body = String,
@@ -171,10 +187,7 @@ pub(crate) async fn submit(
     form: Form,
 ) -> Result<HttpResponse, ApiError> {
     if !super::is_from_own_page(req.headers()) {
-        return Err(ApiError::new(Code::CrossSite).on_page(
-            "Nothing was connected",
-            "Open the page for choosing accounts itself, and use the buttons there.",
-        ));
+        return Err(ApiError::new(Code::CrossSite));
     }
     let filled = Filled::from_query(&form.fields())?;
     let (token, cancels) = (SecretString::from(token), filled.button == Some(Button::Cancel));
@@ -191,17 +204,16 @@ async fn press(
     token: &SecretString,
     filled: Filled,
 ) -> Result<HttpResponse, ApiError> {
-    let Filled { search, mut ticked, button } = filled;
+    let Filled { search, mut ticked, button, .. } = filled;
     let address = peer::address(req, &state.settings.trusted_proxies);
     match button {
-        Some(Button::Cancel) => ending::show(req, &state.broker.cancel_selection(token, address).await?),
+        Some(Button::Cancel) => ending::show(state, req, &state.broker.cancel_selection(token, address).await?),
         Some(Button::Connect) if !ticked.is_empty() => {
-            ending::show(req, &state.broker.choose_accounts(None, token, ticked, address).await?)
+            ending::show(state, req, &state.broker.choose_accounts(None, token, ticked, address).await?)
         }
         Some(Button::Connect) => {
             let choices = state.broker.get_selection(None, token).await?;
-            let alert = Some("Tick at least one account first.");
-            render(HttpResponse::BadRequest(), &choices, &search, &ticked, alert)
+            Page { state, req, choices: &choices }.render(HttpResponse::BadRequest(), &search, &ticked, true)
         }
         Some(Button::TickAll | Button::UntickAll) | None => {
             let choices = state.broker.get_selection(None, token).await?;
@@ -212,7 +224,11 @@ async fn press(
                     _ => {}
                 }
             }
-            render(HttpResponse::Ok(), &choices, &search, &ticked, None)
+            let page = Page { state, req, choices: &choices };
+            match page.address(&search, &ticked) {
+                Some(address) => Ok(see_other(address)),
+                None => page.render(HttpResponse::Ok(), &search, &ticked, false),
+            }
         }
     }
 }
@@ -228,46 +244,80 @@ async fn closed(
     if error.code == Code::SelectionNotFound
         && let Some(late) = state.broker.late_selection(token, cancels).await?
     {
-        return ending::show(req, &late);
+        return ending::show(state, req, &late);
     }
     Err(error)
 }
 
-fn render(
-    mut builder: HttpResponseBuilder,
-    choices: &Choices,
-    search: &str,
-    ticked: &BTreeSet<String>,
-    alert: Option<&'static str>,
-) -> Result<HttpResponse, ApiError> {
-    let (shown, others): (Vec<_>, Vec<_>) = choices.accounts.iter().partition(|choice| matches(choice, search));
-    let hidden: Vec<&str> =
-        others.iter().filter(|choice| ticked.contains(&choice.id)).map(|choice| choice.id.as_str()).collect();
-    let rows: Vec<Row<'_>> = shown.into_iter().map(|choice| Row::new(choice, ticked)).collect();
-    let page = Selection {
-        label: &choices.label,
-        profile: choices.profile_name.as_deref(),
-        total: choices.accounts.len(),
-        minutes: choices.expires_in.as_secs().div_ceil(60),
-        alert,
-        searchable: choices.accounts.len() > SEARCH_ABOVE,
-        search,
-        ticked: hidden.len() + rows.iter().filter(|row| row.ticked).count(),
-        rows,
-        hidden,
-        findings: &choices.findings,
-        missing_scopes: &choices.missing_scopes,
-    };
-    // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
-    // sites.
-    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-    // Browsers apply the policy to the redirect after the form as well.
-    let mut form_action = "'self'".to_owned();
-    for uri in choices.redirect_uri.iter().chain(&choices.cancel_redirect_uri) {
-        form_action.push(' ');
-        form_action.push_str(uri.origin());
+/// A page to show.
+struct Page<'a> {
+    state: &'a State,
+    req: &'a HttpRequest,
+    choices: &'a Choices,
+}
+
+impl Page<'_> {
+    fn render(
+        &self,
+        mut builder: HttpResponseBuilder,
+        search: &str,
+        ticked: &BTreeSet<String>,
+        alert: bool,
+    ) -> Result<HttpResponse, ApiError> {
+        let choices = self.choices;
+        let frame = &Frame::new(self.state, self.req, choices.project.as_deref());
+        let (shown, others): (Vec<_>, Vec<_>) = choices.accounts.iter().partition(|choice| matches(choice, search));
+        let hidden: Vec<&str> =
+            others.iter().filter(|choice| ticked.contains(&choice.id)).map(|choice| choice.id.as_str()).collect();
+        let rows: Vec<Row<'_>> = shown.into_iter().map(|choice| Row::new(choice, ticked, frame.words)).collect();
+        let page = Selection {
+            frame,
+            mark: &marks::svg(&choices.platform, &choices.label),
+            platform: &choices.platform,
+            label: &choices.label,
+            profile: choices.profile_name.as_deref(),
+            total: choices.accounts.len(),
+            minutes: choices.expires_in.as_secs().div_ceil(60),
+            alert,
+            searchable: choices.accounts.len() > SEARCH_ABOVE,
+            search,
+            ticked: hidden.len() + rows.iter().filter(|row| row.ticked).count(),
+            rows,
+            hidden,
+            counted: &frame.words.connect_counted,
+            languages: frame::others("", frame.words),
+            findings: &choices.findings,
+            missing_scopes: &choices.missing_scopes,
+        };
+        // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
+        // sites.
+        builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+        // Browsers apply the policy to the redirect after the form as well.
+        let mut form_action = "'self'".to_owned();
+        for uri in choices.redirect_uri.iter().chain(&choices.cancel_redirect_uri) {
+            form_action.push(' ');
+            form_action.push_str(uri.origin());
+        }
+        frame.answer(builder, &page, &form_action)
     }
-    super::answer(builder, &page, &form_action)
+
+    /// The query that shows this page again, relative to its own address; `None` where it would be too long.
+    fn address(&self, search: &str, ticked: &BTreeSet<String>) -> Option<String> {
+        let mut added = frame::chosen_language(self.req);
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if !search.is_empty() {
+            query.append_pair("q", search);
+        }
+        if self.choices.accounts.iter().all(|choice| ticked.contains(&choice.id)) {
+            query.append_pair("tick", "all");
+        } else {
+            query.extend_pairs(ticked.iter().map(|id| ("account", id)));
+        }
+        let query = query.finish();
+        added.push(if added.is_empty() { '?' } else { '&' });
+        added.push_str(&query);
+        (added.len() <= ADDRESS_MAX).then_some(added)
+    }
 }
 
 /// True when an account matches the search.
@@ -280,31 +330,41 @@ fn matches(choice: &Choice, search: &str) -> bool {
         .any(|text| text.to_lowercase().contains(&search))
 }
 
-/// The initials of a name's first two words, shown in place of a picture.
-fn initials(name: &str) -> String {
-    let words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
-    words.take(2).flat_map(char::to_uppercase).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::domain::account::Account;
 
-    #[test]
-    fn initials_are_letters_or_empty() {
-        for (name, expected) in [
-            ("Ada Lovelace", "AL"),
-            ("ada", "A"),
-            ("  the  old  mill ", "TO"),
-            ("@handle", "H"),
-            ("\u{2014} \u{fc}ber", "\u{dc}"),
-            ("\u{1f389}", ""),
-            ("", ""),
-        ] {
-            assert_eq!(initials(name), expected, "{name}");
-        }
+    /// The page with this text in every field.
+    pub(in super::super) fn page(
+        frame: &Frame<'_>,
+        mark: &str,
+        text: &str,
+        findings: &Findings,
+        missing_scopes: &[String],
+    ) -> String {
+        let row = Row { id: text, ticked: true, name: text, handle: Some(text), kind: "Page", address: Some(text) };
+        let page = Selection {
+            frame,
+            mark,
+            platform: text,
+            label: text,
+            profile: Some(text),
+            total: 2,
+            minutes: 1,
+            alert: true,
+            searchable: true,
+            search: text,
+            rows: vec![row],
+            hidden: vec![text],
+            ticked: 2,
+            counted: &frame.words.connect_counted,
+            languages: frame::others(text, frame.words),
+            findings,
+            missing_scopes,
+        };
+        page.render().unwrap()
     }
+    use crate::domain::account::{Account, AccountKind};
 
     #[test]
     fn accounts_are_found_by_name_handle_and_id() {

@@ -154,6 +154,7 @@ impl Builder {
         let mut settings = http::Settings::new(&config.server.public_url);
         settings.trusted_proxies = self.trusted_proxies;
         settings.body_deadline = self.body_deadline.unwrap_or(settings.body_deadline);
+        settings.pages = config.pages.clone();
         let app = open(config, ports).await;
         let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
         let server = serve(&app, &settings, listener);

@@ -1,0 +1,95 @@
+//! Shows once more how a connection ended, at an address that holds neither code nor state, and tries it again.
+//!
+//! The ticket in that address is made of two digests: of the state, by which the flow is found, and of what the callback
+//! carried, which whoever began the connection does not know. Neither can be turned back into a state or a code, and the
+//! ticket works only until the flow is purged, some minutes later. Invariant: a ticket shows and repeats what its
+//! connection did, and nothing else.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::begin::BeginConnect;
+use super::error::What;
+use super::finished::Finished;
+use super::{Broker, Caller, Error};
+use crate::domain::access_key::Scope;
+use crate::domain::audit::Actor;
+use crate::domain::flow::{Flow, Outcome};
+use crate::domain::secret::Digest256;
+use crate::store::{access_keys, flows};
+
+/// Length of each digest, in bytes.
+const DIGEST: usize = 32;
+
+/// The ticket of an ended connection.
+pub(super) fn ticket(flow: &Flow) -> Option<String> {
+    flow.stage.outcome()?;
+    let proof = proof(flow)?;
+    Some(URL_SAFE_NO_PAD.encode([flow.state.as_bytes(), proof.as_bytes()].concat()))
+}
+
+/// Digest of what the callback carried.
+fn proof(flow: &Flow) -> Option<Digest256> {
+    let by = flow.stage.consumed_by()?;
+    Some(Digest256::of(&[&b"result"[..], flow.state.as_bytes(), by.as_bytes()].concat()))
+}
+
+impl Broker {
+    /// How the connection ended. `Error::NotFound` when its flow is purged, or the ticket is not one.
+    pub async fn find_result(&self, ticket: &str) -> Result<Finished, Error> {
+        let flow = self.find_ended(ticket).await?;
+        self.finished(flow).await
+    }
+
+    /// Begins a failed or cancelled connection again, as its caller began it. Returns the authorize URL.
+    ///
+    /// `Error::NotFound` also when the caller's key was revoked meanwhile.
+    pub async fn retry_connect(&self, ticket: &str, address: Option<IpAddr>) -> Result<String, Error> {
+        let flow = self.find_ended(ticket).await?;
+        if !may_retry(&flow) {
+            return Err(Error::NotFound(What::Result));
+        }
+        if let Some(id) = flow.access_key_id {
+            let key = self.store.read(move |db| access_keys::find_usable(db, id)).await?;
+            if !key.is_some_and(|key| key.scopes.contains(&Scope::Connect)) {
+                return Err(Error::NotFound(What::Result));
+            }
+        }
+        let caller = Caller {
+            actor: Actor::Person,
+            access_key_id: flow.access_key_id,
+            project_id: flow.project_id,
+            scopes: vec![Scope::Connect],
+            address,
+        };
+        let server = self.server_of(&flow)?.map(|server| server.origin().to_owned());
+        let wanted = BeginConnect {
+            platform: flow.platform,
+            redirect_uri: flow.redirect_uri,
+            cancel_redirect_uri: flow.cancel_redirect_uri,
+            headless: flow.headless,
+            profile_id: flow.profile_id.map(|id| id.to_string()),
+            app_id: flow.app_id.map(|id| id.to_string()),
+            scopes: Some(flow.scopes).filter(|scopes| !scopes.is_empty()),
+            server,
+        };
+        self.begin_connect(&caller, wanted).await
+    }
+
+    async fn find_ended(&self, ticket: &str) -> Result<Flow, Error> {
+        let unknown = || Error::NotFound(What::Result);
+        let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| unknown())?;
+        let (state, given) = bytes.split_at_checked(DIGEST).ok_or_else(unknown)?;
+        let state = Digest256::from_stored(state).ok_or_else(unknown)?;
+        let given = Digest256::from_stored(given).ok_or_else(unknown)?;
+        let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?.ok_or_else(unknown)?;
+        if flow.stage.outcome().is_some() && proof(&flow) == Some(given) { Ok(flow) } else { Err(unknown()) }
+    }
+}
+
+/// True when a connection ended without an account, so that the same may be tried again.
+pub(super) fn may_retry(flow: &Flow) -> bool {
+    matches!(flow.stage.outcome(), Some(Outcome::Cancelled | Outcome::Failed { .. }))
+}

@@ -1,0 +1,130 @@
+//! What every page has around its content: the name of the app that asks, the way back to it, the language and the foot.
+//!
+//! `templates/base.html` draws it. A page's template extends that and has a field `frame`.
+
+use actix_web::http::{Method, header};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder};
+use askama::Template;
+
+use super::look::Look;
+use super::words::{LANGUAGES, Words};
+use crate::http::State;
+use crate::http::dispatch::Matched;
+use crate::http::envelope::RequestId;
+use crate::http::error::ApiError;
+
+/// The path whose query is a secret.
+const CALLBACK: &str = "/v1/connect/{platform}/callback";
+
+/// Everything around a page's content.
+pub(crate) struct Frame<'a> {
+    pub(crate) words: &'static Words,
+    pub(crate) look: &'a Look,
+    /// Path that the broker's own links begin with.
+    pub(crate) base: &'a str,
+    /// The name of the app that asks, where it is known.
+    pub(crate) app: Option<&'a str>,
+    /// The languages that the page can be had in, other than its own.
+    pub(crate) languages: Vec<Language>,
+    pub(crate) request_id: String,
+}
+
+/// A link to the same page in another language.
+pub(crate) struct Language {
+    pub(crate) code: &'static str,
+    pub(crate) name: &'static str,
+    /// The page's own query with another `lang`.
+    pub(crate) href: String,
+}
+
+impl<'a> Frame<'a> {
+    /// `project`: the name of the project that the page is about, if it is about one.
+    pub(crate) fn new(state: &'a State, req: &HttpRequest, project: Option<&'a str>) -> Self {
+        let words = Words::choose(req.query_string(), req.headers());
+        let request_id = req.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+        Self {
+            words,
+            look: state.looks.of(project),
+            base: state.settings.base_path(),
+            app: state.looks.app_name(project),
+            languages: languages(req, words),
+            request_id,
+        }
+    }
+
+    /// For a page that is rendered once for everyone: English, and the general look.
+    pub(crate) fn plain(state: &'a State) -> Self {
+        let [words, ..] = LANGUAGES;
+        let (look, app) = (state.looks.of(None), state.looks.app_name(None));
+        Self { words, look, base: state.settings.base_path(), app, languages: Vec::new(), request_id: String::new() }
+    }
+
+    /// "Back to Acme".
+    pub(crate) fn back(&self) -> String {
+        (self.words.back)(self.app)
+    }
+
+    /// Renders a page. `form_action` lists where its forms may lead, in the policy's syntax.
+    pub(crate) fn answer(
+        &self,
+        mut builder: HttpResponseBuilder,
+        page: &impl Template,
+        form_action: &str,
+    ) -> Result<HttpResponse, ApiError> {
+        let text = page.render().map_err(ApiError::internal)?;
+        Ok(builder
+            .content_type("text/html; charset=utf-8")
+            .insert_header((header::CONTENT_SECURITY_POLICY, self.look.policy(form_action)))
+            .body(text))
+    }
+}
+
+/// The page answers a form at the same address only sometimes, so only what was asked for with GET has links. What a
+/// callback carries is not repeated on a page.
+fn languages(req: &HttpRequest, shown: &Words) -> Vec<Language> {
+    if ![Method::GET, Method::HEAD].contains(req.method()) {
+        return Vec::new();
+    }
+    let is_callback = req.extensions().get::<Matched>().is_some_and(|matched| matched.0 == CALLBACK);
+    let query = if is_callback { "" } else { req.query_string() };
+    others(query, shown)
+}
+
+/// Links to the other languages that keep `query`.
+pub(crate) fn others(query: &str, shown: &Words) -> Vec<Language> {
+    let kept: String =
+        query.split('&').filter(|pair| !pair.is_empty() && !is_language(pair)).map(|pair| format!("{pair}&")).collect();
+    let others = LANGUAGES.into_iter().filter(|words| words.code != shown.code);
+    others
+        .map(|words| Language { code: words.code, name: words.name, href: format!("?{kept}lang={}", words.code) })
+        .collect()
+}
+
+fn is_language(pair: &str) -> bool {
+    pair.split('=').next() == Some("lang")
+}
+
+/// `?lang=` for a redirect to another page, where the person chose a language; else nothing.
+pub(crate) fn chosen_language(req: &HttpRequest) -> String {
+    let is_chosen = req.query_string().split('&').any(is_language);
+    if is_chosen { format!("?lang={}", Words::choose(req.query_string(), req.headers()).code) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_keeps_every_other_parameter() {
+        let [en, _] = LANGUAGES;
+        for (query, expected) in [
+            ("", "?lang=de"),
+            ("lang=en", "?lang=de"),
+            ("a=1&lang=en&b=%20&a=2", "?a=1&b=%20&a=2&lang=de"),
+            ("&&language=x", "?language=x&lang=de"),
+        ] {
+            let hrefs: Vec<_> = others(query, en).into_iter().map(|other| other.href).collect();
+            assert_eq!(hrefs, [expected], "{query}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! German.
+
+use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use crate::domain::account::AccountKind;
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+use crate::http::error::Trouble;
+
+pub(super) static WORDS: Words = Words {
+    code: "de",
+    name: "Deutsch",
+
+    foot: "Zu dieser Seite",
+    support: "Hilfe",
+    privacy: "Datenschutz",
+    back: |app| format!("Zurück zu {}", app.unwrap_or("Ihrer App")),
+    close_tab: "Sie können diesen Tab jetzt schließen.",
+    for_support: "Angaben für den Support",
+    request_id: "Anfrage",
+    error_code: "Fehler",
+    next_step: "Nächster Schritt für den Betreiber",
+    asks: "Konten verbinden",
+    time,
+
+    connected: |label| format!("{label} ist verbunden"),
+    may_use: |app, accounts| {
+        let what = if accounts == 1 { "dieses Konto" } else { "diese Konten" };
+        format!("{} kann {what} ab jetzt nutzen.", app.unwrap_or("Die App"))
+    },
+    withdraw: |label| {
+        format!("Sie können das jederzeit widerrufen, in der App oder in Ihren Einstellungen bei {label}.")
+    },
+    accounts: |count| if count == 1 { "Konto" } else { "Konten" },
+    platform: "Plattform",
+    profile: "Profil",
+    missing_permissions: |label| format!("Einige Berechtigungen wurden bei {label} nicht erteilt:"),
+    missing_permissions_advice: "Was sie braucht, wird nicht funktionieren. Um sie zu erteilen, verbinden Sie das Konto noch \
+                                 einmal und lassen Sie alles angekreuzt.",
+    not_connected: |label| format!("{label} wurde nicht verbunden"),
+    denied: |label| format!("Sie haben bei {label} abgelehnt."),
+    cancelled_here: |label| {
+        format!("Sie haben hier abgebrochen, nachdem {label} zugestimmt hatte. Die Erlaubnis wurde zurückgegeben.")
+    },
+    nothing_stored: "Es wurde nichts verbunden und nichts gespeichert.",
+    perhaps_stored: "Vielleicht wird Ihr Konto in den nächsten Minuten noch verbunden.",
+    start_again: "Wenn Sie das Konto doch verbinden möchten, beginnen Sie noch einmal.",
+    try_again: "Noch einmal versuchen",
+    needed: "Diese Berechtigungen sind nötig:",
+    failure,
+    trouble,
+
+    choose: "Welche Konten möchten Sie verbinden?",
+    choose_lead: |label, total| {
+        let accounts = if total == 1 { "Konto" } else { "Konten" };
+        let total = grouped(total, '.');
+        format!("{label} bietet {total} {accounts} von Ihnen an. Was Sie nicht ankreuzen, bleibt, wie es ist.")
+    },
+    minutes: |minutes| format!("Sie haben dafür etwa {minutes} Minute{} Zeit.", if minutes == 1 { "" } else { "n" }),
+    tick_one: "Kreuzen Sie zuerst mindestens ein Konto an.",
+    search: "Nach Name, Handle oder Kennung suchen",
+    search_button: "Suchen",
+    no_match: "Kein Konto passt dazu.",
+    shown: |shown, total| format!("{shown} von {total} angezeigt."),
+    ticked: |ticked, hidden| match hidden {
+        0 => format!("{ticked} angekreuzt."),
+        hidden => format!("{ticked} angekreuzt, davon {hidden} nicht angezeigt."),
+    },
+    to_the_buttons: "Zu den Schaltflächen springen",
+    tick_all: |filtered| if filtered { "Alle angezeigten ankreuzen" } else { "Alle ankreuzen" },
+    untick_all: |filtered| if filtered { "Kein angezeigtes ankreuzen" } else { "Keines ankreuzen" },
+    connect_ticked: "Angekreuzte Konten verbinden",
+    connect_counted: CountedButton { before: "", one: " Konto", many: " Konten", after: " verbinden" },
+    cancel: "Abbrechen",
+    kind: |kind| match kind {
+        AccountKind::Location => "Standort",
+        AccountKind::Organization => "Organisation",
+        AccountKind::Page => "Seite",
+        AccountKind::Person => "Persönliches Profil",
+    },
+    missing: "Fehlt etwas?",
+    missing_advice,
+    unusable: "Gefunden, aber nicht zu verbinden",
+    looked_at: "Wo nach Konten gesucht wurde",
+    granted: |label| format!("Berechtigungen, die {label} erteilt hat"),
+
+    demo: DemoWords {
+        title: "Ein Konto verbinden",
+        lead: "Der Broker läuft mit einer Nachbildung jeder Plattform: Die Konten sind erfunden, und nichts verlässt diesen \
+               Rechner. Zwei Klicks verbinden ein Konto.",
+        api: "API lesen",
+        connected: "Verbundene Konten",
+        newest_of: |total| format!("Das sind die neuesten von {}.", grouped(total, '.')),
+        platforms: "Plattformen",
+        connect: |label| format!("{label} verbinden"),
+        bluesky_help: "Hier gibt es keine Seite zum Zustimmen: Eine App bekommt ein Handle und ein App-Passwort. Diese gehören \
+                       zur Nachbildung.",
+        handle: "Handle",
+        app_password: "App-Passwort",
+        active: "Funktioniert",
+        reconnect: "Neu verbinden",
+        token: "Token",
+        details: "Einzelheiten",
+        disconnect: "Trennen",
+        home: "Zurück zu allen Konten",
+        token_lead: "So antwortet der Broker, wenn eine App nach dem Zugriffstoken des Kontos fragt. Es ist erfunden und gilt nur \
+                     bei der Nachbildung.",
+        details_lead: "So antwortet der Broker, wenn eine App nach dem Konto fragt. Ein Token steht nie darin.",
+        the_account: "Das Konto",
+        stored: "Seine Token sind versiegelt gespeichert. Das Konto steht unten in der Liste.",
+        disconnected: |label| format!("{label} ist getrennt."),
+        disconnected_more: "Seine Token sind gelöscht.",
+        log_says: "Im Protokoll des Brokers steht, warum.",
+    },
+};
+
+const MONTHS: [&str; 12] = [
+    "Januar",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
+];
+
+fn time(time: Timestamp) -> String {
+    let (day, month, year, minute) = parts(time, MONTHS);
+    format!("{day}. {month} {year}, {minute} UTC")
+}
+
+const AGAIN: &str = "Gehen Sie zurück zur App und beginnen Sie noch einmal.";
+const LATER: &str = "Warten Sie einige Minuten und beginnen Sie dann noch einmal. Passiert es wieder, melden Sie es dem \
+                     Betreiber dieses Dienstes.";
+const OPERATOR: &str = "Das kann nur der Betreiber dieses Dienstes beheben. Bitte melden Sie es ihm: Vorher hilft es nicht, \
+                        es noch einmal zu versuchen.";
+const TOMORROW: &str = "Warten Sie zehn Minuten und beginnen Sie dann noch einmal. Steht hier dann dasselbe, versuchen Sie es \
+                        morgen.";
+
+fn failure(failure: Failure, label: &str) -> Told {
+    use Failure as F;
+    let (happened, advice) = match failure {
+        F::AccessNotApproved => (format!("{label} hat diesen Dienst noch nicht zugelassen."), OPERATOR),
+        F::AccountInactive => (
+            format!("Ihr Konto bei {label} ist deaktiviert oder gesperrt."),
+            "Klären Sie das zuerst dort und beginnen Sie dann noch einmal.",
+        ),
+        F::AccountThrottled => (format!("{label} lässt für dieses Konto im Moment keine Anfragen mehr zu."), TOMORROW),
+        F::ApiNotEnabled => (format!("Dieser Dienst ist bei {label} nicht vollständig eingerichtet."), OPERATOR),
+        F::ApiVersionRetired => {
+            (format!("Dieser Dienst nutzt eine Version von {label}, die es nicht mehr gibt."), OPERATOR)
+        }
+        F::AppNotPublic => (
+            format!("{label} öffnet diesen Dienst bisher nur für eingeladene Personen."),
+            "Wurden Sie dort eingeladen, nehmen Sie zuerst die Einladung an und beginnen Sie dann noch einmal. Wenn nicht, \
+             fragen Sie den Betreiber dieses Dienstes.",
+        ),
+        F::AuthorizationRefused => (format!("{label} hat es abgelehnt, die Verbindung zu beginnen."), OPERATOR),
+        F::BillingLimitReached => (format!("Dieser Dienst hat verbraucht, wofür er bei {label} bezahlt."), OPERATOR),
+        F::BlockedByAdministrator => (
+            format!("Ihre Organisation erlaubt diesen Dienst bei {label} nicht."),
+            "Bitten Sie die Administration Ihrer Organisation, ihn zu erlauben, und beginnen Sie dann noch einmal.",
+        ),
+        F::CallbackUrlRejected => (format!("{label} kennt die Adresse dieses Dienstes nicht."), OPERATOR),
+        F::CredentialsRejected => {
+            (format!("{label} hat diesen Dienst nicht angenommen. An Ihrem Konto liegt es nicht."), OPERATOR)
+        }
+        F::ExchangeRejected => (format!("Die Erlaubnis von {label} war abgelaufen oder schon benutzt."), AGAIN),
+        F::FlowExpired => (
+            format!("Das hat zu lange gedauert: Die Verbindung zu {label} wurde nicht rechtzeitig abgeschlossen."),
+            "Gehen Sie zurück zur App und beginnen Sie noch einmal. Von dort bis hierher haben Sie einige Minuten Zeit.",
+        ),
+        F::IdTokenRejected => (format!("{label} hat nicht nachgewiesen, wessen Konto es ist."), OPERATOR),
+        F::IdentityUnavailable => (format!("{label} hat nicht gesagt, wessen Konto es ist."), LATER),
+        F::Interrupted => (
+            format!("Dieser Dienst wurde angehalten, während er Ihr Konto bei {label} verband."),
+            "Sehen Sie in einigen Minuten in der App nach. Ist Ihr Konto nicht da, beginnen Sie noch einmal.",
+        ),
+        F::NoAccount => (
+            format!("{label} hat kein Konto von Ihnen, das verbunden werden kann."),
+            "Achten Sie darauf, dass Sie dort mit dem richtigen Konto angemeldet sind. Ein YouTube-Konto braucht einen Kanal, \
+             ein Instagram-Konto muss ein professionelles sein. Beginnen Sie dann noch einmal.",
+        ),
+        F::PermissionMissing => (
+            format!("Eine Berechtigung fehlte. Deshalb hat {label} nicht gesagt, wessen Konto es ist."),
+            "Beginnen Sie noch einmal und lassen Sie alle Berechtigungen angekreuzt.",
+        ),
+        F::PlatformThrottled => (format!("{label} bekommt gerade zu viele Anfragen."), TOMORROW),
+        F::PlatformUnavailable => (
+            format!("{label} ist nicht zu erreichen oder hat selbst ein Problem."),
+            "Hier kann das niemand beheben. Warten Sie einige Minuten und beginnen Sie dann noch einmal.",
+        ),
+        F::StorageFailed => ("Ihr Konto konnte nicht gespeichert werden.".to_owned(), OPERATOR),
+        F::AppOrGrantRejected => (format!("{label} hat die Verbindung abgelehnt und sagt nicht, warum."), LATER),
+        F::PlatformAnswerUnreadable => {
+            (format!("{label} hat eine Antwort geschickt, die nicht zu verstehen war."), LATER)
+        }
+        // These end no connection.
+        F::AppMissing
+        | F::ConsentExpired
+        | F::ConsentRevoked
+        | F::ListingTooLong
+        | F::PermissionWithdrawn
+        | F::RefreshInterrupted
+        | F::RefreshRejected
+        | F::RequestRefused
+        | F::RestoredFromBackup
+        | F::SecurityInvalidation
+        | F::TestingConsentExpired
+        | F::TokensUnreadable => (format!("Die Verbindung zu {label} ist beendet."), AGAIN),
+    };
+    Told { happened, advice }
+}
+
+fn trouble(trouble: Trouble) -> TroubleWords {
+    const LOOK: &str =
+        "Sehen Sie in der App nach, ob Ihr Konto verbunden ist. Wenn nicht, beginnen Sie dort noch einmal.";
+    let (heading, happened, advice) = match trouble {
+        Trouble::AlreadyFinished => (
+            "Diese Verbindung ist schon abgeschlossen",
+            "Sie wurde schon einmal abgeschlossen, mit einer anderen Antwort. Jetzt wurde nichts geändert.",
+            LOOK,
+        ),
+        Trouble::Broken => (
+            "Hier ist etwas schiefgegangen",
+            "Der Fehler liegt bei uns. Ob etwas gespeichert wurde, lässt sich nicht sicher sagen.",
+            "Sehen Sie in der App nach, ob Ihr Konto verbunden ist. Wenn nicht, beginnen Sie dort noch einmal. Passiert es \
+             immer wieder, melden Sie es dem Betreiber dieses Dienstes.",
+        ),
+        Trouble::Busy => (
+            "Gerade zu viel los",
+            "Dieser Dienst hat im Moment zu viel zu tun. Es wurde nichts verbunden und nichts gespeichert.",
+            "Warten Sie einen Augenblick und laden Sie dann diese Seite neu.",
+        ),
+        Trouble::ChoiceGone => (
+            "Hier gibt es nichts mehr auszuwählen",
+            "Die Auswahl wurde schon getroffen oder ist abgelaufen.",
+            "Sehen Sie in der App nach, ob Ihre Konten verbunden sind. Wenn nicht, beginnen Sie dort noch einmal.",
+        ),
+        Trouble::Garbled => (
+            "Die Antwort war nicht zu lesen",
+            "Die Antwort der Plattform kam unvollständig an. Es wurde nichts verbunden und nichts gespeichert.",
+            "Gehen Sie zurück zur App und beginnen Sie noch einmal, ohne die Adresse zu ändern.",
+        ),
+        Trouble::NotFromHere => (
+            "Es wurde nichts geändert",
+            "Die Anfrage kam von einer anderen Website und wurde deshalb abgelehnt.",
+            "Öffnen Sie die Seite selbst und benutzen Sie die Schaltflächen dort.",
+        ),
+        Trouble::NothingHere => (
+            "Hier ist nichts",
+            "Die Adresse ist falsch, oder es gibt nicht mehr, wohin sie führte.",
+            "Prüfen Sie die Adresse oder gehen Sie zurück zur App.",
+        ),
+        Trouble::OtherPlatform => (
+            "Diese Antwort gehört zu einer anderen Plattform",
+            "Es wurde nichts verbunden und nichts gespeichert.",
+            "Gehen Sie zurück zur App und beginnen Sie noch einmal.",
+        ),
+        Trouble::Prefetched => (
+            "Noch nicht",
+            "Ihr Browser hat diese Seite vorab geladen. Bisher ist nichts geschehen.",
+            "Laden Sie diese Seite neu, um die Verbindung abzuschließen.",
+        ),
+        Trouble::Refused => (
+            "Das hat nicht geklappt",
+            "Die Anfrage war nicht zu verstehen. Es wurde nichts geändert.",
+            "Gehen Sie zurück und beginnen Sie noch einmal. Passiert es immer wieder, melden Sie es dem Betreiber dieses \
+             Dienstes.",
+        ),
+        Trouble::ResultGone => (
+            "Diese Seite ist abgelaufen",
+            "Sie zeigte einige Minuten lang, wie eine Verbindung ausging. Es wurde nichts geändert.",
+            LOOK,
+        ),
+        Trouble::UnknownLink => (
+            "Diese Verbindung ist nicht bekannt",
+            "Sie ist abgelaufen, wurde schon benutzt, oder die Adresse ist unvollständig. Jetzt wurde nichts verbunden.",
+            LOOK,
+        ),
+    };
+    TroubleWords { heading, happened, advice }
+}
+
+fn missing_advice(platform: &str, label: &str) -> String {
+    match platform {
+        "facebook" | "instagram" => format!(
+            "{label} bietet nur die Seiten an, die Sie dort angekreuzt haben und verwalten dürfen. Um das zu ändern, beginnen \
+             Sie in der App noch einmal, wählen Sie bei {label} „Einstellungen bearbeiten“ und kreuzen Sie die fehlenden \
+             Seiten an. Sie brauchen auf der Seite eine Rolle, die Inhalte erstellen darf."
+        ),
+        "googlebusiness" => format!(
+            "{label} bietet die Standorte an, die Ihnen gehören oder die Sie verwalten, und zwar mit dem Google-Konto, mit dem \
+             Sie angemeldet waren. Fehlt einer, beginnen Sie noch einmal mit dem Konto, das ihn verwaltet, oder lassen Sie \
+             sich einladen, ihn zu verwalten."
+        ),
+        "linkedin" => format!(
+            "{label} bietet die Organisationen an, die Sie als Administrator verwalten. Lassen Sie sich für die fehlende Seite \
+             als Administrator eintragen und beginnen Sie dann in der App noch einmal."
+        ),
+        _ => format!(
+            "{label} bietet nur an, was Sie dort angekreuzt haben und verwalten dürfen. Gehen Sie zurück zur App, beginnen Sie \
+             noch einmal und lassen Sie bei {label} alle Konten und Berechtigungen angekreuzt."
+        ),
+    }
+}

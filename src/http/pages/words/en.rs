@@ -1,0 +1,299 @@
+//! English.
+
+use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use crate::domain::account::AccountKind;
+use crate::domain::failure::Failure;
+use crate::domain::time::Timestamp;
+use crate::http::error::Trouble;
+
+pub(super) static WORDS: Words = Words {
+    code: "en",
+    name: "English",
+
+    foot: "About this page",
+    support: "Get help",
+    privacy: "Privacy",
+    back: |app| format!("Back to {}", app.unwrap_or("the app")),
+    close_tab: "You can close this tab now.",
+    for_support: "Details for support",
+    request_id: "Request",
+    error_code: "Error",
+    next_step: "Next step for the operator",
+    asks: "Connect your accounts",
+    time,
+
+    connected: |label| format!("{label} is connected"),
+    may_use: |app, accounts| {
+        let what = if accounts == 1 { "this account" } else { "these accounts" };
+        format!("{} can use {what} from now on.", app.unwrap_or("The app"))
+    },
+    withdraw: |label| format!("You can withdraw this at any time, in the app or in your settings at {label}."),
+    accounts: |count| if count == 1 { "Account" } else { "Accounts" },
+    platform: "Platform",
+    profile: "Profile",
+    missing_permissions: |label| format!("Some permissions were not given at {label}:"),
+    missing_permissions_advice: "What needs them will not work. To give them, connect again and leave everything ticked.",
+    not_connected: |label| format!("{label} was not connected"),
+    denied: |label| format!("You declined at {label}."),
+    cancelled_here: |label| format!("You cancelled here, after {label} had agreed. Its permission was given back."),
+    nothing_stored: "Nothing was connected, and nothing was stored.",
+    perhaps_stored: "Your account may still be connected in the next minutes.",
+    start_again: "If you want to connect it after all, start again.",
+    try_again: "Try again",
+    needed: "These permissions are needed:",
+    failure,
+    trouble,
+
+    choose: "Which accounts do you want to connect?",
+    choose_lead: |label, total| {
+        let accounts = if total == 1 { "account" } else { "accounts" };
+        let total = grouped(total, ',');
+        format!("{label} offers {total} {accounts} of yours. Those that you do not tick stay as they are.")
+    },
+    minutes: |minutes| format!("You have about {minutes} minute{} for this.", if minutes == 1 { "" } else { "s" }),
+    tick_one: "Tick at least one account first.",
+    search: "Search by name, handle or id",
+    search_button: "Search",
+    no_match: "No account matches.",
+    shown: |shown, total| format!("{shown} of {total} shown."),
+    ticked: |ticked, hidden| match hidden {
+        0 => format!("{ticked} ticked."),
+        hidden => format!("{ticked} ticked, {hidden} of them not shown."),
+    },
+    to_the_buttons: "Skip to the buttons",
+    tick_all: |filtered| if filtered { "Tick all shown" } else { "Tick all" },
+    untick_all: |filtered| if filtered { "Untick all shown" } else { "Untick all" },
+    connect_ticked: "Connect the ticked accounts",
+    connect_counted: CountedButton { before: "Connect ", one: " account", many: " accounts", after: "" },
+    cancel: "Cancel",
+    kind: |kind| match kind {
+        AccountKind::Location => "Location",
+        AccountKind::Organization => "Organization",
+        AccountKind::Page => "Page",
+        AccountKind::Person => "Personal profile",
+    },
+    missing: "Something missing?",
+    missing_advice,
+    unusable: "Found, but cannot be connected",
+    looked_at: "Where accounts were looked for",
+    granted: |label| format!("Permissions that {label} granted"),
+
+    demo: DemoWords {
+        title: "Connect an account",
+        lead: "The broker runs with a sandbox in place of every platform: the accounts are made up, and nothing leaves \
+               this machine. Connecting one takes two clicks.",
+        api: "Read the API",
+        connected: "Connected accounts",
+        newest_of: |total| format!("These are the newest of {}.", grouped(total, ',')),
+        platforms: "Platforms",
+        connect: |label| format!("Connect {label}"),
+        bluesky_help: "It has no consent page: an app is given a handle and an app password. These are the sandbox's.",
+        handle: "Handle",
+        app_password: "App password",
+        active: "Working",
+        reconnect: "Connect again",
+        token: "Token",
+        details: "Details",
+        disconnect: "Disconnect",
+        home: "Back to all accounts",
+        token_lead: "This is what the broker answers when an app asks for the account's access token. It is made up, \
+                     and works at the sandbox only.",
+        details_lead: "This is what the broker answers when an app asks about the account. It never has a token in it.",
+        the_account: "The account",
+        stored: "Its tokens are sealed and stored. The account is in the list below.",
+        disconnected: |label| format!("{label} is disconnected."),
+        disconnected_more: "Its tokens are erased.",
+        log_says: "The broker's log says why.",
+    },
+};
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+fn time(time: Timestamp) -> String {
+    let (day, month, year, minute) = parts(time, MONTHS);
+    format!("{day} {month} {year}, {minute} UTC")
+}
+
+const AGAIN: &str = "Go back to the app and start again.";
+const LATER: &str = "Wait a few minutes, then start again. If it happens again, tell the people who run this service.";
+const OPERATOR: &str =
+    "Only the people who run this service can fix this. Please tell them: trying again will not help before that.";
+
+/// The advice falls back on who can help.
+fn failure(failure: Failure, label: &str) -> Told {
+    use Failure as F;
+    let (happened, advice) = match failure {
+        F::AccessNotApproved => (format!("{label} has not approved this service yet."), OPERATOR),
+        F::AccountInactive => (
+            format!("Your account at {label} is deactivated or suspended."),
+            "Settle that at the platform first, then start again.",
+        ),
+        F::AccountThrottled => (
+            format!("{label} allows no more requests for this account at the moment."),
+            "Wait ten minutes, then start again. If it says the same then, try again tomorrow.",
+        ),
+        F::ApiNotEnabled => (format!("This service is not fully set up at {label}."), OPERATOR),
+        F::ApiVersionRetired => (format!("This service uses a version of {label} that no longer exists."), OPERATOR),
+        F::AppNotPublic => (
+            format!("{label} opens this service only to invited people so far."),
+            "If you were invited there, accept the invitation first, then start again. If not, ask the people who run this service.",
+        ),
+        F::AuthorizationRefused => (format!("{label} refused to start the connection."), OPERATOR),
+        F::BillingLimitReached => (format!("This service has used up what it pays for at {label}."), OPERATOR),
+        F::BlockedByAdministrator => (
+            format!("Your organization does not allow this service at {label}."),
+            "Ask your organization's administrator to allow it, then start again.",
+        ),
+        F::CallbackUrlRejected => (format!("{label} does not know this service's address."), OPERATOR),
+        F::CredentialsRejected => {
+            (format!("{label} did not accept this service. It is not about your account."), OPERATOR)
+        }
+        F::ExchangeRejected => (format!("The permission from {label} had expired or was used before."), AGAIN),
+        F::FlowExpired => (
+            format!("This took too long: the connection to {label} was not finished in time."),
+            "Go back to the app and start again. You have a few minutes from there to here.",
+        ),
+        F::IdTokenRejected => (format!("{label} did not prove whose account it is."), OPERATOR),
+        F::IdentityUnavailable => (format!("{label} did not say whose account it is."), LATER),
+        F::Interrupted => (
+            format!("This service stopped while it connected your account at {label}."),
+            "Look in the app in a few minutes. If your account is not there, start again.",
+        ),
+        F::NoAccount => (
+            format!("{label} has no account of yours that can be connected."),
+            "Make sure that you are signed in with the right account there. A YouTube account needs a channel, an \
+             Instagram account must be a professional one. Then start again.",
+        ),
+        F::PermissionMissing => (
+            format!("A permission was missing, so {label} did not say whose account it is."),
+            "Start again, and leave all permissions ticked.",
+        ),
+        F::PlatformThrottled => (
+            format!("{label} is receiving too many requests right now."),
+            "Wait ten minutes, then start again. If it says the same then, try again tomorrow.",
+        ),
+        F::PlatformUnavailable => (
+            format!("{label} cannot be reached or has a problem of its own."),
+            "Nobody here can fix this. Wait a few minutes, then start again.",
+        ),
+        F::StorageFailed => ("Your account could not be saved.".to_owned(), OPERATOR),
+        F::AppOrGrantRejected => (format!("{label} refused the connection and does not say why."), LATER),
+        F::PlatformAnswerUnreadable => (format!("{label} sent an answer that could not be understood."), LATER),
+        // These end no connection.
+        F::AppMissing
+        | F::ConsentExpired
+        | F::ConsentRevoked
+        | F::ListingTooLong
+        | F::PermissionWithdrawn
+        | F::RefreshInterrupted
+        | F::RefreshRejected
+        | F::RequestRefused
+        | F::RestoredFromBackup
+        | F::SecurityInvalidation
+        | F::TestingConsentExpired
+        | F::TokensUnreadable => (format!("The connection to {label} has ended."), AGAIN),
+    };
+    Told { happened, advice }
+}
+
+fn trouble(trouble: Trouble) -> TroubleWords {
+    let (heading, happened, advice) = match trouble {
+        Trouble::AlreadyFinished => (
+            "This connection is already finished",
+            "It was finished before, with another answer. Nothing was changed now.",
+            "Look in the app whether your account is connected. If it is not, start again there.",
+        ),
+        Trouble::Broken => (
+            "Something went wrong here",
+            "The fault is on our side. We cannot say for certain whether anything was stored.",
+            "Look in the app whether your account is connected. If it is not, start again there; if it keeps happening, \
+             tell the people who run this service.",
+        ),
+        Trouble::Busy => (
+            "Too busy right now",
+            "This service has too much to do at the moment. Nothing was connected, and nothing was stored.",
+            "Wait a moment, then load this page again.",
+        ),
+        Trouble::ChoiceGone => (
+            "There is nothing to choose here any more",
+            "The choice was made already, or it has expired.",
+            "Look in the app whether your accounts are connected. If they are not, start again there.",
+        ),
+        Trouble::Garbled => (
+            "The answer could not be read",
+            "The platform's answer arrived incomplete. Nothing was connected, and nothing was stored.",
+            "Go back to the app and start again, without editing the address.",
+        ),
+        Trouble::NotFromHere => (
+            "Nothing was changed",
+            "The request came from another website, so it was refused.",
+            "Open the page itself and use the buttons there.",
+        ),
+        Trouble::NothingHere => (
+            "There is nothing here",
+            "The address is wrong, or what it led to is gone.",
+            "Check the address, or go back to the app.",
+        ),
+        Trouble::OtherPlatform => (
+            "This answer belongs to another platform",
+            "Nothing was connected, and nothing was stored.",
+            "Go back to the app and start again.",
+        ),
+        Trouble::Prefetched => (
+            "Not yet",
+            "Your browser loaded this page ahead of you. Nothing has happened so far.",
+            "Load this page again to finish the connection.",
+        ),
+        Trouble::Refused => (
+            "That did not work",
+            "The request could not be understood. Nothing was changed.",
+            "Go back and start again. If it keeps happening, tell the people who run this service.",
+        ),
+        Trouble::ResultGone => (
+            "This page has expired",
+            "It showed for a few minutes how a connection ended. Nothing was changed.",
+            "Look in the app whether your account is connected. If it is not, start again there.",
+        ),
+        Trouble::UnknownLink => (
+            "This connection is not known",
+            "It has expired, was used already, or the address is incomplete. Nothing was connected now.",
+            "Look in the app whether your account is connected. If it is not, start again there.",
+        ),
+    };
+    TroubleWords { heading, happened, advice }
+}
+
+fn missing_advice(platform: &str, label: &str) -> String {
+    match platform {
+        "facebook" | "instagram" => format!(
+            "{label} offers only the Pages that you ticked there and may manage. To change that, start again in the \
+             app, choose \"Edit settings\" at {label}, and tick the Pages that are missing. You need a role on the Page \
+             that may create content."
+        ),
+        "googlebusiness" => format!(
+            "{label} offers the locations that you own or manage with the Google account that you signed in with. Is one \
+             missing, then start again with the account that manages it, or let its owner invite you as a manager."
+        ),
+        "linkedin" => format!(
+            "{label} offers the organizations of which you are an administrator. Ask an administrator of the page that \
+             is missing to add you, then start again in the app."
+        ),
+        _ => format!(
+            "{label} offers only what you ticked there and may manage. Go back to the app, start again, and leave all \
+             accounts and permissions ticked at {label}."
+        ),
+    }
+}
