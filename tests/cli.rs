@@ -928,7 +928,9 @@ async fn a_connection_being_finished_survives_a_stop() {
     let broker = Running::start(&mut instance.command(&["serve"]), "127.0.0.1:");
     let listed = get("/v1/connect/integrations", &broker.url()).await.unwrap().text().await.unwrap();
     assert!(listed.contains("\"total\":1"), "{listed}");
-    let page = get(&callback, &broker.url()).await.unwrap().text().await.unwrap();
+    let reloaded = get(&callback, &broker.url()).await.unwrap();
+    let result = reloaded.headers()["location"].to_str().unwrap();
+    let page = get(result, &broker.url()).await.unwrap().text().await.unwrap();
     assert!(page.contains("Pinterest is connected"), "a reload after the restart shows the result: {page}");
     assert_eq!(platforms.requests_at("pinterest", Step::Token).len(), 1);
 

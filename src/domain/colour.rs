@@ -55,8 +55,8 @@ impl Accent {
     ///
     /// It is no colour, or does not stand out.
     pub fn parse(text: &str) -> Result<Self, Unfit> {
-        let read = csscolorparser::parse(text).map_err(|_| Unfit::Unknown)?;
-        let [red, green, blue, alpha] = read.to_rgba8();
+        let colour = csscolorparser::parse(text).map_err(|_| Unfit::Unknown)?;
+        let [red, green, blue, alpha] = colour.to_rgba8();
         if alpha != u8::MAX {
             return Err(Unfit::Translucent);
         }

@@ -196,7 +196,9 @@ impl<'a> Reader<'a> {
                 _ => "GET",
             },
             path: path.to_owned(),
-            summary: text(found, "/summary"),
+            summary: Some(text(found, "/summary"))
+                .filter(|summary| !summary.is_empty())
+                .unwrap_or_else(|| format!("{} {path}", route.method)),
             paragraphs: text(found, "/description").split("\n\n").filter(|p| !p.is_empty()).map(prose).collect(),
             access: match route.access {
                 Access::AnyKey => "Any access key.".to_owned(),

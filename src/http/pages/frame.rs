@@ -92,12 +92,16 @@ fn languages(req: &HttpRequest, shown: &Words) -> Vec<Language> {
 
 /// Links to the other languages that keep `query`.
 pub(crate) fn others(query: &str, shown: &Words) -> Vec<Language> {
-    let kept: String =
-        query.split('&').filter(|pair| !pair.is_empty() && !is_language(pair)).map(|pair| format!("{pair}&")).collect();
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !is_language(pair)).collect();
     let others = LANGUAGES.into_iter().filter(|words| words.code != shown.code);
-    others
-        .map(|words| Language { code: words.code, name: words.name, href: format!("?{kept}lang={}", words.code) })
-        .collect()
+    others.map(|words| Language { code: words.code, name: words.name, href: href(&kept, words.code) }).collect()
+}
+
+fn href(kept: &[&str], code: &str) -> String {
+    let mut pairs = kept.to_vec();
+    let language = format!("lang={code}");
+    pairs.push(&language);
+    format!("?{}", pairs.join("&"))
 }
 
 fn is_language(pair: &str) -> bool {

@@ -75,10 +75,9 @@ impl Look {
     fn new(identity: &Identity, files: &mut HashMap<String, File>) -> Self {
         let mut style = compact(SHEET);
         if let Some(accent) = identity.accent {
-            style.push_str(&format!(
-                ":root{{--accent:{}}}@media(prefers-color-scheme:dark){{:root{{--accent:{}}}}}",
-                accent.light, accent.dark
-            ));
+            let (light, dark) = (accent.light.to_string(), accent.dark.to_string());
+            let parts = [":root{--accent:", &light, "}@media(prefers-color-scheme:dark){:root{--accent:", &dark, "}}"];
+            style.extend(parts);
         }
         let mut add = |kind: &str, extension: &str, content_type, bytes: Bytes| {
             let digest = hex::encode(Sha256::digest(&bytes));
@@ -128,15 +127,15 @@ mod tests {
     use crate::domain::colour::{Accent, DARK_SHEET, LIGHT_PAGE, READABLE};
     use crate::domain::identity::Logo;
 
-    fn look(identity: Identity) -> (Look, HashMap<String, File>) {
+    fn look(identity: &Identity) -> (Look, HashMap<String, File>) {
         let mut files = HashMap::new();
-        (Look::new(&identity, &mut files), files)
+        (Look::new(identity, &mut files), files)
     }
 
     #[test]
     fn the_stylesheet_is_sent_without_its_explanations() {
         assert_eq!(compact("/* why */\na {\n  b: c;\n}\n/* x */ d { e: f; }\n"), "a {b: c;}d { e: f; }");
-        let (look, _) = look(Identity::default());
+        let (look, _) = look(&Identity::default());
         assert!(!look.style.contains("/*") && look.style.len() > 1000);
         assert!(look.style.len() < 12 * 1024, "{} bytes", look.style.len());
         for never in ["url(", "@import", "//", "</"] {
@@ -189,12 +188,12 @@ mod tests {
         let svg = b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec();
         let logo = Some(Logo::new(svg.clone()).unwrap());
         let accent = Some(Accent::parse("navy").unwrap());
-        let (with, files) = look(Identity { logo, accent, ..Identity::default() });
+        let (with, files) = look(&Identity { logo, accent, ..Identity::default() });
         let path = with.logo.unwrap();
         assert_eq!(path, with.icon);
         assert_eq!(files[path.strip_prefix(FILES).unwrap()].bytes, svg);
         assert!(with.style.contains("--accent:#000080"), "{}", with.style);
-        let (without, files) = look(Identity::default());
+        let (without, files) = look(&Identity::default());
         assert_eq!((without.logo, files.len()), (None, 1));
         assert_ne!(with.style_hash, without.style_hash);
     }

@@ -52,7 +52,7 @@ pub(super) static WORDS: Words = Words {
     choose: "Welche Konten möchten Sie verbinden?",
     choose_lead: |label, total| {
         let accounts = if total == 1 { "Konto" } else { "Konten" };
-        let total = grouped(total, '.');
+        let total = grouped(total as u64, '.');
         format!("{label} bietet {total} {accounts} von Ihnen an. Was Sie nicht ankreuzen, bleibt, wie es ist.")
     },
     minutes: |minutes| format!("Sie haben dafür etwa {minutes} Minute{} Zeit.", if minutes == 1 { "" } else { "n" }),

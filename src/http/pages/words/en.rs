@@ -47,7 +47,7 @@ pub(super) static WORDS: Words = Words {
     choose: "Which accounts do you want to connect?",
     choose_lead: |label, total| {
         let accounts = if total == 1 { "account" } else { "accounts" };
-        let total = grouped(total, ',');
+        let total = grouped(total as u64, ',');
         format!("{label} offers {total} {accounts} of yours. Those that you do not tick stay as they are.")
     },
     minutes: |minutes| format!("You have about {minutes} minute{} for this.", if minutes == 1 { "" } else { "s" }),

@@ -166,11 +166,11 @@ fn accepted(headers: &HeaderMap) -> Option<&'static Words> {
 }
 
 /// Groups digits by thousands.
-fn grouped(number: impl ToString, separator: char) -> String {
+fn grouped(number: u64, separator: char) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(separator);
         }
         text.push(digit);
