@@ -125,6 +125,14 @@ def fetch(url, data=None, headers=None, method=None, body=None, opener=_opener):
         return error.code, error.headers, error.read().decode()
 
 
+def authorize_url(running, platform, **parameters):
+    """Where a connection begins, with these parameters of the API."""
+    asked = urllib.parse.urlencode(parameters)
+    status, _, body = fetch(f"{running.url}/v1/connect/{platform}?{asked}", headers={"x-access-key": running.key})
+    assert status == 200, f"{platform}: {status}\n{body}"
+    return json.loads(body)["url"]
+
+
 def consent(authorize_url, decision="allow", **overrides):
     """What a person does on the consent page. Returns the callback URL that the browser would go to."""
     status, _, page = fetch(authorize_url)

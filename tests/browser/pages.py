@@ -1,0 +1,255 @@
+"""Chromium looks at every page in every language, theme and width: axe-core finds nothing, nothing is wider than the window
+or asks another host, no Tab stop hides behind a bar, and no page is heavy.
+
+Needs what connect.py needs, and axe-core (npm ci in tests/browser).
+Run: .venv/bin/python tests/browser/pages.py [path to the binary] [folder for screenshots]
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+import tempfile
+import urllib.parse
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
+
+from broker import broker  # noqa: E402
+from chromium import By, Keys, browser, press, shot_whole, wait  # noqa: E402
+from demo import authorize_url, choose, consent, demo, fetch, walk  # noqa: E402
+
+AXE = os.path.join(HERE, "node_modules", "axe-core", "axe.min.js")
+if not os.path.exists(AXE):
+    sys.exit(f"{AXE} is missing: run `npm ci` in tests/browser")
+with open(AXE) as file:
+    AXE = file.read()
+
+SHOTS = sys.argv[2] if len(sys.argv) > 2 else None
+LANGUAGES, THEMES, WIDTHS = ("en", "de"), ("light", "dark"), (320, 1280)
+# Bytes of a page with its styles; each row of a list may add 300.
+PAGE, ROW, DOCUMENTATION = 25_000, 300, 150_000
+
+LOGO = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 32"><script>window.__x = 1</script>' \
+       '<rect width="64" height="32" rx="6" fill="#8a1f5c"/></svg>'
+IDENTITY = """
+[pages]
+app_name = "Marlow & Daughters"
+logo_file = "logo.svg"
+accent = "#8a1f5c"
+home_url = "https://marlow.example/"
+support_url = "https://marlow.example/help"
+privacy_url = "https://marlow.example/privacy"
+"""
+
+AUDIT = """
+const done = arguments[arguments.length - 1];
+axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]}).then(
+  found => done(found.violations.map(v => v.id + ": " + v.help + "\\n" + v.nodes.map(n => "  " + n.html).join("\\n"))),
+  error => done([String(error)]));
+"""
+
+
+class Looker:
+    def __init__(self, driver):
+        self.driver, self.seen = driver, 0
+        driver.get("about:blank")
+        # What the browser asked for on its own start.
+        driver.get_log("performance")
+
+    def look(self, name, url, rows=0, limit=PAGE):
+        """Every language, theme and width of a page that can be had with GET."""
+        status, headers, text = fetch(url)
+        assert "text/html" in headers["Content-Type"], f"{name}: {status} {headers['Content-Type']}"
+        self.driver.get_log("performance")
+        weight = len(text.encode())
+        assert weight <= limit + ROW * rows, f"{name} weighs {weight} bytes"
+        for language, theme in itertools.product(LANGUAGES, THEMES):
+            self.dress(theme)
+            for width in WIDTHS:
+                self.resize(width)
+                self.driver.get(with_language(url, language))
+                self.check(f"{name}-{language}-{theme}-{width}")
+        print(f"{name}: {weight} bytes")
+
+    def dress(self, theme):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+
+    def resize(self, width, height=900):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
+
+    def check(self, name):
+        """The page that is shown."""
+        driver = self.driver
+        if SHOTS:
+            shot_whole(driver, os.path.join(SHOTS, f"{name}.png"))
+        wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name}: {wide} pixels wider than the window"
+        if not driver.execute_script("return typeof axe === 'object'"):
+            driver.execute_script(AXE + "; window.axe = axe;")
+        found = driver.execute_async_script(AUDIT)
+        assert not found, f"{name}\n" + "\n".join(found)
+        assert driver.execute_script("return window.__x") is None, f"{name}: something ran"
+        assert not driver.find_elements(By.TAG_NAME, "script"), f"{name}: a script"
+        self.check_requests(name)
+        blocked = [entry for entry in driver.get_log("browser") if "Content Security Policy" in entry["message"]]
+        assert not blocked, f"{name}: {blocked}"
+        self.seen += 1
+
+    def check_requests(self, name):
+        host = urllib.parse.urlsplit(self.driver.current_url).netloc
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                url = message["params"]["request"]["url"]
+                assert urllib.parse.urlsplit(url).netloc in (host, "") or url.startswith("data:"), f"{name} asks {url}"
+
+    def tab_through(self, name, stops):
+        """Every Tab stop can be seen: nothing lies over it."""
+        hidden = """
+            const e = document.activeElement, shown = e.labels && e.labels[0] ? e.labels[0] : e;
+            const box = shown.getBoundingClientRect(), x = box.left + Math.min(box.width / 2, 40);
+            const on = (y) => { const top = document.elementFromPoint(x, y); return top && (shown.contains(top) || top.contains(shown) || top === e); };
+            return [box.top >= 0 && box.bottom <= innerHeight && on(box.top + 2) && on(box.bottom - 2), shown.outerHTML.slice(0, 80)];
+        """
+        for _ in range(stops):
+            self.driver.switch_to.active_element.send_keys(Keys.TAB)
+            is_seen, element = self.driver.execute_script(hidden)
+            assert is_seen, f"{name}: the focus is hidden: {element}"
+
+
+def with_language(url, language):
+    return f"{url}{'&' if '?' in url else '?'}lang={language}"
+
+
+def result(running, platform, **answer):
+    """The page at the end of a connection without a redirect."""
+    status, headers, page = walk(authorize_url(running, platform), **answer)
+    assert status == 303, f"{platform}: {status}\n{page}"
+    return urllib.parse.urljoin(running.url, headers["Location"])
+
+
+def selection(running, platform, account):
+    callback = consent(authorize_url(running, platform), account=account)
+    _, headers, _ = fetch(callback)
+    return headers["Location"].split("#")[0]
+
+
+def fail_next(running, platform, step, fault):
+    sandbox = urllib.parse.urlsplit(authorize_url(running, platform))
+    body = json.dumps({"platform": platform, "step": step, "fault": fault}).encode()
+    status, _, text = fetch(f"{sandbox.scheme}://{sandbox.netloc}/_control/faults", body=body, method="POST",
+                            headers={"Content-Type": "application/json"})
+    assert status < 300, text
+
+
+def look_at_endings(looker, running):
+    looker.look("success", result(running, "youtube"))
+    looker.look("denied", result(running, "tiktok", decision="deny"))
+    fail_next(running, "twitter", "token", "500")
+    failed = result(running, "twitter")
+    looker.look("failed", failed)
+    looker.look("refused", f"{running.url}/v1/connect/twitter/callback?state=unknown&code=1")
+    looker.look("gone", f"{running.url}/connect/result/none")
+    driver = looker.driver
+    driver.get(failed)
+    press(driver, "a[href$='/retry']")
+    wait(driver, "the platform again", lambda: "/twitter/" in driver.current_url)
+    press(driver, "[name=decision][value=allow]")
+    wait(driver, "the result", lambda: "/connect/result/" in driver.current_url)
+    assert "code=" not in driver.current_url and "state=" not in driver.current_url, driver.current_url
+    press(driver, "a[hreflang=de]")
+    wait(driver, "German", lambda: driver.find_element(By.CSS_SELECTOR, "html[lang=de]"))
+    assert "verbunden" in driver.find_element(By.TAG_NAME, "h1").text
+
+
+def look_at_choices(looker, running):
+    driver = looker.driver
+    few = selection(running, "facebook", "ada")
+    looker.look("selection", few, rows=3)
+    looker.look("selection-locations", selection(running, "googlebusiness", "ada"), rows=5)
+    looker.resize(320)
+    driver.get(few)
+    button = driver.find_element(By.CSS_SELECTOR, "button[value=connect]")
+    boxes = driver.find_elements(By.CSS_SELECTOR, "[type=checkbox]")
+    told = []
+    for box in boxes:
+        told.append(button.accessible_name)
+        driver.execute_script("arguments[0].click()", box)
+    told.append(button.accessible_name)
+    # The number between the words is a CSS counter, which the driver does not read.
+    assert [" ".join(name.split()) for name in told] == [
+        "Connect the ticked accounts", "Connect account", "Connect accounts", "Connect accounts"], told
+    looker.check("selection-ticked")
+    press(driver, "button[form=choose]")
+    wait(driver, "German", lambda: driver.find_element(By.CSS_SELECTOR, "html[lang=de]"))
+    assert len(driver.find_elements(By.CSS_SELECTOR, "[type=checkbox]:checked")) == 3, "the ticks are kept"
+    press(driver, "button[value=none]")
+    wait(driver, "no ticks", lambda: not driver.find_elements(By.CSS_SELECTOR, "[type=checkbox]:checked"))
+    press(driver, "button[value=connect]")
+    wait(driver, "an alert", lambda: driver.find_element(By.CSS_SELECTOR, "[role=alert]"))
+    looker.check("selection-alert")
+    press(driver, "button[value=cancel]")
+    wait(driver, "cancelled", lambda: "/connect/result/" in driver.current_url)
+    looker.look("cancelled-here", driver.current_url.split("?")[0])
+    looker.look("choice-gone", few)
+
+    many = selection(running, "facebook", "agency")
+    looker.look("selection-250", many, rows=250)
+    for width, height in [(320, 700), (320, 256)]:
+        looker.resize(width, height)
+        driver.get(many)
+        looker.tab_through(f"250 accounts at {width} by {height}", 30)
+    press(driver, "button[value=all]")
+    wait(driver, "all ticked", lambda: len(driver.find_elements(By.CSS_SELECTOR, "[type=checkbox]:checked")) == 250)
+    driver.get(running.url + "/")
+    driver.back()
+    wait(driver, "still ticked", lambda: len(driver.find_elements(By.CSS_SELECTOR, "[type=checkbox]:checked")) == 250)
+    assert choose(many, [], action="cancel")[0] == 303
+
+
+def look_at_demo(looker, running):
+    driver = looker.driver
+    looker.look("demo", running.url + "/", rows=10)
+    account = driver.find_element(By.CSS_SELECTOR, "a[href^='/demo/accounts/']").get_attribute("href").split("?")[0]
+    looker.look("details", account)
+    for button, name in [("token", "token"), ("disconnect", "disconnected")]:
+        driver.get(running.url + "/")
+        press(driver, f"button[formaction^='/demo/{button}/']")
+        wait(driver, name, lambda: f"/demo/{button}/" in driver.current_url or f"status={name}" in driver.current_url)
+        looker.check(name)
+    for code in ["no_account", "app_password_required"]:
+        looker.look(f"demo-{code}", f"{running.url}/?status=error&platform=bluesky&error={code}", rows=10)
+    looker.look("documentation", running.url + "/documentation", limit=DOCUMENTATION)
+
+
+def look_at_identity(looker):
+    with broker(IDENTITY, {"logo.svg": LOGO}) as own:
+        looker.look("identity", f"{own.url}/v1/connect/twitter/callback?state=unknown")
+        driver = looker.driver
+        logo = driver.find_element(By.CSS_SELECTOR, ".who img")
+        assert driver.execute_script("return arguments[0].naturalWidth", logo) > 0, "the logo is not shown"
+        assert driver.find_element(By.CSS_SELECTOR, ".who a").get_attribute("href") == "https://marlow.example/"
+        driver.get(logo.get_attribute("src"))
+        assert driver.execute_script("return window.__x") is None, "the logo's script ran"
+    hostile = json.dumps("<img src=x onerror=window.__x=1>")
+    with broker(f"[pages]\napp_name = {hostile}\n") as own:
+        driver.get_log("performance")
+        driver.get(f"{own.url}/v1/connect/twitter/callback?state=unknown")
+        assert "onerror" in driver.title, driver.title
+        looker.check("a hostile name")
+
+
+with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.ExitStack() as stack:
+    driver = browser(profile, log_requests=True)
+    stack.callback(driver.quit)
+    looker = Looker(driver)
+    look_at_identity(looker)
+    look_at_endings(looker, running)
+    look_at_choices(looker, running)
+    look_at_demo(looker, running)
+print(f"{looker.seen} looks at the pages, and axe-core found nothing")
