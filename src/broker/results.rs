@@ -45,22 +45,24 @@ impl Broker {
 
     /// Begins a failed or cancelled connection again, as its caller began it. Returns the authorize URL.
     ///
-    /// `Error::NotFound` also when the caller's key was revoked meanwhile.
+    /// `Error::NotFound` also when the caller's key was revoked or expired meanwhile.
     pub async fn retry_connect(&self, ticket: &str, address: Option<IpAddr>) -> Result<String, Error> {
         let flow = self.find_ended(ticket).await?;
         if !may_retry(&flow) {
             return Err(Error::NotFound(What::Result));
         }
+        let mut profile_id = None;
         if let Some(id) = flow.access_key_id {
-            let key = self.store.read(move |db| access_keys::find_usable(db, id)).await?;
-            if !key.is_some_and(|key| key.scopes.contains(&Scope::Connect)) {
-                return Err(Error::NotFound(What::Result));
-            }
+            let (project, now) = (flow.project_id, self.clock.now());
+            let key = self.store.read(move |db| access_keys::find(db, project, id)).await?;
+            let limits = key.map(|key| key.limits).filter(|limits| limits.may_still(Scope::Connect, now));
+            profile_id = limits.ok_or(Error::NotFound(What::Result))?.profile_id;
         }
         let caller = Caller {
             actor: Actor::Person,
             access_key_id: flow.access_key_id,
             project_id: flow.project_id,
+            profile_id,
             scopes: vec![Scope::Connect],
             address,
         };

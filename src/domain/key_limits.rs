@@ -66,6 +66,12 @@ impl Limits {
         }
     }
 
+    /// True when the key allows this at `now`, wherever it is used.
+    #[must_use]
+    pub fn may_still(&self, scope: Scope, now: Timestamp) -> bool {
+        self.scopes.contains(&scope) && self.expires_at.is_none_or(|at| at > now)
+    }
+
     /// The limits of a key that is made with a key of the limits `maker`. It inherits what is left open here.
     pub fn within(self, maker: &Self) -> Result<Self, Stronger> {
         let Self { scopes, profile_id, networks, expires_at } = self;

@@ -183,11 +183,6 @@ pub fn record_use(db: &Transaction<'_>, used: &KeyUse) -> Result<(), Error> {
     .map(drop)
 }
 
-/// The key with that id, unless it is revoked.
-pub fn find_usable(db: &Connection, id: AccessKeyId) -> Result<Option<AccessKey>, Error> {
-    one(db, "SELECT * FROM access_keys WHERE id = :id AND revoked_at IS NULL", named_params! {":id": id}, read)
-}
-
 /// Returns the key's project; `None` when there is no such key or it was revoked before.
 pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<Option<ProjectId>, Error> {
     one(

@@ -319,11 +319,11 @@ impl Scene {
         let expected = self.acknowledged.iter().filter(|(line, _)| *line <= at);
         let key = self.broker.key(0);
         let missing = desk.run(|broker| async move {
-            let caller = broker.authenticate(key).await?;
+            let caller = broker.authenticate(key, None).await?;
             let mut missing = Vec::new();
             for (_, Acknowledged { answer, what }) in expected {
                 let is_there = match what {
-                    What::AccessKey => broker.authenticate(answer).await.is_ok(),
+                    What::AccessKey => broker.authenticate(answer, None).await.is_ok(),
                     What::App => broker.get_app(&caller, answer).await.is_ok(),
                     What::Integration => broker.fresh_token(&caller, answer, None).await.is_ok(),
                     What::Profile => broker.get_profile(&caller, answer).await.is_ok(),

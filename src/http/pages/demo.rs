@@ -210,7 +210,7 @@ pub(crate) async fn connect_bluesky(state: Current, req: HttpRequest, form: Form
 pub(crate) async fn details(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
     let caller = caller(&state, demo(&state)?, &req);
     check_is_asked_by_name(&state, req.headers())?;
-    let answer = integrations::get(Current::of(req.app_data())?, Authenticated(caller), Segment(id.clone())).await?;
+    let answer = integrations::get(Current::of(&req)?, Authenticated(caller), Segment(id.clone())).await?;
     let words = &Frame::new(&state, &req, None).words.demo;
     account_page(&state, &req, &id, (words.details, words.details_lead), &answer.into_inner()).await
 }
@@ -219,7 +219,7 @@ pub(crate) async fn details(state: Current, req: HttpRequest, Segment(id): Segme
 pub(crate) async fn token(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
     let caller = caller(&state, demo(&state)?, &req);
     check_is_own_page(&state, req.headers())?;
-    let (now, wanted) = (Current::of(req.app_data())?, Parameters(tokens::Wanted::default()));
+    let (now, wanted) = (Current::of(&req)?, Parameters(tokens::Wanted::default()));
     let answer = tokens::get(now, Authenticated(caller), Segment(id.clone()), wanted).await?;
     let words = &Frame::new(&state, &req, None).words.demo;
     account_page(&state, &req, &id, (words.token, words.token_lead), &answer.into_inner()).await

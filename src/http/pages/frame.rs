@@ -3,14 +3,13 @@
 //! `templates/base.html` draws it. A page's template extends that and has a field `frame`.
 
 use actix_web::http::{Method, header};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
 use super::look::Look;
 use super::words::{LANGUAGES, Words};
 use crate::http::State;
-use crate::http::dispatch::Matched;
-use crate::http::envelope::RequestId;
+use crate::http::context::Context;
 use crate::http::error::ApiError;
 
 /// The path whose query is a secret.
@@ -41,7 +40,7 @@ impl<'a> Frame<'a> {
     /// `project`: the name of the project that the page is about, if it is about one.
     pub(crate) fn new(state: &'a State, req: &HttpRequest, project: Option<&'a str>) -> Self {
         let words = Words::choose(req.query_string(), req.headers());
-        let request_id = req.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+        let request_id = Context::of(req, |context| context.id.to_string()).unwrap_or_default();
         Self {
             words,
             look: state.looks.of(project),
@@ -85,7 +84,7 @@ fn languages(req: &HttpRequest, shown: &Words) -> Vec<Language> {
     if ![Method::GET, Method::HEAD].contains(req.method()) {
         return Vec::new();
     }
-    let is_callback = req.extensions().get::<Matched>().is_some_and(|matched| matched.0 == CALLBACK);
+    let is_callback = Context::of(req, |context| context.pattern).is_ok_and(|pattern| pattern == Some(CALLBACK));
     let query = if is_callback { "" } else { req.query_string() };
     others(query, shown)
 }
