@@ -86,7 +86,7 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
         }
     }
     if let Err(error) = app::record_backup(&config, &Ports::system(), &check) {
-        eprintln!("Warning: the audit trail does not tell of this backup: {}.", chain(&error));
+        say!("Warning: the audit trail does not tell of this backup: {}.", chain(&error));
     }
     if let Some((row, error)) = &check.first {
         return Err(Failure::new(

@@ -1,6 +1,6 @@
 //! `postpeer project`: the tenants.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use clap::{Args, Subcommand};
 
@@ -92,12 +92,12 @@ fn delete(arguments: Delete, environment: &Environment) -> Result<(), Failure> {
         async move { broker.find_deletable_project(name).await }
     })?;
     let Holdings { profiles, accounts, apps, keys, grants, pending } = holdings;
-    eprintln!(
+    say!(
         "Project {name} has profiles: {profiles}, connected accounts: {accounts} (consents: {grants}), apps: {apps}, access \
          keys: {keys}, connections that wait for their person: {pending}. All of it is deleted for good."
     );
     confirm_name(&name, confirm)?;
-    let tell = |done: u64| eprintln!("Disconnected {done} of {accounts} accounts.");
+    let tell = |done: u64| say!("Disconnected {done} of {accounts} accounts.");
     let deleted = desk.run(|broker| async move { broker.delete_project(project.id, tell).await });
     let done = deleted.map_err(|error| {
         let Failure { exit, message } = Failure::from(error);
@@ -105,16 +105,16 @@ fn delete(arguments: Delete, environment: &Environment) -> Result<(), Failure> {
         Failure { exit, message }
     })?;
     let Disconnected { revoked, shared, not_confirmed, unsupported } = done;
-    eprintln!("Deleted project {name}. Its audit trail stays: see `postpeer audit`.");
+    say!("Deleted project {name}. Its audit trail stays: see `postpeer audit`.");
     if done.all() > 0 {
-        eprintln!(
+        say!(
             "Of its {} accounts, the platforms revoked {revoked}, which ended {shared} more on the same consents; they did \
              not confirm {not_confirmed}, and have no way to revoke {unsupported}.",
             done.all()
         );
     }
     if not_confirmed + unsupported > 0 {
-        eprintln!("Owners of accounts that were not revoked can remove the app in the settings there.");
+        say!("Owners of accounts that were not revoked can remove the app in the settings there.");
     }
     Ok(())
 }
@@ -124,7 +124,8 @@ fn confirm_name(name: &str, given: Option<String>) -> Result<(), Failure> {
     let given = match given {
         Some(given) => given,
         None if io::stdin().is_terminal() => {
-            eprint!("Type the project's name to delete it: ");
+            // A terminal that is gone gives no answer either.
+            let _ = write!(io::stderr(), "Type the project's name to delete it: ");
             let mut line = String::new();
             let read = io::stdin().lock().read_line(&mut line);
             read.map_err(|error| Failure::io("cannot read the answer", &error))?;
