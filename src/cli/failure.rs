@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use super::owner;
 use crate::app::RecoveryError;
 use crate::domain::error_chain::chain;
 use crate::store::OpenError;
@@ -50,12 +51,15 @@ impl Failure {
     }
 
     /// The message is the whole chain of causes.
-    pub(super) fn caused(exit: Exit, error: &dyn Error) -> Self {
-        Self { exit, message: chain(error) }
+    pub(super) fn caused(exit: Exit, error: &(dyn Error + 'static)) -> Self {
+        let message = chain(error);
+        let hint = owner::hint(error).map(|hint| format!(". {hint}")).unwrap_or_default();
+        Self { exit, message: message + &hint }
     }
 
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
-        Self { exit: Exit::Io, message: format!("{what}: {error}") }
+        let Self { exit, message } = Self::caused(Exit::Io, error);
+        Self { exit, message: format!("{what}: {message}") }
     }
 }
 

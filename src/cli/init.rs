@@ -13,7 +13,7 @@ use url::Url;
 
 use super::failure::{Exit, Failure};
 use super::settings::{ConfigFile, is_there};
-use super::{keyring, output, process};
+use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
 use crate::domain::access_key::Scope;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     let source = arguments.dir.map_or(arguments.config, |dir| ConfigFile::in_directory(&dir));
     let mut made = Made::default();
     let key = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
-    let created = made.keep();
+    let created = made.keep()?;
     if created.is_empty() {
         say!("Nothing is missing, and nothing was changed.");
     } else {
@@ -205,12 +205,17 @@ impl Made {
         }
     }
 
-    /// Returns the files that are there now: those that SQLite removed again, and those of the lock, are left out.
-    fn keep(mut self) -> Vec<PathBuf> {
+    /// Gives the files to the broker's user, and returns them. Those that SQLite removed again, and those of the lock, are
+    /// left out.
+    fn keep(mut self) -> Result<Vec<PathBuf>, Failure> {
+        self.files.retain(|file| is_there(file));
+        for file in &self.files {
+            owner::give(file)?;
+        }
         self.directories.clear();
         let mut files = std::mem::take(&mut self.files);
-        files.retain(|file| file.extension().is_none_or(|ending| ending != "lock") && is_there(file));
-        files
+        files.retain(|file| file.extension().is_none_or(|ending| ending != "lock"));
+        Ok(files)
     }
 }
 
@@ -228,6 +233,8 @@ impl Drop for Made {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
     use super::*;
 
     fn settings(public_url: &str) -> config::Config {
@@ -245,6 +252,24 @@ mod tests {
         assert_eq!(local.server.public_url, "http://localhost:9000");
         assert_eq!(local.server.listen.to_string(), "127.0.0.1:9000");
         assert_eq!(settings("http://[::1]:9000").server.listen.to_string(), "[::1]:9000");
+    }
+
+    #[test]
+    fn a_set_up_by_root_belongs_to_the_owner_of_the_directory() {
+        let root = tempfile::tempdir().unwrap();
+        // Only root can give files away.
+        if chown(root.path(), Some(12_345), Some(12_345)).is_err() {
+            return;
+        }
+        let source = ConfigFile::in_directory(root.path());
+        let mut made = Made::default();
+        set_up(&source, &Environment::default(), None, Some(&root.path().join("recovery")), &mut made).unwrap();
+        made.keep().unwrap();
+        let files: Vec<_> = fs::read_dir(root.path()).unwrap().map(|file| file.unwrap()).collect();
+        assert!(files.len() >= 5, "{files:?}");
+        for file in files {
+            assert_eq!(file.metadata().unwrap().uid(), 12_345, "{}", file.path().display());
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
 use super::settings::ConfigFile;
-use super::{output, process};
+use super::{output, owner, process};
 use crate::app::{self, Desk, Ports};
 use crate::broker::keyring::Error;
 use crate::broker::reseal::Resealed;
@@ -302,6 +302,7 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn recover(arguments: &Recover, config: &Config) -> Result<(), Failure> {
     app::recover(config, &Ports::system(), &arguments.file)?;
+    owner::give(&config.keyring)?;
     say!("Wrote a new keyring to {}. Back it up, apart from the backups of the database.", config.keyring.display());
     say!("If somebody else may have the old one, run `postpeer keyring rotate` as well.");
     Ok(())

@@ -25,6 +25,7 @@ mod init;
 mod keyring;
 mod openapi;
 mod output;
+mod owner;
 mod platforms;
 mod process;
 mod project;
