@@ -23,6 +23,7 @@ mod finding;
 mod healthcheck;
 mod init;
 mod keyring;
+mod notify;
 mod openapi;
 mod output;
 mod owner;

@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use super::failure::{Exit, Failure};
 use super::reload::{self, Reload};
 use super::settings::{ConfigFile, warnings};
-use super::{process, started};
+use super::{notify, process, started};
 use crate::app::{Ports, Prepared};
 use crate::config::{Config, Environment};
 use crate::domain::time::SystemClock;
@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let reload = Reload::new(&app, &arguments.config, environment);
     let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(reload.on_hangup()) };
     let served = reload::served(&app, app.broker.clone(), &app.config);
+    notify::ready(environment);
     let served = server::run(&app, listener, metrics, served, signals, &on_hangup, GRACE);
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
