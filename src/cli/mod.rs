@@ -38,7 +38,7 @@ mod started;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::Environment;
 use crate::{failpoint, telemetry};
@@ -80,6 +80,11 @@ enum Command {
     Audit(audit::Arguments),
     Openapi(openapi::Arguments),
     Healthcheck(healthcheck::Arguments),
+}
+
+/// The commands and options, for manual pages and completions.
+pub fn arguments() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command that the process was started with.
@@ -133,8 +138,6 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
