@@ -175,6 +175,7 @@
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
 //!                             sealed), src/store/sealed.rs (its column, and the one for its data key),
 //!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
+//! which redirects are allowed: src/domain/redirect.rs, src/domain/redirect/targets.txt (read by tests/browser as well)
 //! a change that the audit trail must tell: src/domain/audit.rs (its name), src/broker/profiles.rs (recorded in its
 //!                             transaction), src/http/api/audit.rs, tests/api/audit.rs (every changing route)
 //! a loop in the background:   src/background.rs

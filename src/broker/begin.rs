@@ -49,9 +49,13 @@ impl Broker {
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
-        let cancel_redirect_uri = self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
         let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let (name, profile) = (wanted.platform.as_str(), profile_id.map(|id| id.to_string()));
+        let check = |parameter, uri: &Option<String>| {
+            self.check_redirect(parameter, uri.as_deref(), name, profile.as_deref())
+        };
+        let redirect_uri = check("redirectUri", &wanted.redirect_uri)?;
+        let cancel_redirect_uri = check("cancelRedirectUri", &wanted.cancel_redirect_uri)?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let server = self.server(configured, wanted.server.as_deref(), app_id)?;
         self.ensure_discovered(configured).await?;
@@ -165,14 +169,19 @@ impl Broker {
         format!("{}/v1/connect/{platform}/callback", self.settings.public_url)
     }
 
+    /// Checks a redirect of a connection at this platform, under this profile.
     pub(super) fn check_redirect(
         &self,
         parameter: &'static str,
         uri: Option<&str>,
+        platform: &str,
+        profile: Option<&str>,
     ) -> Result<Option<RedirectUri>, Error> {
-        uri.map(|uri| self.settings.redirects.check(uri))
-            .transpose()
-            .map_err(|refused| Error::RedirectRefused { parameter, refused })
+        let checked = uri.map(|uri| {
+            let uri = self.settings.redirects.check(uri)?;
+            uri.check_query(platform, profile).map(|()| uri)
+        });
+        checked.transpose().map_err(|refused| Error::RedirectRefused { parameter, refused })
     }
 }
 

@@ -66,9 +66,13 @@ impl Broker {
         let Some(directory) = self.upstream.platforms().bluesky() else {
             return Err(Error::PlatformUnavailable(self.unknown_platform(bluesky::NAME)));
         };
-        let redirect_uri = self.check_redirect("redirectUri", wanted.redirect_uri.as_deref())?;
-        self.check_redirect("cancelRedirectUri", wanted.cancel_redirect_uri.as_deref())?;
         let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let profile = profile_id.map(|id| id.to_string());
+        let check = |parameter, uri: &Option<String>| {
+            self.check_redirect(parameter, uri.as_deref(), bluesky::NAME, profile.as_deref())
+        };
+        let redirect_uri = check("redirectUri", &wanted.redirect_uri)?;
+        check("cancelRedirectUri", &wanted.cancel_redirect_uri)?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let project = caller.project_id;
         self.store

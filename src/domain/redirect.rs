@@ -2,7 +2,8 @@
 //!
 //! Invariant: an accepted URI is emitted byte for byte, with only our own parameters added, and every browser that
 //! parses it ends at the origin that was checked. A spelling that parsers read differently (an IP address in an odd
-//! notation, user info, a backslash, a tab) is refused, not repaired.
+//! notation, user info, a backslash, a tab) is refused, not repaired. What the app reads from the query is the broker's: a
+//! caller's URI cannot carry our parameters.
 
 use std::fmt;
 
@@ -11,6 +12,10 @@ use url::{Host, Url};
 /// Maximum length of a URI, in bytes.
 pub const MAX_LENGTH: usize = 2048;
 
+/// Parameters that only the broker adds.
+const OURS: [&str; 7] =
+    ["error", "flowId", "integrationCount", "integrationId", "missingScopes", "selectionToken", "status"];
+
 /// Why a redirect URI is refused. `Display` completes "redirectUri ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -18,14 +23,23 @@ pub enum Refused {
         "must be plain ASCII without spaces, control characters, quotes, angle brackets or backslashes: percent-encode them"
     )]
     Characters,
+    #[error("must not have an encoded slash, backslash, dot or percent sign, or a segment such as ..; in its path")]
+    EncodedPath,
     #[error("must not have a fragment (#...)")]
     Fragment,
+    #[error("must have a host of letters, digits and hyphens, such as app.example")]
+    Host,
     #[error("must use https (http is allowed on loopback only)")]
     Insecure,
     #[error("must be at most {MAX_LENGTH} bytes long")]
     Length,
     #[error("is not in the operator's list connect.allowed_redirects")]
     NotListed,
+    #[error(
+        "must not have the broker's own parameters in its query ({}), nor a platform or profileId other than this connection's",
+        OURS.join(", ")
+    )]
+    OurParameter,
     #[error("must be an absolute URL such as https://app.example/connected, its host spelled in the usual way")]
     Spelling,
     #[error("must not carry a user name or password")]
@@ -59,6 +73,26 @@ impl RedirectUri {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Checks that the caller's query says nothing that the broker would say about a connection at this platform and under
+    /// this profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::OurParameter`].
+    pub fn check_query(&self, platform: &str, profile: Option<&str>) -> Result<(), Refused> {
+        let query = self.text.split_once('?').map_or("", |(_, query)| query);
+        // Some servers take a semicolon for a separator as well.
+        let is_ours =
+            query.split(';').flat_map(|part| url::form_urlencoded::parse(part.as_bytes())).any(|(name, value)| {
+                match name.as_ref() {
+                    "platform" => value != platform,
+                    "profileId" => Some(value.as_ref()) != profile,
+                    name => OURS.contains(&name),
+                }
+            });
+        if is_ours { Err(Refused::OurParameter) } else { Ok(()) }
     }
 
     /// Appends `parameters` to the query, and leaves the caller's own query as it is.
@@ -142,10 +176,17 @@ impl RedirectPolicy {
             };
         }
         check_web(text, &url)?;
-        if !self.allowed.is_empty()
-            && !self.allowed.iter().any(|entry| matches!(entry, Allowed::Prefix(prefix) if covers(prefix, &url)))
-        {
-            return Err(Refused::NotListed);
+        if !self.allowed.is_empty() {
+            let covering = |entry: &Allowed| match entry {
+                Allowed::Prefix(prefix) if covers(prefix, &url) => Some(has_path(prefix)),
+                _ => None,
+            };
+            // The entry that allows most decides.
+            match self.allowed.iter().filter_map(covering).min() {
+                None => return Err(Refused::NotListed),
+                Some(true) if is_ambiguous(&url) => return Err(Refused::EncodedPath),
+                Some(_) => {}
+            }
         }
         Ok(RedirectUri { text: text.to_owned(), origin: url.origin().ascii_serialization() })
     }
@@ -190,6 +231,11 @@ fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
     if host.ends_with('.') {
         return Err(Refused::Spelling);
     }
+    if let Some(Host::Domain(name)) = url.host()
+        && !is_dns_name(name)
+    {
+        return Err(Refused::Host);
+    }
     if url.scheme() == "http" && !is_loopback(url) {
         return Err(Refused::Insecure);
     }
@@ -205,6 +251,26 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// True for a name that DNS can hold. Anything else would reach the Content-Security-Policy, where `;` ends a directive.
+fn is_dns_name(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+}
+
+/// True when an entry of the list allows only a part of its origin.
+fn has_path(prefix: &Url) -> bool {
+    !prefix.path().trim_end_matches('/').is_empty()
+}
+
+/// True when a server might take the path for another one, after decoding it or without its parameters (`..;x`).
+fn is_ambiguous(url: &Url) -> bool {
+    let path = url.path().to_ascii_lowercase();
+    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    ["%2e", "%2f", "%5c", "%25"].iter().any(|code| path.contains(code)) || path.split('/').any(is_dots)
 }
 
 /// True when both have the same origin and the prefix's path is made of the first segments of the URL's path.
@@ -356,6 +422,37 @@ mod tests {
         ] {
             assert_eq!(listed.check(bad).map(|_| ()).map_err(|_| ()), Err(()), "{bad}");
         }
+    }
+
+    /// The lines of `redirect/targets.txt`, which `tests/browser/redirects.py` opens in Chromium.
+    #[test]
+    fn each_target_of_the_table_is_allowed_or_refused() {
+        let (mut listed, mut tested) = (RedirectPolicy::default(), 0);
+        let lines = include_str!("redirect/targets.txt").lines();
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+            let (verdict, target) = line.split_once(' ').unwrap_or((line, ""));
+            if verdict == "list" {
+                listed = policy(&target.split_whitespace().collect::<Vec<_>>());
+                continue;
+            }
+            let target = unescaped(target);
+            let checked = listed.check(&target).and_then(|uri| uri.check_query("twitter", Some("prof_1")));
+            assert_eq!(if checked.is_ok() { "yes" } else { "no" }, verdict, "{target:?}: {checked:?}");
+            tested += 1;
+        }
+        assert!(tested >= 160, "{tested}");
+    }
+
+    /// Replaces `\\u{…}` by the character.
+    fn unescaped(text: &str) -> String {
+        let mut parts = text.split("\\u{");
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (code, rest) = part.split_once('}').unwrap();
+            whole.extend(char::from_u32(u32::from_str_radix(code, 16).unwrap()));
+            whole.push_str(rest);
+        }
+        whole
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(crate) struct Connection {
     /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `id_token_rejected`, `identity_unavailable`,
     /// `interrupted`, `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`,
     /// `platform_unavailable` or `storage_failed`. With `status=cancelled`, it is `access_denied`.
+    ///
+    /// The URI's own query is kept byte for byte. It cannot have `error`, `flowId`, `integrationCount`, `integrationId`,
+    /// `missingScopes`, `selectionToken` or `status`, nor a `platform` or `profileId` other than this connection's.
     #[param(format = "uri", max_length = 2048, example = "https://app.example/connected")]
     pub(super) redirect_uri: Option<String>,
     /// Where the browser goes when the person says no; without it, to `redirectUri`.
