@@ -507,6 +507,45 @@ fn a_keyring_that_is_missing_readable_by_others_damaged_or_anothers_is_refused()
 }
 
 #[test]
+fn files_that_every_user_can_change_are_refused_and_those_they_can_read_are_told() {
+    let instance = Instance::new();
+    let secret = instance.path("twitter.secret");
+    fs::write(&secret, "never-shown").unwrap();
+    let toml = fs::read_to_string(instance.path("postpeer.toml")).unwrap();
+    let empty = |name: &str| format!("[platforms.{name}]\nclient_id = \"\"\nclient_secret = \"\"\n");
+    let toml = toml
+        .replace(&empty("twitter"), "[platforms.twitter]\nclient_id = \"x\"\nclient_secret_file = \"twitter.secret\"\n")
+        .replace(&empty("reddit"), "[platforms.reddit]\nclient_id = \"x\"\nclient_secret = \"never-shown\"\n");
+    fs::write(instance.path("postpeer.toml"), toml).unwrap();
+    let files = ["postpeer.toml", "postpeer.db", "twitter.secret"];
+    for name in files {
+        fs::set_permissions(instance.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let check = || {
+        let output = instance.run(&["check"]);
+        let said = text(&output.stderr).to_owned() + text(&output.stdout);
+        assert!(!said.contains("never-shown"), "{said}");
+        (output.status.code(), said)
+    };
+    let (code, said) = check();
+    assert!(!said.contains("every user"), "{said}");
+    for name in files {
+        let path = instance.path(name);
+        let chmod = format!("chmod 600 {}", path.display());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let (now, said) = check();
+        assert_eq!(now, code, "{said}");
+        assert!(said.contains("every user of this machine can read") && said.contains(&chmod), "{name}: {said}");
+        for changeable in [0o646, 0o602] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(changeable)).unwrap();
+            let said = instance.refuses_to_serve(78);
+            assert!(said.contains("every user of this machine can change") && said.contains(&chmod), "{name}: {said}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
 fn a_database_that_is_missing_is_not_made_anew() {
     let instance = Instance::new();
     fs::remove_file(instance.path("postpeer.db")).unwrap();

@@ -51,9 +51,8 @@ impl Broker {
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
         let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let (name, profile) = (wanted.platform.as_str(), profile_id.map(|id| id.to_string()));
-        let check = |parameter, uri: &Option<String>| {
-            self.check_redirect(parameter, uri.as_deref(), name, profile.as_deref())
-        };
+        let check =
+            |parameter, uri: &Option<String>| self.check_redirect(parameter, uri.as_deref(), name, profile.as_deref());
         let redirect_uri = check("redirectUri", &wanted.redirect_uri)?;
         let cancel_redirect_uri = check("cancelRedirectUri", &wanted.cancel_redirect_uri)?;
         let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;

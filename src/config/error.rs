@@ -61,6 +61,12 @@ impl fmt::Display for Mistakes {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
+        "every user of this machine can change the configuration {path}, and so have the broker send secrets elsewhere: \
+         `chmod 600 {path}`, then check what is in it",
+        path = .0.display()
+    )]
+    Changeable(PathBuf),
+    #[error(
         "there is no configuration at {path}: `postpeer init --config {path}` writes one, or name another with --config FILE \
          or POSTPEER_CONFIG",
         path = .0.display()

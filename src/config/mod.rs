@@ -8,6 +8,7 @@ mod environment;
 mod error;
 #[cfg(test)]
 mod example;
+mod exposure;
 mod keys;
 mod layers;
 mod pages;
@@ -32,6 +33,8 @@ use crate::domain::redirect::{RedirectPolicy, is_loopback};
 use crate::platforms::Registry;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use reader::Reader;
+
+use exposure::Exposure;
 
 pub use environment::Environment;
 pub use error::{Error, Mistake, Mistakes, Origin};
@@ -64,6 +67,8 @@ pub struct Config {
     pub platforms: Registry,
     /// The files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
+    /// True when the file itself has secrets, rather than the names of files that have them.
+    pub has_secrets: bool,
     /// Sentences on settings that are valid but risky.
     pub warnings: Vec<String>,
 }
@@ -124,7 +129,18 @@ pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) ->
         _ => Error::Unreadable { path: path.to_owned(), source },
     })?;
     let base = path.parent().unwrap_or(Path::new(""));
-    from_str(&path.display().to_string(), &text, base, environment, overrides)
+    let mut config = from_str(&path.display().to_string(), &text, base, environment, overrides)?;
+    match exposure::of(path) {
+        Some(Exposure::Changeable) => return Err(Error::Changeable(path.to_owned())),
+        Some(Exposure::Readable) if config.has_secrets => {
+            let path = path.display();
+            config
+                .warnings
+                .push(format!("{path}: every user of this machine can read the secrets in it: chmod 600 {path}"));
+        }
+        _ => {}
+    }
+    Ok(config)
 }
 
 /// Like [`load`], for a text in memory. Messages call it `name`; relative paths are relative to `base`.
@@ -154,6 +170,7 @@ pub fn from_str(
         }
     }
     config.secret_files = std::mem::take(&mut reader.secret_files);
+    config.has_secrets = reader.has_secrets;
     config.warnings = reader.finish().map_err(Error::Mistakes)?;
     Ok(config)
 }
@@ -162,7 +179,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
     let keyring = reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring"));
     Config {
         server: server(reader),
-        database: reader.path(&["database", "path"]).unwrap_or_else(|| base.join("postpeer.db")),
+        database: database(reader, base),
         backup: backup(reader, base, &keyring),
         keyring,
         connect: connect(reader),
@@ -184,8 +201,18 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         pages: pages::read(reader),
         platforms: platforms::read(reader),
         secret_files: Vec::new(),
+        has_secrets: false,
         warnings: Vec::new(),
     }
+}
+
+/// A database that others can change is refused: they could give an account of theirs to anybody. What it holds is sealed, but
+/// names and ids are not.
+fn database(reader: &mut Reader, base: &Path) -> PathBuf {
+    let key = ["database", "path"];
+    let path = reader.path(&key).unwrap_or_else(|| base.join("postpeer.db"));
+    reader.check_exposure(&key, &path);
+    path
 }
 
 /// Absent without its section: backups take space that the operator has to provide.

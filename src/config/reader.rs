@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::error::{Mistake, Mistakes, Origin};
+use super::exposure::{self, Exposure};
 use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
 use crate::domain::redirect::is_loopback;
@@ -37,6 +38,8 @@ pub(super) struct Reader {
     warnings: Vec<String>,
     /// The files that secrets were read from.
     pub(super) secret_files: Vec<PathBuf>,
+    /// True when a secret was read from the settings file itself.
+    pub(super) has_secrets: bool,
 }
 
 impl Reader {
@@ -48,6 +51,7 @@ impl Reader {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             secret_files: Vec::new(),
+            has_secrets: false,
         }
     }
 
@@ -305,6 +309,7 @@ impl Reader {
         let direct_path: Vec<&str> = section.iter().copied().chain([key]).collect();
         let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
         let direct = self.text(&direct_path);
+        self.has_secrets |= direct.is_some() && self.layer(&direct_path) == Layer::File;
         let file = self.path(&twin_path);
         let (read, path) = match (direct, file) {
             (None, None) => return None,
@@ -331,6 +336,7 @@ impl Reader {
         let path: Vec<&str> = section.iter().copied().chain([key]).collect();
         let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
         let listed = self.at(&path).is_some().then(|| self.list(&path)).flatten();
+        self.has_secrets |= listed.is_some() && self.layer(&path) == Layer::File;
         let file = self.path(&twin_path);
         let secrets: Vec<SecretString> = match (listed, file) {
             (Some(_), Some(_)) => {
@@ -356,7 +362,26 @@ impl Reader {
         secrets
     }
 
+    /// Refuses a file that every user can change, and warns of one that every user can read.
+    pub(super) fn check_exposure(&mut self, path: &[&str], file: &Path) {
+        let shown = file.display();
+        match exposure::of(file) {
+            None => {}
+            Some(Exposure::Changeable) => self.mistake(
+                path,
+                format!("names {shown}, which every user of this machine can change: chmod 600 {shown}"),
+            ),
+            Some(Exposure::Readable) => {
+                self.warn(
+                    path,
+                    &format!("names {shown}, which every user of this machine can read: chmod 600 {shown}"),
+                );
+            }
+        }
+    }
+
     fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
+        self.check_exposure(path, file);
         match read_secret(file) {
             Ok(secret) => {
                 self.secret_files.push(file.to_owned());

@@ -68,11 +68,10 @@ pub(super) async fn envelope(
 
     let _entered = span.enter();
     let (mut res, refusal) = write_error(res, state, &id);
-    let secure = state.settings.public_url.starts_with("https:");
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         res.headers_mut().insert(REQUEST_ID, id);
     }
-    dress(res.headers_mut(), secure);
+    dress(res.headers_mut(), state.settings.is_secure());
     let matched = Context::of(res.request(), |context| context.pattern).ok().flatten();
     let route = matched.or_else(|| state.resources.pattern(res.request().path())).unwrap_or("none");
     let took = started.elapsed();

@@ -86,7 +86,7 @@ codes! {
     PdsUnreachable = BAD_GATEWAY, "pds_unreachable", "The account's server could not be reached, or failed. Try again in a moment.";
     PlatformNotAvailable = FORBIDDEN, "platform_not_available", "The platform is not available here.";
     PlatformUnreachable = BAD_GATEWAY, "platform_unavailable", "The platform could not be reached, or failed. Try again in a moment.";
-    PrefetchRefused = SERVICE_UNAVAILABLE, "prefetch_refused", "A connection is finished when it is visited, not when it is prefetched.";
+    PrefetchRefused = SERVICE_UNAVAILABLE, "prefetch_refused", "A connection is finished when it is visited, not when it is prefetched or embedded.";
     ProfileNotFound = NOT_FOUND, "profile_not_found", "This project has no such profile.";
     ProjectNotFound = NOT_FOUND, "project_not_found", "There is no such project.";
     ReconnectRequired = UNPROCESSABLE_ENTITY, "reconnect_required", "The account has to be connected again by its owner.";

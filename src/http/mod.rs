@@ -74,6 +74,16 @@ impl Settings {
         }
     }
 
+    /// True when browsers reach the broker over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.public_url.starts_with("https:")
+    }
+
+    /// Origin of the broker's own pages.
+    pub(crate) fn origin(&self) -> String {
+        url::Url::parse(&self.public_url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+    }
+
     /// Path of the public URL, without a trailing slash: empty where the broker has a host of its own.
     pub(crate) fn base_path(&self) -> &str {
         let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);

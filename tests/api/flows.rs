@@ -7,7 +7,7 @@ use postpeer::sandbox::{self, Answer, Fault, Step};
 use serde_json::json;
 
 use crate::logs;
-use crate::support::{TestBroker, parameter};
+use crate::support::{Reply, TestBroker, parameter};
 
 const BACK: &str = "redirectUri=https://app.example/back%3Fnonce%3D%252F1";
 
@@ -76,7 +76,7 @@ async fn twenty_callbacks_at_once_make_one_exchange() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prefetch_or_a_head_consumes_nothing() {
+async fn a_prefetch_an_embedding_or_a_head_consumes_nothing() {
     let broker = TestBroker::start().await;
     let url = broker.begin("youtube", BACK).await;
     let callback = broker.consent(&url, &Answer::allow());
@@ -85,6 +85,9 @@ async fn a_prefetch_or_a_head_consumes_nothing() {
         ("sec-purpose", "prefetch;prerender"),
         ("purpose", "prefetch"),
         ("x-moz", "prefetch"),
+        ("sec-fetch-dest", "image"),
+        ("sec-fetch-dest", "iframe"),
+        ("sec-fetch-dest", "empty"),
     ] {
         let reply = broker.request("GET", &callback).header(name, value).send().await.unwrap();
         assert_eq!(reply.status(), 503, "{name}: {value}");
@@ -92,7 +95,8 @@ async fn a_prefetch_or_a_head_consumes_nothing() {
     let head = broker.request("HEAD", &callback).send().await.unwrap();
     assert_eq!(head.status(), 405);
     assert!(broker.sandbox().requests_at("youtube", Step::Token).is_empty());
-    assert!(broker.browse(&callback).await.location().contains("status=success"));
+    let visit = broker.request("GET", &callback).header("sec-fetch-dest", "document").send().await.unwrap();
+    assert!(Reply::of(visit).await.location().contains("status=success"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

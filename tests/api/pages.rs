@@ -488,7 +488,7 @@ async fn every_refused_callback_says_what_to_do() {
     Load this page again to finish the connection.
     Details for support
     Request: [id]
-    Error: prefetch_refused A connection is finished when it is visited, not when it is prefetched.
+    Error: prefetch_refused A connection is finished when it is visited, not when it is prefetched or embedded.
     ");
 }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/connect/{platform}/callback`: platforms send the browser back to it.
 //!
 //! A person sees the response, so it is always a redirect or a page. Invariant: nothing that the platform (or the
-//! author of a forged link) sent is shown or passed on, a prefetch changes nothing, and a callback without a pending
+//! author of a forged link) sent is shown or passed on, a prefetch or an embedding changes nothing, and a callback without a pending
 //! flow never redirects.
 
 use std::time::Duration;
@@ -84,9 +84,14 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, address: None })
 }
 
-/// Refuses a browser that fetches the page ahead of its user. Going on would use something up before the user arrives.
+/// Refuses a browser that fetches the page ahead of its user, or into another page. Going on would use something up
+/// before the user arrives.
 pub(super) fn refuse_prefetch(headers: &HeaderMap) -> Result<(), ApiError> {
-    if is_prefetch(headers) { Err(ApiError::new(Code::PrefetchRefused).retry_after(Duration::ZERO)) } else { Ok(()) }
+    if is_prefetch(headers) || is_embedded(headers) {
+        Err(ApiError::new(Code::PrefetchRefused).retry_after(Duration::ZERO))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_prefetch(headers: &HeaderMap) -> bool {
@@ -97,6 +102,12 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
             })
         })
     })
+}
+
+/// True when a page loads the callback as an image, a frame or the like: its person does not see the answer, and may not
+/// know of it.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-dest").any(|destination| destination != "document")
 }
 
 #[cfg(test)]
@@ -121,6 +132,18 @@ mod tests {
         }
         for (name, value) in [("sec-purpose", ""), ("sec-fetch-dest", "document"), ("purpose", "navigate")] {
             assert!(!is_prefetch(&headers(&[(name, value.as_bytes())])), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn only_a_visit_is_no_embedding() {
+        let is_embedded = |values: &[&'static str]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("sec-fetch-dest", value.as_bytes())).collect();
+            is_embedded(&headers(&pairs))
+        };
+        assert!(!is_embedded(&[]) && !is_embedded(&["document"]));
+        for embedded in ["empty", "image", "iframe", "frame", "embed", "object", "script", "", "Document"] {
+            assert!(is_embedded(&[embedded]) && is_embedded(&["document", embedded]), "{embedded}");
         }
     }
 

@@ -89,7 +89,7 @@ pub(crate) async fn retry(
     req: HttpRequest,
     Segment(ticket): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers()) {
+    if !super::is_from_own_page(req.headers(), &state.settings) {
         return Err(ApiError::new(Code::CrossSite));
     }
     callback::refuse_prefetch(req.headers())?;

@@ -28,6 +28,7 @@ use askama::Template;
 use self::frame::Frame;
 use super::State;
 use crate::domain::selection::Findings;
+use crate::http::Settings;
 use crate::http::error::ApiError;
 
 #[derive(Template)]
@@ -99,10 +100,18 @@ fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
 }
 
-/// True when the browser says that the request comes from one of our pages or from its user. A client that says nothing
-/// is not a browser, so no foreign page can misuse it.
-pub(crate) fn is_from_own_page(headers: &HeaderMap) -> bool {
-    headers.get_all("sec-fetch-site").all(|site| site == "same-origin" || site == "none")
+/// True when the browser says that the request comes from one of our pages or from its user. An old browser says only
+/// the page's origin. A client that says nothing is not a browser, so no foreign page can misuse it.
+pub(crate) fn is_from_own_page(headers: &HeaderMap, settings: &Settings) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").peekable();
+    if sites.peek().is_some() {
+        return sites.all(|site| site == "same-origin" || site == "none");
+    }
+    let mut origins = headers.get_all(header::ORIGIN).peekable();
+    origins.peek().is_none() || {
+        let own = settings.origin();
+        origins.all(|origin| origin.as_bytes() == own.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -112,14 +121,33 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_may_post() {
-        let is_own = |sites: &[&'static str]| {
-            let pairs: Vec<_> = sites.iter().map(|site| ("sec-fetch-site", site.as_bytes())).collect();
-            is_from_own_page(&headers(&pairs))
+        let is_own = |pairs: &[(&'static str, &'static str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            is_from_own_page(&headers(&pairs), &Settings::new("https://connect.example:443/base"))
         };
-        for good in [&[][..], &["same-origin"], &["none"]] {
+        let (site, origin) = ("sec-fetch-site", "origin");
+        for good in [
+            &[][..],
+            &[(site, "same-origin")],
+            &[(site, "none")],
+            &[(origin, "https://connect.example")],
+            &[(site, "same-origin"), (origin, "null")],
+        ] {
             assert!(is_own(good), "{good:?}");
         }
-        for bad in [&["cross-site"][..], &["same-site"], &["same-origin", "cross-site"]] {
+        for bad in [
+            &[(site, "cross-site")][..],
+            &[(site, "same-site")],
+            &[(site, "same-origin"), (site, "cross-site")],
+            &[(site, "cross-site"), (origin, "https://connect.example")],
+            &[(origin, "https://evil.example")],
+            &[(origin, "null")],
+            &[(origin, "")],
+            &[(origin, "http://connect.example")],
+            &[(origin, "https://connect.example:8443")],
+            &[(origin, "https://connect.example.evil.example")],
+            &[(origin, "https://connect.example"), (origin, "https://evil.example")],
+        ] {
             assert!(!is_own(bad), "{bad:?}");
         }
     }

@@ -186,7 +186,7 @@ pub(crate) async fn submit(
     Segment(token): Segment,
     form: Form,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers()) {
+    if !super::is_from_own_page(req.headers(), &state.settings) {
         return Err(ApiError::new(Code::CrossSite));
     }
     let filled = Filled::from_query(&form.fields())?;

@@ -159,6 +159,13 @@ async fn without_a_redirect_the_page_says_what_is_connected() {
 async fn a_form_of_another_site_does_nothing() {
     let broker = TestBroker::start().await;
     let url = page(&broker, BACK, &Answer::allow()).await;
+    // An old browser says only where the form was.
+    let own = broker.url.clone();
+    for (origin, status) in [("https://evil.example", 403), ("null", 403), (own.as_str(), 400)] {
+        let request = broker.request("POST", &url).header("origin", origin);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body("action=connect");
+        assert_eq!(request.send().await.unwrap().status(), status, "{origin}");
+    }
     for site in ["cross-site", "same-site", "nonsense"] {
         for action in ["connect", "cancel", "all"] {
             let reply = press_from(&broker, &url, site, action, None, &strings(&ADA)).await;
