@@ -23,7 +23,7 @@
 //! ```text
 //! main:       cli
 //! cli:        app, broker, config, domain, failpoint, http, outbound, platforms, sandbox, server, store, telemetry, vault
-//! server:     app, background, http, telemetry
+//! server:     app, background, domain, http, telemetry
 //! app:        atproto, broker, config, domain, failpoint, oauth, outbound, store, upstream, vault
 //! background: broker, domain
 //! http:       broker, domain
@@ -48,10 +48,11 @@
 //!
 //! # Where a crate is at home
 //!
-//! Only the rooms in a crate's row name it. `actix_http` is a dependency only for the sake of its version.
+//! Only the rooms in a crate's row name it.
 //!
 //! ```text
-//! actix_http:
+//! actix_http:                  server
+//! actix_service:               server
 //! actix_web:                   http, sandbox, server
 //! askama:                      http, sandbox
 //! chacha20poly1305:            vault
@@ -175,6 +176,7 @@
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
 //!                             sealed), src/store/sealed.rs (its column, and the one for its data key),
 //!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
+//! what is accepted on a connection: src/server/head.rs (heads and bodies), src/server/wire.rs (deadlines, turns)
 //! which redirects are allowed: src/domain/redirect.rs, src/domain/redirect/targets.txt (read by tests/browser as well)
 //! a change that the audit trail must tell: src/domain/audit.rs (its name), src/broker/profiles.rs (recorded in its
 //!                             transaction), src/http/api/audit.rs, tests/api/audit.rs (every changing route)

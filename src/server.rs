@@ -1,9 +1,14 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
 //! The caller decides what SIGHUP does ([`Hangup`]). Stops on a signal, or when the database takes no more writes or is
-//! damaged. The order: no new refresh starts and no new connection is accepted; requests in flight get a grace period;
+//! damaged. [`Wire`](wire::Wire) checks what clients send before actix sees it. The order: no new refresh starts and no new connection is accepted; requests in flight get a grace period;
 //! the metrics stop; and [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal
 //! ends the process at once.
+
+mod connections;
+mod head;
+mod listen;
+mod wire;
 
 use std::convert::Infallible;
 use std::io;
@@ -12,8 +17,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use actix_web::HttpServer;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::rt::System;
 use futures_util::future::LocalBoxFuture;
 use tokio::runtime::Handle;
@@ -21,17 +25,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::listen::Gate;
 use crate::app::App;
 use crate::{background, http, telemetry};
 
-/// Time after which an idle connection is closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Time within which the head of a request must arrive.
-const HEAD_AT_MOST: Duration = Duration::from_secs(5);
-/// Connections per worker. More wait to be accepted.
-const CONNECTIONS: usize = 4096;
 /// Connections that read metrics: a few readers, and room for some that left without closing.
 const METRICS_CONNECTIONS: usize = 64;
+/// Time that readers of metrics have when the broker stops.
+const METRICS_GRACE: Duration = Duration::from_secs(1);
 /// Interval between upkeeps of the histograms, which would grow while nobody reads them.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Most workers. More would only compete for the database.
@@ -137,16 +138,7 @@ pub fn run(
     let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     let served = System::new().block_on(async {
         let metrics = metrics.map(serve_metrics).transpose()?;
-        let shared = live.clone();
-        let server = HttpServer::new(move || http::app(shared.clone()))
-            .workers(workers)
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_AT_MOST)
-            .max_connections(CONNECTIONS)
-            .shutdown_timeout(grace.as_secs())
-            .disable_signals()
-            .listen(listener)?
-            .run();
+        let server = listen(&live, listener, workers, grace)?;
         let handle = server.handle();
         let (stopped, serving) = (stop.clone(), live.clone());
         let waiting = actix_web::rt::spawn(async move {
@@ -170,6 +162,21 @@ pub fn run(
     failed.abort();
     app.work().block_on(background.end());
     served
+}
+
+/// Serves on `workers` threads. Stopping waits up to `grace` for requests in flight.
+///
+/// # Errors
+///
+/// The listener cannot be used.
+pub fn listen(live: &http::Live, listener: TcpListener, workers: usize, grace: Duration) -> io::Result<Server> {
+    let (limits, refusals, app) = (live.clone(), live.clone(), live.clone());
+    let gate = Gate {
+        limits: Arc::new(move |peer| limits.connection_limits(peer)),
+        refuse: Arc::new(move |code| refusals.refusal(code)),
+        open: Arc::default(),
+    };
+    listen::start(listener, workers, grace, gate, move || http::app(app.clone()))
 }
 
 /// Answers every SIGHUP.
@@ -234,14 +241,10 @@ fn serve_metrics(listener: TcpListener) -> io::Result<ServerHandle> {
     let metrics = telemetry::metrics();
     let rendered = metrics.clone();
     let render: http::metrics::Render = Arc::new(move || rendered.render());
-    let server = HttpServer::new(move || http::metrics::app(render.clone()))
-        .workers(1)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_AT_MOST)
-        .max_connections(METRICS_CONNECTIONS)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+    let limits = http::ConnectionLimits { all: METRICS_CONNECTIONS, per_address: None, ..Default::default() };
+    let gate =
+        Gate { limits: Arc::new(move |_| limits), refuse: Arc::new(http::metrics::refusal), open: Arc::default() };
+    let server = listen::start(listener, 1, METRICS_GRACE, gate, move || http::metrics::app(render.clone()))?;
     let handle = server.handle();
     actix_web::rt::spawn(async move {
         let upkeep = async {

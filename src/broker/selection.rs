@@ -122,6 +122,17 @@ impl Broker {
         })
     }
 
+    /// Fails when there is nothing to answer a choice with this token by. Cheap, so that it can come before the choice is
+    /// read.
+    pub async fn ensure_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(), Error> {
+        match self.find_selection(platform, token).await {
+            Err(Error::NotFound(_)) if platform.is_none() => {
+                self.find_late(token_digest(token)).await?.map(drop).ok_or(Error::NotFound(What::Selection))
+            }
+            found => found.map(drop),
+        }
+    }
+
     /// Connects exactly the accounts with these ids, all of which must be on offer.
     pub async fn choose_accounts(
         &self,

@@ -44,6 +44,8 @@ use crate::config::Environment;
 use crate::{failpoint, telemetry};
 use failure::{Exit, Failure};
 
+pub use reload::http_settings;
+
 /// A self-hosted OAuth broker for social accounts.
 #[derive(Debug, Parser)]
 #[command(

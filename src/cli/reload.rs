@@ -61,10 +61,20 @@ fn refused(why: &str) -> Hangup {
 
 /// The settings and the state that are served with a configuration.
 pub(super) fn served(app: &App, broker: Broker, config: &Config) -> Served {
-    let trusted_proxies = config.server.trusted_proxies.clone();
-    let pages = config.pages.clone();
-    let settings = http::Settings { trusted_proxies, pages, ..http::Settings::new(config.server.public_url.clone()) };
+    let settings = http_settings(config);
     Served { state: http::State::new(broker, settings, app.ports.entropy.clone()), refreshes: config.refresh.enabled }
+}
+
+/// The settings of the web server.
+#[must_use]
+pub fn http_settings(config: &Config) -> http::Settings {
+    let mut settings = http::Settings::new(config.server.public_url.clone());
+    settings.trusted_proxies.clone_from(&config.server.trusted_proxies);
+    settings.pages = config.pages.clone();
+    settings.connections.all = config.limits.connections;
+    settings.connections.per_address = config.limits.connections_per_address;
+    settings.bodies = config.limits.bodies;
+    settings
 }
 
 /// The settings that need a restart.

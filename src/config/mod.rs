@@ -61,6 +61,7 @@ pub struct Config {
     pub outbound: Outbound,
     /// How long entries of the audit trail are kept.
     pub keep_audit: Duration,
+    pub limits: Limits,
     pub log: LogSettings,
     /// Who asks for accounts, as the hosted pages say it.
     pub pages: Identities,
@@ -108,6 +109,14 @@ pub struct Backup {
     pub every: Duration,
     /// Number of backups to keep.
     pub keep: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: Option<usize>,
+    /// Most bytes of request bodies that are being read.
+    pub bodies: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +206,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         keep_audit: Duration::from_hours(
             24 * u64::from(reader.number(&["audit", "keep_days"], 1..=36_500).unwrap_or(365)),
         ),
+        limits: limits(reader),
         log: log(reader),
         pages: pages::read(reader),
         platforms: platforms::read(reader),
@@ -334,6 +344,18 @@ fn proxies(reader: &mut Reader, environment: &Environment) -> Proxies {
         proxy.map_err(|problem| reader.mistake_in_environment(&variable, &path, problem.to_string())).ok()
     };
     Proxies::new(of("HTTP_PROXY"), of("HTTPS_PROXY"), no_proxy)
+}
+
+/// In the file, 0 stands for no limit.
+fn limits(reader: &mut Reader) -> Limits {
+    let mut size = |name: &str, within, default: u32| {
+        usize::try_from(reader.number(&["limits", name], within).unwrap_or(default)).unwrap_or(usize::MAX)
+    };
+    Limits {
+        connections: size("connections", 16..=1_000_000, 4096),
+        connections_per_address: Some(size("connections_per_address", 0..=1_000_000, 512)).filter(|most| *most > 0),
+        bodies: size("bodies_mib", 1..=1_000, 16) << 20,
+    }
 }
 
 fn log(reader: &mut Reader) -> LogSettings {

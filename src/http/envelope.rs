@@ -2,8 +2,8 @@
 //!
 //! Errors are rendered for the caller and logged with their causes only here, and requests are counted only from here.
 //! A request is one line of the log, whether it was refused or not. What failed in the broker is a line of its own.
-//! Invariant: every response of the application has these headers, whatever its status. The exception is what actix
-//! rejects before there is a request: an unreadable head, or a header that is too large.
+//! Invariant: every response of the application has these headers, whatever its status. [`refusal`](super::refusal)
+//! writes the answers to what is rejected before there is a request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use super::error::{ApiError, Code, ErrorBody};
 use super::meters::Meters;
 use super::request::{peer, trace, unread};
 use super::routes::Surface;
-use super::{State, pages};
+use super::{State, pages, slices};
 use crate::domain::error_chain::chain;
 use crate::domain::id::AccessKeyId;
 
 /// Longest path and query, in bytes.
 const URI_MAX: usize = 8 * 1024;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The policy of a response that is not a page: it may load nothing.
 const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -77,7 +77,7 @@ pub(super) async fn envelope(
     let took = started.elapsed();
     log(&res, state, route, took, refusal.as_ref());
     meters.count(&method, route, res.status(), took);
-    let res = if method == Method::HEAD { without_body(res) } else { res };
+    let res = if method == Method::HEAD { without_body(res) } else { res.map_body(|_, body| slices::cut(body)) };
     unread::keep_beside(res, receiver)
 }
 

@@ -69,6 +69,7 @@ codes! {
     DidMismatch = BAD_GATEWAY, "did_mismatch", "The account's server answered for another account, so nothing was connected or changed.";
     DuplicateApp = CONFLICT, "duplicate_app", "This project has an app with this platform and clientId already.";
     DuplicateIntegration = CONFLICT, "duplicate_integration", "The same account is connected under that profile already. Disconnect one of the two.";
+    HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "The head of the request is larger than 16 KiB, or has more than 96 fields.";
     IdentityUnresolved = BAD_GATEWAY, "identity_unresolved", "The account was not found. Check the handle.";
     InsufficientScope = FORBIDDEN, "insufficient_scope", "The access key lacks a scope that this needs.";
     IntegrationNotFound = NOT_FOUND, "integration_not_found", "This project has no such integration.";
@@ -92,7 +93,7 @@ codes! {
     ReconnectRequired = UNPROCESSABLE_ENTITY, "reconnect_required", "The account has to be connected again by its owner.";
     RedirectNotAllowed = BAD_REQUEST, "redirect_not_allowed", "The redirect URI is not allowed.";
     RepeatedParameter = BAD_REQUEST, "repeated_parameter", "A query parameter is given more than once.";
-    RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request body did not arrive in time.";
+    RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time.";
     SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
     StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
     StorageUnavailable = SERVICE_UNAVAILABLE, "storage_unavailable", "The broker's database cannot be used at the moment, and nothing was changed. Its operator finds the reason in the log, and at /readyz.";

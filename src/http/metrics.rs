@@ -14,8 +14,9 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse};
 
-use super::envelope;
+use super::error::Code;
 use super::request::unread;
+use super::{envelope, refusal};
 
 /// The text format; 0.0.4 is its only version.
 const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -60,6 +61,12 @@ fn refuse_method() -> HttpResponse {
 
 fn not_found() -> HttpResponse {
     HttpResponse::NotFound().insert_header(ContentType::plaintext()).body("There is nothing here but /metrics.\n")
+}
+
+/// Writes the answer to a request that is not read.
+#[must_use]
+pub fn refusal(code: Code) -> Vec<u8> {
+    refusal::write(code.status(), None, "text/plain; charset=utf-8", &format!("{}\n", code.sentence()), false)
 }
 
 async fn dress(

@@ -23,8 +23,10 @@ mod meters;
 pub mod metrics;
 pub mod openapi;
 mod pages;
+mod refusal;
 mod request;
 pub mod routes;
+mod slices;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ use self::dispatch::{Dispatch, Resources};
 pub use self::live::Live;
 use self::pages::documentation::Rendered;
 use self::pages::look::Looks;
+use self::request::BodyRoom;
 use crate::broker::{Broker, Caller};
 use crate::domain::entropy::Entropy;
 use crate::domain::identity::Identities;
@@ -57,8 +60,35 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Who asks for accounts, as the pages say it.
     pub pages: Identities,
+    pub connections: ConnectionLimits,
+    /// Most bytes of request bodies that are being read, in all.
+    pub bodies: usize,
     /// Serves the demo's page at `/`; `None` outside `postpeer demo`.
     pub demo: Option<Demo>,
+}
+
+/// Limits of connections, before there is a request.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Most connections at a time.
+    pub all: usize,
+    /// Most of them from one address; `None` without a limit.
+    pub per_address: Option<usize>,
+    /// Time for the head of a request to arrive.
+    pub head_deadline: Duration,
+    /// Time for a client to read what is ready for it.
+    pub answer_deadline: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            all: 4096,
+            per_address: Some(512),
+            head_deadline: Duration::from_secs(5),
+            answer_deadline: Duration::from_secs(20),
+        }
+    }
 }
 
 impl Settings {
@@ -70,6 +100,8 @@ impl Settings {
             body_deadline: Duration::from_secs(10),
             trusted_proxies: Vec::new(),
             pages: Identities::default(),
+            connections: ConnectionLimits::default(),
+            bodies: 16 * 1024 * 1024,
             demo: None,
         }
     }
@@ -107,6 +139,8 @@ pub struct Demo {
 pub struct State {
     pub(crate) broker: Broker,
     pub(crate) settings: Arc<Settings>,
+    /// Room for the bodies that are being read.
+    pub(crate) bodies: Arc<BodyRoom>,
     /// Source of request ids.
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) resources: Arc<Resources>,
@@ -119,7 +153,8 @@ impl State {
     pub fn new(broker: Broker, settings: Settings, entropy: Arc<dyn Entropy>) -> Self {
         let resources = Arc::new(Resources::new(settings.demo.is_some()));
         let looks = Arc::new(Looks::new(&settings.pages));
-        Self { broker, settings: Arc::new(settings), entropy, resources, documentation: Arc::default(), looks }
+        let bodies = Arc::new(BodyRoom::new(settings.bodies));
+        Self { broker, settings: Arc::new(settings), bodies, entropy, resources, documentation: Arc::default(), looks }
     }
 }
 

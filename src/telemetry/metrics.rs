@@ -37,6 +37,9 @@ pub const REFRESH_OUTCOMES: [&str; 6] =
 /// Values of the label `who_can_help` of `postpeer_failures_total`.
 const WHO_CAN_HELP: [&str; 4] = ["account_owner", "nobody_known", "operator", "platform"];
 
+/// Values of the label `reason` of `postpeer_connections_refused_total`.
+const REFUSALS: [&str; 5] = ["address_full", "full", "late", "malformed", "unread"];
+
 /// All metrics, by name. `tests/house.rs` compares the list with the code.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -73,6 +76,13 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Count,
         labels: &["version"],
         help: "Always 1; the label tells the version that runs.",
+    },
+    Metric {
+        name: "postpeer_connections_refused_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["reason"],
+        help: "Connections that were refused or cut off: too many, a malformed or late request, an answer that was not read.",
     },
     Metric {
         name: "postpeer_failures_total",
@@ -198,7 +208,7 @@ impl Metrics {
     }
 }
 
-/// A recorder with the descriptions of all metrics. Those without labels start at 0.
+/// A recorder with the descriptions of all metrics. Those without labels start at 0, and so do refused connections.
 fn recorder() -> PrometheusRecorder {
     let mut builder = PrometheusBuilder::new();
     for metric in METRICS {
@@ -223,6 +233,11 @@ fn describe(metric: &Metric) {
     match metric.kind {
         Kind::Counter if metric.labels.is_empty() => counter!(name).increment(0),
         Kind::Gauge if metric.labels.is_empty() => gauge!(name).set(0.0),
+        _ if name == "postpeer_connections_refused_total" => {
+            for reason in REFUSALS {
+                counter!(name, "reason" => reason).increment(0);
+            }
+        }
         _ if name == "postpeer_build_info" => gauge!(name, "version" => env!("CARGO_PKG_VERSION")).set(1.0),
         _ => {}
     }

@@ -28,6 +28,7 @@ mod flows;
 mod full_disk;
 mod guard;
 mod head;
+mod hoarders;
 mod integrations;
 mod key_limits;
 mod keys;

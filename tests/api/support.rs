@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use postpeer::app::{App, Ports, Prepared};
 use postpeer::broker::Broker;
@@ -19,8 +18,8 @@ use postpeer::domain::project::DEFAULT_PROJECT;
 use postpeer::domain::redirect::RedirectPolicy;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::ManualClock;
-use postpeer::http;
 use postpeer::sandbox::{Answer, Control, Sandbox};
+use postpeer::{http, server};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,13 +53,7 @@ async fn open(config: Config, ports: Ports) -> App {
 
 fn serve(app: &App, settings: &http::Settings, listener: TcpListener) -> ServerHandle {
     let state = http::State::new(app.broker.clone(), settings.clone(), app.ports.entropy.clone());
-    let server = HttpServer::new(move || http::app(state.clone()))
-        .workers(2)
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen(listener)
-        .unwrap()
-        .run();
+    let server = server::listen(&state.into(), listener, 2, Duration::from_secs(1)).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
     handle

@@ -64,15 +64,15 @@ async fn a_body_that_nobody_reads_is_not_waited_for() {
     for ((status, request), reply) in requests.iter().zip(replies) {
         assert_eq!((reply.status, reply.header("connection")), (*status, "close"), "{request}");
     }
-    // A body that has already arrived, read or not, leaves the connection open.
+    // Nor does one that has arrived. One that was read leaves the connection open.
     let next = "GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let unread =
         b"DELETE /v1/profiles/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_vec();
     let read = post(&broker, &["transfer-encoding: chunked"], "2\r\n{\"\r\nb\r\nname\":\"ab\"}\r\n0\r\n\r\n");
-    for (status, whole) in [(401, unread), (201, read)] {
+    for (whole, status, stays_open) in [(unread, 401, false), (read, 201, true)] {
         let replies = broker.raw(&[&whole, next.as_bytes()].concat()).await;
         assert_eq!(replies.status, status);
-        assert!(replies.text.contains("HTTP/1.1 200 OK"), "{}", replies.text);
+        assert_eq!(replies.text.contains("HTTP/1.1 200 OK"), stays_open, "{}", replies.text);
     }
 }
 
@@ -126,16 +126,56 @@ async fn what_could_be_two_requests_is_none() {
         ("a folded line", post(&broker, &["content-length: 12", "x-folded: a\r\n content-length: 3"], json)),
         ("a bare carriage return", post(&broker, &["x-a: b\rcontent-length: 12"], json)),
         ("a NUL in a value", post(&broker, &["x-a: b\0", "content-length: 12"], json)),
+        ("a bare line feed in the head", b"GET /v1/health HTTP/1.1\nhost: x\n\n".to_vec()),
+        ("a bare line feed after a field", post(&broker, &["x-a: b\ncontent-length: 12"], json)),
+        (
+            "a coding behind a bare line feed",
+            post(&broker, &["content-length: 24", "x-a: b\ntransfer-encoding: chunked"], chunked),
+        ),
+        (
+            "an empty line of a bare line feed",
+            b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\nGET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        ),
+        (
+            "a length beside an upgrade",
+            post(&broker, &["upgrade: websocket", "connection: upgrade", "content-length: 12"], json),
+        ),
+        ("a tunnel", b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
+        ("no host", b"GET /v1/health HTTP/1.1\r\n\r\n".to_vec()),
+        ("two hosts", head("host: x\r\nhost: y")),
         ("no name", head("host: x\r\n: a")),
         ("a space in the target", b"GET /v1/health x HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
         ("another protocol", b"GET /v1/health HTTP/9.9\r\nhost: x\r\n\r\n".to_vec()),
         ("a control character in the method", b"G\x01T /v1/health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec()),
     ] {
         let reply = broker.raw(&request).await;
-        assert_eq!(reply.status, 400, "{what}: {}", reply.text);
+        is_told(&reply, 400, "invalid_request");
         assert!(!reply.text.contains("HTTP/1.1"), "{what}: a second answer: {}", reply.text);
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("content-type", "application/json"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(reply.header(name), value, "{what}");
+        }
     }
     assert_eq!(profiles(&broker).await, 0);
+}
+
+/// A wrong head behind a good one does not take the good one's answer away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_wrong_head_is_answered() {
+    let broker = TestBroker::start().await;
+    let good = "GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let body = post(&broker, &["content-length: 12"], "{\"name\":\"a\"}");
+    for (before, status) in [(good.as_bytes(), "200 OK"), (&body, "201 Created")] {
+        let reply = broker.raw(&[before, b"GET / HTTP/1.1\nhost: x\n\n", good.as_bytes()].concat()).await;
+        assert_eq!(reply.status.to_string(), status[..3]);
+        let answers: Vec<&str> = reply.text.matches("HTTP/1.1 ").collect();
+        assert_eq!(answers.len(), 1, "{}", reply.text);
+        assert!(reply.text.contains("HTTP/1.1 400 Bad Request\r\n"), "{}", reply.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +187,8 @@ async fn chunks_that_lie_are_no_body() {
         ("a size with a sign", "-1\r\n{}\r\n0\r\n\r\n"),
         ("a chunk that is longer than its size", "5\r\n{\"name\":\"a\"}\r\n0\r\n\r\n"),
         ("bare line feeds", "c\n{\"name\":\"a\"}\n0\n\n"),
+        ("an extension", "c;a=b\r\n{\"name\":\"a\"}\r\n0\r\n\r\n"),
+        ("a trailer", "c\r\n{\"name\":\"a\"}\r\n0\r\nx-a: b\r\n\r\n"),
     ] {
         // The answer may or may not arrive before the connection closes.
         if let Some(reply) = broker.try_raw(&post(&broker, &["transfer-encoding: chunked"], body)).await {
@@ -165,7 +207,8 @@ async fn heads_have_a_size() {
     for (status, request) in [
         (431, head(&many.join("\r\n"))),
         (431, head(&format!("x-long: {}", "a".repeat(200 << 10)))),
-        (400, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100 << 10))),
+        (431, head(&format!("x-long: {}", "a".repeat(16 << 10)))),
+        (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100 << 10))),
         (414, format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "a".repeat(8 << 10))),
         (404, format!("GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "a".repeat((8 << 10) - 1))),
         (200, head(&format!("x-long: {}", "a".repeat(8 << 10)))),

@@ -17,7 +17,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::CHOICE_MAX;
 use crate::http::Current;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, Members, Segment, fields, peer};
+use crate::http::request::{FromMembers, Members, Segment, Unread, fields, peer};
 
 /// Which accounts to connect.
 #[derive(Debug, ToSchema)]
@@ -100,9 +100,11 @@ macro_rules! operations {
                 state: Current,
                 req: HttpRequest,
                 Segment(token): Segment,
-                Body(choice): Body<SelectedAccounts>,
+                unread: Unread,
             ) -> Result<Json<SelectionDone>, ApiError> {
-                let (token, chosen) = (SecretString::from(token), choice.selected_account_ids);
+                let token = SecretString::from(token);
+                state.broker.ensure_selection(Some($platform), &token).await?;
+                let chosen = unread.members::<SelectedAccounts>().await?.selected_account_ids;
                 let address = peer::address(&req, &state.settings.trusted_proxies);
                 Ok(Json(state.broker.choose_accounts(Some($platform), &token, chosen, address).await?.into()))
             }

@@ -27,7 +27,7 @@ use crate::domain::secret::SecretString;
 use crate::http::access::Authenticated;
 use crate::http::api::{integrations, tokens};
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, peer};
+use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, peer};
 use crate::http::{Current, Demo, State};
 
 /// The most accounts and profiles that the page shows.
@@ -185,10 +185,14 @@ pub(crate) async fn connect(
     Ok(super::see_other(url))
 }
 
-pub(crate) async fn connect_bluesky(state: Current, req: HttpRequest, form: Form) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn connect_bluesky(
+    state: Current,
+    req: HttpRequest,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
-    let home = home(&state, &req);
+    let (form, home) = (unread.form().await?, home(&state, &req));
     let field = |name| form.fields().text(name).map(Option::unwrap_or_default);
     let wanted = ConnectBluesky {
         identifier: field("identifier")?,

@@ -17,7 +17,7 @@ use crate::broker::selection::{Choice, Choices};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, invalid_parameter, peer};
+use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, invalid_parameter, peer};
 use crate::http::{Current, State};
 
 /// The page offers a search when there are more accounts than this.
@@ -179,18 +179,22 @@ pub(crate) async fn show(
         (status = 413, description = "The form is larger than 512 KiB: a page.", body = String,
             content_type = "text/html"),
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
+        (status = 503, description = "The broker has too much to do right now: a page.", body = String,
+            content_type = "text/html"),
     ))]
 pub(crate) async fn submit(
     state: Current,
     req: HttpRequest,
     Segment(token): Segment,
-    form: Form,
+    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
     if !super::is_from_own_page(req.headers(), &state.settings) {
         return Err(ApiError::new(Code::CrossSite));
     }
-    let filled = Filled::from_query(&form.fields())?;
-    let (token, cancels) = (SecretString::from(token), filled.button == Some(Button::Cancel));
+    let token = SecretString::from(token);
+    state.broker.ensure_selection(None, &token).await.map_err(ApiError::from)?;
+    let filled = Filled::from_query(&unread.form().await?.fields())?;
+    let cancels = filled.button == Some(Button::Cancel);
     match press(&state, &req, &token, filled).await {
         Err(error) => closed(&state, &req, &token, cancels, error).await,
         answered => answered,

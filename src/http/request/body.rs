@@ -2,11 +2,13 @@
 //!
 //! Replaces actix's own extractors, which wait for a slow body for ever, take the last of duplicate members and show
 //! serde's messages to callers. Invariant: a handler sees only complete bodies, and a JSON body is one object without
-//! duplicate members.
+//! duplicate members. All bodies together take no more than [`BodyRoom`].
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -15,6 +17,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::query::Query;
 use super::spelling;
@@ -23,6 +26,8 @@ use crate::http::error::{ApiError, Code};
 
 /// Longest form, in bytes: enough for hundreds of ticked accounts, each with its id.
 const FORM_MAX: usize = 512 * 1024;
+/// Retry-After when there is no room for a body: those that are being read end soon.
+const ROOM_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// A type that is read from the members of a JSON body.
 pub(crate) trait FromMembers: Sized {
@@ -32,23 +37,45 @@ pub(crate) trait FromMembers: Sized {
     fn from_members(members: &mut Members) -> Result<Self, ApiError>;
 }
 
+/// Room for the bodies that are being read, in bytes. Bounds what clients can make the broker hold that send a body and
+/// do not finish it.
+pub(crate) struct BodyRoom(Arc<Semaphore>);
+
+/// Room that a body takes, until it is dropped.
+struct Held(Option<OwnedSemaphorePermit>);
+
+impl BodyRoom {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// Takes room for more of a body.
+    fn take(&self, bytes: usize, held: &mut Held) -> Result<(), ApiError> {
+        let full = || ApiError::new(Code::Overloaded).retry_after(ROOM_RETRY_AFTER).closing();
+        let bytes = u32::try_from(bytes).map_err(|_| full())?;
+        let more = self.0.clone().try_acquire_many_owned(bytes).map_err(|_| full())?;
+        match &mut held.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
 /// Extracts a JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: FromMembers> FromRequest for Body<T> {
+impl<T: FromMembers + 'static> FromRequest for Body<T> {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (req, payload) = (req.clone(), payload.take());
-        Box::pin(async move {
-            let body = read(&req, payload, "application/json", T::BODY_MAX).await?;
-            T::from_members(&mut Members::parse(&body)?).map(Self)
-        })
+        let unread = Unread::of(req, payload);
+        Box::pin(async move { unread.members().await.map(Self) })
     }
 }
 
-/// Extracts the fields of a form, still encoded.
+/// The fields of a form, still encoded.
 pub(crate) struct Form(String);
 
 impl Form {
@@ -57,45 +84,70 @@ impl Form {
     }
 }
 
-impl FromRequest for Form {
+/// Extracts a body that is not read yet, for routes without a key: they look up what the caller may do first.
+pub(crate) struct Unread {
+    req: HttpRequest,
+    payload: Payload,
+}
+
+impl FromRequest for Unread {
     type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+    type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (req, payload) = (req.clone(), payload.take());
-        Box::pin(async move {
-            let body = read(&req, payload, "application/x-www-form-urlencoded", FORM_MAX).await?;
-            // Browsers percent-encode everything, so other bytes are not a form.
-            let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
-            Ok(Self(fields.to_owned()))
-        })
+        ready(Ok(Self::of(req, payload)))
     }
 }
 
-async fn read(req: &HttpRequest, mut payload: Payload, media_type: &str, max: usize) -> Result<BytesMut, ApiError> {
-    let too_large =
-        || ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing();
-    let encoded = req.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-    if encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
-        return Err(ApiError::new(Code::UnsupportedMediaType));
+impl Unread {
+    fn of(req: &HttpRequest, payload: &mut Payload) -> Self {
+        Self { req: req.clone(), payload: payload.take() }
     }
-    let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > max as u64) {
-        return Err(too_large());
+
+    /// Reads a form.
+    pub(crate) async fn form(self) -> Result<Form, ApiError> {
+        let (body, _held) = self.read("application/x-www-form-urlencoded", FORM_MAX).await?;
+        // Browsers percent-encode everything, so other bytes are not a form.
+        let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
+        Ok(Form(fields.to_owned()))
     }
-    let deadline = Current::of(req)?.settings.body_deadline;
-    let whole = async {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
-            if body.len() + chunk.len() > max {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
+
+    /// Reads a JSON body.
+    pub(crate) async fn members<T: FromMembers>(self) -> Result<T, ApiError> {
+        let (body, _held) = self.read("application/json", T::BODY_MAX).await?;
+        T::from_members(&mut Members::parse(&body)?)
+    }
+
+    async fn read(self, media_type: &str, max: usize) -> Result<(BytesMut, Held), ApiError> {
+        let Self { req, mut payload } = self;
+        let too_large = || {
+            ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing()
+        };
+        let encoded = req.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        if encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
+            return Err(ApiError::new(Code::UnsupportedMediaType));
         }
-        Ok(body)
-    };
-    tokio::time::timeout(deadline, whole).await.map_err(|_| ApiError::new(Code::RequestTimeout).closing())?
+        let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: u64| length > max as u64) {
+            return Err(too_large());
+        }
+        let state = Current::of(&req)?;
+        let whole = async {
+            let (mut body, mut held) = (BytesMut::new(), Held(None));
+            while let Some(chunk) = payload.next().await {
+                let chunk =
+                    chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
+                if body.len() + chunk.len() > max {
+                    return Err(too_large());
+                }
+                state.bodies.take(chunk.len(), &mut held)?;
+                body.extend_from_slice(&chunk);
+            }
+            Ok((body, held))
+        };
+        let within = state.settings.body_deadline;
+        tokio::time::timeout(within, whole).await.map_err(|_| ApiError::new(Code::RequestTimeout).closing())?
+    }
 }
 
 /// The members of a JSON object. Reading a member removes it.

@@ -1,6 +1,6 @@
 //! Reads requests: path, query, body, the client's address and its trace, each within limits.
 //!
-//! A handler lists what it needs as extractors: [`Segment`], [`Parameters`], [`Body`], [`Form`]. Invariant: a handler
+//! A handler lists what it needs as extractors: [`Segment`], [`Parameters`], [`Body`], [`Unread`]. Invariant: a handler
 //! sees only complete, checked values. A value that fails a check is answered with an `ApiError` before the handler
 //! runs.
 
@@ -13,6 +13,6 @@ mod spelling;
 pub(crate) mod trace;
 pub(crate) mod unread;
 
-pub(crate) use body::{Body, Form, FromMembers, Members};
+pub(crate) use body::{Body, BodyRoom, FromMembers, Members, Unread};
 pub(crate) use path::Segment;
 pub(crate) use query::{FromQuery, NamedPage, OFFSET_MAX, Parameters, Query, invalid_parameter};

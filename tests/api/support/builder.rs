@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postpeer::app::{self, Ports};
+use postpeer::cli;
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::entropy::{Entropy, SeededEntropy};
 use postpeer::domain::network::Network;
 use postpeer::domain::project::DEFAULT_PROJECT;
 use postpeer::domain::time::{ManualClock, Timestamp};
-use postpeer::http;
 use postpeer::outbound::Dns;
 use postpeer::sandbox::Sandbox;
 
@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     toml: String,
     environment: Vec<(String, String)>,
     dns: Option<SocketAddr>,
+    patience: Option<Duration>,
     body_deadline: Option<Duration>,
     trusted_proxies: Vec<Network>,
     public_url: Option<String>,
@@ -41,6 +42,7 @@ impl Default for Builder {
             toml: String::new(),
             environment: Vec::new(),
             dns: None,
+            patience: None,
             body_deadline: None,
             trusted_proxies: Vec::new(),
             public_url: None,
@@ -81,6 +83,12 @@ impl Builder {
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub(crate) fn trusted_proxies(mut self, networks: &[&str]) -> Self {
         self.trusted_proxies = networks.iter().map(|network| network.parse().unwrap()).collect();
+        self
+    }
+
+    /// Time that a client has for the head of a request, and for reading an answer.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -151,10 +159,15 @@ impl Builder {
         };
         let entropy = NamedDatabase { entropy, name: self.db_id.to_be_bytes(), is_named: AtomicBool::new(false) };
         app::initialise(&config, &Ports { entropy: Arc::new(entropy), ..ports.clone() }).unwrap();
-        let mut settings = http::Settings::new(&config.server.public_url);
-        settings.trusted_proxies = self.trusted_proxies;
+        let mut settings = cli::http_settings(&config);
         settings.body_deadline = self.body_deadline.unwrap_or(settings.body_deadline);
-        settings.pages = config.pages.clone();
+        if !self.trusted_proxies.is_empty() {
+            settings.trusted_proxies = self.trusted_proxies;
+        }
+        if let Some(patience) = self.patience {
+            settings.connections.head_deadline = patience;
+            settings.connections.answer_deadline = patience;
+        }
         let app = open(config, ports).await;
         let (_, key) = app.broker.create_access_key(DEFAULT_PROJECT, "test", Scope::ALL).await.unwrap();
         let server = serve(&app, &settings, listener);
