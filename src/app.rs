@@ -396,6 +396,7 @@ fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Erro
             refresh_concurrency: config.refresh.concurrency,
             backup: backup_schedule(config),
             keep_audit: config.keep_audit,
+            limits: config.limits.budgets,
         },
     })
 }

@@ -177,6 +177,8 @@
 //!                             sealed), src/store/sealed.rs (its column, and the one for its data key),
 //!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
 //! what is accepted on a connection: src/server/head.rs (heads and bodies), src/server/wire.rs (deadlines, turns)
+//! a limit on what costs:      src/domain/budget.rs, src/http/routes.rs (`costs`), src/http/access.rs (who pays),
+//!                             src/config/mod.rs, postpeer.toml.example, README.md
 //! which redirects are allowed: src/domain/redirect.rs, src/domain/redirect/targets.txt (read by tests/browser as well)
 //! a change that the audit trail must tell: src/domain/audit.rs (its name), src/broker/profiles.rs (recorded in its
 //!                             transaction), src/http/api/audit.rs, tests/api/audit.rs (every changing route)

@@ -119,6 +119,16 @@ fn configuration(address: SocketAddr, platform: SocketAddr) -> String {
         path = "postpeer.db"
         [keyring]
         path = "postpeer.keyring"
+        # The paths are measured, not the limits.
+        [limits]
+        bluesky_per_key = 0
+        connections_per_address = 0
+        starts_in_all = 0
+        starts_per_address = 0
+        starts_per_key = 0
+        writes_in_all = 0
+        writes_per_address = 0
+        writes_per_key = 0
         [platforms.acme]
         client_id = "client"
         client_secret = "secret"

@@ -4,10 +4,9 @@
 //! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits,
 //! or ended again where it cannot be. Connecting again begins another session and ends the one before, so that no
 //! session lives on that nobody knows of. The password is not stored, and no error or log line has a place for it.
-//! Attempts are limited: the broker must not help to guess passwords, nor reach the number at which servers lock an
-//! account.
+//! Attempts at an account are limited: the broker must not help to guess passwords, nor reach the number at which servers
+//! lock an account. `limits.bluesky_…` limits callers.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -30,9 +29,6 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Servers accept 30 attempts for an account in this time.
 const PER_ACCOUNT: Limit = Limit { attempts: 5, within: WINDOW };
-/// Enough for an app with many users, of whom a few connect in any five minutes.
-const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
-const PER_ADDRESS: Limit = Limit { attempts: 150, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
 
 /// A caller's request to connect an account.
@@ -46,8 +42,6 @@ pub struct ConnectBluesky {
     pub profile_id: Option<String>,
     /// Refused: Bluesky has no OAuth apps.
     pub app_id: Option<String>,
-    /// Client address, where it is known.
-    pub address: Option<IpAddr>,
 }
 
 /// A connected account.
@@ -90,13 +84,9 @@ impl Broker {
             })
             .await?;
         let identifier = self.upstream.identifier(&wanted.identifier)?;
-        let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
-        let mut subjects = vec![(format!("key {key}"), PER_KEY)];
-        subjects.extend(wanted.address.map(|address| (format!("address {address}"), PER_ADDRESS)));
         if matches!(identifier, Identifier::Handle(_)) {
-            subjects.push((format!("account {}", identifier.as_str()), PER_ACCOUNT));
+            self.count_attempt(identifier.as_str())?;
         }
-        self.count_attempt(&subjects)?;
 
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
@@ -125,7 +115,7 @@ impl Broker {
         let deadline = Instant::now() + WITHIN;
         let located = self.upstream.locate(directory, identifier, deadline).await?;
         // Handle and DID are two names of one account: both count.
-        self.count_attempt(&[(format!("account {}", located.did), PER_ACCOUNT)])?;
+        self.count_attempt(&located.did.to_string())?;
         let session = self.upstream.sign_in(directory, &located, password, deadline).await?;
         let under = Under {
             project_id: caller.project_id,
@@ -176,9 +166,10 @@ impl Broker {
         });
     }
 
-    fn count_attempt(&self, subjects: &[(String, Limit)]) -> Result<(), Error> {
+    fn count_attempt(&self, account: &str) -> Result<(), Error> {
         let mut attempts = self.bluesky_attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        attempts.count(self.clock.now(), subjects).map_err(|retry_after| Error::TooManyAttempts { retry_after })
+        let account = [(account.to_owned(), PER_ACCOUNT)];
+        attempts.count(self.clock.now(), &account).map_err(|retry_after| Error::TooManyAttempts { retry_after })
     }
 }
 

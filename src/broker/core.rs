@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::Error;
 use super::backups::BackupSchedule;
 use super::tasks::Tasks;
+use crate::domain::budget::Limits;
 use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, TokenSet};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub backup: Option<BackupSchedule>,
     /// How long entries of the audit trail are kept.
     pub keep_audit: Duration,
+    /// Budgets for what costs.
+    pub limits: Limits,
 }
 
 /// The parts that a broker is made of.

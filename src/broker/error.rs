@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::access_key::Scope;
+use crate::domain::budget::{Cost, Exhausted};
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
 use crate::domain::redirect::Refused;
@@ -51,6 +52,9 @@ pub enum Error {
     /// The key is right, and does not work now or from here.
     #[error(transparent)]
     KeyUnusable(#[from] Unusable),
+    /// A budget of the operator's is spent.
+    #[error("the limit {}_{} is reached", <&str>::from(*cost), exhausted.subject.setting())]
+    LimitReached { cost: Cost, exhausted: Exhausted },
     /// The disk has no room for the platform's answer, so the platform was not asked.
     #[error("the disk has no room for the platform's answer")]
     NoRoom,

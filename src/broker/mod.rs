@@ -15,6 +15,7 @@ pub mod audit;
 pub mod backups;
 pub mod begin;
 pub mod bluesky;
+mod budgets;
 pub mod callback;
 mod clients;
 mod core;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
 use crate::domain::audit::Actor;
+use crate::domain::budget::Spent;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
 use crate::domain::key_uses::KeyUses;
@@ -120,6 +122,7 @@ pub struct Broker {
     registrations: SingleFlight<(String, String), Result<String, NotRegistered>>,
     registration_attempts: Arc<Mutex<Attempts>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
+    spent: Arc<Mutex<Spent>>,
     unwritten: Arc<Unwritten>,
     key_uses: Arc<Mutex<KeyUses>>,
     readiness: readiness::Latest,
@@ -148,6 +151,7 @@ impl Broker {
             registrations: SingleFlight::default(),
             registration_attempts: Arc::default(),
             bluesky_attempts: Arc::default(),
+            spent: Arc::default(),
             unwritten: Arc::default(),
             key_uses: Arc::default(),
             readiness: Arc::default(),

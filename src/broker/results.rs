@@ -16,6 +16,7 @@ use super::finished::Finished;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
+use crate::domain::budget::Cost;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::secret::Digest256;
 use crate::store::{access_keys, flows};
@@ -77,6 +78,7 @@ impl Broker {
             scopes: Some(flow.scopes).filter(|scopes| !scopes.is_empty()),
             server,
         };
+        self.spend(Cost::Starts, Some(&caller), None)?;
         self.begin_connect(&caller, wanted).await
     }
 

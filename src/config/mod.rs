@@ -26,6 +26,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use strum::VariantArray as _;
 
+use crate::domain::budget::{self, Budget, Cost};
 use crate::domain::identity::Identities;
 use crate::domain::network::Network;
 use crate::domain::proxy::{Proxies, Proxy};
@@ -117,6 +118,7 @@ pub struct Limits {
     pub connections_per_address: Option<usize>,
     /// Most bytes of request bodies that are being read.
     pub bodies: usize,
+    pub budgets: budget::Limits,
 }
 
 #[derive(Debug, Clone)]
@@ -348,6 +350,26 @@ fn proxies(reader: &mut Reader, environment: &Environment) -> Proxies {
 
 /// In the file, 0 stands for no limit.
 fn limits(reader: &mut Reader) -> Limits {
+    let mut at_most = |name: &str, default: Option<u32>| {
+        let most = reader.number(&["limits", name], 0..=10_000_000);
+        most.or(default).filter(|most| *most > 0)
+    };
+    let mut budget = |cost: Cost| {
+        let (name, default) = (<&str>::from(cost), Budget::default_of(cost));
+        let mut one = |subject: &str, default: Option<u32>| at_most(&format!("{name}_{subject}"), default);
+        Budget {
+            // Whoever sends a wrong key has none.
+            per_key: if cost == Cost::Misses { None } else { one("per_key", default.per_key) },
+            per_address: one("per_address", default.per_address),
+            in_all: if cost == Cost::Misses { None } else { one("in_all", default.in_all) },
+        }
+    };
+    let budgets = budget::Limits {
+        bluesky: budget(Cost::Bluesky),
+        misses: budget(Cost::Misses),
+        starts: budget(Cost::Starts),
+        writes: budget(Cost::Writes),
+    };
     let mut size = |name: &str, within, default: u32| {
         usize::try_from(reader.number(&["limits", name], within).unwrap_or(default)).unwrap_or(usize::MAX)
     };
@@ -355,6 +377,7 @@ fn limits(reader: &mut Reader) -> Limits {
         connections: size("connections", 16..=1_000_000, 4096),
         connections_per_address: Some(size("connections_per_address", 0..=1_000_000, 512)).filter(|most| *most > 0),
         bodies: size("bodies_mib", 1..=1_000, 16) << 20,
+        budgets,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod account;
 pub mod attempts;
 pub mod audit;
 pub mod bounds;
+pub mod budget;
 pub mod colour;
 pub mod entropy;
 pub mod error_chain;

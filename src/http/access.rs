@@ -5,6 +5,7 @@
 //! key learns that it has expired, or does not work from their address.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 
 use actix_web::body::BoxBody;
@@ -19,7 +20,9 @@ use super::dispatch::Handler;
 use super::error::{ApiError, Code};
 use super::request::peer;
 use super::routes::{Access, Route};
+use super::{Current, State};
 use crate::broker::{self, Caller};
+use crate::domain::budget::Cost;
 
 /// Longest value of `x-access-key`, in bytes.
 const KEY_MAX: usize = 256;
@@ -32,32 +35,68 @@ pub(super) async fn guard(
     req: ServiceRequest,
 ) -> ServiceResponse<BoxBody> {
     Context::add(&req, |context| context.surface = route.surface);
-    match admit(route.access, state, &req).await {
+    match admit(route, state, &req).await {
         Ok(caller) => Context::add(&req, |context| context.caller = caller),
         Err(error) => return req.error_response(error),
     }
     let request = req.request().clone();
     // Unwind-safe: the handler is not polled again, and the state it shares is behind locks that recover from poisoning.
-    match AssertUnwindSafe(handler.call(req)).catch_unwind().await {
+    let answer = match AssertUnwindSafe(handler.call(req)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => ServiceResponse::from_err(error, request),
         Err(_logged_by_the_panic_hook) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
+    };
+    if route.access == Access::Public && route.cost == Some(Cost::Misses) && is_miss(&answer) {
+        // The answer stays: the next attempt is refused before it is looked at.
+        let _ = state.broker.spend(Cost::Misses, None, limited(answer.request(), state));
     }
+    answer
 }
 
-async fn admit(access: Access, state: &State, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
-    let scope = match access {
-        Access::Public => return Ok(None),
+/// Checks who calls, and that they have not spent what the call costs.
+async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
+    let limited = || limited(req.request(), state);
+    let scope = match route.access {
+        Access::Public => {
+            if let Some(cost) = route.cost {
+                state.broker.can_spend(cost, limited())?;
+            }
+            return Ok(None);
+        }
         Access::AnyKey => None,
         Access::Key(scope) => Some(scope),
     };
-    let key = presented_key(req.headers()).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
     let address = peer::address(req.request(), &state.settings.trusted_proxies);
-    let caller = state.broker.authenticate(key, address).await?;
-    match scope {
-        Some(scope) if !caller.may(scope) => Err(broker::Error::ScopeMissing(scope).into()),
-        _ => Ok(Some(caller)),
+    let found = match presented_key(req.headers()) {
+        Some(key) => state.broker.authenticate(key, address).await,
+        None => Err(broker::Error::AuthenticationRequired),
+    };
+    let caller = match found {
+        Err(broker::Error::AuthenticationRequired) => {
+            state.broker.spend(Cost::Misses, None, limited())?;
+            return Err(ApiError::new(Code::InvalidAccessKey));
+        }
+        found => found?,
+    };
+    if let Some(scope) = scope.filter(|scope| !caller.may(*scope)) {
+        return Err(broker::Error::ScopeMissing(scope).into());
     }
+    if let Some(cost) = route.cost {
+        state.broker.spend(cost, Some(&caller), limited())?;
+    }
+    Ok(Some(caller))
+}
+
+/// The address that limits count. `None` for a trusted proxy that names no client: it stands for many.
+fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
+    let trusted = &state.settings.trusted_proxies;
+    peer::address(req, trusted).filter(|address| !trusted.iter().any(|network| network.contains(*address)))
+}
+
+/// True when a state, a selection token or a ticket was wrong.
+fn is_miss(answer: &ServiceResponse<BoxBody>) -> bool {
+    let error = answer.response().error().and_then(actix_web::Error::as_error::<ApiError>);
+    error.is_some_and(|error| matches!(error.code, Code::CallbackRefused | Code::NotFound | Code::SelectionNotFound))
 }
 
 /// Returns the value of `x-access-key`. A request with two such headers has no key: a proxy may have checked the other

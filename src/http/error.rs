@@ -80,6 +80,7 @@ codes! {
     InvalidParameter = BAD_REQUEST, "invalid_parameter", "A query parameter is out of bounds.";
     InvalidRequest = BAD_REQUEST, "invalid_request", "The request is malformed.";
     KeyBoundToProfile = FORBIDDEN, "key_bound_to_profile", "The access key is bound to a profile, and this concerns others too.";
+    LimitReached = TOO_MANY_REQUESTS, "limit_reached", "There were too many requests of this kind. Wait as long as Retry-After says.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take that method; the Allow header names those that it takes.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this path. /documentation lists what there is.";
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The broker cannot do its work at the moment.";
@@ -140,7 +141,7 @@ impl Trouble {
             Code::CallbackRefused => Self::UnknownLink,
             Code::CrossSite => Self::NotFromHere,
             Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,
-            Code::NotReady | Code::Overloaded | Code::RequestTimeout | Code::TooManyAttempts | Code::TooManyFlows => {
+            Code::LimitReached | Code::NotReady | Code::Overloaded | Code::RequestTimeout | Code::TooManyAttempts | Code::TooManyFlows => {
                 Self::Busy
             }
             Code::PrefetchRefused => Self::Prefetched,

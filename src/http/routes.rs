@@ -10,6 +10,7 @@ use actix_web::web;
 use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
 use super::pages;
 use crate::domain::access_key::Scope;
+use crate::domain::budget::Cost;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Route {
     pub paths: &'static [&'static str],
     pub access: Access,
     pub surface: Surface,
+    /// What a call costs, see `[limits]`.
+    pub cost: Option<Cost>,
     /// True for a GET that uses something up. It does not answer HEAD, because monitors and link previews send HEAD.
     spends: bool,
     handler: fn() -> actix_web::Route,
@@ -70,7 +73,7 @@ impl Route {
         surface: Surface,
         handler: fn() -> actix_web::Route,
     ) -> Self {
-        Self { method: Method::GET, paths, access, surface, spends: false, handler }
+        Self { method: Method::GET, paths, access, surface, cost: None, spends: false, handler }
     }
 }
 
@@ -80,17 +83,28 @@ const fn api(
     access: Access,
     handler: fn() -> actix_web::Route,
 ) -> Route {
-    Route { method, paths, access, surface: Surface::Json, spends: false, handler }
+    Route { method, paths, access, surface: Surface::Json, cost: None, spends: false, handler }
 }
 
 const fn page(method: Method, paths: &'static [&'static str], handler: fn() -> actix_web::Route) -> Route {
-    Route { method, paths, access: Access::Public, surface: Surface::Page, spends: false, handler }
+    Route { method, paths, access: Access::Public, surface: Surface::Page, cost: None, spends: false, handler }
 }
 
 /// Marks a GET that uses something up: a state, a code, a refresh token.
 const fn spends(mut route: Route) -> Route {
     route.spends = true;
     route
+}
+
+/// Says what a call costs.
+const fn costs(cost: Cost, mut route: Route) -> Route {
+    route.cost = Some(cost);
+    route
+}
+
+/// Marks a public route that takes a state or a selection token: each wrong one costs.
+const fn guessed(route: Route) -> Route {
+    costs(Cost::Misses, route)
 }
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
@@ -113,42 +127,42 @@ const TOKENS: Access = Access::Key(Scope::Tokens);
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
     api(Method::GET, &["/assets/{file}"], Access::Public, || web::to(pages::assets::get)),
-    page(Method::GET, &["/connect/result/{ticket}"], || web::to(pages::ending::result)),
-    spends(page(Method::GET, &["/connect/result/{ticket}/retry"], || web::to(pages::ending::retry))),
-    page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show)),
-    page(Method::POST, SELECTION_PAGE, || web::to(pages::selection::submit)),
+    guessed(page(Method::GET, &["/connect/result/{ticket}"], || web::to(pages::ending::result))),
+    guessed(spends(page(Method::GET, &["/connect/result/{ticket}/retry"], || web::to(pages::ending::retry)))),
+    guessed(page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show))),
+    guessed(page(Method::POST, SELECTION_PAGE, || web::to(pages::selection::submit))),
     page(Method::GET, &["/documentation"], || web::to(pages::documentation::page)),
     api(Method::GET, &["/documentation/json"], Access::Public, || web::to(pages::documentation::json)),
     api(Method::GET, &["/healthz"], Access::Public, || web::to(health::alive)),
     api(Method::GET, &["/readyz"], Access::Public, || web::to(health::ready)),
     api(Method::GET, APPS, READ, || web::to(apps::list)),
-    api(Method::POST, APPS, MANAGE, || web::to(apps::create)),
-    api(Method::DELETE, APP, MANAGE, || web::to(apps::delete)),
+    costs(Cost::Writes, api(Method::POST, APPS, MANAGE, || web::to(apps::create))),
+    costs(Cost::Writes, api(Method::DELETE, APP, MANAGE, || web::to(apps::delete))),
     api(Method::GET, APP, READ, || web::to(apps::get)),
-    api(Method::PATCH, APP, MANAGE, || web::to(apps::update)),
+    costs(Cost::Writes, api(Method::PATCH, APP, MANAGE, || web::to(apps::update))),
     api(Method::GET, &["/v1/audit"], MANAGE, || web::to(audit::list)),
-    api(Method::GET, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::get)),
-    api(Method::POST, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::submit)),
-    api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get)),
-    api(Method::POST, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::submit)),
-    api(Method::GET, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::get)),
-    api(Method::POST, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::submit)),
+    guessed(api(Method::GET, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::get))),
+    guessed(api(Method::POST, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::submit))),
+    guessed(api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get))),
+    guessed(api(Method::POST, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::submit))),
+    guessed(api(Method::GET, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::get))),
+    guessed(api(Method::POST, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::submit))),
     api(Method::GET, INTEGRATIONS, READ, || web::to(integrations::list)),
-    api(Method::DELETE, INTEGRATION, MANAGE, || web::to(integrations::disconnect)),
+    costs(Cost::Writes, api(Method::DELETE, INTEGRATION, MANAGE, || web::to(integrations::disconnect))),
     api(Method::GET, INTEGRATION, READ, || web::to(integrations::get)),
-    api(Method::PATCH, INTEGRATION, MANAGE, || web::to(integrations::relocate)),
+    costs(Cost::Writes, api(Method::PATCH, INTEGRATION, MANAGE, || web::to(integrations::relocate))),
     spends(api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get))),
-    spends(api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin))),
-    api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect)),
-    spends(page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish))),
+    costs(Cost::Starts, spends(api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)))),
+    costs(Cost::Bluesky, api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect))),
+    guessed(spends(page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish)))),
     api(Method::GET, &["/v1/health"], Access::Public, || web::to(health::check)),
     api(Method::GET, &["/v1/health/auth"], Access::AnyKey, || web::to(health::check_key)),
     api(Method::GET, &["/v1/platforms"], READ, || web::to(platforms::list)),
     api(Method::GET, PROFILES, READ, || web::to(profiles::list)),
-    api(Method::POST, PROFILES, MANAGE, || web::to(profiles::create)),
-    api(Method::DELETE, PROFILE, MANAGE, || web::to(profiles::delete)),
+    costs(Cost::Writes, api(Method::POST, PROFILES, MANAGE, || web::to(profiles::create))),
+    costs(Cost::Writes, api(Method::DELETE, PROFILE, MANAGE, || web::to(profiles::delete))),
     api(Method::GET, PROFILE, READ, || web::to(profiles::get)),
-    api(Method::PATCH, PROFILE, MANAGE, || web::to(profiles::update)),
+    costs(Cost::Writes, api(Method::PATCH, PROFILE, MANAGE, || web::to(profiles::update))),
 ];
 
 /// Additional routes of `postpeer demo`.
@@ -180,6 +194,18 @@ mod tests {
         for table in [ROUTES, DEMO_ROUTES] {
             for resource in table.chunk_by(|a, b| a.paths == b.paths) {
                 assert!(pieces.insert(resource[0].paths), "{:?} is listed in two places", resource[0].paths);
+            }
+        }
+    }
+
+    /// Reading with a valid key costs nothing; whatever changes something does.
+    #[test]
+    fn each_change_costs_and_no_read_does() {
+        for route in ROUTES {
+            let is_read = !route.changes() || route.access == Access::Key(Scope::Tokens);
+            match route.access {
+                Access::Public => assert!(!route.changes() || route.cost == Some(Cost::Misses), "{:?}", route.paths),
+                _ => assert_eq!(route.cost.is_none(), is_read, "{} {:?}", route.method, route.paths),
             }
         }
     }

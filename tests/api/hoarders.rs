@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use postpeer::domain::access_key::Scope;
 use postpeer::http::routes::{Access, ROUTES};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::TestBroker;
+use crate::support::{Reply, TestBroker};
 
 /// Time after which a test counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,7 +78,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_requests_at_once_are_answered_in_turn() {
-    let broker = TestBroker::start().await;
+    let broker = TestBroker::builder().setting("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "100000").start().await;
     for route in ROUTES.iter().filter(|route| route.access == Access::Public && route.method == "GET") {
         let path = route.paths[0].replace("{token}", "x").replace("{platform}", "twitter");
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -177,4 +178,131 @@ async fn bodies_share_their_room() {
     assert!(refused.contains("retry-after: 2\r\n") && refused.contains("\"overloaded\""), "{refused}");
     let created = broker.call("POST", "/v1/profiles", Some(json!({"name": "a"}))).await;
     assert_eq!(created.status, 201, "the room is free again: {}", created.text);
+}
+
+async fn create(broker: &TestBroker, key: &str) -> Reply {
+    broker.call_as(key, "POST", "/v1/profiles", Some(json!({"name": "a"}))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_has_spent_its_budget_waits_and_can_still_read() {
+    let broker = TestBroker::builder()
+        .setting("POSTPEER_LIMITS__WRITES_PER_KEY", "6")
+        .setting("POSTPEER_LIMITS__STARTS_PER_KEY", "3")
+        .start()
+        .await;
+    for _ in 0..6 {
+        assert_eq!(create(&broker, &broker.key).await.status, 201);
+    }
+    for (method, path) in [("POST", "/v1/profiles"), ("DELETE", "/v1/profiles/x"), ("PATCH", "/v1/apps/x")] {
+        let reply = broker.call(method, path, Some(json!({}))).await;
+        assert_eq!((reply.status, reply.code()), (429, "limit_reached"), "{method} {path}: {}", reply.text);
+        assert_eq!(reply.header("retry-after"), "10");
+        assert!(reply.text.contains("limits.writes_per_key"), "{}", reply.text);
+    }
+    for _ in 0..3 {
+        assert_eq!(broker.get("/v1/connect/twitter").await.status, 200, "starts have a budget of their own");
+    }
+    assert_eq!(broker.get("/v1/connect/twitter").await.status, 429);
+    for _ in 0..50 {
+        assert_eq!(broker.get("/v1/profiles").await.status, 200);
+    }
+    let other = broker.key("default", Scope::ALL).await;
+    assert_eq!(create(&broker, &other).await.status, 201, "each key has its own");
+    broker.clock.advance(Duration::from_secs(10));
+    assert_eq!(create(&broker, &broker.key).await.status, 201);
+    assert_eq!(create(&broker, &broker.key).await.status, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_keys_together_have_a_budget() {
+    let broker = TestBroker::builder().setting("POSTPEER_LIMITS__WRITES_IN_ALL", "4").start().await;
+    let other = broker.key("default", Scope::ALL).await;
+    for _ in 0..2 {
+        assert_eq!(create(&broker, &broker.key).await.status, 201);
+        assert_eq!(create(&broker, &other).await.status, 201);
+    }
+    assert_eq!(create(&broker, &other).await.status, 429);
+}
+
+/// Calls with a wrong key, as the client behind these addresses.
+async fn wrong(broker: &TestBroker, forwarded: &str) -> u16 {
+    let request = broker.request("GET", "/v1/profiles").header("x-access-key", "ppk_x");
+    Reply::of(request.header("x-forwarded-for", forwarded).send().await.unwrap()).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_keys_are_counted_by_the_address_of_the_socket() {
+    let broker = TestBroker::builder().setting("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "3").start().await;
+    for forwarded in ["192.0.2.1", "192.0.2.2", "127.0.0.1, 192.0.2.3"] {
+        assert_eq!(wrong(&broker, forwarded).await, 401);
+    }
+    assert_eq!(wrong(&broker, "192.0.2.4").await, 429, "no header makes another address");
+    assert_eq!(broker.get("/v1/profiles").await.status, 200, "a valid key is never refused for it");
+    for path in ["/connect/selection/x", "/v1/connect/facebook/selection/x", "/v1/connect/twitter/callback?state=x"] {
+        assert_eq!(broker.browse(path).await.status, 429, "{path}");
+    }
+    broker.clock.advance(Duration::from_mins(1));
+    for status in [404, 404, 404, 429] {
+        assert_eq!(broker.browse("/connect/selection/x").await.status, status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_behind_a_trusted_proxy_are_counted_apart() {
+    let broker = TestBroker::builder()
+        .setting("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "1")
+        .setting("POSTPEER_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .start()
+        .await;
+    for (forwarded, status) in [
+        ("192.0.2.1", 401),
+        ("192.0.2.1", 429),
+        ("192.0.2.9, 192.0.2.1", 429),
+        ("192.0.2.2", 401),
+        ("2001:db8::1", 401),
+        ("2001:db8::2", 429),
+        ("2001:db8:0:1::1", 401),
+        // The proxy itself names no client.
+        ("unknown", 401),
+        ("unknown", 401),
+    ] {
+        assert_eq!(wrong(&broker, forwarded).await, status, "{forwarded}");
+    }
+}
+
+/// Whoever starts without end holds no more than a key may, and harms no other key. `STARTS=100000` for a long run.
+#[expect(clippy::disallowed_methods, reason = "the length of the run is chosen from outside")]
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_without_end_leave_a_bounded_number_of_rows() {
+    let starts: u64 = std::env::var("STARTS").map_or(2_000, |text| text.parse().unwrap());
+    // A hundred a second, and each waits for two.
+    let broker = TestBroker::builder().setting("POSTPEER_CONNECT__STATE_TTL_SECONDS", "2").start().await;
+    let theirs = broker.key("theirs", Scope::ALL).await;
+    let count = |table: &str| -> i64 {
+        broker.sql().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    let bytes = || -> u64 {
+        let sizes = ["postpeer.db", "postpeer.db-wal"].map(|name| std::fs::metadata(broker.dir.path().join(name)));
+        sizes.into_iter().map(|file| file.unwrap().len()).sum()
+    };
+    let (mut rows, mut most) = (0, 0);
+    for round in 0..starts / 100 {
+        for reply in join_all((0..100).map(|_| broker.get("/v1/connect/twitter"))).await {
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        broker.clock.advance(Duration::from_secs(1));
+        while broker.broker().purge_expired().await.unwrap() > 0 {}
+        rows = rows.max(count("flows"));
+        if round == 9 {
+            most = bytes();
+        }
+    }
+    assert!(rows <= 300, "{rows}");
+    assert!(bytes() <= most + (8 << 20), "{most} bytes became {}", bytes());
+    assert_eq!(broker.call_as(&theirs, "GET", "/v1/connect/twitter", None).await.status, 200);
+    broker.clock.advance(Duration::from_hours(25));
+    while broker.broker().purge_expired().await.unwrap() > 0 {}
+    assert_eq!(count("flows"), 0);
+    assert_eq!(count("late_redirects"), 0, "nothing outlives its day");
 }

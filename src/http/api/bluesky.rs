@@ -1,6 +1,5 @@
 //! `POST /v1/connect/bluesky/auth`: connects a Bluesky account with an app password.
 
-use actix_web::HttpRequest;
 use actix_web::web::Json;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use crate::broker::bluesky::{ConnectBluesky, ConnectedBluesky};
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, Members, Parameters, fields, invalid_parameter, peer};
+use crate::http::request::{Body, FromMembers, Members, Parameters, fields, invalid_parameter};
 
 /// Longest body, in bytes.
 const BODY_MAX: usize = 8 * 1024;
@@ -83,7 +82,6 @@ pub(crate) struct ConnectedView {
     ))]
 pub(crate) async fn connect(
     state: Current,
-    req: HttpRequest,
     Authenticated(caller): Authenticated,
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
     Body(credentials): Body<BlueskyCredentials>,
@@ -94,9 +92,7 @@ pub(crate) async fn connect(
     }
     // `headless` has no effect: a Bluesky account is never one of several.
     let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id } = wanted;
-    let address = peer::address(&req, &state.settings.trusted_proxies);
-    let wanted =
-        ConnectBluesky { identifier, password, redirect_uri, cancel_redirect_uri, profile_id, app_id, address };
+    let wanted = ConnectBluesky { identifier, password, redirect_uri, cancel_redirect_uri, profile_id, app_id };
     let ConnectedBluesky { integration, label, destination } = state.broker.connect_bluesky(&caller, wanted).await?;
     Ok(Json(ConnectedView {
         success: true,

@@ -68,6 +68,8 @@ macro_rules! operations {
                     (status = 200, description = "The choice.", body = SelectionView),
                     (status = 404, description = "The token is unknown, spent or expired, or another platform's.",
                         body = ErrorBody),
+                    (status = 429, description = "Too many unknown tokens came from this address: see `Retry-After`.",
+                        body = ErrorBody),
                     (status = 500, description = "The broker failed.", body = ErrorBody),
                     (status = 503, description = "The broker has too much to do right now.", body = ErrorBody),
                 ))]
@@ -92,6 +94,8 @@ macro_rules! operations {
                     (status = 404, description = "The token is unknown, spent by another choice, or expired, or another \
                         platform's.", body = ErrorBody),
                     (status = 413, description = "The body is larger than 512 KiB.", body = ErrorBody),
+                    (status = 429, description = "Too many unknown tokens came from this address: see `Retry-After`.",
+                        body = ErrorBody),
                     (status = 500, description = "The broker failed.", body = ErrorBody),
                     (status = 503, description = "The broker has too much to do right now.", body = ErrorBody),
                     (status = 507, description = "The broker's disk is full.", body = ErrorBody),

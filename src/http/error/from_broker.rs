@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{ApiError, Code, Trouble};
 use crate::broker::error::{AccountState, BlueskyError, CallbackRefusal, StoreError, UnresolvedIdentity, What};
 use crate::broker::{self, NotReady};
+use crate::domain::budget::{Cost, Subject};
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
 
@@ -43,6 +44,10 @@ impl From<broker::Error> for ApiError {
             E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
             E::InvalidParameter(sentence) => Self::with(Code::InvalidParameter, format!("{sentence}.")),
             E::KeyUnusable(why) => Self::from(why),
+            E::LimitReached { cost, exhausted } => {
+                let (after, sentence) = (exhausted.retry_after, limit_reached(cost, exhausted.subject));
+                Self::with(Code::LimitReached, sentence).retry_after(after).because(error)
+            }
             E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
@@ -211,4 +216,20 @@ impl From<CallbackRefusal> for ApiError {
         };
         Self::with(Code::CallbackRefused, sentence).on_page(trouble).because(refusal)
     }
+}
+
+fn limit_reached(cost: Cost, subject: Subject) -> String {
+    let who = match subject {
+        Subject::Address(_) => "from this address",
+        Subject::All => "in all",
+        Subject::Key(_) => "by this access key",
+    };
+    let what = match cost {
+        Cost::Bluesky => "attempts to connect a Bluesky account",
+        Cost::Misses => "wrong keys, states or selection tokens",
+        Cost::Starts => "connections begun",
+        Cost::Writes => "changes",
+    };
+    let setting = subject.setting();
+    format!("Too many {what} {who} in the last minute: limits.{}_{setting} is reached. Wait.", <&str>::from(cost))
 }

@@ -45,8 +45,10 @@ const CODE_MAX: usize = 4 * 1024;
             to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
         (status = 400, description = "The answer belongs to no connection that is waiting for it: a page.",
             body = String, content_type = "text/html"),
+        (status = 429, description = "Too many unknown states came from this address, see `Retry-After`: a page.",
+            body = String, content_type = "text/html"),
         (status = 500, description = "The broker failed: a page.", body = String, content_type = "text/html"),
-        (status = 503, description = "The broker has too much to do, or the browser prefetches: a page.",
+        (status = 503, description = "The broker has too much to do, or the browser prefetches or embeds it: a page.",
             body = String, content_type = "text/html"),
     ))]
 pub(crate) async fn finish(

@@ -138,6 +138,8 @@ impl FromQuery for Filled {
             content_type = "text/html"),
         (status = 404, description = "There is nothing to choose here any more: a page.", body = String,
             content_type = "text/html"),
+        (status = 429, description = "Too many unknown tokens came from this address, see `Retry-After`: a page.",
+            body = String, content_type = "text/html"),
     ))]
 pub(crate) async fn show(
     state: Current,
@@ -179,6 +181,8 @@ pub(crate) async fn show(
         (status = 413, description = "The form is larger than 512 KiB: a page.", body = String,
             content_type = "text/html"),
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
+        (status = 429, description = "Too many unknown tokens came from this address, see `Retry-After`: a page.",
+            body = String, content_type = "text/html"),
         (status = 503, description = "The broker has too much to do right now: a page.", body = String,
             content_type = "text/html"),
     ))]

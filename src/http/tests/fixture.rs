@@ -20,6 +20,7 @@ use crate::atproto;
 use crate::broker::{Broker, Caller, Parts, Settings as BrokerSettings};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
+use crate::domain::budget::Limits;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::id::IdSource;
 use crate::domain::project::{DEFAULT_PROJECT, Project};
@@ -117,6 +118,7 @@ impl Fixture {
                 refresh_concurrency: 32,
                 backup: None,
                 keep_audit: Duration::from_hours(24),
+                limits: Limits::default(),
             },
             work: Handle::current(),
         });
