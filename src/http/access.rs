@@ -20,7 +20,6 @@ use super::dispatch::Handler;
 use super::error::{ApiError, Code};
 use super::request::peer;
 use super::routes::{Access, Route};
-use super::{Current, State};
 use crate::broker::{self, Caller};
 use crate::domain::budget::Cost;
 
