@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -357,6 +357,22 @@ fn a_broker_serves_stops_and_serves_again() {
         let said = refused(&postpeer(&["healthcheck", "--url", &url]).output().unwrap(), 69);
         assert!(said.contains(&url), "{said}");
     }
+}
+
+/// It holds keys and tokens, so no dump of it is written, and no process of the same user reads it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_brokers_memory_is_closed_to_others() {
+    let instance = Instance::new();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let folder = format!("/proc/{}", broker.child.id());
+    let limits = fs::read_to_string(format!("{folder}/limits")).unwrap();
+    let core: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    // The kernel gives this file to root where a process is not dumpable. A test that root runs sees no difference.
+    assert_eq!(fs::metadata(format!("{folder}/mem")).unwrap().uid(), 0, "other processes of its user may read it");
+    broker.stop(Signal::TERM);
 }
 
 #[test]

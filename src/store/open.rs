@@ -175,8 +175,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-fn check_sqlite() -> Result<(), OpenError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
+fn check_sqlite(version: i32) -> Result<(), OpenError> {
+    if version < OLDEST_SQLITE {
         return Err(OpenError::TooOldSqlite { found: rusqlite::version().to_owned() });
     }
     Ok(())

@@ -343,3 +343,22 @@ async fn debug_is_silent() {
     let (_directory, store) = store();
     assert_eq!(format!("{store:?}"), "Store");
 }
+
+/// As `sqlite3` beside the broker does, or a program that replicates the database.
+#[tokio::test]
+async fn another_program_that_writes_delays_writes_and_fails_none() {
+    let (directory, store) = store();
+    let other = rusqlite::Connection::open(directory.path().join("postpeer.db")).unwrap();
+    for number in 1..6 {
+        other.execute_batch("BEGIN IMMEDIATE; UPDATE projects SET name = name").unwrap();
+        let write = tokio::spawn({
+            let store = store.clone();
+            async move { insert(&store, number).await }
+        });
+        assert_eq!(count(&store).await, usize::try_from(number).unwrap(), "a read waits for nobody");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!write.is_finished());
+        other.execute_batch("COMMIT").unwrap();
+        write.await.unwrap().unwrap();
+    }
+}

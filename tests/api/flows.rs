@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postpeer::platforms::{CONTRACT_NAMES, Registry};
 use postpeer::sandbox::{self, Answer, Fault, Step};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::logs;
 use crate::support::{Reply, TestBroker, parameter};
@@ -72,6 +75,28 @@ async fn twenty_callbacks_at_once_make_one_exchange() {
         assert!(replies.iter().all(|reply| reply.location() == first), "round {round}");
         assert_eq!(broker.sandbox().requests_at("twitter", Step::Token).len(), 1, "round {round}");
         assert_eq!(broker.sandbox().requests_at("twitter", Step::Identity).len(), 1, "round {round}");
+    }
+}
+
+/// PKCE (RFC 7636): the platform exchanges the code only with the verifier, which no URL has held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_is_long_and_new_and_only_its_hash_is_in_a_url() {
+    let broker = TestBroker::start().await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        broker.sandbox().clear();
+        let url = broker.begin("twitter", BACK).await;
+        let callback = broker.consent(&url, &Answer::allow());
+        let location = broker.browse(&callback).await.location();
+        let requests = broker.sandbox().requests_at("twitter", Step::Token);
+        let verifier = requests[0].field("code_verifier").unwrap().to_owned();
+        assert!((43..=128).contains(&verifier.len()), "{verifier}");
+        assert!(verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)), "{verifier}");
+        assert!(![&url, &callback, &location].iter().any(|url| url.contains(&verifier)));
+        assert_eq!(parameter(&url, "code_challenge_method").as_deref(), Some("S256"));
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
+        assert_eq!(parameter(&url, "code_challenge"), Some(hash));
+        assert!(seen.insert(verifier), "a verifier was used twice");
     }
 }
 

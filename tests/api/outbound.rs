@@ -125,6 +125,66 @@ async fn tls_goes_through_a_tunnel() {
     assert!(!format!("{outbound:?} {error:?}").contains("pass"));
 }
 
+/// A certificate for localhost and 127.0.0.1 that signs itself, valid until 2126, and its key.
+const SELF_SIGNED: [&str; 2] = [
+    "MIIBpjCCAUygAwIBAgIUJ7IWBUoZuj/nM2fqx3IB+OQdABUwCgYIKoZIzj0EAwIwGzEZMBcGA1UEAwwQc2lnbmVkIGJ5IGl0c2VsZjAgFw0y\
+     NjExMjYxODA5NDFaGA8yMTI2MTEwMjE4MDk0MVowGzEZMBcGA1UEAwwQc2lnbmVkIGJ5IGl0c2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEH\
+     A0IABDMY0hvUT7ygLJsV/vR73lmxjQJzfQ8G+Kk9MJiKClJxk0/JOVP/DOAOdSZBRi6zt2IPYem5Uo4Kqo4UxTTELvyjbDBqMB0GA1UdDgQW\
+     BBRraUR0UpuwOXPeZ9dREgcW5aKDgzAfBgNVHSMEGDAWgBRraUR0UpuwOXPeZ9dREgcW5aKDgzAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8A\
+     AAEwDAYDVR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiBHeh+WkJNF23+PqXc4/qCa5R4tbtbgpvWbtAr1M7UUwQIhAJxoO6wGQKFud4fK\
+     E17PcV+BypYQBVOA0gPuKDJgalQ1",
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg52P4/pTQEY2Z0vAmkbKznQf5aB1SJsZfEgIqVneDsdqhRANCAAQzGNIb1E+8\
+     oCybFf70e95ZsY0Cc30PBvipPTCYigpScZNPyTlT/wzgDnUmQUYus7diD2HpuVKOCqqOFMU0xC78",
+];
+
+/// A TLS server with that certificate. Sends the text of each request that gets through.
+fn self_signed() -> (String, std::sync::mpsc::Receiver<String>) {
+    use base64::Engine as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    let [certificate, key] = SELF_SIGNED.map(|text| base64::engine::general_purpose::STANDARD.decode(text).unwrap());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(certificate)], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)))
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (heard, requests) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut buffer = vec![0; 4096];
+            let read = rustls::Stream::new(&mut tls, &mut stream).read(&mut buffer);
+            if let Ok(length @ 1..) = read {
+                let _ = heard.send(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        }
+    });
+    (url, requests)
+}
+
+/// Neither a certificate that no authority signed nor a server without TLS gets the request.
+#[tokio::test]
+async fn a_server_that_cannot_prove_its_name_gets_no_request() {
+    let (url, requests) = self_signed();
+    let plain = Server::start(|_| Some(OK));
+    let outbound = Outbound::new(&settings(Proxies::default())).unwrap();
+    for (url, why) in [
+        (url, "invalid peer certificate: UnknownIssuer"),
+        (plain.url("").replace("http:", "https:"), "corrupt message"),
+    ] {
+        let url = format!("{url}/token?code=marker");
+        for error in [outbound.send(get(&url)).await.unwrap_err(), outbound.send_once(get(&url)).await.unwrap_err()] {
+            assert!(error.is_before_sending(), "{error:?}");
+            let whole = postpeer::domain::error_chain::chain(&error);
+            assert!(whole.contains(why) && !whole.contains("marker"), "{whole}");
+        }
+    }
+    assert!(requests.try_recv().is_err(), "a request got through");
+    assert!(!format!("{:?}", plain.heard()).contains("marker"));
+}
+
 #[tokio::test]
 async fn calls_go_through_a_socks_proxy() {
     // Greeting, request with a name, then the request itself.

@@ -20,7 +20,7 @@ impl Store {
     /// at all, has mode 0600, and never replaces another. Take the [`DatabaseLock`](crate::store::DatabaseLock)
     /// before.
     pub fn create(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> Result<Self, OpenError> {
-        check_sqlite()?;
+        check_sqlite(rusqlite::version_number())?;
         check_directory(path)?;
         // SQLite would replay a leftover log into the new database.
         for existing in [path.to_owned(), beside(path, "-wal"), beside(path, "-journal")] {

@@ -167,7 +167,7 @@ pub(in crate::store) fn peek(path: &Path, known: u32) -> Result<(Connection, u32
 
 /// [`peek`] in whatever directory.
 pub(in crate::store) fn look(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
-    check_sqlite()?;
+    check_sqlite(rusqlite::version_number())?;
     check_header(path)?;
     let failed = |error| failed(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

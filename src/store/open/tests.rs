@@ -399,3 +399,10 @@ fn a_world_writable_directory_is_refused() {
     assert!(matches!(Store::create(&new, DB, &key(), &project()), Err(OpenError::WorldWritable { .. })));
     assert_eq!(files(&place), ["postpeer.db"]);
 }
+
+#[test]
+fn an_sqlite_that_loses_commits_is_refused() {
+    assert!(matches!(check_sqlite(3_051_002), Err(OpenError::TooOldSqlite { .. })));
+    assert!(check_sqlite(3_051_003).is_ok());
+    assert!(check_sqlite(rusqlite::version_number()).is_ok(), "{}", rusqlite::version());
+}

@@ -117,6 +117,19 @@ async fn a_long_log_is_moved_into_the_database_and_a_failed_sync_ends_all_writin
     }
     assert!(size() < 2_500 * 4096, "{} bytes: the log was never used again", size());
 
+    // Another program that reads for long holds it up, and no write.
+    let reader = rusqlite::Connection::open(directory.path().join("postpeer.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM projects").unwrap();
+    for _ in 0..8 {
+        grow(&store, 600).await;
+    }
+    assert!(size() > 16 << 20, "{} bytes: the reader held nothing up", size());
+    reader.execute_batch("COMMIT").unwrap();
+    for _ in 0..3 {
+        grow(&store, 600).await;
+    }
+    assert!(size() <= 16 << 20, "{} bytes: the log has kept its length", size());
+
     let fault = |db: &Transaction<'_>| {
         projects::insert(db, &project(1))?;
         // Taken by the checkpoint, since this commit comes first.
