@@ -183,6 +183,7 @@
 //! a change that the audit trail must tell: src/domain/audit.rs (its name), src/broker/profiles.rs (recorded in its
 //!                             transaction), src/http/api/audit.rs, tests/api/audit.rs (every changing route)
 //! a loop in the background:   src/background.rs
+//! a reader of input from outside: a `fuzzed_…` test beside it, tests/support/fuzz.rs, tests/corpus (its known inputs)
 //! ```
 
 pub mod app;
@@ -203,3 +204,7 @@ pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod vault;
+
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;

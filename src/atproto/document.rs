@@ -95,6 +95,45 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_documents_name_an_origin_and_handles_of_the_internet() {
+        let words = [
+            "\"",
+            ",",
+            ":",
+            "{",
+            "}",
+            "[",
+            "]",
+            "at://",
+            "https://",
+            "http://",
+            "#atproto_pds",
+            DID,
+            "//",
+            "@",
+            "\\",
+            "?",
+            "#",
+            "127.0.0.1",
+            ".local",
+            "file://",
+            "serviceEndpoint",
+            "null",
+        ];
+        crate::fuzz::run("did_documents", &words, |json| {
+            let Some(json) = crate::outbound::read_json(json) else { return };
+            let Ok(document) = read(&json) else { return };
+            let url = document.service_url;
+            assert!(matches!(url.scheme(), "http" | "https") && url.has_host(), "{url}");
+            assert_eq!((url.path(), url.query(), url.fragment()), ("/", None, None), "{url}");
+            assert!(document.handles.len() <= MAX_CLAIMS);
+            for handle in document.handles {
+                assert_eq!(Handle::parse(handle.as_str(), false), Ok(handle));
+            }
+        });
+    }
+
+    #[test]
     fn malformed_documents_are_refused() {
         let pds = "AtprotoPersonalDataServer";
         assert!(read(&service("#atproto_pds", pds, &json!("https://pds.host"))).unwrap().handles.is_empty());

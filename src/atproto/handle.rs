@@ -165,6 +165,30 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_identifiers_are_read_the_same_twice_and_name_one_host() {
+        let words = [
+            "@", "at://", "did:plc:", "did:web:", "did:", ".", "..", "-", ":", "%3A", "%3a", "/", "\u{202a}",
+            "\u{feff}", "é", " ", ".local", ".test", "443", "#", "?",
+        ];
+        crate::fuzz::run("identifiers", &words, |text| {
+            let Ok(identifier) = Identifier::parse(&String::from_utf8_lossy(text), false) else { return };
+            assert_eq!(Identifier::parse(identifier.as_str(), false).as_ref(), Ok(&identifier));
+            let url = match &identifier {
+                Identifier::Did(did) => did.web_document(),
+                Identifier::Handle(handle) => {
+                    url::Url::parse(&format!("https://{handle}/.well-known/atproto-did")).ok()
+                }
+            };
+            if let Some(url) = url {
+                assert!(url.username().is_empty() && url.password().is_none() && url.query().is_none(), "{url}");
+                let host = url.host_str().unwrap();
+                assert!(matches!(identifier, Identifier::Did(_)) || host == identifier.as_str(), "{url}");
+                assert!(url.path().starts_with("/.well-known/"), "{url}");
+            }
+        });
+    }
+
+    #[test]
     fn texts_that_name_no_account_are_rejected_with_a_reason() {
         use InvalidIdentifier as I;
         for (typed, why) in [

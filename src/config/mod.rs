@@ -9,6 +9,8 @@ mod error;
 #[cfg(test)]
 mod example;
 mod exposure;
+#[cfg(test)]
+mod fuzzed;
 mod keys;
 mod layers;
 mod pages;

@@ -168,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_keys_are_taken_as_they_were_made_only() {
+        crate::fuzz::run("access_keys", &["ppk_", "0", "z", " ", "\n", "é"], |text| {
+            let text = String::from_utf8_lossy(text);
+            let Ok(key) = PlainAccessKey::parse(&text) else { return };
+            let key = key.into_secret();
+            let body = text.strip_prefix("ppk_").unwrap();
+            assert_eq!((key.expose_secret(), body.len()), (text.as_ref(), 49));
+            assert_eq!(checksum(&body[..43]), body[43..]);
+        });
+    }
+
+    #[test]
     fn debug_is_silent() {
         let key = PlainAccessKey::generate(&SeededEntropy::new(7));
         assert!(!format!("{key:?}").contains("ppk_"));

@@ -468,6 +468,52 @@ mod tests {
         assert_eq!(with("https://ok.example/a?x&"), "https://ok.example/a?x&status=success&platform=twitter");
     }
 
+    #[test]
+    fn fuzzed_redirects_stay_where_the_list_allows() {
+        let listed = policy(&["https://ok.example/in", "myapp://done"]);
+        let words = [
+            "https://",
+            "http://",
+            "//",
+            "/",
+            "\\",
+            "@",
+            ":",
+            "?",
+            "#",
+            "%2f",
+            "%2e",
+            "..",
+            "/..",
+            "%09",
+            "\t",
+            ".",
+            "[::1]",
+            "127.0.0.1",
+            "ok.example",
+            "evil.example",
+            "/in",
+            "myapp://done",
+            "javascript:",
+            "\u{ff0e}",
+            "%5c",
+            ";",
+        ];
+        crate::fuzz::run("redirects", &words, |text| {
+            let Ok(accepted) = listed.check(&String::from_utf8_lossy(text)) else { return };
+            let emitted = accepted.with(&[("status", "success")]);
+            assert!(emitted.is_ascii() && emitted.starts_with(accepted.as_str()), "{emitted}");
+            let url = Url::parse(&emitted).unwrap();
+            if url.scheme() == "myapp" {
+                assert_eq!(emitted.split('?').next(), Some("myapp://done"));
+                return;
+            }
+            assert_eq!(url.origin().ascii_serialization(), "https://ok.example", "{emitted}");
+            assert!(url.path() == "/in" || url.path().starts_with("/in/"), "{emitted}");
+            assert_eq!(url.query_pairs().last().unwrap(), ("status".into(), "success".into()), "{emitted}");
+        });
+    }
+
     proptest! {
         #[test]
         fn an_emitted_uri_parses_to_a_listed_origin(

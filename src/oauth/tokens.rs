@@ -234,7 +234,7 @@ mod tests {
     #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
 
     use proptest::prelude::*;
-    use secrecy::ExposeSecret as _;
+    use secrecy::{ExposeSecret as _, SecretString};
 
     use super::*;
 
@@ -429,12 +429,44 @@ mod tests {
         assert_eq!(granted_permissions(&serde_json::json!({"error": {}})), None);
     }
 
-    proptest! {
-        #[test]
-        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = read(&body, SENT, None, Some(60));
-        }
+    #[test]
+    fn fuzzed_token_answers_give_whole_tokens_or_none() {
+        let words = [
+            "access_token",
+            "refresh_token",
+            "expires_in",
+            "expires_at",
+            "data",
+            "error",
+            "scope",
+            "null",
+            "\"",
+            "&",
+            "=",
+            "%0A",
+            "{",
+            "[",
+            "-1",
+            "1e400",
+            "\\n",
+            ",",
+        ];
+        crate::fuzz::run("token_answers", &words, |body| {
+            for pointer in [None, Some("/data/0")] {
+                let Ok(issued) = read(body, SENT, pointer, Some(60)) else { continue };
+                let is_sendable = |token: &SecretString| {
+                    let token = token.expose_secret();
+                    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+                };
+                assert!(is_sendable(&issued.tokens.access_token));
+                assert!(issued.tokens.refresh_token.as_ref().is_none_or(is_sendable));
+                assert!(issued.access_expires_at.is_some_and(|at| at >= SENT));
+                assert!(issued.refresh_expires_at.is_none_or(|at| at >= SENT));
+            }
+        });
+    }
 
+    proptest! {
         #[test]
         fn no_answer_without_a_token_gives_one(
             names in proptest::collection::vec("(access|refresh|id)[-_ .]?[tT]oken|data|error|token|code", 1..5),

@@ -384,6 +384,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fuzzed_waits_last_an_hour_at_most() {
+        let words = [
+            "retry-after: ",
+            "date: ",
+            "ratelimit-reset: ",
+            "\n",
+            "18446744073709551615",
+            "-",
+            ".",
+            " GMT",
+            "0000",
+            "é",
+        ];
+        crate::fuzz::run("waits", &words, |lines| {
+            let mut map = HeaderMap::new();
+            for line in lines.split(|byte| *byte == b'\n') {
+                let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+                let name = HeaderName::from_bytes(&line[..colon]);
+                let value = http::HeaderValue::from_bytes(&line[colon + 1..]);
+                if let (Ok(name), Ok(value)) = (name, value) {
+                    map.append(name, value);
+                }
+            }
+            assert!(retry_after(&map).is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+        });
+    }
+
     #[tokio::test]
     async fn an_endless_answer_is_cut() {
         let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();

@@ -26,6 +26,8 @@ mod document;
 mod faults;
 mod flows;
 mod full_disk;
+#[path = "../support/fuzz.rs"]
+mod fuzz;
 mod guard;
 mod head;
 mod hoarders;
@@ -50,6 +52,7 @@ mod reach;
 mod redirects;
 mod refreshing;
 mod refusals;
+mod request_heads;
 mod resources;
 mod rotation;
 mod sealed;

@@ -140,3 +140,36 @@ operations!(
     "submitLinkedInSelection",
     "LinkedIn accounts"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzzed_choices_have_ids_and_no_more_than_are_allowed() {
+        let words = [
+            "\"",
+            ",",
+            "[",
+            "]",
+            "{",
+            "}",
+            ":",
+            "null",
+            "1",
+            "\\u0000",
+            "\\ud800",
+            "selectedAccountIds",
+            "\u{feff}",
+            "é",
+        ];
+        crate::fuzz::run("choices", &words, |body| {
+            let read = Members::parse(body).and_then(|mut members| SelectedAccounts::from_members(&mut members));
+            if let Ok(choice) = read {
+                assert!((1..=CHOICE_MAX).contains(&choice.selected_account_ids.len()));
+                let strict: Value = serde_json::from_slice(body).unwrap();
+                assert_eq!(strict.as_object().unwrap().len(), 1);
+            }
+        });
+    }
+}

@@ -149,6 +149,23 @@ mod tests {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test looks for bytes that no header may hold")]
+    #[test]
+    fn fuzzed_callback_queries_are_read_within_bounds() {
+        let words = ["&state=", "&code=", "&error=", "&iss=", "%", "%ff", "%00", "%0D%0A", "&", "=", "+", "#_", "%26"];
+        crate::fuzz::run("callback_queries", &words, |query| {
+            match read("twitter".to_owned(), &Query::new(&String::from_utf8_lossy(query))) {
+                Ok(callback) => {
+                    assert!(callback.state.is_none_or(|state| state.expose_secret().len() <= STATE_MAX));
+                    let code = callback.code.unwrap_or_default();
+                    let code = code.expose_secret();
+                    assert!(callback.is_garbled || (code.len() <= CODE_MAX && !code.contains(char::is_control)));
+                }
+                Err(error) => assert_eq!(error.code, Code::CallbackRefused),
+            }
+        });
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the test compares it")]
     #[test]
     fn only_repeated_parameters_and_a_malformed_state_are_refused() {
