@@ -184,6 +184,7 @@
 //!                             transaction), src/http/api/audit.rs, tests/api/audit.rs (every changing route)
 //! a loop in the background:   src/background.rs
 //! a reader of input from outside: a `fuzzed_…` test beside it, tests/support/fuzz.rs, tests/corpus (its known inputs)
+//! a threat, a fault:          tests/README.md (what becomes of it, and the tests that show it)
 //! ```
 
 pub mod app;

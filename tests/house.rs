@@ -33,6 +33,8 @@ struct Source {
     says_what_it_is: bool,
     /// Strings anywhere in the file, tests included.
     strings: Vec<String>,
+    /// Fields of types with a derived `Debug` that hold a secret as plain text, by their names.
+    plain_secrets: Vec<String>,
     /// Everything outside `#[cfg(test)]` items. Empty for a file that such an item declares.
     code: Code,
 }
@@ -109,6 +111,49 @@ impl VisitMut for TestRemover {
             items.retain(|item| self.keep(item));
         }
         visit_mut::visit_item_mod_mut(self, item);
+    }
+}
+
+/// Finds secrets in plain text in what derives `Debug`.
+#[derive(Default)]
+struct SecretFinder(Vec<String>);
+
+impl SecretFinder {
+    fn look(&mut self, attributes: &[syn::Attribute], fields: &syn::Fields) {
+        let words =
+            |tokens: String| tokens.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>();
+        let derives = attributes.iter().filter(|attribute| attribute.path().is_ident("derive"));
+        if !derives
+            .map(|derive| words(derive.to_token_stream().to_string()))
+            .any(|words| words.contains(&"Debug".into()))
+        {
+            return;
+        }
+        for field in fields {
+            let Some(name) = field.ident.as_ref().map(ToString::to_string) else { continue };
+            let is_secret = name
+                .split('_')
+                .next_back()
+                .is_some_and(|word| ["password", "secret", "secrets", "token", "tokens", "verifier"].contains(&word));
+            let kind = words(field.ty.to_token_stream().to_string());
+            let is_text = ["String", "str", "u8"].iter().any(|text| kind.contains(&(*text).to_owned()));
+            // A text of the program itself is no secret.
+            if is_secret && is_text && !kind.contains(&"static".to_owned()) {
+                self.0.push(name);
+            }
+        }
+    }
+}
+
+impl VisitMut for SecretFinder {
+    fn visit_item_struct_mut(&mut self, item: &mut syn::ItemStruct) {
+        self.look(&item.attrs, &item.fields);
+    }
+
+    fn visit_item_enum_mut(&mut self, item: &mut syn::ItemEnum) {
+        for variant in &item.variants {
+            self.look(&item.attrs, &variant.fields);
+        }
     }
 }
 
@@ -250,6 +295,8 @@ fn read<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Source
         remover.visit_file_mut(&mut file);
         let mut code = Code { module: module(path), ..Code::default() };
         code.read(file.to_token_stream(), &[]);
+        let mut secrets = SecretFinder::default();
+        secrets.visit_file_mut(&mut file);
         tests.extend(remover.files.into_iter().map(|name| [module(path), vec![name]].concat()));
         read.push(Source {
             path: path.to_owned(),
@@ -257,12 +304,14 @@ fn read<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Source
             lines: text.lines().count() - remover.lines,
             says_what_it_is: text.starts_with("//!"),
             strings: all.strings,
+            plain_secrets: secrets.0,
             code,
         });
     }
     for source in &mut read {
         if tests.iter().any(|test| source.code.module.starts_with(test)) {
             source.code = Code::default();
+            source.plain_secrets.clear();
         }
     }
     read
@@ -429,6 +478,17 @@ fn tenant_complaints(sources: &[Source]) -> (Vec<String>, usize) {
     (complaints, checked)
 }
 
+fn secret_complaints(sources: &[Source]) -> Vec<String> {
+    let named = |source: &Source| {
+        let path = source.path.clone();
+        source.plain_secrets.clone().into_iter().map(move |name| {
+            format!("src/{path}: {name} is plain text in a type that derives Debug: make it a SecretString")
+        })
+    };
+    // The sandbox's secrets are in its documentation.
+    sources.iter().filter(|source| source.room != "sandbox").flat_map(named).collect()
+}
+
 /// Recordings that the table of metrics does not describe, and metrics that nobody records.
 fn metric_complaints(sources: &[Source], metrics: &[Metric]) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -497,6 +557,11 @@ fn every_statement_on_a_tenants_row_carries_the_project() {
 }
 
 #[test]
+fn what_can_be_printed_holds_no_secret_in_plain_text() {
+    assert_none(&secret_complaints(sources()));
+}
+
+#[test]
 fn recorded_metrics_and_the_table_of_metrics_agree() {
     assert_none(&metric_complaints(sources(), METRICS));
 }
@@ -530,7 +595,11 @@ fn each_check_can_fail() {
                  fn f() { store::find(); metrics::counter!(\"postpeer_tokens\", \"platform\" => name); }\n\
                  mod inner { use super::super::{store::{self, Store as S}, broker as http}; }",
             ),
-            ("broker/refresh.rs", "//! Good.\nuse super::Broker;"),
+            (
+                "broker/refresh.rs",
+                "//! Good.\nuse super::Broker;\nstruct A { token: String }\n\
+                 #[derive(Debug)]\nstruct B { token_type: String, token: SecretString, lives: &'static str }",
+            ),
             // What a test names is not looked at, wherever the test is.
             ("broker/tests.rs", "//! Good.\nuse crate::http;"),
             (
@@ -548,6 +617,7 @@ fn each_check_can_fail() {
             crate_complaints(&sources, &crates),
             sql_complaints(&sources),
             tenant_complaints(&sources).0,
+            secret_complaints(&sources),
             metric_complaints(&sources, &metrics),
             size_complaints(&sources),
             silence_complaints(&sources),
@@ -583,6 +653,17 @@ fn each_check_can_fail() {
         ("http/new.rs", "//! SQL.\n#[cfg(test)]\nmod tests { fn f() { run!(r#\"\n  UPDATE a\"#) } }", "holds SQL"),
         ("store/new.rs", "//! SQL.\nfn f() { run!(\"DELETE FROM grants\") }", "DELETE FROM grants"),
         ("store/new.rs", "//! SQL.\nconst Q: &str = r\"WITH a AS (SELECT 1 FROM flows) SELECT 2\";", "FROM flows"),
+        (
+            "http/new.rs",
+            "//! A secret.\n#[derive(Clone, Debug)]\nstruct A { client_secret: Option<String> }",
+            "client_secret is",
+        ),
+        ("http/new.rs", "//! A secret.\n#[derive(Debug)]\nenum A<'a> { B { token: &'a str } }", "token is plain text"),
+        (
+            "http/new.rs",
+            "//! A secret.\nmod a { #[derive(Debug)] pub struct A { pub verifier: Vec<u8> } }",
+            "verifier is",
+        ),
         ("http/new.rs", "//! A metric.\nfn f() { metrics::counter!(\"other\"); }", "not in the table of metrics"),
         ("http/new.rs", "//! A metric.\nfn f() { counter!(NAME); }", "whose name is not written out"),
         ("http/new.rs", "//! A metric.\nfn f() { gauge!(\"postpeer_tokens\", \"platform\" => 1); }", "as a gauge"),
@@ -614,6 +695,54 @@ fn the_paths_that_the_architecture_names_exist() {
     assert!(named.len() > 20, "{named:?}");
     for path in named {
         assert!(root().join(path).exists(), "src/lib.rs names {path}, which is not there");
+    }
+}
+
+/// The items of a list of threats: each a sentence and its tests, as paths with names.
+fn threats(list: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let items = list.split("\n- ").skip(1).map(|item| item.split("\n\n").next().unwrap());
+    items
+        .map(|item| {
+            let quoted = item.split('`').skip(1).step_by(2);
+            let named = quoted.filter_map(|quoted| quoted.split_once(": ")).flat_map(|(path, names)| {
+                names.split(", ").map(|name| (path.to_owned(), name.to_owned())).collect::<Vec<_>>()
+            });
+            (item.to_owned(), named.collect())
+        })
+        .collect()
+}
+
+/// Items without a test and without a reason, and tests that are not there. `text_of`: the text of a file.
+fn threat_complaints(list: &str, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (item, tests) in threats(list) {
+        if tests.is_empty() && !item.contains("Not tested: ") {
+            complaints.push(format!("no test and no reason: {item}"));
+        }
+        for (path, name) in tests {
+            let declared = ["fn", "def"].map(|word| format!("{word} {name}("));
+            let is_there = text_of(&path).is_some_and(|text| declared.iter().any(|test| text.contains(test)));
+            if !is_there {
+                complaints.push(format!("{path} has no test {name}"));
+            }
+        }
+    }
+    complaints
+}
+
+#[test]
+fn the_tests_that_threats_are_held_against_exist() {
+    let list = fs::read_to_string(root().join("tests/README.md")).unwrap();
+    assert_none(&threat_complaints(&list, |path| fs::read_to_string(root().join(path)).ok()));
+    assert!(threats(&list).len() > 80, "are the items still read?");
+    for (list, complaint) in [
+        ("\n- A threat.\n  `a.rs: gone`", "a.rs has no test gone"),
+        ("\n- A threat.\n  `a.rs: there, gone`", "a.rs has no test gone"),
+        ("\n- A threat.\n  `b.rs: there`", "b.rs has no test there"),
+        ("\n- A threat with `a.rs`.\n", "no test and no reason: A threat with `a.rs`.\n"),
+    ] {
+        let found = threat_complaints(list, |path| path.starts_with("a.").then(|| "fn there() {}".to_owned()));
+        assert_eq!(found, [complaint]);
     }
 }
 
