@@ -438,6 +438,16 @@ fn crate_complaints(sources: &[Source], table: &Table) -> Vec<String> {
     complaints
 }
 
+/// Ways to talk to the network past `outbound` that no lint finds, because a trait or a socket makes the client.
+fn client_complaints(sources: &[Source]) -> Vec<String> {
+    let ways = [("Client", "default"), ("ClientBuilder", "default"), ("reqwest", "get"), ("TcpStream", "connect")];
+    let paths = sources.iter().flat_map(|source| source.code.paths.iter().map(move |path| (&source.path, path)));
+    let made = paths.filter(|(_, path)| {
+        ways.iter().any(|(kind, function)| path.ends_with(&[(*kind).to_owned(), (*function).to_owned()]))
+    });
+    made.map(|(file, path)| format!("src/{file} calls {}: all calls go through outbound", path.join("::"))).collect()
+}
+
 fn sql_complaints(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources.iter().filter(|source| source.room != "store") {
@@ -545,6 +555,11 @@ fn each_crate_is_named_only_where_it_is_at_home() {
 }
 
 #[test]
+fn there_is_one_http_client() {
+    assert_none(&client_complaints(sources()));
+}
+
+#[test]
 fn sql_is_written_in_the_store_only() {
     assert_none(&sql_complaints(sources()));
 }
@@ -615,6 +630,7 @@ fn each_check_can_fail() {
         [
             room_complaints(&sources, &rooms),
             crate_complaints(&sources, &crates),
+            client_complaints(&sources),
             sql_complaints(&sources),
             tenant_complaints(&sources).0,
             secret_complaints(&sources),
@@ -649,6 +665,16 @@ fn each_check_can_fail() {
         ("http/new.rs", "//! A crate.\nuse rusqlite as sqlite;", "names the crate rusqlite"),
         ("http/new.rs", "//! A crate.\nfn f() { log!(rusqlite::params![1]) }", "names the crate rusqlite"),
         ("store/mod.rs", "//! No crate.", "lets store name the crate rusqlite, which it never does"),
+        (
+            "http/new.rs",
+            "//! A client.\nfn f() { let a = <_>::from(reqwest::Client::default()); }",
+            "calls reqwest::Client",
+        ),
+        (
+            "http/new.rs",
+            "//! A client.\nfn f() { tokio::net::TcpStream::connect(a).await }",
+            "calls tokio::net::TcpStr",
+        ),
         ("http/new.rs", "//! SQL.\nconst Q: &str = \"SELECT 1\";", "holds SQL"),
         ("http/new.rs", "//! SQL.\n#[cfg(test)]\nmod tests { fn f() { run!(r#\"\n  UPDATE a\"#) } }", "holds SQL"),
         ("store/new.rs", "//! SQL.\nfn f() { run!(\"DELETE FROM grants\") }", "DELETE FROM grants"),
