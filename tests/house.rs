@@ -593,6 +593,54 @@ fn no_file_grows_past_reading() {
     assert_none(&size_complaints(sources()));
 }
 
+/// A source file each, with the complaint that it must lead to.
+const BAD_SOURCES: &[(&str, &str, &str)] = &[
+    ("http/new.rs", "//! An import.\nuse crate::store::Store;", "names store"),
+    ("http/new.rs", "//! A list.\nuse crate::{broker::Broker, store};", "names store"),
+    ("http/new.rs", "//! A path.\nfn f() -> crate::store::Store {}", "names store"),
+    ("http/new.rs", "//! A long way.\nuse super::super::store;", "names store"),
+    ("http/mod.rs", "//! A short way.\nuse super::store;\nuse super::broker;", "names store"),
+    ("http/mod.rs", "//! From inside.\nuse crate::broker;\nmod a { use super::super::store; }", "names store"),
+    ("http/new.rs", "//! A macro.\nmacro_rules! m { () => { $crate::store::find() } }", "names store"),
+    ("http/new.rs", "//! In a call.\nfn f() { vec![crate::store::find()] }", "names store"),
+    ("http/new.rs", "//! After a test.\n#[cfg(test)]\nmod tests {}\nuse crate::store;", "names store"),
+    ("http/new.rs", "//! A visible test.\n#[cfg(not(test))]\nmod a { use crate::store; }", "names store"),
+    ("http/new.rs", "//! A rename.\nuse crate as house;", "imports the crate's root"),
+    ("http/new.rs", "//! Everything.\nuse crate::*;", "imports the crate's root"),
+    ("http/mod.rs", "//! No broker.", "lets http know broker, which it never names"),
+    ("store/mod.rs", "//! Up.\nuse rusqlite::Connection;\nuse crate::broker;", "names broker"),
+    ("vault/mod.rs", "//! A new room.", "no row for vault"),
+    ("http/mod.rs", "", "lets http know broker, which it never names"),
+    ("http/new.rs", "//! A crate.\nuse rusqlite::Row;", "names the crate rusqlite"),
+    ("http/new.rs", "//! A crate.\nuse {rusqlite::Row, std::fs};", "names the crate rusqlite"),
+    ("http/new.rs", "//! A crate.\nuse rusqlite as sqlite;", "names the crate rusqlite"),
+    ("http/new.rs", "//! A crate.\nfn f() { log!(rusqlite::params![1]) }", "names the crate rusqlite"),
+    ("store/mod.rs", "//! No crate.", "lets store name the crate rusqlite, which it never does"),
+    (
+        "http/new.rs",
+        "//! A client.\nfn f() { let a = <_>::from(reqwest::Client::default()); }",
+        "calls reqwest::Client",
+    ),
+    ("http/new.rs", "//! A client.\nfn f() { tokio::net::TcpStream::connect(a).await }", "calls tokio::net::TcpStr"),
+    ("http/new.rs", "//! SQL.\nconst Q: &str = \"SELECT 1\";", "holds SQL"),
+    ("http/new.rs", "//! SQL.\n#[cfg(test)]\nmod tests { fn f() { run!(r#\"\n  UPDATE a\"#) } }", "holds SQL"),
+    ("store/new.rs", "//! SQL.\nfn f() { run!(\"DELETE FROM grants\") }", "DELETE FROM grants"),
+    ("store/new.rs", "//! SQL.\nconst Q: &str = r\"WITH a AS (SELECT 1 FROM flows) SELECT 2\";", "FROM flows"),
+    (
+        "http/new.rs",
+        "//! A secret.\n#[derive(Clone, Debug)]\nstruct A { client_secret: Option<String> }",
+        "client_secret is",
+    ),
+    ("http/new.rs", "//! A secret.\n#[derive(Debug)]\nenum A<'a> { B { token: &'a str } }", "token is plain text"),
+    ("http/new.rs", "//! A secret.\nmod a { #[derive(Debug)] pub struct A { pub verifier: Vec<u8> } }", "verifier is"),
+    ("http/new.rs", "//! A metric.\nfn f() { metrics::counter!(\"other\"); }", "not in the table of metrics"),
+    ("http/new.rs", "//! A metric.\nfn f() { counter!(NAME); }", "whose name is not written out"),
+    ("http/new.rs", "//! A metric.\nfn f() { gauge!(\"postpeer_tokens\", \"platform\" => 1); }", "as a gauge"),
+    ("http/new.rs", "//! A metric.\nfn f() { counter!(\"postpeer_tokens\"); }", "with the labels {}"),
+    ("broker/mod.rs", "//! None.\nuse crate::store;", "recorded nowhere"),
+    ("http/new.rs", "// Says little.", "does not open with //!"),
+];
+
 #[test]
 fn each_check_can_fail() {
     let complaints = |path: &str, text: &str| {
@@ -643,61 +691,7 @@ fn each_check_can_fail() {
     assert_none(&complaints("http/new.rs", "//! Good."));
 
     let long = format!("//! Long.\n{}", "fn f() {}\n".repeat(450));
-    let cases: &[(&str, &str, &str)] = &[
-        ("http/new.rs", "//! An import.\nuse crate::store::Store;", "names store"),
-        ("http/new.rs", "//! A list.\nuse crate::{broker::Broker, store};", "names store"),
-        ("http/new.rs", "//! A path.\nfn f() -> crate::store::Store {}", "names store"),
-        ("http/new.rs", "//! A long way.\nuse super::super::store;", "names store"),
-        ("http/mod.rs", "//! A short way.\nuse super::store;\nuse super::broker;", "names store"),
-        ("http/mod.rs", "//! From inside.\nuse crate::broker;\nmod a { use super::super::store; }", "names store"),
-        ("http/new.rs", "//! A macro.\nmacro_rules! m { () => { $crate::store::find() } }", "names store"),
-        ("http/new.rs", "//! In a call.\nfn f() { vec![crate::store::find()] }", "names store"),
-        ("http/new.rs", "//! After a test.\n#[cfg(test)]\nmod tests {}\nuse crate::store;", "names store"),
-        ("http/new.rs", "//! A visible test.\n#[cfg(not(test))]\nmod a { use crate::store; }", "names store"),
-        ("http/new.rs", "//! A rename.\nuse crate as house;", "imports the crate's root"),
-        ("http/new.rs", "//! Everything.\nuse crate::*;", "imports the crate's root"),
-        ("http/mod.rs", "//! No broker.", "lets http know broker, which it never names"),
-        ("store/mod.rs", "//! Up.\nuse rusqlite::Connection;\nuse crate::broker;", "names broker"),
-        ("vault/mod.rs", "//! A new room.", "no row for vault"),
-        ("http/mod.rs", "", "lets http know broker, which it never names"),
-        ("http/new.rs", "//! A crate.\nuse rusqlite::Row;", "names the crate rusqlite"),
-        ("http/new.rs", "//! A crate.\nuse {rusqlite::Row, std::fs};", "names the crate rusqlite"),
-        ("http/new.rs", "//! A crate.\nuse rusqlite as sqlite;", "names the crate rusqlite"),
-        ("http/new.rs", "//! A crate.\nfn f() { log!(rusqlite::params![1]) }", "names the crate rusqlite"),
-        ("store/mod.rs", "//! No crate.", "lets store name the crate rusqlite, which it never does"),
-        (
-            "http/new.rs",
-            "//! A client.\nfn f() { let a = <_>::from(reqwest::Client::default()); }",
-            "calls reqwest::Client",
-        ),
-        (
-            "http/new.rs",
-            "//! A client.\nfn f() { tokio::net::TcpStream::connect(a).await }",
-            "calls tokio::net::TcpStr",
-        ),
-        ("http/new.rs", "//! SQL.\nconst Q: &str = \"SELECT 1\";", "holds SQL"),
-        ("http/new.rs", "//! SQL.\n#[cfg(test)]\nmod tests { fn f() { run!(r#\"\n  UPDATE a\"#) } }", "holds SQL"),
-        ("store/new.rs", "//! SQL.\nfn f() { run!(\"DELETE FROM grants\") }", "DELETE FROM grants"),
-        ("store/new.rs", "//! SQL.\nconst Q: &str = r\"WITH a AS (SELECT 1 FROM flows) SELECT 2\";", "FROM flows"),
-        (
-            "http/new.rs",
-            "//! A secret.\n#[derive(Clone, Debug)]\nstruct A { client_secret: Option<String> }",
-            "client_secret is",
-        ),
-        ("http/new.rs", "//! A secret.\n#[derive(Debug)]\nenum A<'a> { B { token: &'a str } }", "token is plain text"),
-        (
-            "http/new.rs",
-            "//! A secret.\nmod a { #[derive(Debug)] pub struct A { pub verifier: Vec<u8> } }",
-            "verifier is",
-        ),
-        ("http/new.rs", "//! A metric.\nfn f() { metrics::counter!(\"other\"); }", "not in the table of metrics"),
-        ("http/new.rs", "//! A metric.\nfn f() { counter!(NAME); }", "whose name is not written out"),
-        ("http/new.rs", "//! A metric.\nfn f() { gauge!(\"postpeer_tokens\", \"platform\" => 1); }", "as a gauge"),
-        ("http/new.rs", "//! A metric.\nfn f() { counter!(\"postpeer_tokens\"); }", "with the labels {}"),
-        ("broker/mod.rs", "//! None.\nuse crate::store;", "recorded nowhere"),
-        ("http/new.rs", &long, "has 451 lines"),
-        ("http/new.rs", "// Says little.", "does not open with //!"),
-    ];
+    let cases = BAD_SOURCES.iter().copied().chain([("http/new.rs", long.as_str(), "has 451 lines")]);
     for (path, text, complaint) in cases {
         let found = complaints(path, text);
         assert!(found.iter().any(|found| found.contains(complaint)), "{text}: {found:?}");
