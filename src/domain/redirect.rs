@@ -308,7 +308,44 @@ mod tests {
             "https://ok.example/a@b?c=d@e",
             "https://ok.example?x=1",
         ] {
-            assert!(any.check(good).is_ok(), "{good}: {:?}", any.check(good));
+            assert_eq!(any.check(good).unwrap_or_else(|refused| panic!("{good} {refused}")).as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_uri_of_exactly_the_longest_length_is_accepted() {
+        let of = |length: usize| format!("https://ok.example/{}", "a".repeat(length - 19));
+        assert!(policy(&[]).check(&of(MAX_LENGTH)).is_ok());
+        assert_eq!(policy(&[]).check(&of(MAX_LENGTH + 1)), Err(Refused::Length));
+    }
+
+    #[test]
+    fn a_list_takes_no_entry_that_could_never_be_safe() {
+        for (entry, why) in [
+            ("javascript:alert(1)", Refused::NotListed),
+            ("data:text/html,x", Refused::NotListed),
+            ("file:///etc/passwd", Refused::NotListed),
+            ("myapp://done#x", Refused::Fragment),
+            ("myapp://x@done", Refused::UserInfo),
+            ("https://user@ok.example/", Refused::UserInfo),
+            ("https://:password@ok.example/", Refused::UserInfo),
+            ("https://ok.example/#x", Refused::Fragment),
+            ("http://ok.example/", Refused::Insecure),
+            ("ok.example", Refused::Spelling),
+        ] {
+            assert_eq!(RedirectPolicy::parse(&[entry]).unwrap_err(), (entry.to_owned(), why));
+        }
+    }
+
+    #[test]
+    fn an_origin_is_for_a_policy_and_the_rest_is_not_printed() {
+        let listed = policy(&["https://ok.example:8443/in", "myapp://done"]);
+        for (uri, origin) in [
+            ("https://ok.example:8443/in/side?nonce=never-shown", "https://ok.example:8443"),
+            ("myapp://done?nonce=never-shown", "myapp:"),
+        ] {
+            let accepted = listed.check(uri).unwrap();
+            assert_eq!((accepted.origin(), format!("{accepted:?}")), (origin, format!("RedirectUri({origin})")));
         }
     }
 
