@@ -60,7 +60,6 @@ mod secrets;
 mod selection;
 mod several_secrets;
 mod shapes;
-mod shortage;
 mod signed;
 #[path = "../support/small_disk.rs"]
 mod small_disk;

@@ -238,10 +238,6 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn id(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
     pub(crate) fn kill(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
         self.child.wait().unwrap();
