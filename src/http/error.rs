@@ -141,9 +141,12 @@ impl Trouble {
             Code::CallbackRefused => Self::UnknownLink,
             Code::CrossSite => Self::NotFromHere,
             Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,
-            Code::LimitReached | Code::NotReady | Code::Overloaded | Code::RequestTimeout | Code::TooManyAttempts | Code::TooManyFlows => {
-                Self::Busy
-            }
+            Code::LimitReached
+            | Code::NotReady
+            | Code::Overloaded
+            | Code::RequestTimeout
+            | Code::TooManyAttempts
+            | Code::TooManyFlows => Self::Busy,
             Code::PrefetchRefused => Self::Prefetched,
             Code::SelectionNotFound => Self::ChoiceGone,
             code if code.status().is_server_error() => Self::Broken,
