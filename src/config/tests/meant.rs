@@ -1,5 +1,8 @@
 //! Settings that are valid, or look it, and are not what somebody meant.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::read;
 
 #[test]
@@ -7,6 +10,7 @@ fn settings_that_work_and_are_not_what_was_meant_are_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     std::fs::write(&file, "\u{201c}never-shown\u{201d}\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let toml = format!(
         r#"
         [server]

@@ -129,8 +129,14 @@ const ROWS: &[(u32, u32, &str)] = &[
     (
         14,
         99,
-        "INSERT INTO audit VALUES (1, 5, 'proj_$1', 'access_key', 'key_$1', '127.0.0.1', 'profile.created', 'prof_$1', NULL,
-            'done')",
+        "INSERT INTO audit (at, project_id, actor, access_key_id, address, action, object, outcome)
+         VALUES (5, 'proj_$1', 'access_key', 'key_$1', '127.0.0.1', 'profile.created', 'prof_$1', 'done')",
+    ),
+    (
+        15,
+        99,
+        "UPDATE access_keys SET profile_id = 'prof_$1', networks = '[\"10.0.0.0/8\"]', expires_at = 9, last_used_at = 3
+         WHERE id = 'key_$1'",
     ),
 ];
 
