@@ -125,6 +125,7 @@ async fn success_names_the_account_the_platform_and_the_profile() {
     assert!(reply.text.contains("<title>X (Twitter) is connected</title>"), "{}", reply.text);
     let reply = page(&broker, "acme", "", &Answer::allow().account("basil")).await;
     insta::assert_snapshot!(text(&reply.text), @r"
+    A
     Acme is connected
     The app can use this account from now on.
     Account: Basil &#60;b&#62;Quince&#60;/b&#62; &#38; Söhne 🦊
