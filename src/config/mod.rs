@@ -18,6 +18,7 @@ mod platforms;
 pub mod presets;
 mod public_url;
 mod reader;
+mod secrets;
 #[cfg(test)]
 mod tests;
 

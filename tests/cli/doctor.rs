@@ -131,7 +131,7 @@ fn each_kind_of_damage_has_its_finding_and_exit_code() {
         ("permissions", 0, "warning", "every user of this machine can read it", |broken| {
             set_mode(broken, "postpeer.toml", 0o644);
         }),
-        ("permissions", 78, "error", "every user of this machine can change it", |broken| {
+        ("configuration", 78, "error", "every user of this machine can change", |broken| {
             set_mode(broken, "postpeer.db", 0o666);
         }),
         ("permissions", 78, "error", "can put files into it", |broken| set_mode(broken, "", 0o777)),

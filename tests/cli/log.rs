@@ -17,6 +17,8 @@ fn serve(instance: &Instance, stderr: Stdio) -> (Child, String, String) {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
     });
     let mut command = instance.command(&["serve"]);
+    // Each refused request costs something of a budget.
+    command.env("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "0");
     command.env("POSTPEER_SERVER__LISTEN", &address).env("POSTPEER_SERVER__METRICS_LISTEN", &metrics);
     let mut child = command.stderr(stderr).spawn().unwrap();
     while TcpStream::connect(&address).is_err() || TcpStream::connect(&metrics).is_err() {
