@@ -6,7 +6,7 @@ use url::Url;
 
 use super::clients::BoundTo;
 use super::error::What;
-use super::{Broker, Caller, Error, apps};
+use super::{Broker, Caller, Error, apps, reconnect};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::FlowId;
@@ -39,6 +39,8 @@ pub struct BeginConnect {
     pub scopes: Option<Vec<String>>,
     /// The server of the account, as its owner typed it, where the platform is many servers.
     pub server: Option<String>,
+    /// The integration that must come back.
+    pub reconnect: Option<String>,
 }
 
 impl Broker {
@@ -49,13 +51,19 @@ impl Broker {
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let mut app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
+        let mut reconnects = None;
+        if let Some(id) = &wanted.reconnect {
+            let account = self.find_to_reconnect(caller, id, &wanted.platform, profile_id).await?;
+            (profile_id, app_id) = (account.profile_id, app_id.or(reconnect::app_of(&account)));
+            reconnects = Some(account.id);
+        }
         let (name, profile) = (wanted.platform.as_str(), profile_id.map(|id| id.to_string()));
         let check =
             |parameter, uri: &Option<String>| self.check_redirect(parameter, uri.as_deref(), name, profile.as_deref());
         let redirect_uri = check("redirectUri", &wanted.redirect_uri)?;
         let cancel_redirect_uri = check("cancelRedirectUri", &wanted.cancel_redirect_uri)?;
-        let app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let server = self.server(configured, wanted.server.as_deref(), app_id)?;
         self.ensure_discovered(configured).await?;
         let platform = &*platform_at(configured, server.as_ref());
@@ -118,6 +126,7 @@ impl Broker {
             client_id,
             server: server.transpose()?,
             profile_id,
+            reconnects,
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,

@@ -42,6 +42,8 @@ pub struct ConnectBluesky {
     pub profile_id: Option<String>,
     /// Refused: Bluesky has no OAuth apps.
     pub app_id: Option<String>,
+    /// The integration that must come back.
+    pub reconnect: Option<String>,
 }
 
 /// A connected account.
@@ -60,7 +62,12 @@ impl Broker {
         let Some(directory) = self.upstream.platforms().bluesky() else {
             return Err(Error::PlatformUnavailable(self.unknown_platform(bluesky::NAME)));
         };
-        let profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
+        let mut reconnects = None;
+        if let Some(id) = &wanted.reconnect {
+            let account = self.find_to_reconnect(caller, id, bluesky::NAME, profile_id).await?;
+            (profile_id, reconnects) = (account.profile_id, Some(account.id));
+        }
         let profile = profile_id.map(|id| id.to_string());
         let check = |parameter, uri: &Option<String>| {
             self.check_redirect(parameter, uri.as_deref(), bluesky::NAME, profile.as_deref())
@@ -90,7 +97,9 @@ impl Broker {
 
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
-        let work = async move { broker.begin_session(&caller, &directory, &identifier, password, profile_id).await };
+        let chosen = Chosen::of(reconnects);
+        let work =
+            async move { broker.begin_session(&caller, &directory, &identifier, password, (profile_id, chosen)).await };
         let id = self.tasks.run(work).await??;
 
         let integration = self
@@ -110,7 +119,7 @@ impl Broker {
         directory: &Bluesky,
         identifier: &Identifier,
         password: SecretString,
-        profile_id: Option<ProfileId>,
+        (profile_id, chosen): (Option<ProfileId>, Chosen),
     ) -> Result<IntegrationId, Error> {
         let deadline = Instant::now() + WITHIN;
         let located = self.upstream.locate(directory, identifier, deadline).await?;
@@ -131,8 +140,7 @@ impl Broker {
         let stored = self
             .store
             .write_kept(move |tx| {
-                let Stored { connected, superseded } =
-                    core.record_connection(tx, &under, &consent, &Chosen::All, now)?;
+                let Stored { connected, superseded } = core.record_connection(tx, &under, &consent, &chosen, now)?;
                 Ok((connected.first().copied().ok_or(Error::NotFound(What::Integration))?, superseded))
             })
             .await;

@@ -16,6 +16,9 @@ use crate::{store, vault};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Another account came back than the one to reconnect, so nothing was changed.
+    #[error("another account came back than the one to reconnect")]
+    AccountMismatch,
     /// The app still has this many integrations.
     #[error("the app still has {0} connected integrations")]
     AppInUse(u64),

@@ -1,7 +1,8 @@
 //! Exchanges an authorization code: consumes the state, asks for tokens, and finds out who connected.
 //!
-//! One account is connected straight away. Several are offered to the person to [choose](super::selection) from. None
-//! is a failure that says where accounts were looked for.
+//! One account is connected straight away. Several are offered to the person to [choose](super::selection) from, unless
+//! one of them is to be [reconnected](super::reconnect): then it alone is connected. None is a failure that says where
+//! accounts were looked for.
 //!
 //! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is
 //! asked, so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a
@@ -202,12 +203,15 @@ impl Broker {
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
             1 => self.keep(flow, &consent, by).await,
+            _ if flow.reconnects.is_some() => self.keep(flow, &consent, by).await,
             _ => self.await_choice(flow, &consent, by).await,
         };
         if let Err(error) = stored {
-            tracing::error!(flow.id = %flow.id, error = %chain(&error), "cannot store the connection");
             self.give_back_consent(flow, Some(client), &consent).await;
-            return Err(Outcome::failed(Failure::StorageFailed));
+            return Err(match error {
+                Error::AccountMismatch => Outcome::failed(Failure::AccountMismatch),
+                error => internal(flow, "cannot store the connection", &error),
+            });
         }
         failpoint::reach("connect_stored");
         Ok(())
@@ -218,8 +222,8 @@ impl Broker {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
             .write_kept(move |tx| {
-                let under = Under::of(&flow, by);
-                let connected = broker.record_connection(tx, &under, &consent, &Chosen::All, now)?.connected;
+                let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
+                let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
                 let connected = Outcome::Connected { integration_ids };
                 flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;

@@ -31,6 +31,7 @@ pub mod profiles;
 pub mod projects;
 pub mod purge;
 mod readiness;
+mod reconnect;
 mod record;
 pub mod recovery;
 pub mod refresher;

@@ -57,13 +57,40 @@ pub(super) enum Chosen {
     All,
     /// Those with these [choice ids](choice_id).
     Ids(BTreeSet<String>),
+    /// The account of this integration, which must be among them.
+    Again(IntegrationId),
 }
 
 impl Chosen {
-    fn has(&self, found: &FoundAccount) -> bool {
+    /// All accounts, or the one to reconnect.
+    pub(super) fn of(reconnects: Option<IntegrationId>) -> Self {
+        reconnects.map_or(Self::All, Self::Again)
+    }
+
+    /// The chosen accounts of `found`.
+    fn among<'a>(
+        &self,
+        tx: &Transaction<'_>,
+        project: ProjectId,
+        found: &'a [FoundAccount],
+    ) -> Result<Vec<&'a FoundAccount>, Error> {
+        Ok(match self {
+            Self::All => found.iter().collect(),
+            Self::Ids(ids) => found.iter().filter(|found| ids.contains(&choice_id(found))).collect(),
+            Self::Again(id) => {
+                let known = integrations::find(tx, project, *id)?.ok_or(Error::AccountMismatch)?.account;
+                let is_known = |found: &&FoundAccount| found.account.platform_user_id == known.platform_user_id;
+                found.iter().filter(is_known).collect()
+            }
+        })
+    }
+
+    /// True when these integrations are what was chosen. An account that was moved or disconnected since its owner
+    /// set out is stored under another id.
+    fn is_met_by(&self, connected: &[IntegrationId]) -> bool {
         match self {
-            Self::All => true,
-            Self::Ids(ids) => ids.contains(&choice_id(found)),
+            Self::All | Self::Ids(_) => true,
+            Self::Again(id) => !connected.is_empty() && connected.iter().all(|connected| connected == id),
         }
     }
 }
@@ -77,7 +104,8 @@ pub(super) struct Stored {
 }
 
 impl Core {
-    /// Records grant and integrations.
+    /// Records grant and integrations. [`Error::AccountMismatch`], after which nothing may be committed, when the account to
+    /// reconnect is not what it would record.
     pub(super) fn record_connection(
         &self,
         tx: &Transaction<'_>,
@@ -89,10 +117,13 @@ impl Core {
         let (grant, renewed) = self.record_grant(tx, under, consent, now)?;
         let mut superseded = Vec::from_iter(renewed);
         let mut connected = Vec::new();
-        for found in consent.identity.accounts.iter().filter(|found| chosen.has(found)) {
+        for found in chosen.among(tx, under.project_id, &consent.identity.accounts)? {
             let (id, left) = self.record_account(tx, under, grant, found, now)?;
             connected.push(id);
             superseded.extend(left);
+        }
+        if !chosen.is_met_by(&connected) {
+            return Err(Error::AccountMismatch);
         }
         self.renew_others(tx, under.project_id, grant, &consent.identity, &connected, now)?;
         Ok(Stored { connected, superseded })

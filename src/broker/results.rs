@@ -77,6 +77,7 @@ impl Broker {
             app_id: flow.app_id.map(|id| id.to_string()),
             scopes: Some(flow.scopes).filter(|scopes| !scopes.is_empty()),
             server,
+            reconnect: flow.reconnects.map(|id| id.to_string()),
         };
         self.spend(Cost::Starts, Some(&caller), None)?;
         self.begin_connect(&caller, wanted).await

@@ -21,6 +21,8 @@ pub enum Failure {
     AccessNotApproved,
     /// The account is deactivated, suspended or taken down at its platform. Never for a suspended app: it ends the grant.
     AccountInactive,
+    /// Another account came back than the one that was to be connected again.
+    AccountMismatch,
     /// The platform asks for fewer requests for this account. Others under the same app are not affected.
     AccountThrottled,
     /// The platform's API is not enabled for the OAuth app.
@@ -127,9 +129,10 @@ struct Texts {
 
 impl Failure {
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
-    pub const OF_CONNECTION: [Self; 23] = [
+    pub const OF_CONNECTION: [Self; 24] = [
         Self::AccessNotApproved,
         Self::AccountInactive,
+        Self::AccountMismatch,
         Self::AccountThrottled,
         Self::ApiNotEnabled,
         Self::ApiVersionRetired,
@@ -200,6 +203,7 @@ impl Failure {
     pub const fn who_can_help(self) -> Help {
         match self {
             Self::AccountInactive
+            | Self::AccountMismatch
             | Self::BlockedByAdministrator
             | Self::ConsentExpired
             | Self::ConsentRevoked
@@ -246,6 +250,10 @@ impl Failure {
             Self::AccountInactive => Texts {
                 what_happened: "The account is deactivated, suspended or taken down at {label}.",
                 next_step: "Its owner settles that there, then connects the account again.",
+            },
+            Self::AccountMismatch => Texts {
+                what_happened: "This is another account at {label} than the one to be connected again, so nothing was changed.",
+                next_step: "The account's owner signs out at {platform}, starts again, and signs in with that account.",
             },
             Self::AccountThrottled => Texts {
                 what_happened: "{label} is receiving too many requests for this account right now.",

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::InvalidTransition;
 use super::entropy::Entropy;
 use super::failure::Failure;
-use super::id::{AccessKeyId, FlowId, OauthAppId, ProfileId, ProjectId};
+use super::id::{AccessKeyId, FlowId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use super::secret::{Digest256, Sealed, SecretString};
 use super::selection::Findings;
 use super::time::Timestamp;
@@ -77,6 +77,8 @@ pub struct Flow {
     /// The server that the person named, sealed: its origin. `None` where the platform is one server.
     pub server: Option<Sealed>,
     pub profile_id: Option<ProfileId>,
+    /// The integration that must come back; `None`: any account may.
+    pub reconnects: Option<IntegrationId>,
     /// Exactly as the caller gave it.
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
@@ -300,6 +302,7 @@ mod tests {
             client_id: "client".to_owned(),
             server: None,
             profile_id: None,
+            reconnects: None,
             redirect_uri: None,
             cancel_redirect_uri: None,
             headless: false,

@@ -55,6 +55,7 @@ macro_rules! codes {
 codes! {
     AccessKeyExpired = UNAUTHORIZED, "access_key_expired", "The access key has expired. Ask the broker's operator for another one.";
     AccountInactive = BAD_REQUEST, "account_inactive", "The account is not active at its server, so it cannot be connected.";
+    AccountMismatch = CONFLICT, "account_mismatch", "This is another account than the one that reconnect names, so nothing was connected or changed.";
     AccountNotOffered = BAD_REQUEST, "account_not_offered", "The choice must name accounts that are on offer, at least one and no others.";
     AddressNotAllowed = FORBIDDEN, "address_not_allowed", "The access key does not work from this address: it is bound to other networks.";
     AppInUse = CONFLICT, "app_in_use", "The app still has connected integrations. Disconnect them, or connect them again without it, first.";

@@ -174,6 +174,7 @@ impl Fixture {
             client_id: "client".to_owned(),
             server: None,
             profile_id: None,
+            reconnects: None,
             redirect_uri: Some("https://app.example/back".to_owned()),
             cancel_redirect_uri: None,
             headless: false,

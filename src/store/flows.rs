@@ -22,10 +22,10 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server)
+            server, reconnects)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server)",
+            :outcome, :server, :reconnects)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -47,6 +47,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":asked_at": asked_at,
             ":outcome": outcome(&flow.stage)?,
             ":server": flow.server,
+            ":reconnects": flow.reconnects,
         },
     )
 }
@@ -210,6 +211,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         client_id: fields.get("client_id")?,
         server: fields.get("server")?,
         profile_id: fields.get("profile_id")?,
+        reconnects: fields.get("reconnects")?,
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
         headless: fields.get("headless")?,
@@ -255,6 +257,7 @@ mod tests {
             client_id: "client".to_owned(),
             server: None,
             profile_id: None,
+            reconnects: None,
             redirect_uri: Some("https://app.example/done?nonce=1".to_owned()),
             cancel_redirect_uri: None,
             headless: true,
@@ -296,7 +299,8 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let flow = Flow { app_id, profile_id, stage, ..flow(&fixture, &number.to_string()) };
+            let reconnects = Some(fixture.id());
+            let flow = Flow { app_id, profile_id, reconnects, stage, ..flow(&fixture, &number.to_string()) };
             fixture.write(|db| insert(db, &flow)).unwrap();
             let found = find_by_state(&fixture.db, &flow.state).unwrap().unwrap();
             assert_eq!(format!("{found:?}"), format!("{flow:?}"));

@@ -141,6 +141,12 @@ async fn answers_are_as_described() {
     broker.connect("acme", "").await;
     let ada = sandbox::bluesky_accounts().first().unwrap();
     let bluesky = "/v1/connect/bluesky/auth";
+    let [ada_signs_in, basil_signs_in] = ["ada.test", "basil.test"].map(|handle| {
+        let account = sandbox::bluesky_accounts().iter().find(|account| account.handle == handle).unwrap();
+        Some(json!({"identifier": account.handle, "password": account.app_password}))
+    });
+    let at_bluesky = broker.call("POST", bluesky, basil_signs_in).await.json["integration"]["id"].clone();
+    let at_bluesky = at_bluesky.as_str().unwrap();
     let connect = "/v1/connect/{platform}";
     let callback = "/v1/connect/{platform}/callback";
     let integration = "/v1/connect/integrations/{id}";
@@ -203,6 +209,8 @@ async fn answers_are_as_described() {
             Some(json!({"identifier": ada.handle, "password": ada.app_password})),
         ),
         (400, "post", bluesky, bluesky.to_owned(), Some(json!({"identifier": ada.handle}))),
+        (404, "post", bluesky, format!("{bluesky}?reconnect=x"), ada_signs_in.clone()),
+        (409, "post", bluesky, format!("{bluesky}?reconnect={at_bluesky}"), ada_signs_in),
         (
             401,
             "post",

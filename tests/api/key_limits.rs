@@ -151,6 +151,11 @@ async fn a_bound_key_works_within_its_profile_and_not_beyond() {
     refused("POST", "/v1/apps", Some(app)).await;
     refused("POST", "/v1/profiles", Some(json!({"name": "New"}))).await;
     refused("DELETE", &format!("/v1/profiles/{}", bound.own), None).await;
+    let [own, other] = [&bound.own_accounts[0], &bound.other_accounts[0]];
+    for (id, expected) in [(own, (200, "")), (other, (404, "integration_not_found"))] {
+        let reply = bound.call("GET", &format!("/v1/connect/twitter?reconnect={id}"), None).await;
+        assert_eq!((reply.status, reply.code()), expected, "{}", reply.text);
+    }
     let [first, second] = [0, 1].map(|at| format!("/v1/connect/integrations/{}", bound.own_accounts[at]));
     refused("PATCH", &first, Some(json!({"profileId": null}))).await;
     let elsewhere = bound.call("PATCH", &first, Some(json!({"profileId": bound.other}))).await;

@@ -49,6 +49,7 @@ mod presets;
 mod process;
 mod projects;
 mod reach;
+mod reconnect;
 mod redirects;
 mod refreshing;
 mod refusals;

@@ -213,6 +213,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             }
             // The sandbox says none of these: they are put in the place of a denial.
             Failure::AccountInactive
+            | Failure::AccountMismatch
             | Failure::AccountThrottled
             | Failure::ApiNotEnabled
             | Failure::ApiVersionRetired
@@ -253,6 +254,14 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Details for support
     Request: [id]
     Error: account_inactive
+
+    X (Twitter) was not connected
+    You signed in at X (Twitter) with another account than the one to be connected again. Nothing was connected, and nothing was stored.
+    Sign out there, then start again and sign in with the account that is connected already. To connect this other account as well, go back to the app and add it there.
+    Try again
+    Details for support
+    Request: [id]
+    Error: account_mismatch
 
     X (Twitter) was not connected
     X (Twitter) allows no more requests for this account at the moment. Nothing was connected, and nothing was stored.

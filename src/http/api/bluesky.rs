@@ -74,7 +74,9 @@ pub(crate) struct ConnectedView {
         (status = 403, description = "Bluesky is switched off here; or the access key lacks the scope `connect`, does \
             not work from this address, or is bound to another profile.",
             body = ErrorBody),
-        (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
+        (status = 404, description = "This project has no such profile, app or integration.", body = ErrorBody),
+        (status = 409, description = "It is another account than the one that `reconnect` names (`account_mismatch`).",
+            body = ErrorBody),
         (status = 413, description = "The body is larger than 8 KiB.", body = ErrorBody),
         (status = 429, description = "Too many attempts at this account, or by this caller.", body = ErrorBody),
         (status = 502, description = "The account or its server was not found (`identity_unresolved`), the server cannot \
@@ -91,8 +93,9 @@ pub(crate) async fn connect(
         return Err(invalid_parameter("scopes", "cannot be given for Bluesky: an app password has none"));
     }
     // `headless` has no effect: a Bluesky account is never one of several.
-    let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id } = wanted;
-    let wanted = ConnectBluesky { identifier, password, redirect_uri, cancel_redirect_uri, profile_id, app_id };
+    let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id, reconnect } = wanted;
+    let wanted =
+        ConnectBluesky { identifier, password, redirect_uri, cancel_redirect_uri, profile_id, app_id, reconnect };
     let ConnectedBluesky { integration, label, destination } = state.broker.connect_bluesky(&caller, wanted).await?;
     Ok(Json(ConnectedView {
         success: true,

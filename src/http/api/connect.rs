@@ -21,7 +21,7 @@ pub(crate) struct Connection {
     /// `status` is `success`, `cancelled`, `error` or `selection_required`. `integrationId` may be several ids,
     /// separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and
     /// the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
-    /// `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
+    /// `account_mismatch`, `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
     /// `authorization_refused`, `billing_limit_reached`, `blocked_by_administrator`, `callback_url_rejected`,
     /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `id_token_rejected`, `identity_unavailable`,
     /// `interrupted`, `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`,
@@ -41,6 +41,11 @@ pub(crate) struct Connection {
     pub(super) profile_id: Option<String>,
     /// The OAuth app of your own to connect under; without it, the operator's.
     pub(super) app_id: Option<String>,
+    /// The integration whose account must come back, of this platform and, where you give one, of `profileId`. If the
+    /// person comes back with another account, the connection fails with `account_mismatch`, and nothing is changed.
+    /// Where a consent covers several accounts, only this one is connected, and nobody is asked to choose.
+    #[param(example = "int_0198f1c0a1b27c3d8e4f5a6b7c8d9e0f")]
+    pub(super) reconnect: Option<String>,
 }
 
 /// The scopes of one connection, and the account's server.
@@ -82,6 +87,7 @@ impl FromQuery for Connection {
             headless: query.boolean("headless", false)?,
             profile_id: query.text("profileId")?,
             app_id: query.text("appId")?,
+            reconnect: query.text("reconnect")?,
         })
     }
 }
@@ -105,11 +111,11 @@ pub(crate) struct AuthorizeUrl {
     responses(
         (status = 200, description = "Where to send the person.", body = AuthorizeUrl),
         (status = 400, description = "A query parameter is out of bounds, `scopes` names one that the platform does not \
-            have here, or the app is another platform's.",
+            have here, or the app or `reconnect` is another platform's.",
             body = ErrorBody),
         (status = 403, description = "The platform is not available here, or is not connected this way; or the access key \
             lacks the scope `connect`, does not work from this address, or is bound to another profile.", body = ErrorBody),
-        (status = 404, description = "This project has no such profile, or no such app.", body = ErrorBody),
+        (status = 404, description = "This project has no such profile, app or integration.", body = ErrorBody),
         (status = 429, description = "Too many connections are waiting to be finished, or too many servers were asked.",
             body = ErrorBody),
         (status = 500, description = "The operator has not configured the platform's credentials.", body = ErrorBody),
@@ -122,10 +128,19 @@ pub(crate) async fn begin(
     Segment(platform): Segment,
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
-    let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id } = wanted;
+    let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, reconnect } = wanted;
     let ConnectionScopes { scopes, server } = scopes;
     let scopes = ConnectionScopes::names(scopes);
-    let wanted =
-        BeginConnect { platform, redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, scopes, server };
+    let wanted = BeginConnect {
+        platform,
+        redirect_uri,
+        cancel_redirect_uri,
+        headless,
+        profile_id,
+        app_id,
+        scopes,
+        server,
+        reconnect,
+    };
     Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
 }

@@ -15,6 +15,7 @@ impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
         use broker::Error as E;
         match error {
+            E::AccountMismatch => Self::new(Code::AccountMismatch),
             E::AppInUse(count) => Self::with(
                 Code::AppInUse,
                 format!(

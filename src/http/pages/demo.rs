@@ -201,6 +201,7 @@ pub(crate) async fn connect_bluesky(
         cancel_redirect_uri: None,
         profile_id: None,
         app_id: None,
+        reconnect: None,
     };
     let back = match state.broker.connect_bluesky(&caller(&state, demo, &req), wanted).await.map_err(ApiError::from) {
         Ok(connected) => connected.destination.unwrap_or(home),

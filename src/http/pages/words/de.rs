@@ -149,6 +149,13 @@ fn failure(failure: Failure, label: &str) -> Told {
             format!("Ihr Konto bei {label} ist deaktiviert oder gesperrt."),
             "Klären Sie das zuerst dort und beginnen Sie dann noch einmal.",
         ),
+        F::AccountMismatch => (
+            format!(
+                "Sie haben sich bei {label} mit einem anderen Konto angemeldet als dem, das neu verbunden werden soll."
+            ),
+            "Melden Sie sich dort ab, beginnen Sie noch einmal und melden Sie sich mit dem Konto an, das schon verbunden ist. \
+             Möchten Sie auch dieses andere Konto verbinden, fügen Sie es in der App hinzu.",
+        ),
         F::AccountThrottled => (format!("{label} lässt für dieses Konto im Moment keine Anfragen mehr zu."), TOMORROW),
         F::ApiNotEnabled => (format!("Dieser Dienst ist bei {label} nicht vollständig eingerichtet."), OPERATOR),
         F::ApiVersionRetired => {

@@ -141,6 +141,11 @@ fn failure(failure: Failure, label: &str) -> Told {
             format!("Your account at {label} is deactivated or suspended."),
             "Settle that at the platform first, then start again.",
         ),
+        F::AccountMismatch => (
+            format!("You signed in at {label} with another account than the one to be connected again."),
+            "Sign out there, then start again and sign in with the account that is connected already. To connect this other \
+             account as well, go back to the app and add it there.",
+        ),
         F::AccountThrottled => (
             format!("{label} allows no more requests for this account at the moment."),
             "Wait ten minutes, then start again. If it says the same then, try again tomorrow.",
