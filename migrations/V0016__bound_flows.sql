@@ -2,5 +2,7 @@
 
 -- The integration that must come back. Null: any account may. It may be disconnected meanwhile, so nothing points at it.
 ALTER TABLE flows ADD COLUMN reconnects TEXT;
+-- Digest of the cookie that the browser must have when it comes back. Null: any browser may.
+ALTER TABLE flows ADD COLUMN bound_to BLOB CHECK (length(bound_to) = 32);
 
 PRAGMA user_version = 16;

@@ -7,6 +7,7 @@ use url::Url;
 use super::clients::BoundTo;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, reconnect};
+use crate::domain::binding::{APP_COOKIE, Binding};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
 use crate::domain::id::FlowId;
@@ -41,6 +42,8 @@ pub struct BeginConnect {
     pub server: Option<String>,
     /// The integration that must come back.
     pub reconnect: Option<String>,
+    /// Digest of the cookie that the browser must have when it comes back, as [`Binding::to_app`] reads it.
+    pub binding_hash: Option<String>,
 }
 
 impl Broker {
@@ -51,6 +54,7 @@ impl Broker {
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
+        let binding = binding(wanted.binding_hash.as_deref())?;
         let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let mut app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let mut reconnects = None;
@@ -127,6 +131,7 @@ impl Broker {
             server: server.transpose()?,
             profile_id,
             reconnects,
+            binding,
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,
@@ -191,6 +196,15 @@ impl Broker {
         });
         checked.transpose().map_err(|refused| Error::RedirectRefused { parameter, refused })
     }
+}
+
+fn binding(hash: Option<&str>) -> Result<Binding, Error> {
+    let Some(hash) = hash else { return Ok(Binding::None) };
+    Binding::to_app(hash).ok_or_else(|| {
+        Error::InvalidParameter(format!(
+            "bindingHash must be the SHA-256 of the cookie {APP_COOKIE} in base64url without padding: 43 characters"
+        ))
+    })
 }
 
 /// Digest that a state is stored and looked up by.

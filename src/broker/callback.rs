@@ -5,8 +5,9 @@
 //! flow's row.
 //!
 //! The state is secret, so whoever has it may finish the flow: with a code, an error, or something that is neither.
-//! Only two kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
-//! platform's, and the path of another platform means that its answer was sent astray.
+//! Only three kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
+//! platform's, the path of another platform means that its answer was sent astray, and a browser that the flow is not
+//! [bound](crate::domain::binding) to may belong to somebody who was lured here.
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use super::error::CallbackRefusal;
 use super::finished::{Ending, Finished};
 use super::{Broker, Error, results};
 use crate::domain::audit::By;
+use crate::domain::binding::Browser;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
 use crate::domain::id::{IntegrationId, ProjectId};
@@ -41,6 +43,8 @@ pub struct Callback {
     pub issuer: Option<String>,
     /// True when the code or another parameter beside the state is too long or is not text.
     pub is_garbled: bool,
+    /// What tells the browser from others.
+    pub browser: Browser,
     /// The browser's address, for the audit trail.
     pub address: Option<IpAddr>,
 }
@@ -67,6 +71,13 @@ impl Broker {
         }
         if flow.is_expired(self.clock.now()) {
             return Ok(self.late(flow.into(), is_denial));
+        }
+        if !callback.browser.may_finish(&flow.binding) {
+            tracing::warn!(
+                flow.id = %flow.id, platform.name = %flow.platform,
+                "another browser came back than the connection is bound to, so the platform was not asked"
+            );
+            return refused(CallbackRefusal::OtherBrowser);
         }
         let fingerprint = answer.fingerprint();
         if flow.stage.outcome().is_none() {

@@ -139,6 +139,9 @@ pub enum CallbackRefusal {
     AlreadyUsed,
     #[error("a parameter is repeated, or the state is too long or not text")]
     Malformed,
+    /// The browser lacks the cookie that the flow is bound to.
+    #[error("the flow is bound to another browser")]
+    OtherBrowser,
     #[error("the state belongs to another platform")]
     OtherPlatform,
     #[error("no state, or one that is unknown")]

@@ -78,6 +78,7 @@ impl Broker {
             scopes: Some(flow.scopes).filter(|scopes| !scopes.is_empty()),
             server,
             reconnect: flow.reconnects.map(|id| id.to_string()),
+            binding_hash: flow.binding.app_hash(),
         };
         self.spend(Cost::Starts, Some(&caller), None)?;
         self.begin_connect(&caller, wanted).await

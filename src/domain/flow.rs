@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::InvalidTransition;
+use super::binding::Binding;
 use super::entropy::Entropy;
 use super::failure::Failure;
 use super::id::{AccessKeyId, FlowId, IntegrationId, OauthAppId, ProfileId, ProjectId};
@@ -79,6 +80,8 @@ pub struct Flow {
     pub profile_id: Option<ProfileId>,
     /// The integration that must come back; `None`: any account may.
     pub reconnects: Option<IntegrationId>,
+    /// The browser that may finish it.
+    pub binding: Binding,
     /// Exactly as the caller gave it.
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
@@ -303,6 +306,7 @@ mod tests {
             server: None,
             profile_id: None,
             reconnects: None,
+            binding: Binding::None,
             redirect_uri: None,
             cancel_redirect_uri: None,
             headless: false,

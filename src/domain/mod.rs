@@ -4,6 +4,7 @@ pub mod access_key;
 pub mod account;
 pub mod attempts;
 pub mod audit;
+pub mod binding;
 pub mod bounds;
 pub mod budget;
 pub mod colour;

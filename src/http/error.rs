@@ -64,6 +64,7 @@ codes! {
     AppPasswordRequired = BAD_REQUEST, "app_password_required", "That is the account's own password. Make an app password in the account's settings and use that one.";
     BlueskyCredentialsRejected = UNAUTHORIZED, "bluesky_credentials_rejected", "The account's server does not accept this handle with this app password. Check both, or make a new app password.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than 64 KiB.";
+    BrowserMismatch = BAD_REQUEST, "browser_mismatch", "The connection was started in another browser, and only that one can finish it.";
     CallbackRefused = BAD_REQUEST, "callback_refused", "This answer from the platform belongs to no connection that is waiting for it.";
     CredentialsMissing = INTERNAL_SERVER_ERROR, "platform_not_configured", "The platform has no credentials here.";
     CrossSite = FORBIDDEN, "cross_site_request", "This request did not come from this service's own page.";
@@ -124,6 +125,8 @@ pub(crate) enum Trouble {
     /// Another website sent the form.
     NotFromHere,
     NothingHere,
+    /// The connection belongs to another browser.
+    OtherBrowser,
     /// The callback is another platform's.
     OtherPlatform,
     /// The browser loaded the page ahead of its user.
@@ -139,6 +142,7 @@ pub(crate) enum Trouble {
 impl Trouble {
     fn of(code: Code) -> Self {
         match code {
+            Code::BrowserMismatch => Self::OtherBrowser,
             Code::CallbackRefused => Self::UnknownLink,
             Code::CrossSite => Self::NotFromHere,
             Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,

@@ -10,6 +10,7 @@ use super::schema::Schema;
 use super::{Error, flows, grants, integrations, oauth_apps, profiles, projects, selections};
 use crate::domain::InvalidTransition;
 use crate::domain::account::Account;
+use crate::domain::binding::Binding;
 use crate::domain::entropy::SeededEntropy;
 use crate::domain::flow::{Flow, FlowStage};
 use crate::domain::grant::{AuthStatus, Grant};
@@ -175,6 +176,7 @@ impl Fixture {
             server: None,
             profile_id: None,
             reconnects: None,
+            binding: Binding::None,
             redirect_uri: Some("https://app.example/back".to_owned()),
             cancel_redirect_uri: None,
             headless: false,

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 use super::Error;
 use super::columns::{self, Fields, Params, all, change_one, json, one};
 use crate::domain::InvalidTransition;
+use crate::domain::binding::Binding;
 use crate::domain::flow::{EXCHANGE_MAX, Flow, FlowStage};
 use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
 use crate::domain::secret::{Digest256, Sealed};
@@ -22,10 +23,10 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server, reconnects)
+            server, reconnects, bound_to)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server, :reconnects)",
+            :outcome, :server, :reconnects, :bound_to)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -48,6 +49,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":outcome": outcome(&flow.stage)?,
             ":server": flow.server,
             ":reconnects": flow.reconnects,
+            ":bound_to": bound_to(flow.binding),
         },
     )
 }
@@ -194,6 +196,14 @@ fn answer(stage: &FlowStage) -> Option<(&Sealed, Timestamp)> {
     }
 }
 
+/// For the column `bound_to`.
+fn bound_to(binding: Binding) -> Option<Digest256> {
+    match binding {
+        Binding::App(digest) => Some(digest),
+        Binding::None => None,
+    }
+}
+
 /// For the column `outcome`.
 fn outcome(stage: &FlowStage) -> Result<Option<String>, Error> {
     stage.outcome().map(json).transpose()
@@ -212,6 +222,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         server: fields.get("server")?,
         profile_id: fields.get("profile_id")?,
         reconnects: fields.get("reconnects")?,
+        binding: fields.get::<Option<Digest256>>("bound_to")?.map_or(Binding::None, Binding::App),
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
         headless: fields.get("headless")?,
@@ -258,6 +269,7 @@ mod tests {
             server: None,
             profile_id: None,
             reconnects: None,
+            binding: Binding::None,
             redirect_uri: Some("https://app.example/done?nonce=1".to_owned()),
             cancel_redirect_uri: None,
             headless: true,
@@ -300,7 +312,8 @@ mod tests {
         .enumerate()
         {
             let reconnects = Some(fixture.id());
-            let flow = Flow { app_id, profile_id, reconnects, stage, ..flow(&fixture, &number.to_string()) };
+            let binding = Binding::App(Digest256::of(b"cookie"));
+            let flow = Flow { app_id, profile_id, reconnects, binding, stage, ..flow(&fixture, &number.to_string()) };
             fixture.write(|db| insert(db, &flow)).unwrap();
             let found = find_by_state(&fixture.db, &flow.state).unwrap().unwrap();
             assert_eq!(format!("{found:?}"), format!("{flow:?}"));

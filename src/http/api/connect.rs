@@ -48,9 +48,9 @@ pub(crate) struct Connection {
     pub(super) reconnect: Option<String>,
 }
 
-/// The scopes of one connection, and the account's server.
+/// What a connection with a redirect may have besides: its scopes, the account's server, and the browser it is bound to.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct ConnectionScopes {
     /// The OAuth scopes to ask for, separated by commas or spaces: some of those that the operator configured (`scopes` and
     /// `optional_scopes` of the platform). Those that it takes to read whose account it is, and to keep its tokens alive,
@@ -62,11 +62,18 @@ pub(crate) struct ConnectionScopes {
     /// refused elsewhere. The broker registers itself at a server when the first account of it is connected.
     #[param(example = "mastodon.social")]
     pub(super) server: Option<String>,
+    /// The SHA-256 of the cookie `__Secure-postpeer-binding`, in base64url without padding. Your app sets that cookie, with
+    /// a random value, for a domain that it shares with the broker. A browser that comes back from the platform without
+    /// it is refused (`browser_mismatch`) before the platform is asked for anything, so that nobody can have somebody
+    /// else finish their connection.
+    #[param(min_length = 43, max_length = 43, example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")]
+    pub(super) binding_hash: Option<String>,
 }
 
 impl FromQuery for ConnectionScopes {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self { scopes: query.text("scopes")?, server: query.text("server")? })
+        let binding_hash = query.text("bindingHash")?;
+        Ok(Self { scopes: query.text("scopes")?, server: query.text("server")?, binding_hash })
     }
 }
 
@@ -129,7 +136,7 @@ pub(crate) async fn begin(
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
     let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, reconnect } = wanted;
-    let ConnectionScopes { scopes, server } = scopes;
+    let ConnectionScopes { scopes, server, binding_hash } = scopes;
     let scopes = ConnectionScopes::names(scopes);
     let wanted = BeginConnect {
         platform,
@@ -141,6 +148,7 @@ pub(crate) async fn begin(
         scopes,
         server,
         reconnect,
+        binding_hash,
     };
     Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
 }

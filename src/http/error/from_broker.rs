@@ -210,6 +210,7 @@ impl From<CallbackRefusal> for ApiError {
                 ("This connection was already finished, with another answer.", Trouble::AlreadyFinished)
             }
             CallbackRefusal::Malformed => ("The platform's answer is incomplete or garbled.", Trouble::Garbled),
+            CallbackRefusal::OtherBrowser => return Self::new(Code::BrowserMismatch).because(refusal),
             CallbackRefusal::OtherPlatform => {
                 ("The answer belongs to a connection at another platform.", Trouble::OtherPlatform)
             }

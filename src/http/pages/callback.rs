@@ -15,7 +15,7 @@ use crate::broker::error::CallbackRefusal;
 use crate::domain::secret::SecretString;
 use crate::http::Current;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Query, Segment, peer};
+use crate::http::request::{Query, Segment, cookies, peer};
 
 /// Longest state, in bytes. Ours have 43.
 const STATE_MAX: usize = 512;
@@ -43,7 +43,8 @@ const CODE_MAX: usize = 4 * 1024;
             `error` or `selection_required`), `platform`, and `integrationId` (several ids separated by commas, with \
             `integrationCount` where not all fit) and `profileId`, `error`, or `selectionToken`, added to its query; or \
             to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
-        (status = 400, description = "The answer belongs to no connection that is waiting for it: a page.",
+        (status = 400, description = "The answer belongs to no connection that is waiting for it, or to one that only \
+            another browser can finish (`browser_mismatch`): a page.",
             body = String, content_type = "text/html"),
         (status = 429, description = "Too many unknown states came from this address, see `Retry-After`: a page.",
             body = String, content_type = "text/html"),
@@ -58,7 +59,8 @@ pub(crate) async fn finish(
 ) -> Result<HttpResponse, ApiError> {
     refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    let callback = Callback { address, ..read(platform, &Query::new(req.query_string()))? };
+    let browser = cookies::browser(req.headers());
+    let callback = Callback { browser, address, ..read(platform, &Query::new(req.query_string()))? };
     ending::show(&state, &req, &state.broker.finish_connect(callback).await?)
 }
 
@@ -83,7 +85,7 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
         (text("code")?, text("error")?, text("error_reason")?, text("error_code")?, text("iss")?);
     is_garbled |= code.as_ref().is_some_and(|code| code.len() > CODE_MAX || code.contains(char::is_control));
     let (state, code) = (state.map(SecretString::from), code.map(SecretString::from));
-    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, address: None })
+    Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, ..Callback::default() })
 }
 
 /// Refuses a browser that fetches the page ahead of its user, or into another page. Going on would use something up

@@ -5,6 +5,7 @@
 //! runs.
 
 mod body;
+pub(crate) mod cookies;
 pub(crate) mod fields;
 mod path;
 pub(crate) mod peer;

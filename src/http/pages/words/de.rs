@@ -263,6 +263,14 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "Die Adresse ist falsch, oder es gibt nicht mehr, wohin sie führte.",
             "Prüfen Sie die Adresse oder gehen Sie zurück zur App.",
         ),
+        Trouble::OtherBrowser => (
+            "Das wurde in einem anderen Browser begonnen",
+            "Nur der Browser, in dem die Verbindung begonnen wurde, kann sie abschließen. Es wurde nichts verbunden und nichts \
+             gespeichert.",
+            "Haben Sie sie begonnen, schließen Sie sie in jenem Browser ab, oder gehen Sie zurück zur App und beginnen Sie in \
+             diesem noch einmal; der Browser muss Cookies annehmen. Hat Sie jemand hierher geschickt, schließen Sie diese \
+             Seite: Vielleicht wollte jemand an Ihr Konto kommen.",
+        ),
         Trouble::OtherPlatform => (
             "Diese Antwort gehört zu einer anderen Plattform",
             "Es wurde nichts verbunden und nichts gespeichert.",

@@ -252,6 +252,13 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "The address is wrong, or what it led to is gone.",
             "Check the address, or go back to the app.",
         ),
+        Trouble::OtherBrowser => (
+            "This was started in another browser",
+            "Only the browser in which the connection was started can finish it. Nothing was connected, and nothing was \
+             stored.",
+            "If you started it, finish it in that browser, or go back to the app and start again in this one; the browser \
+             must accept cookies. If somebody sent you here, close this page: they may have wanted to get hold of your account.",
+        ),
         Trouble::OtherPlatform => (
             "This answer belongs to another platform",
             "Nothing was connected, and nothing was stored.",
