@@ -390,6 +390,8 @@ fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Erro
             keyring: config.keyring.clone(),
             public_url: config.server.public_url.clone(),
             redirects: config.connect.redirects.clone(),
+            confirm: config.connect.confirm,
+            require_binding: config.connect.require_binding,
             state_ttl: config.connect.state_ttl,
             selection_ttl: config.connect.selection_ttl,
             refresh_ahead: config.refresh.ahead,

@@ -77,11 +77,14 @@
 //!
 //! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state. Where the
 //! person names a server, `broker::registration` makes sure first that the broker has an app there.
-//! `broker::callback` matches a callback to its flow and lets exactly one attempt finish it, on a runtime that neither
-//! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
-//! the answer before reading it, and asks who connected. `broker::record` stores grant and integrations in one
-//! transaction. `broker::revocation` gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers people who come back after
-//! their connection expired.
+//! `broker::reconnect` finds the account that must come back, where the caller names one. `broker::confirmation` asks the
+//! person before the platform does, where the operator wants it. `broker::callback` matches a callback to its flow,
+//! refuses a browser that the flow is not bound to (`domain::binding`), and lets exactly one attempt finish it, on a
+//! runtime that neither a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state,
+//! exchanges the code, stores the answer before reading it, and asks who connected. `broker::record` stores grant and
+//! integrations in one transaction, and refuses another account than the one that must come back. `broker::revocation`
+//! gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers
+//! people who come back after their connection expired.
 //!
 //! # A token, from then on
 //!

@@ -74,6 +74,11 @@ pub(super) fn denied() -> Digest256 {
     Digest256::of(b"denied")
 }
 
+/// In place of a fingerprint, where the person declined here, before the platform was asked.
+pub(super) fn not_confirmed() -> Digest256 {
+    Digest256::of(b"not confirmed")
+}
+
 /// Letters, digits and a few marks of a platform's code; `None` where it is absent or empty.
 fn harmless(text: Option<&String>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;

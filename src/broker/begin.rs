@@ -8,15 +8,16 @@ use super::clients::BoundTo;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, reconnect};
 use crate::domain::binding::{APP_COOKIE, Binding};
+use crate::domain::confirmation::Confirmation;
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{self, Flow, FlowStage, new_state, nonce};
-use crate::domain::id::FlowId;
+use crate::domain::id::{FlowId, OauthAppId, ProfileId};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
-use crate::platforms::Platform;
+use crate::platforms::{ConfiguredPlatform, Platform};
 use crate::store::flow_limit::Bounds;
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
-use crate::upstream::{self, AuthorizeRequest, platform_at};
+use crate::upstream::{self, AuthorizeRequest, Server, platform_at};
 use crate::vault::Place;
 
 /// Most rows that connections in the making may hold. A hundred starts a second for ten minutes are 60,000 flows. A row takes
@@ -47,14 +48,14 @@ pub struct BeginConnect {
 }
 
 impl Broker {
-    /// The platform's authorize URL for this connection.
+    /// Where to send the person: the platform's authorize URL for this connection, or the page that asks first.
     pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<String, Error> {
         let configured = self
             .upstream
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let binding = binding(wanted.binding_hash.as_deref())?;
+        let (binding, asks_first) = self.binding(wanted.binding_hash.as_deref())?;
         let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let mut app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let mut reconnects = None;
@@ -77,31 +78,12 @@ impl Broker {
         })?;
 
         let project_id = caller.project_id;
-        let app = if profile_id.is_none() && app_id.is_none() {
-            None
-        } else {
-            self.store
-                .read(move |db| {
-                    if let Some(id) = profile_id
-                        && stored_profiles::find(db, project_id, id)?.is_none()
-                    {
-                        return Err(Error::NotFound(What::Profile));
-                    }
-                    app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
-                })
-                .await?
-        };
-        let client_id = match (app, &configured.credentials) {
-            (Some(app), _) if app.platform != platform.name => return Err(Error::AppOfOtherPlatform(app.platform)),
-            (Some(app), _) => app.client_id,
-            (None, _) if let Some(server) = &server => self.client_at(caller, configured, server).await?,
-            (None, Some(credentials)) => credentials.client_id.clone(),
-            (None, None) => return Err(Error::CredentialsMissing(platform.name.to_string())),
-        };
-
+        let client_id = self.client_id(caller, configured, server.as_ref(), (profile_id, app_id)).await?;
         let id: FlowId = self.ids.next();
         let callback_url = self.callback_url(&platform.name);
-        let state = new_state(self.clock.now(), &*self.entropy);
+        let asks_first = asks_first.then(|| Confirmation::new(self.clock.now(), &*self.entropy));
+        let state =
+            asks_first.as_ref().map_or_else(|| new_state(self.clock.now(), &*self.entropy), Confirmation::state);
         let digest = state_digest(&state);
         let verifier = upstream::takes_pkce(platform, &callback_url).then(|| random_token(&*self.entropy));
         let nonce = nonce(&digest);
@@ -114,7 +96,10 @@ impl Broker {
             nonce: &nonce,
         };
         let of = BoundTo { project_id, platform: &platform.name, app_id, client_id: &client_id, server: None };
-        let url = self.authorize_url(platform, of, &request).await?;
+        let (url, binding) = match &asks_first {
+            Some(confirmation) => (self.confirmation_url(confirmation), confirmation.binding()),
+            None => (self.authorize_url(platform, of, &request).await?.into(), binding),
+        };
 
         let now = self.clock.now();
         let pkce_verifier =
@@ -150,11 +135,58 @@ impl Broker {
             })
             .await?;
         tracing::info!(flow.id = %id, platform.name = %wanted.platform, "connection begun");
-        Ok(url.into())
+        Ok(url)
+    }
+
+    /// The client id to connect under. Makes sure that profile and app belong to the project.
+    async fn client_id(
+        &self,
+        caller: &Caller,
+        configured: &ConfiguredPlatform,
+        server: Option<&Server>,
+        (profile_id, app_id): (Option<ProfileId>, Option<OauthAppId>),
+    ) -> Result<String, Error> {
+        let platform = configured.platform();
+        let project_id = caller.project_id;
+        let app = if profile_id.is_none() && app_id.is_none() {
+            None
+        } else {
+            self.store
+                .read(move |db| {
+                    if let Some(id) = profile_id
+                        && stored_profiles::find(db, project_id, id)?.is_none()
+                    {
+                        return Err(Error::NotFound(What::Profile));
+                    }
+                    app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
+                })
+                .await?
+        };
+        Ok(match (app, &configured.credentials) {
+            (Some(app), _) if app.platform != platform.name => return Err(Error::AppOfOtherPlatform(app.platform)),
+            (Some(app), _) => app.client_id,
+            (None, _) if let Some(server) = server => self.client_at(caller, configured, server).await?,
+            (None, Some(credentials)) => credentials.client_id.clone(),
+            (None, None) => return Err(Error::CredentialsMissing(platform.name.to_string())),
+        })
+    }
+
+    /// What the caller binds the connection to, and whether its person is asked first.
+    fn binding(&self, hash: Option<&str>) -> Result<(Binding, bool), Error> {
+        let binding = hash.map_or(Some(Binding::None), Binding::to_app).ok_or_else(|| {
+            Error::InvalidParameter(format!(
+                "bindingHash must be the SHA-256 of the cookie {APP_COOKIE} in base64url without padding: 43 characters"
+            ))
+        })?;
+        let is_open = binding == Binding::None;
+        if is_open && self.settings.require_binding && !self.settings.confirm {
+            return Err(Error::BindingRequired);
+        }
+        Ok((binding, is_open && self.settings.confirm))
     }
 
     /// The URL to send the person to. Asks the platform where it wants the request to be pushed.
-    async fn authorize_url(
+    pub(super) async fn authorize_url(
         &self,
         platform: &Platform,
         of: BoundTo<'_>,
@@ -196,15 +228,6 @@ impl Broker {
         });
         checked.transpose().map_err(|refused| Error::RedirectRefused { parameter, refused })
     }
-}
-
-fn binding(hash: Option<&str>) -> Result<Binding, Error> {
-    let Some(hash) = hash else { return Ok(Binding::None) };
-    Binding::to_app(hash).ok_or_else(|| {
-        Error::InvalidParameter(format!(
-            "bindingHash must be the SHA-256 of the cookie {APP_COOKIE} in base64url without padding: 43 characters"
-        ))
-    })
 }
 
 /// Digest that a state is stored and looked up by.

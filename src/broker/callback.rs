@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use super::answer::{self, Answer};
 use super::begin::state_digest;
 use super::error::CallbackRefusal;
-use super::finished::{Ending, Finished};
+use super::finished::{CancelledAt, Ending, Finished};
 use super::{Broker, Error, results};
 use crate::domain::audit::By;
 use crate::domain::binding::Browser;
@@ -108,7 +108,7 @@ impl Broker {
             return Ok(self.late(flow.into(), false));
         }
         let (ticket, may_retry) = (results::ticket(&flow), results::may_retry(&flow));
-        let at_platform = flow.stage.consumed_by() == Some(answer::denied());
+        let at = cancelled_at(&flow);
         let outcome = match flow.stage {
             FlowStage::Pending { .. } => Outcome::failed(Failure::StorageFailed),
             FlowStage::Answered { .. } | FlowStage::Consumed { .. } => Outcome::failed(Failure::Interrupted),
@@ -123,7 +123,7 @@ impl Broker {
                 let project_name = projects::find_name(db, project)?;
                 let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
                 let ending = match outcome {
-                    Outcome::Cancelled => Ok(Ending::Cancelled { at_platform }),
+                    Outcome::Cancelled => Ok(Ending::Cancelled { at }),
                     Outcome::Connected { integration_ids } => {
                         let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
                         let mut connected = Vec::new();
@@ -168,6 +168,15 @@ impl Broker {
     /// The flow's redirect, if it is still allowed: the operator may have changed the list since it began.
     pub(super) fn checked_again(&self, uri: Option<String>) -> Option<RedirectUri> {
         uri.and_then(|uri| self.settings.redirects.check(&uri).ok())
+    }
+}
+
+/// Where the person of a cancelled flow said no.
+fn cancelled_at(flow: &Flow) -> CancelledAt {
+    match flow.stage.consumed_by() {
+        Some(by) if by == answer::denied() => CancelledAt::Platform,
+        Some(by) if by == answer::not_confirmed() => CancelledAt::Confirmation,
+        _ => CancelledAt::Choice,
     }
 }
 

@@ -32,6 +32,10 @@ pub struct Settings {
     /// The broker's own URL, without a trailing slash. Callback URLs are built from it, never from a request.
     pub public_url: String,
     pub redirects: RedirectPolicy,
+    /// Connections without a `bindingHash` begin at the [page that asks](super::confirmation).
+    pub confirm: bool,
+    /// Connections that any browser could finish are refused.
+    pub require_binding: bool,
     /// Time for a person from the authorize URL to the callback.
     pub state_ttl: Duration,
     /// Time for a person to choose among several accounts.

@@ -28,6 +28,9 @@ pub enum Error {
     /// The key is missing, malformed, unknown or revoked. Callers are not told which.
     #[error("no valid access key")]
     AuthenticationRequired,
+    /// The operator allows no connection that any browser could finish.
+    #[error("the connection is bound to no browser")]
+    BindingRequired,
     /// The account's server, or the way to it, refused the connection by app password.
     #[error("the Bluesky account is not connected")]
     Bluesky(#[from] BlueskyError),
@@ -122,6 +125,8 @@ impl Error {
 #[strum(serialize_all = "snake_case")]
 pub enum What {
     App,
+    /// The page that asks before a connection. Unknown, or its connection has ended: callers are not told which.
+    Confirmation,
     Integration,
     Profile,
     Project,

@@ -35,11 +35,20 @@ pub struct Finished {
     pub ending: Ending,
 }
 
+/// Where a person said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelledAt {
+    /// On the broker's page for choosing accounts.
+    Choice,
+    /// On the page that asks before the platform does.
+    Confirmation,
+    Platform,
+}
+
 #[derive(Debug, Clone)]
 pub enum Ending {
     Cancelled {
-        /// True when the person declined at the platform; false when they cancelled the choice of accounts.
-        at_platform: bool,
+        at: CancelledAt,
     },
     Connected {
         integrations: Vec<Integration>,
@@ -143,7 +152,7 @@ mod tests {
                 has_fragment: true,
                 ticket: None,
                 may_retry: false,
-                ending: Ending::Cancelled { at_platform: true },
+                ending: Ending::Cancelled { at: CancelledAt::Platform },
             };
             let mut cut_before = false;
             for count in (0..60).chain([450, 10_000]) {

@@ -3,7 +3,7 @@
 //! An expired flow or selection is purged within minutes, with the secrets that it held. A
 //! [`LateRedirect`] stays for a day.
 
-use super::finished::{Ending, Finished};
+use super::finished::{CancelledAt, Ending, Finished};
 use super::selection::token_digest;
 use super::{Broker, Error};
 use crate::domain::failure::Failure;
@@ -30,7 +30,7 @@ impl Broker {
             cancel_redirect_uri: self.checked_again(late.cancel_redirect_uri),
             ticket: None,
             may_retry: false,
-            ending: if is_denial { Ending::Cancelled { at_platform: true } } else { expired },
+            ending: if is_denial { Ending::Cancelled { at: CancelledAt::Platform } } else { expired },
         }
     }
 

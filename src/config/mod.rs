@@ -94,6 +94,10 @@ pub struct Connect {
     pub state_ttl: Duration,
     pub selection_ttl: Duration,
     pub redirects: RedirectPolicy,
+    /// Asks people on a page of the broker before they go to the platform.
+    pub confirm: bool,
+    /// Refuses connections that any browser could finish.
+    pub require_binding: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -330,6 +334,8 @@ fn connect(reader: &mut Reader) -> Connect {
         state_ttl: seconds(reader.number(&["connect", "state_ttl_seconds"], 1..=86_400), 600),
         selection_ttl: seconds(reader.number(&["connect", "selection_ttl_seconds"], 1..=86_400), 600),
         redirects,
+        confirm: reader.flag(&["connect", "confirm"]).unwrap_or(false),
+        require_binding: reader.flag(&["connect", "require_binding"]).unwrap_or(false),
     }
 }
 

@@ -12,6 +12,9 @@ use super::secret::Digest256;
 /// The cookie that a caller's app sets for the broker, from a sibling domain.
 pub const APP_COOKIE: &str = "__Secure-postpeer-binding";
 
+/// What the names of the broker's own cookies begin with, after a prefix that says who may set them.
+pub const OWN_COOKIE: &str = "postpeer-connect-";
+
 /// What a browser needs to finish a flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Binding {
@@ -20,6 +23,8 @@ pub enum Binding {
     None,
     /// An [`APP_COOKIE`] with a value of this digest.
     App(Digest256),
+    /// An [`OWN_COOKIE`] with a value of this digest, which whoever [continued](super::confirmation) here has.
+    Confirmed(Digest256),
 }
 
 impl Binding {
@@ -36,7 +41,7 @@ impl Binding {
     pub fn app_hash(&self) -> Option<String> {
         match self {
             Self::App(digest) => Some(URL_SAFE_NO_PAD.encode(digest.as_bytes())),
-            Self::None => None,
+            Self::Confirmed(_) | Self::None => None,
         }
     }
 }
@@ -46,6 +51,7 @@ impl Binding {
 #[derive(Debug, Clone, Default)]
 pub struct Browser {
     pub app: Vec<Digest256>,
+    pub confirmed: Vec<Digest256>,
 }
 
 impl Browser {
@@ -55,6 +61,7 @@ impl Browser {
         match binding {
             Binding::None => true,
             Binding::App(digest) => self.app.contains(digest),
+            Binding::Confirmed(digest) => self.confirmed.contains(digest),
         }
     }
 }
@@ -82,12 +89,13 @@ mod tests {
     #[test]
     fn only_a_browser_with_the_cookie_finishes_a_bound_flow() {
         let [one, other] = [b"one", b"two"].map(|value| Digest256::of(value));
-        let with = |app: &[Digest256]| Browser { app: app.to_vec() };
-        for (browser, may) in
-            [(with(&[]), false), (with(&[other]), false), (with(&[one]), true), (with(&[other, one]), true)]
-        {
-            assert_eq!(browser.may_finish(&Binding::App(one)), may, "{browser:?}");
-            assert!(browser.may_finish(&Binding::None));
+        for (cookies, may) in [(&[][..], false), (&[other], false), (&[one], true), (&[other, one], true)] {
+            let app = Browser { app: cookies.to_vec(), ..Browser::default() };
+            let confirmed = Browser { confirmed: cookies.to_vec(), ..Browser::default() };
+            assert_eq!(app.may_finish(&Binding::App(one)), may, "{cookies:?}");
+            assert_eq!(confirmed.may_finish(&Binding::Confirmed(one)), may, "{cookies:?}");
+            assert!(!app.may_finish(&Binding::Confirmed(one)) && !confirmed.may_finish(&Binding::App(one)));
+            assert!(app.may_finish(&Binding::None));
         }
     }
 }

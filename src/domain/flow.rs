@@ -27,6 +27,12 @@ pub const EXCHANGE_MAX: Duration = Duration::from_hours(1);
 /// How long after its expiry a person is still sent back to the app.
 pub const LATE_MAX: Duration = Duration::from_hours(24);
 
+/// Bytes of a state: its time, and 256 random bits.
+pub(super) const TIMED_BYTES: usize = TIME_BYTES + 32;
+
+/// Bytes of a state that are its time.
+pub(super) const TIME_BYTES: usize = 6;
+
 /// Length of a state: 38 bytes in base64url.
 const STATE_LENGTH: usize = 51;
 
@@ -39,12 +45,17 @@ const TIME_LENGTH: usize = 8;
 /// hundred all over it.
 #[must_use]
 pub fn new_state(now: Timestamp, entropy: &dyn Entropy) -> SecretString {
-    let mut bytes = Zeroizing::new([0_u8; 38]);
+    SecretString::from(URL_SAFE_NO_PAD.encode(*timed_random(now, entropy)))
+}
+
+/// The bytes of a fresh state.
+pub(super) fn timed_random(now: Timestamp, entropy: &dyn Entropy) -> Zeroizing<[u8; TIMED_BYTES]> {
+    let mut bytes = Zeroizing::new([0_u8; TIMED_BYTES]);
     let [_, _, time @ ..] = now.as_millis().to_be_bytes();
     let (head, random) = bytes.split_at_mut(time.len());
     head.copy_from_slice(&time);
     entropy.fill(random);
-    SecretString::from(URL_SAFE_NO_PAD.encode(*bytes))
+    bytes
 }
 
 /// The digest that a state is stored and looked up by. States of older versions have no time in them.

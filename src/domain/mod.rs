@@ -8,6 +8,7 @@ pub mod binding;
 pub mod bounds;
 pub mod budget;
 pub mod colour;
+pub mod confirmation;
 pub mod entropy;
 pub mod error_chain;
 pub mod failure;

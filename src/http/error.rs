@@ -62,6 +62,7 @@ codes! {
     AppNotFound = NOT_FOUND, "app_not_found", "This project has no such app.";
     AppOfOtherPlatform = BAD_REQUEST, "app_platform_mismatch", "The app belongs to another platform.";
     AppPasswordRequired = BAD_REQUEST, "app_password_required", "That is the account's own password. Make an app password in the account's settings and use that one.";
+    BindingRequired = BAD_REQUEST, "binding_required", "This broker starts no connection that any browser could finish: send bindingHash, or let the operator set confirm under [connect].";
     BlueskyCredentialsRejected = UNAUTHORIZED, "bluesky_credentials_rejected", "The account's server does not accept this handle with this app password. Check both, or make a new app password.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than 64 KiB.";
     BrowserMismatch = BAD_REQUEST, "browser_mismatch", "The connection was started in another browser, and only that one can finish it.";

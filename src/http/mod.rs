@@ -106,7 +106,7 @@ impl Settings {
         }
     }
 
-    /// True when browsers reach the broker over TLS.
+    /// True when browsers reach the broker over https.
     pub(crate) fn is_secure(&self) -> bool {
         self.public_url.starts_with("https:")
     }

@@ -109,6 +109,7 @@ const fn guessed(route: Route) -> Route {
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
 const APP: &[&str] = &["/v1/apps/{id}"];
+const CONFIRMATION: &[&str] = &["/connect/confirm/{token}"];
 const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];
 const GOOGLEBUSINESS_SELECTION: &[&str] = &["/v1/connect/googlebusiness/selection/{token}"];
 const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
@@ -127,6 +128,8 @@ const TOKENS: Access = Access::Key(Scope::Tokens);
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
     api(Method::GET, &["/assets/{file}"], Access::Public, || web::to(pages::assets::get)),
+    guessed(page(Method::GET, CONFIRMATION, || web::to(pages::confirmation::show))),
+    guessed(page(Method::POST, CONFIRMATION, || web::to(pages::confirmation::submit))),
     guessed(page(Method::GET, &["/connect/result/{ticket}"], || web::to(pages::ending::result))),
     guessed(spends(page(Method::GET, &["/connect/result/{ticket}/retry"], || web::to(pages::ending::retry)))),
     guessed(page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show))),

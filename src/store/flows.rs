@@ -23,10 +23,10 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server, reconnects, bound_to)
+            server, reconnects, bound_to, asks_first)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server, :reconnects, :bound_to)",
+            :outcome, :server, :reconnects, :bound_to, :asks_first)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -50,6 +50,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":server": flow.server,
             ":reconnects": flow.reconnects,
             ":bound_to": bound_to(flow.binding),
+            ":asks_first": matches!(flow.binding, Binding::Confirmed(_)),
         },
     )
 }
@@ -199,7 +200,7 @@ fn answer(stage: &FlowStage) -> Option<(&Sealed, Timestamp)> {
 /// For the column `bound_to`.
 fn bound_to(binding: Binding) -> Option<Digest256> {
     match binding {
-        Binding::App(digest) => Some(digest),
+        Binding::App(digest) | Binding::Confirmed(digest) => Some(digest),
         Binding::None => None,
     }
 }
@@ -222,7 +223,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         server: fields.get("server")?,
         profile_id: fields.get("profile_id")?,
         reconnects: fields.get("reconnects")?,
-        binding: fields.get::<Option<Digest256>>("bound_to")?.map_or(Binding::None, Binding::App),
+        binding: read_binding(&fields)?,
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
         headless: fields.get("headless")?,
@@ -231,6 +232,11 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         expires_at: fields.get("expires_at")?,
         stage: read_stage(&fields)?,
     })
+}
+
+fn read_binding(fields: &Fields<'_, '_>) -> Result<Binding, Error> {
+    let Some(digest) = fields.get("bound_to")? else { return Ok(Binding::None) };
+    Ok(if fields.get("asks_first")? { Binding::Confirmed(digest) } else { Binding::App(digest) })
 }
 
 fn read_stage(fields: &Fields<'_, '_>) -> Result<FlowStage, Error> {
@@ -312,7 +318,8 @@ mod tests {
         .enumerate()
         {
             let reconnects = Some(fixture.id());
-            let binding = Binding::App(Digest256::of(b"cookie"));
+            let cookie = Digest256::of(b"cookie");
+            let binding = if number == 0 { Binding::App(cookie) } else { Binding::Confirmed(cookie) };
             let flow = Flow { app_id, profile_id, reconnects, binding, stage, ..flow(&fixture, &number.to_string()) };
             fixture.write(|db| insert(db, &flow)).unwrap();
             let found = find_by_state(&fixture.db, &flow.state).unwrap().unwrap();

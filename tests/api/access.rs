@@ -86,6 +86,8 @@ fn what_needs_no_key() {
         public,
         [
             "GET /assets/{file}",
+            "GET /connect/confirm/{token}",
+            "POST /connect/confirm/{token}",
             "GET /connect/result/{ticket}",
             "GET /connect/result/{ticket}/retry",
             "GET /connect/selection/{token}",

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use postpeer::background;
+use postpeer::broker::begin::BeginConnect;
 use postpeer::domain::access_key::Scope;
 use postpeer::http::routes::{ROUTES, Route};
 use postpeer::sandbox::{self, Answer, Fault, Step};
@@ -96,6 +97,18 @@ impl Audited {
                 let body = json!({"identifier": account.handle, "password": account.app_password});
                 self.call("POST", &path, Some(body)).await;
                 of_key("account.connected")
+            }
+            ("POST", "/connect/confirm/{token}") => {
+                let asking = self.broker.reloaded(|config| config.connect.confirm = true).await;
+                let key = self.broker.broker().authenticate(&self.broker.key, None).await.unwrap();
+                let wanted = BeginConnect { platform: "twitter".to_owned(), ..BeginConnect::default() };
+                let path = asking.begin_connect(&key, wanted).await.unwrap();
+                self.entries().await;
+                let request = self.broker.request("POST", &path).header("sec-fetch-site", "same-origin");
+                let request = request.header("content-type", "application/x-www-form-urlencoded");
+                let reply = Reply::of(request.body("action=cancel").send().await.unwrap()).await;
+                assert_eq!(reply.status, 303, "{}", reply.text);
+                of_person("connection.ended", "cancelled")
             }
             ("POST", "/connect/selection/{token}") => {
                 let path = path.replace("{token}", &self.selection("facebook").await);

@@ -266,7 +266,7 @@ async fn answers_are_as_described() {
             assert_eq!(document.judge(operation, &bare), Vec::<String>::new(), "{method} {path}: {}", bare.text);
         }
     }
-    let described = document.operations(|path| !path.contains("/selection/"));
+    let described = document.operations(|path| !path.contains("/selection/") && !path.contains("/confirm/"));
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
 }
 
@@ -308,6 +308,36 @@ async fn choices_are_as_described() {
     }
     let described = document.operations(|path| path.contains("/selection/"));
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
+}
+
+/// The same for the page that asks before the platform does.
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmations_are_as_described() {
+    let broker = TestBroker::builder().setting("POSTPEER_CONNECT__CONFIRM", "true").start().await;
+    let document = Document(broker.get("/documentation/json").await.json);
+    let template = "/connect/confirm/{token}";
+    let page = broker.begin("twitter", "").await;
+    for (status, method, form, site) in [
+        (200, "get", "", "none"),
+        (303, "post", "action=continue", "same-origin"),
+        (403, "post", "action=continue", "cross-site"),
+        (400, "post", "action=x", "same-origin"),
+        (303, "post", "action=cancel", "same-origin"),
+        (404, "post", "action=continue", "same-origin"),
+        (404, "get", "", "none"),
+    ] {
+        let mut request = broker.request(&method.to_uppercase(), &page).header("sec-fetch-site", site);
+        if method == "post" {
+            request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        }
+        let reply = Reply::of(request.send().await.unwrap()).await;
+        assert_eq!(reply.status, status, "{method} {form}: {}", reply.text);
+        let operation = &document.0["paths"][template][method];
+        assert_eq!(document.judge(operation, &reply), Vec::<String>::new(), "{method} {form}: {}", reply.text);
+    }
+    let described = document.operations(|path| path.contains("/confirm/"));
+    let called = ["get", "post"].map(|method| (method.to_owned(), template.to_owned()));
+    assert_eq!(described, BTreeSet::from(called));
 }
 
 /// Requests about a selection, with the status of the answer.

@@ -17,6 +17,7 @@ mod audit;
 mod backups;
 mod bad_input;
 mod base_path;
+mod binding;
 mod bluesky;
 mod bluesky_sandbox;
 mod clocks;

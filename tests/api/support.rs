@@ -220,6 +220,13 @@ impl TestBroker {
         self.running = Some((app, server));
     }
 
+    /// The broker as it is after a reload with another configuration. The server keeps the old one.
+    pub(crate) async fn reloaded(&self, change: impl FnOnce(&mut Config)) -> Broker {
+        let mut config = self.config().clone();
+        change(&mut config);
+        self.app().reloaded(&config).await.unwrap()
+    }
+
     /// Requests a callback at the broker's current port, whatever port the URL names.
     pub(crate) async fn arrive(&self, callback: &str) -> Reply {
         let path = callback.find("/v1/").unwrap();

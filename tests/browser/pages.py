@@ -16,7 +16,7 @@ import urllib.parse
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
 
-from broker import broker  # noqa: E402
+from broker import PUBLIC_URL, broker  # noqa: E402
 from chromium import By, Keys, browser, press, shot_whole, wait  # noqa: E402
 from demo import authorize_url, choose, consent, demo, fetch, walk  # noqa: E402
 
@@ -41,6 +41,14 @@ accent = "#8a1f5c"
 home_url = "https://marlow.example/"
 support_url = "https://marlow.example/help"
 privacy_url = "https://marlow.example/privacy"
+"""
+
+CONFIRM = """
+[connect]
+confirm = true
+[platforms.twitter]
+client_id = "client"
+client_secret = "secret"
 """
 
 AUDIT = """
@@ -227,6 +235,13 @@ def look_at_demo(looker, running):
     looker.look("documentation", running.url + "/documentation", limit=DOCUMENTATION)
 
 
+def look_at_confirmation(looker):
+    with broker(IDENTITY + CONFIRM, {"logo.svg": LOGO}) as own:
+        _, made = own.call("POST", "/v1/profiles", {"name": "Team A"})
+        _, begun = own.call("GET", f"/v1/connect/twitter?profileId={made['profile']['id']}")
+        looker.look("confirmation", begun["url"].replace(PUBLIC_URL, own.url))
+
+
 def look_at_identity(looker):
     with broker(IDENTITY, {"logo.svg": LOGO}) as own:
         looker.look("identity", f"{own.url}/v1/connect/twitter/callback?state=unknown")
@@ -249,6 +264,7 @@ with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.Exi
     stack.callback(driver.quit)
     looker = Looker(driver)
     look_at_identity(looker)
+    look_at_confirmation(looker)
     look_at_endings(looker, running)
     look_at_choices(looker, running)
     look_at_demo(looker, running)

@@ -103,7 +103,8 @@ impl FromQuery for Connection {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthorizeUrl)]
 pub(crate) struct AuthorizeUrl {
-    /// The platform's consent page, for this connection.
+    /// The platform's consent page, for this connection; or a page of the broker that asks first and leads there, where
+    /// the operator set `confirm` under `[connect]`.
     #[schema(format = "uri")]
     url: String,
 }
@@ -118,7 +119,8 @@ pub(crate) struct AuthorizeUrl {
     responses(
         (status = 200, description = "Where to send the person.", body = AuthorizeUrl),
         (status = 400, description = "A query parameter is out of bounds, `scopes` names one that the platform does not \
-            have here, or the app or `reconnect` is another platform's.",
+            have here, the app or `reconnect` is another platform's, or the operator allows no connection that any browser \
+            could finish (`binding_required`).",
             body = ErrorBody),
         (status = 403, description = "The platform is not available here, or is not connected this way; or the access key \
             lacks the scope `connect`, does not work from this address, or is bound to another profile.", body = ErrorBody),

@@ -28,6 +28,7 @@ impl From<broker::Error> for ApiError {
                 format!("appId names an app for {platform}, not for this platform."),
             ),
             E::AuthenticationRequired => Self::new(Code::InvalidAccessKey),
+            E::BindingRequired => Self::new(Code::BindingRequired),
             E::Bluesky(error) => Self::from(error),
             E::BoundToProfile(profile) => {
                 bound(profile, "it creates no profiles and apps, and moves no account out of its profile")
@@ -51,6 +52,7 @@ impl From<broker::Error> for ApiError {
             }
             E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
+            E::NotFound(What::Confirmation) => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
             E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
             E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),

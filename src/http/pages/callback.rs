@@ -59,7 +59,7 @@ pub(crate) async fn finish(
 ) -> Result<HttpResponse, ApiError> {
     refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    let browser = cookies::browser(req.headers());
+    let browser = cookies::browser(req.headers(), state.settings.is_secure());
     let callback = Callback { browser, address, ..read(platform, &Query::new(req.query_string()))? };
     ending::show(&state, &req, &state.broker.finish_connect(callback).await?)
 }

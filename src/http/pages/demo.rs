@@ -17,6 +17,7 @@ use super::words::{DemoWords, Words};
 use crate::broker::Caller;
 use crate::broker::begin::BeginConnect;
 use crate::broker::bluesky::ConnectBluesky;
+use crate::broker::finished::CancelledAt;
 use crate::broker::integrations::ListIntegrations;
 use crate::broker::platforms::PlatformListing;
 use crate::domain::failure::Failure;
@@ -296,7 +297,7 @@ fn notice(last: &Last, labels: &HashMap<String, String>, words: &Words) -> Optio
     let demo = &words.demo;
     let label = last.platform.as_ref().and_then(|name| labels.get(name)).map_or(demo.the_account, String::as_str);
     let (good, text, more) = match last.status.as_deref()? {
-        "cancelled" => (false, (words.denied)(label), words.nothing_stored),
+        "cancelled" => (false, (words.cancelled)(CancelledAt::Platform, label), words.nothing_stored),
         "disconnected" => (true, (demo.disconnected)(label), demo.disconnected_more),
         "error" => {
             let code = last.error.as_deref();

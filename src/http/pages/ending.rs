@@ -22,7 +22,7 @@ struct Cancelled<'a> {
     frame: &'a Frame<'a>,
     mark: &'a str,
     label: &'a str,
-    at_platform: bool,
+    happened: String,
     retry: Option<String>,
 }
 
@@ -122,9 +122,10 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
     let again = || format!("{}/retry", own_page(state, finished));
     let builder = HttpResponse::Ok();
     match &finished.ending {
-        Ending::Cancelled { at_platform } => {
+        Ending::Cancelled { at } => {
             let retry = finished.may_retry.then(again);
-            frame.answer(builder, &Cancelled { frame, mark, label, at_platform: *at_platform, retry }, "'none'")
+            let happened = (words.cancelled)(*at, label);
+            frame.answer(builder, &Cancelled { frame, mark, label, happened, retry }, "'none'")
         }
         Ending::Connected { integrations, missing_scopes } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
@@ -165,14 +166,17 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::broker::finished::CancelledAt;
 
     /// The pages of this file with this text in every field.
     pub(in super::super) fn pages(frame: &Frame<'_>, mark: &str, text: &str, missing_scopes: &[String]) -> Vec<String> {
         let retry = Some("/".to_owned());
-        let cancelled = Cancelled { frame, mark, label: text, at_platform: true, retry: retry.clone() };
-        let cancelled_here = Cancelled { frame, mark, label: text, at_platform: false, retry };
+        let cancelled = |at: CancelledAt| {
+            let happened = (frame.words.cancelled)(at, text);
+            Cancelled { frame, mark, label: text, happened, retry: retry.clone() }.render().unwrap()
+        };
         let accounts = vec![AccountLine { name: text, handle: Some(text) }];
         let success = Success { frame, mark, label: text, accounts, profile: Some(text), missing_scopes };
-        vec![cancelled.render().unwrap(), cancelled_here.render().unwrap(), success.render().unwrap()]
+        vec![cancelled(CancelledAt::Platform), cancelled(CancelledAt::Choice), success.render().unwrap()]
     }
 }

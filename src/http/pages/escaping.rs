@@ -3,6 +3,7 @@
 
 use askama::Template;
 
+use super::confirmation::tests as confirmation;
 use super::demo::tests as demo;
 use super::ending::tests as ending;
 use super::frame::{self, Frame};
@@ -84,6 +85,7 @@ fn pages(text: &str) -> Vec<String> {
             next_step: text,
         };
         drawn.push(problem.render().unwrap());
+        drawn.push(confirmation::page(frame, &mark, text));
         drawn.extend(ending::pages(frame, &mark, text, &scopes));
         drawn.push(selection::page(frame, &mark, text, &findings, &scopes));
         drawn.extend(demo::pages(frame, &mark, text));

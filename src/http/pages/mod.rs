@@ -10,6 +10,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod callback;
+pub(crate) mod confirmation;
 pub(crate) mod demo;
 pub(crate) mod documentation;
 pub(crate) mod ending;

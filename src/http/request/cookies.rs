@@ -1,17 +1,37 @@
-//! The cookies that tell a browser from others. No other cookie is read.
+//! The cookies that tell a browser from others. No other cookie is read or set.
 
-use actix_web::http::header::{self, HeaderMap};
+use std::time::Duration;
 
-use crate::domain::binding::{APP_COOKIE, Browser};
+use actix_web::http::header::{self, HeaderMap, HeaderValue, InvalidHeaderValue};
+
+use crate::domain::binding::{APP_COOKIE, Browser, OWN_COOKIE};
 use crate::domain::secret::Digest256;
 
-/// Reads the cookies of every `Cookie` header (RFC 6265, section 4.2.1).
-pub(crate) fn browser(headers: &HeaderMap) -> Browser {
+/// Browsers let only the host itself set a cookie whose name begins so, and only over https.
+const HOST_ONLY: &str = "__Host-";
+
+/// The `Set-Cookie` of one of the broker's own cookies. `is_secure`: browsers reach the broker over https.
+pub(crate) fn own(
+    (name, value): &(String, String),
+    lives: Duration,
+    is_secure: bool,
+) -> Result<HeaderValue, InvalidHeaderValue> {
+    let (prefix, secure) = if is_secure { (HOST_ONLY, "; Secure") } else { ("", "") };
+    let seconds = lives.as_secs();
+    HeaderValue::try_from(format!("{prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"))
+}
+
+/// Reads the cookies of every `Cookie` header (RFC 6265, section 4.2.1). Over https, a cookie of the broker that another
+/// host may have set does not count.
+pub(crate) fn browser(headers: &HeaderMap, is_secure: bool) -> Browser {
+    let prefix = if is_secure { HOST_ONLY } else { "" };
     let mut browser = Browser::default();
     for text in headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()) {
         for (name, value) in text.split(';').filter_map(|pair| pair.trim().split_once('=')) {
             if name == APP_COOKIE {
                 browser.app.push(Digest256::of(value.as_bytes()));
+            } else if name.strip_prefix(prefix).is_some_and(|name| name.starts_with(OWN_COOKIE)) {
+                browser.confirmed.push(Digest256::of(value.as_bytes()));
             }
         }
     }
@@ -34,6 +54,26 @@ mod tests {
             ),
         ];
         let expected = [&b"one"[..], b"t=w o", b""].map(Digest256::of);
-        assert_eq!(browser(&headers(&pairs)).app, expected);
+        for is_secure in [false, true] {
+            let browser = browser(&headers(&pairs), is_secure);
+            assert_eq!((browser.app, browser.confirmed.len()), (expected.to_vec(), 0));
+        }
+    }
+
+    #[test]
+    fn over_https_only_the_broker_itself_can_have_set_its_cookies() {
+        let lives = Duration::from_millis(90_500);
+        let made =
+            |is_secure| own(&("postpeer-connect-abc".to_owned(), "abcdef".to_owned()), lives, is_secure).unwrap();
+        let common = "postpeer-connect-abc=abcdef; Path=/; Max-Age=90; HttpOnly; SameSite=Lax";
+        assert_eq!(made(false), common);
+        assert_eq!(made(true), format!("__Host-{common}; Secure"));
+        let sent: [(_, &[u8]); 1] = [(
+            "cookie",
+            b"postpeer-connect-abc=planted; __Host-postpeer-connect-abc=own; __Secure-postpeer-connect-a=x",
+        )];
+        let found = |is_secure| browser(&headers(&sent), is_secure).confirmed;
+        assert_eq!(found(true), [Digest256::of(b"own")]);
+        assert_eq!(found(false), [Digest256::of(b"planted")]);
     }
 }

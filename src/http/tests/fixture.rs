@@ -112,6 +112,8 @@ impl Fixture {
                 keyring: std::path::PathBuf::new(),
                 public_url: public_url.to_owned(),
                 redirects: RedirectPolicy::default(),
+                confirm: false,
+                require_binding: false,
                 state_ttl: Duration::from_mins(10),
                 selection_ttl: Duration::from_mins(10),
                 refresh_ahead: Duration::from_mins(15),

@@ -139,7 +139,7 @@ const ROWS: &[(u32, u32, &str)] = &[
         "UPDATE access_keys SET profile_id = 'prof_$1', networks = '[\"10.0.0.0/8\"]', expires_at = 9, last_used_at = 3
          WHERE id = 'key_$1'",
     ),
-    (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4 WHERE id = 'flow_$1'"),
+    (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4, asks_first = 1 WHERE id = 'flow_$1'"),
 ];
 
 /// Tables that others fill.
@@ -269,7 +269,7 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     let bound = old >= 16;
     let flow = found(flows::find(db, ours, id(1)));
     assert_eq!(flow.reconnects, bound.then(|| id(1)));
-    assert_eq!(flow.binding, if bound { Binding::App(digest(4)) } else { Binding::None });
+    assert_eq!(flow.binding, if bound { Binding::Confirmed(digest(4)) } else { Binding::None });
     found(flows::find(db, ours, id(2)));
     assert_eq!(flows::list_cut_off(db).unwrap().len(), since(3));
     assert_eq!(flows::find(db, theirs, id(3)).unwrap().is_some(), old >= 3);

@@ -1,6 +1,7 @@
 //! German.
 
 use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
@@ -22,6 +23,15 @@ pub(super) static WORDS: Words = Words {
     asks: "Konten verbinden",
     time,
 
+    confirm: |label, app| format!("Ihr Konto bei {label} mit {} verbinden?", app.unwrap_or("der App")),
+    confirm_lead: |label, app| {
+        format!("Als Nächstes fragt {label} Sie, ob {} Ihr Konto dort nutzen darf.", app.unwrap_or("die App"))
+    },
+    asked_by: "Anfrage von",
+    confirm_only: "Fahren Sie nur fort, wenn Sie das selbst begonnen haben.",
+    confirm_else: "Hat Ihnen jemand diesen Link geschickt, schließen Sie die Seite: Ihr Konto würde für diese Person verbunden.",
+    continue_to: |label| format!("Weiter zu {label}"),
+
     connected: |label| format!("{label} ist verbunden"),
     may_use: |app, accounts| {
         let what = if accounts == 1 { "dieses Konto" } else { "diese Konten" };
@@ -37,9 +47,12 @@ pub(super) static WORDS: Words = Words {
     missing_permissions_advice: "Was sie braucht, wird nicht funktionieren. Um sie zu erteilen, verbinden Sie das Konto noch \
                                  einmal und lassen Sie alles angekreuzt.",
     not_connected: |label| format!("{label} wurde nicht verbunden"),
-    denied: |label| format!("Sie haben bei {label} abgelehnt."),
-    cancelled_here: |label| {
-        format!("Sie haben hier abgebrochen, nachdem {label} zugestimmt hatte. Die Erlaubnis wurde zurückgegeben.")
+    cancelled: |at, label| match at {
+        CancelledAt::Choice => {
+            format!("Sie haben hier abgebrochen, nachdem {label} zugestimmt hatte. Die Erlaubnis wurde zurückgegeben.")
+        }
+        CancelledAt::Confirmation => format!("Sie haben hier abgebrochen, bevor {label} nach etwas gefragt wurde."),
+        CancelledAt::Platform => format!("Sie haben bei {label} abgelehnt."),
     },
     nothing_stored: "Es wurde nichts verbunden und nichts gespeichert.",
     perhaps_stored: "Vielleicht wird Ihr Konto in den nächsten Minuten noch verbunden.",

@@ -1,6 +1,7 @@
 //! English.
 
 use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
@@ -22,6 +23,15 @@ pub(super) static WORDS: Words = Words {
     asks: "Connect your accounts",
     time,
 
+    confirm: |label, app| format!("Connect your {label} account to {}?", app.unwrap_or("the app")),
+    confirm_lead: |label, app| {
+        format!("Next, {label} asks you to let {} use your account there.", app.unwrap_or("the app"))
+    },
+    asked_by: "Asked by",
+    confirm_only: "Continue only if you started this yourself.",
+    confirm_else: "If somebody sent you this link, close the page: your account would be connected for them.",
+    continue_to: |label| format!("Continue to {label}"),
+
     connected: |label| format!("{label} is connected"),
     may_use: |app, accounts| {
         let what = if accounts == 1 { "this account" } else { "these accounts" };
@@ -34,8 +44,11 @@ pub(super) static WORDS: Words = Words {
     missing_permissions: |label| format!("Some permissions were not given at {label}:"),
     missing_permissions_advice: "What needs them will not work. To give them, connect again and leave everything ticked.",
     not_connected: |label| format!("{label} was not connected"),
-    denied: |label| format!("You declined at {label}."),
-    cancelled_here: |label| format!("You cancelled here, after {label} had agreed. Its permission was given back."),
+    cancelled: |at, label| match at {
+        CancelledAt::Choice => format!("You cancelled here, after {label} had agreed. Its permission was given back."),
+        CancelledAt::Confirmation => format!("You cancelled here, before {label} was asked for anything."),
+        CancelledAt::Platform => format!("You declined at {label}."),
+    },
     nothing_stored: "Nothing was connected, and nothing was stored.",
     perhaps_stored: "Your account may still be connected in the next minutes.",
     start_again: "If you want to connect it after all, start again.",

@@ -11,6 +11,7 @@ use actix_web::http::header::{self, HeaderMap};
 
 use super::super::error::Trouble;
 use super::super::request::Query;
+use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
 use crate::domain::time::Timestamp;
@@ -60,6 +61,14 @@ pub(crate) struct Words {
     /// To the minute, in UTC.
     pub(crate) time: fn(Timestamp) -> String,
 
+    // Before the platform is asked.
+    pub(crate) confirm: fn(label: &str, app: Option<&str>) -> String,
+    pub(crate) confirm_lead: fn(label: &str, app: Option<&str>) -> String,
+    pub(crate) asked_by: &'static str,
+    pub(crate) confirm_only: &'static str,
+    pub(crate) confirm_else: &'static str,
+    pub(crate) continue_to: fn(label: &str) -> String,
+
     // How a connection ended.
     pub(crate) connected: fn(label: &str) -> String,
     pub(crate) may_use: fn(app: Option<&str>, accounts: usize) -> String,
@@ -70,8 +79,7 @@ pub(crate) struct Words {
     pub(crate) missing_permissions: fn(label: &str) -> String,
     pub(crate) missing_permissions_advice: &'static str,
     pub(crate) not_connected: fn(label: &str) -> String,
-    pub(crate) denied: fn(label: &str) -> String,
-    pub(crate) cancelled_here: fn(label: &str) -> String,
+    pub(crate) cancelled: fn(CancelledAt, label: &str) -> String,
     pub(crate) nothing_stored: &'static str,
     pub(crate) perhaps_stored: &'static str,
     pub(crate) start_again: &'static str,

@@ -1,0 +1,197 @@
+//! Asks the person first: whose app connects the account, and for which profile. Only then the platform is visited, and
+//! only a browser in which somebody continued may come back from there.
+//!
+//! Looking at the page changes nothing, and it may be opened and continued any number of times until the connection has
+//! ended: chat programs look at links before people do. The platform's URL is made when somebody continues, because a
+//! request that was pushed to the platform lives a minute there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::begin::state_digest;
+use super::clients::BoundTo;
+use super::error::What;
+use super::finished::Finished;
+use super::{Broker, Error, answer};
+use crate::domain::audit::{Action, By, Entry};
+use crate::domain::binding::Binding;
+use crate::domain::confirmation::Confirmation;
+use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
+use crate::domain::redirect::RedirectUri;
+use crate::domain::secret::SecretString;
+use crate::store::{audit, flows, profiles, projects};
+use crate::upstream::{AuthorizeRequest, platform_at};
+use crate::vault::Place;
+
+/// Path of the confirmation page; its token follows.
+const PAGE: &str = "/connect/confirm/";
+
+/// What a person is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub platform: String,
+    /// The platform's name for people.
+    pub label: String,
+    pub project: Option<String>,
+    pub profile_name: Option<String>,
+    /// The platform's consent page, without the query of this connection.
+    pub leads_to: String,
+    pub redirect_uri: Option<RedirectUri>,
+    pub cancel_redirect_uri: Option<RedirectUri>,
+}
+
+/// What a confirmation page has to show.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    Open(Question),
+    /// The connection expired.
+    Late(Finished),
+}
+
+/// Where a person who continued goes on. Not for logs: URL and cookie are secret.
+pub enum Continued {
+    ToPlatform {
+        url: String,
+        /// Name and value of the cookie that the browser must come back with.
+        cookie: (String, String),
+        /// How long the cookie is needed.
+        lives: Duration,
+    },
+    /// The connection expired.
+    Late(Box<Finished>),
+}
+
+/// A flow that asks first.
+enum Found {
+    Open(Box<Flow>),
+    Late(Box<Finished>),
+}
+
+impl Broker {
+    /// The address of the page that asks.
+    #[expect(clippy::disallowed_methods, reason = "the person comes with the token, so it leads the way")]
+    pub(super) fn confirmation_url(&self, confirmation: &Confirmation) -> String {
+        format!("{}{PAGE}{}", self.settings.public_url, confirmation.token().expose_secret())
+    }
+
+    /// What to ask. `Error::NotFound` when the connection has ended, or never was.
+    pub async fn get_confirmation(&self, token: &SecretString) -> Result<Asked, Error> {
+        let flow = match self.find_open(&parse(token)?, false).await? {
+            Found::Open(flow) => *flow,
+            Found::Late(late) => return Ok(Asked::Late(*late)),
+        };
+        let (project, profile_id) = (flow.project_id, flow.profile_id);
+        let (project_name, profile_name) = self
+            .store
+            .read(move |db| {
+                let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                Ok::<_, Error>((projects::find_name(db, project)?, profile_name))
+            })
+            .await?;
+        let server = self.server_of(&flow)?;
+        let configured = self.upstream.platforms().find(&flow.platform);
+        let leads_to = configured.map(|of| platform_at(of, server.as_ref()).authorize_url.to_string());
+        Ok(Asked::Open(Question {
+            label: self.label(&flow.platform),
+            platform: flow.platform,
+            project: project_name,
+            profile_name,
+            leads_to: leads_to.unwrap_or_default(),
+            redirect_uri: self.checked_again(flow.redirect_uri),
+            cancel_redirect_uri: self.checked_again(flow.cancel_redirect_uri),
+        }))
+    }
+
+    /// Sends the person on to the platform.
+    pub async fn continue_connect(&self, token: &SecretString) -> Result<Continued, Error> {
+        let confirmation = parse(token)?;
+        let flow = match self.find_open(&confirmation, false).await? {
+            Found::Open(flow) => *flow,
+            Found::Late(late) => return Ok(Continued::Late(late)),
+        };
+        let configured = self
+            .upstream
+            .platforms()
+            .find(&flow.platform)
+            .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&flow.platform)))?;
+        self.ensure_discovered(configured).await?;
+        let server = self.server_of(&flow)?;
+        let verifier = flow.stage.pkce_verifier();
+        let verifier =
+            verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed)).transpose()?;
+        let request = AuthorizeRequest {
+            client_id: &flow.client_id,
+            redirect_uri: &self.callback_url(&flow.platform),
+            state: &confirmation.state(),
+            scopes: &flow.scopes,
+            pkce_verifier: verifier.as_ref(),
+            nonce: &nonce(&flow.state),
+        };
+        let url = self.authorize_url(&platform_at(configured, server.as_ref()), BoundTo::from(&flow), &request).await?;
+        tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "a person continued to the platform");
+        // A choice of accounts may follow, and the callback be loaded again after it.
+        let lives = self.clock.now().until(flow.expires_at) + self.settings.selection_ttl;
+        Ok(Continued::ToPlatform { url: url.into(), cookie: confirmation.cookie(), lives })
+    }
+
+    /// Ends the connection, before the platform was asked. The same answer when it is repeated.
+    pub async fn decline_connect(&self, token: &SecretString, address: Option<IpAddr>) -> Result<Finished, Error> {
+        let confirmation = parse(token)?;
+        let ended = match self.find_open(&confirmation, true).await {
+            Ok(Found::Late(late)) => return Ok(*late),
+            Ok(Found::Open(flow)) => self.decline(&flow, address).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) | Err(Error::NotFound(What::Confirmation)) => self.declined(&confirmation).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn decline(&self, flow: &Flow, address: Option<IpAddr>) -> Result<(), Error> {
+        let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
+        let by = By::person(flow.access_key_id, address);
+        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(Outcome::Cancelled.code());
+        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
+        let ended = self
+            .store
+            .write(move |tx| {
+                let by = answer::not_confirmed();
+                flows::change(tx, project, id, |flow| flow.consume(by, now)?.end(Outcome::Cancelled))?;
+                audit::record(tx, Some(project), &entry, now)
+            })
+            .await;
+        Error::not_found_if_unchanged(ended, What::Confirmation)?;
+        tracing::info!(flow.id = %id, platform.name = %flow.platform, "the person did not continue to the platform");
+        Ok(())
+    }
+
+    /// The ending of a connection that its person declined here.
+    async fn declined(&self, confirmation: &Confirmation) -> Result<Finished, Error> {
+        let state = state_digest(&confirmation.state());
+        let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?;
+        let is_declined = |flow: &Flow| flow.stage.consumed_by() == Some(answer::not_confirmed());
+        self.finished(flow.filter(is_declined).ok_or(Error::NotFound(What::Confirmation))?).await
+    }
+
+    async fn find_open(&self, confirmation: &Confirmation, is_denial: bool) -> Result<Found, Error> {
+        let unknown = || Error::NotFound(What::Confirmation);
+        let state = state_digest(&confirmation.state());
+        let Some(flow) = self.store.read(move |db| flows::find_by_state(db, &state)).await? else {
+            let late = self.find_late(state).await?.ok_or_else(unknown)?;
+            return Ok(Found::Late(Box::new(self.late(late, is_denial))));
+        };
+        if flow.is_expired(self.clock.now()) {
+            return Ok(Found::Late(Box::new(self.late(flow.into(), is_denial))));
+        }
+        let is_open = matches!((&flow.binding, &flow.stage), (Binding::Confirmed(_), FlowStage::Pending { .. }));
+        if is_open { Ok(Found::Open(Box::new(flow))) } else { Err(unknown()) }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a token is read here, and goes on as a secret")]
+fn parse(token: &SecretString) -> Result<Confirmation, Error> {
+    Confirmation::from_token(token.expose_secret()).ok_or(Error::NotFound(What::Confirmation))
+}

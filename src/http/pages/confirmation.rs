@@ -1,0 +1,140 @@
+//! `/connect/confirm/{token}`: asks the person before the platform does, so that nobody connects an account for somebody
+//! else without knowing it.
+//!
+//! Invariant: looking at the page uses nothing up, only the page itself can continue, and a browser that continued has a
+//! cookie that no other site can set.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use url::Url;
+
+use super::frame::Frame;
+use super::{ending, marks, see_other};
+use crate::broker::confirmation::{Asked, Continued, Question};
+use crate::domain::redirect::RedirectUri;
+use crate::domain::secret::SecretString;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Form, Segment, cookies, peer};
+use crate::http::{Current, State};
+
+#[derive(Template)]
+#[template(path = "confirmation.html")]
+struct Confirmation<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
+    label: &'a str,
+    profile: Option<&'a str>,
+}
+
+/// See what a connection is for
+///
+/// Where the operator set `confirm` under `[connect]`, connections begin at this page.
+#[utoipa::path(get, path = "/connect/confirm/{token}", operation_id = "showConfirmation", tag = "Connect",
+    params(
+        ("token" = String, Path, description = "The token of this connection."),
+        ("lang" = Option<String>, Query, description = "The page's language: `en` or `de`. Without it, the browser's."),
+    ),
+    responses(
+        (status = 200, description = "The page; or one that says that the connection expired.", body = String,
+            content_type = "text/html"),
+        (status = 303, description = "The connection expired: on to its `redirectUri`, with `status=error` and \
+            `error=flow_expired`."),
+        (status = 404, description = "The connection has ended, or is not known: a page.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn show(state: Current, req: HttpRequest, Segment(token): Segment) -> Result<HttpResponse, ApiError> {
+    match state.broker.get_confirmation(&SecretString::from(token)).await? {
+        Asked::Open(question) => page(&state, &req, &question),
+        Asked::Late(late) => ending::show(&state, &req, &late),
+    }
+}
+
+/// Continue to the platform, or not
+///
+/// For the page itself. Continuing sets a cookie, without which the browser cannot finish the connection.
+#[utoipa::path(post, path = "/connect/confirm/{token}", operation_id = "submitConfirmation", tag = "Connect",
+    params(("token" = String, Path, description = "The token of this connection.")),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`action`: \
+        `continue` or `cancel`."),
+    responses(
+        (status = 200, description = "A page that says that the connection expired.", body = String,
+            content_type = "text/html"),
+        (status = 303, description = "On to the platform; or, after `cancel`, to the connection's `cancelRedirectUri` or \
+            `redirectUri`, or to a page that says how it ended."),
+        (status = 400, description = "The form has another `action`: a page.", body = String,
+            content_type = "text/html"),
+        (status = 403, description = "The form was not sent from the page, or the platform is not available any more: a page.",
+            body = String, content_type = "text/html"),
+        (status = 404, description = "The connection has ended, or is not known: a page.", body = String,
+            content_type = "text/html"),
+        (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
+        (status = 502, description = "The platform's server does not answer: a page.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn submit(
+    state: Current,
+    req: HttpRequest,
+    Segment(token): Segment,
+    form: Form,
+) -> Result<HttpResponse, ApiError> {
+    if !super::is_from_own_page(req.headers()) {
+        return Err(ApiError::new(Code::CrossSite));
+    }
+    let token = SecretString::from(token);
+    match form.fields().text("action")?.as_deref() {
+        Some("continue") => match state.broker.continue_connect(&token).await? {
+            Continued::ToPlatform { url, cookie, lives } => {
+                let mut answer = see_other(url);
+                let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
+                answer.headers_mut().insert(header::SET_COOKIE, cookie);
+                Ok(answer)
+            }
+            Continued::Late(late) => ending::show(&state, &req, &late),
+        },
+        Some("cancel") => {
+            let address = peer::address(&req, &state.settings.trusted_proxies);
+            ending::show(&state, &req, &state.broker.decline_connect(&token, address).await?)
+        }
+        _ => Err(ApiError::new(Code::InvalidRequest)),
+    }
+}
+
+fn page(state: &State, req: &HttpRequest, question: &Question) -> Result<HttpResponse, ApiError> {
+    let frame = &Frame::new(state, req, question.project.as_deref());
+    let page = Confirmation {
+        frame,
+        mark: &marks::svg(&question.platform, &question.label),
+        label: &question.label,
+        profile: question.profile_name.as_deref(),
+    };
+    let mut builder = HttpResponse::Ok();
+    // As on the page for choosing accounts.
+    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+    frame.answer(builder, &page, &form_action(question))
+}
+
+/// Browsers apply the policy to every redirect after the form. Platforms redirect on among hosts of their own, so that
+/// all with https are allowed, beside the platform's and the app's own origins.
+fn form_action(question: &Question) -> String {
+    let mut sources = "'self' https:".to_owned();
+    let platform = Url::parse(&question.leads_to).ok().map(|url| url.origin().ascii_serialization());
+    let redirects = question.redirect_uri.iter().chain(&question.cancel_redirect_uri);
+    for origin in platform.iter().map(String::as_str).chain(redirects.map(RedirectUri::origin)) {
+        if !origin.starts_with("https:") {
+            sources.push(' ');
+            sources.push_str(origin);
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The page with this text in every field.
+    pub(in super::super) fn page(frame: &Frame<'_>, mark: &str, text: &str) -> String {
+        Confirmation { frame, mark, label: text, profile: Some(text) }.render().unwrap()
+    }
+}
