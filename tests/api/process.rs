@@ -250,16 +250,15 @@ impl Process {
 
     /// Sends SIGHUP and waits until the log has these words once more.
     pub(crate) fn hang_up(&self, words: &str) {
-        let times = || self.said.lock().unwrap().matches(words).count();
-        let before = times();
+        let before = self.said.lock().unwrap().matches(words).count();
         kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
-        for _ in 0..1000 {
-            if times() > before {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not say {words:?}: {}", self.said.lock().unwrap());
+        said(&self.said, words, before + 1);
+    }
+
+    /// Waits until the log has these words: it is written beside the requests that it tells of.
+    #[track_caller]
+    pub(crate) fn says(&self, words: &str) {
+        said(&self.said, words, 1);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -281,6 +280,18 @@ impl Process {
         let status = self.child.wait().unwrap();
         assert_eq!(status.code(), None, "it ended, but not by an abort: {}", self.said.lock().unwrap());
     }
+}
+
+/// Waits until a log has these words so many times. It goes on after its process has ended.
+#[track_caller]
+pub(crate) fn said(log: &Mutex<String>, words: &str, times: usize) {
+    for _ in 0..1000 {
+        if log.lock().unwrap().matches(words).count() >= times {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it does not say {words:?}: {}", log.lock().unwrap());
 }
 
 impl Drop for Process {

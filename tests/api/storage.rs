@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use postpeer::sandbox::Step;
 
-use crate::process::{ALWAYS, Crashing, Process, not_tested};
+use crate::process::{ALWAYS, Crashing, Process, not_tested, said};
 use crate::small_disk;
 use crate::support::Reply;
 
@@ -61,7 +61,7 @@ impl Scene {
         let (code, said) = self.broker.healthcheck();
         assert_eq!(code, Some(69));
         assert!(said.contains(&sentence), "{said}");
-        assert!(self.log().contains(&format!("the broker is not ready: {words}")), "{}", self.log());
+        self.process.says(&format!("the broker is not ready: {words}"));
 
         assert_eq!(token(&self.broker, &self.id).await, self.token);
         let kept = self.broker.token(0, &self.id, ALWAYS).await.unwrap();
@@ -75,11 +75,7 @@ impl Scene {
         assert_eq!(ready.status, 200, "{}", ready.text);
         assert_eq!(self.begin().await.status, 200);
         assert_eq!(self.broker.token(0, &self.id, ALWAYS).await.unwrap().status, 200);
-        assert!(self.log().contains("the broker is ready again"), "{}", self.log());
-    }
-
-    fn log(&self) -> String {
-        self.process.said.lock().unwrap().clone()
+        self.process.says("the broker is ready again");
     }
 }
 
@@ -95,7 +91,7 @@ async fn a_database_that_is_moved_away_takes_no_changes_until_it_is_back() {
     let (here, away) = (scene.broker.path("postpeer.db"), scene.broker.path("away.db"));
     fs::rename(&here, &away).unwrap();
     scene.is_in_trouble("the database file was moved away or deleted", 503, "storage_unavailable").await;
-    assert!(scene.log().contains(here.to_str().unwrap()), "the log names the file");
+    scene.process.says(here.to_str().unwrap());
     assert!(!here.exists(), "it is not made anew");
     fs::rename(&away, &here).unwrap();
     scene.is_well().await;
@@ -119,7 +115,7 @@ async fn a_database_that_is_deleted_or_replaced_is_neither_made_anew_nor_written
         scene.is_in_trouble(words, 503, "storage_unavailable").await;
         let log = scene.process.said.clone();
         assert_eq!(scene.process.stop(), Some(74), "{words}");
-        assert!(log.lock().unwrap().contains("postpeer restore FILE"), "{}", log.lock().unwrap());
+        said(&log, "postpeer restore FILE", 1);
         assert!(fs::read(&here).ok() == there, "{words}: it was touched");
         assert!(scene.broker.path("postpeer.db-wal").exists(), "{words}: the latest changes are gone");
     }
@@ -170,7 +166,7 @@ async fn a_database_that_is_damaged_while_it_is_open_is_not_ready_and_stays_as_i
     let ready = broker.browse(&format!("{}/readyz", broker.url())).await.unwrap();
     assert_eq!(ready.json["error"], UNREADABLE, "{}", ready.text);
     assert_eq!(broker.call(0, "/v1/profiles").await.unwrap().status, 200, "what can be read is read");
-    assert!(process.said.lock().unwrap().contains("the broker is not ready: the database is damaged, or"));
+    process.says("the broker is not ready: the database is damaged, or");
     process.kill();
     let (code, said) = broker.refuses();
     assert_eq!(code, Some(65), "{said}");
@@ -259,8 +255,7 @@ async fn a_sync_that_fails_ends_the_broker_and_everything_acknowledged_is_there(
     let log = scene.process.said.clone();
     assert_eq!(scene.process.ended(), Some(74));
     drop(fault);
-    let said = log.lock().unwrap().clone();
-    assert!(said.contains("the disk did not confirm a write"), "{said}");
+    said(&log, "the disk did not confirm a write", 1);
     let process = scene.broker.start(None);
     assert_eq!(token(&scene.broker, &scene.id).await, scene.token);
     assert_eq!(scene.broker.token(0, &scene.id, ALWAYS).await.unwrap().status, 200);

@@ -87,22 +87,7 @@ impl From<broker::Error> for ApiError {
                 },
             ),
             E::Sealed(source) => Self::internal(source),
-            E::Store(source) => match &source {
-                StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
-                StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
-                    Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
-                }
-                StoreError::Corrupt(_)
-                | StoreError::Failed(_)
-                | StoreError::Io(_)
-                | StoreError::Moved(_)
-                | StoreError::ReadOnly(_)
-                | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable).because(source),
-                StoreError::Conflict(_)
-                | StoreError::Inconsistent { .. }
-                | StoreError::NotChanged
-                | StoreError::Sqlite(_) => Self::internal(source),
-            },
+            E::Store(source) => Self::from(source),
             E::TokenTooShort { label, lasts, life } => Self::with(
                 Code::TokenTooShort,
                 format!(
@@ -114,6 +99,27 @@ impl From<broker::Error> for ApiError {
             ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
             E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(source: StoreError) -> Self {
+        match &source {
+            StoreError::Full(_) => Self::new(Code::StorageFull).because(source),
+            StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
+                Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
+            }
+            StoreError::Corrupt(_)
+            | StoreError::Failed(_)
+            | StoreError::Io(_)
+            | StoreError::Moved(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::Reserve(_) => Self::new(Code::StorageUnavailable).because(source),
+            StoreError::Conflict(_)
+            | StoreError::Inconsistent { .. }
+            | StoreError::NotChanged
+            | StoreError::Sqlite(_) => Self::internal(source),
         }
     }
 }

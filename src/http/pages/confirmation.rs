@@ -15,7 +15,7 @@ use crate::broker::confirmation::{Asked, Continued, Question};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Form, Segment, cookies, peer};
+use crate::http::request::{Segment, Unread, cookies, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -76,13 +76,13 @@ pub(crate) async fn submit(
     state: Current,
     req: HttpRequest,
     Segment(token): Segment,
-    form: Form,
+    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers()) {
+    if !super::is_from_own_page(req.headers(), &state.settings) {
         return Err(ApiError::new(Code::CrossSite));
     }
     let token = SecretString::from(token);
-    match form.fields().text("action")?.as_deref() {
+    match unread.form().await?.fields().text("action")?.as_deref() {
         Some("continue") => match state.broker.continue_connect(&token).await? {
             Continued::ToPlatform { url, cookie, lives } => {
                 let mut answer = see_other(url);
