@@ -149,12 +149,14 @@
 //! a hosted page:              src/http/pages/mod.rs (how), templates/base.html, src/http/pages/words/en.rs and de.rs beside
 //!                             it (every text), src/http/routes.rs, src/http/openapi.rs, tests/browser/pages.py,
 //!                             tests/api/access.rs (what needs no key)
-//! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs
+//! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs (its
+//!                             errors), src/http/pages/documentation/chapters.rs (its place on the page)
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
 //!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs and
 //!                             a migration
 //! how many connections may wait: src/broker/begin.rs (`BOUNDS`), src/store/flow_limit.rs (who gives way), README.md
-//! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence)
+//! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence),
+//!                             src/http/error/advice.rs (the caller's next step), src/http/openapi/codes.rs (who gives it)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, redirect, health and database alike),
 //!                             src/http/pages/words/en.rs (its words for people), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
 //!                             src/domain/throttle.rs (pauses its app?), src/domain/renewal.rs (retried when?),

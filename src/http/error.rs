@@ -3,6 +3,7 @@
 //! `envelope` renders an error, with the request id, and logs its source. Invariant: callers read only sentences of
 //! this table and others that were written for callers, never the words of serde, SQLite or a platform.
 
+mod advice;
 mod from_broker;
 
 use std::borrow::Cow;

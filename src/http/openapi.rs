@@ -3,21 +3,27 @@
 //! Invariant: access rules, and the errors that can occur before every handler, come from the table that enforces them,
 //! so the document cannot contradict it.
 
+pub(crate) mod codes;
+
 use actix_web::http::Method;
+use serde_json::json;
 use utoipa::OpenApi as _;
+use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
 use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
-use super::error::ErrorBody;
+use super::error::{Code, ErrorBody};
 use super::pages;
 use super::routes::{Access, ROUTES, Route, Surface};
-use crate::domain::access_key::Scope;
 
 /// The name of the security scheme.
 const ACCESS_KEY: &str = "accessKey";
+
+/// The request id in examples.
+const REQUEST_ID: &str = "req_019a1b2c3d4e7f809a1b2c3d4e5f6071";
 
 /// Request bodies without additional members: their readers refuse unknown ones.
 const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "SelectedAccounts"];
@@ -68,6 +74,8 @@ pub fn document() -> OpenApi {
         let description = "Made by `postpeer access-key create`; it belongs to one project and carries scopes. It may expire, work from some \
              networks only, or be bound to a profile: then it sees and changes nothing of other profiles, and no apps.";
         let key = ApiKeyValue::with_description("x-access-key", description);
+        components.examples =
+            Code::ALL.iter().map(|code| (code.as_str().to_owned(), RefOr::T(example(*code)))).collect();
         components.add_security_scheme(ACCESS_KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
         for name in CLOSED {
             if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
@@ -88,6 +96,7 @@ pub fn document() -> OpenApi {
         if let Some(operation) = operation {
             describe_access(operation, route);
             describe_errors(operation, route);
+            describe_codes(operation, route);
         }
     }
     document
@@ -104,16 +113,15 @@ fn describe_access(operation: &mut Operation, route: &Route) {
 
 /// Adds the errors of the middleware and the broker; the handler's own annotations take precedence.
 fn describe_errors(operation: &mut Operation, route: &Route) {
+    let own = codes::own(operation.operation_id.as_deref().unwrap_or_default());
+    let is_for_whole_project = own.contains(&Code::KeyBoundToProfile);
     let mut add = |status: &str, description: &str| {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
     };
     if let Access::Key(scope) = route.access {
-        add(
-            "403",
-            &format!(
-                "The access key lacks the scope `{scope}`, does not work from this address, or is bound to a profile."
-            ),
-        );
+        let bound = if is_for_whole_project { ", or is bound to a profile" } else { "" };
+        let lacks = format!("The access key lacks the scope `{scope}`, or does not work from this address");
+        add("403", &format!("{lacks}{bound}."));
     }
     if route.access != Access::Public {
         add(
@@ -124,7 +132,7 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
         add("401", "No access key, or one that is not valid or has expired.");
         add("500", "The broker failed.");
         add("503", "The broker has too much to do right now.");
-        if route.method != Method::GET || route.access == Access::Key(Scope::Connect) {
+        if codes::stores(route) {
             add("507", "The broker's disk is full.");
         }
     }
@@ -136,6 +144,25 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
     if route.surface == Surface::Json && operation.parameters.is_some() {
         add("414", "The path and query are longer than 8 KiB.");
     }
+}
+
+/// Names the codes of each error: its examples.
+fn describe_codes(operation: &mut Operation, route: &Route) {
+    let own = codes::own(operation.operation_id.as_deref().unwrap_or_default());
+    let codes: Vec<Code> = own.iter().copied().chain(codes::common(operation, route)).collect();
+    for code in codes {
+        let response = operation.responses.responses.get_mut(code.status().as_str());
+        let Some(RefOr::T(response)) = response else { continue };
+        let Some(RefOr::T(content)) = response.content.get_mut("application/json") else { continue };
+        let example = Ref::new(format!("#/components/examples/{}", code.as_str()));
+        content.examples.insert(code.as_str().to_owned(), RefOr::Ref(example));
+    }
+}
+
+/// An error with this code, and what the caller does about it.
+fn example(code: Code) -> Example {
+    let body = json!({"error": code.sentence(), "code": code.as_str(), "requestId": REQUEST_ID});
+    ExampleBuilder::new().summary(code.advice()).value(Some(body)).build()
 }
 
 fn error(description: &str) -> Response {
@@ -223,6 +250,33 @@ mod tests {
             let code = failure.code();
             assert!(document.contains(&format!("`{code}`")), "src/http/api/connect.rs lacks {code}");
             assert!(include_str!("../../README.md").contains(&format!("| `{code}` |")), "README.md lacks {code}");
+        }
+    }
+
+    /// Otherwise a caller is told that it can fail, and not how.
+    #[test]
+    fn every_error_names_its_codes() {
+        let document = serde_json::to_value(document()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                for (status, answer) in operation["responses"].as_object().unwrap() {
+                    let content = &answer["content"]["application/json"];
+                    if status.as_str() < "400" || content.is_null() {
+                        continue;
+                    }
+                    let codes = content["examples"].as_object();
+                    assert!(codes.is_some(), "{method} {path}: {status} has no code: see src/http/openapi/codes.rs");
+                    for code in codes.into_iter().flatten().map(|(code, _)| code) {
+                        let code = Code::ALL.iter().find(|known| known.as_str() == code).unwrap();
+                        assert_eq!(code.status().as_str(), status, "{method} {path}: {}", code.as_str());
+                    }
+                }
+                let id = operation["operationId"].as_str().unwrap();
+                for code in codes::own(id) {
+                    let answer = &operation["responses"][code.status().as_str()];
+                    assert!(answer.is_object(), "{method} {path}: {} is not described", code.status());
+                }
+            }
         }
     }
 

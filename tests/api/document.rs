@@ -117,7 +117,16 @@ impl Document {
             None if reply.text.is_empty() => Vec::new(),
             None => vec!["a body is not described".to_owned()],
             Some(content) => match content.get(kind) {
-                Some(content) if kind == "application/json" => self.mismatches(&content["schema"], &reply.json, "$"),
+                Some(content) if kind == "application/json" => {
+                    let mut wrong = self.mismatches(&content["schema"], &reply.json, "$");
+                    // An error's codes are the names of the examples.
+                    if let Some(code) = reply.json["code"].as_str()
+                        && content["examples"][code].is_null()
+                    {
+                        wrong.push(format!("the code {code} is not described"));
+                    }
+                    wrong
+                }
                 Some(_) => Vec::new(),
                 None => vec![format!("{kind:?} is not described")],
             },

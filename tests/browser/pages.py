@@ -66,7 +66,7 @@ class Looker:
         # What the browser asked for on its own start.
         driver.get_log("performance")
 
-    def look(self, name, url, rows=0, limit=PAGE):
+    def look(self, name, url, rows=0, limit=PAGE, scripts=0):
         """Every language, theme and width of a page that can be had with GET."""
         status, headers, text = fetch(url)
         assert "text/html" in headers["Content-Type"], f"{name}: {status} {headers['Content-Type']}"
@@ -78,7 +78,7 @@ class Looker:
             for width in WIDTHS:
                 self.resize(width)
                 self.driver.get(with_language(url, language))
-                self.check(f"{name}-{language}-{theme}-{width}")
+                self.check(f"{name}-{language}-{theme}-{width}", scripts)
         print(f"{name}: {weight} bytes")
 
     def dress(self, theme):
@@ -90,8 +90,8 @@ class Looker:
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
 
-    def check(self, name):
-        """The page that is shown."""
+    def check(self, name, scripts=0):
+        """The page that is shown, with so many scripts."""
         driver = self.driver
         if SHOTS:
             shot_whole(driver, os.path.join(SHOTS, f"{name}.png"))
@@ -102,7 +102,7 @@ class Looker:
         found = driver.execute_async_script(AUDIT)
         assert not found, f"{name}\n" + "\n".join(found)
         assert driver.execute_script("return window.__x") is None, f"{name}: something ran"
-        assert not driver.find_elements(By.TAG_NAME, "script"), f"{name}: a script"
+        assert len(driver.find_elements(By.TAG_NAME, "script")) == scripts, f"{name}: a script"
         self.check_requests(name)
         blocked = [entry for entry in driver.get_log("browser") if "Content Security Policy" in entry["message"]]
         assert not blocked, f"{name}: {blocked}"
@@ -232,7 +232,72 @@ def look_at_demo(looker, running):
         looker.check(name)
     for code in ["no_account", "app_password_required"]:
         looker.look(f"demo-{code}", f"{running.url}/?status=error&platform=bluesky&error={code}", rows=10)
-    looker.look("documentation", running.url + "/documentation", limit=DOCUMENTATION)
+
+
+def look_at_documentation(looker, running):
+    driver, url = looker.driver, running.url + "/documentation"
+    looker.look("documentation", url, limit=DOCUMENTATION, scripts=1)
+
+    driver.get(url)
+    driver.find_element(By.TAG_NAME, "body").send_keys("/")
+    field = driver.switch_to.active_element
+    assert field.get_attribute("id") == "find" and field.get_attribute("value") == "", "/ goes to the search"
+    field.send_keys("minseconds")
+    found = [link.text for link in driver.find_elements(By.CSS_SELECTOR, ".side ul ul a") if link.is_displayed()]
+    assert found == ["GET Get an access token of a connected account"], found
+    looker.check("documentation-search", scripts=1)
+    field.send_keys(Keys.ENTER)
+    wait(driver, "the operation", lambda: driver.current_url.endswith("#getToken"))
+    field.send_keys(Keys.ESCAPE)
+
+    driver.find_element(By.ID, "key").send_keys(running.key)
+    for width in WIDTHS:
+        looker.resize(width)
+        answer = call(driver, "listProfiles", limit="2")
+        assert answer.startswith("200") and '"profiles"' in answer, answer
+        answer = call(driver, "createProfile", Body=json.dumps({"name": f"Made at {width}"}))
+        assert answer.startswith("201") and f"Made at {width}" in answer, answer
+        answer = call(driver, "getOAuthUrl", platform="twitter")
+        assert answer.startswith("200") and "Open this URL" in answer, answer
+        answer = call(driver, "getProfile", id="a/b?c")
+        assert answer.startswith("404") and "profile_not_found" in answer, answer
+        looker.check(f"documentation-tried-{width}", scripts=1)
+    kept = driver.execute_script(
+        "return [document.cookie, location.href, document.documentElement.outerHTML, ...Object.values(localStorage),"
+        " ...Object.values(sessionStorage)].join('\\n')")
+    assert running.key not in kept, "the key is kept"
+    driver.refresh()
+    assert driver.find_element(By.ID, "key").get_attribute("value") == "", "the key outlives the page"
+    answer = call(driver, "listProfiles")
+    assert answer.startswith("401") and "top of the page" in answer, answer
+
+    with tempfile.TemporaryDirectory() as profile, contextlib.ExitStack() as stack:
+        plain = browser(profile, script=False)
+        stack.callback(plain.quit)
+        plain.get(url + "#getToken")
+        assert not plain.find_element(By.ID, "find").is_displayed(), "a search that does nothing"
+        assert plain.find_element(By.CSS_SELECTOR, "#getToken pre").is_displayed()
+
+
+def call(driver, operation, **fields):
+    """Tries an operation, and returns what the page shows of the answer."""
+    article = driver.find_element(By.ID, operation)
+    details = article.find_element(By.XPATH, ".//details[summary='Try it']")
+    if not details.get_attribute("open"):
+        driver.execute_script("arguments[0].scrollIntoView()", details)
+        details.find_element(By.TAG_NAME, "summary").click()
+    form = wait(driver, "the form", lambda: details.find_elements(By.TAG_NAME, "form"))[0]
+    for label in form.find_elements(By.TAG_NAME, "label"):
+        element = driver.find_element(By.ID, label.get_attribute("for"))
+        if label.text in fields:
+            element.clear()
+            element.send_keys(fields.pop(label.text))
+    assert not fields, f"{operation} has no {list(fields)}"
+    output = form.find_element(By.TAG_NAME, "output")
+    driver.execute_script("arguments[0].replaceChildren()", output)
+    driver.execute_script("arguments[0].click()", form.find_element(By.TAG_NAME, "button"))
+    wait(driver, "the answer", lambda: output.text and "Waiting" not in output.text)
+    return output.text
 
 
 def look_at_confirmation(looker):
@@ -268,4 +333,5 @@ with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.Exi
     look_at_endings(looker, running)
     look_at_choices(looker, running)
     look_at_demo(looker, running)
+    look_at_documentation(looker, running)
 print(f"{looker.seen} looks at the pages, and axe-core found nothing")

@@ -58,11 +58,11 @@ macro_rules! operations {
         pub(crate) mod $module {
             use super::*;
 
-            #[doc = concat!("See which ", $what, " can be connected")]
-            ///
-            /// For a connection that was begun with `headless=true` and came back with `status=selection_required`:
-            /// the accounts that the person can choose from, and what became of those that may be missing.
             #[utoipa::path(get, path = $path, operation_id = $get, tag = "Connect",
+                summary = concat!("See which ", $what, " can be connected"),
+                description = "For a connection that was begun with `headless=true` and came back with \
+                    `status=selection_required`: the accounts that the person can choose from, and what became of those \
+                    that may be missing.",
                 params(("token" = String, Path, min_length = 1, description = "The `selectionToken`.")),
                 responses(
                     (status = 200, description = "The choice.", body = SelectionView),
@@ -80,11 +80,10 @@ macro_rules! operations {
                 Ok(Json(state.broker.get_selection(Some($platform), &SecretString::from(token)).await?.into()))
             }
 
-            #[doc = concat!("Connect the chosen ", $what)]
-            ///
-            /// Connects these accounts and no others. The first valid choice spends the token; the same choice, sent
-            /// again within a minute, is answered again.
             #[utoipa::path(post, path = $path, operation_id = $submit, tag = "Connect",
+                summary = concat!("Connect the chosen ", $what),
+                description = "Connects these accounts and no others. The first valid choice spends the token; the same \
+                    choice, sent again within a minute, is answered again.",
                 params(("token" = String, Path, min_length = 1, description = "The `selectionToken`.")),
                 request_body = SelectedAccounts,
                 responses(

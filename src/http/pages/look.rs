@@ -101,16 +101,20 @@ impl Look {
 
     /// The content security policy of a page. `form_action` lists where its forms may lead.
     pub(crate) fn policy(&self, form_action: &str) -> String {
-        let hash = &self.style_hash;
-        format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
-             form-action {form_action}"
-        )
+        policy(&self.style_hash, form_action)
     }
 }
 
+/// The content security policy of a page whose stylesheet has this SHA-256 hash, in base64.
+pub(crate) fn policy(style_hash: &str, form_action: &str) -> String {
+    format!(
+        "default-src 'none'; style-src 'sha256-{style_hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
+         form-action {form_action}"
+    )
+}
+
 /// The stylesheet without comments, indentation and line ends.
-fn compact(sheet: &str) -> String {
+pub(crate) fn compact(sheet: &str) -> String {
     let mut text = String::with_capacity(sheet.len());
     for piece in sheet.split("/*").enumerate().map(|(at, piece)| match at {
         0 => piece,

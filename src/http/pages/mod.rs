@@ -4,9 +4,10 @@
 //! of platforms. A new page is a template that extends `base.html`, a struct with a field `frame`, and
 //! [`Frame::answer`](frame::Frame::answer); its texts go into `words`.
 //!
-//! Invariant: a page has no script and loads nothing from elsewhere, not even pictures of accounts, because that would
-//! tell a third party who connects. The template engine escapes all foreign text. The policy allows one stylesheet, by
-//! the hash of the text that the page contains, and pictures of our own.
+//! Invariant: a page has no script, except [`documentation`], which shows no foreign text. A page loads nothing from
+//! elsewhere, not even pictures of accounts, because that would tell a third party who connects. The template engine
+//! escapes all foreign text. The policy allows one stylesheet, by the hash of the text that the page contains, and
+//! pictures of our own.
 
 pub(crate) mod assets;
 pub(crate) mod callback;

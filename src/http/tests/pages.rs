@@ -10,20 +10,24 @@ use super::fixture::{Fixture, PUBLIC_URL, SANDBOX, USUAL, answer};
 
 /// Checks that a page has no script, loads nothing, and that its policy allows exactly its own stylesheet.
 fn check_page(page: &str, policy: &str, form_action: &str) {
-    for never in ["<script", "<iframe", "<object", "@import", "url(", " style=", " on"] {
+    assert!(!page.contains("<script"), "{page}");
+    check_document(page, policy, &format!("form-action {form_action}"));
+}
+
+/// The same for a page that may have a script. `end` is the end of its policy.
+fn check_document(page: &str, policy: &str, end: &str) {
+    for never in ["<iframe", "<object", "@import", "url(", " style=", " on"] {
         let found = page.match_indices(never).find(|(at, _)| {
             // Words of prose may begin with "on"; an attribute is followed by its value.
             never != " on" || page[*at..].split([' ', '>']).nth(1).is_some_and(|word| word.contains("=\""))
         });
         assert!(found.is_none(), "{never} in {page}");
     }
-    let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    let hash = hash_of(page, "style");
     assert_eq!(
         policy,
         format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
-             form-action {form_action}"
+            "default-src 'none'; style-src 'sha256-{hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; {end}"
         )
     );
     for always in ["<!doctype html>", "<html lang=\"en\">", "<title>", "<main", "<h1>", "name=\"viewport\""] {
@@ -32,17 +36,31 @@ fn check_page(page: &str, policy: &str, form_action: &str) {
     assert!(page.match_indices("<h1").count() == 1 && page.match_indices("<main").count() == 1);
 }
 
+/// Hash of the only element of this name, as a policy has it.
+fn hash_of(page: &str, element: &str) -> String {
+    let parts: Vec<&str> = page.split(&format!("<{element}>")).collect();
+    let [_, rest] = parts[..] else { panic!("{} of <{element}>", parts.len() - 1) };
+    let text = rest.split(&format!("</{element}>")).next().unwrap();
+    base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text))
+}
+
 #[actix_web::test]
 async fn the_documentation_lists_every_operation() {
     let fixture = Fixture::new();
     let answer = fixture.get("", "/documentation").await;
-    check_page(&answer.text, answer.header("content-security-policy").unwrap(), "'none'");
+    // One script, allowed by its hash, that may ask nobody but this broker.
+    let script = hash_of(&answer.text, "script");
+    let end = format!("form-action 'none'; script-src 'sha256-{script}'; connect-src 'self'");
+    check_document(&answer.text, answer.header("content-security-policy").unwrap(), &end);
+    assert!(answer.text.len() <= 150_000, "{} bytes", answer.text.len());
+    let first = answer.text.find("<article").unwrap();
+    assert!(answer.text[first..].starts_with("<article id=\"getOAuthUrl\""), "a newcomer begins a connection first");
     for route in crate::http::routes::ROUTES {
         assert!(answer.text.contains(&format!("<code>{}</code>", route.paths[0])), "{}", route.paths[0]);
     }
     for told in [
-        "integrations[].authStatus",
-        "integration.tokenStatus.valid",
+        "<a href=\"#Integration\">list of Integration</a>",
+        "<article id=\"TokenStatus\"",
         "active | reconnect_required",
         "date-time or null",
     ] {
@@ -50,6 +68,36 @@ async fn the_documentation_lists_every_operation() {
     }
     let json = fixture.get("", "/documentation/json").await;
     assert_eq!(json.json()["openapi"], "3.1.0");
+    for item in json.json()["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values() {
+            let id = operation["operationId"].as_str().unwrap();
+            assert_eq!(answer.text.matches(&format!("<article id=\"{id}\"")).count(), 1, "{id}");
+            assert_eq!(answer.text.matches(&format!("href=\"#{id}\"><b>")).count(), 1, "{id} in the list");
+        }
+    }
+    for code in crate::http::error::Code::ALL {
+        let (name, advice) = (code.as_str(), code.advice().split('`').next().unwrap());
+        let told = answer.text.split(&format!("<dt id=\"{name}\">")).nth(1).unwrap_or_else(|| panic!("{name}"));
+        assert!(told.split("<dt").next().unwrap().contains(advice), "{name}: {advice}");
+    }
+}
+
+/// The calls that the page shows can be copied into a shell or a program.
+#[actix_web::test]
+async fn the_documentation_shows_calls_of_an_operation() {
+    let page = Fixture::new().get("", "/documentation").await.text;
+    let shown = |id: &str| {
+        let article = page.split(&format!("<article id=\"{id}\"")).nth(1).unwrap().split("</article>").next().unwrap();
+        let calls = article.split("Call it</h4>").nth(1).unwrap().split("<h4>").next().unwrap();
+        let blocks = calls.split("<pre>").skip(1);
+        blocks.map(|block| block.split("</pre>").next().unwrap()).collect::<Vec<_>>().join("\n\n")
+    };
+    let calls = ["getOAuthUrl", "createProfile", "deleteApp", "healthCheck"].map(shown);
+    insta::assert_snapshot!(calls.join(
+        "
+
+"
+    ));
 }
 
 #[actix_web::test]

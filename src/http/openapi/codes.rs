@@ -1,0 +1,134 @@
+//! The error codes of each operation: its own, and those of all operations of a kind.
+//!
+//! `tests/api/document.rs` compares the codes of real answers with this table.
+
+use actix_web::http::Method;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+
+use crate::domain::access_key::Scope;
+use crate::http::error::Code;
+use crate::http::routes::{Access, Route};
+
+const CHOICE: &[Code] = &[Code::SelectionNotFound];
+const CHOSEN: &[Code] = &[Code::AccountNotOffered, Code::SelectionNotFound];
+
+/// The codes that only the handler of this operation gives.
+pub(crate) fn own(operation_id: &str) -> &'static [Code] {
+    match operation_id {
+        "connectBluesky" => &[
+            Code::RedirectNotAllowed,
+            Code::InvalidIdentifier,
+            Code::AppPasswordRequired,
+            Code::AccountInactive,
+            Code::UnsafeHost,
+            Code::AppOfOtherPlatform,
+            Code::BlueskyCredentialsRejected,
+            Code::PlatformNotAvailable,
+            Code::KeyBoundToProfile,
+            Code::ProfileNotFound,
+            Code::AppNotFound,
+            Code::TooManyAttempts,
+            Code::IdentityUnresolved,
+            Code::PdsUnreachable,
+            Code::DidMismatch,
+        ],
+        "createApp" => &[Code::KeyBoundToProfile, Code::DuplicateApp],
+        "createProfile" => &[Code::KeyBoundToProfile],
+        "deleteApp" => &[Code::AppNotFound, Code::AppInUse],
+        "deleteProfile" => &[Code::KeyBoundToProfile, Code::ProfileNotFound],
+        "disconnectIntegration" | "getIntegration" => &[Code::IntegrationNotFound],
+        "getApp" | "updateApp" => &[Code::AppNotFound],
+        "getFacebookSelection" | "getGoogleBusinessSelection" | "getLinkedInSelection" => CHOICE,
+        "getOAuthUrl" => &[
+            Code::RedirectNotAllowed,
+            Code::AppOfOtherPlatform,
+            Code::PlatformNotAvailable,
+            Code::KeyBoundToProfile,
+            Code::ProfileNotFound,
+            Code::AppNotFound,
+            Code::TooManyFlows,
+            Code::TooManyAttempts,
+            Code::CredentialsMissing,
+            Code::PlatformUnreachable,
+        ],
+        "getPagePicture" => &[Code::NotFound],
+        "getProfile" | "updateProfile" => &[Code::ProfileNotFound],
+        "getToken" => {
+            &[Code::IntegrationNotFound, Code::ReconnectRequired, Code::TokenTooShort, Code::TokenUnavailable]
+        }
+        "isReady" => &[Code::NotReady],
+        "moveIntegration" => {
+            &[Code::KeyBoundToProfile, Code::IntegrationNotFound, Code::ProfileNotFound, Code::DuplicateIntegration]
+        }
+        "submitFacebookSelection" | "submitGoogleBusinessSelection" | "submitLinkedInSelection" => CHOSEN,
+        _ => &[],
+    }
+}
+
+/// Errors that all operations of one kind share.
+pub(crate) struct Group {
+    /// What the page calls it in its address.
+    pub(crate) id: &'static str,
+    /// What these operations have in common.
+    pub(crate) name: &'static str,
+    pub(crate) codes: &'static [Code],
+}
+
+const QUERY: Group = Group {
+    id: "with-query",
+    name: "Calls with query parameters",
+    codes: &[Code::InvalidParameter, Code::RepeatedParameter],
+};
+const BODY: Group = Group {
+    id: "with-body",
+    name: "Calls with a body",
+    codes: &[
+        Code::InvalidJson,
+        Code::InvalidRequest,
+        Code::RequestTimeout,
+        Code::BodyTooLarge,
+        Code::UnsupportedMediaType,
+    ],
+};
+const KEY: Group = Group {
+    id: "with-key",
+    name: "Calls with a key",
+    codes: &[Code::InvalidAccessKey, Code::AccessKeyExpired, Code::AddressNotAllowed, Code::InsufficientScope],
+};
+const ANY: Group = Group {
+    id: "any",
+    name: "Any call",
+    codes: &[Code::UriTooLong, Code::Internal, Code::Overloaded, Code::StorageUnavailable],
+};
+const CHANGE: Group = Group { id: "change", name: "Calls that change something", codes: &[Code::StorageFull] };
+
+/// All groups.
+pub(crate) const GROUPS: [Group; 5] = [QUERY, BODY, KEY, ANY, CHANGE];
+
+/// The codes that can precede every handler of this kind, where the operation describes their status.
+pub(super) fn common(operation: &Operation, route: &Route) -> impl Iterator<Item = Code> {
+    let parameters = operation.parameters.as_deref().unwrap_or_default();
+    let is_query = |it: &RefOr<Parameter>| matches!(it, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
+    let asks_database = operation.responses.responses.contains_key("500");
+    let groups = [
+        parameters.iter().any(is_query).then_some(QUERY),
+        operation.request_body.is_some().then_some(BODY),
+        (route.access != Access::Public).then_some(KEY),
+        (asks_database || !parameters.is_empty()).then_some(ANY),
+        stores(route).then_some(CHANGE),
+    ];
+    // A route for any key asks for no scope, and one that asks nothing of the database has no 500 and is never busy.
+    let has_scope = matches!(route.access, Access::Key(_));
+    let is_given = move |code: &Code| match code {
+        Code::InsufficientScope => has_scope,
+        Code::Overloaded | Code::StorageUnavailable => asks_database,
+        _ => true,
+    };
+    groups.into_iter().flatten().flat_map(|group| group.codes).copied().filter(is_given)
+}
+
+/// True for a route that writes before it answers.
+pub(super) fn stores(route: &Route) -> bool {
+    route.method != Method::GET || route.access == Access::Key(Scope::Connect)
+}
