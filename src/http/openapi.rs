@@ -6,10 +6,10 @@
 pub(crate) mod codes;
 
 use actix_web::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::example::{Example, ExampleBuilder};
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
@@ -100,6 +100,27 @@ pub fn document() -> OpenApi {
         }
     }
     document
+}
+
+/// Closes the lists of platforms: the parameter and the member `platform` take these names, and an app one of
+/// `redirecting`.
+pub fn name_platforms(document: &mut OpenApi, all: &[String], redirecting: &[String]) {
+    let named = |names: &[String]| Some(names.iter().cloned().map(Value::from).collect());
+    let operations = document.paths.paths.values_mut().filter_map(|item| item.get.as_mut());
+    for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+        if let RefOr::T(parameter) = parameter
+            && (parameter.name.as_str(), &parameter.parameter_in) == ("platform", &ParameterIn::Query)
+            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        {
+            schema.enum_values = named(all);
+        }
+    }
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    if let Some(RefOr::T(Schema::Object(app))) = schemas.and_then(|schemas| schemas.get_mut("NewApp"))
+        && let Some(RefOr::T(Schema::Object(platform))) = app.properties.get_mut("platform")
+    {
+        platform.enum_values = named(redirecting);
+    }
 }
 
 fn describe_access(operation: &mut Operation, route: &Route) {

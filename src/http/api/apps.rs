@@ -39,7 +39,12 @@ pub(crate) struct NewAppBody {
     #[schema(example = "twitter")]
     platform: String,
     /// Visible text in one line, counted in code points.
-    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Acme on X")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$",
+        example = "Acme on X"
+    )]
     name: String,
     /// As the platform gave it.
     #[schema(min_length = 1, max_length = 2048, pattern = "^[ -~]*[!-~][ -~]*$")]
@@ -49,7 +54,7 @@ pub(crate) struct NewAppBody {
         pattern = "^[ -~]*[!-~][ -~]*$")]
     client_secret: SecretString,
     /// An icon: an http or https URL.
-    #[schema(format = "uri")]
+    #[schema(format = "uri", max_length = 2048, pattern = "^https?://[A-Za-z0-9]")]
     image_url: Option<String>,
 }
 
@@ -70,10 +75,15 @@ impl FromMembers for NewAppBody {
 #[schema(rename_all = "camelCase")]
 pub(crate) struct AppChanges {
     /// Visible text in one line, counted in code points.
-    #[schema(nullable = false, min_length = 1, max_length = 200, pattern = r"\S")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
+    )]
     name: Option<String>,
     /// An http or https URL; null takes it away.
-    #[schema(value_type = Option<String>, format = "uri")]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^https?://[A-Za-z0-9]")]
     #[expect(clippy::option_option, reason = "left out, null and a text are three things")]
     image_url: Option<Option<String>>,
     /// The app's new secret at the platform.

@@ -2,6 +2,7 @@
 
 use actix_web::web::Json;
 use serde::Serialize;
+use utoipa::openapi::schema::{KnownFormat, Object, OneOf, Schema, SchemaFormat, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::audit::{Entry, Recorded, Since};
@@ -17,11 +18,18 @@ use crate::http::request::{FromQuery, Parameters, Query, invalid_parameter};
 pub(crate) struct Wanted {
     /// Where to begin: a time (RFC 3339, with its entries), or the `id` of the last entry that you read (without it).
     /// Absent: with the oldest.
-    #[param(value_type = Option<String>, example = "2026-05-03T08:00:00Z")]
+    #[param(schema_with = since_schema, required = false, example = "2026-05-03T08:00:00Z")]
     since: Since,
     /// How many at most.
     #[param(minimum = 1, maximum = 100, default = 50, required = false)]
     limit: u32,
+}
+
+fn since_schema() -> Schema {
+    let time =
+        Object::builder().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    let id = Object::builder().schema_type(Type::String).pattern(Some("^[0-9]{1,19}$"));
+    Schema::OneOf(OneOf::builder().item(time).item(id).build())
 }
 
 impl FromQuery for Wanted {

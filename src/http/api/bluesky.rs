@@ -24,7 +24,8 @@ pub(crate) struct BlueskyCredentials {
     #[schema(example = "alice.bsky.social")]
     identifier: String,
     /// An app password, made at <https://bsky.app/settings/app-passwords>; never the account's own.
-    #[schema(value_type = String, format = Password, max_length = 512, example = "abcd-efgh-2345-mnop")]
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 512, example = "abcd-efgh-2345-mnop",
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$")]
     password: SecretString,
 }
 

@@ -18,10 +18,18 @@ use crate::http::request::{Body, FromMembers, Members, NamedPage, Parameters, Se
 #[derive(Debug, ToSchema)]
 pub(crate) struct NewProfile {
     /// Visible text in one line, counted in code points.
-    #[schema(min_length = 1, max_length = 200, pattern = r"\S", example = "Acme")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$",
+        example = "Acme"
+    )]
     name: String,
     /// What it is for.
-    #[schema(max_length = 1000)]
+    #[schema(
+        max_length = 1000,
+        pattern = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
+    )]
     description: Option<String>,
 }
 
@@ -38,10 +46,16 @@ impl FromMembers for NewProfile {
 #[derive(Debug, ToSchema)]
 pub(crate) struct ProfileChanges {
     /// Visible text in one line, counted in code points.
-    #[schema(nullable = false, min_length = 1, max_length = 200, pattern = r"\S")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
+    )]
     name: Option<String>,
     /// Null takes it away.
-    #[schema(max_length = 1000, value_type = Option<String>)]
+    #[schema(max_length = 1000, value_type = Option<String>,
+        pattern = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$")]
     #[expect(clippy::option_option, reason = "left out, null and a text are three things")]
     description: Option<Option<String>>,
 }

@@ -26,6 +26,7 @@ use utoipa::openapi::Server;
 use self::reader::{Chapter, Html, Object, Told};
 use super::frame::Frame;
 use super::look;
+use crate::domain::integration::PlatformFilter;
 use crate::http::error::{ApiError, Code};
 use crate::http::openapi::codes::GROUPS;
 use crate::http::{Current, State, openapi};
@@ -88,6 +89,12 @@ impl Document {
 pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let document = Document::once(&state.documentation.json, || {
         let mut document = openapi::document();
+        let platforms = state.broker.list_platforms(&PlatformFilter::All);
+        let (all, redirecting): (Vec<_>, Vec<_>) = platforms
+            .into_iter()
+            .map(|platform| (platform.name.clone(), platform.has_redirect.then_some(platform.name)))
+            .unzip();
+        openapi::name_platforms(&mut document, &all, &redirecting.into_iter().flatten().collect::<Vec<_>>());
         document.servers = Some(vec![Server::new(&state.settings.public_url)]);
         Ok((document.to_pretty_json().map_err(ApiError::internal)?, None))
     })?;

@@ -11,7 +11,7 @@ use crate::http::error::{ApiError, Code};
 
 /// Longest client id or secret, in bytes.
 const CREDENTIAL_MAX: usize = 2048;
-/// Longest password, in bytes.
+/// Longest password, in characters.
 const PASSWORD_MAX: usize = 512;
 /// Longest image URL, in bytes.
 const URL_MAX: usize = 2048;
@@ -99,8 +99,8 @@ pub(crate) fn credential(text: &str) -> Result<(), String> {
 /// Rule for a password. White space around it does not count, because people paste passwords.
 pub(crate) fn app_password(text: &str) -> Result<(), String> {
     let text = text.trim();
-    if text.is_empty() || text.len() > PASSWORD_MAX {
-        return Err(format!("must be 1 to {PASSWORD_MAX} bytes long"));
+    if text.is_empty() || text.chars().nth(PASSWORD_MAX).is_some() {
+        return Err(format!("must be 1 to {PASSWORD_MAX} characters long"));
     }
     if text.chars().any(char::is_control) {
         return Err("must not have control characters".to_owned());
