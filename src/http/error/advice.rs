@@ -11,6 +11,9 @@ impl Code {
         match self {
             Self::AccessKeyExpired => "Put a new key into your configuration. Retrying with this one never works.",
             Self::AccountInactive => "Tell the person to reactivate the account at its server, then start again.",
+            Self::AccountMismatch => {
+                "Tell the person which account to sign in to, or begin without `reconnect` to connect this one as well."
+            }
             Self::AccountNotOffered => {
                 "Read the selection again and send ids from its `accounts`. The token is not spent."
             }
@@ -25,10 +28,12 @@ impl Code {
                 "Give the id of an app that was registered for this platform, or leave `appId` out."
             }
             Self::AppPasswordRequired => "Ask the person for an app password. Never store what they typed.",
+            Self::BindingRequired => "Send the `bindingHash` of a cookie that your app set in the person's browser.",
             Self::BlueskyCredentialsRejected => {
                 "Let the person type both again. Five attempts are let through in five minutes."
             }
             Self::BodyTooLarge => "Send less. The connection is closed after this answer.",
+            Self::BrowserMismatch => "Open the connection in the browser that it was begun in, or begin another.",
             Self::CallbackRefused => "Begin a new connection: every URL works once, and for a few minutes.",
             Self::CredentialsMissing => {
                 "Ask the operator to configure the platform, or register an app and give its `appId`."
@@ -39,6 +44,7 @@ impl Code {
             Self::DuplicateIntegration => {
                 "Decide which of the two integrations stays, disconnect the other, then retry."
             }
+            Self::HeadTooLarge => "Send fewer and shorter headers. The connection is closed after this answer.",
             Self::IdentityUnresolved => "Show the sentence to the person: most often the handle is misspelt.",
             Self::InsufficientScope => "Use a key with that scope: `--scope` of `postpeer access-key create` gives it.",
             Self::IntegrationNotFound => {
@@ -51,6 +57,7 @@ impl Code {
             Self::InvalidParameter => "Correct the parameter that the sentence names. Retrying unchanged never works.",
             Self::InvalidRequest => "Correct the member that the sentence names. Retrying unchanged never works.",
             Self::KeyBoundToProfile => "Leave `profileId` out, or use a key that is not bound to a profile.",
+            Self::LimitReached => "Wait as long as `Retry-After` says. Reading with a valid key is never limited.",
             Self::MethodNotAllowed => "Use a method from the header `Allow`.",
             Self::NotFound => "Check the path, with and without a trailing slash, against this page.",
             Self::NotReady => "Send no traffic to this broker for now. Its operator reads the reason in the log.",

@@ -10,8 +10,8 @@ use crate::domain::access_key::Scope;
 use crate::http::error::Code;
 use crate::http::routes::{Access, Route};
 
-const CHOICE: &[Code] = &[Code::SelectionNotFound];
-const CHOSEN: &[Code] = &[Code::AccountNotOffered, Code::SelectionNotFound];
+const CHOICE: &[Code] = &[Code::SelectionNotFound, Code::LimitReached];
+const CHOSEN: &[Code] = &[Code::AccountNotOffered, Code::SelectionNotFound, Code::LimitReached];
 
 /// The codes that only the handler of this operation gives.
 pub(crate) fn own(operation_id: &str) -> &'static [Code] {
@@ -23,6 +23,8 @@ pub(crate) fn own(operation_id: &str) -> &'static [Code] {
             Code::AccountInactive,
             Code::UnsafeHost,
             Code::AppOfOtherPlatform,
+            Code::AccountMismatch,
+            Code::IntegrationNotFound,
             Code::BlueskyCredentialsRejected,
             Code::PlatformNotAvailable,
             Code::KeyBoundToProfile,
@@ -42,6 +44,8 @@ pub(crate) fn own(operation_id: &str) -> &'static [Code] {
         "getFacebookSelection" | "getGoogleBusinessSelection" | "getLinkedInSelection" => CHOICE,
         "getOAuthUrl" => &[
             Code::RedirectNotAllowed,
+            Code::BindingRequired,
+            Code::IntegrationNotFound,
             Code::AppOfOtherPlatform,
             Code::PlatformNotAvailable,
             Code::KeyBoundToProfile,
@@ -94,7 +98,13 @@ const BODY: Group = Group {
 const KEY: Group = Group {
     id: "with-key",
     name: "Calls with a key",
-    codes: &[Code::InvalidAccessKey, Code::AccessKeyExpired, Code::AddressNotAllowed, Code::InsufficientScope],
+    codes: &[
+        Code::InvalidAccessKey,
+        Code::AccessKeyExpired,
+        Code::AddressNotAllowed,
+        Code::InsufficientScope,
+        Code::LimitReached,
+    ],
 };
 const ANY: Group = Group {
     id: "any",
