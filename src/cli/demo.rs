@@ -135,6 +135,12 @@ fn settings(address: SocketAddr, sandbox: SocketAddr, data: &Path) -> Result<Con
         ("server.public_url", format!("http://{address}")),
         ("database.path", "postpeer.db".to_owned()),
         ("keyring.path", "postpeer.keyring".to_owned()),
+        // Whoever tries the demo is alone with it, and may do so with a program that makes mistakes by the thousand.
+        ("limits.bluesky_per_address", "0".to_owned()),
+        ("limits.bluesky_per_key", "0".to_owned()),
+        ("limits.misses_per_address", "0".to_owned()),
+        ("limits.writes_per_address", "0".to_owned()),
+        ("limits.writes_per_key", "0".to_owned()),
     ];
     Ok(config::from_str("the sandbox's configuration", &toml, data, &Environment::default(), &overrides)?)
 }
