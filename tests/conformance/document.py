@@ -141,8 +141,8 @@ def hooks():
         """False for a refusal that no schema can state, because it depends on what is stored or on another parameter."""
         if failure.title != "Schema-valid request rejected":
             return True
-        if case.operation.definition.raw.get("operationId") in ("finishConnection", "submitSelectionPage"):
-            # No connection waits for the invented state, and the page's form has fields of its own.
+        if case.operation.definition.raw.get("operationId") in ("finishConnection", "submitConfirmation", "submitSelectionPage"):
+            # No connection waits for the invented state, and forms of pages have fields of their own.
             return response.status_code != 400
         try:
             told = json.loads(response.text)
