@@ -123,6 +123,7 @@ fn configuration(address: SocketAddr, platform: SocketAddr) -> String {
         [limits]
         bluesky_per_key = 0
         connections_per_address = 0
+        misses_per_address = 0
         starts_in_all = 0
         starts_per_address = 0
         starts_per_key = 0
