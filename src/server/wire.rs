@@ -56,6 +56,10 @@ pub(super) struct Wire {
     is_blocked: bool,
     /// True when a request waits until the client has read.
     waits: bool,
+    /// True once the client has sent a request before it had its answer to the last one.
+    pipelines: bool,
+    /// True when something was written since the last flush.
+    wrote: bool,
     end: Option<End>,
     _place: Place,
 }
@@ -84,6 +88,8 @@ impl Wire {
             answer_deadline: None,
             is_blocked: false,
             waits: false,
+            pipelines: false,
+            wrote: false,
             end: None,
             _place: place,
         }
@@ -136,6 +142,7 @@ impl Wire {
         if self.framing != Framing::Head || self.input.is_empty() {
             return false;
         }
+        self.pipelines = true;
         if self.is_blocked {
             self.waits = true;
             return true;
@@ -162,6 +169,7 @@ impl Wire {
         let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
         self.is_blocked = written.is_pending();
         if !self.is_blocked {
+            self.wrote = true;
             return written;
         }
         let patience = self.patience.answer;
@@ -217,7 +225,8 @@ impl AsyncWrite for Wire {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         wire.answer_deadline = None;
-        if std::mem::take(&mut wire.waits) {
+        // Actix takes in sixteen requests at a time, and would not look for more once it has answered them.
+        if std::mem::take(&mut wire.waits) | (std::mem::take(&mut wire.wrote) && wire.pipelines) {
             context.waker().wake_by_ref();
         }
         Pin::new(&mut wire.tcp).poll_flush(context)

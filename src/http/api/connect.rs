@@ -66,7 +66,10 @@ pub(crate) struct ConnectionScopes {
     /// a random value, for a domain that it shares with the broker. A browser that comes back from the platform without
     /// it is refused (`browser_mismatch`) before the platform is asked for anything, so that nobody can have somebody
     /// else finish their connection.
-    #[param(pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")]
+    #[param(
+        pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+        example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+    )]
     pub(super) binding_hash: Option<String>,
 }
 
