@@ -54,14 +54,20 @@ pub(super) struct Wire {
     answer_deadline: Option<Pin<Box<Sleep>>>,
     /// True when the client has to read before more can be written.
     is_blocked: bool,
-    /// True when a request waits until the client has read.
-    waits: bool,
-    /// True once the client has sent a request before it had its answer to the last one.
-    pipelines: bool,
-    /// True when something was written since the last flush.
-    wrote: bool,
+    pipelined: Pipelined,
     end: Option<End>,
     _place: Place,
+}
+
+/// How far a connection is whose client sends requests before it has its answers.
+#[derive(PartialEq)]
+enum Pipelined {
+    /// The client has waited for every answer so far.
+    No,
+    /// What was written is flushed.
+    Read,
+    /// Something was written since the last flush.
+    Unflushed,
 }
 
 /// The last answer of a connection, which actix knows nothing of.
@@ -87,9 +93,7 @@ impl Wire {
             took_turn: false,
             answer_deadline: None,
             is_blocked: false,
-            waits: false,
-            pipelines: false,
-            wrote: false,
+            pipelined: Pipelined::No,
             end: None,
             _place: place,
         }
@@ -142,9 +146,10 @@ impl Wire {
         if self.framing != Framing::Head || self.input.is_empty() {
             return false;
         }
-        self.pipelines = true;
+        if self.pipelined == Pipelined::No {
+            self.pipelined = Pipelined::Read;
+        }
         if self.is_blocked {
-            self.waits = true;
             return true;
         }
         if std::mem::take(&mut self.took_turn) {
@@ -169,7 +174,9 @@ impl Wire {
         let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
         self.is_blocked = written.is_pending();
         if !self.is_blocked {
-            self.wrote = true;
+            if self.pipelined == Pipelined::Read {
+                self.pipelined = Pipelined::Unflushed;
+            }
             return written;
         }
         let patience = self.patience.answer;
@@ -226,7 +233,8 @@ impl AsyncWrite for Wire {
         let wire = self.get_mut();
         wire.answer_deadline = None;
         // Actix takes in sixteen requests at a time, and would not look for more once it has answered them.
-        if std::mem::take(&mut wire.waits) | (std::mem::take(&mut wire.wrote) && wire.pipelines) {
+        if wire.pipelined == Pipelined::Unflushed {
+            wire.pipelined = Pipelined::Read;
             context.waker().wake_by_ref();
         }
         Pin::new(&mut wire.tcp).poll_flush(context)
