@@ -1,5 +1,5 @@
-//! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has expired, watch the clock, find
-//! out how servers are used, follow a change of the data keys, make backups.
+//! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has
+//! expired, watch the clock, find out how servers are used, follow a change of the data keys, make backups.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.

@@ -171,7 +171,7 @@ impl Broker {
         })
     }
 
-    /// What the caller binds the connection to, and whether its person is asked first.
+    /// Returns the binding that the caller wants, and true when the person is asked first.
     fn binding(&self, hash: Option<&str>) -> Result<(Binding, bool), Error> {
         let binding = hash.map_or(Some(Binding::None), Binding::to_app).ok_or_else(|| {
             Error::InvalidParameter(format!(

@@ -43,7 +43,7 @@ pub struct Callback {
     pub issuer: Option<String>,
     /// True when the code or another parameter beside the state is too long or is not text.
     pub is_garbled: bool,
-    /// What tells the browser from others.
+    /// The cookies by which the browser is known again.
     pub browser: Browser,
     /// The browser's address, for the audit trail.
     pub address: Option<IpAddr>,

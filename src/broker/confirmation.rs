@@ -28,7 +28,7 @@ use crate::vault::Place;
 /// Path of the confirmation page; its token follows.
 const PAGE: &str = "/connect/confirm/";
 
-/// What a person is asked.
+/// The question to a person.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub platform: String,
@@ -42,7 +42,7 @@ pub struct Question {
     pub cancel_redirect_uri: Option<RedirectUri>,
 }
 
-/// What a confirmation page has to show.
+/// The content of a confirmation page.
 #[derive(Debug, Clone)]
 pub enum Asked {
     Open(Question),
@@ -76,7 +76,7 @@ impl Broker {
         format!("{}{PAGE}{}", self.settings.public_url, confirmation.token().expose_secret())
     }
 
-    /// What to ask. `Error::NotFound` when the connection has ended, or never was.
+    /// Returns the question. `Error::NotFound` when the connection has ended, or never was.
     pub async fn get_confirmation(&self, token: &SecretString) -> Result<Asked, Error> {
         let flow = match self.find_open(&parse(token)?, false).await? {
             Found::Open(flow) => *flow,

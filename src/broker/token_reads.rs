@@ -112,7 +112,7 @@ impl Broker {
         for (number, batch) in counted.chunks(BATCH).enumerate() {
             let rows = batch.to_vec();
             let write = self.store.write(move |tx| {
-                // What a key read that is gone with its project is of no interest any more.
+                // The project is deleted, with the key that read: there is nothing to record.
                 rows.iter().try_for_each(|(reader, counted)| token_reads::record(tx, reader, *counted).map(drop))
             });
             if let Err(error) = write.await {

@@ -120,7 +120,7 @@ fn text(config: &Config, findings: &[Finding], probed: &[&str]) -> String {
     sections.join("\n\n")
 }
 
-/// What an operator sets up at a platform: the callback URL, where, and the known traps.
+/// Lists what an operator sets up at a platform: the callback URL, where, and the known traps.
 fn setup(config: &Config, listing: &Listing<'_>) -> String {
     let guide = guide(config, listing);
     let mut lines =

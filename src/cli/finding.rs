@@ -1,5 +1,5 @@
-//! What `check` and `doctor` find, and what a start warns of: one shape for all, as text or JSON, and the exit code that
-//! follows from it.
+//! The findings of `check` and `doctor`, and the warnings of a start: one shape for all, as text or JSON, and the exit
+//! code that follows from it.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ impl Severity {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// What was looked at, in one word for scripts: `sealed_values`.
+    /// The thing that was looked at, in one word for scripts: `sealed_values`.
     pub(super) check: &'static str,
     pub(super) severity: Severity,
     /// Where: a file, a setting, a platform.
@@ -83,7 +83,7 @@ impl Finding {
         Self { severity: Severity::Error(exit), ..Self::ok(check, subject, message) }
     }
 
-    /// What would end a command, as a finding. Its message says what to do.
+    /// Makes a finding of a failure that would end a command. Its message says what to do.
     pub(super) fn failure(check: &'static str, subject: impl ToString, failure: Failure) -> Self {
         Self::error(failure.exit, check, subject, failure.message)
     }

@@ -1,4 +1,4 @@
-//! What is around the database: the disk, the clock, files that were left, backups.
+//! Looks around the database: at the disk, the clock, files that were left, backups.
 
 use std::fs;
 use std::io;
