@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Desk, Error, Ports, check_exists};
 use crate::broker::backups::{SealedCheck, open_all};
 use crate::config::Config;
-use crate::domain::audit::{DONE, UNREADABLE_VALUES};
+use crate::domain::audit::By;
 use crate::store::backup::{self, Copy, RestoreError, Restored, check_source, copy, copy_in};
 use crate::store::{DatabaseLock, Inspection};
 use crate::vault::keyring::KeyringFile;
@@ -81,7 +81,7 @@ pub fn restore(
         let SealedCheck { values, unreadable, .. } = check;
         return Err(BackupError::Unreadable { file: file.to_owned(), values, unreadable, row, source });
     }
-    Ok((candidate.install(outcome(&check), ports.clock.now())?, check))
+    Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
 }
 
 /// Notes in the audit trail that a backup was made. Not for a database with another schema, which has no place for it.
@@ -90,13 +90,8 @@ pub fn restore(
 ///
 /// Those of [`Desk::open`]. The backup is as good without.
 pub fn record_backup(config: &Config, ports: &Ports, check: &SealedCheck) -> Result<(), Error> {
-    let outcome = outcome(check);
-    Desk::open(config, ports)?.run(|broker| async move { Ok(broker.record_backup(outcome).await?) })
-}
-
-/// For the audit trail.
-fn outcome(check: &SealedCheck) -> &'static str {
-    if check.unreadable > 0 { UNREADABLE_VALUES } else { DONE }
+    let outcome = check.outcome();
+    Desk::open(config, ports)?.run(|broker| async move { Ok(broker.record_backup(By::COMMAND_LINE, outcome).await?) })
 }
 
 fn unlock(keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, vault::Error> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::{Action, By, DONE, Entry, UNREADABLE_VALUES};
 use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, BackupError};
@@ -47,6 +47,14 @@ pub struct SealedCheck {
     pub unreadable: u64,
     /// The row of the first of them, and why it does not open.
     pub first: Option<(String, vault::Error)>,
+}
+
+impl SealedCheck {
+    /// The outcome of a copy, for the audit trail.
+    #[must_use]
+    pub const fn outcome(&self) -> &'static str {
+        if self.unreadable > 0 { UNREADABLE_VALUES } else { DONE }
+    }
 }
 
 /// Opens every sealed value of a file.
@@ -96,12 +104,12 @@ impl Broker {
         }
     }
 
-    /// Notes in the audit trail that the operator made a backup.
-    pub async fn record_backup(&self, outcome: &'static str) -> Result<(), store::Error> {
+    /// Notes in the audit trail that a backup was made.
+    pub async fn record_backup(&self, by: By, outcome: &'static str) -> Result<(), store::Error> {
         let now = self.clock.now();
         self.store
             .write(move |tx| {
-                let entry = Entry::new(By::COMMAND_LINE, Action::BackupMade, meta::get_db_id(tx)?);
+                let entry = Entry::new(by, Action::BackupMade, meta::get_db_id(tx)?);
                 audit::record(tx, None, &entry.with_outcome(outcome), now)
             })
             .await
@@ -130,17 +138,21 @@ impl Broker {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let db_id = self.store.read(meta::get_db_id).await?;
         let (vault, now) = (self.vault.clone(), self.clock.now());
-        let work = move || -> Result<(), BackupError> {
+        let work = move || -> Result<Option<SealedCheck>, BackupError> {
             let made = Made { schedule: &schedule, db_id };
             // One from the future was made while the clock was ahead.
             let newest = made.list()?.into_iter().map(|(time, _)| time).find(|time| *time <= now);
             if newest.is_some_and(|newest| now < newest.plus(schedule.every)) {
-                return Ok(());
+                return Ok(None);
             }
-            made.make(&vault, now, &|| stop.is_cancelled())?;
-            made.delete_old(now)
+            let check = made.make(&vault, now, &|| stop.is_cancelled())?;
+            made.delete_old(now)?;
+            Ok(Some(check))
         };
-        backup::on_thread(work).await??;
+        let Some(check) = backup::on_thread(work).await?? else { return Ok(()) };
+        if let Err(error) = self.record_backup(By::SCHEDULE, check.outcome()).await {
+            tracing::warn!(error = %chain(&error), "the audit trail does not tell of this backup");
+        }
         Ok(())
     }
 }
@@ -184,7 +196,7 @@ impl Made<'_> {
         Ok(found)
     }
 
-    fn make(&self, vault: &Vault, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<(), BackupError> {
+    fn make(&self, vault: &Vault, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<SealedCheck, BackupError> {
         let BackupSchedule { database, dir, .. } = self.schedule;
         let io = |source| BackupError::Io { path: dir.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
@@ -205,7 +217,7 @@ impl Made<'_> {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(now));
             tracing::info!(%path, values = check.values, "a backup was made, and all its sealed values open");
         }
-        Ok(())
+        Ok(check)
     }
 
     /// Deletes what is beyond the number to keep. One from the future counts only once its time has come.

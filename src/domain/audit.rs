@@ -31,6 +31,8 @@ pub enum Actor {
     DemoPage,
     /// The account's owner, in a browser: at a callback, or with a selection token.
     Person,
+    /// The broker itself, at the time that its configuration names.
+    Schedule,
 }
 
 /// Who acted, by which key, from where.
@@ -45,6 +47,7 @@ pub struct By {
 
 impl By {
     pub const COMMAND_LINE: Self = Self { actor: Actor::CommandLine, access_key_id: None, address: None };
+    pub const SCHEDULE: Self = Self { actor: Actor::Schedule, access_key_id: None, address: None };
 
     /// The person whose connection this key began.
     #[must_use]

@@ -50,8 +50,8 @@ struct EntryView {
     id: u64,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Who acted: `access_key` (a caller), `command_line` (the operator), `demo_page`, or `person` (an account's owner in
-    /// a browser).
+    /// Who acted: `access_key` (a caller), `command_line` (the operator), `demo_page`, `person` (an account's owner in a
+    /// browser), or `schedule` (the broker itself).
     actor: &'static str,
     /// The key that acted; for a person, the key that began their connection. Null for others.
     #[schema(required)]
