@@ -56,7 +56,7 @@ fn fuzzed_configurations_are_read_or_refused_without_their_secrets() {
             Err(error) => format!("{error} {error:?}"),
         };
         let told = text.contains(SECRET);
-        let table = || figment::Figment::from(Toml::string(&toml)).extract::<Dict>();
-        assert!(!told || table().is_ok_and(|table| shows_itself("", &Value::from(table))), "{text}");
+        let table = || figment::Figment::from(Toml::string(&toml)).extract::<Dict>().ok();
+        assert!(!told || table().is_some_and(|table| shows_itself("", &Value::from(table))), "{text}");
     });
 }

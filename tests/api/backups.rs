@@ -197,7 +197,11 @@ async fn backups_are_made_on_time_and_the_oldest_of_their_own_are_deleted() {
     assert!(last.contains(&"postpeer-20260503T123236Z.db".to_owned()), "{last:?}");
     assert!(theirs.exists() && last.contains(&"postpeer-20210101T000000Z.db".to_owned()), "{last:?}");
     let told = "SELECT count(*) FROM audit WHERE actor = 'schedule' AND action = 'backup.made' AND outcome = 'done'";
-    assert_eq!(broker.sql().query_row(told, [], |row| row.get::<_, u32>(0)).unwrap(), 4, "the audit trail tells of each");
+    assert_eq!(
+        broker.sql().query_row(told, [], |row| row.get::<_, u32>(0)).unwrap(),
+        4,
+        "the audit trail tells of each"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
