@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use crate::process::Crashing;
+use crate::small_disk;
 
 /// The schema from before the largest migration.
 const OLD: u32 = 6;
@@ -154,6 +155,25 @@ async fn an_upgrade_that_is_killed_loses_nothing() {
     let restored = broker.command(&["restore", "--accept-unreadable", copies[0].to_str().unwrap()]);
     tokio::task::block_in_place(|| restored.succeeded());
     assert_eq!(store::inspect(&database).unwrap().schema_version, new, "and forth again, by this program");
+}
+
+#[test]
+fn an_upgrade_without_room_changes_nothing() {
+    small_disk::run("upgrade::inside_a_small_file_system");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs in a small file system: an_upgrade_without_room_changes_nothing gives it one"]
+async fn inside_a_small_file_system() {
+    let broker = Crashing::new(1);
+    let database = broker.path("postpeer.db");
+    make_old(&database, 10);
+    let before = digest(&database);
+    let (code, said) = broker.refuses();
+    assert_eq!(code, Some(74), "{said}");
+    assert!(said.contains("no room to upgrade") && said.contains("Free some space, and start again"), "{said}");
+    assert_eq!(digest(&database), before);
+    assert!(store::list_copies(&database).unwrap().is_empty());
 }
 
 #[expect(clippy::disallowed_methods, reason = "a long run kills more often than a person waits for")]
