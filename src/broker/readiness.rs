@@ -56,7 +56,7 @@ impl From<&store::Error> for NotReady {
             E::Overloaded | E::RolledBack => Self::Overloaded,
             E::ReadOnly(_) => Self::ReadOnly,
             E::Reserve(_) => Self::Reserve,
-            E::Conflict(_) | E::NotChanged | E::Sqlite(_) | E::Stopped => Self::Unknown,
+            E::Conflict(_) | E::NotChanged | E::Orphan(_) | E::Sqlite(_) | E::Stopped => Self::Unknown,
         }
     }
 }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The row to be changed is gone, or no longer in the expected state.
     #[error("nothing was changed: the row is gone or was changed meanwhile")]
     NotChanged,
+    /// A row that this one belongs to, such as its project, is gone.
+    #[error("a row that this one belongs to was deleted meanwhile")]
+    Orphan(#[source] rusqlite::Error),
     /// Too many writes are queued already.
     #[error("too many writes are queued for the database")]
     Overloaded,
@@ -74,6 +77,7 @@ impl From<rusqlite::Error> for Error {
                     let message = error.to_string();
                     Self::Conflict(message.trim_start_matches("UNIQUE constraint failed: ").to_owned())
                 }
+                ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Self::Orphan(error),
                 _ => Self::Sqlite(error),
             },
             ErrorCode::CannotOpen => Self::Io(error),

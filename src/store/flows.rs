@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(fixture.dump("flows"), before);
         let profile_id = Some(fixture.profile("ours"));
         let foreign = Flow { project_id: theirs, profile_id, ..flow(&fixture, "t") };
-        assert!(matches!(fixture.write(|db| insert(db, &foreign)), Err(Error::Sqlite(_))), "a profile of ours");
+        assert!(matches!(fixture.write(|db| insert(db, &foreign)), Err(Error::Orphan(_))), "a profile of ours");
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use postpeer::broker::Error;
+use actix_web::ResponseError as _;
 use postpeer::broker::projects::Disconnected;
+use postpeer::broker::error::StoreError;
+use postpeer::broker::{Caller, Error};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::project::Holdings;
+use postpeer::http::error::ApiError;
 use postpeer::http::routes::{Access, ROUTES};
 use postpeer::sandbox::{Answer, Step};
 use serde_json::{Value, json};
@@ -299,6 +302,12 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
         "access_key.revoked",
     ];
     assert_eq!(trail, by_operator.map(|action| format!("command_line {action}")));
+    // A call that was let in before the key was gone.
+    let late = Caller::operator(project.id);
+    let refused = broker.broker().create_profile(&late, "late".to_owned(), None).await.unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::Orphan(_))), "{refused:?}");
+    let told = ApiError::from(refused);
+    assert_eq!((told.status_code().as_u16(), told.to_string().contains("deleted in the same moment")), (503, true));
     // The same name is free again.
     let again = broker.broker().create_project("theirs").await.unwrap();
     assert_ne!(again.id, project.id);

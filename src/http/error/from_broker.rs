@@ -110,6 +110,12 @@ impl From<StoreError> for ApiError {
             StoreError::Busy(_) | StoreError::Overloaded | StoreError::RolledBack | StoreError::Stopped => {
                 Self::new(Code::Overloaded).retry_after(Duration::from_secs(1)).because(source)
             }
+            // The answer to the next attempt names what is gone.
+            StoreError::Orphan(_) => {
+                Self::with(Code::Overloaded, "Something that this needs was deleted in the same moment. Try again.")
+                    .retry_after(Duration::from_secs(1))
+                    .because(source)
+            }
             StoreError::Corrupt(_)
             | StoreError::Failed(_)
             | StoreError::Io(_)
