@@ -127,6 +127,7 @@ struct Documentation<'a> {
     objects: Vec<Object>,
     /// Errors by the group that shares them; the last have none.
     errors: Vec<Errors>,
+    script: String,
 }
 
 impl<'a> Documentation<'a> {
@@ -142,14 +143,21 @@ impl<'a> Documentation<'a> {
             chapters,
             objects,
             errors: errors(),
+            script: compact(SCRIPT),
         }
     }
 
     fn policy(&self) -> String {
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
         let page = look::policy(&hash(&self.style), "'none'");
-        format!("{page}; script-src 'sha256-{}'; connect-src 'self'", hash(SCRIPT))
+        format!("{page}; script-src 'sha256-{}'; connect-src 'self'", hash(&self.script))
     }
+}
+
+/// The script without explanations and indentation. No text in it goes over several lines.
+fn compact(script: &str) -> String {
+    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Errors under one heading.

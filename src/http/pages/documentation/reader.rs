@@ -100,7 +100,7 @@ pub(super) struct Answer {
 pub(super) struct Told {
     pub(super) code: Code,
     pub(super) sentence: Html,
-    /// What the caller does about it.
+    /// What the caller does about it. Empty where an earlier operation says it.
     pub(super) advice: Html,
 }
 
@@ -126,7 +126,22 @@ pub(super) fn read(document: &Value, public_url: &str) -> (Vec<Chapter>, Vec<Obj
 fn show_once<'a>(operations: impl Iterator<Item = &'a mut Operation>) {
     let mut shown: BTreeMap<String, (String, String)> = BTreeMap::new();
     let mut told: BTreeMap<String, Html> = BTreeMap::new();
+    let (mut advised, mut described) = (Vec::new(), Vec::new());
     for operation in operations {
+        let description: Vec<String> = operation.paragraphs.iter().map(Html::to_string).collect();
+        if described.contains(&description) {
+            // The same for another platform: its address differs, and that is seen in one language as well.
+            operation.calls.truncate(1);
+        } else if !description.is_empty() {
+            described.push(description);
+        }
+        for error in operation.answers.iter_mut().flat_map(|answer| &mut answer.own) {
+            if advised.contains(&error.code) {
+                error.advice = Html::text("");
+            } else {
+                advised.push(error.code);
+            }
+        }
         for parameter in &mut operation.parameters {
             let earlier = Html(format!("As for <a href=\"#{}\">{}</a>.", operation.id, operation.summary));
             // A short description is shorter than a link.
@@ -197,7 +212,7 @@ impl<'a> Reader<'a> {
         let id = text(found, "/operationId");
         let parameters: Vec<Member> = list(found, "/parameters").map(|it| self.parameter(path, it)).collect();
         let body = found.pointer("/requestBody/content/application~1json/schema");
-        let body_sample = body.map(|schema| samples::value(self.document, schema));
+        let body_sample = body.map(|schema| samples::body(self.document, schema));
         let described = found.get("responses").and_then(Value::as_object).into_iter().flatten();
         let answers = described
             .filter(|(_, answer)| !is_shared(&id, answer))
@@ -278,7 +293,7 @@ impl<'a> Reader<'a> {
             own: Vec::new(),
         };
         if !told.members.is_empty() {
-            told.sample = schema.map(|schema| Html::text(&samples::pretty(&samples::value(self.document, schema))));
+            told.sample = schema.map(|schema| Html::text(&samples::pretty(&samples::answer(self.document, schema))));
         }
         let own = codes::own(id).iter().filter(|code| code.status().as_str() == status);
         told.own = own.map(|code| Told::of(*code)).collect();

@@ -28,12 +28,25 @@ pub(super) fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// A value that fits a schema.
-pub(super) fn value(document: &Value, schema: &Value) -> Value {
-    of_member(document, schema, "", DEPTH)
+/// Members to invent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Members {
+    All,
+    /// Those that are always there.
+    Required,
 }
 
-fn of_member(document: &Value, schema: &Value, name: &str, depth: usize) -> Value {
+/// An answer that fits a schema, as it usually is.
+pub(super) fn answer(document: &Value, schema: &Value) -> Value {
+    of_member(document, schema, "", Members::Required, DEPTH)
+}
+
+/// A body that fits a schema, with everything that can be sent.
+pub(super) fn body(document: &Value, schema: &Value) -> Value {
+    of_member(document, schema, "", Members::All, DEPTH)
+}
+
+fn of_member(document: &Value, schema: &Value, name: &str, members: Members, depth: usize) -> Value {
     if let Some(example) = schema.get("example") {
         return example.clone();
     }
@@ -50,24 +63,28 @@ fn of_member(document: &Value, schema: &Value, name: &str, depth: usize) -> Valu
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
         // What is an error or an app of the caller's own is absent in the usual case.
         let nullable = choices.iter().any(|choice| choice.get("type").is_some_and(|kind| kind == "null"));
-        let first = choices.first().map(|first| of_member(document, first, name, depth - 1));
+        let first = choices.first().map(|first| of_member(document, first, name, members, depth - 1));
         return if nullable { Value::Null } else { first.unwrap_or_default() };
     }
-    let mut members = Map::new();
+    let mut object = Map::new();
     for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        if let Value::Object(more) = of_member(document, part, name, depth - 1) {
-            members.extend(more);
+        if let Value::Object(more) = of_member(document, part, name, members, depth - 1) {
+            object.extend(more);
         }
     }
+    let required = schema.get("required").and_then(Value::as_array);
+    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|required| required == name));
     for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        members.insert(name.clone(), of_member(document, member, name, depth - 1));
+        if members == Members::All || is_required(name) {
+            object.insert(name.clone(), of_member(document, member, name, members, depth - 1));
+        }
     }
-    if !members.is_empty() {
-        return Value::Object(members);
+    if !object.is_empty() {
+        return Value::Object(object);
     }
     match kind(schema) {
         "array" => {
-            let item = schema.get("items").map(|item| of_member(document, item, name, depth - 1));
+            let item = schema.get("items").map(|item| of_member(document, item, name, members, depth - 1));
             Value::from_iter(item)
         }
         "boolean" => json!(!["byok", "reconnectRequired"].contains(&name)),
