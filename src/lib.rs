@@ -81,7 +81,8 @@
 //! person before the platform does, where the operator wants it. `broker::callback` matches a callback to its flow,
 //! refuses a browser that the flow is not bound to (`domain::binding`), and lets exactly one attempt finish it, on a
 //! runtime that neither a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state,
-//! exchanges the code, stores the answer before reading it, and asks who connected. `broker::record` stores grant and
+//! exchanges the code, stores the answer before reading it, and asks who connected. `broker::completion` keeps that apart
+//! until the caller says that the right person came back, where it wants to. `broker::record` stores grant and
 //! integrations in one transaction, and refuses another account than the one that must come back. `broker::revocation`
 //! gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers
 //! people who come back after their connection expired.
@@ -151,6 +152,8 @@
 //!                             tests/api/access.rs (what needs no key)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs (its
 //!                             errors), src/http/pages/documentation/chapters.rs (its place on the page)
+//! what waits for a caller or a person: src/broker/completion.rs, src/broker/selection.rs, src/store/selections.rs,
+//!                             src/broker/purge.rs (what is given back), tests/api/completion.rs
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
 //!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs and
 //!                             a migration

@@ -45,17 +45,27 @@ pub struct BeginConnect {
     pub reconnect: Option<String>,
     /// Digest of the cookie that the browser must have when it comes back, as [`Binding::to_app`] reads it.
     pub binding_hash: Option<String>,
+    /// True when nothing is to be connected before the caller [completes](super::completion) the connection.
+    pub completion: bool,
+}
+
+/// A connection that was begun. Not for logs: its URL is secret.
+pub struct Begun {
+    /// Where to send the person: the platform's authorize URL for this connection, or the page that asks first.
+    pub url: String,
+    /// The flow to complete, where the caller must.
+    pub to_complete: Option<FlowId>,
 }
 
 impl Broker {
-    /// Where to send the person: the platform's authorize URL for this connection, or the page that asks first.
-    pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<String, Error> {
+    /// Begins a connection, whose person is then sent to the platform.
+    pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<Begun, Error> {
         let configured = self
             .upstream
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let (binding, asks_first) = self.binding(wanted.binding_hash.as_deref())?;
+        let (binding, asks_first) = self.binding(&wanted)?;
         let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let mut app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let mut reconnects = None;
@@ -117,6 +127,7 @@ impl Broker {
             profile_id,
             reconnects,
             binding,
+            needs_completion: wanted.completion,
             redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             cancel_redirect_uri: cancel_redirect_uri.map(|uri| uri.as_str().to_owned()),
             headless: wanted.headless,
@@ -135,7 +146,7 @@ impl Broker {
             })
             .await?;
         tracing::info!(flow.id = %id, platform.name = %wanted.platform, "connection begun");
-        Ok(url)
+        Ok(Begun { url, to_complete: wanted.completion.then_some(id) })
     }
 
     /// The client id to connect under. Makes sure that profile and app belong to the project.
@@ -172,14 +183,15 @@ impl Broker {
     }
 
     /// Returns the binding that the caller wants, and true when the person is asked first.
-    fn binding(&self, hash: Option<&str>) -> Result<(Binding, bool), Error> {
+    fn binding(&self, wanted: &BeginConnect) -> Result<(Binding, bool), Error> {
+        let hash = wanted.binding_hash.as_deref();
         let binding = hash.map_or(Some(Binding::None), Binding::to_app).ok_or_else(|| {
             Error::InvalidParameter(format!(
                 "bindingHash must be the SHA-256 of the cookie {APP_COOKIE} in base64url without padding: 43 characters"
             ))
         })?;
         let is_open = binding == Binding::None;
-        if is_open && self.settings.require_binding && !self.settings.confirm {
+        if is_open && self.settings.require_binding && !self.settings.confirm && !wanted.completion {
             return Err(Error::BindingRequired);
         }
         Ok((binding, is_open && self.settings.confirm))

@@ -116,7 +116,7 @@ impl Broker {
         };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
         let Flow { platform, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
-        let now = self.clock.now();
+        let (now, waits_for_caller) = (self.clock.now(), outcome == Outcome::CompletionRequired);
         let (project_name, profile_name, ending) = self
             .store
             .read(move |db| {
@@ -134,13 +134,18 @@ impl Broker {
                         Ok(Ending::Connected { integrations: connected, missing_scopes })
                     }
                     Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
-                    Outcome::SelectionRequired => Err(selections::find_by_flow(db, project, flow_id)?),
+                    Outcome::CompletionRequired | Outcome::SelectionRequired => {
+                        Err(selections::find_by_flow(db, project, flow_id)?)
+                    }
                 };
                 Ok::<_, Error>((project_name, profile_name, ending))
             })
             .await?;
         let ending = match ending {
             Ok(ending) => ending,
+            Err(Some(selection)) if waits_for_caller && selection.is_open(self.clock.now()) => {
+                Ending::CompletionRequired { flow_id }
+            }
             Err(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
                 token: self.open_token(&selection)?,
                 page: format!("{}{SELECTION_PAGE}", self.settings.public_url),

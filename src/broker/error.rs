@@ -49,6 +49,12 @@ pub enum Error {
     /// The same account is already connected under the profile that an integration is to move to.
     #[error("the account is connected under that profile already")]
     DuplicateIntegration,
+    /// The connection to complete ended without an account. The sentence says why.
+    #[error("the connection ended without an account: {0}")]
+    FlowEnded(String),
+    /// The browser of the connection to complete has not come back.
+    #[error("the browser has not come back")]
+    FlowPending,
     /// A member of the request is out of bounds. The sentence (without its full stop) is for the caller.
     #[error("{0}")]
     Invalid(String),
@@ -127,6 +133,8 @@ pub enum What {
     App,
     /// The page that asks before a connection. Unknown, or its connection has ended: callers are not told which.
     Confirmation,
+    /// A connection to complete. It may have expired, or is not completed: callers are not told which.
+    Flow,
     Integration,
     Profile,
     Project,

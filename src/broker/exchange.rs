@@ -1,8 +1,8 @@
 //! Exchanges an authorization code: consumes the state, asks for tokens, and finds out who connected.
 //!
 //! One account is connected straight away. Several are offered to the person to [choose](super::selection) from, unless
-//! one of them is to be [reconnected](super::reconnect): then it alone is connected. None is a failure that says where
-//! accounts were looked for.
+//! one of them is to be [reconnected](super::reconnect): then it alone is connected. Whatever it is waits where the
+//! caller must [complete](super::completion) the connection. None is a failure that says where accounts were looked for.
 //!
 //! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is
 //! asked, so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a
@@ -202,6 +202,7 @@ impl Broker {
                 self.give_back_consent(flow, Some(client), &consent).await;
                 return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
             }
+            _ if flow.needs_completion => self.await_completion(flow, &consent, asked_at, by).await,
             1 => self.keep(flow, &consent, by).await,
             _ if flow.reconnects.is_some() => self.keep(flow, &consent, by).await,
             _ => self.await_choice(flow, &consent, by).await,

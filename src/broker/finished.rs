@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::failure::Failure;
+use crate::domain::id::FlowId;
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::selection::Findings;
@@ -50,6 +51,10 @@ pub enum Ending {
     Cancelled {
         at: CancelledAt,
     },
+    /// The caller must complete the connection first.
+    CompletionRequired {
+        flow_id: FlowId,
+    },
     Connected {
         integrations: Vec<Integration>,
         /// The scopes that the person left out.
@@ -79,9 +84,18 @@ impl Finished {
         Some(if self.has_fragment && !destination.contains('#') { destination + "#" } else { destination })
     }
 
+    /// The hosted page on which the person chooses, and the selection token for another one. `None` where there is nothing
+    /// to choose. Not for logs: both are secret.
+    #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]
+    #[must_use]
+    pub fn choice(&self) -> Option<(String, String)> {
+        let Ending::SelectionRequired { token, page, .. } = &self.ending else { return None };
+        let token = token.expose_secret();
+        Some((format!("{page}{token}"), token.to_owned()))
+    }
+
     /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a
     /// selection's.
-    #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]
     #[must_use]
     pub fn destination(&self) -> Option<String> {
         let platform = ("platform", self.platform.as_str());
@@ -90,6 +104,10 @@ impl Finished {
                 let uri = self.cancel_redirect_uri.as_ref().or(self.redirect_uri.as_ref())?;
                 Some(uri.with(&[("status", "cancelled"), platform, ("error", "access_denied")]))
             }
+            Ending::CompletionRequired { flow_id } => {
+                let uri = self.redirect_uri.as_ref()?;
+                Some(uri.with(&[("status", "completion_required"), platform, ("flowId", &flow_id.to_string())]))
+            }
             Ending::Connected { integrations, .. } => {
                 let ids: Vec<String> = integrations.iter().map(|integration| integration.id.to_string()).collect();
                 Some(self.after_success(self.redirect_uri.as_ref()?, &ids))
@@ -97,13 +115,13 @@ impl Finished {
             Ending::Failed { failure, .. } => {
                 Some(self.redirect_uri.as_ref()?.with(&[("status", "error"), platform, ("error", failure.code())]))
             }
-            Ending::SelectionRequired { token, page, headless } => {
-                let token = token.expose_secret();
+            Ending::SelectionRequired { headless, .. } => {
+                let (page, token) = self.choice()?;
                 Some(match &self.redirect_uri {
                     Some(uri) if *headless => {
-                        uri.with(&[("status", "selection_required"), platform, ("selectionToken", token)])
+                        uri.with(&[("status", "selection_required"), platform, ("selectionToken", &token)])
                     }
-                    _ => format!("{page}{token}"),
+                    _ => page,
                 })
             }
         }

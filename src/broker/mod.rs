@@ -18,6 +18,7 @@ pub mod bluesky;
 mod budgets;
 pub mod callback;
 mod clients;
+pub mod completion;
 pub mod confirmation;
 mod core;
 mod discovery;

@@ -180,7 +180,7 @@ impl Broker {
                 return Ok(());
             }
             for (selection, flow) in taken {
-                self.give_up(selection, flow).await?;
+                self.give_up(&selection, flow.as_ref()).await?;
             }
         }
     }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::begin::BOUNDS;
 use super::{Broker, Error, registration};
+use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
-use crate::domain::flow::{Flow, LATE_MAX};
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, LATE_MAX, Outcome};
 use crate::domain::selection::{Selection, SelectionStage};
+use crate::failpoint;
 use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads};
 
 /// Rows in one transaction, so that no request waits long.
@@ -68,29 +71,38 @@ impl Broker {
     }
 
     /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops,
-    /// the revocation is what is lost.
+    /// the revocation is what is lost. What its caller did not [complete](super::completion) is revoked first, so that a
+    /// broker that stops between the two revokes it again.
     async fn purge_selections(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut erased = false;
         loop {
-            let taken = self
+            let expired = self
                 .store
                 .write(move |tx| {
-                    let mut taken = Vec::new();
-                    for selection in selections::take_expired(tx, now, SELECTION_BATCH)? {
+                    let mut expired = Vec::new();
+                    for selection in selections::list_expired(tx, now, SELECTION_BATCH)? {
                         let flow = flows::find(tx, selection.project_id, selection.flow_id)?;
-                        taken.push((selection, flow));
+                        if !is_quarantined(&selection, flow.as_ref()) {
+                            selections::expire(tx, selection.project_id, selection.id)?;
+                        }
+                        expired.push((selection, flow));
                     }
-                    Ok::<_, Error>(taken)
+                    Ok::<_, Error>(expired)
                 })
                 .await?;
-            let more = taken.len() == SELECTION_BATCH as usize;
-            for (selection, flow) in taken {
-                if matches!(selection.stage, SelectionStage::Open { .. }) {
-                    erased = true;
-                    tracing::info!(flow.id = %selection.flow_id, selection.id = %selection.id, "nobody chose in time");
+            let more = expired.len() == SELECTION_BATCH as usize;
+            for (selection, flow) in expired {
+                erased |= matches!(selection.stage, SelectionStage::Open { .. });
+                match &flow {
+                    Some(flow) if is_quarantined(&selection, Some(flow)) => self.abandon(&selection, flow).await?,
+                    flow => {
+                        if matches!(selection.stage, SelectionStage::Open { .. }) {
+                            tracing::info!(flow.id = %selection.flow_id, selection.id = %selection.id, "nobody chose in time");
+                        }
+                        self.give_up(&selection, flow.as_ref()).await?;
+                    }
                 }
-                self.give_up(selection, flow).await?;
             }
             if !more {
                 break;
@@ -101,12 +113,33 @@ impl Broker {
         }
         Ok(())
     }
-    /// Revokes what a selection held that was removed without a choice.
-    pub(super) async fn give_up(&self, selection: Selection, flow: Option<Flow>) -> Result<(), Error> {
+
+    /// Revokes and erases a consent whose caller did not complete the connection in time.
+    async fn abandon(&self, selection: &Selection, flow: &Flow) -> Result<(), Error> {
+        let (project, id) = (selection.project_id, selection.id);
+        if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
+            let by = By::person(flow.access_key_id, None);
+            if !self.end_waiting(flow, selection, Failure::FlowExpired, by).await? {
+                // The clock was set back, and the caller was faster.
+                return Ok(());
+            }
+            tracing::warn!(
+                flow.id = %flow.id, platform.name = %flow.platform,
+                "the caller did not complete the connection in time: perhaps it was finished in somebody else's browser"
+            );
+        }
+        failpoint::reach("completion_abandoned");
+        self.give_up(selection, Some(flow)).await?;
+        failpoint::reach("completion_revoked");
+        Ok(self.store.write(move |tx| selections::delete(tx, project, id)).await?)
+    }
+
+    /// Revokes what a selection holds that nobody will choose from.
+    pub(super) async fn give_up(&self, selection: &Selection, flow: Option<&Flow>) -> Result<(), Error> {
         let (Some(flow), SelectionStage::Open { .. }) = (flow, &selection.stage) else { return Ok(()) };
-        match self.open_consent(&selection) {
+        match self.open_consent(selection) {
             Ok(consent) => {
-                let broker = self.clone();
+                let (broker, flow) = (self.clone(), flow.clone());
                 self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;
             }
             Err(error) => tracing::error!(
@@ -116,4 +149,11 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// True when the selection holds a consent whose caller must complete the connection, or has not completed it in time.
+fn is_quarantined(selection: &Selection, flow: Option<&Flow>) -> bool {
+    let outcome = flow.and_then(|flow| flow.stage.outcome());
+    matches!(selection.stage, SelectionStage::Open { .. })
+        && matches!(outcome, Some(Outcome::CompletionRequired | Outcome::Failed { .. }))
 }

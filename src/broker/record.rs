@@ -68,7 +68,7 @@ impl Chosen {
     }
 
     /// The chosen accounts of `found`.
-    fn among<'a>(
+    pub(super) fn among<'a>(
         &self,
         tx: &Transaction<'_>,
         project: ProjectId,

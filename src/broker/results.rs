@@ -79,9 +79,10 @@ impl Broker {
             server,
             reconnect: flow.reconnects.map(|id| id.to_string()),
             binding_hash: flow.binding.app_hash(),
+            completion: flow.needs_completion,
         };
         self.spend(Cost::Starts, Some(&caller), None)?;
-        self.begin_connect(&caller, wanted).await
+        Ok(self.begin_connect(&caller, wanted).await?.url)
     }
 
     async fn find_ended(&self, ticket: &str) -> Result<Flow, Error> {
@@ -95,7 +96,8 @@ impl Broker {
     }
 }
 
-/// True when a connection ended without an account, so that the same may be tried again.
+/// True when a connection ended without an account, so that the same may be tried again. Not where its caller completes
+/// it: the caller would not know the new flow.
 pub(super) fn may_retry(flow: &Flow) -> bool {
-    matches!(flow.stage.outcome(), Some(Outcome::Cancelled | Outcome::Failed { .. }))
+    !flow.needs_completion && matches!(flow.stage.outcome(), Some(Outcome::Cancelled | Outcome::Failed { .. }))
 }

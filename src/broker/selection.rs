@@ -23,6 +23,7 @@ use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
 };
+use crate::domain::time::Timestamp;
 use crate::store::{self, audit, flows, oauth_apps, profiles, projects, selections};
 use crate::vault::Place;
 
@@ -55,22 +56,8 @@ pub struct Choice {
 impl Broker {
     /// Stores a consent until its owner has chosen. The flow waits for that.
     pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
-        let (id, now): (SelectionId, _) = (self.ids.next(), self.clock.now());
-        let token = random_token(&*self.entropy);
-        let selection = Selection {
-            id,
-            project_id: flow.project_id,
-            flow_id: flow.id,
-            platform: flow.platform.clone(),
-            subject: consent.identity.subject.clone(),
-            token: token_digest(&token),
-            created_at: now,
-            expires_at: now.plus(self.settings.selection_ttl),
-            stage: SelectionStage::Open {
-                token_text: self.vault.seal_text(&Place::selection_token(id), &token)?,
-                payload: self.vault.seal_consent(&Place::selection_payload(id), consent)?,
-            },
-        };
+        let selection = self.new_selection(flow, consent, self.clock.now().plus(self.settings.selection_ttl))?;
+        let (id, now) = (selection.id, selection.created_at);
         tracing::info!(
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
@@ -85,6 +72,31 @@ impl Broker {
                 Ok(audit::record(tx, Some(selection.project_id), &entry, now)?)
             })
             .await
+    }
+
+    /// An open selection of a flow, which holds the consent under a fresh token.
+    pub(super) fn new_selection(
+        &self,
+        flow: &Flow,
+        consent: &Consent,
+        expires_at: Timestamp,
+    ) -> Result<Selection, Error> {
+        let id: SelectionId = self.ids.next();
+        let token = random_token(&*self.entropy);
+        Ok(Selection {
+            id,
+            project_id: flow.project_id,
+            flow_id: flow.id,
+            platform: flow.platform.clone(),
+            subject: consent.identity.subject.clone(),
+            token: token_digest(&token),
+            created_at: self.clock.now(),
+            expires_at,
+            stage: SelectionStage::Open {
+                token_text: self.vault.seal_text(&Place::selection_token(id), &token)?,
+                payload: self.vault.seal_consent(&Place::selection_payload(id), consent)?,
+            },
+        })
     }
 
     /// The accounts on offer. `platform`: the platform that the caller names, if it names one.
@@ -257,6 +269,8 @@ impl Broker {
             .await?;
         found
             .filter(|(selection, _)| platform.is_none_or(|platform| selection.platform == platform))
+            // Before its caller completes the connection, there is nothing to choose.
+            .filter(|(_, flow)| flow.stage.outcome() != Some(&Outcome::CompletionRequired))
             .ok_or(Error::NotFound(What::Selection))
     }
 

@@ -1,8 +1,8 @@
 //! A flow: one connection being made, from the authorize URL to the callback, and how it ended.
 //!
 //! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow
-//! answers reloads of the callback until it is purged. A flow that waits for a choice of accounts lives as long as its
-//! [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and
+//! answers reloads of the callback until it is purged. A flow that waits for a choice of accounts, or for its caller to
+//! complete it, lives as long as its [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and
 //! return its next state, or [`InvalidTransition`].
 
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub struct Flow {
     pub reconnects: Option<IntegrationId>,
     /// The browser that may finish it.
     pub binding: Binding,
+    /// True when nothing is connected before the caller confirms whose browser came back.
+    pub needs_completion: bool,
     /// Exactly as the caller gave it.
     pub redirect_uri: Option<String>,
     pub cancel_redirect_uri: Option<String>,
@@ -205,6 +207,32 @@ impl Flow {
         Ok(Self { expires_at, ..self.end(Outcome::SelectionRequired)? })
     }
 
+    /// Ends the exchange with a connection that its caller has yet to complete, and keeps the flow at least `until` then.
+    ///
+    /// # Errors
+    ///
+    /// The flow is not being exchanged.
+    pub fn await_completion(self, until: Timestamp) -> Result<Self, InvalidTransition> {
+        let expires_at = self.expires_at.max(until);
+        Ok(Self { expires_at, ..self.end(Outcome::CompletionRequired)? })
+    }
+
+    /// Records what became of the connection that waited for its caller, and keeps the flow at least `until` then, so
+    /// that a repeated call gets the same answer.
+    ///
+    /// # Errors
+    ///
+    /// The flow waits for no completion.
+    pub fn complete(self, outcome: Outcome, until: Timestamp) -> Result<Self, InvalidTransition> {
+        match self.stage {
+            FlowStage::Ended { by, outcome: Outcome::CompletionRequired } => {
+                let expires_at = self.expires_at.max(until);
+                Ok(Self { stage: FlowStage::Ended { by, outcome }, expires_at, ..self })
+            }
+            _ => Err(InvalidTransition),
+        }
+    }
+
     /// Records the choice that the flow waited for.
     ///
     /// # Errors
@@ -247,6 +275,8 @@ impl From<Flow> for LateRedirect {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
     Cancelled,
+    /// The caller has yet to complete the connection: becomes `Connected`, `Failed` or `SelectionRequired`.
+    CompletionRequired,
     Connected {
         integration_ids: Vec<String>,
     },
@@ -271,6 +301,7 @@ impl Outcome {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
+            Self::CompletionRequired => "completion_required",
             Self::Connected { .. } => "connected",
             Self::Failed { failure, .. } => failure.code(),
             Self::SelectionRequired => "selection_required",
@@ -318,6 +349,7 @@ mod tests {
             profile_id: None,
             reconnects: None,
             binding: Binding::None,
+            needs_completion: false,
             redirect_uri: None,
             cancel_redirect_uri: None,
             headless: false,
@@ -328,14 +360,15 @@ mod tests {
         }
     }
 
-    /// Every stage; the last two have ended.
-    fn flows() -> [Flow; 5] {
+    /// Every stage; the last three have ended.
+    fn flows() -> [Flow; 6] {
         let (by, asked_at) = (by("1"), at(10));
         [
             FlowStage::Pending { pkce_verifier: Some(sealed("verifier")) },
             FlowStage::Consumed { by },
             FlowStage::Answered { by, asked_at, answer: sealed("old") },
             ended(Outcome::SelectionRequired),
+            ended(Outcome::CompletionRequired),
             ended(Outcome::Cancelled),
         ]
         .map(flow)
@@ -345,25 +378,40 @@ mod tests {
     fn each_stage_allows_its_transitions_and_no_others() {
         let answered = || FlowStage::Answered { by: by("1"), asked_at: at(20), answer: sealed("new") };
         let connected = || Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };
-        let waits = || ended(Outcome::SelectionRequired);
-        let table: [(&str, Transition<'_>, [Option<FlowStage>; 5]); 5] = [
+        let chooses = || ended(Outcome::SelectionRequired);
+        let waits = || ended(Outcome::CompletionRequired);
+        let table: [(&str, Transition<'_>, [Option<FlowStage>; 6]); 7] = [
             (
                 "consume",
                 &|flow| flow.consume(by("2"), at(99)),
-                [Some(FlowStage::Consumed { by: by("2") }), None, None, None, None],
+                [Some(FlowStage::Consumed { by: by("2") }), None, None, None, None, None],
             ),
             (
                 "store_answer",
                 &|flow| flow.store_answer(sealed("new"), at(20)),
-                [None, Some(answered()), Some(answered()), None, None],
+                [None, Some(answered()), Some(answered()), None, None, None],
             ),
             (
                 "end",
                 &|flow| flow.end(connected()),
-                [None, Some(ended(connected())), Some(ended(connected())), None, None],
+                [None, Some(ended(connected())), Some(ended(connected())), None, None, None],
             ),
-            ("await_selection", &|flow| flow.await_selection(at(90)), [None, Some(waits()), Some(waits()), None, None]),
-            ("settle", &|flow| flow.settle(connected()), [None, None, None, Some(ended(connected())), None]),
+            (
+                "await_selection",
+                &|flow| flow.await_selection(at(90)),
+                [None, Some(chooses()), Some(chooses()), None, None, None],
+            ),
+            (
+                "await_completion",
+                &|flow| flow.await_completion(at(90)),
+                [None, Some(waits()), Some(waits()), None, None, None],
+            ),
+            ("settle", &|flow| flow.settle(connected()), [None, None, None, Some(ended(connected())), None, None]),
+            (
+                "complete",
+                &|flow| flow.complete(connected(), at(90)),
+                [None, None, None, None, Some(ended(connected())), None],
+            ),
         ];
         for (name, transition, expected) in table {
             for (before, expected) in flows().into_iter().zip(expected) {
@@ -404,8 +452,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_lives_as_long_as_the_choice_that_it_waits_for() {
+    fn a_flow_lives_as_long_as_what_it_waits_for() {
         let [_, consumed, ..] = flows();
-        assert_eq!(consumed.await_selection(at(101)).unwrap().expires_at, at(101));
+        assert_eq!(consumed.clone().await_selection(at(101)).unwrap().expires_at, at(101));
+        let waits = consumed.await_completion(at(101)).unwrap();
+        assert_eq!(waits.expires_at, at(101));
+        assert_eq!(waits.complete(Outcome::Cancelled, at(102)).unwrap().expires_at, at(102));
     }
 }

@@ -1,5 +1,8 @@
 //! A selection: a consent that covers several accounts, held until its owner chooses which of them to connect.
 //!
+//! A connection that its caller must complete is held in one as well, whatever it covers. Nobody has the selection token
+//! until then.
+//!
 //! Pending choices have rows of their own and are never half-made integrations: no list, refresh or token request
 //! sees an account that was not chosen. A selection is spent once, by a choice or by a cancellation. What it held is
 //! erased with that, or when it expires.
@@ -18,6 +21,9 @@ use super::time::Timestamp;
 
 /// How long a repeated choice gets the same answer: clients repeat a request whose answer they did not receive.
 pub const REPEATABLE: Duration = Duration::from_mins(1);
+
+/// Time from the callback in which the caller must complete a connection that waits for it.
+pub const COMPLETE_WITHIN: Duration = Duration::from_mins(10);
 
 /// Most accounts that one choice may name, repetitions included.
 pub const CHOICE_MAX: usize = 10_000;
@@ -143,6 +149,12 @@ pub fn cancellation_digest() -> Digest256 {
     Digest256::of(b"cancelled")
 }
 
+/// Digest of a completion that connects all accounts, unlike that of any choice.
+#[must_use]
+pub fn completion_digest() -> Digest256 {
+    Digest256::of(b"completed")
+}
+
 /// How the search for accounts went: the answer to "why is my Page missing?".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
@@ -207,6 +219,7 @@ mod tests {
                 assert_ne!(choice_digest(one), choice_digest(other), "{one:?} {other:?}");
             }
             assert_ne!(choice_digest(one), cancellation_digest());
+            assert_ne!(choice_digest(one), completion_digest());
         }
     }
 

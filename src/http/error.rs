@@ -63,7 +63,7 @@ codes! {
     AppNotFound = NOT_FOUND, "app_not_found", "This project has no such app.";
     AppOfOtherPlatform = BAD_REQUEST, "app_platform_mismatch", "The app belongs to another platform.";
     AppPasswordRequired = BAD_REQUEST, "app_password_required", "That is the account's own password. Make an app password in the account's settings and use that one.";
-    BindingRequired = BAD_REQUEST, "binding_required", "This broker starts no connection that any browser could finish: send bindingHash, or let the operator set confirm under [connect].";
+    BindingRequired = BAD_REQUEST, "binding_required", "This broker starts no connection that any browser could finish: send bindingHash or completion=true, or let the operator set confirm under [connect].";
     BlueskyCredentialsRejected = UNAUTHORIZED, "bluesky_credentials_rejected", "The account's server does not accept this handle with this app password. Check both, or make a new app password.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request body is larger than 64 KiB.";
     BrowserMismatch = BAD_REQUEST, "browser_mismatch", "The connection was started in another browser, and only that one can finish it.";
@@ -73,6 +73,9 @@ codes! {
     DidMismatch = BAD_GATEWAY, "did_mismatch", "The account's server answered for another account, so nothing was connected or changed.";
     DuplicateApp = CONFLICT, "duplicate_app", "This project has an app with this platform and clientId already.";
     DuplicateIntegration = CONFLICT, "duplicate_integration", "The same account is connected under that profile already. Disconnect one of the two.";
+    FlowEnded = CONFLICT, "flow_ended", "The connection ended without an account, so there is nothing to complete.";
+    FlowNotFound = NOT_FOUND, "flow_not_found", "There is no such connection to complete: it was not completed in time, or never was.";
+    FlowPending = CONFLICT, "flow_pending", "The browser has not come back from the platform, so there is nothing to complete yet.";
     HeadTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "The head of the request is larger than 16 KiB, or has more than 96 fields.";
     IdentityUnresolved = BAD_GATEWAY, "identity_unresolved", "The account was not found. Check the handle.";
     InsufficientScope = FORBIDDEN, "insufficient_scope", "The access key lacks a scope that this needs.";

@@ -14,7 +14,9 @@ use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
-use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
+use super::api::{
+    apps, audit, bluesky, completion, connect, health, integrations, platforms, profiles, selection, tokens,
+};
 use super::error::{Code, ErrorBody};
 use super::pages;
 use super::routes::{Access, ROUTES, Route, Surface};
@@ -41,6 +43,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
         apps::create, apps::delete, apps::get, apps::list, apps::update,
         audit::list,
         bluesky::connect,
+        completion::complete,
         connect::begin,
         health::alive, health::check, health::check_key, health::ready,
         integrations::disconnect, integrations::get, integrations::list, integrations::relocate,

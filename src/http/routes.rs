@@ -7,7 +7,9 @@
 use actix_web::http::Method;
 use actix_web::web;
 
-use super::api::{apps, audit, bluesky, connect, health, integrations, platforms, profiles, selection, tokens};
+use super::api::{
+    apps, audit, bluesky, completion, connect, health, integrations, platforms, profiles, selection, tokens,
+};
 use super::pages;
 use crate::domain::access_key::Scope;
 use crate::domain::budget::Cost;
@@ -111,6 +113,7 @@ const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
 const APP: &[&str] = &["/v1/apps/{id}"];
 const CONFIRMATION: &[&str] = &["/connect/confirm/{token}"];
 const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];
+const FLOW_COMPLETION: &[&str] = &["/v1/connect/flows/{id}/complete"];
 const GOOGLEBUSINESS_SELECTION: &[&str] = &["/v1/connect/googlebusiness/selection/{token}"];
 const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
 const INTEGRATION: &[&str] = &["/v1/connect/integrations/{id}"];
@@ -146,6 +149,7 @@ pub static ROUTES: &[Route] = &[
     api(Method::GET, &["/v1/audit"], MANAGE, || web::to(audit::list)),
     guessed(api(Method::GET, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::get))),
     guessed(api(Method::POST, FACEBOOK_SELECTION, Access::Public, || web::to(selection::facebook::submit))),
+    costs(Cost::Writes, api(Method::POST, FLOW_COMPLETION, CONNECT, || web::to(completion::complete))),
     guessed(api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get))),
     guessed(api(Method::POST, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::submit))),
     guessed(api(Method::GET, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::get))),

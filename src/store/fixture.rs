@@ -177,6 +177,7 @@ impl Fixture {
             profile_id: None,
             reconnects: None,
             binding: Binding::None,
+            needs_completion: false,
             redirect_uri: Some("https://app.example/back".to_owned()),
             cancel_redirect_uri: None,
             headless: false,

@@ -23,10 +23,10 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server, reconnects, bound_to, asks_first)
+            server, reconnects, bound_to, asks_first, needs_completion)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server, :reconnects, :bound_to, :asks_first)",
+            :outcome, :server, :reconnects, :bound_to, :asks_first, :needs_completion)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -51,6 +51,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":reconnects": flow.reconnects,
             ":bound_to": bound_to(flow.binding),
             ":asks_first": matches!(flow.binding, Binding::Confirmed(_)),
+            ":needs_completion": flow.needs_completion,
         },
     )
 }
@@ -224,6 +225,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         profile_id: fields.get("profile_id")?,
         reconnects: fields.get("reconnects")?,
         binding: read_binding(&fields)?,
+        needs_completion: fields.get("needs_completion")?,
         redirect_uri: fields.get("redirect_uri")?,
         cancel_redirect_uri: fields.get("cancel_redirect_uri")?,
         headless: fields.get("headless")?,
@@ -276,6 +278,7 @@ mod tests {
             profile_id: None,
             reconnects: None,
             binding: Binding::None,
+            needs_completion: false,
             redirect_uri: Some("https://app.example/done?nonce=1".to_owned()),
             cancel_redirect_uri: None,
             headless: true,
@@ -320,7 +323,9 @@ mod tests {
             let reconnects = Some(fixture.id());
             let cookie = Digest256::of(b"cookie");
             let binding = if number == 0 { Binding::App(cookie) } else { Binding::Confirmed(cookie) };
-            let flow = Flow { app_id, profile_id, reconnects, binding, stage, ..flow(&fixture, &number.to_string()) };
+            let needs_completion = number % 2 == 1;
+            let flow = flow(&fixture, &number.to_string());
+            let flow = Flow { app_id, profile_id, reconnects, binding, needs_completion, stage, ..flow };
             fixture.write(|db| insert(db, &flow)).unwrap();
             let found = find_by_state(&fixture.db, &flow.state).unwrap().unwrap();
             assert_eq!(format!("{found:?}"), format!("{flow:?}"));

@@ -115,7 +115,9 @@ mod tests {
         let (ours, now, by) = (fixture.ours, fixture.now(), Digest256::of(b"choice"));
         fixture.write(|db| selections::spend(db, ours, spent.id, by, Vec::new(), now)).unwrap();
         let at = selection.expires_at;
-        fixture.write(|db| selections::take_expired(db, at, 9)).unwrap();
+        for expired in selections::list_expired(&fixture.db, at, 9).unwrap() {
+            fixture.write(|db| selections::expire(db, ours, expired.id)).unwrap();
+        }
         fixture.write(|db| flows::purge_expired(db, at, 9)).unwrap();
         for (credential, is_left) in
             [("open", true), ("state of open", true), ("spent", false), ("without", false), ("state of without", false)]

@@ -1,7 +1,7 @@
 //! Selections: choices of accounts that are yet to be made. [`domain::selection`](crate::domain::selection) decides
 //! their changes; each is written back by compare-and-swap, and what a selection held is erased as it is spent.
 //!
-//! Two statements are for every project and say so: the one that finds a selection by its token, and the one that takes
+//! Two statements are for every project and say so: the one that finds a selection by its token, and the one that lists
 //! what has expired.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
@@ -89,35 +89,47 @@ pub(super) fn count_open(db: &Connection, project: ProjectId) -> Result<u64, Err
     )
 }
 
-/// Removes up to `limit` expired selections of all projects, oldest first, and returns them: the tokens of those that
-/// were never spent are to be revoked, and each of those leaves a [late redirect](super::late_redirects). A spent one
-/// stays for as long as its choice may be repeated.
-pub fn take_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result<Vec<Selection>, Error> {
-    let expired = all(
+/// Up to `limit` expired selections of all projects, oldest first, to be [expired](expire) or [deleted](delete). A spent
+/// one stays for as long as its choice may be repeated.
+pub fn list_expired(db: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Selection>, Error> {
+    all(
         db,
         "SELECT * FROM selections /* every project */
          WHERE expires_at <= :now AND (spent_at IS NULL OR spent_at <= :repeatable) ORDER BY expires_at LIMIT :limit",
         named_params! {":now": now, ":repeatable": now.minus(REPEATABLE), ":limit": limit},
         read,
+    )
+}
+
+/// Removes an expired selection. One that was never spent leaves a [late redirect](super::late_redirects), and its
+/// tokens are to be revoked.
+pub fn expire(db: &Transaction<'_>, project: ProjectId, id: SelectionId) -> Result<(), Error> {
+    columns::change(
+        db,
+        "INSERT OR REPLACE INTO late_redirects (credential, project_id, access_key_id, platform, redirect_uri,
+            cancel_redirect_uri, expired_at)
+         SELECT s.token, s.project_id, f.access_key_id, s.platform, f.redirect_uri, f.cancel_redirect_uri, s.expires_at
+         FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+         WHERE s.project_id = :project AND s.id = :id AND s.spent_by IS NULL
+            AND coalesce(f.redirect_uri, f.cancel_redirect_uri) IS NOT NULL",
+        named_params! {":project": project, ":id": id},
     )?;
-    for selection in &expired {
-        columns::change(
-            db,
-            "INSERT OR REPLACE INTO late_redirects (credential, project_id, access_key_id, platform, redirect_uri,
-                cancel_redirect_uri, expired_at)
-             SELECT s.token, s.project_id, f.access_key_id, s.platform, f.redirect_uri, f.cancel_redirect_uri, s.expires_at
-             FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
-             WHERE s.project_id = :project AND s.id = :id AND s.spent_by IS NULL
-                AND coalesce(f.redirect_uri, f.cancel_redirect_uri) IS NOT NULL",
-            named_params! {":project": selection.project_id, ":id": selection.id},
-        )?;
-        change_one(
-            db,
-            "DELETE FROM selections WHERE project_id = :project AND id = :id",
-            named_params! {":project": selection.project_id, ":id": selection.id},
-        )?;
-    }
-    Ok(expired)
+    delete(db, project, id)
+}
+
+/// Removes a selection, if it is there.
+pub fn delete(db: &Transaction<'_>, project: ProjectId, id: SelectionId) -> Result<(), Error> {
+    let delete = "DELETE FROM selections WHERE project_id = :project AND id = :id";
+    columns::change(db, delete, named_params! {":project": project, ":id": id}).map(drop)
+}
+
+/// Sets when an unspent selection expires. [`Error::NotChanged`] when it is gone or spent.
+pub fn set_expiry(db: &Transaction<'_>, project: ProjectId, id: SelectionId, at: Timestamp) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE selections SET expires_at = :at WHERE project_id = :project AND id = :id AND spent_by IS NULL",
+        named_params! {":project": project, ":id": id, ":at": at},
+    )
 }
 
 /// Removes up to `limit` selections of a project, and returns them: the tokens of those that were never spent are to be
@@ -129,10 +141,7 @@ pub fn take_of_project(db: &Transaction<'_>, project: ProjectId, limit: u32) -> 
         named_params! {":project": project, ":limit": limit},
         read,
     )?;
-    for selection in &taken {
-        let params = named_params! {":project": project, ":id": selection.id};
-        change_one(db, "DELETE FROM selections WHERE project_id = :project AND id = :id", params)?;
-    }
+    taken.iter().try_for_each(|selection| delete(db, project, selection.id))?;
     Ok(taken)
 }
 
@@ -220,7 +229,10 @@ mod tests {
         let just_in_time = made.expires_at.minus(Duration::from_secs(1));
         spend_by(&mut fixture, made.id, "a", just_in_time).unwrap();
         let mut take = |now, limit| {
-            let taken = fixture.write(|db| take_expired(db, now, limit)).unwrap();
+            let taken = list_expired(&fixture.db, now, limit).unwrap();
+            for selection in &taken {
+                fixture.write(|db| expire(db, selection.project_id, selection.id)).unwrap();
+            }
             let is_open = |selection: &Selection| matches!(selection.stage, SelectionStage::Open { .. });
             taken.iter().map(|selection| (selection.id, is_open(selection))).collect::<Vec<_>>()
         };
@@ -237,8 +249,29 @@ mod tests {
         let now = fixture.pending("t").expires_at;
         let purged = |fixture: &mut Fixture| fixture.write(|db| flows::purge_expired(db, now, 9)).unwrap();
         assert_eq!(purged(&mut fixture), 0);
-        fixture.write(|db| take_expired(db, now, 9)).unwrap();
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        let [selection] = &list_expired(&fixture.db, now, 9).unwrap()[..] else { panic!("one has expired") };
+        fixture.write(|db| delete(db, theirs, selection.id)).unwrap();
+        assert_eq!(purged(&mut fixture), 0, "another project deletes nothing");
+        fixture.write(|db| delete(db, ours, selection.id)).unwrap();
+        fixture.write(|db| delete(db, ours, selection.id)).unwrap();
         assert_eq!(purged(&mut fixture), 1);
+    }
+
+    #[test]
+    fn the_expiry_of_an_unspent_selection_is_set_by_its_project() {
+        let mut fixture = Fixture::new();
+        let selection = fixture.pending("t");
+        let (ours, theirs, at) = (fixture.ours, fixture.theirs, fixture.now().plus(Duration::from_mins(12)));
+        for (project, expected) in [(theirs, false), (ours, true)] {
+            let set = fixture.write(|db| set_expiry(db, project, selection.id, at));
+            assert!(set.is_ok() == expected && (expected || matches!(set, Err(Error::NotChanged))), "{set:?}");
+        }
+        assert_eq!(find(&fixture, "t").unwrap().expires_at, at);
+        let now = fixture.now();
+        spend_by(&mut fixture, selection.id, "a", now).unwrap();
+        let spent = fixture.write(|db| set_expiry(db, ours, selection.id, at));
+        assert!(matches!(spent, Err(Error::NotChanged)), "{spent:?}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::support::{Reply, TestBroker, expose, parameter};
 /// One resource of each kind, which a route without its check would change.
 struct Things {
     app: String,
+    /// A connection that waits for its caller.
+    flow: String,
     integration: String,
     profile: String,
 }
@@ -20,7 +22,10 @@ impl Things {
         let app = json!({"platform": "twitter", "name": "App", "clientId": "cid", "clientSecret": "cs"});
         let app = broker.call("POST", "/v1/apps", Some(app)).await;
         let profile = broker.call("POST", "/v1/profiles", Some(json!({"name": "Profile"}))).await;
+        let begun = broker.get("/v1/connect/threads?completion=true").await;
+        broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await;
         Self {
+            flow: begun.json["flowId"].as_str().unwrap().to_owned(),
             app: app.json["app"]["id"].as_str().unwrap().to_owned(),
             integration: broker.connect("pinterest", "").await,
             profile: profile.json["profile"]["id"].as_str().unwrap().to_owned(),
@@ -31,6 +36,7 @@ impl Things {
     fn path(&self, pattern: &str) -> String {
         let id = match pattern.split('/').nth(2).unwrap_or_default() {
             "apps" => &self.app,
+            "connect" if pattern.contains("/flows/") => &self.flow,
             "connect" => &self.integration,
             "profiles" => &self.profile,
             _ => "",
@@ -43,7 +49,7 @@ impl Things {
     /// A body that the route takes.
     fn body(&self, route: &Route) -> Option<Value> {
         match (route.method.as_str(), route.paths[0]) {
-            ("DELETE" | "GET", _) => None,
+            ("DELETE" | "GET", _) | (_, "/v1/connect/flows/{id}/complete") => None,
             ("PATCH", "/v1/apps/{id}") => Some(json!({"name": "Changed", "clientSecret": "changed"})),
             ("PATCH", "/v1/connect/integrations/{id}") => Some(json!({"profileId": self.profile})),
             ("PATCH", "/v1/profiles/{id}") => Some(json!({"name": "Changed"})),
@@ -110,7 +116,8 @@ fn what_needs_no_key() {
         let expected = match (route.method.as_str(), route.paths[0]) {
             (_, "/v1/health/auth") => Access::AnyKey,
             ("GET", "/v1/audit") => Access::Key(Scope::Manage),
-            ("GET", "/v1/connect/{platform}") | ("POST", "/v1/connect/bluesky/auth") => Access::Key(Scope::Connect),
+            ("GET", "/v1/connect/{platform}")
+            | ("POST", "/v1/connect/bluesky/auth" | "/v1/connect/flows/{id}/complete") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/integrations/{id}/token") => Access::Key(Scope::Tokens),
             _ if route.access == Access::Public => Access::Public,
             ("GET", _) => Access::Key(Scope::Read),
@@ -221,7 +228,7 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
     }
     let left = broker.get("/v1/connect/integrations").await;
     let left: Vec<_> = left.json["integrations"].as_array().unwrap().iter().map(|one| &one["platform"]).collect();
-    assert_eq!(left, ["bluesky"], "what was there is deleted, what was connected is there");
+    assert_eq!(left, ["threads", "bluesky"], "what was there is deleted, what was connected is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

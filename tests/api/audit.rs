@@ -102,13 +102,23 @@ impl Audited {
                 let asking = self.broker.reloaded(|config| config.connect.confirm = true).await;
                 let key = self.broker.broker().authenticate(&self.broker.key, None).await.unwrap();
                 let wanted = BeginConnect { platform: "twitter".to_owned(), ..BeginConnect::default() };
-                let path = asking.begin_connect(&key, wanted).await.unwrap();
+                let path = asking.begin_connect(&key, wanted).await.unwrap().url;
                 self.entries().await;
                 let request = self.broker.request("POST", &path).header("sec-fetch-site", "same-origin");
                 let request = request.header("content-type", "application/x-www-form-urlencoded");
                 let reply = Reply::of(request.body("action=cancel").send().await.unwrap()).await;
                 assert_eq!(reply.status, 303, "{}", reply.text);
                 of_person("connection.ended", "cancelled")
+            }
+            ("POST", "/v1/connect/flows/{id}/complete") => {
+                let begun = self.broker.get("/v1/connect/twitter?completion=true").await;
+                self.broker.browse(&self.broker.consent(&text(&begun.json["url"]), &Answer::allow())).await;
+                let path = path.replace("{id}", &text(&begun.json["flowId"]));
+                assert_eq!(self.entries().await[0]["action"], "connection.awaits_completion");
+                self.call("POST", &path, None).await;
+                // Once more it is answered, and changes nothing.
+                self.call("POST", &path, None).await;
+                [of_key("connection.completed"), of_key("account.connected")].concat()
             }
             ("POST", "/connect/selection/{token}") => {
                 let path = path.replace("{token}", &self.selection("facebook").await);
@@ -209,7 +219,7 @@ async fn every_change_and_every_token_that_is_handed_out_leaves_an_entry() {
             assert!(kinds.contains(&kind.as_str()), "{line}: {kind}");
             assert_eq!(
                 entry["flowId"].is_string(),
-                action.starts_with("connection") || text(&entry["actor"]) == "person"
+                action.starts_with("connection") || text(&entry["actor"]) == "person" || line.ends_with("/complete")
             );
         }
     }

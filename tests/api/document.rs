@@ -171,6 +171,14 @@ async fn answers_are_as_described() {
     let (result, retry) = (broker.visit(&declined).await.location(), "/connect/result/{ticket}/retry");
     let page = broker.visit(&result).await.text;
     let icon = page.split("rel=\"icon\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let complete = "/v1/connect/flows/{id}/complete";
+    let to_complete = async |platform: &str, answer: Option<sandbox::Answer>| {
+        let begun = broker.get(&format!("/v1/connect/{platform}?completion=true")).await.json;
+        if let Some(answer) = answer {
+            broker.browse(&broker.consent(begun["url"].as_str().unwrap(), &answer)).await;
+        }
+        complete.replace("{id}", begun["flowId"].as_str().unwrap())
+    };
     let profile = Some(json!({"name": "Two", "description": "d"}));
     let other_app = Some(json!({"platform": "tiktok", "name": "n", "clientId": "c", "clientSecret": "s"}));
 
@@ -207,6 +215,12 @@ async fn answers_are_as_described() {
         (400, "patch", "/v1/profiles/{id}", format!("/v1/profiles/{profile_id}"), Some(json!({"name": ""}))),
         (404, "patch", "/v1/profiles/{id}", "/v1/profiles/x".to_owned(), Some(json!({}))),
         (200, "get", connect, format!("/v1/connect/twitter?profileId={profile_id}"), None),
+        (200, "get", connect, "/v1/connect/twitter?completion=true".to_owned(), None),
+        (200, "post", complete, to_complete("threads", Some(sandbox::Answer::allow())).await, None),
+        (200, "post", complete, to_complete("facebook", Some(sandbox::Answer::allow())).await, None),
+        (409, "post", complete, to_complete("threads", None).await, None),
+        (409, "post", complete, to_complete("threads", Some(sandbox::Answer::deny())).await, None),
+        (404, "post", complete, "/v1/connect/flows/x/complete".to_owned(), None),
         (400, "get", connect, "/v1/connect/twitter?redirectUri=x".to_owned(), None),
         (403, "get", connect, "/v1/connect/myspace".to_owned(), None),
         (404, "get", connect, "/v1/connect/twitter?appId=x".to_owned(), None),

@@ -21,6 +21,7 @@ mod binding;
 mod bluesky;
 mod bluesky_sandbox;
 mod clocks;
+mod completion;
 mod crash;
 mod dns;
 mod document;

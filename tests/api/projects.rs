@@ -19,6 +19,8 @@ use crate::support::{TestBroker, parameter};
 struct Tenant {
     key: String,
     app: String,
+    /// A connection that waits for its caller.
+    flow: String,
     integrations: Vec<String>,
     profile: String,
 }
@@ -36,7 +38,10 @@ impl Tenant {
             let location = broker.browse(&broker.consent(&url, &Answer::allow())).await.location();
             integrations.push(parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}")));
         }
-        Self { key, app: app.json["app"]["id"].as_str().unwrap().to_owned(), integrations, profile }
+        let begun = broker.call_as(&key, "GET", "/v1/connect/threads?completion=true", None).await;
+        broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await;
+        let flow = begun.json["flowId"].as_str().unwrap().to_owned();
+        Self { flow, key, app: app.json["app"]["id"].as_str().unwrap().to_owned(), integrations, profile }
     }
 
     async fn begin(broker: &TestBroker, key: &str, platform: &str, query: &str) -> String {
@@ -92,13 +97,13 @@ async fn the_ids_of_one_are_nothing_to_the_other() {
             // The other project's ids, of the right kind and of others, are as unknown as made-up ones.
             let unknown = send("int_00000000000000000000000000000000").await;
             assert_eq!(unknown.0, 404);
-            for id in owner.ids() {
+            for id in owner.ids().into_iter().chain([&*owner.flow]) {
                 assert_eq!(send(id).await, unknown, "{} {}", route.method, route.paths[0]);
                 tried += 1;
             }
         }
     }
-    assert_eq!(tried, 80, "ten routes take an id");
+    assert_eq!(tried, 110, "eleven routes take an id");
     assert!(broker.stored() == before, "something was written");
     assert!(broker.sandbox().requests_at("twitter", postpeer::sandbox::Step::Revoke).is_empty());
 }
@@ -229,7 +234,7 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
     let ours = Tenant::of(&broker, "default").await;
     let kept = ours.all(&broker).await;
     let theirs = Tenant::of(&broker, "theirs").await;
-    // Under an app of their own, several accounts of one consent, a choice that waits, a late redirect, and a read token.
+    // Under an app of their own, several accounts of one consent, a choice and a completion that wait, a late redirect, and a read token.
     let path = format!("/v1/connect/integrations/{}/token", theirs.integrations[0]);
     for _ in 0..3 {
         assert_eq!(broker.call_as(&theirs.key, "GET", &path, None).await.status, 200);
@@ -249,7 +254,7 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
     broker.sql().execute(late, []).unwrap();
 
     let (project, holdings) = broker.broker().find_deletable_project("theirs").await.unwrap();
-    let expected = Holdings { profiles: 1, accounts: 3, apps: 2, keys: 1, grants: 3, pending: 2 };
+    let expected = Holdings { profiles: 1, accounts: 3, apps: 2, keys: 1, grants: 3, pending: 3 };
     assert_eq!(holdings, expected);
     let before = rows_of(&broker, &project.id.to_string());
     assert!(before.values().all(|rows| *rows > 0), "every table has rows of it: {before:?}");

@@ -158,6 +158,8 @@ def fail_next(running, platform, step, fault):
 def look_at_endings(looker, running):
     looker.look("success", result(running, "youtube"))
     looker.look("denied", result(running, "tiktok", decision="deny"))
+    _, headers, _ = fetch(consent(authorize_url(running, "pinterest", completion="true")))
+    looker.look("completion", urllib.parse.urljoin(running.url, headers["Location"]))
     fail_next(running, "twitter", "token", "500")
     failed = result(running, "twitter")
     looker.look("failed", failed)

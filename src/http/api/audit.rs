@@ -60,9 +60,9 @@ struct EntryView {
     #[schema(required)]
     address: Option<String>,
     /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
-    /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.ended` (without
-    /// an account), `profile.created`, `profile.deleted`, `profile.updated`, `project.created`, `project.deleted`,
-    /// `selection.offered`, or `token.read`.
+    /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.awaits_completion`,
+    /// `connection.completed`, `connection.ended` (without an account), `profile.created`, `profile.deleted`,
+    /// `profile.updated`, `project.created`, `project.deleted`, `selection.offered`, or `token.read`.
     #[schema(example = "account.connected")]
     action: &'static str,
     /// Id of what it was done to.

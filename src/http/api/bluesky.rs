@@ -93,6 +93,10 @@ pub(crate) async fn connect(
     if scopes.scopes.is_some() {
         return Err(invalid_parameter("scopes", "cannot be given for Bluesky: an app password has none"));
     }
+    if scopes.completion {
+        let why = "cannot be given for Bluesky: your backend sends the app password itself, so nobody else finishes it";
+        return Err(invalid_parameter("completion", why));
+    }
     // `headless` has no effect: a Bluesky account is never one of several.
     let Connection { redirect_uri, cancel_redirect_uri, headless: _, profile_id, app_id, reconnect } = wanted;
     let wanted =

@@ -4,7 +4,7 @@ use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::broker::begin::BeginConnect;
+use crate::broker::begin::{BeginConnect, Begun};
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
@@ -18,7 +18,7 @@ pub(crate) struct Connection {
     /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
     /// Without it: to a page of the broker.
     ///
-    /// `status` is `success`, `cancelled`, `error` or `selection_required`. `integrationId` may be several ids,
+    /// `status` is `success`, `cancelled`, `error`, `selection_required` or `completion_required`. `integrationId` may be several ids,
     /// separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and
     /// the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
     /// `account_mismatch`, `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     pub(super) reconnect: Option<String>,
 }
 
-/// What a connection with a redirect may have besides: its scopes, the account's server, and the browser it is bound to.
+/// What a connection with a redirect may have besides: its scopes, the account's server, and who may finish it.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct ConnectionScopes {
@@ -71,12 +71,21 @@ pub(crate) struct ConnectionScopes {
         example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     )]
     pub(super) binding_hash: Option<String>,
+    /// Whether nothing is connected before your backend confirms whose browser came back. The answer then has a `flowId`,
+    /// which the browser brings to `redirectUri` with `status=completion_required`: compare the user who is signed in there
+    /// with the one for whom you began, and complete the connection only if they are the same.
+    #[param(default = false, required = false)]
+    pub(super) completion: bool,
 }
 
 impl FromQuery for ConnectionScopes {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let binding_hash = query.text("bindingHash")?;
-        Ok(Self { scopes: query.text("scopes")?, server: query.text("server")?, binding_hash })
+        Ok(Self {
+            scopes: query.text("scopes")?,
+            server: query.text("server")?,
+            binding_hash: query.text("bindingHash")?,
+            completion: query.boolean("completion", false)?,
+        })
     }
 }
 
@@ -104,12 +113,17 @@ impl FromQuery for Connection {
 
 /// Where to send the person.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = AuthorizeUrl)]
 pub(crate) struct AuthorizeUrl {
     /// The platform's consent page, for this connection; or a page of the broker that asks first and leads there, where
     /// the operator set `confirm` under `[connect]`.
     #[schema(format = "uri")]
     url: String,
+    /// The connection to complete; only with `completion=true`. Keep it on your server, with the user for whom you began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "flow_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
+    flow_id: Option<String>,
 }
 
 /// Begin a connection
@@ -141,7 +155,7 @@ pub(crate) async fn begin(
     Parameters((wanted, scopes)): Parameters<(Connection, ConnectionScopes)>,
 ) -> Result<Json<AuthorizeUrl>, ApiError> {
     let Connection { redirect_uri, cancel_redirect_uri, headless, profile_id, app_id, reconnect } = wanted;
-    let ConnectionScopes { scopes, server, binding_hash } = scopes;
+    let ConnectionScopes { scopes, server, binding_hash, completion } = scopes;
     let scopes = ConnectionScopes::names(scopes);
     let wanted = BeginConnect {
         platform,
@@ -154,6 +168,8 @@ pub(crate) async fn begin(
         server,
         reconnect,
         binding_hash,
+        completion,
     };
-    Ok(Json(AuthorizeUrl { url: state.broker.begin_connect(&caller, wanted).await? }))
+    let Begun { url, to_complete } = state.broker.begin_connect(&caller, wanted).await?;
+    Ok(Json(AuthorizeUrl { url, flow_id: to_complete.map(|id| id.to_string()) }))
 }

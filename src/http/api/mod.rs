@@ -1,11 +1,12 @@
 //! The JSON API: one file per resource with its handlers. Long response types are in a `view` beside them.
 //!
 //! A doc comment on a handler, or on a type with a schema, is a description in the OpenAPI document. Invariant: only
-//! the view of `tokens` has a field for a token or a secret.
+//! the view of `tokens` has a field for a secret, and that of `completion` one for a selection token.
 
 pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod bluesky;
+pub(crate) mod completion;
 pub(crate) mod connect;
 pub(crate) mod health;
 pub(crate) mod integrations;

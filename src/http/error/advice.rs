@@ -28,7 +28,9 @@ impl Code {
                 "Give the id of an app that was registered for this platform, or leave `appId` out."
             }
             Self::AppPasswordRequired => "Ask the person for an app password. Never store what they typed.",
-            Self::BindingRequired => "Send the `bindingHash` of a cookie that your app set in the person's browser.",
+            Self::BindingRequired => {
+                "Send the `bindingHash` of a cookie that your app set in the person's browser, or `completion=true`."
+            }
             Self::BlueskyCredentialsRejected => {
                 "Let the person type both again. Five attempts are let through in five minutes."
             }
@@ -44,6 +46,11 @@ impl Code {
             Self::DuplicateIntegration => {
                 "Decide which of the two integrations stays, disconnect the other, then retry."
             }
+            Self::FlowEnded => "Begin the connection again if the person still wants it.",
+            Self::FlowNotFound => {
+                "Begin the connection again, and complete it within ten minutes of the person's return."
+            }
+            Self::FlowPending => "Complete it when the browser comes to your `redirectUri` with this `flowId`.",
             Self::HeadTooLarge => "Send fewer and shorter headers. The connection is closed after this answer.",
             Self::IdentityUnresolved => "Show the sentence to the person: most often the handle is misspelt.",
             Self::InsufficientScope => "Use a key with that scope: `--scope` of `postpeer access-key create` gives it.",

@@ -16,6 +16,7 @@ const CHOSEN: &[Code] = &[Code::AccountNotOffered, Code::SelectionNotFound, Code
 /// The codes that only the handler of this operation gives.
 pub(crate) fn own(operation_id: &str) -> &'static [Code] {
     match operation_id {
+        "completeFlow" => &[Code::AccountMismatch, Code::FlowEnded, Code::FlowNotFound, Code::FlowPending],
         "connectBluesky" => &[
             Code::RedirectNotAllowed,
             Code::InvalidIdentifier,

@@ -40,8 +40,8 @@ const CODE_MAX: usize = 4 * 1024;
         (status = 200, description = "A page that says that the connection expired before.", body = String,
             content_type = "text/html"),
         (status = 303, description = "On to the page that says how it went, or to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
-            `error` or `selection_required`), `platform`, and `integrationId` (several ids separated by commas, with \
-            `integrationCount` where not all fit) and `profileId`, `error`, or `selectionToken`, added to its query; or \
+            `error`, `selection_required` or `completion_required`), `platform`, and `integrationId` (several ids separated by \
+            commas, with `integrationCount` where not all fit) and `profileId`, `error`, `selectionToken`, or `flowId`, added to its query; or \
             to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
         (status = 400, description = "The answer belongs to no connection that is waiting for it, or to one that only \
             another browser can finish (`browser_mismatch`): a page.",

@@ -182,7 +182,7 @@ pub(crate) async fn connect(
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
     let wanted = BeginConnect { platform, redirect_uri: Some(home(&state, &req)), ..BeginConnect::default() };
-    let url = state.broker.begin_connect(&caller(&state, demo, &req), wanted).await?;
+    let url = state.broker.begin_connect(&caller(&state, demo, &req), wanted).await?.url;
     Ok(super::see_other(url))
 }
 

@@ -27,6 +27,14 @@ struct Cancelled<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "completion.html")]
+struct Completion<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
+    label: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "success.html")]
 struct Success<'a> {
     frame: &'a Frame<'a>,
@@ -127,6 +135,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
             let happened = (words.cancelled)(*at, label);
             frame.answer(builder, &Cancelled { frame, mark, label, happened, retry }, "'none'")
         }
+        Ending::CompletionRequired { .. } => frame.answer(builder, &Completion { frame, mark, label }, "'none'"),
         Ending::Connected { integrations, missing_scopes } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             let profile = finished.profile_name.as_deref();
@@ -177,6 +186,7 @@ pub(super) mod tests {
         };
         let accounts = vec![AccountLine { name: text, handle: Some(text) }];
         let success = Success { frame, mark, label: text, accounts, profile: Some(text), missing_scopes };
-        vec![cancelled(CancelledAt::Platform), cancelled(CancelledAt::Choice), success.render().unwrap()]
+        let completion = Completion { frame, mark, label: text }.render().unwrap();
+        vec![cancelled(CancelledAt::Platform), cancelled(CancelledAt::Choice), completion, success.render().unwrap()]
     }
 }

@@ -140,6 +140,7 @@ const ROWS: &[(u32, u32, &str)] = &[
          WHERE id = 'key_$1'",
     ),
     (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4, asks_first = 1 WHERE id = 'flow_$1'"),
+    (18, 99, "UPDATE flows SET needs_completion = 1 WHERE id = 'flow_$1'"),
 ];
 
 /// Tables that others fill.
@@ -270,7 +271,8 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     let flow = found(flows::find(db, ours, id(1)));
     assert_eq!(flow.reconnects, bound.then(|| id(1)));
     assert_eq!(flow.binding, if bound { Binding::Confirmed(digest(4)) } else { Binding::None });
-    found(flows::find(db, ours, id(2)));
+    assert_eq!(flow.needs_completion, old >= 18);
+    assert!(!found(flows::find(db, ours, id(2))).needs_completion);
     assert_eq!(flows::list_cut_off(db).unwrap().len(), since(3));
     assert_eq!(flows::find(db, theirs, id(3)).unwrap().is_some(), old >= 3);
     assert_eq!(selections::find_by_flow(db, ours, id(2)).unwrap().is_some(), old >= 2);

@@ -160,7 +160,10 @@ impl From<Finished> for SelectionDone {
         let redirect_uri = finished.destination();
         let integrations = match finished.ending {
             Ending::Connected { integrations, .. } => integrations,
-            Ending::Cancelled { .. } | Ending::Failed { .. } | Ending::SelectionRequired { .. } => Vec::new(),
+            Ending::Cancelled { .. }
+            | Ending::CompletionRequired { .. }
+            | Ending::Failed { .. }
+            | Ending::SelectionRequired { .. } => Vec::new(),
         };
         let count = integrations.len();
         Self {

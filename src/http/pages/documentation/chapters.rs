@@ -10,7 +10,7 @@ pub(super) struct Heading {
     pub(super) operations: &'static [&'static str],
 }
 
-pub(super) const CHAPTERS: [Heading; 9] = [
+pub(super) const CHAPTERS: [Heading; 10] = [
     Heading {
         name: "Connect an account",
         about: "Begin here: get a URL, send the person there, and get them back with an account that you can use.",
@@ -22,6 +22,12 @@ pub(super) const CHAPTERS: [Heading; 9] = [
         about: "Find the accounts, see how they are doing, get an access token, disconnect.",
         tag: "",
         operations: &["listIntegrations", "getIntegration", "getToken", "moveIntegration", "disconnectIntegration"],
+    },
+    Heading {
+        name: "Confirm who came back",
+        about: "Only for connections that were begun with `completion=true`: nothing is connected before you say so.",
+        tag: "",
+        operations: &["completeFlow"],
     },
     Heading {
         name: "Let people choose accounts",

@@ -32,6 +32,17 @@ pub(super) static WORDS: Words = Words {
     confirm_else: "Hat Ihnen jemand diesen Link geschickt, schließen Sie die Seite: Ihr Konto würde für diese Person verbunden.",
     continue_to: |label| format!("Weiter zu {label}"),
 
+    completion: |label| format!("Noch ein Schritt für {label}"),
+    completion_lead: |label, app| {
+        let app = app.unwrap_or("die App");
+        format!(
+            "{label} hat zugestimmt. Ihr Konto wird verbunden, sobald {app} bestätigt, dass Sie darum gebeten haben."
+        )
+    },
+    completion_only: "Gehen Sie dorthin zurück, wo Sie begonnen haben. Sonst wird nichts verbunden, und nach zehn Minuten wird \
+                      die Erlaubnis zurückgegeben.",
+    completion_else: "Hat Sie jemand hierher geschickt, schließen Sie diese Seite.",
+
     connected: |label| format!("{label} ist verbunden"),
     may_use: |app, accounts| {
         let what = if accounts == 1 { "dieses Konto" } else { "diese Konten" };

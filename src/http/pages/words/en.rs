@@ -32,6 +32,17 @@ pub(super) static WORDS: Words = Words {
     confirm_else: "If somebody sent you this link, close the page: your account would be connected for them.",
     continue_to: |label| format!("Continue to {label}"),
 
+    completion: |label| format!("One more step for {label}"),
+    completion_lead: |label, app| {
+        let app = app.unwrap_or("the app");
+        format!(
+            "{label} has agreed. Your account is connected once {app} confirms that you are the one who asked for it."
+        )
+    },
+    completion_only: "Go back to where you started. Without that, nothing is connected, and in ten minutes the permission is \
+                      given back.",
+    completion_else: "If somebody sent you here, close this page.",
+
     connected: |label| format!("{label} is connected"),
     may_use: |app, accounts| {
         let what = if accounts == 1 { "this account" } else { "these accounts" };

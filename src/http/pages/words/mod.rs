@@ -69,6 +69,12 @@ pub(crate) struct Words {
     pub(crate) confirm_else: &'static str,
     pub(crate) continue_to: fn(label: &str) -> String,
 
+    // Before the app confirms who came back.
+    pub(crate) completion: fn(label: &str) -> String,
+    pub(crate) completion_lead: fn(label: &str, app: Option<&str>) -> String,
+    pub(crate) completion_only: &'static str,
+    pub(crate) completion_else: &'static str,
+
     // How a connection ended.
     pub(crate) connected: fn(label: &str) -> String,
     pub(crate) may_use: fn(app: Option<&str>, accounts: usize) -> String,

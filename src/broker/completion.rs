@@ -1,0 +1,213 @@
+//! Completes a connection: its caller has compared whose browser came back with the user that it began the connection
+//! for, and says that they are the same.
+//!
+//! # Motivation
+//!
+//! Whoever opens the URL of a connection finishes it. An attacker can begin one and have somebody else finish it. Only
+//! the caller's backend knows who is signed in where the browser lands.
+//!
+//! # Theory of operation
+//!
+//! A code lives for a minute or less, so the callback exchanges it at once. What it brings is quarantined: sealed in a
+//! [selection](super::selection) whose token nobody has. Nothing lists, refreshes or hands out what is in there, and no
+//! account or grant is touched. The caller's completion connects the account as a callback would have, or lets the person
+//! choose among several. What nobody completes in time is revoked, and then [purged](super::purge).
+//!
+//! Invariants: the flow's outcome decides, in the transaction that changes it, so one completion or the end of its time
+//! wins, whatever the clock says later. A quarantined consent is erased only after its revocation was tried, so that a
+//! broker that dies in between tries again.
+
+use super::core::count_failure;
+use super::error::What;
+use super::finished::{Ending, Finished};
+use super::record::{Chosen, Under};
+use super::{Broker, Caller, Error};
+use crate::domain::audit::{Action, By, Entry};
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, FlowStage, Outcome};
+use crate::domain::id::{FlowId, IntegrationId};
+use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, completion_digest};
+use crate::domain::time::Timestamp;
+use crate::failpoint;
+use crate::store::{Transaction, audit, flows, oauth_apps, selections};
+
+impl Broker {
+    /// Quarantines a consent that came with the answer of `asked_at`, until the caller completes the flow.
+    pub(super) async fn await_completion(
+        &self,
+        flow: &Flow,
+        consent: &Consent,
+        asked_at: Timestamp,
+        by: By,
+    ) -> Result<(), Error> {
+        // A broker that was down meanwhile gives the caller no more time.
+        let selection = self.new_selection(flow, consent, asked_at.plus(COMPLETE_WITHIN))?;
+        let entry = Entry::new(by, Action::ConnectionAwaitsCompletion, flow.id);
+        let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
+        tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "waiting for the caller to complete the connection");
+        let (reconnects, accounts) = (flow.reconnects, consent.identity.accounts.clone());
+        self.store
+            .write_kept(move |tx| {
+                let project = selection.project_id;
+                if Chosen::of(reconnects).among(tx, project, &accounts)?.is_empty() {
+                    return Err(Error::AccountMismatch);
+                }
+                selections::insert(tx, &selection)?;
+                flows::change(tx, project, selection.flow_id, |flow| flow.await_completion(selection.expires_at))?;
+                Ok(audit::record(tx, Some(project), &entry, selection.created_at)?)
+            })
+            .await
+    }
+
+    /// Connects what the flow has waited with. Repeated, it gives the same answer for ten minutes: the connected accounts,
+    /// or the choice that the person has to make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FlowPending`] before the browser came back, [`Error::AccountMismatch`] and [`Error::FlowEnded`] for a
+    /// connection without an account, [`Error::NotFound`] for every other flow and one that was not completed in time.
+    pub async fn complete_connect(&self, caller: &Caller, id: &str) -> Result<Finished, Error> {
+        let id: FlowId = id.parse().map_err(|_| Error::NotFound(What::Flow))?;
+        let mut flow = self.find_to_complete(caller, id).await?;
+        if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
+            let (broker, by) = (self.clone(), caller.by());
+            // The wrong account's tokens must be revoked whether or not the caller still waits.
+            self.tasks.run(async move { broker.complete(flow, by).await }).await??;
+            flow = self.find_to_complete(caller, id).await?;
+        }
+        let is_being_finished = matches!(flow.stage, FlowStage::Answered { .. } | FlowStage::Consumed { .. });
+        let is_awaited = matches!(flow.stage, FlowStage::Pending { .. }) && !flow.is_expired(self.clock.now());
+        if is_being_finished || is_awaited {
+            return Err(Error::FlowPending);
+        }
+        let finished = self.finished(flow).await?;
+        match &finished.ending {
+            Ending::Connected { .. } | Ending::SelectionRequired { .. } => Ok(finished),
+            Ending::Failed { failure: Failure::AccountMismatch, .. } => Err(Error::AccountMismatch),
+            Ending::CompletionRequired { .. } | Ending::Failed { failure: Failure::FlowExpired, .. } => {
+                Err(Error::NotFound(What::Flow))
+            }
+            Ending::Cancelled { .. } => Err(Error::FlowEnded("The person cancelled it.".to_owned())),
+            Ending::Failed { failure, .. } => Err(Error::FlowEnded(failure.what_happened(&finished.label))),
+        }
+    }
+
+    async fn find_to_complete(&self, caller: &Caller, id: FlowId) -> Result<Flow, Error> {
+        let project = caller.project_id;
+        let flow = self.store.read(move |db| flows::find(db, project, id)).await?;
+        flow.filter(|flow| flow.needs_completion && caller.sees(flow.profile_id)).ok_or(Error::NotFound(What::Flow))
+    }
+
+    /// Ends the quarantine. Does nothing when another request was faster, or the time is over.
+    async fn complete(&self, flow: Flow, by: By) -> Result<(), Error> {
+        let (project, id) = (flow.project_id, flow.id);
+        let waiting = self.store.read(move |db| selections::find_by_flow(db, project, id)).await?;
+        let Some(selection) = waiting.filter(|selection| selection.is_open(self.clock.now())) else { return Ok(()) };
+        let consent = self.open_consent(&selection)?;
+        match self.connect_waiting(&flow, &selection, &consent, by).await {
+            Err(Error::AccountMismatch) => {
+                if self.end_waiting(&flow, &selection, Failure::AccountMismatch, by).await? {
+                    self.give_up(&selection, Some(&flow)).await?;
+                    self.store.write(move |tx| selections::delete(tx, project, selection.id)).await?;
+                }
+                Ok(())
+            }
+            Ok(()) => {
+                failpoint::reach("completion_stored");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the account, or offers the choice among several, together with the flow's outcome.
+    async fn connect_waiting(
+        &self,
+        flow: &Flow,
+        selection: &Selection,
+        consent: &Consent,
+        by: By,
+    ) -> Result<(), Error> {
+        let (broker, flow, consent) = (self.clone(), flow.clone(), consent.clone());
+        let (project, selection) = (flow.project_id, selection.id);
+        self.store
+            .write(move |tx| {
+                let now = broker.clock.now();
+                if !is_waiting(tx, &flow, now)? {
+                    return Ok(());
+                }
+                if let Some(app) = flow.app_id
+                    && oauth_apps::find(tx, project, app)?.is_none()
+                {
+                    // Deleted meanwhile: without its secret the tokens can be neither refreshed nor revoked.
+                    return Err(Error::NotFound(What::Flow));
+                }
+                let entry = |action, object: String| {
+                    Entry::new(by, action, object).of_flow(Some(flow.id)).of_profile(flow.profile_id)
+                };
+                let completed = entry(Action::ConnectionCompleted, flow.id.to_string());
+                audit::record(tx, Some(project), &completed, now)?;
+                if consent.identity.accounts.len() > 1 && flow.reconnects.is_none() {
+                    let until = now.plus(broker.settings.selection_ttl);
+                    selections::set_expiry(tx, project, selection, until)?;
+                    flows::change(tx, project, flow.id, |flow| flow.complete(Outcome::SelectionRequired, until))?;
+                    let offered = entry(Action::SelectionOffered, selection.to_string());
+                    audit::record(tx, Some(project), &offered, now)?;
+                } else {
+                    let chosen = Chosen::of(flow.reconnects);
+                    let connected =
+                        broker.record_connection(tx, &Under::of(&flow, by), &consent, &chosen, now)?.connected;
+                    let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
+                    let (outcome, until) = (Outcome::Connected { integration_ids }, now.plus(COMPLETE_WITHIN));
+                    flows::change(tx, project, flow.id, |flow| flow.complete(outcome, until))?;
+                    selections::spend(tx, project, selection, completion_digest(), connected, now)?;
+                }
+                failpoint::reach("completion_storing");
+                tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "the caller completed the connection");
+                Ok(())
+            })
+            .await
+    }
+
+    /// Ends a flow that waits for its caller without an account. The selection expires with that: its tokens are still to
+    /// be revoked, and no restart brings them back. False when the flow does not wait any more.
+    pub(super) async fn end_waiting(
+        &self,
+        flow: &Flow,
+        selection: &Selection,
+        failure: Failure,
+        by: By,
+    ) -> Result<bool, Error> {
+        let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
+        let (selection, expired_at) = (selection.id, selection.expires_at.min(now));
+        let outcome = Outcome::failed(failure);
+        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
+        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
+        let until = now.plus(COMPLETE_WITHIN);
+        let ended = self
+            .store
+            .write(move |tx| {
+                let current = flows::find(tx, project, id)?;
+                if current.is_none_or(|flow| flow.stage.outcome() != Some(&Outcome::CompletionRequired)) {
+                    return Ok::<_, Error>(false);
+                }
+                flows::change(tx, project, id, |flow| flow.complete(outcome, until))?;
+                selections::set_expiry(tx, project, selection, expired_at)?;
+                audit::record(tx, Some(project), &entry, now)?;
+                Ok(true)
+            })
+            .await?;
+        if ended {
+            count_failure(failure, &flow.platform);
+        }
+        Ok(ended)
+    }
+}
+
+/// True while the flow can be completed.
+fn is_waiting(tx: &Transaction<'_>, flow: &Flow, now: Timestamp) -> Result<bool, Error> {
+    let current = flows::find(tx, flow.project_id, flow.id)?;
+    let waits = current.is_some_and(|flow| flow.stage.outcome() == Some(&Outcome::CompletionRequired));
+    let selection = selections::find_by_flow(tx, flow.project_id, flow.id)?;
+    Ok(waits && selection.is_some_and(|selection| selection.is_open(now)))
+}

@@ -1,0 +1,177 @@
+//! What waits for its caller: hidden from everything else, sealed, and given back in the end.
+
+use std::time::Duration;
+
+use postpeer::background;
+use postpeer::domain::redirect::RedirectPolicy;
+use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
+use serde_json::json;
+
+use super::{BACK, begin, come_back, complete, count, ids, refused, requests, total, trail, waits};
+use crate::support::{TestBroker, parameter};
+
+const MINUTES: Duration = Duration::from_mins(10);
+
+/// A victim finishes what an attacker began. Their session at the app is not the one that began it, so the app completes
+/// nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attacker_began_and_a_victim_finished_ends_with_nothing_connected() {
+    let broker = TestBroker::start().await;
+    let (sent_on, flow) = begin(&broker, "twitter", BACK).await;
+    let callback = broker.consent(&sent_on, &Answer::allow().account("basil"));
+    let landed = broker.browse(&callback).await.location();
+    assert_eq!(landed, waits("twitter", &flow), "the app sees whose session this is");
+    assert_eq!(requests(&broker, "twitter", Step::Token), 1);
+
+    let nothing = async || {
+        let listed = broker.get("/v1/connect/integrations?q=basil&include=custom").await;
+        assert_eq!(listed.json["integrations"], json!([]), "{}", listed.text);
+        assert_eq!((listed.json["total"].as_u64(), total(&broker).await), (Some(0), 0));
+        assert_eq!(["grants", "integrations"].map(|table| count(&broker, table)), [0, 0]);
+        assert_eq!(broker.refresh_due().await, 0);
+        assert_eq!(requests(&broker, "twitter", Step::Refresh), 0);
+    };
+    nothing().await;
+    // Not even its own token opens what the selection holds.
+    let issued = broker.sandbox().issued("twitter");
+    let database = broker.database();
+    for issued in &issued {
+        let secret = issued.value.as_bytes();
+        assert!(!database.windows(secret.len()).any(|bytes| bytes == secret), "{:?} is not sealed", issued.kind);
+    }
+
+    broker.clock.advance(MINUTES - Duration::from_millis(1));
+    background::purge_once(broker.broker()).await;
+    assert_eq!((requests(&broker, "twitter", Step::Revoke), count(&broker, "selections")), (0, 1), "not yet");
+    nothing().await;
+    broker.clock.advance(Duration::from_millis(1));
+    for round in ["before the purge", "after the purge"] {
+        refused(&broker, &flow, (404, "flow_not_found")).await;
+        let late = broker.browse(&callback).await.location();
+        assert_eq!(
+            late, "https://app.example/back?nonce=1&status=error&platform=twitter&error=flow_expired",
+            "{round}"
+        );
+        background::purge_once(broker.broker()).await;
+        assert_eq!(count(&broker, "selections"), 0, "{round}");
+        let revoked = broker.sandbox().requests_at("twitter", Step::Revoke);
+        assert!(!revoked.is_empty() && revoked.iter().all(|request| request.status == Some(200)), "{round}");
+        let access = issued.iter().find(|issued| issued.kind == TokenKind::Access).unwrap();
+        let me = format!("{}/twitter/2/users/me", broker.sandbox_url());
+        let alive = broker.request("GET", &me).bearer_auth(&access.value).send().await.unwrap();
+        assert_eq!(alive.status(), 401, "{round}");
+        nothing().await;
+    }
+    let ends = ["connection.awaits_completion person done", "connection.ended person flow_expired"];
+    assert_eq!(trail(&broker).await, ends);
+    broker.clock.advance(MINUTES);
+    background::purge_once(broker.broker()).await;
+    assert_eq!(count(&broker, "flows"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_chooses_before_the_caller_has_completed_the_connection() {
+    let broker = TestBroker::start().await;
+    let flow = come_back(&broker, "facebook", "&headless=true", &Answer::allow()).await;
+    let offered = complete(&broker, &flow).await;
+    let token = offered.json["selectionToken"].as_str().unwrap();
+    // The row as it was before, under a token that somebody knows.
+    let waits = r#"{"status":"completion_required"}"#;
+    broker.sql().execute("UPDATE flows SET outcome = ?1", [waits]).unwrap();
+    let path = format!("/v1/connect/facebook/selection/{token}");
+    let choice = json!({"selectedAccountIds": ["page:101000000000001"]});
+    assert_eq!(broker.get(&path).await.code(), "selection_not_found");
+    assert_eq!(broker.call("POST", &path, Some(choice.clone())).await.code(), "selection_not_found");
+    assert_eq!(broker.visit(&format!("/connect/selection/{token}")).await.status, 404);
+    assert_eq!(total(&broker).await, 0);
+    assert_eq!(complete(&broker, &flow).await.status, 200);
+    assert_eq!(broker.call("POST", &path, Some(choice)).await.status, 200);
+}
+
+/// A restart loses nothing of it, and gives it no more time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_neither_loses_nor_prolongs_it() {
+    let mut broker = TestBroker::start().await;
+    let kept = come_back(&broker, "twitter", "", &Answer::allow()).await;
+    let late = come_back(&broker, "twitter", "", &Answer::allow().account("basil")).await;
+    broker.restart_with(|config| config.connect.redirects = RedirectPolicy::default()).await;
+    assert_eq!(ids(&complete(&broker, &kept).await).len(), 1);
+    broker.clock.advance(MINUTES);
+    broker.restart().await;
+    refused(&broker, &late, (404, "flow_not_found")).await;
+    background::purge_once(broker.broker()).await;
+    assert_eq!(count(&broker, "selections WHERE spent_by IS NULL"), 0);
+    assert!(requests(&broker, "twitter", Step::Revoke) > 0);
+    assert_eq!(total(&broker).await, 1);
+}
+
+/// The end of its time is final, whatever the clock says afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_revives_nothing() {
+    let broker = TestBroker::start().await;
+    let flow = come_back(&broker, "twitter", "", &Answer::allow()).await;
+    broker.clock.advance(MINUTES);
+    background::purge_once(broker.broker()).await;
+    let now = postpeer::domain::time::Clock::now(&*broker.clock);
+    broker.clock.set(now.minus(MINUTES));
+    refused(&broker, &flow, (404, "flow_not_found")).await;
+    assert_eq!(total(&broker).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_erased_where_the_platform_does_not_answer() {
+    let broker = TestBroker::start().await;
+    for account in ["ada", "basil"] {
+        come_back(&broker, "twitter", "", &Answer::allow().account(account)).await;
+    }
+    broker.sandbox().fail_next("twitter", Step::Revoke, Fault::ServerError, 9).unwrap();
+    broker.clock.advance(MINUTES);
+    background::purge_once(broker.broker()).await;
+    assert!(requests(&broker, "twitter", Step::Revoke) >= 2);
+    assert_eq!(count(&broker, "selections"), 0);
+}
+
+/// At Google, a revocation ends the person's whole consent to the app.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_an_account_lives_on_is_not_revoked() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("youtube", "").await;
+    come_back(&broker, "youtube", "", &Answer::allow()).await;
+    // What waits counts as well: the account's disconnection leaves the consent to it.
+    assert_eq!(broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await.status, 200);
+    assert_eq!(requests(&broker, "youtube", Step::Revoke), 0);
+    let id = broker.connect("youtube", "").await;
+    broker.clock.advance(MINUTES);
+    background::purge_once(broker.broker()).await;
+    assert_eq!((requests(&broker, "youtube", Step::Revoke), count(&broker, "selections")), (0, 0));
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_project_takes_it_along() {
+    let broker = TestBroker::start().await;
+    let key = broker.key("other", postpeer::domain::access_key::Scope::ALL).await;
+    let begun = broker.call_as(&key, "GET", &format!("/v1/connect/twitter?{BACK}"), None).await;
+    let landed = broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await.location();
+    assert_eq!(parameter(&landed, "status").as_deref(), Some("completion_required"), "{landed}");
+    let (project, holdings) = broker.broker().find_deletable_project("other").await.unwrap();
+    assert_eq!((holdings.accounts, holdings.pending), (0, 1));
+    broker.broker().delete_project(project.id, |_| {}).await.unwrap();
+    assert_eq!(["flows", "selections"].map(|table| count(&broker, table)), [0, 0]);
+    assert!(requests(&broker, "twitter", Step::Revoke) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_or_a_profile_that_is_deleted_meanwhile_gets_no_account() {
+    let broker = TestBroker::start().await;
+    let (client_id, client_secret) = postpeer::sandbox::own_client("twitter").unwrap();
+    let app = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
+    let app = broker.call("POST", "/v1/apps/", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    let flow = come_back(&broker, "twitter", &format!("&appId={app}"), &Answer::allow()).await;
+    assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
+    refused(&broker, &flow, (404, "flow_not_found")).await;
+    assert_eq!(total(&broker).await, 0);
+    broker.clock.advance(MINUTES);
+    background::purge_once(broker.broker()).await;
+    assert_eq!(count(&broker, "selections"), 0);
+}
