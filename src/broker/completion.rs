@@ -87,7 +87,7 @@ impl Broker {
             Ending::CompletionRequired { .. } | Ending::Failed { failure: Failure::FlowExpired, .. } => {
                 Err(Error::NotFound(What::Flow))
             }
-            Ending::Cancelled { .. } => Err(Error::FlowEnded("The person cancelled it.".to_owned())),
+            Ending::Cancelled { .. } => Err(Error::FlowEnded("The person declined.".to_owned())),
             Ending::Failed { failure, .. } => Err(Error::FlowEnded(failure.what_happened(&finished.label))),
         }
     }

@@ -20,6 +20,7 @@ use postpeer::domain::entropy::{Entropy as _, SeededEntropy};
 use postpeer::sandbox::TokenKind;
 use serde_json::json;
 
+use crate::completion::crash;
 use crate::process::{ALWAYS, Crashing};
 use crate::support::expose;
 
@@ -44,6 +45,10 @@ enum What {
     /// The token of an integration after a refresh.
     Token {
         integration: String,
+    },
+    /// A flow that waits for its caller. The answer is the redirect's.
+    Waiting {
+        flow: String,
     },
 }
 
@@ -273,6 +278,14 @@ impl Scene {
             let reply = broker.post(0, "/v1/apps", &app).await;
             done(reply.json["app"]["id"].as_str().unwrap(), What::App);
             if round % 4 == 0 {
+                let (flow, callback) = crash::consented(&broker, "pinterest").await;
+                let location = broker.browse(&callback).await.unwrap().location();
+                let (_, waits) = location.split_once("status=completion_required").unwrap();
+                done(waits, What::Waiting { flow: flow.clone() });
+                let completed = crash::complete(&broker, &flow).await.unwrap();
+                if round == 0 {
+                    done(completed.json["integrations"][0]["id"].as_str().unwrap(), What::Integration);
+                }
                 let name = format!("key{round}.strace");
                 let mut command = tracer(&record(&name));
                 command.arg(env!("CARGO_BIN_EXE_postpeer")).args(["access-key", "create", "--name", "a", "--config"]);
@@ -333,6 +346,7 @@ impl Scene {
                         let number = |token: &str| issued.iter().position(|issued| issued == token);
                         found.is_ok_and(|found| number(&expose(&found.access_token)) >= number(answer))
                     }
+                    What::Waiting { flow } => broker.complete_connect(&caller, flow).await.is_ok(),
                 };
                 if !is_there {
                     missing.push(answer.clone());

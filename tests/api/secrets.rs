@@ -214,6 +214,14 @@ async fn everything_works(watched: &mut Watched) -> Vec<String> {
         assert_eq!(watched.call("POST", "/v1/apps", Some(app)).await.status, 409);
         let changed = watched.call("PATCH", &format!("/v1/apps/{app_id}"), Some(json!({"clientSecret": secret}))).await;
         assert_eq!(changed.status, 200, "{}", changed.text);
+        // One waits for its caller to the end, and one is completed.
+        for account in ["basil", "ada"] {
+            watched.flow(platform, &format!("{BACK}&completion=true"), &Answer::allow().account(account)).await;
+        }
+        let completed = format!("/v1/connect/flows/{}/complete", watched.broker.last_flow());
+        let done = watched.call("POST", &completed, None).await;
+        assert_eq!(done.status, 200, "{platform}: {}", done.text);
+
         let own = format!("{BACK}&appId={app_id}&profileId={profile}");
         connected.extend(watched.flow(platform, &own, &Answer::allow().account("basil")).await);
     }

@@ -53,6 +53,7 @@ class Seeds:
             "/v1/profiles/": self.profile,
             "/v1/apps/": self.app,
             "/v1/connect/integrations/": self.integration,
+            "/v1/connect/flows/": self.waiting,
             "/connect/result/": self.result,
             "/connect/selection/": lambda: self.selection("facebook", ""),
             "/assets/": self.picture,
@@ -89,6 +90,12 @@ class Seeds:
         profile = self.profile()
         location = self.connection("twitter", redirectUri="https://app.example/", profileId=profile)
         return urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)["integrationId"][0]
+
+    def waiting(self):
+        """A connection that can be completed."""
+        begun = self.call("GET", "/v1/connect/threads?completion=true")
+        fetch(consent(begun["url"]))
+        return begun["flowId"]
 
     def result(self):
         declined = consent(authorize_url(self, "twitter"), decision="deny")

@@ -1,5 +1,7 @@
 //! A broker that dies at any step of a connection to complete: what it told is there afterwards, and nothing else.
 
+use std::time::Duration;
+
 use postpeer::sandbox::{Answer, Step, TokenKind};
 use serde_json::json;
 
@@ -8,13 +10,13 @@ use crate::process::Crashing;
 use crate::support::{Reply, client, parameter};
 
 /// Begins a connection to complete, and consents. Returns the flow and the callback's URL.
-async fn consented(crashing: &Crashing) -> (String, String) {
-    let begun = crashing.call(0, &format!("/v1/connect/twitter?{BACK}")).await.unwrap();
+pub(crate) async fn consented(crashing: &Crashing, platform: &str) -> (String, String) {
+    let begun = crashing.call(0, &format!("/v1/connect/{platform}?{BACK}")).await.unwrap();
     let [url, flow] = ["url", "flowId"].map(|name| begun.json[name].as_str().unwrap().to_owned());
     (flow, crashing.sandbox.handle().consent(&url, &Answer::allow()).unwrap())
 }
 
-async fn complete(crashing: &Crashing, flow: &str) -> Option<Reply> {
+pub(crate) async fn complete(crashing: &Crashing, flow: &str) -> Option<Reply> {
     let request = client().post(format!("{}/v1/connect/flows/{flow}/complete", crashing.url()));
     Some(Reply::of(request.header("x-access-key", crashing.key(0)).send().await.ok()?).await)
 }
@@ -38,7 +40,7 @@ async fn a_callback_that_dies_at_any_step_waits_for_its_caller_or_is_said_to_be_
     ] {
         let crashing = Crashing::new(1);
         let process = crashing.start(Some(step));
-        let (flow, callback) = consented(&crashing).await;
+        let (flow, callback) = consented(&crashing, "twitter").await;
         assert!(crashing.browse(&callback).await.is_none(), "{step}: the answer cannot come");
         process.died();
 
@@ -65,7 +67,7 @@ async fn a_completion_that_dies_is_done_or_can_be_repeated() {
     for step in ["completion_storing", "completion_stored"] {
         let crashing = Crashing::new(1);
         let process = crashing.start(Some(step));
-        let (flow, callback) = consented(&crashing).await;
+        let (flow, callback) = consented(&crashing, "twitter").await;
         crashing.browse(&callback).await.unwrap();
         assert!(complete(&crashing, &flow).await.is_none(), "{step}: the answer cannot come");
         process.died();
@@ -86,7 +88,7 @@ async fn a_completion_that_dies_is_done_or_can_be_repeated() {
 async fn what_was_told_survives_a_kill() {
     let crashing = Crashing::new(1);
     let process = crashing.start(None);
-    let (flow, callback) = consented(&crashing).await;
+    let (flow, callback) = consented(&crashing, "twitter").await;
     let told = crashing.browse(&callback).await.unwrap().location();
     process.kill();
     let process = crashing.start(None);
@@ -99,13 +101,50 @@ async fn what_was_told_survives_a_kill() {
     process.kill();
 }
 
+/// The caller's ten minutes begin with the exchange, not with the start that continues it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_the_ten_minutes_gives_the_tokens_back() {
+    let crashing = Crashing::new(1);
+    let process = crashing.start(Some("connect_answer_kept"));
+    let (flow, callback) = consented(&crashing, "twitter").await;
+    assert!(crashing.browse(&callback).await.is_none(), "the answer cannot come");
+    process.died();
+    sql(&crashing).execute("UPDATE flows SET asked_at = asked_at - 600000", []).unwrap();
+
+    let process = crashing.start(None);
+    let location = crashing.browse(&callback).await.unwrap().location();
+    assert_eq!(parameter(&location, "error").as_deref(), Some("flow_expired"), "{location}");
+    assert_eq!(complete(&crashing, &flow).await.unwrap().code(), "flow_not_found");
+    process.kill();
+    let process = crashing.start(None);
+    is_given_back(&crashing).await;
+    process.kill();
+}
+
+/// Waits until nothing is quarantined. Its tokens must be dead then.
+async fn is_given_back(crashing: &Crashing) {
+    let left = || -> u32 { sql(crashing).query_row("SELECT count(*) FROM selections", [], |row| row.get(0)).unwrap() };
+    for _ in 0..400 {
+        if left() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(left(), 0, "it is not erased");
+    let issued = crashing.issued("twitter", TokenKind::Access);
+    assert!(!issued.is_empty());
+    for token in issued {
+        assert!(!crashing.is_alive(&token.into()).await, "a token lives on");
+    }
+}
+
 /// Its tokens are revoked before they are erased, so that a broker which dies in between revokes them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_without_completion_that_dies_at_any_step_still_revokes() {
     for step in ["completion_abandoned", "completion_revoked"] {
         let crashing = Crashing::new(1);
         let process = crashing.start(None);
-        let (flow, callback) = consented(&crashing).await;
+        let (flow, callback) = consented(&crashing, "twitter").await;
         crashing.browse(&callback).await.unwrap();
         process.kill();
         sql(&crashing).execute("UPDATE selections SET expires_at = 1", []).unwrap();
@@ -117,18 +156,7 @@ async fn an_end_without_completion_that_dies_at_any_step_still_revokes() {
         let process = crashing.start(None);
         let done = complete(&crashing, &flow).await.unwrap();
         assert_eq!(done.code(), "flow_not_found", "{step}: {}", done.text);
-        let is_left =
-            || sql(&crashing).query_row("SELECT count(*) FROM selections", [], |row| row.get::<_, u32>(0)).unwrap() > 0;
-        for _ in 0..400 {
-            if !is_left() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        assert!(!is_left(), "{step}: it is not erased");
-        for token in crashing.issued("twitter", TokenKind::Access) {
-            assert!(!crashing.is_alive(&token.into()).await, "{step}: a token lives on");
-        }
+        is_given_back(&crashing).await;
         let ended = "SELECT count(*) FROM audit WHERE outcome = 'flow_expired'";
         let ended: u32 = sql(&crashing).query_row(ended, [], |row| row.get(0)).unwrap();
         assert_eq!(ended, 1, "{step}: told once");

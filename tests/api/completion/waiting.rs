@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postpeer::background;
 use postpeer::domain::redirect::RedirectPolicy;
+use postpeer::domain::time::Clock as _;
 use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
 use serde_json::json;
 
@@ -40,7 +41,7 @@ async fn what_an_attacker_began_and_a_victim_finished_ends_with_nothing_connecte
         assert!(!database.windows(secret.len()).any(|bytes| bytes == secret), "{:?} is not sealed", issued.kind);
     }
 
-    broker.clock.advance(MINUTES - Duration::from_millis(1));
+    broker.clock.advance(Duration::from_millis(599_999));
     background::purge_once(broker.broker()).await;
     assert_eq!((requests(&broker, "twitter", Step::Revoke), count(&broker, "selections")), (0, 1), "not yet");
     nothing().await;
@@ -110,12 +111,18 @@ async fn a_restart_neither_loses_nor_prolongs_it() {
 async fn a_clock_that_is_set_back_revives_nothing() {
     let broker = TestBroker::start().await;
     let flow = come_back(&broker, "twitter", "", &Answer::allow()).await;
+    let within = broker.clock.now();
     broker.clock.advance(MINUTES);
-    background::purge_once(broker.broker()).await;
-    let now = postpeer::domain::time::Clock::now(&*broker.clock);
-    broker.clock.set(now.minus(MINUTES));
+    broker.sandbox().hold(Step::Revoke);
+    tokio::join!(background::purge_once(broker.broker()), async {
+        broker.sandbox().held(Step::Revoke).await;
+        broker.clock.set(within);
+        assert_eq!(count(&broker, "selections"), 1, "its tokens are being revoked");
+        refused(&broker, &flow, (404, "flow_not_found")).await;
+        broker.sandbox().release(Step::Revoke);
+    });
     refused(&broker, &flow, (404, "flow_not_found")).await;
-    assert_eq!(total(&broker).await, 0);
+    assert_eq!((total(&broker).await, count(&broker, "selections")), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +169,7 @@ async fn a_deleted_project_takes_it_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_or_a_profile_that_is_deleted_meanwhile_gets_no_account() {
+async fn an_app_that_is_deleted_meanwhile_gets_no_account() {
     let broker = TestBroker::start().await;
     let (client_id, client_secret) = postpeer::sandbox::own_client("twitter").unwrap();
     let app = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
