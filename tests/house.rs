@@ -20,8 +20,18 @@ use syn::visit_mut::{self, VisitMut};
 const MOST_LINES: usize = 450;
 
 /// Tables whose rows belong to a project.
-const TENANT_TABLES: [&str; 9] =
-    ["audit", "counts", "flows", "grants", "integrations", "late_redirects", "oauth_apps", "profiles", "selections"];
+const TENANT_TABLES: [&str; 10] = [
+    "audit",
+    "counts",
+    "flows",
+    "grants",
+    "integrations",
+    "late_redirects",
+    "links",
+    "oauth_apps",
+    "profiles",
+    "selections",
+];
 
 /// A source file below `src`.
 struct Source {

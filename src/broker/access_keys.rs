@@ -15,7 +15,7 @@ use crate::domain::key_limits::{Limits, WARN_AHEAD};
 use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Transaction, access_keys, audit, counts, profiles, projects};
+use crate::store::{self, Transaction, access_keys, audit, counts, links, profiles, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
@@ -43,6 +43,7 @@ impl Broker {
                 Ok(Caller {
                     actor: Actor::AccessKey,
                     access_key_id: Some(*id),
+                    link_id: None,
                     project_id: *project_id,
                     profile_id: limits.profile_id,
                     scopes: limits.scopes.clone(),
@@ -149,13 +150,14 @@ impl Broker {
         Ok(expiring)
     }
 
-    /// Revokes a key from the next request on. False when there is no such key, or it is revoked already.
+    /// Revokes a key from the next request on, with the links that it made. False when there is no such key, or it is revoked already.
     pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
         let now = self.clock.now();
         let revoked = self
             .store
             .write(move |tx| {
                 let Some(project) = access_keys::revoke(tx, id, now)? else { return Ok::<_, store::Error>(false) };
+                links::revoke_of_key(tx, project, id, now)?;
                 let entry = Entry::new(By::COMMAND_LINE, Action::AccessKeyRevoked, id);
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)

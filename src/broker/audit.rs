@@ -12,7 +12,7 @@ const BATCH: u32 = 500;
 impl Caller {
     /// The caller, for the trail.
     pub(super) fn by(&self) -> By {
-        By { actor: self.actor, access_key_id: self.access_key_id, address: self.address }
+        By { actor: self.actor, access_key_id: self.access_key_id, link_id: self.link_id, address: self.address }
     }
 }
 

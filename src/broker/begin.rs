@@ -57,15 +57,28 @@ pub struct Begun {
     pub to_complete: Option<FlowId>,
 }
 
+/// The way of a person to the platform.
+pub(super) enum Way {
+    /// Over the page that asks first, and sets the cookie that the browser must come back with.
+    Asked,
+    /// Straight, from the page of the caller's link or from the caller's app.
+    Straight(Binding),
+}
+
 impl Broker {
-    /// Begins a connection, whose person is then sent to the platform.
+    /// Begins a connection, whose person is then sent to the platform, or to the page that asks first.
     pub async fn begin_connect(&self, caller: &Caller, wanted: BeginConnect) -> Result<Begun, Error> {
+        let way = self.way(&wanted)?;
+        self.begin(caller, wanted, way).await
+    }
+
+    /// Begins a connection on this way.
+    pub(super) async fn begin(&self, caller: &Caller, wanted: BeginConnect, way: Way) -> Result<Begun, Error> {
         let configured = self
             .upstream
             .platforms()
             .find(&wanted.platform)
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&wanted.platform)))?;
-        let (binding, asks_first) = self.binding(&wanted)?;
         let mut profile_id = caller.profile_to_connect(wanted.profile_id.as_deref())?;
         let mut app_id = wanted.app_id.as_deref().map(apps::parse).transpose()?;
         let mut reconnects = None;
@@ -91,7 +104,14 @@ impl Broker {
         let client_id = self.client_id(caller, configured, server.as_ref(), (profile_id, app_id)).await?;
         let id: FlowId = self.ids.next();
         let callback_url = self.callback_url(&platform.name);
-        let asks_first = asks_first.then(|| Confirmation::new(self.clock.now(), &*self.entropy));
+        let (asks_first, binding) = match way {
+            Way::Asked => {
+                let confirmation = Confirmation::new(self.clock.now(), &*self.entropy);
+                let binding = confirmation.binding();
+                (Some(confirmation), binding)
+            }
+            Way::Straight(binding) => (None, binding),
+        };
         let state =
             asks_first.as_ref().map_or_else(|| new_state(self.clock.now(), &*self.entropy), Confirmation::state);
         let digest = state_digest(&state);
@@ -106,9 +126,9 @@ impl Broker {
             nonce: &nonce,
         };
         let of = BoundTo { project_id, platform: &platform.name, app_id, client_id: &client_id, server: None };
-        let (url, binding) = match &asks_first {
-            Some(confirmation) => (self.confirmation_url(confirmation), confirmation.binding()),
-            None => (self.authorize_url(platform, of, &request).await?.into(), binding),
+        let url = match &asks_first {
+            Some(confirmation) => self.confirmation_url(confirmation),
+            None => self.authorize_url(platform, of, &request).await?.into(),
         };
 
         let now = self.clock.now();
@@ -119,6 +139,7 @@ impl Broker {
             id,
             project_id,
             access_key_id: caller.access_key_id,
+            link_id: caller.link_id,
             state: digest,
             platform: platform.name.to_string(),
             app_id,
@@ -182,8 +203,8 @@ impl Broker {
         })
     }
 
-    /// Returns the binding that the caller wants, and true when the person is asked first.
-    fn binding(&self, wanted: &BeginConnect) -> Result<(Binding, bool), Error> {
+    /// The way that the caller wants, or the operator.
+    fn way(&self, wanted: &BeginConnect) -> Result<Way, Error> {
         let hash = wanted.binding_hash.as_deref();
         let binding = hash.map_or(Some(Binding::None), Binding::to_app).ok_or_else(|| {
             Error::InvalidParameter(format!(
@@ -194,7 +215,7 @@ impl Broker {
         if is_open && self.settings.require_binding && !self.settings.confirm && !wanted.completion {
             return Err(Error::BindingRequired);
         }
-        Ok((binding, is_open && self.settings.confirm))
+        Ok(if is_open && self.settings.confirm { Way::Asked } else { Way::Straight(binding) })
     }
 
     /// The URL to send the person to. Asks the platform where it wants the request to be pushed.

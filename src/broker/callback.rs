@@ -16,7 +16,6 @@ use super::begin::state_digest;
 use super::error::CallbackRefusal;
 use super::finished::{CancelledAt, Ending, Finished};
 use super::{Broker, Error, results};
-use crate::domain::audit::By;
 use crate::domain::binding::Browser;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, LateRedirect, Outcome};
@@ -70,19 +69,21 @@ impl Broker {
             return refused(CallbackRefusal::OtherPlatform);
         }
         if flow.is_expired(self.clock.now()) {
-            return Ok(self.late(flow.into(), is_denial));
+            return self.late_flow(flow, is_denial).await;
         }
         if !callback.browser.may_finish(&flow.binding) {
             tracing::warn!(
                 flow.id = %flow.id, platform.name = %flow.platform,
                 "another browser came back than the connection is bound to, so the platform was not asked"
             );
-            return refused(CallbackRefusal::OtherBrowser);
+            let is_of_link = flow.link_id.is_some();
+            return refused(CallbackRefusal::OtherBrowser { is_of_link });
         }
         let fingerprint = answer.fingerprint();
         if flow.stage.outcome().is_none() {
+            self.ensure_link_of(&flow).await?;
             let (id, broker) = (flow.id, self.clone());
-            let by = By::person(flow.access_key_id, callback.address);
+            let by = flow.person(callback.address);
             let work = move || async move { broker.exchange(flow, answer, fingerprint, by).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
             let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
@@ -102,11 +103,18 @@ impl Broker {
         late.map(|late| self.late(late, is_denial)).ok_or(Error::CallbackRefused(CallbackRefusal::UnknownState))
     }
 
+    /// The ending of a connection that expired, and whose flow is still there.
+    async fn late_flow(&self, flow: Flow, is_denial: bool) -> Result<Finished, Error> {
+        let link = self.link_of(&flow).await?;
+        Ok(Finished { link, ..self.late(flow.into(), is_denial) })
+    }
+
     /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
         if flow.is_expired(self.clock.now()) {
-            return Ok(self.late(flow.into(), false));
+            return self.late_flow(flow, false).await;
         }
+        let link = self.link_of(&flow).await?;
         let (ticket, may_retry) = (results::ticket(&flow), results::may_retry(&flow));
         let at = cancelled_at(&flow);
         let outcome = match flow.stage {
@@ -151,7 +159,10 @@ impl Broker {
                 page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
                 headless,
             },
-            Err(_) => return Ok(self.late(LateRedirect { platform, redirect_uri, cancel_redirect_uri }, false)),
+            Err(_) => {
+                let late = LateRedirect { platform, redirect_uri, cancel_redirect_uri };
+                return Ok(Finished { link, ..self.late(late, false) });
+            }
         };
         Ok(Finished {
             label: self.label(&platform),
@@ -164,6 +175,7 @@ impl Broker {
             profile_name,
             redirect_uri: self.checked_again(redirect_uri),
             cancel_redirect_uri: self.checked_again(cancel_redirect_uri),
+            link,
             ticket,
             may_retry,
             ending,

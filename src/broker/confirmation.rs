@@ -15,7 +15,7 @@ use super::clients::BoundTo;
 use super::error::What;
 use super::finished::Finished;
 use super::{Broker, Error, answer};
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::{Action, Entry};
 use crate::domain::binding::Binding;
 use crate::domain::confirmation::Confirmation;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
@@ -152,7 +152,7 @@ impl Broker {
 
     async fn decline(&self, flow: &Flow, address: Option<IpAddr>) -> Result<(), Error> {
         let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
-        let by = By::person(flow.access_key_id, address);
+        let by = flow.person(address);
         let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(Outcome::Cancelled.code());
         let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
         let ended = self

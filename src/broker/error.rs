@@ -6,6 +6,7 @@ use crate::domain::access_key::Scope;
 use crate::domain::budget::{Cost, Exhausted};
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
+use crate::domain::link::LinkStatus;
 use crate::domain::redirect::Refused;
 pub use crate::store::Error as StoreError;
 pub use crate::upstream::app_password::{
@@ -67,6 +68,9 @@ pub enum Error {
     /// A budget of the operator's is spent.
     #[error("the limit {}_{} is reached", <&str>::from(*cost), exhausted.subject.setting())]
     LimitReached { cost: Cost, exhausted: Exhausted },
+    /// The connect link does not work any more.
+    #[error("the link is {}", <&str>::from(*.0))]
+    LinkEnded(LinkStatus),
     /// The disk has no room for the platform's answer, so the platform was not asked.
     #[error("the disk has no room for the platform's answer")]
     NoRoom,
@@ -114,6 +118,9 @@ pub enum Error {
     /// Too many selections are open, or too many flows of which none can give way.
     #[error("too many connections are waiting to be finished")]
     TooManyFlows { retry_after: Duration },
+    /// The project has as many links as it may have, and none of them has ended.
+    #[error("the project has {most} connect links")]
+    TooManyLinks { most: u64, retry_after: Duration },
 }
 
 impl Error {
@@ -136,6 +143,8 @@ pub enum What {
     /// A connection to complete. It may have expired, or is not completed: callers are not told which.
     Flow,
     Integration,
+    /// A connect link: unknown, or deleted some time after its end.
+    Link,
     Profile,
     Project,
     /// How a connection ended.
@@ -154,7 +163,10 @@ pub enum CallbackRefusal {
     Malformed,
     /// The browser lacks the cookie that the flow is bound to.
     #[error("the flow is bound to another browser")]
-    OtherBrowser,
+    OtherBrowser {
+        /// True when it was begun on the page of a connect link.
+        is_of_link: bool,
+    },
     #[error("the state belongs to another platform")]
     OtherPlatform,
     #[error("no state, or one that is unknown")]

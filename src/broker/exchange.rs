@@ -72,7 +72,7 @@ impl Broker {
     /// Continues a connection that was cut off after its code was exchanged. False when no answer was stored.
     pub(super) async fn resume(&self, flow: Flow) -> bool {
         let FlowStage::Answered { answer, asked_at, .. } = &flow.stage else { return false };
-        let by = By::person(flow.access_key_id, None);
+        let by = flow.person(None);
         let result = match self.vault.open_answer(&Place::flow_answer(flow.id), answer) {
             Ok(answer) => match self.app(&flow).await {
                 Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at, by).await,
@@ -211,6 +211,7 @@ impl Broker {
             self.give_back_consent(flow, Some(client), &consent).await;
             return Err(match error {
                 Error::AccountMismatch => Outcome::failed(Failure::AccountMismatch),
+                Error::LinkEnded(_) => Outcome::failed(Failure::FlowExpired),
                 error => internal(flow, "cannot store the connection", &error),
             });
         }

@@ -6,6 +6,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::FlowId;
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
+use crate::domain::secret::Digest256;
 use crate::domain::selection::Findings;
 
 /// Longest addition to a caller's redirect URI, in bytes: servers refuse long request lines. With the fragment, it stays
@@ -27,6 +28,8 @@ pub struct Finished {
     pub profile_name: Option<String>,
     pub redirect_uri: Option<RedirectUri>,
     pub cancel_redirect_uri: Option<RedirectUri>,
+    /// Digest of the token of the connect link that it was begun through: its page tells how it ended.
+    pub link: Option<Digest256>,
     /// True when the browser arrived with a fragment that is the platform's.
     pub has_fragment: bool,
     /// Shows this ending again for some minutes; `None` where the connection is gone already.
@@ -110,7 +113,8 @@ impl Finished {
             }
             Ending::Connected { integrations, .. } => {
                 let ids: Vec<String> = integrations.iter().map(|integration| integration.id.to_string()).collect();
-                Some(self.after_success(self.redirect_uri.as_ref()?, &ids))
+                let profile = self.profile_id.as_deref();
+                Some(after_success(self.redirect_uri.as_ref()?, &self.platform, profile, &ids))
             }
             Ending::Failed { failure, .. } => {
                 Some(self.redirect_uri.as_ref()?.with(&[("status", "error"), platform, ("error", failure.code())]))
@@ -126,26 +130,26 @@ impl Finished {
             }
         }
     }
+}
 
-    /// Names as many integrations as fit into [`ADDED_MAX`], and the number of all where that leaves some out.
-    fn after_success(&self, uri: &RedirectUri, ids: &[String]) -> String {
-        let with = |named: &[String], count: Option<&str>| {
-            let named = named.join(",");
-            let mut parameters =
-                vec![("status", "success"), ("platform", self.platform.as_str()), ("integrationId", named.as_str())];
-            parameters.extend(self.profile_id.as_deref().map(|id| ("profileId", id)));
-            parameters.extend(count.map(|count| ("integrationCount", count)));
-            uri.with(&parameters)
-        };
-        let fits = |text: &String| text.len() <= uri.as_str().len() + ADDED_MAX;
-        let (all, count) = (with(ids, None), ids.len().to_string());
-        if fits(&all) {
-            return all;
-        }
-        let first = |named: usize| with(ids.get(..named).unwrap_or_default(), Some(&count));
-        let fewer: Vec<usize> = (1..ids.len()).collect();
-        first(fewer.partition_point(|named| fits(&first(*named))))
+/// The redirect after a success. Names as many integrations as fit into [`ADDED_MAX`], and the number of all where that
+/// leaves some out.
+pub(super) fn after_success(uri: &RedirectUri, platform: &str, profile: Option<&str>, ids: &[String]) -> String {
+    let with = |named: &[String], count: Option<&str>| {
+        let named = named.join(",");
+        let mut parameters = vec![("status", "success"), ("platform", platform), ("integrationId", named.as_str())];
+        parameters.extend(profile.map(|id| ("profileId", id)));
+        parameters.extend(count.map(|count| ("integrationCount", count)));
+        uri.with(&parameters)
+    };
+    let fits = |text: &String| text.len() <= uri.as_str().len() + ADDED_MAX;
+    let (all, count) = (with(ids, None), ids.len().to_string());
+    if fits(&all) {
+        return all;
     }
+    let first = |named: usize| with(ids.get(..named).unwrap_or_default(), Some(&count));
+    let fewer: Vec<usize> = (1..ids.len()).collect();
+    first(fewer.partition_point(|named| fits(&first(*named))))
 }
 
 #[cfg(test)]
@@ -157,30 +161,15 @@ mod tests {
     fn a_redirect_names_as_many_accounts_as_fit() {
         let uri = RedirectPolicy::default().check("https://app.example/back?nonce=1").unwrap();
         for profile_id in [None, Some(format!("prof_{}", "b".repeat(32)))] {
-            let finished = Finished {
-                platform: "facebook".to_owned(),
-                label: "Facebook".to_owned(),
-                console: None,
-                needed_scopes: Vec::new(),
-                project: None,
-                profile_id,
-                profile_name: None,
-                redirect_uri: None,
-                cancel_redirect_uri: None,
-                has_fragment: true,
-                ticket: None,
-                may_retry: false,
-                ending: Ending::Cancelled { at: CancelledAt::Platform },
-            };
             let mut cut_before = false;
             for count in (0..60).chain([450, 10_000]) {
                 let ids: Vec<String> = (0..count).map(|number| format!("int_{number:032x}")).collect();
-                let location = finished.after_success(&uri, &ids);
+                let location = after_success(&uri, "facebook", profile_id.as_deref(), &ids);
                 let added = location.len() - uri.as_str().len();
                 assert!(added < 2000, "{count}: {added}");
                 let query: std::collections::BTreeMap<String, String> =
                     url::Url::parse(&location).unwrap().query_pairs().into_owned().collect();
-                assert_eq!(query.get("profileId"), finished.profile_id.as_ref());
+                assert_eq!(query.get("profileId"), profile_id.as_ref());
                 let named: Vec<&str> = query["integrationId"].split(',').filter(|id| !id.is_empty()).collect();
                 assert_eq!(named, ids[..named.len()], "the first ones, in order");
                 let is_cut = named.len() < count;

@@ -28,6 +28,7 @@ impl Broker {
             profile_name: None,
             redirect_uri: self.checked_again(late.redirect_uri),
             cancel_redirect_uri: self.checked_again(late.cancel_redirect_uri),
+            link: None,
             ticket: None,
             may_retry: false,
             ending: if is_denial { Ending::Cancelled { at: CancelledAt::Platform } } else { expired },

@@ -28,6 +28,8 @@ pub mod finished;
 pub mod integrations;
 pub mod keyring;
 pub mod late;
+pub mod link_page;
+pub mod links;
 pub mod platforms;
 pub mod profiles;
 pub mod projects;
@@ -57,7 +59,7 @@ use crate::domain::attempts::Attempts;
 use crate::domain::audit::Actor;
 use crate::domain::budget::Spent;
 use crate::domain::error_chain::chain;
-use crate::domain::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
+use crate::domain::id::{AccessKeyId, FlowId, LinkId, ProfileId, ProjectId};
 use crate::domain::key_uses::KeyUses;
 use crate::store::flow_limit::FlowLimit;
 
@@ -77,6 +79,8 @@ pub struct Caller {
     pub actor: Actor,
     /// `None` without a key: for the demo's own page, and the command line.
     pub access_key_id: Option<AccessKeyId>,
+    /// The connect link that it acts through.
+    pub link_id: Option<LinkId>,
     pub project_id: ProjectId,
     /// The profile that the key is bound to: the caller sees and changes nothing of another one.
     pub profile_id: Option<ProfileId>,

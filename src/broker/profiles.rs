@@ -6,7 +6,7 @@ use crate::domain::audit::{Action, Entry};
 use crate::domain::id::ProfileId;
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
-use crate::store::{self, audit, profiles};
+use crate::store::{self, audit, links, profiles};
 
 impl Broker {
     pub async fn create_profile(
@@ -67,7 +67,7 @@ impl Broker {
             .await
     }
 
-    /// Soft delete: integrations keep their profile id.
+    /// Soft delete: integrations keep their profile id. Links for it are revoked.
     pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
         caller.for_whole_project()?;
@@ -75,6 +75,7 @@ impl Broker {
         self.store
             .write(move |tx| {
                 gone(profiles::delete(tx, project, id, now))?;
+                links::revoke_of_profile(tx, project, id, now)?;
                 Ok(audit::record(tx, Some(project), &entry, now)?)
             })
             .await

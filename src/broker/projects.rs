@@ -64,6 +64,7 @@ impl Caller {
         Self {
             actor: Actor::CommandLine,
             access_key_id: None,
+            link_id: None,
             project_id: project,
             profile_id: None,
             scopes: Scope::DEFAULT.to_vec(),

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::begin::BOUNDS;
 use super::{Broker, Error, registration};
-use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, LATE_MAX, Outcome};
+use crate::domain::link;
 use crate::domain::selection::{Selection, SelectionStage};
 use crate::failpoint;
-use crate::store::{Transaction, flows, late_redirects, oauth_apps, refreshes, registrations, selections, token_reads};
+use crate::store::{
+    Transaction, flows, late_redirects, links, oauth_apps, refreshes, registrations, selections, token_reads,
+};
 
 /// Rows in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
@@ -25,8 +27,8 @@ const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
-    /// Deletes expired flows with their selections, the redirects that those left behind a day ago, and the secrets that
-    /// apps had before, in small transactions. Returns the number of flows.
+    /// Deletes expired flows with their selections, the redirects that those left behind a day ago, links that ended a day
+    /// ago, and the secrets that apps had before, in small transactions. Returns the number of flows.
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         self.purge_selections().await?;
         let now = self.clock.now();
@@ -35,6 +37,8 @@ impl Broker {
         while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
         // Rows that a power cut brings back expire again.
         while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
+        let ended = now.minus(link::KEEP_ENDED);
+        while self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize {}
         loop {
             let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
             let shrink = |tx: &Transaction<'_>| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH);
@@ -118,7 +122,7 @@ impl Broker {
     async fn abandon(&self, selection: &Selection, flow: &Flow) -> Result<(), Error> {
         let (project, id) = (selection.project_id, selection.id);
         if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
-            let by = By::person(flow.access_key_id, None);
+            let by = flow.person(None);
             if !self.end_waiting(flow, selection, Failure::FlowExpired, by).await? {
                 // The clock was set back, and the caller was faster.
                 return Ok(());

@@ -13,12 +13,13 @@ use crate::domain::flow::Flow;
 use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{Integration, OwnTokens};
+use crate::domain::link::LinkStatus;
 use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Jitter;
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{Consent, choice_id};
 use crate::domain::time::Timestamp;
-use crate::store::{Transaction, audit, grants, integrations};
+use crate::store::{Transaction, audit, grants, integrations, links};
 use crate::vault::Place;
 
 /// The owner of a connection: project, app and profile.
@@ -104,8 +105,9 @@ pub(super) struct Stored {
 }
 
 impl Core {
-    /// Records grant and integrations. [`Error::AccountMismatch`], after which nothing may be committed, when the account to
-    /// reconnect is not what it would record.
+    /// Records grant and integrations, and the latter in the link that they were connected through. After
+    /// [`Error::AccountMismatch`], when the account to reconnect is not what it would record, and [`Error::LinkEnded`], nothing
+    /// may be committed.
     pub(super) fn record_connection(
         &self,
         tx: &Transaction<'_>,
@@ -124,6 +126,12 @@ impl Core {
         }
         if !chosen.is_met_by(&connected) {
             return Err(Error::AccountMismatch);
+        }
+        if let Some(link) = under.by.link_id {
+            // It may have been revoked since its page was left.
+            let found = links::find(tx, under.project_id, link)?;
+            found.filter(|link| link.revoked_at.is_none()).ok_or(Error::LinkEnded(LinkStatus::Revoked))?;
+            connected.iter().try_for_each(|id| links::add_connected(tx, under.project_id, link, *id))?;
         }
         self.renew_others(tx, under.project_id, grant, &consent.identity, &connected, now)?;
         Ok(Stored { connected, superseded })

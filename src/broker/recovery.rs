@@ -5,7 +5,6 @@
 //! nothing that a platform delivered is passed over in silence.
 
 use super::{Broker, Error};
-use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, Outcome};
@@ -28,7 +27,7 @@ impl Broker {
 
     async fn finish_cut_off(&self, flow: Flow) {
         let (id, platform) = (flow.id, flow.platform.clone());
-        let by = By::person(flow.access_key_id, None);
+        let by = flow.person(None);
         if self.resume(flow.clone()).await {
             tracing::info!(flow.id = %id, platform.name = %platform, "continued a connection that was cut off");
             return;

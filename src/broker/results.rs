@@ -62,6 +62,7 @@ impl Broker {
         let caller = Caller {
             actor: Actor::Person,
             access_key_id: flow.access_key_id,
+            link_id: None,
             project_id: flow.project_id,
             profile_id,
             scopes: vec![Scope::Connect],
@@ -97,7 +98,8 @@ impl Broker {
 }
 
 /// True when a connection ended without an account, so that the same may be tried again. Not where its caller completes
-/// it: the caller would not know the new flow.
+/// it: the caller would not know the new flow. One that was begun through a link is tried again on the link's page.
 pub(super) fn may_retry(flow: &Flow) -> bool {
-    !flow.needs_completion && matches!(flow.stage.outcome(), Some(Outcome::Cancelled | Outcome::Failed { .. }))
+    let is_tried_elsewhere = flow.needs_completion || flow.link_id.is_some();
+    !is_tried_elsewhere && matches!(flow.stage.outcome(), Some(Outcome::Cancelled | Outcome::Failed { .. }))
 }

@@ -187,7 +187,7 @@ impl Broker {
         (by, address): (Digest256, Option<IpAddr>),
     ) -> Result<(), Error> {
         let (project, id, flow_id, now) = (flow.project_id, selection.id, flow.id, self.clock.now());
-        let person = By::person(flow.access_key_id, address);
+        let person = flow.person(address);
         let entry = Entry::new(person, Action::ConnectionEnded, flow_id)
             .with_outcome(Outcome::Cancelled.code())
             .of_flow(Some(flow_id))
@@ -221,7 +221,7 @@ impl Broker {
         (by, address): (Digest256, Option<IpAddr>),
     ) -> Result<(), Error> {
         let broker = self.clone();
-        let under = Under::of(&flow, By::person(flow.access_key_id, address));
+        let under = Under::of(&flow, flow.person(address));
         self.store
             .write(move |tx| {
                 let (project, now) = (flow.project_id, broker.clock.now());

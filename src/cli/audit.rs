@@ -57,6 +57,7 @@ fn as_json(recorded: &Recorded) -> String {
         "projectId": project_id.map(|id| id.to_string()),
         "actor": by.actor.into_str(),
         "accessKeyId": by.access_key_id.map(|id| id.to_string()),
+        "linkId": by.link_id.map(|id| id.to_string()),
         "address": by.address,
         "action": action.into_str(),
         "object": object,
@@ -70,7 +71,9 @@ fn as_json(recorded: &Recorded) -> String {
 fn as_text(recorded: &Recorded) -> String {
     let Recorded { id, at, project_id: _, entry } = recorded;
     let Entry { by, action, object, profile_id: _, flow_id: _, outcome } = entry;
-    let actor = by.access_key_id.map_or_else(|| by.actor.into_str().to_owned(), |id| id.to_string());
+    let link = by.link_id.map(|id| id.to_string());
+    let actor = link.or_else(|| by.access_key_id.map(|id| id.to_string()));
+    let actor = actor.unwrap_or_else(|| by.actor.into_str().to_owned());
     let address = by.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
     line([&at.to_string(), &id.to_string(), &actor, action.into_str(), object, outcome, &address])
 }

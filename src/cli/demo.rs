@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         caller: Caller {
             actor: Actor::DemoPage,
             access_key_id: None,
+            link_id: None,
             project_id: project,
             profile_id: None,
             // The page shows the sandbox's tokens.

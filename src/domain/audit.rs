@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::id::{AccessKeyId, FlowId, ProfileId, ProjectId};
+use super::id::{AccessKeyId, FlowId, LinkId, ProfileId, ProjectId};
 use super::time::Timestamp;
 
 /// The outcome of what simply succeeded.
@@ -29,6 +29,8 @@ pub enum Actor {
     CommandLine,
     /// Whoever uses the page of `postpeer demo`.
     DemoPage,
+    /// Whoever has a connect link, in a browser.
+    Link,
     /// The account's owner, in a browser: at a callback, or with a selection token.
     Person,
     /// The broker itself, at the time that its configuration names.
@@ -39,20 +41,24 @@ pub enum Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct By {
     pub actor: Actor,
-    /// The key that acted; for a person, the key that began their connection.
+    /// The key that acted; for a person, the key that began their connection; for a link, the key that made it.
     pub access_key_id: Option<AccessKeyId>,
+    /// The connect link that it was done through.
+    pub link_id: Option<LinkId>,
     /// The client's address, where there is one.
     pub address: Option<IpAddr>,
 }
 
 impl By {
-    pub const COMMAND_LINE: Self = Self { actor: Actor::CommandLine, access_key_id: None, address: None };
-    pub const SCHEDULE: Self = Self { actor: Actor::Schedule, access_key_id: None, address: None };
+    pub const COMMAND_LINE: Self =
+        Self { actor: Actor::CommandLine, access_key_id: None, link_id: None, address: None };
+    pub const SCHEDULE: Self = Self { actor: Actor::Schedule, ..Self::COMMAND_LINE };
 
-    /// The person whose connection this key began.
+    /// The person whose connection this key began, or whoever has the link that this key made.
     #[must_use]
-    pub const fn person(access_key_id: Option<AccessKeyId>, address: Option<IpAddr>) -> Self {
-        Self { actor: Actor::Person, access_key_id, address }
+    pub const fn person(access_key_id: Option<AccessKeyId>, link_id: Option<LinkId>, address: Option<IpAddr>) -> Self {
+        let actor = if link_id.is_some() { Actor::Link } else { Actor::Person };
+        Self { actor, access_key_id, link_id, address }
     }
 }
 
@@ -111,6 +117,10 @@ pub enum Action {
     /// Another data key is active.
     #[strum(serialize = "keyring.rotated")]
     KeyringRotated,
+    #[strum(serialize = "link.created")]
+    LinkCreated,
+    #[strum(serialize = "link.revoked")]
+    LinkRevoked,
     #[strum(serialize = "profile.created")]
     ProfileCreated,
     #[strum(serialize = "profile.deleted")]

@@ -7,7 +7,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::secret::Digest256;
+use secrecy::ExposeSecret as _;
+
+use super::entropy::Entropy;
+use super::secret::{Digest256, SecretString, random_token};
 
 /// The cookie that a caller's app sets for the broker, from a sibling domain.
 pub const APP_COOKIE: &str = "__Secure-postpeer-binding";
@@ -46,15 +49,70 @@ impl Binding {
     }
 }
 
+/// Letters of a cookie's value that are in its name, so that connections do not overwrite each other's.
+pub(super) const NAMED: usize = 8;
+
+/// Parts the random half of a [`LinkCookie`] from the link's token.
+const PARTS: char = '.';
+
+/// The cookie of a browser in which somebody set out from a connect link's page. It also holds the link's token, which is
+/// nowhere else, so that they find back to the page.
+pub struct LinkCookie {
+    name: String,
+    value: SecretString,
+}
+
+impl LinkCookie {
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the browser that gets the cookie came with the token")]
+    pub fn new(token: &SecretString, entropy: &dyn Entropy) -> Self {
+        let random = random_token(entropy);
+        let random = random.expose_secret();
+        let name = format!("{OWN_COOKIE}{}", random.get(..NAMED).unwrap_or_default());
+        Self { name, value: SecretString::from(format!("{random}{PARTS}{}", token.expose_secret())) }
+    }
+
+    /// Name (without a prefix) and value.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the value is for the browser")]
+    pub fn into_parts(self) -> (String, String) {
+        (self.name, self.value.expose_secret().to_owned())
+    }
+
+    /// What the connection is bound to.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "hashing is how a cookie is stored and compared")]
+    pub fn binding(&self) -> Binding {
+        Binding::Confirmed(Digest256::of(self.value.expose_secret().as_bytes()))
+    }
+}
+
 /// The cookies that a browser sent, of those that flows are bound to: digests of their values. There may be several
 /// of a name, for other paths and domains.
 #[derive(Debug, Clone, Default)]
 pub struct Browser {
     pub app: Vec<Digest256>,
     pub confirmed: Vec<Digest256>,
+    /// The tokens in [link cookies](LinkCookie).
+    links: Vec<SecretString>,
 }
 
 impl Browser {
+    /// Adds a cookie of the broker's own.
+    pub fn add_own(&mut self, value: &str) {
+        self.confirmed.push(Digest256::of(value.as_bytes()));
+        if let Some((_, token)) = value.split_once(PARTS) {
+            self.links.push(SecretString::from(token));
+        }
+    }
+
+    /// The token of the link with this digest, if somebody set out from its page in this browser.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "tokens are told apart by their digests")]
+    pub fn link_token(&self, digest: &Digest256) -> Option<&SecretString> {
+        self.links.iter().find(|token| Digest256::of(token.expose_secret().as_bytes()) == *digest)
+    }
+
     /// True when this browser may finish a flow with this binding.
     #[must_use]
     pub fn may_finish(&self, binding: &Binding) -> bool {
@@ -69,6 +127,7 @@ impl Browser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::entropy::SeededEntropy;
 
     #[test]
     fn a_hash_is_43_letters_of_base64url() {
@@ -84,6 +143,26 @@ mod tests {
         for wrong in ["", &hash[1..], &padded, &format!("{hash}A"), &standard, &loose, &hex, &"é".repeat(21)] {
             assert_eq!(Binding::to_app(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_link_cookie_binds_one_connection_and_leads_back_to_its_link() {
+        let entropy = SeededEntropy::new(1);
+        let (token, other) = (random_token(&entropy), random_token(&entropy));
+        let digest = |token: &SecretString| {
+            #[expect(clippy::disallowed_methods, reason = "the test compares it")]
+            Digest256::of(token.expose_secret().as_bytes())
+        };
+        let [one, two] = [0, 1].map(|_| LinkCookie::new(&token, &entropy));
+        let (first, second) = (one.binding(), two.binding());
+        let (name, value) = one.into_parts();
+        assert_eq!((name.len(), value.len()), (OWN_COOKIE.len() + NAMED, 43 + 1 + 43));
+        assert!(value.starts_with(&name[OWN_COOKIE.len()..]));
+        let mut browser = Browser::default();
+        browser.add_own(&value);
+        browser.add_own("cookie-of-a-confirmation");
+        assert!(browser.may_finish(&first) && !browser.may_finish(&second));
+        assert!(browser.link_token(&digest(&token)).is_some() && browser.link_token(&digest(&other)).is_none());
     }
 
     #[test]

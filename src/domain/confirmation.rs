@@ -10,14 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::binding::Binding;
+use super::binding::{Binding, NAMED, OWN_COOKIE};
 use super::entropy::Entropy;
 use super::flow::{TIME_BYTES, TIMED_BYTES, timed_random};
 use super::secret::{Digest256, SecretString};
 use super::time::Timestamp;
-
-/// Letters of a cookie's value that are in its name, so that connections do not overwrite each other's.
-const NAMED: usize = 8;
 
 /// A confirmation page's token.
 #[derive(Clone)]
@@ -63,7 +60,7 @@ impl Confirmation {
     pub fn cookie(&self) -> (String, String) {
         let value = URL_SAFE_NO_PAD.encode(self.digest("cookie").as_bytes());
         let named = value.get(..NAMED).unwrap_or_default();
-        (format!("{}{named}", super::binding::OWN_COOKIE), value)
+        (format!("{}{named}", OWN_COOKIE), value)
     }
 
     /// What the connection is bound to.

@@ -5,6 +5,7 @@
 //! complete it, lives as long as its [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and
 //! return its next state, or [`InvalidTransition`].
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::InvalidTransition;
+use super::audit::By;
 use super::binding::Binding;
 use super::entropy::Entropy;
 use super::failure::Failure;
-use super::id::{AccessKeyId, FlowId, IntegrationId, OauthAppId, ProfileId, ProjectId};
+use super::id::{AccessKeyId, FlowId, IntegrationId, LinkId, OauthAppId, ProfileId, ProjectId};
 use super::secret::{Digest256, Sealed, SecretString};
 use super::selection::Findings;
 use super::time::Timestamp;
@@ -81,6 +83,8 @@ pub struct Flow {
     pub project_id: ProjectId,
     /// The key that began it; `None` for the demo page.
     pub access_key_id: Option<AccessKeyId>,
+    /// The connect link that it was begun through.
+    pub link_id: Option<LinkId>,
     /// The OAuth `state`, hashed.
     pub state: Digest256,
     pub platform: String,
@@ -157,6 +161,12 @@ impl FlowStage {
 }
 
 impl Flow {
+    /// Its person, for the audit trail.
+    #[must_use]
+    pub const fn person(&self, address: Option<IpAddr>) -> By {
+        By::person(self.access_key_id, self.link_id, address)
+    }
+
     /// True when its person did not come back in time.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -341,6 +351,7 @@ mod tests {
             id: FlowId::from_uuid(Uuid::from_u128(1)),
             project_id: ProjectId::from_uuid(Uuid::from_u128(2)),
             access_key_id: None,
+            link_id: None,
             state: by("state"),
             platform: "twitter".to_owned(),
             app_id: None,

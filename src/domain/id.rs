@@ -76,6 +76,8 @@ ids! {
     GrantId = "grant_";
     /// One connected account.
     IntegrationId = "int_";
+    /// A connect link.
+    LinkId = "link_";
     /// A caller's own OAuth app.
     OauthAppId = "app_";
     /// A label that groups integrations.

@@ -20,6 +20,7 @@ pub mod integration;
 pub mod key_limits;
 pub mod key_uses;
 pub mod keyring;
+pub mod link;
 pub mod network;
 pub mod oauth_app;
 pub mod paging;

@@ -87,7 +87,7 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
 }
 
 /// The address that limits count. `None` for a trusted proxy that names no client: it stands for many.
-fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
+pub(super) fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
     let trusted = &state.settings.trusted_proxies;
     peer::address(req, trusted).filter(|address| !trusted.iter().any(|network| network.contains(*address)))
 }
@@ -95,7 +95,9 @@ fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
 /// True when a state, a selection token or a ticket was wrong.
 fn is_miss(answer: &ServiceResponse<BoxBody>) -> bool {
     let error = answer.response().error().and_then(actix_web::Error::as_error::<ApiError>);
-    error.is_some_and(|error| matches!(error.code, Code::CallbackRefused | Code::NotFound | Code::SelectionNotFound))
+    error.is_some_and(|error| {
+        matches!(error.code, Code::CallbackRefused | Code::LinkNotFound | Code::NotFound | Code::SelectionNotFound)
+    })
 }
 
 /// Returns the value of `x-access-key`. A request with two such headers has no key: a proxy may have checked the other

@@ -88,6 +88,8 @@ codes! {
     InvalidRequest = BAD_REQUEST, "invalid_request", "The request is malformed.";
     KeyBoundToProfile = FORBIDDEN, "key_bound_to_profile", "The access key is bound to a profile, and this concerns others too.";
     LimitReached = TOO_MANY_REQUESTS, "limit_reached", "There were too many requests of this kind. Wait as long as Retry-After says.";
+    LinkEnded = GONE, "link_ended", "This connect link has expired or was revoked.";
+    LinkNotFound = NOT_FOUND, "link_not_found", "This project has no such connect link, or it ended more than a day ago.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path does not take that method; the Allow header names those that it takes.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this path. /documentation lists what there is.";
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The broker cannot do its work at the moment.";
@@ -127,11 +129,19 @@ pub(crate) enum Trouble {
     ChoiceGone,
     /// The callback cannot be read.
     Garbled,
+    /// The connect link has expired.
+    LinkExpired,
+    /// The connect link was revoked.
+    LinkRevoked,
+    /// There is no such connect link.
+    LinkUnknown,
     /// Another website sent the form.
     NotFromHere,
     NothingHere,
     /// The connection belongs to another browser.
     OtherBrowser,
+    /// The same for one that was begun on the page of a connect link.
+    OtherBrowserOfLink,
     /// The callback is another platform's.
     OtherPlatform,
     /// The browser loaded the page ahead of its user.
@@ -150,6 +160,8 @@ impl Trouble {
             Code::BrowserMismatch => Self::OtherBrowser,
             Code::CallbackRefused => Self::UnknownLink,
             Code::CrossSite => Self::NotFromHere,
+            Code::LinkEnded => Self::LinkRevoked,
+            Code::LinkNotFound => Self::LinkUnknown,
             Code::MethodNotAllowed | Code::NotFound => Self::NothingHere,
             Code::LimitReached
             | Code::NotReady

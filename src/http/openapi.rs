@@ -15,7 +15,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
 use super::api::{
-    apps, audit, bluesky, completion, connect, health, integrations, platforms, profiles, selection, tokens,
+    apps, audit, bluesky, completion, connect, health, integrations, links, platforms, profiles, selection, tokens,
 };
 use super::error::{Code, ErrorBody};
 use super::pages;
@@ -28,7 +28,7 @@ const ACCESS_KEY: &str = "accessKey";
 const REQUEST_ID: &str = "req_019a1b2c3d4e7f809a1b2c3d4e5f6071";
 
 /// Request bodies without additional members: their readers refuse unknown ones.
-const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "SelectedAccounts"];
+const CLOSED: [&str; 5] = ["AppChanges", "BlueskyCredentials", "Move", "NewLink", "SelectedAccounts"];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -47,6 +47,7 @@ const CLOSED: [&str; 4] = ["AppChanges", "BlueskyCredentials", "Move", "Selected
         connect::begin,
         health::alive, health::check, health::check_key, health::ready,
         integrations::disconnect, integrations::get, integrations::list, integrations::relocate,
+        links::create, links::get, links::revoke,
         pages::assets::get, pages::callback::finish, pages::confirmation::show, pages::confirmation::submit,
         pages::documentation::json, pages::documentation::page, pages::ending::result, pages::ending::retry, pages::selection::show, pages::selection::submit,
         platforms::list,

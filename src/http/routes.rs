@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use actix_web::web;
 
 use super::api::{
-    apps, audit, bluesky, completion, connect, health, integrations, platforms, profiles, selection, tokens,
+    apps, audit, bluesky, completion, connect, health, integrations, links, platforms, profiles, selection, tokens,
 };
 use super::pages;
 use crate::domain::access_key::Scope;
@@ -118,6 +118,7 @@ const GOOGLEBUSINESS_SELECTION: &[&str] = &["/v1/connect/googlebusiness/selectio
 const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
 const INTEGRATION: &[&str] = &["/v1/connect/integrations/{id}"];
 const INTEGRATION_TOKEN: &[&str] = &["/v1/connect/integrations/{id}/token"];
+const LINK: &[&str] = &["/v1/connect/links/{id}"];
 const LINKEDIN_SELECTION: &[&str] = &["/v1/connect/linkedin/selection/{token}"];
 const PROFILES: &[&str] = &["/v1/profiles/", "/v1/profiles"];
 const PROFILE: &[&str] = &["/v1/profiles/{id}"];
@@ -152,6 +153,9 @@ pub static ROUTES: &[Route] = &[
     costs(Cost::Writes, api(Method::POST, FLOW_COMPLETION, CONNECT, || web::to(completion::complete))),
     guessed(api(Method::GET, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::get))),
     guessed(api(Method::POST, GOOGLEBUSINESS_SELECTION, Access::Public, || web::to(selection::googlebusiness::submit))),
+    costs(Cost::Writes, api(Method::POST, &["/v1/connect/links"], CONNECT, || web::to(links::create))),
+    costs(Cost::Writes, api(Method::DELETE, LINK, CONNECT, || web::to(links::revoke))),
+    api(Method::GET, LINK, CONNECT, || web::to(links::get)),
     guessed(api(Method::GET, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::get))),
     guessed(api(Method::POST, LINKEDIN_SELECTION, Access::Public, || web::to(selection::linkedin::submit))),
     api(Method::GET, INTEGRATIONS, READ, || web::to(integrations::list)),

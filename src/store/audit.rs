@@ -18,13 +18,14 @@ const SLACK: Duration = Duration::from_mins(1);
 
 /// Adds an entry. `project`: `None` for what concerns the whole broker.
 pub fn record(db: &Transaction<'_>, project: Option<ProjectId>, entry: &Entry, now: Timestamp) -> Result<(), Error> {
-    let By { actor, access_key_id, address } = entry.by;
+    let By { actor, access_key_id, link_id, address } = entry.by;
     change_one(
         db,
-        "INSERT INTO audit (at, project_id, profile_id, actor, access_key_id, address, action, object, flow_id, outcome)
-         VALUES (:at, :project, :profile, :actor, :access_key, :address, :action, :object, :flow, :outcome)",
+        "INSERT INTO audit (at, project_id, profile_id, actor, access_key_id, link_id, address, action, object, flow_id, outcome)
+         VALUES (:at, :project, :profile, :actor, :access_key, :link, :address, :action, :object, :flow, :outcome)",
         named_params! {
             ":at": now, ":project": project, ":profile": entry.profile_id, ":actor": actor.into_str(), ":access_key": access_key_id,
+            ":link": link_id,
             ":address": address.map(|address| address.to_string()), ":action": entry.action.into_str(),
             ":object": entry.object, ":flow": entry.flow_id, ":outcome": entry.outcome,
         },
@@ -102,9 +103,9 @@ fn read(row: &Row<'_>) -> Result<Recorded, Error> {
     let fields = Fields::of("audit", row);
     let (id, at, project_id) = (fields.unsigned("id")?, fields.get("at")?, fields.get("project_id")?);
     let actor = fields.parsed("actor")?;
-    let access_key_id = fields.get("access_key_id")?;
+    let (access_key_id, link_id) = (fields.get("access_key_id")?, fields.get("link_id")?);
     let address = fields.get::<Option<String>>("address")?.map(|address| address.parse()).transpose();
-    let by = By { actor, access_key_id, address: address.map_err(|_| fields.inconsistent("address"))? };
+    let by = By { actor, access_key_id, link_id, address: address.map_err(|_| fields.inconsistent("address"))? };
     let action = fields.parsed("action")?;
     let (object, flow_id) = (fields.get("object")?, fields.get("flow_id")?);
     let outcome = fields.get::<String>("outcome")?.into();
@@ -131,8 +132,9 @@ mod tests {
         let mut fixture = Fixture::new();
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
         let by = By {
-            actor: Actor::Person,
+            actor: Actor::Link,
             access_key_id: Some(fixture.id()),
+            link_id: Some(fixture.id()),
             address: Some("2001:db8::1".parse().unwrap()),
         };
         let flow = fixture.id();

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use crate::domain::id::{AccessKeyId, FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId, SelectionId};
+use crate::domain::id::{
+    AccessKeyId, FlowId, GrantId, IntegrationId, LinkId, OauthAppId, ProfileId, ProjectId, SelectionId,
+};
 use crate::domain::secret::{Digest256, Sealed};
 use crate::domain::time::Timestamp;
 
@@ -30,7 +32,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AccessKeyId, FlowId, GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId, SelectionId);
+ids!(AccessKeyId, FlowId, GrantId, IntegrationId, LinkId, OauthAppId, ProfileId, ProjectId, SelectionId);
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

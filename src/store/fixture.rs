@@ -169,6 +169,7 @@ impl Fixture {
             id: self.id(),
             project_id: self.ours,
             access_key_id: None,
+            link_id: None,
             state: Digest256::of(b"state"),
             platform: "facebook".to_owned(),
             app_id: None,

@@ -23,15 +23,16 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server, reconnects, bound_to, asks_first, needs_completion)
+            server, reconnects, bound_to, asks_first, needs_completion, link_id)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server, :reconnects, :bound_to, :asks_first, :needs_completion)",
+            :outcome, :server, :reconnects, :bound_to, :asks_first, :needs_completion, :link)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
             ":access_key": flow.access_key_id,
             ":state": flow.state,
+            ":link": flow.link_id,
             ":platform": flow.platform,
             ":app": flow.app_id,
             ":client_id": flow.client_id,
@@ -217,6 +218,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         id: fields.get("id")?,
         project_id: fields.get("project_id")?,
         access_key_id: fields.get("access_key_id")?,
+        link_id: fields.get("link_id")?,
         state: fields.get("state")?,
         platform: fields.get("platform")?,
         app_id: fields.get("app_id")?,
@@ -270,6 +272,7 @@ mod tests {
             id: fixture.id(),
             project_id: fixture.ours,
             access_key_id: None,
+            link_id: None,
             state: Digest256::of(state.as_bytes()),
             platform: "twitter".to_owned(),
             app_id: None,
@@ -320,12 +323,12 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let reconnects = Some(fixture.id());
+            let (reconnects, link_id) = (Some(fixture.id()), Some(fixture.id()));
             let cookie = Digest256::of(b"cookie");
             let binding = if number == 0 { Binding::App(cookie) } else { Binding::Confirmed(cookie) };
             let needs_completion = number % 2 == 1;
             let flow = flow(&fixture, &number.to_string());
-            let flow = Flow { app_id, profile_id, reconnects, binding, needs_completion, stage, ..flow };
+            let flow = Flow { link_id, app_id, profile_id, reconnects, binding, needs_completion, stage, ..flow };
             fixture.write(|db| insert(db, &flow)).unwrap();
             let found = find_by_state(&fixture.db, &flow.state).unwrap().unwrap();
             assert_eq!(format!("{found:?}"), format!("{flow:?}"));

@@ -30,6 +30,7 @@ pub mod integrations;
 mod job;
 pub mod keyring;
 pub mod late_redirects;
+pub mod links;
 mod listing;
 mod lock;
 pub mod meta;

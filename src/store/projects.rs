@@ -52,7 +52,9 @@ const WAITING: [&str; 2] = [
 ];
 
 /// Delete everything else but accounts and the audit trail: rows before those that they point at.
-const LASTING: [&str; 6] = [
+const LASTING: [&str; 7] = [
+    "DELETE FROM links WHERE project_id = :project AND id IN
+        (SELECT id FROM links WHERE project_id = :project LIMIT :limit)",
     "DELETE FROM late_redirects WHERE credential IN
         (SELECT credential FROM late_redirects WHERE project_id = :project LIMIT :limit)",
     "DELETE FROM token_reads WHERE (project_id, integration_id, access_key_id) IN

@@ -601,6 +601,32 @@ mod tests {
     }
 
     #[test]
+    fn connections_and_the_trail_of_the_sixteenth_schema_came_through_no_link() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(16).migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO flows (id, project_id, state, platform, client_id, headless, scopes, created_at, expires_at)
+             VALUES ('flow_1', 'proj_1', CAST(zeroblob(32) AS BLOB), 'twitter', 'c', 0, '[]', 0, 1);
+             INSERT INTO audit (at, project_id, actor, action, object, outcome) VALUES (0, 'proj_1', 'person', 'a', 'b', 'c');",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let kept: (u32, u32, u32) = db
+            .query_row(
+                "SELECT (SELECT count(*) FROM flows WHERE link_id IS NULL),
+                    (SELECT count(*) FROM audit WHERE link_id IS NULL), (SELECT count(*) FROM links)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (1, 1, 0));
+        let foreign =
+            "INSERT INTO links VALUES ('link_1', 'proj_1', NULL, 'prof_1', zeroblob(32), '[]', NULL, '[]', 0, 1, NULL)";
+        assert!(db.execute(foreign, []).is_err(), "there is no such profile");
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             &format!("V{}__rebuild", Schema::embedded().version() + 1),

@@ -50,19 +50,23 @@ struct EntryView {
     id: u64,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Who acted: `access_key` (a caller), `command_line` (the operator), `demo_page`, `person` (an account's owner in a
-    /// browser), or `schedule` (the broker itself).
+    /// Who acted: `access_key` (a caller), `command_line` (the operator), `demo_page`, `link` (whoever has a connect link, in
+    /// a browser), `person` (an account's owner in a browser), or `schedule` (the broker itself).
     actor: &'static str,
-    /// The key that acted; for a person, the key that began their connection. Null for others.
+    /// The key that acted; for a person, the key that began their connection; for a link, the key that made it. Null for
+    /// others.
     #[schema(required)]
     access_key_id: Option<String>,
+    /// The connect link that it was done through.
+    #[schema(required)]
+    link_id: Option<String>,
     /// The client's address, where there is one.
     #[schema(required)]
     address: Option<String>,
     /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
     /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.awaits_completion`,
-    /// `connection.completed`, `connection.ended` (without an account), `profile.created`, `profile.deleted`,
-    /// `profile.updated`, `project.created`, `project.deleted`, `selection.offered`, or `token.read`.
+    /// `connection.completed`, `connection.ended` (without an account), `link.created`, `link.revoked`, `profile.created`,
+    /// `profile.deleted`, `profile.updated`, `project.created`, `project.deleted`, `selection.offered`, or `token.read`.
     #[schema(example = "account.connected")]
     action: &'static str,
     /// Id of what it was done to.
@@ -89,6 +93,7 @@ impl From<Recorded> for EntryView {
             at,
             actor: by.actor.into_str(),
             access_key_id: by.access_key_id.map(|id| id.to_string()),
+            link_id: by.link_id.map(|id| id.to_string()),
             address: by.address.map(|address| address.to_string()),
             action: action.into_str(),
             object,

@@ -1,7 +1,8 @@
 //! The JSON API: one file per resource with its handlers. Long response types are in a `view` beside them.
 //!
 //! A doc comment on a handler, or on a type with a schema, is a description in the OpenAPI document. Invariant: only
-//! the view of `tokens` has a field for a secret, and that of `completion` one for a selection token.
+//! the view of `tokens` has a field for a token or a secret, that of `completion` one for a selection token, and that of
+//! `links` one for an address that is a secret.
 
 pub(crate) mod apps;
 pub(crate) mod audit;
@@ -10,6 +11,7 @@ pub(crate) mod completion;
 pub(crate) mod connect;
 pub(crate) mod health;
 pub(crate) mod integrations;
+pub(crate) mod links;
 pub(crate) mod platforms;
 pub(crate) mod profiles;
 pub(crate) mod selection;

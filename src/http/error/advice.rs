@@ -66,6 +66,8 @@ impl Code {
             Self::KeyBoundToProfile => "Leave `profileId` out, or use a key that is not bound to a profile.",
             Self::LimitReached => "Wait as long as `Retry-After` says. Reading with a valid key is never limited.",
             Self::MethodNotAllowed => "Use a method from the header `Allow`.",
+            Self::LinkEnded => "Make another link, and send that one to the person.",
+            Self::LinkNotFound => "Check the id: links are forgotten a day after their end.",
             Self::NotFound => "Check the path, with and without a trailing slash, against this page.",
             Self::NotReady => "Send no traffic to this broker for now. Its operator reads the reason in the log.",
             Self::Overloaded => "Wait as long as `Retry-After` says, then retry.",

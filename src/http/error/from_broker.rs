@@ -10,6 +10,7 @@ use crate::broker::{self, NotReady};
 use crate::domain::budget::{Cost, Subject};
 use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
+use crate::domain::link::LinkStatus;
 
 impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
@@ -52,11 +53,14 @@ impl From<broker::Error> for ApiError {
                 let (after, sentence) = (exhausted.retry_after, limit_reached(cost, exhausted.subject));
                 Self::with(Code::LimitReached, sentence).retry_after(after).because(error)
             }
+            E::LinkEnded(LinkStatus::Expired) => Self::new(Code::LinkEnded).on_page(Trouble::LinkExpired),
+            E::LinkEnded(_) => Self::new(Code::LinkEnded),
             E::NoRoom => Self::new(Code::StorageFull),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Confirmation) => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
             E::NotFound(What::Flow) => Self::new(Code::FlowNotFound),
             E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
+            E::NotFound(What::Link) => Self::new(Code::LinkNotFound),
             E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
             E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),
             E::NotFound(What::Result) => Self::new(Code::NotFound).on_page(Trouble::ResultGone),
@@ -102,6 +106,11 @@ impl From<broker::Error> for ApiError {
             ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
             E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
+            E::TooManyLinks { most, retry_after } => Self::with(
+                Code::TooManyFlows,
+                format!("This project has {most} connect links: revoke some, or wait until some have expired."),
+            )
+            .retry_after(retry_after),
         }
     }
 }
@@ -227,7 +236,10 @@ impl From<CallbackRefusal> for ApiError {
                 ("This connection was already finished, with another answer.", Trouble::AlreadyFinished)
             }
             CallbackRefusal::Malformed => ("The platform's answer is incomplete or garbled.", Trouble::Garbled),
-            CallbackRefusal::OtherBrowser => return Self::new(Code::BrowserMismatch).because(refusal),
+            CallbackRefusal::OtherBrowser { is_of_link } => {
+                let trouble = if is_of_link { Trouble::OtherBrowserOfLink } else { Trouble::OtherBrowser };
+                return Self::new(Code::BrowserMismatch).on_page(trouble).because(refusal);
+            }
             CallbackRefusal::OtherPlatform => {
                 ("The answer belongs to a connection at another platform.", Trouble::OtherPlatform)
             }

@@ -37,6 +37,7 @@ pub(crate) fn own(operation_id: &str) -> &'static [Code] {
             Code::DidMismatch,
         ],
         "createApp" => &[Code::KeyBoundToProfile, Code::DuplicateApp],
+        "createLink" => &[Code::RedirectNotAllowed, Code::KeyBoundToProfile, Code::ProfileNotFound, Code::TooManyFlows],
         "createProfile" => &[Code::KeyBoundToProfile],
         "deleteApp" => &[Code::AppNotFound, Code::AppInUse],
         "deleteProfile" => &[Code::KeyBoundToProfile, Code::ProfileNotFound],
@@ -57,6 +58,7 @@ pub(crate) fn own(operation_id: &str) -> &'static [Code] {
             Code::CredentialsMissing,
             Code::PlatformUnreachable,
         ],
+        "getLink" | "revokeLink" => &[Code::LinkNotFound],
         "getPagePicture" => &[Code::NotFound],
         "getProfile" | "updateProfile" => &[Code::ProfileNotFound],
         "getToken" => {
@@ -141,5 +143,5 @@ pub(super) fn common(operation: &Operation, route: &Route) -> impl Iterator<Item
 
 /// True for a route that writes before it answers.
 pub(super) fn stores(route: &Route) -> bool {
-    route.method != Method::GET || route.access == Access::Key(Scope::Connect)
+    route.method != Method::GET || (route.changes() && route.access == Access::Key(Scope::Connect))
 }

@@ -11,6 +11,7 @@ mod chapters;
 mod reader;
 mod samples;
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use actix_web::http::header::{self, ContentType, ETag, EntityTag, Header as _, IfNoneMatch};
@@ -34,6 +35,10 @@ use crate::http::{Current, State, openapi};
 /// The rules of this page alone.
 const SHEET: &str = include_str!("../../../templates/documentation.css");
 const SCRIPT: &str = include_str!("../../../templates/documentation.js");
+
+/// What the page's classes stand in.
+const PARTS: [&str; 3] =
+    [include_str!("../../../templates/base.html"), include_str!("../../../templates/documentation.html"), SCRIPT];
 
 /// The two documents of this room, once someone asked for them.
 #[derive(Default)]
@@ -134,8 +139,10 @@ impl<'a> Documentation<'a> {
     fn of(document: &Value, state: &'a State) -> Self {
         let frame = Frame::plain(state);
         let (chapters, objects) = reader::read(document, &state.settings.public_url);
+        let words = |part: &'static str| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let classes: HashSet<&str> = PARTS.into_iter().flat_map(words).collect();
         Self {
-            style: frame.look.style.clone() + &look::compact(SHEET),
+            style: look::used(&frame.look.style, |class| classes.contains(class)) + &look::compact(SHEET),
             frame,
             title: reader::text(document, "/info/title"),
             version: reader::text(document, "/info/version"),

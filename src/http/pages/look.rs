@@ -125,6 +125,32 @@ pub(crate) fn compact(sheet: &str) -> String {
     text
 }
 
+/// The rules of a compact stylesheet that may apply to a page with these classes. Every `@media` stays.
+pub(crate) fn used(sheet: &str, has_class: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::with_capacity(sheet.len());
+    let mut rest = sheet;
+    while let Some(open) = rest.find('{') {
+        let mut depth = 0_u32;
+        let close = rest.char_indices().skip_while(|(at, _)| *at < open).find(|(_, letter)| {
+            depth = if *letter == '{' { depth + 1 } else { depth - u32::from(*letter == '}') };
+            depth == 0
+        });
+        let (rule, after) = rest.split_at(close.map_or(rest.len(), |(at, _)| at + 1));
+        let (selectors, _) = rule.split_at(open);
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        let applies = |selector: &str| {
+            let mut classes =
+                selector.split('.').skip(1).map(|part| part.split(|c| !is_name(c)).next().unwrap_or(part));
+            classes.all(&has_class)
+        };
+        if selectors.starts_with('@') || selectors.split(',').any(applies) {
+            kept.push_str(rule);
+        }
+        rest = after;
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +171,15 @@ mod tests {
         for never in ["url(", "@import", "//", "</"] {
             assert!(!look.style.contains(never), "{never}");
         }
+    }
+
+    #[test]
+    fn a_page_can_leave_out_the_rules_of_classes_that_it_has_not() {
+        let sheet = "a { b: c; }.in { d: e; }.out, p { f: g; }.out { h: i; }.in .out { j: k; }:is(.out, .off) a { l: m; }\
+            @media print {.out { n: o; }}.in.in-too { p: q; }";
+        let kept = "a { b: c; }.in { d: e; }.out, p { f: g; }@media print {.out { n: o; }}.in.in-too { p: q; }";
+        assert_eq!(used(sheet, |class| ["in", "in-too"].contains(&class)), kept);
+        assert_eq!(used(sheet, |_| true), sheet);
     }
 
     /// The colours that accents are measured against are the stylesheet's.

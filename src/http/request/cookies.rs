@@ -31,7 +31,7 @@ pub(crate) fn browser(headers: &HeaderMap, is_secure: bool) -> Browser {
             if name == APP_COOKIE {
                 browser.app.push(Digest256::of(value.as_bytes()));
             } else if name.strip_prefix(prefix).is_some_and(|name| name.starts_with(OWN_COOKIE)) {
-                browser.confirmed.push(Digest256::of(value.as_bytes()));
+                browser.add_own(value);
             }
         }
     }

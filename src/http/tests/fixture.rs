@@ -132,6 +132,7 @@ impl Fixture {
         let caller = Caller {
             actor: Actor::DemoPage,
             access_key_id: None,
+            link_id: None,
             project_id: self.project.id,
             profile_id: None,
             scopes,

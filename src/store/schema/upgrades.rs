@@ -15,8 +15,8 @@ use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 use crate::store::backup::find_latest_restore;
 use crate::store::{
-    access_keys, audit, counts, discovered, flows, grants, integrations, keyring, late_redirects, meta, oauth_apps,
-    profiles, projects, recovery, registrations, sealed, selections, token_reads,
+    access_keys, audit, counts, discovered, flows, grants, integrations, keyring, late_redirects, links, meta,
+    oauth_apps, profiles, projects, recovery, registrations, sealed, selections, token_reads,
 };
 
 /// Rows, with the first and the last schema that takes them in this form. `$1` is an id's 32 digits that end with 1, `#1` the
@@ -140,6 +140,19 @@ const ROWS: &[(u32, u32, &str)] = &[
          WHERE id = 'key_$1'",
     ),
     (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4, asks_first = 1 WHERE id = 'flow_$1'"),
+    (
+        17,
+        99,
+        "INSERT INTO links VALUES ('link_$1', 'proj_$1', 'key_$1', 'prof_$1', #1, '[\"twitter\"]', 'https://a.example',
+            '[\"int_$1\"]', 1, 9, 5)",
+    ),
+    (17, 99, "UPDATE flows SET link_id = 'link_$1' WHERE id = 'flow_$1'"),
+    (
+        17,
+        99,
+        "INSERT INTO audit (at, project_id, actor, link_id, action, object, outcome)
+         VALUES (6, 'proj_$1', 'link', 'link_$1', 'account.connected', 'int_$1', 'done')",
+    ),
     (18, 99, "UPDATE flows SET needs_completion = 1 WHERE id = 'flow_$1'"),
 ];
 
@@ -286,5 +299,10 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(recovery::list_wraps(db).unwrap().len(), since(11));
     assert_eq!(sealed::get_resealed(db).unwrap().is_some(), old >= 11);
     assert_eq!(find_latest_restore(db).unwrap().is_some(), old >= 12);
-    assert_eq!(audit::list_all(db, Since::BEGINNING, None, 10).unwrap().len(), since(14));
+    let trail = audit::list_all(db, Since::BEGINNING, None, 10).unwrap();
+    assert_eq!(trail.len(), since(14) + since(17));
+    let linked = (old >= 17).then(|| id(1));
+    assert_eq!(trail.last().and_then(|entry| entry.entry.by.link_id), linked);
+    assert_eq!(found(flows::find(db, ours, id(1))).link_id, linked);
+    assert_eq!(links::find(db, ours, id(1)).unwrap().map(|link| link.connected), (old >= 17).then(|| vec![id(1)]));
 }

@@ -15,7 +15,7 @@ pub(super) const CHAPTERS: [Heading; 10] = [
         name: "Connect an account",
         about: "Begin here: get a URL, send the person there, and get them back with an account that you can use.",
         tag: "Connect",
-        operations: &["getOAuthUrl", "connectBluesky"],
+        operations: &["getOAuthUrl", "connectBluesky", "createLink", "getLink", "revokeLink"],
     },
     Heading {
         name: "Use connected accounts",

@@ -129,6 +129,7 @@ fn of_text(document: &Value, schema: &Value, name: &str) -> Value {
         (_, "appId" | "missingScopes" | "platformCode" | "serviceUrl" | "trouble") => return Value::Null,
         (_, "name") => "Acme",
         (_, "platform") => "facebook",
+        (_, "platforms") => "twitter",
         (_, "platformUserId") => "1029384756",
         (_, "profileId") => return example("Profile"),
         (_, "reason") => "You are no administrator of this page.",
@@ -148,6 +149,7 @@ pub(super) fn of_path(document: &Value, path: &str, name: &str) -> String {
         (path, "id") if path.starts_with("/v1/apps/") => "App",
         (path, "id") if path.starts_with("/v1/profiles/") => "Profile",
         (path, "id") if path.starts_with("/v1/connect/integrations/") => "Integration",
+        (path, "id") if path.starts_with("/v1/connect/links/") => "Link",
         _ => return name.to_uppercase(),
     };
     let example = document.pointer(&format!("/components/schemas/{schema}/properties/id/example"));

@@ -277,6 +277,21 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "Die Antwort der Plattform kam unvollständig an. Es wurde nichts verbunden und nichts gespeichert.",
             "Gehen Sie zurück zur App und beginnen Sie noch einmal, ohne die Adresse zu ändern.",
         ),
+        Trouble::LinkExpired => (
+            "Dieser Link ist abgelaufen",
+            "Über ihn lässt sich nichts mehr verbinden. Was verbunden wurde, bleibt verbunden.",
+            "Bitten Sie um einen neuen, wo Sie den Link bekommen haben.",
+        ),
+        Trouble::LinkRevoked => (
+            "Dieser Link wurde zurückgezogen",
+            "Über ihn lässt sich nichts mehr verbinden. Was verbunden wurde, bleibt verbunden.",
+            "Bitten Sie um einen neuen, wo Sie den Link bekommen haben.",
+        ),
+        Trouble::LinkUnknown => (
+            "Dieser Link ist nicht bekannt",
+            "Die Adresse ist unvollständig, oder der Link ist seit Längerem beendet. Es wurde nichts geändert.",
+            "Öffnen Sie den ganzen Link, wie Sie ihn bekommen haben. Geht das nicht, bitten Sie dort um einen neuen.",
+        ),
         Trouble::NotFromHere => (
             "Es wurde nichts geändert",
             "Die Anfrage kam von einer anderen Website und wurde deshalb abgelehnt.",
@@ -294,6 +309,14 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "Haben Sie sie begonnen, schließen Sie sie in jenem Browser ab, oder gehen Sie zurück zur App und beginnen Sie in \
              diesem noch einmal; der Browser muss Cookies annehmen. Hat Sie jemand hierher geschickt, schließen Sie diese \
              Seite: Vielleicht wollte jemand an Ihr Konto kommen.",
+        ),
+        Trouble::OtherBrowserOfLink => (
+            "Sie sind in einem anderen Browser losgegangen",
+            "Nur der Browser, in dem Sie zur Plattform gegangen sind, kann die Verbindung abschließen. Es wurde nichts \
+             verbunden und nichts gespeichert.",
+            "Öffnen Sie den Link, den Sie bekommen haben, in diesem Browser und beginnen Sie dort noch einmal; der Browser muss \
+             Cookies annehmen. Hat Sie jemand anderes hierher geschickt, schließen Sie diese Seite: Vielleicht wollte jemand \
+             an Ihr Konto kommen.",
         ),
         Trouble::OtherPlatform => (
             "Diese Antwort gehört zu einer anderen Plattform",

@@ -266,6 +266,21 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "The platform's answer arrived incomplete. Nothing was connected, and nothing was stored.",
             "Go back to the app and start again, without editing the address.",
         ),
+        Trouble::LinkExpired => (
+            "This link has expired",
+            "Nothing can be connected through it any more. What was connected stays connected.",
+            "Ask whoever sent you the link for a new one.",
+        ),
+        Trouble::LinkRevoked => (
+            "This link was withdrawn",
+            "Nothing can be connected through it any more. What was connected stays connected.",
+            "Ask whoever sent you the link for a new one.",
+        ),
+        Trouble::LinkUnknown => (
+            "This link is not known",
+            "The address is incomplete, or the link ended some time ago. Nothing was changed.",
+            "Open the whole link as you got it. If it does not work, ask whoever sent it for a new one.",
+        ),
         Trouble::NotFromHere => (
             "Nothing was changed",
             "The request came from another website, so it was refused.",
@@ -282,6 +297,13 @@ fn trouble(trouble: Trouble) -> TroubleWords {
              stored.",
             "If you started it, finish it in that browser, or go back to the app and start again in this one; the browser \
              must accept cookies. If somebody sent you here, close this page: they may have wanted to get hold of your account.",
+        ),
+        Trouble::OtherBrowserOfLink => (
+            "You set out in another browser",
+            "Only the browser in which you set out for the platform can finish the connection. Nothing was connected, and \
+             nothing was stored.",
+            "Open the link that you were sent in this browser and start again there; the browser must accept cookies. If \
+             somebody else sent you here, close this page: they may have wanted to get hold of your account.",
         ),
         Trouble::OtherPlatform => (
             "This answer belongs to another platform",
