@@ -39,8 +39,8 @@ pub struct OpenLink {
     pub project: Option<String>,
     pub profile_name: Option<String>,
     pub offers: Vec<Offer>,
-    /// Number of accounts that were connected through the link.
-    pub connected: usize,
+    /// Those of the accounts that were connected through the link.
+    pub connected: Vec<IntegrationId>,
     pub redirect_uri: Option<RedirectUri>,
 }
 
@@ -107,7 +107,8 @@ impl Broker {
             .await?;
         let judge = |it: IntegrationDetail| IntegrationDetail { integration: it.integration.judged(now), ..it };
         let mut accounts: Vec<IntegrationDetail> = accounts.into_iter().map(judge).collect();
-        let connected = accounts.iter().filter(|it| link.connected.contains(&it.integration.id)).count();
+        let ids = accounts.iter().map(|it| it.integration.id);
+        let connected = ids.filter(|id| link.connected.contains(id)).collect();
         let mut offers = Vec::new();
         for platform in &link.platforms {
             // It may have been switched off since.

@@ -119,6 +119,7 @@ const INTEGRATIONS: &[&str] = &["/v1/connect/integrations"];
 const INTEGRATION: &[&str] = &["/v1/connect/integrations/{id}"];
 const INTEGRATION_TOKEN: &[&str] = &["/v1/connect/integrations/{id}/token"];
 const LINK: &[&str] = &["/v1/connect/links/{id}"];
+const LINK_PAGE: &[&str] = &["/connect/link/{token}"];
 const LINKEDIN_SELECTION: &[&str] = &["/v1/connect/linkedin/selection/{token}"];
 const PROFILES: &[&str] = &["/v1/profiles/", "/v1/profiles"];
 const PROFILE: &[&str] = &["/v1/profiles/{id}"];
@@ -134,6 +135,8 @@ pub static ROUTES: &[Route] = &[
     api(Method::GET, &["/assets/{file}"], Access::Public, || web::to(pages::assets::get)),
     guessed(page(Method::GET, CONFIRMATION, || web::to(pages::confirmation::show))),
     guessed(page(Method::POST, CONFIRMATION, || web::to(pages::confirmation::submit))),
+    guessed(page(Method::GET, LINK_PAGE, || web::to(pages::link::show))),
+    guessed(page(Method::POST, LINK_PAGE, || web::to(pages::link::submit))),
     guessed(page(Method::GET, &["/connect/result/{ticket}"], || web::to(pages::ending::result))),
     guessed(spends(page(Method::GET, &["/connect/result/{ticket}/retry"], || web::to(pages::ending::retry)))),
     guessed(page(Method::GET, SELECTION_PAGE, || web::to(pages::selection::show))),

@@ -109,7 +109,8 @@ const KEY: Group = Group {
         Code::LimitReached,
     ],
 };
-const ANY: Group = Group {
+/// What no operation names beside its own.
+pub(crate) const ANY: Group = Group {
     id: "any",
     name: "Any call",
     codes: &[Code::UriTooLong, Code::Internal, Code::Overloaded, Code::StorageUnavailable],

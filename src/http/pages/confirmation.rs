@@ -111,22 +111,24 @@ fn page(state: &State, req: &HttpRequest, question: &Question) -> Result<HttpRes
     let mut builder = HttpResponse::Ok();
     // As on the page for choosing accounts.
     builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-    frame.answer(builder, &page, &form_action(question))
+    let redirects = question.redirect_uri.iter().chain(&question.cancel_redirect_uri);
+    frame.answer(builder, &page, &form_action([question.leads_to.as_str()].into_iter(), redirects))
 }
 
 /// Browsers apply the policy to every redirect after the form. Platforms redirect on among hosts of their own, so that
-/// all with https are allowed, beside the platform's and the app's own origins.
-fn form_action(question: &Question) -> String {
-    let mut sources = "'self' https:".to_owned();
-    let platform = Url::parse(&question.leads_to).ok().map(|url| url.origin().ascii_serialization());
-    let redirects = question.redirect_uri.iter().chain(&question.cancel_redirect_uri);
-    for origin in platform.iter().map(String::as_str).chain(redirects.map(RedirectUri::origin)) {
-        if !origin.starts_with("https:") {
-            sources.push(' ');
-            sources.push_str(origin);
+/// all with https are allowed, beside the origins of the platforms' consent pages and of the app's own.
+pub(super) fn form_action<'a>(
+    leads_to: impl Iterator<Item = &'a str>,
+    redirects: impl Iterator<Item = &'a RedirectUri>,
+) -> String {
+    let mut sources = vec!["'self'".to_owned(), "https:".to_owned()];
+    let platforms = leads_to.filter_map(|url| Url::parse(url).ok()).map(|url| url.origin().ascii_serialization());
+    for origin in platforms.chain(redirects.map(|uri| uri.origin().to_owned())) {
+        if !origin.starts_with("https:") && !sources.contains(&origin) {
+            sources.push(origin);
         }
     }
-    sources
+    sources.join(" ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The end of a connection: a redirect to the caller's `redirectUri`, or a page that says how it ended.
+//! The end of a connection: a redirect to the caller's `redirectUri` or to the page of a connect link, or a page that says
+//! how it ended.
 //!
 //! The page has an address of its own, `/connect/result/{ticket}`, so that neither the address bar nor the history keeps
 //! the code and state of the callback. Invariant: what that address carries shows how the connection ended, for some
@@ -8,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::frame::{Frame, chosen_language};
-use super::{Problem, callback, marks, see_other};
+use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
@@ -46,10 +47,10 @@ struct Success<'a> {
 }
 
 /// An account, as a person recognises it.
-struct AccountLine<'a> {
-    name: &'a str,
+pub(super) struct AccountLine<'a> {
+    pub(super) name: &'a str,
     /// `None` if it equals the name.
-    handle: Option<&'a str>,
+    pub(super) handle: Option<&'a str>,
 }
 
 impl<'a> From<&'a Integration> for AccountLine<'a> {
@@ -105,10 +106,13 @@ pub(crate) async fn retry(
     Ok(see_other(state.broker.retry_connect(&ticket, address).await?))
 }
 
-/// Redirects to the caller's page if there is one, else to ours.
+/// Redirects to the caller's page if there is one, to that of the link that it began on, or to one of ours.
 pub(super) fn show(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     if let Some(location) = finished.location() {
         return Ok(see_other(location));
+    }
+    if let Some(page) = link::way_back(state, req, finished) {
+        return Ok(see_other(page));
     }
     match &finished.ticket {
         Some(_) => Ok(see_other(format!("{}{}", own_page(state, finished), chosen_language(req)))),

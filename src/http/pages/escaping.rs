@@ -7,6 +7,7 @@ use super::confirmation::tests as confirmation;
 use super::demo::tests as demo;
 use super::ending::tests as ending;
 use super::frame::{self, Frame};
+use super::link::tests as link;
 use super::look::Looks;
 use super::selection::tests as selection;
 use super::words::LANGUAGES;
@@ -87,6 +88,7 @@ fn pages(text: &str) -> Vec<String> {
         drawn.push(problem.render().unwrap());
         drawn.push(confirmation::page(frame, &mark, text));
         drawn.extend(ending::pages(frame, &mark, text, &scopes));
+        drawn.extend(link::pages(frame, &mark, text, &findings, &scopes));
         drawn.push(selection::page(frame, &mark, text, &findings, &scopes));
         drawn.extend(demo::pages(frame, &mark, text));
     }

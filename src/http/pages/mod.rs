@@ -18,6 +18,7 @@ pub(crate) mod ending;
 #[cfg(test)]
 mod escaping;
 mod frame;
+pub(crate) mod link;
 pub(crate) mod look;
 pub(crate) mod marks;
 pub(crate) mod selection;

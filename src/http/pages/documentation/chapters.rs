@@ -74,10 +74,14 @@ pub(super) const CHAPTERS: [Heading; 10] = [
     },
     Heading {
         name: "Pages and files",
-        about: "Browsers come here. Your program never calls these.",
+        about: "Browsers come here. Your program never calls these; the OpenAPI document has their errors as well.",
         tag: "Documentation",
         operations: &[
             "finishConnection",
+            "showConfirmation",
+            "submitConfirmation",
+            "showLink",
+            "submitLink",
             "showResult",
             "retryConnection",
             "showSelectionPage",

@@ -215,12 +215,12 @@ impl<'a> Reader<'a> {
         let body_sample = body.map(|schema| samples::body(self.document, schema));
         let described = found.get("responses").and_then(Value::as_object).into_iter().flatten();
         let answers = described
-            .filter(|(_, answer)| !is_shared(&id, answer))
+            .filter(|(status, answer)| !is_shared(&id, answer) && !is_error_page(route, status))
             .map(|(status, answer)| self.answer(&id, status, answer))
             .collect();
         let gives =
             |group: &Group| list_of_errors(found).any(|name| group.codes.iter().any(|code| code.as_str() == name));
-        let shared = GROUPS.iter().filter(|group| gives(group)).collect();
+        let shared = GROUPS.iter().filter(|group| group.id != codes::ANY.id && gives(group)).collect();
         let method = match route.method.as_str() {
             "DELETE" => "DELETE",
             "PATCH" => "PATCH",
@@ -404,6 +404,11 @@ fn codes_of(answer: &Value) -> impl Iterator<Item = &str> {
 fn is_shared(id: &str, answer: &Value) -> bool {
     let is_own = |name: &str| codes::own(id).iter().any(|code| code.as_str() == name);
     codes_of(answer).next().is_some() && !codes_of(answer).any(is_own)
+}
+
+/// True for an error that only a browser meets, in front of somebody who does not read this.
+fn is_error_page(route: &Route, status: &str) -> bool {
+    route.surface == Surface::Page && status >= "400"
 }
 
 /// The limits of a type in words: ", 1 to 100, default 20".

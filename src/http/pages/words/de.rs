@@ -1,11 +1,12 @@
 //! German.
 
-use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use super::{CountedButton, DemoWords, LinkWords, Told, TroubleWords, Words, grouped, parts};
 use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
+use crate::domain::integration::TokenState;
 use crate::domain::time::Timestamp;
-use crate::http::error::Trouble;
+use crate::http::error::{Code, Trouble};
 
 pub(super) static WORDS: Words = Words {
     code: "de",
@@ -107,6 +108,50 @@ pub(super) static WORDS: Words = Words {
     looked_at: "Wo nach Konten gesucht wurde",
     granted: |label| format!("Berechtigungen, die {label} erteilt hat"),
 
+    link: LinkWords {
+        title: |app| match app {
+            Some(app) => format!("Ihre Konten mit {app} verbinden"),
+            None => "Ihre Konten verbinden".to_owned(),
+        },
+        lead: |app| {
+            let app = app.unwrap_or("Die App");
+            format!("{app} möchte Konten von Ihnen nutzen. Verbinden Sie eines nach dem anderen, so viele Sie möchten.")
+        },
+        only: "Verbinden Sie Konten nur, wenn Sie dem vertrauen, von dem Sie den Link haben: Sie werden für ihn verbunden.",
+        nothing: "Hier lässt sich im Moment nichts verbinden. Sagen Sie es dort, wo Sie den Link bekommen haben.",
+        none: "Nicht verbunden",
+        connect: |label, another| match another {
+            true => format!("Weiteres Konto bei {label} verbinden"),
+            false => format!("{label} verbinden"),
+        },
+        reconnect: "Neu verbinden",
+        health: |state| match state {
+            TokenState::Ok => "Funktioniert",
+            TokenState::ReconnectRequired => "Funktioniert nicht mehr: neu verbinden",
+            TokenState::RefreshFailing | TokenState::RefreshInDoubt => "Gestört: wird von selbst wieder versucht",
+        },
+        server: "Ihr Server",
+        server_like: "zum Beispiel mastodon.social",
+        server_wrong: "Dieser Server wurde nicht gefunden oder antwortet nicht. Prüfen Sie den Namen, oder versuchen Sie es in \
+                       einer Minute noch einmal.",
+        handle_like: "zum Beispiel alice.bsky.social",
+        password_help: |label| {
+            format!(
+                "{label} fragt nicht selbst nach. Erstellen Sie dort ein App-Passwort und geben Sie es hier ein: Es geht einmal \
+                 an den Server Ihres Kontos und wird nicht gespeichert."
+            )
+        },
+        password_make: "App-Passwort erstellen",
+        password_like: "nie Ihr eigenes Passwort",
+        refused: link_refused,
+        try_here: "Versuchen Sie es hier noch einmal.",
+        done: "Fertig",
+        leave: "Ohne zu verbinden verlassen",
+        all_done: "Alles erledigt",
+        left: "Es wurde nichts verbunden",
+        again: "Sie können den Link noch einmal öffnen, um mehr zu verbinden, solange er gilt.",
+    },
+
     demo: DemoWords {
         title: "Ein Konto verbinden",
         lead: "Der Broker läuft mit einer Nachbildung jeder Plattform: Die Konten sind erfunden, und nichts verlässt diesen \
@@ -136,6 +181,31 @@ pub(super) static WORDS: Words = Words {
         log_says: "Im Protokoll des Brokers steht, warum.",
     },
 };
+
+fn link_refused(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::AccountInactive => {
+            "Dieses Konto ist deaktiviert oder gesperrt. Klären Sie das zuerst und versuchen Sie es dann noch einmal."
+        }
+        Code::AppPasswordRequired => {
+            "Das ist Ihr eigenes Passwort. Erstellen Sie ein App-Passwort und geben Sie dieses ein."
+        }
+        Code::BlueskyCredentialsRejected => {
+            "Handle und App-Passwort gehören nicht zusammen. Prüfen Sie beide, oder erstellen Sie ein neues App-Passwort."
+        }
+        Code::DidMismatch | Code::UnsafeHost => "Der Server Ihres Kontos lässt sich von hier aus nicht nutzen.",
+        Code::IdentityUnresolved | Code::InvalidIdentifier => {
+            "Zu diesem Handle wurde kein Konto gefunden. Prüfen Sie, ob es richtig geschrieben ist."
+        }
+        Code::LimitReached | Code::TooManyAttempts => {
+            "Das waren zu viele Versuche. Warten Sie fünf Minuten und versuchen Sie es dann noch einmal."
+        }
+        Code::PdsUnreachable => {
+            "Der Server Ihres Kontos antwortet nicht. Versuchen Sie es in einer Minute noch einmal."
+        }
+        _ => return None,
+    })
+}
 
 const MONTHS: [&str; 12] = [
     "Januar",

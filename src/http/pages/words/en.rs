@@ -1,11 +1,12 @@
 //! English.
 
-use super::{CountedButton, DemoWords, Told, TroubleWords, Words, grouped, parts};
+use super::{CountedButton, DemoWords, LinkWords, Told, TroubleWords, Words, grouped, parts};
 use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
+use crate::domain::integration::TokenState;
 use crate::domain::time::Timestamp;
-use crate::http::error::Trouble;
+use crate::http::error::{Code, Trouble};
 
 pub(super) static WORDS: Words = Words {
     code: "en",
@@ -102,6 +103,49 @@ pub(super) static WORDS: Words = Words {
     looked_at: "Where accounts were looked for",
     granted: |label| format!("Permissions that {label} granted"),
 
+    link: LinkWords {
+        title: |app| match app {
+            Some(app) => format!("Connect your accounts with {app}"),
+            None => "Connect your accounts".to_owned(),
+        },
+        lead: |app| {
+            let app = app.unwrap_or("The app");
+            format!("{app} asks to use accounts of yours. Connect one after the other, and stop when you like.")
+        },
+        only: "Connect accounts only if you trust whoever sent you this link: they are connected for them.",
+        nothing: "Nothing can be connected here at the moment. Tell whoever sent you the link.",
+        none: "Not connected",
+        connect: |label, another| match another {
+            true => format!("Connect another {label} account"),
+            false => format!("Connect {label}"),
+        },
+        reconnect: "Connect again",
+        health: |state| match state {
+            TokenState::Ok => "Working",
+            TokenState::ReconnectRequired => "Not working any more: connect it again",
+            TokenState::RefreshFailing | TokenState::RefreshInDoubt => "Interrupted: tried again by itself",
+        },
+        server: "Your server",
+        server_like: "such as mastodon.social",
+        server_wrong: "This server was not found, or does not answer. Check its name, or try again in a minute.",
+        handle_like: "such as alice.bsky.social",
+        password_help: |label| {
+            format!(
+                "{label} asks nothing by itself. Make an app password there, and enter it here: it goes to your account's \
+                 server once and is not stored."
+            )
+        },
+        password_make: "Make an app password",
+        password_like: "never your own password",
+        refused: link_refused,
+        try_here: "Try it again here.",
+        done: "Done",
+        leave: "Leave without connecting",
+        all_done: "All done",
+        left: "Nothing was connected",
+        again: "You can open the link again to connect more, as long as it works.",
+    },
+
     demo: DemoWords {
         title: "Connect an account",
         lead: "The broker runs with a sandbox in place of every platform: the accounts are made up, and nothing leaves \
@@ -130,6 +174,25 @@ pub(super) static WORDS: Words = Words {
         log_says: "The broker's log says why.",
     },
 };
+
+fn link_refused(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::AccountInactive => "This account is deactivated or suspended. Settle that first, then try again.",
+        Code::AppPasswordRequired => "That is your own password. Make an app password, and enter that one.",
+        Code::BlueskyCredentialsRejected => {
+            "Handle and app password do not belong together. Check both, or make a new app password."
+        }
+        Code::DidMismatch | Code::UnsafeHost => "Your account's server cannot be used from here.",
+        Code::IdentityUnresolved | Code::InvalidIdentifier => {
+            "No account was found with this handle. Check its spelling."
+        }
+        Code::LimitReached | Code::TooManyAttempts => {
+            "There were too many attempts. Wait five minutes, then try again."
+        }
+        Code::PdsUnreachable => "Your account's server does not answer. Try again in a minute.",
+        _ => return None,
+    })
+}
 
 const MONTHS: [&str; 12] = [
     "January",

@@ -9,11 +9,12 @@ mod en;
 
 use actix_web::http::header::{self, HeaderMap};
 
-use super::super::error::Trouble;
+use super::super::error::{Code, Trouble};
 use super::super::request::Query;
 use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
+use crate::domain::integration::TokenState;
 use crate::domain::time::Timestamp;
 
 /// All languages. The first is the default.
@@ -118,8 +119,38 @@ pub(crate) struct Words {
     pub(crate) looked_at: &'static str,
     pub(crate) granted: fn(label: &str) -> String,
 
+    // The page of a connect link.
+    pub(crate) link: LinkWords,
+
     // The demo.
     pub(crate) demo: DemoWords,
+}
+
+pub(crate) struct LinkWords {
+    pub(crate) title: fn(app: Option<&str>) -> String,
+    pub(crate) lead: fn(app: Option<&str>) -> String,
+    pub(crate) only: &'static str,
+    pub(crate) nothing: &'static str,
+    pub(crate) none: &'static str,
+    pub(crate) connect: fn(label: &str, another: bool) -> String,
+    pub(crate) reconnect: &'static str,
+    pub(crate) health: fn(TokenState) -> &'static str,
+    pub(crate) server: &'static str,
+    pub(crate) server_like: &'static str,
+    pub(crate) server_wrong: &'static str,
+    pub(crate) handle_like: &'static str,
+    pub(crate) password_help: fn(label: &str) -> String,
+    pub(crate) password_make: &'static str,
+    pub(crate) password_like: &'static str,
+    /// Why handle and app password did not work, where its person can mend that.
+    pub(crate) refused: fn(Code) -> Option<&'static str>,
+    /// For what the general advice sends back to the app.
+    pub(crate) try_here: &'static str,
+    pub(crate) done: &'static str,
+    pub(crate) leave: &'static str,
+    pub(crate) all_done: &'static str,
+    pub(crate) left: &'static str,
+    pub(crate) again: &'static str,
 }
 
 pub(crate) struct DemoWords {

@@ -1,0 +1,451 @@
+//! `/connect/link/{token}`: the page of a connect link, on which whoever has it connects accounts, several in a row.
+//!
+//! After each the person comes back here with a line that says how it went. The page itself asks who they are doing it for,
+//! so no other question follows. Invariant: looking at the page changes nothing, only the page itself can set out for a
+//! platform or send a password, which never comes back in it, and a browser that set out has a cookie of its own.
+
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::confirmation::form_action;
+use super::ending::AccountLine;
+use super::frame::{Frame, chosen_language};
+use super::words::Words;
+use super::{marks, see_other};
+use crate::broker::finished::{Ending, Finished};
+use crate::broker::link_page::{How, Offer, OpenLink, SetOut, Wish};
+use crate::domain::failure::Failure;
+use crate::domain::id::IntegrationId;
+use crate::domain::integration::{IntegrationDetail, TokenState};
+use crate::domain::secret::SecretString;
+use crate::domain::selection::Findings;
+use crate::http::access::limited;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, cookies, fields, peer};
+use crate::http::{Current, State};
+
+#[derive(Template)]
+#[template(path = "link.html")]
+struct LinkPage<'a> {
+    frame: &'a Frame<'a>,
+    profile: Option<&'a str>,
+    /// How the last connection went.
+    told: Option<&'a Told<'a>>,
+    /// The platform of that connection, by its name in the configuration and by its name for people.
+    platform: &'a str,
+    label: &'a str,
+    missing_scopes: &'a [String],
+    findings: Option<&'a Findings>,
+    offers: Vec<Row<'a>>,
+    /// True when something was connected through the link.
+    connected: bool,
+}
+
+/// How a connection went, in a line.
+struct Told<'a> {
+    good: bool,
+    heading: String,
+    accounts: Vec<AccountLine<'a>>,
+    more: String,
+}
+
+/// A platform that can be connected.
+struct Row<'a> {
+    mark: String,
+    platform: &'a str,
+    label: &'a str,
+    how: How,
+    accounts: Vec<Account<'a>>,
+    /// What its person typed before: a handle or a server. Never a password.
+    typed: &'a str,
+    /// Why that did not work.
+    wrong: Option<&'static str>,
+}
+
+/// An account that is connected.
+struct Account<'a> {
+    name: &'a str,
+    /// `None` if it equals the name.
+    handle: Option<&'a str>,
+    good: bool,
+    health: &'static str,
+    /// The id to connect it again with, where that is needed and done at the platform.
+    reconnect: Option<String>,
+}
+
+impl Row<'_> {
+    fn is_redirect(&self) -> bool {
+        self.how == How::Redirect
+    }
+
+    fn is_password(&self) -> bool {
+        self.how == How::AppPassword
+    }
+}
+
+#[derive(Template)]
+#[template(path = "link_done.html")]
+struct Done<'a> {
+    frame: &'a Frame<'a>,
+    heading: &'static str,
+    /// What was connected, each with its platform's name for people.
+    accounts: Vec<(&'a str, AccountLine<'a>)>,
+}
+
+/// What the page is to say beyond what can be connected, from its query.
+pub(crate) struct Seen {
+    /// The ticket of a connection that ended.
+    result: Option<String>,
+    /// The platform of a connection that expired.
+    late: Option<String>,
+    /// The account that was connected without a redirect.
+    account: Option<IntegrationId>,
+    /// True on the page that says that all is done.
+    leaves: bool,
+}
+
+impl FromQuery for Seen {
+    /// Never fails: people may have edited the URL, so unreadable parameters are ignored.
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let text = |name| query.text(name).ok().flatten();
+        let account = text("account").and_then(|id| id.parse().ok());
+        Ok(Self { result: text("result"), late: text("late"), account, leaves: text("done").is_some() })
+    }
+}
+
+/// What somebody typed that did not work.
+struct Mistyped {
+    platform: String,
+    typed: String,
+    wrong: &'static str,
+    status: StatusCode,
+    retry_after: Option<Duration>,
+}
+
+/// See what a link connects
+///
+/// The page of a connect link: what can be connected through it, and what is. Looking at it uses nothing up.
+#[utoipa::path(get, path = "/connect/link/{token}", operation_id = "showLink", tag = "Connect",
+    params(
+        ("token" = String, Path, description = "The link's token."),
+        ("lang" = Option<String>, Query, description = "The page's language: `en` or `de`. Without it, the browser's."),
+    ),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 404, description = "The link is not known: a page.", body = String, content_type = "text/html"),
+        (status = 410, description = "The link has expired or was revoked: a page.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn show(
+    state: Current,
+    req: HttpRequest,
+    Segment(token): Segment,
+    Parameters(seen): Parameters<Seen>,
+) -> Result<HttpResponse, ApiError> {
+    let token = SecretString::from(token);
+    let open = state.broker.open_link(&token).await?;
+    if seen.leaves {
+        return done(&state, &req, &open);
+    }
+    let finished = match &seen.result {
+        Some(ticket) => state.broker.find_result_of_link(&token, ticket).await,
+        None => None,
+    };
+    let words = Words::choose(req.query_string(), req.headers());
+    let told = match &finished {
+        Some(finished) => tell(words, finished),
+        None => open.offers.iter().find_map(|offer| tell_of(words, offer, &seen)),
+    };
+    page(&state, &req, &open, (told.as_ref(), finished.as_ref()), None)
+}
+
+/// Set out for a platform
+///
+/// For the page itself. Sets a cookie, without which the browser cannot finish the connection.
+#[utoipa::path(post, path = "/connect/link/{token}", operation_id = "submitLink", tag = "Connect",
+    params(("token" = String, Path, description = "The link's token.")),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded", description = "`connect`: a \
+        platform's name, with `server` or with `identifier` and `password` where it takes them; or `reconnect`: an account's \
+        id; or `action=done`."),
+    responses(
+        (status = 303, description = "On to the platform, back to the page, or to the link's `redirectUri`.",),
+        (status = 400, description = "What was typed does not work: the page again.", body = String,
+            content_type = "text/html"),
+        (status = 403, description = "The form was not sent from the page: a page.", body = String,
+            content_type = "text/html"),
+        (status = 404, description = "The link is not known: a page.", body = String, content_type = "text/html"),
+        (status = 410, description = "The link has expired or was revoked: a page.", body = String,
+            content_type = "text/html"),
+        (status = 429, description = "Too many attempts: the page again, or another one.", body = String,
+            content_type = "text/html"),
+    ))]
+pub(crate) async fn submit(
+    state: Current,
+    req: HttpRequest,
+    Segment(token): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    if !super::is_from_own_page(req.headers(), &state.settings) {
+        return Err(ApiError::new(Code::CrossSite));
+    }
+    let token = SecretString::from(token);
+    let open = state.broker.open_link(&token).await?;
+    let form = unread.form().await?;
+    let form = form.fields();
+    if form.text("action")?.as_deref() == Some("done") {
+        let destination = state.broker.leave_link(&token).await?;
+        return Ok(see_other(destination.unwrap_or_else(|| again(&req, "done", "1"))));
+    }
+    let (connect, reconnect) = (form.text("connect")?, form.text("reconnect")?);
+    let of_account = |id: &String| {
+        let is_here = |offer: &&Offer| offer.accounts.iter().any(|it| it.integration.id.to_string() == *id);
+        open.offers.iter().find(is_here)
+    };
+    let offer = match (&connect, &reconnect) {
+        (Some(platform), None) => open.offers.iter().find(|offer| offer.platform == *platform),
+        (None, Some(id)) => of_account(id),
+        _ => None,
+    };
+    let offer = offer.ok_or_else(|| ApiError::new(Code::InvalidRequest))?;
+    let wish = Wish {
+        platform: offer.platform.clone(),
+        server: form.text("server")?.filter(|_| offer.how == How::Server),
+        reconnect,
+        address: peer::address(&req, &state.settings.trusted_proxies),
+        limited: limited(&req, &state),
+    };
+    let words = Words::choose(req.query_string(), req.headers());
+    let mistyped = match offer.how {
+        How::AppPassword => {
+            let field = |name| form.text(name).map(Option::unwrap_or_default);
+            let (identifier, password) = (field("identifier")?.trim().to_owned(), field("password")?);
+            match sign_in(&state, &token, wish, &identifier, &password).await {
+                Ok(id) => return Ok(see_other(again(&req, "account", &id.to_string()))),
+                Err(error) => mistyped(words, offer, identifier, error)?,
+            }
+        }
+        How::Redirect | How::Server => {
+            let typed = wish.server.clone().unwrap_or_default();
+            match state.broker.set_out(&token, wish).await.map_err(ApiError::from) {
+                Ok(way) => return leave(&state, way),
+                Err(error) => mistyped(words, offer, typed, error)?,
+            }
+        }
+    };
+    page(&state, &req, &open, (None, None), Some(&mistyped))
+}
+
+/// Connects a Bluesky account.
+async fn sign_in(
+    state: &State,
+    token: &SecretString,
+    wish: Wish,
+    identifier: &str,
+    password: &str,
+) -> Result<IntegrationId, ApiError> {
+    fields::app_password(password).map_err(|_| ApiError::new(Code::BlueskyCredentialsRejected))?;
+    let credentials = (identifier.to_owned(), SecretString::from(password.trim()));
+    Ok(state.broker.connect_bluesky_by_link(token, wish, credentials).await?)
+}
+
+/// On to the platform, with the cookie that the browser must come back with.
+fn leave(state: &State, SetOut { url, cookie, lives }: SetOut) -> Result<HttpResponse, ApiError> {
+    let mut answer = see_other(url);
+    let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
+    answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(answer)
+}
+
+/// What the page says about an error that its person can mend. Any other has a page of its own.
+fn mistyped(words: &Words, offer: &Offer, typed: String, error: ApiError) -> Result<Mistyped, ApiError> {
+    let wrong = match (offer.how, error.code) {
+        (How::AppPassword, code) => (words.link.refused)(code),
+        (How::Server, Code::InvalidParameter | Code::PlatformUnreachable | Code::UnsafeHost) => {
+            Some(words.link.server_wrong)
+        }
+        (How::Redirect | How::Server, _) => None,
+    };
+    // Without a way to authenticate, 401 means nothing to a browser.
+    let status = Some(error.code.status()).filter(|status| *status != StatusCode::UNAUTHORIZED);
+    let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+    let (platform, retry_after) = (offer.platform.clone(), error.retry_after);
+    wrong.map(|wrong| Mistyped { platform, typed, wrong, status, retry_after }).ok_or(error)
+}
+
+/// The address of this page with a word of what happened, relative to itself.
+fn again(req: &HttpRequest, name: &str, value: &str) -> String {
+    let language = chosen_language(req);
+    let separator = if language.is_empty() { '?' } else { '&' };
+    format!("{language}{separator}{name}={value}")
+}
+
+/// The page of the link that a connection was begun through, with how it ended, if this browser set out from it.
+pub(super) fn way_back(state: &State, req: &HttpRequest, finished: &Finished) -> Option<String> {
+    let browser = cookies::browser(req.headers(), state.settings.is_secure());
+    let token = browser.link_token(&finished.link?)?;
+    let page = page_of(state, token);
+    let what = match &finished.ticket {
+        Some(ticket) => again(req, "result", ticket),
+        None => again(req, "late", &finished.platform),
+    };
+    Some(page + &what)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the browser that goes there came with the token")]
+fn page_of(state: &State, token: &SecretString) -> String {
+    use secrecy::ExposeSecret as _;
+    format!("{}/connect/link/{}", state.settings.base_path(), token.expose_secret())
+}
+
+/// How a connection through the link ended.
+fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
+    let label = finished.label.as_str();
+    let not_connected = |more| Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more };
+    Some(match &finished.ending {
+        Ending::Cancelled { at } => not_connected((words.cancelled)(*at, label)),
+        Ending::Connected { integrations, .. } => {
+            let accounts = integrations.iter().map(AccountLine::from).collect();
+            Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
+        }
+        Ending::Failed { failure, .. } => not_connected(failed(words, *failure, label)),
+        Ending::SelectionRequired { .. } => return None,
+    })
+}
+
+/// The same where no flow tells it: an account that was connected without one, or a connection that expired.
+fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>> {
+    let label = offer.label.as_str();
+    if let Some(account) = offer.accounts.iter().find(|it| seen.account == Some(it.integration.id)) {
+        let accounts = vec![AccountLine::from(&account.integration)];
+        return Some(Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() });
+    }
+    let more = || failed(words, Failure::FlowExpired, label);
+    let told = || Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more: more() };
+    (seen.late.as_ref() == Some(&offer.platform)).then(told)
+}
+
+fn failed(words: &Words, failure: Failure, label: &str) -> String {
+    let told = (words.failure)(failure, label);
+    let stored = if failure == Failure::Interrupted { words.perhaps_stored } else { words.nothing_stored };
+    // The general advice leads to an app that they may not have.
+    let advice = match failure {
+        Failure::ExchangeRejected | Failure::FlowExpired => words.link.try_here,
+        _ => told.advice,
+    };
+    format!("{} {stored} {advice}", told.happened)
+}
+
+fn account<'a>(words: &Words, how: How, detail: &'a IntegrationDetail) -> Account<'a> {
+    let AccountLine { name, handle } = AccountLine::from(&detail.integration);
+    let health = detail.token_state();
+    let is_lost = health == TokenState::ReconnectRequired;
+    let reconnect = (is_lost && how == How::Redirect).then(|| detail.integration.id.to_string());
+    Account { name, handle, good: health == TokenState::Ok, health: (words.link.health)(health), reconnect }
+}
+
+fn page(
+    state: &State,
+    req: &HttpRequest,
+    open: &OpenLink,
+    (told, finished): (Option<&Told<'_>>, Option<&Finished>),
+    mistyped: Option<&Mistyped>,
+) -> Result<HttpResponse, ApiError> {
+    let frame = &Frame::new(state, req, open.project.as_deref());
+    let row = |offer| {
+        let Offer { platform, label, how, accounts, .. }: &Offer = offer;
+        let mistyped = mistyped.filter(|mistyped| mistyped.platform == *platform);
+        Row {
+            mark: marks::svg(platform, label),
+            platform,
+            label,
+            how: *how,
+            accounts: accounts.iter().map(|detail| account(frame.words, *how, detail)).collect(),
+            typed: mistyped.map_or("", |mistyped| &mistyped.typed),
+            wrong: mistyped.map(|mistyped| mistyped.wrong),
+        }
+    };
+    let (missing_scopes, findings) = match finished.map(|finished| &finished.ending) {
+        Some(Ending::Connected { missing_scopes, .. }) => (missing_scopes.as_slice(), None),
+        Some(Ending::Failed { findings, .. }) => (&[][..], findings.as_ref()),
+        _ => (&[][..], None),
+    };
+    let page = LinkPage {
+        frame,
+        profile: open.profile_name.as_deref(),
+        told,
+        platform: finished.map_or("", |finished| &finished.platform),
+        label: finished.map_or("", |finished| &finished.label),
+        missing_scopes,
+        findings,
+        offers: open.offers.iter().map(row).collect(),
+        connected: !open.connected.is_empty(),
+    };
+    let mut builder = HttpResponse::build(mistyped.map_or(StatusCode::OK, |mistyped| mistyped.status));
+    // As on the page for choosing accounts.
+    builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+    if let Some(after) = mistyped.and_then(|mistyped| mistyped.retry_after) {
+        builder.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
+    }
+    let leads_to = open.offers.iter().filter_map(|offer| offer.leads_to.as_deref());
+    frame.answer(builder, &page, &form_action(leads_to, open.redirect_uri.iter()))
+}
+
+/// The page of a person who is done.
+fn done(state: &State, req: &HttpRequest, open: &OpenLink) -> Result<HttpResponse, ApiError> {
+    let frame = &Frame::new(state, req, open.project.as_deref());
+    let accounts = open.offers.iter().flat_map(|offer| {
+        let own = offer.accounts.iter().filter(|it| open.connected.contains(&it.integration.id));
+        own.map(|it| (offer.label.as_str(), AccountLine::from(&it.integration)))
+    });
+    let accounts: Vec<_> = accounts.collect();
+    let heading = if accounts.is_empty() { frame.words.link.left } else { frame.words.link.all_done };
+    frame.answer(HttpResponse::Ok(), &Done { frame, heading, accounts }, "'none'")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The pages of this file with this text in every field.
+    pub(in super::super) fn pages(
+        frame: &Frame<'_>,
+        mark: &str,
+        text: &str,
+        findings: &Findings,
+        missing_scopes: &[String],
+    ) -> Vec<String> {
+        let line = || AccountLine { name: text, handle: Some(text) };
+        let told = Told { good: true, heading: text.to_owned(), accounts: vec![line(), line()], more: text.to_owned() };
+        let row = |how| Row {
+            mark: mark.to_owned(),
+            platform: text,
+            label: text,
+            how,
+            accounts: vec![Account {
+                name: text,
+                handle: Some(text),
+                good: false,
+                health: "",
+                reconnect: Some(text.to_owned()),
+            }],
+            typed: text,
+            wrong: Some(""),
+        };
+        let page = LinkPage {
+            frame,
+            profile: Some(text),
+            told: Some(&told),
+            platform: text,
+            label: text,
+            missing_scopes,
+            findings: Some(findings),
+            offers: [How::AppPassword, How::Redirect, How::Server].map(row).into(),
+            connected: true,
+        };
+        let done = Done { frame, heading: "", accounts: vec![(text, line())] };
+        vec![page.render().unwrap(), done.render().unwrap()]
+    }
+}
