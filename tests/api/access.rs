@@ -14,6 +14,7 @@ struct Things {
     /// A connection that waits for its caller.
     flow: String,
     integration: String,
+    link: String,
     profile: String,
 }
 
@@ -24,10 +25,12 @@ impl Things {
         let profile = broker.call("POST", "/v1/profiles", Some(json!({"name": "Profile"}))).await;
         let begun = broker.get("/v1/connect/threads?completion=true").await;
         broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await;
+        let link = broker.call("POST", "/v1/connect/links", Some(json!({}))).await;
         Self {
             flow: begun.json["flowId"].as_str().unwrap().to_owned(),
             app: app.json["app"]["id"].as_str().unwrap().to_owned(),
             integration: broker.connect("pinterest", "").await,
+            link: link.json["link"]["id"].as_str().unwrap().to_owned(),
             profile: profile.json["profile"]["id"].as_str().unwrap().to_owned(),
         }
     }
@@ -37,6 +40,7 @@ impl Things {
         let id = match pattern.split('/').nth(2).unwrap_or_default() {
             "apps" => &self.app,
             "connect" if pattern.contains("/flows/") => &self.flow,
+            "connect" if pattern.contains("/links/") => &self.link,
             "connect" => &self.integration,
             "profiles" => &self.profile,
             _ => "",
@@ -60,6 +64,7 @@ impl Things {
                 let account = sandbox::bluesky_accounts().first().unwrap();
                 Some(json!({"identifier": account.handle, "password": account.app_password}))
             }
+            ("POST", "/v1/connect/links") => Some(json!({"platforms": ["twitter"]})),
             ("POST", "/v1/profiles/") => Some(json!({"name": "New"})),
             (method, path) => panic!("{method} {path}: give it a body here"),
         }
@@ -94,6 +99,8 @@ fn what_needs_no_key() {
             "GET /assets/{file}",
             "GET /connect/confirm/{token}",
             "POST /connect/confirm/{token}",
+            "GET /connect/link/{token}",
+            "POST /connect/link/{token}",
             "GET /connect/result/{ticket}",
             "GET /connect/result/{ticket}/retry",
             "GET /connect/selection/{token}",
@@ -116,6 +123,7 @@ fn what_needs_no_key() {
         let expected = match (route.method.as_str(), route.paths[0]) {
             (_, "/v1/health/auth") => Access::AnyKey,
             ("GET", "/v1/audit") => Access::Key(Scope::Manage),
+            (_, "/v1/connect/links" | "/v1/connect/links/{id}") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/{platform}")
             | ("POST", "/v1/connect/bluesky/auth" | "/v1/connect/flows/{id}/complete") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/integrations/{id}/token") => Access::Key(Scope::Tokens),

@@ -163,6 +163,30 @@ impl Audited {
                 self.call("DELETE", &path.replace("{id}", &self.integration), None).await;
                 vec![["account.disconnected", "access_key", "unsupported"].map(str::to_owned)]
             }
+            ("POST", "/v1/connect/links") => {
+                self.call("POST", &path, Some(json!({}))).await;
+                of_key("link.created")
+            }
+            ("DELETE", "/v1/connect/links/{id}") => {
+                let made = self.call("POST", "/v1/connect/links", Some(json!({}))).await;
+                self.entries().await;
+                let path = path.replace("{id}", made.json["link"]["id"].as_str().unwrap());
+                self.call("DELETE", &path, None).await;
+                // Once more changes nothing.
+                self.call("DELETE", &path, None).await;
+                of_key("link.revoked")
+            }
+            ("POST", "/connect/link/{token}") => {
+                let made = self.call("POST", "/v1/connect/links", Some(json!({"platforms": ["bluesky"]}))).await;
+                self.entries().await;
+                let account = sandbox::bluesky_accounts().first().unwrap();
+                let request = self.broker.request("POST", made.json["link"]["url"].as_str().unwrap());
+                let request = request.header("content-type", "application/x-www-form-urlencoded");
+                let (handle, password) = (account.handle, account.app_password);
+                let body = format!("connect=bluesky&identifier={handle}&password={password}");
+                assert_eq!(request.body(body).send().await.unwrap().status(), 303);
+                vec![["account.connected", "link", "done"].map(str::to_owned)]
+            }
             ("POST", "/v1/profiles/") => {
                 self.call("POST", &path, Some(json!({"name": "New"}))).await;
                 of_key("profile.created")
@@ -214,7 +238,7 @@ async fn every_change_and_every_token_that_is_handed_out_leaves_an_entry() {
             assert_eq!(entry["accessKeyId"], *key, "{line}");
             assert_eq!(entry["address"], "127.0.0.1", "{line}");
             let (action, object) = (text(&entry["action"]), text(&entry["object"]));
-            let kinds = ["account int_", "app app_", "connection flow_", "profile prof_", "token int_"];
+            let kinds = ["account int_", "app app_", "connection flow_", "link link_", "profile prof_", "token int_"];
             let kind = format!("{} {}", action.split('.').next().unwrap(), object.split_inclusive('_').next().unwrap());
             assert!(kinds.contains(&kind.as_str()), "{line}: {kind}");
             assert_eq!(

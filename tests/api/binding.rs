@@ -17,14 +17,19 @@ const COOKIE: &str = "__Secure-postpeer-binding";
 
 /// A browser: its cookies.
 #[derive(Default)]
-struct Jar(Vec<(String, String)>);
+pub(crate) struct Jar(Vec<(String, String)>);
 
 impl Jar {
     fn with(value: &str) -> Self {
         Self(vec![(COOKIE.to_owned(), value.to_owned())])
     }
 
-    async fn send(&mut self, request: reqwest::RequestBuilder) -> Reply {
+    /// The values of its cookies.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) async fn send(&mut self, request: reqwest::RequestBuilder) -> Reply {
         let cookies: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let reply = Reply::of(request.send().await.unwrap()).await;
@@ -36,7 +41,7 @@ impl Jar {
         reply
     }
 
-    async fn visit(&mut self, broker: &TestBroker, url: &str) -> Reply {
+    pub(crate) async fn visit(&mut self, broker: &TestBroker, url: &str) -> Reply {
         self.send(broker.request("GET", url)).await
     }
 

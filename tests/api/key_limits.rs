@@ -37,6 +37,7 @@ struct Bound {
     app: String,
     /// A connection of another profile that waits for its caller.
     flow: String,
+    other_link: String,
 }
 
 impl Bound {
@@ -62,9 +63,11 @@ impl Bound {
         let begun = broker.get(&format!("/v1/connect/threads?completion=true&profileId={other}")).await;
         broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await;
         let flow = text(&begun.json["flowId"]);
+        let link = broker.call("POST", "/v1/connect/links", Some(json!({"profileId": other}))).await;
+        let other_link = text(&link.json["link"]["id"]);
         let profile_id = Some(own.parse::<ProfileId>().unwrap());
         let key = key(&broker, Limits { profile_id, ..all() }).await;
-        Self { broker, key, own, other, own_accounts, other_accounts, app, flow }
+        Self { broker, key, own, other, own_accounts, other_accounts, app, flow, other_link }
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
@@ -86,7 +89,8 @@ fn text(value: &Value) -> String {
 async fn what_is_not_of_its_profile_is_nothing_to_a_bound_key() {
     let bound = Bound::start().await;
     let before = bound.broker.stored();
-    let foreign: Vec<&String> = bound.other_accounts.iter().chain([&bound.other, &bound.app, &bound.flow]).collect();
+    let ids = [&bound.other, &bound.app, &bound.flow, &bound.other_link];
+    let foreign: Vec<&String> = bound.other_accounts.iter().chain(ids).collect();
     let mut tried = 0;
     for route in ROUTES.iter().filter(|route| route.access != Access::Public && route.paths[0].contains("{id}")) {
         let body = match (route.method.as_str(), route.paths[0]) {
@@ -107,7 +111,7 @@ async fn what_is_not_of_its_profile_is_nothing_to_a_bound_key() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 66, "eleven routes take an id");
+    assert_eq!(tried, 91, "thirteen routes take an id");
     assert!(bound.broker.stored() == before, "something was written");
     assert!(bound.broker.sandbox().requests_at("twitter", Step::Revoke).is_empty());
 }

@@ -37,6 +37,7 @@ mod integrations;
 mod key_limits;
 mod keys;
 mod limits;
+mod links;
 mod logs;
 mod mastodon;
 mod mended;

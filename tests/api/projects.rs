@@ -22,6 +22,7 @@ struct Tenant {
     /// A connection that waits for its caller.
     flow: String,
     integrations: Vec<String>,
+    link: String,
     profile: String,
 }
 
@@ -41,7 +42,9 @@ impl Tenant {
         let begun = broker.call_as(&key, "GET", "/v1/connect/threads?completion=true", None).await;
         broker.browse(&broker.consent(begun.json["url"].as_str().unwrap(), &Answer::allow())).await;
         let flow = begun.json["flowId"].as_str().unwrap().to_owned();
-        Self { flow, key, app: app.json["app"]["id"].as_str().unwrap().to_owned(), integrations, profile }
+        let link = broker.call_as(&key, "POST", "/v1/connect/links", Some(json!({"profileId": profile}))).await;
+        let link = link.json["link"]["id"].as_str().unwrap().to_owned();
+        Self { flow, key, app: app.json["app"]["id"].as_str().unwrap().to_owned(), integrations, link, profile }
     }
 
     async fn begin(broker: &TestBroker, key: &str, platform: &str, query: &str) -> String {
@@ -60,6 +63,7 @@ impl Tenant {
             &format!("/v1/apps/{}", self.app),
             &format!("/v1/profiles/{}", self.profile),
             &format!("/v1/connect/integrations/{}", self.integrations[0]),
+            &format!("/v1/connect/links/{}", self.link),
             &format!("/v1/connect/integrations/{}", self.integrations[1]),
         ] {
             let reply = broker.call_as(&self.key, "GET", path, None).await;
@@ -69,8 +73,8 @@ impl Tenant {
         seen
     }
 
-    fn ids(&self) -> [&str; 4] {
-        [&self.app, &self.profile, &self.integrations[0], &self.integrations[1]]
+    fn ids(&self) -> [&str; 6] {
+        [&self.app, &self.flow, &self.link, &self.profile, &self.integrations[0], &self.integrations[1]]
     }
 }
 
@@ -103,7 +107,7 @@ async fn the_ids_of_one_are_nothing_to_the_other() {
             }
         }
     }
-    assert_eq!(tried, 110, "eleven routes take an id");
+    assert_eq!(tried, 156, "thirteen routes take an id");
     assert!(broker.stored() == before, "something was written");
     assert!(broker.sandbox().requests_at("twitter", postpeer::sandbox::Step::Revoke).is_empty());
 }
