@@ -7,6 +7,8 @@
 mod backup;
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/connect.rs"]
+mod connect;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -78,7 +78,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 }
 
 /// The operator, acting for a project.
-async fn operator(broker: &Broker, project: &str) -> Result<Caller, broker::Error> {
+pub(super) async fn operator(broker: &Broker, project: &str) -> Result<Caller, broker::Error> {
     let projects = broker.list_projects().await?;
     let project = projects.into_iter().find(|one| one.name == project).ok_or(broker::Error::NotFound(What::Project))?;
     Ok(Caller::operator(project.id))

@@ -15,6 +15,7 @@ use tokio::runtime;
 use super::failure::{Exit, Failure};
 use super::{output, process};
 use crate::app::{self, Ports, Prepared};
+use crate::broker::links::NewLink;
 use crate::broker::{self, Broker, Caller};
 use crate::config::{self, Config, Environment};
 use crate::domain::access_key::Scope;
@@ -75,8 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::io("cannot start the sandbox", &error))?;
     drop(entered);
 
-    let (project, key) = app.work().block_on(first_steps(app.broker.clone()))?;
-    tell(&app.config, data.0.is_kept, &key)?;
+    let (project, key, link) = app.work().block_on(first_steps(app.broker.clone()))?;
+    tell(&app.config, data.0.is_kept, &key, &link)?;
     let demo = http::Demo {
         caller: Caller {
             actor: Actor::DemoPage,
@@ -156,14 +157,15 @@ fn identities(public_url: &str) -> Identities {
     Identities { general, ..Identities::default() }
 }
 
-/// The project that the demo's page shows, and a new key for it.
-async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString), broker::Error> {
+/// The project that the demo's page shows, with a new key and a connect link for it.
+async fn first_steps(broker: Broker) -> Result<(ProjectId, SecretString, SecretString), broker::Error> {
     let (key, plain) = broker.create_access_key(DEFAULT_PROJECT, "demo", Scope::ALL).await?;
-    Ok((key.project_id, plain))
+    let (_, link) = broker.create_link(&Caller::operator(key.project_id), NewLink::default()).await?;
+    Ok((key.project_id, plain, link))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a new key is printed once, for the user who starts the demo")]
-fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> {
+#[expect(clippy::disallowed_methods, reason = "key and link are printed once, for the user who starts the demo")]
+fn tell(config: &Config, kept: bool, key: &SecretString, link: &SecretString) -> Result<(), Failure> {
     let url = &config.server.public_url;
     let plain = key.expose_secret();
     say!("Open {url}/ in a browser and connect an account of any platform. All of them are imitations.");
@@ -172,6 +174,8 @@ fn tell(config: &Config, kept: bool, key: &SecretString) -> Result<(), Failure> 
     } else {
         say!("The data is removed when the demo stops (Ctrl-C).");
     }
+    say!("\nOr open a link such as you would send to a person, who connects several accounts by it:");
+    say!("  {}", link.expose_secret());
     say!("\nOr use the API. Start a connection:");
     say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/twitter");
     say!("When it is finished, list the accounts and get an access token:");

@@ -15,6 +15,7 @@ mod accounts;
 mod audit;
 mod backup;
 mod check;
+mod connect;
 mod demo;
 mod doctor;
 mod failure;
@@ -71,6 +72,7 @@ enum Command {
     AccessKey(access_key::Command),
     #[command(subcommand)]
     Accounts(accounts::Command),
+    Connect(connect::Arguments),
     #[command(subcommand)]
     Project(project::Command),
     Backup(backup::Backup),
@@ -116,6 +118,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Audit(arguments) => audit::run(&arguments, environment),
         Command::Backup(arguments) => backup::back_up(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
+        Command::Connect(arguments) => connect::run(arguments, environment),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments, environment),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, environment),

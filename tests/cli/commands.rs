@@ -57,7 +57,7 @@ fn every_command_that_changes_something_leaves_an_entry() {
     let key = serde_json::from_str::<Value>(&succeeded(&instance.run(&["access-key", "list", "--json"]))).unwrap();
     let key = key.get(0).unwrap().get("id").unwrap().as_str().unwrap().to_owned();
     let keyring_key = instance.keyring_ids().1;
-    let steps: [(&str, &[&str], &[&str]); 22] = [
+    let steps: [(&str, &[&str], &[&str]); 23] = [
         ("access-key create", &["--name", "a"], &["access_key.created"]),
         ("access-key list", &[], &[]),
         ("access-key revoke", &[&key], &["access_key.revoked"]),
@@ -67,6 +67,7 @@ fn every_command_that_changes_something_leaves_an_entry() {
         ("accounts show", &[unknown], &[]),
         ("audit", &[], &[]),
         ("check", &[], &[]),
+        ("connect", &["bluesky"], &["link.created"]),
         ("doctor", &[], &[]),
         ("keyring rotate", &[], &["keyring.rotated"]),
         ("keyring status", &[], &[]),

@@ -1,0 +1,64 @@
+//! `postpeer connect`: the link that it prints, beside a running broker, and what it waits for.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+
+use super::{Instance, Running, Signal, ask_with, postpeer, refused, succeeded, text};
+
+#[test]
+fn a_link_is_printed_alone_and_opens_a_page_of_the_running_broker() {
+    let instance = Instance::new();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let output = instance.run(&["connect", "bluesky"]);
+    let printed = succeeded(&output);
+    let link = printed.trim_end();
+    assert_eq!(printed, format!("{link}\n"), "nothing but the link");
+    let (_, token) = link.split_once("/connect/link/").unwrap();
+    assert_eq!(token.len(), 43, "{link}");
+    let said = text(&output.stderr);
+    assert!(said.contains("the page connects bluesky") && said.contains("only this once"), "{said}");
+    assert!(!said.contains(token), "the link is a secret");
+    let page = ask_with(&broker.url(), "GET", &format!("/connect/link/{token}"), "accept: */*");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("Bluesky"), "{page}");
+    broker.stop(Signal::TERM);
+
+    let unknown = refused(&instance.run(&["connect", "nothing"]), 64);
+    assert!(unknown.contains("can be connected here: bluesky"), "{unknown}");
+    refused(&instance.run(&["connect", "--project", "nothing"]), 64);
+    let nobody = "prof_00000000000000000000000000000000";
+    refused(&instance.run(&["connect", "--profile", nobody]), 64);
+}
+
+#[test]
+fn waiting_ends_with_an_account_or_with_the_link() {
+    let instance = Instance::new();
+    for (what, code, told) in [
+        ("connected = '[\"int_00000000000000000000000000000000\"]'", 0, "Waiting until"),
+        ("expires_at = 1", 69, "the link is expired, and nothing was connected"),
+        ("revoked_at = 1", 69, "the link is revoked, and nothing was connected"),
+    ] {
+        let mut waiting = Running::start(&mut instance.command(&["connect", "--wait"]), "Waiting until");
+        assert!(waiting.child.try_wait().unwrap().is_none(), "it ended before anything happened");
+        instance
+            .sql(&format!("UPDATE links SET {what} WHERE connected = '[]' AND expires_at > 1 AND revoked_at IS NULL"));
+        let mut stdout = waiting.child.stdout.take().unwrap();
+        let (exit, said) = waiting.wait();
+        assert_eq!(exit, Some(code), "{what}: {said}");
+        assert!(said.contains(told), "{what}: {said}");
+        let mut printed = String::new();
+        stdout.read_to_string(&mut printed).unwrap();
+        assert_eq!(printed.lines().count(), 1, "{printed}");
+    }
+}
+
+/// The demo prints one as well.
+#[test]
+fn the_link_of_a_demo_opens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let demo = Running::start(&mut postpeer(&["demo", "--listen", &address]), "The access key:");
+    let token = demo.said.split("/connect/link/").nth(1).unwrap().split_whitespace().next().unwrap();
+    let page = ask_with(&demo.url(), "GET", &format!("/connect/link/{token}"), "accept: */*");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("Demo app"), "{page}");
+}
