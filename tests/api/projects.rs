@@ -73,8 +73,8 @@ impl Tenant {
         seen
     }
 
-    fn ids(&self) -> [&str; 6] {
-        [&self.app, &self.flow, &self.link, &self.profile, &self.integrations[0], &self.integrations[1]]
+    fn ids(&self) -> [&str; 5] {
+        [&self.app, &self.link, &self.profile, &self.integrations[0], &self.integrations[1]]
     }
 }
 

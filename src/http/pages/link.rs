@@ -311,7 +311,8 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
         }
         Ending::Failed { failure, .. } => not_connected(failed(words, *failure, label)),
-        Ending::SelectionRequired { .. } => return None,
+        // A link asks for no completion.
+        Ending::CompletionRequired { .. } | Ending::SelectionRequired { .. } => return None,
     })
 }
 

@@ -248,7 +248,7 @@ async fn all_writes_of_a_failed_commit_fail() {
     held.release().await;
     for write in [before, refused, at_fault, after] {
         let told = write.await.unwrap();
-        assert!(matches!(told, Err(Error::Sqlite(_))), "{told:?}");
+        assert!(matches!(told, Err(Error::Orphan(_))), "{told:?}");
     }
     assert_eq!(numbers(&store).await, [0].into());
     insert(&store, 3).await.unwrap();
