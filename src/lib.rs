@@ -81,11 +81,11 @@
 //! person before the platform does, where the operator wants it. `broker::callback` matches a callback to its flow,
 //! refuses a browser that the flow is not bound to (`domain::binding`), and lets exactly one attempt finish it, on a
 //! runtime that neither a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state,
-//! exchanges the code, stores the answer before reading it, and asks who connected. `broker::completion` keeps that apart
-//! until the caller says that the right person came back, where it wants to. `broker::record` stores grant and
-//! integrations in one transaction, and refuses another account than the one that must come back. `broker::revocation`
-//! gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers
-//! people who come back after their connection expired.
+//! exchanges the code, stores the answer before reading it, and asks who connected. Where the caller asked for it,
+//! `broker::completion` keeps that apart until the caller confirms that the right person came back. `broker::record`
+//! stores grant and integrations in one transaction, and refuses another account than the one that must come back.
+//! `broker::revocation` gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own.
+//! `broker::late` answers people who come back after their connection expired.
 //!
 //! # A token, from then on
 //!

@@ -1,5 +1,4 @@
-//! Completes a connection: its caller has compared whose browser came back with the user that it began the connection
-//! for, and says that they are the same.
+//! Completes a connection: its caller confirms that the person who came back is the user for whom it began.
 //!
 //! # Motivation
 //!
@@ -11,11 +10,11 @@
 //! A code lives for a minute or less, so the callback exchanges it at once. What it brings is quarantined: sealed in a
 //! [selection](super::selection) whose token nobody has. Nothing lists, refreshes or hands out what is in there, and no
 //! account or grant is touched. The caller's completion connects the account as a callback would have, or lets the person
-//! choose among several. What nobody completes in time is revoked, and then [purged](super::purge).
+//! choose among several. A consent that nobody completes in time is revoked, and then [purged](super::purge).
 //!
-//! Invariants: the flow's outcome decides, in the transaction that changes it, so one completion or the end of its time
-//! wins, whatever the clock says later. A quarantined consent is erased only after its revocation was tried, so that a
-//! broker that dies in between tries again.
+//! Invariants: completion and expiry both change the flow's outcome, each in one transaction, so exactly one of them
+//! wins, even if the clock is set back. A quarantined consent is revoked before it is erased, so that a broker that dies
+//! in between revokes it again.
 
 use super::core::count_failure;
 use super::error::What;
@@ -59,8 +58,8 @@ impl Broker {
             .await
     }
 
-    /// Connects what the flow has waited with. Repeated, it gives the same answer for ten minutes: the connected accounts,
-    /// or the choice that the person has to make.
+    /// Connects the account of a flow that waits for its caller, or offers the choice among several. Repeated within ten
+    /// minutes, the call gives the same answer.
     ///
     /// # Errors
     ///
@@ -169,8 +168,8 @@ impl Broker {
             .await
     }
 
-    /// Ends a flow that waits for its caller without an account. The selection expires with that: its tokens are still to
-    /// be revoked, and no restart brings them back. False when the flow does not wait any more.
+    /// Ends a flow that waits for its caller without an account, and lets its selection expire, whose tokens are still to
+    /// be revoked. False when the flow does not wait any more.
     pub(super) async fn end_waiting(
         &self,
         flow: &Flow,

@@ -75,8 +75,8 @@ impl Broker {
     }
 
     /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops,
-    /// the revocation is what is lost. What its caller did not [complete](super::completion) is revoked first, so that a
-    /// broker that stops between the two revokes it again.
+    /// the revocation is what is lost. Consents that no caller [completed](super::completion) are revoked first, so that
+    /// a broker that stops in between revokes them again.
     async fn purge_selections(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut erased = false;
@@ -124,7 +124,7 @@ impl Broker {
         if flow.stage.outcome() == Some(&Outcome::CompletionRequired) {
             let by = flow.person(None);
             if !self.end_waiting(flow, selection, Failure::FlowExpired, by).await? {
-                // The clock was set back, and the caller was faster.
+                // The clock was set back meanwhile, and the caller completed it.
                 return Ok(());
             }
             tracing::warn!(

@@ -93,10 +93,10 @@ pub enum Action {
     /// A copy took the database's place. The outcome is `unreadable_values` where some do not open.
     #[strum(serialize = "backup.restored")]
     BackupRestored,
-    /// A consent came back that nothing is connected from until its caller completes the connection.
+    /// A consent came back. Nothing is connected before the caller completes the connection.
     #[strum(serialize = "connection.awaits_completion")]
     ConnectionAwaitsCompletion,
-    /// The caller confirmed whose browser came back.
+    /// The caller confirmed that the right person came back.
     #[strum(serialize = "connection.completed")]
     ConnectionCompleted,
     /// Without an account. The outcome is `cancelled`, or a failure's code.

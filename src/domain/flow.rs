@@ -2,8 +2,8 @@
 //!
 //! The callback consumes a flow before the platform is asked, so that a replay finds it consumed. An ended flow
 //! answers reloads of the callback until it is purged. A flow that waits for a choice of accounts, or for its caller to
-//! complete it, lives as long as its [selection](super::selection). An expired one leaves a [`LateRedirect`]. Transitions take the flow by value and
-//! return its next state, or [`InvalidTransition`].
+//! complete it, lives as long as its [selection](super::selection). An expired one leaves a [`LateRedirect`].
+//! Transitions take the flow by value and return its next state, or [`InvalidTransition`].
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -97,7 +97,7 @@ pub struct Flow {
     pub reconnects: Option<IntegrationId>,
     /// The browser that may finish it.
     pub binding: Binding,
-    /// True when nothing is connected before the caller confirms whose browser came back.
+    /// True when nothing is connected before the caller confirms that the right person came back.
     pub needs_completion: bool,
     /// Exactly as the caller gave it.
     pub redirect_uri: Option<String>,

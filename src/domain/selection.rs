@@ -1,7 +1,7 @@
 //! A selection: a consent that covers several accounts, held until its owner chooses which of them to connect.
 //!
-//! A connection that its caller must complete is held in one as well, whatever it covers. Nobody has the selection token
-//! until then.
+//! The consent of a connection that its caller must complete is held in one as well, however many accounts it covers.
+//! Nobody has its selection token until then.
 //!
 //! Pending choices have rows of their own and are never half-made integrations: no list, refresh or token request
 //! sees an account that was not chosen. A selection is spent once, by a choice or by a cancellation. What it held is
@@ -22,7 +22,7 @@ use super::time::Timestamp;
 /// How long a repeated choice gets the same answer: clients repeat a request whose answer they did not receive.
 pub const REPEATABLE: Duration = Duration::from_mins(1);
 
-/// Time from the callback in which the caller must complete a connection that waits for it.
+/// Time that a caller has to complete a connection, from the exchange of its code.
 pub const COMPLETE_WITHIN: Duration = Duration::from_mins(10);
 
 /// Most accounts that one choice may name, repetitions included.

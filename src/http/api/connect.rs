@@ -18,9 +18,9 @@ pub(crate) struct Connection {
     /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
     /// Without it: to a page of the broker.
     ///
-    /// `status` is `success`, `cancelled`, `error`, `selection_required` or `completion_required`. `integrationId` may be several ids,
-    /// separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number of all, and
-    /// the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
+    /// `status` is `success`, `cancelled`, `error`, `selection_required` or `completion_required`. `integrationId` may be
+    /// several ids, separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number
+    /// of all, and the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
     /// `account_mismatch`, `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_not_public`, `app_or_grant_rejected`,
     /// `authorization_refused`, `billing_limit_reached`, `blocked_by_administrator`, `callback_url_rejected`,
     /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `id_token_rejected`, `identity_unavailable`,
@@ -71,9 +71,9 @@ pub(crate) struct ConnectionScopes {
         example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     )]
     pub(super) binding_hash: Option<String>,
-    /// Whether nothing is connected before your backend confirms whose browser came back. The answer then has a `flowId`,
-    /// which the browser brings to `redirectUri` with `status=completion_required`: compare the user who is signed in there
-    /// with the one for whom you began, and complete the connection only if they are the same.
+    /// True to connect nothing before your backend confirms that the right person came back. The answer then has a
+    /// `flowId`, which the browser brings to `redirectUri` with `status=completion_required`: complete the connection only
+    /// if whoever is signed in there is the user for whom you began.
     #[param(default = false, required = false)]
     pub(super) completion: bool,
 }
@@ -120,7 +120,8 @@ pub(crate) struct AuthorizeUrl {
     /// the operator set `confirm` under `[connect]`.
     #[schema(format = "uri")]
     url: String,
-    /// The connection to complete; only with `completion=true`. Keep it on your server, with the user for whom you began.
+    /// The connection to complete; only with `completion=true`. Keep it on your server, in the session of your user: who
+    /// knows it can open `redirectUri` with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "flow_019a1b2c3d4e7f809a1b2c3d4e5f6071")]
     flow_id: Option<String>,

@@ -44,7 +44,9 @@ impl From<broker::Error> for ApiError {
             ),
             E::DuplicateApp => Self::new(Code::DuplicateApp),
             E::DuplicateIntegration => Self::new(Code::DuplicateIntegration),
-            E::FlowEnded(why) => Self::with(Code::FlowEnded, format!("The connection ended, so there is nothing to complete. {why}")),
+            E::FlowEnded(why) => {
+                Self::with(Code::FlowEnded, format!("The connection ended, so there is nothing to complete. {why}"))
+            }
             E::FlowPending => Self::new(Code::FlowPending),
             E::Invalid(sentence) => Self::with(Code::InvalidRequest, format!("{sentence}.")),
             E::InvalidParameter(sentence) => Self::with(Code::InvalidParameter, format!("{sentence}.")),
