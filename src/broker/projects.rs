@@ -165,23 +165,31 @@ impl Broker {
         }
     }
 
-    /// Revokes the consents of choices that nobody will make any more.
+    /// Revokes the consents of choices that nobody will make any more, then erases them, so that a deletion which is
+    /// cut off in between revokes them again.
     async fn give_up_choices_of(&self, project: ProjectId) -> Result<(), Error> {
         loop {
-            let take = self.store.write(move |tx| {
-                let mut taken = Vec::new();
-                for selection in selections::take_of_project(tx, project, SELECTION_BATCH)? {
+            let now = self.clock.now();
+            let close = self.store.write(move |tx| {
+                let mut closed = Vec::new();
+                for selection in selections::list_of_project(tx, project, SELECTION_BATCH)? {
+                    if selection.is_open(now) {
+                        // Nobody chooses or completes any more, and nobody lives on this consent.
+                        selections::set_expiry(tx, project, selection.id, now)?;
+                    }
                     let flow = flows::find(tx, project, selection.flow_id)?;
-                    taken.push((selection, flow));
+                    closed.push((selection, flow));
                 }
-                Ok::<_, Error>(taken)
+                Ok::<_, Error>(closed)
             });
-            let taken = take.await?;
-            if taken.is_empty() {
+            let closed = close.await?;
+            if closed.is_empty() {
                 return Ok(());
             }
-            for (selection, flow) in taken {
+            failpoint::reach("project_choices_closed");
+            for (selection, flow) in closed {
                 self.give_up(&selection, flow.as_ref()).await?;
+                self.store.write(move |tx| selections::delete(tx, project, selection.id)).await?;
             }
         }
     }

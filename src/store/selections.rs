@@ -132,17 +132,14 @@ pub fn set_expiry(db: &Transaction<'_>, project: ProjectId, id: SelectionId, at:
     )
 }
 
-/// Removes up to `limit` selections of a project, and returns them: the tokens of those that were never spent are to be
-/// revoked.
-pub fn take_of_project(db: &Transaction<'_>, project: ProjectId, limit: u32) -> Result<Vec<Selection>, Error> {
-    let taken = all(
+/// Up to `limit` selections of a project, oldest first.
+pub fn list_of_project(db: &Connection, project: ProjectId, limit: u32) -> Result<Vec<Selection>, Error> {
+    all(
         db,
         "SELECT * FROM selections WHERE project_id = :project ORDER BY id LIMIT :limit",
         named_params! {":project": project, ":limit": limit},
         read,
-    )?;
-    taken.iter().try_for_each(|selection| delete(db, project, selection.id))?;
-    Ok(taken)
+    )
 }
 
 fn read(row: &Row<'_>) -> Result<Selection, Error> {

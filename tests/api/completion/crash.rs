@@ -121,6 +121,21 @@ async fn a_start_after_the_ten_minutes_gives_the_tokens_back() {
     process.kill();
 }
 
+/// The deletion of a project revokes what waits in it, and is continued after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_of_the_project_that_dies_still_revokes() {
+    let crashing = Crashing::new(2);
+    let process = crashing.start(None);
+    let begun = crashing.call(1, &format!("/v1/connect/twitter?{BACK}")).await.unwrap();
+    let callback = crashing.sandbox.handle().consent(begun.json["url"].as_str().unwrap(), &Answer::allow()).unwrap();
+    crashing.browse(&callback).await.unwrap();
+    let delete = ["project", "delete", "project 1", "--confirm", "project 1"];
+    crashing.dying_command(&delete, Some("project_choices_closed")).died();
+    crashing.command(&delete).succeeded();
+    is_given_back(&crashing).await;
+    assert_eq!(process.stop(), Some(0));
+}
+
 /// Waits until nothing is quarantined. Its tokens must be dead then.
 async fn is_given_back(crashing: &Crashing) {
     let left = || -> u32 { sql(crashing).query_row("SELECT count(*) FROM selections", [], |row| row.get(0)).unwrap() };
