@@ -35,23 +35,26 @@ impl Broker {
         let digest = key.digest();
         match self.store.find_access_key(digest).await? {
             // Found by equality in an index. This comparison takes the same time whatever the difference.
-            Some(found) if found.digest == digest => {
-                let AccessKey { id, project_id, limits, .. } = &found.key;
-                let now = self.clock.now();
-                limits.check(address, now)?;
-                self.key_uses().add(KeyUse { project_id: *project_id, access_key_id: *id, at: now });
-                Ok(Caller {
-                    actor: Actor::AccessKey,
-                    access_key_id: Some(*id),
-                    link_id: None,
-                    project_id: *project_id,
-                    profile_id: limits.profile_id,
-                    scopes: limits.scopes.clone(),
-                    address,
-                })
-            }
+            Some(found) if found.digest == digest => self.caller_with(&found.key, address),
             _ => Err(Error::AuthenticationRequired),
         }
+    }
+
+    /// The caller who holds this key, if it can be used now and from there. Counts a use of the key.
+    pub(super) fn caller_with(&self, key: &AccessKey, address: Option<IpAddr>) -> Result<Caller, Error> {
+        let AccessKey { id, project_id, limits, .. } = key;
+        let now = self.clock.now();
+        limits.check(address, now)?;
+        self.key_uses().add(KeyUse { project_id: *project_id, access_key_id: *id, at: now });
+        Ok(Caller {
+            actor: Actor::AccessKey,
+            access_key_id: Some(*id),
+            link_id: None,
+            project_id: *project_id,
+            profile_id: limits.profile_id,
+            scopes: limits.scopes.clone(),
+            address,
+        })
     }
 
     /// Creates a key for the project of that name. Returns it as stored, and the key itself, which is never shown

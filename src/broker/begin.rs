@@ -45,6 +45,8 @@ pub struct BeginConnect {
     pub reconnect: Option<String>,
     /// Digest of the cookie that the browser must have when it comes back, as [`Binding::to_app`] reads it.
     pub binding_hash: Option<String>,
+    /// Begins at the page that asks first, whatever the operator set for callers.
+    pub asks_first: bool,
     /// True when nothing is to be connected before the caller [completes](super::completion) the connection.
     pub completion: bool,
 }
@@ -212,10 +214,11 @@ impl Broker {
             ))
         })?;
         let is_open = binding == Binding::None;
-        if is_open && self.settings.require_binding && !self.settings.confirm && !wanted.completion {
+        let asks_first = wanted.asks_first || self.settings.confirm;
+        if is_open && self.settings.require_binding && !asks_first && !wanted.completion {
             return Err(Error::BindingRequired);
         }
-        Ok(if is_open && self.settings.confirm { Way::Asked } else { Way::Straight(binding) })
+        Ok(if is_open && asks_first { Way::Asked } else { Way::Straight(binding) })
     }
 
     /// The URL to send the person to. Asks the platform where it wants the request to be pushed.

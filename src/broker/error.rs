@@ -137,6 +137,8 @@ impl Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
 #[strum(serialize_all = "snake_case")]
 pub enum What {
+    /// Unknown, revoked, or not for the caller to see.
+    AccessKey,
     App,
     /// The page that asks before a connection. Unknown, or its connection has ended: callers are not told which.
     Confirmation,

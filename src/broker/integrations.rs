@@ -47,6 +47,7 @@ impl Broker {
             profile_id,
             search: wanted.search,
             oldest_first: wanted.oldest_first,
+            failing_at: None,
         };
         let (project, searches) = (caller.project_id, filter.search.is_some());
         let list = move |db: &_| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::begin::BOUNDS;
 use super::{Broker, Error, registration};
+use crate::domain::activity::hour_of;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, LATE_MAX, Outcome};
@@ -11,7 +12,8 @@ use crate::domain::link;
 use crate::domain::selection::{Selection, SelectionStage};
 use crate::failpoint;
 use crate::store::{
-    Transaction, flows, late_redirects, links, oauth_apps, refreshes, registrations, selections, token_reads,
+    Transaction, activity, console_sessions, flows, late_redirects, links, oauth_apps, refreshes, registrations,
+    selections, token_reads,
 };
 
 /// Rows in one transaction, so that no request waits long.
@@ -23,12 +25,16 @@ const SELECTION_BATCH: u32 = 20;
 /// How long the tokens of an ended grant are kept, so that a wrong verdict can still be corrected.
 const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 
+/// How long it is kept what happened in an hour: the console shows a day.
+const KEEP_ACTIVITY: Duration = Duration::from_hours(48);
+
 /// How long token reads are kept.
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
     /// Deletes expired flows with their selections, the redirects that those left behind a day ago, links that ended a day
-    /// ago, and the secrets that apps had before, in small transactions. Returns the number of flows.
+    /// ago, the secrets that apps had before, sessions of the console and what it shows of a day, in small transactions.
+    /// Returns the number of flows.
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         self.purge_selections().await?;
         let now = self.clock.now();
@@ -36,6 +42,9 @@ impl Broker {
         let late = now.minus(LATE_MAX);
         while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
         // Rows that a power cut brings back expire again.
+        let old = hour_of(now.minus(KEEP_ACTIVITY));
+        while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {}
+        while self.store.write_unsynced(move |tx| console_sessions::purge(tx, now, BATCH)).await? == BATCH as usize {}
         while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
         let ended = now.minus(link::KEEP_ENDED);
         while self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize {}

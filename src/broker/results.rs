@@ -16,6 +16,7 @@ use super::finished::Finished;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
+use crate::domain::binding::Binding;
 use crate::domain::budget::Cost;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::secret::Digest256;
@@ -80,6 +81,7 @@ impl Broker {
             server,
             reconnect: flow.reconnects.map(|id| id.to_string()),
             binding_hash: flow.binding.app_hash(),
+            asks_first: matches!(flow.binding, Binding::Confirmed(_)),
             completion: flow.needs_completion,
         };
         self.spend(Cost::Starts, Some(&caller), None)?;

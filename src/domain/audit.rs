@@ -102,6 +102,11 @@ pub enum Action {
     /// Without an account. The outcome is `cancelled`, or a failure's code.
     #[strum(serialize = "connection.ended")]
     ConnectionEnded,
+    /// A browser was signed in to the console with this key.
+    #[strum(serialize = "console.signed_in")]
+    ConsoleSignedIn,
+    #[strum(serialize = "console.signed_out")]
+    ConsoleSignedOut,
     /// A new keyring file was made with the recovery key.
     #[strum(serialize = "keyring.recovered")]
     KeyringRecovered,

@@ -146,6 +146,8 @@ pub struct IntegrationFilter {
     /// Case-insensitive, in display name, username and platform user id; a whole integration id matches too.
     pub search: Option<String>,
     pub oldest_first: bool,
+    /// In a search, only accounts that fail at this time.
+    pub failing_at: Option<Timestamp>,
 }
 
 /// Platforms of a list. Callers' models know ten names, so others are listed only on request.

@@ -2,6 +2,7 @@
 
 pub mod access_key;
 pub mod account;
+pub mod activity;
 pub mod attempts;
 pub mod audit;
 pub mod binding;
@@ -9,11 +10,13 @@ pub mod bounds;
 pub mod budget;
 pub mod colour;
 pub mod confirmation;
+pub mod console_session;
 pub mod entropy;
 pub mod error_chain;
 pub mod failure;
 pub mod flow;
 pub mod grant;
+pub mod health_list;
 pub mod id;
 pub mod identity;
 pub mod integration;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Error;
 use super::columns::{Fields, all, change, change_one, count, json, one};
 use crate::domain::access_key::{AccessKey, Scope};
-use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::key_limits::Limits;
 use crate::domain::key_uses::KeyUse;
 use crate::domain::secret::Digest256;
@@ -142,6 +142,24 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     )
 }
 
+/// Keys of a project, or of one profile, revoked ones too: up to `limit` behind `after`, newest first.
+pub fn list(
+    db: &Connection,
+    project: ProjectId,
+    profile: Option<ProfileId>,
+    after: Option<AccessKeyId>,
+    limit: u32,
+) -> Result<Vec<AccessKey>, Error> {
+    all(
+        db,
+        "SELECT * FROM access_keys
+         WHERE project_id = :project AND id < coalesce(:after, 'key_~') AND (:profile IS NULL OR profile_id = :profile)
+         ORDER BY id DESC LIMIT :limit",
+        named_params! {":project": project, ":after": after, ":profile": profile, ":limit": limit},
+        read,
+    )
+}
+
 /// A key of a project, unless it is revoked.
 pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<AccessKey>, Error> {
     one(
@@ -149,6 +167,16 @@ pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Opti
         "SELECT * FROM access_keys WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
         named_params! {":project": project, ":id": id},
         read,
+    )
+}
+
+/// A key's name, even of a revoked one.
+pub fn find_name(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<String>, Error> {
+    one(
+        db,
+        "SELECT name FROM access_keys WHERE project_id = :project AND id = :id",
+        named_params! {":project": project, ":id": id},
+        |row| Fields::of("access_keys", row).get("name"),
     )
 }
 
@@ -272,6 +300,26 @@ mod tests {
         assert_eq!(list_all(&fixture.db).unwrap()[0].0.revoked_at, Some(now), "the first time stays");
         let unknown = fixture.id();
         assert_eq!(fixture.write(|db| revoke(db, unknown, later)).unwrap(), None);
+    }
+
+    #[test]
+    fn the_keys_of_a_project_are_listed_in_pages() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs) = (fixture.ours, fixture.theirs);
+        let mut made = Vec::new();
+        for number in 0..3_u8 {
+            let key = key(&fixture, "ci");
+            fixture.write(|db| insert(db, &key, &Digest256::of(&[number]))).unwrap();
+            made.insert(0, key.id);
+        }
+        let now = fixture.now();
+        fixture.write(|db| revoke(db, made[0], now)).unwrap();
+        let listed = |project, profile, after, limit| -> Vec<AccessKeyId> {
+            list(&fixture.db, project, profile, after, limit).unwrap().iter().map(|key| key.id).collect()
+        };
+        assert_eq!(listed(theirs, None, None, 9), made);
+        assert_eq!(listed(theirs, None, Some(made[0]), 1), made[1..2]);
+        assert!(listed(ours, None, None, 9).is_empty() && listed(theirs, Some(fixture.id()), None, 9).is_empty());
     }
 
     #[test]

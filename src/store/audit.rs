@@ -53,6 +53,34 @@ const LIST_OF_PROFILE: &str = "SELECT * FROM audit
     WHERE project_id = :project AND profile_id = :profile AND id >= :from AND at >= :not_before
     ORDER BY id LIMIT :limit";
 
+/// The latest entries about one thing of the project, the latest first.
+pub fn list_of_object(db: &Connection, project: ProjectId, object: &str, limit: u32) -> Result<Vec<Recorded>, Error> {
+    all(db, LIST_OF_OBJECT, named_params! {":project": project, ":object": object, ":limit": limit}, read)
+}
+
+const LIST_OF_OBJECT: &str = "SELECT * FROM audit
+    WHERE project_id = :project AND object = :object ORDER BY id DESC LIMIT :limit";
+
+/// The entries before `before`, or the newest, the latest first: all of the project, or those about one profile.
+pub fn list_latest(
+    db: &Connection,
+    project: ProjectId,
+    profile: Option<ProfileId>,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Recorded>, Error> {
+    let before = before.map_or(i64::MAX, signed);
+    let params = named_params! {":project": project, ":before": before, ":limit": limit};
+    let Some(profile) = profile else { return all(db, LIST_LATEST, params, read) };
+    all(db, LIST_LATEST_OF_PROFILE, &[params, named_params! {":profile": profile}].concat(), read)
+}
+
+const LIST_LATEST: &str = "SELECT * FROM audit WHERE project_id = :project AND id < :before
+    ORDER BY id DESC LIMIT :limit";
+
+const LIST_LATEST_OF_PROFILE: &str = "SELECT * FROM audit
+    WHERE project_id = :project AND profile_id = :profile AND id < :before ORDER BY id DESC LIMIT :limit";
+
 /// Entries from `since` on, oldest first, of one key or of all. For the operator.
 pub fn list_all(db: &Connection, since: Since, key: Option<AccessKeyId>, limit: u32) -> Result<Vec<Recorded>, Error> {
     let (from, not_before) = beginning(db, since)?;
@@ -173,9 +201,18 @@ mod tests {
         assert_eq!(ids(&listed(Since::BEGINNING, 1)), [1]);
         assert_eq!(ids(&listed(Since::Entry(1), 9)), [4]);
         assert!(listed(Since::BEGINNING, 9).iter().all(|recorded| recorded.entry.profile_id == Some(one)));
+        let latest = |profile, before| ids(&list_latest(&fixture.db, ours, profile, before, 2).unwrap());
+        assert_eq!((latest(None, None), latest(None, Some(3))), (vec![4, 3], vec![2, 1]));
+        assert_eq!((latest(Some(one), None), latest(Some(one), Some(4))), (vec![4, 1], vec![1]));
+        let third = list(&fixture.db, ours, None, Since::Entry(2), 1).unwrap().remove(0).entry.object;
+        assert_eq!(ids(&list_of_object(&fixture.db, ours, &third, 9).unwrap()), [3]);
+        assert!(list_of_object(&fixture.db, theirs, &third, 9).unwrap().is_empty());
         for (sql, index) in [
             (LIST, "audit_by_project (project_id=? AND rowid>?)"),
             (LIST_OF_PROFILE, "audit_by_profile (project_id=? AND profile_id=? AND rowid>?)"),
+            (LIST_OF_OBJECT, "audit_by_object (project_id=? AND object=?)"),
+            (LIST_LATEST, "audit_by_project (project_id=? AND rowid<?)"),
+            (LIST_LATEST_OF_PROFILE, "audit_by_profile (project_id=? AND profile_id=? AND rowid<?)"),
         ] {
             let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let plan: String = statement.raw_query().next().unwrap().unwrap().get(3).unwrap();

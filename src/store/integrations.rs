@@ -1,6 +1,7 @@
 //! Integrations: connected accounts. The app and the expiry of one are its grant's, and so is its status while the
 //! grant is not active: joined, not stored twice.
 
+mod failing;
 mod list;
 mod own;
 mod tokens;
@@ -17,6 +18,7 @@ use crate::domain::id::{GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail, OwnTokens};
 use crate::domain::time::Timestamp;
 
+pub use failing::{COUNTED, count_failing, list_by_health};
 pub use list::list;
 use own::own_dek_id;
 pub use own::{find_own_tokens, renew, set_status};

@@ -12,10 +12,12 @@
 //! written any more. A closure waits for nothing but the database.
 
 pub mod access_keys;
+pub mod activity;
 pub mod audit;
 pub mod backup;
 mod columns;
 pub mod consents;
+pub mod console_sessions;
 pub mod counts;
 pub mod discovered;
 mod disk_reserve;

@@ -52,7 +52,11 @@ const WAITING: [&str; 2] = [
 ];
 
 /// Delete everything else but accounts and the audit trail: rows before those that they point at.
-const LASTING: [&str; 7] = [
+const LASTING: [&str; 9] = [
+    "DELETE FROM activity WHERE (project_id, hour) IN
+        (SELECT project_id, hour FROM activity WHERE project_id = :project LIMIT :limit)",
+    "DELETE FROM console_sessions WHERE digest IN
+        (SELECT digest FROM console_sessions WHERE project_id = :project LIMIT :limit)",
     "DELETE FROM links WHERE project_id = :project AND id IN
         (SELECT id FROM links WHERE project_id = :project LIMIT :limit)",
     "DELETE FROM late_redirects WHERE credential IN

@@ -65,8 +65,9 @@ struct EntryView {
     address: Option<String>,
     /// What was done: `access_key.created`, `access_key.revoked`, `account.connected`, `account.disconnected`,
     /// `account.moved`, `app.created`, `app.deleted`, `app.secret_replaced`, `app.updated`, `connection.awaits_completion`,
-    /// `connection.completed`, `connection.ended` (without an account), `link.created`, `link.revoked`, `profile.created`,
-    /// `profile.deleted`, `profile.updated`, `project.created`, `project.deleted`, `selection.offered`, or `token.read`.
+    /// `connection.completed`, `connection.ended` (without an account), `console.signed_in`, `console.signed_out`,
+    /// `link.created`, `link.revoked`, `profile.created`, `profile.deleted`, `profile.updated`, `project.created`,
+    /// `project.deleted`, `selection.offered`, or `token.read`.
     #[schema(example = "account.connected")]
     action: &'static str,
     /// Id of what it was done to.

@@ -169,6 +169,7 @@ pub(crate) async fn begin(
         server,
         reconnect,
         binding_hash,
+        asks_first: false,
         completion,
     };
     let Begun { url, to_complete } = state.broker.begin_connect(&caller, wanted).await?;

@@ -58,6 +58,7 @@ impl From<broker::Error> for ApiError {
             E::LinkEnded(LinkStatus::Expired) => Self::new(Code::LinkEnded).on_page(Trouble::LinkExpired),
             E::LinkEnded(_) => Self::new(Code::LinkEnded),
             E::NoRoom => Self::new(Code::StorageFull),
+            E::NotFound(What::AccessKey) => Self::new(Code::NotFound),
             E::NotFound(What::App) => Self::new(Code::AppNotFound),
             E::NotFound(What::Confirmation) => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
             E::NotFound(What::Flow) => Self::new(Code::FlowNotFound),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, ToSql};
 
 use super::{JOINS, SELECT, read};
 use crate::domain::id::{IntegrationId, ProjectId};
@@ -25,14 +25,23 @@ pub fn list(
         Some(None) => ("AND i.profile_id IS :profile", counts::NO_PROFILE.into()),
         Some(Some(profile)) => ("AND i.profile_id IS :profile", profile.to_string().into()),
     };
-    let params = named_params! {":profile": filter.profile_id.flatten()};
+    let failing =
+        if filter.failing_at.is_some() && filter.search.is_some() { "AND i.fails_from <= :failing_at" } else { "" };
+    let profile = filter.profile_id.flatten();
+    let mut params: Vec<(&str, &dyn ToSql)> = Vec::new();
+    if !condition.is_empty() {
+        params.push((":profile", &profile));
+    }
+    if !failing.is_empty() {
+        params.push((":failing_at", &filter.failing_at));
+    }
     let listing = Listing {
         table: "integrations",
         alias: "i",
         select: SELECT,
         joins: JOINS,
-        condition,
-        params: if condition.is_empty() { &[] } else { params },
+        condition: &format!("{condition} {failing}"),
+        params: &params,
         within: &within,
         oldest_first: filter.oldest_first,
     };

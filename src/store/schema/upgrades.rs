@@ -15,8 +15,8 @@ use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 use crate::store::backup::find_latest_restore;
 use crate::store::{
-    access_keys, audit, counts, discovered, flows, grants, integrations, keyring, late_redirects, links, meta,
-    oauth_apps, profiles, projects, recovery, registrations, sealed, selections, token_reads,
+    access_keys, activity, audit, console_sessions, counts, discovered, flows, grants, integrations, keyring,
+    late_redirects, links, meta, oauth_apps, profiles, projects, recovery, registrations, sealed, selections, token_reads,
 };
 
 /// Rows, with the first and the last schema that takes them in this form. `$1` is an id's 32 digits that end with 1, `#1` the
@@ -139,6 +139,7 @@ const ROWS: &[(u32, u32, &str)] = &[
         "UPDATE access_keys SET profile_id = 'prof_$1', networks = '[\"10.0.0.0/8\"]', expires_at = 9, last_used_at = 3
          WHERE id = 'key_$1'",
     ),
+    (19, 99, "INSERT INTO console_sessions VALUES (#6, 'proj_$1', 'key_$1', 1, 9)"),
     (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4, asks_first = 1 WHERE id = 'flow_$1'"),
     (
         17,
@@ -305,4 +306,7 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(trail.last().and_then(|entry| entry.entry.by.link_id), linked);
     assert_eq!(found(flows::find(db, ours, id(1))).link_id, linked);
     assert_eq!(links::find(db, ours, id(1)).unwrap().map(|link| link.connected), (old >= 17).then(|| vec![id(1)]));
+    assert_eq!(activity::list(db, ours, 0, 9).unwrap().len(), since(19));
+    let session = console_sessions::find_key(db, &digest(6), Timestamp::from_millis(5)).unwrap();
+    assert_eq!(session.is_some(), old >= 19);
 }

@@ -1,0 +1,252 @@
+//! What the console shows of connected accounts: those that fail first, with the cause in words and the next step.
+
+use std::collections::BTreeMap;
+
+use super::trail::name_keys;
+use crate::broker::begin::BeginConnect;
+use crate::broker::{Broker, Caller, Error, integrations as cases, profiles as profile_cases};
+use crate::domain::audit::Recorded;
+use crate::domain::failure::Failure;
+use crate::domain::grant::AuthStatus;
+use crate::domain::health_list::{After, HealthFilter};
+use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
+use crate::domain::integration::{IntegrationDetail, IntegrationFilter, PlatformFilter};
+use crate::domain::paging::Window;
+use crate::domain::time::Timestamp;
+use crate::platforms::CONTRACT_NAMES;
+use crate::store::{self, Connection, audit, integrations, profiles};
+use crate::upstream::Protocol;
+
+/// Accounts on a page.
+pub const ACCOUNTS: u32 = 25;
+
+/// Most failing accounts that are counted.
+pub const COUNTED: u32 = integrations::COUNTED;
+
+/// Entries of the trail about one account.
+const ENTRIES: u32 = 20;
+
+/// Which accounts to show. `profile_id`: `Some("null")` for those without a profile.
+#[derive(Debug, Clone, Default)]
+pub struct WantedAccounts {
+    pub platform: Option<String>,
+    pub profile_id: Option<String>,
+    pub failing_only: bool,
+    /// As in [`ListIntegrations`](cases::ListIntegrations). What is found comes newest first.
+    pub search: Option<String>,
+    /// The [`next`](AccountPage::next) of the page before.
+    pub after: Option<String>,
+}
+
+/// A page of accounts.
+#[derive(Debug, Default)]
+pub struct AccountPage {
+    pub accounts: Vec<ShownAccount>,
+    /// `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// An account as the console shows it.
+#[derive(Debug)]
+pub struct ShownAccount {
+    pub detail: IntegrationDetail,
+    pub label: String,
+    pub profile_name: Option<String>,
+    /// What is wrong; `None` while nothing is.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why an account fails, in sentences for the operator.
+#[derive(Debug)]
+pub struct Trouble {
+    pub code: &'static str,
+    pub happened: String,
+    pub next_step: String,
+    /// When it was last seen; `None` where it was not recorded.
+    pub at: Option<Timestamp>,
+    /// The page at the platform where the operator manages the app, where it is known.
+    pub console: Option<&'static str>,
+}
+
+/// The life of one account.
+#[derive(Debug)]
+pub struct AccountLife {
+    pub account: ShownAccount,
+    /// The latest entries of the trail about it, the latest first.
+    pub entries: Vec<Recorded>,
+    /// Names of the keys that read its token or stand in the entries.
+    pub keys: BTreeMap<AccessKeyId, String>,
+}
+
+/// How an account is connected again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnects {
+    /// Its owner gives a new app password to the app: there is no page for it.
+    AppPassword,
+    Redirect,
+    /// The same, once it is said which server the account is on.
+    RedirectOfServer,
+    /// The platform is switched off or gone.
+    Unavailable,
+}
+
+impl Reconnects {
+    #[must_use]
+    pub const fn is_app_password(self) -> bool {
+        matches!(self, Self::AppPassword)
+    }
+
+    /// True when there is a page at the platform to go to.
+    #[must_use]
+    pub const fn is_possible(self) -> bool {
+        matches!(self, Self::Redirect | Self::RedirectOfServer)
+    }
+
+    #[must_use]
+    pub const fn needs_server(self) -> bool {
+        matches!(self, Self::RedirectOfServer)
+    }
+}
+
+impl Broker {
+    /// Accounts of the caller, those that fail first.
+    pub async fn list_by_health(&self, caller: &Caller, wanted: WantedAccounts) -> Result<AccountPage, Error> {
+        let profile_id = match wanted.profile_id.as_deref() {
+            None => None,
+            Some("null") => Some(None),
+            Some(id) => match profile_cases::parse(id) {
+                Ok(id) => Some(Some(id)),
+                Err(_) => return Ok(AccountPage::default()),
+            },
+        };
+        if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
+            return Ok(AccountPage::default());
+        }
+        let profile_id = caller.profile_id.map(Some).or(profile_id);
+        let (project, now) = (caller.project_id, self.clock.now());
+        let (found, next) = if let Some(search) = wanted.search {
+            let offset: u64 = wanted.after.and_then(|after| after.parse().ok()).unwrap_or(0);
+            let filter = IntegrationFilter {
+                platforms: wanted.platform.map_or(PlatformFilter::All, PlatformFilter::One),
+                profile_id,
+                search: Some(search),
+                oldest_first: false,
+                failing_at: wanted.failing_only.then_some(now),
+            };
+            let window = Window { limit: ACCOUNTS, offset };
+            let search = move |db: &Connection| {
+                let listed = integrations::list(db, project, &filter, &CONTRACT_NAMES, window)?;
+                let details = listed.items.iter().map(|item| integrations::find_detail(db, project, item.id));
+                let details = details.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+                let end = offset.saturating_add(ACCOUNTS.into());
+                Ok::<_, store::Error>((name_profiles(db, project, details)?, (end < listed.total).then_some(end)))
+            };
+            let (found, end) = self.store.read_long(search).await?;
+            (found, end.map(|end| end.to_string()))
+        } else {
+            let filter = HealthFilter { platform: wanted.platform, profile_id, failing_only: wanted.failing_only };
+            // An edited place is the beginning.
+            let after: Option<After> = wanted.after.and_then(|after| after.parse().ok());
+            let list = move |db: &Connection| {
+                let page = integrations::list_by_health(db, project, &filter, after, now, ACCOUNTS)?;
+                Ok::<_, store::Error>((name_profiles(db, project, page.accounts)?, page.next))
+            };
+            let (found, next) = self.store.read(list).await?;
+            (found, next.map(|next| next.to_string()))
+        };
+        let accounts = found.into_iter().map(|(detail, profile)| self.shown(detail, profile)).collect();
+        Ok(AccountPage { accounts, next })
+    }
+
+    /// Number of the caller's accounts that fail, up to [`COUNTED`].
+    pub async fn count_failing(&self, caller: &Caller) -> Result<u64, Error> {
+        let (project, profile, now) = (caller.project_id, caller.profile_id, self.clock.now());
+        Ok(self.store.read(move |db| integrations::count_failing(db, project, profile, now)).await?)
+    }
+
+    /// Everything that is known of an account, but its tokens.
+    pub async fn account_life(&self, caller: &Caller, id: &str) -> Result<AccountLife, Error> {
+        let detail = self.get_integration(caller, id).await?;
+        let (project, object) = (caller.project_id, cases::parse(id)?);
+        let profile = detail.integration.profile_id;
+        let who = caller.clone();
+        let readers: Vec<AccessKeyId> = detail.reads.iter().map(|read| read.access_key_id).collect();
+        let (profile_name, entries, keys) = self
+            .store
+            .read(move |db| {
+                let name = profile.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                let mut entries = audit::list_of_object(db, project, &object.to_string(), ENTRIES)?;
+                // The account may have been in another profile.
+                entries.retain(|found| who.sees(found.entry.profile_id));
+                let ids = readers.into_iter().chain(entries.iter().filter_map(|found| found.entry.by.access_key_id));
+                let keys = name_keys(db, &who, ids)?;
+                Ok::<_, store::Error>((name, entries, keys))
+            })
+            .await?;
+        Ok(AccountLife { account: self.shown(detail, profile_name), entries, keys })
+    }
+
+    /// How an account at this platform is connected again.
+    #[must_use]
+    pub fn reconnects(&self, platform: &str) -> Reconnects {
+        match self.upstream.protocol(platform) {
+            Some(Protocol::OAuth(platform)) if platform.has_servers() => Reconnects::RedirectOfServer,
+            Some(Protocol::OAuth(_)) => Reconnects::Redirect,
+            Some(Protocol::AtProtocol(_)) => Reconnects::AppPassword,
+            None => Reconnects::Unavailable,
+        }
+    }
+
+    /// Begins a connection that brings this account back. Returns the address of the page that asks first: whoever
+    /// continues there, here or where the address was sent to, finishes it in that browser.
+    pub async fn begin_reconnect(&self, caller: &Caller, id: &str, server: Option<String>) -> Result<String, Error> {
+        let platform = self.get_integration(caller, id).await?.integration.platform;
+        let reconnect = Some(id.to_owned());
+        let wanted = BeginConnect { platform, server, reconnect, asks_first: true, ..BeginConnect::default() };
+        Ok(self.begin_connect(caller, wanted).await?.url)
+    }
+
+    fn shown(&self, mut detail: IntegrationDetail, profile_name: Option<String>) -> ShownAccount {
+        detail.integration = detail.integration.judged(self.clock.now());
+        let platform = &detail.integration.platform;
+        let label = self.label(platform);
+        let failure = match (&detail.trouble, detail.integration.status) {
+            (Some(trouble), _) => Some(trouble.kind),
+            (None, AuthStatus::ReconnectRequired(reason)) => Some(reason.into()),
+            (None, AuthStatus::Active) if detail.is_in_doubt => Some(Failure::RefreshInterrupted),
+            (None, AuthStatus::Active) => None,
+        };
+        let trouble = failure.map(|failure| Trouble {
+            code: failure.code(),
+            happened: match &detail.trouble {
+                Some(trouble) => trouble.what_happened(&label),
+                None => failure.what_happened(&label),
+            },
+            next_step: self.next_step(failure, platform),
+            at: detail.trouble.as_ref().map(|trouble| trouble.at),
+            console: self.console(platform),
+        });
+        ShownAccount { detail, label, profile_name, trouble }
+    }
+}
+
+/// Accounts with the names of their profiles.
+fn name_profiles(
+    db: &Connection,
+    project: ProjectId,
+    details: Vec<IntegrationDetail>,
+) -> Result<Vec<(IntegrationDetail, Option<String>)>, store::Error> {
+    let mut names: BTreeMap<ProfileId, Option<String>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for detail in details {
+        let name = match detail.integration.profile_id {
+            None => None,
+            Some(id) => match names.get(&id) {
+                Some(name) => name.clone(),
+                None => names.entry(id).or_insert(profiles::find_name(db, project, id)?).clone(),
+            },
+        };
+        found.push((detail, name));
+    }
+    Ok(found)
+}

@@ -1,0 +1,14 @@
+//! What the console asks for beyond the API: who is signed in, and what its pages show.
+//!
+//! Invariant: a session acts as a [`Caller`](super::Caller) with the rights of its key as they are at each request. What
+//! it changes goes through the use cases of the API, and the trail names the key.
+
+mod accounts;
+mod keys;
+mod sessions;
+mod trail;
+
+pub use crate::domain::console_session::{LIFE, SessionToken};
+pub use accounts::{ACCOUNTS, AccountLife, COUNTED, Reconnects, ShownAccount, Trouble, WantedAccounts};
+pub use keys::{KeyPage, ListedKey};
+pub use trail::{KnownPlatform, PlatformState, TrailPage};
