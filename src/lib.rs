@@ -119,6 +119,13 @@
 //! moved under the running process. `broker::readiness` finds the reason why the broker is not ready, for `/readyz` and the
 //! log. `store::open` copies a database before it migrates it.
 //!
+//! # The console
+//!
+//! `http::console` has the operator's pages. A browser signs in with an access key and gets a session
+//! (`broker::console`), of which `store::console_sessions` keeps a digest. `http::access` turns the session of each request into the
+//! [`Caller`](broker::Caller) that the key would be, so that the pages go through the use cases of the API and can do no more. The
+//! list that begins with what fails is a walk along an index (`store::integrations`), which triggers keep.
+//!
 //! # Where a change goes
 //!
 //! `tests/house.rs` checks that these paths exist.
@@ -150,6 +157,10 @@
 //! a hosted page:              src/http/pages/mod.rs (how), templates/base.html, src/http/pages/words/en.rs and de.rs beside
 //!                             it (every text), src/http/routes.rs, src/http/openapi.rs, tests/browser/pages.py,
 //!                             tests/api/access.rs (what needs no key)
+//! a page of the console:      src/http/console/mod.rs (how), templates/console/layout.html, src/http/pages/words/console/en.rs and
+//!                             de.rs beside it, src/http/routes.rs (`CONSOLE_ROUTES`), tests/api/console/rules.rs
+//! what makes an account fail: src/domain/integration.rs (`token_state`), and in a migration the view and triggers of
+//!                             migrations/V0019__console.sql, src/store/integrations/failing.rs (the list)
 //! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs (its
 //!                             errors), src/http/pages/documentation/chapters.rs (its place on the page)
 //! what waits for a caller or a person: src/broker/completion.rs, src/broker/selection.rs, src/store/selections.rs,

@@ -89,9 +89,27 @@ impl Signals {
     }
 }
 
+/// The sockets that the broker serves.
+#[derive(Debug)]
+pub struct Listeners {
+    pub main: TcpListener,
+    /// Only metrics are served there.
+    pub metrics: Option<TcpListener>,
+    /// Only the console is served there.
+    pub console: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Self {
+        Self { main, metrics: None, console: None }
+    }
+}
+
 /// What the broker does from now on.
 pub struct Served {
     pub state: http::State,
+    /// For the console's own listener.
+    pub console: http::State,
     /// True when tokens are refreshed before their expiry, and not only for callers.
     pub refreshes: bool,
 }
@@ -109,16 +127,15 @@ pub enum Hangup {
 /// Decides what follows from a SIGHUP.
 pub type OnHangup<'a> = dyn Fn() -> LocalBoxFuture<'a, Hangup> + 'a;
 
-/// Serves until a signal to stop or until the store fails, then waits up to `grace` for requests in flight. Serves metrics
-/// only on the `metrics` listener. Blocks, so it must not be called from a runtime.
+/// Serves until a signal to stop or until the store fails, then waits up to `grace` for requests in flight. Blocks, so it
+/// must not be called from a runtime.
 ///
 /// # Errors
 ///
 /// A listener cannot be used.
 pub fn run(
     app: &App,
-    listener: TcpListener,
-    metrics: Option<TcpListener>,
+    listeners: Listeners,
     first: Served,
     signals: Signals,
     on_hangup: &OnHangup<'_>,
@@ -134,11 +151,12 @@ pub fn run(
         }
     });
     let mut background = Background::start(app, &first, &stop);
-    let live = http::Live::new(first.state);
+    let (live, console) = (http::Live::new(first.state), http::Live::new(first.console));
     let workers = available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     let served = System::new().block_on(async {
-        let metrics = metrics.map(serve_metrics).transpose()?;
-        let server = listen(&live, listener, workers, grace)?;
+        let metrics = listeners.metrics.map(serve_metrics).transpose()?;
+        let own_console = listeners.console.map(|listener| serve_console(&console, listener, grace)).transpose()?;
+        let server = listen(&live, listeners.main, workers, grace)?;
         let handle = server.handle();
         let (stopped, serving) = (stop.clone(), live.clone());
         let waiting = actix_web::rt::spawn(async move {
@@ -148,9 +166,12 @@ pub fn run(
         });
         let ended = tokio::select! {
             ended = server => ended,
-            never = obey_hangups(app, hangups, on_hangup, &live, &mut background, &stop) => match never {},
+            never = obey_hangups(app, hangups, on_hangup, [&live, &console], &mut background, &stop) => match never {},
         };
         waiting.abort();
+        if let Some(console) = own_console {
+            console.stop(true).await;
+        }
         if let Some(metrics) = metrics {
             // Readers keep their connections open between two requests, and repeat one that was cut off.
             metrics.stop(false).await;
@@ -184,7 +205,7 @@ async fn obey_hangups(
     app: &App,
     mut hangups: Signal,
     on_hangup: &OnHangup<'_>,
-    live: &http::Live,
+    [live, console]: [&http::Live; 2],
     background: &mut Background,
     stop: &CancellationToken,
 ) -> Infallible {
@@ -195,6 +216,7 @@ async fn obey_hangups(
             Hangup::Serve(served) => {
                 background.replace(app, &served, stop);
                 live.replace(served.state);
+                console.replace(served.console);
                 if stop.is_cancelled() {
                     live.refuse_refreshes();
                 }
@@ -234,6 +256,19 @@ impl Background {
             let _ = running.await;
         }
     }
+}
+
+/// Starts serving the console on a listener of its own, until the handle stops it.
+fn serve_console(live: &http::Live, listener: TcpListener, grace: Duration) -> io::Result<ServerHandle> {
+    let server = listen(live, listener, 1, grace)?;
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        if let Err(error) = server.await {
+            // No account depends on the console, so the broker goes on.
+            tracing::error!(%error, "the console's server failed");
+        }
+    });
+    Ok(handle)
 }
 
 /// Starts serving metrics, until the handle stops it.

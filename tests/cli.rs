@@ -729,6 +729,32 @@ fn metrics_have_no_listener_unless_one_is_asked_for_and_its_port_must_be_free() 
 }
 
 #[test]
+fn the_console_is_on_the_listener_that_it_is_given_and_nowhere_else() {
+    let instance = Instance::new();
+    let mut command = instance.command(&["serve"]);
+    command.env("POSTPEER_CONSOLE__LISTEN", "127.0.0.1:0");
+    let broker = Running::start(&mut command, "/console");
+    let (url, console) = (broker.url(), broker.url_after("the console is at"));
+    assert_ne!(url, console);
+    let page = ask(&console, "GET", "/console/sign-in", "");
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    let elsewhere = [(&url, "/console"), (&url, "/console/sign-in"), (&console, "/v1/health"), (&console, "/readyz")];
+    for (at, target) in elsewhere {
+        let answer = ask(at, "GET", target, &instance.key);
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{at}{target}: {answer}");
+    }
+    let (code, said) = broker.stop(Signal::TERM);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(TcpStream::connect(console.trim_start_matches("http://")).is_err());
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = instance.command(&["serve"]).env("POSTPEER_CONSOLE__LISTEN", &address).output().unwrap();
+    let said = refused(&output, 69);
+    assert!(said.contains(&address) && said.contains("console.listen"), "{said}");
+}
+
+#[test]
 fn a_demo_keeps_nothing_unless_told_where() {
     let temporary = tempfile::tempdir().unwrap();
     let kept = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ const SELECTION_BATCH: u32 = 20;
 /// How long the tokens of an ended grant are kept, so that a wrong verdict can still be corrected.
 const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 
-/// How long it is kept what happened in an hour: the console shows a day.
+/// How long the counts of an hour are kept. The console shows a day.
 const KEEP_ACTIVITY: Duration = Duration::from_hours(48);
 
 /// How long token reads are kept.

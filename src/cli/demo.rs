@@ -96,12 +96,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .unwrap_or_default(),
     };
     let public_url = app.config.server.public_url.clone();
-    let settings =
-        http::Settings { demo: Some(demo), pages: identities(&public_url), ..http::Settings::new(public_url) };
+    let settings = http::Settings {
+        console: http::Console::Beside,
+        demo: Some(demo),
+        pages: identities(&public_url),
+        ..http::Settings::new(public_url)
+    };
     let state = http::State::new(app.broker.clone(), settings, app.ports.entropy.clone());
-    let served = Served { state, refreshes: app.config.refresh.enabled };
+    let served = Served { console: state.clone(), state, refreshes: app.config.refresh.enabled };
     let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(ready(Hangup::Stop)) };
-    let served = server::run(&app, listener, None, served, signals, &on_hangup, GRACE);
+    let served = server::run(&app, listener.into(), served, signals, &on_hangup, GRACE);
     app.work().block_on(sandbox.stop());
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
@@ -181,7 +185,8 @@ fn tell(config: &Config, kept: bool, key: &SecretString, link: &SecretString) ->
     say!("When it is finished, list the accounts and get an access token:");
     say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations");
     say!("  curl -H 'x-access-key: {plain}' {url}/v1/connect/integrations/ID/token");
-    say!("\nThe access key:");
+    say!("\nThe operator's console is at {url}/console: sign in there with the access key.");
+    say!("The access key:");
     output::result(plain)
 }
 

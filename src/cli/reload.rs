@@ -61,11 +61,14 @@ fn refused(why: &str) -> Hangup {
 
 /// The settings and the state that are served with a configuration.
 pub(super) fn served(app: &App, broker: Broker, config: &Config) -> Served {
+    let state = |broker, settings| http::State::new(broker, settings, app.ports.entropy.clone());
     let settings = http_settings(config);
-    Served { state: http::State::new(broker, settings, app.ports.entropy.clone()), refreshes: config.refresh.enabled }
+    let console = http::Settings { console: http::Console::Alone, ..settings.clone() };
+    let console = state(broker.clone(), console);
+    Served { state: state(broker, settings), console, refreshes: config.refresh.enabled }
 }
 
-/// The settings of the web server.
+/// The settings of the web server at `server.listen`.
 #[must_use]
 pub fn http_settings(config: &Config) -> http::Settings {
     let mut settings = http::Settings::new(config.server.public_url.clone());
@@ -74,13 +77,21 @@ pub fn http_settings(config: &Config) -> http::Settings {
     settings.connections.all = config.limits.connections;
     settings.connections.per_address = config.limits.connections_per_address;
     settings.bodies = config.limits.bodies;
+    if config.console.as_ref().is_some_and(|console| console.listen.is_none()) {
+        settings.console = http::Console::Beside;
+    }
     settings
 }
 
 /// The settings that need a restart.
 fn fixed(config: &Config) -> Vec<(&'static str, String)> {
     let metrics = config.server.metrics_listen.map_or_else(|| "unset".to_owned(), |address| address.to_string());
+    let console = match &config.console {
+        None => "off".to_owned(),
+        Some(console) => console.listen.map_or_else(|| "beside the API".to_owned(), |address| address.to_string()),
+    };
     vec![
+        ("console", console),
         ("server.listen", config.server.listen.to_string()),
         ("server.metrics_listen", metrics),
         ("database.path", config.database.display().to_string()),

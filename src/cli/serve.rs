@@ -13,7 +13,7 @@ use super::{notify, process, started};
 use crate::app::{Ports, Prepared};
 use crate::config::{Config, Environment};
 use crate::domain::time::SystemClock;
-use crate::server::{Hangup, Signals};
+use crate::server::{Hangup, Listeners, Signals};
 use crate::{server, telemetry};
 
 /// Time that requests in flight have when the broker stops. Work that must not be lost has a longer one.
@@ -35,10 +35,12 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     warn_of(&config);
     let listen = config.server.listen;
     let metrics_listen = config.server.metrics_listen;
+    let console_listen = config.console.as_ref().and_then(|console| console.listen);
     let prepared = Prepared::new(config, Ports::system())?;
     let (listener, address) = bind("server.listen", listen)?;
     let (metrics, metrics_address) =
         metrics_listen.map(|listen| bind("server.metrics_listen", listen)).transpose()?.unzip();
+    let (console, console_address) = console_listen.map(|listen| bind("console.listen", listen)).transpose()?.unzip();
     let app = prepared.open()?;
     let signals = Signals::obey(app.work(), || ()).map_err(|error| Failure::io("cannot handle signals", &error))?;
     let public_url = &app.config.server.public_url;
@@ -49,11 +51,14 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         telemetry::metrics().expect_platforms(platforms.iter().filter(|one| one.enabled).map(|one| one.name));
         tracing::info!(%address, "metrics are at /metrics");
     }
+    if let Some(address) = console_address {
+        tracing::info!(%address, "the console is at /console");
+    }
     let reload = Reload::new(&app, &arguments.config, environment);
     let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(reload.on_hangup()) };
     let served = reload::served(&app, app.broker.clone(), &app.config);
     notify::ready(environment);
-    let served = server::run(&app, listener, metrics, served, signals, &on_hangup, GRACE);
+    let served = server::run(&app, Listeners { main: listener, metrics, console }, served, signals, &on_hangup, GRACE);
     let closed = app.close();
     served.map_err(|error| Failure::io("the server failed", &error))?;
     closed?;

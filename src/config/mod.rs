@@ -59,6 +59,8 @@ pub struct Config {
     pub database: PathBuf,
     pub keyring: PathBuf,
     pub connect: Connect,
+    /// `None`: no console.
+    pub console: Option<Console>,
     pub refresh: Refresh,
     /// `None`: the broker makes no backups by itself.
     pub backup: Option<Backup>,
@@ -98,6 +100,13 @@ pub struct Connect {
     pub confirm: bool,
     /// Refuses connections that any browser could finish.
     pub require_binding: bool,
+}
+
+/// The operator's pages.
+#[derive(Debug, Clone)]
+pub struct Console {
+    /// Address of a listener of its own; without one, the console is beside the API.
+    pub listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone)]
@@ -195,8 +204,10 @@ pub fn from_str(
 
 fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Config {
     let keyring = reader.path(&["keyring", "path"]).unwrap_or_else(|| base.join("postpeer.keyring"));
+    let server = server(reader);
     Config {
-        server: server(reader),
+        console: console(reader, &server),
+        server,
         database: database(reader, base),
         backup: backup(reader, base, &keyring),
         keyring,
@@ -249,6 +260,27 @@ fn backup(reader: &mut Reader, base: &Path, keyring: &Path) -> Option<Backup> {
         );
     }
     has_section.then_some(backup)
+}
+
+/// Absent without its section: whoever finds it can try keys there.
+fn console(reader: &mut Reader, server: &Server) -> Option<Console> {
+    let has_section = reader.has_table(&["console"]);
+    let path = ["console", "listen"];
+    let listen = reader.address(&path);
+    if let Some(address) = listen {
+        // Port 0 stands for a different port each time.
+        let taken = [Some(server.listen), server.metrics_listen];
+        if address.port() != 0 && taken.contains(&listen) {
+            reader.mistake(&path, "is in use by server.listen or server.metrics_listen: take another port, such as 127.0.0.1:8090, or leave it empty for a console beside the API");
+        }
+        if !address.ip().is_loopback() {
+            reader.warn(
+                &path,
+                "is not on loopback, and this listener has no TLS: let a firewall choose who reaches it, and a proxy encrypt the way",
+            );
+        }
+    }
+    has_section.then_some(Console { listen })
 }
 
 fn server(reader: &mut Reader) -> Server {

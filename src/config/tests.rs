@@ -1,5 +1,6 @@
 //! Valid and invalid configurations, with the messages about the invalid ones.
 
+mod console;
 mod meant;
 
 use std::path::Path;

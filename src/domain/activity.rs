@@ -1,10 +1,10 @@
-//! How much happens in a project, by the hour.
+//! Counts of refreshes, failures and reads in a project, by the hour.
 
 use super::time::Timestamp;
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
-/// What happened in an hour.
+/// Counts of one hour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hour {
     /// Hours since the Unix epoch.

@@ -1,5 +1,7 @@
 //! Access control in front of every handler, driven by the table of `routes`.
 //!
+//! A browser on the console has a session in place of a key: [`session`].
+//!
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
 //! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer; only who holds the right
 //! key learns that it has expired, or does not work from their address.
@@ -14,12 +16,13 @@ use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt as _;
 
-use super::State;
+use super::console::session;
 use super::context::Context;
 use super::dispatch::Handler;
 use super::error::{ApiError, Code};
 use super::request::peer;
 use super::routes::{Access, Route};
+use super::{State, pages};
 use crate::broker::{self, Caller};
 use crate::domain::budget::Cost;
 
@@ -63,12 +66,20 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
             return Ok(None);
         }
         Access::AnyKey => None,
-        Access::Key(scope) => Some(scope),
+        Access::Key(scope) | Access::Session(scope) => Some(scope),
     };
     let address = peer::address(req.request(), &state.settings.trusted_proxies);
-    let found = match presented_key(req.headers()) {
-        Some(key) => state.broker.authenticate(key, address).await,
-        None => Err(broker::Error::AuthenticationRequired),
+    let found = if let Access::Session(_) = route.access {
+        if route.changes() && !pages::is_from_console(req.headers(), &state.settings) {
+            return Err(ApiError::new(Code::CrossSite));
+        }
+        // Whoever has no session is sent to sign in, and has guessed nothing.
+        let token = session::presented(state, req).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
+        session::resume(state, req, token, address).await
+    } else if let Some(key) = presented_key(req.headers()) {
+        state.broker.authenticate(key, address).await
+    } else {
+        Err(broker::Error::AuthenticationRequired)
     };
     let caller = match found {
         Err(broker::Error::AuthenticationRequired) => {

@@ -14,6 +14,7 @@ use super::State;
 use super::error::ApiError;
 use super::routes::Surface;
 use crate::broker::Caller;
+use crate::broker::console::SessionToken;
 use crate::domain::entropy::Entropy;
 
 /// Identifies a request in the log. Never taken from the client, who could forge log lines with it.
@@ -56,11 +57,13 @@ pub(super) struct Context {
     pub(super) surface: Surface,
     /// The owner of its access key, on routes that require one.
     pub(super) caller: Option<Caller>,
+    /// The session that it belongs to, on routes that require one.
+    pub(super) session: Option<SessionToken>,
 }
 
 impl Context {
     pub(super) fn new(state: Arc<State>, id: RequestId) -> Self {
-        Self { state, id, pattern: None, surface: Surface::Json, caller: None }
+        Self { state, id, pattern: None, surface: Surface::Json, caller: None, session: None }
     }
 
     /// Looks at what is known. An error in a request that did not come through the envelope, which is a bug.

@@ -18,8 +18,8 @@ use super::context::Context;
 use super::error::{ApiError, Code};
 use super::live::Live;
 use super::meters::Meters;
-use super::routes::{DEMO_ROUTES, ROUTES, Route};
-use super::{State, access, envelope};
+use super::routes::{CONSOLE_FILES, CONSOLE_ROUTES, DEMO_ROUTES, ROUTES, Route};
+use super::{Console, State, access, envelope};
 
 /// The resources of the table.
 pub(crate) struct Resources {
@@ -61,8 +61,13 @@ impl OpenPath {
 }
 
 impl Resources {
-    pub(crate) fn new(demo: bool) -> Self {
-        Self::of([ROUTES, if demo { DEMO_ROUTES } else { &[] }])
+    pub(crate) fn new(console: Console, demo: bool) -> Self {
+        let (api, console) = match console {
+            Console::Alone => (CONSOLE_FILES, CONSOLE_ROUTES),
+            Console::Beside => (ROUTES, CONSOLE_ROUTES),
+            Console::None => (ROUTES, &[][..]),
+        };
+        Self::of([api, console, if demo { DEMO_ROUTES } else { &[] }])
     }
 
     pub(super) fn of(tables: impl IntoIterator<Item = &'static [Route]>) -> Self {
@@ -196,8 +201,8 @@ mod tests {
 
     #[test]
     fn every_path_of_the_table_is_found() {
-        let resources = Resources::new(true);
-        for route in ROUTES.iter().chain(DEMO_ROUTES) {
+        let resources = Resources::new(Console::Beside, true);
+        for route in ROUTES.iter().chain(CONSOLE_ROUTES).chain(DEMO_ROUTES) {
             for path in route.paths {
                 assert!(path.matches('{').count() < 2, "{path}: no path has two parameters");
                 let asked = path.split('/').map(|part| if part.starts_with('{') { "x%2Fy" } else { part });
@@ -211,11 +216,12 @@ mod tests {
 
     #[test]
     fn a_parameter_is_one_segment() {
-        let resources = Resources::new(false);
+        let resources = Resources::new(Console::None, false);
         for path in [
             "",
             "/",
             "/demo/bluesky",
+            "/console",
             "/v1/profiles//",
             "/v1/profiles/a/b",
             "/v1/profiles/a/",

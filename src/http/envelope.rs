@@ -25,7 +25,7 @@ use super::error::{ApiError, Code, ErrorBody};
 use super::meters::Meters;
 use super::request::{peer, trace, unread};
 use super::routes::Surface;
-use super::{State, pages, slices};
+use super::{State, console, pages, slices};
 use crate::domain::error_chain::chain;
 use crate::domain::id::AccessKeyId;
 
@@ -204,6 +204,7 @@ fn render(error: &ApiError, surface: Surface, state: &State, req: &HttpRequest, 
         Surface::Json => {
             answer.json(ErrorBody { error: &error.sentence, code: error.code.as_str(), request_id: id.as_str() })
         }
+        Surface::Console => console::problem::show(answer, error, state, req),
         Surface::Page => pages::problem(answer, error, state, req),
     }
 }

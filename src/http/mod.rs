@@ -1,5 +1,5 @@
-//! The web server's application: the JSON API in [`api`], the HTML pages in [`pages`], and the table of [`routes`] that
-//! lists both.
+//! The web server's application: the JSON API in [`api`], the HTML pages in [`pages`], the operator's in [`console`], and the
+//! table of [`routes`] that lists them all.
 //!
 //! A new route is a handler in a file of `api` or `pages`, a line in [`routes`], and, unless only the demo has it, a
 //! line in [`openapi`]. This room knows the broker's use cases and the domain, nothing below them. Actix and askama are
@@ -14,6 +14,7 @@
 
 mod access;
 mod api;
+mod console;
 mod context;
 mod dispatch;
 mod envelope;
@@ -63,8 +64,21 @@ pub struct Settings {
     pub connections: ConnectionLimits,
     /// Most bytes of request bodies that are being read, in all.
     pub bodies: usize,
+    pub console: Console,
     /// Serves the demo's page at `/`; `None` outside `postpeer demo`.
     pub demo: Option<Demo>,
+}
+
+/// Where the operator's pages are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Console {
+    /// This application serves nothing else.
+    Alone,
+    /// Beside the API.
+    Beside,
+    /// Not in this application.
+    #[default]
+    None,
 }
 
 /// Limits of connections, before there is a request.
@@ -102,6 +116,7 @@ impl Settings {
             pages: Identities::default(),
             connections: ConnectionLimits::default(),
             bodies: 16 * 1024 * 1024,
+            console: Console::None,
             demo: None,
         }
     }
@@ -109,6 +124,11 @@ impl Settings {
     /// True when browsers reach the broker over https.
     pub(crate) fn is_secure(&self) -> bool {
         self.public_url.starts_with("https:")
+    }
+
+    /// True when the console's cookie needs https. A listener of its own has no TLS.
+    pub(crate) fn is_console_secure(&self) -> bool {
+        self.is_secure() && self.console != Console::Alone
     }
 
     /// Origin of the broker's own pages.
@@ -151,7 +171,7 @@ pub struct State {
 impl State {
     #[must_use]
     pub fn new(broker: Broker, settings: Settings, entropy: Arc<dyn Entropy>) -> Self {
-        let resources = Arc::new(Resources::new(settings.demo.is_some()));
+        let resources = Arc::new(Resources::new(settings.console, settings.demo.is_some()));
         let looks = Arc::new(Looks::new(&settings.pages));
         let bodies = Arc::new(BodyRoom::new(settings.bodies));
         Self { broker, settings: Arc::new(settings), bodies, entropy, resources, documentation: Arc::default(), looks }

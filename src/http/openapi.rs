@@ -132,7 +132,8 @@ fn describe_access(operation: &mut Operation, route: &Route) {
     let scopes = match route.access {
         Access::AnyKey => Vec::new(),
         Access::Key(scope) => vec![scope.into_str()],
-        Access::Public => return,
+        // The console is not part of the API.
+        Access::Public | Access::Session(_) => return,
     };
     operation.security = Some(vec![SecurityRequirement::new(ACCESS_KEY, scopes)]);
 }

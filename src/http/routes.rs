@@ -10,7 +10,7 @@ use actix_web::web;
 use super::api::{
     apps, audit, bluesky, completion, connect, health, integrations, links, platforms, profiles, selection, tokens,
 };
-use super::pages;
+use super::{console, pages};
 use crate::domain::access_key::Scope;
 use crate::domain::budget::Cost;
 
@@ -23,11 +23,15 @@ pub enum Access {
     Key(Scope),
     /// Anyone, without a key.
     Public,
+    /// A browser that is signed in to the console with a key of this scope.
+    Session(Scope),
 }
 
 /// Who reads the response. Decides the format of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
+    /// The operator in a browser: errors are pages of the console, and whoever is not signed in is sent to sign in.
+    Console,
     /// A program: errors are JSON.
     Json,
     /// A person in a browser: errors are HTML.
@@ -92,6 +96,15 @@ const fn page(method: Method, paths: &'static [&'static str], handler: fn() -> a
     Route { method, paths, access: Access::Public, surface: Surface::Page, cost: None, spends: false, handler }
 }
 
+const fn operator(
+    method: Method,
+    paths: &'static [&'static str],
+    access: Access,
+    handler: fn() -> actix_web::Route,
+) -> Route {
+    Route { method, paths, access, surface: Surface::Console, cost: None, spends: false, handler }
+}
+
 /// Marks a GET that uses something up: a state, a code, a refresh token.
 const fn spends(mut route: Route) -> Route {
     route.spends = true;
@@ -129,6 +142,10 @@ const CONNECT: Access = Access::Key(Scope::Connect);
 const MANAGE: Access = Access::Key(Scope::Manage);
 const READ: Access = Access::Key(Scope::Read);
 const TOKENS: Access = Access::Key(Scope::Tokens);
+
+const CONNECTS: Access = Access::Session(Scope::Connect);
+const MANAGES: Access = Access::Session(Scope::Manage);
+const READS: Access = Access::Session(Scope::Read);
 
 /// All routes of the API.
 pub static ROUTES: &[Route] = &[
@@ -179,6 +196,72 @@ pub static ROUTES: &[Route] = &[
     costs(Cost::Writes, api(Method::PATCH, PROFILE, MANAGE, || web::to(profiles::update))),
 ];
 
+const CONSOLE_APPS: &[&str] = &["/console/apps"];
+const CONSOLE_KEYS: &[&str] = &["/console/keys"];
+const CONSOLE_PROFILES: &[&str] = &["/console/profiles"];
+const CONSOLE_SIGN_IN: &[&str] = &["/console/sign-in"];
+
+/// The operator's pages, where the configuration asks for them.
+pub static CONSOLE_ROUTES: &[Route] = &[
+    operator(Method::GET, &["/console"], MANAGES, || web::to(console::home::show)),
+    operator(Method::GET, &["/console/accounts"], READS, || web::to(console::accounts::list)),
+    operator(Method::GET, &["/console/accounts/{id}"], READS, || web::to(console::account::show)),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/accounts/{id}/disconnect"], MANAGES, || {
+            web::to(console::account::disconnect)
+        }),
+    ),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/accounts/{id}/move"], MANAGES, || web::to(console::account::relocate)),
+    ),
+    costs(
+        Cost::Starts,
+        operator(Method::POST, &["/console/accounts/{id}/reconnect"], CONNECTS, || {
+            web::to(console::account::reconnect)
+        }),
+    ),
+    operator(Method::GET, CONSOLE_APPS, READS, || web::to(console::apps::list)),
+    costs(Cost::Writes, operator(Method::POST, CONSOLE_APPS, MANAGES, || web::to(console::apps::create))),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/apps/{id}/delete"], MANAGES, || web::to(console::apps::delete)),
+    ),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/apps/{id}/secret"], MANAGES, || web::to(console::apps::replace_secret)),
+    ),
+    operator(Method::GET, &["/console/audit"], MANAGES, || web::to(console::trail::list)),
+    operator(Method::GET, CONSOLE_KEYS, MANAGES, || web::to(console::keys::list)),
+    costs(Cost::Writes, operator(Method::POST, CONSOLE_KEYS, MANAGES, || web::to(console::keys::create))),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/keys/{id}/revoke"], MANAGES, || web::to(console::keys::revoke)),
+    ),
+    operator(Method::GET, &["/console/platforms"], READS, || web::to(console::platforms::list)),
+    operator(Method::GET, CONSOLE_PROFILES, READS, || web::to(console::profiles::list)),
+    costs(Cost::Writes, operator(Method::POST, CONSOLE_PROFILES, MANAGES, || web::to(console::profiles::create))),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/profiles/{id}"], MANAGES, || web::to(console::profiles::update)),
+    ),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/profiles/{id}/delete"], MANAGES, || web::to(console::profiles::delete)),
+    ),
+    page(Method::GET, CONSOLE_SIGN_IN, || web::to(console::sign_in::show)),
+    guessed(page(Method::POST, CONSOLE_SIGN_IN, || web::to(console::sign_in::submit))),
+    costs(
+        Cost::Writes,
+        operator(Method::POST, &["/console/sign-out"], MANAGES, || web::to(console::sign_in::sign_out)),
+    ),
+];
+
+/// The files of the console, for a listener that serves it alone.
+pub static CONSOLE_FILES: &[Route] =
+    &[api(Method::GET, &["/assets/{file}"], Access::Public, || web::to(pages::assets::get))];
+
 /// Additional routes of `postpeer demo`.
 pub static DEMO_ROUTES: &[Route] = &[
     page(Method::GET, &["/"], || web::to(pages::demo::index)),
@@ -197,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_route_is_listed_twice_and_each_resource_is_contiguous() {
-        let all = || ROUTES.iter().chain(DEMO_ROUTES);
+        let all = || ROUTES.iter().chain(CONSOLE_ROUTES).chain(DEMO_ROUTES);
         let mut lines = BTreeSet::new();
         for route in all() {
             for path in route.paths {
@@ -205,7 +288,7 @@ mod tests {
             }
         }
         let mut pieces = BTreeSet::new();
-        for table in [ROUTES, DEMO_ROUTES] {
+        for table in [ROUTES, CONSOLE_ROUTES, DEMO_ROUTES] {
             for resource in table.chunk_by(|a, b| a.paths == b.paths) {
                 assert!(pieces.insert(resource[0].paths), "{:?} is listed in two places", resource[0].paths);
             }
@@ -215,7 +298,7 @@ mod tests {
     /// Reading with a valid key costs nothing; whatever changes something does.
     #[test]
     fn each_change_costs_and_no_read_does() {
-        for route in ROUTES {
+        for route in ROUTES.iter().chain(CONSOLE_ROUTES) {
             let is_read = !route.changes() || route.access == Access::Key(Scope::Tokens);
             match route.access {
                 Access::Public => assert!(!route.changes() || route.cost == Some(Cost::Misses), "{:?}", route.paths),

@@ -1,4 +1,4 @@
-//! What happened in each hour: refreshes, failed ones, and reads of tokens. Triggers keep the numbers
+//! Counts of each hour: refreshes, failed refreshes, and reads of tokens. Triggers keep them
 //! (`migrations/V0019__console.sql`).
 //!
 //! One statement is for every project and says so: the one that deletes old rows.

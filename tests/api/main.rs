@@ -22,6 +22,7 @@ mod bluesky;
 mod bluesky_sandbox;
 mod clocks;
 mod completion;
+mod console;
 mod crash;
 mod dns;
 mod document;

@@ -287,7 +287,7 @@ async fn every_platform_goes_through_the_same_steps() {
     for platform in sandbox::platforms() {
         // Its own ids, which the log is searched for, and the same whatever platforms there are beside it.
         let seed = platform.bytes().fold(1000, |seed, byte| (seed * 31 + u64::from(byte)) % 1_000_003);
-        let told = dialogue(platform, seed).await;
+        let told = Box::pin(dialogue(platform, seed)).await;
         insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!(platform, told);
         });

@@ -12,10 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::entropy::{Entropy as _, SeededEntropy};
+use postpeer::http::routes::CONSOLE_ROUTES;
 use postpeer::sandbox::{self, Answer, Fault, Step};
 use serde_json::{Value, json};
 
 use self::needles::Needles;
+use crate::console::Operator;
 use crate::logs;
 use crate::support::{Reply, TestBroker, parameter};
 
@@ -135,12 +137,13 @@ fn assert_silent(needles: &Needles, what: &str, bytes: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_secret_leaves() {
     logs::capture();
-    let broker = TestBroker::builder().seed(SEED).start().await;
+    let broker = TestBroker::builder().seed(SEED).toml("[console]\n").start().await;
     let keys =
         vec![broker.key.clone(), broker.key("default", &[Scope::Read]).await, broker.key("other", Scope::ALL).await];
     let mut watched = Watched { keys, ..Watched::over(broker) };
 
     let connected = everything_works(&mut watched).await;
+    let session = look_at_the_console(&mut watched, &connected).await;
     everything_fails(&mut watched).await;
     nonsense(&mut watched).await;
     // The database holds tokens that are in use.
@@ -155,6 +158,7 @@ async fn nothing_secret_leaves() {
     let erased = watched.broker.database();
 
     let mut needles = needles(&watched);
+    needles.add("the session of the console", session.as_bytes());
     for (what, answer) in &watched.answers {
         assert_silent(&needles, what, answer.as_bytes());
     }
@@ -236,6 +240,29 @@ async fn everything_works(watched: &mut Watched) -> Vec<String> {
         watched.call("GET", page, None).await;
     }
     connected
+}
+
+/// Every page of the console. Returns the session's token.
+async fn look_at_the_console(watched: &mut Watched, connected: &[String]) -> String {
+    let mut pages = Vec::new();
+    let session = {
+        let operator = Operator::of(&watched.broker).await;
+        let with_id = CONSOLE_ROUTES.iter().filter(|route| route.method == "GET").map(|route| route.paths[0]);
+        for path in with_id {
+            let ids = if path.contains("{id}") { connected } else { &connected[..1] };
+            for id in ids {
+                let path = path.replace("{id}", id);
+                let reply = operator.get(&path).await;
+                assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+                pages.push((path, reply));
+            }
+        }
+        operator.token()
+    };
+    for (path, reply) in &pages {
+        watched.keep(path, reply);
+    }
+    session
 }
 
 /// Every fault at each step, and every kind of denial.

@@ -29,7 +29,7 @@ with open(AXE) as file:
 SHOTS = sys.argv[2] if len(sys.argv) > 2 else None
 LANGUAGES, THEMES, WIDTHS = ("en", "de"), ("light", "dark"), (320, 1280)
 # Bytes of a page with its styles; each row of a list may add 300.
-PAGE, ROW, DOCUMENTATION = 25_000, 300, 150_000
+PAGE, ROW, CONSOLE, DOCUMENTATION = 25_000, 300, 40_000, 150_000
 
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 32"><script>window.__x = 1</script>' \
        '<rect width="64" height="32" rx="6" fill="#8a1f5c"/></svg>'
@@ -326,6 +326,66 @@ def look_at_identity(looker):
         looker.check("a hostile name")
 
 
+def look_at_console(looker, running):
+    driver, console = looker.driver, running.url + "/console"
+    looker.look("console-sign-in", console + "/sign-in", limit=CONSOLE)
+    result(running, "twitter")
+    driver.get(console)
+    wait(driver, "the sign-in", lambda: "/sign-in" in driver.current_url)
+    driver.find_element(By.NAME, "key").send_keys("ppk_wrong")
+    press(driver, "main button")
+    wait(driver, "an alert", lambda: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+    looker.check("console-wrong-key")
+    driver.find_element(By.NAME, "key").send_keys(running.key)
+    press(driver, "main button")
+    wait(driver, "the overview", lambda: driver.current_url.endswith("/console"))
+    call_api(running, "POST", "/v1/profiles", {"name": "Team A", "description": "A brand"})
+    call_api(running, "POST", "/v1/apps",
+             {"platform": "twitter", "name": "Own", "clientId": "client", "clientSecret": "secret"})
+    account = call_api(running, "GET", "/v1/connect/integrations")["integrations"][0]["id"]
+    # One account fails, and one works.
+    fail_next(running, "twitter", "refresh", "revoked")
+    status, _, text = fetch(f"{running.url}/v1/connect/integrations/{account}/token?minSeconds=7100",
+                            headers={"x-access-key": running.key})
+    assert status == 422, text
+    result(running, "pinterest")
+    pages = {"home": "", "accounts": "/accounts", "account": f"/accounts/{account}", "profiles": "/profiles", "apps": "/apps",
+             "keys": "/keys", "platforms": "/platforms", "audit": "/audit", "gone": "/accounts/none"}
+    for name, path in pages.items():
+        for language, theme, width in itertools.product(LANGUAGES, THEMES, WIDTHS):
+            looker.dress(theme)
+            looker.resize(width)
+            driver.get(with_language(console + path, language))
+            for summary in driver.find_elements(By.CSS_SELECTOR, "main details:not([open]) > summary"):
+                if summary.is_displayed():
+                    driver.execute_script("arguments[0].parentNode.open = true", summary)
+            looker.check(f"console-{name}-{language}-{theme}-{width}")
+        weight = len(driver.page_source.encode())
+        assert weight <= CONSOLE + ROW * len(driver.find_elements(By.TAG_NAME, "li")), f"{name} weighs {weight} bytes"
+        print(f"console {name}: {weight} bytes")
+    looker.resize(320)
+    driver.get(console + pages["account"])
+    looker.tab_through("the console at 320", 12)
+    press(driver, f"form[action$='/accounts/{account}/reconnect'] button")
+    wait(driver, "the link", lambda: driver.find_elements(By.CSS_SELECTOR, "pre"))
+    looker.check("console-reconnect")
+    driver.get(console + "/keys")
+    driver.find_element(By.NAME, "name").send_keys("made here")
+    press(driver, "input[name=scope][value=read]")
+    press(driver, "form[action$='/console/keys'] > button")
+    wait(driver, "the key", lambda: driver.find_elements(By.CSS_SELECTOR, "pre"))
+    looker.check("console-key-made")
+    press(driver, ".bar button")
+    wait(driver, "signed out", lambda: "/sign-in" in driver.current_url)
+
+
+def call_api(running, method, path, body=None):
+    headers = {"x-access-key": running.key, "Content-Type": "application/json"}
+    status, _, text = fetch(running.url + path, body=body and json.dumps(body).encode(), method=method, headers=headers)
+    assert status < 300, text
+    return json.loads(text)
+
+
 with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.ExitStack() as stack:
     driver = browser(profile, log_requests=True)
     stack.callback(driver.quit)
@@ -335,5 +395,6 @@ with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.Exi
     look_at_endings(looker, running)
     look_at_choices(looker, running)
     look_at_demo(looker, running)
+    look_at_console(looker, running)
     look_at_documentation(looker, running)
 print(f"{looker.seen} looks at the pages, and axe-core found nothing")

@@ -1,4 +1,4 @@
-//! What the console shows of connected accounts: those that fail first, with the cause in words and the next step.
+//! Connected accounts as the console shows them: those that fail first, each with its cause and the next step.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub const COUNTED: u32 = integrations::COUNTED;
 /// Entries of the trail about one account.
 const ENTRIES: u32 = 20;
 
-/// Which accounts to show. `profile_id`: `Some("null")` for those without a profile.
+/// Filter of the list. `profile_id`: `Some("null")` for those without a profile.
 #[derive(Debug, Clone, Default)]
 pub struct WantedAccounts {
     pub platform: Option<String>,
@@ -52,7 +52,7 @@ pub struct ShownAccount {
     pub detail: IntegrationDetail,
     pub label: String,
     pub profile_name: Option<String>,
-    /// What is wrong; `None` while nothing is.
+    /// `None` while the account works.
     pub trouble: Option<Trouble>,
 }
 
@@ -78,7 +78,7 @@ pub struct AccountLife {
     pub keys: BTreeMap<AccessKeyId, String>,
 }
 
-/// How an account is connected again.
+/// Way to connect an account again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconnects {
     /// Its owner gives a new app password to the app: there is no page for it.
@@ -186,7 +186,7 @@ impl Broker {
         Ok(AccountLife { account: self.shown(detail, profile_name), entries, keys })
     }
 
-    /// How an account at this platform is connected again.
+    /// Returns the way to connect an account at this platform again.
     #[must_use]
     pub fn reconnects(&self, platform: &str) -> Reconnects {
         match self.upstream.protocol(platform) {

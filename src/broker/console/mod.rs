@@ -1,4 +1,4 @@
-//! What the console asks for beyond the API: who is signed in, and what its pages show.
+//! Use cases of the console beyond the API's: sessions, and the lists that its pages show.
 //!
 //! Invariant: a session acts as a [`Caller`](super::Caller) with the rights of its key as they are at each request. What
 //! it changes goes through the use cases of the API, and the trail names the key.

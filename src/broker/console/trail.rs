@@ -35,11 +35,11 @@ pub struct KnownPlatform {
     pub callback_url: Option<String>,
     /// The page where the operator manages the app, where it is known.
     pub console: Option<&'static str>,
-    /// What to know before an app is made there, in English; may be empty.
+    /// Advice for whoever makes an app there, in English; may be empty.
     pub know: String,
 }
 
-/// Whether accounts of a platform can be connected under the operator's app.
+/// State of a platform: under which app its accounts can be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlatformState {
     /// Only under an app of the caller's own.
@@ -66,8 +66,8 @@ impl Broker {
         Ok(TrailPage { entries, keys, next })
     }
 
-    /// What happened in each of the last 24 hours, the present one last. `None` for a caller that is bound to a profile:
-    /// the numbers are the project's.
+    /// Counts of the last 24 hours, the present one last. `None` for a caller that is bound to a profile, because the numbers
+    /// are the project's.
     pub async fn last_day(&self, caller: &Caller) -> Result<Option<Vec<Hour>>, Error> {
         if caller.profile_id.is_some() {
             return Ok(None);

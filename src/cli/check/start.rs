@@ -36,6 +36,8 @@ pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Enviro
     });
     findings.push(address("server.listen", config.server.listen, holder));
     findings.extend(config.server.metrics_listen.map(|listen| address("server.metrics_listen", listen, holder)));
+    let console = config.console.as_ref().and_then(|console| console.listen);
+    findings.extend(console.map(|listen| address("console.listen", listen, holder)));
     findings.extend(permissions(config, source.file(environment).as_deref()));
     findings
 }

@@ -15,6 +15,7 @@ use super::{Problem, marks};
 use crate::domain::account::{RouteReport, UnusableAccount};
 use crate::domain::identity::{Identities, Identity};
 use crate::domain::selection::Findings;
+use crate::http::console::tests as console;
 
 const PAYLOADS: &str = include_str!("../../../tests/support/payloads.txt");
 
@@ -61,7 +62,7 @@ fn pages(text: &str) -> Vec<String> {
     let scopes = [text.to_owned()];
     let mut drawn = Vec::new();
     for words in LANGUAGES {
-        let frame = &Frame {
+        let around = || Frame {
             words,
             look: looks.of(None),
             base: "",
@@ -69,6 +70,7 @@ fn pages(text: &str) -> Vec<String> {
             languages: frame::others(text, words),
             request_id: text.to_owned(),
         };
+        let frame = &around();
         let problem = Problem {
             frame,
             mark: &mark,
@@ -91,6 +93,7 @@ fn pages(text: &str) -> Vec<String> {
         drawn.extend(link::pages(frame, &mark, text, &findings, &scopes));
         drawn.push(selection::page(frame, &mark, text, &findings, &scopes));
         drawn.extend(demo::pages(frame, &mark, text));
+        drawn.extend(console::pages(&console::view(around()), &mark, text));
     }
     drawn
 }

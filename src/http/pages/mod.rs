@@ -17,22 +17,22 @@ pub(crate) mod documentation;
 pub(crate) mod ending;
 #[cfg(test)]
 mod escaping;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod link;
 pub(crate) mod look;
 pub(crate) mod marks;
 pub(crate) mod selection;
-mod words;
+pub(crate) mod words;
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
 use self::frame::Frame;
 use super::State;
 use crate::domain::selection::Findings;
-use crate::http::Settings;
 use crate::http::error::ApiError;
+use crate::http::{Console, Settings};
 
 #[derive(Template)]
 #[template(path = "problem.html")]
@@ -99,22 +99,34 @@ pub(crate) fn problem(
 }
 
 /// Redirects the browser, which then sends a GET.
-fn see_other(location: impl Into<String>) -> HttpResponse {
+pub(crate) fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
 }
 
 /// True when the browser says that the request comes from one of our pages or from its user. An old browser says only
 /// the page's origin. A client that says nothing is not a browser, so no foreign page can misuse it.
 pub(crate) fn is_from_own_page(headers: &HeaderMap, settings: &Settings) -> bool {
+    is_from_site(headers, |origin| origin == settings.origin().as_bytes())
+}
+
+/// The same for the console, whose own listener may be reached under any name. A site that gives itself this address
+/// has no session there.
+pub(crate) fn is_from_console(headers: &HeaderMap, settings: &Settings) -> bool {
+    match settings.console {
+        Console::Alone => is_from_site(headers, |origin| {
+            let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+            !host.is_empty() && [&b"http://"[..], b"https://"].iter().any(|scheme| origin == [*scheme, host].concat())
+        }),
+        Console::Beside | Console::None => is_from_own_page(headers, settings),
+    }
+}
+
+fn is_from_site(headers: &HeaderMap, is_own: impl Fn(&[u8]) -> bool) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").peekable();
     if sites.peek().is_some() {
         return sites.all(|site| site == "same-origin" || site == "none");
     }
-    let mut origins = headers.get_all(header::ORIGIN).peekable();
-    origins.peek().is_none() || {
-        let own = settings.origin();
-        origins.all(|origin| origin.as_bytes() == own.as_bytes())
-    }
+    headers.get_all(header::ORIGIN).all(|origin| is_own(origin.as_bytes()))
 }
 
 #[cfg(test)]
@@ -153,5 +165,21 @@ mod tests {
         ] {
             assert!(!is_own(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_console_on_a_listener_of_its_own_is_known_by_the_host_that_was_asked_for() {
+        let is_own = |pairs: &[(&'static str, &'static str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            let settings = Settings { console: Console::Alone, ..Settings::new("https://connect.example") };
+            is_from_console(&headers(&pairs), &settings)
+        };
+        let (host, origin) = (("host", "10.0.0.5:8090"), "origin");
+        assert!(is_own(&[host]) && is_own(&[host, (origin, "http://10.0.0.5:8090")]));
+        assert!(is_own(&[host, (origin, "https://10.0.0.5:8090")]) && is_own(&[host, ("sec-fetch-site", "none")]));
+        for bad in ["https://connect.example", "http://10.0.0.5", "null", "http://"] {
+            assert!(!is_own(&[host, (origin, bad)]) && !is_own(&[(origin, bad)]), "{bad}");
+        }
+        assert!(!is_own(&[host, (origin, "http://10.0.0.5:8090"), ("sec-fetch-site", "cross-site")]));
     }
 }

@@ -1,9 +1,12 @@
-//! The cookies that tell a browser from others. No other cookie is read or set.
+//! The cookies that tell a browser from others, and the console's session. No other cookie is read or set.
 
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue, InvalidHeaderValue};
 
+use secrecy::ExposeSecret as _;
+
+use crate::broker::console::{LIFE, SessionToken};
 use crate::domain::binding::{APP_COOKIE, Browser, OWN_COOKIE};
 use crate::domain::secret::Digest256;
 
@@ -36,6 +39,38 @@ pub(crate) fn browser(headers: &HeaderMap, is_secure: bool) -> Browser {
         }
     }
     browser
+}
+
+/// The cookie of a session of the console. It has a path, which a `__Host-` cookie cannot have.
+const SESSION: &str = "postpeer-console";
+
+fn session_prefix(is_secure: bool) -> &'static str {
+    if is_secure { "__Secure-" } else { "" }
+}
+
+/// The `Set-Cookie` that begins a session of the console below `base`, or with `None` ends it.
+#[expect(clippy::disallowed_methods, reason = "the browser keeps the token")]
+pub(crate) fn set_session(
+    token: Option<SessionToken>,
+    base: &str,
+    is_secure: bool,
+) -> Result<HeaderValue, InvalidHeaderValue> {
+    let secure = if is_secure { "; Secure" } else { "" };
+    let seconds = if token.is_some() { LIFE.as_secs() } else { 0 };
+    let value = token.map(SessionToken::into_secret);
+    let value = value.as_ref().map_or("", |value| value.expose_secret());
+    HeaderValue::try_from(format!(
+        "{}{SESSION}={value}; Path={base}/console; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
+        session_prefix(is_secure)
+    ))
+}
+
+/// The session of the console that the browser names.
+pub(crate) fn session(headers: &HeaderMap, is_secure: bool) -> Option<SessionToken> {
+    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+    let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let of_session = |name: &str| name.strip_prefix(session_prefix(is_secure)) == Some(SESSION);
+    pairs.find(|(name, _)| of_session(name)).and_then(|(_, value)| SessionToken::parse(value))
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
                 let url = format!("{}{filled}", self.public_url);
                 samples::calls(method, &url, query, needs_key, body_sample.as_ref())
             }
-            Surface::Page => Vec::new(),
+            Surface::Console | Surface::Page => Vec::new(),
         };
         Operation {
             method,
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
             access: match route.access {
                 Access::AnyKey => "Any access key.".to_owned(),
                 Access::Key(scope) => format!("An access key with the scope {scope}."),
-                Access::Public => "No access key.".to_owned(),
+                Access::Public | Access::Session(_) => "No access key.".to_owned(),
             },
             parameters,
             body: body.map(|schema| self.members(schema)).unwrap_or_default(),

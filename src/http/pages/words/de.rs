@@ -157,6 +157,8 @@ pub(super) static WORDS: Words = Words {
         lead: "Der Broker läuft mit einer Nachbildung jeder Plattform: Die Konten sind erfunden, und nichts verlässt diesen \
                Rechner. Zwei Klicks verbinden ein Konto.",
         api: "API lesen",
+        console: "Konsole öffnen",
+        console_help: "Anmelden mit dem Zugriffsschlüssel, den die Demo beim Start ausgab.",
         connected: "Verbundene Konten",
         newest_of: |total| format!("Das sind die neuesten von {}.", grouped(total, '.')),
         platforms: "Plattformen",
@@ -180,6 +182,8 @@ pub(super) static WORDS: Words = Words {
         disconnected_more: "Seine Token sind gelöscht.",
         log_says: "Im Protokoll des Brokers steht, warum.",
     },
+
+    console: &super::console::de::WORDS,
 };
 
 fn link_refused(code: Code) -> Option<&'static str> {

@@ -151,6 +151,8 @@ pub(super) static WORDS: Words = Words {
         lead: "The broker runs with a sandbox in place of every platform: the accounts are made up, and nothing leaves \
                this machine. Connecting one takes two clicks.",
         api: "Read the API",
+        console: "Open the console",
+        console_help: "Sign in with the access key that the demo printed when it started.",
         connected: "Connected accounts",
         newest_of: |total| format!("These are the newest of {}.", grouped(total, ',')),
         platforms: "Platforms",
@@ -173,6 +175,8 @@ pub(super) static WORDS: Words = Words {
         disconnected_more: "Its tokens are erased.",
         log_says: "The broker's log says why.",
     },
+
+    console: &super::console::en::WORDS,
 };
 
 fn link_refused(code: Code) -> Option<&'static str> {

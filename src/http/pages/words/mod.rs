@@ -4,6 +4,7 @@
 //! them are functions. Names from outside are passed in as they are: the template escapes them. Technical details stay
 //! English and are marked as such: they are for whoever runs the broker.
 
+pub(crate) mod console;
 mod de;
 mod en;
 
@@ -124,6 +125,9 @@ pub(crate) struct Words {
 
     // The demo.
     pub(crate) demo: DemoWords,
+
+    // The operator's console.
+    pub(crate) console: &'static console::ConsoleWords,
 }
 
 pub(crate) struct LinkWords {
@@ -157,6 +161,9 @@ pub(crate) struct DemoWords {
     pub(crate) title: &'static str,
     pub(crate) lead: &'static str,
     pub(crate) api: &'static str,
+    pub(crate) console: &'static str,
+    /// How to sign in to it.
+    pub(crate) console_help: &'static str,
     pub(crate) connected: &'static str,
     pub(crate) newest_of: fn(total: u64) -> String,
     pub(crate) platforms: &'static str,
@@ -284,6 +291,17 @@ mod tests {
                     assert!(sentence.ends_with('.') && sentence.len() > 20, "{} {failure:?}: {sentence}", words.code);
                 }
                 assert!(seen.insert(told.happened.clone()), "{} {failure:?}: {}", words.code, told.happened);
+            }
+            for refused in console::Refused::VARIANTS {
+                let (heading, advice) = (words.console.refused)(*refused);
+                assert!(seen.insert(advice.to_owned()) && advice.ends_with('.'), "{} {heading}", words.code);
+            }
+            for done in console::Done::VARIANTS {
+                let told = (words.console.done)(*done);
+                assert!(seen.insert(told.to_owned()) && told.ends_with('.'), "{} {done:?}: {told}", words.code);
+            }
+            for why in console::NoSignIn::VARIANTS {
+                assert!(seen.insert((words.console.no_sign_in)(*why).to_owned()), "{} {why:?}", words.code);
             }
             for trouble in Trouble::VARIANTS {
                 let told = (words.trouble)(*trouble);

@@ -1,0 +1,233 @@
+//! `/console/accounts/{id}`: the life of one account, and what can be done about it.
+//!
+//! Disconnecting asks first, within the page. Reconnecting shows the address of the page that asks its reader first, for this
+//! browser or for the account's owner.
+
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::accounts::{Choice, name_of, profiles};
+use super::entries::{EntryRow, entry_row};
+use super::session::SignedIn;
+use super::view::{Section, Time, View, go};
+use crate::broker::console::Reconnects;
+use crate::domain::access_key::Scope;
+use crate::domain::integration::TokenState;
+use crate::domain::scopes;
+use crate::http::Current;
+use crate::http::error::ApiError;
+use crate::http::pages::frame::Frame;
+use crate::http::pages::marks;
+use crate::http::pages::words::console::Done;
+use crate::http::request::{Segment, Unread};
+
+#[derive(Template)]
+#[template(path = "console/account.html")]
+struct Account<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    /// Path of the page, below the console.
+    path: String,
+    id: String,
+    mark: String,
+    name: String,
+    handle: Option<String>,
+    label: String,
+    user_id: String,
+    profile: Option<String>,
+    app: Option<String>,
+    connected: Time,
+    is_well: bool,
+    health: &'static str,
+    trouble: Option<ShownTrouble>,
+    issued: Time,
+    access_expires: Option<Time>,
+    refresh_expires: Option<Time>,
+    next_refresh: Option<Time>,
+    granted: Vec<String>,
+    missing: Vec<String>,
+    reads: Vec<Read>,
+    entries: Vec<EntryRow>,
+    may_manage: bool,
+    may_connect: bool,
+    reconnects: Reconnects,
+    /// The profiles to move it to.
+    profiles: Vec<Choice>,
+}
+
+struct ShownTrouble {
+    code: &'static str,
+    happened: String,
+    next_step: String,
+    at: Option<Time>,
+    console: Option<&'static str>,
+}
+
+/// Reads of the account's token by one key.
+struct Read {
+    key: String,
+    reads: String,
+    last: Time,
+}
+
+#[derive(Template)]
+#[template(path = "console/reconnect.html")]
+struct Reconnect<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    name: String,
+    url: String,
+    back: String,
+}
+
+pub(crate) async fn show(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+) -> Result<HttpResponse, ApiError> {
+    let (at, caller) = (&View::new(&state, &req, Section::Accounts), &signed_in.caller);
+    let life = state.broker.account_life(caller, &id).await?;
+    let (name, handle) = name_of(&life.account);
+    let detail = life.account.detail;
+    let integration = detail.integration.clone();
+    let profile_id = integration.profile_id.map(|id| id.to_string()).unwrap_or_default();
+    let health = detail.token_state();
+    let key_name = |id| life.keys.get(&id).cloned().unwrap_or_else(|| id.to_string());
+    let page = Account {
+        frame: &at.frame,
+        at,
+        path: format!("/accounts/{}", integration.id),
+        id: integration.id.to_string(),
+        mark: marks::svg(&integration.platform, &life.account.label),
+        name,
+        handle,
+        user_id: integration.account.platform_user_id,
+        profile: life.account.profile_name,
+        app: integration.app.map(|app| app.name),
+        connected: at.time(integration.created_at),
+        is_well: health == TokenState::Ok,
+        health: (at.words.health)(health),
+        trouble: life.account.trouble.map(|trouble| ShownTrouble {
+            code: trouble.code,
+            happened: trouble.happened,
+            next_step: trouble.next_step,
+            at: trouble.at.map(|seen| at.time(seen)),
+            console: trouble.console,
+        }),
+        issued: at.time(detail.issued_at),
+        access_expires: detail.access_expires_at.map(|end| at.time(end)),
+        refresh_expires: detail.refresh_expires_at.map(|end| at.time(end)),
+        next_refresh: detail.due_at.map(|due| at.time(due)),
+        missing: scopes::missing(&detail.requested_scopes, &detail.scopes),
+        granted: detail.scopes,
+        reads: detail
+            .reads
+            .into_iter()
+            .map(|read| Read {
+                key: key_name(read.access_key_id),
+                reads: (at.words.number)(read.reads),
+                last: at.time(read.last_at),
+            })
+            .collect(),
+        entries: life.entries.into_iter().map(|entry| entry_row(at, entry, &life.keys)).collect(),
+        may_manage: caller.may(Scope::Manage),
+        may_connect: caller.may(Scope::Connect),
+        reconnects: state.broker.reconnects(&integration.platform),
+        profiles: profiles(&state, caller, &profile_id).await?,
+        label: life.account.label,
+    };
+    at.show(&page)
+}
+
+pub(crate) async fn disconnect(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    signed_in.form(unread).await?;
+    let (_, revoked) = state.broker.disconnect(&signed_in.caller, &id).await?;
+    Ok(go(&state, &req, "/accounts", Some(revoked.into())))
+}
+
+pub(crate) async fn relocate(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let profile = form.fields().text("profile")?.filter(|profile| !profile.is_empty());
+    let moved = state.broker.move_integration(&signed_in.caller, &id, profile).await?;
+    Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved)))
+}
+
+pub(crate) async fn reconnect(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let server = form.fields().text("server")?.filter(|server| !server.trim().is_empty());
+    let account = state.broker.get_integration(&signed_in.caller, &id).await?.integration;
+    let url = state.broker.begin_reconnect(&signed_in.caller, &id, server).await?;
+    let at = &View::new(&state, &req, Section::Accounts);
+    let back = at.to(&format!("/accounts/{}", account.id));
+    let page = Reconnect { frame: &at.frame, at, name: account.account.label().to_owned(), url, back };
+    at.show(&page)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::accounts::tests::choice;
+    use super::super::entries::tests::entry;
+    use super::*;
+
+    pub(in super::super) fn pages(at: &View<'_>, mark: &str, text: &str) -> [String; 2] {
+        let own = || text.to_owned();
+        let time = || Time { shown: own(), exact: own() };
+        let page = Account {
+            frame: &at.frame,
+            at,
+            path: "/accounts/x".to_owned(),
+            id: own(),
+            mark: mark.to_owned(),
+            name: own(),
+            handle: Some(own()),
+            label: own(),
+            user_id: own(),
+            profile: Some(own()),
+            app: Some(own()),
+            connected: time(),
+            is_well: false,
+            health: "",
+            trouble: Some(ShownTrouble {
+                code: "",
+                happened: own(),
+                next_step: own(),
+                at: Some(time()),
+                console: Some("https://console.example/"),
+            }),
+            issued: time(),
+            access_expires: Some(time()),
+            refresh_expires: Some(time()),
+            next_refresh: Some(time()),
+            granted: vec![own()],
+            missing: vec![own()],
+            reads: vec![Read { key: own(), reads: own(), last: time() }],
+            entries: vec![entry(text)],
+            may_manage: true,
+            may_connect: true,
+            reconnects: Reconnects::RedirectOfServer,
+            profiles: vec![choice(text)],
+        };
+        let url = format!("https://broker.example/{text}");
+        let link = Reconnect { frame: &at.frame, at, name: own(), url, back: at.to("/accounts") };
+        [page.render().unwrap(), link.render().unwrap()]
+    }
+}

@@ -1,0 +1,142 @@
+//! `/console/apps`: OAuth apps of the project's own. A secret is written, and never shown.
+
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::accounts::Choice;
+use super::fields::{Paged, required, secret};
+use super::session::SignedIn;
+use super::view::{Section, View, go};
+use crate::broker::apps::{AppChange, NewApp};
+use crate::domain::access_key::Scope;
+use crate::domain::integration::PlatformFilter;
+use crate::http::Current;
+use crate::http::error::ApiError;
+use crate::http::pages::frame::Frame;
+use crate::http::pages::marks;
+use crate::http::pages::words::console::Done;
+use crate::http::request::{Parameters, Segment, Unread, fields};
+
+#[derive(Template)]
+#[template(path = "console/apps.html")]
+struct Apps<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    name: String,
+    rows: Vec<Row>,
+    next: Option<String>,
+    /// True for a key of the whole project.
+    may_make: bool,
+    platforms: Vec<Choice>,
+}
+
+struct Row {
+    path: String,
+    id: String,
+    mark: String,
+    label: String,
+    name: String,
+    client_id: String,
+    accounts: String,
+}
+
+pub(crate) async fn list(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Parameters(paged): Parameters<Paged>,
+) -> Result<HttpResponse, ApiError> {
+    let at = &View::new(&state, &req, Section::Apps);
+    let listed = state.broker.list_apps(&signed_in.caller, None, paged.name(), paged.window()).await?;
+    let rows = listed.items.into_iter().map(|app| {
+        let label = state.broker.label(&app.platform);
+        Row {
+            path: format!("/apps/{}", app.id),
+            id: app.id.to_string(),
+            mark: marks::svg(&app.platform, &label),
+            label,
+            name: app.name,
+            client_id: app.client_id,
+            accounts: (at.words.number)(app.integration_count),
+        }
+    });
+    let platforms = state.broker.list_platforms(&PlatformFilter::All).into_iter().filter(|one| one.has_redirect);
+    let mut platforms: Vec<_> =
+        platforms.map(|one| Choice { value: one.name, name: one.label, is_chosen: false }).collect();
+    platforms.sort_by(|a, b| a.name.cmp(&b.name));
+    let page = Apps {
+        frame: &at.frame,
+        at,
+        rows: rows.collect(),
+        next: paged.next(at, "/apps", listed.total),
+        name: paged.name,
+        may_make: signed_in.caller.profile_id.is_none() && signed_in.caller.may(Scope::Manage),
+        platforms,
+    };
+    at.show(&page)
+}
+
+pub(crate) async fn create(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let app = NewApp {
+        platform: required(&form, "platform", fields::any)?,
+        name: required(&form, "name", fields::name)?,
+        client_id: required(&form, "clientId", fields::credential)?,
+        client_secret: secret(&form, "clientSecret")?,
+        image_url: None,
+    };
+    state.broker.create_app(&signed_in.caller, app).await?;
+    Ok(go(&state, &req, "/apps", Some(Done::AppMade)))
+}
+
+pub(crate) async fn replace_secret(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let change = AppChange { client_secret: Some(secret(&form, "clientSecret")?), ..AppChange::default() };
+    state.broker.update_app(&signed_in.caller, &id, change).await?;
+    Ok(go(&state, &req, "/apps", Some(Done::SecretReplaced)))
+}
+
+pub(crate) async fn delete(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    signed_in.form(unread).await?;
+    state.broker.delete_app(&signed_in.caller, &id).await?;
+    Ok(go(&state, &req, "/apps", Some(Done::AppDeleted)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::accounts::tests::choice;
+    use super::*;
+
+    pub(in super::super) fn page(at: &View<'_>, mark: &str, text: &str) -> String {
+        let own = || text.to_owned();
+        let row = Row {
+            path: "/apps/x".to_owned(),
+            id: own(),
+            mark: mark.to_owned(),
+            label: own(),
+            name: own(),
+            client_id: own(),
+            accounts: own(),
+        };
+        let next = Some(at.with("/apps", &[("name", text)]));
+        let platforms = vec![choice(text)];
+        Apps { frame: &at.frame, at, name: own(), rows: vec![row], next, may_make: true, platforms }.render().unwrap()
+    }
+}

@@ -1,0 +1,65 @@
+//! Fields of the console's forms, under the rules of the API.
+
+use super::view::View;
+use crate::domain::secret::SecretString;
+use crate::http::error::ApiError;
+use crate::http::request::fields::{self, Rule};
+use crate::http::request::{Form, FromQuery, Query};
+
+/// A text that must be there.
+pub(super) fn required(form: &Form, name: &'static str, rule: Rule) -> Result<String, ApiError> {
+    let text = form.fields().text(name)?.unwrap_or_default();
+    let text = text.trim().to_owned();
+    rule(&text).map_err(|what| fields::invalid(name, &what))?;
+    Ok(text)
+}
+
+/// A text that may be left empty.
+pub(super) fn optional(form: &Form, name: &'static str, rule: Rule) -> Result<Option<String>, ApiError> {
+    match form.fields().text(name)? {
+        Some(text) if !text.trim().is_empty() => required(form, name, rule).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A client secret.
+pub(super) fn secret(form: &Form, name: &'static str) -> Result<SecretString, ApiError> {
+    required(form, name, fields::credential).map(SecretString::from)
+}
+
+/// A page of a list that can be narrowed by name.
+#[derive(Debug)]
+pub(crate) struct Paged {
+    pub(crate) name: String,
+    /// From 1.
+    pub(crate) page: u64,
+}
+
+/// Rows on a page of a list.
+pub(super) const ROWS: u32 = 25;
+
+impl FromQuery for Paged {
+    /// Never fails: people edit addresses, so what cannot be read is ignored.
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        let name = query.text("name").ok().flatten().unwrap_or_default();
+        let page = query.text("page").ok().flatten().and_then(|page| page.parse().ok()).unwrap_or(1);
+        Ok(Self { name: name.trim().chars().take(200).collect(), page: page.clamp(1, u64::from(u32::MAX)) })
+    }
+}
+
+impl Paged {
+    pub(super) fn name(&self) -> Option<String> {
+        Some(self.name.clone()).filter(|name| !name.is_empty())
+    }
+
+    pub(super) fn window(&self) -> crate::domain::paging::Window {
+        crate::domain::paging::Window { limit: ROWS, offset: (self.page - 1) * u64::from(ROWS) }
+    }
+
+    /// The address of the next page; `None` on the last one.
+    pub(super) fn next(&self, at: &View<'_>, path: &str, total: u64) -> Option<String> {
+        let next = (self.page + 1).to_string();
+        let has_more = self.page * u64::from(ROWS) < total;
+        has_more.then(|| at.with(path, &[("name", &self.name), ("page", &next)]))
+    }
+}

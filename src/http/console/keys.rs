@@ -1,0 +1,193 @@
+//! `/console/keys`: access keys are made, shown once and revoked. A key makes and revokes no stronger one than itself.
+
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use secrecy::ExposeSecret as _;
+
+use super::accounts::{Choice, profiles};
+use super::fields::required;
+use super::session::SignedIn;
+use super::view::{Section, Time, View, go};
+use crate::broker::console::ListedKey;
+use crate::domain::access_key::Scope;
+use crate::domain::id::AccessKeyId;
+use crate::domain::key_limits::{Expiry, Limits};
+use crate::domain::network::Network;
+use crate::http::Current;
+use crate::http::error::ApiError;
+use crate::http::pages::frame::Frame;
+use crate::http::pages::words::console::Done;
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, Unread, fields};
+
+#[derive(Template)]
+#[template(path = "console/keys.html")]
+struct Keys<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    rows: Vec<Row>,
+    next: Option<String>,
+    /// The scopes that a new key may have.
+    scopes: Vec<&'static str>,
+    profiles: Vec<Choice>,
+    /// The key is bound to a profile, and so are those that it makes.
+    is_bound: bool,
+}
+
+struct Row {
+    path: String,
+    id: String,
+    name: String,
+    hint: String,
+    scopes: String,
+    profile: Option<String>,
+    networks: String,
+    made: Time,
+    used: Option<Time>,
+    expires: Option<Time>,
+    revoked: Option<Time>,
+    is_revocable: bool,
+    /// The key of this session.
+    is_own: bool,
+}
+
+/// Shows a new key, once.
+#[derive(Template)]
+#[template(path = "console/key_made.html")]
+struct Made<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    name: String,
+    key: &'a str,
+}
+
+/// Where a page of keys begins.
+pub(crate) struct Place(Option<AccessKeyId>);
+
+impl FromQuery for Place {
+    /// Never fails: people edit addresses, so what cannot be read is ignored.
+    fn from_query(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self(query.text("after").ok().flatten().and_then(|after| after.parse().ok())))
+    }
+}
+
+pub(crate) async fn list(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Parameters(Place(after)): Parameters<Place>,
+) -> Result<HttpResponse, ApiError> {
+    let (at, caller) = (&View::new(&state, &req, Section::Keys), &signed_in.caller);
+    let found = state.broker.list_keys(caller, after).await?;
+    let page = Keys {
+        frame: &at.frame,
+        at,
+        rows: found.keys.into_iter().map(|key| row(at, key, caller.access_key_id)).collect(),
+        next: found.next.map(|next| at.with("/keys", &[("after", &next.to_string())])),
+        scopes: caller.scopes.iter().map(Scope::into_str).collect(),
+        profiles: profiles(&state, caller, "").await?,
+        is_bound: caller.profile_id.is_some(),
+    };
+    at.show(&page)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a new key is shown once, to whoever made it")]
+pub(crate) async fn create(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let (name, (limits, expires)) = (required(&form, "name", fields::any)?, limits(&form)?);
+    let (made, key) = state.broker.make_key(&signed_in.caller, &name, limits, expires).await?;
+    let at = &View::new(&state, &req, Section::Keys);
+    at.show(&Made { frame: &at.frame, at, name: made.name, key: key.expose_secret() })
+}
+
+pub(crate) async fn revoke(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    signed_in.form(unread).await?;
+    state.broker.revoke_access_key_as(&signed_in.caller, &id).await?;
+    Ok(go(&state, &req, "/keys", Some(Done::KeyRevoked)))
+}
+
+/// Reads the limits of a new key. Limits that are left open are inherited from the key that makes it.
+fn limits(form: &Form) -> Result<(Limits, Option<Expiry>), ApiError> {
+    let fields = form.fields();
+    let invalid = |name: &str, why: String| fields::invalid(name, &format!("is {why}"));
+    let mut scopes = Vec::new();
+    for scope in fields.texts("scope") {
+        scopes.push(scope?.parse::<Scope>().map_err(|_| invalid("scope", "unknown".to_owned()))?);
+    }
+    let given = |name| Ok::<_, ApiError>(fields.text(name)?.filter(|text| !text.trim().is_empty()));
+    let profile_id = given("profile")?.map(|id| id.parse().map_err(|_| invalid("profile", "unknown".to_owned())));
+    let expires = given("expires")?.map(|text| text.trim().parse::<Expiry>()).transpose();
+    let expires = expires.map_err(|why| invalid("expires", why.to_string()))?;
+    let networks = given("networks")?.unwrap_or_default();
+    let networks = networks.split([',', ' ', '\n']).map(str::trim).filter(|text| !text.is_empty());
+    let networks: Result<Vec<Network>, _> = networks.map(str::parse).collect();
+    let limits = Limits {
+        scopes,
+        profile_id: profile_id.transpose()?,
+        networks: networks.map_err(|why| invalid("networks", why.to_string()))?,
+        expires_at: None,
+    };
+    Ok((limits, expires))
+}
+
+fn row(at: &View<'_>, listed: ListedKey, own: Option<AccessKeyId>) -> Row {
+    let ListedKey { key, is_revocable } = listed;
+    let scopes: Vec<&str> = key.limits.scopes.iter().map(Scope::into_str).collect();
+    let networks: Vec<String> = key.limits.networks.iter().map(ToString::to_string).collect();
+    Row {
+        path: format!("/keys/{}", key.id),
+        id: key.id.to_string(),
+        name: key.name,
+        hint: key.hint,
+        scopes: scopes.join(", "),
+        profile: key.limits.profile_id.map(|id| id.to_string()),
+        networks: networks.join(", "),
+        made: at.time(key.created_at),
+        used: key.last_used_at.map(|used| at.time(used)),
+        expires: key.limits.expires_at.map(|end| at.time(end)),
+        revoked: key.revoked_at.map(|end| at.time(end)),
+        is_revocable,
+        is_own: own == Some(key.id),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::accounts::tests::choice;
+    use super::*;
+
+    pub(in super::super) fn pages(at: &View<'_>, text: &str) -> [String; 2] {
+        let own = || text.to_owned();
+        let time = || Time { shown: own(), exact: own() };
+        let row = Row {
+            path: "/keys/x".to_owned(),
+            id: own(),
+            name: own(),
+            hint: own(),
+            scopes: own(),
+            profile: Some(own()),
+            networks: own(),
+            made: time(),
+            used: Some(time()),
+            expires: Some(time()),
+            revoked: None,
+            is_revocable: true,
+            is_own: true,
+        };
+        let next = Some(at.with("/keys", &[("after", text)]));
+        let (scopes, profiles) = (vec!["read"], vec![choice(text)]);
+        let list = Keys { frame: &at.frame, at, rows: vec![row], next, scopes, profiles, is_bound: false };
+        let made = Made { frame: &at.frame, at, name: own(), key: text };
+        [list.render().unwrap(), made.render().unwrap()]
+    }
+}

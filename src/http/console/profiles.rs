@@ -1,0 +1,121 @@
+//! `/console/profiles`: make, rename and delete profiles.
+
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::fields::{Paged, optional, required};
+use super::session::SignedIn;
+use super::view::{Section, View, go};
+use crate::domain::access_key::Scope;
+use crate::domain::profile::ProfileChange;
+use crate::http::Current;
+use crate::http::error::ApiError;
+use crate::http::pages::frame::Frame;
+use crate::http::pages::words::console::Done;
+use crate::http::request::{Parameters, Segment, Unread, fields};
+
+#[derive(Template)]
+#[template(path = "console/profiles.html")]
+struct Profiles<'a> {
+    frame: &'a Frame<'a>,
+    at: &'a View<'a>,
+    name: String,
+    rows: Vec<Row>,
+    next: Option<String>,
+    /// True for a key of the whole project.
+    may_make: bool,
+}
+
+struct Row {
+    path: String,
+    id: String,
+    name: String,
+    description: String,
+    accounts: String,
+    accounts_href: String,
+}
+
+pub(crate) async fn list(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Parameters(paged): Parameters<Paged>,
+) -> Result<HttpResponse, ApiError> {
+    let at = &View::new(&state, &req, Section::Profiles);
+    let listed = state.broker.list_profiles(&signed_in.caller, paged.name(), paged.window()).await?;
+    let rows = listed.items.into_iter().map(|profile| {
+        let id = profile.id.to_string();
+        Row {
+            path: format!("/profiles/{id}"),
+            accounts_href: at.with("/accounts", &[("profile", &id)]),
+            id,
+            name: profile.name,
+            description: profile.description.unwrap_or_default(),
+            accounts: (at.words.number)(profile.integration_count),
+        }
+    });
+    let page = Profiles {
+        frame: &at.frame,
+        at,
+        rows: rows.collect(),
+        next: paged.next(at, "/profiles", listed.total),
+        name: paged.name,
+        may_make: signed_in.caller.profile_id.is_none() && signed_in.caller.may(Scope::Manage),
+    };
+    at.show(&page)
+}
+
+pub(crate) async fn create(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let (name, description) =
+        (required(&form, "name", fields::name)?, optional(&form, "description", fields::description)?);
+    state.broker.create_profile(&signed_in.caller, name, description).await?;
+    Ok(go(&state, &req, "/profiles", Some(Done::ProfileMade)))
+}
+
+pub(crate) async fn update(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    let form = signed_in.form(unread).await?;
+    let change = ProfileChange {
+        name: Some(required(&form, "name", fields::name)?),
+        description: Some(optional(&form, "description", fields::description)?),
+    };
+    state.broker.update_profile(&signed_in.caller, &id, change).await?;
+    Ok(go(&state, &req, "/profiles", Some(Done::ProfileChanged)))
+}
+
+pub(crate) async fn delete(
+    state: Current,
+    req: HttpRequest,
+    signed_in: SignedIn,
+    Segment(id): Segment,
+    unread: Unread,
+) -> Result<HttpResponse, ApiError> {
+    signed_in.form(unread).await?;
+    state.broker.delete_profile(&signed_in.caller, &id).await?;
+    Ok(go(&state, &req, "/profiles", Some(Done::ProfileDeleted)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn page(at: &View<'_>, text: &str) -> String {
+        let own = || text.to_owned();
+        let accounts_href = at.with("/accounts", &[("profile", text)]);
+        let path = format!("/profiles/{}", "x");
+        let row = Row { path, id: own(), name: own(), description: own(), accounts: own(), accounts_href };
+        let next = Some(at.with("/profiles", &[("name", text)]));
+        Profiles { frame: &at.frame, at, name: own(), rows: vec![row], next, may_make: true }.render().unwrap()
+    }
+}

@@ -1,0 +1,65 @@
+//! Who is signed in: finds the session of a request, and reads the forms of its pages.
+
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::{FromRequest, HttpRequest};
+
+use crate::broker::console::SessionToken;
+use crate::broker::{self, Caller};
+use crate::domain::secret::Digest256;
+use crate::http::State;
+use crate::http::context::Context;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::{Form, Unread, cookies};
+
+/// Name of the hidden field in every form.
+pub(crate) const FIELD: &str = "session";
+
+/// The session that a request names.
+pub(in crate::http) fn presented(state: &State, req: &ServiceRequest) -> Option<SessionToken> {
+    cookies::session(req.headers(), state.settings.is_console_secure())
+}
+
+/// The caller of a request that names this session.
+pub(in crate::http) async fn resume(
+    state: &State,
+    req: &ServiceRequest,
+    token: SessionToken,
+    address: Option<IpAddr>,
+) -> Result<Caller, broker::Error> {
+    let caller = state.broker.resume_session(&token, address).await?;
+    Context::add(req, |context| context.session = Some(token));
+    Ok(caller)
+}
+
+/// Extracts who is signed in, on routes that require it.
+pub(crate) struct SignedIn {
+    pub(crate) caller: Caller,
+    pub(crate) token: SessionToken,
+}
+
+impl SignedIn {
+    /// Reads a form of one of the session's pages.
+    pub(crate) async fn form(&self, unread: Unread) -> Result<Form, ApiError> {
+        let form = unread.form().await?;
+        let given = form.fields().text(FIELD)?.unwrap_or_default();
+        // Digests are compared in constant time.
+        let is_own = Digest256::of(given.as_bytes()) == Digest256::of(self.token.form_value().as_bytes());
+        if is_own { Ok(form) } else { Err(ApiError::new(Code::CrossSite)) }
+    }
+}
+
+impl FromRequest for SignedIn {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = Context::of(req, |context| context.caller.clone().zip(context.session.clone()));
+        ready(found.and_then(|found| {
+            let (caller, token) = found.ok_or_else(|| ApiError::internal("a page without a session asks for it"))?;
+            Ok(Self { caller, token })
+        }))
+    }
+}

@@ -1,0 +1,184 @@
+//! The frame of every page of the console: menu, notice, hidden field of the forms, and links that keep the chosen language.
+//!
+//! `templates/console/layout.html` draws it. A page's template extends that and has the fields `frame` and `at`.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use askama::Template;
+use url::form_urlencoded;
+
+use crate::domain::time::Timestamp;
+use crate::http::State;
+use crate::http::context::Context;
+use crate::http::error::ApiError;
+use crate::http::pages::frame::{Frame, chosen_language};
+use crate::http::pages::see_other;
+use crate::http::pages::words::console::{ConsoleWords, Done};
+use crate::http::request::Query;
+
+/// The pages that the menu leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Accounts,
+    Apps,
+    Home,
+    Keys,
+    /// The page is not in the menu.
+    None,
+    Platforms,
+    Profiles,
+    Trail,
+}
+
+impl Section {
+    const MENU: [Self; 7] =
+        [Self::Home, Self::Accounts, Self::Profiles, Self::Apps, Self::Keys, Self::Platforms, Self::Trail];
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Accounts => "/accounts",
+            Self::Apps => "/apps",
+            Self::Home | Self::None => "",
+            Self::Keys => "/keys",
+            Self::Platforms => "/platforms",
+            Self::Profiles => "/profiles",
+            Self::Trail => "/audit",
+        }
+    }
+
+    fn name(self, words: &ConsoleWords) -> &'static str {
+        match self {
+            Self::Accounts => words.accounts,
+            Self::Apps => words.apps,
+            Self::Home => words.home,
+            Self::Keys => words.keys,
+            Self::None => "",
+            Self::Platforms => words.platforms,
+            Self::Profiles => words.profiles,
+            Self::Trail => words.audit,
+        }
+    }
+}
+
+/// A point in time.
+pub(crate) struct Time {
+    pub(crate) shown: String,
+    /// RFC 3339.
+    pub(crate) exact: String,
+}
+
+/// An entry of the menu.
+pub(crate) struct MenuItem {
+    pub(crate) name: &'static str,
+    pub(crate) href: String,
+    pub(crate) is_here: bool,
+}
+
+/// Everything around a page's content.
+pub(crate) struct View<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) words: &'static ConsoleWords,
+    /// Value of the hidden field of the forms; `None` where nobody is signed in.
+    pub(crate) form_value: Option<String>,
+    pub(crate) here: Section,
+    /// Notice after a change.
+    pub(crate) done: Option<&'static str>,
+    /// `?lang=…` where the operator chose a language, else nothing.
+    lang: String,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(state: &'a State, req: &HttpRequest, here: Section) -> Self {
+        let mut frame = Frame::new(state, req, None);
+        // The pages are the operator's, not those of the app that asks people for accounts.
+        frame.app = None;
+        let words = frame.words.console;
+        let done = Query::new(req.query_string()).text("done").ok().flatten();
+        let done = done.and_then(|name| name.parse::<Done>().ok()).map(words.done);
+        // Also for whoever is refused for another reason than the session.
+        let session = Context::of(req, |context| context.session.clone()).ok().flatten();
+        let form_value = session.map(|token| token.form_value());
+        Self { frame, words, form_value, here, done, lang: chosen_language(req) }
+    }
+
+    /// The address of a page of the console, such as `/profiles`.
+    pub(crate) fn to(&self, path: &str) -> String {
+        format!("{}/console{path}{}", self.frame.base, self.lang)
+    }
+
+    /// The address of an action on a page.
+    pub(crate) fn under(&self, path: &str, action: &str) -> String {
+        self.to(&format!("{path}{action}"))
+    }
+
+    /// The address of a page of the console with a query.
+    pub(crate) fn with(&self, path: &str, pairs: &[(&str, &str)]) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(pairs.iter().filter(|(_, value)| !value.is_empty()));
+        let query = query.finish();
+        if query.is_empty() {
+            return self.to(path);
+        }
+        let separator = if self.lang.is_empty() { "" } else { "&" };
+        let lang = self.lang.trim_start_matches('?');
+        format!("{}/console{path}?{query}{separator}{lang}", self.frame.base)
+    }
+
+    /// The chosen language, for a form that is sent with GET; empty where none was chosen.
+    pub(crate) fn language(&self) -> &'static str {
+        if self.lang.is_empty() { "" } else { self.frame.words.code }
+    }
+
+    /// A point in time, for a person and for a program.
+    pub(crate) fn time(&self, at: Timestamp) -> Time {
+        Time { shown: (self.frame.words.time)(at), exact: at.to_string() }
+    }
+
+    pub(crate) fn menu(&self) -> Vec<MenuItem> {
+        let item = |section: Section| MenuItem {
+            name: section.name(self.words),
+            href: self.to(section.path()),
+            is_here: section == self.here,
+        };
+        Section::MENU.into_iter().map(item).collect()
+    }
+
+    /// Renders a page. `form_action`: where its forms may lead beside the console, in the policy's syntax.
+    pub(crate) fn answer(
+        &self,
+        mut builder: HttpResponseBuilder,
+        page: &impl Template,
+        form_action: &str,
+    ) -> Result<HttpResponse, ApiError> {
+        // Old browsers tell only the origin that a form comes from, and with `no-referrer` not even that.
+        builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+        self.frame.answer(builder, page, form_action)
+    }
+
+    /// Renders a page whose forms lead to the console.
+    pub(crate) fn show(&self, page: &impl Template) -> Result<HttpResponse, ApiError> {
+        self.answer(HttpResponse::Ok(), page, "'self'")
+    }
+}
+
+/// Sends the browser to a page of the console. `path` begins behind `/console`.
+pub(crate) fn go(state: &State, req: &HttpRequest, path: &str, done: Option<Done>) -> HttpResponse {
+    let mut query = chosen_language(req);
+    if let Some(done) = done {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str("done=");
+        query.push_str(done.into());
+    }
+    see_other(format!("{}/console{path}{query}", state.settings.base_path()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A page of somebody who is signed in, in a frame of a test.
+    pub(crate) fn view(frame: Frame<'_>) -> View<'_> {
+        let (words, form_value) = (frame.words.console, Some("hidden".to_owned()));
+        View { frame, words, form_value, here: Section::Home, done: Some(""), lang: "?lang=de".to_owned() }
+    }
+}

@@ -1,0 +1,172 @@
+//! Profiles, OAuth apps, access keys, platforms and the audit trail, as forms and pages.
+
+use std::time::Duration;
+
+use postpeer::domain::access_key::Scope;
+use postpeer::domain::key_limits::Limits;
+use postpeer::domain::time::Clock as _;
+use postpeer::sandbox;
+use serde_json::{Value, json};
+
+use super::{Operator, start};
+use crate::support::{TestBroker, expose};
+
+/// The path of the action `what` on the first row with this text.
+fn action(page: &str, row: &str, what: &str) -> String {
+    let row = page.split("<li").find(|part| part.contains(row)).unwrap_or_else(|| panic!("no row {row}: {page}"));
+    let actions = row.split("action=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let mut actions = actions.filter(|path| path.ends_with(what));
+    actions.next().unwrap_or_else(|| panic!("no action {what}: {row}")).to_owned()
+}
+
+async fn actions(broker: &TestBroker) -> Vec<(String, String)> {
+    let entries = broker.get("/v1/audit?limit=100").await.json["entries"].clone();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    entries.as_array().unwrap().iter().map(|entry| (text(&entry["action"]), text(&entry["actor"]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_is_made_renamed_and_deleted() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let fields = [("name", "Winter <b>"), ("description", "two\r\nlines")];
+    assert_eq!(operator.done("/console/profiles", &fields).await, "/console/profiles?done=profile_made");
+    let page = operator.page("/console/profiles?done=profile_made").await;
+    assert!(page.contains("Winter &#60;b&#62;") && page.contains("The profile is created."), "{page}");
+    let path = action(&page, "Winter", "");
+    operator.done(&path, &[("name", "Summer"), ("description", "")]).await;
+    let listed = broker.get("/v1/profiles").await.json["profiles"].clone();
+    assert_eq!((&listed[0]["name"], &listed[0]["description"]), (&json!("Summer"), &json!(null)));
+    assert!(!operator.page("/console/profiles?name=winter").await.contains("Summer"));
+    for wrong in ["", "  ", &"x".repeat(201), "a\u{202e}b"] {
+        let reply = operator.post(&path, &[("name", wrong)]).await;
+        assert!(reply.status == 400 && reply.text.contains("name must"), "{wrong}: {}", reply.text);
+    }
+    operator.done(&format!("{path}/delete"), &[]).await;
+    assert_eq!(broker.get("/v1/profiles").await.json["total"], json!(0));
+    assert_eq!(operator.post(&format!("{path}/delete"), &[]).await.status, 404);
+    let left = actions(&broker).await;
+    for one in ["profile.created", "profile.updated", "profile.deleted"] {
+        assert!(left.contains(&(one.to_owned(), "access_key".to_owned())), "{one}: {left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_made_gets_another_secret_and_is_deleted() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let (id, secret) = sandbox::own_client("twitter").unwrap();
+    let fields = [("platform", "twitter"), ("name", "Own"), ("clientId", &id), ("clientSecret", &secret)];
+    assert_eq!(operator.done("/console/apps", &fields).await, "/console/apps?done=app_made");
+    let again = operator.post("/console/apps", &fields).await;
+    assert!(again.status == 409 && again.text.contains("duplicate_app"), "{}", again.text);
+    let page = operator.page("/console/apps").await;
+    assert!(page.contains(&id) && !page.contains(&secret), "{page}");
+    let path = action(&page, "Own", "/secret");
+    assert_eq!(operator.done(&path, &[("clientSecret", "changed")]).await, "/console/apps?done=secret_replaced");
+    let wrong = operator
+        .post("/console/apps", &[("platform", "none"), ("name", "x"), ("clientId", "c"), ("clientSecret", "s")]);
+    assert_eq!(wrong.await.status, 400);
+    operator.done(&path.replace("/secret", "/delete"), &[]).await;
+    let left = actions(&broker).await;
+    for one in ["app.created", "app.secret_replaced", "app.deleted"] {
+        assert!(left.contains(&(one.to_owned(), "access_key".to_owned())), "{one}: {left:?}");
+    }
+    let (_, key) = bound(&broker).await;
+    let bound = Operator::with(&broker, &key).await;
+    assert!(bound.page("/console/apps").await.contains("apps belong to the whole project"));
+    assert_eq!(bound.post("/console/apps", &fields).await.status, 403);
+}
+
+/// A profile, and a key that is bound to it.
+async fn bound(broker: &TestBroker) -> (String, String) {
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "Bound"}))).await;
+    let profile = made.json["profile"]["id"].as_str().unwrap().to_owned();
+    let limits = Limits {
+        profile_id: Some(profile.parse().unwrap()),
+        networks: vec!["127.0.0.0/8".parse().unwrap()],
+        expires_at: Some(broker.clock.now().plus(Duration::from_hours(24))),
+        ..Limits::from(&[Scope::Manage, Scope::Read])
+    };
+    let (_, key) = broker.broker().create_access_key("default", "bound", limits).await.unwrap();
+    (profile, expose(&key))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_shown_once_and_is_never_stronger_than_its_maker() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let shown = operator.post("/console/keys", &[("name", "ci"), ("scope", "read"), ("expires", "90d")]).await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    let key = shown.text.split("aria-label=\"Access key\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert_eq!(broker.call_as(&key, "GET", "/v1/profiles", None).await.status, 200);
+    let page = operator.page("/console/keys").await;
+    assert!(page.contains("ci") && page.contains(&key[..8]) && !page.contains(&key), "{page}");
+
+    let (profile, plain) = bound(&broker).await;
+    let weak = Operator::with(&broker, &plain).await;
+    let page = weak.page("/console/keys").await;
+    assert!(page.contains("bound") && !page.contains(">ci<"), "only those of its profile: {page}");
+    for (stronger, why) in [
+        ([("scope", "tokens"), ("name", "x")], "scopes must be among"),
+        ([("scope", "read"), ("expires", "2d")], "expiresAt must not be later"),
+        ([("scope", "read"), ("networks", "10.0.0.0/8")], "networks must be within"),
+        ([("scope", "read"), ("profile", "prof_00000000000000000000000000000009")], "profileId must be"),
+        ([("scope", "nothing"), ("name", "x")], "scope is unknown"),
+        ([("scope", "read"), ("expires", "tomorrow")], "expires is not a time"),
+        ([("name", "y"), ("expires", "")], "at least one scope"),
+    ] {
+        let named = stronger.iter().any(|(name, _)| *name == "name");
+        let fields = [&stronger[..], if named { &[] } else { &[("name", "x")] }].concat();
+        let reply = weak.post("/console/keys", &fields).await;
+        assert!(reply.status == 400 && reply.text.contains(why), "{stronger:?}: {}", reply.text);
+    }
+    let made = weak.post("/console/keys", &[("name", "inherits"), ("scope", "read")]).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let inherits: (String, String, bool) = broker
+        .sql()
+        .query_row(
+            "SELECT profile_id, networks, expires_at IS NOT NULL FROM access_keys WHERE name = 'inherits'",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert_eq!(inherits, (profile, "[\"127.0.0.0/8\"]".to_owned(), true));
+
+    let page = operator.page("/console/keys").await;
+    let strong: String = broker.sql().query_row("SELECT min(id) FROM access_keys", [], |row| row.get(0)).unwrap();
+    assert_eq!(weak.post(&format!("/console/keys/{strong}/revoke"), &[]).await.status, 404, "of the whole project");
+    let elsewhere = Operator::with(&broker, &broker.key("other", Scope::ALL).await).await;
+    assert_eq!(elsewhere.post(&format!("/console/keys/{strong}/revoke"), &[]).await.status, 404);
+    let reader = Operator::may(&broker, &[Scope::Manage]).await;
+    let refused = reader.post(&format!("/console/keys/{strong}/revoke"), &[]).await;
+    assert!(refused.status == 400 && refused.text.contains("stronger"), "{}", refused.text);
+    assert_eq!(operator.done(&action(&page, ">ci<", "/revoke"), &[]).await, "/console/keys?done=key_revoked");
+    assert_eq!(broker.call_as(&key, "GET", "/v1/profiles", None).await.status, 401);
+    let own = action(&operator.page("/console/keys").await, "This is the key", "/revoke");
+    operator.done(&own, &[]).await;
+    assert_eq!(operator.get("/console/keys").await.status, 303, "signed out with the key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn platforms_have_their_callback_urls_and_the_trail_its_pages() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let page = operator.page("/console/platforms").await;
+    for platform in sandbox::platforms() {
+        let url = format!("{}/v1/connect/{platform}/callback", broker.url);
+        assert!(page.contains(&url), "{platform}: {page}");
+    }
+    for number in 0..60 {
+        broker.call("POST", "/v1/profiles", Some(json!({"name": number.to_string()}))).await;
+    }
+    let first = operator.page("/console/audit").await;
+    assert_eq!(first.matches("profile.created").count(), 50);
+    let next = first.split("\" rel=\"next\"").next().unwrap().rsplit("href=\"").next().unwrap();
+    let second = operator.page(next).await;
+    assert_eq!(second.matches("profile.created").count(), 10);
+    assert!(second.contains("console.signed_in") && !second.contains("rel=\"next\""), "{second}");
+    let (_, key) = bound(&broker).await;
+    let bound = Operator::with(&broker, &key).await;
+    assert_eq!(bound.page("/console/audit").await.matches("<li>").count(), 1, "what is about its profile");
+}
