@@ -87,6 +87,9 @@
 //! `broker::revocation` gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own.
 //! `broker::late` answers people who come back after their connection expired.
 //!
+//! Where there is no front end, `broker::links` makes a link for a caller. On its page, `broker::link_page` begins
+//! connections for whoever has it, each bound to the browser that sets out, and the person comes back there after each.
+//!
 //! # A token, from then on
 //!
 //! `broker::refresher` keeps it fresh, one refresh at a time for each grant; its module doc says why no step may be
@@ -168,6 +171,9 @@
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),
 //!                             src/broker/begin.rs; kept until the callback: src/domain/flow.rs, src/store/flows.rs and
 //!                             a migration
+//! connect links:              src/broker/links.rs (for their makers), src/broker/link_page.rs (for whoever has one),
+//!                             src/domain/link.rs (how long they live), src/store/links.rs, src/http/pages/link.rs,
+//!                             src/domain/binding.rs (`LinkCookie`), tests/api/links.rs
 //! how many connections may wait: src/broker/begin.rs (`BOUNDS`), src/store/flow_limit.rs (who gives way), README.md
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence),
 //!                             src/http/error/advice.rs (the caller's next step), src/http/openapi/codes.rs (who gives it)

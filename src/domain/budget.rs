@@ -24,7 +24,7 @@ const REFILL: i64 = 60_000_000;
 pub enum Cost {
     /// Connecting a Bluesky account: calls to servers that others chose, and attempts at a password.
     Bluesky,
-    /// A wrong access key, state or selection token.
+    /// A wrong access key, state, link or selection token.
     Misses,
     /// Starting a connection.
     Starts,

@@ -103,7 +103,7 @@ pub(super) fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
     peer::address(req, trusted).filter(|address| !trusted.iter().any(|network| network.contains(*address)))
 }
 
-/// True when a state, a selection token or a ticket was wrong.
+/// True when a state, a link, a selection token or a ticket was wrong.
 fn is_miss(answer: &ServiceResponse<BoxBody>) -> bool {
     let error = answer.response().error().and_then(actix_web::Error::as_error::<ApiError>);
     error.is_some_and(|error| {

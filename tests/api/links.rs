@@ -307,7 +307,7 @@ async fn no_other_browser_than_the_one_that_set_out_finishes_a_connection() {
     for jar in [&mut victim, &mut Jar::default()] {
         let refused = jar.visit(&broker, &callback).await;
         assert_eq!((refused.status, refused.location().as_str()), (400, ""), "{}", refused.text);
-        for told in ["browser_mismatch", "You set out in another browser", "Open the link that you were sent"] {
+        for told in ["browser_mismatch", "You started in another browser", "Open the link that you were sent"] {
             assert!(refused.text.contains(told), "{told}: {}", refused.text);
         }
     }

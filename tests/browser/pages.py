@@ -222,6 +222,53 @@ def look_at_choices(looker, running):
     assert choose(many, [], action="cancel")[0] == 303
 
 
+def api(running, method, path, body=None):
+    body = body and json.dumps(body).encode()
+    headers = {"x-access-key": running.key, "Content-Type": "application/json"}
+    status, _, answer = fetch(running.url + path, body=body, method=method, headers=headers)
+    assert status < 300, f"{method} {path}: {status}\n{answer}"
+    return json.loads(answer)
+
+
+def look_at_links(looker, running):
+    driver = looker.driver
+    profile = api(running, "POST", "/v1/profiles/", {"name": "Team A"})["profile"]["id"]
+    everything = api(running, "POST", "/v1/connect/links", {"profileId": profile})["link"]
+    looker.look("link-everything", everything["url"], rows=2)
+    link = api(running, "POST", "/v1/connect/links",
+               {"profileId": profile, "platforms": ["twitter", "facebook", "bluesky"]})["link"]
+    looker.look("link", link["url"])
+    looker.look("link-left", link["url"] + "?done=1")
+    for platform in ["twitter", "facebook"]:
+        driver.get(link["url"])
+        press(driver, f"button[name=connect][value={platform}]")
+        press(driver, "button[value=allow]")
+        if platform == "facebook":
+            press(driver, "[type=checkbox] + label")
+            press(driver, "button[value=connect]")
+        wait(driver, "back on the link's page", lambda: link["url"] in driver.current_url)
+        looker.look(f"link-{platform}", driver.current_url)
+    driver.get(link["url"])
+    press(driver, "button[value=facebook]")
+    press(driver, "button[value=deny]")
+    wait(driver, "back on the link's page", lambda: "result=" in driver.current_url)
+    looker.look("link-denied", driver.current_url)
+    for width in WIDTHS:
+        looker.resize(width)
+        driver.get(link["url"])
+        driver.find_element(By.NAME, "identifier").send_keys("ada.test")
+        driver.find_element(By.NAME, "password").send_keys("wrong")
+        press(driver, "button[value=bluesky]")
+        wait(driver, "an alert", lambda: driver.find_element(By.CSS_SELECTOR, "[role=alert]"))
+        assert not driver.find_element(By.NAME, "password").get_attribute("value"), "the password came back"
+        looker.check(f"link-mistyped-{width}")
+    press(driver, "button[value=done]")
+    wait(driver, "the last page", lambda: "done=" in driver.current_url)
+    looker.look("link-done", driver.current_url)
+    api(running, "DELETE", f"/v1/connect/links/{link['id']}")
+    looker.look("link-revoked", link["url"])
+
+
 def look_at_demo(looker, running):
     driver = looker.driver
     looker.look("demo", running.url + "/", rows=10)
@@ -394,6 +441,7 @@ with demo() as running, tempfile.TemporaryDirectory() as profile, contextlib.Exi
     look_at_confirmation(looker)
     look_at_endings(looker, running)
     look_at_choices(looker, running)
+    look_at_links(looker, running)
     look_at_demo(looker, running)
     look_at_console(looker, running)
     look_at_documentation(looker, running)

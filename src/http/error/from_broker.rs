@@ -260,7 +260,7 @@ fn limit_reached(cost: Cost, subject: Subject) -> String {
     };
     let what = match cost {
         Cost::Bluesky => "attempts to connect a Bluesky account",
-        Cost::Misses => "wrong keys, states or selection tokens",
+        Cost::Misses => "wrong keys, states, links or selection tokens",
         Cost::Starts => "connections begun",
         Cost::Writes => "changes",
     };

@@ -117,7 +117,7 @@ pub(super) static WORDS: Words = Words {
             let app = app.unwrap_or("Die App");
             format!("{app} möchte Konten von Ihnen nutzen. Verbinden Sie eines nach dem anderen, so viele Sie möchten.")
         },
-        only: "Verbinden Sie Konten nur, wenn Sie dem vertrauen, von dem Sie den Link haben: Sie werden für ihn verbunden.",
+        only: "Verbinden Sie Konten nur, wenn Sie dem Absender dieses Links vertrauen: Er kann sie danach nutzen.",
         nothing: "Hier lässt sich im Moment nichts verbinden. Sagen Sie es dort, wo Sie den Link bekommen haben.",
         none: "Nicht verbunden",
         connect: |label, another| match another {
@@ -128,7 +128,7 @@ pub(super) static WORDS: Words = Words {
         health: |state| match state {
             TokenState::Ok => "Funktioniert",
             TokenState::ReconnectRequired => "Funktioniert nicht mehr: neu verbinden",
-            TokenState::RefreshFailing | TokenState::RefreshInDoubt => "Gestört: wird von selbst wieder versucht",
+            TokenState::RefreshFailing | TokenState::RefreshInDoubt => "Zurzeit gestört: Sie müssen nichts tun",
         },
         server: "Ihr Server",
         server_like: "zum Beispiel mastodon.social",
@@ -137,7 +137,7 @@ pub(super) static WORDS: Words = Words {
         handle_like: "zum Beispiel alice.bsky.social",
         password_help: |label| {
             format!(
-                "{label} fragt nicht selbst nach. Erstellen Sie dort ein App-Passwort und geben Sie es hier ein: Es geht einmal \
+                "{label} braucht ein App-Passwort. Erstellen Sie dort eines und geben Sie es hier mit Ihrem Handle ein: Es geht einmal \
                  an den Server Ihres Kontos und wird nicht gespeichert."
             )
         },
@@ -385,7 +385,7 @@ fn trouble(trouble: Trouble) -> TroubleWords {
              Seite: Vielleicht wollte jemand an Ihr Konto kommen.",
         ),
         Trouble::OtherBrowserOfLink => (
-            "Sie sind in einem anderen Browser losgegangen",
+            "Sie haben in einem anderen Browser angefangen",
             "Nur der Browser, in dem Sie zur Plattform gegangen sind, kann die Verbindung abschließen. Es wurde nichts \
              verbunden und nichts gespeichert.",
             "Öffnen Sie den Link, den Sie bekommen haben, in diesem Browser und beginnen Sie dort noch einmal; der Browser muss \

@@ -112,7 +112,7 @@ pub(super) static WORDS: Words = Words {
             let app = app.unwrap_or("The app");
             format!("{app} asks to use accounts of yours. Connect one after the other, and stop when you like.")
         },
-        only: "Connect accounts only if you trust whoever sent you this link: they are connected for them.",
+        only: "Connect accounts only if you trust whoever sent you this link: they can use them afterwards.",
         nothing: "Nothing can be connected here at the moment. Tell whoever sent you the link.",
         none: "Not connected",
         connect: |label, another| match another {
@@ -123,7 +123,9 @@ pub(super) static WORDS: Words = Words {
         health: |state| match state {
             TokenState::Ok => "Working",
             TokenState::ReconnectRequired => "Not working any more: connect it again",
-            TokenState::RefreshFailing | TokenState::RefreshInDoubt => "Interrupted: tried again by itself",
+            TokenState::RefreshFailing | TokenState::RefreshInDoubt => {
+                "Interrupted for now: there is nothing for you to do"
+            }
         },
         server: "Your server",
         server_like: "such as mastodon.social",
@@ -131,8 +133,8 @@ pub(super) static WORDS: Words = Words {
         handle_like: "such as alice.bsky.social",
         password_help: |label| {
             format!(
-                "{label} asks nothing by itself. Make an app password there, and enter it here: it goes to your account's \
-                 server once and is not stored."
+                "{label} needs an app password. Make one there, and enter it here with your handle: it is sent to your account's \
+                 server once, and not stored."
             )
         },
         password_make: "Make an app password",
@@ -366,8 +368,8 @@ fn trouble(trouble: Trouble) -> TroubleWords {
              must accept cookies. If somebody sent you here, close this page: they may have wanted to get hold of your account.",
         ),
         Trouble::OtherBrowserOfLink => (
-            "You set out in another browser",
-            "Only the browser in which you set out for the platform can finish the connection. Nothing was connected, and \
+            "You started in another browser",
+            "Only the browser in which you left for the platform can finish the connection. Nothing was connected, and \
              nothing was stored.",
             "Open the link that you were sent in this browser and start again there; the browser must accept cookies. If \
              somebody else sent you here, close this page: they may have wanted to get hold of your account.",
