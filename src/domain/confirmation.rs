@@ -60,7 +60,7 @@ impl Confirmation {
     pub fn cookie(&self) -> (String, String) {
         let value = URL_SAFE_NO_PAD.encode(self.digest("cookie").as_bytes());
         let named = value.get(..NAMED).unwrap_or_default();
-        (format!("{}{named}", OWN_COOKIE), value)
+        (format!("{OWN_COOKIE}{named}"), value)
     }
 
     /// What the connection is bound to.

@@ -123,9 +123,9 @@ fn what_needs_no_key() {
         let expected = match (route.method.as_str(), route.paths[0]) {
             (_, "/v1/health/auth") => Access::AnyKey,
             ("GET", "/v1/audit") => Access::Key(Scope::Manage),
-            (_, "/v1/connect/links" | "/v1/connect/links/{id}") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/{platform}")
-            | ("POST", "/v1/connect/bluesky/auth" | "/v1/connect/flows/{id}/complete") => Access::Key(Scope::Connect),
+            | ("POST", "/v1/connect/bluesky/auth" | "/v1/connect/flows/{id}/complete")
+            | (_, "/v1/connect/links" | "/v1/connect/links/{id}") => Access::Key(Scope::Connect),
             ("GET", "/v1/connect/integrations/{id}/token") => Access::Key(Scope::Tokens),
             _ if route.access == Access::Public => Access::Public,
             ("GET", _) => Access::Key(Scope::Read),

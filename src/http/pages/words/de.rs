@@ -120,9 +120,8 @@ pub(super) static WORDS: Words = Words {
         only: "Verbinden Sie Konten nur, wenn Sie dem Absender dieses Links vertrauen: Er kann sie danach nutzen.",
         nothing: "Hier lässt sich im Moment nichts verbinden. Sagen Sie es dort, wo Sie den Link bekommen haben.",
         none: "Nicht verbunden",
-        connect: |label, another| match another {
-            true => format!("Weiteres Konto bei {label} verbinden"),
-            false => format!("{label} verbinden"),
+        connect: |label, another| {
+            if another { format!("Weiteres Konto bei {label} verbinden") } else { format!("{label} verbinden") }
         },
         reconnect: "Neu verbinden",
         health: |state| match state {

@@ -115,9 +115,8 @@ pub(super) static WORDS: Words = Words {
         only: "Connect accounts only if you trust whoever sent you this link: they can use them afterwards.",
         nothing: "Nothing can be connected here at the moment. Tell whoever sent you the link.",
         none: "Not connected",
-        connect: |label, another| match another {
-            true => format!("Connect another {label} account"),
-            false => format!("Connect {label}"),
+        connect: |label, another| {
+            if another { format!("Connect another {label} account") } else { format!("Connect {label}") }
         },
         reconnect: "Connect again",
         health: |state| match state {
