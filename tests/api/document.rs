@@ -289,7 +289,8 @@ async fn answers_are_as_described() {
             assert_eq!(document.judge(operation, &bare), Vec::<String>::new(), "{method} {path}: {}", bare.text);
         }
     }
-    let described = document.operations(|path| !path.contains("/selection/") && !path.contains("/confirm/"));
+    let elsewhere = ["/selection/", "/confirm/", "/link/", "/links"];
+    let described = document.operations(|path| !elsewhere.iter().any(|part| path.contains(part)));
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
 }
 
@@ -330,6 +331,52 @@ async fn choices_are_as_described() {
         visited.insert((method.to_owned(), template.to_owned()));
     }
     let described = document.operations(|path| path.contains("/selection/"));
+    assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
+}
+
+/// The same for connect links and their page.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_as_described() {
+    let broker = TestBroker::start().await;
+    let document = Document(broker.get("/documentation/json").await.json);
+    let (all, one, template) = ("/v1/connect/links", "/v1/connect/links/{id}", "/connect/link/{token}");
+    let mut visited = BTreeSet::new();
+    let mut judge = |method: &str, template: &str, status: u16, reply: &Reply| {
+        assert_eq!(reply.status, status, "{method} {template}: {}", reply.text);
+        let operation = &document.0["paths"][template][method];
+        assert_eq!(document.judge(operation, reply), Vec::<String>::new(), "{method} {template}: {}", reply.text);
+        visited.insert((method.to_owned(), template.to_owned()));
+    };
+    let made = broker.call("POST", all, Some(json!({"platforms": ["bluesky", "twitter"]}))).await;
+    judge("post", all, 201, &made);
+    let page = made.json["link"]["url"].as_str().unwrap().to_owned();
+    let path = format!("{all}/{}", made.json["link"]["id"].as_str().unwrap());
+    judge("post", all, 400, &broker.call("POST", all, Some(json!({"redirectUri": "x"}))).await);
+    judge("post", all, 404, &broker.call("POST", all, Some(json!({"profileId": "x"}))).await);
+    let ada = sandbox::bluesky_accounts().first().unwrap();
+    let signs_in = format!("connect=bluesky&identifier={}&password={}", ada.handle, ada.app_password);
+    for (status, method, form) in [
+        (200, "get", ""),
+        (303, "post", "connect=twitter"),
+        (303, "post", signs_in.as_str()),
+        (303, "post", "action=done"),
+        (400, "post", "connect=bluesky&identifier=x&password="),
+        (400, "post", "connect=nothing"),
+    ] {
+        let request = broker.request(&method.to_uppercase(), &page);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+        judge(method, template, status, &Reply::of(request.send().await.unwrap()).await);
+    }
+    judge("get", one, 200, &broker.get(&path).await);
+    judge("delete", one, 200, &broker.call("DELETE", &path, None).await);
+    for method in ["get", "delete"] {
+        judge(method, one, 404, &broker.call(&method.to_uppercase(), &format!("{all}/x"), None).await);
+    }
+    for (page, status) in [(page.as_str(), 410), ("/connect/link/x", 404)] {
+        judge("get", template, status, &broker.visit(page).await);
+        judge("post", template, status, &Reply::of(broker.request("POST", page).send().await.unwrap()).await);
+    }
+    let described = document.operations(|path| path.contains("/link/") || path.contains("/links"));
     assert_eq!(visited, described, "an operation is described and not called here, or the other way round");
 }
 

@@ -445,3 +445,20 @@ async fn the_token_of_a_link_is_neither_logged_nor_stored() {
         assert!(!log.as_bytes().windows(secret.len()).any(|window| window == secret), "it is logged");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_has_so_many_links_and_those_that_ended_make_room() {
+    let broker = TestBroker::start().await;
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO links (id, project_id, token, platforms, created_at, expires_at)
+        SELECT printf('link_%032x', i), (SELECT id FROM projects), CAST(printf('%032d', i) AS BLOB), '[]', 0, 9000000000000 FROM n";
+    broker.sql().execute(many, []).unwrap();
+    let refused = broker.call("POST", LINKS, Some(json!({}))).await;
+    assert_eq!((refused.status, refused.code()), (429, "too_many_pending_connections"), "{}", refused.text);
+    assert_eq!(refused.header("retry-after"), "60");
+    assert!(refused.text.contains("20000 connect links"), "{}", refused.text);
+    broker.sql().execute("UPDATE links SET revoked_at = 1 WHERE id LIKE '%1'", []).unwrap();
+    link(&broker, json!({})).await;
+    let left: u32 = broker.sql().query_row("SELECT count(*) FROM links", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 20_000 - 1_250 + 1);
+}

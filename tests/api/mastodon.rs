@@ -10,6 +10,7 @@ use postpeer::domain::access_key::Scope;
 use serde_json::{Value, json};
 
 use crate::any_server::{AnyServer, Asked};
+use crate::binding::Jar;
 use crate::dns::DnsServer;
 use crate::logs;
 use crate::secrets::needles::Needles;
@@ -591,4 +592,29 @@ async fn no_secret_of_a_server_leaves_or_is_stored_in_plain() {
         assert!(found.is_empty(), "{what} gives away: {found:#?}");
     }
     assert!(!needles.find(format!("x secret-1-of-{url}").as_bytes()).is_empty(), "the search can fail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_link_asks_for_the_server_and_leads_there() {
+    let (instance, broker) = (Instance::start().await, broker().await);
+    let made = broker.call("POST", "/v1/connect/links", Some(json!({"platforms": ["mastodon"]}))).await;
+    let page = made.json["link"]["url"].as_str().unwrap_or_else(|| panic!("{}", made.text)).to_owned();
+    assert!(broker.visit(&page).await.text.contains("Your server"));
+    let mut jar = Jar::default();
+    let form = |server: &str| {
+        let request = broker.request("POST", &page).header("content-type", "application/x-www-form-urlencoded");
+        request.body(format!("connect=mastodon&server={}", server.replace(':', "%3A").replace('/', "%2F")))
+    };
+    for wrong in ["", "no server", "http://127.0.0.1:1"] {
+        let refused = jar.send(form(wrong)).await;
+        assert!(refused.status >= 400 && refused.text.contains("This server was not found"), "{}", refused.text);
+        assert!(refused.text.contains(&format!("value=\"{wrong}\"")), "what was typed is kept: {wrong}");
+    }
+    let authorize = jar.send(form(instance.url())).await.location();
+    assert!(authorize.starts_with(&format!("{}/oauth/authorize?", instance.url())), "{authorize}");
+    let state = parameter(&authorize, "state").unwrap();
+    let callback = format!("/v1/connect/mastodon/callback?state={state}&code=a");
+    let location = jar.visit(&broker, &callback).await.location();
+    let told = jar.visit(&broker, &location).await.text;
+    assert!(told.contains("is connected") && told.contains(&format!("@ada@{}", instance.host())), "{told}");
 }

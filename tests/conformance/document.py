@@ -54,6 +54,8 @@ class Seeds:
             "/v1/apps/": self.app,
             "/v1/connect/integrations/": self.integration,
             "/v1/connect/flows/": self.waiting,
+            "/v1/connect/links/": lambda: self.link()["id"],
+            "/connect/link/": lambda: self.link()["url"].rsplit("/", 1)[1],
             "/connect/result/": self.result,
             "/connect/selection/": lambda: self.selection("facebook", ""),
             "/assets/": self.picture,
@@ -78,6 +80,9 @@ class Seeds:
         client = f"seed-{self.random.getrandbits(64):x}"
         body = {"platform": "twitter", "name": "Seed", "clientId": client, "clientSecret": "secret"}
         return self.call("POST", "/v1/apps/", body)["app"]["id"]
+
+    def link(self):
+        return self.call("POST", "/v1/connect/links", {"platforms": ["twitter"]})["link"]
 
     def connection(self, platform, **parameters):
         """Where the browser ends."""
@@ -148,7 +153,7 @@ def hooks():
         """False for a refusal that no schema can state, because it depends on what is stored or on another parameter."""
         if failure.title != "Schema-valid request rejected":
             return True
-        if case.operation.definition.raw.get("operationId") in ("finishConnection", "submitConfirmation", "submitSelectionPage"):
+        if case.operation.definition.raw.get("operationId") in ("finishConnection", "submitConfirmation", "submitLink", "submitSelectionPage"):
             # No connection waits for the invented state, and forms of pages have fields of their own.
             return response.status_code != 400
         try:
@@ -156,8 +161,9 @@ def hooks():
         except ValueError:
             return True
         depends = ("account_not_offered", "app_platform_mismatch", "redirect_not_allowed", "unsafe_host", "invalid_identifier")
-        about = ("server ", "scopes ")
-        return not (told.get("code") in depends or told.get("code") == "invalid_parameter" and told["error"].startswith(about))
+        about = ("server ", "scopes ", "platforms ")
+        of_names = told.get("code") in ("invalid_parameter", "invalid_request") and told["error"].startswith(about)
+        return not (told.get("code") in depends or of_names)
 
 
 def main():
