@@ -8,6 +8,9 @@ CREATE TABLE console_sessions (
     access_key_id TEXT NOT NULL,
     created_at    INTEGER NOT NULL,
     expires_at    INTEGER NOT NULL,
+    -- Authentication code of the row, and the data key that made it.
+    mac           BLOB NOT NULL CHECK (length(mac) = 32),
+    mac_dek_id    INTEGER NOT NULL,
     FOREIGN KEY (project_id, access_key_id) REFERENCES access_keys (project_id, id)
 ) STRICT, WITHOUT ROWID;
 

@@ -85,6 +85,8 @@ pub enum Error {
          program (`postpeer serve` brings the schema up to date), or use the program that runs the broker", path.display()
     )]
     OtherSchema { path: PathBuf, found: u32, expected: u32 },
+    #[error("the access keys of an earlier release cannot be authenticated")]
+    Keys(#[from] broker::keyring::Error),
     #[error("the client for talking to platforms cannot be set up")]
     Outbound(#[from] outbound::Error),
     #[error(transparent)]
@@ -205,6 +207,7 @@ impl Prepared {
             tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
         }
         let broker = assemble(&config, &ports, store.clone(), vault, work.clone())?;
+        broker.authenticate_old_keys().await?;
         if let Err(error) = broker.recover().await {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
             tracing::warn!(error = &error as &dyn std::error::Error, "interrupted work could not be resumed");

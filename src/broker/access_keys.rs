@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::error::What;
-use super::{Broker, Caller, Error};
+use super::{Broker, Caller, Error, key_rows};
 use crate::domain::access_key::{AccessKey, PlainAccessKey, Scope};
 use crate::domain::audit::{Action, Actor, By, Entry};
 use crate::domain::id::{AccessKeyId, ProjectId};
@@ -35,7 +35,9 @@ impl Broker {
         let digest = key.digest();
         match self.store.find_access_key(digest).await? {
             // Found by equality in an index. This comparison takes the same time whatever the difference.
-            Some(found) if found.digest == digest => self.caller_with(&found.key, address),
+            Some(found) if found.digest == digest && self.is_authentic(&found).await? => {
+                self.caller_with(&found.key, address)
+            }
             _ => Err(Error::AuthenticationRequired),
         }
     }
@@ -92,9 +94,14 @@ impl Broker {
         }
         let maker_id = maker.access_key_id.ok_or(Error::AuthenticationRequired)?;
         let (project, address, limits) = (maker.project_id, maker.address, limits.into());
+        let vault = self.vault.clone();
         self.store_key(name, maker.by(), move |tx, now| {
             // As it is now: it may have been revoked since the caller was authenticated.
             let maker = access_keys::find(tx, project, maker_id)?.ok_or(Error::AuthenticationRequired)?;
+            if key_rows::look(&vault, &maker) != Some(true) {
+                return Err(Error::AuthenticationRequired);
+            }
+            let maker = maker.key;
             maker.limits.check(address, now)?;
             let limits = limits.within(&maker.limits).map_err(|stronger| Error::Invalid(stronger.to_string()))?;
             Ok((project, limits))
@@ -112,6 +119,7 @@ impl Broker {
         let name = valid_name("name", name)?;
         let plain = PlainAccessKey::generate(&*self.entropy);
         let (id, now, digest, hint) = (self.ids.next(), self.clock.now(), plain.digest(), plain.hint());
+        let vault = self.vault.clone();
         let key = self
             .store
             .write(move |tx| {
@@ -125,6 +133,7 @@ impl Broker {
                 let (created_at, last_used_at, revoked_at) = (now, None, None);
                 let key = AccessKey { id, project_id, name, hint, limits, created_at, last_used_at, revoked_at };
                 access_keys::insert(tx, &key, &digest)?;
+                access_keys::authenticate(tx, project_id, id, &key_rows::mac(&vault, &key, &digest)?)?;
                 audit::record(tx, Some(project_id), &Entry::new(by, Action::AccessKeyCreated, key.id), now)?;
                 Ok::<_, Error>(key)
             })

@@ -14,7 +14,7 @@ use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
 use crate::store::{self, audit, oauth_apps, refreshes};
 use crate::upstream::Protocol;
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// How long an app's previous secret is tried where the platform refuses the new one.
 const KEEP_SECRET: Duration = Duration::from_hours(24);
@@ -67,8 +67,9 @@ impl Broker {
             created_at: now,
             updated_at: now,
         };
-        let secret = self.vault.seal_text(&Place::app_secret(stored.id, 1), &app.client_secret)?;
         let (project, inserted) = (caller.project_id, stored.clone());
+        let owner = Owner { project_id: project, platform: &stored.platform, client_id: &stored.client_id };
+        let secret = self.vault.seal_text(&Place::app_secret(stored.id, 1, owner), &app.client_secret)?;
         let entry = Entry::new(caller.by(), Action::AppCreated, stored.id);
         let write = self.store.write(move |tx| {
             oauth_apps::insert(tx, project, &inserted, &secret)?;
@@ -115,7 +116,8 @@ impl Broker {
             .write(move |tx| {
                 let present = oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 let generation = present.generation;
-                let known = vault.open_text(&Place::app_secret(id, generation), &present.client_secret).ok();
+                let owner = Owner { project_id: project, platform: &present.platform, client_id: &present.client_id };
+                let known = vault.open_text(&Place::app_secret(id, generation, owner), &present.client_secret).ok();
                 // The same secret once more must not push out the one before it.
                 let is_new = |secret: &SecretString| !known.as_ref().is_some_and(|known| is_same(known, secret));
                 let client_secret = change.client_secret.filter(is_new);
@@ -123,7 +125,7 @@ impl Broker {
                     oauth_apps::keep_secret(tx, project, id, now.plus(KEEP_SECRET))?;
                 }
                 let client_secret = client_secret
-                    .map(|secret| vault.seal_text(&Place::app_secret(id, generation + 1), &secret))
+                    .map(|secret| vault.seal_text(&Place::app_secret(id, generation + 1, owner), &secret))
                     .transpose()?;
                 let change = OauthAppChange { name: change.name, image_url: change.image_url, client_secret };
                 oauth_apps::update(tx, project, id, &change, now)?;

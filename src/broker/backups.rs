@@ -80,7 +80,12 @@ pub fn open_all(file: &Path, vault: &Vault) -> Result<SealedCheck, OpenError> {
 ///
 /// It does not open.
 pub fn open_one(value: &Stored, vault: &Vault) -> Result<(), vault::Error> {
-    vault.check(&Place::stored(value.column.table, value.sealed_as(), &value.row, value.generation), &value.sealed)
+    vault.check(&place(value), &value.sealed)
+}
+
+/// The place of a stored value.
+pub(super) fn place(value: &Stored) -> Place {
+    Place::stored(value.column.table, value.sealed_as(), &value.row, value.generation, &value.owner)
 }
 
 /// The backups of a database that its schedule made, newest first.

@@ -18,7 +18,7 @@ use crate::platforms::{ConfiguredPlatform, Platform};
 use crate::store::flow_limit::Bounds;
 use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::{self, AuthorizeRequest, Server, platform_at};
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// Most rows that connections in the making may hold. A hundred starts a second for ten minutes are 60,000 flows. A row takes
 /// about a kilobyte, and 5 kB with the longest redirects.
@@ -134,9 +134,10 @@ impl Broker {
         };
 
         let now = self.clock.now();
+        let owner = Owner { project_id, platform: &platform.name, client_id: &client_id };
         let pkce_verifier =
-            verifier.map(|verifier| self.vault.seal_text(&Place::flow_verifier(id), &verifier)).transpose()?;
-        let server = server.map(|server| self.vault.seal_text(&Place::flow_server(id), &server.origin().into()));
+            verifier.map(|verifier| self.vault.seal_text(&Place::flow_verifier(id, owner), &verifier)).transpose()?;
+        let server = server.map(|server| self.vault.seal_text(&Place::flow_server(id, owner), &server.origin().into()));
         let flow = Flow {
             id,
             project_id,

@@ -25,6 +25,7 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::store::{Connection, flows, grants, integrations, profiles, projects, selections};
+use crate::vault::Owner;
 
 /// Path of the hosted selection page; the selection token follows.
 const SELECTION_PAGE: &str = "/connect/selection/";
@@ -123,7 +124,7 @@ impl Broker {
             FlowStage::Ended { outcome, .. } => outcome,
         };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
-        let Flow { platform, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
+        let Flow { platform, client_id, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
         let (now, waits_for_caller) = (self.clock.now(), outcome == Outcome::CompletionRequired);
         let (project_name, profile_name, ending) = self
             .store
@@ -155,7 +156,10 @@ impl Broker {
                 Ending::CompletionRequired { flow_id }
             }
             Err(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
-                token: self.open_token(&selection)?,
+                token: self.open_token(
+                    &selection,
+                    Owner { project_id: project, platform: &platform, client_id: &client_id },
+                )?,
                 page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
                 headless,
             },

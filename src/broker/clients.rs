@@ -8,7 +8,7 @@ use crate::domain::secret::SecretString;
 use crate::platforms::Credentials;
 use crate::store::oauth_apps;
 use crate::upstream::{Client, OauthClient, Protocol, Server};
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// The app that a flow or a grant is bound to.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Core {
             return Ok(credentials.map(|known| self.upstream.oauth_client(configured, Some(&server), known)));
         }
         let credentials = match of.app_id {
-            Some(app_id) => self.app_credentials(of.project_id, app_id).await?,
+            Some(app_id) => self.app_credentials(of.project_id, of.platform, app_id).await?,
             // Tokens are bound to a client id: another app of the operator's is of no use.
             None => configured.credentials.clone().filter(|credentials| credentials.client_id == of.client_id),
         };
@@ -72,18 +72,25 @@ impl Core {
     /// The server that the person of a flow named.
     pub(super) fn server_of(&self, flow: &Flow) -> Result<Option<Server>, Error> {
         let Some(sealed) = &flow.server else { return Ok(None) };
-        let origin = self.vault.open_text(&Place::flow_server(flow.id), sealed)?;
+        let origin = self.vault.open_text(&Place::flow_server(flow.id, flow), sealed)?;
         Ok(Server::from_origin(expose(&origin)))
     }
 
-    async fn app_credentials(&self, project: ProjectId, id: OauthAppId) -> Result<Option<Credentials>, Error> {
+    async fn app_credentials(
+        &self,
+        project: ProjectId,
+        platform: &str,
+        id: OauthAppId,
+    ) -> Result<Option<Credentials>, Error> {
         let Some(app) = self.store.read(move |db| oauth_apps::find_secret(db, project, id)).await? else {
             return Ok(None);
         };
-        let client_secret = self.vault.open_text(&Place::app_secret(id, app.generation), &app.client_secret)?;
+        // The caller's platform, not the app's: a secret goes to no other platform's server.
+        let owner = Owner { project_id: project, platform, client_id: &app.client_id };
+        let client_secret = self.vault.open_text(&Place::app_secret(id, app.generation, owner), &app.client_secret)?;
         let now = self.clock.now();
         // It stays sealed as it was. One that does not open is no loss: the present one counts.
-        let place = Place::app_secret(id, app.generation.saturating_sub(1));
+        let place = Place::app_secret(id, app.generation.saturating_sub(1), owner);
         let older_secrets = app.previous.filter(|kept| kept.until > now);
         let older_secrets = older_secrets.and_then(|kept| self.vault.open_text(&place, &kept.secret).ok());
         let older_secrets = older_secrets.into_iter().collect();

@@ -102,7 +102,7 @@ impl Broker {
         let (project, id) = (flow.project_id, flow.id);
         let waiting = self.store.read(move |db| selections::find_by_flow(db, project, id)).await?;
         let Some(selection) = waiting.filter(|selection| selection.is_open(self.clock.now())) else { return Ok(()) };
-        let consent = self.open_consent(&selection)?;
+        let consent = self.open_consent(&selection, &flow)?;
         match self.connect_waiting(&flow, &selection, &consent, by).await {
             Err(Error::AccountMismatch) => {
                 if self.end_waiting(&flow, &selection, Failure::AccountMismatch, by).await? {

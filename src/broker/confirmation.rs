@@ -120,7 +120,7 @@ impl Broker {
         let server = self.server_of(&flow)?;
         let verifier = flow.stage.pkce_verifier();
         let verifier =
-            verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed)).transpose()?;
+            verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, &flow), sealed)).transpose()?;
         let request = AuthorizeRequest {
             client_id: &flow.client_id,
             redirect_uri: &self.callback_url(&flow.platform),

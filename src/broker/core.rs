@@ -136,7 +136,7 @@ impl Core {
 
     /// The tokens of a grant; `None` once they were erased.
     pub(super) fn open_grant(&self, grant: &Grant) -> Result<Option<TokenSet>, Error> {
-        let place = Place::grant_tokens(grant.id, grant.generation);
+        let place = Place::grant_tokens(grant.id, grant.generation, grant);
         Ok(grant.tokens.as_ref().map(|tokens| self.vault.open_tokens(&place, tokens)).transpose()?)
     }
 }

@@ -105,7 +105,7 @@ pub enum Error {
     /// A connection was to ask for a scope that it may not, or for none.
     #[error("the scopes are not all allowed")]
     ScopesNotAllowed { label: String, allowed: Vec<String> },
-    #[error("cannot open a sealed value")]
+    #[error("cannot open a sealed value (`postpeer doctor` lists all of them, and what to do)")]
     Sealed(#[from] vault::Error),
     #[error("the database failed")]
     Store(#[from] store::Error),

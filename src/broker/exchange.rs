@@ -73,7 +73,7 @@ impl Broker {
     pub(super) async fn resume(&self, flow: Flow) -> bool {
         let FlowStage::Answered { answer, asked_at, .. } = &flow.stage else { return false };
         let by = flow.person(None);
-        let result = match self.vault.open_answer(&Place::flow_answer(flow.id), answer) {
+        let result = match self.vault.open_answer(&Place::flow_answer(flow.id, &flow), answer) {
             Ok(answer) => match self.app(&flow).await {
                 Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at, by).await,
                 Err(outcome) => Err(outcome),
@@ -135,7 +135,7 @@ impl Broker {
         let verifier = flow
             .stage
             .pkce_verifier()
-            .map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id), sealed))
+            .map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, flow), sealed))
             .transpose()
             .map_err(|error| internal(flow, "cannot open the PKCE verifier", &error.into()))?;
         let client = self.app(flow).await?;
@@ -158,7 +158,7 @@ impl Broker {
     /// Seals and commits the answer as it came, so that the next start can continue from here.
     async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) {
         let (id, project) = (flow.id, flow.project_id);
-        let kept = match self.vault.seal_answer(&Place::flow_answer(id), answer) {
+        let kept = match self.vault.seal_answer(&Place::flow_answer(id, flow), answer) {
             Ok(sealed) => {
                 let keep = move |tx: &Transaction<'_>| {
                     flows::change(tx, project, id, |flow| flow.store_answer(sealed.clone(), asked_at))

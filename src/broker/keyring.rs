@@ -254,7 +254,7 @@ fn active(keys: &[WrappedKey]) -> Result<u32, vault::Error> {
     keys.iter().find(|key| key.state == KeyState::Active).map(|key| key.dek_id).ok_or(vault::Error::NoActiveKey)
 }
 
-fn find_recovery_key(db: &store::Connection, vault: &Vault) -> Result<Option<RecoveryPublicKey>, Error> {
+pub(super) fn find_recovery_key(db: &store::Connection, vault: &Vault) -> Result<Option<RecoveryPublicKey>, Error> {
     let stored = recovery::find(db)?;
     Ok(stored.map(|(key, generation)| vault.open_recovery_key(&Place::recovery_key(generation), &key)).transpose()?)
 }
@@ -269,5 +269,5 @@ fn still_needed(id: u32, needs: &[(sealed::SealedColumn, u64)]) -> String {
     let (lasting, brief) =
         ("the broker re-seals them while it runs", "the broker finishes or purges them within the hour while it runs");
     let hint = if needs.iter().any(|(column, _)| column.is_resealed()) { lasting } else { brief };
-    format!("data key {id} still opens stored values ({}): {hint}", list.join(", "))
+    format!("data key {id} is still needed ({}): {hint}", list.join(", "))
 }

@@ -87,7 +87,7 @@ impl Broker {
                     return Err(Error::NotFound(What::Profile));
                 }
                 if let Some(id) = link.access_key_id {
-                    let key = access_keys::find(tx, project, id)?.ok_or(Error::AuthenticationRequired)?;
+                    let key = access_keys::find(tx, project, id)?.ok_or(Error::AuthenticationRequired)?.key;
                     link.expires_at = key.limits.expires_at.map_or(link.expires_at, |at| at.min(link.expires_at));
                 }
                 if links::count_all(tx, project)? >= MOST && links::purge_ended(tx, project, now)? == 0 {

@@ -27,6 +27,7 @@ pub mod error;
 mod exchange;
 pub mod finished;
 pub mod integrations;
+pub mod key_rows;
 pub mod keyring;
 pub mod late;
 pub mod link_page;

@@ -150,7 +150,7 @@ impl Broker {
     /// Revokes what a selection holds that nobody will choose from.
     pub(super) async fn give_up(&self, selection: &Selection, flow: Option<&Flow>) -> Result<(), Error> {
         let (Some(flow), SelectionStage::Open { .. }) = (flow, &selection.stage) else { return Ok(()) };
-        match self.open_consent(selection) {
+        match self.open_consent(selection, flow) {
             Ok(consent) => {
                 let (broker, flow) = (self.clone(), flow.clone());
                 self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;

@@ -20,7 +20,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::{Consent, choice_id};
 use crate::domain::time::Timestamp;
 use crate::store::{Transaction, audit, grants, integrations, links};
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// The owner of a connection: project, app and profile.
 pub(super) struct Under {
@@ -133,7 +133,7 @@ impl Core {
             found.filter(|link| link.revoked_at.is_none()).ok_or(Error::LinkEnded(LinkStatus::Revoked))?;
             connected.iter().try_for_each(|id| links::add_connected(tx, under.project_id, link, *id))?;
         }
-        self.renew_others(tx, under.project_id, grant, &consent.identity, &connected, now)?;
+        self.renew_others(tx, under, grant, &consent.identity, &connected, now)?;
         Ok(Stored { connected, superseded })
     }
 
@@ -160,6 +160,7 @@ impl Core {
             tokens.refresh_token = kept.refresh_token;
             refresh_expires_at = known.refresh_expires_at;
         }
+        let owner = Owner { project_id: project, platform: &under.platform, client_id: &under.client_id };
         let timing = self.timing(&under.platform, tokens.refresh_token.is_some());
         let access_expires_at = consent.issued.access_expires_at;
         let grant = Grant {
@@ -176,7 +177,7 @@ impl Core {
             access_expires_at,
             refresh_expires_at,
             renewal: timing.renewal,
-            tokens: Some(self.vault.seal_tokens(&Place::grant_tokens(id, generation), &tokens)?),
+            tokens: Some(self.vault.seal_tokens(&Place::grant_tokens(id, generation, owner), &tokens)?),
             generation,
             status: AuthStatus::Active,
             ended_at: None,
@@ -211,7 +212,7 @@ impl Core {
             integrations::find_by_account(tx, project, under.profile_id, &under.platform, &account.platform_user_id)?;
         let id = if let Some(known) = known {
             integrations::update_account(tx, project, known.id, account, grant, now)?;
-            self.renew_own_tokens(tx, project, known.id, found.own_token.as_ref(), now)?;
+            self.renew_own_tokens(tx, under, known.id, found.own_token.as_ref(), now)?;
             if known.grant_id != grant {
                 // Reconnected under another app or consent: nobody may use the old grant any more.
                 let old = grants::find(tx, project, known.grant_id)?;
@@ -234,7 +235,7 @@ impl Core {
                 created_at: now,
                 updated_at: now,
             };
-            let own = self.own_tokens(id, 1, found.own_token.as_ref())?;
+            let own = self.own_tokens(under, id, 1, found.own_token.as_ref())?;
             integrations::insert(tx, project, &integration, &own)?;
             id
         };
@@ -251,18 +252,19 @@ impl Core {
     fn renew_others(
         &self,
         tx: &Transaction<'_>,
-        project: ProjectId,
+        under: &Under,
         grant: GrantId,
         identity: &Identity,
         connected: &[IntegrationId],
         now: Timestamp,
     ) -> Result<(), Error> {
+        let project = under.project_id;
         let others = integrations::list_on_grant(tx, project, grant)?;
         for other in others.into_iter().filter(|other| !connected.contains(&other.id)) {
             let lost = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
             match identity.coverage(&other.account.platform_user_id) {
                 Coverage::Covered(found) => {
-                    self.renew_own_tokens(tx, project, other.id, found.own_token.as_ref(), now)?;
+                    self.renew_own_tokens(tx, under, other.id, found.own_token.as_ref(), now)?;
                 }
                 Coverage::Lost if other.status != lost => {
                     integrations::set_status(tx, project, other.id, lost, now)?;
@@ -278,20 +280,28 @@ impl Core {
     fn renew_own_tokens(
         &self,
         tx: &Transaction<'_>,
-        project: ProjectId,
+        under: &Under,
         id: IntegrationId,
         token: Option<&SecretString>,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let project = under.project_id;
         let known = integrations::find_own_tokens(tx, project, id)?.ok_or(crate::store::Error::NotChanged)?;
         if known.tokens.is_none() && token.is_none() {
             return Ok(integrations::set_status(tx, project, id, AuthStatus::Active, now)?);
         }
-        let renewed = self.own_tokens(id, known.generation + 1, token)?;
+        let renewed = self.own_tokens(under, id, known.generation + 1, token)?;
         Ok(integrations::renew(tx, project, id, &renewed, known.generation, now)?)
     }
 
-    fn own_tokens(&self, id: IntegrationId, generation: u64, token: Option<&SecretString>) -> Result<OwnTokens, Error> {
+    fn own_tokens(
+        &self,
+        under: &Under,
+        id: IntegrationId,
+        generation: u64,
+        token: Option<&SecretString>,
+    ) -> Result<OwnTokens, Error> {
+        let place = Place::integration_tokens(id, generation, under.project_id, &under.platform);
         let seal = |token: &SecretString| {
             let tokens = TokenSet {
                 access_token: token.clone(),
@@ -300,7 +310,7 @@ impl Core {
                 token_type: "Bearer".to_owned(),
                 service_url: None,
             };
-            self.vault.seal_tokens(&Place::integration_tokens(id, generation), &tokens)
+            self.vault.seal_tokens(&place, &tokens)
         };
         Ok(OwnTokens { generation, tokens: token.map(seal).transpose()? })
     }

@@ -1,6 +1,7 @@
-//! Brings stored values to the active data key, while the broker serves.
+//! Brings stored values to the active data key and the present version, while the broker serves. Once no value of the first
+//! version is left that opens, the data keys are bound: from then on they open none, so that nobody can put one back.
 //!
-//! Where a value stands is in its row: the column with the id of its data key. So nothing is lost when the process is
+//! Where a value stands is in its row: the column with the id of its data key, and its first byte. So nothing is lost when the process is
 //! killed, and the next one continues. A batch is read, sealed again and written in one transaction on the connection
 //! that writes: no refresh comes in between, and none is overwritten.
 //!
@@ -12,15 +13,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use super::keyring::Error;
+use super::backups::place;
+use super::key_rows;
+use super::keyring::{Error, find_recovery_key};
 use crate::domain::error_chain::chain;
 use crate::failpoint;
-use crate::store::sealed::{self, SEALED, SealedColumn};
-use crate::store::{Transaction, keyring};
-use crate::vault::{KeyringFile, Place, Vault};
+use crate::store::sealed::{self, Outdated, SEALED, SealedColumn, count_outdated};
+use crate::store::{Transaction, keyring, recovery};
+use crate::vault::{KeyringFile, Vault};
 
 /// Values in one transaction. Other writes wait for it for a few milliseconds.
-const BATCH: u32 = 200;
+pub(super) const BATCH: u32 = 200;
 
 /// Interval between reports of progress.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -49,8 +52,8 @@ impl Broker {
         Ok(true)
     }
 
-    /// Adopts changed keys and re-seals what is sealed with older ones, with a pause after each batch. `unopened`: the
-    /// number of values that an earlier call could not open.
+    /// Adopts changed keys and re-seals what is sealed with older ones, or was sealed by an earlier release, with a pause
+    /// after each batch. `unopened`: the number of values that an earlier call could not open.
     pub async fn look_after_keys(
         &self,
         unopened: u64,
@@ -61,24 +64,40 @@ impl Broker {
         let active = self.vault.active_key();
         let (older, settled) = self
             .store
-            .read(move |db| Ok::<_, Error>((sealed::count_older(db, active)?, sealed::get_resealed(db)?)))
+            .read(move |db| Ok::<_, Error>((count_outdated(db, Outdated::Key(active))?, sealed::get_resealed(db)?)))
             .await?;
         metrics::gauge!("postpeer_values_to_reseal").set(u32::try_from(older).unwrap_or(u32::MAX));
         let is_settled = older > 0 || settled.is_some_and(|(key, _)| key == active);
-        if older == unopened && is_settled && !adopted {
+        if older == unopened && is_settled && !adopted && !self.vault.takes_first_version() {
             return Ok(Resealed { done: 0, unopened });
         }
         self.reseal(active, pause, stop).await
     }
 
     async fn reseal(&self, active: u32, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
-        let mut left = self.store.read(move |db| Ok::<_, Error>(sealed::count_older(db, active)?)).await?;
+        let mut total = self.reseal_all(Outdated::Key(active), pause, stop).await?;
+        if self.vault.takes_first_version() && !stop.is_cancelled() {
+            // Values that do not open are of no use to anybody, in whatever version.
+            let Resealed { done, .. } = self.reseal_all(Outdated::Version, pause, stop).await?;
+            total.done += done;
+            if done == 0 && !stop.is_cancelled() {
+                self.bind().await?;
+            }
+        }
+        if !stop.is_cancelled() {
+            self.settle(active, total).await?;
+        }
+        Ok(total)
+    }
+
+    async fn reseal_all(&self, what: Outdated, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
+        let mut left = self.store.read(move |db| Ok::<_, Error>(count_outdated(db, what)?)).await?;
         let mut total = Resealed::default();
         let mut reported_at = self.clock.now();
         if left > 0 {
-            tracing::info!(values = left, active, "re-sealing stored values with the active data key");
+            tracing::info!(values = left, active = self.vault.active_key(), "re-sealing stored values");
         }
-        for column in SEALED.into_iter().filter(SealedColumn::is_resealed) {
+        for column in SEALED {
             // Values that do not open come first in each batch: skip them.
             let mut skip = 0;
             loop {
@@ -86,7 +105,7 @@ impl Broker {
                     return Ok(total);
                 }
                 let vault = self.vault.clone();
-                let batch = self.store.write(move |tx| reseal_batch(tx, &vault, column, active, skip)).await?;
+                let batch = self.store.write(move |tx| reseal_batch(tx, &vault, column, what, skip)).await?;
                 if batch.done > 0 {
                     failpoint::reach("reseal_committed");
                 }
@@ -106,8 +125,49 @@ impl Broker {
                 tokio::time::sleep(pause).await;
             }
         }
-        self.settle(active, total).await?;
+        if let Outdated::Key(active) = what {
+            let keys = self.renew_key_rows(active, pause, stop).await?;
+            total.done += keys.done;
+            total.unopened += keys.unopened;
+        }
         Ok(total)
+    }
+
+    /// The same for the codes of access keys.
+    async fn renew_key_rows(&self, active: u32, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
+        let mut total = Resealed::default();
+        while !stop.is_cancelled() {
+            let (vault, skip) = (self.vault.clone(), u32::try_from(total.unopened).unwrap_or(u32::MAX));
+            let (done, wrong) = self.store.write(move |tx| key_rows::renew_batch(tx, &vault, active, skip)).await?;
+            total.done += done;
+            total.unopened += wrong;
+            if done + wrong < u64::from(BATCH) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(total)
+    }
+
+    /// Ends an upgrade: every value is bound to its owner, and from now on no other is taken. The data keys, wrapped anew,
+    /// say so.
+    async fn bind(&self) -> Result<(), Error> {
+        let (vault, path) = (self.vault.clone(), self.settings.keyring.clone());
+        self.store
+            .write(move |tx| {
+                // One that does not open is reported by `doctor`, and must not hold this up.
+                let recovery = find_recovery_key(tx, &vault).unwrap_or_default();
+                for (key, wrap) in vault.bind(&KeyringFile::load(&path)?, &keyring::list(tx)?, recovery.as_ref())? {
+                    keyring::rewrap(tx, &key)?;
+                    wrap.iter().try_for_each(|wrap| recovery::rewrap(tx, wrap))?;
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        failpoint::reach("bind_stored");
+        self.adopt_keys().await?;
+        tracing::info!("every stored value is bound to its project, platform and app: the upgrade is complete");
+        Ok(())
     }
 
     /// Ends a pass: old ciphertext leaves the disk, and where no value needs an older key, that is recorded.
@@ -133,13 +193,12 @@ fn reseal_batch(
     tx: &Transaction<'_>,
     vault: &Vault,
     column: SealedColumn,
-    active: u32,
+    what: Outdated,
     skip: u32,
 ) -> Result<Resealed, Error> {
     let mut batch = Resealed::default();
-    for value in column.list_older(tx, active, skip, BATCH)? {
-        let place = Place::stored(column.table, value.sealed_as(), &value.row, value.generation);
-        match vault.reseal(&place, &value.sealed) {
+    for value in column.list_outdated(tx, what, skip, BATCH)? {
+        match vault.reseal(&place(&value), &value.sealed) {
             Ok(new) => {
                 sealed::replace(tx, &value, &new)?;
                 batch.done += 1;

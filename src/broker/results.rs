@@ -56,8 +56,12 @@ impl Broker {
         let mut profile_id = None;
         if let Some(id) = flow.access_key_id {
             let (project, now) = (flow.project_id, self.clock.now());
-            let key = self.store.read(move |db| access_keys::find(db, project, id)).await?;
-            let limits = key.map(|key| key.limits).filter(|limits| limits.may_still(Scope::Connect, now));
+            let found = self.store.read(move |db| access_keys::find(db, project, id)).await?;
+            let found = found.ok_or(Error::NotFound(What::Result))?;
+            if !self.is_authentic(&found).await? {
+                return Err(Error::NotFound(What::Result));
+            }
+            let limits = Some(found.key.limits).filter(|limits| limits.may_still(Scope::Connect, now));
             profile_id = limits.ok_or(Error::NotFound(What::Result))?.profile_id;
         }
         let caller = Caller {

@@ -195,7 +195,7 @@ impl Revocation {
         let stored = grant
             .refresh
             .answer()
-            .and_then(|sealed| vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed).ok());
+            .and_then(|sealed| vault.open_answer(&Place::grant_answer(grant.id, grant.generation, grant), sealed).ok());
         if let Some(successor) = stored.and_then(|answer| read(&answer)) {
             return Some(successor);
         }

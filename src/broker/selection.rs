@@ -25,7 +25,7 @@ use crate::domain::selection::{
 };
 use crate::domain::time::Timestamp;
 use crate::store::{self, audit, flows, oauth_apps, profiles, projects, selections};
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// An open selection.
 #[derive(Debug, Clone)]
@@ -93,8 +93,8 @@ impl Broker {
             created_at: self.clock.now(),
             expires_at,
             stage: SelectionStage::Open {
-                token_text: self.vault.seal_text(&Place::selection_token(id), &token)?,
-                payload: self.vault.seal_consent(&Place::selection_payload(id), consent)?,
+                token_text: self.vault.seal_text(&Place::selection_token(id, flow), &token)?,
+                payload: self.vault.seal_consent(&Place::selection_payload(id, flow), consent)?,
             },
         })
     }
@@ -106,7 +106,7 @@ impl Broker {
         if !selection.is_open(now) {
             return Err(Error::NotFound(What::Selection));
         }
-        let consent = self.open_consent(&selection)?;
+        let consent = self.open_consent(&selection, &flow)?;
         let (project, profile_id) = (flow.project_id, flow.profile_id);
         let (project_name, profile_name) = self
             .store
@@ -156,7 +156,7 @@ impl Broker {
         let by = choice_digest(&chosen);
         let (selection, flow) = self.find_selection(platform, token).await?;
         if selection.is_open(self.clock.now()) {
-            let consent = self.open_consent(&selection)?;
+            let consent = self.open_consent(&selection, &flow)?;
             let offered: BTreeSet<String> = consent.identity.accounts.iter().map(choice_id).collect();
             if chosen.is_empty() || !chosen.is_subset(&offered) {
                 return Err(Error::NotOffered);
@@ -171,7 +171,7 @@ impl Broker {
         let by = cancellation_digest();
         let (selection, flow) = self.find_selection(None, token).await?;
         if selection.is_open(self.clock.now()) {
-            let consent = self.open_consent(&selection)?;
+            let consent = self.open_consent(&selection, &flow)?;
             let broker = self.clone();
             // The tokens must be revoked whether or not the person still waits.
             self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, (by, address)).await }).await??;
@@ -275,19 +275,19 @@ impl Broker {
     }
 
     /// The consent that the selection holds, until it is spent.
-    pub(super) fn open_consent(&self, selection: &Selection) -> Result<Consent, Error> {
+    pub(super) fn open_consent(&self, selection: &Selection, flow: &Flow) -> Result<Consent, Error> {
         let SelectionStage::Open { payload, .. } = &selection.stage else {
             return Err(Error::NotFound(What::Selection));
         };
-        Ok(self.vault.open_consent(&Place::selection_payload(selection.id), payload)?)
+        Ok(self.vault.open_consent(&Place::selection_payload(selection.id, flow), payload)?)
     }
 
     /// The selection token, to send the browser to the same page again.
-    pub(super) fn open_token(&self, selection: &Selection) -> Result<SecretString, Error> {
+    pub(super) fn open_token(&self, selection: &Selection, flow: Owner<'_>) -> Result<SecretString, Error> {
         let SelectionStage::Open { token_text, .. } = &selection.stage else {
             return Err(Error::NotFound(What::Selection));
         };
-        Ok(self.vault.open_text(&Place::selection_token(selection.id), token_text)?)
+        Ok(self.vault.open_text(&Place::selection_token(selection.id, flow), token_text)?)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::store::integrations;
-use crate::vault::Place;
+use crate::vault::{Owner, Place};
 
 /// How long a token must last when the caller does not say.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
@@ -108,7 +108,9 @@ impl Broker {
         let found = self.find_token(caller, id).await?;
         let now = self.clock.now();
         let is_alive = found.access_expires_at.is_none_or(|at| now < at);
-        if is_alive || found.status != AuthStatus::Active {
+        // What cannot be opened is refused with the reason, however long it would last.
+        let is_unreadable = matches!(why, NotRefreshed::Failed { kind: Failure::TokensUnreadable, .. });
+        if is_alive || is_unreadable || found.status != AuthStatus::Active {
             return self.vend(caller, found).await;
         }
         let label = self.label(&found.platform);
@@ -145,10 +147,15 @@ impl Broker {
         if let AuthStatus::ReconnectRequired(_) = found.status {
             return Err(self.reconnect_required(&found));
         }
+        let project_id = caller.project_id;
         let (place, sealed, expires_at) = match (&found.own.tokens, &found.grant_tokens) {
-            (Some(own), _) => (Place::integration_tokens(found.id, found.own.generation), own, None),
+            (Some(own), _) => {
+                (Place::integration_tokens(found.id, found.own.generation, project_id, &found.platform), own, None)
+            }
             (None, Some(sealed)) => {
-                (Place::grant_tokens(found.grant_id, found.grant_generation), sealed, found.access_expires_at)
+                let owner = Owner { project_id, platform: &found.platform, client_id: &found.client_id };
+                let place = Place::grant_tokens(found.grant_id, found.grant_generation, owner);
+                (place, sealed, found.access_expires_at)
             }
             (None, None) => return Err(self.reconnect_required(&found)),
         };

@@ -79,6 +79,7 @@ fn exit_of_app(error: &app::Error) -> Exit {
     match error {
         app::Error::Database(error) => exit_of_database(error),
         app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
+        app::Error::Keys(error) => exit_of_keys(error),
         app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
         app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
@@ -171,14 +172,17 @@ impl From<broker::Error> for Failure {
 
 impl From<broker::keyring::Error> for Failure {
     fn from(error: broker::keyring::Error) -> Self {
-        use broker::keyring::Error as E;
-        let exit = match &error {
-            E::File(KeyringError::Io { .. }) => Exit::Io,
-            E::File(error) => exit_of_keyring(error),
-            E::Refused(_) => Exit::Usage,
-            E::Sealed(error) => exit_of_vault(error),
-            E::Store(error) => exit_of_store(error),
-        };
-        Self::caused(exit, &error)
+        Self::caused(exit_of_keys(&error), &error)
+    }
+}
+
+fn exit_of_keys(error: &broker::keyring::Error) -> Exit {
+    use broker::keyring::Error as E;
+    match error {
+        E::File(KeyringError::Io { .. }) => Exit::Io,
+        E::File(error) => exit_of_keyring(error),
+        E::Refused(_) => Exit::Usage,
+        E::Sealed(error) => exit_of_vault(error),
+        E::Store(error) => exit_of_store(error),
     }
 }

@@ -53,6 +53,8 @@ pub struct AccountTokens {
     pub profile_id: Option<ProfileId>,
     pub grant_id: GrantId,
     pub platform: String,
+    /// The client id that the grant's tokens are bound to.
+    pub client_id: String,
     pub platform_user_id: String,
     /// As in [`Integration`].
     pub status: AuthStatus,

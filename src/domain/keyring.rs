@@ -19,6 +19,39 @@ pub struct WrappedKey {
     pub state: KeyState,
 }
 
+impl WrappedKey {
+    /// What the key is good for, as its wrapped form says. Only `vault` knows whether that is authentic.
+    #[must_use]
+    pub fn scope(&self) -> Option<KeyScope> {
+        self.blob.first().copied().and_then(KeyScope::of_version)
+    }
+}
+
+/// The values and rows that a data key is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyScope {
+    /// Values that are bound to their owner, and rows that are authenticated.
+    Bound,
+    /// Also what an earlier release left: values that are bound to no owner, and rows that are not authenticated.
+    WithFirstVersion,
+}
+
+impl KeyScope {
+    /// Version of the wrapped form.
+    #[must_use]
+    pub const fn version(self) -> u8 {
+        match self {
+            Self::Bound => 2,
+            Self::WithFirstVersion => 1,
+        }
+    }
+
+    #[must_use]
+    pub fn of_version(version: u8) -> Option<Self> {
+        [Self::Bound, Self::WithFirstVersion].into_iter().find(|scope| scope.version() == version)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum KeyState {

@@ -43,6 +43,13 @@ impl fmt::Debug for Sealed {
     }
 }
 
+/// Authentication code of a row, with the data key that made it. It proves that the broker wrote the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowMac {
+    pub dek_id: u32,
+    pub code: [u8; 32],
+}
+
 /// SHA-256 of a high-entropy secret. It recognises the secret, and is useless to someone who steals the database.
 #[derive(Clone, Copy)]
 pub struct Digest256([u8; 32]);

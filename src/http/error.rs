@@ -104,6 +104,7 @@ codes! {
     RedirectNotAllowed = BAD_REQUEST, "redirect_not_allowed", "The redirect URI is not allowed.";
     RepeatedParameter = BAD_REQUEST, "repeated_parameter", "A query parameter is given more than once.";
     RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time.";
+    SealedValueRejected = INTERNAL_SERVER_ERROR, "sealed_value_rejected", "A stored secret of this one is damaged, so it is not used; nothing else is affected. Its operator finds which in the log, under this request id.";
     SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
     StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
     StorageUnavailable = SERVICE_UNAVAILABLE, "storage_unavailable", "The broker's database cannot be used at the moment, and nothing was changed. Its operator finds the reason in the log, and at /readyz.";

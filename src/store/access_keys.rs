@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, Row, Transaction, named_params};
@@ -15,7 +15,7 @@ use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::key_limits::Limits;
 use crate::domain::key_uses::KeyUse;
-use crate::domain::secret::Digest256;
+use crate::domain::secret::{Digest256, RowMac};
 use crate::domain::time::Timestamp;
 
 pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Result<(), Error> {
@@ -45,11 +45,55 @@ pub fn insert(db: &Transaction<'_>, key: &AccessKey, digest: &Digest256) -> Resu
     )
 }
 
+/// Stores the authentication code of a key's row. [`Error::NotChanged`] when the key is gone or revoked.
+pub fn authenticate(db: &Transaction<'_>, project: ProjectId, id: AccessKeyId, mac: &RowMac) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE access_keys SET mac = :mac, mac_dek_id = :dek_id
+         WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
+        named_params! {":project": project, ":id": id, ":mac": mac.code, ":dek_id": mac.dek_id},
+    )
+}
+
+/// Keys of all projects that are not revoked and have no authentication code.
+pub fn list_unauthenticated(db: &Connection) -> Result<Vec<FoundKey>, Error> {
+    all(db, "SELECT * FROM access_keys /* every project */ WHERE mac IS NULL AND revoked_at IS NULL", &[], read_found)
+}
+
+/// Up to `limit` keys of all projects, after the first `skip`, whose code was made with an older data key than `active`.
+pub fn list_older(db: &Connection, active: u32, skip: u32, limit: u32) -> Result<Vec<FoundKey>, Error> {
+    all(
+        db,
+        "SELECT * FROM access_keys /* every project */ WHERE mac_dek_id < :active
+         ORDER BY mac_dek_id LIMIT :limit OFFSET :skip",
+        named_params! {":active": active, ":limit": limit, ":skip": skip},
+        read_found,
+    )
+}
+
+/// Number of keys whose code was made with an older data key than `active`.
+pub(super) fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
+    count(
+        db,
+        "SELECT count(*) FROM access_keys /* every project */ WHERE mac_dek_id < :active",
+        named_params! {":active": active},
+    )
+}
+
+/// Keys of all projects that are not revoked, oldest first.
+pub fn list_unrevoked(db: &Connection) -> Result<Vec<FoundKey>, Error> {
+    all(db, "SELECT * FROM access_keys /* every project */ WHERE revoked_at IS NULL ORDER BY id", &[], read_found)
+}
+
 /// A key that is not revoked, perhaps expired, and its stored digest, for a comparison in constant time.
 #[derive(Debug)]
 pub struct FoundKey {
     pub key: AccessKey,
     pub digest: Digest256,
+    /// `None` where nobody authenticated the row.
+    pub mac: Option<RowMac>,
+    /// True when the row is authentic; empty until somebody has looked, which takes longer than the rest.
+    pub is_authentic: OnceLock<bool>,
 }
 
 /// The key with that digest, unless it is revoked.
@@ -58,7 +102,7 @@ pub(super) fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Opti
         db,
         "SELECT * FROM access_keys WHERE digest = :digest AND revoked_at IS NULL",
         named_params! {":digest": digest},
-        |row| Ok(FoundKey { key: read(row)?, digest: Fields::of("access_keys", row).get("digest")? }),
+        read_found,
     )
 }
 
@@ -161,12 +205,12 @@ pub fn list(
 }
 
 /// A key of a project, unless it is revoked.
-pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<AccessKey>, Error> {
+pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<FoundKey>, Error> {
     one(
         db,
         "SELECT * FROM access_keys WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
         named_params! {":project": project, ":id": id},
-        read,
+        read_found,
     )
 }
 
@@ -211,11 +255,13 @@ pub fn record_use(db: &Transaction<'_>, used: &KeyUse) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Returns the key's project; `None` when there is no such key or it was revoked before.
+/// Its authentication code goes with it, so that nobody can bring the key back by erasing the time. Returns the key's
+/// project; `None` when there is no such key or it was revoked before.
 pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<Option<ProjectId>, Error> {
     one(
         db,
-        "UPDATE access_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING project_id",
+        "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
+         WHERE id = :id AND revoked_at IS NULL RETURNING project_id",
         named_params! {":id": id, ":now": now},
         |row| Fields::of("access_keys", row).get("project_id"),
     )
@@ -230,11 +276,22 @@ pub fn revoke_some(
 ) -> Result<Vec<AccessKeyId>, Error> {
     all(
         db,
-        "UPDATE access_keys SET revoked_at = :now WHERE project_id = :project AND id IN
+        "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL WHERE project_id = :project AND id IN
             (SELECT id FROM access_keys WHERE project_id = :project AND revoked_at IS NULL LIMIT :limit) RETURNING id",
         named_params! {":project": project, ":now": now, ":limit": limit},
         |row| Fields::of("access_keys", row).get("id"),
     )
+}
+
+fn read_found(row: &Row<'_>) -> Result<FoundKey, Error> {
+    let fields = Fields::of("access_keys", row);
+    let (code, dek_id): (Option<Vec<u8>>, Option<u32>) = (fields.get("mac")?, fields.get("mac_dek_id")?);
+    let mac = match (code.map(<[u8; 32]>::try_from), dek_id) {
+        (Some(Ok(code)), Some(dek_id)) => Some(RowMac { dek_id, code }),
+        (None, None) => None,
+        _ => return Err(fields.inconsistent("mac")),
+    };
+    Ok(FoundKey { key: read(row)?, digest: fields.get("digest")?, mac, is_authentic: OnceLock::new() })
 }
 
 fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
@@ -286,7 +343,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
         fixture.write(|db| insert(db, &key, &digest)).unwrap();
-        let FoundKey { key: found, digest: stored } = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
+        let FoundKey { key: found, digest: stored, .. } = find_by_digest(&fixture.db, &digest).unwrap().unwrap();
         assert_eq!(stored, digest);
         assert_eq!((found.id, found.project_id, &found.name), (key.id, fixture.theirs, &key.name));
         assert_eq!((found.hint, found.limits, found.created_at), (key.hint, key.limits, key.created_at));
@@ -394,7 +451,7 @@ mod tests {
         let foreign = AccessKey { id: fixture.id(), project_id: theirs, ..key.clone() };
         assert!(fixture.write(|db| insert(db, &foreign, &Digest256::of(b"2"))).is_err(), "a profile of ours");
         fixture.write(|db| insert(db, &key, &Digest256::of(b"1"))).unwrap();
-        let found = |fixture: &Fixture| find(&fixture.db, ours, key.id).unwrap().unwrap();
+        let found = |fixture: &Fixture| find(&fixture.db, ours, key.id).unwrap().unwrap().key;
         assert_eq!((found(&fixture).limits, found(&fixture).last_used_at), (key.limits.clone(), None));
         assert!(find(&fixture.db, theirs, key.id).unwrap().is_none());
 

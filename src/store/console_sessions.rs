@@ -5,22 +5,22 @@
 use rusqlite::{Connection, Transaction, named_params};
 
 use super::columns::{Fields, change, change_one, one};
+use super::access_keys::FoundKey;
 use super::{Error, access_keys};
-use crate::domain::access_key::AccessKey;
 use crate::domain::console_session::{ConsoleSession, MOST_OF_KEY};
-use crate::domain::id::{AccessKeyId, ProjectId};
-use crate::domain::secret::Digest256;
+use crate::domain::id::ProjectId;
+use crate::domain::secret::{Digest256, RowMac};
 use crate::domain::time::Timestamp;
 
 /// Adds a session. The oldest ones of its key give way when there are too many.
-pub fn insert(db: &Transaction<'_>, session: &ConsoleSession) -> Result<(), Error> {
+pub fn insert(db: &Transaction<'_>, session: &ConsoleSession, mac: &RowMac) -> Result<(), Error> {
     change_one(
         db,
-        "INSERT INTO console_sessions (digest, project_id, access_key_id, created_at, expires_at)
-         VALUES (:digest, :project, :access_key, :created_at, :expires_at)",
+        "INSERT INTO console_sessions (digest, project_id, access_key_id, created_at, expires_at, mac, mac_dek_id)
+         VALUES (:digest, :project, :access_key, :created_at, :expires_at, :mac, :dek_id)",
         named_params! {
             ":digest": session.digest, ":project": session.project_id, ":access_key": session.access_key_id,
-            ":created_at": session.created_at, ":expires_at": session.expires_at,
+            ":created_at": session.created_at, ":expires_at": session.expires_at, ":mac": mac.code, ":dek_id": mac.dek_id,
         },
     )?;
     change(
@@ -33,22 +33,31 @@ pub fn insert(db: &Transaction<'_>, session: &ConsoleSession) -> Result<(), Erro
     .map(drop)
 }
 
-/// The key of the session with that digest, perhaps expired. `None` when the session is over or the key is revoked.
-pub fn find_key(db: &Connection, digest: &Digest256, now: Timestamp) -> Result<Option<AccessKey>, Error> {
-    let found: Option<(Digest256, ProjectId, AccessKeyId)> = one(
+/// A session, its authentication code, and its key.
+type Found = (ConsoleSession, RowMac, FoundKey);
+
+/// The session with that digest, and its key, which may have expired. `None` when the session is over or the key is revoked.
+pub fn find(db: &Connection, digest: &Digest256, now: Timestamp) -> Result<Option<Found>, Error> {
+    let found = one(
         db,
-        "SELECT digest, project_id, access_key_id FROM console_sessions WHERE digest = :digest AND expires_at > :now",
+        "SELECT * FROM console_sessions WHERE digest = :digest AND expires_at > :now",
         named_params! {":digest": digest, ":now": now},
         |row| {
             let fields = Fields::of("console_sessions", row);
-            Ok((fields.get("digest")?, fields.get("project_id")?, fields.get("access_key_id")?))
+            let session = ConsoleSession {
+                digest: fields.get("digest")?,
+                project_id: fields.get("project_id")?,
+                access_key_id: fields.get("access_key_id")?,
+                created_at: fields.get("created_at")?,
+                expires_at: fields.get("expires_at")?,
+            };
+            Ok((session, RowMac { dek_id: fields.get("mac_dek_id")?, code: fields.get("mac")? }))
         },
     )?;
-    match found {
-        // Found by equality in an index. This comparison takes the same time whatever the difference.
-        Some((stored, project, key)) if stored == *digest => access_keys::find(db, project, key),
-        _ => Ok(None),
-    }
+    // Found by equality in an index. This comparison takes the same time whatever the difference.
+    let Some((session, mac)) = found.filter(|(session, _)| session.digest == *digest) else { return Ok(None) };
+    let key = access_keys::find(db, session.project_id, session.access_key_id)?;
+    Ok(key.map(|key| (session, mac, key)))
 }
 
 /// Ends a session of a project. False when there is none.
@@ -76,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::access_key::Scope;
+    use crate::domain::access_key::{AccessKey, Scope};
     use crate::domain::key_limits::Limits;
     use crate::store::fixture::Fixture;
 
@@ -105,7 +114,7 @@ mod tests {
             created_at,
             expires_at: created_at.plus(Duration::from_secs(100)),
         };
-        fixture.write(|db| insert(db, &session)).unwrap();
+        fixture.write(|db| insert(db, &session, &RowMac { dek_id: 1, code: [0; 32] })).unwrap();
         session
     }
 
@@ -115,7 +124,7 @@ mod tests {
         let key = key(&mut fixture);
         let [kept, left] = [1, 2].map(|number| session(&mut fixture, &key, number));
         let found = |fixture: &Fixture, session: &ConsoleSession, now| {
-            find_key(&fixture.db, &session.digest, now).unwrap().map(|key| key.id)
+            find(&fixture.db, &session.digest, now).unwrap().map(|(_, _, found)| found.key.id)
         };
         let now = fixture.now();
         assert_eq!(found(&fixture, &kept, now), Some(key.id));
@@ -137,7 +146,7 @@ mod tests {
         let others = session(&mut fixture, &other, 1000);
         let sessions: Vec<_> = (0..=MOST_OF_KEY).map(|number| session(&mut fixture, &mine, number)).collect();
         let now = fixture.now();
-        let is_there = |session: &ConsoleSession| find_key(&fixture.db, &session.digest, now).unwrap().is_some();
+        let is_there = |session: &ConsoleSession| find(&fixture.db, &session.digest, now).unwrap().is_some();
         assert!(!is_there(&sessions[0]));
         assert!(sessions[1..].iter().chain([&others]).all(is_there));
     }

@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 /// Credentials of an app at its platform.
 #[derive(Debug, Clone)]
 pub struct AppCredentials {
+    pub platform: String,
     pub client_id: String,
     /// Sealed under the app's row and `generation`.
     pub client_secret: Sealed,
@@ -74,12 +75,13 @@ pub fn find(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Optio
 pub fn find_secret(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<Option<AppCredentials>, Error> {
     one(
         db,
-        "SELECT id, client_id, client_secret, generation, previous_secret, previous_until FROM oauth_apps
+        "SELECT id, platform, client_id, client_secret, generation, previous_secret, previous_until FROM oauth_apps
          WHERE project_id = :project AND id = :id AND deleted_at IS NULL",
         named_params! {":project": project, ":id": id},
         |row| {
             let fields = Fields::of("oauth_apps", row);
             Ok(AppCredentials {
+                platform: fields.get("platform")?,
                 client_id: fields.get("client_id")?,
                 client_secret: fields.get("client_secret")?,
                 generation: fields.unsigned("generation")?,

@@ -40,6 +40,15 @@ pub fn insert_wrap(db: &Transaction<'_>, wrap: &RecoveryWrap) -> Result<(), Erro
     )
 }
 
+/// Stores a data key as it is wrapped anew for the same recovery key.
+pub fn rewrap(db: &Transaction<'_>, wrap: &RecoveryWrap) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE recovery_wraps SET blob = :blob WHERE dek_id = :dek_id AND recovery_key = :recovery_key",
+        named_params! {":dek_id": wrap.dek_id, ":recovery_key": wrap.recovery_key, ":blob": wrap.blob},
+    )
+}
+
 /// All data keys that are wrapped for the recovery key, oldest first.
 pub fn list_wraps(db: &Connection) -> Result<Vec<RecoveryWrap>, Error> {
     all(db, "SELECT dek_id AS id, recovery_key, blob FROM recovery_wraps ORDER BY dek_id", &[], |row| {

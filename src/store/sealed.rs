@@ -1,4 +1,4 @@
-//! Every column that holds sealed values, so that a new data key can replace an old one everywhere.
+//! Every column that holds sealed values, so that a new data key or form can replace an old one everywhere.
 //!
 //! Statements are for every project and say so: data keys belong to the whole database. Invariant: no sealed column is
 //! missing in [`SEALED`]. A test compares it with the schema.
@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params};
 
 use super::Error;
+use super::access_keys;
 use super::columns::{Fields, all, change, change_one, count, signed};
 use super::open::inspect::look;
 use super::open::{OpenError, failed};
@@ -27,29 +28,54 @@ pub struct SealedColumn {
     generation: &'static str,
     /// Column in the value's place, where it is not this one.
     sealed_as: Option<&'static str>,
-    /// Column with the id of the data key. `None` where a row lives for minutes: its values are never sealed again.
+    /// SQL for the project, platform and client in the value's place.
+    owner: [&'static str; 3],
+    /// Column with the id of the data key. `None` where a row lives for minutes: its values outlive no data key.
     dek_id: Option<&'static str>,
 }
 
+/// Of a row that belongs to nobody, or names its owner itself.
+const NOBODY: [&str; 3] = ["''", "''", "''"];
+const ROW: [&str; 3] = ["project_id", "platform", "client_id"];
+/// The client of a selection is its flow's.
+const SELECTION: [&str; 3] = [
+    "project_id",
+    "platform",
+    "coalesce((SELECT f.client_id FROM flows AS f WHERE f.project_id = selections.project_id AND f.id = selections.flow_id), '')",
+];
+
 /// A column of values that are sealed again. They change with their row's generation.
 const fn lasting(table: &'static str, column: &'static str, dek_id: &'static str) -> SealedColumn {
-    SealedColumn { table, column, id: "id", generation: "generation", sealed_as: None, dek_id: Some(dek_id) }
+    SealedColumn {
+        table,
+        column,
+        id: "id",
+        generation: "generation",
+        sealed_as: None,
+        owner: ROW,
+        dek_id: Some(dek_id),
+    }
 }
 
 /// A column of values that are gone before anybody would seal them again.
 const fn brief(table: &'static str, column: &'static str) -> SealedColumn {
-    SealedColumn { table, column, id: "id", generation: "1", sealed_as: None, dek_id: None }
+    SealedColumn { table, column, id: "id", generation: "1", sealed_as: None, owner: ROW, dek_id: None }
 }
 
 /// All of them.
 pub const SEALED: [SealedColumn; 13] = [
-    SealedColumn { id: "issuer", generation: "1", ..lasting("discovered", "document", "document_dek_id") },
+    SealedColumn {
+        id: "issuer",
+        generation: "1",
+        owner: NOBODY,
+        ..lasting("discovered", "document", "document_dek_id")
+    },
     brief("flows", "answer"),
     brief("flows", "pkce_verifier"),
     brief("flows", "server"),
     lasting("grants", "answer", "answer_dek_id"),
     lasting("grants", "tokens", "tokens_dek_id"),
-    lasting("integrations", "tokens", "tokens_dek_id"),
+    SealedColumn { owner: ["project_id", "platform", "''"], ..lasting("integrations", "tokens", "tokens_dek_id") },
     lasting("oauth_apps", "client_secret", "client_secret_dek_id"),
     // Stays sealed as it was before the present one replaced it.
     SealedColumn {
@@ -57,15 +83,28 @@ pub const SEALED: [SealedColumn; 13] = [
         sealed_as: Some("client_secret"),
         ..lasting("oauth_apps", "previous_secret", "previous_secret_dek_id")
     },
-    lasting("recovery", "public_key", "public_key_dek_id"),
+    SealedColumn { owner: NOBODY, ..lasting("recovery", "public_key", "public_key_dek_id") },
     SealedColumn {
         id: "platform || ' ' || server || ' ' || client_id",
         generation: "1",
+        owner: NOBODY,
         ..lasting("registrations", "client_secret", "client_secret_dek_id")
     },
-    brief("selections", "payload"),
-    brief("selections", "token_text"),
+    SealedColumn { owner: SELECTION, ..brief("selections", "payload") },
+    SealedColumn { owner: SELECTION, ..brief("selections", "token_text") },
 ];
+
+/// The authentication codes of access keys, which a data key makes as well: for counting.
+const MACS: SealedColumn = SealedColumn { generation: "1", ..lasting("access_keys", "mac", "mac_dek_id") };
+
+/// The values of a column that are to be sealed again.
+#[derive(Debug, Clone, Copy)]
+pub enum Outdated {
+    /// Those with an older key than this one.
+    Key(u32),
+    /// Those of version 1, which are bound to no owner.
+    Version,
+}
 
 /// A stored value with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +112,8 @@ pub struct Stored {
     pub column: SealedColumn,
     pub row: String,
     pub generation: u64,
+    /// Project, platform and client in the value's place.
+    pub owner: [String; 3],
     pub sealed: Sealed,
 }
 
@@ -91,11 +132,44 @@ impl SealedColumn {
         self.dek_id.is_some()
     }
 
-    /// Up to `limit` values, after the first `skip`, that are sealed with an older key than `active`.
-    pub fn list_older(&self, db: &Connection, active: u32, skip: u32, limit: u32) -> Result<Vec<Stored>, Error> {
-        let Some(dek_id) = self.dek_id else { return Ok(Vec::new()) };
-        let older = named_params! {":active": active, ":limit": limit, ":skip": skip};
-        self.list(db, &format!("{dek_id} < :active ORDER BY {dek_id} LIMIT :limit OFFSET :skip"), older)
+    /// Up to `limit` values, after the first `skip`, that are to be sealed again.
+    pub fn list_outdated(&self, db: &Connection, what: Outdated, skip: u32, limit: u32) -> Result<Vec<Stored>, Error> {
+        let window = named_params! {":limit": limit, ":skip": skip};
+        match (what, self.dek_id) {
+            (Outdated::Key(_), None) => Ok(Vec::new()),
+            (Outdated::Key(active), Some(dek_id)) => {
+                let which = format!("{dek_id} < :active ORDER BY {dek_id} LIMIT :limit OFFSET :skip");
+                self.list(db, &which, &[window, named_params! {":active": active}].concat())
+            }
+            (Outdated::Version, _) => {
+                self.list(db, &format!("{} ORDER BY {} LIMIT :limit OFFSET :skip", self.is_unbound(), self.id), window)
+            }
+        }
+    }
+
+    /// SQL that is true of a value of version 1, as the indexes have it.
+    fn is_unbound(&self) -> String {
+        format!("substr({}, 1, 1) = x'01'", self.column)
+    }
+
+    /// SQL for all that a value's place has.
+    fn place(&self) -> String {
+        let Self { id, column, generation, owner: [project, platform, client], .. } = self;
+        format!(
+            "CAST({id} AS TEXT) AS id, {column} AS value, {generation} AS generation, {project} AS owner_project,
+             {platform} AS owner_platform, {client} AS owner_client"
+        )
+    }
+
+    fn read(&self, row: &Row<'_>) -> Result<Stored, Error> {
+        let fields = Fields::of(self.table, row);
+        Ok(Stored {
+            column: *self,
+            row: fields.get("id")?,
+            generation: fields.unsigned("generation")?,
+            owner: [fields.get("owner_project")?, fields.get("owner_platform")?, fields.get("owner_client")?],
+            sealed: fields.get("value")?,
+        })
     }
 
     /// Up to `limit` values, after the first `skip`, in a fixed order.
@@ -106,41 +180,29 @@ impl SealedColumn {
     }
 
     fn list(&self, db: &Connection, which: &str, params: super::columns::Params<'_>) -> Result<Vec<Stored>, Error> {
-        let Self { table, column, id, generation, .. } = self;
-        let select = format!(
-            "SELECT CAST({id} AS TEXT) AS id, {column} AS value, {generation} AS generation
-             FROM {table} /* every project */ WHERE {which}"
-        );
-        all(db, &select, params, |row| {
-            let fields = Fields::of(table, row);
-            Ok(Stored {
-                column: *self,
-                row: fields.get("id")?,
-                generation: fields.unsigned("generation")?,
-                sealed: fields.get("value")?,
-            })
-        })
+        let select = format!("SELECT {} FROM {} /* every project */ WHERE {which}", self.place(), self.table);
+        all(db, &select, params, |row| self.read(row))
     }
 
     /// Hands every value to `visit`. Older schemas lack some columns.
     pub(super) fn for_each(&self, db: &Connection, visit: &mut impl FnMut(Stored)) -> rusqlite::Result<()> {
-        let Self { table, column, id, generation, .. } = self;
+        let Self { table, column, .. } = self;
         let known = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
         if !db.prepare(known)?.exists([table, column])? {
             return Ok(());
         }
-        let select = format!(
-            "SELECT CAST({id} AS TEXT), {generation}, {column} FROM {table} /* every project */ WHERE {column} IS NOT NULL"
-        );
+        let place = self.place();
+        let select = format!("SELECT {place} FROM {table} /* every project */ WHERE {column} IS NOT NULL");
         let mut statement = db.prepare(&select)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let generation: i64 = row.get(1)?;
+            let generation: i64 = row.get("generation")?;
             visit(Stored {
                 column: *self,
-                row: row.get(0)?,
+                row: row.get("id")?,
                 generation: u64::try_from(generation).unwrap_or(0),
-                sealed: row.get(2)?,
+                owner: [row.get("owner_project")?, row.get("owner_platform")?, row.get("owner_client")?],
+                sealed: row.get("value")?,
             });
         }
         Ok(())
@@ -170,10 +232,10 @@ pub fn for_each_sealed(path: &Path, mut visit: impl FnMut(Stored)) -> Result<(),
     SEALED.iter().try_for_each(|column| column.for_each(&db, &mut visit)).map_err(|error| failed(path, error))
 }
 
-/// Number of stored values that each data key opens. A key without any is not in the map.
+/// Number of stored values and authentication codes that each data key is needed for. A key without any is not in the map.
 pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
     let mut counted = BTreeMap::new();
-    for column in SEALED {
+    for column in SEALED.into_iter().chain([MACS]) {
         for (dek_id, values) in column.count(db)? {
             *counted.entry(dek_id).or_default() += values;
         }
@@ -181,44 +243,57 @@ pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
     Ok(counted)
 }
 
-/// The columns with values that this data key opens, and their number.
+/// The columns with values that need this data key, and their number.
 pub fn list_needs(db: &Connection, dek_id: u32) -> Result<Vec<(SealedColumn, u64)>, Error> {
     let mut needs = Vec::new();
-    for column in SEALED {
+    for column in SEALED.into_iter().chain([MACS]) {
         needs.extend(column.count(db)?.into_iter().filter(|(id, _)| *id == dek_id).map(|(_, values)| (column, values)));
     }
     Ok(needs)
 }
 
-/// Number of values that are sealed with an older key than `active` and are to be sealed again.
-pub fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
-    let mut older = 0;
-    for SealedColumn { table, dek_id, .. } in SEALED {
-        let Some(dek_id) = dek_id else { continue };
-        let select = format!("SELECT count(*) FROM {table} /* every project */ WHERE {dek_id} < :active");
-        older += count(db, &select, named_params! {":active": active})?;
+/// Number of values that are to be sealed again, and of codes to be made again.
+pub fn count_outdated(db: &Connection, what: Outdated) -> Result<u64, Error> {
+    let mut outdated = match what {
+        Outdated::Key(active) => access_keys::count_older(db, active)?,
+        Outdated::Version => 0,
+    };
+    for column in SEALED {
+        let count_in = |which: &str, params| {
+            let select = format!("SELECT count(*) FROM {} /* every project */ WHERE {which}", column.table);
+            count(db, &select, params)
+        };
+        outdated += match (what, column.dek_id) {
+            (Outdated::Key(_), None) => 0,
+            (Outdated::Key(active), Some(dek_id)) => {
+                count_in(&format!("{dek_id} < :active"), named_params! {":active": active})?
+            }
+            (Outdated::Version, _) => count_in(&column.is_unbound(), &[])?,
+        };
     }
-    Ok(older)
+    Ok(outdated)
 }
 
 /// Puts the same content, sealed with another key, in the place of a value. [`Error::NotChanged`] when the row is gone,
 /// or the value is not the one that was read.
 pub fn replace(db: &Transaction<'_>, old: &Stored, new: &Sealed) -> Result<(), Error> {
     let SealedColumn { table, column, id, generation, dek_id, .. } = old.column;
-    let inconsistent = || Error::Inconsistent { table, column, row: old.row.clone() };
-    let (Some(dek_id), Some(from), Some(to)) = (dek_id, old.sealed.dek_id(), new.dek_id()) else {
-        return Err(inconsistent());
-    };
-    change_one(
-        db,
-        &format!(
-            "UPDATE {table} /* every project */ SET {column} = :new, {dek_id} = :to
-             WHERE {id} = :row AND {generation} = :generation AND {dek_id} = :from"
+    let to = new.dek_id().ok_or_else(|| Error::Inconsistent { table, column, row: old.row.clone() })?;
+    let which = format!("{id} = :row AND {generation} = :generation AND {column} = :old");
+    let which_params =
+        named_params! {":new": new, ":row": old.row, ":generation": signed(old.generation), ":old": old.sealed};
+    match dek_id {
+        Some(dek_id) => change_one(
+            db,
+            &format!("UPDATE {table} /* every project */ SET {column} = :new, {dek_id} = :to WHERE {which}"),
+            &[which_params, named_params! {":to": to}].concat(),
         ),
-        named_params! {
-            ":new": new, ":to": to, ":row": old.row, ":generation": signed(old.generation), ":from": from,
-        },
-    )
+        None => change_one(
+            db,
+            &format!("UPDATE {table} /* every project */ SET {column} = :new WHERE {which}"),
+            which_params,
+        ),
+    }
 }
 
 /// Records that no value has needed another key than `dek_id` since `now`.
@@ -282,7 +357,7 @@ mod tests {
     fn the_columns_of_data_keys_are_there_and_older_values_are_found_by_an_index() {
         let fixture = Fixture::new();
         for column in SEALED.iter().filter(|column| column.is_resealed()) {
-            assert!(column.list_older(&fixture.db, 9, 0, 10).unwrap().is_empty());
+            assert!(column.list_outdated(&fixture.db, Outdated::Key(9), 0, 10).unwrap().is_empty());
             let plan = format!(
                 "EXPLAIN QUERY PLAN SELECT 1 FROM {} WHERE {} < 9 ORDER BY 1",
                 column.table,
@@ -303,20 +378,20 @@ mod tests {
         let now = fixture.now();
         fixture.write(|db| crate::store::discovered::put(db, "https://id.example", &sealed(1), now)).unwrap();
         assert_eq!(count_by_key(&fixture.db).unwrap(), BTreeMap::from([(1, 3)]));
-        assert_eq!(count_older(&fixture.db, 1).unwrap(), 0);
-        assert_eq!(count_older(&fixture.db, 2).unwrap(), 3);
+        assert_eq!(count_outdated(&fixture.db, Outdated::Key(1)).unwrap(), 0);
+        assert_eq!(count_outdated(&fixture.db, Outdated::Key(2)).unwrap(), 3);
 
         let secrets = SEALED.into_iter().find(|one| one.column == "client_secret").unwrap();
-        let older = secrets.list_older(&fixture.db, 2, 0, 10).unwrap();
+        let older = secrets.list_outdated(&fixture.db, Outdated::Key(2), 0, 10).unwrap();
         assert_eq!(older.len(), 2);
-        assert_eq!(secrets.list_older(&fixture.db, 2, 1, 10).unwrap(), older[1..]);
+        assert_eq!(secrets.list_outdated(&fixture.db, Outdated::Key(2), 1, 10).unwrap(), older[1..]);
         let first = older.into_iter().find(|one| one.row == app.to_string()).unwrap();
         let newer = Sealed::from_bytes([&[1, 0, 0, 0, 2][..], &[9; 50]].concat());
         let stale = Stored { generation: 2, ..first.clone() };
         assert!(matches!(fixture.write(|db| replace(db, &stale, &newer)), Err(Error::NotChanged)));
         fixture.write(|db| replace(db, &first, &newer)).unwrap();
         assert!(matches!(fixture.write(|db| replace(db, &first, &newer)), Err(Error::NotChanged)));
-        assert_eq!(count_older(&fixture.db, 2).unwrap(), 2);
+        assert_eq!(count_outdated(&fixture.db, Outdated::Key(2)).unwrap(), 2);
         assert_eq!(count_by_key(&fixture.db).unwrap(), BTreeMap::from([(1, 2), (2, 1)]));
         let needs = list_needs(&fixture.db, 2).unwrap();
         assert_eq!(needs, [(secrets, 1)]);

@@ -5,9 +5,11 @@
 //! key can be introduced while old values still open with the old one. [`wrapping`] makes and re-wraps data keys. With a
 //! [`RecoveryKey`], each one is also wrapped for a key that is kept offline.
 //!
-//! **Binding.** A sealed value is bound to its [`Place`]: database, table, column, row and generation are
-//! authenticated with it, and so are version and key id. Someone who can write to the database file can neither move a
-//! value to another row nor bring an older value back. See [`seal`] for the layout.
+//! **Binding.** A sealed value is bound to its [`Place`]: database, table, column, row, generation and [`Owner`] are
+//! authenticated with it, and so are version and key id. Someone who can write to the database file, and has no key, can
+//! move no value to another row, project, platform or app. Whoever puts a whole row back as it was, its generation
+//! included, does what a restore does: `broker::generations` notices that only while the broker runs. See [`seal`] for
+//! the layout. Rows that hold no secret, and decide who gets one, carry an authentication code: see [`Vault::mac`].
 //!
 //! Invariant: a value is opened with the key that it names. Keys are never tried in turn, because XChaCha20-Poly1305
 //! does not commit to its key.
@@ -27,17 +29,18 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::domain::entropy::Entropy;
 use crate::domain::grant::TokenSet;
-use crate::domain::keyring::{KeyState, WrappedKey};
-use crate::domain::secret::Sealed;
+use crate::domain::keyring::{KeyScope, KeyState, WrappedKey};
+use crate::domain::secret::{RowMac, Sealed};
 use crate::domain::selection::Consent;
 use data_key::DataKey;
 pub use keyring::{KeyringError, KeyringFile};
-pub use place::Place;
+pub use place::{Owner, Place};
 pub use recovery::{RecoveryKey, RecoveryPublicKey};
 pub use wrapping::recover;
 
@@ -65,9 +68,13 @@ impl Keys {
         let mut by_id = BTreeMap::new();
         for wrapped in wrapped {
             let known = known.and_then(|keys| keys.by_id.get(&wrapped.dek_id));
-            let key = match known.filter(|key| key.matches(&wrapped.check_value)) {
-                Some(known) => known.clone(),
-                None => Arc::new(DataKey::derive(&*wrapping::unwrap(keyring, db, wrapped)?)),
+            let is_known =
+                |key: &&Arc<DataKey>| key.matches(&wrapped.check_value) && Some(key.scope()) == wrapped.scope();
+            let key = if let Some(known) = known.filter(is_known) {
+                known.clone()
+            } else {
+                let (bytes, scope) = wrapping::unwrap(keyring, db, wrapped)?;
+                Arc::new(DataKey::derive(&bytes, scope))
             };
             by_id.insert(wrapped.dek_id, key);
         }
@@ -82,7 +89,7 @@ impl Vault {
     pub fn initialise(keyring: &KeyringFile, db: Uuid, entropy: Arc<dyn Entropy>) -> Result<(Self, WrappedKey), Error> {
         const FIRST: u32 = 1;
         let (bytes, wrapped) = wrapping::generate(keyring, db, FIRST, KeyState::Active, &*entropy);
-        let by_id = BTreeMap::from([(FIRST, Arc::new(DataKey::derive(&bytes)))]);
+        let by_id = BTreeMap::from([(FIRST, Arc::new(DataKey::derive(&bytes, KeyScope::Bound)))]);
         Ok((Self::over(db, entropy, Keys { active: FIRST, by_id }), wrapped))
     }
 
@@ -109,7 +116,8 @@ impl Vault {
     #[must_use]
     pub fn has(&self, wrapped: &[WrappedKey]) -> bool {
         let keys = self.keys();
-        wrapped.iter().map(|key| key.dek_id).eq(keys.by_id.keys().copied())
+        let stored = wrapped.iter().map(|key| (key.dek_id, key.scope()));
+        stored.eq(keys.by_id.iter().map(|(id, key)| (*id, Some(key.scope()))))
             && wrapped.iter().any(|key| key.dek_id == keys.active && key.state == KeyState::Active)
     }
 
@@ -129,6 +137,33 @@ impl Vault {
     #[must_use]
     pub fn active_key(&self) -> u32 {
         self.keys().active
+    }
+
+    /// True while a data key is good for what an earlier release left: values that are bound to no owner, and rows without
+    /// an authentication code. [`bind`](Self::bind) ends that.
+    #[must_use]
+    pub fn takes_first_version(&self) -> bool {
+        self.keys().by_id.values().any(|key| key.opens_first_version())
+    }
+
+    /// The authentication code of a row in this database, with the active key. `parts`: the table and everything that the
+    /// row decides by, in a fixed order.
+    pub fn mac(&self, parts: &[&[u8]]) -> Result<RowMac, Error> {
+        let keys = self.keys();
+        let key = keys.by_id.get(&keys.active).ok_or(Error::NoActiveKey)?;
+        Ok(RowMac { dek_id: keys.active, code: key.mac(&self.message(parts)) })
+    }
+
+    /// `None` when the database has no such data key, or this vault does not know it yet.
+    #[must_use]
+    pub fn is_authentic(&self, parts: &[&[u8]], mac: &RowMac) -> Option<bool> {
+        let keys = self.keys();
+        let expected = keys.by_id.get(&mac.dek_id)?.mac(&self.message(parts));
+        Some(expected.ct_eq(&mac.code).into())
+    }
+
+    fn message(&self, parts: &[&[u8]]) -> Vec<u8> {
+        seal::length_prefixed(&[&[b"broker-row".as_slice(), self.0.db.as_bytes()], parts].concat())
     }
 
     /// Seals a value again, with the active key and for the same place.
@@ -222,19 +257,26 @@ pub enum Error {
     )]
     NotRecoverable { dek_id: u32, found: String },
     #[error(
-        "the sealed value in {table}.{column} was rejected: it was changed or truncated, or belongs to another row, \
-         generation or database"
+        "the sealed value in {table}.{column} of row {row} has a form that only earlier releases wrote, and this database \
+         has none of those left: somebody put an old copy in its place"
     )]
-    Rejected { table: &'static str, column: &'static str },
-    #[error("the sealed value in {table}.{column} names data key {dek_id}, which this database does not have")]
-    UnknownKey { table: &'static str, column: &'static str, dek_id: u32 },
+    Outdated { table: &'static str, column: &'static str, row: String },
     #[error(
-        "the sealed value in {table}.{column} has version {version}, which this version of postpeer does not know: \
-         was it written by a newer one?"
+        "the sealed value in {table}.{column} was rejected, in row {row}: it was changed or truncated, or belongs to another \
+         row, generation, project, platform, app or database"
     )]
-    UnknownVersion { table: &'static str, column: &'static str, version: u8 },
-    #[error("the sealed value in {table}.{column} opened, but its content is not valid")]
-    Unreadable { table: &'static str, column: &'static str },
+    Rejected { table: &'static str, column: &'static str, row: String },
+    #[error(
+        "the sealed value in {table}.{column} of row {row} names data key {dek_id}, which this database does not have"
+    )]
+    UnknownKey { table: &'static str, column: &'static str, row: String, dek_id: u32 },
+    #[error(
+        "the sealed value in {table}.{column} of row {row} has version {version}, which this version of postpeer does not \
+         know: was it written by a newer one?"
+    )]
+    UnknownVersion { table: &'static str, column: &'static str, row: String, version: u8 },
+    #[error("the sealed value in {table}.{column} of row {row} opened, but its content is not valid")]
+    Unreadable { table: &'static str, column: &'static str, row: String },
     #[error("a value for {table}.{column} could not be sealed: it is too large")]
     Unsealable { table: &'static str, column: &'static str },
     #[error(
@@ -247,7 +289,7 @@ pub enum Error {
 
 impl Error {
     fn unreadable(place: &Place) -> Self {
-        Self::Unreadable { table: place.table, column: place.column }
+        Self::Unreadable { table: place.table, column: place.column, row: place.row.clone() }
     }
 }
 

@@ -17,10 +17,12 @@ use uuid::Uuid;
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::Zeroizing;
 
+use super::data_key::Unwrapped;
 use super::keyring::{KeyBytes, KeyringError};
 use super::seal::length_prefixed;
 use super::{data_key, private_file};
 use crate::domain::entropy::Entropy;
+use crate::domain::keyring::KeyScope;
 
 /// The whole key pair, as the operator's file holds it.
 pub struct RecoveryKey(KeyBytes);
@@ -75,7 +77,7 @@ impl RecoveryKey {
     }
 
     /// `None` when the wrap is for another recovery key, database or data key.
-    pub(super) fn unwrap(&self, db: Uuid, dek_id: u32, blob: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    pub(super) fn unwrap(&self, db: Uuid, dek_id: u32, blob: &[u8]) -> Option<Unwrapped> {
         let (ephemeral, wrapped) = blob.split_first_chunk::<32>()?;
         let public = self.public();
         let shared = self.secret().diffie_hellman(&PublicKey::from(*ephemeral));
@@ -98,11 +100,17 @@ impl RecoveryPublicKey {
     }
 
     /// `None` for a public key that no secret key has.
-    pub(super) fn wrap(&self, db: Uuid, dek_id: u32, bytes: &[u8; 32], entropy: &dyn Entropy) -> Option<Vec<u8>> {
+    pub(super) fn wrap(
+        &self,
+        db: Uuid,
+        dek_id: u32,
+        key: (&[u8; 32], KeyScope),
+        entropy: &dyn Entropy,
+    ) -> Option<Vec<u8>> {
         let ephemeral = StaticSecret::from(*KeyBytes::random(entropy).bytes());
         let public = PublicKey::from(&ephemeral).to_bytes();
-        let key = wrapping_key(&ephemeral.diffie_hellman(&PublicKey::from(self.0)), &public, self)?;
-        Some([public.as_slice(), &data_key::wrap(&key, &self.id(), db, dek_id, bytes, entropy)].concat())
+        let by = wrapping_key(&ephemeral.diffie_hellman(&PublicKey::from(self.0)), &public, self)?;
+        Some([public.as_slice(), &data_key::wrap(&by, &self.id(), db, dek_id, key, entropy)].concat())
     }
 }
 
@@ -138,8 +146,9 @@ mod tests {
     fn a_wrap_opens_with_its_recovery_key_in_its_place_only() {
         let entropy = SeededEntropy::new(1);
         let [key, other] = [0; 2].map(|_| RecoveryKey::generate(&entropy));
-        let blob = key.public().wrap(DB, 3, &[7; 32], &entropy).unwrap();
-        assert_eq!(key.unwrap(DB, 3, &blob).unwrap().as_ref(), &[7; 32]);
+        let blob = key.public().wrap(DB, 3, (&[7; 32], KeyScope::Bound), &entropy).unwrap();
+        let (bytes, scope) = key.unwrap(DB, 3, &blob).unwrap();
+        assert_eq!((*bytes, scope), ([7; 32], KeyScope::Bound));
         assert!(other.unwrap(DB, 3, &blob).is_none());
         assert!(key.unwrap(Uuid::from_u128(2), 3, &blob).is_none());
         assert!(key.unwrap(DB, 4, &blob).is_none());
@@ -149,12 +158,12 @@ mod tests {
             assert!(key.unwrap(DB, 3, &changed).is_none(), "byte {at}");
             assert!(key.unwrap(DB, 3, &blob[..at]).is_none(), "{at} bytes");
         }
-        assert_ne!(key.public().wrap(DB, 3, &[7; 32], &entropy).unwrap(), blob);
+        assert_ne!(key.public().wrap(DB, 3, (&[7; 32], KeyScope::Bound), &entropy).unwrap(), blob);
     }
 
     #[test]
     fn a_public_key_of_small_order_is_refused() {
-        assert!(RecoveryPublicKey([0; 32]).wrap(DB, 1, &[7; 32], &SeededEntropy::new(1)).is_none());
+        assert!(RecoveryPublicKey([0; 32]).wrap(DB, 1, (&[7; 32], KeyScope::Bound), &SeededEntropy::new(1)).is_none());
     }
 
     #[test]

@@ -17,20 +17,26 @@ fn vault() -> Vault {
 }
 
 fn place() -> Place {
-    Place::new("grants", "tokens", "grant_1", 3)
+    Place { owner: owner("proj_1", "twitter", "c"), ..Place::new("grants", "tokens", "grant_1", 3) }
+}
+
+fn owner(project: &str, platform: &str, client: &str) -> [String; 3] {
+    [project, platform, client].map(str::to_owned)
 }
 
 fn secret(text: &str) -> SecretString {
     SecretString::from(text)
 }
 
-const REJECTED: Error = Error::Rejected { table: "grants", column: "tokens" };
+fn rejected(place: &Place) -> Error {
+    Error::Rejected { table: place.table, column: place.column, row: place.row.clone() }
+}
 
 #[test]
 fn the_layout_is_the_documented_one() {
     let sealed = vault().seal_text(&place(), &secret("hello")).unwrap();
     assert_eq!(sealed.as_bytes().len(), 45 + 5);
-    assert_eq!(sealed.as_bytes()[..5], [1, 0, 0, 0, 1]);
+    assert_eq!(sealed.as_bytes()[..5], [2, 0, 0, 0, 1]);
     assert_eq!(sealed.dek_id(), Some(1));
 }
 
@@ -52,18 +58,22 @@ fn a_value_does_not_open_in_another_place() {
         Place { row: "grant_2".to_owned(), ..place() },
         Place { generation: 2, ..place() },
         Place { generation: 4, ..place() },
+        Place { owner: owner("proj_2", "twitter", "c"), ..place() },
+        Place { owner: owner("proj_1", "tiktok", "c"), ..place() },
+        Place { owner: owner("proj_1", "twitter", "d"), ..place() },
+        Place { owner: owner("", "", ""), ..place() },
         // The same bytes, divided differently.
+        Place { owner: owner("proj_1t", "witter", "c"), ..place() },
         Place { table: "grant", column: "stokens", ..place() },
     ] {
-        let refused = Error::Rejected { table: elsewhere.table, column: elsewhere.column };
-        assert_eq!(vault.open_text(&elsewhere, &sealed).unwrap_err(), refused, "{elsewhere:?}");
+        assert_eq!(vault.open_text(&elsewhere, &sealed).unwrap_err(), rejected(&elsewhere), "{elsewhere:?}");
     }
     // The wrapped key is bound to its database, so the same data key has to be forced into another one.
     let kek = keyring.get(&wrapped.wrapped_by).unwrap();
-    let bytes = data_key::unwrap(kek, &wrapped.wrapped_by, DB, 1, &wrapped.blob).unwrap();
-    let keys = Keys { active: 1, by_id: BTreeMap::from([(1, Arc::new(DataKey::derive(&bytes)))]) };
+    let (bytes, scope) = data_key::unwrap(kek, &wrapped.wrapped_by, DB, 1, &wrapped.blob).unwrap();
+    let keys = Keys { active: 1, by_id: BTreeMap::from([(1, Arc::new(DataKey::derive(&bytes, scope)))]) };
     let elsewhere = Vault::over(Uuid::from_u128(2), entropy(3), keys);
-    assert_eq!(elsewhere.open_text(&place(), &sealed).unwrap_err(), REJECTED);
+    assert_eq!(elsewhere.open_text(&place(), &sealed).unwrap_err(), rejected(&place()));
     assert!(vault.open_text(&place(), &sealed).is_ok());
 }
 
@@ -79,14 +89,14 @@ fn each_flipped_bit_and_each_truncation_is_refused() {
             match at {
                 0 => assert!(matches!(error, Error::UnknownVersion { .. }), "{error:?}"),
                 1..=4 => assert!(matches!(error, Error::UnknownKey { .. }), "{error:?}"),
-                _ => assert_eq!(error, REJECTED, "byte {at}"),
+                _ => assert_eq!(error, rejected(&place()), "byte {at}"),
             }
         }
         let short = Sealed::from_bytes(sealed.as_bytes()[..at].to_vec());
-        assert_eq!(vault.open_text(&place(), &short).unwrap_err(), REJECTED, "{at} bytes");
+        assert_eq!(vault.open_text(&place(), &short).unwrap_err(), rejected(&place()), "{at} bytes");
     }
     let long = Sealed::from_bytes([sealed.as_bytes(), &[0]].concat());
-    assert_eq!(vault.open_text(&place(), &long).unwrap_err(), REJECTED);
+    assert_eq!(vault.open_text(&place(), &long).unwrap_err(), rejected(&place()));
 }
 
 /// Inputs are taken as a sealed value, as the end of one, and as what was sealed.
@@ -141,7 +151,8 @@ fn a_vault_unlocks_with_its_own_keyring_only() {
     assert!(damaged(|_| ()).is_ok());
     for change in [
         (|key| key.blob[30] ^= 1) as fn(&mut WrappedKey),
-        |key| key.blob[0] = 2,
+        |key| key.blob[0] = 1,
+        |key| key.blob[0] = 3,
         |key| key.blob.clear(),
         |key| key.check_value[0] ^= 1,
         |key| key.check_value.clear(),
@@ -165,8 +176,8 @@ fn a_retired_key_opens_and_the_active_one_seals() {
     let newer = WrappedKey {
         dek_id: 2,
         wrapped_by: kek_id.to_owned(),
-        blob: data_key::wrap(kek, kek_id, DB, 2, &bytes, &SeededEntropy::new(5)),
-        check_value: DataKey::derive(&bytes).check_value().to_vec(),
+        blob: data_key::wrap(kek, kek_id, DB, 2, (&bytes, KeyScope::Bound), &SeededEntropy::new(5)),
+        check_value: DataKey::derive(&bytes, KeyScope::Bound).check_value().to_vec(),
         state: KeyState::Active,
     };
     let older = WrappedKey { state: KeyState::Old, ..wrapped };
@@ -200,7 +211,11 @@ fn a_vault_takes_a_new_key_and_drops_an_old_one() {
         assert_eq!(vault.open_text(&place(), sealed).unwrap().expose_secret(), "hello");
     }
     let elsewhere = Place { row: "grant_2".to_owned(), ..place() };
-    assert_eq!(vault.reseal(&elsewhere, &sealed).unwrap_err(), REJECTED, "what does not open is not sealed again");
+    assert_eq!(
+        vault.reseal(&elsewhere, &sealed).unwrap_err(),
+        rejected(&elsewhere),
+        "what does not open is not sealed again"
+    );
 
     let other = KeyringFile::generate(&SeededEntropy::new(9));
     let (foreign, _) = vault.new_key(&other, 3, None).unwrap();
@@ -210,7 +225,7 @@ fn a_vault_takes_a_new_key_and_drops_an_old_one() {
 
     vault.adopt(&keyring, &[active]).unwrap();
     let error = vault.open_text(&place(), &sealed).unwrap_err();
-    assert_eq!(error, Error::UnknownKey { table: "grants", column: "tokens", dek_id: 1 });
+    assert_eq!(error, Error::UnknownKey { table: "grants", column: "tokens", row: "grant_1".to_owned(), dek_id: 1 });
 }
 
 #[test]
@@ -268,6 +283,74 @@ fn a_recovery_key_makes_a_new_keyring_for_its_own_database() {
     assert_eq!(shown, format!("RecoveryKey({id}) RecoveryPublicKey({id}) RecoveryWrap(1 for {id})"));
 }
 
+/// A value of the first version: bound to no owner.
+fn sealed_at_first(key: &DataKey, text: &str) -> Sealed {
+    seal::seal_first_version(key, 1, DB, &place(), text.as_bytes())
+}
+
+#[test]
+fn values_of_the_first_version_open_until_their_key_is_bound() {
+    let keyring = KeyringFile::generate(&SeededEntropy::new(1));
+    let (kek_id, kek) = keyring.active();
+    let unbound = DataKey::derive(&[7; 32], KeyScope::WithFirstVersion);
+    let stored = WrappedKey {
+        dek_id: 1,
+        wrapped_by: kek_id.to_owned(),
+        blob: data_key::wrap(kek, kek_id, DB, 1, (&[7; 32], unbound.scope()), &SeededEntropy::new(5)),
+        check_value: unbound.check_value().to_vec(),
+        state: KeyState::Active,
+    };
+    let vault = Vault::unlock(&keyring, DB, std::slice::from_ref(&stored), entropy(3)).unwrap();
+    assert!(vault.takes_first_version());
+    let old = sealed_at_first(&unbound, "hello");
+    assert_eq!(old.as_bytes()[0], 1);
+    let elsewhere = Place { owner: owner("proj_2", "tiktok", "d"), ..place() };
+    for place in [place(), elsewhere.clone()] {
+        assert_eq!(vault.open_text(&place, &old).unwrap().expose_secret(), "hello");
+    }
+    let resealed = vault.reseal(&place(), &old).unwrap();
+    assert_eq!(resealed.as_bytes()[0], 2);
+    assert!(vault.open_text(&elsewhere, &resealed).is_err(), "now it is bound");
+
+    let recovery = RecoveryKey::generate(&SeededEntropy::new(8));
+    let bound = vault.bind(&keyring, std::slice::from_ref(&stored), Some(&recovery.public())).unwrap();
+    let [(bound, Some(wrap))] = &bound[..] else { panic!("{bound:?}") };
+    assert!(!vault.has(std::slice::from_ref(bound)));
+    vault.adopt(&keyring, std::slice::from_ref(bound)).unwrap();
+    assert!(!vault.takes_first_version());
+    let outdated = Error::Outdated { table: "grants", column: "tokens", row: "grant_1".to_owned() };
+    assert_eq!(vault.open_text(&place(), &old).unwrap_err(), outdated);
+    assert_eq!(vault.open_text(&place(), &resealed).unwrap().expose_secret(), "hello");
+    assert!(vault.bind(&keyring, std::slice::from_ref(bound), None).unwrap().is_empty());
+
+    // A key stays bound when it is wrapped by another one, or recovered.
+    let mut other = keyring;
+    other.add_key(&SeededEntropy::new(6));
+    let rewrapped = vault.rewrap(&other, std::slice::from_ref(bound)).unwrap();
+    let recovered =
+        recover(&recovery, DB, std::slice::from_ref(bound), std::slice::from_ref(wrap), &other, &SeededEntropy::new(7));
+    for keys in [rewrapped, recovered.unwrap()] {
+        let again = Vault::unlock(&other, DB, &keys, entropy(3)).unwrap();
+        assert_eq!(again.open_text(&place(), &old).unwrap_err(), outdated);
+    }
+    let forged = WrappedKey { blob: [&[1], &bound.blob[1..]].concat(), ..bound.clone() };
+    assert!(Vault::unlock(&other, DB, &[forged], entropy(3)).is_err(), "the version is authenticated");
+}
+
+#[test]
+fn a_row_is_authentic_as_it_was_written_and_with_its_key() {
+    let vault = vault();
+    let mac = vault.mac(&[b"access_keys", b"key_1", b"read"]).unwrap();
+    assert_eq!(vault.is_authentic(&[b"access_keys", b"key_1", b"read"], &mac), Some(true));
+    for other in [[&b"access_keys"[..], b"key_1", b"tokens"], [b"access_keys", b"key_1r", b"ead"]] {
+        assert_eq!(vault.is_authentic(&other, &mac), Some(false));
+    }
+    let unknown = RowMac { dek_id: 2, ..mac };
+    assert_eq!(vault.is_authentic(&[b"access_keys", b"key_1", b"read"], &unknown), None);
+    let elsewhere = Vault::initialise(&KeyringFile::generate(&SeededEntropy::new(1)), Uuid::from_u128(2), entropy(2));
+    assert_eq!(elsewhere.unwrap().0.is_authentic(&[b"access_keys", b"key_1", b"read"], &mac), Some(false));
+}
+
 #[test]
 fn debug_shows_no_key_and_no_plaintext() {
     let keyring = KeyringFile::generate(&SeededEntropy::new(1));
@@ -281,7 +364,7 @@ fn debug_shows_no_key_and_no_plaintext() {
 #[test]
 fn content_of_the_wrong_kind_is_unreadable() {
     let vault = vault();
-    let unreadable = Error::Unreadable { table: "grants", column: "tokens" };
+    let unreadable = Error::unreadable(&place());
     for text in ["", "null", "[]", "{}", r#"{"access_token":1,"token_type":"Bearer"}"#, r#"{"token_type":"Bearer"}"#] {
         let sealed = vault.seal_text(&place(), &secret(text)).unwrap();
         assert_eq!(vault.open_tokens(&place(), &sealed).unwrap_err(), unreadable, "{text}");
@@ -299,7 +382,7 @@ proptest! {
     #[test]
     fn text_comes_back(text in any::<String>(), row in any::<String>(), generation in any::<u64>()) {
         let vault = vault();
-        let place = Place::new("grants", "tokens", row, generation);
+        let place = Place { row, generation, ..place() };
         let sealed = vault.seal_text(&place, &secret(&text)).unwrap();
         let opened = vault.open_text(&place, &sealed).unwrap();
         prop_assert_eq!(opened.expose_secret(), &text);

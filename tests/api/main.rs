@@ -20,6 +20,7 @@ mod base_path;
 mod binding;
 mod bluesky;
 mod bluesky_sandbox;
+mod bound;
 mod clocks;
 mod completion;
 mod console;
@@ -27,6 +28,7 @@ mod crash;
 mod dns;
 mod document;
 mod faults;
+mod first_version;
 mod flows;
 mod full_disk;
 #[path = "../support/fuzz.rs"]

@@ -18,7 +18,7 @@ use postpeer::domain::secret::{Digest256, Sealed};
 use postpeer::sandbox::{self, Answer};
 use postpeer::store::sealed::SEALED;
 use postpeer::store::{self, grants};
-use postpeer::vault::{KeyringFile, Place, RecoveryKey, Vault};
+use postpeer::vault::{KeyringFile, Owner, Place, RecoveryKey, Vault};
 use rusqlite::params;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ use crate::support::{TestBroker, files};
 const BACK: &str = "redirectUri=https://app.example/back";
 
 /// Opens every stored value of a database, as nobody but the broker can. Returns the number of them for each column.
-fn open_all(database: &Path, keyring: &Path) -> BTreeMap<String, u64> {
+pub(crate) fn open_all(database: &Path, keyring: &Path) -> BTreeMap<String, u64> {
     let inspection = store::inspect(database).unwrap();
     let file = KeyringFile::load(keyring).unwrap();
     let vault = Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)).unwrap();
@@ -40,7 +40,7 @@ fn open_all(database: &Path, keyring: &Path) -> BTreeMap<String, u64> {
         loop {
             let values = column.list_all(&db, skip, 5000).unwrap();
             for value in &values {
-                let place = Place::stored(column.table, value.sealed_as(), &value.row, value.generation);
+                let place = Place::stored(column.table, value.sealed_as(), &value.row, value.generation, &value.owner);
                 let result = vault.open_answer(&place, &value.sealed);
                 assert!(result.is_ok(), "{}.{} of {}: {result:?}", column.table, column.column, value.row);
             }
@@ -102,7 +102,11 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
         .unwrap()
         .parse()
         .unwrap();
-    let answer = vault.seal_answer(&Place::grant_answer(grant, 1), b"answer").unwrap();
+    let project = db.query_row("SELECT project_id FROM grants", [], |row| row.get::<_, String>(0)).unwrap();
+    let client_id: String =
+        db.query_row("SELECT client_id FROM grants WHERE id = ?1", [grant.to_string()], |row| row.get(0)).unwrap();
+    let owner = Owner { project_id: project.parse().unwrap(), platform: "twitter", client_id: &client_id };
+    let answer = vault.seal_answer(&Place::grant_answer(grant, 1, owner), b"answer").unwrap();
     db.execute(
         "UPDATE grants SET attempt_at = 1, in_doubt = 1, answer = ?2, answer_dek_id = 1 WHERE id = ?1",
         params![grant.to_string(), answer.as_bytes()],
@@ -125,7 +129,8 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
 
     assert_eq!(broker.rotate(), 2);
     assert_eq!(broker.opened(), before, "the key is active, and nothing is sealed with it yet");
-    let total: u64 = before.values().sum();
+    // The access key of the tests has a code.
+    let total: u64 = before.values().sum::<u64>() + 1;
     assert_eq!(broker.keys().await, [(1, KeyState::Old, total), (2, KeyState::Active, 0)]);
     assert_eq!(broker.token(&page, "").await.status, 200);
 
@@ -155,10 +160,10 @@ async fn every_kind_of_value_is_re_sealed_while_the_broker_serves() {
     retire(1).await.unwrap();
     assert_eq!(broker.look_after_keys().await, (0, 0));
     let left = broker.opened();
-    assert_eq!(broker.keys().await, [(2, KeyState::Active, left.values().sum())]);
+    assert_eq!(broker.keys().await, [(2, KeyState::Active, left.values().sum::<u64>() + 1)]);
     assert_eq!(broker.token(&page, "").await.status, 200);
     let sealed = Sealed::from_bytes(tokens);
-    assert!(vault_of(&broker).open_tokens(&Place::grant_tokens(grant, 1), &sealed).is_err(), "the key is gone");
+    assert!(vault_of(&broker).open_tokens(&Place::grant_tokens(grant, 1, owner), &sealed).is_err(), "the key is gone");
 }
 
 fn vault_of(broker: &TestBroker) -> Vault {
@@ -173,13 +178,19 @@ async fn a_running_broker_that_has_not_seen_a_rotation_keeps_the_old_key_from_be
     broker.look_after_keys().await;
     broker.clock.advance(Duration::from_hours(1));
     broker.rotate();
+    let refused = broker.broker().retire_data_key(1, false).await.unwrap_err().to_string();
+    assert!(refused.contains("1 in access_keys.mac"), "{refused}");
+    // Without that key, nothing is stored that needs it.
+    let code: Vec<u8> = broker.sql().query_row("SELECT mac FROM access_keys", [], |row| row.get(0)).unwrap();
+    broker.sql().execute("UPDATE access_keys SET mac = NULL, mac_dek_id = NULL", []).unwrap();
     let refused = broker.broker().retire_data_key(1, true).await.unwrap_err().to_string();
     assert!(refused.contains("has not re-sealed everything with data key 2"), "{refused}");
+    broker.sql().execute("UPDATE access_keys SET mac = ?1, mac_dek_id = 1", [code]).unwrap();
     // It seals with the old key until it looks.
     let id = broker.connect("twitter", "").await;
     let refused = broker.broker().retire_data_key(1, false).await.unwrap_err().to_string();
     assert!(refused.contains("1 in grants.tokens"), "{refused}");
-    assert_eq!(broker.look_after_keys().await, (1, 0));
+    assert_eq!(broker.look_after_keys().await, (2, 0));
     // Without a broker, nobody has anything in memory.
     broker.broker().retire_data_key(1, false).await.unwrap();
     broker.look_after_keys().await;
@@ -211,8 +222,8 @@ async fn values_that_do_not_open_hold_up_no_others_and_keep_their_key() {
     let app = json!({"platform": "acme", "name": "Own", "clientId": "c", "clientSecret": "s"});
     assert_eq!(broker.call("POST", "/v1/apps", Some(app)).await.status, 201);
     broker.rotate();
-    assert_eq!(broker.look_after_keys().await, (2, 450));
-    assert_eq!(broker.keys().await, [(1, KeyState::Old, 450), (2, KeyState::Active, 2)]);
+    assert_eq!(broker.look_after_keys().await, (3, 450), "an account, an app and an access key");
+    assert_eq!(broker.keys().await, [(1, KeyState::Old, 450), (2, KeyState::Active, 3)]);
     assert_eq!(broker.token(&id, "").await.status, 200);
     let again = broker.broker().look_after_keys(450, Duration::ZERO, &CancellationToken::new()).await.unwrap();
     assert_eq!((again.done, again.unopened), (0, 450));
@@ -221,7 +232,7 @@ async fn values_that_do_not_open_hold_up_no_others_and_keep_their_key() {
 }
 
 /// Adds grants that nobody uses, each with tokens of its own.
-fn fill(crashing: &Crashing, rows: u64) {
+pub(crate) fn fill(crashing: &Crashing, rows: u64) {
     let (database, keyring) = (crashing.path("postpeer.db"), crashing.path("postpeer.keyring"));
     let inspection = store::inspect(&database).unwrap();
     let file = KeyringFile::load(&keyring).unwrap();
@@ -244,7 +255,7 @@ fn fill(crashing: &Crashing, rows: u64) {
             token_type: "Bearer".to_owned(),
             service_url: None,
         };
-        grant.tokens = Some(vault.seal_tokens(&Place::grant_tokens(grant.id, 1), &tokens).unwrap());
+        grant.tokens = Some(vault.seal_tokens(&Place::grant_tokens(grant.id, 1, &grant), &tokens).unwrap());
         grants::insert(&transaction, &grant).unwrap();
     }
     transaction.commit().unwrap();

@@ -13,6 +13,7 @@ use postpeer::store;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
+use crate::first_version::bring_back;
 use crate::process::Crashing;
 use crate::small_disk;
 
@@ -107,6 +108,7 @@ async fn an_upgrade_that_is_killed_loses_nothing() {
     let broker = Crashing::new(1);
     let database = broker.path("postpeer.db");
     let accounts = number("UPGRADE_ROWS", 5_000);
+    bring_back(&database, &broker.path("postpeer.keyring"));
     make_old(&database, accounts);
     let pristine = broker.path("pristine");
     fs::copy(&database, &pristine).unwrap();

@@ -39,7 +39,7 @@ impl Broker {
                 Ok::<_, Error>((access_keys::list(db, project, profile, after, KEYS + 1)?, own))
             })
             .await?;
-        let own = own.ok_or(Error::AuthenticationRequired)?.limits;
+        let own = own.ok_or(Error::AuthenticationRequired)?.key.limits;
         let has_more = keys.len() > KEYS as usize;
         keys.truncate(KEYS as usize);
         let next = keys.last().filter(|_| has_more).map(|key| key.id);
@@ -74,8 +74,8 @@ impl Broker {
         self.store
             .write(move |tx| {
                 let project = caller.project_id;
-                let own = access_keys::find(tx, project, own)?.ok_or(Error::AuthenticationRequired)?;
-                let found = access_keys::find(tx, project, id)?;
+                let own = access_keys::find(tx, project, own)?.ok_or(Error::AuthenticationRequired)?.key;
+                let found = access_keys::find(tx, project, id)?.map(|found| found.key);
                 let found = found.filter(|key| caller.sees(key.limits.profile_id)).ok_or_else(unknown)?;
                 if !is_within(&found.limits, &own.limits) {
                     return Err(Error::Invalid(

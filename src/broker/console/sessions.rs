@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::broker::{Broker, Caller, Error};
+use crate::broker::{Broker, Caller, Error, key_rows};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::{Action, Entry};
 use crate::domain::console_session::{ConsoleSession, LIFE, SessionToken};
@@ -37,10 +37,11 @@ impl Broker {
             created_at: now,
             expires_at: now.plus(LIFE),
         };
+        let mac = key_rows::session_mac(&self.vault, &session)?;
         let entry = Entry::new(caller.by(), Action::ConsoleSignedIn, access_key_id);
         self.store
             .write(move |tx| {
-                console_sessions::insert(tx, &session)?;
+                console_sessions::insert(tx, &session, &mac)?;
                 audit::record(tx, Some(session.project_id), &entry, now)
             })
             .await?;
@@ -56,8 +57,12 @@ impl Broker {
     /// [`Error::KeyUnusable`] when the key does not work from there.
     pub async fn resume_session(&self, token: &SessionToken, address: Option<IpAddr>) -> Result<Caller, Error> {
         let (digest, now) = (token.digest(), self.clock.now());
-        let key = self.store.read(move |db| console_sessions::find_key(db, &digest, now)).await?;
-        match self.caller_with(&key.ok_or(Error::AuthenticationRequired)?, address) {
+        let found = self.store.read(move |db| console_sessions::find(db, &digest, now)).await?;
+        let (session, mac, key) = found.ok_or(Error::AuthenticationRequired)?;
+        if !key_rows::is_own_session(&self.vault, &session, &mac) || !self.is_authentic(&key).await? {
+            return Err(Error::AuthenticationRequired);
+        }
+        match self.caller_with(&key.key, address) {
             Err(Error::KeyUnusable(Unusable::Expired(_))) => Err(Error::AuthenticationRequired),
             caller => caller,
         }
@@ -69,7 +74,7 @@ impl Broker {
         let key = caller.access_key_id.ok_or(Error::AuthenticationRequired)?;
         self.store
             .read(move |db| {
-                let key = access_keys::find(db, project, key)?.ok_or(Error::AuthenticationRequired)?;
+                let key = access_keys::find(db, project, key)?.ok_or(Error::AuthenticationRequired)?.key;
                 let profile_name = profile.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
                 let project = projects::find_name(db, project)?.unwrap_or_default();
                 Ok(CallerNames { project, key_name: key.name, profile_name })

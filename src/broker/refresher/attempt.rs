@@ -155,7 +155,7 @@ impl Refresher {
         tokens: &TokenSet,
     ) -> Option<Result<IssuedTokens, PlatformError>> {
         let (asked_at, sealed) = grant.refresh.asked_at().zip(grant.refresh.answer())?;
-        match self.core().vault.open_answer(&Place::grant_answer(grant.id, grant.generation), sealed) {
+        match self.core().vault.open_answer(&Place::grant_answer(grant.id, grant.generation, grant), sealed) {
             Ok(answer) => Some(self.read_answer(grant, tokens, &answer, asked_at)),
             Err(error) => {
                 tracing::error!(grant.id = %grant.id, error = %chain(&error), "cannot open a stored answer");

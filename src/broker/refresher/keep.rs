@@ -36,7 +36,7 @@ impl Refresher {
     /// answer are stored a moment later, so this is a second chance and not the only one.
     pub(super) async fn store_answer(&self, grant: &Grant, answer: &[u8], asked_at: Timestamp) -> bool {
         let (core, project, id, generation) = (self.core(), grant.project_id, grant.id, grant.generation);
-        let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation), answer) {
+        let stored = match core.vault.seal_answer(&Place::grant_answer(grant.id, grant.generation, grant), answer) {
             Ok(sealed) => core
                 .store
                 .write_kept(move |tx| {
@@ -102,7 +102,7 @@ impl Refresher {
             (None, None) => grant.refresh_expires_at,
         };
         let generation = grant.generation + 1;
-        let sealed = match core.vault.seal_tokens(&Place::grant_tokens(grant.id, generation), &tokens) {
+        let sealed = match core.vault.seal_tokens(&Place::grant_tokens(grant.id, generation, grant), &tokens) {
             Ok(sealed) => sealed,
             Err(error) => return Err(storage(grant.id, &error.into())),
         };

@@ -88,6 +88,9 @@ impl Code {
             Self::RequestTimeout => {
                 "Send the whole body at once, then retry. The connection is closed after this answer."
             }
+            Self::SealedValueRejected => {
+                "Do not retry. Give the request id to the operator, or let the account be connected again."
+            }
             Self::SelectionNotFound => "Begin the connection again: a choice works once, and for a few minutes.",
             Self::StorageFull => "Retry later. Reading still works; the operator has to make room.",
             Self::StorageUnavailable => "Retry later. The operator has to look at the database.",

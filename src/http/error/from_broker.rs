@@ -96,7 +96,7 @@ impl From<broker::Error> for ApiError {
                     )
                 },
             ),
-            E::Sealed(source) => Self::internal(source),
+            E::Sealed(_) => Self::new(Code::SealedValueRejected).because(error),
             E::Store(source) => Self::from(source),
             E::TokenTooShort { label, lasts, life } => Self::with(
                 Code::TokenTooShort,

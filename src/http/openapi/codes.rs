@@ -10,8 +10,9 @@ use crate::domain::access_key::Scope;
 use crate::http::error::Code;
 use crate::http::routes::{Access, Route};
 
-const CHOICE: &[Code] = &[Code::SelectionNotFound, Code::LimitReached];
-const CHOSEN: &[Code] = &[Code::AccountNotOffered, Code::SelectionNotFound, Code::LimitReached];
+const CHOICE: &[Code] = &[Code::SelectionNotFound, Code::LimitReached, Code::SealedValueRejected];
+const CHOSEN: &[Code] =
+    &[Code::AccountNotOffered, Code::SelectionNotFound, Code::LimitReached, Code::SealedValueRejected];
 
 /// The codes that only the handler of this operation gives.
 pub(crate) fn own(operation_id: &str) -> &'static [Code] {
@@ -61,9 +62,13 @@ pub(crate) fn own(operation_id: &str) -> &'static [Code] {
         "getLink" | "revokeLink" => &[Code::LinkNotFound],
         "getPagePicture" => &[Code::NotFound],
         "getProfile" | "updateProfile" => &[Code::ProfileNotFound],
-        "getToken" => {
-            &[Code::IntegrationNotFound, Code::ReconnectRequired, Code::TokenTooShort, Code::TokenUnavailable]
-        }
+        "getToken" => &[
+            Code::IntegrationNotFound,
+            Code::ReconnectRequired,
+            Code::TokenTooShort,
+            Code::SealedValueRejected,
+            Code::TokenUnavailable,
+        ],
         "isReady" => &[Code::NotReady],
         "moveIntegration" => {
             &[Code::KeyBoundToProfile, Code::IntegrationNotFound, Code::ProfileNotFound, Code::DuplicateIntegration]

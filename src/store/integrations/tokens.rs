@@ -14,7 +14,7 @@ pub fn find_tokens(db: &Connection, project: ProjectId, id: IntegrationId) -> Re
 }
 
 pub(in crate::store) const FIND_TOKENS: &str =
-        "SELECT i.id, i.profile_id, i.grant_id, i.platform, i.platform_user_id, g.status AS grant_status,
+        "SELECT i.id, i.profile_id, i.grant_id, i.platform, g.client_id, i.platform_user_id, g.status AS grant_status,
             g.failure_reason AS grant_failure_reason, i.status, i.failure_reason, i.generation AS own_generation,
             i.tokens AS own_tokens, g.renewal, g.access_expires_at, g.refresh_expires_at, g.scopes, g.issued_at, g.trouble,
             g.tokens AS grant_tokens, g.generation AS grant_generation
@@ -25,7 +25,8 @@ pub(in crate::store) const FIND_TOKENS: &str =
 fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {
     let fields = Fields::in_order("integrations", row);
     let (id, profile_id, grant_id) = (fields.get("id")?, fields.get("profile_id")?, fields.get("grant_id")?);
-    let (platform, platform_user_id) = (fields.get("platform")?, fields.get("platform_user_id")?);
+    let (platform, client_id) = (fields.get("platform")?, fields.get("client_id")?);
+    let platform_user_id = fields.get("platform_user_id")?;
     let of_grant = read_status(&fields, "grant_status", "grant_failure_reason")?;
     let status = of_grant.of_account(read_status(&fields, "status", "failure_reason")?);
     let own = OwnTokens { generation: fields.unsigned("own_generation")?, tokens: fields.get("own_tokens")? };
@@ -36,6 +37,7 @@ fn read(row: &Row<'_>) -> Result<AccountTokens, Error> {
         profile_id,
         grant_id,
         platform,
+        client_id,
         platform_user_id,
         status,
         lapses_at: lapses_at.filter(|_| own.tokens.is_none()),

@@ -139,7 +139,7 @@ const ROWS: &[(u32, u32, &str)] = &[
         "UPDATE access_keys SET profile_id = 'prof_$1', networks = '[\"10.0.0.0/8\"]', expires_at = 9, last_used_at = 3
          WHERE id = 'key_$1'",
     ),
-    (19, 99, "INSERT INTO console_sessions VALUES (#6, 'proj_$1', 'key_$1', 1, 9)"),
+    (19, 99, "INSERT INTO console_sessions VALUES (#6, 'proj_$1', 'key_$1', 1, 9, #8, 1)"),
     (16, 99, "UPDATE flows SET reconnects = 'int_$1', bound_to = #4, asks_first = 1 WHERE id = 'flow_$1'"),
     (
         17,
@@ -155,6 +155,7 @@ const ROWS: &[(u32, u32, &str)] = &[
          VALUES (6, 'proj_$1', 'link', 'link_$1', 'account.connected', 'int_$1', 'done')",
     ),
     (18, 99, "UPDATE flows SET needs_completion = 1 WHERE id = 'flow_$1'"),
+    (20, 99, "UPDATE access_keys SET mac = #8, mac_dek_id = 1 WHERE id = 'key_$1'"),
 ];
 
 /// Tables that others fill.
@@ -262,7 +263,11 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(keyring::list(db).unwrap().len(), 1);
     assert_eq!(found(projects::find_by_name(db, "default")).id, ours);
     assert_eq!(projects::list(db).unwrap().len(), 2);
-    assert_eq!(found(access_keys::find_by_digest(db, &digest(1))).key.limits.scopes.len(), 2);
+    let key = found(access_keys::find_by_digest(db, &digest(1)));
+    assert_eq!((key.key.limits.scopes.len(), key.mac.is_some()), (2, old >= 20));
+    // The values of the rows above are of the first version, whatever wrote them.
+    let unbound = sealed::count_outdated(db, sealed::Outdated::Version).unwrap();
+    assert!(unbound > 0);
     assert!(access_keys::find_by_digest(db, &digest(2)).unwrap().is_none(), "it is revoked");
     assert_eq!(access_keys::list_all(db).unwrap().len(), 2);
     assert_eq!(found(profiles::find(db, ours, id(1))).name, "Zoë");
@@ -307,6 +312,6 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(found(flows::find(db, ours, id(1))).link_id, linked);
     assert_eq!(links::find(db, ours, id(1)).unwrap().map(|link| link.connected), (old >= 17).then(|| vec![id(1)]));
     assert_eq!(activity::list(db, ours, 0, 9).unwrap().len(), since(19));
-    let session = console_sessions::find_key(db, &digest(6), Timestamp::from_millis(5)).unwrap();
+    let session = console_sessions::find(db, &digest(6), Timestamp::from_millis(5)).unwrap();
     assert_eq!(session.is_some(), old >= 19);
 }

@@ -10,7 +10,7 @@ use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::PlainAccessKey;
 use postpeer::domain::entropy::SeededEntropy;
 use postpeer::domain::grant::{IssuedTokens, TokenSet};
-use postpeer::domain::id::{GrantId, Id as _};
+use postpeer::domain::id::{GrantId, Id as _, ProjectId};
 use postpeer::domain::keyring::{KeyState, WrappedKey};
 use postpeer::domain::oauth_app::OauthAppChange;
 use postpeer::domain::redirect::RedirectPolicy;
@@ -19,7 +19,7 @@ use postpeer::domain::time::Timestamp;
 use postpeer::oauth::{AuthorizeRequest, CodeExchange};
 use postpeer::platforms::Credentials;
 use postpeer::vault::keyring::KeyringFile;
-use postpeer::vault::{Place, Vault};
+use postpeer::vault::{Owner, Place, Vault};
 
 use super::assert_silent;
 use super::needles::Needles;
@@ -156,9 +156,11 @@ fn keys_are_silent_about_themselves() {
     needles.add("the key as it is written", line.split_once(':').unwrap().1.trim().as_bytes());
     let (vault, wrapped) = Vault::initialise(&keyring, uuid::Uuid::from_u128(1), std::sync::Arc::new(entropy)).unwrap();
     let [grant, other] = [1, 2].map(|id| GrantId::from_uuid(uuid::Uuid::from_u128(id)));
-    let sealed = vault.seal_text(&Place::grant_tokens(grant, 1), &SecretString::from(MARKER)).unwrap();
+    let owner =
+        Owner { project_id: ProjectId::from_uuid(uuid::Uuid::from_u128(3)), platform: "twitter", client_id: "c" };
+    let sealed = vault.seal_text(&Place::grant_tokens(grant, 1, owner), &SecretString::from(MARKER)).unwrap();
     needles.add("the marker", MARKER.as_bytes());
-    let refused = vault.open_text(&Place::grant_tokens(other, 1), &sealed).unwrap_err();
+    let refused = vault.open_text(&Place::grant_tokens(other, 1, owner), &sealed).unwrap_err();
     for shown in [shown(&keyring), shown(&vault), shown(&wrapped), shown(&sealed), shown(&refused), refused.to_string()]
     {
         assert_silent(&needles, &shown, shown.as_bytes());

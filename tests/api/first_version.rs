@@ -1,0 +1,105 @@
+//! Databases as releases before version 2 of sealed values left them. The first version is written here once more, from its
+//! documentation and not with the broker's code, so that a change of that code is noticed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chacha20poly1305::aead::AeadInOut as _;
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use postpeer::domain::entropy::SystemEntropy;
+use postpeer::store::sealed::{SEALED, Stored};
+use postpeer::store::{self};
+use postpeer::vault::{KeyringFile, Place, Vault};
+use rusqlite::{Connection, params};
+use sha2::Sha256;
+use uuid::Uuid;
+
+type Key = [u8; 32];
+
+fn derive(key: &Key, label: &[u8]) -> XChaCha20Poly1305 {
+    let mut derived = Key::default();
+    Hkdf::<Sha256>::new(None, key).expand(label, &mut derived).unwrap();
+    XChaCha20Poly1305::new(&derived.into())
+}
+
+fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes()[..], *part].concat()).collect()
+}
+
+/// A key of the keyring file.
+fn keyring_key(keyring: &Path, id: &str) -> Key {
+    use base64::Engine as _;
+    let text = std::fs::read_to_string(keyring).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(id)?.strip_prefix(':')).unwrap();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(line.trim()).unwrap().try_into().unwrap()
+}
+
+/// Wraps the data key 1 as earlier releases did, and returns it: it opens values of the first version again.
+fn unbind_key(db: &Connection, keyring: &Path, db_id: Uuid) -> Key {
+    let (kek_id, blob): (String, Vec<u8>) = db
+        .query_row("SELECT wrapped_by, blob FROM keyring WHERE dek_id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let cipher = derive(&keyring_key(keyring, &kek_id), b"wrap/v1");
+    let context = |version: u8| {
+        length_prefixed(&[b"broker-wrap", &[version], &1_u32.to_be_bytes(), db_id.as_bytes(), kek_id.as_bytes()])
+    };
+    let nonce = XNonce::try_from(&blob[1..25]).unwrap();
+    let mut key = blob[25..].to_vec();
+    cipher.decrypt_in_place(&nonce, &context(blob[0]), &mut key).unwrap();
+    let mut wrapped = key.clone();
+    cipher.encrypt_in_place(&nonce, &context(1), &mut wrapped).unwrap();
+    let blob = [&[1], &blob[1..25], &wrapped].concat();
+    db.execute("UPDATE keyring SET blob = ?1 WHERE dek_id = 1", [blob]).unwrap();
+    key.try_into().unwrap()
+}
+
+/// Seals as earlier releases did.
+fn seal(key: &Key, db_id: Uuid, value: &Stored, plain: &[u8]) -> Vec<u8> {
+    let (dek_id, nonce) = (1_u32.to_be_bytes(), [9_u8; 24]);
+    let context = length_prefixed(&[
+        b"broker-seal",
+        &[1],
+        &dek_id,
+        db_id.as_bytes(),
+        value.column.table.as_bytes(),
+        value.sealed_as().as_bytes(),
+        value.row.as_bytes(),
+        &value.generation.to_be_bytes(),
+    ]);
+    let mut sealed = plain.to_vec();
+    derive(key, b"seal/v1").encrypt_in_place(&XNonce::from(nonce), &context, &mut sealed).unwrap();
+    [&[1], &dek_id[..], &nonce, &sealed].concat()
+}
+
+/// Makes everything in a database that only its data key 1 seals as an earlier release left it: values of the first version,
+/// access keys without codes. Returns the number of values.
+pub(crate) fn bring_back(database: &Path, keyring: &Path) -> usize {
+    let inspection = store::inspect(database).unwrap();
+    let file = KeyringFile::load(keyring).unwrap();
+    let vault = Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)).unwrap();
+    let mut db = Connection::open(database).unwrap();
+    let db = db.transaction().unwrap();
+    let key = unbind_key(&db, keyring, inspection.db_id);
+    let mut values = 0;
+    for column in SEALED {
+        for value in column.list_all(&db, 0, 1_000_000).unwrap() {
+            let place = Place::stored(column.table, value.sealed_as(), &value.row, value.generation, &value.owner);
+            let plain = vault.open_answer(&place, &value.sealed).unwrap();
+            let sealed = seal(&key, inspection.db_id, &value, &plain);
+            let update = format!("UPDATE {0} SET {1} = ?1 WHERE {1} = ?2", column.table, column.column);
+            assert_eq!(db.execute(&update, params![sealed, value.sealed.as_bytes()]).unwrap(), 1);
+            values += 1;
+        }
+    }
+    db.execute("UPDATE access_keys SET mac = NULL, mac_dek_id = NULL", []).unwrap();
+    db.commit().unwrap();
+    values
+}
+
+/// Number of values of each version.
+pub(crate) fn versions(database: &Path) -> [usize; 2] {
+    let mut found = [0; 2];
+    store::sealed::for_each_sealed(database, |value| found[usize::from(value.sealed.as_bytes()[0]) - 1] += 1).unwrap();
+    found
+}
