@@ -9,20 +9,20 @@ use tokio::runtime::Handle;
 
 use super::Error;
 use super::backups::BackupSchedule;
+use super::generations::Generations;
 use super::tasks::Tasks;
 use crate::domain::budget::Limits;
 use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, TokenSet};
-use crate::domain::id::IdSource;
+use crate::domain::id::{GrantId, IdSource};
 use crate::domain::paging::Window;
 use crate::domain::redirect::RedirectPolicy;
 use crate::domain::renewal::Timing;
 use crate::domain::time::Clock;
 use crate::store::{self, Connection, Store};
 use crate::upstream::Upstream;
-use crate::vault::Place;
-use crate::vault::Vault;
+use crate::vault::{self, Place, Vault};
 
 /// Configuration of the use cases.
 #[derive(Debug, Clone)]
@@ -81,6 +81,7 @@ pub struct Core {
     pub(super) ids: Arc<IdSource>,
     pub(super) settings: Settings,
     pub(super) tasks: Tasks,
+    pub(super) generations: Arc<Generations>,
 }
 
 impl fmt::Debug for Core {
@@ -93,13 +94,15 @@ impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { store, vault, upstream, clock, entropy, settings, work } = parts;
         let ids = Arc::new(IdSource::new(clock.clone(), entropy.clone()));
-        Self { store, vault, upstream, clock, entropy, ids, settings, tasks: Tasks::new(work) }
+        let generations = Arc::default();
+        Self { store, vault, upstream, clock, entropy, ids, settings, tasks: Tasks::new(work), generations }
     }
 
     /// The same parts with what a reload replaces.
     pub(super) fn reloaded(&self, Reloaded { vault, upstream, settings }: Reloaded) -> Self {
         let (store, clock, entropy) = (self.store.clone(), self.clock.clone(), self.entropy.clone());
-        Self { store, vault, upstream, clock, entropy, ids: self.ids.clone(), settings, tasks: self.tasks.clone() }
+        let (ids, tasks, generations) = (self.ids.clone(), self.tasks.clone(), self.generations.clone());
+        Self { store, vault, upstream, clock, entropy, ids, settings, tasks, generations }
     }
 
     /// The platform's name for people.
@@ -132,6 +135,12 @@ impl Core {
         list: impl FnOnce(&Connection) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, store::Error> {
         if window.is_long(searches) { self.store.read_long(list).await } else { self.store.read(list).await }
+    }
+
+    /// The error about a grant whose tokens are older than those that were used before.
+    pub(super) fn went_back(&self, id: GrantId) -> vault::Error {
+        let (row, used) = (id.to_string(), self.generations.highest(id));
+        vault::Error::WentBack { table: "grants", column: "tokens", row, used }
     }
 
     /// The tokens of a grant; `None` once they were erased.

@@ -26,6 +26,7 @@ mod discovery;
 pub mod error;
 mod exchange;
 pub mod finished;
+mod generations;
 pub mod integrations;
 pub mod key_rows;
 pub mod keyring;

@@ -137,8 +137,18 @@ impl Broker {
 
     async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<AccountTokens, Error> {
         let project = caller.project_id;
-        let found = self.store.read(move |db| integrations::find_tokens(db, project, id)).await?;
-        let found = found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))?;
+        let read = || self.store.read(move |db| integrations::find_tokens(db, project, id));
+        let seen = |found: Option<AccountTokens>| {
+            found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))
+        };
+        let mut found = seen(read().await?)?;
+        if !self.generations.admit(found.grant_id, found.grant_generation) {
+            // Another refresh may have ended since it was read.
+            found = seen(read().await?)?;
+            if !self.generations.admit(found.grant_id, found.grant_generation) {
+                return Err(self.went_back(found.grant_id).into());
+            }
+        }
         Ok(AccountTokens { status: found.status.at(self.clock.now(), found.lapses_at), ..found })
     }
 

@@ -280,6 +280,11 @@ pub enum Error {
     #[error("a value for {table}.{column} could not be sealed: it is too large")]
     Unsealable { table: &'static str, column: &'static str },
     #[error(
+        "the sealed value in {table}.{column} was rejected, in row {row}: it is older than one that this process has used \
+         (generation {used}), so somebody put the row back while the broker ran"
+    )]
+    WentBack { table: &'static str, column: &'static str, row: String, used: u64 },
+    #[error(
         "the keyring does not belong to the database: the database needs key {expected}, the keyring file has {found}. \
          Restore the keyring file that belongs to this database (keyring.path), or run `postpeer keyring recover` if you have \
          its recovery key. Nothing was changed"

@@ -205,6 +205,40 @@ async fn a_grant_does_not_move_to_another_project() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_goes_back_while_the_broker_runs_is_refused() {
+    let mut broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let untouched = broker.connect("acme", "").await;
+    let columns = "tokens = ?1, generation = ?2";
+    let before: (Vec<u8>, i64) = broker
+        .sql()
+        .query_row("SELECT tokens, generation FROM grants WHERE platform = 'twitter'", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(broker.connect("twitter", "").await, id);
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    broker
+        .sql()
+        .execute(&format!("UPDATE grants SET {columns} WHERE platform = 'twitter'"), params![before.0, before.1])
+        .unwrap();
+
+    broker.sandbox().clear();
+    let refused = broker.token(&id, "").await;
+    assert_eq!((refused.status, refused.code()), (500, "sealed_value_rejected"));
+    broker.sql().execute("UPDATE grants SET due_at = 0 WHERE platform = 'twitter'", []).unwrap();
+    broker.refresh_due().await;
+    assert!(broker.sandbox().requests_at("twitter", Step::Token).is_empty(), "the old refresh token was sent");
+    let health = broker.detail(&id).await.to_string();
+    assert!(health.contains("tokens_unreadable"), "{health}");
+    assert_eq!(broker.token(&untouched, "").await.status, 200);
+
+    // Across a start it is like a backup that was restored, which the README says.
+    broker.restart().await;
+    assert_eq!(broker.token(&id, "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_access_key_that_the_broker_did_not_make_is_unknown() {
     logs::capture();
     let broker = TestBroker::start().await;

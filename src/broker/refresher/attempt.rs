@@ -33,6 +33,11 @@ impl Refresher {
             return Err(NotRefreshed::Ended);
         }
         let now = core.clock.now();
+        // Nothing else renews it meanwhile but a new connection, after which this attempt stores nothing.
+        if !core.generations.admit(id, generation) {
+            let error = refresh_error(&grant, Failure::TokensUnreadable).caused_by(core.went_back(id).to_string());
+            return self.failed(&grant, error).await;
+        }
         let tokens = match core.open_grant(&grant) {
             Ok(Some(tokens)) => tokens,
             Ok(None) => return Err(NotRefreshed::Ended),

@@ -118,6 +118,7 @@ impl Refresher {
         let renewed = grant.clone().renewed(new, now);
         match self.store_renewed(&renewed, &tokens, is_stored).await {
             Stored::Yes => {
+                core.generations.admit(grant.id, generation);
                 failpoint::reach("refresh_stored");
                 count(&grant.platform, "refreshed");
                 tracing::debug!(grant.id = %grant.id, platform.name = %grant.platform, "tokens refreshed");

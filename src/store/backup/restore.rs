@@ -193,7 +193,7 @@ impl Candidate {
         let mut revoked = 0;
         if let Old::Readable { revoked_keys, .. } = old {
             let mut revoke = copy
-                .prepare("UPDATE access_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
+                .prepare("UPDATE access_keys SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL WHERE id = ?1 AND revoked_at IS NULL")
                 .map_err(sql)?;
             for (id, at) in revoked_keys {
                 revoked += revoke.execute((id, at)).map_err(sql)?;
