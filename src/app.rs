@@ -5,6 +5,7 @@
 //! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the search
 //! of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
+mod forget;
 mod recovery;
 
 pub mod backup;
@@ -32,6 +33,7 @@ use crate::store::{self, DatabaseLock, Inspection, OpenError, Store};
 use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
+pub use forget::{ForgetError, Forgotten, forget};
 pub use recovery::{RecoveryError, recover};
 
 /// Time for work that outlives requests when the broker stops.
@@ -85,6 +87,8 @@ pub enum Error {
          program (`postpeer serve` brings the schema up to date), or use the program that runs the broker", path.display()
     )]
     OtherSchema { path: PathBuf, found: u32, expected: u32 },
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
     #[error("the access keys of an earlier release cannot be authenticated")]
     Keys(#[from] broker::keyring::Error),
     #[error("the client for talking to platforms cannot be set up")]

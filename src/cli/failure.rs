@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::owner;
-use crate::app::RecoveryError;
+use crate::app::{ForgetError, RecoveryError};
 use crate::domain::error_chain::chain;
 use crate::store::OpenError;
 use crate::store::backup::{BackupError, RestoreError};
@@ -79,6 +79,7 @@ fn exit_of_app(error: &app::Error) -> Exit {
     match error {
         app::Error::Database(error) => exit_of_database(error),
         app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
+        app::Error::Forget(error) => exit_of_forget(error),
         app::Error::Keys(error) => exit_of_keys(error),
         app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
@@ -100,6 +101,17 @@ impl From<app::backup::BackupError> for Failure {
             WrongKeyring { .. } => Exit::Config,
         };
         Self::caused(exit, &error)
+    }
+}
+
+fn exit_of_forget(error: &ForgetError) -> Exit {
+    match error {
+        ForgetError::Copy(error) => exit_of_backup(error),
+        ForgetError::Keyring(error) => exit_of_keyring(error),
+        ForgetError::NotLost { .. } | ForgetError::OtherKeyring { .. } => Exit::CannotCreate,
+        ForgetError::Recoverable { .. } => Exit::Usage,
+        ForgetError::Store(error) => exit_of_store(error),
+        ForgetError::Vault(error) => exit_of_vault(error),
     }
 }
 

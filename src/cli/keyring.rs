@@ -1,7 +1,7 @@
 //! `postpeer keyring`: the keys that seal what the database holds.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(super) enum Command {
     Rewrap(Rewrap),
     Retire(Retire),
     Recover(Recover),
+    Forget(Forget),
 }
 
 /// List the data keys with the number of stored values that each of them still opens
@@ -102,6 +103,23 @@ pub(super) struct Recover {
     config: ConfigFile,
 }
 
+/// Begin again with a new keyring file, when the old one is lost and no recovery key is left
+///
+/// Erases everything that is sealed: tokens, client secrets of apps, connections in progress. Profiles and accounts stay, and
+/// each account must be connected again by its owner. Revokes every access key. The database is copied first.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  postpeer keyring forget --yes")]
+pub(super) struct Forget {
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Give up the recovery key as well
+    #[arg(long)]
+    recovery_key_lost: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
 pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Failure> {
     telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
     process::harden();
@@ -110,6 +128,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
         Command::Rotate(arguments) => rotate(&arguments.config.load(environment)?),
         Command::Rewrap(arguments) => rewrap(&arguments, &arguments.config.load(environment)?),
         Command::Retire(arguments) => retire(&arguments, &arguments.config.load(environment)?),
+        Command::Forget(arguments) => forget(&arguments, &arguments.config.load(environment)?),
         Command::Recover(arguments) => recover(&arguments, &arguments.config.load(environment)?),
     }
 }
@@ -306,6 +325,39 @@ fn recover(arguments: &Recover, config: &Config) -> Result<(), Failure> {
     say!("Wrote a new keyring to {}. Back it up, apart from the backups of the database.", config.keyring.display());
     say!("If somebody else may have the old one, run `postpeer keyring rotate` as well.");
     Ok(())
+}
+
+fn forget(arguments: &Forget, config: &Config) -> Result<(), Failure> {
+    if !arguments.yes {
+        confirm()?;
+    }
+    let done = app::forget(config, &Ports::system(), arguments.recovery_key_lost)?;
+    owner::give(&done.copy)?;
+    owner::give(&config.keyring)?;
+    say!("Wrote a new keyring to {}. Back it up, apart from the backups of the database.", config.keyring.display());
+    say!("Connections that must be made again by their owners: {}.", done.ended);
+    say!("Access keys that were revoked: {}. `postpeer access-key create` makes new ones.", done.access_keys);
+    if !done.apps.is_empty() {
+        say!("Apps whose client secrets must be set again (PATCH /v1/apps/ID): {}.", done.apps.join(", "));
+    }
+    say!("The database as it was, for the day when the keyring is found: {}", done.copy.display());
+    Ok(())
+}
+
+fn confirm() -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing was changed: every stored token would be erased. Without a terminal to ask on, confirm with --yes",
+        ));
+    }
+    say!(
+        "This erases every stored token and client secret, and revokes every access key. A keyring that is found later"
+    );
+    say!("opens only the copy from before. Type \"forget\" to go on:");
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|error| Failure::io("cannot read the answer", &error))?;
+    if line.trim() == "forget" { Ok(()) } else { Err(Failure::new(Exit::Usage, "nothing was changed")) }
 }
 
 /// The database's lock, unless a broker runs.

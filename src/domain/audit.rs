@@ -107,6 +107,9 @@ pub enum Action {
     ConsoleSignedIn,
     #[strum(serialize = "console.signed_out")]
     ConsoleSignedOut,
+    /// The keyring was lost: everything that was sealed is erased, and there is a new keyring file.
+    #[strum(serialize = "keyring.forgotten")]
+    KeyringForgotten,
     /// A new keyring file was made with the recovery key.
     #[strum(serialize = "keyring.recovered")]
     KeyringRecovered,

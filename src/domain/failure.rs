@@ -60,6 +60,8 @@ pub enum Failure {
     IdentityUnavailable,
     /// The broker stopped while it made the connection.
     Interrupted,
+    /// The keyring was lost, so the operator had the stored tokens erased.
+    KeyringLost,
     /// The platform lists more accounts than the broker reads.
     ListingTooLong,
     /// There is no account to connect (no channel, no professional account).
@@ -163,7 +165,7 @@ impl Failure {
             Self::AccountInactive | Self::ConsentRevoked | Self::PermissionWithdrawn => {
                 Some(FailureReason::AccessRevoked)
             }
-            Self::ConsentExpired | Self::TestingConsentExpired => Some(FailureReason::TokenExpired),
+            Self::ConsentExpired | Self::KeyringLost | Self::TestingConsentExpired => Some(FailureReason::TokenExpired),
             Self::RefreshInterrupted | Self::RefreshRejected | Self::RestoredFromBackup => {
                 Some(FailureReason::RefreshRejected)
             }
@@ -210,6 +212,7 @@ impl Failure {
             | Self::ExchangeRejected
             | Self::FlowExpired
             | Self::Interrupted
+            | Self::KeyringLost
             | Self::NoAccount
             | Self::PermissionMissing
             | Self::PermissionWithdrawn
@@ -338,6 +341,10 @@ impl Failure {
             Self::Interrupted => Texts {
                 what_happened: "The service stopped while your account was being connected.",
                 next_step: "The account's owner starts again.",
+            },
+            Self::KeyringLost => Texts {
+                what_happened: "The broker has lost the key to the stored tokens of this account, and has erased them.",
+                next_step: RECONNECT,
             },
             Self::ListingTooLong => Texts {
                 what_happened: "{label} lists more accounts than this service reads.",

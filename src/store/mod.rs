@@ -27,6 +27,7 @@ mod files;
 mod fixture;
 pub mod flow_limit;
 pub mod flows;
+pub mod forget;
 pub mod grants;
 pub mod integrations;
 mod job;

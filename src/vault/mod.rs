@@ -87,10 +87,19 @@ impl Keys {
 impl Vault {
     /// Creates the first data key of a new database.
     pub fn initialise(keyring: &KeyringFile, db: Uuid, entropy: Arc<dyn Entropy>) -> Result<(Self, WrappedKey), Error> {
-        const FIRST: u32 = 1;
-        let (bytes, wrapped) = wrapping::generate(keyring, db, FIRST, KeyState::Active, &*entropy);
-        let by_id = BTreeMap::from([(FIRST, Arc::new(DataKey::derive(&bytes, KeyScope::Bound)))]);
-        Ok((Self::over(db, entropy, Keys { active: FIRST, by_id }), wrapped))
+        Self::begin(keyring, db, 1, entropy)
+    }
+
+    /// Creates the only data key of a database that has no value yet, or none any more. No id is used twice.
+    pub fn begin(
+        keyring: &KeyringFile,
+        db: Uuid,
+        dek_id: u32,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Self, WrappedKey), Error> {
+        let (bytes, wrapped) = wrapping::generate(keyring, db, dek_id, KeyState::Active, &*entropy);
+        let by_id = BTreeMap::from([(dek_id, Arc::new(DataKey::derive(&bytes, KeyScope::Bound)))]);
+        Ok((Self::over(db, entropy, Keys { active: dek_id, by_id }), wrapped))
     }
 
     /// Unwraps all data keys of a database.

@@ -30,6 +30,7 @@ mod document;
 mod faults;
 mod first_version;
 mod flows;
+mod forgotten;
 mod full_disk;
 #[path = "../support/fuzz.rs"]
 mod fuzz;

@@ -68,6 +68,13 @@ impl Crashing {
         Self { keys: keys.collect(), ..this }
     }
 
+    /// Makes another access key for the default project, with every scope.
+    pub(crate) fn renew_key(&mut self) {
+        let desk = Desk::open(&self.config(), &Ports::system()).unwrap();
+        let made = desk.run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "new", Scope::ALL).await });
+        self.keys[0] = expose(&made.unwrap().1);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

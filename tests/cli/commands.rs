@@ -111,7 +111,11 @@ fn every_command_that_changes_something_leaves_an_entry() {
         ["keyring.recovered", "backup.restored"],
         "the copy is older than its entry"
     );
-    tried.extend(["keyring recover", "restore"].map(str::to_owned));
+    fs::remove_file(instance.path("postpeer.keyring")).unwrap();
+    succeeded(&instance.run(&["keyring", "forget", "--yes", "--recovery-key-lost"]));
+    let forgotten = trail(&instance);
+    assert_eq!(forgotten[restored.len()..], ["access_key.revoked", "keyring.forgotten"]);
+    tried.extend(["keyring recover", "keyring forget", "restore"].map(str::to_owned));
     // What the broker changes while it runs has its own entries.
     tried.extend(["demo", "healthcheck", "init", "serve"].map(str::to_owned));
     assert_eq!(tried, commands(), "a new command: try it here, and say which entries it leaves");

@@ -266,3 +266,46 @@ fn a_recovery_key_beside_the_database_is_warned_of_and_an_existing_file_stays() 
     assert_eq!(fs::read_to_string(at("mine")).unwrap(), "mine");
     assert!(!dir.path().join("other").exists(), "nothing is left of it");
 }
+
+#[test]
+fn a_keyring_that_is_not_lost_is_not_forgotten() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let keyring = instance.path("postpeer.keyring");
+    let said = refused(&instance.run(&["keyring", "forget", "--yes"]), 73);
+    assert!(said.contains("nothing to forget"), "{said}");
+    let ours = fs::read(&keyring).unwrap();
+    fs::copy(Instance::new().path("postpeer.keyring"), &keyring).unwrap();
+    assert!(refused(&instance.run(&["keyring", "forget", "--yes"]), 73).contains("in the way"));
+    fs::remove_file(&keyring).unwrap();
+    let before = instance.database();
+    let said = refused(&instance.run(&["keyring", "forget"]), 64);
+    assert!(said.contains("--yes"), "{said}");
+    let said = refused(&instance.run(&["keyring", "forget", "--yes"]), 64);
+    assert!(said.contains("recovery key r1") && said.contains("keyring recover"), "{said}");
+    assert_eq!(instance.database(), before);
+
+    // A broker that runs without its file still holds the database.
+    fs::write(&keyring, &ours).unwrap();
+    fs::set_permissions(&keyring, fs::Permissions::from_mode(0o600)).unwrap();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    fs::remove_file(&keyring).unwrap();
+    refused(&instance.run(&["keyring", "forget", "--yes", "--recovery-key-lost"]), 75);
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+
+    let output = instance.run(&["keyring", "forget", "--yes", "--recovery-key-lost"]);
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("Access keys that were revoked: 1"), "{}", text(&output.stderr));
+    assert_eq!(fs::metadata(&keyring).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(instance.keys(), [key("2", "active", 0)], "no id is used twice");
+    let recovery = elsewhere.path().join("postpeer.recovery").to_str().unwrap().to_owned();
+    assert!(refused(&instance.run(&["keyring", "recover", &recovery]), 73).contains("nothing to recover"));
+    instance.serves();
+
+    // The copy is the way back for the day when the keyring is found.
+    let copy = fs::read_dir(instance.dir.path()).unwrap().filter_map(Result::ok).map(|entry| entry.path());
+    let copy = copy.filter(|path| path.to_str().unwrap().contains(".before-forget-")).last().unwrap();
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o600);
+    fs::write(&keyring, &ours).unwrap();
+    succeeded(&instance.run(&["restore", copy.to_str().unwrap()]));
+    instance.serves();
+}

@@ -315,6 +315,7 @@ fn failure(failure: Failure, label: &str) -> Told {
         | F::RestoredFromBackup
         | F::SecurityInvalidation
         | F::TestingConsentExpired
+        | F::KeyringLost
         | F::TokensUnreadable => (format!("Die Verbindung zu {label} ist beendet."), AGAIN),
     };
     Told { happened, advice }

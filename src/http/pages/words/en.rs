@@ -301,6 +301,7 @@ fn failure(failure: Failure, label: &str) -> Told {
         | F::RestoredFromBackup
         | F::SecurityInvalidation
         | F::TestingConsentExpired
+        | F::KeyringLost
         | F::TokensUnreadable => (format!("The connection to {label} has ended."), AGAIN),
     };
     Told { happened, advice }
