@@ -102,6 +102,15 @@ impl Survey {
         walk.map_err(|error| failed(&self.path, error))
     }
 
+    /// Runs `look` on the snapshot, unless the schema is an older one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `look`.
+    pub fn look_if_current<T: Default>(&self, look: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        if self.is_current() { look(&self.db) } else { Ok(T::default()) }
+    }
+
     /// Counts all rows, and returns the kept counts that differ. Empty for a schema without kept counts.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Progress;
 use crate::app;
 use crate::broker::backups::open_one;
+use crate::broker::key_rows::list_forged;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
 use crate::cli::settings::{keyring_finding, remedy_of_database};
@@ -71,6 +72,7 @@ fn survey_all(config: &Config, survey: &Survey, progress: &Progress, found: &mut
                 let message = format!("it opens all data keys of the database, {}", inspection.wrapped_keys.len());
                 found.findings.push(Finding::ok("keyring", config.keyring.display(), message));
                 found.findings.extend(sealed_values(config, survey, &vault, progress));
+                found.findings.extend(access_keys(config, survey, &vault));
             }
             Err(error) => found.findings.push(vault_finding(config, error)),
         }
@@ -167,6 +169,29 @@ fn remedy_of_values(table: &str) -> &'static str {
         "recovery" => "postpeer keyring rewrap --recovery-key FILE",
         "registrations" => "postpeer restore FILE, or reconnect the accounts at that server",
         _ => "postpeer restore FILE, or let the owners of these accounts reconnect them",
+    }
+}
+
+/// Access keys whose rows the broker did not write. Before the first start after an upgrade, none are authenticated yet.
+fn access_keys(config: &Config, survey: &Survey, vault: &Vault) -> Vec<Finding> {
+    let check = "access_keys";
+    let keeps_old = vault.takes_first_version();
+    match survey.look_if_current(|db| if keeps_old { Ok(Vec::new()) } else { list_forged(db, vault) }) {
+        Ok(forged) if forged.is_empty() => Vec::new(),
+        Ok(forged) => forged
+            .iter()
+            .take(LISTED)
+            .map(|key| {
+                let message = format!(
+                    "the broker did not write the row of {} (\"{}\") like this, and refuses it: somebody added or changed it \
+                     in the database ({} such keys)",
+                    key.id, key.name, forged.len()
+                );
+                let remedy = format!("postpeer access-key revoke {}, then make a new key; find out who can write the file", key.id);
+                Finding::error(Exit::Data, check, config.database.display(), message).remedy(remedy)
+            })
+            .collect(),
+        Err(error) => vec![store_finding(config, check, error)],
     }
 }
 
