@@ -101,8 +101,8 @@
 //! # The life of keys
 //!
 //! `broker::keyring` makes, wraps and retires data keys for the operator's commands. `broker::reseal` lets the running
-//! broker follow, and brings every stored value to the active key. `app::recover` makes a new keyring file with the
-//! recovery key.
+//! broker follow, and brings every stored value to the active key and the present version. `broker::key_rows` authenticates
+//! the rows of access keys. `app::recover` makes a new keyring file with the recovery key, `app::forget` one without.
 //!
 //! # The end of an account
 //!
@@ -152,7 +152,8 @@
 //!                             src/store/schema.rs (a test of the upgrade, with data)
 //! a table:                    the same, with src/store/mod.rs, tests/house.rs (TENANT_TABLES), src/broker/purge.rs,
 //!                             src/store/projects.rs (its rows go with their project)
-//! a limit of access keys:     src/domain/key_limits.rs, src/broker/access_keys.rs; what a key that is bound to a profile
+//! a limit of access keys:     src/domain/key_limits.rs, src/broker/access_keys.rs, src/broker/key_rows.rs (`parts`: keys
+//!                             without the new limit must keep their codes); what a key that is bound to a profile
 //!                             sees: src/broker/mod.rs (`Caller::sees`), tests/api/key_limits.rs
 //! a list, or a filter of one: src/store/listing.rs, src/store/listing/tests.rs (`statements`), and a migration for the
 //!                             index in its order; what is counted or searched: the views of migrations/V0007__lists.sql
@@ -199,7 +200,8 @@
 //!                             src/platforms/custom.rs (what servers publish)
 //! a metric:                   src/telemetry/metrics.rs, README.md; counted by its literal name where it happens
 //! a secret:                   src/domain/secret.rs (the types that print nothing), src/vault/place.rs (where it is
-//!                             sealed), src/store/sealed.rs (its column, and the one for its data key),
+//!                             sealed, and its owner), src/store/sealed.rs (its column, its owner's, and the one for its data
+//!                             key), src/store/forget.rs (erased when the keyring is lost),
 //!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
 //! what is accepted on a connection: src/server/head.rs (heads and bodies), src/server/wire.rs (deadlines, turns)
 //! a limit on what costs:      src/domain/budget.rs, src/http/routes.rs (`costs`), src/http/access.rs (who pays),

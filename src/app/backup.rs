@@ -29,7 +29,7 @@ pub enum BackupError {
          reconnected",
         file.display()
     )]
-    Unreadable { file: PathBuf, values: u64, unreadable: u64, row: String, source: vault::Error },
+    Unreadable { file: PathBuf, values: u64, unreadable: u64, row: Box<str>, source: vault::Error },
     #[error(
         "the keyring {} is not the one of the backup {}: put that one in its place, or set keyring.path",
         keyring.display(), file.display()
@@ -79,7 +79,8 @@ pub fn restore(
     let check = open_all(candidate.path(), &vault).map_err(RestoreError::from)?;
     if let Some((row, source)) = check.first.clone().filter(|_| !accepts_unreadable) {
         let SealedCheck { values, unreadable, .. } = check;
-        return Err(BackupError::Unreadable { file: file.to_owned(), values, unreadable, row, source });
+        let (file, row) = (file.to_owned(), row.into());
+        return Err(BackupError::Unreadable { file, values, unreadable, row, source });
     }
     Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
 }

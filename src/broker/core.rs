@@ -139,7 +139,7 @@ impl Core {
 
     /// The error about a grant whose tokens are older than those that were used before.
     pub(super) fn went_back(&self, id: GrantId) -> vault::Error {
-        let (row, used) = (id.to_string(), self.generations.highest(id));
+        let (row, used) = (id.to_string().into(), self.generations.highest(id));
         vault::Error::WentBack { table: "grants", column: "tokens", row, used }
     }
 

@@ -269,30 +269,30 @@ pub enum Error {
         "the sealed value in {table}.{column} of row {row} has a form that only earlier releases wrote, and this database \
          has none of those left: somebody put an old copy in its place"
     )]
-    Outdated { table: &'static str, column: &'static str, row: String },
+    Outdated { table: &'static str, column: &'static str, row: Box<str> },
     #[error(
         "the sealed value in {table}.{column} was rejected, in row {row}: it was changed or truncated, or belongs to another \
          row, generation, project, platform, app or database"
     )]
-    Rejected { table: &'static str, column: &'static str, row: String },
+    Rejected { table: &'static str, column: &'static str, row: Box<str> },
     #[error(
         "the sealed value in {table}.{column} of row {row} names data key {dek_id}, which this database does not have"
     )]
-    UnknownKey { table: &'static str, column: &'static str, row: String, dek_id: u32 },
+    UnknownKey { table: &'static str, column: &'static str, row: Box<str>, dek_id: u32 },
     #[error(
         "the sealed value in {table}.{column} of row {row} has version {version}, which this version of postpeer does not \
          know: was it written by a newer one?"
     )]
-    UnknownVersion { table: &'static str, column: &'static str, row: String, version: u8 },
+    UnknownVersion { table: &'static str, column: &'static str, row: Box<str>, version: u8 },
     #[error("the sealed value in {table}.{column} of row {row} opened, but its content is not valid")]
-    Unreadable { table: &'static str, column: &'static str, row: String },
+    Unreadable { table: &'static str, column: &'static str, row: Box<str> },
     #[error("a value for {table}.{column} could not be sealed: it is too large")]
     Unsealable { table: &'static str, column: &'static str },
     #[error(
         "the sealed value in {table}.{column} was rejected, in row {row}: it is older than one that this process has used \
          (generation {used}), so somebody put the row back while the broker ran"
     )]
-    WentBack { table: &'static str, column: &'static str, row: String, used: u64 },
+    WentBack { table: &'static str, column: &'static str, row: Box<str>, used: u64 },
     #[error(
         "the keyring does not belong to the database: the database needs key {expected}, the keyring file has {found}. \
          Restore the keyring file that belongs to this database (keyring.path), or run `postpeer keyring recover` if you have \
@@ -303,7 +303,7 @@ pub enum Error {
 
 impl Error {
     fn unreadable(place: &Place) -> Self {
-        Self::Unreadable { table: place.table, column: place.column, row: place.row.clone() }
+        Self::Unreadable { table: place.table, column: place.column, row: place.row.as_str().into() }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn open<'k>(
     sealed: &Sealed,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let &Place { table, column, .. } = place;
-    let row = || place.row.clone();
+    let row = || place.row.as_str().into();
     let rejected = || Error::Rejected { table, column, row: row() };
     let (&version, rest) = sealed.as_bytes().split_first().ok_or_else(rejected)?;
     if ![FIRST_VERSION, VERSION].contains(&version) {
@@ -98,7 +98,7 @@ fn context(version: u8, dek_id: u32, db: Uuid, place: &Place) -> Vec<u8> {
     if version == [FIRST_VERSION] {
         return length_prefixed(&first);
     }
-    let owner = [project, platform, client].map(|part| part.as_bytes());
+    let owner = [project, platform, client].map(String::as_bytes);
     length_prefixed(&[first.as_slice(), &owner].concat())
 }
 

@@ -29,7 +29,7 @@ fn secret(text: &str) -> SecretString {
 }
 
 fn rejected(place: &Place) -> Error {
-    Error::Rejected { table: place.table, column: place.column, row: place.row.clone() }
+    Error::Rejected { table: place.table, column: place.column, row: place.row.as_str().into() }
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_vault_takes_a_new_key_and_drops_an_old_one() {
 
     vault.adopt(&keyring, &[active]).unwrap();
     let error = vault.open_text(&place(), &sealed).unwrap_err();
-    assert_eq!(error, Error::UnknownKey { table: "grants", column: "tokens", row: "grant_1".to_owned(), dek_id: 1 });
+    assert_eq!(error, Error::UnknownKey { table: "grants", column: "tokens", row: "grant_1".into(), dek_id: 1 });
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn values_of_the_first_version_open_until_their_key_is_bound() {
     assert!(!vault.has(std::slice::from_ref(bound)));
     vault.adopt(&keyring, std::slice::from_ref(bound)).unwrap();
     assert!(!vault.takes_first_version());
-    let outdated = Error::Outdated { table: "grants", column: "tokens", row: "grant_1".to_owned() };
+    let outdated = Error::Outdated { table: "grants", column: "tokens", row: "grant_1".into() };
     assert_eq!(vault.open_text(&place(), &old).unwrap_err(), outdated);
     assert_eq!(vault.open_text(&place(), &resealed).unwrap().expose_secret(), "hello");
     assert!(vault.bind(&keyring, std::slice::from_ref(bound), None).unwrap().is_empty());

@@ -4,6 +4,7 @@ use actix_web::web::Json;
 use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::connect::{Connection, ConnectionScopes};
 use super::integrations::IntegrationView;
@@ -34,7 +35,7 @@ impl FromMembers for BlueskyCredentials {
 
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
         let identifier = fields::required(members, "identifier", fields::any)?;
-        let password = fields::required(members, "password", fields::app_password)?;
+        let password = Zeroizing::new(fields::required(members, "password", fields::app_password)?);
         let password = SecretString::from(password.trim());
         members.refuse_others(&["identifier", "password"])?;
         Ok(Self { identifier, password })

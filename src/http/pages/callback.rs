@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
+use zeroize::Zeroizing;
 
 use super::ending;
 use crate::broker::callback::Callback;
@@ -84,7 +85,9 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     let (code, error, error_reason, error_code, issuer) =
         (text("code")?, text("error")?, text("error_reason")?, text("error_code")?, text("iss")?);
     is_garbled |= code.as_ref().is_some_and(|code| code.len() > CODE_MAX || code.contains(char::is_control));
-    let (state, code) = (state.map(SecretString::from), code.map(SecretString::from));
+    // A text that becomes a secret without a copy may leave one behind, because it has to shrink.
+    let secret = |text: String| SecretString::from(Zeroizing::new(text).as_str());
+    let (state, code) = (state.map(secret), code.map(secret));
     Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, ..Callback::default() })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Replaces actix's own extractors, which wait for a slow body for ever, take the last of duplicate members and show
 //! serde's messages to callers. Invariant: a handler sees only complete bodies, and a JSON body is one object without
-//! duplicate members. All bodies together take no more than [`BodyRoom`].
+//! duplicate members. All bodies together take no more than [`BodyRoom`]. A body may hold a password or a client secret:
+//! every copy that is made here is wiped when it is dropped. Those of the HTTP stack are not.
 
 use std::fmt;
 use std::future::{Future, Ready, ready};
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::query::Query;
 use super::spelling;
@@ -76,7 +77,7 @@ impl<T: FromMembers + 'static> FromRequest for Body<T> {
 }
 
 /// The fields of a form, still encoded.
-pub(crate) struct Form(String);
+pub(crate) struct Form(Zeroizing<String>);
 
 impl Form {
     pub(crate) fn fields(&self) -> Query<'_> {
@@ -109,7 +110,7 @@ impl Unread {
         let (body, _held) = self.read("application/x-www-form-urlencoded", FORM_MAX).await?;
         // Browsers percent-encode everything, so other bytes are not a form.
         let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
-        Ok(Form(fields.to_owned()))
+        Ok(Form(Zeroizing::new(fields.to_owned())))
     }
 
     /// Reads a JSON body.
@@ -118,7 +119,7 @@ impl Unread {
         T::from_members(&mut Members::parse(&body)?)
     }
 
-    async fn read(self, media_type: &str, max: usize) -> Result<(BytesMut, Held), ApiError> {
+    async fn read(self, media_type: &str, max: usize) -> Result<(Zeroizing<Vec<u8>>, Held), ApiError> {
         let Self { req, mut payload } = self;
         let too_large = || {
             ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing()
@@ -133,7 +134,7 @@ impl Unread {
         }
         let state = Current::of(&req)?;
         let whole = async {
-            let (mut body, mut held) = (BytesMut::new(), Held(None));
+            let (mut body, mut held) = (Zeroizing::new(Vec::new()), Held(None));
             while let Some(chunk) = payload.next().await {
                 let chunk =
                     chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
@@ -141,13 +142,24 @@ impl Unread {
                     return Err(too_large());
                 }
                 state.bodies.take(chunk.len(), &mut held)?;
-                body.extend_from_slice(&chunk);
+                append(&mut body, &chunk);
             }
             Ok((body, held))
         };
         let within = state.settings.body_deadline;
         tokio::time::timeout(within, whole).await.map_err(|_| ApiError::new(Code::RequestTimeout).closing())?
     }
+}
+
+/// Like `extend_from_slice`, which would leave a copy of what is there whenever it has to move.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = body.len() + chunk.len();
+    if length > body.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * body.capacity())));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
 }
 
 /// The members of a JSON object. Reading a member removes it.
@@ -184,6 +196,22 @@ impl Members {
     }
 }
 
+impl Drop for Members {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(wipe);
+    }
+}
+
+/// Wipes the texts in a value.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Unique)
@@ -214,6 +242,18 @@ impl<'de> Visitor<'de> for Unique {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_that_grows_is_whole_and_texts_are_wiped_in_depth() {
+        let mut body = Zeroizing::new(Vec::new());
+        for chunk in [&b"ab"[..], b"", b"c", b"defghijk"] {
+            append(&mut body, chunk);
+        }
+        assert_eq!(body.as_slice(), b"abcdefghijk");
+        let mut value = serde_json::json!({"a": ["secret", 1, {"b": "secret"}], "c": null});
+        wipe(&mut value);
+        assert_eq!(value, serde_json::json!({"a": ["", 1, {"b": ""}], "c": null}));
+    }
 
     #[test]
     fn a_body_is_exactly_one_json_object() {

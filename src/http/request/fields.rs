@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::body::Members;
 use crate::domain::{oauth_app, profile};
@@ -41,8 +42,10 @@ pub(crate) fn nullable(members: &mut Members, name: &str, rule: Rule) -> Result<
 
 fn text(name: &str, value: Value, rule: Rule) -> Result<String, ApiError> {
     let Value::String(text) = value else { return Err(invalid(name, "must be a string")) };
+    // Wiped when the rule refuses it: it may be a password.
+    let mut text = Zeroizing::new(text);
     rule(&text).map_err(|what| invalid(name, &what))?;
-    Ok(text)
+    Ok(std::mem::take(&mut text))
 }
 
 /// Builds the error for an invalid member; `what` completes the sentence that begins with its name.
