@@ -32,7 +32,7 @@ use postpeer::domain::secret::SecretString;
 use postpeer::http;
 use postpeer::store::{self, Store, grants, integrations};
 use postpeer::vault::keyring::KeyringFile;
-use postpeer::vault::{Place, Vault};
+use postpeer::vault::{Owner, Place, Vault};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -175,6 +175,7 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             token_type: "Bearer".to_owned(),
                             service_url: None,
                         };
+                        let owner = Owner { project_id: project, platform: "acme", client_id: "client" };
                         let grant = Grant {
                             id,
                             project_id: project,
@@ -189,7 +190,7 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             access_expires_at: Some(now.plus(Duration::from_mins(10))),
                             refresh_expires_at: None,
                             renewal: Renewal::RefreshToken,
-                            tokens: Some(vault.seal_tokens(&Place::grant_tokens(id, 1), &tokens).unwrap()),
+                            tokens: Some(vault.seal_tokens(&Place::grant_tokens(id, 1, owner), &tokens).unwrap()),
                             generation: 1,
                             status: AuthStatus::Active,
                             ended_at: None,

@@ -1,8 +1,9 @@
 //! Databases with many accounts, and how fast the disk under them commits.
 //!
 //! A database is made at schema 6 by SQL, whatever the schema of today is, and each broker migrates its own copy when
-//! it starts: so one generator serves every build, old or new. Tokens are really sealed, with what never changes about
-//! that: a value that was sealed once opens in every later version.
+//! it starts: so one generator serves every build, old or new. Tokens are really sealed, in the present version: a value
+//! that was sealed once opens in every later version. The data key is an earlier release's, so that the first start
+//! authenticates the access key.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,13 @@ use postpeer::domain::id::{AccessKeyId, GrantId, IdSource, IntegrationId, Profil
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::{Clock as _, SystemClock};
 use postpeer::vault::keyring::KeyringFile;
-use postpeer::vault::{Place, Vault};
+use postpeer::vault::{Owner, Place, Vault};
 use refinery::{Runner, Target};
 use rusqlite::{Connection, Transaction, params};
 use secrecy::ExposeSecret as _;
+
+#[path = "../../tests/support/unbound.rs"]
+mod unbound;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -105,6 +109,7 @@ fn fill(db: &mut Connection, keyring_file: &Path, accounts: usize) -> (String, V
         params![wrapped.dek_id, wrapped.wrapped_by, wrapped.blob, wrapped.check_value, now],
     )
     .unwrap();
+    unbound::unbind_key(&tx, keyring_file, db_id);
     tx.execute("INSERT INTO projects VALUES (?, 'default', ?)", params![project.to_string(), now]).unwrap();
     tx.execute(
         "INSERT INTO access_keys VALUES (?, ?, 'bench', ?, ?, ?, ?, NULL)",
@@ -142,8 +147,9 @@ fn fill(db: &mut Connection, keyring_file: &Path, accounts: usize) -> (String, V
                 token_type: "Bearer".to_owned(),
                 service_url: None,
             };
-            let sealed = vault.seal_tokens(&Place::grant_tokens(grant, 1), &tokens).unwrap();
             let account = Account::of(number);
+            let owner = Owner { project_id: project, platform: account.platform, client_id: "client" };
+            let sealed = vault.seal_tokens(&Place::grant_tokens(grant, 1, owner), &tokens).unwrap();
             let id: IntegrationId = ids.next();
             insert_grant(&tx, &grant.to_string(), &project.to_string(), &account, sealed.as_bytes(), now);
             // Every other account is in a profile.

@@ -75,5 +75,7 @@ mod stand_in;
 mod storage;
 mod support;
 mod tokens;
+#[path = "../support/unbound.rs"]
+mod unbound;
 mod upgrade;
 mod wire;
