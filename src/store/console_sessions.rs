@@ -4,8 +4,8 @@
 
 use rusqlite::{Connection, Transaction, named_params};
 
-use super::columns::{Fields, change, change_one, one};
 use super::access_keys::FoundKey;
+use super::columns::{Fields, change, change_one, one};
 use super::{Error, access_keys};
 use crate::domain::console_session::{ConsoleSession, MOST_OF_KEY};
 use crate::domain::id::ProjectId;

@@ -346,7 +346,7 @@ impl Scene {
                         let number = |token: &str| issued.iter().position(|issued| issued == token);
                         found.is_ok_and(|found| number(&expose(&found.access_token)) >= number(answer))
                     }
-                    What::Waiting { flow } => broker.complete_connect(&caller, flow).await.is_ok(),
+                    What::Waiting { flow } => Box::pin(broker.complete_connect(&caller, flow)).await.is_ok(),
                 };
                 if !is_there {
                     missing.push(answer.clone());

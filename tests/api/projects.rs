@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use actix_web::ResponseError as _;
-use postpeer::broker::projects::Disconnected;
 use postpeer::broker::error::StoreError;
+use postpeer::broker::projects::Disconnected;
 use postpeer::broker::{Caller, Error};
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::project::Holdings;

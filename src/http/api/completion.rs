@@ -72,5 +72,5 @@ pub(crate) async fn complete(
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<CompletedView>, ApiError> {
-    Ok(Json(state.broker.complete_connect(&caller, &id).await?.into()))
+    Ok(Json(Box::pin(state.broker.complete_connect(&caller, &id)).await?.into()))
 }

@@ -58,16 +58,7 @@ impl From<broker::Error> for ApiError {
             E::LinkEnded(LinkStatus::Expired) => Self::new(Code::LinkEnded).on_page(Trouble::LinkExpired),
             E::LinkEnded(_) => Self::new(Code::LinkEnded),
             E::NoRoom => Self::new(Code::StorageFull),
-            E::NotFound(What::AccessKey) => Self::new(Code::NotFound),
-            E::NotFound(What::App) => Self::new(Code::AppNotFound),
-            E::NotFound(What::Confirmation) => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
-            E::NotFound(What::Flow) => Self::new(Code::FlowNotFound),
-            E::NotFound(What::Integration) => Self::new(Code::IntegrationNotFound),
-            E::NotFound(What::Link) => Self::new(Code::LinkNotFound),
-            E::NotFound(What::Profile) => Self::new(Code::ProfileNotFound),
-            E::NotFound(What::Project) => Self::new(Code::ProjectNotFound),
-            E::NotFound(What::Result) => Self::new(Code::NotFound).on_page(Trouble::ResultGone),
-            E::NotFound(What::Selection) => Self::new(Code::SelectionNotFound),
+            E::NotFound(what) => Self::from(what),
             E::NotOffered => Self::new(Code::AccountNotOffered),
             E::OtherProfile(profile) => bound(profile, "leave profileId out, or give that one"),
             E::PlatformUnavailable(sentence) => Self::with(Code::PlatformNotAvailable, format!("{sentence}.")),
@@ -114,6 +105,23 @@ impl From<broker::Error> for ApiError {
                 format!("This project has {most} connect links: revoke some, or wait until some have expired."),
             )
             .retry_after(retry_after),
+        }
+    }
+}
+
+impl From<What> for ApiError {
+    fn from(what: What) -> Self {
+        match what {
+            What::AccessKey => Self::new(Code::NotFound),
+            What::App => Self::new(Code::AppNotFound),
+            What::Confirmation => Self::new(Code::NotFound).on_page(Trouble::UnknownLink),
+            What::Flow => Self::new(Code::FlowNotFound),
+            What::Integration => Self::new(Code::IntegrationNotFound),
+            What::Link => Self::new(Code::LinkNotFound),
+            What::Profile => Self::new(Code::ProfileNotFound),
+            What::Project => Self::new(Code::ProjectNotFound),
+            What::Result => Self::new(Code::NotFound).on_page(Trouble::ResultGone),
+            What::Selection => Self::new(Code::SelectionNotFound),
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::domain::time::Timestamp;
 use crate::store::backup::find_latest_restore;
 use crate::store::{
     access_keys, activity, audit, console_sessions, counts, discovered, flows, grants, integrations, keyring,
-    late_redirects, links, meta, oauth_apps, profiles, projects, recovery, registrations, sealed, selections, token_reads,
+    late_redirects, links, meta, oauth_apps, profiles, projects, recovery, registrations, sealed, selections,
+    token_reads,
 };
 
 /// Rows, with the first and the last schema that takes them in this form. `$1` is an id's 32 digits that end with 1, `#1` the
