@@ -257,7 +257,7 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let plain = expose(&plain);
     let asked = (0..64).map(|_| broker.call_as(&plain, "GET", "/v1/health/auth", None));
     assert!(futures_util::future::join_all(asked).await.iter().all(|reply| reply.status == 200));
-    let revoke = "UPDATE access_keys SET revoked_at = created_at WHERE id = ?1";
+    let revoke = "UPDATE access_keys SET revoked_at = created_at, mac = NULL, mac_dek_id = NULL WHERE id = ?1";
     assert_eq!(broker.sql().execute(revoke, [key.id.to_string()]).unwrap(), 1);
     let asked = (0..64).map(|_| broker.call_as(&plain, "GET", "/v1/health/auth", None));
     assert!(futures_util::future::join_all(asked).await.iter().all(|reply| reply.status == 401));
