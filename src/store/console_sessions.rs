@@ -40,7 +40,8 @@ type Found = (ConsoleSession, RowMac, FoundKey);
 pub fn find(db: &Connection, digest: &Digest256, now: Timestamp) -> Result<Option<Found>, Error> {
     let found = one(
         db,
-        "SELECT * FROM console_sessions WHERE digest = :digest AND expires_at > :now",
+        "SELECT digest, project_id, access_key_id, created_at, expires_at, mac, mac_dek_id FROM console_sessions
+         WHERE digest = :digest AND expires_at > :now",
         named_params! {":digest": digest, ":now": now},
         |row| {
             let fields = Fields::of("console_sessions", row);
