@@ -2,8 +2,8 @@
 //! integration tests alike.
 //!
 //! Invariant: everything that can refuse to start (keyring, lock, the database's state, the key that opens it) is
-//! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the search
-//! of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
+//! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the
+//! search of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
 mod forget;
 mod recovery;
@@ -164,7 +164,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Checks everything that can refuse to start. A large database is searched for damage later, by the running broker.
+    /// Checks everything that can refuse to start. A large database is searched for damage later, by the running
+    /// broker.
     ///
     /// # Errors
     ///
@@ -251,8 +252,8 @@ impl App {
     /// The keyring cannot be used, or does not open the database.
     pub async fn reloaded(&self, config: &Config) -> Result<Broker, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
-        // Through the open store: closing any other handle of the file would release the locks that SQLite holds in this
-        // process, and the next program that closes the database would remove the log.
+        // Through the open store: closing any other handle of the file would release the locks that SQLite holds in
+        // this process, and the next program that closes the database would remove the log.
         let read =
             |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
         let (db_id, wrapped_keys) = self.store.read(read).await?;
@@ -281,8 +282,8 @@ impl App {
     /// # Errors
     ///
     /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
-    /// check. [`store::Error::Moved`] when the database was moved away: its latest changes stay in the log beside its old
-    /// place. [`OpenError::Damaged`] when the database was found to be damaged.
+    /// check. [`store::Error::Moved`] when the database was moved away: its latest changes stay in the log beside its
+    /// old place. [`OpenError::Damaged`] when the database was found to be damaged.
     pub fn close(mut self) -> Result<(), Error> {
         self.work.block_on(self.drain());
         if let Some(runtime) = self.runtime.take() {
@@ -310,8 +311,8 @@ impl App {
         }
     }
 
-    /// Closes the database before it frees the lock. `patience`: how long threads of the server that are about to end may
-    /// still hold it.
+    /// Closes the database before it frees the lock. `patience`: how long threads of the server that are about to end
+    /// may still hold it.
     fn release(self, patience: Duration) -> Result<(), Error> {
         let Self { broker, store, lock, damage, .. } = self;
         drop(broker);

@@ -15,8 +15,8 @@ use crate::domain::time::Timestamp;
 /// Interval between purges, and between checks of the clock.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// Interval between checks for due grants, and for changed data keys. What is due depends on the clock, which may be set
-/// at any time.
+/// Interval between checks for due grants, and for changed data keys. What is due depends on the clock, which may be
+/// set at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after a batch of re-sealed values, in which everything else is written.
@@ -53,7 +53,8 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
     );
 }
 
-/// Looks whether the broker is ready, which logs each change, reserves disk space again and notices when a fault is over.
+/// Looks whether the broker is ready, which logs each change, reserves disk space again and notices when a fault is
+/// over.
 async fn keep_checked(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let _ = broker.check_ready().await;
@@ -146,8 +147,8 @@ async fn keep_reads_written(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
-/// Writes the reads of tokens and the uses of access keys that were counted in memory. Returns the pause before the next
-/// time.
+/// Writes the reads of tokens and the uses of access keys that were counted in memory. Returns the pause before the
+/// next time.
 pub async fn write_reads_once(broker: &Broker) -> Duration {
     if let Err(error) = broker.write_key_uses(false).await {
         tracing::warn!(error = %chain(&error), "cannot write when access keys were used: trying again");
@@ -179,8 +180,8 @@ pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration
     }
 }
 
-/// Purges expired flows and old entries of the audit trail, erases the tokens of grants that ended a month ago, and counts
-/// the access keys that are about to expire.
+/// Purges expired flows and old entries of the audit trail, erases the tokens of grants that ended a month ago, and
+/// counts the access keys that are about to expire.
 pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}

@@ -76,16 +76,16 @@
 //! # A connection, step by step
 //!
 //! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state. Where the
-//! person names a server, `broker::registration` makes sure first that the broker has an app there.
-//! `broker::reconnect` finds the account that must come back, where the caller names one. `broker::confirmation` asks the
-//! person before the platform does, where the operator wants it. `broker::callback` matches a callback to its flow,
-//! refuses a browser that the flow is not bound to (`domain::binding`), and lets exactly one attempt finish it, on a
-//! runtime that neither a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state,
-//! exchanges the code, stores the answer before reading it, and asks who connected. Where the caller asked for it,
-//! `broker::completion` keeps that apart until the caller confirms that the right person came back. `broker::record`
-//! stores grant and integrations in one transaction, and refuses another account than the one that must come back.
-//! `broker::revocation` gives back what cannot be kept. `broker::results` shows how it ended, at an address of its own.
-//! `broker::late` answers people who come back after their connection expired.
+//! person names a server, `broker::registration` makes sure first that the broker has an app there. `broker::reconnect`
+//! finds the account that must come back, where the caller names one. `broker::confirmation` asks the person before the
+//! platform does, where the operator wants it. `broker::callback` matches a callback to its flow, refuses a browser
+//! that the flow is not bound to (`domain::binding`), and lets exactly one attempt finish it, on a runtime that neither
+//! a vanished browser nor a stopping server cancels. `broker::exchange` consumes the state, exchanges the code, stores
+//! the answer before reading it, and asks who connected. Where the caller asked for it, `broker::completion` keeps that
+//! apart until the caller confirms that the right person came back. `broker::record` stores grant and integrations in
+//! one transaction, and refuses another account than the one that must come back. `broker::revocation` gives back what
+//! cannot be kept. `broker::results` shows how it ended, at an address of its own. `broker::late` answers people who
+//! come back after their connection expired.
 //!
 //! Where there is no front end, `broker::links` makes a link for a caller. On its page, `broker::link_page` begins
 //! connections for whoever has it, each bound to the browser that sets out, and the person comes back there after each.
@@ -101,8 +101,9 @@
 //! # The life of keys
 //!
 //! `broker::keyring` makes, wraps and retires data keys for the operator's commands. `broker::reseal` lets the running
-//! broker follow, and brings every stored value to the active key and the present version. `broker::key_rows` authenticates
-//! the rows of access keys. `app::recover` makes a new keyring file with the recovery key, `app::forget` one without.
+//! broker follow, and brings every stored value to the active key and the present version. `broker::key_rows`
+//! authenticates the rows of access keys. `app::recover` makes a new keyring file with the recovery key, `app::forget`
+//! one without.
 //!
 //! # The end of an account
 //!
@@ -118,16 +119,17 @@
 //!
 //! # Trouble with the disk
 //!
-//! `store::error` tells a full disk, a read-only one and a failing one apart, and `store::files` notices a database that was
-//! moved under the running process. `broker::readiness` finds the reason why the broker is not ready, for `/readyz` and the
-//! log. `store::open` copies a database before it migrates it.
+//! `store::error` tells a full disk, a read-only one and a failing one apart, and `store::files` notices a database
+//! that was moved under the running process. `broker::readiness` finds the reason why the broker is not ready, for
+//! `/readyz` and the log. `store::open` copies a database before it migrates it.
 //!
 //! # The console
 //!
 //! `http::console` has the operator's pages. A browser signs in with an access key and gets a session
-//! (`broker::console`), of which `store::console_sessions` keeps a digest. `http::access` turns the session of each request into the
-//! [`Caller`](broker::Caller) that the key would be, so that the pages go through the use cases of the API and can do no more. The
-//! list that begins with what fails is a walk along an index (`store::integrations`), which triggers keep.
+//! (`broker::console`), of which `store::console_sessions` keeps a digest. `http::access` turns the session of each
+//! request into the [`Caller`](broker::Caller) that the key would be, so that the pages go through the use cases of the
+//! API and can do no more. The list that begins with what fails is a walk along an index (`store::integrations`), which
+//! triggers keep.
 //!
 //! # Where a change goes
 //!

@@ -1,9 +1,10 @@
 //! Binds, serves and stops the broker, and the metrics where the operator wants them.
 //!
 //! The caller decides what SIGHUP does ([`Hangup`]). Stops on a signal, or when the database takes no more writes or is
-//! damaged. [`Wire`](wire::Wire) checks what clients send before actix sees it. The order: no new refresh starts and no new connection is accepted; requests in flight get a grace period;
-//! the metrics stop; and [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal
-//! ends the process at once.
+//! damaged. [`Wire`](wire::Wire) checks what clients send before actix sees it. The order: no new refresh starts and no
+//! new connection is accepted; requests in flight get a grace period; the metrics stop; and
+//! [`App::close`](crate::app::App::close) waits for work that outlives requests. A second signal ends the process at
+//! once.
 
 mod connections;
 mod head;
@@ -127,8 +128,8 @@ pub enum Hangup {
 /// Decides what follows from a SIGHUP.
 pub type OnHangup<'a> = dyn Fn() -> LocalBoxFuture<'a, Hangup> + 'a;
 
-/// Serves until a signal to stop or until the store fails, then waits up to `grace` for requests in flight. Blocks, so it
-/// must not be called from a runtime.
+/// Serves until a signal to stop or until the store fails, then waits up to `grace` for requests in flight. Blocks, so
+/// it must not be called from a runtime.
 ///
 /// # Errors
 ///

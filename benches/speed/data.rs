@@ -1,9 +1,9 @@
 //! Databases with many accounts, and how fast the disk under them commits.
 //!
 //! A database is made at schema 6 by SQL, whatever the schema of today is, and each broker migrates its own copy when
-//! it starts: so one generator serves every build, old or new. Tokens are really sealed, in the present version: a value
-//! that was sealed once opens in every later version. The data key is an earlier release's, so that the first start
-//! authenticates the access key.
+//! it starts: so one generator serves every build, old or new. Tokens are really sealed, in the present version: a
+//! value that was sealed once opens in every later version. The data key is an earlier release's, so that the first
+//! start authenticates the access key.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,11 @@
-//! The way on when the keyring is lost and no recovery key is left: everything that was sealed is erased, and the rest begins
-//! with a new keyring file.
+//! The way on when the keyring is lost and no recovery key is left: everything that was sealed is erased, and the rest
+//! begins with a new keyring file.
 //!
-//! The database is copied first. As for a recovery, the file is written beside its place, the database is changed in one commit,
-//! and only then the file is put there: when that was cut off, it is simply repeated.
+//! The database is copied first. As for a recovery, the file is written beside its place, the database is changed in
+//! one commit, and only then the file is put there: when that was cut off, it is simply repeated.
 //!
-//! Every access key is revoked. Their rows were authenticated with the keys that are gone, so nobody can tell those that
-//! the broker made from those that somebody put into the file.
+//! Every access key is revoked. Their rows were authenticated with the keys that are gone, so nobody can tell those
+//! that the broker made from those that somebody put into the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,8 +61,8 @@ pub struct Forgotten {
 ///
 /// # Errors
 ///
-/// A broker runs; there is a keyring file, or a recovery key that `recovery_key_lost` does not give up; or a file cannot be read or
-/// written.
+/// A broker runs; there is a keyring file, or a recovery key that `recovery_key_lost` does not give up; or a file
+/// cannot be read or written.
 pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result<Forgotten, Error> {
     let inspection = check(config, ports)?;
     let _lock = DatabaseLock::take(&config.database)?;

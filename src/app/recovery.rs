@@ -30,8 +30,8 @@ pub enum RecoveryError {
     Vault(#[from] vault::Error),
 }
 
-/// Makes a new keyring file, which opens the database from then on. Works beside a running broker, which has its keys in
-/// memory. Must not be called from a runtime.
+/// Makes a new keyring file, which opens the database from then on. Works beside a running broker, which has its keys
+/// in memory. Must not be called from a runtime.
 ///
 /// # Errors
 ///

@@ -75,8 +75,8 @@ impl Broker {
         .await
     }
 
-    /// Creates a key for a caller with a key of their own, in the same project. The new key inherits the limits that are
-    /// left open, and is never stronger.
+    /// Creates a key for a caller with a key of their own, in the same project. The new key inherits the limits that
+    /// are left open, and is never stronger.
     ///
     /// # Errors
     ///
@@ -162,7 +162,8 @@ impl Broker {
         Ok(expiring)
     }
 
-    /// Revokes a key from the next request on, with the links that it made. False when there is no such key, or it is revoked already.
+    /// Revokes a key from the next request on, with the links that it made. False when there is no such key, or it is
+    /// revoked already.
     pub async fn revoke_access_key(&self, id: AccessKeyId) -> Result<bool, Error> {
         let now = self.clock.now();
         let revoked = self

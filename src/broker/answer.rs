@@ -30,8 +30,8 @@ pub(super) struct Refusal {
 }
 
 impl Answer {
-    /// `is_from_issuer`: false when the callback's `iss` says that it is not the platform's. `declined`: the meaning of the
-    /// platform's codes.
+    /// `is_from_issuer`: false when the callback's `iss` says that it is not the platform's. `declined`: the meaning of
+    /// the platform's codes.
     pub(super) fn of(callback: &Callback, is_from_issuer: bool, declined: impl Fn(&[String]) -> Meaning) -> Self {
         if !is_from_issuer {
             return Self::Unusable("its issuer (iss) is missing, or is not this platform's");

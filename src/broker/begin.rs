@@ -20,8 +20,8 @@ use crate::store::{flows, oauth_apps, profiles as stored_profiles};
 use crate::upstream::{self, AuthorizeRequest, Server, platform_at};
 use crate::vault::{Owner, Place};
 
-/// Most rows that connections in the making may hold. A hundred starts a second for ten minutes are 60,000 flows. A row takes
-/// about a kilobyte, and 5 kB with the longest redirects.
+/// Most rows that connections in the making may hold. A hundred starts a second for ten minutes are 60,000 flows. A row
+/// takes about a kilobyte, and 5 kB with the longest redirects.
 pub(super) const BOUNDS: Bounds =
     Bounds { per_key: 100_000, in_all: 400_000, open_selections: 10_000, late_redirects: 100_000 };
 

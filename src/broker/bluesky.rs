@@ -4,8 +4,8 @@
 //! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits,
 //! or ended again where it cannot be. Connecting again begins another session and ends the one before, so that no
 //! session lives on that nobody knows of. The password is not stored, and no error or log line has a place for it.
-//! Attempts at an account are limited: the broker must not help to guess passwords, nor reach the number at which servers
-//! lock an account. `limits.bluesky_…` limits callers.
+//! Attempts at an account are limited: the broker must not help to guess passwords, nor reach the number at which
+//! servers lock an account. `limits.bluesky_…` limits callers.
 
 use std::time::Duration;
 

@@ -9,12 +9,12 @@
 //!
 //! A code lives for a minute or less, so the callback exchanges it at once. What it brings is quarantined: sealed in a
 //! [selection](super::selection) whose token nobody has. Nothing lists, refreshes or hands out what is in there, and no
-//! account or grant is touched. The caller's completion connects the account as a callback would have, or lets the person
-//! choose among several. A consent that nobody completes in time is revoked, and then [purged](super::purge).
+//! account or grant is touched. The caller's completion connects the account as a callback would have, or lets the
+//! person choose among several. A consent that nobody completes in time is revoked, and then [purged](super::purge).
 //!
 //! Invariants: completion and expiry both change the flow's outcome, each in one transaction, so exactly one of them
-//! wins, even if the clock is set back. A quarantined consent is revoked before it is erased, so that a broker that dies
-//! in between revokes it again.
+//! wins, even if the clock is set back. A quarantined consent is revoked before it is erased, so that a broker that
+//! dies in between revokes it again.
 
 use super::core::count_failure;
 use super::error::What;
@@ -58,8 +58,8 @@ impl Broker {
             .await
     }
 
-    /// Connects the account of a flow that waits for its caller, or offers the choice among several. Repeated within ten
-    /// minutes, the call gives the same answer.
+    /// Connects the account of a flow that waits for its caller, or offers the choice among several. Repeated within
+    /// ten minutes, the call gives the same answer.
     ///
     /// # Errors
     ///
@@ -168,8 +168,8 @@ impl Broker {
             .await
     }
 
-    /// Ends a flow that waits for its caller without an account, and lets its selection expire, whose tokens are still to
-    /// be revoked. False when the flow does not wait any more.
+    /// Ends a flow that waits for its caller without an account, and lets its selection expire, whose tokens are still
+    /// to be revoked. False when the flow does not wait any more.
     pub(super) async fn end_waiting(
         &self,
         flow: &Flow,

@@ -1,4 +1,5 @@
-//! Finds out how the servers of an operator's own platforms are used, and keeps what they said for a start without them.
+//! Finds out how the servers of an operator's own platforms are used, and keeps what they said for a start without
+//! them.
 //!
 //! Only configured issuers are asked, never one that a caller names. What is kept is sealed, because it decides where
 //! codes and client secrets go: nobody who can only write to the database can change that.

@@ -9,8 +9,8 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::Digest256;
 use crate::domain::selection::Findings;
 
-/// Longest addition to a caller's redirect URI, in bytes: servers refuse long request lines. With the fragment, it stays
-/// under 2 kB.
+/// Longest addition to a caller's redirect URI, in bytes: servers refuse long request lines. With the fragment, it
+/// stays under 2 kB.
 const ADDED_MAX: usize = 1998;
 
 #[derive(Debug, Clone)]
@@ -87,8 +87,8 @@ impl Finished {
         Some(if self.has_fragment && !destination.contains('#') { destination + "#" } else { destination })
     }
 
-    /// The hosted page on which the person chooses, and the selection token for another one. `None` where there is nothing
-    /// to choose. Not for logs: both are secret.
+    /// The hosted page on which the person chooses, and the selection token for another one. `None` where there is
+    /// nothing to choose. Not for logs: both are secret.
     #[expect(clippy::disallowed_methods, reason = "the person chooses with the selection token, so it leads the way")]
     #[must_use]
     pub fn choice(&self) -> Option<(String, String)> {

@@ -1,5 +1,6 @@
-//! The highest generation of each grant's tokens that this process has used. A row that goes back while the broker runs was put
-//! back by somebody else, and is refused. A row that was put back before the start looks like a restored backup, and is taken.
+//! The highest generation of each grant's tokens that this process has used. A row that goes back while the broker runs
+//! was put back by somebody else, and is refused. A row that was put back before the start looks like a restored
+//! backup, and is taken.
 //!
 //! Bounded: with more grants than that, it forgets them all and begins again.
 
@@ -15,8 +16,8 @@ const MOST: usize = 100_000;
 pub(super) struct Generations(Mutex<HashMap<GrantId, u64>>);
 
 impl Generations {
-    /// Remembers a generation that is committed. False when a higher one is known. Then the row has gone back, unless it
-    /// was read before the other was committed: read it again.
+    /// Remembers a generation that is committed. False when a higher one is known. Then the row has gone back, unless
+    /// it was read before the other was committed: read it again.
     pub(super) fn admit(&self, grant: GrantId, generation: u64) -> bool {
         let mut seen = self.seen();
         if seen.len() >= MOST && !seen.contains_key(&grant) {

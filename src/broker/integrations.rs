@@ -69,8 +69,8 @@ impl Broker {
         })
     }
 
-    /// Moves an integration to another profile, or with `None` out of its profile. The trail tells it of the profile that
-    /// the account is in afterwards, or else of the one that it leaves.
+    /// Moves an integration to another profile, or with `None` out of its profile. The trail tells it of the profile
+    /// that the account is in afterwards, or else of the one that it leaves.
     pub async fn move_integration(
         &self,
         caller: &Caller,

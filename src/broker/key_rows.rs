@@ -1,8 +1,10 @@
-//! Rows of access keys, and of sessions that act for them, that only the broker can write: each carries an authentication code, which takes a data key to make.
+//! Rows of access keys, and of sessions that act for them, that only the broker can write: each carries an
+//! authentication code, which takes a data key to make.
 //!
-//! Otherwise who can write to the database, and has no keyring, could add a key of their own, or give one more scopes, and be
-//! handed the tokens that they cannot open. A row without a code, or with another one, is like no row at all. Only rows that
-//! an earlier release left get their codes at the first start; once the data keys are [bound](super::reseal), none do.
+//! Otherwise who can write to the database, and has no keyring, could add a key of their own, or give one more scopes,
+//! and be handed the tokens that they cannot open. A row without a code, or with another one, is like no row at all.
+//! Only rows that an earlier release left get their codes at the first start; once the data keys are
+//! [bound](super::reseal), none do.
 
 use super::reseal::BATCH;
 use super::{Broker, keyring};
@@ -82,7 +84,8 @@ pub(super) fn authenticate(tx: &Transaction<'_>, vault: &Vault, found: &FoundKey
     Ok(access_keys::authenticate(tx, found.key.project_id, found.key.id, &mac)?)
 }
 
-/// Replaces up to a batch of codes that an older data key made. Returns how many it did, and how many are wrong and stay.
+/// Replaces up to a batch of codes that an older data key made. Returns how many it did, and how many are wrong and
+/// stay.
 pub(super) fn renew_batch(
     tx: &Transaction<'_>,
     vault: &Vault,
@@ -117,7 +120,8 @@ pub(super) fn session_mac(vault: &Vault, session: &ConsoleSession) -> Result<Row
     vault.mac(&session_parts(session).each_ref().map(Vec::as_slice))
 }
 
-/// True when the broker wrote the session's row. It acts with the rights of a key, so it proves who made it as the key does.
+/// True when the broker wrote the session's row. It acts with the rights of a key, so it proves who made it as the key
+/// does.
 pub(super) fn is_own_session(vault: &Vault, session: &ConsoleSession, mac: &RowMac) -> bool {
     let is_own = vault.is_authentic(&session_parts(session).each_ref().map(Vec::as_slice), mac) == Some(true);
     if !is_own {
@@ -141,7 +145,8 @@ fn session_parts(session: &ConsoleSession) -> [Vec<u8>; 5] {
     ]
 }
 
-/// All that decides who may do what with the key. A revoked one has no code. Its name, hint and last use decide nothing.
+/// All that decides who may do what with the key. A revoked one has no code. Its name, hint and last use decide
+/// nothing.
 fn parts(key: &AccessKey, digest: &Digest256) -> Vec<Vec<u8>> {
     let AccessKey { id, project_id, limits, created_at, .. } = key;
     let scopes: Vec<&str> = limits.scopes.iter().map(Scope::into_str).collect();

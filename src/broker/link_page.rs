@@ -1,9 +1,10 @@
-//! Connect links, for whoever has one: see what can be connected and how it is doing, set out for a platform, come back.
+//! Connect links, for whoever has one: see what can be connected and how it is doing, set out for a platform, come
+//! back.
 //!
-//! Looking changes nothing, and a link may be opened any number of times until it ends. A connection that is begun on the
-//! link's page ends only in the browser that set out from it: it gets a cookie, as on the page that
-//! [asks first](super::confirmation). Whoever has a link sees the accounts of the link's profile at the link's platforms,
-//! or, without a profile, what was connected through the link; and may connect those again.
+//! Looking changes nothing, and a link may be opened any number of times until it ends. A connection that is begun on
+//! the link's page ends only in the browser that set out from it: it gets a cookie, as on the page that [asks
+//! first](super::confirmation). Whoever has a link sees the accounts of the link's profile at the link's platforms, or,
+//! without a profile, what was connected through the link; and may connect those again.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -169,8 +170,8 @@ impl Broker {
         Ok(self.connect_bluesky(&caller, wanted).await?.integration.id)
     }
 
-    /// Where a person goes who is done with a link: to its redirect, which is told what was connected. `None`: to a page
-    /// of the broker.
+    /// Where a person goes who is done with a link: to its redirect, which is told what was connected. `None`: to a
+    /// page of the broker.
     pub async fn leave_link(&self, token: &SecretString) -> Result<Option<String>, Error> {
         let link = self.find_link(token).await?;
         let Some(uri) = self.checked_again(link.redirect_uri.clone()) else { return Ok(None) };

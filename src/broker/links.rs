@@ -121,8 +121,8 @@ impl Broker {
             .await
     }
 
-    /// Revokes a link: nobody can connect anything through it from now on, not even who is at a platform meanwhile. Does
-    /// nothing when it is revoked already.
+    /// Revokes a link: nobody can connect anything through it from now on, not even who is at a platform meanwhile.
+    /// Does nothing when it is revoked already.
     pub async fn revoke_link(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
         let caller = caller.clone();

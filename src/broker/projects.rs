@@ -1,8 +1,8 @@
 //! Projects, the tenants: create, list, and delete with all that they hold.
 //!
-//! A deletion takes away the keys first, then the connections that wait, then account by account with its consent at the
-//! platform, then all other rows, in small transactions beside a running broker. Cut off at any moment, it is continued
-//! by doing it again. The audit trail stays.
+//! A deletion takes away the keys first, then the connections that wait, then account by account with its consent at
+//! the platform, then all other rows, in small transactions beside a running broker. Cut off at any moment, it is
+//! continued by doing it again. The audit trail stays.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -117,8 +117,8 @@ impl Broker {
         self.store.read_long(find).await
     }
 
-    /// Deletes a project with all that it holds, but for its audit trail. `tell` hears from time to time how many accounts
-    /// are disconnected.
+    /// Deletes a project with all that it holds, but for its audit trail. `tell` hears from time to time how many
+    /// accounts are disconnected.
     pub async fn delete_project(&self, project: ProjectId, tell: impl Fn(u64)) -> Result<Disconnected, Error> {
         self.revoke_keys_of(project).await?;
         failpoint::reach("project_keys_revoked");

@@ -32,9 +32,9 @@ const KEEP_ACTIVITY: Duration = Duration::from_hours(48);
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
 impl Broker {
-    /// Deletes expired flows with their selections, the redirects that those left behind a day ago, links that ended a day
-    /// ago, the secrets that apps had before, sessions of the console and what it shows of a day, in small transactions.
-    /// Returns the number of flows.
+    /// Deletes expired flows with their selections, the redirects that those left behind a day ago, links that ended a
+    /// day ago, the secrets that apps had before, sessions of the console and what it shows of a day, in small
+    /// transactions. Returns the number of flows.
     pub async fn purge_expired(&self) -> Result<usize, Error> {
         self.purge_selections().await?;
         let now = self.clock.now();
@@ -84,8 +84,8 @@ impl Broker {
     }
 
     /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops,
-    /// the revocation is what is lost. Consents that no caller [completed](super::completion) are revoked first, so that
-    /// a broker that stops in between revokes them again.
+    /// the revocation is what is lost. Consents that no caller [completed](super::completion) are revoked first, so
+    /// that a broker that stops in between revokes them again.
     async fn purge_selections(&self) -> Result<(), Error> {
         let now = self.clock.now();
         let mut erased = false;

@@ -1,4 +1,5 @@
-//! Finds out if the broker can do its work, and the reason if it cannot: for `/readyz`, the log and `postpeer healthcheck`.
+//! Finds out if the broker can do its work, and the reason if it cannot: for `/readyz`, the log and `postpeer
+//! healthcheck`.
 //!
 //! Anybody may read the reason, so it names no path. The log does, once for each change.
 

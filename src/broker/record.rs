@@ -106,8 +106,8 @@ pub(super) struct Stored {
 
 impl Core {
     /// Records grant and integrations, and the latter in the link that they were connected through. After
-    /// [`Error::AccountMismatch`], when the account to reconnect is not what it would record, and [`Error::LinkEnded`], nothing
-    /// may be committed.
+    /// [`Error::AccountMismatch`], when the account to reconnect is not what it would record, and [`Error::LinkEnded`],
+    /// nothing may be committed.
     pub(super) fn record_connection(
         &self,
         tx: &Transaction<'_>,

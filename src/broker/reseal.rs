@@ -1,9 +1,10 @@
-//! Brings stored values to the active data key and the present version, while the broker serves. Once no value of the first
-//! version is left that opens, the data keys are bound: from then on they open none, so that nobody can put one back.
+//! Brings stored values to the active data key and the present version, while the broker serves. Once no value of the
+//! first version is left that opens, the data keys are bound: from then on they open none, so that nobody can put one
+//! back.
 //!
-//! Where a value stands is in its row: the column with the id of its data key, and its first byte. So nothing is lost when the process is
-//! killed, and the next one continues. A batch is read, sealed again and written in one transaction on the connection
-//! that writes: no refresh comes in between, and none is overwritten.
+//! Where a value stands is in its row: the column with the id of its data key, and its first byte. So nothing is lost
+//! when the process is killed, and the next one continues. A batch is read, sealed again and written in one transaction
+//! on the connection that writes: no refresh comes in between, and none is overwritten.
 //!
 //! While a broker runs, it alone seals, so it never meets a key that it does not know: it takes a new one before it
 //! uses it.
@@ -52,8 +53,8 @@ impl Broker {
         Ok(true)
     }
 
-    /// Adopts changed keys and re-seals what is sealed with older ones, or was sealed by an earlier release, with a pause
-    /// after each batch. `unopened`: the number of values that an earlier call could not open.
+    /// Adopts changed keys and re-seals what is sealed with older ones, or was sealed by an earlier release, with a
+    /// pause after each batch. `unopened`: the number of values that an earlier call could not open.
     pub async fn look_after_keys(
         &self,
         unopened: u64,
@@ -149,8 +150,8 @@ impl Broker {
         Ok(total)
     }
 
-    /// Ends an upgrade: every value is bound to its owner, and from now on no other is taken. The data keys, wrapped anew,
-    /// say so.
+    /// Ends an upgrade: every value is bound to its owner, and from now on no other is taken. The data keys, wrapped
+    /// anew, say so.
     async fn bind(&self) -> Result<(), Error> {
         let (vault, path) = (self.vault.clone(), self.settings.keyring.clone());
         self.store

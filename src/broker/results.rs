@@ -1,9 +1,9 @@
 //! Shows once more how a connection ended, at an address that holds neither code nor state, and tries it again.
 //!
-//! The ticket in that address is made of two digests: of the state, by which the flow is found, and of what the callback
-//! carried, which whoever began the connection does not know. Neither can be turned back into a state or a code, and the
-//! ticket works only until the flow is purged, some minutes later. Invariant: a ticket shows and repeats what its
-//! connection did, and nothing else.
+//! The ticket in that address is made of two digests: of the state, by which the flow is found, and of what the
+//! callback carried, which whoever began the connection does not know. Neither can be turned back into a state or a
+//! code, and the ticket works only until the flow is purged, some minutes later. Invariant: a ticket shows and repeats
+//! what its connection did, and nothing else.
 
 use std::net::IpAddr;
 

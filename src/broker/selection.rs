@@ -134,8 +134,8 @@ impl Broker {
         })
     }
 
-    /// Fails when there is nothing to answer a choice with this token by. Cheap, so that it can come before the choice is
-    /// read.
+    /// Fails when there is nothing to answer a choice with this token by. Cheap, so that it can come before the choice
+    /// is read.
     pub async fn ensure_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(), Error> {
         match self.find_selection(platform, token).await {
             Err(Error::NotFound(_)) if platform.is_none() => {

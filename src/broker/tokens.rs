@@ -1,11 +1,11 @@
 //! Hands out an access token that works: the stored one while it lasts, else a refreshed one.
 //!
-//! Sealed tokens are opened for each read, and not kept open in memory: that takes a few microseconds, and plaintext that
-//! is kept can leak, must be bounded, and has to be forgotten with every refresh and every disconnected account.
+//! Sealed tokens are opened for each read, and not kept open in memory: that takes a few microseconds, and plaintext
+//! that is kept can leak, must be bounded, and has to be forgotten with every refresh and every disconnected account.
 //!
 //! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned, as
-//! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot be
-//! refreshed right now.
+//! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot
+//! be refreshed right now.
 
 use std::time::Duration;
 

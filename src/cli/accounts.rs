@@ -157,8 +157,8 @@ fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {
     output::result(&output::table(&rows))
 }
 
-/// The same as the API's, also beside a running broker: tokens that it may be getting meanwhile find their account gone,
-/// and are revoked.
+/// The same as the API's, also beside a running broker: tokens that it may be getting meanwhile find their account
+/// gone, and are revoked.
 fn disconnect(arguments: &One, environment: &Environment) -> Result<(), Failure> {
     let desk = arguments.config.desk(environment)?;
     find(&desk, arguments)?;

@@ -19,9 +19,9 @@ use crate::platforms::{Availability, Guide, bluesky};
 
 /// Check the configuration and all that `serve` would see: keyring, database, folders, addresses, permissions
 ///
-/// Prints every mistake at once, or each platform with the callback URL to register there. Changes nothing. Exits with 0
-/// if there is no error, with 78 on a mistake in configuration, keyring or permissions, 66 if the database is missing, 65
-/// if it is damaged, 69 if an address is taken or a platform cannot be reached, 74 on an I/O error.
+/// Prints every mistake at once, or each platform with the callback URL to register there. Changes nothing. Exits with
+/// 0 if there is no error, with 78 on a mistake in configuration, keyring or permissions, 66 if the database is
+/// missing, 65 if it is damaged, 69 if an address is taken or a platform cannot be reached, 74 on an I/O error.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  postpeer check\n  postpeer check --config /etc/postpeer/postpeer.toml\n  postpeer check --probe              # asks each configured platform\n  postpeer check --probe twitter --json"

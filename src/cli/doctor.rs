@@ -1,7 +1,8 @@
 //! `postpeer doctor`: looks at everything that the broker keeps, and changes nothing.
 //!
-//! Invariant: no file is created, written, migrated or repaired, whether a broker runs or not. (Where a log lies without
-//! its index, `-shm`, SQLite makes that anew to read the log.) Memory does not grow with the number of accounts.
+//! Invariant: no file is created, written, migrated or repaired, whether a broker runs or not. (Where a log lies
+//! without its index, `-shm`, SQLite makes that anew to read the log.) Memory does not grow with the number of
+//! accounts.
 
 mod database;
 mod surroundings;
@@ -25,9 +26,9 @@ use surroundings::Surroundings;
 
 /// Look at the database, the keys, the disk and the files; changes nothing, and works beside a running broker
 ///
-/// Reads the whole database, which takes some seconds for each 100,000 accounts. Exits with 0 if there is no error, with
-/// 65 if the database is damaged, 66 if it is missing, 74 on an I/O error, 78 on an error in configuration, keyring or
-/// permissions.
+/// Reads the whole database, which takes some seconds for each 100,000 accounts. Exits with 0 if there is no error,
+/// with 65 if the database is damaged, 66 if it is missing, 74 on an I/O error, 78 on an error in configuration,
+/// keyring or permissions.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  postpeer doctor --config /etc/postpeer/postpeer.toml\n  postpeer doctor --json | jq '.findings[] | select(.severity != \"ok\")'"

@@ -52,8 +52,8 @@ fn file_finding(file: &Path) -> Option<Finding> {
     Some(Finding { severity, ..finding.remedy(format!("chmod o= {}", file.display())) })
 }
 
-/// `None` for a folder in which no other user can replace a file. `must_be_closed`: the broker does not start in a folder
-/// that is open, even if its sticky bit keeps other users from replacing what is there.
+/// `None` for a folder in which no other user can replace a file. `must_be_closed`: the broker does not start in a
+/// folder that is open, even if its sticky bit keeps other users from replacing what is there.
 fn folder_finding(folder: &Path, must_be_closed: bool) -> Option<Finding> {
     let mode = match mode_of(folder) {
         Ok(mode) => mode?,

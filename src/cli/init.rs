@@ -205,8 +205,8 @@ impl Made {
         }
     }
 
-    /// Gives the files to the broker's user, and returns them. Those that SQLite removed again, and those of the lock, are
-    /// left out.
+    /// Gives the files to the broker's user, and returns them. Those that SQLite removed again, and those of the lock,
+    /// are left out.
     fn keep(mut self) -> Result<Vec<PathBuf>, Failure> {
         self.files.retain(|file| is_there(file));
         for file in &self.files {

@@ -52,8 +52,8 @@ pub(super) struct Status {
 
 /// Make a new data key and seal every stored value with it
 ///
-/// The running broker does the latter in the background. Without one, this command does, and a broker can start after it.
-/// Interrupted at any moment, it is continued by the next start of the broker, or by this command.
+/// The running broker does the latter in the background. Without one, this command does, and a broker can start after
+/// it. Interrupted at any moment, it is continued by the next start of the broker, or by this command.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer keyring rotate")]
 pub(super) struct Rotate {
@@ -63,8 +63,8 @@ pub(super) struct Rotate {
 
 /// Wrap every data key with the active key of the keyring file
 ///
-/// After `--new-key`, back the keyring file up again before you retire its old key: a copy from before does not open the
-/// database any more.
+/// After `--new-key`, back the keyring file up again before you retire its old key: a copy from before does not open
+/// the database any more.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  postpeer keyring rewrap --new-key\n  postpeer keyring rewrap --recovery-key /media/usb/postpeer.recovery"
@@ -105,8 +105,8 @@ pub(super) struct Recover {
 
 /// Begin again with a new keyring file, when the old one is lost and no recovery key is left
 ///
-/// Erases everything that is sealed: tokens, client secrets of apps, connections in progress. Profiles and accounts stay, and
-/// each account must be connected again by its owner. Revokes every access key. The database is copied first.
+/// Erases everything that is sealed: tokens, client secrets of apps, connections in progress. Profiles and accounts
+/// stay, and each account must be connected again by its owner. Revokes every access key. The database is copied first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer keyring forget --yes")]
 pub(super) struct Forget {

@@ -29,8 +29,8 @@ impl<'a> Reload<'a> {
         Self { app, source, environment, fixed: fixed(&app.config), has_terminal: is_at_a_terminal() }
     }
 
-    /// A terminal that closes sends SIGHUP too, and from then on is no terminal any more. A process that was started with
-    /// `nohup`, by a service manager or in a container had none.
+    /// A terminal that closes sends SIGHUP too, and from then on is no terminal any more. A process that was started
+    /// with `nohup`, by a service manager or in a container had none.
     pub(super) async fn on_hangup(&self) -> Hangup {
         if self.has_terminal && !is_at_a_terminal() {
             tracing::info!("stopping: the terminal was closed");

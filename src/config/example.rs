@@ -6,8 +6,8 @@ use super::reader::Reader;
 use super::{Config, EXAMPLE, Environment, from_str, layers, settings};
 use crate::platforms::built_in_names;
 
-/// The example with every optional key enabled, except the file of a secret, because both together are a mistake, several
-/// secrets or a private key in place of one, and meanings of codes, of which none is a default.
+/// The example with every optional key enabled, except the file of a secret, because both together are a mistake,
+/// several secrets or a private key in place of one, and meanings of codes, of which none is a default.
 fn with_everything_on() -> String {
     let is_setting = |line: &str| {
         line.strip_prefix('#').is_some_and(|line| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))

@@ -13,8 +13,8 @@ pub(super) enum Exposure {
     Readable,
 }
 
-/// Returns what every user can do with the file that a path names, whatever its directory allows. `None` for nothing, and
-/// for a file that is missing.
+/// Returns what every user can do with the file that a path names, whatever its directory allows. `None` for nothing,
+/// and for a file that is missing.
 pub(super) fn of(path: &Path) -> Option<Exposure> {
     let mode = fs::metadata(path).ok()?.mode();
     match (mode & 0o002, mode & 0o004) {

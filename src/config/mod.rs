@@ -236,8 +236,8 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
     }
 }
 
-/// A database that others can change is refused: they could give an account of theirs to anybody. What it holds is sealed, but
-/// names and ids are not.
+/// A database that others can change is refused: they could give an account of theirs to anybody. What it holds is
+/// sealed, but names and ids are not.
 fn database(reader: &mut Reader, base: &Path) -> PathBuf {
     let key = ["database", "path"];
     let path = reader.path(&key).unwrap_or_else(|| base.join("postpeer.db"));

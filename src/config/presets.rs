@@ -1,5 +1,5 @@
-//! Presets: known servers, of which `[platforms.NAME]` names one with `preset`, or by its name where it has no server of
-//! its own.
+//! Presets: known servers, of which `[platforms.NAME]` names one with `preset`, or by its name where it has no server
+//! of its own.
 //!
 //! `src/platforms/presets.toml` describes them with the keys of an operator's own platform. They are filled in before a
 //! section is read, so a preset says nothing that an operator could not write.

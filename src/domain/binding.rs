@@ -55,8 +55,8 @@ pub(super) const NAMED: usize = 8;
 /// Parts the random half of a [`LinkCookie`] from the link's token.
 const PARTS: char = '.';
 
-/// The cookie of a browser in which somebody set out from a connect link's page. It also holds the link's token, which is
-/// nowhere else, so that they find back to the page.
+/// The cookie of a browser in which somebody set out from a connect link's page. It also holds the link's token, which
+/// is nowhere else, so that they find back to the page.
 pub struct LinkCookie {
     name: String,
     value: SecretString,

@@ -1,7 +1,7 @@
 //! Bounds for the text that platforms and account owners send, before it is stored or shown.
 //!
-//! A name may be cut, because people only read it. An id, a URL, a scope or a token is taken whole or not at all: cut or
-//! mended, it would be another one.
+//! A name may be cut, because people only read it. An id, a URL, a scope or a token is taken whole or not at all: cut
+//! or mended, it would be another one.
 
 use serde_json::Value;
 use url::Url;

@@ -1,7 +1,7 @@
 //! Budgets for what costs: so many in a minute, by access key, by address and in all.
 //!
-//! Each budget refills steadily, and a subject that has spent nothing for a minute has all of it. Memory is bounded: when
-//! there are too many subjects, those with the most left are forgotten.
+//! Each budget refills steadily, and a subject that has spent nothing for a minute has all of it. Memory is bounded:
+//! when there are too many subjects, those with the most left are forgotten.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -119,7 +119,8 @@ pub struct Exhausted {
 pub struct Spent(HashMap<(Cost, Subject), i64>);
 
 impl Spent {
-    /// Spends for every subject, or for none when one of them has nothing left. `subjects`: each with the most in a minute.
+    /// Spends for every subject, or for none when one of them has nothing left. `subjects`: each with the most in a
+    /// minute.
     ///
     /// # Errors
     ///

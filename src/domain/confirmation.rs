@@ -1,8 +1,8 @@
 //! The token of a confirmation page, and everything that follows from it: the `state` that the platform sees, and the
 //! cookie of a browser whose person continued.
 //!
-//! Both are digests, so they tell nothing of the token: who sees the state, as the platform does, or whoever the platform's
-//! URL was sent on to, cannot open the page. Nothing of it is stored but the digests of state and cookie.
+//! Both are digests, so they tell nothing of the token: who sees the state, as the platform does, or whoever the
+//! platform's URL was sent on to, cannot open the page. Nothing of it is stored but the digests of state and cookie.
 
 use std::fmt;
 

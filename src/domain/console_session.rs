@@ -1,7 +1,7 @@
 //! A session of the console: a browser in which somebody signed in with an access key.
 //!
-//! Invariant: a session can do what its key can at this moment, and nothing once the key is revoked or expired. Only the
-//! digest of its token is stored.
+//! Invariant: a session can do what its key can at this moment, and nothing once the key is revoked or expired. Only
+//! the digest of its token is stored.
 
 use std::time::Duration;
 

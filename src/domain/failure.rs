@@ -19,7 +19,8 @@ use super::grant::FailureReason;
 pub enum Failure {
     /// The platform has not approved the OAuth app for its API.
     AccessNotApproved,
-    /// The account is deactivated, suspended or taken down at its platform. Never for a suspended app: it ends the grant.
+    /// The account is deactivated, suspended or taken down at its platform. Never for a suspended app: it ends the
+    /// grant.
     AccountInactive,
     /// Another account came back than the one that was to be connected again.
     AccountMismatch,

@@ -217,7 +217,8 @@ impl Flow {
         Ok(Self { expires_at, ..self.end(Outcome::SelectionRequired)? })
     }
 
-    /// Ends the exchange with a connection that its caller has yet to complete, and keeps the flow at least `until` then.
+    /// Ends the exchange with a connection that its caller has yet to complete, and keeps the flow at least `until`
+    /// then.
     ///
     /// # Errors
     ///

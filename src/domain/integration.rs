@@ -46,7 +46,8 @@ pub struct OwnTokens {
     pub tokens: Option<Sealed>,
 }
 
-/// The tokens that an integration uses, with what decides whether they are handed out, refreshed first, or not to be had.
+/// The tokens that an integration uses, with what decides whether they are handed out, refreshed first, or not to be
+/// had.
 #[derive(Debug, Clone)]
 pub struct AccountTokens {
     pub id: IntegrationId,

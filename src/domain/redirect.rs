@@ -2,8 +2,8 @@
 //!
 //! Invariant: an accepted URI is emitted byte for byte, with only our own parameters added, and every browser that
 //! parses it ends at the origin that was checked. A spelling that parsers read differently (an IP address in an odd
-//! notation, user info, a backslash, a tab) is refused, not repaired. What the app reads from the query is the broker's: a
-//! caller's URI cannot carry our parameters.
+//! notation, user info, a backslash, a tab) is refused, not repaired. What the app reads from the query is the
+//! broker's: a caller's URI cannot carry our parameters.
 
 use std::fmt;
 
@@ -75,8 +75,8 @@ impl RedirectUri {
         &self.origin
     }
 
-    /// Checks that the caller's query says nothing that the broker would say about a connection at this platform and under
-    /// this profile.
+    /// Checks that the caller's query says nothing that the broker would say about a connection at this platform and
+    /// under this profile.
     ///
     /// # Errors
     ///
@@ -253,7 +253,8 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// True for a name that DNS can hold. Anything else would reach the Content-Security-Policy, where `;` ends a directive.
+/// True for a name that DNS can hold. Anything else would reach the Content-Security-Policy, where `;` ends a
+/// directive.
 fn is_dns_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {

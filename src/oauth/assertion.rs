@@ -50,8 +50,8 @@ impl OauthClient<'_> {
         chosen.unwrap_or(SigningAlgorithm::RS256)
     }
 
-    /// The issuer, which alone names the server whatever the endpoint; where none is known, or it stands for that of any
-    /// tenant, the token endpoint.
+    /// The issuer, which alone names the server whatever the endpoint; where none is known, or it stands for that of
+    /// any tenant, the token endpoint.
     fn audience<'a>(&'a self, key: &'a PrivateKey) -> &'a str {
         let issuer = self.platform.issuer.as_deref().filter(|issuer| !is_of_any_tenant(issuer));
         key.audience.as_deref().or(issuer).unwrap_or(&self.platform.token_url)

@@ -84,7 +84,8 @@ impl ErrorAnswer {
         })
     }
 
-    /// True when the answer refuses the code of an exchange, by the standard's word or by the platform's documented one.
+    /// True when the answer refuses the code of an exchange, by the standard's word or by the platform's documented
+    /// one.
     pub(super) fn refuses_code(&self, platform: &Platform, status: u16) -> bool {
         self.is(&["invalid_grant"])
             || self.documented(platform, Step::CodeExchange, status) == Some(Failure::ExchangeRejected)

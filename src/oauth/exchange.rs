@@ -63,8 +63,8 @@ impl OauthClient<'_> {
     }
 
     /// Returns the tokens and the granted scopes from the answer to a code exchange that was sent at `sent_at`. Spends
-    /// nothing, so it may be repeated. The scopes are `None` where the answer leaves them out because all requested ones
-    /// were granted (RFC 6749, section 5.1).
+    /// nothing, so it may be repeated. The scopes are `None` where the answer leaves them out because all requested
+    /// ones were granted (RFC 6749, section 5.1).
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Asks a platform whether it accepts the operator's OAuth app, without a person: by the exchange of a code that it never
-//! issued.
+//! Asks a platform whether it accepts the operator's OAuth app, without a person: by the exchange of a code that it
+//! never issued.
 //!
 //! A server authenticates the client before it looks at the code (RFC 6749, section 4.1.3). So a refusal of the client
 //! and a refusal of the code tell a wrong secret from a right one. Invariant: nothing is spent or begun by this, and

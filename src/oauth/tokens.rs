@@ -1,8 +1,8 @@
 //! Reads token answers leniently: a value that one platform sends as a number is text at another and wrapped at a
 //! third.
 //!
-//! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`. Anything else is
-//! an error, whatever its status; no half token set is ever returned.
+//! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`. Anything else
+//! is an error, whatever its status; no half token set is ever returned.
 
 use std::time::Duration;
 

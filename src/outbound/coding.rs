@@ -30,8 +30,8 @@ pub(super) enum Kept {
 /// The body without its content codings.
 ///
 /// A body that is not in the coding that its headers name is taken as it is. A gzip body is unpacked also where no
-/// header says so: a proxy in between may have dropped the header. A body that cannot be decoded is returned as it came,
-/// because it may hold tokens that a later program can read, and the log says so.
+/// header says so: a proxy in between may have dropped the header. A body that cannot be decoded is returned as it
+/// came, because it may hold tokens that a later program can read, and the log says so.
 pub(super) fn decoded(host: &str, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Error> {
     match decode(headers, &body) {
         Ok(None) => Ok(body),

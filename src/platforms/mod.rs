@@ -373,8 +373,8 @@ impl From<Unidentified> for Failure {
     }
 }
 
-/// A member that is a non-empty string, or a whole number: ids come as either. A number that was written with a fraction
-/// or an exponent is taken only where it is exact, because rounding could make two ids one.
+/// A member that is a non-empty string, or a whole number: ids come as either. A number that was written with a
+/// fraction or an exponent is taken only where it is exact, because rounding could make two ids one.
 pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
     /// The largest number below which a float is exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -1,8 +1,8 @@
 //! Threads: a short-lived token that is exchanged for one of 60 days, which then renews itself.
 //!
 //! Source: Threads API documentation, "Get access tokens and permissions", "Long-lived tokens". The app id and secret
-//! are the Threads ones of the Meta app. The hosts are those of 12 August 2026: `threads.net` answers with a redirect on
-//! which some browsers lose the query. A token can be renewed once it is 24 hours old; nothing revokes one.
+//! are the Threads ones of the Meta app. The hosts are those of 12 August 2026: `threads.net` answers with a redirect
+//! on which some browsers lose the query. A token can be renewed once it is 24 hours old; nothing revokes one.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! A client's connection, as actix sees it: the bytes of whole, checked heads and of bodies, and nothing else.
 //!
-//! Adds what actix lacks. A request's head must be unambiguous and arrive in time ([`Framing`]); a head that is not gets
-//! an answer of ours. An answer must be read in time. A client that has not read its answers gets no further request
-//! served, and pipelined requests take turns with those of other connections.
+//! Adds what actix lacks. A request's head must be unambiguous and arrive in time ([`Framing`]); a head that is not
+//! gets an answer of ours. An answer must be read in time. A client that has not read its answers gets no further
+//! request served, and pipelined requests take turns with those of other connections.
 
 use std::future::Future as _;
 use std::io;

@@ -60,7 +60,8 @@ pub fn list_unauthenticated(db: &Connection) -> Result<Vec<FoundKey>, Error> {
     all(db, "SELECT * FROM access_keys /* every project */ WHERE mac IS NULL AND revoked_at IS NULL", &[], read_found)
 }
 
-/// Up to `limit` keys of all projects, after the first `skip`, whose code was made with an older data key than `active`.
+/// Up to `limit` keys of all projects, after the first `skip`, whose code was made with an older data key than
+/// `active`.
 pub fn list_older(db: &Connection, active: u32, skip: u32, limit: u32) -> Result<Vec<FoundKey>, Error> {
     all(
         db,

@@ -36,7 +36,8 @@ pub fn insert(db: &Transaction<'_>, session: &ConsoleSession, mac: &RowMac) -> R
 /// A session, its authentication code, and its key.
 type Found = (ConsoleSession, RowMac, FoundKey);
 
-/// The session with that digest, and its key, which may have expired. `None` when the session is over or the key is revoked.
+/// The session with that digest, and its key, which may have expired. `None` when the session is over or the key is
+/// revoked.
 pub fn find(db: &Connection, digest: &Digest256, now: Timestamp) -> Result<Option<Found>, Error> {
     let found = one(
         db,

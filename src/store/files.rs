@@ -1,5 +1,5 @@
-//! The files of an open database, compared with what has their names now. An open file stays usable after somebody moved,
-//! deleted or replaced it, so what is written to it would be lost without an error.
+//! The files of an open database, compared with what has their names now. An open file stays usable after somebody
+//! moved, deleted or replaced it, so what is written to it would be lost without an error.
 //!
 //! Invariant: a file that was moved back to its place is found again.
 

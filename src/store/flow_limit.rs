@@ -48,8 +48,8 @@ impl FlowLimit {
         Self { bounds, allowed: Mutex::default() }
     }
 
-    /// Makes room for one more flow of a key. At its bound, the key's oldest flows give way; at the bound for all, those
-    /// of the key that has most. False when none of them can.
+    /// Makes room for one more flow of a key. At its bound, the key's oldest flows give way; at the bound for all,
+    /// those of the key that has most. False when none of them can.
     pub fn admit(&self, db: &Transaction<'_>, owner: Owner, now: Timestamp) -> Result<bool, Error> {
         // A start that is rolled back was counted all the same, which errs on the safe side.
         let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Erases everything that is sealed, when the keyring is lost: what is left is what anybody can read, and accounts that must be
-//! reconnected. Statements are for every project and say so.
+//! Erases everything that is sealed, when the keyring is lost: what is left is what anybody can read, and accounts that
+//! must be reconnected. Statements are for every project and say so.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -20,8 +20,8 @@ pub struct App {
     pub generation: u64,
 }
 
-/// Erases all sealed values but the apps' secrets, which cannot be absent, and all data keys. Ends every grant. Returns how many
-/// were active.
+/// Erases all sealed values but the apps' secrets, which cannot be absent, and all data keys. Ends every grant. Returns
+/// how many were active.
 pub fn erase(db: &Transaction<'_>, now: Timestamp) -> Result<u64, Error> {
     let trouble = RefreshFailure {
         kind: Failure::KeyringLost,

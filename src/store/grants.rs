@@ -78,8 +78,8 @@ pub fn change(
     if same_but_for_refresh == next { update_refresh(db, &next) } else { update(db, &next, generation) }
 }
 
-/// Writes how far the grant's refresh got, and touches none of the indexes on other columns. Most steps of a refresh change
-/// nothing else.
+/// Writes how far the grant's refresh got, and touches none of the indexes on other columns. Most steps of a refresh
+/// change nothing else.
 fn update_refresh(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
     let answer = grant.refresh.answer();
     change_one(

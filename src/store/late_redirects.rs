@@ -32,8 +32,8 @@ pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usiz
     )
 }
 
-/// Deletes up to `limit` redirects in excess of `most`, and returns their number: the oldest of the key that has most, so
-/// that a busy key does not push out those of others.
+/// Deletes up to `limit` redirects in excess of `most`, and returns their number: the oldest of the key that has most,
+/// so that a busy key does not push out those of others.
 pub fn shrink(db: &Transaction<'_>, most: u64, limit: u32) -> Result<usize, Error> {
     let held = count(db, "SELECT count(*) FROM late_redirects /* every project */", named_params! {})?;
     let excess = held.saturating_sub(most).min(u64::from(limit));

@@ -41,8 +41,8 @@ pub fn find(db: &Connection, project: ProjectId, id: LinkId) -> Result<Option<Li
     )
 }
 
-/// The link with that token, ended ones too. Its page has no access key: the token is the credential, and the link tells
-/// its project.
+/// The link with that token, ended ones too. Its page has no access key: the token is the credential, and the link
+/// tells its project.
 pub fn find_by_token(db: &Connection, token: &Digest256) -> Result<Option<Link>, Error> {
     one(db, "SELECT * FROM links /* every project */ WHERE token = :token", named_params! {":token": token}, read)
 }

@@ -64,8 +64,8 @@ pub struct Holder {
     pub pid: Option<u32>,
 }
 
-/// The process that holds the lock of a database; `None` when none does. Creates and changes no file. For the moment that
-/// it takes to look, no process can take the lock.
+/// The process that holds the lock of a database; `None` when none does. Creates and changes no file. For the moment
+/// that it takes to look, no process can take the lock.
 ///
 /// # Errors
 ///

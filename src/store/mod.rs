@@ -259,8 +259,8 @@ impl Store {
         on_blocking_thread(move || reserve.ensure()).await?
     }
 
-    /// Looks whether the store can do its work. Writes something only as long as nothing proves that it can: at the start,
-    /// and after a write that failed.
+    /// Looks whether the store can do its work. Writes something only as long as nothing proves that it can: at the
+    /// start, and after a write that failed.
     ///
     /// # Errors
     ///

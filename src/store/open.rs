@@ -102,8 +102,8 @@ pub fn schema_version() -> u32 {
 }
 
 impl Store {
-    /// Opens an existing database and migrates its schema, after a copy to `<path>.before-vN-<time>` (N: the new version).
-    /// Take the [`DatabaseLock`](super::DatabaseLock) and [`inspect`] before.
+    /// Opens an existing database and migrates its schema, after a copy to `<path>.before-vN-<time>` (N: the new
+    /// version). Take the [`DatabaseLock`](super::DatabaseLock) and [`inspect`] before.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         Self::open_with(path, &Schema::embedded())
     }
@@ -145,8 +145,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     })?;
     // Functions and virtual tables in a tampered schema are not run.
     db.pragma_update(None, "trusted_schema", false)?;
-    // Kept statements stay as they were planned. Otherwise SQLite plans one again each time that a parameter changes which
-    // it might compare with a partial index, which takes several times what most statements do.
+    // Kept statements stay as they were planned. Otherwise SQLite plans one again each time that a parameter changes
+    // which it might compare with a partial index, which takes several times what most statements do.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // SQLite checks foreign keys only on connections that ask for it.
     db.pragma_update(None, "foreign_keys", true)?;

@@ -232,7 +232,8 @@ pub fn for_each_sealed(path: &Path, mut visit: impl FnMut(Stored)) -> Result<(),
     SEALED.iter().try_for_each(|column| column.for_each(&db, &mut visit)).map_err(|error| failed(path, error))
 }
 
-/// Number of stored values and authentication codes that each data key is needed for. A key without any is not in the map.
+/// Number of stored values and authentication codes that each data key is needed for. A key without any is not in the
+/// map.
 pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
     let mut counted = BTreeMap::new();
     for column in SEALED.into_iter().chain([MACS]) {

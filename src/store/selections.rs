@@ -89,8 +89,8 @@ pub(super) fn count_open(db: &Connection, project: ProjectId) -> Result<u64, Err
     )
 }
 
-/// Up to `limit` expired selections of all projects, oldest first, to be [expired](expire) or [deleted](delete). A spent
-/// one stays for as long as its choice may be repeated.
+/// Up to `limit` expired selections of all projects, oldest first, to be [expired](expire) or [deleted](delete). A
+/// spent one stays for as long as its choice may be repeated.
 pub fn list_expired(db: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Selection>, Error> {
     all(
         db,

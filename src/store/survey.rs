@@ -120,8 +120,8 @@ impl Survey {
         if self.is_current() { counts::recount(&self.db) } else { Ok(Vec::new()) }
     }
 
-    /// Compares each search index with its table, word by word, and returns those that differ. `visit` gets the number of
-    /// rows read so far. Empty for an older schema.
+    /// Compares each search index with its table, word by word, and returns those that differ. `visit` gets the number
+    /// of rows read so far. Empty for an older schema.
     ///
     /// SQLite's own check of a search index against its table is a statement that writes. Here, both sides are added up
     /// in a sum of hashes that does not depend on their order.

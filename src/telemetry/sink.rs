@@ -2,7 +2,8 @@
 //!
 //! Whoever reads the log may be slow, may have stopped reading, or may be gone. So a line is queued in memory, and one
 //! thread writes what is queued, many lines at once. A line that does not fit into the queue, or that standard error
-//! refuses, is lost and counted in `postpeer_log_lines_dropped_total`; the next line that is written says how many were.
+//! refuses, is lost and counted in `postpeer_log_lines_dropped_total`; the next line that is written says how many
+//! were.
 //!
 //! Invariant: only the writing thread waits for standard error. [`flush`] waits for that thread, but not for long.
 

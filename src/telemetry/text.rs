@@ -1,5 +1,5 @@
-//! The log as text, for a file or a pipe. It looks like the format of tracing-subscriber, which spends most of its time on
-//! styling that a file does not have.
+//! The log as text, for a file or a pipe. It looks like the format of tracing-subscriber, which spends most of its time
+//! on styling that a file does not have.
 //!
 //! Invariant: an event is one line, and whatever its values hold, nothing but printable text: control characters are
 //! escaped.

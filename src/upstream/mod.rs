@@ -158,7 +158,8 @@ impl Upstream {
         is_at_protocol(platform).then_some(Client::AtProtocol(&self.atproto, self.platforms.bluesky_errors()))
     }
 
-    /// Asks a platform's issuer what it publishes about itself. Returns the issuer, as the operator wrote it, with that.
+    /// Asks a platform's issuer what it publishes about itself. Returns the issuer, as the operator wrote it, with
+    /// that.
     ///
     /// # Errors
     ///
@@ -250,7 +251,8 @@ impl Upstream {
 }
 
 impl Client<'_> {
-    /// Asks for new tokens, once. `scopes`: the granted ones. Store the answer before [`Upstream::read_refresh`] reads it.
+    /// Asks for new tokens, once. `scopes`: the granted ones. Store the answer before [`Upstream::read_refresh`] reads
+    /// it.
     ///
     /// # Errors
     ///

@@ -1,15 +1,16 @@
 //! Sealing and opening of secrets: the only room that turns plaintext into ciphertext and back.
 //!
 //! **Two levels of keys.** The keys in the keyring file only wrap data keys. The data keys are stored wrapped in the
-//! database, and only they seal values. So replacing a leaked keyring key means re-wrapping a few rows, and a new data
-//! key can be introduced while old values still open with the old one. [`wrapping`] makes and re-wraps data keys. With a
-//! [`RecoveryKey`], each one is also wrapped for a key that is kept offline.
+//!   database, and only they seal values. So replacing a leaked keyring key means re-wrapping a few rows, and a new
+//!   data key can be introduced while old values still open with the old one. [`wrapping`] makes and re-wraps data
+//!   keys. With a [`RecoveryKey`], each one is also wrapped for a key that is kept offline.
 //!
 //! **Binding.** A sealed value is bound to its [`Place`]: database, table, column, row, generation and [`Owner`] are
-//! authenticated with it, and so are version and key id. Someone who can write to the database file, and has no key, can
-//! move no value to another row, project, platform or app. Whoever puts a whole row back as it was, its generation
-//! included, does what a restore does: `broker::generations` notices that only while the broker runs. See [`seal`] for
-//! the layout. Rows that hold no secret, and decide who gets one, carry an authentication code: see [`Vault::mac`].
+//!   authenticated with it, and so are version and key id. Someone who can write to the database file, and has no key,
+//!   can move no value to another row, project, platform or app. Whoever puts a whole row back as it was, its
+//!   generation included, does what a restore does: `broker::generations` notices that only while the broker runs. See
+//!   [`seal`] for the layout. Rows that hold no secret, and decide who gets one, carry an authentication code: see
+//!   [`Vault::mac`].
 //!
 //! Invariant: a value is opened with the key that it names. Keys are never tried in turn, because XChaCha20-Poly1305
 //! does not commit to its key.
@@ -148,15 +149,15 @@ impl Vault {
         self.keys().active
     }
 
-    /// True while a data key is good for what an earlier release left: values that are bound to no owner, and rows without
-    /// an authentication code. [`bind`](Self::bind) ends that.
+    /// True while a data key is good for what an earlier release left: values that are bound to no owner, and rows
+    /// without an authentication code. [`bind`](Self::bind) ends that.
     #[must_use]
     pub fn takes_first_version(&self) -> bool {
         self.keys().by_id.values().any(|key| key.opens_first_version())
     }
 
-    /// The authentication code of a row in this database, with the active key. `parts`: the table and everything that the
-    /// row decides by, in a fixed order.
+    /// The authentication code of a row in this database, with the active key. `parts`: the table and everything that
+    /// the row decides by, in a fixed order.
     pub fn mac(&self, parts: &[&[u8]]) -> Result<RowMac, Error> {
         let keys = self.keys();
         let key = keys.by_id.get(&keys.active).ok_or(Error::NoActiveKey)?;

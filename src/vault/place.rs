@@ -16,8 +16,8 @@
 //! selections.payload, token_text         yes      yes       yes           the client is the flow's
 //! ```
 //!
-//! Not bound: the profile of an integration, which callers may change, and whatever is no secret (names, scopes, times).
-//! Values of version 1 are bound to no owner: see [`seal`](super::seal).
+//! Not bound: the profile of an integration, which callers may change, and whatever is no secret (names, scopes,
+//! times). Values of version 1 are bound to no owner: see [`seal`](super::seal).
 
 use std::fmt::Display;
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Authenticated with it: "broker-seal", version, key id, database id, table, column, row id, generation, and the
-//! [owner](super::Owner)'s project, platform and OAuth client. Each part is preceded by its length, so that no two lists
-//! encode alike.
+//! [owner](super::Owner)'s project, platform and OAuth client. Each part is preceded by its length, so that no two
+//! lists encode alike.
 //!
 //! Version 0x01, which earlier releases wrote, lacks the owner. It is opened only with a data key whose
 //! [wrapped form](super::data_key) says that such values may still exist.

@@ -1,5 +1,5 @@
-//! The audit trail: calls every changing route of the server's own table, and expects exactly the entries that this file
-//! names. A new route that changes something fails here until this file knows its call and its entries.
+//! The audit trail: calls every changing route of the server's own table, and expects exactly the entries that this
+//! file names. A new route that changes something fails here until this file knows its call and its entries.
 
 use std::time::Duration;
 

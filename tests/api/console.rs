@@ -1,5 +1,5 @@
-//! The operator's console, as a browser without scripts uses it: who gets in, what a session may do, what its pages show
-//! and change, and that every route of its table keeps to the rules.
+//! The operator's console, as a browser without scripts uses it: who gets in, what a session may do, what its pages
+//! show and change, and that every route of its table keeps to the rules.
 
 mod accounts;
 mod managing;

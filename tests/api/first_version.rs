@@ -1,5 +1,5 @@
-//! Databases as releases before version 2 of sealed values left them. The first version is written here once more, from its
-//! documentation and not with the broker's code, so that a change of that code is noticed.
+//! Databases as releases before version 2 of sealed values left them. The first version is written here once more, from
+//! its documentation and not with the broker's code, so that a change of that code is noticed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ fn seal(key: &Key, db_id: Uuid, value: &Stored, plain: &[u8]) -> Vec<u8> {
     [&[1], &dek_id[..], &nonce, &sealed].concat()
 }
 
-/// Makes everything in a database that only its data key 1 seals as an earlier release left it: values of the first version,
-/// access keys without codes. Returns the number of values.
+/// Makes everything in a database that only its data key 1 seals as an earlier release left it: values of the first
+/// version, access keys without codes. Returns the number of values.
 pub(crate) fn bring_back(database: &Path, keyring: &Path) -> usize {
     let inspection = store::inspect(database).unwrap();
     let file = KeyringFile::load(keyring).unwrap();

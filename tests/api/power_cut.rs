@@ -1,8 +1,9 @@
 //! After a power cut, everything that was acknowledged is there.
 //!
 //! strace records what the running broker writes and syncs, and what it answers. The record is then replayed up to many
-//! moments, as a disk might hold it: only what was synced is certain. Of the rest, each write may be there, be missing, or be
-//! torn, whatever came after it. The broker's own way of opening must find everything that was answered before that moment.
+//! moments, as a disk might hold it: only what was synced is certain. Of the rest, each write may be there, be missing,
+//! or be torn, whatever came after it. The broker's own way of opening must find everything that was answered before
+//! that moment.
 //!
 //! Pending connections are committed without a sync on purpose, and are not looked for. `POWER_CUTS` is the number of
 //! moments (40 by default), `POWER_CUT_SEED` chooses others.

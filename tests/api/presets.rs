@@ -304,8 +304,8 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn presets_with_an_issuer_connect_by_their_discovery_documents() {
-    // https://accounts.google.com/.well-known/openid-configuration and https://gitlab.com/.well-known/openid-configuration,
-    // under the local server's host.
+    // https://accounts.google.com/.well-known/openid-configuration and
+    // https://gitlab.com/.well-known/openid-configuration, under the local server's host.
     let server = AnyServer::start(|asked, url| match asked.path.as_str() {
         "/google/.well-known/openid-configuration" => answer(
             &json!({

@@ -240,8 +240,8 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
     let theirs = Tenant::of(&broker, "theirs").await;
     let caller = broker.broker().authenticate(&theirs.key, None).await.unwrap();
     broker.broker().sign_in(&caller).await.unwrap();
-    // Under an app of their own, several accounts of one consent, a choice and a completion that wait, a late redirect, and
-    // a read token.
+    // Under an app of their own, several accounts of one consent, a choice and a completion that wait, a late redirect,
+    // and a read token.
     let path = format!("/v1/connect/integrations/{}/token", theirs.integrations[0]);
     for _ in 0..3 {
         assert_eq!(broker.call_as(&theirs.key, "GET", &path, None).await.status, 200);

@@ -1,5 +1,5 @@
-//! Trouble with the database's files and their disk under a running broker: what can be read is handed out, no change is
-//! claimed, `/readyz`, the log and `postpeer healthcheck` name the reason, and nothing is made anew in silence.
+//! Trouble with the database's files and their disk under a running broker: what can be read is handed out, no change
+//! is claimed, `/readyz`, the log and `postpeer healthcheck` name the reason, and nothing is made anew in silence.
 //!
 //! Errors of the disk are injected by strace into the running process, and end with it.
 

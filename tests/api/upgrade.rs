@@ -66,8 +66,8 @@ fn make_old(database: &Path, accounts: u64) {
     fs::rename(&old, database).unwrap();
 }
 
-/// A digest of everything that was there before the upgrade, read from a copy, so that the next start finds what the kill
-/// left.
+/// A digest of everything that was there before the upgrade, read from a copy, so that the next start finds what the
+/// kill left.
 fn digest(database: &Path) -> (u32, String) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("postpeer.db");

@@ -1,4 +1,5 @@
-//! `postpeer keyring`: replaces and recovers keys with a broker and without one. Killed after any step, it is run again.
+//! `postpeer keyring`: replaces and recovers keys with a broker and without one. Killed after any step, it is run
+//! again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

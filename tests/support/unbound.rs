@@ -1,5 +1,5 @@
-//! The wrapped form of data keys in releases before version 2 of sealed values, written once more from its documentation and not
-//! with the broker's code, so that a change of that code is noticed. For tests and benchmarks.
+//! The wrapped form of data keys in releases before version 2 of sealed values, written once more from its
+//! documentation and not with the broker's code, so that a change of that code is noticed. For tests and benchmarks.
 
 use std::path::Path;
 

@@ -48,7 +48,8 @@ impl Broker {
         Ok(KeyPage { keys: keys.into_iter().map(listed).collect(), next })
     }
 
-    /// Creates a key as [`create_access_key_as`](Self::create_access_key_as) does, with an expiry that may count from now.
+    /// Creates a key as [`create_access_key_as`](Self::create_access_key_as) does, with an expiry that may count from
+    /// now.
     pub async fn make_key(
         &self,
         caller: &Caller,

@@ -66,8 +66,8 @@ impl Broker {
         Ok(TrailPage { entries, keys, next })
     }
 
-    /// Counts of the last 24 hours, the present one last. `None` for a caller that is bound to a profile, because the numbers
-    /// are the project's.
+    /// Counts of the last 24 hours, the present one last. `None` for a caller that is bound to a profile, because the
+    /// numbers are the project's.
     pub async fn last_day(&self, caller: &Caller) -> Result<Option<Vec<Hour>>, Error> {
         if caller.profile_id.is_some() {
             return Ok(None);
@@ -106,8 +106,8 @@ impl Broker {
     }
 }
 
-/// Names of the keys with these ids, as far as they are still there. None for a caller that is bound to a profile: to it,
-/// other keys are ids, as in the API.
+/// Names of the keys with these ids, as far as they are still there. None for a caller that is bound to a profile: to
+/// it, other keys are ids, as in the API.
 pub(super) fn name_keys(
     db: &Connection,
     caller: &Caller,

@@ -117,8 +117,8 @@ impl Refresher {
         }))
     }
 
-    /// This refresher with other parts. It shares the refreshes in flight, and has learnt nothing about any app yet: the
-    /// credentials of each may have changed.
+    /// This refresher with other parts. It shares the refreshes in flight, and has learnt nothing about any app yet:
+    /// the credentials of each may have changed.
     pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
         let throttle = Arc::new(Throttle::new(core.clock.clone(), core.settings.refresh_concurrency));
         let Inner { flights, in_flight, unsaved, .. } = &*self.0;

@@ -21,8 +21,8 @@ use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
 use crate::store::refreshes::{self, AppKey, Due};
 
-/// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others. They last for
-/// some seconds, because a look-up with 100,000 due grants takes a sixth of a second.
+/// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others. They last
+/// for some seconds, because a look-up with 100,000 due grants takes a sixth of a second.
 const OF_EACH_APP: u32 = 1000;
 
 /// Shortest and longest time between look-ups of due grants while refreshes are in flight and others wait.

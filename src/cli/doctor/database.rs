@@ -172,7 +172,8 @@ fn remedy_of_values(table: &str) -> &'static str {
     }
 }
 
-/// Access keys whose rows the broker did not write. Before the first start after an upgrade, none are authenticated yet.
+/// Access keys whose rows the broker did not write. Before the first start after an upgrade, none are authenticated
+/// yet.
 fn access_keys(config: &Config, survey: &Survey, vault: &Vault) -> Vec<Finding> {
     let check = "access_keys";
     let keeps_old = vault.takes_first_version();

@@ -38,8 +38,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenError> {
     examine(path, u64::MAX)
 }
 
-/// [`inspect`] for a start, which should not take longer with more accounts: of a large file, only the header, the schema
-/// and the keys are read. [`check`] reads the rest while the broker runs.
+/// [`inspect`] for a start, which should not take longer with more accounts: of a large file, only the header, the
+/// schema and the keys are read. [`check`] reads the rest while the broker runs.
 pub fn inspect_briefly(path: &Path) -> Result<Inspection, OpenError> {
     examine(path, READ_AT_ONCE)
 }

@@ -1,5 +1,5 @@
-//! A database of each released schema, with rows in every table, is brought up to date: every stored value is still there,
-//! and the store reads every row.
+//! A database of each released schema, with rows in every table, is brought up to date: every stored value is still
+//! there, and the store reads every row.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ use crate::store::{
     token_reads,
 };
 
-/// Rows, with the first and the last schema that takes them in this form. `$1` is an id's 32 digits that end with 1, `#1` the
-/// digest of it, `@` a sealed value under the data key 1.
+/// Rows, with the first and the last schema that takes them in this form. `$1` is an id's 32 digits that end with 1,
+/// `#1` the digest of it, `@` a sealed value under the data key 1.
 const ROWS: &[(u32, u32, &str)] = &[
     (1, 99, "INSERT INTO meta VALUES (1, '00000000-0000-0000-0000-000000000007')"),
     (1, 99, "INSERT INTO keyring VALUES (1, 'k1', zeroblob(73), #9, 'active', 1)"),

@@ -1,5 +1,5 @@
-//! The length of the write-ahead log: when it is time to move it into the database file, and when the operator learns that
-//! something keeps it from shrinking.
+//! The length of the write-ahead log: when it is time to move it into the database file, and when the operator learns
+//! that something keeps it from shrinking.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};

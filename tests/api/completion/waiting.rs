@@ -13,8 +13,8 @@ use crate::support::{TestBroker, parameter};
 
 const MINUTES: Duration = Duration::from_mins(10);
 
-/// A victim finishes what an attacker began. Their session at the app is not the one that began it, so the app completes
-/// nothing.
+/// A victim finishes what an attacker began. Their session at the app is not the one that began it, so the app
+/// completes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_attacker_began_and_a_victim_finished_ends_with_nothing_connected() {
     let broker = TestBroker::start().await;
