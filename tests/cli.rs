@@ -28,6 +28,8 @@ mod keyring;
 
 #[path = "cli/log.rs"]
 mod log;
+#[path = "support/own_address.rs"]
+mod own_address;
 
 /// `postpeer` with an empty environment.
 fn postpeer(arguments: &[&str]) -> Command {

@@ -47,6 +47,8 @@ mod mastodon;
 mod mended;
 mod openid;
 mod outbound;
+#[path = "../support/own_address.rs"]
+mod own_address;
 mod own_platforms;
 mod pacing;
 mod pages;

@@ -18,6 +18,7 @@ use postpeer::sandbox::{Answer, Sandbox, TokenKind};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::own_address::own_address;
 use crate::support::{Reply, client, expose, parameter};
 
 /// More than a token of two hours has left, so that each request refreshes it.
@@ -44,7 +45,7 @@ impl Crashing {
         let sandbox = Sandbox::start(listener, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         // A fixed port, because callback URLs must outlive the process.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = own_address();
         let url = format!("http://{address}");
         let toml = format!(
             "[server]\nlisten = \"{address}\"\npublic_url = \"{url}\"\n{}",

@@ -1,8 +1,8 @@
 //! `postpeer connect`: the link that it prints, beside a running broker, and what it waits for.
 
 use std::io::Read as _;
-use std::net::TcpListener;
 
+use super::own_address::own_address;
 use super::{Instance, Running, Signal, ask_with, postpeer, refused, succeeded, text};
 
 #[test]
@@ -54,11 +54,9 @@ fn waiting_ends_with_an_account_or_with_the_link() {
 /// The demo prints one as well.
 #[test]
 fn the_link_of_a_demo_opens() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let address = own_address().to_string();
     let demo = Running::start(&mut postpeer(&["demo", "--listen", &address]), "The access key:");
     let token = demo.said.split("/connect/link/").nth(1).unwrap().split_whitespace().next().unwrap();
-    let page = ask_with(&demo.url(), "GET", &format!("/connect/link/{token}"), "accept: */*");
+    let page = ask_with(&format!("http://{address}"), "GET", &format!("/connect/link/{token}"), "accept: */*");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("Demo app"), "{page}");
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
+use super::own_address::own_address;
 use super::*;
 
 /// Their lines fill a pipe and the queue behind it.
@@ -12,10 +13,8 @@ const AT_ONCE: usize = 50;
 
 /// Runs `serve` with this standard error. Returns it with its own address and that of the metrics, once it answers.
 fn serve(instance: &Instance, stderr: Stdio) -> (Child, String, String) {
-    let [address, metrics] = [(); 2].map(|()| {
-        // Free a moment ago, because the log does not tell.
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-    });
+    // The log does not tell.
+    let [address, metrics] = [(); 2].map(|()| own_address().to_string());
     let mut command = instance.command(&["serve"]);
     // Each refused request costs something of a budget.
     command.env("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "0");
