@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postpeer::app::{Desk, Ports};
 use postpeer::broker;
 use postpeer::config::{self, Environment};
 use postpeer::domain::entropy::{Entropy as _, SeededEntropy};
+use postpeer::domain::time::{Clock as _, ManualClock, SystemClock};
 use postpeer::sandbox::TokenKind;
 use serde_json::json;
 
@@ -249,6 +251,8 @@ struct Scene {
     first: Vec<u8>,
     record: Record,
     acknowledged: Vec<(usize, Acknowledged)>,
+    /// Stands at the time of the record, because what waits for its caller does not wait long.
+    clock: Arc<ManualClock>,
 }
 
 impl Scene {
@@ -310,7 +314,8 @@ impl Scene {
         let files: Vec<PathBuf> = std::iter::once(serve).chain(keys).collect();
         let record = Record::read(&files, &broker.path("").canonicalize().unwrap());
         let acknowledged = acknowledged.into_iter().map(|it| (record.answered(&it.answer), it)).collect();
-        Some(Self { broker, first, record, acknowledged })
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        Some(Self { broker, first, record, acknowledged, clock })
     }
 
     /// Opens the database as it may be after a power cut at this line. Returns what is missing.
@@ -325,7 +330,7 @@ impl Scene {
             fs::copy(self.broker.path(name), dir.path().join(name)).unwrap();
         }
         let config = config::load(&dir.path().join("postpeer.toml"), &Environment::default(), &[]).unwrap();
-        let desk = match Desk::open(&config, &Ports::system()) {
+        let desk = match Desk::open(&config, &Ports { clock: self.clock.clone(), ..Ports::system() }) {
             Ok(desk) => desk,
             Err(error) => return vec![error.to_string()],
         };
