@@ -157,6 +157,36 @@ async fn a_session_ends_with_its_time_its_key_or_a_sign_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_somebody_wrote_into_the_database_opens_nothing() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let weak = broker.broker().create_access_key("default", "weak", &[Scope::Manage]).await.unwrap().0;
+    let visit = async || Reply::of(operator.request("GET", "/console", None).send().await.unwrap()).await.status;
+    assert_eq!(visit().await, 200);
+    for change in [
+        "digest = CAST(zeroblob(32) AS BLOB)".to_owned(),
+        "expires_at = expires_at + 1".to_owned(),
+        format!("access_key_id = '{}'", weak.id),
+        "mac = CAST(zeroblob(32) AS BLOB)".to_owned(),
+        "mac_dek_id = 7".to_owned(),
+    ] {
+        broker
+            .sql()
+            .execute_batch("DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM console_sessions")
+            .unwrap();
+        broker.sql().execute(&format!("UPDATE console_sessions SET {change}"), []).unwrap();
+        assert_eq!(visit().await, 303, "{change}");
+        broker
+            .sql()
+            .execute_batch(
+                "DELETE FROM console_sessions; INSERT INTO console_sessions SELECT * FROM kept; DROP TABLE kept",
+            )
+            .unwrap();
+        assert_eq!(visit().await, 200, "{change}, and back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_page_without_a_session_leads_to_the_sign_in() {
     let broker = start().await;
     let nobody = Operator::nobody(&broker);
