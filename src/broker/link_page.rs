@@ -34,7 +34,7 @@ use crate::upstream::platform_at;
 /// Most accounts that the page shows, newest first.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
 
-/// What the page of a link shows.
+/// Contents of the page of a link.
 #[derive(Debug)]
 pub struct OpenLink {
     pub project: Option<String>,
@@ -78,7 +78,7 @@ pub struct SetOut {
     pub lives: Duration,
 }
 
-/// What whoever has a link wants to connect.
+/// The account that whoever has a link wants to connect.
 #[derive(Debug, Default)]
 pub struct Wish {
     pub platform: String,
@@ -93,8 +93,8 @@ pub struct Wish {
 }
 
 impl Broker {
-    /// What the page of a link shows. [`Error::LinkEnded`] when it has ended, [`Error::NotFound`] when it never was, or
-    /// ended long ago.
+    /// Finds the contents of the page of a link. [`Error::LinkEnded`] when it has ended, [`Error::NotFound`] when it never
+    /// was, or ended long ago.
     pub async fn open_link(&self, token: &SecretString) -> Result<OpenLink, Error> {
         let link = self.find_link(token).await?;
         let (read, now) = (link.clone(), self.clock.now());

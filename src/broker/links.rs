@@ -44,7 +44,7 @@ pub struct NewLink {
 pub struct LinkState {
     pub link: Link,
     pub status: LinkStatus,
-    /// What was connected through it and still is.
+    /// Accounts that were connected through it and still are.
     pub integrations: Vec<Integration>,
 }
 

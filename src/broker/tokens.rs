@@ -108,7 +108,7 @@ impl Broker {
         let found = self.find_token(caller, id).await?;
         let now = self.clock.now();
         let is_alive = found.access_expires_at.is_none_or(|at| now < at);
-        // What cannot be opened is refused with the reason, however long it would last.
+        // A token that cannot be opened is refused with the reason, however long it would last.
         let is_unreadable = matches!(why, NotRefreshed::Failed { kind: Failure::TokensUnreadable, .. });
         if is_alive || is_unreadable || found.status != AuthStatus::Active {
             return self.vend(caller, found).await;

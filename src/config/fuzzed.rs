@@ -11,7 +11,7 @@ const SECRET: &str = "never-shown";
 /// The keys whose values are secrets.
 const SECRETS: [&str; 3] = ["client_secret", "client_secrets", "proxy"];
 
-/// Whether the damage moved a secret to where the file states none: into a key, or a path.
+/// True when the damage moved a secret to where the file states none: into a key, or a path.
 fn shows_itself(key: &str, value: &Value) -> bool {
     match value {
         _ if key.contains(SECRET) => true,

@@ -15,10 +15,10 @@ use super::secret::{Digest256, SecretString, random_token};
 /// The cookie that a caller's app sets for the broker, from a sibling domain.
 pub const APP_COOKIE: &str = "__Secure-postpeer-binding";
 
-/// What the names of the broker's own cookies begin with, after a prefix that says who may set them.
+/// Start of the names of the broker's own cookies, after a prefix that says who may set them.
 pub const OWN_COOKIE: &str = "postpeer-connect-";
 
-/// What a browser needs to finish a flow.
+/// The proof that a browser needs to finish a flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Binding {
     /// Nothing.
@@ -79,7 +79,7 @@ impl LinkCookie {
         (self.name, self.value.expose_secret().to_owned())
     }
 
-    /// What the connection is bound to.
+    /// The binding of the connection.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "hashing is how a cookie is stored and compared")]
     pub fn binding(&self) -> Binding {

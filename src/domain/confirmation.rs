@@ -63,7 +63,7 @@ impl Confirmation {
         (format!("{OWN_COOKIE}{named}"), value)
     }
 
-    /// What the connection is bound to.
+    /// The binding of the connection.
     #[must_use]
     pub fn binding(&self) -> Binding {
         Binding::Confirmed(Digest256::of(self.cookie().1.as_bytes()))

@@ -20,7 +20,7 @@ pub struct WrappedKey {
 }
 
 impl WrappedKey {
-    /// What the key is good for, as its wrapped form says. Only `vault` knows whether that is authentic.
+    /// The uses of the key, as its wrapped form states them. Only `vault` knows whether that is authentic.
     #[must_use]
     pub fn scope(&self) -> Option<KeyScope> {
         self.blob.first().copied().and_then(KeyScope::of_version)

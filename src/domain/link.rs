@@ -30,14 +30,14 @@ pub struct Link {
     pub platforms: Vec<String>,
     /// Where its page leads in the end, exactly as the maker gave it.
     pub redirect_uri: Option<String>,
-    /// What was connected through it, in this order. Some of it may be disconnected since.
+    /// Accounts that were connected through it, in this order. Some may be disconnected since.
     pub connected: Vec<IntegrationId>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
 }
 
-/// What a link is good for.
+/// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LinkStatus {

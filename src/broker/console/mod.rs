@@ -1,7 +1,7 @@
 //! Use cases of the console beyond the API's: sessions, and the lists that its pages show.
 //!
 //! Invariant: a session acts as a [`Caller`](super::Caller) with the rights of its key as they are at each request.
-//! What it changes goes through the use cases of the API, and the trail names the key.
+//! Its changes go through the use cases of the API, and the trail names the key.
 
 mod accounts;
 mod keys;
