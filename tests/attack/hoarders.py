@@ -188,8 +188,8 @@ def main():
             ("all at once", all_at_once, len(PUBLIC) * (4 if FULL else 1)),
         ]:
             check(name, kind, count, running, port, at_rest, before)
-        errors = [line for line in running.log.splitlines() if "ERROR" in line]
-        assert not errors, errors[:3]
+    errors = [line for line in running.log.splitlines() if "ERROR" in line]
+    assert not errors, errors[:3]
     print("nobody held it up")
 
 

@@ -11,12 +11,12 @@ import re
 import subprocess
 import tempfile
 import threading
-
+import time
 
 from demo import binary, fetch
 
 PUBLIC_URL = "https://connect.example.com"
-READY_WITHIN, STOPPED_WITHIN = 30, 30
+READY_WITHIN, STOPPED_WITHIN, LOGGED_WITHIN = 30, 30, 30
 
 
 class Broker:
@@ -35,10 +35,21 @@ class Broker:
                     ready.set()
             ready.set()
 
-        threading.Thread(target=read, daemon=True).start()
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
         if not ready.wait(READY_WITHIN) or self.url is None:
             process.kill()
+            process.wait()
             raise RuntimeError(f"the broker did not start:\n{self.log}")
+
+    def logged(self, words):
+        """Whether the log says these words. A line may come after the answer that it is about, so this waits a while."""
+        until = time.monotonic() + LOGGED_WITHIN
+        while words not in self.log:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True
 
     def call(self, method, path, body=None):
         """Status and JSON of a call to the API."""
@@ -78,8 +89,9 @@ def broker(configuration, files=None):
         process = subprocess.Popen(
             [binary(), "serve", "--config", config], stderr=subprocess.PIPE, text=True, env=_environment()
         )
+        running = Broker(process, key, folder)
         try:
-            yield Broker(process, key, folder)
+            yield running
         finally:
             process.terminate()
             try:
@@ -88,6 +100,7 @@ def broker(configuration, files=None):
                 process.kill()
                 process.wait()
                 raise
+            running.reader.join(LOGGED_WITHIN)
         assert code == 0, f"the broker stopped with exit code {code}"
 
 
