@@ -63,6 +63,7 @@
 //! hickory_resolver:            outbound
 //! hkdf:                        vault
 //! jsonwebtoken:                oauth
+//! landlock:                    cli
 //! metrics_exporter_prometheus: telemetry
 //! oauth2:                      oauth
 //! refinery:                    store
@@ -205,6 +206,7 @@
 //!                             sealed, and its owner), src/store/sealed.rs (its column, its owner's, and the one for its data
 //!                             key), src/store/forget.rs (erased when the keyring is lost),
 //!                             tests/api/secrets/needles.rs (searched for in logs, answers and the database)
+//! a file that the running broker opens: src/cli/confine.rs (its folder), tests/cli/confined.rs
 //! what is accepted on a connection: src/server/head.rs (heads and bodies), src/server/wire.rs (deadlines, turns)
 //! a limit on what costs:      src/domain/budget.rs, src/http/routes.rs (`costs`), src/http/access.rs (who pays),
 //!                             src/config/mod.rs, postpeer.toml.example, README.md

@@ -7,6 +7,8 @@
 mod backup;
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/confined.rs"]
+mod confined;
 #[path = "cli/connect.rs"]
 mod connect;
 
@@ -14,7 +16,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -363,19 +366,38 @@ fn a_broker_serves_stops_and_serves_again() {
     }
 }
 
-/// It holds keys and tokens, so no dump of it is written, and no process of the same user reads it.
+/// It holds keys and tokens, so no dump of it is written, no process of the same user reads it, and nobody else reads
+/// its files.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_brokers_memory_is_closed_to_others() {
+    const NOBODY: u32 = 65_534;
     let instance = Instance::new();
-    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let mut serve = instance.command(&["serve"]);
+    // What is root's belongs to root in any case. So another user runs it, where root runs the test.
+    if rustix::process::geteuid().is_root() {
+        let program = instance.path("postpeer");
+        fs::copy(env!("CARGO_BIN_EXE_postpeer"), &program).unwrap();
+        for file in fs::read_dir(instance.dir.path()).unwrap().map(|file| file.unwrap().path()) {
+            chown(file, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        chown(instance.dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        serve = Command::new(program);
+        serve.arg("serve").env_clear().env("POSTPEER_CONFIG", instance.path("postpeer.toml"));
+        serve.env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).uid(NOBODY).gid(NOBODY);
+    }
+    let broker = Running::start(&mut serve, "listening");
     let folder = format!("/proc/{}", broker.child.id());
     let limits = fs::read_to_string(format!("{folder}/limits")).unwrap();
     let core: Vec<&str> =
         limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
     assert_eq!(core[4..6], ["0", "0"], "{limits}");
-    // The kernel gives this file to root where a process is not dumpable. A test that root runs sees no difference.
+    // The kernel gives this file to root where a process is not dumpable.
     assert_eq!(fs::metadata(format!("{folder}/mem")).unwrap().uid(), 0, "other processes of its user may read it");
+    let status = fs::read_to_string(format!("{folder}/status")).unwrap();
+    let of_user = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    assert!(!of_user.split_whitespace().any(|user| user == "0"), "{of_user}");
+    assert!(status.contains("Umask:\t0077"), "{status}");
     broker.stop(Signal::TERM);
 }
 

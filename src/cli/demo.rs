@@ -12,6 +12,7 @@ use futures_util::future::{LocalBoxFuture, ready};
 use secrecy::ExposeSecret as _;
 use tokio::runtime;
 
+use super::confine::{Confinement, Folders};
 use super::failure::{Exit, Failure};
 use super::{output, process};
 use crate::app::{self, Ports, Prepared};
@@ -48,25 +49,27 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
-    process::harden();
-    let listener = listen(arguments.listen)?;
     let ports = Ports::system();
     let data = Data::new(arguments.data.as_deref(), &*ports.entropy);
-    // Signals are obeyed before there is a folder that they could leave behind.
+    let created = data.clone().create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
+    // Before the log, which starts the first thread.
+    let confinement = Confinement::begin(data.folders());
+    telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
+    process::harden();
+    confinement.report();
+    let listener = listen(arguments.listen)?;
     let obeying = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let obeying = obeying.map_err(|error| Failure::io("cannot start a thread", &error))?;
-    let at_last = data.clone();
+    let at_last = data;
     let signals = Signals::obey(obeying.handle(), move || at_last.remove())
         .map_err(|error| Failure::io("cannot handle signals", &error))?;
-    let data = data.create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
     let sandbox_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port for the sandbox: {error}")))?;
     let sandbox_address =
         sandbox_listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
 
-    let config = settings(address, sandbox_address, &data.0.dir)?;
+    let config = settings(address, sandbox_address, &created.0.dir)?;
     if !config.database.exists() {
         app::initialise(&config, &ports)?;
     }
@@ -77,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     drop(entered);
 
     let (project, key, link) = app.work().block_on(first_steps(app.broker.clone()))?;
-    tell(&app.config, data.0.is_kept, &key, &link)?;
+    tell(&app.config, created.0.is_kept, &key, &link)?;
     let demo = http::Demo {
         caller: Caller {
             actor: Actor::DemoPage,
@@ -212,6 +215,12 @@ impl Data {
     fn create(self) -> io::Result<Created> {
         DirBuilder::new().mode(0o700).recursive(self.is_kept).create(&self.dir)?;
         Ok(Created(self))
+    }
+
+    /// The folders of the demo's process, which removes a temporary directory at the end.
+    fn folders(&self) -> Folders {
+        let folders = Folders::of_data(&self.dir);
+        if self.is_kept { folders } else { folders.with_removal_of(&self.dir) }
     }
 
     /// Removes a temporary directory, if it is there.

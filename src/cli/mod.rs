@@ -15,6 +15,7 @@ mod accounts;
 mod audit;
 mod backup;
 mod check;
+mod confine;
 mod connect;
 mod demo;
 mod doctor;

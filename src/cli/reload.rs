@@ -1,9 +1,12 @@
 //! SIGHUP for `postpeer serve`: reads configuration, platforms and keyring again, or stops where its terminal is gone.
 //!
-//! Invariant: a configuration with a mistake changes nothing. Neither do settings that need a restart: they are named.
+//! Invariant: a configuration with a mistake changes nothing, nor does one that needs folders which the process gave up
+//! when it started. Settings that need a restart are named, and change nothing either.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
+use super::confine::Confinement;
 use super::serve::warn_of;
 use super::settings::ConfigFile;
 use crate::app::App;
@@ -18,6 +21,7 @@ pub(super) struct Reload<'a> {
     app: &'a App,
     source: &'a ConfigFile,
     environment: &'a Environment,
+    confinement: &'a Confinement,
     /// Settings that are in use since the start.
     fixed: Vec<(&'static str, String)>,
     /// True when the process was started from a terminal.
@@ -25,8 +29,14 @@ pub(super) struct Reload<'a> {
 }
 
 impl<'a> Reload<'a> {
-    pub(super) fn new(app: &'a App, source: &'a ConfigFile, environment: &'a Environment) -> Self {
-        Self { app, source, environment, fixed: fixed(&app.config), has_terminal: is_at_a_terminal() }
+    pub(super) fn new(
+        app: &'a App,
+        source: &'a ConfigFile,
+        environment: &'a Environment,
+        confinement: &'a Confinement,
+    ) -> Self {
+        let (fixed, has_terminal) = (fixed(&app.config), is_at_a_terminal());
+        Self { app, source, environment, confinement, fixed, has_terminal }
     }
 
     /// A terminal that closes sends SIGHUP too, and from then on is no terminal any more. A process that was started
@@ -36,10 +46,18 @@ impl<'a> Reload<'a> {
             tracing::info!("stopping: the terminal was closed");
             return Hangup::Stop;
         }
-        let config = match self.source.load(self.environment) {
+        let config = match self.source.read(self.environment) {
             Ok(config) => config,
-            Err(failure) => return refused(&failure.message),
+            Err(error) => {
+                return refused(&match self.confinement.shut_out(error.files()) {
+                    Some(file) => outside(file),
+                    None => chain(&error),
+                });
+            }
         };
+        if let Some(path) = self.confinement.out_of_reach(&config) {
+            return refused(&outside(path));
+        }
         let broker = match self.app.reloaded(&config).await {
             Ok(broker) => broker,
             Err(error) => return refused(&chain(&error)),
@@ -57,6 +75,10 @@ impl<'a> Reload<'a> {
 fn refused(why: &str) -> Hangup {
     tracing::error!("the configuration was not reloaded, and the broker goes on as before: {why}");
     Hangup::Ignored
+}
+
+fn outside(path: &Path) -> String {
+    format!("{} is outside the folders that this process may open since its start: restart the broker", path.display())
 }
 
 /// The settings and the state that are served with a configuration.

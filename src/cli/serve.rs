@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::LocalBoxFuture;
 
+use super::confine::{Confinement, Folders};
 use super::failure::{Exit, Failure};
 use super::reload::{self, Reload};
 use super::settings::{ConfigFile, warnings};
@@ -30,8 +31,12 @@ pub(super) struct Arguments {
 /// Binds the addresses after all checks and before the first change.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     let config = arguments.config.load_set_up(environment)?;
+    // Before the log, which starts the first thread.
+    let confinement =
+        Confinement::begin(Folders::of(&config, arguments.config.file(environment).as_deref(), environment));
     telemetry::init(config.log);
     process::harden();
+    confinement.report();
     warn_of(&config);
     let listen = config.server.listen;
     let metrics_listen = config.server.metrics_listen;
@@ -54,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     if let Some(address) = console_address {
         tracing::info!(%address, "the console is at /console");
     }
-    let reload = Reload::new(&app, &arguments.config, environment);
+    let reload = Reload::new(&app, &arguments.config, environment, &confinement);
     let on_hangup = || -> LocalBoxFuture<'_, Hangup> { Box::pin(reload.on_hangup()) };
     let served = reload::served(&app, app.broker.clone(), &app.config);
     notify::ready(environment);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The place where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Mistake {
     pub key: String,
     /// Completes a sentence that begins with the key. Says what to do.
     pub problem: String,
+    /// The file that the key names, where the mistake is in that file or in who may read it.
+    pub file: Option<PathBuf>,
 }
 
 impl fmt::Display for Mistake {
@@ -79,4 +81,16 @@ pub enum Error {
     NotToml { file: String, problem: String },
     #[error("the configuration {} cannot be read: check that it is a file that this user may read", .path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// The files that could not be read, or that hold something else than expected.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let (own, named) = match self {
+            Self::Unreadable { path, .. } => (Some(path.as_path()), [].as_slice()),
+            Self::Mistakes(Mistakes(mistakes)) => (None, mistakes.as_slice()),
+            Self::Changeable(_) | Self::Missing(_) | Self::NotToml { .. } => (None, [].as_slice()),
+        };
+        own.into_iter().chain(named.iter().filter_map(|mistake| mistake.file.as_deref()))
+    }
 }

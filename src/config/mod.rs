@@ -74,6 +74,8 @@ pub struct Config {
     pub platforms: Registry,
     /// The files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
+    /// The files that logos were read from.
+    pub logo_files: Vec<PathBuf>,
     /// True when the file itself has secrets, rather than the names of files that have them.
     pub has_secrets: bool,
     /// Sentences on settings that are valid but risky.
@@ -197,6 +199,7 @@ pub fn from_str(
         }
     }
     config.secret_files = std::mem::take(&mut reader.secret_files);
+    config.logo_files = std::mem::take(&mut reader.logo_files);
     config.has_secrets = reader.has_secrets;
     config.warnings = reader.finish().map_err(Error::Mistakes)?;
     Ok(config)
@@ -231,6 +234,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         pages: pages::read(reader),
         platforms: platforms::read(reader),
         secret_files: Vec::new(),
+        logo_files: Vec::new(),
         has_secrets: false,
         warnings: Vec::new(),
     }

@@ -65,7 +65,9 @@ fn logo(reader: &mut Reader, path: &[&str]) -> Option<Logo> {
     let read = read_file(&file)
         .map_err(|error| format!("cannot be read ({error}): check the path and its permissions"))
         .and_then(|bytes| Logo::new(bytes).map_err(|why| why.to_string()));
-    read.map_err(|problem| reader.mistake(path, format!("names {}, which {problem}", file.display()))).ok()
+    let logo = read.map_err(|problem| reader.mistake_in_file(path, &file, &problem)).ok();
+    reader.logo_files.extend(logo.is_some().then_some(file));
+    logo
 }
 
 /// Reads no more than it takes to see that a file is too large.

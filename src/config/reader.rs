@@ -35,6 +35,8 @@ pub(super) struct Reader {
     warnings: Vec<String>,
     /// The files that secrets were read from.
     pub(super) secret_files: Vec<PathBuf>,
+    /// The files that pictures were read from.
+    pub(super) logo_files: Vec<PathBuf>,
     /// True when a secret was read from the settings file itself.
     pub(super) has_secrets: bool,
 }
@@ -48,6 +50,7 @@ impl Reader {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             secret_files: Vec::new(),
+            logo_files: Vec::new(),
             has_secrets: false,
         }
     }
@@ -65,6 +68,7 @@ impl Reader {
             origin: Origin::Environment(variable.to_owned()),
             key: variable.trim_start_matches("POSTPEER_").to_ascii_lowercase(),
             problem: format!("is not a setting: did you mean {right}, with two underscores?"),
+            file: None,
         });
     }
 
@@ -72,7 +76,7 @@ impl Reader {
     fn unknown_keys(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut note = |path: &[&str], problem| {
-            mistakes.push(Mistake { origin: self.layers.origin(path), key: path.join("."), problem });
+            mistakes.push(Mistake { origin: self.layers.origin(path), key: path.join("."), problem, file: None });
         };
         for (table, known) in self.known.tables() {
             let Some(value) = self.layers.at(&table) else { continue };
@@ -99,12 +103,19 @@ impl Reader {
     /// Notes a mistake at a key. `problem` completes a sentence that begins with the key.
     pub(super) fn mistake(&mut self, path: &[&str], problem: impl Into<String>) {
         let origin = self.layers.origin(path);
-        self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into() });
+        self.mistakes.push(Mistake { origin, key: path.join("."), problem: problem.into(), file: None });
+    }
+
+    /// Notes a mistake in the file that a key names, or that it cannot be read.
+    pub(super) fn mistake_in_file(&mut self, path: &[&str], file: &Path, problem: &str) {
+        let (origin, problem) = (self.layers.origin(path), format!("names {}, which {problem}", file.display()));
+        self.mistakes.push(Mistake { origin, key: path.join("."), problem, file: Some(file.to_owned()) });
     }
 
     /// Notes a mistake in a variable that is not one of ours, and stands for a key. Once for each variable.
     pub(super) fn mistake_in_environment(&mut self, variable: &str, path: &[&str], problem: String) {
-        let mistake = Mistake { origin: Origin::Environment(variable.to_owned()), key: path.join("."), problem };
+        let origin = Origin::Environment(variable.to_owned());
+        let mistake = Mistake { origin, key: path.join("."), problem, file: None };
         if !self.mistakes.contains(&mistake) {
             self.mistakes.push(mistake);
         }
@@ -385,7 +396,7 @@ impl Reader {
                 Some(secret)
             }
             Err(problem) => {
-                self.mistake(path, format!("names {}, which {problem}", file.display()));
+                self.mistake_in_file(path, file, &problem);
                 None
             }
         }
