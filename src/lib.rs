@@ -55,6 +55,7 @@
 //! actix_service:               server
 //! actix_web:                   http, sandbox, server
 //! askama:                      http, sandbox
+//! bytes:                       outbound
 //! chacha20poly1305:            vault
 //! clap:                        cli
 //! csscolorparser:              domain

@@ -1,6 +1,7 @@
 //! Reads what a callback says: a code, a denial, a refusal, or nothing that can be used.
 
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use super::callback::Callback;
 use crate::domain::failure::Failure;
@@ -88,7 +89,7 @@ fn harmless(text: Option<&String>) -> Option<String> {
 
 #[expect(clippy::disallowed_methods, reason = "hashing is how a code is recognised without being kept")]
 fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
-    Digest256::of(format!("{kind}:{}", code.expose_secret()).as_bytes())
+    Digest256::of(Zeroizing::new([kind, ":", code.expose_secret()].concat()).as_bytes())
 }
 
 /// The code without the fragment `#_` or `#_=_` that Meta's platforms append and that something on the way may take

@@ -57,7 +57,10 @@ pub struct Digest256([u8; 32]);
 impl Digest256 {
     #[must_use]
     pub fn of(secret: &[u8]) -> Self {
-        Self(Sha256::digest(secret).into())
+        // It holds the end of the secret, and is wiped when it is dropped: so it must not move.
+        let mut hasher = Sha256::new();
+        hasher.update(secret);
+        Self(hasher.finalize_reset().into())
     }
 
     /// A digest that begins with `time` in place of its first 48 bits, so that digests sort by it. 208 bits recognise

@@ -11,6 +11,7 @@ mod dns;
 mod guard;
 mod json;
 mod measure;
+mod wiped;
 mod words;
 
 use std::borrow::Cow;
@@ -120,13 +121,18 @@ pub enum Error {
     TooSlow,
     #[error("the host's name does not resolve")]
     Unresolved(#[source] DnsError),
+    #[error("the token holds a character that no header can carry")]
+    Unsendable,
 }
 
 impl Error {
     /// True when the platform cannot have received the request.
     #[must_use]
     pub fn is_before_sending(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_))
+        match self {
+            Self::Client(_) | Self::Connect(_) | Self::Refused(_) | Self::Unresolved(_) | Self::Unsendable => true,
+            Self::Interrupted(_) | Self::TooLarge | Self::Timeout(_) | Self::TooSlow => false,
+        }
     }
 
     /// True when the name leads to no host that may be called.
@@ -242,21 +248,20 @@ async fn begin(
         .timeout(within)
         .header(header::ACCEPT, accept)
         .header(header::ACCEPT_ENCODING, "identity");
-    builder = match &request.authorization {
-        Authorization::Basic { user, password } => builder.basic_auth(user, Some(expose(password))),
-        Authorization::Bearer(token) => builder.bearer_auth(expose(token)),
-        Authorization::None => builder,
-    };
+    if let Some(value) = wiped::authorization(&request.authorization)? {
+        builder = builder.header(header::AUTHORIZATION, value);
+    }
     for (name, value) in &request.headers {
         builder = builder.header(name.as_ref(), value);
     }
     builder = match &request.body {
         Body::Empty => builder,
         Body::Form(fields) => {
-            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
-            builder.form(&fields)
+            builder.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(wiped::form(fields))
         }
-        Body::Json(text) => builder.header(header::CONTENT_TYPE, "application/json").body(expose(text).to_owned()),
+        Body::Json(text) => {
+            builder.header(header::CONTENT_TYPE, "application/json").body(wiped::bytes(expose(text).into()))
+        }
         Body::Multipart(fields) => {
             builder.multipart(fields.iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| {
                 form.text(name.clone(), expose(value).to_owned())

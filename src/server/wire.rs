@@ -2,7 +2,8 @@
 //!
 //! Adds what actix lacks. A request's head must be unambiguous and arrive in time ([`Framing`]); a head that is not
 //! gets an answer of ours. An answer must be read in time. A client that has not read its answers gets no further
-//! request served, and pipelined requests take turns with those of other connections.
+//! request served, and pipelined requests take turns with those of other connections. What was passed on to actix, which
+//! keeps a copy, is wiped here.
 
 use std::future::Future as _;
 use std::io;
@@ -15,6 +16,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::web::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use zeroize::Zeroize as _;
 
 use super::connections::Place;
 use super::head::{Framing, Refused};
@@ -137,6 +139,7 @@ impl Wire {
         metrics::counter!("postpeer_connections_refused_total", "reason" => reason).increment(1);
         // Nobody has asked for anything on a connection without a byte: browsers open some ahead.
         let answer = if self.input.is_empty() { Vec::new() } else { (self.refuse)(code) };
+        self.input.zeroize();
         self.input.clear();
         self.end = Some(End::Answer(answer));
     }
@@ -188,13 +191,21 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.input.zeroize();
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         loop {
             if wire.checked > 0 {
                 let length = wire.checked.min(buf.remaining());
-                buf.put_slice(&wire.input.split_to(length));
+                let mut passed = wire.input.split_to(length);
+                buf.put_slice(&passed);
+                passed.zeroize();
                 wire.checked -= length;
                 return Poll::Ready(Ok(()));
             }
@@ -261,6 +272,7 @@ impl AsyncWrite for Wire {
                 }
                 // Closing with bytes unread would reset the connection, and the answer might be lost.
                 Some(End::Drop { mut deadline, dropped }) => {
+                    wire.input.zeroize();
                     wire.input.clear();
                     wire.input.reserve(READ_AT_ONCE);
                     let read = tokio_util::io::poll_read_buf(Pin::new(&mut wire.tcp), context, &mut wire.input);

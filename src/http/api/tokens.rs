@@ -3,20 +3,27 @@
 //! Invariant: the access token is the only secret in the response. It stays a `SecretString` until the view is built,
 //! and the response is never cached.
 
-use actix_web::web::Json;
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::Bytes;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
+use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::broker::Caller;
 use crate::broker::tokens::VendedToken;
 use crate::domain::time::Timestamp;
-use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::request::{FromQuery, Parameters, Query, Segment};
+use crate::http::{Current, State};
 
 /// Largest `minSeconds`: a day. No platform with refreshable tokens makes a longer time useful.
 const LONGEST: u64 = 86_400;
+
+/// Most bytes of a response besides its texts: the names of its members, and a time.
+const REST: usize = 256;
 
 /// How long the token is needed.
 #[derive(Debug, Default, IntoParams)]
@@ -73,6 +80,29 @@ impl From<VendedToken> for TokenView {
     }
 }
 
+impl TokenView {
+    /// Writes the response. What is written is wiped when it was sent.
+    fn into_response(self) -> Result<HttpResponse, ApiError> {
+        // Allocated once: a buffer that grows leaves copies of its content behind. A byte takes six at most in JSON.
+        let texts = [&self.platform, &self.platform_user_id, &self.access_token, &self.token_type];
+        let most = texts
+            .into_iter()
+            .chain(&self.scopes)
+            .chain(&self.service_url)
+            .map(|text| 6 * text.len() + 8)
+            .sum::<usize>();
+        let mut body = Zeroizing::new(Vec::with_capacity(REST + most));
+        serde_json::to_writer(&mut *body, &self).map_err(ApiError::internal)?;
+        Ok(HttpResponse::Ok().content_type(header::ContentType::json()).body(Bytes::from_owner(body)))
+    }
+}
+
+impl Drop for TokenView {
+    fn drop(&mut self) {
+        self.access_token.zeroize();
+    }
+}
+
 /// Get an access token of a connected account
 ///
 /// One that works for at least `minSeconds`: refreshed first if it would not last. Needs a key with the scope `tokens`;
@@ -92,8 +122,17 @@ pub(crate) async fn get(
     state: Current,
     Authenticated(caller): Authenticated,
     Segment(id): Segment,
-    Parameters(Wanted { min_seconds }): Parameters<Wanted>,
-) -> Result<Json<TokenView>, ApiError> {
+    Parameters(wanted): Parameters<Wanted>,
+) -> Result<HttpResponse, ApiError> {
+    view(&state, &caller, &id, wanted).await?.into_response()
+}
+
+pub(crate) async fn view(
+    state: &State,
+    caller: &Caller,
+    id: &str,
+    Wanted { min_seconds }: Wanted,
+) -> Result<TokenView, ApiError> {
     let at_least = min_seconds.map(std::time::Duration::from_secs);
-    Ok(Json(state.broker.fresh_token(&caller, &id, at_least).await?.into()))
+    Ok(state.broker.fresh_token(caller, id, at_least).await?.into())
 }

@@ -224,10 +224,9 @@ pub(crate) async fn details(state: Current, req: HttpRequest, Segment(id): Segme
 pub(crate) async fn token(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
     let caller = caller(&state, demo(&state)?, &req);
     check_is_own_page(&state, req.headers())?;
-    let (now, wanted) = (Current::of(&req)?, Parameters(tokens::Wanted::default()));
-    let answer = tokens::get(now, Authenticated(caller), Segment(id.clone()), wanted).await?;
+    let answer = tokens::view(&state, &caller, &id, tokens::Wanted::default()).await?;
     let words = &Frame::new(&state, &req, None).words.demo;
-    account_page(&state, &req, &id, (words.token, words.token_lead), &answer.into_inner()).await
+    account_page(&state, &req, &id, (words.token, words.token_lead), &answer).await
 }
 
 pub(crate) async fn disconnect(
