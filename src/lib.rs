@@ -66,6 +66,7 @@
 //! jsonwebtoken:                oauth
 //! landlock:                    cli
 //! metrics_exporter_prometheus: telemetry
+//! mimalloc:                    main
 //! oauth2:                      oauth
 //! refinery:                    store
 //! reqwest:                     outbound
@@ -73,6 +74,7 @@
 //! rusqlite:                    store
 //! rustls:                      outbound, platforms
 //! x25519_dalek:                vault
+//! zeroizing_alloc:             main
 //! ```
 //!
 //! # A connection, step by step

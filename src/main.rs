@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
+use zeroizing_alloc::ZeroAlloc;
 
-/// Gives memory back to the system once a burst of requests is over. The C library keeps most of it.
+/// Wipes memory that is given back: what the HTTP and TLS stacks held, and what a buffer left behind when it grew. The
+/// allocator below it returns memory to the system after a burst, of which the C library keeps most.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static MEMORY: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 fn main() -> ExitCode {
     postpeer::cli::main()
