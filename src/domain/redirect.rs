@@ -225,7 +225,6 @@ fn check_web(text: &str, url: &Url) -> Result<(), Refused> {
     match rest.get(..authority_ends).ok_or(Refused::Spelling)? {
         "" => {}
         port if port.strip_prefix(':').is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit())) => {}
-        port if port.contains('@') => return Err(Refused::UserInfo),
         _ => return Err(Refused::Spelling),
     }
     if host.ends_with('.') {
