@@ -387,6 +387,35 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_follows_from_its_state_alone() {
+        // Computed elsewhere.
+        assert_eq!(nonce(&by("state")), "RICcCw_F-n8Lzq5mFfsXQ9mubpiyh5H5rdqkFdKSqL8");
+        assert_ne!(nonce(&by("another")), nonce(&by("state")));
+    }
+
+    #[test]
+    fn a_stage_tells_what_it_holds() {
+        let pkce_verifiers = flows().map(|flow| flow.stage.pkce_verifier().cloned());
+        assert!(pkce_verifiers == [Some(sealed("verifier")), None, None, None, None, None]);
+        let by = Some(by("1"));
+        assert_eq!(flows().map(|flow| flow.stage.consumed_by()), [None, by, by, by, by, by]);
+        let outcomes = [Outcome::SelectionRequired, Outcome::CompletionRequired, Outcome::Cancelled].map(Some);
+        let told = flows().map(|flow| flow.stage.outcome().cloned());
+        assert_eq!(told[..3], [None, None, None]);
+        assert_eq!(told[3..], outcomes);
+    }
+
+    /// The audit trail and the database call an outcome by the same name.
+    #[test]
+    fn an_outcome_has_one_name() {
+        let connected = Outcome::Connected { integration_ids: Vec::new() };
+        for outcome in [Outcome::Cancelled, Outcome::CompletionRequired, connected, Outcome::SelectionRequired] {
+            assert_eq!(serde_json::to_value(&outcome).unwrap()["status"], outcome.code());
+        }
+        assert_eq!(Outcome::failed(Failure::AccountMismatch).code(), Failure::AccountMismatch.code());
+    }
+
+    #[test]
     fn each_stage_allows_its_transitions_and_no_others() {
         let answered = || FlowStage::Answered { by: by("1"), asked_at: at(20), answer: sealed("new") };
         let connected = || Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };

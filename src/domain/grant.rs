@@ -156,3 +156,65 @@ impl Grant {
         self.renewal.lapses_at(self.access_expires_at, self.refresh_expires_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(access_token: &str, refresh_token: Option<&str>, service_url: Option<&str>) -> TokenSet {
+        TokenSet {
+            access_token: access_token.into(),
+            refresh_token: refresh_token.map(SecretString::from),
+            id_token: None,
+            token_type: "Bearer".to_owned(),
+            service_url: service_url.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn two_sets_share_a_token_of_the_same_kind() {
+        let ours = tokens("a", Some("r"), None);
+        for (access, refresh, shared) in [
+            ("a", Some("r"), true),
+            ("a", Some("other"), true),
+            ("a", None, true),
+            ("other", Some("r"), true),
+            ("other", Some("other"), false),
+            ("other", None, false),
+            ("r", Some("a"), false),
+        ] {
+            assert_eq!(ours.shares(&tokens(access, refresh, None)), shared, "{access} {refresh:?}");
+            assert_eq!(tokens(access, refresh, None).shares(&ours), shared, "{access} {refresh:?}");
+        }
+        assert!(!tokens("a", None, None).shares(&tokens("b", None, None)));
+    }
+
+    #[test]
+    fn a_session_has_a_server_and_a_refresh_token() {
+        let pds = Some("https://pds.example");
+        let session = tokens("a", Some("r"), pds);
+        let (url, refresh_token) = session.session().unwrap();
+        assert_eq!(url.as_str(), "https://pds.example/");
+        assert!(std::ptr::eq(refresh_token, session.refresh_token.as_ref().unwrap()));
+        for none in [tokens("a", Some("r"), None), tokens("a", None, pds), tokens("a", Some("r"), Some("no URL"))] {
+            assert!(none.session().is_none(), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_lapses_at_its_time_and_stays_what_was_recorded() {
+        let at = Timestamp::from_millis;
+        let lapsed = AuthStatus::ReconnectRequired(FailureReason::TokenExpired);
+        let revoked = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
+        for (recorded, lapses_at, status) in [
+            (AuthStatus::Active, None, AuthStatus::Active),
+            (AuthStatus::Active, Some(at(1001)), AuthStatus::Active),
+            (AuthStatus::Active, Some(at(1000)), lapsed),
+            (AuthStatus::Active, Some(at(999)), lapsed),
+            (revoked, None, revoked),
+            (revoked, Some(at(999)), revoked),
+        ] {
+            assert_eq!(recorded.at(at(1000), lapses_at), status, "{recorded:?} {lapses_at:?}");
+        }
+    }
+}

@@ -227,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_takes_its_place_when_it_is_published_and_is_replaced_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.keyring");
+        let mut keyring = KeyringFile::generate(&SeededEntropy::new(1));
+        keyring.write_unpublished(&path).unwrap();
+        assert!(matches!(KeyringFile::load(&path), Err(KeyringError::Missing { .. })));
+        KeyringFile::publish(&path).unwrap();
+        assert_eq!(KeyringFile::load(&path).unwrap().text(), keyring.text());
+        assert!(KeyringFile::publish(&path).is_err(), "there is nothing left to publish");
+        keyring.add_key(&SeededEntropy::new(2));
+        keyring.replace(&path).unwrap();
+        assert_eq!(KeyringFile::load(&path).unwrap().text(), keyring.text());
+    }
+
+    #[test]
     fn a_written_file_is_private_and_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("postpeer.keyring");
