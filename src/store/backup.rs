@@ -172,6 +172,7 @@ fn open_source(path: &Path) -> rusqlite::Result<Connection> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "query_only", true)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(db)
 }
 

@@ -150,6 +150,8 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // SQLite checks foreign keys only on connections that ask for it.
     db.pragma_update(None, "foreign_keys", true)?;
+    // Savepoints and sorting otherwise write files elsewhere, which a read-only container or a confined process cannot.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     match role {
         Role::LongReader | Role::ShortReader => {
             // SQLite opens the log with the first read, and makes a new one if it was removed meanwhile.
@@ -166,8 +168,6 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
             db.pragma_update(None, "synchronous", "FULL")?;
             // Deleted secrets are overwritten.
             db.pragma_update(None, "secure_delete", true)?;
-            // Savepoints otherwise write files elsewhere, which a read-only container cannot.
-            db.pragma_update(None, "temp_store", "MEMORY")?;
             // The log shrinks again after a long read made it grow.
             db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
         }

@@ -181,6 +181,7 @@ pub(in crate::store) fn look(path: &Path, known: u32) -> Result<(Connection, u32
     };
     db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     db.pragma_update(None, "trusted_schema", false).map_err(failed)?;
+    db.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
     let version = check_version(&db, path, known)?;
     Ok((db, version))
 }
