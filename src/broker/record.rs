@@ -185,6 +185,7 @@ impl Core {
             trouble: None,
             failures: 0,
             refresh: RefreshState::Idle,
+            past_refreshes: known.as_ref().map(|grant| grant.past_refreshes.clone()).unwrap_or_default(),
             created_at: known.as_ref().map_or(now, |grant| grant.created_at),
             updated_at: now,
         };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::grant::FailureReason;
+use super::time::Timestamp;
 
 /// Why an account could not be connected, or its tokens not be refreshed or revoked.
 ///
@@ -191,6 +192,16 @@ impl Failure {
     #[must_use]
     pub fn what_happened(self, label: &str) -> String {
         self.texts().what_happened.replace("{label}", label)
+    }
+
+    /// [`what_happened`](Self::what_happened), with the time of the backup where the account came from one.
+    #[must_use]
+    pub fn what_happened_after(self, label: &str, backup_taken_at: Option<Timestamp>) -> String {
+        let happened = self.what_happened(label);
+        match backup_taken_at {
+            Some(taken_at) => happened.replacen("from a backup", &format!("from a backup of {taken_at}"), 1),
+            None => happened,
+        }
     }
 
     /// The next step of the operator or the account's owner. `platform`: its name in the configuration. `console`: the

@@ -8,6 +8,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::failure::Failure;
 use super::id::{GrantId, OauthAppId, ProjectId};
+use super::past_refreshes::PastRefreshes;
 use super::refresh::RefreshState;
 use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
@@ -145,6 +146,8 @@ pub struct Grant {
     /// Consecutive failed refreshes.
     pub failures: u32,
     pub refresh: RefreshState,
+    /// How the latest refreshes ended. A new consent keeps them.
+    pub past_refreshes: PastRefreshes,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

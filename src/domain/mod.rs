@@ -27,6 +27,7 @@ pub mod link;
 pub mod network;
 pub mod oauth_app;
 pub mod paging;
+pub mod past_refreshes;
 pub mod platform_error;
 pub mod profile;
 pub mod project;

@@ -10,6 +10,7 @@
 use super::InvalidTransition;
 use super::failure::Failure;
 use super::grant::{AuthStatus, FailureReason, Grant};
+use super::past_refreshes::PastRefresh;
 use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
 use super::secret::Sealed;
@@ -157,7 +158,7 @@ impl Grant {
     ///
     /// The grant has ended.
     pub fn refresh_failed(self, failed: Failed) -> Result<Self, InvalidTransition> {
-        let active = self.active()?;
+        let active = self.active()?.with_past(failed.trouble.past());
         Ok(Self {
             due_at: Some(failed.due_at),
             trouble: Some(failed.trouble),
@@ -183,7 +184,10 @@ impl Grant {
     ///
     /// The grant has ended.
     pub fn lapsed(self, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
-        Ok(Self { due_at: None, trouble: Some(trouble), ..self.active()? })
+        let active = self.active()?;
+        let is_known = active.trouble.as_ref().is_some_and(|known| known.kind == trouble.kind);
+        let active = if is_known { active } else { active.with_past(trouble.past()) };
+        Ok(Self { due_at: None, trouble: Some(trouble), ..active })
     }
 
     /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a stored answer: a
@@ -193,7 +197,7 @@ impl Grant {
     ///
     /// The grant has ended already.
     pub fn ended(self, reason: FailureReason, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
-        let active = self.active()?;
+        let active = self.active()?.with_past(trouble.past());
         let now = trouble.at;
         Ok(Self {
             status: AuthStatus::ReconnectRequired(reason),
@@ -210,7 +214,8 @@ impl Grant {
         })
     }
 
-    /// Replaces the tokens. The grant is active, whatever it was before, and nothing of an earlier refresh is left.
+    /// Replaces the tokens. The grant is active, whatever it was before, and nothing of an earlier refresh is left but
+    /// its place among the past ones.
     #[must_use]
     pub fn renewed(self, new: NewTokens, now: Timestamp) -> Self {
         Self {
@@ -228,8 +233,12 @@ impl Grant {
             failures: 0,
             refresh: RefreshState::Idle,
             updated_at: now,
-            ..self
+            ..self.with_past(PastRefresh { at: now, failure: None })
         }
+    }
+
+    fn with_past(self, refresh: PastRefresh) -> Self {
+        Self { past_refreshes: self.past_refreshes.and(refresh), ..self }
     }
 
     fn active(self) -> Result<Self, InvalidTransition> {
@@ -247,6 +256,7 @@ mod tests {
     use super::Reply::{Rejected, StoredRejection, Unanswered};
     use super::*;
     use crate::domain::id::Id as _;
+    use crate::domain::past_refreshes::PastRefreshes;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
@@ -283,6 +293,7 @@ mod tests {
             trouble: Some(trouble(Failure::PlatformThrottled)),
             failures: 2,
             refresh,
+            past_refreshes: PastRefreshes::default(),
             created_at: at(0),
             updated_at: at(0),
         }
@@ -412,7 +423,9 @@ mod tests {
                 renewal: Renewal::AccessToken,
                 due_at: Some(at(140)),
             };
+            let refreshed = PastRefresh { at: at(61), failure: None };
             let expected = Grant {
+                past_refreshes: before.past_refreshes.clone().and(refreshed),
                 tokens: Some(sealed("new")),
                 scopes: vec!["write".to_owned()],
                 issued_at: at(60),
@@ -428,6 +441,25 @@ mod tests {
             };
             assert_eq!(format!("{:?}", before.renewed(new, at(61))), format!("{expected:?}"));
         }
+    }
+
+    #[test]
+    fn every_outcome_of_a_refresh_is_kept_and_nothing_else() {
+        let kinds = |grant: &Grant| -> Vec<_> {
+            grant.past_refreshes.clone().into_vec().into_iter().map(|past| past.failure).collect()
+        };
+        let down = Failure::PlatformUnavailable;
+        let failed = Failed { trouble: trouble(down), due_at: at(60), reply: Rejected };
+        let once = grant(Idle).begin_refresh(at(1)).unwrap().refresh_failed(failed).unwrap();
+        assert_eq!(kinds(&once), [Some(down)]);
+        assert_eq!(once.past_refreshes.clone().into_vec()[0].at, at(50));
+        assert_eq!(kinds(&once.clone().postponed(at(90)).unwrap()), [Some(down)]);
+        // A lapsed grant is looked at again and again.
+        let expired = Failure::ConsentExpired;
+        let lapsed = once.lapsed(trouble(expired)).unwrap().lapsed(trouble(expired)).unwrap();
+        assert_eq!(kinds(&lapsed), [Some(expired), Some(down)]);
+        let ended = lapsed.ended(FailureReason::AccessRevoked, trouble(Failure::ConsentRevoked)).unwrap();
+        assert_eq!(kinds(&ended), [Some(Failure::ConsentRevoked), Some(expired), Some(down)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use super::past_refreshes::PastRefresh;
 use super::time::Timestamp;
 
 /// A recorded failure. Keeps nothing of the platform's answer but a harmless code.
@@ -22,14 +23,16 @@ pub struct RefreshFailure {
 }
 
 impl RefreshFailure {
-    /// [`Failure::what_happened`], with the time of the backup where there was one.
+    /// The same as one of the grant's past refreshes.
+    #[must_use]
+    pub const fn past(&self) -> PastRefresh {
+        PastRefresh { at: self.at, failure: Some(self.kind) }
+    }
+
+    /// [`Failure::what_happened_after`].
     #[must_use]
     pub fn what_happened(&self, label: &str) -> String {
-        let happened = self.kind.what_happened(label);
-        match self.backup_taken_at {
-            Some(taken_at) => happened.replacen("from a backup", &format!("from a backup of {taken_at}"), 1),
-            None => happened,
-        }
+        self.kind.what_happened_after(label, self.backup_taken_at)
     }
 }
 

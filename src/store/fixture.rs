@@ -18,6 +18,7 @@ use crate::domain::id::{GrantId, Id, IdSource, OauthAppId, ProfileId, ProjectId}
 use crate::domain::integration::{Integration, OwnTokens};
 use crate::domain::oauth_app::OauthApp;
 use crate::domain::paging::Window;
+use crate::domain::past_refreshes::PastRefreshes;
 use crate::domain::profile::Profile;
 use crate::domain::project::Project;
 use crate::domain::refresh::RefreshState;
@@ -147,6 +148,7 @@ impl Fixture {
             trouble: None,
             failures: 0,
             refresh: RefreshState::Idle,
+            past_refreshes: PastRefreshes::default(),
             created_at: self.now(),
             updated_at: self.now(),
         }

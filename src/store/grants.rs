@@ -8,6 +8,7 @@ use super::columns::{self, Fields, Params, change_one, count, dek_id, json, one,
 use crate::domain::InvalidTransition;
 use crate::domain::grant::{AuthStatus, Grant};
 use crate::domain::id::{GrantId, ProjectId};
+use crate::domain::past_refreshes::{PastRefresh, PastRefreshes};
 use crate::domain::refresh::RefreshState;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::Sealed;
@@ -39,6 +40,17 @@ pub fn find(db: &Connection, project: ProjectId, id: GrantId) -> Result<Option<G
     )
 }
 
+/// How the latest refreshes of a grant ended; none where there is no such grant.
+pub fn list_past_refreshes(db: &Connection, project: ProjectId, id: GrantId) -> Result<Vec<PastRefresh>, Error> {
+    let found: Option<PastRefreshes> = one(
+        db,
+        "SELECT past_refreshes FROM grants WHERE project_id = :project AND id = :id",
+        named_params! {":project": project, ":id": id},
+        |row| Fields::of("grants", row).json("past_refreshes"),
+    )?;
+    Ok(found.unwrap_or_default().into_vec())
+}
+
 /// [`Error::Conflict`] when the project has a grant of that platform, client id and subject.
 pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
     let fixed = named_params! {
@@ -53,11 +65,11 @@ pub fn insert(db: &Transaction<'_>, grant: &Grant) -> Result<(), Error> {
             "INSERT INTO grants (id, project_id, platform, app_id, client_id, subject, scopes, requested_scopes, consented_at, issued_at,
                 access_expires_at, refresh_expires_at, renewal, tokens, tokens_dek_id, generation, status,
                 failure_reason, ended_at, due_at, trouble, failures, attempt_at, in_doubt, answer, answer_dek_id,
-                created_at, updated_at)
+                past_refreshes, created_at, updated_at)
              VALUES (:id, :project, :platform, :app, :client_id, :subject, :scopes, :requested_scopes, :consented_at, :issued_at,
                 :access_expires_at, :refresh_expires_at, :renewal, :tokens, :tokens_dek_id, :generation, :status,
                 :reason, :ended_at, :due_at, :trouble, :failures, :attempt_at, :in_doubt, :answer, :answer_dek_id,
-                :created_at, :updated_at)",
+                :past_refreshes, :created_at, :updated_at)",
             &[params, fixed].concat(),
         )
     })
@@ -134,6 +146,7 @@ fn update(db: &Transaction<'_>, grant: &Grant, expected: u64) -> Result<(), Erro
                 in_doubt = :in_doubt,
                 answer = :answer,
                 answer_dek_id = :answer_dek_id,
+                past_refreshes = :past_refreshes,
                 updated_at = :updated_at
              WHERE project_id = :project AND id = :id AND generation = :expected",
             &[params, expected].concat(),
@@ -170,6 +183,7 @@ fn with_params(grant: &Grant, statement: impl FnOnce(Params<'_>) -> Result<(), E
         ":in_doubt": grant.refresh.is_in_doubt(),
         ":answer": grant.refresh.answer(),
         ":answer_dek_id": dek_id(grant.refresh.answer(), "answer")?,
+        ":past_refreshes": json(&grant.past_refreshes)?,
         ":updated_at": grant.updated_at,
     })
 }
@@ -219,6 +233,7 @@ fn read(row: &Row<'_>) -> Result<Grant, Error> {
         trouble: fields.json_if_any("trouble")?,
         failures: fields.get("failures")?,
         refresh: read_refresh(&fields)?,
+        past_refreshes: fields.json("past_refreshes")?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     })
@@ -312,6 +327,9 @@ mod tests {
             RefreshState::AnsweredInDoubt { asked_at: now, answer: sealed(3) },
         ];
         let states = refreshes.map(|refresh| Grant { refresh, trouble: trouble.clone(), failures: 2, ..grant.clone() });
+        let past = trouble.as_ref().map(RefreshFailure::past).unwrap();
+        let past_refreshes = PastRefreshes::default().and(past).and(PastRefresh { at: now, failure: None });
+        let grant = Grant { past_refreshes: past_refreshes.clone(), ..grant };
         let reasons = FailureReason::VARIANTS.iter().map(|&reason| ended(grant.clone(), reason));
         for (number, grant) in states.into_iter().chain(reasons).enumerate() {
             let (id, subject) = (fixture.id(), number.to_string());
@@ -321,6 +339,7 @@ mod tests {
             assert_eq!(shown(&found), shown(&grant));
             let found = find_by_subject(&fixture.db, ours, "twitter", "client", &grant.subject).unwrap().unwrap();
             assert_eq!(found.id, id);
+            assert_eq!(list_past_refreshes(&fixture.db, ours, id).unwrap(), grant.past_refreshes.into_vec());
         }
         for (platform, client, subject) in
             [("tiktok", "client", "0"), ("twitter", "other", "0"), ("twitter", "client", "s")]
@@ -405,6 +424,8 @@ mod tests {
         assert_eq!(fixture.dump("grants"), before);
         fixture.write(|db| renew(db, &renewed, 1)).unwrap();
         assert_eq!(shown(&find(&fixture.db, fixture.ours, grant.id).unwrap().unwrap()), shown(&renewed));
+        assert_eq!(list_past_refreshes(&fixture.db, fixture.ours, grant.id).unwrap().len(), 1);
+        assert_eq!(list_past_refreshes(&fixture.db, fixture.theirs, grant.id).unwrap(), []);
         let late = Grant { tokens: Some(sealed(3)), ..renewed };
         assert!(matches!(fixture.write(|db| renew(db, &late, 1)), Err(Error::NotChanged)), "a late one");
         let dek: u32 = fixture.db.query_row("SELECT tokens_dek_id FROM grants", [], |row| row.get(0)).unwrap();

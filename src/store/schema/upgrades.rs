@@ -156,6 +156,7 @@ const ROWS: &[(u32, u32, &str)] = &[
          VALUES (6, 'proj_$1', 'link', 'link_$1', 'account.connected', 'int_$1', 'done')",
     ),
     (18, 99, "UPDATE flows SET needs_completion = 1 WHERE id = 'flow_$1'"),
+    (21, 99, "UPDATE grants SET past_refreshes = '[4,[3,\"platform_unavailable\"]]' WHERE id = 'grant_$1'"),
     (20, 99, "UPDATE access_keys SET mac = #8, mac_dek_id = 1 WHERE id = 'key_$1'"),
 ];
 
@@ -279,6 +280,8 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     let grant = found(grants::find(db, ours, id(1)));
     assert_eq!((grant.generation, grant.failures > 0), (7, old >= 3));
     assert!(grant.tokens.is_some());
+    assert_eq!(grants::list_past_refreshes(db, ours, id(1)).unwrap().len(), 2 * since(21));
+    assert_eq!(grants::list_past_refreshes(db, ours, id(2)).unwrap(), []);
     found(grants::find(db, ours, id(2)));
     for number in [1, 2] {
         found(integrations::find_detail(db, ours, id(number)));
