@@ -152,7 +152,8 @@
 //!                             src/broker/registration.rs (when they are asked), src/outbound/guard.rs
 //! something on connecting, disconnecting, ending: src/broker/record.rs, src/broker/integrations.rs,
 //!                             src/broker/refresher/failed.rs, in the transaction that is there
-//! something on a refresh:     src/broker/refresher/keep.rs (a success), src/broker/refresher/failed.rs
+//! something on a refresh:     src/broker/refresher/keep.rs (a success), src/broker/refresher/failed.rs,
+//!                             src/domain/past_refreshes.rs (what is kept of it)
 //! a column:                   migrations/V0006__previous_secrets.sql (copy to the next number, never edit),
 //!                             src/store/grants.rs (the file named for the table), src/domain/grant.rs (the type),
 //!                             src/store/schema.rs (a test of the upgrade, with data)
@@ -185,7 +186,8 @@
 //! an API error:               src/broker/error.rs, src/http/error/from_broker.rs, src/http/error.rs (code and sentence),
 //!                             src/http/error/advice.rs (the caller's next step), src/http/openapi/codes.rs (who gives it)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, redirect, health and database alike),
-//!                             src/http/pages/words/en.rs (its words for people), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
+//!                             src/http/pages/words/en.rs (its words for people), src/http/pages/words/de/failures.rs (the
+//!                             operator's), src/http/api/connect.rs, tests/api/pages.rs; to decide, though no compiler asks:
 //!                             src/domain/throttle.rs (pauses its app?), src/domain/renewal.rs (retried when?),
 //!                             src/domain/refresh.rs, src/oauth/account_listing/mod.rs
 //! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows

@@ -12,9 +12,10 @@ use crate::domain::health_list::{After, HealthFilter};
 use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::integration::{IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::Window;
+use crate::domain::past_refreshes::PastRefresh;
 use crate::domain::time::Timestamp;
 use crate::platforms::CONTRACT_NAMES;
-use crate::store::{self, Connection, audit, integrations, profiles};
+use crate::store::{self, Connection, audit, grants, integrations, profiles};
 use crate::upstream::Protocol;
 
 /// Accounts on a page.
@@ -56,12 +57,12 @@ pub struct ShownAccount {
     pub trouble: Option<Trouble>,
 }
 
-/// Why an account fails, in sentences for the operator.
+/// Why an account fails.
 #[derive(Debug)]
 pub struct Trouble {
-    pub code: &'static str,
-    pub happened: String,
-    pub next_step: String,
+    pub failure: Failure,
+    /// When the backup was taken that the account's rejected token came from.
+    pub backup_taken_at: Option<Timestamp>,
     /// When it was last seen; `None` where it was not recorded.
     pub at: Option<Timestamp>,
     /// The page at the platform where the operator manages the app, where it is known.
@@ -74,6 +75,8 @@ pub struct AccountLife {
     pub account: ShownAccount,
     /// The latest entries of the trail about it, the latest first.
     pub entries: Vec<Recorded>,
+    /// How the latest refreshes of its tokens ended, the latest first. Accounts of one consent share them.
+    pub refreshes: Vec<PastRefresh>,
     /// Names of the keys that read its token or stand in the entries.
     pub keys: BTreeMap<AccessKeyId, String>,
 }
@@ -168,22 +171,23 @@ impl Broker {
     pub async fn account_life(&self, caller: &Caller, id: &str) -> Result<AccountLife, Error> {
         let detail = self.get_integration(caller, id).await?;
         let (project, object) = (caller.project_id, cases::parse(id)?);
-        let profile = detail.integration.profile_id;
+        let (profile, grant) = (detail.integration.profile_id, detail.integration.grant_id);
         let who = caller.clone();
         let readers: Vec<AccessKeyId> = detail.reads.iter().map(|read| read.access_key_id).collect();
-        let (profile_name, entries, keys) = self
+        let (profile_name, entries, refreshes, keys) = self
             .store
             .read(move |db| {
                 let name = profile.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
                 let mut entries = audit::list_of_object(db, project, &object.to_string(), ENTRIES)?;
                 // The account may have been in another profile.
                 entries.retain(|found| who.sees(found.entry.profile_id));
+                let refreshes = grants::list_past_refreshes(db, project, grant)?;
                 let ids = readers.into_iter().chain(entries.iter().filter_map(|found| found.entry.by.access_key_id));
                 let keys = name_keys(db, &who, ids)?;
-                Ok::<_, store::Error>((name, entries, keys))
+                Ok::<_, store::Error>((name, entries, refreshes, keys))
             })
             .await?;
-        Ok(AccountLife { account: self.shown(detail, profile_name), entries, keys })
+        Ok(AccountLife { account: self.shown(detail, profile_name), entries, refreshes, keys })
     }
 
     /// Returns the way to connect an account at this platform again.
@@ -217,12 +221,8 @@ impl Broker {
             (None, AuthStatus::Active) => None,
         };
         let trouble = failure.map(|failure| Trouble {
-            code: failure.code(),
-            happened: match &detail.trouble {
-                Some(trouble) => trouble.what_happened(&label),
-                None => failure.what_happened(&label),
-            },
-            next_step: self.next_step(failure, platform),
+            failure,
+            backup_taken_at: detail.trouble.as_ref().and_then(|trouble| trouble.backup_taken_at),
             at: detail.trouble.as_ref().map(|trouble| trouble.at),
             console: self.console(platform),
         });

@@ -46,6 +46,7 @@ struct Account<'a> {
     next_refresh: Option<Time>,
     granted: Vec<String>,
     missing: Vec<String>,
+    refreshes: Vec<Refresh>,
     reads: Vec<Read>,
     entries: Vec<EntryRow>,
     may_manage: bool,
@@ -61,6 +62,13 @@ struct ShownTrouble {
     next_step: String,
     at: Option<Time>,
     console: Option<&'static str>,
+}
+
+/// How a refresh ended.
+struct Refresh {
+    time: Time,
+    /// Cause and code of a failure.
+    failed: Option<(String, &'static str)>,
 }
 
 /// Reads of the account's token by one key.
@@ -89,6 +97,7 @@ pub(crate) async fn show(
     let (at, caller) = (&View::new(&state, &req, Section::Accounts), &signed_in.caller);
     let life = state.broker.account_life(caller, &id).await?;
     let (name, handle) = name_of(&life.account);
+    let (words, label) = (at.frame.words, life.account.label);
     let detail = life.account.detail;
     let integration = detail.integration.clone();
     let profile_id = integration.profile_id.map(|id| id.to_string()).unwrap_or_default();
@@ -99,7 +108,7 @@ pub(crate) async fn show(
         at,
         path: format!("/accounts/{}", integration.id),
         id: integration.id.to_string(),
-        mark: marks::svg(&integration.platform, &life.account.label),
+        mark: marks::svg(&integration.platform, &label),
         name,
         handle,
         user_id: integration.account.platform_user_id,
@@ -109,9 +118,9 @@ pub(crate) async fn show(
         is_well: health == TokenState::Ok,
         health: (at.words.health)(health),
         trouble: life.account.trouble.map(|trouble| ShownTrouble {
-            code: trouble.code,
-            happened: trouble.happened,
-            next_step: trouble.next_step,
+            code: trouble.failure.code(),
+            happened: (words.cause)(trouble.failure, &label, trouble.backup_taken_at),
+            next_step: (words.remedy)(trouble.failure, &integration.platform, trouble.console),
             at: trouble.at.map(|seen| at.time(seen)),
             console: trouble.console,
         }),
@@ -121,6 +130,14 @@ pub(crate) async fn show(
         next_refresh: detail.due_at.map(|due| at.time(due)),
         missing: scopes::missing(&detail.requested_scopes, &detail.scopes),
         granted: detail.scopes,
+        refreshes: life
+            .refreshes
+            .into_iter()
+            .map(|past| Refresh {
+                time: at.time(past.at),
+                failed: past.failure.map(|failure| ((words.cause)(failure, &label, None), failure.code())),
+            })
+            .collect(),
         reads: detail
             .reads
             .into_iter()
@@ -135,7 +152,7 @@ pub(crate) async fn show(
         may_connect: caller.may(Scope::Connect),
         reconnects: state.broker.reconnects(&integration.platform),
         profiles: profiles(&state, caller, &profile_id).await?,
-        label: life.account.label,
+        label,
     };
     at.show(&page)
 }
@@ -219,6 +236,7 @@ pub(super) mod tests {
             next_refresh: Some(time()),
             granted: vec![own()],
             missing: vec![own()],
+            refreshes: vec![Refresh { time: time(), failed: Some((own(), "")) }],
             reads: vec![Read { key: own(), reads: own(), last: time() }],
             entries: vec![entry(text)],
             may_manage: true,

@@ -153,7 +153,7 @@ pub(super) fn name_of(account: &ShownAccount) -> (String, Option<String>) {
 fn row(at: &View<'_>, account: ShownAccount) -> Row {
     let health = account.detail.token_state();
     let (name, handle) = name_of(&account);
-    let integration = &account.detail.integration;
+    let (integration, words) = (&account.detail.integration, at.frame.words);
     Row {
         href: at.to(&format!("/accounts/{}", integration.id)),
         mark: marks::svg(&integration.platform, &account.label),
@@ -162,7 +162,10 @@ fn row(at: &View<'_>, account: ShownAccount) -> Row {
         profile: account.profile_name,
         is_well: health == TokenState::Ok,
         health: (at.words.health)(health),
-        trouble: account.trouble.map(|trouble| (trouble.happened, trouble.next_step)),
+        trouble: account.trouble.map(|trouble| {
+            let cause = (words.cause)(trouble.failure, &account.label, trouble.backup_taken_at);
+            (cause, (words.remedy)(trouble.failure, &integration.platform, trouble.console))
+        }),
         next_refresh: account.detail.due_at.map(|due| at.time(due)),
         label: account.label,
     }

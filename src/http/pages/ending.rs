@@ -148,7 +148,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
         Ending::Failed { failure, findings } => {
             let help = failure.who_can_help();
             let next_step = match help {
-                Help::NobodyKnown | Help::Operator => failure.next_step(&finished.platform, finished.console),
+                Help::NobodyKnown | Help::Operator => (words.remedy)(*failure, &finished.platform, finished.console),
                 Help::AccountOwner | Help::Platform => String::new(),
             };
             let told = (words.failure)(*failure, label);

@@ -56,7 +56,7 @@ struct Problem<'a> {
     code: &'a str,
     /// What the API says of the error, in English; may be empty.
     detail: &'a str,
-    /// For the people who run this service, in English; may be empty.
+    /// For the people who run this service; may be empty.
     next_step: &'a str,
 }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use postpeer::domain::access_key::Scope;
+use postpeer::domain::failure::Failure;
 use postpeer::domain::key_limits::Limits;
 use postpeer::sandbox::{Answer, Fault, Step};
 use serde_json::json;
+use strum::VariantArray as _;
 
 use super::{Operator, encoded, link, start};
 use crate::support::{Reply, TestBroker, expose};
@@ -107,6 +109,96 @@ async fn accounts_are_searched_filtered_and_shown_in_pages() {
         seen.sort();
         seen.dedup();
         assert_eq!((seen.len(), pages), (expected, 3), "{query}");
+    }
+}
+
+/// The table of the latest refreshes: `New tokens`, or the code of the failure.
+fn refreshes(page: &str) -> Vec<&str> {
+    let rows = page.split("<tbody>").nth(1).and_then(|rest| rest.split("</tbody>").next()).unwrap_or_default();
+    rows.split("<tr>")
+        .skip(1)
+        .map(|row| match row.split_once("<code>") {
+            Some((_, code)) => code.split('<').next().unwrap(),
+            None => row.split("good\">").nth(1).unwrap().split('<').next().unwrap(),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_ten_refreshes_of_an_account_outlast_moves_and_reconnects_and_end_with_it() {
+    let broker = start().await;
+    let id = broker.connect("twitter", "").await;
+    let operator = Operator::of(&broker).await;
+    let path = format!("/console/accounts/{id}");
+    let page = operator.page(&path).await;
+    assert!(page.contains("None has been recorded yet."), "{page}");
+    let refresh = async || {
+        broker.clock.advance(Duration::from_hours(2));
+        broker.token(&id, "minSeconds=60").await.status
+    };
+    assert_eq!(refresh().await, 200);
+    broker.sandbox().fail_next("twitter", Step::Refresh, Fault::RateLimited, 1).unwrap();
+    assert_eq!(refresh().await, 503);
+    assert_eq!(refresh().await, 200);
+    let page = operator.page(&path).await;
+    assert_eq!(refreshes(&page), ["New tokens", "platform_throttled", "New tokens"], "{page}");
+    assert!(page.contains("X (Twitter) is receiving too many requests right now."), "{page}");
+    let page = operator.page(&format!("{path}?lang=de")).await;
+    assert_eq!(refreshes(&page), ["Neue Tokens", "platform_throttled", "Neue Tokens"], "{page}");
+    assert!(page.contains("X (Twitter) bekommt gerade zu viele Anfragen."), "{page}");
+
+    for _ in 0..8 {
+        assert_eq!(refresh().await, 200);
+    }
+    // The first session is over.
+    let operator = Operator::of(&broker).await;
+    let team = profile(&broker, "Team").await;
+    operator.done(&format!("{path}/move"), &[("profile", &team)]).await;
+    let expected = [&["New tokens"; 9][..], &["platform_throttled"]].concat();
+    assert_eq!(refreshes(&operator.page(&path).await), expected, "ten, and the first is gone");
+
+    // A new consent is no refresh.
+    assert_eq!(broker.connect("twitter", &format!("profileId={team}")).await, id);
+    assert_eq!(refreshes(&operator.page(&path).await), expected);
+    broker.sandbox().fail_next("twitter", Step::Refresh, Fault::Revoked, 1).unwrap();
+    assert_eq!(refresh().await, 422);
+    let page = operator.page(&path).await;
+    assert_eq!(refreshes(&page)[..2], ["refresh_rejected", "New tokens"], "{page}");
+
+    let kept = || -> u32 { broker.sql().query_row("SELECT count(*) FROM grants", [], |row| row.get(0)).unwrap() };
+    assert_eq!(kept(), 1);
+    operator.done(&format!("{path}/disconnect"), &[]).await;
+    assert_eq!(kept(), 0, "the history is in the row of the grant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_german_page_has_the_cause_and_the_next_step_in_german() {
+    let broker = start().await;
+    let id = broker.connect("twitter", "").await;
+    let operator = Operator::of(&broker).await;
+    let row = |kind: Failure| {
+        let trouble = json!({"kind": kind, "status": null, "platform_code": null, "at": 1});
+        let past = json!([[1, kind]]);
+        broker
+            .sql()
+            .execute("UPDATE grants SET trouble = ?1, past_refreshes = ?2", [trouble.to_string(), past.to_string()])
+            .unwrap();
+    };
+    let escaped = |text: &str| text.replace('&', "&#38;").replace('\'', "&#39;").replace('"', "&#34;");
+    for &failure in Failure::VARIANTS {
+        row(failure);
+        let english =
+            [failure.what_happened("X (Twitter)"), failure.next_step("twitter", broker.broker().console("twitter"))];
+        for path in ["/console/accounts".to_owned(), format!("/console/accounts/{id}")] {
+            let (en, de) =
+                (operator.page(&format!("{path}?lang=en")).await, operator.page(&format!("{path}?lang=de")).await);
+            for sentence in &english {
+                assert!(en.contains(&escaped(sentence)), "{failure:?}: {sentence}: {en}");
+                assert!(!de.contains(&escaped(sentence)), "{failure:?}: {sentence}: {de}");
+            }
+            let main = de.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
+            assert!(!main.contains("lang=\"en\""), "{main}");
+        }
     }
 }
 

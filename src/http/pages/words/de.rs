@@ -1,5 +1,7 @@
 //! German.
 
+mod failures;
+
 use super::{CountedButton, DemoWords, LinkWords, Told, TroubleWords, Words, grouped, parts};
 use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
@@ -72,6 +74,8 @@ pub(super) static WORDS: Words = Words {
     try_again: "Noch einmal versuchen",
     needed: "Diese Berechtigungen sind nötig:",
     failure,
+    cause: failures::cause,
+    remedy: failures::remedy,
     trouble,
 
     choose: "Welche Konten möchten Sie verbinden?",

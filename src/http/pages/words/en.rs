@@ -67,6 +67,8 @@ pub(super) static WORDS: Words = Words {
     try_again: "Try again",
     needed: "These permissions are needed:",
     failure,
+    cause: Failure::what_happened_after,
+    remedy: Failure::next_step,
     trouble,
 
     choose: "Which accounts do you want to connect?",

@@ -94,6 +94,11 @@ pub(crate) struct Words {
     pub(crate) try_again: &'static str,
     pub(crate) needed: &'static str,
     pub(crate) failure: fn(Failure, label: &str) -> Told,
+    /// Why an account fails, for the operator. In English, the sentence of the API and the log.
+    pub(crate) cause: fn(Failure, label: &str, backup_taken_at: Option<Timestamp>) -> String,
+    /// The next step for it, by the platform's name in the configuration and the page where the app is managed. In
+    /// English, the sentence of the API and the log.
+    pub(crate) remedy: fn(Failure, platform: &str, console: Option<&str>) -> String,
     pub(crate) trouble: fn(Trouble) -> TroubleWords,
 
     // The choice of accounts.
@@ -284,6 +289,7 @@ mod tests {
     #[test]
     fn every_failure_and_trouble_is_told_in_every_language() {
         let mut seen = std::collections::BTreeSet::new();
+        let (mut operators, mut steps) = (seen.clone(), std::collections::BTreeMap::new());
         for words in LANGUAGES {
             for failure in Failure::OF_CONNECTION {
                 let told = (words.failure)(failure, "X");
@@ -291,6 +297,15 @@ mod tests {
                     assert!(sentence.ends_with('.') && sentence.len() > 20, "{} {failure:?}: {sentence}", words.code);
                 }
                 assert!(seen.insert(told.happened.clone()), "{} {failure:?}: {}", words.code, told.happened);
+            }
+            for failure in Failure::VARIANTS {
+                let (cause, remedy) = ((words.cause)(*failure, "X", None), (words.remedy)(*failure, "acme", None));
+                for sentence in [&cause, &remedy] {
+                    let is_whole = sentence.ends_with('.') && sentence.len() > 20 && !sentence.contains(['{', '}']);
+                    assert!(is_whole, "{} {failure:?}: {sentence}", words.code);
+                }
+                assert!(operators.insert(cause.clone()), "{} {failure:?}: {cause}", words.code);
+                assert_eq!(*steps.entry(remedy).or_insert(words.code), words.code, "{failure:?}");
             }
             for refused in console::Refused::VARIANTS {
                 let (heading, advice) = (words.console.refused)(*refused);
