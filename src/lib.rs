@@ -198,6 +198,7 @@
 //! a command:                  src/cli/mod.rs, tests/cli.rs, tests/cli/commands.rs (the entries that it leaves)
 //! a thing to look at in an installation: src/cli/check/start.rs (what keeps `serve` from starting), src/cli/doctor.rs
 //!                             (what is stored, and around it), src/store/survey.rs (SQL), tests/cli/doctor.rs
+//! a remark on a platform's settings: src/platforms/remarks.rs (for `check` and the console), src/config/reader.rs (`warn`)
 //! what a probe concludes from an answer: src/oauth/probe.rs, src/cli/check/probe.rs (its words)
 //! a reason why the broker is not ready: src/broker/readiness.rs (its words), src/store/error.rs, docs/operations.md,
 //!                             tests/api/storage.rs

@@ -13,9 +13,9 @@ use super::platforms::{callback_url, state, wrapped};
 use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment, nearest_word};
-use crate::domain::time::SystemClock;
+use crate::domain::time::{Clock, SystemClock};
 use crate::platforms::registry::Listing;
-use crate::platforms::{Availability, Guide, bluesky};
+use crate::platforms::{About, Availability, Guide, bluesky};
 
 /// Check the configuration and all that `serve` would see: keyring, database, folders, addresses, permissions
 ///
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     process::harden();
     let probed = arguments.probe.as_deref().map(|names| to_probe(&config, names)).transpose()?;
     let mut findings = warnings(&config, &SystemClock);
-    findings.extend(advice(&config));
+    findings.extend(advice(&config, &SystemClock));
     findings.extend(start::examine(&config, &arguments.config, environment));
     if let Some(names) = &probed {
         findings.extend(probe::examine(&config, names)?);
@@ -91,7 +91,7 @@ fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Fa
 }
 
 /// Advice that would make a working configuration safer.
-fn advice(config: &Config) -> Vec<Finding> {
+fn advice(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     let server = &config.server;
     // The broker speaks plain HTTP, so a proxy terminates TLS.
     let proxy = (server.public_url.starts_with("https:") && server.trusted_proxies.is_empty()).then(|| {
@@ -99,14 +99,10 @@ fn advice(config: &Config) -> Vec<Finding> {
                        those of its clients";
         Finding::note("configuration", "server.trusted_proxies", message).remedy("name the address of that proxy")
     });
-    // A preset has the issuer where its server has one.
-    let unchecked = config.platforms.iter().filter(|configured| {
-        configured.is_own() && configured.platform().issuer.is_none() && configured.platform().guide.facts.is_none()
-    });
-    let unchecked = unchecked.map(|configured| {
-        let message = "it has no issuer, so a callback that another server sends is not recognised by its iss";
-        Finding::note("configuration", format!("[platforms.{}]", configured.platform().name), message)
-            .remedy("set issuer, where the server has one")
+    let unchecked = config.platforms.remarks(clock.now().day()).into_iter();
+    let unchecked = unchecked.filter(|remark| remark.about == About::Issuer).map(|remark| {
+        let subject = format!("[platforms.{}]", remark.platform);
+        Finding::note("configuration", subject, remark.sentence).remedy(remark.remedy)
     });
     proxy.into_iter().chain(unchecked).collect()
 }
@@ -194,7 +190,7 @@ mod tests {
             identity = { id = "/sub" }
         "#;
         let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
-        insta::assert_snapshot!(as_text(&advice(&config)), @r"
+        insta::assert_snapshot!(as_text(&advice(&config, &SystemClock)), @r"
         note     configuration  server.trusted_proxies: it is empty, so the log and the audit trail have the address of the proxy in front of the broker, and not those of its clients
                                 -> name the address of that proxy
         note     configuration  [platforms.acme]: it has no issuer, so a callback that another server sends is not recognised by its iss
@@ -221,6 +217,14 @@ mod tests {
         assert_eq!(names(&["acme", "twitter"]).unwrap(), ["acme", "twitter"]);
         assert_eq!(names(&["twiter"]).unwrap_err(), "there is no platform \"twiter\": did you mean twitter?");
         assert!(names(&["tiktok"]).unwrap_err().contains("enabled = true"));
+        let toml = toml.replace("https://id.acme.example/token", "http://id.acme.example/token");
+        let config = config::from_str("x", &toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let printed = as_text(&[warnings(&config, &SystemClock), advice(&config, &SystemClock)].concat());
+        let remarks = config.platforms.remarks(SystemClock.now().day());
+        assert_eq!(remarks.iter().filter(|remark| remark.platform == "acme").count(), 2, "{remarks:?}");
+        for remark in remarks {
+            assert!(printed.contains(&remark.sentence) && printed.contains(remark.remedy), "{remark:?}: {printed}");
+        }
         assert_eq!(json(&config, &[])["platforms"].as_array().unwrap().len(), config.platforms.listings().len());
     }
 }

@@ -11,6 +11,7 @@ use crate::app::{self, Desk, Ports};
 use crate::config::{self, Config, Environment, Mistake, Mistakes};
 use crate::domain::error_chain::chain;
 use crate::domain::time::Clock;
+use crate::platforms::About;
 use crate::store::OpenError;
 use crate::vault::KeyringError;
 
@@ -122,8 +123,9 @@ pub(super) fn is_there(path: &Path) -> bool {
 
 /// Warnings about a configuration that works.
 pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
-    let ending = config.platforms.ending_versions(clock.now().day());
-    let ending = ending.map(|ending| Finding::warning("api_version", "", ending.what_to_do()));
+    let ending = config.platforms.remarks(clock.now().day()).into_iter();
+    let ending = ending.filter(|remark| remark.about == About::ApiVersion);
+    let ending = ending.map(|remark| Finding::warning("api_version", "", remark.sentence).remedy(remark.remedy));
     config.warnings.iter().map(|warning| Finding::warning("configuration", "", warning)).chain(ending).collect()
 }
 

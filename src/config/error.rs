@@ -2,9 +2,12 @@
 //!
 //! Invariant: no message repeats a value that could be a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::keys;
 
 /// The place where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,38 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} {}", self.origin, self.key, self.problem)
+    }
+}
+
+/// A setting that is valid but risky. `Display` reads "postpeer.toml: server.public_url is plain http …".
+#[derive(Debug)]
+pub(super) struct Warning {
+    pub(super) origin: Origin,
+    pub(super) path: Vec<String>,
+    /// Completes a sentence that begins with the key. Owned where it names a file.
+    pub(super) what: Cow<'static, str>,
+}
+
+impl Warning {
+    /// The platform that the setting is of, and the sentence without its origin, for whoever need not be the operator:
+    /// `None` where it would name a file.
+    pub(super) fn on_platform(&self) -> Option<(String, String)> {
+        match (self.path.as_slice(), &self.what) {
+            ([section, platform, ..], Cow::Borrowed(_)) if section == keys::PLATFORMS => {
+                Some((platform.clone(), self.sentence()))
+            }
+            _ => None,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        format!("{} {}", self.path.join("."), self.what)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.sentence())
     }
 }
 

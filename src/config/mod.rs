@@ -38,6 +38,7 @@ use crate::platforms::Registry;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use reader::Reader;
 
+use error::Warning;
 use exposure::Exposure;
 
 pub use environment::Environment;
@@ -201,7 +202,9 @@ pub fn from_str(
     config.secret_files = std::mem::take(&mut reader.secret_files);
     config.logo_files = std::mem::take(&mut reader.logo_files);
     config.has_secrets = reader.has_secrets;
-    config.warnings = reader.finish().map_err(Error::Mistakes)?;
+    let warnings = reader.finish().map_err(Error::Mistakes)?;
+    config.platforms = config.platforms.with_warnings(warnings.iter().filter_map(Warning::on_platform).collect());
+    config.warnings = warnings.iter().map(ToString::to_string).collect();
     Ok(config)
 }
 

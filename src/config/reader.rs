@@ -3,6 +3,7 @@
 //! A value from the file must have its TOML type. Values from the environment and the command line are text, parsed as
 //! the key's type. Every key that is read becomes known; [`Reader::finish`] reports the others.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use figment::value::Value;
 use url::Url;
 
-use super::error::{Mistake, Mistakes, Origin};
+use super::error::{Mistake, Mistakes, Origin, Warning};
 use super::exposure::{self, Exposure};
 use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
@@ -32,7 +33,7 @@ pub(super) struct Reader {
     /// Directory that relative paths are relative to.
     base: PathBuf,
     mistakes: Vec<Mistake>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// The files that secrets were read from.
     pub(super) secret_files: Vec<PathBuf>,
     /// The files that pictures were read from.
@@ -56,7 +57,7 @@ impl Reader {
     }
 
     /// Returns the warnings, or all mistakes. Keys that nothing read are mistakes.
-    pub(super) fn finish(mut self) -> Result<Vec<String>, Mistakes> {
+    pub(super) fn finish(mut self) -> Result<Vec<Warning>, Mistakes> {
         let mut mistakes = self.unknown_keys();
         mistakes.append(&mut self.mistakes);
         if mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(mistakes)) }
@@ -122,8 +123,13 @@ impl Reader {
     }
 
     /// Notes a setting that is valid but risky.
-    pub(super) fn warn(&mut self, path: &[&str], what: &str) {
-        self.warnings.push(format!("{}: {} {what}", self.layers.origin(path), path.join(".")));
+    pub(super) fn warn(&mut self, path: &[&str], what: &'static str) {
+        self.warn_with(path, Cow::Borrowed(what));
+    }
+
+    fn warn_with(&mut self, path: &[&str], what: Cow<'static, str>) {
+        let (origin, path) = (self.layers.origin(path), path.iter().map(ToString::to_string).collect());
+        self.warnings.push(Warning { origin, path, what });
     }
 
     /// The keys of a table in which any key is allowed.
@@ -380,10 +386,8 @@ impl Reader {
                 format!("names {shown}, which every user of this machine can change: chmod 600 {shown}"),
             ),
             Some(Exposure::Readable) => {
-                self.warn(
-                    path,
-                    &format!("names {shown}, which every user of this machine can read: chmod 600 {shown}"),
-                );
+                let what = format!("names {shown}, which every user of this machine can read: chmod 600 {shown}");
+                self.warn_with(path, what.into());
             }
         }
     }

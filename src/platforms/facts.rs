@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
-use super::{Platform, Refresh, Registry, Revocation, RevocationReach, Rotation};
+use super::{Platform, Refresh, Revocation, RevocationReach, Rotation};
 
 /// How long before its end a version is warned of.
 const AHEAD_DAYS: i32 = 90;
@@ -104,13 +104,6 @@ impl Platform {
             (_, RevocationReach::Consent) => "the person's whole consent to your app",
             (_, RevocationReach::Tokens) => "the connection's tokens",
         }
-    }
-}
-
-impl Registry {
-    /// The versions in use that end soon, of the platforms that are on.
-    pub fn ending_versions(&self, today: Date) -> impl Iterator<Item = EndingVersion<'_>> {
-        self.iter().filter_map(move |configured| configured.platform().ending_version(today))
     }
 }
 

@@ -22,6 +22,7 @@ mod quirks;
 mod reddit;
 mod refusal;
 pub mod registry;
+mod remarks;
 mod scopes;
 mod server;
 mod threads;
@@ -45,6 +46,7 @@ pub use quirks::{
 };
 pub use refusal::{Blame, Meaning, Place, Refusal, Said, read_errors};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
+pub use remarks::{About, Remark};
 pub use server::{NoServer, Server, ServerFromUser, UNKNOWN_CLIENT};
 
 use crate::domain::account::Account;

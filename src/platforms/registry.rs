@@ -106,6 +106,8 @@ pub enum Availability {
 pub struct Registry {
     platforms: BTreeMap<String, ConfiguredPlatform>,
     bluesky: Bluesky,
+    /// Of the configuration: names of platforms, and sentences on their settings.
+    pub(super) warnings: Vec<(String, String)>,
 }
 
 /// The properties that every platform has, with OAuth or without.
@@ -154,7 +156,7 @@ impl Registry {
             });
             platforms.insert(name, ConfiguredPlatform { written, is_own: true, enabled, credentials, discovery });
         }
-        Self { platforms, bluesky: Bluesky::default() }
+        Self { platforms, ..Self::default() }
     }
 
     /// The same with the operator's settings for Bluesky.

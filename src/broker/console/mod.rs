@@ -9,6 +9,7 @@ mod sessions;
 mod trail;
 
 pub use crate::domain::console_session::{LIFE, SessionToken};
+pub use crate::platforms::{About, Remark};
 pub use accounts::{ACCOUNTS, AccountLife, COUNTED, Reconnects, ShownAccount, Trouble, WantedAccounts};
 pub use keys::{KeyPage, ListedKey};
 pub use trail::{KnownPlatform, PlatformState, TrailPage};

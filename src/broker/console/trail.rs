@@ -6,7 +6,7 @@ use crate::broker::{Broker, Caller, Error};
 use crate::domain::activity::{Hour, hour_of};
 use crate::domain::audit::Recorded;
 use crate::domain::id::AccessKeyId;
-use crate::platforms::Availability;
+use crate::platforms::{Availability, Remark};
 use crate::store::{self, Connection, access_keys, activity, audit};
 
 /// Entries on a page.
@@ -37,6 +37,8 @@ pub struct KnownPlatform {
     pub console: Option<&'static str>,
     /// Advice for whoever makes an app there, in English; may be empty.
     pub know: String,
+    /// What `postpeer check` says of the platform's settings, in English, warnings first.
+    pub remarks: Vec<Remark>,
 }
 
 /// State of a platform: under which app its accounts can be connected.
@@ -80,10 +82,15 @@ impl Broker {
         Ok(Some((first..=last).map(hour).collect()))
     }
 
-    /// Every platform, by its name for people.
+    /// Every platform, by its name for people, with the remarks of today. It takes a look at a dozen values in memory.
+    ///
+    /// A setting with a mistake is not among the remarks: the broker does not start with one, and goes on with the
+    /// configuration from before when it finds one in a reload.
     #[must_use]
     pub fn known_platforms(&self) -> Vec<KnownPlatform> {
+        let remarks = self.upstream.platforms().remarks(self.clock.now().day());
         let listed = self.upstream.platforms().listings().into_iter().map(|platform| KnownPlatform {
+            remarks: remarks.iter().filter(|remark| remark.platform == platform.name).cloned().collect(),
             name: platform.name.to_owned(),
             label: platform.label.to_owned(),
             state: match platform.availability {

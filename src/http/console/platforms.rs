@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::view::{Section, View};
-use crate::broker::console::PlatformState;
+use crate::broker::console::{PlatformState, Remark};
 use crate::http::Current;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
@@ -28,6 +28,7 @@ struct Row {
     console: Option<&'static str>,
     /// In English; may be empty.
     know: String,
+    remarks: Vec<Remark>,
 }
 
 pub(crate) async fn list(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -41,6 +42,7 @@ pub(crate) async fn list(state: Current, req: HttpRequest) -> Result<HttpRespons
         callback_url: platform.callback_url,
         console: platform.console,
         know: platform.know,
+        remarks: platform.remarks,
     });
     at.show(&Platforms { frame: &at.frame, at, rows: rows.collect() })
 }
@@ -48,6 +50,7 @@ pub(crate) async fn list(state: Current, req: HttpRequest) -> Result<HttpRespons
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::broker::console::About;
 
     pub(in super::super) fn page(at: &View<'_>, mark: &str, text: &str) -> String {
         let own = || text.to_owned();
@@ -60,6 +63,7 @@ pub(super) mod tests {
             callback_url: Some(own()),
             console: Some("https://console.example/"),
             know: own(),
+            remarks: vec![Remark { platform: own(), about: About::Setting, sentence: own(), remedy: "do it" }],
         };
         Platforms { frame: &at.frame, at, rows: vec![row] }.render().unwrap()
     }

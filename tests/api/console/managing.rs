@@ -1,5 +1,6 @@
 //! Profiles, OAuth apps, access keys, platforms and the audit trail, as forms and pages.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use postpeer::domain::access_key::Scope;
@@ -169,4 +170,60 @@ async fn platforms_have_their_callback_urls_and_the_trail_its_pages() {
     let (_, key) = bound(&broker).await;
     let bound = Operator::with(&broker, &key).await;
     assert_eq!(bound.page("/console/audit").await.matches("<li>").count(), 1, "what is about its profile");
+}
+
+/// The tile of a platform.
+fn tile<'a>(page: &'a str, platform: &str) -> &'a str {
+    let name = format!("<code>{platform}</code>");
+    page.split("<li").find(|tile| tile.contains(&name)).unwrap_or_else(|| panic!("no tile of {platform}: {page}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_has_the_remarks_that_check_prints_and_no_path() {
+    let secrets = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secrets.path(), "the-secret").unwrap();
+    std::fs::set_permissions(secrets.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = secrets.path().display().to_string();
+    let toml = format!(
+        "[console]
+         [platforms.umbrella]
+         authorize_url = \"https://id.umbrella.example/auth\"
+         token_url = \"http://id.umbrella.example/token\"
+         identity_url = \"https://id.umbrella.example/me\"
+         identity = {{ id = \"/sub\" }}
+         client_id = \"umbrella\"
+         client_secret_file = \"{file}\""
+    );
+    let broker = TestBroker::builder()
+        .toml(&toml)
+        .setting("POSTPEER_PLATFORMS__FACEBOOK__API_VERSION", "v25.0")
+        .setting("POSTPEER_SERVER__TRUSTED_PROXIES", "0.0.0.0/0")
+        .start()
+        .await;
+    assert!(broker.config().warnings.iter().any(|warning| warning.contains(&file)), "{:?}", broker.config().warnings);
+    let operator = Operator::of(&broker).await;
+    let page = operator.page("/console/platforms").await;
+    let own = tile(&page, "umbrella");
+    for told in [
+        "Warning",
+        "platforms.umbrella.token_url is plain http: secrets and tokens can be read in transit",
+        "Good to know",
+        "it has no issuer, so a callback that another server sends is not recognised by its iss",
+        "set issuer, where the server has one",
+    ] {
+        assert!(own.contains(told), "{told}: {own}");
+    }
+    assert!(!page.contains(&file) && !page.contains("trusted_proxies") && !page.contains("postpeer.toml"), "{page}");
+    assert!(!tile(&page, "facebook").contains("Warning") && !tile(&page, "twitter").contains("Warning"), "{page}");
+    let german = operator.page("/console/platforms?lang=de").await;
+    assert!(tile(&german, "umbrella").contains("Warnung") && tile(&german, "umbrella").contains("Hinweis"), "{german}");
+
+    // Remarks follow the calendar, without a reload.
+    broker.clock.advance(Duration::from_hours(24 * 800));
+    let page = Operator::of(&broker).await.page("/console/platforms").await;
+    let facebook = tile(&page, "facebook");
+    assert!(
+        facebook.contains("Warning") && facebook.contains("ends version v25.0 of its API on 2028-07-29"),
+        "{facebook}"
+    );
 }

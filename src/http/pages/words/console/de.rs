@@ -202,6 +202,8 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     platforms: "Plattformen",
     platforms_lead: "Tragen Sie jede Callback-URL bei ihrer Plattform Zeichen für Zeichen ein. postpeer check --probe fragt die Plattformen, ob sie die Zugangsdaten annehmen.",
     callback_url: "Callback-URL",
+    warning: "Warnung",
+    note: "Hinweis",
     audit: "Protokoll",
     audit_lead: "Wer etwas geändert oder ein Token gelesen hat, das Neueste zuerst.",
     platform_state: |state| match state {

@@ -187,6 +187,8 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     platforms: "Platforms",
     platforms_lead: "Register each callback URL at its platform, character by character. postpeer check --probe asks the platforms whether they accept the credentials.",
     callback_url: "Callback URL",
+    warning: "Warning",
+    note: "Good to know",
     audit: "Audit trail",
     audit_lead: "Who changed something or read a token, the latest first.",
     platform_state: |state| match state {

@@ -196,6 +196,9 @@ pub(crate) struct ConsoleWords {
     pub(crate) platforms: &'static str,
     pub(crate) platforms_lead: &'static str,
     pub(crate) callback_url: &'static str,
+    /// Kinds of remarks on a platform's settings.
+    pub(crate) warning: &'static str,
+    pub(crate) note: &'static str,
     pub(crate) audit: &'static str,
     pub(crate) audit_lead: &'static str,
     pub(crate) platform_state: fn(PlatformState) -> &'static str,
