@@ -97,6 +97,12 @@ impl Finished {
         Some((format!("{page}{token}"), token.to_owned()))
     }
 
+    /// True when the browser goes next to the hosted page on which the person chooses.
+    #[must_use]
+    pub fn leads_to_choice(&self) -> bool {
+        self.choice().is_some_and(|(page, _)| self.destination() == Some(page))
+    }
+
     /// Where the browser goes next; `None`: to one of our pages. Carries ids and codes, and of all tokens only a
     /// selection's.
     #[must_use]

@@ -35,10 +35,15 @@ impl Jar {
         let reply = Reply::of(request.send().await.unwrap()).await;
         for set in reply.headers.get_all("set-cookie") {
             let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            self.0.retain(|(known, _)| known != name);
+            self.forget(name);
             self.0.push((name.to_owned(), value.to_owned()));
         }
         reply
+    }
+
+    /// Drops a cookie.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
     }
 
     pub(crate) async fn visit(&mut self, broker: &TestBroker, url: &str) -> Reply {
@@ -202,8 +207,46 @@ async fn the_page_that_asks_may_be_opened_by_anybody_any_number_of_times() {
 
     for gone in [broker.visit(&page).await, one.press(&broker, &page, "continue").await] {
         assert_eq!((gone.status, gone.location().as_str()), (404, ""), "{}", gone.text);
-        assert!(gone.text.contains("This connection is not known"), "{}", gone.text);
+        assert!(gone.text.contains("This link has expired or was already used"), "{}", gone.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chosen_language_survives_the_way_through_the_platform() {
+    let broker = confirming().start().await;
+    let german = |page: &Reply| page.text.contains("<html lang=\"de\">");
+    let mut jar = Jar::default();
+    let page = broker.begin("twitter", "").await;
+    let on = jar.press(&broker, &format!("{page}?lang=de"), "continue").await;
+    let language = on.headers.get_all("set-cookie").iter().find(|set| set.as_bytes().starts_with(b"postpeer-lang="));
+    assert_eq!(language.unwrap(), "postpeer-lang=de; Path=/v1/connect; Max-Age=3600; HttpOnly; SameSite=Lax");
+    let result = jar.visit(&broker, &broker.consent(&on.location(), &Answer::deny())).await.location();
+    // The result has it in its address: its page is sent no cookie of a language.
+    let seen = broker.visit(&result).await;
+    assert!(result.ends_with("?lang=de") && german(&seen), "{result}: {}", seen.text);
+    let again = seen.text.split("href=\"").find(|rest| rest.contains("/retry?lang=de\"")).unwrap();
+    let asked = broker.visit(again.split('"').next().unwrap()).await.location();
+    assert!(asked.contains("/connect/confirm/") && asked.ends_with("?lang=de"), "{asked}");
+
+    // On to the choice of accounts, and to a page at the callback itself.
+    let page = broker.begin("facebook", "").await;
+    let on = jar.press(&broker, &format!("{page}?lang=de"), "continue").await.location();
+    let callback = broker.consent(&on, &Answer::allow());
+    let choice = jar.visit(&broker, &callback).await.location();
+    assert!(choice.contains("/connect/selection/") && choice.ends_with("?lang=de"), "{choice}");
+    let other = jar.visit(&broker, "/v1/connect/twitter/callback?state=unknown&code=x").await;
+    assert!(other.status == 400 && german(&other), "{}", other.text);
+
+    // Without a choice, there is no cookie, and the browser's language counts.
+    let mut other = Jar::default();
+    let page = broker.begin("twitter", "").await;
+    other.go_on(&broker, &page).await;
+    assert!(!other.0.iter().any(|(name, _)| name == "postpeer-lang"));
+    // What a caller's app is sent to has no language of ours.
+    let page = broker.begin("twitter", BACK).await;
+    let on = jar.press(&broker, &format!("{page}?lang=de"), "continue").await.location();
+    let landed = jar.visit(&broker, &broker.consent(&on, &Answer::allow())).await.location();
+    assert!(landed.starts_with("https://app.example/back?status=success") && !landed.contains("lang"), "{landed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +306,8 @@ async fn who_comes_too_late_to_the_page_is_told_or_sent_back() {
         assert_eq!(jar.visit(&broker, &page).await.location(), expired);
         assert_eq!(jar.press(&broker, &page, "continue").await.location(), expired);
         let told = jar.visit(&broker, &without).await;
-        let expected = if is_purged { (404, "This connection is not known") } else { (200, "flow_expired") };
+        let expected =
+            if is_purged { (404, "This link has expired or was already used") } else { (200, "flow_expired") };
         assert!(told.status == expected.0 && told.text.contains(expected.1), "{}: {}", told.status, told.text);
     }
 }

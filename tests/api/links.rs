@@ -174,9 +174,10 @@ async fn a_person_connects_several_platforms_in_a_row_by_one_link() {
     assert_eq!(leave, "https://app.example/done?nonce=1&status=cancelled&error=access_denied");
 
     // Twitter, which is declined first.
-    let denied = consent(&broker, &mut jar, &page, "connect=twitter", &Answer::deny()).await;
+    let denied = consent(&broker, &mut jar, &format!("{page}?lang=de"), "connect=twitter", &Answer::deny()).await;
     let told = come_back(&broker, &mut jar, &denied).await;
-    assert!(told.contains("X (Twitter) was not connected") && told.contains("You declined at"), "{told}");
+    assert!(told.contains("X (Twitter) wurde nicht verbunden") && told.contains("Sie haben bei"), "{told}");
+    jar.forget("postpeer-lang");
     assert_eq!(look(&broker, &id).await["status"], "open");
     let callback = consent(&broker, &mut jar, &page, "connect=twitter", &Answer::allow()).await;
     let told = come_back(&broker, &mut jar, &callback).await;

@@ -491,8 +491,8 @@ async fn every_refused_callback_says_what_to_do() {
     Request: [id]
     Error: callback_refused The answer belongs to a connection at another platform.
 
-    unknown: This connection is not known
-    It has expired, was used already, or the address is incomplete. Nothing was connected now.
+    unknown: This link has expired or was already used
+    Such a link works once, and for a few minutes, and only with its whole address. Nothing was connected now.
     Look in the app whether your account is connected. If it is not, start again there.
     Details for support
     Request: [id]
@@ -694,7 +694,7 @@ async fn pages_speak_the_language_of_the_person() {
     let refused = "/v1/connect/twitter/callback?state=x&code=secret";
     for (path, english, german) in [
         (result.as_str(), "X (Twitter) is connected", "X (Twitter) ist verbunden"),
-        (refused, "This connection is not known", "Diese Verbindung ist nicht bekannt"),
+        (refused, "This link has expired or was already used", "Dieser Link ist abgelaufen oder wurde schon benutzt"),
     ] {
         let separator = if path.contains('?') { '&' } else { '?' };
         for (query, accepted, code, told) in [

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::Url;
 
-use super::frame::Frame;
+use super::frame::{Frame, keep_language};
 use super::{ending, marks, see_other};
 use crate::broker::confirmation::{Asked, Continued, Question};
 use crate::domain::redirect::RedirectUri;
@@ -88,6 +88,7 @@ pub(crate) async fn submit(
                 let mut answer = see_other(url);
                 let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
                 answer.headers_mut().insert(header::SET_COOKIE, cookie);
+                keep_language(&state, &req, &mut answer)?;
                 Ok(answer)
             }
             Continued::Late(late) => ending::show(&state, &req, &late),

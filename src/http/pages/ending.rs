@@ -8,7 +8,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::frame::{Frame, chosen_language};
+use super::frame::{Frame, chosen_language, keep_language};
 use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
@@ -77,7 +77,7 @@ pub(crate) async fn result(
 ) -> Result<HttpResponse, ApiError> {
     let finished = state.broker.find_result(&ticket).await?;
     match finished.location() {
-        Some(location) => Ok(see_other(location)),
+        Some(location) => Ok(on(&req, &finished, location)),
         None => page(&state, &req, &finished),
     }
 }
@@ -103,13 +103,17 @@ pub(crate) async fn retry(
     }
     callback::refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    Ok(see_other(state.broker.retry_connect(&ticket, address).await?))
+    let url = state.broker.retry_connect(&ticket, address).await?;
+    let asks_first = url.starts_with(&format!("{}/connect/", state.settings.public_url));
+    let mut answer = see_other(if asks_first { url + &chosen_language(&req) } else { url });
+    keep_language(&state, &req, &mut answer)?;
+    Ok(answer)
 }
 
 /// Redirects to the caller's page if there is one, to that of the link that it began on, or to one of ours.
 pub(super) fn show(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     if let Some(location) = finished.location() {
-        return Ok(see_other(location));
+        return Ok(on(req, finished, location));
     }
     if let Some(page) = link::way_back(state, req, finished) {
         return Ok(see_other(page));
@@ -119,6 +123,18 @@ pub(super) fn show(state: &State, req: &HttpRequest, finished: &Finished) -> Res
         // The connection is gone, so its result cannot be looked up again.
         None => page(state, req, finished),
     }
+}
+
+/// Sends the browser on, in the language that the person chose where the next page is ours.
+fn on(req: &HttpRequest, finished: &Finished, location: String) -> HttpResponse {
+    if !finished.leads_to_choice() {
+        return see_other(location);
+    }
+    let language = chosen_language(req);
+    see_other(match location.split_once('#') {
+        Some((page, fragment)) => format!("{page}{language}#{fragment}"),
+        None => location + &language,
+    })
 }
 
 /// Path of the page that shows a result, below the public URL's own.
@@ -131,7 +147,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
     let frame = &Frame::new(state, req, finished.project.as_deref());
     let (words, label) = (frame.words, finished.label.as_str());
     let mark = &marks::svg(&finished.platform, label);
-    let again = || format!("{}/retry", own_page(state, finished));
+    let again = || format!("{}/retry{}", own_page(state, finished), chosen_language(req));
     let builder = HttpResponse::Ok();
     match &finished.ending {
         Ending::Cancelled { at } => {

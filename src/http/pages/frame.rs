@@ -11,6 +11,7 @@ use super::words::{LANGUAGES, Words};
 use crate::http::State;
 use crate::http::context::Context;
 use crate::http::error::ApiError;
+use crate::http::request::cookies;
 
 /// The path whose query is a secret.
 const CALLBACK: &str = "/v1/connect/{platform}/callback";
@@ -107,10 +108,29 @@ fn is_language(pair: &str) -> bool {
     pair.split('=').next() == Some("lang")
 }
 
-/// `?lang=` for a redirect to another page, where the person chose a language; else nothing.
+/// `?lang=` for a redirect to another page, where the person chose a language, here or before they went to the platform;
+/// else nothing.
 pub(crate) fn chosen_language(req: &HttpRequest) -> String {
-    let is_chosen = req.query_string().split('&').any(is_language);
-    if is_chosen { format!("?lang={}", Words::choose(req.query_string(), req.headers()).code) } else { String::new() }
+    if is_chosen(req) || cookies::language(req.headers()).is_some() {
+        format!("?lang={}", Words::choose(req.query_string(), req.headers()).code)
+    } else {
+        String::new()
+    }
+}
+
+/// Keeps a language that the person chose on this page until the platform sends them back.
+pub(crate) fn keep_language(state: &State, req: &HttpRequest, answer: &mut HttpResponse) -> Result<(), ApiError> {
+    if is_chosen(req) {
+        let code = Words::choose(req.query_string(), req.headers()).code;
+        let (base, is_secure) = (state.settings.base_path(), state.settings.is_secure());
+        let cookie = cookies::set_language(code, base, is_secure).map_err(ApiError::internal)?;
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(())
+}
+
+fn is_chosen(req: &HttpRequest) -> bool {
+    req.query_string().split('&').any(is_language)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use askama::Template;
 
 use super::confirmation::form_action;
 use super::ending::AccountLine;
-use super::frame::{Frame, chosen_language};
+use super::frame::{Frame, chosen_language, keep_language};
 use super::words::Words;
 use super::{marks, see_other};
 use crate::broker::finished::{Ending, Finished};
@@ -230,7 +230,7 @@ pub(crate) async fn submit(
         How::Redirect | How::Server => {
             let typed = wish.server.clone().unwrap_or_default();
             match state.broker.set_out(&token, wish).await.map_err(ApiError::from) {
-                Ok(way) => return leave(&state, way),
+                Ok(way) => return leave(&state, &req, way),
                 Err(error) => mistyped(words, offer, typed, error)?,
             }
         }
@@ -252,10 +252,11 @@ async fn sign_in(
 }
 
 /// On to the platform, with the cookie that the browser must come back with.
-fn leave(state: &State, SetOut { url, cookie, lives }: SetOut) -> Result<HttpResponse, ApiError> {
+fn leave(state: &State, req: &HttpRequest, SetOut { url, cookie, lives }: SetOut) -> Result<HttpResponse, ApiError> {
     let mut answer = see_other(url);
     let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
     answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    keep_language(state, req, &mut answer)?;
     Ok(answer)
 }
 

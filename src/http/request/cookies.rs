@@ -1,4 +1,5 @@
-//! The cookies that tell a browser from others, and the console's session. No other cookie is read or set.
+//! The cookies that tell a browser from others, the console's session, and the language that a person chose before they went
+//! to a platform. No other cookie is read or set.
 
 use std::time::Duration;
 
@@ -24,18 +25,16 @@ pub(crate) fn own(
     HeaderValue::try_from(format!("{prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"))
 }
 
-/// Reads the cookies of every `Cookie` header (RFC 6265, section 4.2.1). Over https, a cookie of the broker that another
-/// host may have set does not count.
+/// The cookies that flows may be bound to. Over https, a cookie of the broker that another host may have set does not
+/// count.
 pub(crate) fn browser(headers: &HeaderMap, is_secure: bool) -> Browser {
     let prefix = if is_secure { HOST_ONLY } else { "" };
     let mut browser = Browser::default();
-    for text in headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()) {
-        for (name, value) in text.split(';').filter_map(|pair| pair.trim().split_once('=')) {
-            if name == APP_COOKIE {
-                browser.app.push(Digest256::of(value.as_bytes()));
-            } else if name.strip_prefix(prefix).is_some_and(|name| name.starts_with(OWN_COOKIE)) {
-                browser.add_own(value);
-            }
+    for (name, value) in pairs(headers) {
+        if name == APP_COOKIE {
+            browser.app.push(Digest256::of(value.as_bytes()));
+        } else if name.strip_prefix(prefix).is_some_and(|name| name.starts_with(OWN_COOKIE)) {
+            browser.add_own(value);
         }
     }
     browser
@@ -67,10 +66,34 @@ pub(crate) fn set_session(
 
 /// The session of the console that the browser names.
 pub(crate) fn session(headers: &HeaderMap, is_secure: bool) -> Option<SessionToken> {
-    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
-    let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let of_session = |name: &str| name.strip_prefix(session_prefix(is_secure)) == Some(SESSION);
-    pairs.find(|(name, _)| of_session(name)).and_then(|(_, value)| SessionToken::parse(value))
+    pairs(headers).find(|(name, _)| of_session(name)).and_then(|(_, value)| SessionToken::parse(value))
+}
+
+/// The cookie of a person's language. Only callbacks are sent it: pages have `?lang=`, which a platform does not pass on.
+/// Whoever plants one changes the language of a page, and nothing else.
+const LANGUAGE: &str = "postpeer-lang";
+
+/// Time for the way to the platform and back.
+const LANGUAGE_LIVES: Duration = Duration::from_hours(1);
+
+/// The `Set-Cookie` of a language, for a broker below `base`.
+pub(crate) fn set_language(code: &str, base: &str, is_secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
+    let (seconds, secure) = (LANGUAGE_LIVES.as_secs(), if is_secure { "; Secure" } else { "" });
+    HeaderValue::try_from(format!(
+        "{LANGUAGE}={code}; Path={base}/v1/connect; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+    ))
+}
+
+/// The language in the browser's cookie, which may be any text.
+pub(crate) fn language(headers: &HeaderMap) -> Option<&str> {
+    pairs(headers).find(|(name, _)| *name == LANGUAGE).map(|(_, value)| value)
+}
+
+/// Names and values of every `Cookie` header (RFC 6265, section 4.2.1).
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
 #[cfg(test)]
@@ -93,6 +116,16 @@ mod tests {
             let browser = browser(&headers(&pairs), is_secure);
             assert_eq!((browser.app, browser.confirmed.len()), (expected.to_vec(), 0));
         }
+    }
+
+    #[test]
+    fn a_language_is_for_callbacks_below_the_brokers_path() {
+        let common = "postpeer-lang=de; Path=/base/v1/connect; Max-Age=3600; HttpOnly; SameSite=Lax";
+        assert_eq!(set_language("de", "/base", false).unwrap(), common);
+        assert_eq!(set_language("de", "/base", true).unwrap(), format!("{common}; Secure"));
+        let sent: [(_, &[u8]); 2] = [("cookie", b"a=1; xpostpeer-lang=fr"), ("cookie", b"postpeer-lang=de;b")];
+        assert_eq!(language(&headers(&sent)), Some("de"));
+        assert_eq!(language(&headers(&sent[..1])), None);
     }
 
     #[test]

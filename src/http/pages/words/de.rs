@@ -418,8 +418,8 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             LOOK,
         ),
         Trouble::UnknownLink => (
-            "Diese Verbindung ist nicht bekannt",
-            "Sie ist abgelaufen, wurde schon benutzt, oder die Adresse ist unvollständig. Jetzt wurde nichts verbunden.",
+            "Dieser Link ist abgelaufen oder wurde schon benutzt",
+            "Ein solcher Link gilt einmal, nur einige Minuten und nur mit seiner ganzen Adresse. Jetzt wurde nichts verbunden.",
             LOOK,
         ),
     };

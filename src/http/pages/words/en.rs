@@ -397,8 +397,8 @@ fn trouble(trouble: Trouble) -> TroubleWords {
             "Look in the app whether your account is connected. If it is not, start again there.",
         ),
         Trouble::UnknownLink => (
-            "This connection is not known",
-            "It has expired, was used already, or the address is incomplete. Nothing was connected now.",
+            "This link has expired or was already used",
+            "Such a link works once, and for a few minutes, and only with its whole address. Nothing was connected now.",
             "Look in the app whether your account is connected. If it is not, start again there.",
         ),
     };

@@ -11,7 +11,7 @@ mod en;
 use actix_web::http::header::{self, HeaderMap};
 
 use super::super::error::{Code, Trouble};
-use super::super::request::Query;
+use super::super::request::{Query, cookies};
 use crate::broker::finished::CancelledAt;
 use crate::domain::account::AccountKind;
 use crate::domain::failure::Failure;
@@ -192,11 +192,13 @@ pub(crate) struct DemoWords {
 }
 
 impl Words {
-    /// The language of a page: `?lang=`, else the first one of `Accept-Language` that there is, else English.
+    /// The language of a page: `?lang=`, else that of the cookie that a callback brings, else the first one of
+    /// `Accept-Language` that there is, else English.
     pub(crate) fn choose(query: &str, headers: &HeaderMap) -> &'static Self {
         let asked = Query::new(query).texts("lang").next().and_then(Result::ok);
         let [default, ..] = LANGUAGES;
-        asked.and_then(|code| find(&code)).or_else(|| accepted(headers)).unwrap_or(default)
+        let asked = asked.and_then(|code| find(&code)).or_else(|| find(cookies::language(headers)?));
+        asked.or_else(|| accepted(headers)).unwrap_or(default)
     }
 }
 
