@@ -10,16 +10,17 @@ use super::accounts::{Choice, name_of, profiles};
 use super::entries::{EntryRow, entry_row};
 use super::session::SignedIn;
 use super::view::{Section, Time, View, go};
+use crate::broker::Caller;
 use crate::broker::console::Reconnects;
 use crate::domain::access_key::Scope;
 use crate::domain::integration::TokenState;
 use crate::domain::scopes;
-use crate::http::Current;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::marks;
 use crate::http::pages::words::console::Done;
 use crate::http::request::{Segment, Unread};
+use crate::http::{Current, State};
 
 #[derive(Template)]
 #[template(path = "console/account.html")]
@@ -88,14 +89,25 @@ struct Reconnect<'a> {
     back: String,
 }
 
+impl Account<'_> {
+    /// Where the form to connect it again leads.
+    fn reconnect_path(&self) -> String {
+        format!("{}/reconnect", self.path)
+    }
+}
+
 pub(crate) async fn show(
     state: Current,
     req: HttpRequest,
     signed_in: SignedIn,
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    let (at, caller) = (&View::new(&state, &req, Section::Accounts), &signed_in.caller);
-    let life = state.broker.account_life(caller, &id).await?;
+    page(&state, View::new(&state, &req, Section::Accounts), &signed_in.caller, &id).await
+}
+
+async fn page(state: &State, at: View<'_>, caller: &Caller, id: &str) -> Result<HttpResponse, ApiError> {
+    let at = &at;
+    let life = state.broker.account_life(caller, id).await?;
     let (name, handle) = name_of(&life.account);
     let (words, label) = (at.frame.words, life.account.label);
     let detail = life.account.detail;
@@ -151,7 +163,7 @@ pub(crate) async fn show(
         may_manage: caller.may(Scope::Manage),
         may_connect: caller.may(Scope::Connect),
         reconnects: state.broker.reconnects(&integration.platform),
-        profiles: profiles(&state, caller, &profile_id).await?,
+        profiles: profiles(state, caller, &profile_id).await?,
         label,
     };
     at.show(&page)
@@ -189,11 +201,19 @@ pub(crate) async fn reconnect(
     Segment(id): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
     let server = form.fields().text("server")?.filter(|server| !server.trim().is_empty());
-    let account = state.broker.get_integration(&signed_in.caller, &id).await?.integration;
-    let url = state.broker.begin_reconnect(&signed_in.caller, &id, server).await?;
-    let at = &View::new(&state, &req, Section::Accounts);
+    let account = state.broker.get_integration(caller, &id).await?.integration;
+    let at = View::new(&state, &req, Section::Accounts);
+    let url = match state.broker.begin_reconnect(caller, &id, server).await {
+        Ok(url) => url,
+        Err(error) => {
+            let path = format!("/accounts/{id}/reconnect");
+            let at = at.with_returned(error.into(), &path, &form, caller, Scope::Read)?;
+            return page(&state, at, caller, &id).await;
+        }
+    };
+    let at = &at;
     let back = at.to(&format!("/accounts/{}", account.id));
     let page = Reconnect { frame: &at.frame, at, name: account.account.label().to_owned(), url, back };
     at.show(&page)

@@ -7,15 +7,17 @@ use super::accounts::Choice;
 use super::fields::{Paged, required, secret};
 use super::session::SignedIn;
 use super::view::{Section, View, go};
+use crate::broker::Caller;
 use crate::broker::apps::{AppChange, NewApp};
 use crate::domain::access_key::Scope;
 use crate::domain::integration::PlatformFilter;
-use crate::http::Current;
+use crate::domain::paging::Listed;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::marks;
 use crate::http::pages::words::console::Done;
 use crate::http::request::{Parameters, Segment, Unread, fields};
+use crate::http::{Current, State};
 
 #[derive(Template)]
 #[template(path = "console/apps.html")]
@@ -40,14 +42,35 @@ struct Row {
     accounts: String,
 }
 
+impl Row {
+    /// Where the form for another secret leads.
+    fn secret_path(&self) -> String {
+        format!("{}/secret", self.path)
+    }
+}
+
 pub(crate) async fn list(
     state: Current,
     req: HttpRequest,
     signed_in: SignedIn,
     Parameters(paged): Parameters<Paged>,
 ) -> Result<HttpResponse, ApiError> {
-    let at = &View::new(&state, &req, Section::Apps);
-    let listed = state.broker.list_apps(&signed_in.caller, None, paged.name(), paged.window()).await?;
+    page(&state, View::new(&state, &req, Section::Apps), &signed_in.caller, paged, None).await
+}
+
+/// Shows a page of the list, or the app `only`.
+async fn page(
+    state: &State,
+    at: View<'_>,
+    caller: &Caller,
+    paged: Paged,
+    only: Option<&str>,
+) -> Result<HttpResponse, ApiError> {
+    let (at, broker) = (&at, &state.broker);
+    let listed = match only {
+        Some(id) => Listed { items: vec![broker.get_app(caller, id).await?], total: 1 },
+        None => broker.list_apps(caller, None, paged.name(), paged.window()).await?,
+    };
     let rows = listed.items.into_iter().map(|app| {
         let label = state.broker.label(&app.platform);
         Row {
@@ -61,8 +84,12 @@ pub(crate) async fn list(
         }
     });
     let platforms = state.broker.list_platforms(&PlatformFilter::All).into_iter().filter(|one| one.has_redirect);
-    let mut platforms: Vec<_> =
-        platforms.map(|one| Choice { value: one.name, name: one.label, is_chosen: false }).collect();
+    let mut platforms: Vec<_> = platforms
+        .map(|one| {
+            let is_chosen = at.is_picked("/apps", "platform", &one.name);
+            Choice { value: one.name, name: one.label, is_chosen }
+        })
+        .collect();
     platforms.sort_by(|a, b| a.name.cmp(&b.name));
     let page = Apps {
         frame: &at.frame,
@@ -70,7 +97,7 @@ pub(crate) async fn list(
         rows: rows.collect(),
         next: paged.next(at, "/apps", listed.total),
         name: paged.name,
-        may_make: signed_in.caller.profile_id.is_none() && signed_in.caller.may(Scope::Manage),
+        may_make: caller.profile_id.is_none() && caller.may(Scope::Manage),
         platforms,
     };
     at.show(&page)
@@ -82,16 +109,25 @@ pub(crate) async fn create(
     signed_in: SignedIn,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
-    let app = NewApp {
-        platform: required(&form, "platform", fields::any)?,
-        name: required(&form, "name", fields::name)?,
-        client_id: required(&form, "clientId", fields::credential)?,
-        client_secret: secret(&form, "clientSecret")?,
-        image_url: None,
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let made = async {
+        let app = NewApp {
+            platform: required(&form, "platform", fields::any)?,
+            name: required(&form, "name", fields::name)?,
+            client_id: required(&form, "clientId", fields::credential)?,
+            client_secret: secret(&form, "clientSecret")?,
+            image_url: None,
+        };
+        Ok(state.broker.create_app(caller, app).await?)
     };
-    state.broker.create_app(&signed_in.caller, app).await?;
-    Ok(go(&state, &req, "/apps", Some(Done::AppMade)))
+    match made.await {
+        Ok(_) => Ok(go(&state, &req, "/apps", Some(Done::AppMade))),
+        Err(error) => {
+            let at = View::new(&state, &req, Section::Apps);
+            let at = at.with_returned(error, "/apps", &form, caller, Scope::Read)?;
+            page(&state, at, caller, Paged::default(), None).await
+        }
+    }
 }
 
 pub(crate) async fn replace_secret(
@@ -101,10 +137,19 @@ pub(crate) async fn replace_secret(
     Segment(id): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
-    let change = AppChange { client_secret: Some(secret(&form, "clientSecret")?), ..AppChange::default() };
-    state.broker.update_app(&signed_in.caller, &id, change).await?;
-    Ok(go(&state, &req, "/apps", Some(Done::SecretReplaced)))
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let replaced = async {
+        let change = AppChange { client_secret: Some(secret(&form, "clientSecret")?), ..AppChange::default() };
+        Ok(state.broker.update_app(caller, &id, change).await?)
+    };
+    match replaced.await {
+        Ok(_) => Ok(go(&state, &req, "/apps", Some(Done::SecretReplaced))),
+        Err(error) => {
+            let at = View::new(&state, &req, Section::Apps);
+            let at = at.with_returned(error, &format!("/apps/{id}/secret"), &form, caller, Scope::Read)?;
+            page(&state, at, caller, Paged::default(), Some(&id)).await
+        }
+    }
 }
 
 pub(crate) async fn delete(

@@ -38,6 +38,12 @@ pub(crate) struct Paged {
 /// Rows on a page of a list.
 pub(super) const ROWS: u32 = 25;
 
+impl Default for Paged {
+    fn default() -> Self {
+        Self { name: String::new(), page: 1 }
+    }
+}
+
 impl FromQuery for Paged {
     /// Never fails: people edit addresses, so what cannot be read is ignored.
     fn from_query(query: &Query) -> Result<Self, ApiError> {

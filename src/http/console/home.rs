@@ -97,7 +97,7 @@ pub(super) mod tests {
             languages: Vec::new(),
             request_id: String::new(),
         };
-        let at = crate::http::console::tests::view(frame);
+        let at = crate::http::console::tests::view(frame, "");
         let hours = [0, 4000, 1].map(|reads| Hour { hour: 493_833, reads, ..Hour::default() });
         let chart = Chart::new(&at, "Reads", &hours, |hour| hour.reads);
         assert_eq!(chart.bars, "M11 40v-40h8v40zM21 40v-1h8v1z");

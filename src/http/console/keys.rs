@@ -8,16 +8,17 @@ use super::accounts::{Choice, profiles};
 use super::fields::required;
 use super::session::SignedIn;
 use super::view::{Section, Time, View, go};
+use crate::broker::Caller;
 use crate::broker::console::ListedKey;
 use crate::domain::access_key::Scope;
 use crate::domain::id::AccessKeyId;
 use crate::domain::key_limits::{Expiry, Limits};
 use crate::domain::network::Network;
-use crate::http::Current;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::words::console::Done;
 use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, Unread, fields};
+use crate::http::{Current, State};
 
 #[derive(Template)]
 #[template(path = "console/keys.html")]
@@ -76,7 +77,16 @@ pub(crate) async fn list(
     signed_in: SignedIn,
     Parameters(Place(after)): Parameters<Place>,
 ) -> Result<HttpResponse, ApiError> {
-    let (at, caller) = (&View::new(&state, &req, Section::Keys), &signed_in.caller);
+    page(&state, View::new(&state, &req, Section::Keys), &signed_in.caller, after).await
+}
+
+async fn page(
+    state: &State,
+    at: View<'_>,
+    caller: &Caller,
+    after: Option<AccessKeyId>,
+) -> Result<HttpResponse, ApiError> {
+    let at = &at;
     let found = state.broker.list_keys(caller, after).await?;
     let page = Keys {
         frame: &at.frame,
@@ -84,7 +94,7 @@ pub(crate) async fn list(
         rows: found.keys.into_iter().map(|key| row(at, key, caller.access_key_id)).collect(),
         next: found.next.map(|next| at.with("/keys", &[("after", &next.to_string())])),
         scopes: caller.scopes.iter().map(Scope::into_str).collect(),
-        profiles: profiles(&state, caller, "").await?,
+        profiles: profiles(state, caller, at.typed("/keys", "profile")).await?,
         is_bound: caller.profile_id.is_some(),
     };
     at.show(&page)
@@ -97,11 +107,19 @@ pub(crate) async fn create(
     signed_in: SignedIn,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
-    let (name, (limits, expires)) = (required(&form, "name", fields::any)?, limits(&form)?);
-    let (made, key) = state.broker.make_key(&signed_in.caller, &name, limits, expires).await?;
-    let at = &View::new(&state, &req, Section::Keys);
-    at.show(&Made { frame: &at.frame, at, name: made.name, key: key.expose_secret() })
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let made = async {
+        let (name, (limits, expires)) = (required(&form, "name", fields::any)?, limits(&form)?);
+        Ok(state.broker.make_key(caller, &name, limits, expires).await?)
+    };
+    let at = View::new(&state, &req, Section::Keys);
+    match made.await {
+        Ok((made, key)) => at.show(&Made { frame: &at.frame, at: &at, name: made.name, key: key.expose_secret() }),
+        Err(error) => {
+            let at = at.with_returned(error, "/keys", &form, caller, Scope::Manage)?;
+            page(&state, at, caller, None).await
+        }
+    }
 }
 
 pub(crate) async fn revoke(

@@ -2,7 +2,7 @@
 //! and the audit trail.
 //!
 //! A file for each page or group of pages, with its templates in `templates/console`; [`view`] has what is around them,
-//! [`session`] who is signed in. A new page is a template that extends `console/layout.html`, a struct with the fields
+//! [`session`] who is signed in, [`returned`] what becomes of a form with a mistake. A new page is a template that extends `console/layout.html`, a struct with the fields
 //! `frame` and `at`, a line in `routes`, and its texts in `pages::words::console`.
 //!
 //! Invariant: a page shows and changes what the API would show and change for the same key, through the same use cases. It
@@ -19,6 +19,7 @@ pub(crate) mod keys;
 pub(crate) mod platforms;
 pub(crate) mod problem;
 pub(crate) mod profiles;
+pub(crate) mod returned;
 pub(crate) mod session;
 pub(crate) mod sign_in;
 pub(crate) mod trail;

@@ -4,7 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use super::view::{Section, View};
+use super::view::{Detail, Section, View};
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
@@ -17,8 +17,7 @@ struct Problem<'a> {
     at: &'a View<'a>,
     heading: &'static str,
     advice: &'static str,
-    /// The API's sentence on the error, in English.
-    detail: &'a str,
+    detail: Detail,
     code: &'static str,
 }
 
@@ -35,7 +34,7 @@ pub(in crate::http) fn show(
         return builder.status(StatusCode::SEE_OTHER).insert_header((header::LOCATION, sign_in)).finish();
     }
     let (heading, advice) = (at.words.refused)(kind(error.code));
-    let page = Problem { frame: &at.frame, at, heading, advice, detail: &error.sentence, code: error.code.as_str() };
+    let page = Problem { frame: &at.frame, at, heading, advice, detail: at.detail(error), code: error.code.as_str() };
     match page.render() {
         Ok(text) => builder
             .content_type("text/html; charset=utf-8")
@@ -45,7 +44,7 @@ pub(in crate::http) fn show(
     }
 }
 
-fn kind(code: Code) -> Refused {
+pub(super) fn kind(code: Code) -> Refused {
     match code {
         Code::CrossSite => Refused::NotFromHere,
         Code::AddressNotAllowed | Code::InsufficientScope | Code::KeyBoundToProfile => Refused::NotAllowed,
@@ -61,6 +60,15 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn page(at: &View<'_>, text: &str) -> String {
-        Problem { frame: &at.frame, at, heading: "", advice: "", detail: text, code: "" }.render().unwrap()
+        Problem {
+            frame: &at.frame,
+            at,
+            heading: "",
+            advice: "",
+            detail: Detail { text: text.to_owned(), lang: "" },
+            code: "",
+        }
+        .render()
+        .unwrap()
     }
 }

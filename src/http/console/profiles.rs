@@ -6,13 +6,15 @@ use askama::Template;
 use super::fields::{Paged, optional, required};
 use super::session::SignedIn;
 use super::view::{Section, View, go};
+use crate::broker::Caller;
 use crate::domain::access_key::Scope;
+use crate::domain::paging::Listed;
 use crate::domain::profile::ProfileChange;
-use crate::http::Current;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::words::console::Done;
 use crate::http::request::{Parameters, Segment, Unread, fields};
+use crate::http::{Current, State};
 
 #[derive(Template)]
 #[template(path = "console/profiles.html")]
@@ -41,8 +43,22 @@ pub(crate) async fn list(
     signed_in: SignedIn,
     Parameters(paged): Parameters<Paged>,
 ) -> Result<HttpResponse, ApiError> {
-    let at = &View::new(&state, &req, Section::Profiles);
-    let listed = state.broker.list_profiles(&signed_in.caller, paged.name(), paged.window()).await?;
+    page(&state, View::new(&state, &req, Section::Profiles), &signed_in.caller, paged, None).await
+}
+
+/// Shows a page of the list, or the profile `only`.
+async fn page(
+    state: &State,
+    at: View<'_>,
+    caller: &Caller,
+    paged: Paged,
+    only: Option<&str>,
+) -> Result<HttpResponse, ApiError> {
+    let (at, broker) = (&at, &state.broker);
+    let listed = match only {
+        Some(id) => Listed { items: vec![broker.get_profile(caller, id).await?], total: 1 },
+        None => broker.list_profiles(caller, paged.name(), paged.window()).await?,
+    };
     let rows = listed.items.into_iter().map(|profile| {
         let id = profile.id.to_string();
         Row {
@@ -60,7 +76,7 @@ pub(crate) async fn list(
         rows: rows.collect(),
         next: paged.next(at, "/profiles", listed.total),
         name: paged.name,
-        may_make: signed_in.caller.profile_id.is_none() && signed_in.caller.may(Scope::Manage),
+        may_make: caller.profile_id.is_none() && caller.may(Scope::Manage),
     };
     at.show(&page)
 }
@@ -71,11 +87,20 @@ pub(crate) async fn create(
     signed_in: SignedIn,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
-    let (name, description) =
-        (required(&form, "name", fields::name)?, optional(&form, "description", fields::description)?);
-    state.broker.create_profile(&signed_in.caller, name, description).await?;
-    Ok(go(&state, &req, "/profiles", Some(Done::ProfileMade)))
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let made = async {
+        let (name, description) =
+            (required(&form, "name", fields::name)?, optional(&form, "description", fields::description)?);
+        Ok(state.broker.create_profile(caller, name, description).await?)
+    };
+    match made.await {
+        Ok(_) => Ok(go(&state, &req, "/profiles", Some(Done::ProfileMade))),
+        Err(error) => {
+            let at = View::new(&state, &req, Section::Profiles);
+            let at = at.with_returned(error, "/profiles", &form, caller, Scope::Read)?;
+            page(&state, at, caller, Paged::default(), None).await
+        }
+    }
 }
 
 pub(crate) async fn update(
@@ -85,13 +110,22 @@ pub(crate) async fn update(
     Segment(id): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
-    let change = ProfileChange {
-        name: Some(required(&form, "name", fields::name)?),
-        description: Some(optional(&form, "description", fields::description)?),
+    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let changed = async {
+        let change = ProfileChange {
+            name: Some(required(&form, "name", fields::name)?),
+            description: Some(optional(&form, "description", fields::description)?),
+        };
+        Ok(state.broker.update_profile(caller, &id, change).await?)
     };
-    state.broker.update_profile(&signed_in.caller, &id, change).await?;
-    Ok(go(&state, &req, "/profiles", Some(Done::ProfileChanged)))
+    match changed.await {
+        Ok(_) => Ok(go(&state, &req, "/profiles", Some(Done::ProfileChanged))),
+        Err(error) => {
+            let at = View::new(&state, &req, Section::Profiles);
+            let at = at.with_returned(error, &format!("/profiles/{id}"), &form, caller, Scope::Read)?;
+            page(&state, at, caller, Paged::default(), Some(&id)).await
+        }
+    }
 }
 
 pub(crate) async fn delete(

@@ -2,11 +2,12 @@
 //!
 //! `templates/console/layout.html` draws it. A page's template extends that and has the fields `frame` and `at`.
 
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 use url::form_urlencoded;
 
+use super::returned::Returned;
 use crate::domain::time::Timestamp;
 use crate::http::State;
 use crate::http::context::Context;
@@ -67,6 +68,13 @@ pub(crate) struct Time {
     pub(crate) exact: String,
 }
 
+/// What an error says.
+pub(crate) struct Detail {
+    pub(crate) text: String,
+    /// The language that it is in.
+    pub(crate) lang: &'static str,
+}
+
 /// An entry of the menu.
 pub(crate) struct MenuItem {
     pub(crate) name: &'static str,
@@ -83,6 +91,8 @@ pub(crate) struct View<'a> {
     pub(crate) here: Section,
     /// Notice after a change.
     pub(crate) done: Option<&'static str>,
+    /// The form of the page that was refused.
+    pub(crate) returned: Option<Returned>,
     /// `?lang=…` where the operator chose a language, else nothing.
     lang: String,
 }
@@ -98,7 +108,7 @@ impl<'a> View<'a> {
         // Also for whoever is refused for another reason than the session.
         let session = Context::of(req, |context| context.session.clone()).ok().flatten();
         let form_value = session.map(|token| token.form_value());
-        Self { frame, words, form_value, here, done, lang: chosen_language(req) }
+        Self { frame, words, form_value, here, done, returned: None, lang: chosen_language(req) }
     }
 
     /// The address of a page of the console, such as `/profiles`.
@@ -134,6 +144,14 @@ impl<'a> View<'a> {
         Time { shown: (self.frame.words.time)(at), exact: at.to_string() }
     }
 
+    /// What an error says: in the page's language, or else the API's sentence in English.
+    pub(crate) fn detail(&self, error: &ApiError) -> Detail {
+        match (self.words.sentence)(error.code) {
+            Some(text) => Detail { text: text.to_owned(), lang: self.frame.words.code },
+            None => Detail { text: error.sentence.to_string(), lang: "en" },
+        }
+    }
+
     pub(crate) fn menu(&self) -> Vec<MenuItem> {
         let item = |section: Section| MenuItem {
             name: section.name(self.words),
@@ -157,7 +175,8 @@ impl<'a> View<'a> {
 
     /// Renders a page whose forms lead to the console.
     pub(crate) fn show(&self, page: &impl Template) -> Result<HttpResponse, ApiError> {
-        self.answer(HttpResponse::Ok(), page, "'self'")
+        let status = self.returned.as_ref().map_or(StatusCode::OK, |returned| returned.status);
+        self.answer(HttpResponse::build(status), page, "'self'")
     }
 }
 
@@ -177,8 +196,18 @@ pub(crate) mod tests {
     use super::*;
 
     /// A page of somebody who is signed in, in a frame of a test.
-    pub(crate) fn view(frame: Frame<'_>) -> View<'_> {
+    pub(crate) fn view<'a>(frame: Frame<'a>, text: &str) -> View<'a> {
         let (words, form_value) = (frame.words.console, Some("hidden".to_owned()));
-        View { frame, words, form_value, here: Section::Home, done: Some(""), lang: "?lang=de".to_owned() }
+        let own = || text.to_owned();
+        let returned = Returned {
+            path: "/profiles".to_owned(),
+            status: StatusCode::BAD_REQUEST,
+            heading: "",
+            detail: Detail { text: own(), lang: "en" },
+            code: "",
+            fields: vec![("name", own()), ("description", own())],
+        };
+        let (done, returned, lang) = (Some(""), Some(returned), "?lang=de".to_owned());
+        View { frame, words, form_value, here: Section::Home, done, returned, lang }
     }
 }

@@ -93,7 +93,7 @@ fn pages(text: &str) -> Vec<String> {
         drawn.extend(link::pages(frame, &mark, text, &findings, &scopes));
         drawn.push(selection::page(frame, &mark, text, &findings, &scopes));
         drawn.extend(demo::pages(frame, &mark, text));
-        drawn.extend(console::pages(&console::view(around()), &mark, text));
+        drawn.extend(console::pages(&console::view(around(), text), &mark, text));
     }
     drawn
 }

@@ -81,8 +81,7 @@ async fn an_app_is_made_gets_another_secret_and_is_deleted() {
 
 /// A profile, and a key that is bound to it.
 async fn bound(broker: &TestBroker) -> (String, String) {
-    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": "Bound"}))).await;
-    let profile = made.json["profile"]["id"].as_str().unwrap().to_owned();
+    let profile = profile_of(broker, "Bound").await;
     let limits = Limits {
         profile_id: Some(profile.parse().unwrap()),
         networks: vec!["127.0.0.0/8".parse().unwrap()],
@@ -170,6 +169,72 @@ async fn platforms_have_their_callback_urls_and_the_trail_its_pages() {
     let (_, key) = bound(&broker).await;
     let bound = Operator::with(&broker, &key).await;
     assert_eq!(bound.page("/console/audit").await.matches("<li>").count(), 1, "what is about its profile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_with_a_mistake_comes_back_as_it_was_typed_and_without_its_secret() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let returned = async |path: &str, fields: &[(&str, &str)], status: u16| {
+        let reply = operator.post(path, fields).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.text);
+        assert_eq!(reply.text.matches("role=\"alert\"").count(), 1, "{path}: {}", reply.text);
+        assert!(reply.text.contains("That was not done"), "{path}: {}", reply.text);
+        reply.text
+    };
+    let long = "x".repeat(201);
+    let page = returned("/console/profiles", &[("name", &long), ("description", "<i>\r\ntwo")], 400).await;
+    assert!(page.contains(&format!("value=\"{long}\"")) && page.contains(">&#60;i&#62;\r\ntwo</textarea>"), "{page}");
+    assert!(page.contains("name must be 1 to 200 characters long."), "{page}");
+
+    // A profile beyond the first page of the list.
+    let old = profile_of(&broker, "Old").await;
+    for number in 0..30 {
+        profile_of(&broker, &format!("New {number}")).await;
+    }
+    let path = format!("/console/profiles/{old}");
+    let page = returned(&path, &[("name", " "), ("description", "kept")], 400).await;
+    assert!(page.contains("<details open>") && page.contains(">kept</textarea>"), "{page}");
+    assert!(page.contains("<bdi>Old</bdi>") && !page.contains("New 1"), "{page}");
+    let german = operator.post(&format!("{path}?lang=de"), &[("name", "")]).await.text;
+    assert!(german.contains("Das wurde nicht getan") && german.contains("<p lang=\"en\">name must"), "{german}");
+
+    let (id, secret) = sandbox::own_client("twitter").unwrap();
+    let fields = [("platform", "twitter"), ("name", "Own \"1\""), ("clientId", &*id), ("clientSecret", &*secret)];
+    operator.done("/console/apps", &fields).await;
+    let page = returned("/console/apps", &fields, 409).await;
+    assert!(page.contains("value=\"Own &#34;1&#34;\"") && page.contains(&format!("value=\"{id}\"")), "{page}");
+    assert!(page.contains("value=\"twitter\" selected") && !page.contains(&secret), "{page}");
+    let german = operator.post("/console/apps?lang=de", &fields).await.text;
+    assert!(german.contains("<p lang=\"de\">Dieses Projekt hat schon eine App"), "{german}");
+    let app = action(&page, "Own", "/secret");
+    let page = returned(&app, &[("clientSecret", "wr\u{f6}ng-secret")], 400).await;
+    assert!(page.contains("<details open>") && !page.contains("ng-secret"), "{page}");
+
+    let typed =
+        [("name", "ci"), ("scope", "read"), ("scope", "manage"), ("expires", "soon"), ("networks", "10.0.0.0/8")];
+    let page = returned("/console/keys", &[&typed[..], &[("profile", &old)]].concat(), 400).await;
+    for kept in
+        ["value=\"ci\"", "value=\"read\" checked", "value=\"manage\" checked", "value=\"soon\"", "value=\"10.0.0.0/8\""]
+    {
+        assert!(page.contains(kept), "{kept}: {page}");
+    }
+    assert!(
+        page.contains(&format!("value=\"{old}\" selected")) && !page.contains("value=\"connect\" checked"),
+        "{page}"
+    );
+
+    // Whoever may not see the list gets the reason alone.
+    let blind = Operator::may(&broker, &[Scope::Manage]).await;
+    let reply = blind.post("/console/profiles", &[("name", "")]).await;
+    assert!(reply.status == 400 && reply.text.contains("name must") && !reply.text.contains("New 1"), "{}", reply.text);
+    let gone = operator.post("/console/profiles/prof_00000000000000000000000000000009", &[("name", "x")]).await;
+    assert_eq!(gone.status, 404, "{}", gone.text);
+}
+
+async fn profile_of(broker: &TestBroker, name: &str) -> String {
+    let made = broker.call("POST", "/v1/profiles", Some(json!({"name": name}))).await;
+    made.json["profile"]["id"].as_str().unwrap().to_owned()
 }
 
 /// The tile of a platform.

@@ -5,6 +5,7 @@ use super::{ConsoleWords, Done, NoSignIn, Refused};
 use crate::broker::console::PlatformState;
 use crate::domain::audit::Actor;
 use crate::domain::integration::TokenState;
+use crate::http::error::Code;
 
 pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     title: "postpeer-Konsole",
@@ -52,6 +53,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         Refused::TooMuch => ("Zu viele Anfragen", "Warten Sie eine Minute und versuchen Sie es dann noch einmal."),
     },
+    sentence,
 
     sign_in: "Anmelden",
     sign_in_lead: "Mit einem Zugriffsschlüssel mit dem Recht manage. Die Konsole tut dann acht Stunden lang, was dieser \
@@ -212,3 +214,39 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         PlatformState::Ready => "Eingerichtet",
     },
 };
+
+fn sentence(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::AddressNotAllowed => "Der Schlüssel gilt nicht für diese Adresse: Er ist an andere Netze gebunden.",
+        Code::AppInUse => {
+            "Unter der App sind noch Konten verbunden. Trennen Sie diese zuerst, oder verbinden Sie sie ohne die App neu."
+        }
+        Code::AppNotFound => "Dieses Projekt hat keine solche App.",
+        Code::CredentialsMissing => "Für diese Plattform hat der Betreiber keine Zugangsdaten eingetragen.",
+        Code::CrossSite => "Die Anfrage kam nicht von einer Seite dieses Dienstes.",
+        Code::DuplicateApp => "Dieses Projekt hat schon eine App mit dieser Plattform und Client-Id.",
+        Code::DuplicateIntegration => {
+            "Dasselbe Konto ist unter jenem Profil schon verbunden. Trennen Sie eines von beiden."
+        }
+        Code::InsufficientScope => "Dem Schlüssel fehlt ein Recht, das dafür nötig ist.",
+        Code::IntegrationNotFound => "Dieses Projekt hat kein solches Konto.",
+        Code::Internal => "Der Broker ist gescheitert. Der Betreiber findet die Ursache im Protokoll.",
+        Code::KeyBoundToProfile => "Der Schlüssel ist an ein Profil gebunden, und dies betrifft auch andere.",
+        Code::LimitReached | Code::TooManyAttempts => "Das waren zu viele Anfragen dieser Art.",
+        Code::MethodNotAllowed | Code::NotFound => "Unter dieser Adresse ist nichts.",
+        Code::NotReady | Code::StorageUnavailable => {
+            "Der Broker kann gerade nicht arbeiten, und es wurde nichts geändert. Den Grund findet der Betreiber im Protokoll."
+        }
+        Code::Overloaded => "Der Broker hat gerade zu viel zu tun.",
+        Code::PlatformUnreachable => "Die Plattform ist nicht zu erreichen oder hat selbst ein Problem.",
+        Code::ProfileNotFound => "Dieses Projekt hat kein solches Profil.",
+        Code::RequestTimeout => "Die Anfrage kam nicht rechtzeitig vollständig an.",
+        Code::SealedValueRejected => "Ein hierfür gespeichertes Geheimnis ist beschädigt und wird nicht benutzt.",
+        Code::StorageFull => {
+            "Der Datenträger des Brokers ist voll: Bis der Betreiber Platz schafft, lässt sich nichts ändern."
+        }
+        Code::TooManyFlows => "Zu viele Verbindungen warten darauf, abgeschlossen zu werden.",
+        // The API's sentence names the field, or what else is wrong.
+        _ => return None,
+    })
+}

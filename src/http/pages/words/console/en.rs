@@ -42,6 +42,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         Refused::NotThere => ("There is nothing here", "What it led to is gone, or belongs to another project."),
         Refused::TooMuch => ("Too many requests", "Wait a minute, then try again."),
     },
+    sentence: |_| None,
 
     sign_in: "Sign in",
     sign_in_lead: "With an access key of the scope manage. The console then does what this key may, for eight hours.",

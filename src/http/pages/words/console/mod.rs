@@ -9,6 +9,7 @@ use crate::broker::console::PlatformState;
 use crate::broker::integrations::Revoked;
 use crate::domain::audit::Actor;
 use crate::domain::integration::TokenState;
+use crate::http::error::Code;
 
 /// Change that the next page confirms with a notice. The names stand in the page's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
@@ -74,6 +75,8 @@ pub(crate) struct ConsoleWords {
     pub(crate) done: fn(Done) -> &'static str,
     /// Heading and advice.
     pub(crate) refused: fn(Refused) -> (&'static str, &'static str),
+    /// What an error says; `None` where the API's sentence says more than its code, or is in this language.
+    pub(crate) sentence: fn(Code) -> Option<&'static str>,
 
     // Signing in.
     pub(crate) sign_in: &'static str,
