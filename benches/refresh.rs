@@ -25,6 +25,7 @@ use postpeer::domain::account::Account;
 use postpeer::domain::grant::{AuthStatus, Grant, TokenSet};
 use postpeer::domain::id::{IdSource, ProjectId};
 use postpeer::domain::integration::{Integration, OwnTokens};
+use postpeer::domain::past_refreshes::PastRefreshes;
 use postpeer::domain::project::DEFAULT_PROJECT;
 use postpeer::domain::refresh::RefreshState;
 use postpeer::domain::renewal::Renewal;
@@ -198,6 +199,7 @@ fn seed(runtime: &tokio::runtime::Runtime, config: &config::Config, ports: &Port
                             trouble: None,
                             failures: 0,
                             refresh: RefreshState::Idle,
+                            past_refreshes: PastRefreshes::default(),
                             created_at: now,
                             updated_at: now,
                         };

@@ -391,10 +391,12 @@ def look_at_console(looker, running):
     call_api(running, "POST", "/v1/apps",
              {"platform": "twitter", "name": "Own", "clientId": "client", "clientSecret": "secret"})
     account = call_api(running, "GET", "/v1/connect/integrations")["integrations"][0]["id"]
-    # One account fails, and one works.
-    fail_next(running, "twitter", "refresh", "revoked")
-    # Its token is refreshed for whoever asks once it is a second old.
+    # One account fails after a refresh, and one works. A token is refreshed for whoever asks once it is a second old.
     token, key = f"{running.url}/v1/connect/integrations/{account}/token?minSeconds=7199", {"x-access-key": running.key}
+    driver.get(f"{console}/accounts/{account}")
+    shown = "table .status.good"
+    wait(driver, "a refresh", lambda: fetch(token, headers=key) and driver.refresh() is None and find(driver, shown))
+    fail_next(running, "twitter", "refresh", "revoked")
     wait(driver, "a refresh that is refused", lambda: fetch(token, headers=key)[0] == 422)
     result(running, "pinterest")
     pages = {"home": "", "accounts": "/accounts", "account": f"/accounts/{account}", "profiles": "/profiles", "apps": "/apps",
@@ -411,6 +413,17 @@ def look_at_console(looker, running):
         weight = len(driver.page_source.encode())
         assert weight <= CONSOLE + ROW * len(driver.find_elements(By.TAG_NAME, "li")), f"{name} weighs {weight} bytes"
         print(f"console {name}: {weight} bytes")
+    for language in LANGUAGES:
+        driver.get(with_language(console + "/keys", language))
+        driver.find_element(By.NAME, "name").send_keys("typed once")
+        driver.find_element(By.NAME, "expires").send_keys("soon")
+        press(driver, "form[action*='/console/keys?'] > button")
+        wait(driver, "the form again", lambda: find(driver, "[role=alert]"))
+        assert driver.find_element(By.NAME, "name").get_attribute("value") == "typed once"
+        for theme, width in itertools.product(THEMES, WIDTHS):
+            looker.dress(theme)
+            looker.resize(width)
+            looker.check(f"console-returned-{language}-{theme}-{width}")
     looker.resize(320)
     driver.get(console + pages["account"])
     looker.tab_through("the console at 320", 12)
@@ -425,6 +438,10 @@ def look_at_console(looker, running):
     looker.check("console-key-made")
     press(driver, ".bar button")
     wait(driver, "signed out", lambda: "/sign-in" in driver.current_url)
+
+
+def find(driver, selector):
+    return driver.find_elements(By.CSS_SELECTOR, selector)
 
 
 def call_api(running, method, path, body=None):

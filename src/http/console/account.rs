@@ -8,7 +8,7 @@ use askama::Template;
 
 use super::accounts::{Choice, name_of, profiles};
 use super::entries::{EntryRow, entry_row};
-use super::session::SignedIn;
+use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
 use crate::broker::Caller;
 use crate::broker::console::Reconnects;
@@ -19,7 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::marks;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Segment, Unread};
+use crate::http::request::Segment;
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -172,36 +172,32 @@ async fn page(state: &State, at: View<'_>, caller: &Caller, id: &str) -> Result<
 pub(crate) async fn disconnect(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    signed_in.form(unread).await?;
-    let (_, revoked) = state.broker.disconnect(&signed_in.caller, &id).await?;
+    let (_, revoked) = state.broker.disconnect(&sent.caller, &id).await?;
     Ok(go(&state, &req, "/accounts", Some(revoked.into())))
 }
 
 pub(crate) async fn relocate(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let form = signed_in.form(unread).await?;
+    let Sent { caller, form, .. } = &sent;
     let profile = form.fields().text("profile")?.filter(|profile| !profile.is_empty());
-    let moved = state.broker.move_integration(&signed_in.caller, &id, profile).await?;
+    let moved = state.broker.move_integration(caller, &id, profile).await?;
     Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved)))
 }
 
 pub(crate) async fn reconnect(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let Sent { caller, form, .. } = &sent;
     let server = form.fields().text("server")?.filter(|server| !server.trim().is_empty());
     let account = state.broker.get_integration(caller, &id).await?.integration;
     let at = View::new(&state, &req, Section::Accounts);
@@ -209,7 +205,7 @@ pub(crate) async fn reconnect(
         Ok(url) => url,
         Err(error) => {
             let path = format!("/accounts/{id}/reconnect");
-            let at = at.with_returned(error.into(), &path, &form, caller, Scope::Read)?;
+            let at = at.with_returned(error.into(), &path, &sent, Scope::Read)?;
             return page(&state, at, caller, &id).await;
         }
     };

@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::accounts::Choice;
 use super::fields::{Paged, required, secret};
-use super::session::SignedIn;
+use super::session::{Sent, SignedIn};
 use super::view::{Section, View, go};
 use crate::broker::Caller;
 use crate::broker::apps::{AppChange, NewApp};
@@ -16,7 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::marks;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Parameters, Segment, Unread, fields};
+use crate::http::request::{Parameters, Segment, fields};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -103,19 +103,14 @@ async fn page(
     at.show(&page)
 }
 
-pub(crate) async fn create(
-    state: Current,
-    req: HttpRequest,
-    signed_in: SignedIn,
-    unread: Unread,
-) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
+    let Sent { caller, form, .. } = &sent;
     let made = async {
         let app = NewApp {
-            platform: required(&form, "platform", fields::any)?,
-            name: required(&form, "name", fields::name)?,
-            client_id: required(&form, "clientId", fields::credential)?,
-            client_secret: secret(&form, "clientSecret")?,
+            platform: required(form, "platform", fields::any)?,
+            name: required(form, "name", fields::name)?,
+            client_id: required(form, "clientId", fields::credential)?,
+            client_secret: secret(form, "clientSecret")?,
             image_url: None,
         };
         Ok(state.broker.create_app(caller, app).await?)
@@ -124,7 +119,7 @@ pub(crate) async fn create(
         Ok(_) => Ok(go(&state, &req, "/apps", Some(Done::AppMade))),
         Err(error) => {
             let at = View::new(&state, &req, Section::Apps);
-            let at = at.with_returned(error, "/apps", &form, caller, Scope::Read)?;
+            let at = at.with_returned(error, "/apps", &sent, Scope::Read)?;
             page(&state, at, caller, Paged::default(), None).await
         }
     }
@@ -133,20 +128,19 @@ pub(crate) async fn create(
 pub(crate) async fn replace_secret(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let Sent { caller, form, .. } = &sent;
     let replaced = async {
-        let change = AppChange { client_secret: Some(secret(&form, "clientSecret")?), ..AppChange::default() };
+        let change = AppChange { client_secret: Some(secret(form, "clientSecret")?), ..AppChange::default() };
         Ok(state.broker.update_app(caller, &id, change).await?)
     };
     match replaced.await {
         Ok(_) => Ok(go(&state, &req, "/apps", Some(Done::SecretReplaced))),
         Err(error) => {
             let at = View::new(&state, &req, Section::Apps);
-            let at = at.with_returned(error, &format!("/apps/{id}/secret"), &form, caller, Scope::Read)?;
+            let at = at.with_returned(error, &format!("/apps/{id}/secret"), &sent, Scope::Read)?;
             page(&state, at, caller, Paged::default(), Some(&id)).await
         }
     }
@@ -155,12 +149,10 @@ pub(crate) async fn replace_secret(
 pub(crate) async fn delete(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    signed_in.form(unread).await?;
-    state.broker.delete_app(&signed_in.caller, &id).await?;
+    state.broker.delete_app(&sent.caller, &id).await?;
     Ok(go(&state, &req, "/apps", Some(Done::AppDeleted)))
 }
 

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 
 use super::accounts::{Choice, profiles};
 use super::fields::required;
-use super::session::SignedIn;
+use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
 use crate::broker::Caller;
 use crate::broker::console::ListedKey;
@@ -17,7 +17,7 @@ use crate::domain::network::Network;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, Unread, fields};
+use crate::http::request::{Form, FromQuery, Parameters, Query, Segment, fields};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -101,22 +101,17 @@ async fn page(
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new key is shown once, to whoever made it")]
-pub(crate) async fn create(
-    state: Current,
-    req: HttpRequest,
-    signed_in: SignedIn,
-    unread: Unread,
-) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
+    let Sent { caller, form, .. } = &sent;
     let made = async {
-        let (name, (limits, expires)) = (required(&form, "name", fields::any)?, limits(&form)?);
+        let (name, (limits, expires)) = (required(form, "name", fields::any)?, limits(form)?);
         Ok(state.broker.make_key(caller, &name, limits, expires).await?)
     };
     let at = View::new(&state, &req, Section::Keys);
     match made.await {
         Ok((made, key)) => at.show(&Made { frame: &at.frame, at: &at, name: made.name, key: key.expose_secret() }),
         Err(error) => {
-            let at = at.with_returned(error, "/keys", &form, caller, Scope::Manage)?;
+            let at = at.with_returned(error, "/keys", &sent, Scope::Manage)?;
             page(&state, at, caller, None).await
         }
     }
@@ -125,12 +120,10 @@ pub(crate) async fn create(
 pub(crate) async fn revoke(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    signed_in.form(unread).await?;
-    state.broker.revoke_access_key_as(&signed_in.caller, &id).await?;
+    state.broker.revoke_access_key_as(&sent.caller, &id).await?;
     Ok(go(&state, &req, "/keys", Some(Done::KeyRevoked)))
 }
 

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::fields::{Paged, optional, required};
-use super::session::SignedIn;
+use super::session::{Sent, SignedIn};
 use super::view::{Section, View, go};
 use crate::broker::Caller;
 use crate::domain::access_key::Scope;
@@ -13,7 +13,7 @@ use crate::domain::profile::ProfileChange;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::Frame;
 use crate::http::pages::words::console::Done;
-use crate::http::request::{Parameters, Segment, Unread, fields};
+use crate::http::request::{Parameters, Segment, fields};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -81,23 +81,18 @@ async fn page(
     at.show(&page)
 }
 
-pub(crate) async fn create(
-    state: Current,
-    req: HttpRequest,
-    signed_in: SignedIn,
-    unread: Unread,
-) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
+    let Sent { caller, form, .. } = &sent;
     let made = async {
         let (name, description) =
-            (required(&form, "name", fields::name)?, optional(&form, "description", fields::description)?);
+            (required(form, "name", fields::name)?, optional(form, "description", fields::description)?);
         Ok(state.broker.create_profile(caller, name, description).await?)
     };
     match made.await {
         Ok(_) => Ok(go(&state, &req, "/profiles", Some(Done::ProfileMade))),
         Err(error) => {
             let at = View::new(&state, &req, Section::Profiles);
-            let at = at.with_returned(error, "/profiles", &form, caller, Scope::Read)?;
+            let at = at.with_returned(error, "/profiles", &sent, Scope::Read)?;
             page(&state, at, caller, Paged::default(), None).await
         }
     }
@@ -106,15 +101,14 @@ pub(crate) async fn create(
 pub(crate) async fn update(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    let (caller, form) = (&signed_in.caller, signed_in.form(unread).await?);
+    let Sent { caller, form, .. } = &sent;
     let changed = async {
         let change = ProfileChange {
-            name: Some(required(&form, "name", fields::name)?),
-            description: Some(optional(&form, "description", fields::description)?),
+            name: Some(required(form, "name", fields::name)?),
+            description: Some(optional(form, "description", fields::description)?),
         };
         Ok(state.broker.update_profile(caller, &id, change).await?)
     };
@@ -122,7 +116,7 @@ pub(crate) async fn update(
         Ok(_) => Ok(go(&state, &req, "/profiles", Some(Done::ProfileChanged))),
         Err(error) => {
             let at = View::new(&state, &req, Section::Profiles);
-            let at = at.with_returned(error, &format!("/profiles/{id}"), &form, caller, Scope::Read)?;
+            let at = at.with_returned(error, &format!("/profiles/{id}"), &sent, Scope::Read)?;
             page(&state, at, caller, Paged::default(), Some(&id)).await
         }
     }
@@ -131,12 +125,10 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     state: Current,
     req: HttpRequest,
-    signed_in: SignedIn,
+    sent: Sent,
     Segment(id): Segment,
-    unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    signed_in.form(unread).await?;
-    state.broker.delete_profile(&signed_in.caller, &id).await?;
+    state.broker.delete_profile(&sent.caller, &id).await?;
     Ok(go(&state, &req, "/profiles", Some(Done::ProfileDeleted)))
 }
 

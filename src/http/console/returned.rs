@@ -5,12 +5,11 @@
 use actix_web::http::StatusCode;
 
 use super::problem::kind;
+use super::session::Sent;
 use super::view::{Detail, View};
-use crate::broker::Caller;
 use crate::domain::access_key::Scope;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::words::console::Refused;
-use crate::http::request::Form;
 
 /// The fields that come back.
 const KEPT: [&str; 9] =
@@ -31,50 +30,32 @@ pub(crate) struct Returned {
     pub(super) fields: Vec<(&'static str, String)>,
 }
 
-impl Returned {
-    /// Returns a form to its sender, if they can mend what is wrong with it and may see the page that has it (`sees`).
-    /// Any other error has a page of its own.
-    pub(super) fn of(
-        at: &View<'_>,
-        error: ApiError,
-        path: &str,
-        form: &Form,
-        caller: &Caller,
-        sees: Scope,
-    ) -> Result<Self, ApiError> {
-        // A server that does not answer may be misspelt.
-        let can_mend = kind(error.code) == Refused::NotDone || error.code == Code::PlatformUnreachable;
-        if !can_mend || !caller.may(sees) {
-            return Err(error);
-        }
-        let fields = form.fields();
-        let texts = |name| fields.texts(name).filter_map(Result::ok).map(move |text: String| (name, text));
-        Ok(Self {
-            path: path.to_owned(),
-            status: error.code.status(),
-            heading: (at.words.refused)(Refused::NotDone).0,
-            detail: at.detail(&error),
-            code: error.code.as_str(),
-            fields: KEPT
-                .into_iter()
-                .flat_map(texts)
-                .map(|(name, text)| (name, text.chars().take(LONGEST).collect()))
-                .collect(),
-        })
-    }
-}
-
 impl View<'_> {
-    /// The same with a form that [came back](Returned::of).
+    /// Returns a form to its sender, if they can mend what is wrong with it and may see the page that has it (`sees`).
+    /// Any other error has a page of its own. `path`: where the form leads, below the console.
     pub(super) fn with_returned(
         mut self,
         error: ApiError,
         path: &str,
-        form: &Form,
-        caller: &Caller,
+        sent: &Sent,
         sees: Scope,
     ) -> Result<Self, ApiError> {
-        self.returned = Some(Returned::of(&self, error, path, form, caller, sees)?);
+        // A server that does not answer may be misspelt.
+        let can_mend = kind(error.code) == Refused::NotDone || error.code == Code::PlatformUnreachable;
+        if !can_mend || !sent.caller.may(sees) {
+            return Err(error);
+        }
+        let fields = sent.form.fields();
+        let texts = |name| fields.texts(name).filter_map(Result::ok).map(move |text| (name, text));
+        let short = |(name, text): (_, String)| (name, text.chars().take(LONGEST).collect());
+        self.returned = Some(Returned {
+            path: path.to_owned(),
+            status: error.code.status(),
+            heading: (self.words.refused)(Refused::NotDone).0,
+            detail: self.detail(&error),
+            code: error.code.as_str(),
+            fields: KEPT.into_iter().flat_map(texts).map(short).collect(),
+        });
         Ok(self)
     }
 

@@ -1,7 +1,8 @@
 //! Who is signed in: finds the session of a request, and reads the forms of its pages.
 
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::{FromRequest, HttpRequest};
@@ -40,14 +41,28 @@ pub(crate) struct SignedIn {
     pub(crate) token: SessionToken,
 }
 
-impl SignedIn {
-    /// Reads a form of one of the session's pages.
-    pub(crate) async fn form(&self, unread: Unread) -> Result<Form, ApiError> {
-        let form = unread.form().await?;
-        let given = form.fields().text(FIELD)?.unwrap_or_default();
-        // Digests are compared in constant time.
-        let is_own = Digest256::of(given.as_bytes()) == Digest256::of(self.token.form_value().as_bytes());
-        if is_own { Ok(form) } else { Err(ApiError::new(Code::CrossSite)) }
+/// Extracts a form of one of the session's pages.
+pub(crate) struct Sent {
+    pub(crate) caller: Caller,
+    pub(crate) token: SessionToken,
+    pub(crate) form: Form,
+}
+
+impl FromRequest for Sent {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let signed_in = SignedIn::from_request(req, payload).into_inner();
+        let unread = Unread::from_request(req, payload).into_inner();
+        Box::pin(async move {
+            let SignedIn { caller, token } = signed_in?;
+            let form = unread?.form().await?;
+            let given = form.fields().text(FIELD)?.unwrap_or_default();
+            // Digests are compared in constant time.
+            let is_own = Digest256::of(given.as_bytes()) == Digest256::of(token.form_value().as_bytes());
+            if is_own { Ok(Self { caller, token, form }) } else { Err(ApiError::new(Code::CrossSite)) }
+        })
     }
 }
 

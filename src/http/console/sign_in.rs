@@ -4,7 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::session::SignedIn;
+use super::session::Sent;
 use super::view::{Section, View, go};
 use crate::broker;
 use crate::broker::console::SessionToken;
@@ -50,14 +50,8 @@ pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> 
     }
 }
 
-pub(crate) async fn sign_out(
-    state: Current,
-    req: HttpRequest,
-    signed_in: SignedIn,
-    unread: Unread,
-) -> Result<HttpResponse, ApiError> {
-    signed_in.form(unread).await?;
-    state.broker.sign_out(&signed_in.caller, &signed_in.token).await?;
+pub(crate) async fn sign_out(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
+    state.broker.sign_out(&sent.caller, &sent.token).await?;
     with_cookie(&state, go(&state, &req, "/sign-in", None), None)
 }
 

@@ -9,13 +9,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use url::Url;
 
-use super::frame::{Frame, keep_language};
-use super::{ending, marks, see_other};
+use super::frame::Frame;
+use super::{ending, marks};
 use crate::broker::confirmation::{Asked, Continued, Question};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Segment, Unread, cookies, peer};
+use crate::http::request::{Segment, Unread, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -78,19 +78,11 @@ pub(crate) async fn submit(
     Segment(token): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers(), &state.settings) {
-        return Err(ApiError::new(Code::CrossSite));
-    }
+    super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     match unread.form().await?.fields().text("action")?.as_deref() {
         Some("continue") => match state.broker.continue_connect(&token).await? {
-            Continued::ToPlatform { url, cookie, lives } => {
-                let mut answer = see_other(url);
-                let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
-                answer.headers_mut().insert(header::SET_COOKIE, cookie);
-                keep_language(&state, &req, &mut answer)?;
-                Ok(answer)
-            }
+            Continued::ToPlatform { url, cookie, lives } => super::leave(&state, &req, url, (&cookie, lives)),
             Continued::Late(late) => ending::show(&state, &req, &late),
         },
         Some("cancel") => {

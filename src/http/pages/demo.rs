@@ -272,7 +272,7 @@ fn check_is_asked_by_name(state: &State, headers: &HeaderMap) -> Result<(), ApiE
 
 fn check_is_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
     check_is_asked_by_name(state, headers)?;
-    if super::is_from_own_page(headers, &state.settings) { Ok(()) } else { Err(ApiError::new(Code::CrossSite)) }
+    super::check_is_from_own_page(state, headers)
 }
 
 /// The demo's caller, at the browser's address.

@@ -13,7 +13,7 @@ use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::ApiError;
 use crate::http::request::{Segment, peer};
 use crate::http::{Current, State};
 
@@ -98,9 +98,7 @@ pub(crate) async fn retry(
     req: HttpRequest,
     Segment(ticket): Segment,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers(), &state.settings) {
-        return Err(ApiError::new(Code::CrossSite));
-    }
+    super::check_is_from_own_page(&state, req.headers())?;
     callback::refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
     let url = state.broker.retry_connect(&ticket, address).await?;

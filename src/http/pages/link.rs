@@ -12,7 +12,7 @@ use askama::Template;
 
 use super::confirmation::form_action;
 use super::ending::AccountLine;
-use super::frame::{Frame, chosen_language, keep_language};
+use super::frame::{Frame, chosen_language};
 use super::words::Words;
 use super::{marks, see_other};
 use crate::broker::finished::{Ending, Finished};
@@ -188,9 +188,7 @@ pub(crate) async fn submit(
     Segment(token): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers(), &state.settings) {
-        return Err(ApiError::new(Code::CrossSite));
-    }
+    super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     let open = state.broker.open_link(&token).await?;
     let form = unread.form().await?;
@@ -230,7 +228,7 @@ pub(crate) async fn submit(
         How::Redirect | How::Server => {
             let typed = wish.server.clone().unwrap_or_default();
             match state.broker.set_out(&token, wish).await.map_err(ApiError::from) {
-                Ok(way) => return leave(&state, &req, way),
+                Ok(SetOut { url, cookie, lives }) => return super::leave(&state, &req, url, (&cookie, lives)),
                 Err(error) => mistyped(words, offer, typed, error)?,
             }
         }
@@ -249,15 +247,6 @@ async fn sign_in(
     fields::app_password(password).map_err(|_| ApiError::new(Code::BlueskyCredentialsRejected))?;
     let credentials = (identifier.to_owned(), SecretString::from(password.trim()));
     Ok(state.broker.connect_bluesky_by_link(token, wish, credentials).await?)
-}
-
-/// On to the platform, with the cookie that the browser must come back with.
-fn leave(state: &State, req: &HttpRequest, SetOut { url, cookie, lives }: SetOut) -> Result<HttpResponse, ApiError> {
-    let mut answer = see_other(url);
-    let cookie = cookies::own(&cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
-    answer.headers_mut().insert(header::SET_COOKIE, cookie);
-    keep_language(state, req, &mut answer)?;
-    Ok(answer)
 }
 
 /// What the page says about an error that its person can mend. Any other has a page of its own.

@@ -24,14 +24,17 @@ pub(crate) mod marks;
 pub(crate) mod selection;
 pub(crate) mod words;
 
+use std::time::Duration;
+
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use self::frame::Frame;
+use self::frame::{Frame, keep_language};
 use super::State;
 use crate::domain::selection::Findings;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
+use crate::http::request::cookies;
 use crate::http::{Console, Settings};
 
 #[derive(Template)]
@@ -101,6 +104,25 @@ pub(crate) fn problem(
 /// Redirects the browser, which then sends a GET.
 pub(crate) fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
+}
+
+/// Sends the browser on to a platform, with the cookie that it must come back with, and the language that its person chose.
+fn leave(
+    state: &State,
+    req: &HttpRequest,
+    url: String,
+    (cookie, lives): (&(String, String), Duration),
+) -> Result<HttpResponse, ApiError> {
+    let mut answer = see_other(url);
+    let cookie = cookies::own(cookie, lives, state.settings.is_secure()).map_err(ApiError::internal)?;
+    answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    keep_language(state, req, &mut answer)?;
+    Ok(answer)
+}
+
+/// Refuses a form that another site sent.
+fn check_is_from_own_page(state: &State, headers: &HeaderMap) -> Result<(), ApiError> {
+    if is_from_own_page(headers, &state.settings) { Ok(()) } else { Err(ApiError::new(Code::CrossSite)) }
 }
 
 /// True when the browser says that the request comes from one of our pages or from its user. An old browser says only

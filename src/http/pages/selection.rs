@@ -192,9 +192,7 @@ pub(crate) async fn submit(
     Segment(token): Segment,
     unread: Unread,
 ) -> Result<HttpResponse, ApiError> {
-    if !super::is_from_own_page(req.headers(), &state.settings) {
-        return Err(ApiError::new(Code::CrossSite));
-    }
+    super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     state.broker.ensure_selection(None, &token).await.map_err(ApiError::from)?;
     let filled = Filled::from_query(&unread.form().await?.fields())?;
