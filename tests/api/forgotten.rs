@@ -22,6 +22,11 @@ async fn everything_but_secrets_outlives_the_keyring() {
     process.kill();
     let (database, keyring) = (broker.path("postpeer.db"), broker.path("postpeer.keyring"));
     fs::remove_file(&keyring).unwrap();
+    // How the latest refreshes ended is no secret.
+    let past = r#"[2,[1,"platform_unavailable"]]"#;
+    let db = rusqlite::Connection::open(&database).unwrap();
+    assert_eq!(db.execute("UPDATE grants SET past_refreshes = ?1", [past]).unwrap(), 2);
+    db.close().unwrap();
 
     for dies_at in ["forget_copied", "forget_stored"] {
         let cut_off = broker.dying_command(&["keyring", "forget", "--yes"], Some(dies_at));
@@ -50,4 +55,7 @@ async fn everything_but_secrets_outlives_the_keyring() {
     assert_eq!(broker.token(0, &id, "").await.unwrap().status, 200);
     assert_eq!(broker.call(0, &format!("/v1/apps/{app}")).await.unwrap().status, 200);
     assert_eq!(process.stop(), Some(0));
+    let db = rusqlite::Connection::open(&database).unwrap();
+    let kept = "SELECT count(*) FROM grants WHERE past_refreshes = ?1";
+    assert_eq!(db.query_row(kept, [past], |row| row.get::<_, u32>(0)).unwrap(), 2);
 }

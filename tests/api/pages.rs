@@ -242,6 +242,11 @@ async fn every_failure_says_what_happened_and_what_to_do() {
         assert!(reply.text.contains(&format!("<code>{id}</code>")), "{failure:?}: {}", reply.text);
         assert!(codes.insert(failure.code()));
         told.push(text(&reply.text).replace(id, "[id]"));
+        let german = broker.browse(&format!("{callback}&lang=de")).await.text;
+        assert!(german.contains("<html lang=\"de\">"), "{failure:?}: {german}");
+        let english = failure.next_step(platform, broker.broker().console(platform)).replace('\'', "&#39;");
+        let english = english.replace('"', "&#34;");
+        assert!(!german.contains(&english), "{failure:?}: {german}");
     }
     insta::assert_snapshot!(told.join("\n\n"), @r"
     Google Business Profile was not connected

@@ -265,6 +265,18 @@ async fn an_account_comes_back_through_the_page_that_asks_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_connected_again_here_says_why_on_its_page() {
+    let broker = start().await;
+    let id = broker.connect("twitter", "").await;
+    // There is no page at Bluesky to go to, and so no form; this one is from before.
+    broker.sql().execute("UPDATE integrations SET platform = 'bluesky'", []).unwrap();
+    let operator = Operator::of(&broker).await;
+    let reply = operator.post(&format!("/console/accounts/{id}/reconnect"), &[]).await;
+    assert!((400..500).contains(&reply.status) && reply.text.contains("That was not done"), "{}", reply.text);
+    assert!(reply.text.contains("role=\"alert\"") && reply.text.contains(&id), "{}", reply.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_sees_and_may_what_its_key_does() {
     let broker = start().await;
     let (mine, other) = (profile(&broker, "Mine").await, profile(&broker, "Not mine").await);
