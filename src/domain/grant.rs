@@ -146,7 +146,7 @@ pub struct Grant {
     /// Consecutive failed refreshes.
     pub failures: u32,
     pub refresh: RefreshState,
-    /// How the latest refreshes ended. A new consent keeps them.
+    /// Outcomes of the latest refreshes. A new consent keeps them.
     pub past_refreshes: PastRefreshes,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -106,7 +106,7 @@ pub enum Availability {
 pub struct Registry {
     platforms: BTreeMap<String, ConfiguredPlatform>,
     bluesky: Bluesky,
-    /// Of the configuration: names of platforms, and sentences on their settings.
+    /// Warnings of the configuration: names of platforms, and sentences on their settings.
     pub(super) warnings: Vec<(String, String)>,
 }
 

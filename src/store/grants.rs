@@ -40,7 +40,7 @@ pub fn find(db: &Connection, project: ProjectId, id: GrantId) -> Result<Option<G
     )
 }
 
-/// How the latest refreshes of a grant ended; none where there is no such grant.
+/// Outcomes of the latest refreshes of a grant; none where there is no such grant.
 pub fn list_past_refreshes(db: &Connection, project: ProjectId, id: GrantId) -> Result<Vec<PastRefresh>, Error> {
     let found: Option<PastRefreshes> = one(
         db,

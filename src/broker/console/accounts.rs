@@ -75,7 +75,7 @@ pub struct AccountLife {
     pub account: ShownAccount,
     /// The latest entries of the trail about it, the latest first.
     pub entries: Vec<Recorded>,
-    /// How the latest refreshes of its tokens ended, the latest first. Accounts of one consent share them.
+    /// Outcomes of the latest refreshes, the latest first. Accounts of one consent share them.
     pub refreshes: Vec<PastRefresh>,
     /// Names of the keys that read its token or stand in the entries.
     pub keys: BTreeMap<AccessKeyId, String>,

@@ -37,7 +37,7 @@ pub struct KnownPlatform {
     pub console: Option<&'static str>,
     /// Advice for whoever makes an app there, in English; may be empty.
     pub know: String,
-    /// What `postpeer check` says of the platform's settings, in English, warnings first.
+    /// Findings of `postpeer check` about the platform's settings, in English, warnings first.
     pub remarks: Vec<Remark>,
 }
 

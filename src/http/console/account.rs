@@ -65,7 +65,7 @@ struct ShownTrouble {
     console: Option<&'static str>,
 }
 
-/// How a refresh ended.
+/// Outcome of a refresh.
 struct Refresh {
     time: Time,
     /// Cause and code of a failure.
@@ -90,7 +90,7 @@ struct Reconnect<'a> {
 }
 
 impl Account<'_> {
-    /// Where the form to connect it again leads.
+    /// Action of the form that connects it again.
     fn reconnect_path(&self) -> String {
         format!("{}/reconnect", self.path)
     }

@@ -43,7 +43,7 @@ struct Row {
 }
 
 impl Row {
-    /// Where the form for another secret leads.
+    /// Action of the form for another secret.
     fn secret_path(&self) -> String {
         format!("{}/secret", self.path)
     }

@@ -2,8 +2,9 @@
 //! and the audit trail.
 //!
 //! A file for each page or group of pages, with its templates in `templates/console`; [`view`] has what is around them,
-//! [`session`] who is signed in, [`returned`] what becomes of a form with a mistake. A new page is a template that extends `console/layout.html`, a struct with the fields
-//! `frame` and `at`, a line in `routes`, and its texts in `pages::words::console`.
+//! [`session`] who is signed in, [`returned`] what becomes of a form with a mistake. A new page is a template that
+//! extends `console/layout.html`, a struct with the fields `frame` and `at`, a line in `routes`, and its texts in
+//! `pages::words::console`.
 //!
 //! Invariant: a page shows and changes what the API would show and change for the same key, through the same use cases. It
 //! has no script, and no secret but a new access key, once. A form is taken from the console's own pages only, with the value that

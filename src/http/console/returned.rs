@@ -1,4 +1,4 @@
-//! A form that was refused and comes back with what its sender typed, and with the reason, so that nobody types it again.
+//! Forms that are refused come back with the reason and with what their senders typed, so that nobody types it again.
 //!
 //! Invariant: only the fields of [`KEPT`] come back. No secret is among them.
 
@@ -20,7 +20,7 @@ const LONGEST: usize = 2100;
 
 /// The form that came back, on the page that has it.
 pub(crate) struct Returned {
-    /// Where the form leads, below the console.
+    /// Address of the form's action, below the console.
     pub(super) path: String,
     pub(super) status: StatusCode,
     pub(super) heading: &'static str,
@@ -32,7 +32,7 @@ pub(crate) struct Returned {
 
 impl View<'_> {
     /// Returns a form to its sender, if they can mend what is wrong with it and may see the page that has it (`sees`).
-    /// Any other error has a page of its own. `path`: where the form leads, below the console.
+    /// Any other error has a page of its own. `path`: the form's action, below the console.
     pub(super) fn with_returned(
         mut self,
         error: ApiError,

@@ -68,7 +68,7 @@ pub(crate) struct Time {
     pub(crate) exact: String,
 }
 
-/// What an error says.
+/// Sentence about an error.
 pub(crate) struct Detail {
     pub(crate) text: String,
     /// The language that it is in.
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
         Time { shown: (self.frame.words.time)(at), exact: at.to_string() }
     }
 
-    /// What an error says: in the page's language, or else the API's sentence in English.
+    /// Returns the sentence about an error: in the page's language, or else the API's in English.
     pub(crate) fn detail(&self, error: &ApiError) -> Detail {
         match (self.words.sentence)(error.code) {
             Some(text) => Detail { text: text.to_owned(), lang: self.frame.words.code },

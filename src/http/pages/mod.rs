@@ -106,7 +106,7 @@ pub(crate) fn see_other(location: impl Into<String>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location.into())).finish()
 }
 
-/// Sends the browser on to a platform, with the cookie that it must come back with, and the language that its person chose.
+/// Sends the browser on to a platform. Sets the cookie that it must come back with, and the language that was chosen.
 fn leave(
     state: &State,
     req: &HttpRequest,

@@ -75,7 +75,7 @@ pub(crate) struct ConsoleWords {
     pub(crate) done: fn(Done) -> &'static str,
     /// Heading and advice.
     pub(crate) refused: fn(Refused) -> (&'static str, &'static str),
-    /// What an error says; `None` where the API's sentence says more than its code, or is in this language.
+    /// Sentence about an error; `None` where the API's says more than its code, or is in this language.
     pub(crate) sentence: fn(Code) -> Option<&'static str>,
 
     // Signing in.

@@ -21,8 +21,8 @@ const RECONNECT: &str = "Die Person, der das Konto gehört, verbindet es neu.";
 const LATER: &str = "Nichts zu tun: Erneuerungen werden von selbst wiederholt, und eine Verbindung lässt sich später noch \
                      einmal beginnen.";
 
-/// Cause and next step. `{label}` stands for the platform's name for people, `{platform}` for its name in the configuration,
-/// `{console}` for the place where the operator manages the app, with its preposition.
+/// Cause and next step. `{label}` stands for the platform's name for people, `{platform}` for its name in the
+/// configuration, `{console}` for the place where the operator manages the app, with its preposition.
 #[expect(clippy::too_many_lines, reason = "a table")]
 const fn sentences(failure: Failure) -> (&'static str, &'static str) {
     use Failure as F;
