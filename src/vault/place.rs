@@ -179,6 +179,10 @@ mod tests {
             Place::selection_payload(id(), owner),
             Place::selection_token(id(), owner),
         ];
+        for place in &places {
+            let Place { table, column, row, generation, owner } = place;
+            assert_eq!(&Place::stored(table, column, row, *generation, owner), place);
+        }
         let shown = places.map(|place| {
             let Place { table, column, row, generation, owner } = place;
             let owner = owner.join(" ").replace("proj_000000000000000000000000000000ab", "proj");

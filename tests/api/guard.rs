@@ -171,7 +171,9 @@ fn only_addresses_of_the_public_internet_are_public() {
 
 #[test]
 fn only_https_by_name_on_its_own_port_is_called() {
-    let guard = strict(&DnsServer::start());
+    let dns = DnsServer::start();
+    let guard = strict(&dns);
+    assert!(!guard.allows_private_networks() && lenient(&dns).allows_private_networks());
     for good in
         ["https://pds.example.com", "https://pds.example.com:443/x?y", "https://xn--bcher-kva.ch/", "https://a.b.c.de."]
     {
