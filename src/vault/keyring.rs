@@ -314,6 +314,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_reported_as_missing() {
         let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let below_a_file = KeyringFile::load(&file.join("keyring"));
+        assert!(matches!(below_a_file, Err(KeyringError::Io { .. })), "not every failure: {below_a_file:?}");
         let missing = KeyringFile::load(&directory.path().join("none"));
         assert!(matches!(missing, Err(KeyringError::Missing { .. })), "{missing:?}");
     }

@@ -208,6 +208,12 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert!(!unfinished(&path).exists());
+        // Root alone can give a file away.
+        if std::os::unix::fs::chown(&path, Some(12_345), Some(12_345)).is_ok() {
+            replace(&link, "newer").unwrap();
+            let replaced = fs::metadata(&path).unwrap();
+            assert_eq!((replaced.uid(), replaced.gid(), replaced.mode() & 0o7777), (12_345, 12_345, 0o640));
+        }
         let missing = replace(&directory.path().join("none"), "new");
         assert!(matches!(missing, Err(KeyringError::Io { .. })), "{missing:?}");
     }

@@ -255,6 +255,11 @@ async fn one_private_address_makes_a_host_refused() {
         assert!(error.is_before_sending());
     }
     assert!(matches!(guard.addresses("unknown.example.com").await, Err(Error::Unresolved(_))));
+    // A name without an address is told from a host that does not answer.
+    let error = guard.send(get("https://unknown.example.com/")).await.unwrap_err();
+    assert!(error.is_without_host() && error.is_before_sending(), "{error:?}");
+    let error = lenient(&dns).send(get("http://127.0.0.1:1/")).await.unwrap_err();
+    assert!(!error.is_without_host() && error.is_before_sending(), "{error:?}");
 }
 
 #[tokio::test]
