@@ -43,7 +43,7 @@ const OF_THE_SYSTEM: [&str; 8] = [
 /// Folders that are not opened as a whole for one file that is in them.
 const BROAD: [&str; 4] = ["/", "/dev", "/proc", "/sys"];
 
-/// What a process may open, with all that is below it.
+/// Files and folders that a process may open, with all that is below them.
 #[derive(Debug, Default)]
 pub(super) struct Folders {
     read: BTreeSet<PathBuf>,

@@ -114,7 +114,7 @@ const KEY: Group = Group {
         Code::LimitReached,
     ],
 };
-/// What no operation names beside its own.
+/// Codes that every call can answer with, beside those of its operation.
 pub(crate) const ANY: Group = Group {
     id: "any",
     name: "Any call",

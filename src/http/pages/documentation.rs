@@ -36,7 +36,7 @@ use crate::http::{Current, State, openapi};
 const SHEET: &str = include_str!("../../../templates/documentation.css");
 const SCRIPT: &str = include_str!("../../../templates/documentation.js");
 
-/// What the page's classes stand in.
+/// The files in which the page's classes stand.
 const PARTS: [&str; 3] =
     [include_str!("../../../templates/base.html"), include_str!("../../../templates/documentation.html"), SCRIPT];
 

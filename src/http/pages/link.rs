@@ -59,7 +59,7 @@ struct Row<'a> {
     label: &'a str,
     how: How,
     accounts: Vec<Account<'a>>,
-    /// What its person typed before: a handle or a server. Never a password.
+    /// The handle or server that its reader typed before. Never a password.
     typed: &'a str,
     /// Why that did not work.
     wrong: Option<&'static str>,

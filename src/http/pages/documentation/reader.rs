@@ -100,7 +100,7 @@ pub(super) struct Answer {
 pub(super) struct Told {
     pub(super) code: Code,
     pub(super) sentence: Html,
-    /// What the caller does about it. Empty where an earlier operation says it.
+    /// The next step for the caller. Empty where an earlier operation says it.
     pub(super) advice: Html,
 }
 
