@@ -69,6 +69,7 @@
 //! mimalloc:                    main
 //! oauth2:                      oauth
 //! refinery:                    store
+//! region:                      vault
 //! reqwest:                     outbound
 //! ring:                        oauth, platforms
 //! rusqlite:                    store

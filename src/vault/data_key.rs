@@ -19,22 +19,28 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::keyring::KeyBytes;
+use super::locked::Locked;
 use super::seal::length_prefixed;
 use crate::domain::entropy::Entropy;
 use crate::domain::keyring::KeyScope;
 
 /// An unwrapped data key. Wiped when dropped.
 pub(super) struct DataKey {
-    cipher: XChaCha20Poly1305,
-    mac: Zeroizing<[u8; 32]>,
+    keys: Locked<Derived>,
     check_value: [u8; 32],
     scope: KeyScope,
+}
+
+struct Derived {
+    cipher: XChaCha20Poly1305,
+    mac: Zeroizing<[u8; 32]>,
 }
 
 impl DataKey {
     pub(super) fn derive(bytes: &[u8; 32], scope: KeyScope) -> Self {
         let cipher = XChaCha20Poly1305::new((&*derive(bytes, b"seal/v1")).into());
-        Self { cipher, mac: derive(bytes, b"mac/v1"), check_value: *derive(bytes, b"check/v1"), scope }
+        let keys = Locked::new(Derived { cipher, mac: derive(bytes, b"mac/v1") });
+        Self { keys, check_value: *derive(bytes, b"check/v1"), scope }
     }
 
     /// True while stored values may have the version that is bound to no owner.
@@ -49,7 +55,7 @@ impl DataKey {
     /// The authentication code of `message`: HKDF-Expand, which is HMAC-SHA256 of it.
     pub(super) fn mac(&self, message: &[u8]) -> [u8; 32] {
         let mut code = [0_u8; 32];
-        Hkdf::<Sha256>::from_prk(self.mac.as_ref())
+        Hkdf::<Sha256>::from_prk(self.keys.mac.as_ref())
             .expect("the key has the length of a hash")
             .expand(message, &mut code)
             .expect("HKDF-SHA256 can give 32 bytes");
@@ -57,7 +63,7 @@ impl DataKey {
     }
 
     pub(super) fn cipher(&self) -> &XChaCha20Poly1305 {
-        &self.cipher
+        &self.keys.cipher
     }
 
     pub(super) fn check_value(&self) -> &[u8; 32] {

@@ -18,6 +18,7 @@
 mod consents;
 mod data_key;
 pub mod keyring;
+mod locked;
 mod place;
 mod private_file;
 mod recovery;
