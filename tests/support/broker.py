@@ -23,12 +23,12 @@ class Broker:
     """A running broker: its folder, its own URL, an access key with all scopes, and its log so far."""
 
     def __init__(self, process, key, folder):
-        self.process, self.key, self.folder, self.log, self.url = process, key, folder, "", None
+        self.process, self.key, self.folder, self.lines, self.url = process, key, folder, [], None
         ready = threading.Event()
 
         def read():
             for line in process.stderr:
-                self.log += line
+                self.lines.append(line)
                 address = re.search(r"address=(127\.0\.0\.1:\d+)", line)
                 if address and self.url is None:
                     self.url = f"http://{address.group(1)}"
@@ -41,6 +41,10 @@ class Broker:
             process.kill()
             process.wait()
             raise RuntimeError(f"the broker did not start:\n{self.log}")
+
+    @property
+    def log(self):
+        return "".join(self.lines)
 
     def logged(self, words):
         """Whether the log says these words. A line may come after the answer that it is about, so this waits a while."""
