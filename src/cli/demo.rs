@@ -51,18 +51,20 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ports = Ports::system();
     let data = Data::new(arguments.data.as_deref(), &*ports.entropy);
-    let created = data.clone().create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
-    // Before the log, which starts the first thread.
-    let confinement = Confinement::begin(data.folders());
+    // Signals are obeyed before there is a folder that they could leave behind, by a thread that is not confined.
+    let obeying = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let obeying = obeying.map_err(|error| Failure::io("cannot start a thread", &error))?;
+    let at_last = data.clone();
+    let signals = Signals::obey(obeying.handle(), move || at_last.remove())
+        .map_err(|error| Failure::io("cannot handle signals", &error))?;
+    let folders = data.folders();
+    let created = data.create().map_err(|error| Failure::io("cannot create the demo's directory", &error))?;
+    // Before the log and all threads that listen.
+    let confinement = Confinement::begin(folders);
     telemetry::init(LogSettings { format: LogFormat::Text, level: LogLevel::Warn });
     process::harden();
     confinement.report();
     let listener = listen(arguments.listen)?;
-    let obeying = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let obeying = obeying.map_err(|error| Failure::io("cannot start a thread", &error))?;
-    let at_last = data;
-    let signals = Signals::obey(obeying.handle(), move || at_last.remove())
-        .map_err(|error| Failure::io("cannot handle signals", &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
     let sandbox_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(|error| Failure::new(Exit::Unavailable, format!("there is no free port for the sandbox: {error}")))?;
