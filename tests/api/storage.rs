@@ -257,7 +257,10 @@ async fn a_sync_that_fails_ends_the_broker_and_everything_acknowledged_is_there(
     drop(fault);
     said(&log, "the disk did not confirm a write", 1);
     let process = scene.broker.start(None);
-    assert_eq!(token(&scene.broker, &scene.id).await, scene.token);
+    let kept = token(&scene.broker, &scene.id).await;
+    // The log may hold that a refresh began, which the disk did not confirm. The broker repeats that one at its start.
+    let was_repeated = !scene.broker.sandbox.handle().requests_at("twitter", Step::Refresh).is_empty();
+    assert!(kept == scene.token || was_repeated, "the token that was there is gone, and no other was asked for");
     assert_eq!(scene.broker.token(0, &scene.id, ALWAYS).await.unwrap().status, 200);
     assert_eq!(process.stop(), Some(0));
 }
