@@ -374,7 +374,7 @@ fn a_brokers_memory_is_closed_to_others() {
     const NOBODY: u32 = 65_534;
     let instance = Instance::new();
     let mut serve = instance.command(&["serve"]);
-    // What is root's belongs to root in any case. So another user runs it, where root runs the test.
+    // Root owns the memory of its processes in any case. So where root runs the test, another user runs the broker.
     if rustix::process::geteuid().is_root() {
         let program = instance.path("postpeer");
         fs::copy(env!("CARGO_BIN_EXE_postpeer"), &program).unwrap();

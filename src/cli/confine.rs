@@ -8,7 +8,8 @@
 //! # Theory of operation
 //!
 //! Landlock binds the thread that asks for it and the threads which that one starts later, so [`Confinement::begin`]
-//! comes before the first thread, and before the log. [`Confinement::report`] tells the log later. From then on, the
+//! comes before the first thread, and before the log; only the demo's thread that obeys signals is older.
+//! [`Confinement::report`] tells the log later. From then on, the
 //! process reads, writes and makes files below its [`Folders`] only, and runs no program. A rule holds for a folder and
 //! what is below it, not for a path: a file may be replaced in its folder, as editors and Kubernetes do. What was open
 //! before stays open. The network, and commands that run beside the broker, are not confined.
@@ -119,7 +120,7 @@ enum Outcome {
 }
 
 impl Confinement {
-    /// Confines this thread, and those that it starts from now on. Call it before any thread is started.
+    /// Confines this thread, and those that it starts from now on. Threads that run already stay as they are.
     pub(super) fn begin(folders: Folders) -> Self {
         for folder in &folders.written {
             // A folder for backups may be missing, and no rule can name it then. What makes backups says what is wrong.

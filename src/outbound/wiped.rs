@@ -1,4 +1,4 @@
-//! What is sent with a secret in it: bytes that are wiped when the HTTP client lets go of them.
+//! Bodies and headers with a secret in them: bytes that are wiped when the HTTP client drops them.
 //!
 //! The client does not copy them, but for the head of a request, which it writes into a buffer of its own. Over TLS, what
 //! it keeps of a body is encrypted.

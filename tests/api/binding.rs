@@ -242,7 +242,7 @@ async fn a_chosen_language_survives_the_way_through_the_platform() {
     let page = broker.begin("twitter", "").await;
     other.go_on(&broker, &page).await;
     assert!(!other.0.iter().any(|(name, _)| name == "postpeer-lang"));
-    // What a caller's app is sent to has no language of ours.
+    // The URL of a caller's app gets no language of ours.
     let page = broker.begin("twitter", BACK).await;
     let on = jar.press(&broker, &format!("{page}?lang=de"), "continue").await.location();
     let landed = jar.visit(&broker, &broker.consent(&on, &Answer::allow())).await.location();

@@ -95,7 +95,7 @@ fn a_broker_opens_no_file_outside_of_its_folders() {
     }
     fs::remove_file(&config).unwrap();
 
-    // What is inside can be changed, and replaced as an editor does.
+    // A file inside can be changed, or replaced as an editor does.
     fs::write(instance.path("new"), twitter(&inside)).unwrap();
     fs::rename(instance.path("new"), &config).unwrap();
     broker.hang_up("reloaded configuration");
