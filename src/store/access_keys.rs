@@ -4,13 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use rusqlite::{Connection, Row, Transaction, named_params};
-use tokio::time::{Instant, sleep};
 
 use super::Error;
 use super::columns::{Fields, all, change, change_one, count, json, one};
+use super::readers;
 use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::key_limits::Limits;
@@ -107,24 +106,17 @@ pub(super) fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Opti
     )
 }
 
-/// How long a reader takes it that nobody has committed. Asking SQLite takes several times what the rest of a look-up
-/// does.
-const LOOKS_EVERY: Duration = Duration::from_millis(1);
-
 /// Waits until every reader, of whatever process, knows what was committed before. Whoever revokes a key says so only
 /// afterwards.
 pub async fn until_known() {
-    sleep(2 * LOOKS_EVERY).await;
+    readers::until_seen().await;
 }
 
-/// The keys that one read connection has looked for since the database last changed. Any commit, by whatever process,
-/// makes it forget them all within a millisecond: see [`until_known`]. Time makes it forget none: whoever finds a key
-/// looks at its expiry.
+/// The keys that one read connection has looked for since the database last changed. Any commit that it sees, by
+/// whatever process, makes it forget them all. Time makes it forget none: whoever finds a key looks at its expiry.
 #[derive(Default)]
 pub(super) struct KnownKeys {
-    /// SQLite's number for the state of the database; it is only good for comparisons on this connection.
     version: i64,
-    looked_at: Option<Instant>,
     found: HashMap<Digest256, Arc<FoundKey>>,
     /// Digests that no key has which can be used.
     unknown: HashSet<Digest256>,
@@ -134,16 +126,23 @@ impl KnownKeys {
     /// Most keys of either kind. Anybody can send unknown ones, which must not displace the others.
     const MOST: usize = 1000;
 
-    /// Like [`find_by_digest`]. `db`: always the same connection, and not in a transaction.
+    /// Forgets all keys when the connection's snapshot is of another version of the database than the one before.
+    pub(super) fn look(&mut self, version: i64) {
+        if self.version != version {
+            self.found.clear();
+            self.unknown.clear();
+            self.version = version;
+        }
+    }
+
+    /// Like [`find_by_digest`]. `db`: always the same connection, in the snapshot that was [looked](Self::look) at last.
     pub(super) fn find(&mut self, db: &Connection, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        self.forget_outdated(db)?;
         if let Some(found) = self.found.get(digest) {
             return Ok(Some(found.clone()));
         }
         if self.unknown.contains(digest) {
             return Ok(None);
         }
-        // What commits in between gives the database a new version, which is looked at the next time.
         let found = find_by_digest(db, digest)?.map(Arc::new);
         if let Some(found) = &found {
             if self.found.len() >= Self::MOST {
@@ -157,22 +156,6 @@ impl KnownKeys {
             self.unknown.insert(*digest);
         }
         Ok(found)
-    }
-
-    fn forget_outdated(&mut self, db: &Connection) -> Result<(), Error> {
-        let now = Instant::now();
-        if self.looked_at.is_some_and(|at| now.duration_since(at) < LOOKS_EVERY) {
-            return Ok(());
-        }
-        let version = db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.version != version {
-            self.found.clear();
-            self.unknown.clear();
-            self.version = version;
-        }
-        // The time from before: what was committed since then may not be seen.
-        self.looked_at = Some(now);
-        Ok(())
     }
 }
 
@@ -389,7 +372,9 @@ mod tests {
         fixture.write(|db| insert(db, &key, &digest)).unwrap();
         fixture.db.execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
         let (reader, other) = (Connection::open(&path).unwrap(), Connection::open(&path).unwrap());
+        let version = || reader.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap();
         let (mut known, second) = (KnownKeys::default(), Digest256::of(b"ppk_2"));
+        known.look(version());
         let first = known.find(&reader, &digest).unwrap().unwrap();
         assert_eq!((first.key.id, first.digest), (key.id, digest));
         assert!(Arc::ptr_eq(&first, &known.find(&reader, &digest).unwrap().unwrap()), "it is known");
@@ -397,7 +382,7 @@ mod tests {
         assert_eq!((known.found.len(), known.unknown.len()), (1, 1));
         let mut after = |statement: &str, digest: &Digest256| {
             other.execute(statement, []).unwrap();
-            known.looked_at = Instant::now().checked_sub(LOOKS_EVERY);
+            known.look(version());
             let found = known.find(&reader, digest).unwrap();
             assert_eq!(known.found.len() + known.unknown.len(), 1, "the other one is forgotten");
             found
@@ -409,13 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn between_two_looks_at_the_database_known_keys_are_taken_from_memory() {
+    fn in_one_version_of_the_database_known_keys_are_taken_from_memory() {
         let mut fixture = Fixture::new();
         let (key, digest) = (key(&fixture, "ci"), Digest256::of(b"ppk_1"));
-        let mut known = KnownKeys { looked_at: Instant::now().checked_add(LOOKS_EVERY * 1000), ..KnownKeys::default() };
+        let mut known = KnownKeys::default();
+        known.look(7);
         assert!(known.find(&fixture.db, &digest).unwrap().is_none());
         fixture.write(|db| insert(db, &key, &digest)).unwrap();
+        known.look(7);
         assert!(known.find(&fixture.db, &digest).unwrap().is_none(), "it is in memory as unknown");
+        known.look(8);
+        assert!(known.find(&fixture.db, &digest).unwrap().is_some());
     }
 
     #[test]

@@ -82,7 +82,6 @@ use crate::domain::secret::Digest256;
 /// progress.
 #[derive(Clone)]
 pub struct Store {
-    // Dropped before the writer, which must be the last to close the file: that moves the log into it.
     readers: Arc<Readers>,
     writer: Arc<Writer>,
     /// A permit for each write that is queued or running.
@@ -100,9 +99,10 @@ impl Store {
     fn over(path: &Path, writer: Connection, readers: Readers) -> io::Result<Self> {
         let reserve = Arc::new(DiskReserve::of(path));
         let files = Arc::new(Files::of(path)?);
+        let readers = Arc::new(readers);
         Ok(Self {
-            readers: Arc::new(readers),
-            writer: Arc::new(Writer::start(writer, reserve.clone(), files.clone())?),
+            writer: Arc::new(Writer::start(writer, readers.clone(), reserve.clone(), files.clone())?),
+            readers,
             writes: Arc::new(Semaphore::new(Self::WRITES)),
             reserve,
             files,
@@ -122,7 +122,10 @@ impl Store {
         E: std::error::Error + From<Error> + Send + 'static,
     {
         if let Some(snapshot) = self.readers.begin() {
-            return self.noted(work(&snapshot));
+            let outcome = self.noted(work(&snapshot));
+            drop(snapshot);
+            self.have_swept();
+            return outcome;
         }
         self.read_long(work).await
     }
@@ -132,9 +135,17 @@ impl Store {
     pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
         // An error is reported by the long read that follows.
         if let Ok(found) = self.readers.find_access_key(&digest) {
+            self.have_swept();
             return Ok(found);
         }
         self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await
+    }
+
+    /// Has the snapshots ended that wait for a next read.
+    fn have_swept(&self) {
+        if self.readers.wants_sweeper() {
+            self.writer.sweep();
+        }
     }
 
     /// Like [`read`](Self::read), on a blocking thread: for work that looks at more rows than it returns, or at all of

@@ -5,21 +5,32 @@
 //!   for. Each thread prefers a connection of its own, whose cached pages and statements nobody else displaces. When
 //!   all are in use, the read goes to a blocking thread.
 //!
+//! **Snapshots outlive short reads.** To begin and end one, SQLite locks the file, and all connections of the process
+//!   wait in turn for the mutex in front of that lock: with two threads, that took longer than the reads. So a connection
+//!   stays in its snapshot for the next read, as long as the snapshot shows every [commit](Commits) of this process, and
+//!   for a millisecond at most, because it cannot know what another process commits. A snapshot keeps the log from
+//!   being emptied. So the writer ends those that wait around each commit, and [sweeps](Readers::sweep) when there is
+//!   none.
+//!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
 //!   taken at once, because another process holds the whole file, the read goes to a blocking thread and waits there.
 //!   What is left is the disk. A point read touches about a dozen pages and a list of 100 a few hundred, each read from
 //!   a cold disk at most once, and the pages of the indices' upper levels are warm after the first reads. Whatever
 //!   looks at more rows than it returns (a search, a deep offset, an export) is a long read.
 //!
-//! Invariants: a connection is used by one thread at a time, never writes, and is out of its snapshot when it is given
-//! back, even after a panic.
+//! Invariants: a connection is used by one thread at a time, and never writes. A short read that begins after a write
+//! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
+//! panic ends the snapshot.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
 
 use super::access_keys::{FoundKey, KnownKeys};
 use super::{Error, on_blocking_thread};
@@ -33,9 +44,31 @@ thread_local! {
     static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed);
 }
 
+/// How long a connection of short reads stays in a snapshot.
+const LASTS: Duration = Duration::from_millis(1);
+
+/// Waits until every reader, of whatever process, sees what was committed before.
+pub(super) async fn until_seen() {
+    sleep(2 * LASTS).await;
+}
+
+/// The commits of this process: an odd number while one is under way.
+#[derive(Debug, Default)]
+struct Commits(AtomicU64);
+
+impl Commits {
+    /// `None` while one is under way: a snapshot may show it, or not.
+    fn settled(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|number| number.is_multiple_of(2))
+    }
+}
+
 /// Connections of both kinds of reads.
 pub(super) struct Readers {
     short: Box<[Mutex<Short>]>,
+    commits: Commits,
+    /// True while somebody sweeps.
+    is_swept: AtomicBool,
     /// Idle connections of long reads.
     long: Mutex<Vec<Connection>>,
     /// A permit for each idle connection of long reads.
@@ -52,32 +85,74 @@ impl Readers {
     pub(super) fn new(short: Vec<Connection>, long: Vec<Connection>) -> Self {
         Self {
             short: short.into_iter().map(Short::new).map(Mutex::new).collect(),
+            commits: Commits::default(),
+            is_swept: AtomicBool::new(false),
             idle: Arc::new(Semaphore::new(long.len())),
             long: Mutex::new(long),
         }
     }
 
     /// A snapshot for a short read on this thread. `None` when no connection can take one at once.
-    pub(super) fn begin(&self) -> Option<Snapshot<Lent<'_>>> {
+    pub(super) fn begin(&self) -> Option<Lent<'_>> {
         // An error is reported by the long read that follows.
-        Snapshot::begin(self.lend()?).ok()
+        self.lend()?.ok()
     }
 
     /// Finds an access key on this thread. [`Error::Overloaded`] when all connections are in use.
     pub(super) fn find_access_key(&self, digest: &Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        let mut lent = self.lend().ok_or(Error::Overloaded)?;
-        let Short { connection, keys } = &mut *lent.0;
+        let mut lent = self.lend().ok_or(Error::Overloaded)??;
+        let Short { connection, keys, .. } = &mut *lent.short;
         keys.find(connection, digest)
     }
 
-    fn lend(&self) -> Option<Lent<'_>> {
+    /// A connection in a snapshot.
+    fn lend(&self) -> Option<rusqlite::Result<Lent<'_>>> {
         let count = self.short.len();
         let first = THREAD.with(|thread| thread % count.max(1));
-        (first..count).chain(0..first).find_map(|at| match self.short.get(at)?.try_lock() {
-            Ok(short) => Some(Lent(short)),
-            Err(TryLockError::Poisoned(poisoned)) => Some(Lent(poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
-        })
+        let short = (first..count).chain(0..first).find_map(|at| lock(self.short.get(at)?))?;
+        let mut lent = Lent { short, commits: &self.commits };
+        Some(lent.short.enter(&self.commits).map(|()| lent))
+    }
+
+    /// Ends the snapshots that wait for their next read, and has none wait while the guard lives: for the writer, around
+    /// each commit and whenever it moves the log.
+    pub(super) fn pause(&self) -> Pause<'_> {
+        self.commits.0.fetch_add(1, Ordering::AcqRel);
+        for mut short in self.short.iter().filter_map(lock) {
+            short.leave();
+        }
+        Pause(&self.commits)
+    }
+
+    /// True when somebody has to [sweep](Self::sweep), from now on and until that finds nothing.
+    pub(super) fn wants_sweeper(&self) -> bool {
+        !self.is_swept.load(Ordering::Acquire) && !self.is_swept.swap(true, Ordering::AcqRel)
+    }
+
+    /// True when a sweep is due once in a while.
+    pub(super) fn is_swept(&self) -> bool {
+        self.is_swept.load(Ordering::Acquire)
+    }
+
+    /// Ends snapshots that are too old to serve another read.
+    pub(super) fn sweep(&self) {
+        // Taken back if there is more to do. A read that ends meanwhile finds it like this, and asks for a sweeper.
+        self.is_swept.store(false, Ordering::Release);
+        let now = Instant::now();
+        let mut is_clean = true;
+        for short in &self.short {
+            let Some(mut short) = lock(short) else {
+                is_clean = false;
+                continue;
+            };
+            match &short.kept {
+                Some(kept) if now < kept.until => is_clean = false,
+                _ => short.leave(),
+            }
+        }
+        if !is_clean {
+            self.is_swept.store(true, Ordering::Release);
+        }
     }
 
     /// Runs `work` on a blocking thread, in one snapshot. Waits while all connections are in use.
@@ -95,32 +170,93 @@ impl Readers {
             let _permit = permit;
             let borrowed = Borrowed::take(&self).ok_or(Error::Stopped)?;
             let snapshot = Snapshot::begin(borrowed.connection()?).map_err(Error::from)?;
-            work(&snapshot)
+            work(snapshot.0)
         })
         .await?
     }
 }
 
-/// A connection of short reads, with the access keys that it has found.
+fn lock(short: &Mutex<Short>) -> Option<MutexGuard<'_, Short>> {
+    match short.try_lock() {
+        Ok(short) => Some(short),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// No snapshot of a short read outlives its read while this lives.
+pub(super) struct Pause<'r>(&'r Commits);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection of short reads.
 struct Short {
     connection: Connection,
+    /// The snapshot's, where it may serve another read.
+    kept: Option<Kept>,
+    /// The access keys found since the database last changed.
     keys: KnownKeys,
+}
+
+/// What a snapshot shows: all commits up to this number, and those of other processes until a millisecond before.
+struct Kept {
+    commits: u64,
+    until: Instant,
 }
 
 impl Short {
     fn new(connection: Connection) -> Self {
-        Self { connection, keys: KnownKeys::default() }
+        Self { connection, kept: None, keys: KnownKeys::default() }
+    }
+
+    /// Enters a snapshot, or stays in the present one.
+    fn enter(&mut self, commits: &Commits) -> rusqlite::Result<()> {
+        let (now, settled) = (Instant::now(), commits.settled());
+        let serves = |kept: &Kept| settled == Some(kept.commits) && now < kept.until;
+        // After some errors, SQLite has ended it.
+        if self.kept.as_ref().is_some_and(serves) && !self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.leave();
+        self.keys.look(begin(&self.connection)?);
+        // The time from before: what was committed since then may not be seen.
+        self.kept = settled.map(|commits| Kept { commits, until: now + LASTS });
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.kept = None;
+        if !self.connection.is_autocommit() {
+            end(&self.connection);
+        }
     }
 }
 
-/// A connection of short reads in use.
-pub(super) struct Lent<'r>(MutexGuard<'r, Short>);
+/// A connection of short reads in use, in a snapshot.
+pub(super) struct Lent<'r> {
+    short: MutexGuard<'r, Short>,
+    commits: &'r Commits,
+}
 
 impl Deref for Lent<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0.connection
+        &self.short.connection
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let settled = self.commits.settled();
+        let stays = self.short.kept.as_ref().is_some_and(|kept| settled == Some(kept.commits));
+        if !stays || thread::panicking() {
+            self.short.leave();
+        }
     }
 }
 
@@ -147,35 +283,176 @@ impl Drop for Borrowed<'_> {
     }
 }
 
-/// A connection in a snapshot, which ends on drop. Its statements are kept, because SQLite's parser takes longer than
-/// most of them run.
-pub(super) struct Snapshot<C: Deref<Target = Connection>>(C);
+/// A connection in a snapshot, which ends on drop.
+struct Snapshot<'c>(&'c Connection);
 
-impl<C: Deref<Target = Connection>> Snapshot<C> {
-    /// Takes the snapshot now, so that no later statement waits for a lock: `BEGIN` alone leaves that to the first one.
-    fn begin(connection: C) -> rusqlite::Result<Self> {
-        connection.prepare_cached("BEGIN")?.execute([])?;
-        let snapshot = Self(connection);
-        snapshot.0.prepare_cached("PRAGMA data_version")?.query_row([], |_| Ok(()))?;
-        Ok(snapshot)
+impl<'c> Snapshot<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        begin(connection).map(|_| Self(connection))
     }
 }
 
-impl<C: Deref<Target = Connection>> Deref for Snapshot<C> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0
-    }
-}
-
-impl<C: Deref<Target = Connection>> Drop for Snapshot<C> {
+impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-        if let Err(error) = ended {
-            // Nothing was written, so nothing is lost. The next snapshot would fail if this one did not end.
-            tracing::warn!(error = &error as &dyn std::error::Error, "a read did not end as it should");
-            let _ = self.0.execute_batch("ROLLBACK");
+        end(self.0);
+    }
+}
+
+/// Takes a snapshot now, so that no later statement waits for a lock: `BEGIN` alone leaves that to the first one. Returns
+/// SQLite's number for the state of the database, which is only good for comparisons on this connection. Statements are
+/// kept, because SQLite's parser takes longer than most of them run.
+fn begin(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+    if version.is_err() {
+        end(connection);
+    }
+    version
+}
+
+fn end(connection: &Connection) {
+    let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    if let Err(error) = ended {
+        // Nothing was written, so nothing is lost. The next snapshot would fail if this one did not end.
+        tracing::warn!(error = &error as &dyn std::error::Error, "a read did not end as it should");
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{count, insert, store};
+    use crate::store::{Store, projects};
+
+    /// Number of connections that wait in a snapshot.
+    fn waiting(store: &Store) -> usize {
+        let inside = |short: &Mutex<Short>| !lock(short).unwrap().connection.is_autocommit();
+        store.readers.short.iter().filter(|short| inside(short)).count()
+    }
+
+    /// Reads once, and has nobody sweep.
+    fn read(store: &Store) {
+        drop(store.readers.begin().unwrap());
+    }
+
+    /// Has every connection wait in a snapshot.
+    fn read_everywhere(store: &Store) {
+        let lent: Vec<_> = (0..Readers::SHORT).map(|_| store.readers.begin().unwrap()).collect();
+        drop(lent);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_waits_for_the_next_read_until_somebody_commits() {
+        let (_directory, store) = store();
+        read(&store);
+        assert_eq!(waiting(&store), 1);
+        let until =
+            |store: &Store| store.readers.short.iter().find_map(|short| Some(lock(short)?.kept.as_ref()?.until));
+        let first = until(&store).unwrap();
+        for _ in 0..3 {
+            read(&store);
         }
+        let second = until(&store).unwrap();
+        assert!(second == first || second >= first + LASTS, "one snapshot for all, unless it was too old");
+        sleep(LASTS).await;
+        read(&store);
+        assert!(until(&store).unwrap() >= second + LASTS, "it lasts a millisecond");
+
+        read_everywhere(&store);
+        assert_eq!(waiting(&store), Readers::SHORT);
+        insert(&store, 1).await.unwrap();
+        assert_eq!(waiting(&store), 0);
+        assert_eq!(count(&store).await, 2);
+    }
+
+    #[tokio::test]
+    async fn the_commit_of_another_process_is_seen_a_moment_later() {
+        let (directory, store) = store();
+        let other = Connection::open(directory.path().join("postpeer.db")).unwrap();
+        for name in ["a", "b", "c"] {
+            read_everywhere(&store);
+            other.execute("UPDATE projects SET name = ?1", [name]).unwrap();
+            until_seen().await;
+            assert_eq!(store.read(projects::list).await.unwrap()[0].name, name);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_waits_keeps_no_log_from_being_emptied() {
+        let (directory, store) = store();
+        read_everywhere(&store);
+        insert(&store, 1).await.unwrap();
+        read_everywhere(&store);
+        store.checkpoint().await.unwrap();
+        assert_eq!(directory.path().join("postpeer.db-wal").metadata().unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_snapshot_waits_during_a_commit_or_after_a_panic() {
+        let (_directory, store) = store();
+        read_everywhere(&store);
+        let paused = store.readers.pause();
+        assert_eq!(waiting(&store), 0);
+        read_everywhere(&store);
+        assert_eq!(waiting(&store), 0);
+        drop(paused);
+        let lent = store.readers.begin().unwrap();
+        drop(store.readers.pause());
+        drop(lent);
+        assert_eq!(waiting(&store), 0, "it was begun before the commit");
+        let reading = store.clone();
+        let panicked = thread::spawn(move || {
+            let _lent = reading.readers.begin();
+            panic!("in a read");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(waiting(&store), 0);
+        assert_eq!(count(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn no_snapshot_waits_in_an_idle_process() {
+        let (directory, store) = store();
+        let other = Connection::open(directory.path().join("postpeer.db")).unwrap();
+        other.busy_timeout(Duration::from_mins(1)).unwrap();
+        insert(&store, 1).await.unwrap();
+        for _ in 0..3 {
+            read_everywhere(&store);
+            count(&store).await;
+            let is_busy: bool = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+            assert!(!is_busy);
+            while store.readers.is_swept() {
+                sleep(LASTS).await;
+            }
+            assert_eq!(waiting(&store), 0);
+        }
+    }
+
+    #[test]
+    fn what_one_read_has_seen_every_later_read_sees() {
+        const WRITES: usize = 300;
+        let (_directory, store) = store();
+        let (highest, is_done) = (AtomicUsize::new(1), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                    while !is_done.load(Ordering::Acquire) {
+                        let before = highest.load(Ordering::Acquire);
+                        let seen = runtime.block_on(count(&store));
+                        assert!(seen >= before, "{seen} rows, after another thread saw {before}");
+                        highest.fetch_max(seen, Ordering::AcqRel);
+                    }
+                });
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            for number in 1..=WRITES {
+                runtime.block_on(insert(&store, number as u128)).unwrap();
+                let before = highest.fetch_max(number + 1, Ordering::AcqRel);
+                assert!(before <= number + 1);
+            }
+            is_done.store(true, Ordering::Release);
+        });
     }
 }

@@ -12,11 +12,13 @@
 //! ignores a failure.
 
 mod log;
+mod step;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -31,16 +33,26 @@ use super::error::copy;
 use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
 use super::open::BUSY_TIMEOUT;
+use super::readers::Readers;
 use log::Log;
+use step::{Step, step};
 
 /// Most writes that share a transaction: the first waits for the last.
 const BATCH: usize = 128;
+
+/// How often snapshots of short reads are swept while there are some and nothing is written.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a checkpoint waits for readers. All writes wait with it, and a backup reads for long.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(250);
 
 enum Order {
-    Checkpoint { done: oneshot::Sender<Result<(), Error>>, _permit: OwnedSemaphorePermit },
+    Checkpoint {
+        done: oneshot::Sender<Result<(), Error>>,
+        _permit: OwnedSemaphorePermit,
+    },
+    /// Sweep the readers until there is nothing to sweep.
+    Sweep,
     Write(Box<dyn Job>),
 }
 
@@ -63,11 +75,16 @@ struct State {
 
 impl Writer {
     /// `connection` syncs its commits.
-    pub(super) fn start(mut connection: Connection, reserve: Arc<DiskReserve>, files: Arc<Files>) -> io::Result<Self> {
+    pub(super) fn start(
+        mut connection: Connection,
+        readers: Arc<Readers>,
+        reserve: Arc<DiskReserve>,
+        files: Arc<Files>,
+    ) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let state = Arc::new(State::default());
         let log = Log::of(&mut connection).map_err(io::Error::other)?;
-        let scribe = Scribe { connection, reserve, files, state: state.clone(), syncs: true, log };
+        let scribe = Scribe { readers, connection, reserve, files, state: state.clone(), syncs: true, log };
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || scribe.serve(&received))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
@@ -88,6 +105,12 @@ impl Writer {
         let (done, outcome) = oneshot::channel();
         self.order(Order::Checkpoint { done, _permit: permit })?;
         outcome.await.map_err(|_| self.gone())?
+    }
+
+    /// Has the thread sweep the readers while it has nothing to write, until there is nothing to sweep.
+    pub(super) fn sweep(&self) {
+        // Without the thread, nobody empties the log either.
+        let _ = self.order(Order::Sweep);
     }
 
     /// The error after which nothing is written any more.
@@ -145,6 +168,8 @@ impl State {
 
 /// The writing thread's own state.
 struct Scribe {
+    // Dropped before the connection, which must be the last to close the file: that moves the log into it.
+    readers: Arc<Readers>,
     connection: Connection,
     reserve: Arc<DiskReserve>,
     files: Arc<Files>,
@@ -156,10 +181,11 @@ struct Scribe {
 
 impl Scribe {
     fn serve(mut self, orders: &mpsc::Receiver<Order>) {
-        while let Ok(order) = orders.recv() {
+        while let Some(order) = self.next(orders) {
             let (batch, checkpoint) = match order {
                 Order::Write(job) => take_batch(job, orders),
                 checkpoint @ Order::Checkpoint { .. } => (VecDeque::new(), Some(checkpoint)),
+                Order::Sweep => continue,
             };
             self.write(batch);
             if let Some(Order::Checkpoint { done, .. }) = checkpoint {
@@ -169,12 +195,23 @@ impl Scribe {
         }
     }
 
+    /// Waits for an order, and sweeps the readers meanwhile. `None` at the end.
+    fn next(&self, orders: &mpsc::Receiver<Order>) -> Option<Order> {
+        while self.readers.is_swept() {
+            match orders.recv_timeout(SWEEP_EVERY) {
+                Err(RecvTimeoutError::Timeout) => self.readers.sweep(),
+                order => return order.ok(),
+            }
+        }
+        orders.recv().ok()
+    }
+
     /// Moves a long log into the database file, as far as no reader needs it. Others need not wait for this.
     fn shorten_log(&mut self) {
         if self.state.failure.get().is_some() || !self.log.is_long() {
             return;
         }
-        if let Err(error) = move_log(&self.connection, "PASSIVE") {
+        if let Err(error) = move_log(&self.connection, &self.readers, "PASSIVE") {
             tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be moved into the database file");
             self.give_up_if_unsynced(&error);
         }
@@ -230,7 +267,7 @@ impl Scribe {
             return ran;
         }
         let changed = transaction.total_changes() > before;
-        match commit(transaction) {
+        match commit(transaction, &self.readers) {
             Ok(()) => {
                 if changed {
                     self.state.is_proven.store(true, Ordering::Release);
@@ -271,7 +308,7 @@ impl Scribe {
         }
         let checkpoint = || {
             self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
-            let is_busy = move_log(&self.connection, "TRUNCATE");
+            let is_busy = move_log(&self.connection, &self.readers, "TRUNCATE");
             self.connection.busy_timeout(BUSY_TIMEOUT)?;
             is_busy
         };
@@ -330,74 +367,12 @@ fn take_batch(first: Box<dyn Job>, orders: &mpsc::Receiver<Order>) -> (VecDeque<
     while batch.len() < BATCH {
         match orders.try_recv() {
             Ok(Order::Write(job)) => batch.push_back(job),
+            Ok(Order::Sweep) => {}
             Ok(checkpoint @ Order::Checkpoint { .. }) => return (batch, Some(checkpoint)),
             Err(_) => break,
         }
     }
     (batch, None)
-}
-
-enum Step {
-    Kept,
-    Undone,
-    /// The whole transaction is rolled back: by SQLite (no space, no memory, a disk error), or because one write
-    /// could not be undone.
-    TransactionGone,
-}
-
-fn step(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
-    if job.is_synced() { in_savepoint(transaction, job) } else { without_savepoint(transaction, job) }
-}
-
-fn in_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
-    if let Err(error) = run(transaction, "SAVEPOINT job") {
-        job.fail(error.into());
-        return Step::TransactionGone;
-    }
-    let keep = job.run(transaction);
-    if is_gone(transaction, job, keep) {
-        return Step::TransactionGone;
-    }
-    let undone = if keep { Ok(()) } else { run(transaction, "ROLLBACK TO job") };
-    match undone.and_then(|()| run(transaction, "RELEASE job")) {
-        Ok(()) if keep => Step::Kept,
-        Ok(()) => Step::Undone,
-        Err(error) => {
-            if keep {
-                job.fail(error.into());
-            }
-            Step::TransactionGone
-        }
-    }
-}
-
-/// A savepoint keeps a copy of each page that is changed in it, which takes as long as a small write itself. Without
-/// one, a write that fails after it has changed something takes the transaction with it.
-fn without_savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> Step {
-    let before = transaction.total_changes();
-    let keep = job.run(transaction);
-    if is_gone(transaction, job, keep) {
-        Step::TransactionGone
-    } else if keep {
-        Step::Kept
-    } else if transaction.total_changes() == before {
-        Step::Undone
-    } else {
-        Step::TransactionGone
-    }
-}
-
-/// True when SQLite has rolled the transaction back.
-fn is_gone(transaction: &Transaction<'_>, job: &mut dyn Job, keep: bool) -> bool {
-    let is_gone = transaction.is_autocommit();
-    if is_gone && keep {
-        job.fail(Error::RolledBack);
-    }
-    is_gone
-}
-
-fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
 /// Has the commits from now on synced, or not. A pragma that has no effect inside a transaction.
@@ -410,13 +385,15 @@ fn set_syncs(db: &Connection, now: &mut bool, wanted: bool) -> rusqlite::Result<
 }
 
 /// Copies the log into the database file. True when a reader kept it from being emptied.
-fn move_log(db: &Connection, mode: &str) -> rusqlite::Result<bool> {
+fn move_log(db: &Connection, readers: &Readers, mode: &str) -> rusqlite::Result<bool> {
+    let _paused = readers.pause();
     #[cfg(test)]
     tests::checkpoint_fault()?;
     db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| row.get(0))
 }
 
-fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+fn commit(transaction: Transaction<'_>, readers: &Readers) -> rusqlite::Result<()> {
+    let _paused = readers.pause();
     #[cfg(test)]
     tests::committing(&transaction);
     #[cfg(test)]
