@@ -1,6 +1,6 @@
 //! Lists that are read window by window, newest first or oldest first, and searches in them. What a list costs does not
 //! depend on its length: totals are kept ([`counts`]), windows are walks along an index that has the list's order, and
-//! needles are looked up in a search index of trigrams.
+//! needles are looked up in a search index of trigrams and of longer words.
 //!
 //! Invariant: no statement scans or sorts a table (`listing/tests.rs` checks the plans of all lists).
 
@@ -17,6 +17,12 @@ use crate::domain::paging::{Listed, Window};
 
 /// Most trigrams of a needle that are looked up. The rows that they leave are searched for the needle itself.
 const MAX_GRAMS: usize = 8;
+/// Characters of a long word. Few names have it, where a trigram is in many.
+const LONG: usize = 6;
+/// Every third place of a text has a long word.
+const LONG_EVERY: usize = 3;
+/// Most long words of a needle that are looked up, for each way in which it can meet those places.
+const MAX_LONG: usize = 3;
 
 /// A list of rows of one table.
 pub(super) struct Listing<'a> {
@@ -229,12 +235,19 @@ struct Grams {
 }
 
 impl Grams {
-    /// The words of the index are trigrams; those near the end of a text are shorter.
+    /// The words of the index are trigrams, of which those near the end of a text are shorter, and long words.
     fn of(project: ProjectId, needle: &str) -> Self {
         let starts: Vec<usize> = needle.char_indices().map(|(at, _)| at).chain([needle.len()]).collect();
-        let grams: Vec<&str> =
-            starts.iter().zip(starts.iter().skip(3)).filter_map(|(from, to)| needle.get(*from..*to)).collect();
+        let parts = |length: usize| -> Vec<&str> {
+            let ends = starts.iter().skip(length);
+            starts.iter().zip(ends).filter_map(|(from, to)| needle.get(*from..*to)).collect()
+        };
+        let long = parts(LONG);
+        if long.len() >= LONG_EVERY {
+            return Self { query: long_words(project, &long), are_exact: false };
+        }
         let word = |gram: &str| format!("\"{project}_{}\"", hex::encode(gram));
+        let grams = parts(3);
         let Some(last) = grams.last() else {
             // Shorter than a word: every word that begins with it.
             return Self { query: format!("{} *", word(needle)), are_exact: true };
@@ -247,6 +260,20 @@ impl Grams {
         }
         Self { query, are_exact: grams.len() == 1 }
     }
+}
+
+/// A query for the rows that have the long words of one of three ways: the needle begins at a place with such a word, or
+/// one or two characters before the next. `parts`: the six characters at each place of the needle.
+fn long_words(project: ProjectId, parts: &[&str]) -> String {
+    let ways = (0..LONG_EVERY).map(|first| {
+        let places: Vec<&str> = parts.iter().skip(first).step_by(LONG_EVERY).copied().collect();
+        let step = places.len().div_ceil(MAX_LONG);
+        // From the end: names often begin alike. That they overlap costs less than rows to search.
+        let words = places.iter().rev().step_by(step);
+        let words: Vec<String> = words.map(|part| format!("\"{project}__{}\"", hex::encode(part))).collect();
+        format!("({})", words.join(" "))
+    });
+    ways.collect::<Vec<_>>().join(" OR ")
 }
 
 #[cfg(test)]
