@@ -428,6 +428,7 @@ fn reach(config: &Config, ports: &Ports) -> Result<Upstream, Error> {
         connect_timeout: config.outbound.connect_timeout,
         timeout: config.outbound.timeout,
         allow_private_networks: config.outbound.allow_private_networks,
+        roots: outbound::Roots::default(),
         proxies: config.outbound.proxies.clone(),
     };
     let outbound = Outbound::new(&settings)?;

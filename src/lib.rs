@@ -74,6 +74,7 @@
 //! ring:                        oauth, platforms
 //! rusqlite:                    store
 //! rustls:                      outbound, platforms
+//! rustls_native_certs:         outbound
 //! x25519_dalek:                vault
 //! zeroizing_alloc:             main
 //! ```

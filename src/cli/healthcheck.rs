@@ -60,6 +60,7 @@ fn get(base: &Url, path: &str) -> Result<Result<Answer, outbound::Error>, Failur
         connect_timeout: TIMEOUT,
         timeout: TIMEOUT,
         allow_private_networks: false,
+        roots: outbound::Roots::default(),
         proxies: Proxies::default(),
     };
     let outbound = Outbound::new(&settings).map_err(|error| Failure::caused(Exit::Software, &error))?;

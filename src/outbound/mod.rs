@@ -11,6 +11,7 @@ mod dns;
 mod guard;
 mod json;
 mod measure;
+mod roots;
 mod wiped;
 mod words;
 
@@ -32,6 +33,7 @@ pub use dns::{Dns, DnsError};
 pub use guard::{Guard, Refused};
 pub use json::{read_json, text, wipe};
 pub use measure::measured;
+pub use roots::Roots;
 
 use connections::Connections;
 
@@ -50,6 +52,7 @@ pub struct Settings {
     /// True when [`Guard`] may call hosts in a private network.
     pub allow_private_networks: bool,
     pub proxies: Proxies,
+    pub roots: Roots,
 }
 
 /// An HTTP request.
@@ -211,19 +214,11 @@ impl Outbound {
 /// The common settings of all clients.
 #[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is built")]
 fn builder(settings: &Settings) -> Result<reqwest::ClientBuilder, Error> {
-    // Fails only when a provider is installed already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    // An empty container has no certificate store, so roots are embedded as well.
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| reqwest::Certificate::from_der(der))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::Client)?;
     let builder = reqwest::Client::builder()
         .connect_timeout(settings.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .tls_certs_merge(roots)
+        .tls_backend_preconfigured(settings.roots.tls())
         .user_agent(concat!("postpeer/", env!("CARGO_PKG_VERSION")));
     let Proxies { http, https, no_proxy } = &settings.proxies;
     let ways = [
@@ -344,6 +339,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             allow_private_networks: false,
+            roots: Roots::default(),
             proxies: Proxies::default(),
         })
         .unwrap()

@@ -55,13 +55,14 @@ mod tests {
     use url::Url;
 
     use crate::domain::proxy::Proxies;
-    use crate::outbound::{Authorization, Body, Outbound, Request, Settings};
+    use crate::outbound::{Authorization, Body, Outbound, Request, Roots, Settings};
 
     async fn words(url: &str) -> String {
         let settings = Settings {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
             allow_private_networks: false,
+            roots: Roots::default(),
             proxies: Proxies::default(),
         };
         let request = Request {

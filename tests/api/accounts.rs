@@ -50,6 +50,7 @@ impl Bench {
             connect_timeout: Duration::from_secs(5),
             timeout: config.outbound.timeout,
             allow_private_networks: true,
+            roots: outbound::Roots::default(),
             proxies: Proxies::default(),
         };
         let (outbound, guard) = (Outbound::new(&settings).unwrap(), Guard::new(&settings, Dns::system()).unwrap());

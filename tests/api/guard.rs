@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use http::Method;
 use postpeer::domain::proxy::Proxies;
-use postpeer::outbound::{Authorization, Body, Dns, Error, Guard, MAX_ANSWER, Refused, Request, Settings, is_public};
+use postpeer::outbound::{
+    Authorization, Body, Dns, Error, Guard, MAX_ANSWER, Refused, Request, Roots, Settings, is_public,
+};
 use url::Url;
 
 use crate::dns::DnsServer;
@@ -19,6 +21,7 @@ fn settings(allow_private_networks: bool) -> Settings {
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(5),
         allow_private_networks,
+        roots: Roots::default(),
         proxies: Proxies::default(),
     }
 }

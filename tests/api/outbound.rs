@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use postpeer::domain::proxy::{Proxies, Proxy};
-use postpeer::outbound::{Authorization, Body, Dns, Error, Guard, Outbound, Refused, Request, Settings};
+use postpeer::outbound::{Authorization, Body, Dns, Error, Guard, Outbound, Refused, Request, Roots, Settings};
 use url::Url;
 
 use crate::dns::DnsServer;
@@ -16,7 +16,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
 fn settings(proxies: Proxies) -> Settings {
     let (connect_timeout, timeout) = (Duration::from_secs(5), Duration::from_secs(5));
-    Settings { connect_timeout, timeout, allow_private_networks: false, proxies }
+    Settings { connect_timeout, timeout, allow_private_networks: false, proxies, roots: Roots::default() }
 }
 
 fn get(url: &str) -> Request {

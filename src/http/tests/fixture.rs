@@ -94,6 +94,7 @@ impl Fixture {
             connect_timeout: second,
             timeout: second * 5,
             allow_private_networks: false,
+            roots: outbound::Roots::default(),
             proxies: Proxies::default(),
         };
         let outbound = Outbound::new(&settings).unwrap();

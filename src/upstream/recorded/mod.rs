@@ -17,7 +17,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::proxy::Proxies;
 use crate::domain::time::{ManualClock, Timestamp};
-use crate::outbound::{Dns, Guard, Outbound, Settings, read_json};
+use crate::outbound::{Dns, Guard, Outbound, Roots, Settings, read_json};
 use crate::platforms::googlebusiness::BusinessAccount;
 use crate::platforms::{Platform, Unidentified, bluesky, facebook, googlebusiness, linkedin};
 use crate::{atproto, oauth};
@@ -126,6 +126,7 @@ impl Readers {
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             allow_private_networks: false,
+            roots: Roots::default(),
             proxies: Proxies::default(),
         };
         let guard = Guard::new(&settings, Dns::system()).unwrap();

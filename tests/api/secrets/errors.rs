@@ -90,6 +90,7 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(5),
         allow_private_networks: false,
+        roots: outbound::Roots::default(),
         proxies: Proxies::default(),
     };
     let engine = Engine::new(

@@ -16,7 +16,7 @@ use crate::domain::proxy::Proxies;
 use crate::domain::secret::SecretString;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::oauth::Engine;
-use crate::outbound::{Dns, Guard, Outbound, Settings};
+use crate::outbound::{Dns, Guard, Outbound, Roots, Settings};
 use crate::platforms::registry::Settings as PlatformSettings;
 use crate::platforms::{Credentials, Platform, Registry};
 
@@ -77,6 +77,7 @@ impl Script {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             allow_private_networks: false,
+            roots: Roots::default(),
             proxies: Proxies::default(),
         };
         let (outbound, guard) = (Outbound::new(&settings).unwrap(), Guard::new(&settings, Dns::system()).unwrap());
