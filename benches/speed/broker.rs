@@ -14,6 +14,9 @@ use super::client;
 /// Time within which a broker answers. It migrates its database before.
 const STARTED_WITHIN: Duration = Duration::from_mins(20);
 
+/// Time within which a broker has done what an upgrade leaves for later.
+const SETTLED_WITHIN: Duration = Duration::from_mins(20);
+
 /// A running broker. Stops when dropped.
 pub(crate) struct Broker {
     process: Child,
@@ -93,6 +96,14 @@ impl Broker {
         let before = self.cpu();
         std::thread::sleep(time);
         self.cpu().saturating_sub(before).as_secs_f64() / time.as_secs_f64()
+    }
+
+    /// Waits until what goes on after an upgrade is done: tokens are sealed anew while requests are answered already.
+    pub(crate) fn settle(&self) {
+        let started = Instant::now();
+        while self.idle_cpu(Duration::from_millis(500)) > 0.1 {
+            assert!(started.elapsed() < SETTLED_WITHIN, "the broker works on, long after its start");
+        }
     }
 
     /// Size of the database file.

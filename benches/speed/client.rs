@@ -67,13 +67,29 @@ struct Course {
     load: Load,
     address: SocketAddr,
     time: Duration,
+    /// Number of steps after which the round ends early.
+    most: usize,
     next: AtomicUsize,
     refused: AtomicBool,
 }
 
 /// Repeats the load for this time.
 pub(crate) fn run(address: SocketAddr, load: Load, time: Duration) -> (Load, Round) {
-    let course = Arc::new(Course { load, address, time, next: AtomicUsize::new(0), refused: AtomicBool::new(false) });
+    ride(address, load, time, usize::MAX)
+}
+
+/// Sends each request of the load once, or begins one connection for each that is open.
+pub(crate) fn run_once(address: SocketAddr, load: Load) -> Load {
+    let most = match &load {
+        Load::Requests(requests, _) => requests.len(),
+        Load::Connections(_) => CONNECTIONS,
+    };
+    ride(address, load, PATIENCE, most).0
+}
+
+fn ride(address: SocketAddr, load: Load, time: Duration, most: usize) -> (Load, Round) {
+    let (next, refused) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let course = Arc::new(Course { load, address, time, most, next, refused });
     // All threads are connected before the clock starts.
     let ready = Arc::new(Barrier::new(THREADS + 1));
     let threads: Vec<_> = (0..THREADS)
@@ -123,6 +139,9 @@ async fn repeat(course: Arc<Course>, mut connection: Connection, until: Instant)
     let mut started = Instant::now();
     while started < until && !course.refused.load(Ordering::Relaxed) {
         let number = course.next.fetch_add(1, Ordering::Relaxed);
+        if number >= course.most {
+            break;
+        }
         let once = once(&course.load, &mut connection, number);
         let refused = tokio::time::timeout(PATIENCE, once).await.expect("an answer in time").expect("an answer");
         if refused.is_some() {
