@@ -44,7 +44,8 @@ pub struct Resealed {
 impl Broker {
     /// Takes the data keys that another process added, activated or removed. True when there were any.
     pub async fn adopt_keys(&self) -> Result<bool, Error> {
-        let stored = self.store.read(|db| Ok::<_, Error>(keyring::list(db)?)).await?;
+        // Not a short read, which may not see yet what another process committed a moment ago.
+        let stored = self.store.read_long(|db| Ok::<_, Error>(keyring::list(db)?)).await?;
         if self.vault.has(&stored) {
             return Ok(false);
         }
