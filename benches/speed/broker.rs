@@ -14,7 +14,7 @@ use super::client;
 /// Time within which a broker answers. It migrates its database before.
 const STARTED_WITHIN: Duration = Duration::from_mins(20);
 
-/// Time within which a broker has done what an upgrade leaves for later.
+/// Time within which a broker has done what a start leaves for later.
 const SETTLED_WITHIN: Duration = Duration::from_mins(20);
 
 /// A running broker. Stops when dropped.
@@ -98,7 +98,8 @@ impl Broker {
         self.cpu().saturating_sub(before).as_secs_f64() / time.as_secs_f64()
     }
 
-    /// Waits until what goes on after an upgrade is done: tokens are sealed anew while requests are answered already.
+    /// Waits until what a start leaves for later is done: the whole file is checked for damage, and after an upgrade,
+    /// tokens are sealed anew.
     pub(crate) fn settle(&self) {
         let started = Instant::now();
         while self.idle_cpu(Duration::from_millis(500)) > 0.1 {

@@ -149,6 +149,7 @@ impl Bench {
         let starts = (0..ROUNDS).map(|_| Broker::start(&binary, &dir, self.platform).started_in.as_secs_f64());
         let start = Duration::from_secs_f64(median(starts));
         let broker = Broker::start(&binary, &dir, self.platform);
+        broker.settle();
         let idle_cpu = broker.idle_cpu(self.time * 3);
         let costs = Costs {
             first_start,
@@ -170,7 +171,7 @@ impl Bench {
         for broker in brokers {
             let answer = client::first(broker.address, &load);
             assert!(answer.contains(shows), "{name}: no {shows} in {answer}");
-            // What the first read of an account costs is not what is measured.
+            // Not measured: the first read of an account costs more than the others.
             load = client::run_once(broker.address, load);
             (load, _) = client::run(broker.address, load, self.time / 4);
         }

@@ -117,7 +117,7 @@ impl Readers {
     /// Ends the snapshots that wait for their next read, and has none wait while the guard lives: for the writer, around
     /// each commit and whenever it moves the log.
     pub(super) fn pause(&self) -> Pause<'_> {
-        self.commits.0.fetch_add(1, Ordering::AcqRel);
+        self.commits.0.fetch_add(1, Ordering::SeqCst);
         for mut short in self.short.iter().filter_map(lock) {
             short.leave();
         }
@@ -189,7 +189,7 @@ pub(super) struct Pause<'r>(&'r Commits);
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::AcqRel);
+        self.0.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -202,7 +202,8 @@ struct Short {
     keys: KnownKeys,
 }
 
-/// What a snapshot shows: all commits up to this number, and those of other processes until a millisecond before.
+/// Which reads a snapshot may serve. It shows this process's commits up to a number, and those of others up to the time
+/// at which it was taken.
 struct Kept {
     commits: u64,
     until: Instant,
