@@ -256,7 +256,8 @@ impl App {
         // this process, and the next program that closes the database would remove the log.
         let read =
             |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
-        let (db_id, wrapped_keys) = self.store.read(read).await?;
+        // Not a short read: another process may have changed the keys a moment ago.
+        let (db_id, wrapped_keys) = self.store.read_long(read).await?;
         let vault = Vault::unlock(&keyring, db_id, &wrapped_keys, self.ports.entropy.clone())?;
         let broker = self.broker.reloaded(follow(config, &self.ports, vault)?);
         broker.restore_discovered().await;

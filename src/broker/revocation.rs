@@ -146,7 +146,8 @@ impl Revocation {
                 let (project_id, subject) = (*project_id, subject.as_deref());
                 revocation.reach(db, Target { project_id, platform, client_id, subject, grant: None }, now)
             };
-            self.0.store.read(find).await
+            // Not a short read: another process may have ended the account a moment ago.
+            self.0.store.read_long(find).await
         };
         let came_of_it = match users {
             Ok(Users::Nobody) => match self.in_time(self.ask_for(flow, client, tokens)).await {

@@ -133,9 +133,10 @@ impl Store {
     /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once
     /// [`until_known`](access_keys::until_known) has returned there.
     pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
+        let found = self.readers.find_access_key(&digest);
+        self.have_swept();
         // An error is reported by the long read that follows.
-        if let Ok(found) = self.readers.find_access_key(&digest) {
-            self.have_swept();
+        if let Ok(found) = found {
             return Ok(found);
         }
         self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await

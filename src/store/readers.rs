@@ -430,6 +430,31 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_write_that_waits_for_another_process_keeps_no_snapshot_open() {
+        let (directory, store) = store();
+        insert(&store, 1).await.unwrap();
+        let other = Connection::open(directory.path().join("postpeer.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        read_everywhere(&store);
+        let writing = tokio::spawn({
+            let store = store.clone();
+            async move { insert(&store, 2).await }
+        });
+        while store.readers.commits.settled().is_some() {
+            tokio::task::yield_now().await;
+        }
+        while waiting(&store) > 0 {
+            tokio::task::yield_now().await;
+        }
+        read_everywhere(&store);
+        assert_eq!(waiting(&store), 0, "nor one that began meanwhile");
+        assert!(!writing.is_finished());
+        other.execute_batch("ROLLBACK").unwrap();
+        writing.await.unwrap().unwrap();
+        assert_eq!(count(&store).await, 3);
+    }
+
     #[test]
     fn what_one_read_has_seen_every_later_read_sees() {
         const WRITES: usize = 300;

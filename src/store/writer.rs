@@ -241,10 +241,13 @@ impl Scribe {
         if let Err(error) = set_syncs(&self.connection, &mut self.syncs, syncs) {
             return failed(waiting.drain(..).collect(), || explain(&error, &self.state, &self.reserve));
         }
+        // Another process may hold the lock until the last snapshot is gone, as when it empties the log.
+        let paused = self.readers.pause();
         let transaction = match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => transaction,
             Err(error) => return failed(waiting.drain(..).collect(), || explain(&error, &self.state, &self.reserve)),
         };
+        drop(paused);
         let before = transaction.total_changes();
         let mut ran = Vec::new();
         let mut any_kept = false;

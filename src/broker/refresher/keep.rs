@@ -197,7 +197,8 @@ impl Refresher {
                 theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, &ours));
             Ok::<_, Error>(is_one_session || refresher.0.revocation.reaches_consent(&grant.platform))
         };
-        match self.core().store.read(is_needed).await {
+        // Not a short read: another process may have ended the account a moment ago.
+        match self.core().store.read_long(is_needed).await {
             Ok(false) => {
                 let revoked = self.0.revocation.revoke_unwanted(renewed, tokens).await;
                 tracing::info!(grant.id = %id, revoked = ?revoked, "refreshed tokens came too late");
