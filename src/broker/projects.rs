@@ -121,6 +121,7 @@ impl Broker {
     /// accounts are disconnected.
     pub async fn delete_project(&self, project: ProjectId, tell: impl Fn(u64)) -> Result<Disconnected, Error> {
         self.revoke_keys_of(project).await?;
+        access_keys::until_known().await;
         failpoint::reach("project_keys_revoked");
         self.give_up_choices_of(project).await?;
         let mut disconnected = Disconnected::default();

@@ -28,9 +28,9 @@ impl Roots {
 fn read() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::debug!(
+        tracing::warn!(
             error = error as &dyn std::error::Error,
-            "a certificate authority of this machine cannot be read"
+            "certificate authorities of this machine cannot be read: look at SSL_CERT_FILE and SSL_CERT_DIR, if they are set"
         );
     }
     let embedded = TLS_SERVER_ROOT_CERTS.iter().cloned();

@@ -113,6 +113,9 @@ impl Store {
     /// Runs `work` on a read-only connection, in one snapshot, on this thread: for a point read or a list of at most a
     /// hundred rows. Runs on a blocking thread only when every connection of short reads is in use.
     ///
+    /// Sees every write that this process answered. What another process, such as a command beside the broker, committed
+    /// within the last millisecond may be missing: [`read_long`](Self::read_long) sees that too.
+    ///
     /// # Panics
     ///
     /// When `work` panics; the store goes on.

@@ -9,8 +9,8 @@
 //!   wait in turn for the mutex in front of that lock: with two threads, that took longer than the reads. So a connection
 //!   stays in its snapshot for the next read, as long as the snapshot shows every [commit](Commits) of this process, and
 //!   for a millisecond at most, because it cannot know what another process commits. A snapshot keeps the log from
-//!   being emptied. So the writer ends those that wait around each commit, and [sweeps](Readers::sweep) when there is
-//!   none.
+//!   being emptied. So the writer [ends](Readers::pause) those that wait whenever it begins, commits or moves the log,
+//!   and [sweeps](Readers::sweep) when it has nothing to do.
 //!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
 //!   taken at once, because another process holds the whole file, the read goes to a blocking thread and waits there.
@@ -52,12 +52,12 @@ pub(super) async fn until_seen() {
     sleep(2 * LASTS).await;
 }
 
-/// The commits of this process: an odd number while one is under way.
+/// Counts the times at which the writer may change what readers see: an odd number meanwhile.
 #[derive(Debug, Default)]
 struct Commits(AtomicU64);
 
 impl Commits {
-    /// `None` while one is under way: a snapshot may show it, or not.
+    /// `None` while a commit may be under way: a snapshot may show it, or not.
     fn settled(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Acquire)).filter(|number| number.is_multiple_of(2))
     }
@@ -114,8 +114,8 @@ impl Readers {
         Some(lent.short.enter(&self.commits).map(|()| lent))
     }
 
-    /// Ends the snapshots that wait for their next read, and has none wait while the guard lives: for the writer, around
-    /// each commit and whenever it moves the log.
+    /// Ends the snapshots that wait for their next read, and has none wait while the guard lives: for the writer, while
+    /// it waits for its lock, commits or moves the log.
     pub(super) fn pause(&self) -> Pause<'_> {
         self.commits.0.fetch_add(1, Ordering::SeqCst);
         for mut short in self.short.iter().filter_map(lock) {
