@@ -9,6 +9,7 @@ use std::sync::mpsc;
 
 use uuid::Uuid;
 
+use super::readers::Lent;
 use super::*;
 use crate::domain::id::{Id as _, ProjectId};
 use crate::domain::keyring::{KeyState, WrappedKey};
@@ -38,6 +39,15 @@ fn create(path: &Path) -> Store {
         state: KeyState::Active,
     };
     Store::create(path, Uuid::from_u128(1), &key, &project(0)).unwrap()
+}
+
+/// All connections of short reads. The writer may be looking at one, so this tries until it has them.
+pub(super) fn lend_all(store: &Store) -> Vec<Lent<'_>> {
+    let mut lent = Vec::new();
+    while lent.len() < Readers::SHORT {
+        lent.extend(store.readers.begin());
+    }
+    lent
 }
 
 pub(super) async fn insert(store: &Store, number: u128) -> Result<(), Error> {
@@ -115,7 +125,7 @@ async fn short_reads_stay_on_their_thread_while_there_is_a_connection() {
     assert_ne!(store.read_long(thread).await.unwrap(), here);
     let digest = Digest256::of(b"none");
     {
-        let _lent: Vec<_> = (0..Readers::SHORT).map(|_| store.readers.begin().unwrap()).collect();
+        let _lent = lend_all(&store);
         assert!(store.readers.begin().is_none());
         assert_ne!(store.read(thread).await.unwrap(), here, "nobody waits for a connection");
         assert!(store.find_access_key(digest).await.unwrap().is_none());
