@@ -15,6 +15,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -377,10 +378,14 @@ impl Desk {
     where
         F: Future<Output = Result<T, E>>,
     {
-        self.work.block_on(async {
+        let mut outcome = None;
+        let run = Box::pin(async {
             self.broker.restore_discovered().await;
-            what(self.broker.clone()).await
-        })
+            outcome = Some(what(self.broker.clone()).await);
+        });
+        // One type for all commands: each that a runtime knows brings a copy of its code.
+        self.work.block_on::<Pin<Box<dyn Future<Output = ()>>>>(run);
+        outcome.expect("the work has ended")
     }
 }
 

@@ -208,6 +208,21 @@ pub(super) fn all<T>(
     db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
 }
 
+/// Shows each row, and keeps none.
+pub(super) fn each(
+    db: &Connection,
+    sql: &str,
+    params: Params<'_>,
+    mut see: impl FnMut(&Row<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    while let Some(row) = rows.next()? {
+        see(row)?;
+    }
+    Ok(())
+}
+
 /// The number that the statement counts.
 pub(super) fn count(db: &Connection, sql: &str, params: Params<'_>) -> Result<u64, Error> {
     let counted: i64 = db.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;

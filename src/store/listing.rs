@@ -10,7 +10,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, named_params};
 
 use super::Error;
-use super::columns::{Params, all, fold, json, signed};
+use super::columns::{Params, all, each, fold, json, one, signed};
 use super::counts;
 use crate::domain::id::ProjectId;
 use crate::domain::paging::{Listed, Window};
@@ -69,10 +69,7 @@ impl Listing<'_> {
             Platforms { is_all: others.is_empty(), names: wanted.iter().map(|(name, _)| name.as_str()).collect() };
         match search.filter(|search| !search.needle.is_empty()) {
             Some(search) if !wanted.is_empty() => {
-                let found = self.find(db, project, &platforms, search)?;
-                let total = found.len() as u64;
-                let from = usize::try_from(window.offset).unwrap_or(usize::MAX);
-                let page: Vec<i64> = found.into_iter().skip(from).take(window.limit as usize).collect();
+                let Matches { page, total, .. } = self.find(db, project, &platforms, search, window)?;
                 let items = if page.is_empty() { Vec::new() } else { self.rows(db, project, &page, read)? };
                 Ok(Listed { items, total })
             }
@@ -129,14 +126,15 @@ impl Listing<'_> {
         Ok(items)
     }
 
-    /// Numbers of the rows that match, in the order of the list.
+    /// The rows that match.
     fn find(
         &self,
         db: &Connection,
         project: ProjectId,
         platforms: &Platforms<'_>,
         search: &Search<'_>,
-    ) -> Result<Vec<i64>, Error> {
+        window: Window,
+    ) -> Result<Matches, Error> {
         let Self { table, alias, condition, .. } = self;
         let needle = fold(search.needle);
         let grams = Grams::of(project, &needle);
@@ -148,12 +146,23 @@ impl Listing<'_> {
             let _ = write!(narrow, " AND {alias}.platform IN (SELECT value FROM json_each(:platforms))");
             params.push((":platforms", &wanted));
         }
-        let number = |row: &Row<'_>| Ok(row.get(0)?);
-        let mut found: Vec<i64> = if grams.are_exact && platforms.is_all && self.within == counts::PROJECT {
+        let mut matches = Matches::within(window, self.oldest_first);
+        if search.or_id {
+            let sql = format!(
+                "SELECT {alias}.n FROM {table} AS {alias} WHERE {alias}.project_id = :project AND {alias}.id = :id {narrow}"
+            );
+            let named = named_params! {":project": project, ":id": search.needle};
+            matches.also = one(db, &sql, &[params.as_slice(), named].concat(), |row| Ok(row.get(0)?))?;
+        }
+        let see = |row: &Row<'_>| {
+            matches.see(row.get(0)?);
+            Ok(())
+        };
+        if grams.are_exact && platforms.is_all && self.within == counts::PROJECT {
             // The project is in the grams, and the index has the rows of the list only.
             let sql =
                 format!("SELECT rowid FROM {table}_search WHERE {table}_search MATCH :grams ORDER BY rowid{direction}");
-            all(db, &sql, named_params! {":grams": grams.query}, number)?
+            each(db, &sql, named_params! {":grams": grams.query}, see)?;
         } else {
             let sql = format!(
                 "SELECT s.rowid FROM {table}_search AS s CROSS JOIN {table} AS {alias} ON {alias}.n = s.rowid
@@ -163,22 +172,10 @@ impl Listing<'_> {
                 search.column
             );
             let named = named_params! {":grams": grams.query, ":project": project, ":needle": needle};
-            all(db, &sql, &[params.as_slice(), named].concat(), number)?
-        };
-        if search.or_id {
-            let sql = format!(
-                "SELECT {alias}.n FROM {table} AS {alias} WHERE {alias}.project_id = :project AND {alias}.id = :id {narrow}"
-            );
-            let named = named_params! {":project": project, ":id": search.needle};
-            for n in all(db, &sql, &[params.as_slice(), named].concat(), number)? {
-                let place =
-                    found.binary_search_by(|other| if self.oldest_first { other.cmp(&n) } else { n.cmp(other) });
-                if let Err(place) = place {
-                    found.insert(place, n);
-                }
-            }
+            each(db, &sql, &[params.as_slice(), named].concat(), see)?;
         }
-        Ok(found)
+        matches.end();
+        Ok(matches)
     }
 
     /// The rows with these numbers, in their order.
@@ -195,6 +192,47 @@ impl Listing<'_> {
              WHERE {alias}.project_id = :project"
         );
         all(db, &sql, named_params! {":project": project, ":page": json(&page)?}, read)
+    }
+}
+
+/// The rows that match a search, seen in the order of the list: how many there are, and those of one window.
+struct Matches {
+    window: Window,
+    oldest_first: bool,
+    /// Number of a row that matches by its id, as long as its place was not met.
+    also: Option<i64>,
+    total: u64,
+    /// Numbers of the window's rows.
+    page: Vec<i64>,
+}
+
+impl Matches {
+    fn within(window: Window, oldest_first: bool) -> Self {
+        Self { window, oldest_first, also: None, total: 0, page: Vec::new() }
+    }
+
+    fn see(&mut self, n: i64) {
+        if let Some(also) = self.also {
+            let is_met = if self.oldest_first { also <= n } else { also >= n };
+            self.also = self.also.filter(|_| !is_met);
+            if is_met && also != n {
+                self.count(also);
+            }
+        }
+        self.count(n);
+    }
+
+    fn end(&mut self) {
+        if let Some(also) = self.also.take() {
+            self.count(also);
+        }
+    }
+
+    fn count(&mut self, n: i64) {
+        if self.total >= self.window.offset && self.page.len() < self.window.limit as usize {
+            self.page.push(n);
+        }
+        self.total += 1;
     }
 }
 

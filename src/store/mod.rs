@@ -130,7 +130,7 @@ impl Store {
             self.have_swept();
             return outcome;
         }
-        self.read_long(work).await
+        self.run_long(Box::new(work)).await
     }
 
     /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once
@@ -163,7 +163,19 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        self.noted(self.readers.clone().run_long(work).await)
+        self.run_long(Box::new(work)).await
+    }
+
+    async fn run_long<T, E>(&self, work: Box<dyn FnOnce(&Connection) -> Result<T, E> + Send>) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
+    {
+        let outcome = match self.readers.clone().run_long(Box::new(|db| Box::new(work(db)))).await {
+            Ok(answer) => *answer.downcast().expect("the work's own type"),
+            Err(error) => Err(error.into()),
+        };
+        self.noted(outcome)
     }
 
     /// Remembers that stored values could not be read.
@@ -196,8 +208,7 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        self.noted(self.writer.write(Work::Once(Some(Box::new(work))), permit).await)
+        self.queue(Work::Once(Some(Box::new(work)))).await
     }
 
     /// Like [`write`](Self::write), for what may be lost in a power cut and not with the process: it is committed when
@@ -218,8 +229,7 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        let permit = self.writes.clone().try_acquire_owned().map_err(|_| Error::Overloaded)?;
-        self.noted(self.writer.write(Work::Unsynced(Some(Box::new(work))), permit).await)
+        self.queue(Work::Unsynced(Some(Box::new(work)))).await
     }
 
     /// Like [`write`](Self::write), for what must not be lost. On a full disk the reserve is released and the work
@@ -245,8 +255,20 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        let permit = self.writes.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
-        self.noted(self.writer.write(Work::Kept { work: Box::new(work), cause: Error::within }, permit).await)
+        self.queue(Work::Kept { work: Box::new(work), cause: Error::within }).await
+    }
+
+    async fn queue<T, E>(&self, work: Work<T, E>) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
+    {
+        let queue = self.writes.clone();
+        let permit = match work {
+            Work::Once(_) | Work::Unsynced(_) => queue.try_acquire_owned().map_err(|_| Error::Overloaded)?,
+            Work::Kept { .. } => queue.acquire_owned().await.map_err(|_| Error::Stopped)?,
+        };
+        self.noted(self.writer.write(work, permit).await)
     }
 
     /// Keeps a reserve beside the database from now on, for [`write_kept`](Self::write_kept) to release. For the one

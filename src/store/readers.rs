@@ -22,6 +22,7 @@
 //! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
 //! panic ends the snapshot.
 
+use std::any::Any;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -62,6 +63,12 @@ impl Commits {
         Some(self.0.load(Ordering::Acquire)).filter(|number| number.is_multiple_of(2))
     }
 }
+
+/// What a long read does. One type for all of them: each type that a runtime knows brings a copy of its code.
+pub(super) type Reading = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+/// What a long read found, of the reader's own type.
+pub(super) type Answer = Box<dyn Any + Send>;
 
 /// Connections of both kinds of reads.
 pub(super) struct Readers {
@@ -156,21 +163,14 @@ impl Readers {
     }
 
     /// Runs `work` on a blocking thread, in one snapshot. Waits while all connections are in use.
-    pub(super) async fn run_long<T, E>(
-        self: Arc<Self>,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Error> + Send + 'static,
-    {
+    pub(super) async fn run_long(self: Arc<Self>, work: Reading) -> Result<Answer, Error> {
         let permit = self.idle.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
         on_blocking_thread(move || {
             // Dropped in reverse order: the connection is back before its permit is free.
             let _permit = permit;
             let borrowed = Borrowed::take(&self).ok_or(Error::Stopped)?;
             let snapshot = Snapshot::begin(borrowed.connection()?).map_err(Error::from)?;
-            work(snapshot.0)
+            Ok(work(snapshot.0))
         })
         .await?
     }
