@@ -52,6 +52,7 @@ pub mod survey;
 pub mod token_reads;
 mod writer;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -96,10 +97,10 @@ impl Store {
     /// Most queued writes. Further ones are refused, because a longer queue only delays their failure.
     const WRITES: usize = 4096;
 
-    fn over(path: &Path, writer: Connection, readers: Readers) -> io::Result<Self> {
+    fn over(path: &Path, writer: Connection, short: Vec<Connection>, long: Vec<Connection>) -> io::Result<Self> {
         let reserve = Arc::new(DiskReserve::of(path));
         let files = Arc::new(Files::of(path)?);
-        let readers = Arc::new(readers);
+        let readers = Arc::new(Readers::start(short, long)?);
         Ok(Self {
             writer: Arc::new(Writer::start(writer, readers.clone(), reserve.clone(), files.clone())?),
             readers,
@@ -111,7 +112,7 @@ impl Store {
     }
 
     /// Runs `work` on a read-only connection, in one snapshot, on this thread: for a point read or a list of at most a
-    /// hundred rows. Runs on a blocking thread only when every connection of short reads is in use.
+    /// hundred rows. Runs as a [long read](Self::read_long) only when every connection of short reads is in use.
     ///
     /// Sees every write that this process answered. What another process, such as a command beside the broker, committed
     /// within the last millisecond may be missing: [`read_long`](Self::read_long) sees that too.
@@ -152,7 +153,7 @@ impl Store {
         }
     }
 
-    /// Like [`read`](Self::read), on a blocking thread: for work that looks at more rows than it returns, or at all of
+    /// Like [`read`](Self::read), on a thread for such: for work that looks at more rows than it returns, or at all of
     /// them.
     ///
     /// # Panics
@@ -171,7 +172,7 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        let outcome = match self.readers.clone().run_long(Box::new(|db| Box::new(work(db)))).await {
+        let outcome = match self.readers.run_long(Box::new(|db| Box::new(work(db)))).await {
             Ok(answer) => *answer.downcast().expect("the work's own type"),
             Err(error) => Err(error.into()),
         };
@@ -384,6 +385,17 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Store")
     }
+}
+
+thread_local! {
+    /// True on the threads that a store waits for when it is dropped.
+    static IS_AWAITED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs such a thread. Its work may own the last handle of the store, which does not wait then.
+fn on_store_thread(run: impl FnOnce()) {
+    IS_AWAITED.set(true);
+    run();
 }
 
 /// Runs `work` where waiting for the disk blocks no task. It runs to its end even if the caller stops waiting.

@@ -120,9 +120,8 @@ impl Store {
         let readers = |role, count| {
             (0..count).map(|_| connect(path, role).map_err(|error| failed(path, error))).collect::<Result<_, _>>()
         };
-        let readers =
-            Readers::new(readers(Role::ShortReader, Readers::SHORT)?, readers(Role::LongReader, Readers::LONG)?);
-        Self::over(path, writer, readers).map_err(|source| OpenError::Io { path: path.to_owned(), source })
+        let (short, long) = (readers(Role::ShortReader, Readers::SHORT)?, readers(Role::LongReader, Readers::LONG)?);
+        Self::over(path, writer, short, long).map_err(|source| OpenError::Io { path: path.to_owned(), source })
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Short reads stay on their thread.** Going to another thread and back costs several times what a look-up costs, so
 //!   a point read or a short list runs where it was asked for, on one of a few connections that no thread ever waits
 //!   for. Each thread prefers a connection of its own, whose cached pages and statements nobody else displaces. When
-//!   all are in use, the read goes to a blocking thread.
+//!   all are in use, the read goes to a [thread for long ones](long).
 //!
 //! **Snapshots outlive short reads.** To begin and end one, SQLite locks the file, and all connections of the process
 //!   wait in turn for the mutex in front of that lock: with two threads, that took longer than the reads. So a connection
@@ -13,7 +13,7 @@
 //!   and [sweeps](Readers::sweep) when it has nothing to do.
 //!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
-//!   taken at once, because another process holds the whole file, the read goes to a blocking thread and waits there.
+//!   taken at once, because another process holds the whole file, the read goes to such a thread and waits there.
 //!   What is left is the disk. A point read touches about a dozen pages and a list of 100 a few hundred, each read from
 //!   a cold disk at most once, and the pages of the indices' upper levels are warm after the first reads. Whatever
 //!   looks at more rows than it returns (a search, a deep offset, an export) is a long read.
@@ -22,19 +22,23 @@
 //! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
 //! panic ends the snapshot.
 
-use std::any::Any;
+mod long;
+
+use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use long::LongReaders;
+pub(super) use long::{Answer, Reading};
+
+use super::Error;
 use super::access_keys::{FoundKey, KnownKeys};
-use super::{Error, on_blocking_thread};
 use crate::domain::secret::Digest256;
 
 /// Number of the next thread that reads.
@@ -64,22 +68,13 @@ impl Commits {
     }
 }
 
-/// What a long read does. One type for all of them: each type that a runtime knows brings a copy of its code.
-pub(super) type Reading = Box<dyn FnOnce(&Connection) -> Answer + Send>;
-
-/// What a long read found, of the reader's own type.
-pub(super) type Answer = Box<dyn Any + Send>;
-
 /// Connections of both kinds of reads.
 pub(super) struct Readers {
     short: Box<[Mutex<Short>]>,
     commits: Commits,
     /// True while somebody sweeps.
     is_swept: AtomicBool,
-    /// Idle connections of long reads.
-    long: Mutex<Vec<Connection>>,
-    /// A permit for each idle connection of long reads.
-    idle: Arc<Semaphore>,
+    long: LongReaders,
 }
 
 impl Readers {
@@ -89,14 +84,13 @@ impl Readers {
     /// Concurrent long reads.
     pub(super) const LONG: usize = 3;
 
-    pub(super) fn new(short: Vec<Connection>, long: Vec<Connection>) -> Self {
-        Self {
+    pub(super) fn start(short: Vec<Connection>, long: Vec<Connection>) -> io::Result<Self> {
+        Ok(Self {
             short: short.into_iter().map(Short::new).map(Mutex::new).collect(),
             commits: Commits::default(),
             is_swept: AtomicBool::new(false),
-            idle: Arc::new(Semaphore::new(long.len())),
-            long: Mutex::new(long),
-        }
+            long: LongReaders::start(long)?,
+        })
     }
 
     /// A snapshot for a short read on this thread. `None` when no connection can take one at once.
@@ -162,17 +156,9 @@ impl Readers {
         }
     }
 
-    /// Runs `work` on a blocking thread, in one snapshot. Waits while all connections are in use.
-    pub(super) async fn run_long(self: Arc<Self>, work: Reading) -> Result<Answer, Error> {
-        let permit = self.idle.clone().acquire_owned().await.map_err(|_| Error::Stopped)?;
-        on_blocking_thread(move || {
-            // Dropped in reverse order: the connection is back before its permit is free.
-            let _permit = permit;
-            let borrowed = Borrowed::take(&self).ok_or(Error::Stopped)?;
-            let snapshot = Snapshot::begin(borrowed.connection()?).map_err(Error::from)?;
-            Ok(work(snapshot.0))
-        })
-        .await?
+    /// Runs a read on a thread for long ones, in one snapshot. Waits while all are in use.
+    pub(super) async fn run_long(&self, reading: Reading) -> Result<Answer, Error> {
+        self.long.run(reading).await
     }
 }
 
@@ -261,29 +247,6 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// A connection of long reads, returned on drop.
-struct Borrowed<'r> {
-    connection: Option<Connection>,
-    readers: &'r Readers,
-}
-
-impl<'r> Borrowed<'r> {
-    fn take(readers: &'r Readers) -> Option<Self> {
-        let connection = readers.long.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Self { connection: Some(connection), readers })
-    }
-
-    fn connection(&self) -> Result<&Connection, Error> {
-        self.connection.as_ref().ok_or(Error::Stopped)
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        self.readers.long.lock().unwrap_or_else(PoisonError::into_inner).extend(self.connection.take());
-    }
-}
-
 /// A connection in a snapshot, which ends on drop.
 struct Snapshot<'c>(&'c Connection);
 
@@ -322,6 +285,8 @@ fn end(connection: &Connection) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::PoisonError;
+
     use super::*;
     use crate::store::tests::{count, insert, lend_all, store};
     use crate::store::{Store, projects};

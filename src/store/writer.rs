@@ -27,13 +27,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
 use super::open::BUSY_TIMEOUT;
 use super::readers::Readers;
+use super::{Error, IS_AWAITED, on_store_thread};
 use log::Log;
 use step::{Step, step};
 
@@ -85,7 +85,9 @@ impl Writer {
         let state = Arc::new(State::default());
         let log = Log::of(&mut connection).map_err(io::Error::other)?;
         let scribe = Scribe { readers, connection, reserve, files, state: state.clone(), syncs: true, log };
-        let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || scribe.serve(&received))?;
+        let thread = thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || on_store_thread(|| scribe.serve(&received)))?;
         Ok(Self { orders: Some(orders), thread: Some(thread), state })
     }
 
@@ -146,8 +148,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // A write may own the last handle of its own store.
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
+        if let Some(thread) = self.thread.take().filter(|_| !IS_AWAITED.get()) {
             // A panic of the thread is recorded as its failure.
             let _ = thread.join();
         }

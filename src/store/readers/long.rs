@@ -1,0 +1,149 @@
+//! Threads for long reads, each with its own connection. They stay, unlike those of a runtime's pool: what SQLite has
+//! allocated and freed serves its next read on the same thread only, so reads on ever other threads fill the memory.
+//!
+//! Invariants: each read runs in one snapshot, which ends before the answer. A panic ends its read, and not the thread.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, InterruptHandle};
+use tokio::sync::oneshot;
+
+use super::Snapshot;
+use crate::store::{Error, on_store_thread};
+
+/// What a long read does. One type for all of them, because each type brings a copy of the code that handles it.
+pub(in crate::store) type Reading = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+/// What a long read found, of the reader's own type.
+pub(in crate::store) type Answer = Box<dyn Any + Send>;
+
+/// A read that waits for a thread.
+struct Order {
+    reading: Reading,
+    reply: oneshot::Sender<thread::Result<Result<Answer, Error>>>,
+}
+
+pub(super) struct LongReaders {
+    /// `None` while they are being dropped.
+    orders: Option<mpsc::Sender<Order>>,
+    threads: Vec<(InterruptHandle, JoinHandle<()>)>,
+}
+
+impl LongReaders {
+    pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
+        let (orders, received) = mpsc::channel();
+        let received = Arc::new(Mutex::new(received));
+        let threads = connections.into_iter().map(|connection| {
+            let (interrupt, received) = (connection.get_interrupt_handle(), received.clone());
+            let serve = move || on_store_thread(|| serve(&connection, &received));
+            Ok((interrupt, thread::Builder::new().name("long read".to_owned()).spawn(serve)?))
+        });
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, orders: Some(orders) })
+    }
+
+    /// Waits while all threads read.
+    pub(super) async fn run(&self, reading: Reading) -> Result<Answer, Error> {
+        let (reply, outcome) = oneshot::channel();
+        let orders = self.orders.as_ref().ok_or(Error::Stopped)?;
+        orders.send(Order { reading, reply }).map_err(|_| Error::Stopped)?;
+        outcome.await.map_err(|_| Error::Stopped)?.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for LongReaders {
+    /// Closes the connections. Nobody waits for what is being read.
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        for (interrupt, _) in &self.threads {
+            interrupt.interrupt();
+        }
+        for (_, thread) in self.threads.drain(..).filter(|(_, thread)| thread.thread().id() != thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(connection: &Connection, orders: &Mutex<mpsc::Receiver<Order>>) {
+    let next = || orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok(Order { reading, reply }) = next() {
+        if reply.is_closed() {
+            continue;
+        }
+        let read = || {
+            let snapshot = Snapshot::begin(connection)?;
+            Ok(reading(snapshot.0))
+        };
+        // Its own values are not used again, and the snapshot has ended.
+        let _ = reply.send(catch_unwind(AssertUnwindSafe(read)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use crate::store::tests::store;
+    use crate::store::{Error, Readers};
+
+    const ENDLESS: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+
+    #[tokio::test]
+    async fn long_reads_keep_their_threads_and_survive_panics() {
+        let (_directory, store) = store();
+        let mut threads = std::collections::HashSet::new();
+        for _ in 0..3 * Readers::LONG {
+            let panicking = store.clone();
+            let panicked =
+                tokio::spawn(
+                    async move { panicking.read_long(|_| -> Result<(), Error> { panic!("in a read") }).await },
+                );
+            assert!(panicked.await.unwrap_err().is_panic());
+            threads.insert(store.read_long(|_| Ok::<_, Error>(std::thread::current().id())).await.unwrap());
+        }
+        assert!(threads.len() <= Readers::LONG, "{threads:?}");
+    }
+
+    #[tokio::test]
+    async fn the_last_handle_of_a_store_may_be_dropped_while_it_is_read() {
+        let (_directory, store) = store();
+        // By the read itself.
+        let (own, (dropped, ended)) = (store.clone(), std::sync::mpsc::channel());
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let reading = tokio::spawn({
+            let store = store.clone();
+            async move {
+                store
+                    .read_long(move |_| {
+                        let _ = begun.send(());
+                        let _ = wait.recv();
+                        drop(own);
+                        let _ = dropped.send(());
+                        Ok::<_, Error>(())
+                    })
+                    .await
+            }
+        });
+        has_begun.await.unwrap();
+        reading.abort();
+        assert!(reading.await.unwrap_err().is_cancelled());
+        drop(store);
+        go.send(()).unwrap();
+        ended.recv_timeout(Duration::from_mins(1)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_read_that_nobody_waits_for_keeps_no_store_open() {
+        let (directory, store) = store();
+        let read = store.read_long(|db| Ok::<i64, Error>(db.query_row(ENDLESS, [], |row| row.get(0))?));
+        assert!(timeout(Duration::from_millis(50), read).await.is_err());
+        drop(store);
+        assert!(!directory.path().join("postpeer.db-wal").exists(), "all connections are closed");
+    }
+}
