@@ -374,6 +374,10 @@ impl Desk {
     /// # Errors
     ///
     /// Those of the use case.
+    ///
+    /// # Panics
+    ///
+    /// When the use case panics.
     pub fn run<T, E, F>(&self, what: impl FnOnce(Broker) -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,

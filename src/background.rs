@@ -1,5 +1,6 @@
 //! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has
-//! expired, watch the clock, find out how servers are used, follow a change of the data keys, make backups.
+//! expired, watch the clock, find out how servers are used, follow a change of the data keys, make backups, merge the
+//! search indices.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.
@@ -21,6 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after a batch of re-sealed values, in which everything else is written.
 const RESEAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Interval between looks at the search indices.
+const MERGE_EVERY: Duration = Duration::from_hours(1);
+
+/// Pause after a step of merging them.
+const MERGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Pauses after a round of discovery that left servers without an answer: the first one, and the longest.
 const DISCOVER_AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -49,6 +56,7 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
         keep_backed_up(&broker, &stop),
         discover(&broker, &stop),
         keep_reads_written(&broker, &stop),
+        keep_merged(&broker, &stop),
         refreshing
     );
 }
@@ -123,6 +131,22 @@ async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PURGE_EVERY) => {}
+        }
+    }
+}
+
+async fn keep_merged(broker: &Broker, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        match broker.merge_search_indices(MERGE_PAUSE, stop).await {
+            Ok(0) => {}
+            Ok(steps) => tracing::debug!(steps, "merged the search indices"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "cannot merge the search indices: searches stay slower");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(MERGE_EVERY) => {}
         }
     }
 }

@@ -46,6 +46,7 @@ mod registration;
 pub mod reseal;
 mod results;
 mod revocation;
+mod search_index;
 pub mod selection;
 mod single_flight;
 mod tasks;

@@ -4,10 +4,14 @@
 //!
 //! Invariant: no statement scans or sorts a table (`listing/tests.rs` checks the plans of all lists).
 
+mod matches;
+
 use std::fmt::Write as _;
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, Row, named_params};
+
+use matches::Matches;
 
 use super::Error;
 use super::columns::{Params, all, each, fold, json, one, signed};
@@ -192,47 +196,6 @@ impl Listing<'_> {
              WHERE {alias}.project_id = :project"
         );
         all(db, &sql, named_params! {":project": project, ":page": json(&page)?}, read)
-    }
-}
-
-/// The rows that match a search, seen in the order of the list: how many there are, and those of one window.
-struct Matches {
-    window: Window,
-    oldest_first: bool,
-    /// Number of a row that matches by its id, as long as its place was not met.
-    also: Option<i64>,
-    total: u64,
-    /// Numbers of the window's rows.
-    page: Vec<i64>,
-}
-
-impl Matches {
-    fn within(window: Window, oldest_first: bool) -> Self {
-        Self { window, oldest_first, also: None, total: 0, page: Vec::new() }
-    }
-
-    fn see(&mut self, n: i64) {
-        if let Some(also) = self.also {
-            let is_met = if self.oldest_first { also <= n } else { also >= n };
-            self.also = self.also.filter(|_| !is_met);
-            if is_met && also != n {
-                self.count(also);
-            }
-        }
-        self.count(n);
-    }
-
-    fn end(&mut self) {
-        if let Some(also) = self.also.take() {
-            self.count(also);
-        }
-    }
-
-    fn count(&mut self, n: i64) {
-        if self.total >= self.window.offset && self.page.len() < self.window.limit as usize {
-            self.page.push(n);
-        }
-        self.total += 1;
     }
 }
 

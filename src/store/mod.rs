@@ -47,6 +47,7 @@ pub mod refreshes;
 pub mod registrations;
 mod schema;
 pub mod sealed;
+pub mod search_index;
 pub mod selections;
 pub mod survey;
 pub mod token_reads;
@@ -92,6 +93,8 @@ pub struct Store {
     /// True once stored values could not be read.
     is_unreadable: Arc<AtomicBool>,
 }
+
+type Read<T, E> = Box<dyn FnOnce(&Connection) -> Result<T, E> + Send>;
 
 impl Store {
     /// Most queued writes. Further ones are refused, because a longer queue only delays their failure.
@@ -167,7 +170,7 @@ impl Store {
         self.run_long(Box::new(work)).await
     }
 
-    async fn run_long<T, E>(&self, work: Box<dyn FnOnce(&Connection) -> Result<T, E> + Send>) -> Result<T, E>
+    async fn run_long<T, E>(&self, work: Read<T, E>) -> Result<T, E>
     where
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,

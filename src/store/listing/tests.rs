@@ -437,29 +437,3 @@ fn every_list_is_among_those_whose_plans_are_checked() {
     let known = ["integrations/list.rs", "listing.rs", "listing/tests.rs", "oauth_apps.rs", "profiles.rs"];
     assert_eq!(lists.iter().map(String::as_str).collect::<Vec<_>>(), known, "add the new list to `statements`");
 }
-
-#[test]
-fn a_row_that_matches_by_its_id_takes_its_place_among_the_others() {
-    let seen = [2, 4, 6];
-    let numbers = || (0..8).map(Some).chain([None]);
-    let windows = || (0..5).flat_map(|offset| (1..5).map(move |limit| Window { limit, offset }));
-    let cases = [false, true].into_iter().flat_map(|oldest_first| {
-        numbers().flat_map(move |also| windows().map(move |window| (oldest_first, also, window)))
-    });
-    for (oldest_first, also, window) in cases {
-        let mut matches = Matches::within(window, oldest_first);
-        matches.also = also;
-        let mut expected: Vec<i64> = seen.into_iter().chain(also).collect::<BTreeSet<_>>().into_iter().collect();
-        let mut rows = seen.to_vec();
-        if !oldest_first {
-            expected.reverse();
-            rows.reverse();
-        }
-        rows.into_iter().for_each(|n| matches.see(n));
-        matches.end();
-        let (from, to) = (expected.len().min(window.offset as usize), window.limit as usize);
-        let page: Vec<i64> = expected[from..].iter().copied().take(to).collect();
-        assert_eq!(matches.page, page, "{also:?} {window:?}");
-        assert_eq!(matches.total, expected.len() as u64);
-    }
-}

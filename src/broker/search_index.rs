@@ -1,0 +1,29 @@
+//! Merges the search indices of lists, so that searches stay fast.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Broker, Error};
+use crate::store::search_index;
+
+impl Broker {
+    /// Merges the search indices that have become slow, in small steps with a pause after each, in which everything else
+    /// is written. Returns the number of steps.
+    pub async fn merge_search_indices(&self, pause: Duration, stop: &CancellationToken) -> Result<u64, Error> {
+        let mut steps = 0;
+        for table in search_index::TABLES {
+            // What a power cut undoes is merged another time.
+            let mut has_more = self.store.write_unsynced(move |tx| search_index::begin(tx, table)).await?;
+            while has_more {
+                steps += 1;
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(steps),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                has_more = self.store.write_unsynced(move |tx| search_index::merge(tx, table)).await?;
+            }
+        }
+        Ok(steps)
+    }
+}

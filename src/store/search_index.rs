@@ -1,0 +1,101 @@
+//! Keeps the search indices of [lists](super::listing) in few segments. FTS5 adds a segment with each commit and merges
+//! those of a size, which leaves a dozen in a large index, and more after an upgrade that filled it. A search looks each
+//! of its words up in every one: among a million accounts, a search for a rare name takes half as long again in nine
+//! segments as in one.
+//!
+//! Invariant: merging changes no answer. It happens in small transactions, and what a stop leaves undone is left to the
+//! next time.
+
+use rusqlite::{Transaction, named_params};
+
+use super::Error;
+use super::columns::{change, count};
+
+/// Tables with a search index.
+pub const TABLES: [&str; 3] = ["integrations", "oauth_apps", "profiles"];
+
+/// Segments that need no merging.
+const FEW: u64 = 4;
+
+/// Pages that one step writes: some milliseconds, in which nothing else is written.
+const PAGES: i64 = 50;
+
+/// Begins to merge the index of one of the [`TABLES`], unless it has few segments. True when there is more to
+/// [do](merge).
+pub fn begin(db: &Transaction<'_>, table: &str) -> Result<bool, Error> {
+    // One look-up for each segment, instead of a walk along all words.
+    let segments = format!(
+        "WITH RECURSIVE segments (id) AS (
+            SELECT min(segid) FROM {table}_search_idx
+            UNION ALL
+            SELECT (SELECT min(segid) FROM {table}_search_idx WHERE segid > id) FROM segments WHERE id IS NOT NULL
+         ) SELECT count(id) FROM segments"
+    );
+    // By the minus sign, FTS5 takes all segments for ones of a size.
+    if count(db, &segments, &[])? > FEW { step(db, table, -PAGES) } else { Ok(false) }
+}
+
+/// Goes on. True when there is more to do.
+pub fn merge(db: &Transaction<'_>, table: &str) -> Result<bool, Error> {
+    step(db, table, PAGES)
+}
+
+fn step(db: &Transaction<'_>, table: &str, pages: i64) -> Result<bool, Error> {
+    let before = db.total_changes();
+    let sql = format!("INSERT INTO {table}_search ({table}_search, rank) VALUES ('merge', :pages)");
+    change(db, &sql, named_params! {":pages": pages})?;
+    // FTS5 says so by the number of changes: one is this statement's own.
+    Ok(db.total_changes() - before >= 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::integration::{IntegrationFilter, PlatformFilter};
+    use crate::domain::paging::Window;
+    use crate::store::fixture::{Fixture, NO_TOKENS};
+    use crate::store::integrations;
+
+    fn segments(fixture: &Fixture) -> i64 {
+        fixture.db.query_row("SELECT count(DISTINCT segid) FROM integrations_search_idx", [], |row| row.get(0)).unwrap()
+    }
+
+    fn found(fixture: &Fixture, needle: &str) -> u64 {
+        let filter = IntegrationFilter {
+            platforms: PlatformFilter::All,
+            profile_id: None,
+            search: Some(needle.to_owned()),
+            oldest_first: false,
+            failing_at: None,
+        };
+        integrations::list(&fixture.db, fixture.ours, &filter, &[], Window { limit: 5, offset: 0 }).unwrap().total
+    }
+
+    #[test]
+    fn many_segments_become_one_and_find_the_same() {
+        let mut fixture = Fixture::new();
+        let (ours, grant) = (fixture.ours, fixture.grant("twitter", "subject"));
+        for number in 0..400 {
+            let integration = fixture.new_integration(grant, None, &format!("user-{number:03}"));
+            fixture.write(|db| integrations::insert(db, ours, &integration, &NO_TOKENS)).unwrap();
+        }
+        assert!(segments(&fixture) > 4, "{}", segments(&fixture));
+        let before = ["user-12", "user-399", "9", "nobody"].map(|needle| found(&fixture, needle));
+        assert!(fixture.write(|db| begin(db, "integrations")).unwrap());
+        let mut steps = 0;
+        while fixture.write(|db| merge(db, "integrations")).unwrap() {
+            steps += 1;
+            assert!(steps < 1_000, "it ends");
+        }
+        assert_eq!(segments(&fixture), 1);
+        assert_eq!(["user-12", "user-399", "9", "nobody"].map(|needle| found(&fixture, needle)), before);
+        assert_eq!(before[0], 10);
+        for table in TABLES {
+            assert!(!fixture.write(|db| begin(db, table)).unwrap(), "{table} has few");
+        }
+        fixture
+            .db
+            .execute_batch("INSERT INTO integrations_search (integrations_search) VALUES ('integrity-check')")
+            .unwrap();
+    }
+}
