@@ -7,6 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Broker, Error};
 use crate::store::search_index;
 
+/// Pause while the log cannot shrink, as during a backup: a step now and then, which shows when it can.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+
 impl Broker {
     /// Merges the search indices that have become slow, in small steps with a pause after each, in which everything else
     /// is written. Returns the number of steps.
@@ -17,6 +20,7 @@ impl Broker {
             let mut has_more = self.store.write_unsynced(move |tx| search_index::begin(tx, table)).await?;
             while has_more {
                 steps += 1;
+                let pause = if self.store.has_kept_log() { LONG_PAUSE } else { pause };
                 tokio::select! {
                     () = stop.cancelled() => return Ok(steps),
                     () = tokio::time::sleep(pause) => {}

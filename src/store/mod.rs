@@ -348,6 +348,13 @@ impl Store {
         self.reserve.is_ready()
     }
 
+    /// True when the latest commit found a long log, because a backup, say, still reads from it: what can be written
+    /// later should be. False again with the first commit after that.
+    #[must_use]
+    pub fn has_kept_log(&self) -> bool {
+        self.writer.has_kept_log()
+    }
+
     /// Completes when the store stops writing for good, because the disk did not confirm a commit. Reads go on, but the
     /// process should stop.
     pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {

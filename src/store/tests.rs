@@ -335,9 +335,11 @@ async fn the_log_grows_with_a_long_read_of_another_program_and_shrinks_after_it(
         store.write(write).await.unwrap();
     };
     store.write(|db| Ok::<_, Error>(db.execute_batch("CREATE TABLE filler (bytes BLOB)")?)).await.unwrap();
+    assert!(!store.has_kept_log());
     for _ in 0..24 {
         fill(store.clone()).await;
     }
+    assert!(store.has_kept_log());
     assert!(log() > 20 * MEBIBYTE, "{}", log());
     assert_eq!(count(&store).await, 1);
     assert!(matches!(store.checkpoint().await, Err(Error::Overloaded)), "the other program reads on");
@@ -346,6 +348,7 @@ async fn the_log_grows_with_a_long_read_of_another_program_and_shrinks_after_it(
         fill(store.clone()).await;
     }
     assert!(log() <= 16 * MEBIBYTE, "{}", log());
+    assert!(!store.has_kept_log());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ use super::job::{Job, Outcome, Work, Write};
 use super::open::BUSY_TIMEOUT;
 use super::readers::Readers;
 use super::{Error, IS_AWAITED, on_store_thread};
-use log::Log;
+use log::{Length, Log};
 use step::{Step, step};
 
 /// Most writes that share a transaction: the first waits for the last.
@@ -62,6 +62,7 @@ pub(super) struct Writer {
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     state: Arc<State>,
+    log: Length,
 }
 
 /// State shared by the thread and its handle.
@@ -84,11 +85,12 @@ impl Writer {
         let (orders, received) = mpsc::channel();
         let state = Arc::new(State::default());
         let log = Log::of(&mut connection).map_err(io::Error::other)?;
+        let length = log.length();
         let scribe = Scribe { readers, connection, reserve, files, state: state.clone(), syncs: true, log };
         let thread = thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || on_store_thread(|| scribe.serve(&received)))?;
-        Ok(Self { orders: Some(orders), thread: Some(thread), state })
+        Ok(Self { orders: Some(orders), thread: Some(thread), state, log: length })
     }
 
     /// Queues a write and waits for its outcome.
@@ -133,6 +135,11 @@ impl Writer {
     /// Remembers that changes reached the disk.
     pub(super) fn set_proven(&self) {
         self.state.is_proven.store(true, Ordering::Release);
+    }
+
+    /// True while something keeps the log from shrinking.
+    pub(super) fn has_kept_log(&self) -> bool {
+        self.log.is_kept()
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {

@@ -10,12 +10,29 @@ use rusqlite::hooks::Wal;
 /// Pages by which the log grows before it is moved into the database file: SQLite's own default.
 const LONG: i32 = 1_000;
 
+/// Pages of a log that somebody keeps from starting again: 16 MiB.
+const KEPT: i32 = 4 * LONG;
+
 /// Pages of a log that somebody should look at: 64 MiB.
 const ALARMING: i32 = 16 * 1024;
 
+/// Length after the latest commit, in pages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Length(Arc<AtomicI32>);
+
+impl Length {
+    fn pages(&self) -> i32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// True when it did not shrink when it should have. Only a commit shows that it does again.
+    pub(super) fn is_kept(&self) -> bool {
+        self.pages() >= KEPT
+    }
+}
+
 pub(super) struct Log {
-    /// Length after the latest commit, in pages.
-    length: Arc<AtomicI32>,
+    length: Length,
     /// Its length when it was last moved into the database file. It starts again when nobody reads it any more.
     moved: i32,
     /// Length at which the operator is told next.
@@ -25,19 +42,23 @@ pub(super) struct Log {
 impl Log {
     /// Takes the place of SQLite's own checkpoints.
     pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let length = Arc::new(AtomicI32::new(0));
+        let length = Length::default();
         let seen = length.clone();
         let notice = move |_: &mut Wal, pages| {
-            seen.store(pages, Ordering::Relaxed);
+            seen.0.store(pages, Ordering::Relaxed);
             Ok(())
         };
         connection.wal_hook(Some(notice))?;
         Ok(Self { length, moved: 0, alarm: ALARMING })
     }
 
+    pub(super) fn length(&self) -> Length {
+        self.length.clone()
+    }
+
     /// True when it has grown enough to be moved, which counts as done then.
     pub(super) fn is_long(&mut self) -> bool {
-        let length = self.length.load(Ordering::Relaxed);
+        let length = self.length.pages();
         if length < self.moved {
             self.moved = 0;
             self.alarm = ALARMING;
