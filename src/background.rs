@@ -23,8 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a batch of re-sealed values, in which everything else is written.
 const RESEAL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Interval between looks at the search indices.
-const MERGE_EVERY: Duration = Duration::from_hours(1);
+/// Interval between looks at the search indices. What is connected meanwhile makes searches a little slower; to merge
+/// all writes the whole index again, of a million accounts a hundred megabytes.
+const MERGE_EVERY: Duration = Duration::from_hours(24);
 
 /// Pause after a step of merging them.
 const MERGE_PAUSE: Duration = Duration::from_millis(50);
