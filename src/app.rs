@@ -387,7 +387,7 @@ impl Desk {
             self.broker.restore_discovered().await;
             outcome = Some(what(self.broker.clone()).await);
         });
-        // One type for all commands: each that a runtime knows brings a copy of its code.
+        // One type for all commands: each type brings a copy of the runtime's code.
         self.work.block_on::<Pin<Box<dyn Future<Output = ()>>>>(run);
         outcome.expect("the work has ended")
     }

@@ -23,9 +23,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a batch of re-sealed values, in which everything else is written.
 const RESEAL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Interval between looks at the search indices. What is connected meanwhile makes searches a little slower; to merge
-/// all writes the whole index again, of a million accounts a hundred megabytes.
+/// Interval between looks at the search indices. What is connected meanwhile makes searches a little slower.
 const MERGE_EVERY: Duration = Duration::from_hours(24);
+
+/// Pause after a failure to merge them.
+const MERGE_AGAIN_AFTER: Duration = Duration::from_hours(1);
 
 /// Pause after a step of merging them.
 const MERGE_PAUSE: Duration = Duration::from_millis(50);
@@ -138,16 +140,19 @@ async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
 
 async fn keep_merged(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        match broker.merge_search_indices(MERGE_PAUSE, stop).await {
-            Ok(0) => {}
-            Ok(steps) => tracing::debug!(steps, "merged the search indices"),
+        let pause = match broker.merge_search_indices(MERGE_PAUSE, stop).await {
+            Ok(steps) => {
+                tracing::debug!(steps, "looked at the search indices");
+                MERGE_EVERY
+            }
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "cannot merge the search indices: searches stay slower");
+                MERGE_AGAIN_AFTER
             }
-        }
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(MERGE_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -10,15 +10,18 @@ use crate::store::search_index;
 /// Pause while the log cannot shrink, as during a backup: a step now and then, which shows when it can.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
+/// Most steps of a round, where accounts are connected so fast that there is always more to do.
+const STEPS: u64 = 20_000;
+
 impl Broker {
     /// Merges the search indices that have become slow, in small steps with a pause after each, in which everything else
-    /// is written. Returns the number of steps.
+    /// is written. Returns the number of steps. Leaves the disk alone while it has no room for the reserve.
     pub async fn merge_search_indices(&self, pause: Duration, stop: &CancellationToken) -> Result<u64, Error> {
         let mut steps = 0;
         for table in search_index::TABLES {
             // What a power cut undoes is merged another time.
             let mut has_more = self.store.write_unsynced(move |tx| search_index::begin(tx, table)).await?;
-            while has_more {
+            while has_more && steps < STEPS && self.store.has_reserve() {
                 steps += 1;
                 let pause = if self.store.has_kept_log() { LONG_PAUSE } else { pause };
                 tokio::select! {

@@ -80,8 +80,8 @@ use writer::Writer;
 
 use crate::domain::secret::Digest256;
 
-/// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone waits for the write in
-/// progress.
+/// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone ends long reads that nobody
+/// waits for, and waits for the write in progress.
 #[derive(Clone)]
 pub struct Store {
     readers: Arc<Readers>,
@@ -156,7 +156,7 @@ impl Store {
         }
     }
 
-    /// Like [`read`](Self::read), on a thread for such: for work that looks at more rows than it returns, or at all of
+    /// Like [`read`](Self::read), on a thread for long reads: for work that looks at more rows than it returns, or at all of
     /// them.
     ///
     /// # Panics
@@ -349,7 +349,7 @@ impl Store {
     }
 
     /// True when the latest commit found a long log, because a backup, say, still reads from it: what can be written
-    /// later should be. False again with the first commit after that.
+    /// later should be. False again some commits after that, when the log has been moved into the database file.
     #[must_use]
     pub fn has_kept_log(&self) -> bool {
         self.writer.has_kept_log()

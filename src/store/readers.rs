@@ -3,7 +3,7 @@
 //! **Short reads stay on their thread.** Going to another thread and back costs several times what a look-up costs, so
 //!   a point read or a short list runs where it was asked for, on one of a few connections that no thread ever waits
 //!   for. Each thread prefers a connection of its own, whose cached pages and statements nobody else displaces. When
-//!   all are in use, the read goes to a [thread for long ones](long).
+//!   all are in use, the read goes to a [thread for long reads](long).
 //!
 //! **Snapshots outlive short reads.** To begin and end one, SQLite locks the file, and all connections of the process
 //!   wait in turn for the mutex in front of that lock: with two threads, that took longer than the reads. So a connection
@@ -13,7 +13,7 @@
 //!   and [sweeps](Readers::sweep) when it has nothing to do.
 //!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
-//!   taken at once, because another process holds the whole file, the read goes to such a thread and waits there.
+//!   taken at once, because another process holds the whole file, the read goes to a thread for long reads and waits there.
 //!   What is left is the disk. A point read touches about a dozen pages and a list of 100 a few hundred, each read from
 //!   a cold disk at most once, and the pages of the indices' upper levels are warm after the first reads. Whatever
 //!   looks at more rows than it returns (a search, a deep offset, an export) is a long read.

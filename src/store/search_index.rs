@@ -9,33 +9,46 @@
 use rusqlite::{Transaction, named_params};
 
 use super::Error;
-use super::columns::{change, count};
+use super::columns::{all, change};
 
 /// Tables with a search index.
 pub const TABLES: [&str; 3] = ["integrations", "oauth_apps", "profiles"];
 
 /// Segments that need no merging.
-const FEW: u64 = 4;
+const FEW: usize = 4;
 
-/// Pages that one step writes: some milliseconds, in which nothing else is written.
+/// Pages of an index whose segments do not matter.
+const SMALL: u32 = 100;
+
+/// Pages that one step writes, unless a word is in more rows: usually some milliseconds, in which nothing else is written.
 const PAGES: i64 = 50;
 
-/// Begins to merge the index of one of the [`TABLES`], unless it has few segments. True when there is more to
+/// Begins to merge the index of one of the [`TABLES`], where that makes searches faster. False when there is nothing to
 /// [do](merge).
 pub fn begin(db: &Transaction<'_>, table: &str) -> Result<bool, Error> {
-    // One look-up for each segment, instead of a walk along all words.
+    // Two look-ups for each segment, instead of a walk along all words. Its last word is on its last page.
     let segments = format!(
         "WITH RECURSIVE segments (id) AS (
             SELECT min(segid) FROM {table}_search_idx
             UNION ALL
             SELECT (SELECT min(segid) FROM {table}_search_idx WHERE segid > id) FROM segments WHERE id IS NOT NULL
-         ) SELECT count(id) FROM segments"
+         )
+         SELECT (SELECT pgno / 2 FROM {table}_search_idx WHERE segid = id ORDER BY term DESC LIMIT 1) FROM segments
+         WHERE id IS NOT NULL"
     );
+    let pages: Vec<u32> = all(db, &segments, &[], |row| Ok(row.get(0)?))?;
     // By the minus sign, FTS5 takes all segments for ones of a size.
-    if count(db, &segments, &[])? > FEW { step(db, table, -PAGES) } else { Ok(false) }
+    if is_worthwhile(&pages) { step(db, table, -PAGES) } else { Ok(false) }
 }
 
-/// Goes on. True when there is more to do.
+/// True when segments of so many pages should be one. What was added since the last time must be an eighth of the whole:
+/// merging writes all of it.
+fn is_worthwhile(pages: &[u32]) -> bool {
+    let (all, largest): (u32, u32) = (pages.iter().sum(), pages.iter().copied().max().unwrap_or(0));
+    pages.len() > FEW && all > SMALL && all - largest > all / 8
+}
+
+/// Goes on. False when there is nothing more to do.
 pub fn merge(db: &Transaction<'_>, table: &str) -> Result<bool, Error> {
     step(db, table, PAGES)
 }
@@ -44,7 +57,7 @@ fn step(db: &Transaction<'_>, table: &str, pages: i64) -> Result<bool, Error> {
     let before = db.total_changes();
     let sql = format!("INSERT INTO {table}_search ({table}_search, rank) VALUES ('merge', :pages)");
     change(db, &sql, named_params! {":pages": pages})?;
-    // FTS5 says so by the number of changes: one is this statement's own.
+    // FTS5 shows by the number of changes whether it merged anything: one is this statement's own.
     Ok(db.total_changes() - before >= 2)
 }
 
@@ -72,6 +85,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_added_must_be_worth_a_merge() {
+        assert!(!is_worthwhile(&[]));
+        assert!(!is_worthwhile(&[1_000, 500, 500, 500]), "few");
+        assert!(!is_worthwhile(&[10, 9, 8, 7, 6]), "small");
+        assert!(!is_worthwhile(&[10_000, 1, 20, 300, 4, 1_000]));
+        assert!(is_worthwhile(&[10_000, 1, 20, 300, 4, 1_200]));
+        assert!(is_worthwhile(&[30, 30, 30, 30, 30]));
+    }
+
+    #[test]
     fn many_segments_become_one_and_find_the_same() {
         let mut fixture = Fixture::new();
         let (ours, grant) = (fixture.ours, fixture.grant("twitter", "subject"));
@@ -80,8 +103,9 @@ mod tests {
             fixture.write(|db| integrations::insert(db, ours, &integration, &NO_TOKENS)).unwrap();
         }
         assert!(segments(&fixture) > 4, "{}", segments(&fixture));
+        assert!(!fixture.write(|db| begin(db, "integrations")).unwrap(), "it is small");
         let before = ["user-12", "user-399", "9", "nobody"].map(|needle| found(&fixture, needle));
-        assert!(fixture.write(|db| begin(db, "integrations")).unwrap());
+        assert!(fixture.write(|db| step(db, "integrations", -PAGES)).unwrap());
         let mut steps = 0;
         while fixture.write(|db| merge(db, "integrations")).unwrap() {
             steps += 1;

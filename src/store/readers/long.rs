@@ -1,5 +1,5 @@
 //! Threads for long reads, each with its own connection. They stay, unlike those of a runtime's pool: what SQLite has
-//! allocated and freed serves its next read on the same thread only, so reads on ever other threads fill the memory.
+//! allocated and freed serves its next read on the same thread only, so reads on always different threads fill the memory.
 //!
 //! Invariants: each read runs in one snapshot, which ends before the answer. A panic ends its read, and not the thread.
 
@@ -8,6 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::oneshot;
@@ -20,6 +21,9 @@ pub(in crate::store) type Reading = Box<dyn FnOnce(&Connection) -> Answer + Send
 
 /// What a long read found, of the reader's own type.
 pub(in crate::store) type Answer = Box<dyn Any + Send>;
+
+/// Interval between attempts to end a read that nobody waits for.
+const INTERRUPT_EVERY: Duration = Duration::from_millis(1);
 
 /// A read that waits for a thread.
 struct Order {
@@ -37,12 +41,14 @@ impl LongReaders {
     pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let received = Arc::new(Mutex::new(received));
-        let threads = connections.into_iter().map(|connection| {
+        let mut started = Self { orders: Some(orders), threads: Vec::new() };
+        for connection in connections {
             let (interrupt, received) = (connection.get_interrupt_handle(), received.clone());
             let serve = move || on_store_thread(|| serve(&connection, &received));
-            Ok((interrupt, thread::Builder::new().name("long read".to_owned()).spawn(serve)?))
-        });
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, orders: Some(orders) })
+            // Where one does not start, those before it are ended.
+            started.threads.push((interrupt, thread::Builder::new().name("long read".to_owned()).spawn(serve)?));
+        }
+        Ok(started)
     }
 
     /// Waits while all threads read.
@@ -58,10 +64,13 @@ impl Drop for LongReaders {
     /// Closes the connections. Nobody waits for what is being read.
     fn drop(&mut self) {
         drop(self.orders.take());
-        for (interrupt, _) in &self.threads {
-            interrupt.interrupt();
-        }
-        for (_, thread) in self.threads.drain(..).filter(|(_, thread)| thread.thread().id() != thread::current().id()) {
+        let own = thread::current().id();
+        for (interrupt, thread) in self.threads.drain(..).filter(|(_, thread)| thread.thread().id() != own) {
+            // Again and again, because it ends a statement that runs, and not one that is about to.
+            while !thread.is_finished() {
+                interrupt.interrupt();
+                thread::sleep(INTERRUPT_EVERY);
+            }
             let _ = thread.join();
         }
     }
@@ -84,12 +93,11 @@ fn serve(connection: &Connection, orders: &Mutex<mpsc::Receiver<Order>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
+    use super::*;
+    use crate::store::Readers;
     use crate::store::tests::store;
-    use crate::store::{Error, Readers};
 
     const ENDLESS: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
 

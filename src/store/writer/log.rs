@@ -25,7 +25,7 @@ impl Length {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// True when it did not shrink when it should have. Only a commit shows that it does again.
+    /// True when it did not shrink when it should have. Only commits show that it does again.
     pub(super) fn is_kept(&self) -> bool {
         self.pages() >= KEPT
     }
