@@ -64,15 +64,17 @@ pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
     );
 }
 
+/// Waits, but not longer than until `stop`.
+async fn rest(pause: Duration, stop: &CancellationToken) {
+    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+}
+
 /// Looks whether the broker is ready, which logs each change, reserves disk space again and notices when a fault is
 /// over.
 async fn keep_checked(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let _ = broker.check_ready().await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(CHECK_READY_EVERY) => {}
-        }
+        rest(CHECK_READY_EVERY, stop).await;
     }
 }
 
@@ -80,10 +82,7 @@ async fn keep_checked(broker: &Broker, stop: &CancellationToken) {
 async fn discover(broker: &Broker, stop: &CancellationToken) {
     let mut pause = DISCOVER_AGAIN_AFTER;
     while !stop.is_cancelled() && !broker.discover_all().await {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        rest(pause, stop).await;
         pause = (pause * 2).min(DISCOVER_AT_LEAST_EVERY);
     }
 }
@@ -101,10 +100,7 @@ async fn keep_resealed(broker: &Broker, stop: &CancellationToken) {
                 LOOK_AGAIN_AFTER
             }
         };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        rest(pause, stop).await;
     }
 }
 
@@ -116,10 +112,7 @@ async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
             () = stop.cancelled() => {}
             look_again = broker.back_up_if_due(stop) => {
                 let Some(pause) = look_again else { return };
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(pause) => {}
-                }
+                rest(pause, stop).await;
             }
         }
     }
@@ -131,10 +124,7 @@ async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         purge_once(broker).await;
         seen = broker.refresher().watch_clock(seen).await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(PURGE_EVERY) => {}
-        }
+        rest(PURGE_EVERY, stop).await;
     }
 }
 
@@ -150,30 +140,21 @@ async fn keep_merged(broker: &Broker, stop: &CancellationToken) {
                 MERGE_AGAIN_AFTER
             }
         };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        rest(pause, stop).await;
     }
 }
 
 async fn keep_refreshed(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let pause = refresh_once(broker, stop).await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        rest(pause, stop).await;
     }
 }
 
 async fn keep_reads_written(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let pause = write_reads_once(broker).await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        rest(pause, stop).await;
     }
 }
 

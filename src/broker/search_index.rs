@@ -19,14 +19,13 @@ impl Broker {
     pub async fn merge_search_indices(&self, pause: Duration, stop: &CancellationToken) -> Result<u64, Error> {
         let mut steps = 0;
         for table in search_index::TABLES {
-            // What a power cut undoes is merged another time.
+            // Not synced: the next round repeats what a power cut undoes.
             let mut has_more = self.store.write_unsynced(move |tx| search_index::begin(tx, table)).await?;
             while has_more && steps < STEPS && self.store.has_reserve() {
                 steps += 1;
                 let pause = if self.store.has_kept_log() { LONG_PAUSE } else { pause };
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(steps),
-                    () = tokio::time::sleep(pause) => {}
+                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return Ok(steps);
                 }
                 has_more = self.store.write_unsynced(move |tx| search_index::merge(tx, table)).await?;
             }

@@ -94,6 +94,7 @@ pub struct Store {
     is_unreadable: Arc<AtomicBool>,
 }
 
+/// The work of a long read.
 type Read<T, E> = Box<dyn FnOnce(&Connection) -> Result<T, E> + Send>;
 
 impl Store {
@@ -156,8 +157,8 @@ impl Store {
         }
     }
 
-    /// Like [`read`](Self::read), on a thread for long reads: for work that looks at more rows than it returns, or at all of
-    /// them.
+    /// Like [`read`](Self::read), on a thread for long reads: for work that looks at more rows than it returns, or at
+    /// all of them.
     ///
     /// # Panics
     ///

@@ -13,10 +13,10 @@
 //!   and [sweeps](Readers::sweep) when it has nothing to do.
 //!
 //! **What bounds the wait.** A reader waits for no writer (WAL) and, here, for no lock: when the snapshot cannot be
-//!   taken at once, because another process holds the whole file, the read goes to a thread for long reads and waits there.
-//!   What is left is the disk. A point read touches about a dozen pages and a list of 100 a few hundred, each read from
-//!   a cold disk at most once, and the pages of the indices' upper levels are warm after the first reads. Whatever
-//!   looks at more rows than it returns (a search, a deep offset, an export) is a long read.
+//!   taken at once, because another process holds the whole file, a thread for long reads waits instead. What is left
+//!   is the disk. A point read touches about a dozen pages and a list of 100 a few hundred, each read from a cold disk
+//!   at most once, and the pages of the indices' upper levels are warm after the first reads. Whatever looks at more
+//!   rows than it returns (a search, a deep offset, an export) is a long read.
 //!
 //! Invariants: a connection is used by one thread at a time, and never writes. A short read that begins after a write
 //! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
@@ -156,7 +156,7 @@ impl Readers {
         }
     }
 
-    /// Runs a read on a thread for long ones, in one snapshot. Waits while all are in use.
+    /// Runs a long read on a thread of its kind, in one snapshot. Waits while all are in use.
     pub(super) async fn run_long(&self, reading: Reading) -> Result<Answer, Error> {
         self.long.run(reading).await
     }

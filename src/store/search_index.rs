@@ -20,7 +20,8 @@ const FEW: usize = 4;
 /// Pages of an index whose segments do not matter.
 const SMALL: u32 = 100;
 
-/// Pages that one step writes, unless a word is in more rows: usually some milliseconds, in which nothing else is written.
+/// Pages that one step writes, or more where a word is in many rows. It usually takes a few milliseconds, in which
+/// nothing else is written.
 const PAGES: i64 = 50;
 
 /// Begins to merge the index of one of the [`TABLES`], where that makes searches faster. False when there is nothing to
@@ -41,8 +42,7 @@ pub fn begin(db: &Transaction<'_>, table: &str) -> Result<bool, Error> {
     if is_worthwhile(&pages) { step(db, table, -PAGES) } else { Ok(false) }
 }
 
-/// True when segments of so many pages should be one. What was added since the last time must be an eighth of the whole:
-/// merging writes all of it.
+/// True when segments of so many pages should be one. Merging writes the whole index, so an eighth of it must be new.
 fn is_worthwhile(pages: &[u32]) -> bool {
     let (all, largest): (u32, u32) = (pages.iter().sum(), pages.iter().copied().max().unwrap_or(0));
     pages.len() > FEW && all > SMALL && all - largest > all / 8
@@ -66,6 +66,7 @@ mod tests {
     use super::*;
     use crate::domain::integration::{IntegrationFilter, PlatformFilter};
     use crate::domain::paging::Window;
+    use crate::domain::secret::Digest256;
     use crate::store::fixture::{Fixture, NO_TOKENS};
     use crate::store::integrations;
 
@@ -98,21 +99,31 @@ mod tests {
     fn many_segments_become_one_and_find_the_same() {
         let mut fixture = Fixture::new();
         let (ours, grant) = (fixture.ours, fixture.grant("twitter", "subject"));
-        for number in 0..400 {
-            let integration = fixture.new_integration(grant, None, &format!("user-{number:03}"));
+        let add = |fixture: &mut Fixture, user: &str| {
+            let integration = fixture.new_integration(grant, None, user);
             fixture.write(|db| integrations::insert(db, ours, &integration, &NO_TOKENS)).unwrap();
+        };
+        for number in 0..40 {
+            add(&mut fixture, &format!("user-{number:03}"));
         }
         assert!(segments(&fixture) > 4, "{}", segments(&fixture));
         assert!(!fixture.write(|db| begin(db, "integrations")).unwrap(), "it is small");
-        let before = ["user-12", "user-399", "9", "nobody"].map(|needle| found(&fixture, needle));
-        assert!(fixture.write(|db| step(db, "integrations", -PAGES)).unwrap());
+        for number in 40..400 {
+            // Long and unlike the others, so that the index has pages.
+            let digest = hex::encode(Digest256::of(number.to_string().as_bytes()).as_bytes());
+            add(&mut fixture, &format!("user-{number:03}-{digest}-{}", digest.chars().rev().collect::<String>()));
+        }
+        let needles = ["user-12", "user-399", "9", "nobody"];
+        let before = needles.map(|needle| found(&fixture, needle));
+        assert!(fixture.write(|db| begin(db, "integrations")).unwrap(), "{} segments", segments(&fixture));
         let mut steps = 0;
         while fixture.write(|db| merge(db, "integrations")).unwrap() {
             steps += 1;
             assert!(steps < 1_000, "it ends");
         }
+        assert!(steps > 0, "it is no single step");
         assert_eq!(segments(&fixture), 1);
-        assert_eq!(["user-12", "user-399", "9", "nobody"].map(|needle| found(&fixture, needle)), before);
+        assert_eq!(needles.map(|needle| found(&fixture, needle)), before);
         assert_eq!(before[0], 10);
         for table in TABLES {
             assert!(!fixture.write(|db| begin(db, table)).unwrap(), "{table} has few");

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use postpeer::domain::secret::Digest256;
 use postpeer::sandbox::{self, Answer, Fault, Step};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::resources::is_time;
 use crate::support::TestBroker;
@@ -238,4 +240,42 @@ async fn what_was_disconnected_connects_anew() {
     let second = broker.connect("twitter", "").await;
     assert_ne!(first, second);
     assert_eq!(listed(&broker, "").await, (vec![second], 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn search_indices_are_merged_beside_the_work_and_searches_find_the_same() {
+    let broker = TestBroker::start().await;
+    broker.connect("twitter", "").await;
+    let sql = broker.sql();
+    for number in 0..600 {
+        let digest = hex::encode(Digest256::of(format!("{number}").as_bytes()).as_bytes());
+        let reversed: String = digest.chars().rev().collect();
+        sql.execute_batch(&format!(
+            "CREATE TEMP TABLE copied AS SELECT * FROM integrations WHERE n = 1;
+             UPDATE copied SET n = NULL, id = 'int_{}', platform_user_id = '{number}',
+                search = 'customer {number} {digest} {reversed}';
+             INSERT INTO integrations SELECT * FROM copied;
+             DROP TABLE copied;",
+            &digest[..32]
+        ))
+        .unwrap();
+    }
+    let segments = || -> u32 {
+        let count = "SELECT count(DISTINCT segid) FROM integrations_search_idx";
+        sql.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    let search = async || listed(&broker, "q=customer%2029").await;
+    let (before, found) = (segments(), search().await);
+    assert_eq!(found.1, 11, "29 and 290 to 299");
+    let merge =
+        async |stop: &CancellationToken| broker.broker().merge_search_indices(Duration::ZERO, stop).await.unwrap();
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    assert_eq!(merge(&stopped).await, 1, "a stop waits for no more");
+    let go_on = CancellationToken::new();
+    assert!(merge(&go_on).await > 0);
+    let after = segments();
+    assert!(after <= 2, "{before} became {after}");
+    assert_eq!(merge(&go_on).await, 0, "there is nothing left to do");
+    assert_eq!(search().await, found);
 }

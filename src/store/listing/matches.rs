@@ -1,4 +1,4 @@
-//! What a search shows of its matches: it may have any number of them, and keeps those of one window.
+//! The matches of a search. There may be any number of them: all are counted, and those of one window kept.
 
 use crate::domain::paging::Window;
 
@@ -6,7 +6,7 @@ use crate::domain::paging::Window;
 pub(super) struct Matches {
     window: Window,
     oldest_first: bool,
-    /// Number of a row that matches by its id, as long as its place was not met.
+    /// Number of a row that matches by its id, until its place is reached.
     pub(super) also: Option<i64>,
     pub(super) total: u64,
     /// Numbers of the window's rows.
@@ -19,12 +19,10 @@ impl Matches {
     }
 
     pub(super) fn see(&mut self, n: i64) {
-        if let Some(also) = self.also {
-            let is_met = if self.oldest_first { also <= n } else { also >= n };
-            self.also = self.also.filter(|_| !is_met);
-            if is_met && also != n {
-                self.count(also);
-            }
+        let oldest_first = self.oldest_first;
+        let met = self.also.take_if(|also| if oldest_first { *also <= n } else { *also >= n });
+        if let Some(also) = met.filter(|also| *also != n) {
+            self.count(also);
         }
         self.count(n);
     }

@@ -1,5 +1,7 @@
-//! Threads for long reads, each with its own connection. They stay, unlike those of a runtime's pool: what SQLite has
-//! allocated and freed serves its next read on the same thread only, so reads on always different threads fill the memory.
+//! Threads for long reads, each with its own connection.
+//!
+//! A runtime's pool would do, but for the memory: the system's allocator keeps what a thread has freed for that thread.
+//! SQLite allocates much for a search, and in a pool each search may run on another thread.
 //!
 //! Invariants: each read runs in one snapshot, which ends before the answer. A panic ends its read, and not the thread.
 
@@ -16,10 +18,10 @@ use tokio::sync::oneshot;
 use super::Snapshot;
 use crate::store::{Error, on_store_thread};
 
-/// What a long read does. One type for all of them, because each type brings a copy of the code that handles it.
+/// The work of a long read. Its result has no type here: the compiler would repeat this file for each type of result.
 pub(in crate::store) type Reading = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 
-/// What a long read found, of the reader's own type.
+/// The result of a long read. The caller knows its type.
 pub(in crate::store) type Answer = Box<dyn Any + Send>;
 
 /// Interval between attempts to end a read that nobody waits for.
