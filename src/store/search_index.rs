@@ -1,7 +1,6 @@
 //! Keeps the search indices of [lists](super::listing) in few segments. FTS5 adds a segment with each commit and merges
-//! those of a size, which leaves a dozen in a large index, and more after an upgrade that filled it. A search looks each
-//! of its words up in every one: among a million accounts, a search for a rare name takes half as long again in nine
-//! segments as in one.
+//! those of similar size, which leaves about a dozen in a large index. A search looks up each of its words in every
+//! segment: among a million accounts, a search for a rare name took half as long again in nine segments as in one.
 //!
 //! Invariant: merging changes no answer. It happens in small transactions, and what a stop leaves undone is left to the
 //! next time.
