@@ -15,7 +15,7 @@ use crate::domain::key_limits::{Limits, WARN_AHEAD};
 use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Transaction, access_keys, audit, counts, links, profiles, projects};
+use crate::store::{self, Transaction, access_keys, audit, counts, profiles, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
@@ -170,7 +170,6 @@ impl Broker {
             .store
             .write(move |tx| {
                 let Some(project) = access_keys::revoke(tx, id, now)? else { return Ok::<_, store::Error>(false) };
-                links::revoke_of_key(tx, project, id, now)?;
                 let entry = Entry::new(By::COMMAND_LINE, Action::AccessKeyRevoked, id);
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)

@@ -7,9 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use super::Error;
 use super::columns::{Fields, all, change, change_one, count, json, one};
-use super::readers;
+use super::{Error, links, readers};
 use crate::domain::access_key::{AccessKey, Scope};
 use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
 use crate::domain::key_limits::Limits;
@@ -239,32 +238,38 @@ pub fn record_use(db: &Transaction<'_>, used: &KeyUse) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Its authentication code goes with it, so that nobody can bring the key back by erasing the time. Returns the key's
-/// project; `None` when there is no such key or it was revoked before.
+/// Revokes a key, with the links that it made. Its authentication code goes with it, so that nobody can bring the key
+/// back by erasing the time. Returns the key's project; `None` when there is no such key or it was revoked before.
 pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<Option<ProjectId>, Error> {
-    one(
+    let project = one(
         db,
         "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
          WHERE id = :id AND revoked_at IS NULL RETURNING project_id",
         named_params! {":id": id, ":now": now},
         |row| Fields::of("access_keys", row).get("project_id"),
-    )
+    )?;
+    if let Some(project) = project {
+        links::revoke_of_key(db, project, id, now)?;
+    }
+    Ok(project)
 }
 
-/// Revokes up to `limit` keys of a project, and returns their ids.
+/// Revokes up to `limit` keys of a project, with the links that they made, and returns their ids.
 pub fn revoke_some(
     db: &Transaction<'_>,
     project: ProjectId,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<AccessKeyId>, Error> {
-    all(
+    let revoked = all(
         db,
         "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL WHERE project_id = :project AND id IN
             (SELECT id FROM access_keys WHERE project_id = :project AND revoked_at IS NULL LIMIT :limit) RETURNING id",
         named_params! {":project": project, ":now": now, ":limit": limit},
         |row| Fields::of("access_keys", row).get("id"),
-    )
+    )?;
+    revoked.iter().try_for_each(|id| links::revoke_of_key(db, project, *id, now))?;
+    Ok(revoked)
 }
 
 fn read_found(row: &Row<'_>) -> Result<FoundKey, Error> {
@@ -306,7 +311,10 @@ fn parsed<T: FromStr>(fields: &Fields<'_, '_>, column: &'static str) -> Result<V
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::link::Link;
     use crate::store::fixture::Fixture;
 
     fn key(fixture: &Fixture, name: &str) -> AccessKey {
@@ -341,6 +349,41 @@ mod tests {
         assert_eq!(list_all(&fixture.db).unwrap()[0].0.revoked_at, Some(now), "the first time stays");
         let unknown = fixture.id();
         assert_eq!(fixture.write(|db| revoke(db, unknown, later)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_revoked_key_takes_its_links_with_it() {
+        let mut fixture = Fixture::new();
+        let [one, some, other] = ["one", "some", "other"].map(|name| key(&fixture, name));
+        let theirs = fixture.theirs;
+        let links = [&one, &some, &other].map(|key| {
+            fixture.write(|db| insert(db, key, &Digest256::of(key.name.as_bytes()))).unwrap();
+            let (id, now) = (fixture.id(), fixture.now());
+            let link = Link {
+                id,
+                project_id: theirs,
+                access_key_id: Some(key.id),
+                token: Digest256::of(key.hint.as_bytes().repeat(1 + key.name.len()).as_slice()),
+                profile_id: None,
+                platforms: Vec::new(),
+                redirect_uri: None,
+                connected: Vec::new(),
+                created_at: now,
+                expires_at: now.plus(Duration::from_hours(1)),
+                revoked_at: None,
+            };
+            fixture.write(|db| links::insert(db, &link)).unwrap();
+            id
+        });
+        let now = fixture.later(1);
+        let revoked = |fixture: &Fixture| {
+            links.map(|id| links::find(&fixture.db, theirs, id).unwrap().unwrap().revoked_at.is_some())
+        };
+        fixture.write(|db| revoke(db, one.id, now)).unwrap();
+        assert_eq!(revoked(&fixture), [true, false, false]);
+        fixture.db.execute("UPDATE access_keys SET revoked_at = 1 WHERE id = ?1", [other.id]).unwrap();
+        assert_eq!(fixture.write(|db| revoke_some(db, theirs, now, 10)).unwrap(), [some.id]);
+        assert_eq!(revoked(&fixture), [true, true, false]);
     }
 
     #[test]

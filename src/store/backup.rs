@@ -9,6 +9,7 @@
 
 mod record;
 mod restore;
+mod revoked;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -79,7 +79,12 @@ pub fn revoke(db: &Transaction<'_>, project: ProjectId, id: LinkId, now: Timesta
 }
 
 /// Revokes the links that a key made.
-pub fn revoke_of_key(db: &Transaction<'_>, project: ProjectId, key: AccessKeyId, now: Timestamp) -> Result<(), Error> {
+pub(super) fn revoke_of_key(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    key: AccessKeyId,
+    now: Timestamp,
+) -> Result<(), Error> {
     change(
         db,
         "UPDATE links SET revoked_at = :now

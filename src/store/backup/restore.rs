@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
+use super::revoked::Revoked;
 use super::{BackupError, copy_pages, open_copy, record};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::time::Timestamp;
@@ -77,7 +78,7 @@ pub struct Candidate {
 pub struct Restored {
     pub taken_at: Timestamp,
     pub replaced: Replaced,
-    /// Keys that were revoked since the backup, and are revoked again.
+    /// Access keys that were revoked since the backup, and are revoked again.
     pub revoked_again: usize,
 }
 
@@ -190,15 +191,12 @@ impl Candidate {
         let mut db = open_copy(self.path()).map_err(sql)?;
         Schema::embedded().migrate(&mut db).map_err(|error| unprepared(error.into()))?;
         let copy = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
-        let mut revoked = 0;
-        if let Old::Readable { revoked_keys, .. } = old {
-            let mut revoke = copy
-                .prepare("UPDATE access_keys SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL WHERE id = ?1 AND revoked_at IS NULL")
-                .map_err(sql)?;
-            for (id, at) in revoked_keys {
-                revoked += revoke.execute((id, at)).map_err(sql)?;
-            }
-        }
+        let revoked = match old {
+            Old::Readable { revoked, .. } => revoked.repeat(&copy).map_err(sql)?,
+            Old::Missing | Old::Unreadable => 0,
+        };
+        // Nobody knows who signed out since.
+        copy.execute("DELETE FROM console_sessions /* every project */", []).map_err(sql)?;
         let taken_at = record::mark_restored(&copy, self.modified_at, now).map_err(sql)?;
         let entry = Entry::new(By::COMMAND_LINE, Action::BackupRestored, self.inspection.db_id).with_outcome(outcome);
         audit::record(&copy, None, &entry, now).map_err(|error| unprepared(error.into()))?;
@@ -213,7 +211,7 @@ enum Old {
     Missing,
     Readable {
         db_id: Uuid,
-        revoked_keys: Vec<(String, i64)>,
+        revoked: Revoked,
     },
     /// Damaged, so that its log is not folded in.
     Unreadable,
@@ -239,16 +237,13 @@ impl Old {
         }
         match fold(path).and_then(|db| {
             let db_id = meta::get_db_id(&db).ok();
-            let revoked_keys = db
-                .prepare("SELECT id, revoked_at FROM access_keys WHERE revoked_at IS NOT NULL")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
+            let revoked = Revoked::read(&db)?;
             db.close().map_err(|(_, error)| error)?;
-            Ok((db_id, revoked_keys))
+            Ok((db_id, revoked))
         }) {
             // Whoever still has it open keeps the log there.
             Ok(_) if beside(path, "-wal").exists() => Err(RestoreError::InUse { path: path.to_owned() }),
-            Ok((Some(db_id), revoked_keys)) => Ok(Self::Readable { db_id, revoked_keys }),
+            Ok((Some(db_id), revoked)) => Ok(Self::Readable { db_id, revoked }),
             Ok((None, _)) => Ok(Self::Unreadable),
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

@@ -12,7 +12,11 @@ fn never() -> bool {
     false
 }
 
-/// A database of an earlier schema, with a key that was revoked, one that was not, and a sealed value.
+/// The first schema with connect links.
+const LINKS: u32 = 17;
+
+/// A database of an earlier schema, with a key that was revoked, one that was not, a sealed value, and a link of each key
+/// and one of nobody's.
 fn database(path: &Path, version: u32) {
     let mut db = Connection::open(path).unwrap();
     Schema::of_version(version).migrate(&mut db).unwrap();
@@ -29,7 +33,23 @@ fn database(path: &Path, version: u32) {
          PRAGMA journal_mode = WAL",
     )
     .unwrap();
+    if version >= LINKS {
+        for (link, key) in [("1", Some("key_1")), ("2", None), ("3", None)] {
+            db.execute(
+                "INSERT INTO links (id, project_id, access_key_id, token, platforms, created_at, expires_at)
+                 VALUES ('link_' || ?1, 'proj_1', ?2, CAST(?1 || zeroblob(31) AS BLOB), '[]', 0, 100)",
+                (link, key),
+            )
+            .unwrap();
+        }
+    }
     db.close().unwrap();
+}
+
+fn revoked_links(path: &Path) -> Vec<Option<i64>> {
+    let db = Connection::open(path).unwrap();
+    let mut links = db.prepare("SELECT revoked_at FROM links ORDER BY id").unwrap();
+    links.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn revocations(path: &Path) -> Vec<Option<i64>> {
@@ -56,16 +76,20 @@ fn a_backup_of_any_schema_is_restored_and_brought_up_to_date() {
         made.publish(&file).unwrap();
         let backup = fs::read(&file).unwrap();
 
-        // Since then, another key was revoked.
-        Connection::open(&old)
-            .unwrap()
-            .execute("UPDATE access_keys SET revoked_at = 9 WHERE id = 'key_1'", [])
-            .unwrap();
+        // Since then, another key was revoked, and a link.
+        let since = Connection::open(&old).unwrap();
+        since.execute("UPDATE access_keys SET revoked_at = 9 WHERE id = 'key_1'", []).unwrap();
+        if version >= LINKS {
+            since.execute("UPDATE links SET revoked_at = 8 WHERE id = 'link_2'", []).unwrap();
+        }
+        since.close().unwrap();
         let lock = DatabaseLock::take(&old).unwrap();
         let later = NOW.plus(Duration::from_hours(1));
         let restored = copy_in(&lock, &old, &file).unwrap().install("done", later).unwrap();
         assert_eq!(restored.revoked_again, 1);
         assert_eq!(revocations(&old), [Some(9), Some(5)]);
+        let links = if version >= LINKS { vec![Some(9), Some(8), None] } else { vec![] };
+        assert_eq!(revoked_links(&old), links, "schema {version}");
         assert_eq!(inspect(&old).unwrap().schema_version, schema_version());
         assert!(matches!(restored.replaced, Replaced::Same { .. }));
         // A copy of an older schema cannot say when it was taken: then its file's time counts.

@@ -79,6 +79,21 @@ async fn an_app_is_made_gets_another_secret_and_is_deleted() {
     assert_eq!(bound.post("/console/apps", &fields).await.status, 403);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_in_the_console_takes_its_links_with_it() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    let (key, plain) = broker.broker().create_access_key("default", "leaked", Scope::ALL).await.unwrap();
+    let made = broker.call_as(&expose(&plain), "POST", "/v1/connect/links", Some(json!({}))).await;
+    let page = made.json["link"]["url"].as_str().unwrap();
+    assert_eq!(broker.visit(page).await.status, 200);
+    operator.done(&format!("/console/keys/{}/revoke", key.id), &[]).await;
+    assert_eq!(broker.visit(page).await.status, 410);
+    let id = made.json["link"]["id"].as_str().unwrap();
+    let seen = broker.call("GET", &format!("/v1/connect/links/{id}"), None).await;
+    assert_eq!(seen.json["link"]["status"], "revoked", "{}", seen.text);
+}
+
 /// A profile, and a key that is bound to it.
 async fn bound(broker: &TestBroker) -> (String, String) {
     let profile = profile_of(broker, "Bound").await;
