@@ -9,9 +9,11 @@ use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
 use crate::domain::id::OauthAppId;
+use crate::domain::integration::PlatformFilter;
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
+use crate::platforms::CONTRACT_NAMES;
 use crate::store::{self, audit, oauth_apps, refreshes};
 use crate::upstream::Protocol;
 use crate::vault::{Owner, Place};
@@ -86,7 +88,7 @@ impl Broker {
     pub async fn list_apps(
         &self,
         caller: &Caller,
-        platform: Option<String>,
+        platforms: PlatformFilter,
         name: Option<String>,
         window: Window,
     ) -> Result<Listed<OauthApp>, Error> {
@@ -94,7 +96,7 @@ impl Broker {
             return Ok(Listed::empty());
         }
         let (project, searches) = (caller.project_id, name.is_some());
-        let list = move |db: &_| oauth_apps::list(db, project, platform.as_deref(), name.as_deref(), window);
+        let list = move |db: &_| oauth_apps::list(db, project, &platforms, &CONTRACT_NAMES, name.as_deref(), window);
         Ok(self.read_page(searches, window, list).await?)
     }
 

@@ -162,3 +162,14 @@ pub enum PlatformFilter {
     Contract,
     One(String),
 }
+
+impl PlatformFilter {
+    /// `contract`: the platforms of [`PlatformFilter::Contract`].
+    pub fn wants(&self, platform: &str, contract: &[&str]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Contract => contract.contains(&platform),
+            Self::One(name) => name == platform,
+        }
+    }
+}

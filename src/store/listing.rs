@@ -53,6 +53,8 @@ pub(super) struct Search<'a> {
     pub(super) needle: &'a str,
     /// True when a row with exactly this id matches too.
     pub(super) or_id: bool,
+    /// Further condition, starting with `AND`, with its parameter: it narrows searches, and nothing counts its rows.
+    pub(super) only: Option<(&'a str, (&'a str, &'a dyn ToSql))>,
 }
 
 impl Listing<'_> {
@@ -150,6 +152,10 @@ impl Listing<'_> {
             let _ = write!(narrow, " AND {alias}.platform IN (SELECT value FROM json_each(:platforms))");
             params.push((":platforms", &wanted));
         }
+        if let Some((only, param)) = search.only {
+            let _ = write!(narrow, " {only}");
+            params.push(param);
+        }
         let mut matches = Matches::within(window, self.oldest_first);
         if search.or_id {
             let sql = format!(
@@ -162,7 +168,7 @@ impl Listing<'_> {
             matches.see(row.get(0)?);
             Ok(())
         };
-        if grams.are_exact && platforms.is_all && self.within == counts::PROJECT {
+        if grams.are_exact && platforms.is_all && self.within == counts::PROJECT && search.only.is_none() {
             // The project is in the grams, and the index has the rows of the list only.
             let sql =
                 format!("SELECT rowid FROM {table}_search WHERE {table}_search MATCH :grams ORDER BY rowid{direction}");

@@ -8,6 +8,7 @@ use super::columns::{Fields, change, change_one, dek_id, fold, one};
 use super::counts::{self, integrations_within};
 use super::listing::{Listing, Search};
 use crate::domain::id::{OauthAppId, ProjectId};
+use crate::domain::integration::PlatformFilter;
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::Sealed;
@@ -94,11 +95,12 @@ pub fn find_secret(db: &Connection, project: ProjectId, id: OauthAppId) -> Resul
     )
 }
 
-/// Newest first. `name`: case-insensitive part of the name.
+/// Newest first. `contract`: the platforms of [`PlatformFilter::Contract`]. `name`: case-insensitive part of the name.
 pub fn list(
     db: &Connection,
     project: ProjectId,
-    platform: Option<&str>,
+    platforms: &PlatformFilter,
+    contract: &[&str],
     name: Option<&str>,
     window: Window,
 ) -> Result<Listed<OauthApp>, Error> {
@@ -112,8 +114,8 @@ pub fn list(
         within: counts::PROJECT,
         oldest_first: false,
     };
-    let is_wanted = |of: &str| platform.is_none_or(|wanted| wanted == of);
-    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false });
+    let is_wanted = |platform: &str| platforms.wants(platform, contract);
+    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false, only: None });
     listing.window(db, project, is_wanted, search.as_ref(), window, read)
 }
 
@@ -217,7 +219,7 @@ mod tests {
         let before = fixture.dump("oauth_apps");
         assert!(find(&fixture.db, theirs, id).unwrap().is_none());
         assert!(find_secret(&fixture.db, theirs, id).unwrap().is_none());
-        assert_eq!(list(&fixture.db, theirs, None, None, ALL).unwrap().total, 0);
+        assert_eq!(list(&fixture.db, theirs, &PlatformFilter::All, &[], None, ALL).unwrap().total, 0);
         let change = OauthAppChange { name: Some("x".to_owned()), ..OauthAppChange::default() };
         assert!(matches!(fixture.write(|db| update(db, theirs, id, &change, now)), Err(Error::NotChanged)));
         assert!(matches!(fixture.write(|db| delete(db, theirs, id, now)), Err(Error::NotChanged)));
@@ -339,14 +341,23 @@ mod tests {
         for (platform, client) in [("twitter", "Ä1"), ("twitter", "b%"), ("tiktok", "ä2")] {
             fixture.app(platform, client);
         }
-        let total = |platform, name| list(&fixture.db, fixture.ours, platform, name, ALL).unwrap().total;
-        assert_eq!(total(None, None), 3);
-        assert_eq!(total(Some("twitter"), None), 2);
-        assert_eq!(total(Some("twitter"), Some("APP ä")), 1);
-        assert_eq!(total(None, Some("Ä")), 2);
-        assert_eq!(total(None, Some("%")), 1);
-        assert_eq!(total(Some("none"), None), 0);
-        let newest = list(&fixture.db, fixture.ours, None, None, Window { limit: 1, offset: 0 }).unwrap();
+        let listed = |platforms: &PlatformFilter, name, window| {
+            list(&fixture.db, fixture.ours, platforms, &["twitter"], name, window).unwrap()
+        };
+        let all = PlatformFilter::All;
+        let one = |name: &str| PlatformFilter::One(name.to_owned());
+        for (platforms, name, total) in [
+            (&all, None, 3),
+            (&PlatformFilter::Contract, None, 2),
+            (&one("tiktok"), None, 1),
+            (&one("twitter"), Some("APP ä"), 1),
+            (&all, Some("Ä"), 2),
+            (&all, Some("%"), 1),
+            (&one("none"), None, 0),
+        ] {
+            assert_eq!(listed(platforms, name, ALL).total, total, "{platforms:?} {name:?}");
+        }
+        let newest = listed(&all, None, Window { limit: 1, offset: 0 });
         assert_eq!((newest.items[0].client_id.as_str(), newest.total), ("ä2", 3));
     }
 

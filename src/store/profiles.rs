@@ -69,7 +69,7 @@ pub fn list(db: &Connection, project: ProjectId, name: Option<&str>, window: Win
         within: counts::PROJECT,
         oldest_first: false,
     };
-    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false });
+    let search = name.map(|name| Search { column: "name_folded", needle: name, or_id: false, only: None });
     listing.window(db, project, |_| true, search.as_ref(), window, read)
 }
 

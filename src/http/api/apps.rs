@@ -4,32 +4,17 @@ mod view;
 
 use actix_web::HttpResponse;
 use actix_web::web::Json;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use self::view::{AppAnswer, AppList};
 use super::DoneView;
-use super::platforms::check_known;
+use super::platforms::WhichPlatforms;
 use crate::broker::apps::{AppChange, NewApp};
 use crate::domain::secret::SecretString;
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, FromQuery, Members, NamedPage, Parameters, Query, Segment, fields};
-
-/// Which apps to list.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListApps {
-    /// Only those for this platform.
-    #[param(example = "twitter")]
-    platform: Option<String>,
-}
-
-impl FromQuery for ListApps {
-    fn from_query(query: &Query) -> Result<Self, ApiError> {
-        Ok(Self { platform: query.text("platform")? })
-    }
-}
+use crate::http::request::{Body, FromMembers, Members, NamedPage, Parameters, Segment, fields};
 
 /// An app to register.
 #[derive(Debug, ToSchema)]
@@ -108,14 +93,14 @@ impl FromMembers for AppChanges {
             image_url: fields::nullable(members, "imageUrl", fields::web_url)?,
             client_secret: fields::optional(members, "clientSecret", fields::credential)?.map(SecretString::from),
         };
-        members.refuse_others(&["name", "imageUrl", "clientSecret"])?;
+        members.refuse_others()?;
         Ok(changes)
     }
 }
 
 /// List your OAuth apps
 #[utoipa::path(get, path = "/v1/apps/", operation_id = "listApps", tag = "Apps",
-    params(ListApps, NamedPage),
+    params(WhichPlatforms, NamedPage),
     responses(
         (status = 200, description = "A page of the project's apps.", body = AppList),
         (status = 400, description = "A query parameter is out of bounds.", body = ErrorBody),
@@ -123,13 +108,11 @@ impl FromMembers for AppChanges {
 pub(crate) async fn list(
     state: Current,
     Authenticated(caller): Authenticated,
-    Parameters(wanted): Parameters<(ListApps, NamedPage)>,
+    Parameters(wanted): Parameters<(WhichPlatforms, NamedPage)>,
 ) -> Result<Json<AppList>, ApiError> {
-    let (ListApps { platform }, page) = wanted;
-    if let Some(name) = &platform {
-        check_known(&state.broker, name)?;
-    }
-    let listed = state.broker.list_apps(&caller, platform, page.name.clone(), page.window()).await?;
+    let (which, page) = wanted;
+    let platforms = which.filter(&state.broker)?;
+    let listed = state.broker.list_apps(&caller, platforms, page.name.clone(), page.window()).await?;
     Ok(Json(AppList::new(listed, &page)))
 }
 

@@ -37,7 +37,7 @@ impl FromMembers for BlueskyCredentials {
         let identifier = fields::required(members, "identifier", fields::any)?;
         let password = Zeroizing::new(fields::required(members, "password", fields::app_password)?);
         let password = SecretString::from(password.trim());
-        members.refuse_others(&["identifier", "password"])?;
+        members.refuse_others()?;
         Ok(Self { identifier, password })
     }
 }

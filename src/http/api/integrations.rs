@@ -80,7 +80,7 @@ impl FromMembers for Move {
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
         let profile_id = fields::nullable(members, "profileId", fields::any)?
             .ok_or_else(|| fields::invalid("profileId", "is required: the id of a profile, or null"))?;
-        members.refuse_others(&["profileId"])?;
+        members.refuse_others()?;
         Ok(Self { profile_id })
     }
 }

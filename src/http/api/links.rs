@@ -69,7 +69,7 @@ impl FromMembers for Wanted {
                 Some(Duration::from_secs(seconds.ok_or_else(wrong)?))
             }
         };
-        members.refuse_others(&["profileId", "platforms", "redirectUri", "expiresInSeconds"])?;
+        members.refuse_others()?;
         Ok(Self { profile_id, platforms, redirect_uri, expires_in_seconds })
     }
 }

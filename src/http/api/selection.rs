@@ -40,7 +40,7 @@ impl FromMembers for SelectedAccounts {
             )
         };
         let Some(Value::Array(items)) = members.take("selectedAccountIds") else { return Err(wrong()) };
-        members.refuse_others(&["selectedAccountIds"])?;
+        members.refuse_others()?;
         if items.is_empty() || items.len() > CHOICE_MAX {
             return Err(wrong());
         }

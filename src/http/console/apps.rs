@@ -69,7 +69,7 @@ async fn page(
     let (at, broker) = (&at, &state.broker);
     let listed = match only {
         Some(id) => Listed { items: vec![broker.get_app(caller, id).await?], total: 1 },
-        None => broker.list_apps(caller, None, paged.name(), paged.window()).await?,
+        None => broker.list_apps(caller, PlatformFilter::All, paged.name(), paged.window()).await?,
     };
     let rows = listed.items.into_iter().map(|app| {
         let label = state.broker.label(&app.platform);

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::query::Query;
-use super::spelling;
+use super::{fields, spelling};
 use crate::http::Current;
 use crate::http::error::{ApiError, Code};
 
@@ -116,7 +116,10 @@ impl Unread {
     /// Reads a JSON body.
     pub(crate) async fn members<T: FromMembers>(self) -> Result<T, ApiError> {
         let (body, _held) = self.read("application/json", T::BODY_MAX).await?;
-        T::from_members(&mut Members::parse(&body)?)
+        let mut members = Members::parse(&body)?;
+        let read = T::from_members(&mut members)?;
+        members.refuse_misspelt()?;
+        Ok(read)
     }
 
     async fn read(self, media_type: &str, max: usize) -> Result<(Zeroizing<Vec<u8>>, Held), ApiError> {
@@ -163,7 +166,11 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
 }
 
 /// The members of a JSON object. Reading a member removes it.
-pub(crate) struct Members(Map<String, Value>);
+pub(crate) struct Members {
+    left: Map<String, Value>,
+    /// Names that were asked for.
+    known: Vec<&'static str>,
+}
 
 impl Members {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
@@ -172,33 +179,37 @@ impl Members {
     }
 
     /// Removes and returns a member; `None` if it is absent.
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name)
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.left.remove(name)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.left.contains_key(name)
     }
 
-    /// Returns an error if members are left. For bodies without additional members; `known` is listed in the error.
-    pub(crate) fn refuse_others(&self, known: &[&str]) -> Result<(), ApiError> {
-        if self.0.is_empty() {
+    /// Returns an error if members are left. For bodies without additional members.
+    pub(crate) fn refuse_others(&self) -> Result<(), ApiError> {
+        self.refuse_misspelt()?;
+        if self.left.is_empty() {
             return Ok(());
         }
-        let meant = self.0.keys().find_map(|given| spelling::meant(given, known));
-        Err(ApiError::with(
-            Code::InvalidRequest,
-            match meant {
-                Some(name) => format!("{name} is misspelt in the body: write it exactly like that."),
-                None => format!("The body has a member that is not known here: it takes {}.", known.join(", ")),
-            },
-        ))
+        let sentence = format!("The body has a member that is not known here: it takes {}.", self.known.join(", "));
+        Err(ApiError::with(Code::InvalidRequest, sentence))
+    }
+
+    /// Returns an error if a member is left that is almost one that was read.
+    fn refuse_misspelt(&self) -> Result<(), ApiError> {
+        match self.left.keys().find_map(|given| spelling::meant(given, &self.known)) {
+            Some(name) => Err(fields::invalid(name, "is misspelt in the body: write it exactly like that")),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Members {
     fn drop(&mut self) {
-        self.0.values_mut().for_each(wipe);
+        self.left.values_mut().for_each(wipe);
     }
 }
 
@@ -229,13 +240,13 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
-        let mut members = Map::new();
+        let mut left = Map::new();
         while let Some((name, value)) = access.next_entry::<String, Value>()? {
-            if members.insert(name, value).is_some() {
+            if left.insert(name, value).is_some() {
                 return Err(A::Error::custom("duplicate member"));
             }
         }
-        Ok(Members(members))
+        Ok(Members { left, known: Vec::new() })
     }
 }
 

@@ -21,18 +21,22 @@ const URL_MAX: usize = 2048;
 pub(crate) type Rule = fn(&str) -> Result<(), String>;
 
 /// Takes a required text.
-pub(crate) fn required(members: &mut Members, name: &str, rule: Rule) -> Result<String, ApiError> {
+pub(crate) fn required(members: &mut Members, name: &'static str, rule: Rule) -> Result<String, ApiError> {
     optional(members, name, rule)?.ok_or_else(|| invalid(name, "is required"))
 }
 
 /// Takes an optional text.
-pub(crate) fn optional(members: &mut Members, name: &str, rule: Rule) -> Result<Option<String>, ApiError> {
+pub(crate) fn optional(members: &mut Members, name: &'static str, rule: Rule) -> Result<Option<String>, ApiError> {
     members.take(name).map(|value| text(name, value, rule)).transpose()
 }
 
 /// Takes an optional text that may also be null, which is `Some(None)`.
 #[expect(clippy::option_option, reason = "left out, null and a text are three things")]
-pub(crate) fn nullable(members: &mut Members, name: &str, rule: Rule) -> Result<Option<Option<String>>, ApiError> {
+pub(crate) fn nullable(
+    members: &mut Members,
+    name: &'static str,
+    rule: Rule,
+) -> Result<Option<Option<String>>, ApiError> {
     match members.take(name) {
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),

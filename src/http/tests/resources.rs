@@ -93,6 +93,61 @@ async fn invalid_changes_of_an_app_are_refused() {
     assert_eq!((again.status.as_u16(), again.code().as_str()), (409, "duplicate_app"));
 }
 
+/// Clients that were made for the ten platforms refuse a whole page for one app of another.
+#[actix_web::test]
+async fn apps_of_other_platforms_are_listed_when_asked_for() {
+    let fixture = Fixture::new();
+    let key = &fixture.key(USUAL).await;
+    for platform in ["twitter", "reddit", "acme"] {
+        let app = json!({"platform": platform, "name": "Ours", "clientId": platform, "clientSecret": "cs-marker"});
+        assert_eq!(fixture.write(Method::POST, key, "/v1/apps", app).await.status, StatusCode::CREATED, "{platform}");
+    }
+    for (query, platforms) in [
+        ("", "twitter"),
+        ("?name=ours", "twitter"),
+        ("?include=custom", "acme reddit twitter"),
+        ("?include=custom&name=ours&limit=2", "acme reddit"),
+        ("?platform=acme", "acme"),
+        ("?platform=reddit&name=ours", "reddit"),
+    ] {
+        let listed = fixture.get(key, &format!("/v1/apps{query}")).await.json();
+        let names: Vec<_> =
+            listed["apps"].as_array().unwrap().iter().map(|app| app["platform"].as_str().unwrap()).collect();
+        assert_eq!(names.join(" "), platforms, "{query}");
+        let total = if query.contains("limit") { 3 } else { names.len() };
+        assert_eq!(listed["total"], total, "{query}: {listed}");
+    }
+    for bad in ["include=all", "platform=myspace"] {
+        assert_eq!(fixture.get(key, &format!("/v1/apps?{bad}")).await.status, StatusCode::BAD_REQUEST, "{bad}");
+    }
+}
+
+#[actix_web::test]
+async fn a_misspelt_member_is_refused_where_others_are_ignored() {
+    let fixture = Fixture::new();
+    let key = &fixture.key(USUAL).await;
+    let app = |member: &str| json!({"platform": "twitter", "name": "a", "clientId": "c", "clientSecret": "cs-marker", member: "https://a.example"});
+    for (method, path, body, meant) in [
+        (Method::POST, "/v1/profiles", json!({"name": "a", "Description": "x"}), "description"),
+        (Method::POST, "/v1/profiles", json!({"name": "a", "descripton": "x"}), "description"),
+        (Method::PATCH, "/v1/profiles/{id}", json!({"NAME": "b"}), "name"),
+        (Method::PATCH, "/v1/profiles/{id}", json!({"desc_ription": null}), "description"),
+        (Method::POST, "/v1/apps", app("image_url"), "imageUrl"),
+        (Method::POST, "/v1/apps", app("imageURL"), "imageUrl"),
+    ] {
+        let made = fixture.write(Method::POST, key, "/v1/profiles", json!({"name": "a", "other": 1})).await.json();
+        let path = path.replace("{id}", made["profile"]["id"].as_str().unwrap());
+        let refused = fixture.write(method, key, &path, body.clone()).await;
+        let sentence = format!("{meant} is misspelt in the body: write it exactly like that.");
+        assert_eq!(
+            (refused.code().as_str(), refused.json()["error"].as_str()),
+            ("invalid_request", Some(sentence.as_str())),
+            "{body}"
+        );
+    }
+    assert_eq!(fixture.get(key, "/v1/apps").await.json()["total"], 0);
+}
+
 #[actix_web::test]
 async fn deleting_a_profile_says_what_becomes_of_its_integrations() {
     let fixture = Fixture::new();

@@ -6,7 +6,7 @@ use rusqlite::{Connection, ToSql};
 
 use super::{JOINS, SELECT, read};
 use crate::domain::id::{IntegrationId, ProjectId};
-use crate::domain::integration::{Integration, IntegrationFilter, PlatformFilter};
+use crate::domain::integration::{Integration, IntegrationFilter};
 use crate::domain::paging::{Listed, Window};
 use crate::store::listing::{Listing, Search};
 use crate::store::{Error, counts};
@@ -25,34 +25,27 @@ pub fn list(
         Some(None) => ("AND i.profile_id IS :profile", counts::NO_PROFILE.into()),
         Some(Some(profile)) => ("AND i.profile_id IS :profile", profile.to_string().into()),
     };
-    let failing =
-        if filter.failing_at.is_some() && filter.search.is_some() { "AND i.fails_from <= :failing_at" } else { "" };
     let profile = filter.profile_id.flatten();
     let mut params: Vec<(&str, &dyn ToSql)> = Vec::new();
     if !condition.is_empty() {
         params.push((":profile", &profile));
-    }
-    if !failing.is_empty() {
-        params.push((":failing_at", &filter.failing_at));
     }
     let listing = Listing {
         table: "integrations",
         alias: "i",
         select: SELECT,
         joins: JOINS,
-        condition: &format!("{condition} {failing}"),
+        condition,
         params: &params,
         within: &within,
         oldest_first: filter.oldest_first,
     };
-    let is_wanted = |platform: &str| match &filter.platforms {
-        PlatformFilter::All => true,
-        PlatformFilter::Contract => contract.contains(&platform),
-        PlatformFilter::One(name) => name == platform,
-    };
+    let is_wanted = |platform: &str| filter.platforms.wants(platform, contract);
     let search = filter.search.as_deref().map(|needle| {
         let or_id = needle.parse::<IntegrationId>().is_ok();
-        Search { column: "search", needle, or_id }
+        let failing = filter.failing_at.as_ref();
+        let only = failing.map(|at| ("AND i.fails_from <= :failing_at", (":failing_at", at as &dyn ToSql)));
+        Search { column: "search", needle, or_id, only }
     });
     listing.window(db, project, is_wanted, search.as_ref(), window, read)
 }
@@ -60,6 +53,7 @@ pub fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::integration::PlatformFilter;
     use crate::store::fixture::{ALL, Fixture, NO_TOKENS};
     use crate::store::integrations::insert;
 
@@ -160,6 +154,28 @@ mod tests {
             ("int_", 0),
         ] {
             assert_eq!(users(&fixture, &search(text), ALL).1, found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_search_of_any_length_is_narrowed_to_accounts_that_fail() {
+        let mut fixture = Fixture::new();
+        let ours = fixture.ours;
+        let (sound, ended) = (fixture.grant("twitter", "s"), fixture.grant("twitter", "t"));
+        let now = fixture.later(1);
+        fixture.integration(sound, None, "ada-sound");
+        let failing = fixture.integration(ended, None, "ada-ended").id.to_string();
+        fixture.db.execute("UPDATE grants SET status = 'reconnect_required', failure_reason = 'refresh_rejected', ended_at = 1, due_at = NULL WHERE id = ?1", [ended]).unwrap();
+        for needle in ["a", "ad", "ada", "ada-", "ada-ended", "ada-sound", failing.as_str()] {
+            let filter = IntegrationFilter { failing_at: Some(now), ..search(needle) };
+            let found = if needle == "ada-sound" { vec![] } else { vec!["ada-ended".to_owned()] };
+            let total = found.len() as u64;
+            assert_eq!(users(&fixture, &filter, ALL), (found, total), "{needle}");
+            for profile_id in [Some(None), None] {
+                let filter = IntegrationFilter { profile_id, platforms: PlatformFilter::Contract, ..filter.clone() };
+                let listed = list(&fixture.db, ours, &filter, &CONTRACT, ALL).unwrap();
+                assert_eq!(listed.total, total, "{needle}");
+            }
         }
     }
 

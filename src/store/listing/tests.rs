@@ -106,7 +106,8 @@ impl Model {
                 *text = integrations::search_text(&account);
             }
             Step::Rehome(grant, app) => {
-                let apps = oauth_apps::list(&self.fixture.db, ours, None, None, ALL).unwrap().items;
+                let apps =
+                    oauth_apps::list(&self.fixture.db, ours, &PlatformFilter::All, &CONTRACT, None, ALL).unwrap().items;
                 let app_id = apps.get(app).map(|app| app.id);
                 self.fixture.change(self.grants[grant], |grant| Ok(Grant { app_id, ..grant }));
             }
@@ -248,7 +249,8 @@ fn apps_and_profiles_are_counted_and_indexed_while_they_live() {
         for table in ["integrations", "oauth_apps", "profiles"] {
             assert_index_is_intact(&fixture.db, table);
         }
-        let apps = oauth_apps::list(&fixture.db, ours, Some("twitter"), Some(name), ALL).unwrap().total;
+        let twitter = PlatformFilter::One("twitter".to_owned());
+        let apps = oauth_apps::list(&fixture.db, ours, &twitter, &CONTRACT, Some(name), ALL).unwrap().total;
         (apps, profiles::list(&fixture.db, ours, Some(name), ALL).unwrap().total)
     };
     let profile = fixture.profile("App c");
@@ -374,8 +376,9 @@ fn statements() -> BTreeSet<String> {
                 }
             }
             profiles::list(&fixture.db, ours, needle, window).unwrap();
-            for platform in [None, Some("twitter")] {
-                oauth_apps::list(&fixture.db, ours, platform, needle, window).unwrap();
+            for platforms in [PlatformFilter::All, PlatformFilter::Contract, PlatformFilter::One("twitter".to_owned())]
+            {
+                oauth_apps::list(&fixture.db, ours, &platforms, &CONTRACT, needle, window).unwrap();
             }
         }
     }
