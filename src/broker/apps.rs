@@ -97,7 +97,7 @@ impl Broker {
         }
         let (project, searches) = (caller.project_id, name.is_some());
         let list = move |db: &_| oauth_apps::list(db, project, &platforms, &CONTRACT_NAMES, name.as_deref(), window);
-        Ok(self.read_page(searches, window, list).await?)
+        Ok(self.read_page(project, searches, window, list).await?)
     }
 
     pub async fn get_app(&self, caller: &Caller, id: &str) -> Result<OauthApp, Error> {

@@ -20,7 +20,7 @@ impl Broker {
     /// Entries of the caller's project, oldest first; those about the caller's profile, where it is bound to one.
     pub async fn audit_trail(&self, caller: &Caller, since: Since, limit: u32) -> Result<Vec<Recorded>, Error> {
         let (project, profile) = (caller.project_id, caller.profile_id);
-        Ok(self.store.read_long(move |db| audit::list(db, project, profile, since, limit)).await?)
+        Ok(self.store.read_long_for(project, move |db| audit::list(db, project, profile, since, limit)).await?)
     }
 
     /// Entries of all projects, oldest first, of one key or of all. For the operator's command line.

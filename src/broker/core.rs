@@ -15,7 +15,7 @@ use crate::domain::budget::Limits;
 use crate::domain::entropy::Entropy;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{Grant, TokenSet};
-use crate::domain::id::{GrantId, IdSource};
+use crate::domain::id::{GrantId, IdSource, ProjectId};
 use crate::domain::paging::Window;
 use crate::domain::redirect::RedirectPolicy;
 use crate::domain::renewal::Timing;
@@ -130,11 +130,16 @@ impl Core {
     /// Reads a page of a list, on this thread unless [`Window::is_long`] says that others would wait for it.
     pub(super) async fn read_page<T: Send + 'static>(
         &self,
+        project: ProjectId,
         searches: bool,
         window: Window,
         list: impl FnOnce(&Connection) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, store::Error> {
-        if window.is_long(searches) { self.store.read_long(list).await } else { self.store.read(list).await }
+        if window.is_long(searches) {
+            self.store.read_long_for(project, list).await
+        } else {
+            self.store.read(list).await
+        }
     }
 
     /// The error about a grant whose tokens are older than those that were used before.

@@ -51,7 +51,7 @@ impl Broker {
         };
         let (project, searches) = (caller.project_id, filter.search.is_some());
         let list = move |db: &_| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
-        let listed = self.read_page(searches, window, list).await?;
+        let listed = self.read_page(project, searches, window, list).await?;
         let now = self.clock.now();
         Ok(Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total })
     }

@@ -43,7 +43,7 @@ impl Broker {
             return Ok(self.store.read(list).await?);
         }
         let list = move |db: &_| profiles::list(db, project, name.as_deref(), window);
-        Ok(self.read_page(searches, window, list).await?)
+        Ok(self.read_page(project, searches, window, list).await?)
     }
 
     pub async fn get_profile(&self, caller: &Caller, id: &str) -> Result<Profile, Error> {

@@ -78,6 +78,7 @@ pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copi
 use readers::Readers;
 use writer::Writer;
 
+use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
 
 /// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone ends long reads that nobody
@@ -135,7 +136,7 @@ impl Store {
             self.have_swept();
             return outcome;
         }
-        self.run_long(Box::new(work)).await
+        self.run_long(None, Box::new(work)).await
     }
 
     /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once
@@ -168,15 +169,33 @@ impl Store {
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        self.run_long(Box::new(work)).await
+        self.run_long(None, Box::new(work)).await
     }
 
-    async fn run_long<T, E>(&self, work: Read<T, E>) -> Result<T, E>
+    /// Like [`read_long`](Self::read_long), at a caller's request: those of one project wait for each other, and not the
+    /// other projects or the broker's own work for them.
+    ///
+    /// # Panics
+    ///
+    /// When `work` panics; the store goes on.
+    pub async fn read_long_for<T, E>(
+        &self,
+        project: ProjectId,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: std::error::Error + From<Error> + Send + 'static,
     {
-        let outcome = match self.readers.run_long(Box::new(|db| Box::new(work(db)))).await {
+        self.run_long(Some(project), Box::new(work)).await
+    }
+
+    async fn run_long<T, E>(&self, project: Option<ProjectId>, work: Read<T, E>) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: std::error::Error + From<Error> + Send + 'static,
+    {
+        let outcome = match self.readers.run_long(project, Box::new(|db| Box::new(work(db)))).await {
             Ok(answer) => *answer.downcast().expect("the work's own type"),
             Err(error) => Err(error.into()),
         };

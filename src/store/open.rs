@@ -125,9 +125,6 @@ impl Store {
     }
 }
 
-/// Memory for the pages of each connection that reads.
-const READER_CACHE_KIB: i32 = 1024;
-
 #[derive(Clone, Copy)]
 enum Role {
     LongReader,
@@ -156,8 +153,6 @@ fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "temp_store", "MEMORY")?;
     match role {
         Role::LongReader | Role::ShortReader => {
-            // Half of SQLite's own choice. The upper levels of all indices fit, and the rest is in the system's cache.
-            db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
             // SQLite opens the log with the first read, and makes a new one if it was removed meanwhile.
             db.pragma_query_value(None, "user_version", |_| Ok(()))?;
             db.pragma_update(None, "query_only", true)?;

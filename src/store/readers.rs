@@ -23,10 +23,11 @@
 //! panic ends the snapshot.
 
 mod long;
+mod turns;
 
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(super) use long::{Answer, Reading};
 
 use super::Error;
 use super::access_keys::{FoundKey, KnownKeys};
+use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
 
 /// Number of the next thread that reads.
@@ -48,6 +50,10 @@ thread_local! {
     /// The connection that this thread tries first, modulo their number.
     static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed);
 }
+
+/// Memory for the pages of each connection. Half of SQLite's own choice: the upper levels of all indices fit, and the
+/// rest is in the system's cache.
+const CACHE_KIB: i32 = 1024;
 
 /// How long a connection of short reads stays in a snapshot.
 const LASTS: Duration = Duration::from_millis(1);
@@ -110,8 +116,7 @@ impl Readers {
     fn lend(&self) -> Option<rusqlite::Result<Lent<'_>>> {
         let count = self.short.len();
         let first = THREAD.with(|thread| thread % count.max(1));
-        let short = (first..count).chain(0..first).find_map(|at| lock(self.short.get(at)?))?;
-        let mut lent = Lent { short, commits: &self.commits };
+        let mut lent = (first..count).chain(0..first).find_map(|at| Lent::of(self.short.get(at)?, &self.commits))?;
         Some(lent.short.enter(&self.commits).map(|()| lent))
     }
 
@@ -119,6 +124,7 @@ impl Readers {
     /// it waits for its lock, commits or moves the log.
     pub(super) fn pause(&self) -> Pause<'_> {
         self.commits.0.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         for mut short in self.short.iter().filter_map(lock) {
             short.leave();
         }
@@ -156,9 +162,10 @@ impl Readers {
         }
     }
 
-    /// Runs a long read on a thread of its kind, in one snapshot. Waits while all are in use.
-    pub(super) async fn run_long(&self, reading: Reading) -> Result<Answer, Error> {
-        self.long.run(reading).await
+    /// Runs a long read on a thread of its kind, in one snapshot. Waits while all are in use: with a project, in turn
+    /// with others.
+    pub(super) async fn run_long(&self, project: Option<ProjectId>, reading: Reading) -> Result<Answer, Error> {
+        self.long.run(project, reading).await
     }
 }
 
@@ -182,6 +189,8 @@ impl Drop for Pause<'_> {
 /// A connection of short reads.
 struct Short {
     connection: Connection,
+    /// True from the first read on.
+    is_ready: bool,
     /// The snapshot's, where it may serve another read.
     kept: Option<Kept>,
     /// The access keys found since the database last changed.
@@ -197,7 +206,7 @@ struct Kept {
 
 impl Short {
     fn new(connection: Connection) -> Self {
-        Self { connection, kept: None, keys: KnownKeys::default() }
+        Self { connection, is_ready: false, kept: None, keys: KnownKeys::default() }
     }
 
     /// Enters a snapshot, or stays in the present one.
@@ -209,6 +218,7 @@ impl Short {
             return Ok(());
         }
         self.leave();
+        make_ready(&self.connection, &mut self.is_ready)?;
         self.keys.look(begin(&self.connection)?);
         // The time from before: what was committed since then may not be seen.
         self.kept = settled.map(|commits| Kept { commits, until: now + LASTS });
@@ -225,8 +235,16 @@ impl Short {
 
 /// A connection of short reads in use, in a snapshot.
 pub(super) struct Lent<'r> {
+    // Given back before the other is dropped.
     short: MutexGuard<'r, Short>,
-    commits: &'r Commits,
+    given_back: GivenBack<'r>,
+}
+
+impl<'r> Lent<'r> {
+    /// `None` when the connection is in use.
+    fn of(mutex: &'r Mutex<Short>, commits: &'r Commits) -> Option<Self> {
+        lock(mutex).map(|short| Self { short, given_back: GivenBack { mutex, commits, kept: None } })
+    }
 }
 
 impl Deref for Lent<'_> {
@@ -239,10 +257,32 @@ impl Deref for Lent<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let settled = self.commits.settled();
-        let stays = self.short.kept.as_ref().is_some_and(|kept| settled == Some(kept.commits));
-        if !stays || thread::panicking() {
+        let (settled, kept) = (self.given_back.commits.settled(), self.short.kept.as_ref().map(|kept| kept.commits));
+        self.given_back.kept = kept.filter(|kept| settled == Some(*kept) && !thread::panicking());
+        if self.given_back.kept.is_none() {
             self.short.leave();
+        }
+    }
+}
+
+/// A connection that has just been given back. The writer may have begun to [pause](Readers::pause) before, and found it
+/// in use: then the snapshot that was kept ends here.
+struct GivenBack<'r> {
+    mutex: &'r Mutex<Short>,
+    commits: &'r Commits,
+    /// The number of commits that its snapshot shows, where that was kept.
+    kept: Option<u64>,
+}
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        let Some(kept) = self.kept else { return };
+        // Either the writer finds the connection free, or this finds that it counted.
+        fence(Ordering::SeqCst);
+        if self.commits.settled() != Some(kept)
+            && let Some(mut short) = lock(self.mutex)
+        {
+            short.leave();
         }
     }
 }
@@ -260,6 +300,16 @@ impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         end(self.0);
     }
+}
+
+/// What SQLite does only once it has parsed the schema. That takes as long as all else about opening a connection, and
+/// memory: so it comes with the first read, not with the start.
+fn make_ready(connection: &Connection, is_ready: &mut bool) -> rusqlite::Result<()> {
+    if !*is_ready {
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        *is_ready = true;
+    }
+    Ok(())
 }
 
 /// Takes a snapshot now, so that no later statement waits for a lock: `BEGIN` alone leaves that to the first one. Returns
@@ -375,6 +425,25 @@ mod tests {
         assert!(panicked.join().is_err());
         assert_eq!(waiting(&store), 0);
         assert_eq!(count(&store).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_the_writer_found_in_use_ends_when_its_connection_is_given_back() {
+        let (_directory, store) = store();
+        let Readers { short, commits, .. } = &*store.readers;
+        let given_back = |at: usize| GivenBack { mutex: &short[at], commits, kept: commits.settled() };
+        read_everywhere(&store);
+        drop(given_back(0));
+        assert_eq!(waiting(&store), Readers::SHORT);
+        let missed = given_back(1);
+        let paused = {
+            let _in_use = short[1].lock().unwrap_or_else(PoisonError::into_inner);
+            store.readers.pause()
+        };
+        assert_eq!(waiting(&store), 1);
+        drop(missed);
+        assert_eq!(waiting(&store), 0);
+        drop(paused);
     }
 
     #[tokio::test]

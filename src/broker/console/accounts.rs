@@ -144,7 +144,7 @@ impl Broker {
                 let end = offset.saturating_add(ACCOUNTS.into());
                 Ok::<_, store::Error>((name_profiles(db, project, details)?, (end < listed.total).then_some(end)))
             };
-            let (found, end) = self.store.read_long(search).await?;
+            let (found, end) = self.store.read_long_for(project, search).await?;
             (found, end.map(|end| end.to_string()))
         } else {
             let filter = HealthFilter { platform: wanted.platform, profile_id, failing_only: wanted.failing_only };

@@ -56,7 +56,7 @@ impl Broker {
         let (project, profile, who) = (caller.project_id, caller.profile_id, caller.clone());
         let (mut entries, keys) = self
             .store
-            .read_long(move |db| {
+            .read_long_for(project, move |db| {
                 let entries = audit::list_latest(db, project, profile, before, ENTRIES + 1)?;
                 let keys = name_keys(db, &who, entries.iter().filter_map(|found| found.entry.by.access_key_id))?;
                 Ok::<_, store::Error>((entries, keys))

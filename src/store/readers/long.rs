@@ -8,14 +8,16 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::oneshot;
 
-use super::Snapshot;
+use super::turns::Turns;
+use super::{Snapshot, make_ready};
+use crate::domain::id::ProjectId;
 use crate::store::{Error, on_store_thread};
 
 /// The work of a long read. Its result has no type here: the compiler would repeat this file for each type of result.
@@ -34,30 +36,26 @@ struct Order {
 }
 
 pub(super) struct LongReaders {
-    /// `None` while they are being dropped.
-    orders: Option<mpsc::Sender<Order>>,
+    orders: Arc<Turns<Order>>,
     threads: Vec<(InterruptHandle, JoinHandle<()>)>,
 }
 
 impl LongReaders {
     pub(super) fn start(connections: Vec<Connection>) -> io::Result<Self> {
-        let (orders, received) = mpsc::channel();
-        let received = Arc::new(Mutex::new(received));
-        let mut started = Self { orders: Some(orders), threads: Vec::new() };
+        let mut started = Self { orders: Arc::new(Turns::new()), threads: Vec::new() };
         for connection in connections {
-            let (interrupt, received) = (connection.get_interrupt_handle(), received.clone());
-            let serve = move || on_store_thread(|| serve(&connection, &received));
+            let (interrupt, orders) = (connection.get_interrupt_handle(), started.orders.clone());
+            let serve = move || on_store_thread(|| serve(&connection, &orders));
             // Where one does not start, those before it are ended.
             started.threads.push((interrupt, thread::Builder::new().name("long read".to_owned()).spawn(serve)?));
         }
         Ok(started)
     }
 
-    /// Waits while all threads read.
-    pub(super) async fn run(&self, reading: Reading) -> Result<Answer, Error> {
+    /// Waits while all threads read, for a project or for the broker itself.
+    pub(super) async fn run(&self, project: Option<ProjectId>, reading: Reading) -> Result<Answer, Error> {
         let (reply, outcome) = oneshot::channel();
-        let orders = self.orders.as_ref().ok_or(Error::Stopped)?;
-        orders.send(Order { reading, reply }).map_err(|_| Error::Stopped)?;
+        self.orders.push(project, Order { reading, reply });
         outcome.await.map_err(|_| Error::Stopped)?.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -65,7 +63,7 @@ impl LongReaders {
 impl Drop for LongReaders {
     /// Closes the connections. Nobody waits for what is being read.
     fn drop(&mut self) {
-        drop(self.orders.take());
+        self.orders.close();
         let own = thread::current().id();
         for (interrupt, thread) in self.threads.drain(..).filter(|(_, thread)| thread.thread().id() != own) {
             // Again and again, because it ends a statement that runs, and not one that is about to.
@@ -78,13 +76,14 @@ impl Drop for LongReaders {
     }
 }
 
-fn serve(connection: &Connection, orders: &Mutex<mpsc::Receiver<Order>>) {
-    let next = || orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
-    while let Ok(Order { reading, reply }) = next() {
+fn serve(connection: &Connection, orders: &Turns<Order>) {
+    let mut is_ready = false;
+    while let Some(Order { reading, reply }) = orders.next() {
         if reply.is_closed() {
             continue;
         }
         let read = || {
+            make_ready(connection, &mut is_ready)?;
             let snapshot = Snapshot::begin(connection)?;
             Ok(reading(snapshot.0))
         };
@@ -95,6 +94,8 @@ fn serve(connection: &Connection, orders: &Mutex<mpsc::Receiver<Order>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use tokio::time::timeout;
 
     use super::*;
@@ -117,6 +118,46 @@ mod tests {
             threads.insert(store.read_long(|_| Ok::<_, Error>(std::thread::current().id())).await.unwrap());
         }
         assert!(threads.len() <= Readers::LONG, "{threads:?}");
+    }
+
+    #[tokio::test]
+    async fn the_brokers_own_reads_overtake_those_of_callers() {
+        let (_directory, store) = store();
+        let project = store.read(crate::store::projects::list).await.unwrap()[0].id;
+        let (started, begun) = mpsc::channel();
+        // All threads are busy until their gate opens.
+        let mut gates: Vec<mpsc::Sender<()>> = (0..Readers::LONG)
+            .map(|_| {
+                let (store, started, (open, gate)) = (store.clone(), started.clone(), mpsc::channel());
+                let held = move |_: &Connection| {
+                    started.send("held").unwrap();
+                    let _ = gate.recv();
+                    Ok::<_, Error>(())
+                };
+                tokio::spawn(async move { store.read_long_for(project, held).await });
+                open
+            })
+            .collect();
+        let next = async || {
+            while begun.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        for _ in 0..Readers::LONG {
+            next().await;
+        }
+        let (done, order) = mpsc::channel();
+        let say = |word: &'static str| {
+            let done = done.clone();
+            move |_: &Connection| Ok::<_, Error>(done.send(word).unwrap())
+        };
+        // Polled in this order. One thread does both.
+        let both = tokio::join!(store.read_long_for(project, say("caller")), store.read_long(say("own")), async {
+            gates.pop();
+        });
+        both.0.unwrap();
+        both.1.unwrap();
+        assert_eq!([order.recv().unwrap(), order.recv().unwrap()], ["own", "caller"]);
     }
 
     #[tokio::test]
