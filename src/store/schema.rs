@@ -117,6 +117,7 @@ mod tests {
 
     use super::*;
     use crate::domain::time::Timestamp;
+    use crate::store::columns::fold;
     use crate::store::refreshes;
 
     #[test]
@@ -145,6 +146,36 @@ mod tests {
             .unwrap();
         let not_ours = ["refinery_schema_history", "sqlite_schema"];
         assert!(lax.iter().all(|name| not_ours.contains(&name.as_str())), "{lax:?}");
+    }
+
+    #[test]
+    fn letters_that_were_kept_as_they_were_written_are_folded() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(22).migrate(&mut db).unwrap();
+        let changed = |c: &char| c.is_lowercase() || c.is_uppercase() || c.to_uppercase().ne([*c]);
+        let letters: Vec<char> = ('\u{80}'..=char::MAX).filter(changed).collect();
+        assert!(letters.len() > 2_000, "{}", letters.len());
+        let names: Vec<String> = letters.chunks(50).map(|some| some.iter().collect()).collect();
+        db.execute("INSERT INTO projects VALUES ('proj_1', 'default', 0)", []).unwrap();
+        for (number, name) in names.iter().enumerate() {
+            let earlier: String = name.chars().flat_map(char::to_lowercase).collect();
+            db.execute(
+                "INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+                 VALUES ('prof_' || ?1, 'proj_1', ?2, ?3, 0, 0)",
+                (number.to_string(), name, earlier),
+            )
+            .unwrap();
+        }
+        Schema::embedded().migrate(&mut db).unwrap();
+        let mut rows = db.prepare("SELECT name, name_folded FROM profiles").unwrap();
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        for (name, folded) in rows.collect::<Result<Vec<(String, String)>, _>>().unwrap() {
+            assert_eq!(folded, fold(&name), "{name}");
+        }
+        for table in ["integrations", "oauth_apps", "profiles"] {
+            let check = format!("INSERT INTO {table}_search ({table}_search, rank) VALUES ('integrity-check', 1)");
+            db.execute_batch(&check).unwrap();
+        }
     }
 
     #[test]
