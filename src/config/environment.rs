@@ -9,6 +9,9 @@ use super::keys::KnownKeys;
 /// Prefix of all our variables.
 const PREFIX: &str = "POSTPEER_";
 
+/// Value of a variable that sets a key to the empty text.
+const EMPTY: &str = "\"\"";
+
 /// Environment variables by name.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -56,7 +59,7 @@ impl Environment {
     pub(super) fn settings(&self) -> impl Iterator<Item = (&str, Vec<String>, &str)> {
         self.ours().filter_map(|(variable, rest, value)| {
             let path = rest.contains("__").then(|| rest.split("__").map(str::to_ascii_lowercase).collect())?;
-            Some((variable, path, value))
+            Some((variable, path, if value == EMPTY { "" } else { value }))
         })
     }
 

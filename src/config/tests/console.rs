@@ -12,6 +12,10 @@ fn there_is_a_console_where_the_section_is_there() {
     assert_eq!(listen("[console]\nlisten = \"127.0.0.1:8090\""), Some(Some("127.0.0.1:8090".to_owned())));
     let environment = Environment::from([("POSTPEER_CONSOLE__LISTEN", "127.0.0.1:0")]);
     assert!(read_with("", &environment).unwrap().console.unwrap().listen.is_some());
+    let environment = Environment::from([("POSTPEER_CONSOLE__LISTEN", "\"\"")]);
+    assert_eq!(read_with("", &environment).unwrap().console.unwrap().listen, None);
+    let environment = Environment::from([("POSTPEER_CONSOLE__LISTEN", "")]);
+    assert!(read_with("", &environment).unwrap().console.is_none(), "unset");
     let warnings = read("[console]\nlisten = \"0.0.0.0:8090\"").unwrap().warnings.join("\n");
     insta::assert_snapshot!(warnings, @"postpeer.toml: console.listen is not on loopback, and this listener has no TLS: let a firewall choose who reaches it, and a proxy encrypt the way");
     for taken in [
