@@ -289,8 +289,8 @@ fn retire(arguments: &Retire, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies of the database that open only with this key of the keyring file: from before migrations, also those that
-/// cannot be read, and the backups in `[backup] dir`.
+/// Copies of the database that open only with this key of the keyring file: those beside the database, from before
+/// migrations and restores, and the backups in `[backup] dir`. A copy beside the database that cannot be read counts.
 fn copies_that_need(config: &Config, id: &str) -> Result<Vec<String>, Failure> {
     let copies = store::list_copies(&config.database).map_err(app::Error::from)?;
     let needs = |path: &PathBuf| match store::wrapping_keys(path) {

@@ -29,6 +29,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Ending of the name of a copy from before a migration, followed by the new version and the time of the copy.
 const COPY: &str = ".before-v";
 
+/// Ending of the name of a database that a restore replaced, followed by the time of the restore.
+pub(super) const REPLACED: &str = ".replaced-";
+
 /// How long a statement waits for a lock of another process, where waiting blocks nobody.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

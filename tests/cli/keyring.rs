@@ -178,8 +178,18 @@ fn a_keyring_key_that_a_copy_of_the_database_needs_is_kept() {
     succeeded(&instance.run(&["keyring", "rewrap", "--new-key"]));
     fs::copy(instance.path("postpeer.db"), instance.path("postpeer.db.before-v13")).unwrap();
     back_up("new.db");
+    // Restoring the old backup leaves a database that the new key opens; going back leaves one that the old key opens.
+    succeeded(&instance.run(&["restore", backups.join("old.db").to_str().unwrap()]));
+    succeeded(&instance.run(&["restore", backups.join("new.db").to_str().unwrap()]));
+    let mut replaced: Vec<String> = fs::read_dir(instance.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".replaced-"))
+        .collect();
+    replaced.sort();
     let retire = || instance.command(&["keyring", "retire", &first]);
     let said = refused(&retire().env("POSTPEER_BACKUP__DIR", &backups).output().unwrap(), 64);
+    assert_eq!(replaced.iter().filter(|name| said.contains(&format!("{name},"))).count(), 1, "{said}: {replaced:?}");
     assert!(said.contains("before-v12") && !said.contains("before-v13"), "{said}");
     assert!(said.contains("old.db") && !said.contains("new.db") && !said.contains("notes"), "{said}");
     fs::remove_file(instance.path("postpeer.db.before-v12")).unwrap();

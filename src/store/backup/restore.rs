@@ -25,7 +25,7 @@ use crate::failpoint;
 use crate::store::lock::beside;
 use crate::store::open::create::Unfinished;
 use crate::store::open::inspect::look;
-use crate::store::open::{Inspection, OpenError, directory_of, failed, inspect_copy, sync_directory};
+use crate::store::open::{Inspection, OpenError, REPLACED, directory_of, failed, inspect_copy, sync_directory};
 use crate::store::schema::Schema;
 use crate::store::{DatabaseLock, audit, meta};
 
@@ -312,7 +312,7 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
 
 /// A free name for the database that is replaced.
 fn name_for_kept(database: &Path, now: Timestamp) -> PathBuf {
-    let name = format!(".replaced-{}", now.for_file_name());
+    let name = format!("{REPLACED}{}", now.for_file_name());
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let free = std::iter::once(name.clone()).chain(numbered).map(|ending| beside(database, &ending));
     free.into_iter().find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| beside(database, &name))

@@ -1,6 +1,7 @@
 //! A look at a database file that changes nothing.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{BUSY_TIMEOUT, COPY, OpenError, Role, check_directory, check_sqlite, connect, directory_of, failed};
+use super::{
+    BUSY_TIMEOUT, COPY, OpenError, REPLACED, Role, check_directory, check_sqlite, connect, directory_of, failed,
+};
 use crate::domain::keyring::WrappedKey;
 use crate::domain::time::Timestamp;
 use crate::store::lock::beside;
@@ -110,16 +113,17 @@ pub fn wrapping_keys(path: &Path) -> Result<BTreeSet<String>, OpenError> {
     Ok(keys.into_iter().map(|key| key.wrapped_by).collect())
 }
 
-/// The copies of this database from before migrations.
+/// The copies of this database beside it: those from before migrations, and the databases that restores replaced.
 pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let directory = directory_of(path);
     let io = |source| OpenError::Io { path: directory.to_owned(), source };
-    let copy = beside(path, COPY);
+    let [copy, replaced] = [COPY, REPLACED].map(|ending| beside(path, ending));
     let mut copies = Vec::new();
     for entry in fs::read_dir(directory).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
-        let version = copy.file_name().and_then(|copy| name.as_bytes().strip_prefix(copy.as_bytes()));
-        if version.is_some_and(is_version_and_time) {
+        let is_copy = ending_after(&copy, &name).is_some_and(is_version_and_time)
+            || ending_after(&replaced, &name).is_some_and(is_time_and_number);
+        if is_copy {
             copies.push(directory.join(name));
         }
     }
@@ -127,13 +131,26 @@ pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(copies)
 }
 
+/// The rest of a file's name that begins like that of `prefix`.
+fn ending_after<'a>(prefix: &Path, name: &'a OsStr) -> Option<&'a str> {
+    let ending = name.as_bytes().strip_prefix(prefix.file_name()?.as_bytes())?;
+    std::str::from_utf8(ending).ok()
+}
+
 /// True for `14-20260503T083336Z`, and for `12`, which earlier versions wrote.
-fn is_version_and_time(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
+fn is_version_and_time(text: &str) -> bool {
     let (version, time) = text.split_once('-').map_or((text, None), |(version, time)| (version, Some(time)));
-    !version.is_empty()
-        && version.bytes().all(|byte| byte.is_ascii_digit())
-        && time.is_none_or(|time| Timestamp::from_file_name(time).is_some())
+    is_number(version) && time.is_none_or(|time| Timestamp::from_file_name(time).is_some())
+}
+
+/// True for `20260503T083336Z`, and for `20260503T083336Z-2` where that name was taken. False for a log beside it.
+fn is_time_and_number(text: &str) -> bool {
+    let (time, number) = text.split_once('-').map_or((text, None), |(time, number)| (time, Some(number)));
+    Timestamp::from_file_name(time).is_some() && number.is_none_or(is_number)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads the header without SQLite, which creates files even beside a database that it only reads.

@@ -39,6 +39,28 @@ fn an_older_schema_is_migrated_and_a_copy_is_kept() {
 }
 
 #[test]
+fn an_upgrade_keeps_the_databases_that_restores_replaced() {
+    let next = Schema::embedded().version() + 1;
+    let schema = Schema::with(
+        &format!("V{next}__note"),
+        &format!("ALTER TABLE projects ADD COLUMN note TEXT; PRAGMA user_version = {next};"),
+    );
+    let place = made();
+    let copies = ["before-v12", "replaced-20260503T083336Z", "replaced-20260503T083336Z-2"];
+    let others = ["replaced-20260503T083336Z-wal", "replaced-20260503T083336Z-2-shm", "replaced-", "replaced-by-hand"];
+    for name in copies.iter().chain(&others) {
+        fs::copy(&place.path, beside(&place.path, &format!(".{name}"))).unwrap();
+    }
+    let at = |name: &str| beside(&place.path, &format!(".{name}"));
+    assert_eq!(list_copies(&place.path).unwrap(), copies.map(at));
+    drop(Store::open_with(&place.path, &schema).unwrap());
+    let [migrated, replaced @ ..] = &list_copies(&place.path).unwrap()[..] else { panic!("no copy") };
+    assert!(migrated.to_str().unwrap().contains(&format!(".before-v{next}-")), "{migrated:?}");
+    assert_eq!(replaced, copies[1..].iter().map(|name| at(name)).collect::<Vec<_>>());
+    assert!(others.into_iter().all(|name| at(name).exists()));
+}
+
+#[test]
 fn a_migration_that_changes_what_is_counted_is_noticed() {
     let next = Schema::embedded().version() + 1;
     let schema = Schema::with(
