@@ -254,6 +254,22 @@ fn check_tells_who_has_the_address() {
     let told = finding(&check, "listen")["message"].as_str().unwrap().to_owned();
     assert!(told.contains(&format!("the running broker of this database (pid {pid})")), "{told}");
 
+    // Metrics and console have listeners of their own.
+    let instance = Instance::new();
+    let mut serve = instance.command(&["serve"]);
+    let (metrics, console) = ("POSTPEER_SERVER__METRICS_LISTEN", "POSTPEER_CONSOLE__LISTEN");
+    serve.env(metrics, "127.0.0.1:0").env(console, "127.0.0.1:0");
+    let full = Running::start(&mut serve, "the console is at");
+    let address = |words: &str| full.url_after(words).replace("http://", "");
+    let mut check = instance.command(&["check", "--json"]);
+    check.env(metrics, address("metrics are at")).env(console, address("the console is at"));
+    let check = check.output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+    for subject in ["server.metrics_listen", "console.listen"] {
+        let told = findings(&check).into_iter().find(|one| one["subject"] == subject).unwrap();
+        assert!(told["message"].as_str().unwrap().starts_with("the running broker of this database"), "{told}");
+    }
+
     let other = Instance::new();
     let check = other.command(&["check", "--json"]).env("POSTPEER_SERVER__LISTEN", &listen).output().unwrap();
     assert_eq!(check.status.code(), Some(69));

@@ -124,11 +124,12 @@ fn address(key: &'static str, listen: SocketAddr, holder: Option<Holder>) -> Fin
 
 /// True when a broker answers there.
 fn is_broker(key: &str, listen: SocketAddr) -> bool {
-    let path = if key == "server.listen" { "/healthz" } else { "/metrics" };
-    healthcheck::ask(listen, path).is_ok_and(|body| {
-        let text = String::from_utf8_lossy(&body);
-        text.trim() == "{\"ok\":true}" || text.contains("postpeer_build_info")
-    })
+    let (path, is_ours): (_, fn(&str) -> bool) = match key {
+        "console.listen" => ("/console/sign-in", |page| page.contains("postpeer console")),
+        "server.listen" => ("/healthz", |answer| answer.trim() == "{\"ok\":true}"),
+        _ => ("/metrics", |metrics| metrics.contains("postpeer_build_info")),
+    };
+    healthcheck::ask(listen, path).is_ok_and(|body| is_ours(&String::from_utf8_lossy(&body)))
 }
 
 #[cfg(test)]
