@@ -17,7 +17,7 @@ use crate::domain::time::{Clock as _, SystemClock, Timestamp};
 
 const CREATE_EXAMPLES: &str = "Examples:
   postpeer access-key create --name \"my app\" --scope read,tokens
-  postpeer access-key create --name \"one customer\" --profile prof_0198c0de0000700080000000000000000 --expires 90d
+  postpeer access-key create --name \"one customer\" --profile prof_0198c0de000070008000000000000000 --expires 90d
   postpeer access-key create --name worker --scope tokens --from 10.0.0.0/8,fd00::/8";
 
 /// Create, list and revoke access keys; works while the broker runs
@@ -71,7 +71,7 @@ pub(super) struct List {
 
 /// Revoke a key; it is rejected from its next request on
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  postpeer access-key revoke key_0198c0de0000700080000000000000000")]
+#[command(after_help = "Example:\n  postpeer access-key revoke key_0198c0de000070008000000000000000")]
 pub(super) struct Revoke {
     /// Id of the key, as shown by `postpeer access-key list`
     id: AccessKeyId,

@@ -25,7 +25,11 @@ const PAGE: u32 = 500;
 #[command(after_help = "Example:\n  postpeer accounts list --failing", disable_help_subcommand = true)]
 pub(super) enum Command {
     List(List),
+    /// Show one account: its state, scopes and times, and what to do where it fails
+    #[command(after_help = "Example:\n  postpeer accounts show int_0198c0de000070008000000000000000")]
     Show(One),
+    /// Disconnect one account: revoke its consent where the platform takes that, and erase its tokens
+    #[command(after_help = "Example:\n  postpeer accounts disconnect int_0198c0de000070008000000000000000")]
     Disconnect(One),
 }
 
@@ -49,11 +53,8 @@ pub(super) struct List {
     config: ConfigFile,
 }
 
-/// Look at one account (show), or revoke its consent where the platform takes that and erase its tokens (disconnect)
+// The commands that take it have their own summaries: a doc comment here would be that of both.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  postpeer accounts show int_0198c0de0000700080000000000000000\n  postpeer accounts disconnect int_0198c0de0000700080000000000000000"
-)]
 pub(super) struct One {
     /// Id of the account, as shown by `postpeer accounts list`
     id: IntegrationId,

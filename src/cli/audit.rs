@@ -16,7 +16,7 @@ const AT_A_TIME: u32 = 1000;
 /// Show who changed what, and who was handed which token; works while the broker runs
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  postpeer audit --since 2026-05-03T08:00:00Z\n  postpeer audit --json | jq 'select(.action == \"token.read\")'"
+    after_help = "Examples:\n  postpeer audit --since 2026-05-03T08:00:00Z\n  postpeer audit --json | jq 'select(.action == \"token.read\")'"
 )]
 pub(super) struct Arguments {
     /// First time to show (RFC 3339), or the id of the entry after which to begin [default: the oldest entry]

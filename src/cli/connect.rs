@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Make a link to a page on which whoever has it connects accounts, and print it; works while the broker runs
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  postpeer connect\n  postpeer connect youtube --profile prof_0198c0de0000700080000000000000000 --wait"
+    after_help = "Examples:\n  postpeer connect\n  postpeer connect youtube --profile prof_0198c0de000070008000000000000000 --wait"
 )]
 pub(super) struct Arguments {
     /// Name of the platform to connect [default: all that can be connected]

@@ -159,4 +159,35 @@ mod tests {
             assert!(help.contains("\n  postpeer ") || help.contains("| postpeer "), "{}", command.get_name());
         }
     }
+
+    /// The words of a command line, up to a comment, a pipe or a redirection. Quotation marks group words.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut is_quoted) = (vec![String::new()], false);
+        for c in line.chars() {
+            match c {
+                '"' => is_quoted = !is_quoted,
+                '#' | '|' | '>' if !is_quoted => break,
+                ' ' if !is_quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.into_iter().filter(|word| !word.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_example_is_accepted() {
+        let mut program = Arguments::command();
+        program.build();
+        let (mut waiting, mut tried) = (vec![program], 0);
+        while let Some(command) = waiting.pop() {
+            waiting.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter_map(|line| line.find("postpeer ").map(|at| &line[at..]));
+            for example in examples {
+                Arguments::try_parse_from(words(example)).unwrap_or_else(|error| panic!("{example}: {error}"));
+                tried += 1;
+            }
+        }
+        assert!(tried > 40, "{tried} examples");
+    }
 }
