@@ -22,7 +22,8 @@ pub(super) fn report(app: &App) {
             "an access key expires soon: give its callers another one (`postpeer access-key create`), then revoke it"
         );
     }
-    for step in next_steps(!on.is_empty(), keys, accounts) {
+    let any_platform = is_any_set_up(&app.config.platforms.listings(), accounts);
+    for step in next_steps(any_platform, keys, accounts) {
         tracing::info!("next: {step}");
     }
 }
@@ -42,11 +43,19 @@ fn on_and_off(listings: &[Listing<'_>]) -> (String, String) {
     (on, off.collect::<Vec<_>>().join("; "))
 }
 
+/// True when accounts can be connected at a platform that the operator set up. Bluesky needs no setup, so it counts only
+/// where accounts are connected.
+fn is_any_set_up(listings: &[Listing<'_>], accounts: Option<u64>) -> bool {
+    let mut on = listings.iter().filter(|one| one.enabled && one.availability == Availability::Prod);
+    on.any(|one| one.has_callback || accounts.is_some_and(|count| count > 0))
+}
+
 fn next_steps(any_platform: bool, keys: Option<u64>, accounts: Option<u64>) -> Vec<&'static str> {
     let mut steps = Vec::new();
     if !any_platform {
         steps.push(
-            "give at least one platform its credentials in the configuration, and restart: `postpeer check` says how",
+            "give at least one platform its credentials in the configuration, and reload it with SIGHUP (variables of the \
+             environment take a restart): `postpeer check` says how",
         );
     }
     if keys == Some(0) {
@@ -75,6 +84,20 @@ mod tests {
             off,
             "disabled: tiktok; no client id: facebook googlebusiness instagram linkedin pinterest reddit threads youtube"
         );
+    }
+
+    #[test]
+    fn bluesky_alone_is_set_up_once_somebody_uses_it() {
+        let is_set_up = |toml: &str, accounts| {
+            let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+            is_any_set_up(&config.platforms.listings(), accounts)
+        };
+        assert_eq!([None, Some(0), Some(1)].map(|accounts| is_set_up("", accounts)), [false, false, true]);
+        let off = "[platforms.bluesky]\nenabled = false";
+        assert!(!is_set_up(off, Some(1)));
+        for on in ["[platforms.twitter]\nclient_id = \"i\"\nclient_secret = \"s\"", "[platforms.mastodon]"] {
+            assert!(is_set_up(on, Some(0)), "{on}");
+        }
     }
 
     #[test]
