@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use super::finding::{Finding, as_json, as_text, conclude};
-use super::platforms::{callback_url, state, wrapped};
+use super::platforms::{state, to_register, to_register_or_why, wrapped};
 use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment, nearest_word};
@@ -119,8 +119,10 @@ fn text(config: &Config, findings: &[Finding], probed: &[&str]) -> String {
 /// Lists what an operator sets up at a platform: the callback URL, where, and the known traps.
 fn setup(config: &Config, listing: &Listing<'_>) -> String {
     let guide = guide(config, listing);
-    let mut lines =
-        vec![format!("{} ({})", listing.label, listing.name), wrapped("callback URL", &callback_url(config, listing))];
+    let mut lines = vec![
+        format!("{} ({})", listing.label, listing.name),
+        wrapped("callback URL", &to_register_or_why(config, listing)),
+    ];
     let notes = [("console", guide.console), ("know", guide.know)].into_iter();
     let notes = notes.chain(guide.setup.iter().map(|setup| ("setup", *setup))).filter(|(_, note)| !note.is_empty());
     lines.extend(notes.map(|(name, note)| wrapped(name, note)));
@@ -139,7 +141,7 @@ fn json(config: &Config, findings: &[Finding]) -> Value {
             "name": listing.name,
             "label": listing.label,
             "state": state(listing),
-            "callbackUrl": listing.has_callback.then(|| callback_url(config, listing)),
+            "callbackUrl": to_register(config, listing).ok(),
             "console": guide.console,
             "know": guide.know,
             "setup": guide.setup,
@@ -155,11 +157,10 @@ fn json(config: &Config, findings: &[Finding]) -> Value {
 
 /// Lists each platform with its state and the callback URL to register there.
 fn report(config: &Config) -> String {
-    let ready = config
-        .platforms
-        .listings()
-        .into_iter()
-        .map(|platform| [platform.name.to_owned(), state(&platform).to_owned(), callback_url(config, &platform)]);
+    let ready =
+        config.platforms.listings().into_iter().map(|platform| {
+            [platform.name.to_owned(), state(&platform).to_owned(), to_register_or_why(config, &platform)]
+        });
     let mut rows: Vec<[String; 3]> = ready.collect();
     rows.sort();
     rows.insert(0, ["PLATFORM", "STATE", "CALLBACK URL TO REGISTER"].map(str::to_owned));
@@ -188,6 +189,7 @@ mod tests {
             token_url = "https://id.acme.example/token"
             identity_url = "https://id.acme.example/me"
             identity = { id = "/sub" }
+            [platforms.mastodon]
         "#;
         let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
         insta::assert_snapshot!(as_text(&advice(&config, &SystemClock)), @r"
@@ -197,7 +199,7 @@ mod tests {
                                 -> set issuer, where the server has one
         ");
         let report = report(&config);
-        let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "tiktok", "twitter"];
+        let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "mastodon", "tiktok", "twitter"];
         let is_shown = |line: &&str| shown.iter().any(|name| line.split(' ').next() == Some(name));
         assert_eq!(report.trim_end().lines().count(), 1 + config.platforms.listings().len());
         insta::assert_snapshot!(report.lines().filter(is_shown).collect::<Vec<_>>().join("\n"), @"
@@ -206,6 +208,7 @@ mod tests {
         bluesky         prod            none: it has no redirect
         facebook        no credentials  https://connect.example.com/v1/connect/facebook/callback
         googlebusiness  no credentials  https://connect.example.com/v1/connect/googlebusiness/callback
+        mastodon        prod            none: the broker registers itself
         tiktok          off             https://connect.example.com/v1/connect/tiktok/callback
         twitter         prod            https://connect.example.com/v1/connect/twitter/callback
         ");
@@ -213,7 +216,7 @@ mod tests {
             to_probe(&config, &named.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
                 .map_err(|failure| failure.message)
         };
-        assert_eq!(names(&[]).unwrap(), ["bluesky", "twitter"]);
+        assert_eq!(names(&[]).unwrap(), ["bluesky", "mastodon", "twitter"]);
         assert_eq!(names(&["acme", "twitter"]).unwrap(), ["acme", "twitter"]);
         assert_eq!(names(&["twiter"]).unwrap_err(), "there is no platform \"twiter\": did you mean twitter?");
         assert!(names(&["tiktok"]).unwrap_err().contains("enabled = true"));
@@ -225,6 +228,10 @@ mod tests {
         for remark in remarks {
             assert!(printed.contains(&remark.sentence) && printed.contains(remark.remedy), "{remark:?}: {printed}");
         }
-        assert_eq!(json(&config, &[])["platforms"].as_array().unwrap().len(), config.platforms.listings().len());
+        let document = json(&config, &[]);
+        let platforms = document["platforms"].as_array().unwrap();
+        assert_eq!(platforms.len(), config.platforms.listings().len());
+        let unregistered = platforms.iter().filter(|one| one["callbackUrl"].is_null());
+        assert_eq!(unregistered.map(|one| &one["name"]).collect::<Vec<_>>(), ["bluesky", "mastodon"]);
     }
 }

@@ -15,7 +15,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::files::permissions;
 use super::finding::{Finding, as_json, as_text, conclude};
-use super::platforms::callback_url;
+use super::platforms::to_register;
 use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
 use crate::config::{Config, Environment};
@@ -82,9 +82,10 @@ fn examine(config: &Config, config_file: Option<&Path>, clock: &dyn Clock) -> Ve
 fn callbacks(config: &Config) -> Vec<Finding> {
     let listings = config.platforms.listings().into_iter();
     listings
-        .filter(|one| one.enabled && one.has_callback && one.availability == Availability::Prod)
-        .map(|one| {
-            Finding::ok("callback_url", one.name, format!("{} must be registered there", callback_url(config, &one)))
+        .filter(|one| one.enabled && one.availability == Availability::Prod)
+        .filter_map(|one| {
+            let url = to_register(config, &one).ok()?;
+            Some(Finding::ok("callback_url", one.name, format!("{url} must be registered there")))
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use super::failure::{Exit, Failure};
 use super::output;
 use super::settings::ConfigFile;
 use crate::config::{Config, Environment, nearest_word, presets};
-use crate::platforms::registry::Listing;
+use crate::platforms::registry::{ConfiguredPlatform, Listing};
 use crate::platforms::{Availability, Bluesky, Facts, Guide, Platform, Revocation, bluesky};
 
 /// List the platforms, or show what the broker knows of one
@@ -53,13 +53,26 @@ pub(super) const fn state(platform: &Listing<'_>) -> &'static str {
     }
 }
 
-/// The URL that an operator registers at a platform.
+/// The URL to which a platform sends browsers back.
 pub(super) fn callback_url(config: &Config, platform: &Listing<'_>) -> String {
-    if platform.has_callback {
-        format!("{}/v1/connect/{}/callback", config.server.public_url, platform.name)
-    } else {
-        "none: it has no redirect".to_owned()
+    format!("{}/v1/connect/{}/callback", config.server.public_url, platform.name)
+}
+
+/// The callback URL that an operator registers at a platform. The error says why there is none to register.
+pub(super) fn to_register(config: &Config, platform: &Listing<'_>) -> Result<String, &'static str> {
+    if !platform.has_callback {
+        return Err("none: it has no redirect");
     }
+    let has_servers = |one: &ConfiguredPlatform| one.platform().name == platform.name && one.has_servers();
+    if config.platforms.iter_all().any(has_servers) {
+        return Err("none: the broker registers itself");
+    }
+    Ok(callback_url(config, platform))
+}
+
+/// The callback URL, or why there is none to register, for a table.
+pub(super) fn to_register_or_why(config: &Config, platform: &Listing<'_>) -> String {
+    to_register(config, platform).unwrap_or_else(str::to_owned)
 }
 
 fn list(config: &Config) -> String {
@@ -85,10 +98,11 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
         for preset in presets::names() {
             known.push(preset);
         }
-        let guess = nearest_word(name, &known).map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
+        let guess =
+            nearest_word(name, &known).map_or_else(|| ".".to_owned(), |nearest| format!(": did you mean {nearest}?"));
         let (names, presets) = (names.join(", "), presets::listed());
         let message = format!(
-            "there is no platform \"{name}\": {guess}The platforms are {names}, and these have presets: {presets}"
+            "there is no platform \"{name}\"{guess} The platforms are {names}, and these have presets: {presets}"
         );
         return Err(Failure::new(Exit::Usage, message));
     };
@@ -99,7 +113,7 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
     };
     let mut rows = vec![
         ("state", state(listing).to_owned()),
-        ("callback URL", callback_url(config, listing)),
+        ("callback URL", shown_callback(config, listing)),
         ("facts as of", guide.facts.map_or_else(String::new, |facts| facts.as_of.to_string())),
     ];
     if let Some(issuer) = configured.and_then(|configured| configured.issuer()) {
@@ -117,6 +131,15 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
     let rows = rows.into_iter().filter(|(_, fact)| !fact.is_empty());
     let lines = rows.map(|(name, fact)| wrapped(name, &fact));
     Ok(format!("{} ({name})\n\n{}", listing.label, lines.collect::<Vec<_>>().join("\n")))
+}
+
+fn shown_callback(config: &Config, listing: &Listing<'_>) -> String {
+    match to_register(config, listing) {
+        Err(_) if listing.has_callback => {
+            format!("{}, which the broker registers itself", callback_url(config, listing))
+        }
+        url => url.unwrap_or_else(str::to_owned),
+    }
 }
 
 fn of_oauth(platform: &Platform) -> Vec<(&'static str, String)> {
@@ -286,6 +309,6 @@ mod tests {
                 "{told}"
             );
         }
-        assert!(show(&config, "zebra").unwrap_err().message.starts_with("there is no platform \"zebra\": The "));
+        assert!(show(&config, "zebra").unwrap_err().message.starts_with("there is no platform \"zebra\". The "));
     }
 }

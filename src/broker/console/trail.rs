@@ -31,7 +31,7 @@ pub struct KnownPlatform {
     pub name: String,
     pub label: String,
     pub state: PlatformState,
-    /// The URL to register at the platform; `None` where there is no redirect.
+    /// The URL to register at the platform; `None` where there is no redirect, or the broker registers itself.
     pub callback_url: Option<String>,
     /// The page where the operator manages the app, where it is known.
     pub console: Option<&'static str>,
@@ -89,6 +89,9 @@ impl Broker {
     #[must_use]
     pub fn known_platforms(&self) -> Vec<KnownPlatform> {
         let remarks = self.upstream.platforms().remarks(self.clock.now().day());
+        let registers_itself = |name: &str| {
+            self.upstream.platforms().iter_all().any(|one| one.platform().name == name && one.has_servers())
+        };
         let listed = self.upstream.platforms().listings().into_iter().map(|platform| KnownPlatform {
             remarks: remarks.iter().filter(|remark| remark.platform == platform.name).cloned().collect(),
             name: platform.name.to_owned(),
@@ -98,7 +101,8 @@ impl Broker {
                 Availability::Prod => PlatformState::Ready,
                 Availability::Dev => PlatformState::NoCredentials,
             },
-            callback_url: platform.has_callback.then(|| self.callback_url(platform.name)),
+            callback_url: (platform.has_callback && !registers_itself(platform.name))
+                .then(|| self.callback_url(platform.name)),
             console: self.console(platform.name),
             // Written for the README.
             know: self
