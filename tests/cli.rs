@@ -573,11 +573,12 @@ fn files_that_every_user_can_change_are_refused_and_those_they_can_read_are_told
     assert!(!said.contains("every user"), "{said}");
     for name in files {
         let path = instance.path(name);
-        let chmod = format!("chmod 600 {}", path.display());
+        let chmod = format!("chmod o= {}", path.display());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let (now, said) = check();
         assert_eq!(now, code, "{said}");
         assert!(said.contains("every user of this machine can read") && said.contains(&chmod), "{name}: {said}");
+        assert_eq!(said.matches("every user").count(), 1, "{name} is told once: {said}");
         for changeable in [0o646, 0o602] {
             fs::set_permissions(&path, fs::Permissions::from_mode(changeable)).unwrap();
             let said = instance.refuses_to_serve(78);

@@ -6,12 +6,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::failure::Exit;
-use super::finding::{Finding, Severity};
+use super::finding::{Finding, Severity, plural};
 use crate::config::Config;
 
 const CHECK: &str = "permissions";
 
-/// Looks at files and folders. The keyring is not among them: reading it checks more.
+/// Looks at files and folders. The keyring is not among them: reading it checks more. Nor are files that a warning of the
+/// configuration names.
 pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Finding> {
     let mut files: Vec<PathBuf> =
         ["", "-wal", "-shm", "-journal"].map(|ending| beside(&config.database, ending)).into();
@@ -27,11 +28,17 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
     }
     let looked_at = |paths: &[PathBuf]| paths.iter().filter(|path| path.exists()).count();
     let (of_files, of_folders) = (looked_at(&files), looked_at(&folders));
-    let mut findings: Vec<Finding> = files.iter().filter_map(|file| file_finding(file)).collect();
+    let is_told = |finding: &Finding, file: &PathBuf| {
+        finding.severity == Severity::Warning && config.readable_files.contains(file)
+    };
+    let found = files.iter().filter_map(|file| Some((file_finding(file)?, file)));
+    let mut findings: Vec<Finding> =
+        found.filter(|(finding, file)| !is_told(finding, file)).map(|(finding, _)| finding).collect();
     let database = folder_of(&config.database);
     findings.extend(folders.iter().filter_map(|folder| folder_finding(folder, *folder == database)));
-    if findings.is_empty() {
-        let message = format!("other users can neither read the {of_files} files nor change the {of_folders} folders");
+    if findings.is_empty() && config.readable_files.is_empty() {
+        let looked_at = format!("{}, {}", plural(of_files, "file"), plural(of_folders, "folder"));
+        let message = format!("other users can neither read the files nor change the folders: {looked_at}");
         findings.push(Finding::ok(CHECK, "", message));
     }
     findings

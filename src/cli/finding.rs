@@ -127,7 +127,6 @@ pub(super) fn as_text(findings: &[Finding]) -> String {
 /// The end of a command after its findings were printed.
 pub(super) fn conclude(findings: &[Finding]) -> Result<(), Failure> {
     let count = |name: &str| findings.iter().filter(|finding| finding.severity.name() == name).count();
-    let plural = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let (errors, warnings) = (plural(count("error"), "error"), plural(count("warning"), "warning"));
     match worst(findings) {
         Severity::Error(exit) => Err(Failure::new(exit, format!("{errors}, {warnings}: see the report"))),
@@ -140,6 +139,11 @@ pub(super) fn conclude(findings: &[Finding]) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn plural(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl fmt::Display for Mistakes {
 pub enum Error {
     #[error(
         "every user of this machine can change the configuration {path}, and so have the broker send secrets elsewhere: \
-         `chmod 600 {path}`, then check what is in it",
+         `chmod o= {path}`, then check what is in it",
         path = .0.display()
     )]
     Changeable(PathBuf),

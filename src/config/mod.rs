@@ -75,6 +75,8 @@ pub struct Config {
     pub platforms: Registry,
     /// The files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
+    /// The files of which one of `warnings` says that every user can read them.
+    pub readable_files: Vec<PathBuf>,
     /// The files that logos were read from.
     pub logo_files: Vec<PathBuf>,
     /// True when the file itself has secrets, rather than the names of files that have them.
@@ -163,10 +165,11 @@ pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) ->
     match exposure::of(path) {
         Some(Exposure::Changeable) => return Err(Error::Changeable(path.to_owned())),
         Some(Exposure::Readable) if config.has_secrets => {
+            config.readable_files.push(path.to_owned());
             let path = path.display();
             config
                 .warnings
-                .push(format!("{path}: every user of this machine can read the secrets in it: chmod 600 {path}"));
+                .push(format!("{path}: every user of this machine can read the secrets in it: chmod o= {path}"));
         }
         _ => {}
     }
@@ -200,6 +203,7 @@ pub fn from_str(
         }
     }
     config.secret_files = std::mem::take(&mut reader.secret_files);
+    config.readable_files = std::mem::take(&mut reader.readable_files);
     config.logo_files = std::mem::take(&mut reader.logo_files);
     config.has_secrets = reader.has_secrets;
     let warnings = reader.finish().map_err(Error::Mistakes)?;
@@ -237,6 +241,7 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
         pages: pages::read(reader),
         platforms: platforms::read(reader),
         secret_files: Vec::new(),
+        readable_files: Vec::new(),
         logo_files: Vec::new(),
         has_secrets: false,
         warnings: Vec::new(),

@@ -36,6 +36,8 @@ pub(super) struct Reader {
     warnings: Vec<Warning>,
     /// The files that secrets were read from.
     pub(super) secret_files: Vec<PathBuf>,
+    /// The files of which a warning says that every user can read them.
+    pub(super) readable_files: Vec<PathBuf>,
     /// The files that pictures were read from.
     pub(super) logo_files: Vec<PathBuf>,
     /// True when a secret was read from the settings file itself.
@@ -51,6 +53,7 @@ impl Reader {
             mistakes: Vec::new(),
             warnings: Vec::new(),
             secret_files: Vec::new(),
+            readable_files: Vec::new(),
             logo_files: Vec::new(),
             has_secrets: false,
         }
@@ -381,12 +384,11 @@ impl Reader {
         let shown = file.display();
         match exposure::of(file) {
             None => {}
-            Some(Exposure::Changeable) => self.mistake(
-                path,
-                format!("names {shown}, which every user of this machine can change: chmod 600 {shown}"),
-            ),
+            Some(Exposure::Changeable) => self
+                .mistake(path, format!("names {shown}, which every user of this machine can change: chmod o= {shown}")),
             Some(Exposure::Readable) => {
-                let what = format!("names {shown}, which every user of this machine can read: chmod 600 {shown}");
+                let what = format!("names {shown}, which every user of this machine can read: chmod o= {shown}");
+                self.readable_files.push(file.to_owned());
                 self.warn_with(path, what.into());
             }
         }
