@@ -19,9 +19,9 @@ pub(super) enum Exit {
     Usage = 64,
     /// The database is damaged, foreign, or newer than this program.
     Data = 65,
-    /// The database is missing but its keyring exists.
+    /// The database is missing but its keyring exists, or the backup to restore is missing.
     NoInput = 66,
-    /// A port or a service is unavailable.
+    /// A port or a service is unavailable, or a limit leaves no room for now.
     Unavailable = 69,
     /// A bug.
     Software = 70,
@@ -171,11 +171,12 @@ fn exit_of_database(error: &OpenError) -> Exit {
 }
 
 impl From<broker::Error> for Failure {
-    /// Only use cases on access keys and projects end here.
+    /// For the use cases on access keys, accounts, the audit trail, links and projects.
     fn from(error: broker::Error) -> Self {
         let exit = match &error {
             broker::Error::Invalid(_) | broker::Error::NotFound(_) => Exit::Usage,
             broker::Error::Store(error) => exit_of_store(error),
+            broker::Error::TooManyLinks { .. } => Exit::Unavailable,
             _ => Exit::Software,
         };
         Self::caused(exit, &error)
@@ -196,5 +197,19 @@ fn exit_of_keys(error: &broker::keyring::Error) -> Exit {
         E::Refused(_) => Exit::Usage,
         E::Sealed(error) => exit_of_vault(error),
         E::Store(error) => exit_of_store(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_project_that_is_full_of_links_is_no_failure_of_the_program() {
+        let full = Failure::from(broker::Error::TooManyLinks { most: 20_000, retry_after: Duration::from_mins(1) });
+        assert_eq!(full.exit, Exit::Unavailable);
+        assert!(full.message.contains("20000 connect links"), "{}", full.message);
     }
 }
