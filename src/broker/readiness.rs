@@ -11,6 +11,7 @@ use crate::store::{self, How};
 
 /// The reason why the broker is not ready, in words for anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(test, derive(strum::VariantArray))]
 pub enum NotReady {
     #[error("another program has locked the database")]
     Busy,
@@ -85,5 +86,22 @@ impl Broker {
             (None, _) => tracing::info!("the broker is ready again"),
         }
         why.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantArray as _;
+
+    use super::*;
+
+    #[test]
+    fn the_operators_guide_has_a_row_for_each_reason() {
+        let guide = include_str!("../../docs/operations.md");
+        for why in NotReady::VARIANTS {
+            let words = why.to_string();
+            let why = words.split(':').next().unwrap();
+            assert!(guide.contains(&format!("\n| {why} | ")), "{why}: docs/operations.md does not say what to do");
+        }
     }
 }
