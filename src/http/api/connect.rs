@@ -15,8 +15,7 @@ use crate::http::request::{FromQuery, Parameters, Query, Segment};
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct Connection {
     /// Where the browser goes when all is done, with `status`, `platform` and `integrationId` (or `error`) added to the
-    /// query. Put a nonce of your own into its query and compare it with the person's session when it comes back.
-    /// Without it: to a page of the broker.
+    /// query. Without it: to a page of the broker. To be sure who came back, use `bindingHash` or `completion`.
     ///
     /// `status` is `success`, `cancelled`, `error`, `selection_required` or `completion_required`. `integrationId` may be
     /// several ids, separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number

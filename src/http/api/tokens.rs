@@ -59,7 +59,7 @@ pub(crate) struct TokenView {
     expires_at: Option<Timestamp>,
     /// The OAuth scopes that were granted.
     scopes: Vec<String>,
-    /// The server that the token is for (Bluesky); absent where the platform has but one.
+    /// The server that the token is for (Bluesky, Mastodon and its kind); absent where the platform has but one.
     #[serde(skip_serializing_if = "Option::is_none")]
     service_url: Option<String>,
 }

@@ -18,7 +18,7 @@ use crate::http::Current;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{Query, Segment, cookies, peer};
 
-/// Longest state, in bytes. Ours have 43.
+/// Longest state, in bytes. Ours have 51, see `domain::flow`.
 const STATE_MAX: usize = 512;
 /// Longest authorization code, in bytes. The longest that platforms send have about two thousand.
 const CODE_MAX: usize = 4 * 1024;
