@@ -39,7 +39,7 @@ pub(super) enum Command {
     Forget(Forget),
 }
 
-/// List the data keys with the number of stored values that each of them still opens
+/// List the data keys with the number of stored values, and rows of access keys, that still need each
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  postpeer keyring status\n  postpeer keyring status --json")]
 pub(super) struct Status {
@@ -253,7 +253,7 @@ pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path) -> Re
     say!("Wrote the recovery key {id} to {}.", file.display());
     if is_beside(file, &config.database) || is_beside(file, &config.keyring) {
         say!(
-            "warning: it lies beside the database or the keyring. Move it to where neither of them can be lost or read."
+            "Warning: it lies beside the database or the keyring. Move it to where neither of them can be lost or read."
         );
     }
     Ok(())

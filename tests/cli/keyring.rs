@@ -266,7 +266,7 @@ fn a_recovery_key_beside_the_database_is_warned_of_and_an_existing_file_stays() 
     let init = ["init", "--dir", &at("broker"), "--recovery-key", &at("broker/recovery")];
     let output = postpeer(&init).output().unwrap();
     succeeded(&output);
-    assert!(text(&output.stderr).contains("warning: it lies beside"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("Warning: it lies beside"), "{}", text(&output.stderr));
     let secret = fs::read_to_string(at("broker/recovery")).unwrap();
     let secret = secret.lines().last().unwrap().split_once(':').unwrap().1.to_owned();
     assert!(!text(&output.stderr).contains(&secret) && !text(&output.stdout).contains(&secret));
