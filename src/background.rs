@@ -1,6 +1,6 @@
 //! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has
-//! expired, watch the clock, find out how servers are used, follow a change of the data keys, make backups, merge the
-//! search indices.
+//! expired, watch the clock, check that the broker can do its work, find out how servers are used, follow a change of the
+//! data keys, make backups, merge the search indices.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again.

@@ -105,7 +105,7 @@ impl fmt::Debug for Digest256 {
     }
 }
 
-/// 256 random bits in base64url (43 characters): a state, a PKCE verifier, a selection token.
+/// 256 random bits in base64url (43 characters): a PKCE verifier, the token of a selection, a link or a session.
 #[must_use]
 pub fn random_token(entropy: &dyn Entropy) -> SecretString {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);

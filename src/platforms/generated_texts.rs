@@ -1,7 +1,8 @@
-//! The texts about platforms that people read: the table in `README.md` and the sections of `postpeer.toml.example`.
+//! Generated texts that people read: in `README.md`, the table of platforms and that of failures; in
+//! `postpeer.toml.example`, the sections of the platforms.
 //!
-//! They are written from the platforms' values, so that nobody writes them twice. The test fails while a file
-//! differs, and `INSTA_UPDATE=always cargo test --lib platforms::generated_texts` writes it.
+//! They are written from the platforms' values and the names of failures, so that nobody writes them twice. The test
+//! fails while a file differs, and `INSTA_UPDATE=always cargo test --lib platforms::generated_texts` writes it.
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //!
 //! Nothing here makes a request: `oauth` does what these values say. A new platform is one file with a `definition`
 //! and one line in [`BUILT_IN`]; its texts in `README.md` and `postpeer.toml.example` are generated from it
-//! (`texts`). An operator's own platform, described in TOML, becomes the same kind of value ([`custom`]).
+//! (`generated_texts`). An operator's own platform, described in TOML, becomes the same kind of value ([`custom`]).
 
 pub mod bluesky;
 mod custom;
