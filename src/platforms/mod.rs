@@ -19,6 +19,7 @@ mod metadata;
 mod pinterest;
 mod private_key;
 mod quirks;
+mod reach;
 mod reddit;
 mod refusal;
 pub mod registry;
@@ -44,8 +45,9 @@ pub use quirks::{
     Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, Revocation,
     RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
+pub use reach::Reached;
 pub use refusal::{Blame, Meaning, Place, Refusal, Said, read_errors};
-pub use registry::{Availability, ConfiguredPlatform, Credentials, Reached, Registry};
+pub use registry::{Availability, ConfiguredPlatform, Credentials, Registry};
 pub use remarks::{About, Remark};
 pub use server::{NoServer, Server, ServerFromUser, UNKNOWN_CLIENT};
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use url::Url;
-
 use super::Text;
 
 /// Accounts that a consent covers.
@@ -130,13 +128,13 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// Identifies the endpoint, however its URL is spelt.
+    /// The endpoint, where there is one.
     #[must_use]
-    pub fn endpoint(&self) -> Option<String> {
-        let (Self::Delete { url } | Self::Endpoint { url, .. }) = self else { return None };
-        let Ok(parsed) = Url::parse(url) else { return Some(url.to_string()) };
-        let host = parsed.host_str().unwrap_or_default();
-        Some(format!("{host}:{:?}{}", parsed.port_or_known_default(), parsed.path().trim_end_matches('/')))
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Delete { url } | Self::Endpoint { url, .. } => Some(url),
+            Self::Unsupported => None,
+        }
     }
 }
 

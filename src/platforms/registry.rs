@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::{
     Accounts, BUILT_IN, Blame, Bluesky, CONTRACT_NAMES, ClientAuth, CustomPlatform, Metadata, Pkce, Platform,
-    PrivateKey, Revocation, RevocationReach, ScopeSeparator, Subject, Text, bluesky,
+    PrivateKey, Revocation, ScopeSeparator, Text, bluesky,
 };
 use crate::domain::secret::SecretString;
 
@@ -123,15 +123,6 @@ pub struct Listing<'a> {
     pub has_callback: bool,
 }
 
-/// Consents that a revocation ends besides its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached<'a> {
-    /// Name of the platform, under the same client id.
-    pub platform: &'a str,
-    /// True when only consents with the same subject are reached; else all people's may be.
-    pub is_same_person: bool,
-}
-
 impl Registry {
     /// The built-in platforms under the operator's settings, and the operator's own. A name in `settings` that is not
     /// built in is ignored: configuration has already refused it.
@@ -222,33 +213,6 @@ impl Registry {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&ConfiguredPlatform> {
         self.platforms.get(name).filter(|platform| platform.enabled)
-    }
-
-    /// Consents under the same client that a revocation at a platform reaches: at platforms whose tokens the same
-    /// authority honours, or that revoke at the same URL. Empty where a revocation ends its own tokens only.
-    #[must_use]
-    pub fn reached_by_revocation(&self, platform: &str) -> Vec<Reached<'_>> {
-        let Some(revoking) = self.platforms.get(platform).map(ConfiguredPlatform::platform) else {
-            return Vec::new();
-        };
-        if revoking.revocation == Revocation::Unsupported {
-            return Vec::new();
-        }
-        let endpoint = revoking.revocation.endpoint();
-        let is_shared = |other: &&Platform| {
-            other.authority == revoking.authority || (endpoint.is_some() && other.revocation.endpoint() == endpoint)
-        };
-        let sharing: Vec<&Platform> = self.iter_all().map(ConfiguredPlatform::platform).filter(is_shared).collect();
-        if sharing.iter().all(|platform| platform.revocation_reach == RevocationReach::Tokens) {
-            return Vec::new();
-        }
-        let tells_person = |platform: &Platform| platform.subject == Subject::Person;
-        let is_same_person =
-            |other: &Platform| other.authority == revoking.authority && tells_person(other) && tells_person(revoking);
-        sharing
-            .into_iter()
-            .map(|other| Reached { platform: &other.name, is_same_person: is_same_person(other) })
-            .collect()
     }
 
     /// All enabled OAuth platforms, by name.
@@ -397,7 +361,6 @@ fn change(parameters: &mut Vec<(Text, Text)>, changes: Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platforms::IdentityPointers;
 
     #[test]
     fn parameters_are_added_replaced_and_removed() {
@@ -414,51 +377,5 @@ mod tests {
         assert_eq!(configured(&[("prompt", "select_account")]), "access_type=offline&prompt=select_account");
         assert_eq!(configured(&[("prompt", ""), ("hl", "de")]), "access_type=offline&hl=de");
         assert_eq!(configured(&[("none", "")]), "access_type=offline&prompt=consent");
-    }
-
-    fn custom(name: &str, revoke_url: &str) -> (CustomPlatform, Option<Credentials>, bool) {
-        let url = |path: &str| Some(format!("https://{name}.example{path}"));
-        let platform = CustomPlatform {
-            token_lifetime: None,
-            name: name.to_owned(),
-            authorize_url: url("/authorize"),
-            token_url: url("/token"),
-            revoke_url: Some(revoke_url.to_owned()),
-            identity_url: url("/me"),
-            identity: IdentityPointers { id: "/sub".to_owned(), ..IdentityPointers::default() },
-            ..CustomPlatform::default()
-        };
-        (platform, None, true)
-    }
-
-    #[test]
-    fn a_revocation_reaches_who_shares_the_authority_or_the_endpoint() {
-        let google = "https://oauth2.googleapis.com/revoke";
-        let acme = "https://acme.example/revoke";
-        let customs = vec![
-            custom("acme", acme),
-            custom("acme2", "https://ACME.example/revoke/"),
-            custom("drive", google),
-            custom("google", google),
-        ];
-        let registry = Registry::new(BTreeMap::new(), customs);
-        for (platform, expected) in [
-            ("acme", vec![("acme", true), ("acme2", false)]),
-            ("bluesky", vec![]),
-            ("drive", vec![("drive", true), ("google", false), ("googlebusiness", false), ("youtube", false)]),
-            ("facebook", vec![("facebook", true), ("instagram", false), ("threads", false)]),
-            ("google", vec![("drive", false), ("google", true), ("googlebusiness", false), ("youtube", false)]),
-            ("googlebusiness", vec![("drive", false), ("google", false), ("googlebusiness", true), ("youtube", false)]),
-            ("instagram", vec![]),
-            ("linkedin", vec![("linkedin", true)]),
-            ("tiktok", vec![("tiktok", true)]),
-            ("twitter", vec![]),
-            ("unknown", vec![]),
-            ("youtube", vec![("drive", false), ("google", false), ("googlebusiness", false), ("youtube", false)]),
-        ] {
-            let reached = registry.reached_by_revocation(platform);
-            let reached: Vec<_> = reached.iter().map(|reached| (reached.platform, reached.is_same_person)).collect();
-            assert_eq!(reached, expected, "{platform}");
-        }
     }
 }

@@ -227,3 +227,16 @@ async fn two_channels_under_one_client_may_be_one_persons() {
     }
     assert_eq!(revocations(&broker, "youtube"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_cannot_revoke_lives_on_the_consent_of_its_server() {
+    let without_revocation = YOUTUBE_BY_ANOTHER_NAME.replace("revoke_url", "#revoke_url");
+    let broker = TestBroker::builder().toml(&without_revocation).start().await;
+    let channel = connect(&broker, &broker.key, "youtube").await;
+    let files = connect(&broker, &broker.key, "drive").await;
+    let told = disconnect(&broker, &broker.key, &channel).await;
+    assert!(told.ends_with(LEFT_ALONE), "{told}");
+    assert_eq!(revocations(&broker, "youtube"), 0);
+    let token = broker.token(&files, "").await;
+    assert!(is_alive(&broker, token.json["accessToken"].as_str().unwrap()).await);
+}
