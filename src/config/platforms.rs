@@ -18,7 +18,7 @@ use crate::platforms::registry::Settings;
 use crate::platforms::{
     Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, Guide, IdentityFrom, IdentityMethod,
     IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, RevokedToken, ScopeSeparator, ServerFromUser,
-    SigningAlgorithm, Text, TokenBody, built_in_names, sets_brokers_own,
+    SigningAlgorithm, Subject, Text, TokenBody, built_in_names, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -210,7 +210,6 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         return None;
     }
     let at = |key| [keys::PLATFORMS, name, key];
-    let pointer = |key| [keys::PLATFORMS, name, "identity", key];
 
     let enabled = reader.flag(&at("enabled")).unwrap_or(true);
     let server_from_user = server_from_user(reader, name);
@@ -256,13 +255,8 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
         refresh_params: reader.pairs(&at("refresh_params")),
         errors: errors(reader, name),
         scope_on_refresh: reader.flag(&at("scope_on_refresh")).unwrap_or(false),
-        identity: IdentityPointers {
-            id: reader.text(&pointer("id")).unwrap_or_default(),
-            username: reader.text(&pointer("username")),
-            name: reader.text(&pointer("name")),
-            image: reader.text(&pointer("image")),
-            url: reader.text(&pointer("url")),
-        },
+        identity: IdentityPointers::of(|key| reader.text(&[keys::PLATFORMS, name, "identity", key])),
+        subject: reader.word(&at("subject"), &[Subject::Account, Subject::Person]),
     };
     if platform.server_from_user.is_some() && credentials.is_some() {
         reader.mistake(

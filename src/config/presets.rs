@@ -22,6 +22,9 @@ use crate::platforms::{Facts, Guide};
 /// The key that names a preset.
 pub(super) const PRESET: &str = "preset";
 
+/// The key that says what an account's id means.
+const SUBJECT: &str = "subject";
+
 /// The keys that say which server a section is about: with one of them, its name selects no preset.
 const SERVER: [&str; 4] = ["issuer", "authorize_url", "token_url", "identity_url"];
 
@@ -90,9 +93,20 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
         };
         if let Some((preset, Preset { keys, .. })) = chosen.and_then(|chosen| PRESETS.get_key_value(&chosen)) {
             section.entry(PRESET.to_owned()).or_insert_with(|| Value::from(preset.as_str()));
+            let (has_subject, has_id) = (section.contains_key(SUBJECT), has_id_of_its_own(section));
             fill(section, keys);
+            if has_id && !has_subject {
+                section.remove(SUBJECT);
+            }
         }
     }
+}
+
+/// True when the operator says where the account's id is, so that the preset cannot say what it means.
+fn has_id_of_its_own(section: &Dict) -> bool {
+    let has_pointer =
+        section.get("identity").and_then(Value::as_dict).is_some_and(|identity| identity.contains_key("id"));
+    has_pointer || section.contains_key("identity_url")
 }
 
 fn fill(table: &mut Dict, from: &Dict) {

@@ -52,6 +52,8 @@ pub struct CustomPlatform {
     pub errors: Vec<(String, Blame)>,
     pub scope_on_refresh: bool,
     pub identity: IdentityPointers,
+    /// Meaning of the id at `identity.id`. Absent: see [`CustomPlatform::subject`].
+    pub subject: Option<Subject>,
     /// Seconds that an access token lives where the answer does not say.
     pub token_lifetime: Option<u32>,
 }
@@ -72,6 +74,9 @@ const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The scopes that a discovered server is asked for.
 const OPENID_SCOPES: &[&str] = &["openid", "profile", OFFLINE_ACCESS];
+
+/// JSON pointer to the claim that identifies a person (OpenID Connect Core 1.0, section 2).
+const OPENID_SUBJECT: &str = "/sub";
 
 /// Parameters of the authorize URL that the broker sets.
 const AUTHORIZE_OWN: &[&str] = &[
@@ -274,7 +279,7 @@ impl CustomPlatform {
             ),
             // RFC 7009, section 2.1 leaves it to the server what ends with a token: assume the widest reach.
             revocation_reach: RevocationReach::Consent,
-            subject: Subject::Person,
+            subject: self.subject(),
             scopes,
             optional_scopes: self.optional_scopes.iter().cloned().map(Text::from).collect(),
             scope_separator: self.scope_separator,
@@ -337,6 +342,13 @@ impl CustomPlatform {
         Some(IdTokens { jwks_url, are_identity, may_be_hmac })
     }
 
+    /// The operator's word. Without it, only the subject of OpenID Connect is known to be a person: elsewhere the id
+    /// may be a channel's or a workspace's, of which one person has several.
+    fn subject(&self) -> Subject {
+        let default = if self.identity.id == OPENID_SUBJECT { Subject::Person } else { Subject::Account };
+        self.subject.unwrap_or(default)
+    }
+
     /// The operator's scopes. Where none are set, those of OpenID Connect that the server supports.
     fn scopes(&self, found: Option<&Metadata>) -> Vec<Text> {
         match (&self.scopes, found) {
@@ -368,12 +380,24 @@ fn pkce(found: Option<&Metadata>) -> Pkce {
 }
 
 impl IdentityPointers {
+    /// The pointers that the operator set. `set` returns the one of that key.
+    #[must_use]
+    pub fn of(mut set: impl FnMut(&str) -> Option<String>) -> Self {
+        Self {
+            id: set("id").unwrap_or_default(),
+            username: set("username"),
+            name: set("name"),
+            image: set("image"),
+            url: set("url"),
+        }
+    }
+
     /// The claims of OpenID Connect, where nothing else is set.
     #[must_use]
     pub fn or_standard_claims(self) -> Self {
         let or = |set: Option<String>, claim: &str| Some(set.unwrap_or_else(|| claim.to_owned()));
         Self {
-            id: if self.id.is_empty() { "/sub".to_owned() } else { self.id },
+            id: if self.id.is_empty() { OPENID_SUBJECT.to_owned() } else { self.id },
             username: or(self.username, "/preferred_username"),
             name: or(self.name, "/name"),
             image: or(self.image, "/picture"),
@@ -402,6 +426,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_the_subject_of_openid_connect_is_taken_for_a_person_unless_the_operator_says_so() {
+        for (id, subject, expected) in [
+            ("/sub", None, Subject::Person),
+            ("/id", None, Subject::Account),
+            ("/items/0/id", None, Subject::Account),
+            ("/data/sub", None, Subject::Account),
+            ("/id", Some(Subject::Person), Subject::Person),
+            ("/sub", Some(Subject::Account), Subject::Account),
+        ] {
+            let identity = IdentityPointers { id: id.to_owned(), ..IdentityPointers::default() };
+            let acme = CustomPlatform { identity, subject, ..CustomPlatform::default() };
+            assert_eq!(acme.platform(None).subject, expected, "{id} {subject:?}");
+        }
+    }
 
     #[test]
     fn the_account_is_read_where_the_operator_points() {

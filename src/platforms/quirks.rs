@@ -195,7 +195,8 @@ impl ScopeSeparator {
 }
 
 /// Meaning of the subject's id of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Subject {
     /// It is an account's. The same person may have others, and nothing tells.
     Account,

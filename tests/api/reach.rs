@@ -240,3 +240,20 @@ async fn a_platform_that_cannot_revoke_lives_on_the_consent_of_its_server() {
     let token = broker.token(&files, "").await;
     assert!(is_alive(&broker, token.json["accessToken"].as_str().unwrap()).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_of_an_operators_platform_may_be_one_persons_unless_the_operator_says_otherwise() {
+    for (subject, revoked) in [("", 0), ("subject = \"account\"", 0), ("subject = \"person\"", 1)] {
+        let broker = TestBroker::builder().toml(&format!("{YOUTUBE_BY_ANOTHER_NAME}{subject}")).start().await;
+        let mut channels = Vec::new();
+        for account in ["basil", "ada"] {
+            let location = arrive(&broker, &broker.key, "drive", account).await;
+            channels.push(parameter(&location, "integrationId").unwrap());
+        }
+        let told = disconnect(&broker, &broker.key, &channels[0]).await;
+        assert_eq!(told.ends_with(LEFT_ALONE), revoked == 0, "{subject}: {told}");
+        assert_eq!(revocations(&broker, "youtube"), revoked, "{subject}");
+        disconnect(&broker, &broker.key, &channels[1]).await;
+        assert_eq!(revocations(&broker, "youtube"), revoked + 1, "{subject}: nobody lives on it any more");
+    }
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::EXAMPLE;
 use crate::config::tests::{complaint, read};
-use crate::platforms::{Availability, ClientAuth, Pkce, TokenBody, built_in_names};
+use crate::platforms::{Availability, ClientAuth, Pkce, Subject, TokenBody, built_in_names};
 
 fn with_credentials(section: &str, lines: &str) -> Config {
     read(&format!("[platforms.{section}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{lines}")).unwrap()
@@ -73,6 +73,29 @@ fn what_the_operator_writes_wins_over_the_preset() {
     let config = with_credentials("work", "preset = \"gitlab\"\nissuer = \"https://git.example.com\"");
     let work = config.platforms.find("work").unwrap();
     assert_eq!((work.issuer(), work.platform().label.as_ref()), (Some("https://git.example.com"), "GitLab"));
+}
+
+#[test]
+fn a_preset_says_where_an_id_is_a_persons_unless_the_operator_names_another_id() {
+    let subject = |section: &str, lines: &str| {
+        let config =
+            if section == "mastodon" { without_credentials(section, lines) } else { with_credentials(section, lines) };
+        config.platforms.find(section).unwrap().platform().subject
+    };
+    for name in names() {
+        let expected = if ["notion", "slack"].contains(&name) { Subject::Account } else { Subject::Person };
+        assert_eq!(subject(name, ""), expected, "{name}");
+    }
+    for (lines, expected) in [
+        ("identity = { id = \"/data/0/channel\" }", Subject::Account),
+        ("identity_url = \"https://api.twitch.tv/helix/channels\"", Subject::Account),
+        ("identity = { name = \"/data/0/login\" }", Subject::Person),
+        ("identity = { id = \"/data/0/id\" }\nsubject = \"person\"", Subject::Person),
+        ("subject = \"account\"", Subject::Account),
+    ] {
+        assert_eq!(subject("mine", &format!("preset = \"twitch\"\n{lines}")), expected, "{lines}");
+    }
+    insta::assert_snapshot!(complaint("[platforms.twitch]\nsubject = \"people\""), @r#"postpeer.toml: platforms.twitch.subject must be "account" or "person""#);
 }
 
 #[test]
