@@ -27,7 +27,8 @@ pub enum Renewal {
 }
 
 impl Renewal {
-    /// Time from which the account's owner must reconnect; `None` where it is unknown.
+    /// Time from which the account's owner must reconnect; `None` where it is unknown. A token of unknown lifetime is
+    /// taken to live on.
     #[must_use]
     pub fn lapses_at(
         self,
@@ -36,7 +37,9 @@ impl Renewal {
     ) -> Option<Timestamp> {
         match self {
             Self::AccessToken | Self::Never => access_expires_at,
-            Self::RefreshToken => refresh_expires_at.max(access_expires_at).filter(|_| refresh_expires_at.is_some()),
+            Self::RefreshToken => {
+                refresh_expires_at.zip(access_expires_at).map(|(refresh, access)| refresh.max(access))
+            }
         }
     }
 }
@@ -178,7 +181,11 @@ mod tests {
         assert_eq!(Renewal::RefreshToken.lapses_at(access, refresh), refresh);
         assert_eq!(Renewal::RefreshToken.lapses_at(refresh, access), refresh, "whichever is later");
         assert_eq!(Renewal::RefreshToken.lapses_at(access, None), None);
-        assert_eq!(Renewal::Never.lapses_at(None, None), None);
+        assert_eq!(Renewal::RefreshToken.lapses_at(None, refresh), None, "the access token outlives it");
+        for renewal in [Renewal::AccessToken, Renewal::Never, Renewal::RefreshToken] {
+            assert_eq!(renewal.lapses_at(None, None), None);
+        }
+        assert_eq!(Renewal::Never.lapses_at(None, refresh), None);
     }
 
     #[test]

@@ -658,6 +658,41 @@ mod tests {
     }
 
     #[test]
+    fn accounts_of_the_twenty_second_schema_do_not_fail_while_their_access_tokens_never_expire() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(22).migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO keyring VALUES (1, 'k', zeroblob(73), CAST(zeroblob(32) AS BLOB), 'active', 0);",
+        )
+        .unwrap();
+        let grants = [("lasting", None, Some(6)), ("lapsing", Some(5), Some(6)), ("fresh", Some(7), Some(6))];
+        for (id, access, refresh) in grants {
+            db.execute(
+                "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, consented_at, issued_at, renewal,
+                    access_expires_at, refresh_expires_at, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+                 VALUES (?1, 'proj_1', 'twitter', 'c', ?1, '[]', 0, 0, 'refresh_token', ?2, ?3,
+                    CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0)",
+                (id, access, refresh),
+            )
+            .unwrap();
+            db.execute(
+                "INSERT INTO integrations (id, project_id, grant_id, platform, platform_user_id, metadata, search, created_at,
+                    updated_at)
+                 VALUES (?1, 'proj_1', ?1, 'twitter', ?1, '{}', 'u', 0, 0)",
+                [id],
+            )
+            .unwrap();
+        }
+        let fails_from = |db: &Connection, id: &str| -> Option<i64> {
+            db.query_row("SELECT fails_from FROM integrations WHERE id = ?1", [id], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(fails_from(&db, "lasting"), Some(6));
+        Schema::embedded().migrate(&mut db).unwrap();
+        assert_eq!(grants.map(|(id, ..)| fails_from(&db, id)), [None, Some(6), Some(7)]);
+    }
+
+    #[test]
     fn rebuilding_a_table_keeps_its_children() {
         let schema = Schema::with(
             &format!("V{}__rebuild", Schema::embedded().version() + 1),

@@ -158,3 +158,31 @@ async fn a_public_client_sends_its_id_and_no_secret() {
         assert_eq!(request.field("client_id").as_deref(), Some("public"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_that_never_expires_outlives_the_refresh_token() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" => answer(r#"{"access_token":"a","refresh_token":"r","expires_in":0,"refresh_expires_in":2}"#),
+        _ => answer(r#"{"sub":"1"}"#),
+    })
+    .await;
+    let broker = broker(
+        &server,
+        r#"
+        client_id = "id"
+        client_secret = "secret"
+        authorize_url = "{url}/authorize"
+        token_url = "{url}/token"
+        identity_url = "{url}/me"
+        identity = { id = "/sub" }
+        "#,
+    )
+    .await;
+    let (_, id) = connect(&broker).await;
+    broker.clock.advance(Duration::from_hours(24 * 365));
+    assert_eq!(broker.refresh_due().await, 0);
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
+    let token = broker.token(&id, "").await;
+    assert_eq!((token.status, token.json["accessToken"].as_str()), (200, Some("a")), "{}", token.text);
+    assert_eq!(server.asked().len(), 2, "the token was never refreshed");
+}

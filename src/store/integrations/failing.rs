@@ -189,11 +189,25 @@ mod tests {
             refresh_expires_at: Some(soon.plus(Duration::from_secs(1))),
             ..grant
         });
+        // Its access token outlives the refresh token.
+        let undying = grant(&mut fixture, |grant| Grant {
+            renewal: Renewal::RefreshToken,
+            access_expires_at: None,
+            refresh_expires_at: Some(now),
+            due_at: None,
+            ..grant
+        });
+        let undying_account = fixture.integration(undying, None, "x").id;
         let [well, lapses, lapses_later] =
             [(lasting, "u"), (lapsing, "v"), (twice, "w")].map(|(id, user)| fixture.integration(id, None, user).id);
         assert_failing(&fixture, now, &[]);
         assert_failing(&fixture, soon, &[lapses]);
         assert_failing(&fixture, soon.plus(Duration::from_secs(1)), &[lapses_later, lapses]);
+
+        fixture.change(undying, |grant| Ok(Grant { access_expires_at: Some(now), ..grant }));
+        assert_failing(&fixture, now, &[undying_account]);
+        fixture.change(undying, |grant| Ok(Grant { access_expires_at: None, ..grant }));
+        assert_failing(&fixture, now, &[]);
 
         // An account with tokens of its own does not lapse with its consent.
         let own =
