@@ -396,6 +396,55 @@ async fn a_signed_userinfo_answer_is_verified() {
     assert_rejected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, "a signature that is none");
 }
 
+/// The claims with these bytes in place of the string `?`.
+fn with_bytes(claims: &Value, bytes: &[u8]) -> String {
+    let text = claims.to_string();
+    let (before, after) = text.split_once("\"?\"").unwrap();
+    let claims = [before.as_bytes(), bytes, after.as_bytes()].concat();
+    keys::token_of(&json!({"alg": "ES256", "kid": "k"}), claims, |message| keys::sign("ES256", P256, message))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_defect_in_a_claim_that_nobody_needs_costs_nothing() {
+    let provider = Provider::start(json!({})).await;
+    let broker = provider.broker(SECRET).await;
+    let jwt = |token: &str| answer(200, "Content-Type: application/jwt\r\n", token.as_bytes());
+    let defects: [&[u8]; 6] =
+        [br#""half \ud83d""#, b"\"Zo\xeb\"", b"1e999", b"123456789012345678901234567890", b"NaN", b"\"a\tb\""];
+    for bytes in defects {
+        let shown = String::from_utf8_lossy(bytes).into_owned();
+        let usual = found(r#"{"sub":"u1","name":"Ada"}"#);
+        provider.set(|answers| answers.userinfo = usual);
+        let with_defect = |member: &'static str| {
+            move |mut claims: Value| {
+                claims[member] = "?".into();
+                Some(with_bytes(&claims, bytes))
+            }
+        };
+        assert_connected(&provider.connect(&broker, with_defect("bio")).await, &shown);
+        // The claims that are checked are as strict as ever.
+        for member in ["iss", "aud", "azp", "exp", "nonce", "sub"] {
+            assert_rejected(&provider.connect(&broker, with_defect(member)).await, &format!("{member} {shown}"));
+        }
+        let userinfo = with_bytes(&json!({"sub": "u1", "name": "?", "bio": "x"}), bytes);
+        provider.set(|answers| answers.userinfo = jwt(&userinfo));
+        assert_connected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, &shown);
+        // A signature of other bytes, which are read alike.
+        let (message, signature) = userinfo.rsplit_once('.').unwrap();
+        let altered = message.replace(&message[message.len() - 4..], &keys::base64url(" }\n"));
+        provider.set(|answers| answers.userinfo = jwt(&format!("{altered}.{signature}")));
+        assert_rejected(&provider.connect(&broker, |claims| Some(es256(&claims))).await, &shown);
+    }
+    for no_claims in ["", "{", "x", "\u{0}"] {
+        let made = |_| {
+            Some(keys::token_of(&json!({"alg": "ES256", "kid": "k"}), no_claims, |message| {
+                keys::sign("ES256", P256, message)
+            }))
+        };
+        assert_rejected(&provider.connect(&broker, made).await, no_claims);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_with_a_private_key_signs_a_new_assertion_each_time() {
     for (algorithm, pem, more) in [

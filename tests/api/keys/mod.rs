@@ -33,7 +33,12 @@ pub(crate) fn part(token: &str, at: usize) -> Value {
 
 /// A token of this header and these claims, with any signature.
 pub(crate) fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-    let message = format!("{}.{}", base64url(header.to_string()), base64url(claims.to_string()));
+    token_of(header, claims.to_string(), sign)
+}
+
+/// The same with claims byte for byte.
+pub(crate) fn token_of(header: &Value, claims: impl AsRef<[u8]>, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let message = format!("{}.{}", base64url(header.to_string()), base64url(claims));
     let signature = base64url(sign(message.as_bytes()));
     format!("{message}.{signature}")
 }
