@@ -79,12 +79,17 @@ pub enum Ending {
 }
 
 impl Finished {
-    /// The `Location` of a redirect to the [destination](Self::destination). An empty fragment keeps the browser from
-    /// adding the platform's, which would reach the app's router.
+    /// The `Location` of a redirect to the [destination](Self::destination).
     #[must_use]
     pub fn location(&self) -> Option<String> {
-        let destination = self.destination()?;
-        Some(if self.has_fragment && !destination.contains('#') { destination + "#" } else { destination })
+        self.destination().map(|destination| self.ending_fragment(destination))
+    }
+
+    /// The `Location` of a redirect of the browser that the platform sent. An empty fragment keeps the browser from
+    /// adding the platform's, which every further redirect would hand on until it reaches the app's router.
+    #[must_use]
+    pub fn ending_fragment(&self, location: String) -> String {
+        if self.has_fragment && !location.contains('#') { location + "#" } else { location }
     }
 
     /// The hosted page on which the person chooses, and the selection token for another one. `None` where there is

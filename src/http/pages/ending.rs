@@ -114,10 +114,13 @@ pub(super) fn show(state: &State, req: &HttpRequest, finished: &Finished) -> Res
         return Ok(on(req, finished, location));
     }
     if let Some(page) = link::way_back(state, req, finished) {
-        return Ok(see_other(page));
+        return Ok(see_other(finished.ending_fragment(page)));
     }
     match &finished.ticket {
-        Some(_) => Ok(see_other(format!("{}{}", own_page(state, finished), chosen_language(req)))),
+        Some(_) => {
+            let page = format!("{}{}", own_page(state, finished), chosen_language(req));
+            Ok(see_other(finished.ending_fragment(page)))
+        }
         // The connection is gone, so its result cannot be looked up again.
         None => page(state, req, finished),
     }
