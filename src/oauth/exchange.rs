@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, OauthClient, json};
+use super::{ATTEMPTS, OauthClient, json, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -257,7 +257,7 @@ pub(super) const OK: u16 = 200;
 
 /// The error of an answer that is no success.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    refusal_of(platform, step, answer.status, ErrorAnswer::read(&json(answer)))
+    refusal_of(platform, step, answer.status, ErrorAnswer::read(&refusal_body(answer)))
 }
 
 fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {

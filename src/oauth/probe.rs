@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::exchange::Exchanged;
 use super::tokens::{self, NotTokens};
-use super::{CodeExchange, OauthClient, json, takes_pkce};
+use super::{CodeExchange, OauthClient, refusal_body, takes_pkce};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound;
@@ -78,7 +78,7 @@ impl OauthClient<'_> {
                 Ok(_) | Err(NotTokens::Unreadable) => Value::Null,
             }
         } else {
-            json(&answer)
+            refusal_body(&answer)
         };
         let error = ErrorAnswer::read(&said);
         let verdict = verdict(&self.platform, answer.status, &error);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request};
 use super::tokens::{self, NotTokens};
-use super::{OauthClient, json};
+use super::{OauthClient, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
@@ -34,7 +34,7 @@ impl OauthClient<'_> {
         if answer.is_success() {
             return Ok(answer.body);
         }
-        Err(refused(platform, &json(&answer), answer.status, answer.retry_after))
+        Err(refused(platform, &refusal_body(&answer), answer.status, answer.retry_after))
     }
 }
 

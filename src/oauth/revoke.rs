@@ -6,7 +6,7 @@ use url::Url;
 
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
-use super::{OauthClient, json};
+use super::{OauthClient, refusal_body};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
@@ -30,7 +30,7 @@ impl OauthClient<'_> {
             Revocation::Unsupported => return Ok(false),
         };
         let answer = answer?.map_err(|error| error.at(&platform.name, step))?;
-        let json = json(&answer);
+        let json = refusal_body(&answer);
         let error = ErrorAnswer::read(&json);
         let is_confirmed = match platform.revocation {
             Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error_answer::ErrorAnswer;
 use super::tokens::{self, NotTokens};
-use super::{OauthClient, json};
+use super::{OauthClient, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::Digest256;
@@ -95,7 +95,7 @@ impl OauthClient<'_> {
                 Ok(_) | Err(NotTokens::Unreadable) => return false,
             }
         } else {
-            json(answer)
+            refusal_body(answer)
         };
         ErrorAnswer::read(&error).failure(platform, step, answer.status) == Failure::CredentialsRejected
     }

@@ -37,7 +37,7 @@ pub(super) fn read(
     pointer: Option<&str>,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    let mut answer = read_json(body).or_else(|| form(body)).ok_or(NotTokens::Unreadable)?;
+    let mut answer = read_body(body).ok_or(NotTokens::Unreadable)?;
     let issued = read_value(&answer, sent_at, pointer, default_expires_in);
     if !matches!(issued, Err(NotTokens::Error(_))) {
         wipe(&mut answer);
@@ -45,18 +45,26 @@ pub(super) fn read(
     issued
 }
 
-/// Reads a form such as `access_token=a&expires_in=3600`, which some servers send, whatever they call it. Only a body
-/// without anything that a form would encode, so that no page passes for one.
+/// Reads a body of the token endpoint: JSON, or a form.
+pub(super) fn read_body(body: &[u8]) -> Option<Value> {
+    read_json(body).or_else(|| form(body))
+}
+
+/// Reads a form such as `access_token=a&expires_in=3600`, which some servers send, whatever they call it. Some forget
+/// to encode spaces or letters. What no form has, or names that are none, make it a page or a sentence.
 fn form(body: &[u8]) -> Option<Value> {
     let text = text(body);
-    let is_form = |b: u8| b.is_ascii_alphanumeric() || b"&=%+-._~*:/,!'()@$;|".contains(&b);
-    if !text.trim().bytes().all(is_form) {
+    let text = text.trim();
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.[]:".contains(&b));
+    if text.contains(|c: char| c.is_control() || matches!(c, '<' | '>' | '{' | '"')) {
         return None;
     }
-    let members: Map<String, Value> = url::form_urlencoded::parse(text.trim().as_bytes())
+    let members: Map<String, Value> = url::form_urlencoded::parse(text.as_bytes())
         .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
         .collect();
-    (members.contains_key("access_token") || members.contains_key("error")).then_some(Value::Object(members))
+    let is_form = members.keys().all(|name| is_name(name));
+    let is_answer = members.contains_key("access_token") || members.contains_key("error");
+    (is_form && is_answer).then_some(Value::Object(members))
 }
 
 /// The object that has the tokens as its members.
@@ -316,12 +324,38 @@ mod tests {
         let facebook = read(b"access_token=CAAB%7Cx&expires=5183999", SENT, None, None).unwrap();
         assert_eq!(facebook.tokens.access_token.expose_secret(), "CAAB|x");
         assert!(facebook.access_expires_at.is_some());
+        for odd in [
+            "access_token=a&name=Ada Marlow",
+            "access_token=a&name=Zoë",
+            "access_token=a&scope=read write&name=[x]\\}^`",
+            "\u{feff}access_token=a&name=x&",
+            "name=Zo%EB&access_token=a\r\n",
+            "user[name]=x&team.id=1&access_token=a&redirect=https://x.example/?a=b#c",
+        ] {
+            let issued = read(odd.as_bytes(), SENT, None, None).unwrap_or_else(|why| panic!("{odd}: {why:?}"));
+            assert_eq!(issued.tokens.access_token.expose_secret(), "a", "{odd}");
+        }
+        let latin = read(b"access_token=a&name=Zo\xeb", SENT, None, None).unwrap();
+        assert_eq!(latin.tokens.access_token.expose_secret(), "a");
         let refused = read(b"error=bad_verification_code&error_description=x", SENT, None, None).unwrap_err();
         assert_eq!(
             refused,
             NotTokens::Error(serde_json::json!({"error": "bad_verification_code", "error_description": "x"}))
         );
-        for body in ["access_token=", "access_token=a%0Ab", "<a href=\"?access_token=a\">", "access_token", "token=a"] {
+        for body in [
+            "access_token=",
+            "access_token=a%0Ab",
+            "access_token=a b",
+            "access_token=a\nb=c",
+            "access_token=a&x=\0",
+            "<a href=\"?access_token=a\">",
+            "<p>?a=b&access_token=a",
+            "Go to https://x.example/?error=1&access_token=a",
+            "Sorry&access_token=a, or another token=b",
+            "callback({a}) &access_token=a",
+            "access_token",
+            "token=a",
+        ] {
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
     }
