@@ -9,21 +9,13 @@ use serde_json::Value;
 use super::probe::Suspect;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{Step, harmless};
-use crate::platforms::{Platform, Refresh, Said};
+use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, Platform, Refresh, Said};
 
-/// Codes that blame the OAuth app: RFC 6749, Google, GitHub, Slack.
-const OF_CLIENT: &[&str] = &[
-    "bad_client_secret",
-    "deleted_client",
-    "disabled_client",
-    "incorrect_client_credentials",
-    "invalid_client",
-    "invalid_client_id",
-    "invalid_client_secret",
-    "unauthorized_client",
-];
+/// Code of the token endpoint that blames the OAuth app. At the authorize endpoint it is about what the app may ask for
+/// (RFC 6749, section 4.1.2.1).
+const UNAUTHORIZED_CLIENT: &str = "unauthorized_client";
 
-/// Those that blame the client id alone. Google and Slack.
+/// Codes that blame the client id alone. Google and Slack.
 const OF_CLIENT_ID: &[&str] = &["deleted_client", "disabled_client", "invalid_client_id"];
 
 /// Those that blame the client secret alone. Slack.
@@ -111,13 +103,19 @@ impl ErrorAnswer {
         if status == 426 || self.is(&["NONEXISTENT_VERSION"]) {
             return Failure::ApiVersionRetired;
         }
+        if self.is(OF_CLIENT) {
+            return Failure::CredentialsRejected;
+        }
         // RFC 6750, section 3.1.
         if self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
     }
 
     fn at_token_endpoint(&self, step: Step, status: u16) -> Failure {
-        if self.is(OF_CLIENT) {
+        if self.is(OF_CLIENT) || self.is(&[UNAUTHORIZED_CLIENT]) {
             return Failure::CredentialsRejected;
+        }
+        if self.is(OF_CALLBACK_URL) && step != Step::Refresh {
+            return Failure::CallbackUrlRejected;
         }
         if self.is(&["rate_limit_exceeded", "slow_down"]) {
             return Failure::PlatformThrottled;
@@ -170,8 +168,8 @@ mod tests {
     #[test]
     fn refusals_at_the_token_endpoint_are_told_apart() {
         use Failure::{
-            AppOrGrantRejected, BillingLimitReached, CredentialsRejected, ExchangeRejected, PlatformThrottled,
-            PlatformUnavailable,
+            AppOrGrantRejected, BillingLimitReached, CallbackUrlRejected, CredentialsRejected, ExchangeRejected,
+            PlatformThrottled, PlatformUnavailable,
         };
         for (status, answer, failure, code) in [
             (400, json!({"error": "invalid_grant"}), ExchangeRejected, Some("invalid_grant")),
@@ -234,6 +232,10 @@ mod tests {
             (400, json!({"error": "rate_limit_exceeded"}), PlatformThrottled, Some("rate_limit_exceeded")),
             (401, json!(null), AppOrGrantRejected, None),
             (401, json!({"error": "deleted_client"}), CredentialsRejected, Some("deleted_client")),
+            (400, json!({"error": "redirect_uri_mismatch"}), CallbackUrlRejected, Some("redirect_uri_mismatch")),
+            (200, json!({"error": "redirect_uri_mismatch"}), CallbackUrlRejected, Some("redirect_uri_mismatch")),
+            (400, json!({"error": "bad_redirect_uri"}), CallbackUrlRejected, Some("bad_redirect_uri")),
+            (503, json!({"error": "redirect_uri_mismatch"}), PlatformUnavailable, Some("redirect_uri_mismatch")),
             (401, json!({"message": "Unauthorized", "error": 401}), AppOrGrantRejected, None),
             (402, json!({"title": "CreditsDepleted"}), BillingLimitReached, Some("CreditsDepleted")),
             (403, json!([]), ExchangeRejected, None),
@@ -248,11 +250,13 @@ mod tests {
     #[test]
     fn refusals_at_the_api_are_told_apart() {
         use Failure::{
-            ApiVersionRetired, BillingLimitReached, IdentityUnavailable, PermissionMissing, PlatformThrottled,
-            PlatformUnavailable,
+            ApiVersionRetired, BillingLimitReached, CredentialsRejected, IdentityUnavailable, PermissionMissing,
+            PlatformThrottled, PlatformUnavailable,
         };
         for (status, answer, failure) in [
             (401, json!({"error": {"code": 401}}), IdentityUnavailable),
+            (401, json!({"error": "invalid_client"}), CredentialsRejected),
+            (403, json!({"error": "deleted_client"}), CredentialsRejected),
             (403, json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), IdentityUnavailable),
             (426, json!({"status": 426, "code": "NONEXISTENT_VERSION"}), ApiVersionRetired),
             (402, json!(null), BillingLimitReached),

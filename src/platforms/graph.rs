@@ -21,11 +21,18 @@ pub(super) const REFUSALS: &[Refusal] = &[
     // Threads documents a misspelt `error`, but gives the reason.
     Refusal { codes: &["user_denied"], ..Refusal::denial("Login, manual flow, canceled login, 2026-11") },
     Refusal { codes: &["191"], ..Refusal::authorize(Failure::CallbackUrlRejected, "php-graph-sdk issue 877, 2018-02") },
+    Refusal { codes: &["101"], ..Refusal::authorize(Failure::CredentialsRejected, ERRORS) },
+    Refusal { codes: &["1349245"], ..Refusal::authorize(Failure::AppNotPublic, TESTERS) },
     // The tester has not accepted the invitation, or the app lacks access to the API.
     Refusal {
         codes: &["100"],
         words: &["unsupported request - method type"],
         ..Refusal::token(Failure::AppNotPublic, TESTERS)
+    },
+    Refusal {
+        codes: &["100"],
+        words: &["unsupported request - method type"],
+        ..Refusal::api(Failure::AppNotPublic, TESTERS)
     },
     Refusal { words: &["not accepted the invite"], ..Refusal::token(Failure::AppNotPublic, TESTERS) },
     Refusal { words: &["not accepted the invite"], ..Refusal::api(Failure::AppNotPublic, TESTERS) },
@@ -34,19 +41,29 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { words: &["api access deactivated"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access blocked"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access deactivated"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
+    Refusal { codes: &["3"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { codes: &["101"], ..Refusal::token(Failure::CredentialsRejected, ERRORS) },
+    Refusal { codes: &["101"], ..Refusal::api(Failure::CredentialsRejected, ERRORS) },
+    // The app was deleted or disabled, or its id is wrong. A refresh has a row of its own.
+    Refusal { words: &["error validating application"], ..Refusal::exchange(Failure::CredentialsRejected, ERRORS) },
+    Refusal { words: &["error validating application"], ..Refusal::api(Failure::CredentialsRejected, ERRORS) },
+    // Instagram's and Threads' token endpoints have a sentence and no code for it.
+    Refusal {
+        words: &["invalid platform app"],
+        ..Refusal::token(Failure::CredentialsRejected, "Business login for Instagram, code exchange, 2026-11")
+    },
     Refusal { codes: &["1"], words: &["client secret"], ..Refusal::token(Failure::CredentialsRejected, ERRORS) },
     Refusal { codes: &["191"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
     Refusal { subcodes: &["36008"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
     Refusal { codes: &["100"], words: &["verification code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
     Refusal { codes: &["100"], words: &["authorization code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },
-    // Instagram's and Threads' token endpoints have a sentence and no code for it.
+    // A sentence without a code as well.
     Refusal {
         words: &["matching code was not found"],
         ..Refusal::exchange(Failure::ExchangeRejected, "Business login for Instagram, code exchange, 2026-11")
     },
     Refusal { codes: &["1", "2"], ..Refusal::token(Failure::PlatformUnavailable, ERRORS) },
-    Refusal { codes: &["4"], ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
+    Refusal { codes: &["4", "32", "613"], ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
     // Limits of one person's requests.
     Refusal { codes: &["17"], ..Refusal::token(Failure::AccountThrottled, ERRORS) },
     // Instagram and Threads refuse a token younger than a day with this code. The token is good.

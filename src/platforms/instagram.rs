@@ -97,10 +97,6 @@ const REFUSALS: &[Refusal] = &[
         words: &["not an instagram business"],
         ..Refusal::api(Failure::NoAccount, "Business login for Instagram, Postiz, 2026-11")
     },
-    Refusal {
-        words: &["invalid platform app"],
-        ..Refusal::exchange(Failure::CredentialsRejected, "Business login for Instagram, code exchange, 2026-11")
-    },
 ];
 
 #[cfg(test)]

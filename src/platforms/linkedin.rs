@@ -127,6 +127,12 @@ const REFUSALS: &[Refusal] = &[
         words: &["authorization code not found"],
         ..Refusal::exchange(Failure::ExchangeRejected, CALLBACK)
     },
+    // "… redirect uri … does not match authorization code. Or authorization code expired. …": mostly the latter.
+    Refusal {
+        codes: &["invalid_redirect_uri", "invalid_request"],
+        words: &["authorization code expired"],
+        ..Refusal::exchange(Failure::ExchangeRejected, "LinkedIn, \"Unable to retrieve access token\", 2026-11")
+    },
     // `invalid_request` stands for a dead refresh token and for a missing parameter; only the sentence distinguishes
     // them.
     Refusal { words: &["missing"], ..Refusal::refresh(Failure::RequestRefused, REFRESH) },

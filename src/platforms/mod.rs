@@ -46,7 +46,7 @@ pub use quirks::{
     RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
 };
 pub use reach::Reached;
-pub use refusal::{Blame, Meaning, Place, Refusal, Said, read_errors};
+pub use refusal::{Blame, Meaning, OF_CALLBACK_URL, OF_CLIENT, Place, Refusal, Said, read_errors};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Registry};
 pub use remarks::{About, Remark};
 pub use server::{NoServer, Server, ServerFromUser, UNKNOWN_CLIENT};

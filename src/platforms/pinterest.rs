@@ -67,7 +67,14 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
+/// Pinterest documents these with code 3, and other codes were seen with the same sentence.
+const APPROVAL: &str = "OpenAPI description, \"Your application …\", 2026-11";
+
 const REFUSALS: &[Refusal] = &[
+    Refusal { words: &["consumer type is not supported"], ..Refusal::api(Failure::AccessNotApproved, APPROVAL) },
+    Refusal { words: &["consumer type is not supported"], ..Refusal::token(Failure::AccessNotApproved, APPROVAL) },
+    Refusal { words: &["access to this restricted feature"], ..Refusal::api(Failure::AccessNotApproved, APPROVAL) },
+    Refusal { words: &["access to this restricted feature"], ..Refusal::token(Failure::AccessNotApproved, APPROVAL) },
     Refusal {
         codes: &["283"],
         ..Refusal::token(Failure::RefreshRejected, "pinterest-python-sdk issue 114: a dead refresh token, 2026-10")

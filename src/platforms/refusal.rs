@@ -10,6 +10,20 @@ use super::{Platform, text};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::Step;
 
+/// Codes that blame the OAuth app's credentials, at any endpoint: RFC 6749, Google, GitHub, Slack.
+pub const OF_CLIENT: &[&str] = &[
+    "bad_client_secret",
+    "deleted_client",
+    "disabled_client",
+    "incorrect_client_credentials",
+    "invalid_client",
+    "invalid_client_id",
+    "invalid_client_secret",
+];
+
+/// Codes that blame the callback URL registered with the app, at any endpoint: GitHub and Google, Slack, RFC 7591.
+pub const OF_CALLBACK_URL: &[&str] = &["bad_redirect_uri", "invalid_redirect_uri", "redirect_uri_mismatch"];
+
 /// Where a platform refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -42,9 +56,9 @@ impl Meaning {
         }
         Self::Failed(if is(&["server_error", "temporarily_unavailable"]) {
             Failure::PlatformUnavailable
-        } else if is(&["invalid_client"]) {
+        } else if is(OF_CLIENT) {
             Failure::CredentialsRejected
-        } else if is(&["redirect_uri_mismatch"]) {
+        } else if is(OF_CALLBACK_URL) {
             Failure::CallbackUrlRejected
         } else {
             Failure::AuthorizationRefused
@@ -278,6 +292,22 @@ mod tests {
                 assert!(row.words.iter().all(|words| *words == words.to_lowercase()), "{}: {row:?}", platform.name);
                 assert_eq!(row.at == Place::Authorize && row.means == Meaning::Denied, row.means == Meaning::Denied);
             }
+        }
+    }
+
+    #[test]
+    fn a_callback_blames_whom_its_code_names() {
+        for (code, expected) in [
+            ("access_denied", Meaning::Denied),
+            ("bad_redirect_uri", Meaning::Failed(Failure::CallbackUrlRejected)),
+            ("deleted_client", Meaning::Failed(Failure::CredentialsRejected)),
+            ("invalid_client", Meaning::Failed(Failure::CredentialsRejected)),
+            ("invalid_scope", Meaning::Failed(Failure::AuthorizationRefused)),
+            ("redirect_uri_mismatch", Meaning::Failed(Failure::CallbackUrlRejected)),
+            ("server_error", Meaning::Failed(Failure::PlatformUnavailable)),
+            ("unauthorized_client", Meaning::Failed(Failure::AuthorizationRefused)),
+        ] {
+            assert_eq!(Meaning::of_callback(&Said::with_codes(vec![code.to_owned()])), expected, "{code}");
         }
     }
 

@@ -75,6 +75,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 }
 
 const BILLING: &[&str] = &["CreditsDepleted", "SpendCapReached"];
+const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
+const ENROLLMENT: &str = "X API v2 errors, xdevplatform/samples issue 150, 2026-11";
 
 const REFUSALS: &[Refusal] = &[
     // X says `invalid_request` where the standard says `invalid_grant`; only the sentence distinguishes a dead token
@@ -94,16 +96,14 @@ const REFUSALS: &[Refusal] = &[
         codes: &["415"],
         ..Refusal::exchange(Failure::CallbackUrlRejected, "\"Callback URL not approved\", X developer apps, 2026-08")
     },
+    Refusal { codes: NOT_ENROLLED, ..Refusal::token(Failure::AccessNotApproved, ENROLLMENT) },
     Refusal { codes: BILLING, ..Refusal::api(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
     // Calls of some apps are billed to the person.
     Refusal {
         codes: &["user-not-enrolled"],
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
-    Refusal {
-        codes: &["client-not-enrolled", "client-forbidden"],
-        ..Refusal::api(Failure::AccessNotApproved, "X API v2 errors, xdevplatform/samples issue 150, 2026-11")
-    },
+    Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
     Refusal {
         words: &["account is suspended"],
         ..Refusal::api(Failure::AccountInactive, "X API error codes, 64, 2026-08")
