@@ -1,7 +1,8 @@
 //! A client with several secrets, so that one is replaced without a gap.
 //!
 //! Invariant: the next secret is tried only after the platform refused the client itself, which it does before it looks
-//! at a code or a token: nothing is spent twice. The secret that was taken last is tried first.
+//! at a code or a token: nothing is spent twice. At a refresh, a refusal that may blame client or grant counts as well:
+//! it spent nothing either. The secret that was taken last is tried first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,7 +86,7 @@ impl OauthClient<'_> {
         (self.platform.name.to_string(), self.credentials.client_id.clone())
     }
 
-    /// True when the answer blames the client's credentials and nothing else.
+    /// True when the answer blames the client's credentials, or may blame them at a refresh.
     fn refuses_client(&self, step: Step, answer: &Answer) -> bool {
         let platform = &*self.platform;
         let error = if answer.is_success() {
@@ -97,7 +98,10 @@ impl OauthClient<'_> {
         } else {
             refusal_body(answer)
         };
-        ErrorAnswer::read(&error).failure(platform, step, answer.status) == Failure::CredentialsRejected
+        match ErrorAnswer::read(&error).failure(platform, step, answer.status) {
+            Failure::AppOrGrantRejected => step == Step::Refresh,
+            failure => failure == Failure::CredentialsRejected,
+        }
     }
 }
 

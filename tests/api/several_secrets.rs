@@ -96,6 +96,26 @@ async fn the_next_secret_is_tried_when_the_client_is_refused_and_the_accepted_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_is_tried_with_the_next_secret_where_the_refusal_may_blame_the_client() {
+    // As Reddit refuses a client, and maybe a grant.
+    let platform =
+        Platform::start(|| crate::stand_in::answer(401, "", br#"{"message":"Unauthorized","error":401}"#)).await;
+    let broker = platform.broker("client_id = \"id\"\nclient_secrets = [\"old\", \"new\"]").await;
+    let (_, location) = come_back(&broker, "own", "code=token-0&state={state}").await;
+    let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
+    platform.secrets();
+    platform.take("new");
+    assert_eq!(refresh(&broker).await, 1);
+    assert_eq!(platform.secrets(), ["old", "new"]);
+    assert_eq!(broker.token(&id, "").await.json["accessToken"], "a2");
+    // A code is sent once: a refusal that names no culprit may have spent it.
+    platform.take("old");
+    let (_, location) = come_back(&broker, "own", "code=token-2&state={state}").await;
+    assert_eq!(parameter(&location, "error").as_deref(), Some("app_or_grant_rejected"));
+    assert_eq!(platform.secrets(), ["new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_other_refusal_leads_to_the_next_secret() {
     let platform = Platform::start(refused).await;
     let broker = platform.broker("client_id = \"id\"\nclient_secrets = [\"old\", \"older\"]").await;
