@@ -106,8 +106,10 @@ impl ErrorAnswer {
         if self.is(OF_CLIENT) {
             return Failure::CredentialsRejected;
         }
-        // RFC 6750, section 3.1.
-        if self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
+        // A token that is a moment old is refused because a scope was not granted (RFC 6750, section 3.1), or because
+        // the person has removed the app already. A listing may need more than what names the person.
+        let is_refused = step == Step::Identity && matches!(status, 401 | 403);
+        if is_refused || self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
     }
 
     fn at_token_endpoint(&self, step: Step, status: u16) -> Failure {
@@ -254,10 +256,13 @@ mod tests {
             PlatformThrottled, PlatformUnavailable,
         };
         for (status, answer, failure) in [
-            (401, json!({"error": {"code": 401}}), IdentityUnavailable),
+            (401, json!({"error": {"code": 401}}), PermissionMissing),
+            (401, json!({"error": "invalid_token"}), PermissionMissing),
+            (401, json!(null), PermissionMissing),
             (401, json!({"error": "invalid_client"}), CredentialsRejected),
             (403, json!({"error": "deleted_client"}), CredentialsRejected),
-            (403, json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), IdentityUnavailable),
+            (403, json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), PermissionMissing),
+            (404, json!({"error": "not_found"}), IdentityUnavailable),
             (426, json!({"status": 426, "code": "NONEXISTENT_VERSION"}), ApiVersionRetired),
             (402, json!(null), BillingLimitReached),
             (403, json!({"error": "insufficient_scope"}), PermissionMissing),
@@ -271,6 +276,13 @@ mod tests {
                 failure,
                 "{status} {answer}"
             );
+        }
+        // A listing is refused for many reasons, and does not cost the person.
+        for (answer, failure) in
+            [(json!(null), IdentityUnavailable), (json!({"error": "insufficient_scope"}), PermissionMissing)]
+        {
+            let read = ErrorAnswer::read(&answer).failure(&standard(), Step::Accounts, 403);
+            assert_eq!(read, failure, "{answer}");
         }
     }
 

@@ -91,5 +91,7 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["17"], ..Refusal::api(Failure::AccountThrottled, ERRORS) },
     Refusal { codes: &["3"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { codes: &["10"], ..Refusal::api(Failure::PermissionMissing, ERRORS) },
+    // The person removed the app at once.
+    Refusal { codes: TOKEN, ..Refusal::api(Failure::PermissionMissing, ERRORS) },
     Refusal { between: Some((200, 299)), ..Refusal::api(Failure::PermissionMissing, ERRORS) },
 ];

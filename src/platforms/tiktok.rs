@@ -109,7 +109,8 @@ const API: &str = "TikTok API v2 error handling, 2026-11";
 /// TikTok sends these with status 200 as well.
 const REFUSALS: &[Refusal] = &[
     Refusal {
-        codes: &["scope_not_authorized", "scope_permission_missed"],
+        // A token that was revoked at once, and scopes that were not granted.
+        codes: &["access_token_invalid", "scope_not_authorized", "scope_permission_missed"],
         ..Refusal::api(Failure::PermissionMissing, API)
     },
     Refusal { codes: &["rate_limit_exceeded"], ..Refusal::api(Failure::PlatformThrottled, API) },

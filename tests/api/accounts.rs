@@ -206,7 +206,7 @@ async fn removing_the_app_from_facebook_ends_its_tokens() {
     let error = client.revoke(&issued.tokens).await.unwrap_err();
     assert_eq!((error.status, error.code.as_deref()), (Some(400), Some("190")));
     let dead = client.identify(&issued, "").await.unwrap_err();
-    assert_eq!(dead.failure, Failure::IdentityUnavailable);
+    assert_eq!(dead.failure, Failure::PermissionMissing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,3 +186,61 @@ async fn an_access_token_that_never_expires_outlives_the_refresh_token() {
     assert_eq!((token.status, token.json["accessToken"].as_str()), (200, Some("a")), "{}", token.text);
     assert_eq!(server.asked().len(), 2, "the token was never refreshed");
 }
+
+const OWN: &str = r#"
+    client_id = "id"
+    client_secret = "secret"
+    authorize_url = "{url}/authorize"
+    token_url = "{url}/token"
+    identity_url = "{url}/me"
+    identity = { id = "/sub" }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_and_tokens_are_read_from_forms() {
+    // What the token endpoint answers to a code, and how the connection ends.
+    let cases = [
+        (400, "error=invalid_grant&error_description=The code has expired", "exchange_rejected"),
+        (401, "error=invalid_client&error_description=Zoë", "credentials_rejected"),
+        (400, "error=redirect_uri_mismatch", "callback_url_rejected"),
+        (200, "error=redirect_uri_mismatch&error_uri=https://docs.example/#x", "callback_url_rejected"),
+        (200, "access_token=a&refresh_token=r&expires_in=3600&name=Zoë Marlow", ""),
+    ];
+    for (status, body, expected) in cases {
+        let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+            "/token" if asked.field("code").is_some() => crate::stand_in::answer(status, "", body.as_bytes()),
+            "/token" => crate::stand_in::answer(400, "", b"error=invalid_grant&error_description=It was revoked."),
+            _ => answer(r#"{"sub":"1"}"#),
+        })
+        .await;
+        let broker = broker(&server, OWN).await;
+        let (_, location) = come_back(&broker, "own", "code=c&state={state}").await;
+        assert_eq!(parameter(&location, "error").unwrap_or_default(), expected, "{body}: {location}");
+        if let Some(id) = parameter(&location, "integrationId") {
+            broker.clock.advance(Duration::from_hours(1));
+            assert_eq!(broker.refresh_due().await, 0);
+            assert_eq!(broker.detail(&id).await["authStatus"], "reconnect_required", "{body}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_denied_a_scope_or_left_at_once_is_told_so() {
+    for (status, headers, body, expected) in [
+        (401, "", r#"{"error":"invalid_token"}"#, "permission_missing"),
+        (401, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", "", "permission_missing"),
+        (403, "WWW-Authenticate: Bearer error=\"insufficient_scope\"\r\n", "", "permission_missing"),
+        (403, "", r#"{"error":"deleted_client"}"#, "credentials_rejected"),
+        (402, "", "{}", "billing_limit_reached"),
+        (404, "", "{}", "identity_unavailable"),
+    ] {
+        let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+            "/token" => answer(r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#),
+            _ => crate::stand_in::answer(status, headers, body.as_bytes()),
+        })
+        .await;
+        let broker = broker(&server, OWN).await;
+        let (_, location) = come_back(&broker, "own", "code=c&state={state}").await;
+        assert_eq!(parameter(&location, "error").as_deref(), Some(expected), "{status} {headers}{body}");
+    }
+}

@@ -214,8 +214,10 @@ impl Dialogue {
             let code = match (step, fault) {
                 (_, Fault::RateLimited) => "platform_throttled",
                 (_, Fault::ServerError) => "platform_unavailable",
-                // X refuses a token that was revoked at once like one whose scopes do not suffice.
-                (Step::Identity, Fault::Expired | Fault::Revoked) if self.name == "twitter" => "permission_missing",
+                // A token that was revoked at once is refused like one whose scopes do not suffice. Some codes say it
+                // with any status.
+                (Step::Identity, Fault::Expired | Fault::Revoked) => "permission_missing",
+                (Step::Identity, Fault::OkError) if BY_CODE.contains(&self.name) => "permission_missing",
                 (Step::Identity, _) => "identity_unavailable",
                 (_, Fault::Garbage | Fault::Html) => "platform_answer_unreadable",
                 _ => "exchange_rejected",
@@ -243,6 +245,9 @@ impl Dialogue {
         assert_eq!(gone.status, 200, "{}", gone.text);
     }
 }
+
+/// Platforms whose code for a dead token is documented.
+const BY_CODE: [&str; 4] = ["facebook", "instagram", "threads", "tiktok"];
 
 /// The steps of a connection at which a platform can fail, and the faults that each is tried with.
 fn troubles_of(platform: &Platform) -> Vec<(Step, Fault)> {
@@ -403,11 +408,11 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
         connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-    identity expired: identity_unavailable
-        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+    identity expired: permission_missing
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, so they were revoked platform.name=acme
-    identity revoked: identity_unavailable
-        connection failed error=acme, identity call: identity_unavailable (HTTP 401, invalid_token) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.acme] are enabled for the app at the platform, and enough for it to say who connected.
+    identity revoked: permission_missing
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, so they were revoked platform.name=acme
     identity ok_error: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
@@ -445,14 +450,14 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     long_lived html: platform_answer_unreadable
         connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
-    identity expired: identity_unavailable
-        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and enough for it to say who connected.
+    identity expired: permission_missing
+        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
-    identity revoked: identity_unavailable
-        connection failed error=threads, identity call: identity_unavailable (HTTP 400, 190) who_can_help="nobody_known" next_step=If it happens to everyone, check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and enough for it to say who connected.
+    identity revoked: permission_missing
+        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
-    identity ok_error: identity_unavailable
-        connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200, 190) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+    identity ok_error: permission_missing
+        connection failed error=threads, identity call: permission_missing (HTTP 200, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 429: platform_throttled
         connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
