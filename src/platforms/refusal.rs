@@ -239,10 +239,11 @@ impl Said {
         Self { codes, ..Self::default() }
     }
 
-    /// True when this code is anywhere in the answer.
+    /// True when this code is anywhere in the answer, in whatever case: an environment variable's name has no case of its
+    /// own, and it may name a code of the operator's.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
-        self.codes.iter().any(|said| said == code)
+        self.codes.iter().any(|said| said.eq_ignore_ascii_case(code))
     }
 }
 
@@ -332,6 +333,10 @@ mod tests {
         {
             assert!(Said::read(&answer).codes.is_empty(), "{answer}");
         }
+        assert!(
+            Said::read(&json!({"error": "TOKEN_Gone"})).has("token_gone"),
+            "variables lose the case of their names"
+        );
         let number = json!({"error": {"code": 190, "error_subcode": 458, "message": "Has NOT"}});
         let said = Said::read(&number);
         assert!(said.has("190") && said.subcode.as_deref() == Some("458") && said.message.contains("has not"));

@@ -87,7 +87,7 @@ async fn the_page_says_it_and_the_next_attempt_must_bring_the_same_account() {
     let id = broker.connect("twitter", "").await;
     let url = broker.begin("twitter", &format!("reconnect={id}")).await;
     let page = broker.browse(&broker.consent(&url, &Answer::allow().account("basil"))).await;
-    assert_eq!(page.status, 200);
+    assert_eq!(page.status, 409);
     for told in ["account_mismatch", "with another account", "Try again"] {
         assert!(page.text.contains(told), "{told}: {}", page.text);
     }

@@ -24,8 +24,8 @@ pub(crate) struct WantedIntegrations {
     /// Only those at this platform. Those beyond the ten known names are listed when named.
     #[param(example = "twitter")]
     platform: Option<String>,
-    /// `custom`: those at platforms beyond the ten known names as well, such as the operator's own. Left out by
-    /// default, because clients that were made for the ten refuse others.
+    /// `custom`: those beyond the ten known names as well, such as the operator's own. Clients that were made for the ten
+    /// refuse others.
     #[param(inline)]
     include: Option<Include>,
     /// Only those of this profile; `null` for those without one.

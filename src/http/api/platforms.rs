@@ -54,8 +54,8 @@ pub(crate) struct WhichPlatforms {
     /// Only this platform. Those beyond the ten known names are listed when named.
     #[param(example = "twitter")]
     pub(crate) platform: Option<String>,
-    /// `custom`: the platforms beyond the ten known names as well, such as the operator's own. Left out by default,
-    /// because clients that were made for the ten refuse others.
+    /// `custom`: those beyond the ten known names as well, such as the operator's own. Clients that were made for the ten
+    /// refuse others.
     #[param(inline)]
     pub(crate) include: Option<Include>,
 }

@@ -67,6 +67,8 @@ impl<'a> From<&'a Integration> for AccountLine<'a> {
     params(("ticket" = String, Path, description = "Shows this one result, for some minutes.")),
     responses(
         (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
+        (status = 409, description = "Another account than the one to connect again: a page.", body = String,
+            content_type = "text/html"),
         (status = 404, description = "The result is not shown any more: a page.", body = String,
             content_type = "text/html"),
     ))]
@@ -143,13 +145,15 @@ fn own_page(state: &State, finished: &Finished) -> String {
     format!("{}/connect/result/{}", state.settings.base_path(), finished.ticket.as_deref().unwrap_or_default())
 }
 
-/// Renders how a connection without a `redirectUri` ended. The status is always 200, as a redirect is always 303.
+/// Renders how a connection without a `redirectUri` ended. The status is 200, whatever the ending, as that of a redirect
+/// is 303; only the wrong account is a conflict with what the URL was for.
 fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     let frame = &Frame::new(state, req, finished.project.as_deref());
     let (words, label) = (frame.words, finished.label.as_str());
     let mark = &marks::svg(&finished.platform, label);
     let again = || format!("{}/retry{}", own_page(state, finished), chosen_language(req));
-    let builder = HttpResponse::Ok();
+    let is_conflict = matches!(&finished.ending, Ending::Failed { failure: Failure::AccountMismatch, .. });
+    let builder = if is_conflict { HttpResponse::Conflict() } else { HttpResponse::Ok() };
     match &finished.ending {
         Ending::Cancelled { at } => {
             let retry = finished.may_retry.then(again);
