@@ -94,7 +94,7 @@ async fn lists_come_in_pages_and_are_searched_by_name() {
     for (at, name) in names.iter().enumerate() {
         // The clock stands still, so the order is that of creation.
         profile(&broker, json!({"name": name})).await;
-        app(&broker, if at % 2 == 0 { "twitter" } else { "acme" }, name, &format!("cid-{at}"), "cs").await;
+        app(&broker, if at % 2 == 0 { "twitter" } else { "tiktok" }, name, &format!("cid-{at}"), "cs").await;
     }
     let newest_first: Vec<&str> = names.iter().rev().copied().collect();
     for (path, kind) in [("/v1/profiles", "profiles"), ("/v1/apps/", "apps")] {
@@ -139,9 +139,13 @@ async fn lists_come_in_pages_and_are_searched_by_name() {
             assert_eq!(found["total"], expected.len(), "{path}?name={name}");
         }
     }
-    let acme = broker.get("/v1/apps?platform=acme&limit=2").await.json;
-    assert_eq!((&acme["total"], each(&acme["apps"], "platform")), (&json!(4), vec!["acme", "acme"]));
-    assert_eq!(broker.get("/v1/apps?platform=tiktok").await.json["total"], 0);
+    let tiktok = broker.get("/v1/apps?platform=tiktok&limit=2").await.json;
+    assert_eq!((&tiktok["total"], each(&tiktok["apps"], "platform")), (&json!(4), vec!["tiktok", "tiktok"]));
+    assert_eq!(broker.get("/v1/apps?platform=acme").await.json["total"], 0);
+    app(&broker, "acme", "Acme", "cid", "cs").await;
+    let listed = async |query: &str| broker.get(&format!("/v1/apps{query}")).await.json["total"].clone();
+    let totals = [listed("").await, listed("?include=custom").await, listed("?platform=acme").await];
+    assert_eq!(totals, [8, 9, 1], "the SDKs refuse a list with any other than the ten platforms");
 }
 
 #[tokio::test(flavor = "multi_thread")]

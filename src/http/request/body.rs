@@ -117,10 +117,7 @@ impl Unread {
     /// Reads a JSON body.
     pub(crate) async fn members<T: FromMembers>(self) -> Result<T, ApiError> {
         let (body, _held) = self.read("application/json", T::BODY_MAX).await?;
-        let mut members = Members::parse(&body)?;
-        let read = T::from_members(&mut members)?;
-        members.refuse_misspelt()?;
-        Ok(read)
+        T::from_members(&mut Members::parse(&body)?)
     }
 
     async fn read(self, media_type: &str, max: usize) -> Result<(Zeroizing<Vec<u8>>, Held), ApiError> {
@@ -191,20 +188,17 @@ impl Members {
 
     /// Returns an error if members are left. For bodies without additional members.
     pub(crate) fn refuse_others(&self) -> Result<(), ApiError> {
-        self.refuse_misspelt()?;
         if self.left.is_empty() {
             return Ok(());
         }
-        let sentence = format!("The body has a member that is not known here: it takes {}.", self.known.join(", "));
-        Err(ApiError::with(Code::InvalidRequest, sentence))
-    }
-
-    /// Returns an error if a member is left that is almost one that was read.
-    fn refuse_misspelt(&self) -> Result<(), ApiError> {
-        match self.left.keys().find_map(|given| spelling::meant(given, &self.known)) {
-            Some(name) => Err(fields::invalid(name, "is misspelt in the body: write it exactly like that")),
-            None => Ok(()),
-        }
+        let known = &self.known;
+        Err(match self.left.keys().find_map(|given| spelling::meant(given, known)) {
+            Some(name) => fields::invalid(name, "is misspelt in the body: write it exactly like that"),
+            None => fields::invalid(
+                "The body",
+                &format!("has a member that is not known here: it takes {}", known.join(", ")),
+            ),
+        })
     }
 }
 
