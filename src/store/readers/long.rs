@@ -149,7 +149,10 @@ mod tests {
         let (done, order) = mpsc::channel();
         let say = |word: &'static str| {
             let done = done.clone();
-            move |_: &Connection| Ok::<_, Error>(done.send(word).unwrap())
+            move |_: &Connection| {
+                done.send(word).unwrap();
+                Ok::<_, Error>(())
+            }
         };
         // Polled in this order. One thread does both.
         let both = tokio::join!(store.read_long_for(project, say("caller")), store.read_long(say("own")), async {
