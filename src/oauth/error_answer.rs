@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::probe::Suspect;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{Step, harmless};
+use crate::outbound::{self, Answer};
 use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, Platform, Refresh, Said};
 
 /// Code of the token endpoint that blames the OAuth app. At the authorize endpoint it is about what the app may ask for
@@ -30,6 +31,8 @@ pub(super) struct ErrorAnswer {
     /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, or a reason or title.
     pub(super) code: Option<String>,
     said: Said,
+    /// True for a page in the place of an answer: a firewall or a proxy may have written it.
+    is_page: bool,
 }
 
 impl ErrorAnswer {
@@ -41,7 +44,15 @@ impl ErrorAnswer {
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
             _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
-        Self { code: code.map(|code| harmless(&code)), said: Said::read(answer) }
+        Self { code: code.map(|code| harmless(&code)), said: Said::read(answer), is_page: false }
+    }
+
+    /// Reads the body of an API's answer, which should be JSON.
+    pub(super) fn of(answer: &Answer) -> Self {
+        match outbound::read_json(&answer.body) {
+            Some(json) => Self::read(&json),
+            None => Self { is_page: !answer.body.trim_ascii().is_empty(), ..Self::read(&Value::Null) },
+        }
     }
 
     /// The meaning of an answer with this status at this step.
@@ -108,7 +119,7 @@ impl ErrorAnswer {
         }
         // A token that is a moment old is refused because a scope was not granted (RFC 6750, section 3.1), or because
         // the person has removed the app already. A listing may need more than what names the person.
-        let is_refused = step == Step::Identity && matches!(status, 401 | 403);
+        let is_refused = step == Step::Identity && matches!(status, 401 | 403) && !self.is_page;
         if is_refused || self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
     }
 
@@ -276,6 +287,18 @@ mod tests {
                 failure,
                 "{status} {answer}"
             );
+        }
+        // A firewall's page says nothing of permissions.
+        for (body, failure) in [
+            ("<!DOCTYPE html><title>Attention Required!</title>", IdentityUnavailable),
+            ("forbidden", IdentityUnavailable),
+            (" \r\n", PermissionMissing),
+            ("{}", PermissionMissing),
+            (r#"{"error":"invalid_client"}"#, CredentialsRejected),
+        ] {
+            let answer = Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None };
+            let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, answer.status);
+            assert_eq!(read, failure, "{body}");
         }
         // A listing is refused for many reasons, and does not cost the person.
         for (answer, failure) in

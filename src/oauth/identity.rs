@@ -142,7 +142,7 @@ impl OauthClient<'_> {
 
 /// The error of an API answer that is no success.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    let error = ErrorAnswer::read(&json(answer));
+    let error = ErrorAnswer::of(answer);
     let failure = error.failure(platform, step, answer.status);
     PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
 }

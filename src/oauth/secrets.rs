@@ -2,7 +2,8 @@
 //!
 //! Invariant: the next secret is tried only after the platform refused the client itself, which it does before it looks
 //! at a code or a token: nothing is spent twice. At a refresh, a refusal that may blame client or grant counts as well:
-//! it spent nothing either. The secret that was taken last is tried first.
+//! it spent nothing either, and it stays the answer unless another secret is taken. The secret that was taken last is
+//! tried first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,20 +31,28 @@ impl OauthClient<'_> {
         request: impl Fn(&OauthClient<'_>) -> Result<Request, PlatformError>,
     ) -> Result<Result<Answer, outbound::Error>, PlatformError> {
         let secrets = self.secrets();
-        let Some((last, others)) = secrets.split_last() else { return Ok(self.send(step, request(self)?).await) };
-        for secret in others {
-            let client = self.with(secret);
-            let answer = client.send(step, request(&client)?).await;
-            if !answer.as_ref().is_ok_and(|answer| self.refuses_client(step, answer)) {
-                self.remember(secret, &answer);
-                return Ok(answer);
-            }
-            tracing::warn!(platform.name = %self.platform.name, "a secret of the client was refused: trying the next one");
+        let Some((first, others)) = secrets.split_first() else { return Ok(self.send(step, request(self)?).await) };
+        let client = self.with(first);
+        let mut answer = client.send(step, request(&client)?).await;
+        if others.is_empty() {
+            return Ok(answer);
         }
-        let client = self.with(last);
-        let answer = client.send(step, request(&client)?).await;
-        if !others.is_empty() && !answer.as_ref().is_ok_and(|answer| self.refuses_client(step, answer)) {
-            self.remember(last, &answer);
+        let (mut taken, mut refusal) = (first, self.refusal_of_client(step, &answer));
+        for secret in others {
+            let Some(before) = refusal else { break };
+            tracing::warn!(platform.name = %self.platform.name, "a secret of the client was refused: trying the next one");
+            let client = self.with(secret);
+            let next = client.send(step, request(&client)?).await;
+            refusal = self.refusal_of_client(step, &next);
+            if refusal.is_some() && before == Failure::AppOrGrantRejected {
+                // That another secret is wrong says nothing of the grant, which the answer before may blame.
+                refusal = Some(before);
+            } else {
+                (taken, answer) = (secret, next);
+            }
+        }
+        if refusal.is_none() {
+            self.remember(taken, &answer);
         }
         Ok(answer)
     }
@@ -86,22 +95,21 @@ impl OauthClient<'_> {
         (self.platform.name.to_string(), self.credentials.client_id.clone())
     }
 
-    /// True when the answer blames the client's credentials, or may blame them at a refresh.
-    fn refuses_client(&self, step: Step, answer: &Answer) -> bool {
-        let platform = &*self.platform;
+    /// What blames the client's credentials, or may blame them at a refresh. `None` for any other answer.
+    fn refusal_of_client(&self, step: Step, answer: &Result<Answer, outbound::Error>) -> Option<Failure> {
+        let (platform, answer) = (&*self.platform, answer.as_ref().ok()?);
         let error = if answer.is_success() {
             // TikTok sends errors with status 200.
             match tokens::read(&answer.body, self.engine.clock.now(), platform.token_pointer.as_deref(), None) {
                 Err(NotTokens::Error(error)) => error,
-                Ok(_) | Err(NotTokens::Unreadable) => return false,
+                Ok(_) | Err(NotTokens::Unreadable) => return None,
             }
         } else {
             refusal_body(answer)
         };
-        match ErrorAnswer::read(&error).failure(platform, step, answer.status) {
-            Failure::AppOrGrantRejected => step == Step::Refresh,
-            failure => failure == Failure::CredentialsRejected,
-        }
+        let failure = ErrorAnswer::read(&error).failure(platform, step, answer.status);
+        let is_doubtful = step == Step::Refresh && failure == Failure::AppOrGrantRejected;
+        (is_doubtful || failure == Failure::CredentialsRejected).then_some(failure)
     }
 }
 

@@ -156,26 +156,75 @@ mod tests {
         let letters: Vec<char> = ('\u{80}'..=char::MAX).filter(changed).collect();
         assert!(letters.len() > 2_000, "{}", letters.len());
         let names: Vec<String> = letters.chunks(50).map(|some| some.iter().collect()).collect();
-        db.execute("INSERT INTO projects VALUES ('proj_1', 'default', 0)", []).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO keyring VALUES (1, 'k', zeroblob(73), CAST(zeroblob(32) AS BLOB), 'active', 0);
+             INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, consented_at, issued_at, renewal,
+                tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             VALUES ('grant_1', 'proj_1', 'twitter', 'c', 's', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0);",
+        )
+        .unwrap();
         for (number, name) in names.iter().enumerate() {
             let earlier: String = name.chars().flat_map(char::to_lowercase).collect();
-            db.execute(
+            for sql in [
                 "INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
                  VALUES ('prof_' || ?1, 'proj_1', ?2, ?3, 0, 0)",
-                (number.to_string(), name, earlier),
-            )
-            .unwrap();
+                "INSERT INTO oauth_apps (id, project_id, platform, name, name_folded, client_id, client_secret,
+                    client_secret_dek_id, generation, created_at, updated_at)
+                 VALUES ('app_' || ?1, 'proj_1', 'twitter', ?2, ?3, ?1, CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 3, 0,
+                    0)",
+                "INSERT INTO integrations (id, project_id, grant_id, platform, platform_user_id, display_name, metadata,
+                    search, created_at, updated_at)
+                 VALUES ('int_' || ?1, 'proj_1', 'grant_1', 'twitter', ?1, ?2, '{}', ?3, 0, 0)",
+            ] {
+                db.execute(sql, (number.to_string(), name, &earlier)).unwrap();
+            }
         }
         Schema::embedded().migrate(&mut db).unwrap();
-        let mut rows = db.prepare("SELECT name, name_folded FROM profiles").unwrap();
-        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        for (name, folded) in rows.collect::<Result<Vec<(String, String)>, _>>().unwrap() {
-            assert_eq!(folded, fold(&name), "{name}");
-        }
-        for table in ["integrations", "oauth_apps", "profiles"] {
+        for (table, name, folded) in [
+            ("profiles", "name", "name_folded"),
+            ("oauth_apps", "name", "name_folded"),
+            ("integrations", "display_name", "search"),
+        ] {
+            let mut rows = db.prepare(&format!("SELECT {name}, {folded} FROM {table}")).unwrap();
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            let rows = rows.collect::<Result<Vec<(String, String)>, _>>().unwrap();
+            assert_eq!(rows.len(), names.len());
+            for (name, folded) in rows {
+                assert_eq!(folded, fold(&name), "{table}: {name}");
+            }
             let check = format!("INSERT INTO {table}_search ({table}_search, rank) VALUES ('integrity-check', 1)");
             db.execute_batch(&check).unwrap();
+            let erases = format!("SELECT v FROM {table}_search_config WHERE k = 'secure-delete'");
+            assert_eq!(db.query_row(&erases, [], |row| row.get::<_, u32>(0)).unwrap(), 1, "{table}");
+            // A single segment has no words that are only marked as deleted.
+            let segments = format!("SELECT count(DISTINCT segid) FROM {table}_search_idx");
+            assert_eq!(db.query_row(&segments, [], |row| row.get::<_, u32>(0)).unwrap(), 1, "{table}");
         }
+    }
+
+    #[test]
+    fn links_of_revoked_keys_end_with_the_upgrade() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(24).migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at) VALUES
+                ('key_1', 'proj_1', 'a', 'ppk', '[]', CAST(zeroblob(32) AS BLOB), 0, NULL),
+                ('key_2', 'proj_1', 'b', 'ppk', '[]', CAST(x'01' || zeroblob(31) AS BLOB), 0, 5);
+             INSERT INTO links (id, project_id, access_key_id, token, platforms, created_at, expires_at, revoked_at) VALUES
+                ('link_1', 'proj_1', 'key_1', CAST(x'01' || zeroblob(31) AS BLOB), '[]', 0, 9, NULL),
+                ('link_2', 'proj_1', 'key_2', CAST(x'02' || zeroblob(31) AS BLOB), '[]', 0, 9, NULL),
+                ('link_3', 'proj_1', 'key_2', CAST(x'03' || zeroblob(31) AS BLOB), '[]', 0, 9, 4),
+                ('link_4', 'proj_1', NULL, CAST(x'04' || zeroblob(31) AS BLOB), '[]', 0, 9, NULL);",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let mut rows = db.prepare("SELECT revoked_at FROM links ORDER BY id").unwrap();
+        let revoked: Vec<Option<u32>> =
+            rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(revoked, [None, Some(5), Some(4), None]);
     }
 
     #[test]

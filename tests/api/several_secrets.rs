@@ -116,6 +116,29 @@ async fn a_refresh_is_tried_with_the_next_secret_where_the_refusal_may_blame_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_may_be_dead_is_not_taken_for_a_wrong_secret() {
+    // The platform has dropped one secret, and says of a dead grant no more than that it takes no part.
+    let server = AnyServer::start(|asked, _| match (asked.path.as_str(), asked.field("client_secret").as_deref()) {
+        ("/token", Some("dropped")) => refused(),
+        ("/token", _) if asked.field("code").is_some() => {
+            answer(r#"{"access_token":"a","refresh_token":"r","expires_in":3600}"#)
+        }
+        ("/token", _) => crate::stand_in::answer(401, "", b""),
+        _ => answer(r#"{"sub":"1"}"#),
+    })
+    .await;
+    let platform = Platform { server, taken: Arc::default() };
+    let broker = platform.broker("client_id = \"id\"\nclient_secrets = [\"good\", \"dropped\"]").await;
+    let (_, location) = come_back(&broker, "own", "code=c&state={state}").await;
+    let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
+    platform.secrets();
+    refresh(&broker).await;
+    assert_eq!(platform.secrets(), ["good", "dropped"]);
+    let health = broker.detail(&id).await["health"].clone();
+    assert_eq!(health["lastError"]["code"], "app_or_grant_rejected", "{health}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_other_refusal_leads_to_the_next_secret() {
     let platform = Platform::start(refused).await;
     let broker = platform.broker("client_id = \"id\"\nclient_secrets = [\"old\", \"older\"]").await;
