@@ -153,7 +153,7 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
     if route.access != Access::Public {
         add(
             "429",
-            "Too many wrong keys from this address, or more of what is limited than `[limits]` allows. See `Retry-After`.",
+            "Too many wrong keys from this address, or more than `[limits]` allows. See `Retry-After`.",
         );
         add("403", "The access key does not work from this address.");
         add("401", "No access key, or one that is not valid or has expired.");

@@ -51,11 +51,10 @@ pub(crate) struct PlatformList {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WhichPlatforms {
-    /// Only this platform. Those beyond the ten known names are listed when named.
+    /// Only this platform, be it one of the ten known names or not.
     #[param(example = "twitter")]
     pub(crate) platform: Option<String>,
-    /// `custom`: those beyond the ten known names as well, such as the operator's own. Clients that were made for the ten
-    /// refuse others.
+    /// `custom`: those beyond the ten known names as well. Clients that were made for the ten refuse them.
     #[param(inline)]
     pub(crate) include: Option<Include>,
 }

@@ -67,7 +67,7 @@ impl<'a> From<&'a Integration> for AccountLine<'a> {
     params(("ticket" = String, Path, description = "Shows this one result, for some minutes.")),
     responses(
         (status = 200, description = "A page that says how it went.", body = String, content_type = "text/html"),
-        (status = 409, description = "Another account than the one to connect again: a page.", body = String,
+        (status = 409, description = "Another account came back: a page.", body = String,
             content_type = "text/html"),
         (status = 404, description = "The result is not shown any more: a page.", body = String,
             content_type = "text/html"),
