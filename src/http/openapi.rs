@@ -151,10 +151,7 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
         add("403", &format!("{lacks}{bound}."));
     }
     if route.access != Access::Public {
-        add(
-            "429",
-            "Too many wrong keys from this address, or more than `[limits]` allows. See `Retry-After`.",
-        );
+        add("429", "Too many wrong keys from this address, or more than `[limits]` allows. See `Retry-After`.");
         add("403", "The access key does not work from this address.");
         add("401", "No access key, or one that is not valid or has expired.");
         add("500", "The broker failed.");
