@@ -95,7 +95,7 @@ impl OauthClient<'_> {
         (self.platform.name.to_string(), self.credentials.client_id.clone())
     }
 
-    /// What blames the client's credentials, or may blame them at a refresh. `None` for any other answer.
+    /// The failure, where it blames the client's credentials, or may blame them at a refresh.
     fn refusal_of_client(&self, step: Step, answer: &Result<Answer, outbound::Error>) -> Option<Failure> {
         let (platform, answer) = (&*self.platform, answer.as_ref().ok()?);
         let error = if answer.is_success() {

@@ -302,7 +302,7 @@ impl Drop for Snapshot<'_> {
     }
 }
 
-/// What SQLite does only once it has parsed the schema. That takes as long as all else about opening a connection, and
+/// Limits the cache, for which SQLite parses the schema. That takes as long as all else about opening a connection, and
 /// memory: so it comes with the first read, not with the start.
 fn make_ready(connection: &Connection, is_ready: &mut bool) -> rusqlite::Result<()> {
     if !*is_ready {

@@ -1,9 +1,9 @@
-//! What was revoked since a backup stays revoked when it is restored: access keys with the links that they made, and
+//! Keeps revoked what was revoked since a backup, when that is restored: access keys with the links that they made, and
 //! links.
 
 use rusqlite::Connection;
 
-/// What is revoked in a database, of all projects, with the times.
+/// Keys and links of all projects that are revoked in a database, with the times.
 pub(super) struct Revoked {
     access_keys: Vec<(String, i64)>,
     /// Each with its project.
