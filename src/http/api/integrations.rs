@@ -21,10 +21,10 @@ use crate::http::request::{Body, FromMembers, FromQuery, Members, OFFSET_MAX, Pa
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct WantedIntegrations {
-    /// Only those at this platform, be it one of the ten known names or not.
+    /// Only those at this platform.
     #[param(example = "twitter")]
     platform: Option<String>,
-    /// `custom`: those beyond the ten known names as well. Clients that were made for the ten refuse them.
+    /// `custom`: those beyond the ten known names as well.
     #[param(inline)]
     include: Option<Include>,
     /// Only those of this profile; `null` for those without one.

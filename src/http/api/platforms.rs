@@ -51,10 +51,10 @@ pub(crate) struct PlatformList {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WhichPlatforms {
-    /// Only this platform, be it one of the ten known names or not.
+    /// Only this platform.
     #[param(example = "twitter")]
     pub(crate) platform: Option<String>,
-    /// `custom`: those beyond the ten known names as well. Clients that were made for the ten refuse them.
+    /// `custom`: those beyond the ten known names as well.
     #[param(inline)]
     pub(crate) include: Option<Include>,
 }
