@@ -189,9 +189,10 @@
 //!                             src/http/error/advice.rs (the caller's next step), src/http/openapi/codes.rs (who gives it)
 //! a kind of failure:          src/domain/failure.rs (its name and words, for log, redirect, health and database alike),
 //!                             src/http/pages/words/en.rs (its words for people), src/http/pages/words/de/failures.rs (the
-//!                             operator's), src/http/api/connect.rs, README.md (a generated row), tests/api/pages.rs; to decide,
-//!                             though no compiler asks: src/domain/throttle.rs (pauses its app?), src/domain/renewal.rs (retried when?),
-//!                             src/domain/refresh.rs, src/oauth/account_listing/mod.rs
+//!                             operator's), src/http/api/connect.rs, README.md (a generated row), tests/api/pages.rs; to
+//!                             decide, though no compiler asks: src/domain/throttle.rs (pauses its app?),
+//!                             src/domain/renewal.rs (retried when?), src/domain/refresh.rs,
+//!                             src/oauth/account_listing/mod.rs
 //! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows
 //!                             are matched, and where a code stands in an answer), src/oauth/error_answer.rs (the
 //!                             general rules), src/oauth/refusals.txt (tests)

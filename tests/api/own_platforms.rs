@@ -198,7 +198,7 @@ const OWN: &str = r#"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_and_tokens_are_read_from_forms() {
-    // What the token endpoint answers to a code, and how the connection ends.
+    // Answers of the token endpoint to a code, each with the end of the connection.
     let cases = [
         (400, "error=invalid_grant&error_description=The code has expired", "exchange_rejected"),
         (401, "error=invalid_client&error_description=Zoë", "credentials_rejected"),
