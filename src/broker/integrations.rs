@@ -9,6 +9,8 @@ use crate::domain::grant::Grant;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
+use crate::domain::time::Timestamp;
+use crate::domain::weigh::Weigh;
 use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
 use crate::store::{self, Connection, audit, grants, integrations, profiles as stored_profiles};
@@ -23,6 +25,19 @@ pub struct ListIntegrations {
     pub oldest_first: bool,
 }
 
+/// A page as its callers are shown it, up to the time at which an account on it lapses.
+#[derive(Clone)]
+struct ShownPage<T> {
+    page: T,
+    until: Option<Timestamp>,
+}
+
+impl<T: Weigh> Weigh for ShownPage<T> {
+    fn weight(&self) -> usize {
+        self.page.weight() + size_of::<Option<Timestamp>>()
+    }
+}
+
 impl Broker {
     pub async fn list_integrations(
         &self,
@@ -30,36 +45,45 @@ impl Broker {
         wanted: ListIntegrations,
         window: Window,
     ) -> Result<Listed<Integration>, Error> {
-        let profile_id = match wanted.profile_id.as_deref() {
-            None => None,
-            Some("null") => Some(None),
-            Some(id) => match profiles::parse(id) {
-                Ok(id) => Some(Some(id)),
-                Err(_) => return Ok(Listed::empty()),
-            },
-        };
-        if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
-            return Ok(Listed::empty());
+        let Some(filter) = filter(caller, wanted) else { return Ok(Listed::empty()) };
+        let (project, searches, now) = (caller.project_id, filter.search.is_some(), self.clock.now());
+        let list = move |db: &Connection| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
+        Ok(judged(self.read_page(project, searches, window, list).await?, now))
+    }
+
+    /// The list as `show` makes it, which is done once for all callers of a project while nothing changes. The type that
+    /// it is shown as tells one `show` from another.
+    pub async fn show_integrations<T: Clone + Weigh + Send + 'static>(
+        &self,
+        caller: &Caller,
+        wanted: ListIntegrations,
+        window: Window,
+        show: impl Fn(Listed<Integration>) -> Option<T> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let Some(filter) = filter(caller, wanted) else { return Ok(show(Listed::empty())) };
+        let (project, now) = (caller.project_id, self.clock.now());
+        if window.is_long(filter.search.is_some()) {
+            let list = move |db: &Connection| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
+            return Ok(show(judged(self.store.read_long_for(project, list).await?, now)));
         }
-        let profile_id = caller.profile_id.map(Some).or(profile_id);
-        let filter = IntegrationFilter {
-            platforms: wanted.platforms,
-            profile_id,
-            search: wanted.search,
-            oldest_first: wanted.oldest_first,
-            failing_at: None,
+        let key = (project, filter, window);
+        let holds = move |shown: &ShownPage<T>| shown.until.is_none_or(|until| now < until);
+        let list = {
+            let (_, filter, _) = key.clone();
+            move |db: &Connection| {
+                let listed = judged(integrations::list(db, project, &filter, &CONTRACT_NAMES, window)?, now);
+                let until = listed.items.iter().filter_map(|item| item.lapses_at.filter(|at| now < *at)).min();
+                Ok(show(listed).map(|page| ShownPage { page, until }))
+            }
         };
-        let (project, searches) = (caller.project_id, filter.search.is_some());
-        let list = move |db: &_| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
-        let listed = self.read_page(project, searches, window, list).await?;
-        let now = self.clock.now();
-        Ok(Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total })
+        Ok(self.store.read_known(key, holds, list).await?.map(|shown| shown.page))
     }
 
     /// The integration with the state of its tokens.
     pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);
-        let detail = self.store.read(move |db| integrations::find_detail(db, project, id)).await?;
+        let find = move |db: &Connection| integrations::find_detail(db, project, id);
+        let detail = self.store.read_known((project, id), |_: &IntegrationDetail| true, find).await?;
         let detail = detail.filter(|detail| caller.sees(detail.integration.profile_id));
         let detail = detail.ok_or(Error::NotFound(What::Integration))?;
         Ok(IntegrationDetail {
@@ -167,6 +191,29 @@ impl Broker {
     async fn revoke(&self, grant: &Grant) -> Revoked {
         self.revocation.revoke(grant, self.refresher.is_refreshing(grant.id)).await
     }
+}
+
+/// `None` where the caller can see none that are wanted.
+fn filter(caller: &Caller, wanted: ListIntegrations) -> Option<IntegrationFilter> {
+    let profile_id = match wanted.profile_id.as_deref() {
+        None => None,
+        Some("null") => Some(None),
+        Some(id) => Some(Some(profiles::parse(id).ok()?)),
+    };
+    if profile_id.is_some_and(|wanted| !caller.sees(wanted)) {
+        return None;
+    }
+    Some(IntegrationFilter {
+        platforms: wanted.platforms,
+        profile_id: caller.profile_id.map(Some).or(profile_id),
+        search: wanted.search,
+        oldest_first: wanted.oldest_first,
+        failing_at: None,
+    })
+}
+
+fn judged(listed: Listed<Integration>, now: Timestamp) -> Listed<Integration> {
+    Listed { items: listed.items.into_iter().map(|item| item.judged(now)).collect(), total: listed.total }
 }
 
 /// The integration, unless the caller is bound to another profile than its own.

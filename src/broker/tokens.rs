@@ -19,7 +19,7 @@ use crate::domain::integration::AccountTokens;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::store::integrations;
+use crate::store::{Connection, integrations};
 use crate::vault::{Owner, Place};
 
 /// How long a token must last when the caller does not say.
@@ -137,7 +137,10 @@ impl Broker {
 
     async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<AccountTokens, Error> {
         let project = caller.project_id;
-        let read = || self.store.read(move |db| integrations::find_tokens(db, project, id));
+        let read = || {
+            let find = move |db: &Connection| integrations::find_tokens(db, project, id);
+            self.store.read_known((project, id), |_: &AccountTokens| true, find)
+        };
         let seen = |found: Option<AccountTokens>| {
             found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))
         };

@@ -10,6 +10,7 @@ use super::refresh_failure::RefreshFailure;
 use super::renewal::Renewal;
 use super::secret::Sealed;
 use super::time::Timestamp;
+use super::weigh::{Weigh, weight_of};
 
 #[derive(Debug, Clone)]
 pub struct Integration {
@@ -77,6 +78,16 @@ pub struct AccountTokens {
     pub own: OwnTokens,
 }
 
+impl Weigh for AccountTokens {
+    fn weight(&self) -> usize {
+        let texts = [&self.platform, &self.client_id, &self.platform_user_id];
+        let sealed = [&self.grant_tokens, &self.own.tokens].into_iter().flatten();
+        size_of::<Self>()
+            + weight_of(texts.into_iter().chain(&self.scopes))
+            + sealed.map(|sealed| sealed.as_bytes().len()).sum::<usize>()
+    }
+}
+
 /// The app of an integration.
 #[derive(Debug, Clone)]
 pub struct AppSummary {
@@ -131,6 +142,22 @@ pub struct IntegrationDetail {
     pub reads: Vec<TokenReads>,
 }
 
+impl Weigh for IntegrationDetail {
+    fn weight(&self) -> usize {
+        let Integration { platform, account, app, .. } = &self.integration;
+        let Account { platform_user_id, username, display_name, profile_url, image_url, metadata } = account;
+        let optional = [username, display_name, profile_url, image_url].into_iter().flatten();
+        let of_app = app.iter().flat_map(|app| [&app.name].into_iter().chain(&app.image_url));
+        let texts = [platform, platform_user_id].into_iter().chain(optional).chain(of_app);
+        // A fact takes about twice its text.
+        let facts = metadata.iter().map(|(name, value)| 2 * (name.len() + value.to_string().len())).sum::<usize>();
+        size_of::<Self>()
+            + weight_of(texts.chain(&self.scopes).chain(&self.requested_scopes))
+            + self.reads.len() * size_of::<TokenReads>()
+            + facts
+    }
+}
+
 /// How often a key read an account's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenReads {
@@ -141,7 +168,7 @@ pub struct TokenReads {
 }
 
 /// Filter of a list of integrations. Absent members do not narrow it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct IntegrationFilter {
     pub platforms: PlatformFilter,
     /// `Some(None)`: those without a profile.
@@ -154,7 +181,7 @@ pub struct IntegrationFilter {
 }
 
 /// Platforms of a list. Callers' models know ten names, so others are listed only on request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum PlatformFilter {
     All,
     /// The platforms of the contract.

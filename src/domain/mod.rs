@@ -43,6 +43,7 @@ pub mod secret;
 pub mod selection;
 pub mod throttle;
 pub mod time;
+pub mod weigh;
 
 /// A transition that the present state of a flow, a grant or a selection does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Pages of a list.
 
 /// The requested part of a list. `limit` is 1 to 100.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     pub limit: u32,
     pub offset: u64,

@@ -42,6 +42,7 @@ mod open;
 pub mod profiles;
 pub mod projects;
 mod readers;
+mod reading;
 pub mod recovery;
 pub mod refreshes;
 pub mod registrations;
@@ -67,7 +68,6 @@ use rusqlite::ffi;
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
-use access_keys::FoundKey;
 use disk_reserve::DiskReserve;
 pub use error::Error;
 use files::Files;
@@ -77,9 +77,6 @@ pub use lock::{DatabaseLock, Holder, find_holder};
 pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys};
 use readers::Readers;
 use writer::Writer;
-
-use crate::domain::id::ProjectId;
-use crate::domain::secret::Digest256;
 
 /// An open database. Cheap to clone, usable from any tokio runtime. Dropping the last clone ends long reads that nobody
 /// waits for, and waits for the write in progress.
@@ -94,9 +91,6 @@ pub struct Store {
     /// True once stored values could not be read.
     is_unreadable: Arc<AtomicBool>,
 }
-
-/// The work of a long read.
-type Read<T, E> = Box<dyn FnOnce(&Connection) -> Result<T, E> + Send>;
 
 impl Store {
     /// Most queued writes. Further ones are refused, because a longer queue only delays their failure.
@@ -114,100 +108,6 @@ impl Store {
             files,
             is_unreadable: Arc::default(),
         })
-    }
-
-    /// Runs `work` on a read-only connection, in one snapshot, on this thread: for a point read or a list of at most a
-    /// hundred rows. Runs as a [long read](Self::read_long) only when every connection of short reads is in use.
-    ///
-    /// Sees every write that this process answered. What another process, such as a command beside the broker, committed
-    /// within the last millisecond may be missing: [`read_long`](Self::read_long) sees that too.
-    ///
-    /// # Panics
-    ///
-    /// When `work` panics; the store goes on.
-    pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: std::error::Error + From<Error> + Send + 'static,
-    {
-        if let Some(snapshot) = self.readers.begin() {
-            let outcome = self.noted(work(&snapshot));
-            drop(snapshot);
-            self.have_swept();
-            return outcome;
-        }
-        self.run_long(None, Box::new(work)).await
-    }
-
-    /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once
-    /// [`until_known`](access_keys::until_known) has returned there.
-    pub async fn find_access_key(&self, digest: Digest256) -> Result<Option<Arc<FoundKey>>, Error> {
-        let found = self.readers.find_access_key(&digest);
-        self.have_swept();
-        // An error is reported by the long read that follows.
-        if let Ok(found) = found {
-            return Ok(found);
-        }
-        self.read_long(move |db| Ok(access_keys::find_by_digest(db, &digest)?.map(Arc::new))).await
-    }
-
-    /// Has the snapshots ended that wait for a next read.
-    fn have_swept(&self) {
-        if self.readers.wants_sweeper() {
-            self.writer.sweep();
-        }
-    }
-
-    /// Like [`read`](Self::read), on a thread for long reads: for work that looks at more rows than it returns, or at
-    /// all of them.
-    ///
-    /// # Panics
-    ///
-    /// When `work` panics; the store goes on.
-    pub async fn read_long<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: std::error::Error + From<Error> + Send + 'static,
-    {
-        self.run_long(None, Box::new(work)).await
-    }
-
-    /// Like [`read_long`](Self::read_long), at a caller's request: those of one project wait for each other, and not the
-    /// other projects or the broker's own work for them.
-    ///
-    /// # Panics
-    ///
-    /// When `work` panics; the store goes on.
-    pub async fn read_long_for<T, E>(
-        &self,
-        project: ProjectId,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: std::error::Error + From<Error> + Send + 'static,
-    {
-        self.run_long(Some(project), Box::new(work)).await
-    }
-
-    async fn run_long<T, E>(&self, project: Option<ProjectId>, work: Read<T, E>) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: std::error::Error + From<Error> + Send + 'static,
-    {
-        let outcome = match self.readers.run_long(project, Box::new(|db| Box::new(work(db)))).await {
-            Ok(answer) => *answer.downcast().expect("the work's own type"),
-            Err(error) => Err(error.into()),
-        };
-        self.noted(outcome)
-    }
-
-    /// Remembers that stored values could not be read.
-    fn noted<T, E: std::error::Error + 'static>(&self, outcome: Result<T, E>) -> Result<T, E> {
-        if let Some(Error::Corrupt(_)) = outcome.as_ref().err().and_then(Error::within) {
-            self.is_unreadable.store(true, Ordering::Release);
-        }
-        outcome
     }
 
     /// Runs `work` in a transaction, which is committed and on the disk after `Ok`, and rolled back after `Err`. Queued

@@ -22,9 +22,11 @@
 //! was answered, or after another read saw it, sees it too; what another process has committed, a millisecond later. A
 //! panic ends the snapshot.
 
+mod known;
 mod long;
 mod turns;
 
+use std::hash::Hash;
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -35,6 +37,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 
+use known::KnownAnswers;
 use long::LongReaders;
 pub(super) use long::{Answer, Reading};
 
@@ -42,6 +45,7 @@ use super::Error;
 use super::access_keys::{FoundKey, KnownKeys};
 use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
+use crate::domain::weigh::Weigh;
 
 /// Number of the next thread that reads.
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
@@ -110,6 +114,24 @@ impl Readers {
         let mut lent = self.lend().ok_or(Error::Overloaded)??;
         let Short { connection, keys, .. } = &mut *lent.short;
         keys.find(connection, digest)
+    }
+
+    /// Finds an answer on this thread, as [`Store::read_known`](super::Store::read_known) does. `None` when no connection
+    /// can take a snapshot at once.
+    pub(super) fn find_known<K, T>(
+        &self,
+        key: &K,
+        holds: impl FnOnce(&T) -> bool,
+        read: &mut impl FnMut(&Connection) -> Result<Option<T>, Error>,
+    ) -> Option<Result<Option<T>, Error>>
+    where
+        K: Clone + Eq + Hash + Send + 'static,
+        T: Clone + Weigh + Send + 'static,
+    {
+        // An error is reported by the long read that follows.
+        let mut lent = self.lend()?.ok()?;
+        let Short { connection, answers, .. } = &mut *lent.short;
+        Some(answers.find(key, holds, || read(connection)))
     }
 
     /// A connection in a snapshot.
@@ -195,6 +217,8 @@ struct Short {
     kept: Option<Kept>,
     /// The access keys found since the database last changed.
     keys: KnownKeys,
+    /// The answers found since then.
+    answers: KnownAnswers,
 }
 
 /// Which reads a snapshot may serve. It shows this process's commits up to a number, and those of others up to the time
@@ -206,7 +230,7 @@ struct Kept {
 
 impl Short {
     fn new(connection: Connection) -> Self {
-        Self { connection, is_ready: false, kept: None, keys: KnownKeys::default() }
+        Self { connection, is_ready: false, kept: None, keys: KnownKeys::default(), answers: KnownAnswers::default() }
     }
 
     /// Enters a snapshot, or stays in the present one.
@@ -219,7 +243,9 @@ impl Short {
         }
         self.leave();
         make_ready(&self.connection, &mut self.is_ready)?;
-        self.keys.look(begin(&self.connection)?);
+        let version = begin(&self.connection)?;
+        self.keys.look(version);
+        self.answers.look(version);
         // The time from before: what was committed since then may not be seen.
         self.kept = settled.map(|commits| Kept { commits, until: now + LASTS });
         Ok(())

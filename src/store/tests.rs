@@ -14,6 +14,7 @@ use super::*;
 use crate::domain::id::{Id as _, ProjectId};
 use crate::domain::keyring::{KeyState, WrappedKey};
 use crate::domain::project::Project;
+use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 
 pub(super) fn project(number: u128) -> Project {

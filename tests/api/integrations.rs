@@ -199,6 +199,52 @@ async fn an_integration_moves_between_profiles() {
     }
 }
 
+/// Names, statuses and total in the list of a profile, and in the list of all.
+async fn shown(broker: &TestBroker, profile: &str) -> [Value; 2] {
+    let mut lists = Vec::new();
+    for query in [format!("profileId={profile}"), String::new()] {
+        let list = broker.get(&format!("{LIST}?{query}")).await.json;
+        let items = list["integrations"].as_array().unwrap().iter();
+        let items: Vec<_> = items.map(|item| (&item["displayName"], &item["authStatus"])).collect();
+        lists.push(json!({"total": list["total"], "items": items}));
+    }
+    lists.try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_remembered_only_until_something_changes() {
+    // Without the scope for refresh tokens.
+    let scopes = "tweet.read,users.read";
+    let broker = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__SCOPES", scopes).start().await;
+    let profile = profile(&broker, "One").await;
+    let empty = json!({"total": 0, "items": []});
+    let one = |name: &str, status: &str| json!({"total": 1, "items": [[name, status]]});
+    // Asked often enough that every worker remembers it.
+    let is_shown = async |[of_profile, of_all]: [Value; 2]| {
+        for _ in 0..16 {
+            assert_eq!(shown(&broker, &profile).await, [of_profile.clone(), of_all.clone()]);
+        }
+    };
+    is_shown([empty.clone(), empty.clone()]).await;
+    let id = broker.connect_with("twitter", "", &Answer::allow().account("ada")).await;
+    let name = broker.detail(&id).await["displayName"].as_str().unwrap().to_owned();
+    is_shown([empty.clone(), one(&name, "active")]).await;
+    let moved = broker.call("PATCH", &format!("{LIST}/{id}"), Some(json!({"profileId": profile}))).await;
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    is_shown([one(&name, "active"), one(&name, "active")]).await;
+    // Another process, whose commits are seen a moment later.
+    broker.sql().execute("UPDATE integrations SET display_name = 'Other'", []).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    is_shown([one("Other", "active"), one("Other", "active")]).await;
+    assert_eq!(broker.detail(&id).await["displayName"], "Other");
+    // Nothing changes but the time.
+    broker.clock.advance(Duration::from_hours(2));
+    is_shown([one("Other", "reconnect_required"), one("Other", "reconnect_required")]).await;
+    let gone = broker.call("DELETE", &format!("{LIST}/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    is_shown([empty.clone(), empty.clone()]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_says_how_it_went_at_the_platform() {
     let broker = TestBroker::start().await;

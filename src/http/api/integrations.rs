@@ -3,7 +3,9 @@
 mod token_health;
 mod view;
 
-use actix_web::web::Json;
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Json};
 use utoipa::{IntoParams, ToSchema};
 
 pub(crate) use self::view::IntegrationView;
@@ -12,6 +14,7 @@ use super::DoneView;
 use super::platforms::{Include, WhichPlatforms};
 use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::domain::paging::Window;
+use crate::domain::weigh::Weigh;
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
@@ -95,7 +98,7 @@ pub(crate) async fn list(
     state: Current,
     Authenticated(caller): Authenticated,
     Parameters(wanted): Parameters<WantedIntegrations>,
-) -> Result<Json<IntegrationList>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let WantedIntegrations { platform, include, profile_id, q, limit, offset, sort } = wanted;
     let filter = ListIntegrations {
         platforms: WhichPlatforms { platform, include }.filter(&state.broker)?,
@@ -103,7 +106,20 @@ pub(crate) async fn list(
         search: q.filter(|q| !q.is_empty()),
         oldest_first: sort == Sort::Asc,
     };
-    Ok(Json(state.broker.list_integrations(&caller, filter, Window { limit, offset }).await?.into()))
+    let render = |listed| serde_json::to_vec(&IntegrationList::from(listed)).ok().map(|body| RenderedList(body.into()));
+    let shown = state.broker.show_integrations(&caller, filter, Window { limit, offset }, render).await?;
+    let RenderedList(body) = shown.ok_or_else(|| ApiError::internal("a list does not fit JSON"))?;
+    Ok(HttpResponse::Ok().content_type(header::ContentType::json()).body(body))
+}
+
+/// The body of an [`IntegrationList`].
+#[derive(Clone)]
+struct RenderedList(Bytes);
+
+impl Weigh for RenderedList {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.0.len()
+    }
 }
 
 /// Look at a connected account

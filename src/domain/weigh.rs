@@ -1,0 +1,12 @@
+//! How much memory a value takes: for whoever keeps values within bounds.
+
+/// Knows how much memory it takes.
+pub trait Weigh {
+    /// Bytes, about.
+    fn weight(&self) -> usize;
+}
+
+/// Of texts on the heap.
+pub fn weight_of<'t>(texts: impl IntoIterator<Item = &'t String>) -> usize {
+    texts.into_iter().map(|text| size_of::<String>() + text.len()).sum()
+}

@@ -1,0 +1,156 @@
+//! Answers that a connection of short reads gives again until the database changes.
+//!
+//! An account's row is some hundred bytes, but four pages of tables and indices have to be looked at to find it, and a
+//! page of a list has hundreds of columns. What many requests ask is therefore kept as it was found, which takes less
+//! memory than to keep the pages.
+//!
+//! Invariants: an answer is the one that its snapshot would give. Any commit that the connection sees, by whatever
+//! process, makes it forget all of them. Tokens are in it sealed only.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::domain::weigh::Weigh;
+use crate::store::Error;
+
+/// The answers of one connection.
+#[derive(Default)]
+pub(super) struct KnownAnswers {
+    version: i64,
+    /// A map from keys to answers for each pair of their types.
+    maps: HashMap<TypeId, Box<dyn Any + Send>>,
+    weight: usize,
+}
+
+impl KnownAnswers {
+    /// Most bytes of all answers.
+    const MOST: usize = 512 * 1024;
+    /// Most bytes of one answer.
+    const MOST_OF_ONE: usize = Self::MOST / 8;
+    /// Bytes of an entry besides key and answer, about.
+    const ENTRY: usize = 32;
+
+    /// Forgets all answers when the connection's snapshot is of another version of the database than the one before.
+    pub(super) fn look(&mut self, version: i64) {
+        if self.version != version {
+            self.forget();
+            self.version = version;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.maps.clear();
+        self.weight = 0;
+    }
+
+    /// The answer that was found before and that `holds`, or else the one that is read now, which is kept.
+    pub(super) fn find<K, T>(
+        &mut self,
+        key: &K,
+        holds: impl FnOnce(&T) -> bool,
+        read: impl FnOnce() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error>
+    where
+        K: Clone + Eq + Hash + Send + 'static,
+        T: Clone + Weigh + Send + 'static,
+    {
+        let of = TypeId::of::<(K, T)>();
+        let map = self.maps.get(&of).and_then(|map| map.downcast_ref::<HashMap<K, T>>());
+        if let Some(answer) = map.and_then(|map| map.get(key)).filter(|answer| holds(answer)) {
+            return Ok(Some(answer.clone()));
+        }
+        let Some(answer) = read()? else { return Ok(None) };
+        let weight = answer.weight() + size_of::<K>() + Self::ENTRY;
+        if weight <= Self::MOST_OF_ONE {
+            if self.weight + weight > Self::MOST {
+                self.forget();
+            }
+            let map = self.maps.entry(of).or_insert_with(|| Box::new(HashMap::<K, T>::new()));
+            if let Some(map) = map.downcast_mut::<HashMap<K, T>>()
+                && map.insert(key.clone(), answer.clone()).is_none()
+            {
+                self.weight += weight;
+            }
+        }
+        Ok(Some(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Text(String);
+
+    impl Weigh for Text {
+        fn weight(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    /// What is found under a key, and whether it was read.
+    fn find(answers: &mut KnownAnswers, key: u32, holds: bool, text: &str) -> (String, bool) {
+        let mut was_read = false;
+        let read = || {
+            was_read = true;
+            Ok(Some(Text(text.to_owned())))
+        };
+        let found = answers.find(&key, |_| holds, read).unwrap().unwrap();
+        (found.0, was_read)
+    }
+
+    #[test]
+    fn an_answer_is_given_again_until_the_database_changes_or_it_holds_no_more() {
+        let mut answers = KnownAnswers::default();
+        answers.look(7);
+        assert_eq!(find(&mut answers, 1, true, "a"), ("a".to_owned(), true));
+        assert_eq!(find(&mut answers, 1, true, "b"), ("a".to_owned(), false));
+        assert_eq!(find(&mut answers, 2, true, "c"), ("c".to_owned(), true));
+        answers.look(7);
+        assert_eq!(find(&mut answers, 1, false, "d"), ("d".to_owned(), true));
+        assert_eq!(find(&mut answers, 1, true, "e"), ("d".to_owned(), false));
+        answers.look(8);
+        assert_eq!(find(&mut answers, 1, true, "f"), ("f".to_owned(), true));
+        assert_eq!(find(&mut answers, 2, true, "g"), ("g".to_owned(), true));
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_fails_is_asked_again() {
+        let mut answers = KnownAnswers::default();
+        for _ in 0..2 {
+            assert!(answers.find::<_, Text>(&1, |_| true, || Ok(None)).unwrap().is_none());
+            assert!(answers.find::<_, Text>(&1, |_| true, || Err(Error::NotChanged)).is_err());
+        }
+        assert_eq!(find(&mut answers, 1, true, "a"), ("a".to_owned(), true));
+    }
+
+    #[test]
+    fn keys_of_another_type_ask_something_else() {
+        let mut answers = KnownAnswers::default();
+        assert!(find(&mut answers, 1, true, "a").1);
+        let other = answers.find(&1_u64, |_| true, || Ok(Some(Text("b".to_owned())))).unwrap();
+        assert_eq!(other, Some(Text("b".to_owned())));
+        assert_eq!(find(&mut answers, 1, true, "c"), ("a".to_owned(), false));
+    }
+
+    #[test]
+    fn the_memory_for_answers_is_bounded() {
+        let mut answers = KnownAnswers::default();
+        let large = "x".repeat(KnownAnswers::MOST_OF_ONE);
+        for _ in 0..2 {
+            assert!(find(&mut answers, 0, true, &large).1, "too large to be kept");
+        }
+        let text = "x".repeat(KnownAnswers::MOST_OF_ONE / 2);
+        let mut forgot = 0;
+        for key in 1..100 {
+            let before = answers.weight;
+            assert!(find(&mut answers, key, true, &text).1);
+            assert!(answers.weight <= KnownAnswers::MOST);
+            forgot += usize::from(answers.weight < before);
+            assert!(!find(&mut answers, key, true, &text).1);
+        }
+        assert!(forgot > 1, "{forgot}");
+    }
+}
