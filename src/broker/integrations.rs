@@ -25,16 +25,24 @@ pub struct ListIntegrations {
     pub oldest_first: bool,
 }
 
-/// A page as its callers are shown it, up to the time at which an account on it lapses.
+/// A page as its callers are shown it between two times: none of its accounts lapses from the one to the other.
 #[derive(Clone)]
 struct ShownPage<T> {
     page: T,
+    since: Option<Timestamp>,
     until: Option<Timestamp>,
+}
+
+impl<T> ShownPage<T> {
+    /// A clock that was put right may be back before the page's time.
+    fn holds(&self, now: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= now) && self.until.is_none_or(|until| now < until)
+    }
 }
 
 impl<T: Weigh> Weigh for ShownPage<T> {
     fn weight(&self) -> usize {
-        self.page.weight() + size_of::<Option<Timestamp>>()
+        self.page.weight() + 2 * size_of::<Option<Timestamp>>()
     }
 }
 
@@ -46,13 +54,14 @@ impl Broker {
         window: Window,
     ) -> Result<Listed<Integration>, Error> {
         let Some(filter) = filter(caller, wanted) else { return Ok(Listed::empty()) };
-        let (project, searches, now) = (caller.project_id, filter.search.is_some(), self.clock.now());
+        let (project, searches) = (caller.project_id, filter.search.is_some());
         let list = move |db: &Connection| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
-        Ok(judged(self.read_page(project, searches, window, list).await?, now))
+        let listed = self.read_page(project, searches, window, list).await?;
+        Ok(judged(listed, self.clock.now()))
     }
 
-    /// The list as `show` makes it, which is done once for all callers of a project while nothing changes. The type that
-    /// it is shown as tells one `show` from another.
+    /// The list as `show` makes it. A page near the start of a list is [known](store::Store::read_known) as it was shown,
+    /// to all callers of its project. The type that it is shown as tells one `show` from another.
     pub async fn show_integrations<T: Clone + Weigh + Send + 'static>(
         &self,
         caller: &Caller,
@@ -61,22 +70,22 @@ impl Broker {
         show: impl Fn(Listed<Integration>) -> Option<T> + Send + 'static,
     ) -> Result<Option<T>, Error> {
         let Some(filter) = filter(caller, wanted) else { return Ok(show(Listed::empty())) };
-        let (project, now) = (caller.project_id, self.clock.now());
+        let project = caller.project_id;
         if window.is_long(filter.search.is_some()) {
             let list = move |db: &Connection| integrations::list(db, project, &filter, &CONTRACT_NAMES, window);
-            return Ok(show(judged(self.store.read_long_for(project, list).await?, now)));
+            let listed = self.store.read_long_for(project, list).await?;
+            return Ok(show(judged(listed, self.clock.now())));
         }
-        let key = (project, filter, window);
-        let holds = move |shown: &ShownPage<T>| shown.until.is_none_or(|until| now < until);
-        let list = {
-            let (_, filter, _) = key.clone();
-            move |db: &Connection| {
-                let listed = judged(integrations::list(db, project, &filter, &CONTRACT_NAMES, window)?, now);
-                let until = listed.items.iter().filter_map(|item| item.lapses_at.filter(|at| now < *at)).min();
-                Ok(show(listed).map(|page| ShownPage { page, until }))
-            }
+        let (key, now) = ((project, filter.clone(), window), self.clock.now());
+        let list = move |db: &Connection| {
+            let listed = integrations::list(db, project, &filter, &CONTRACT_NAMES, window)?;
+            let lapses = || listed.items.iter().filter_map(|item| item.lapses_at);
+            let since = lapses().filter(|at| *at <= now).max();
+            let until = lapses().filter(|at| now < *at).min();
+            Ok(show(judged(listed, now)).map(|page| ShownPage { page, since, until }))
         };
-        Ok(self.store.read_known(key, holds, list).await?.map(|shown| shown.page))
+        let shown = self.store.read_known(key, |shown: &ShownPage<T>| shown.holds(now), list).await?;
+        Ok(shown.map(|shown| shown.page))
     }
 
     /// The integration with the state of its tokens.

@@ -3,6 +3,8 @@
 //!
 //! Unique by (project, profile, platform, platform user id): reconnecting the same account keeps the id.
 
+use serde_json::Value;
+
 use super::account::Account;
 use super::grant::AuthStatus;
 use super::id::{AccessKeyId, GrantId, IntegrationId, OauthAppId, ProfileId};
@@ -82,9 +84,7 @@ impl Weigh for AccountTokens {
     fn weight(&self) -> usize {
         let texts = [&self.platform, &self.client_id, &self.platform_user_id];
         let sealed = [&self.grant_tokens, &self.own.tokens].into_iter().flatten();
-        size_of::<Self>()
-            + weight_of(texts.into_iter().chain(&self.scopes))
-            + sealed.map(|sealed| sealed.as_bytes().len()).sum::<usize>()
+        weight_of(texts.into_iter().chain(&self.scopes)) + sealed.map(|sealed| sealed.as_bytes().len()).sum::<usize>()
     }
 }
 
@@ -149,10 +149,11 @@ impl Weigh for IntegrationDetail {
         let optional = [username, display_name, profile_url, image_url].into_iter().flatten();
         let of_app = app.iter().flat_map(|app| [&app.name].into_iter().chain(&app.image_url));
         let texts = [platform, platform_user_id].into_iter().chain(optional).chain(of_app);
-        // A fact takes about twice its text.
-        let facts = metadata.iter().map(|(name, value)| 2 * (name.len() + value.to_string().len())).sum::<usize>();
-        size_of::<Self>()
-            + weight_of(texts.chain(&self.scopes).chain(&self.requested_scopes))
+        // A map has room for eleven facts. Each takes about twice its text.
+        let slot = size_of::<(String, Value)>();
+        let facts = metadata.iter().map(|(name, value)| slot + 2 * (name.len() + value.to_string().len()));
+        let facts = if metadata.is_empty() { 0 } else { 11 * slot + facts.sum::<usize>() };
+        weight_of(texts.chain(&self.scopes).chain(&self.requested_scopes))
             + self.reads.len() * size_of::<TokenReads>()
             + facts
     }

@@ -2,11 +2,11 @@
 
 /// Knows how much memory it takes.
 pub trait Weigh {
-    /// Bytes, about.
+    /// Bytes on the heap, about.
     fn weight(&self) -> usize;
 }
 
-/// Of texts on the heap.
+/// Bytes of texts with their `String`s.
 pub fn weight_of<'t>(texts: impl IntoIterator<Item = &'t String>) -> usize {
     texts.into_iter().map(|text| size_of::<String>() + text.len()).sum()
 }

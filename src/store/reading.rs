@@ -44,7 +44,7 @@ impl Store {
     ///
     /// # Panics
     ///
-    /// When `read` panics; the store goes on.
+    /// When `read` or `holds` panics; the store goes on.
     pub async fn read_known<K, T>(
         &self,
         key: K,

@@ -1,8 +1,7 @@
 //! Answers that a connection of short reads gives again until the database changes.
 //!
 //! An account's row is some hundred bytes, but four pages of tables and indices have to be looked at to find it, and a
-//! page of a list has hundreds of columns. What many requests ask is therefore kept as it was found, which takes less
-//! memory than to keep the pages.
+//! page of a list has hundreds of columns. So what many requests ask is kept as it was found.
 //!
 //! Invariants: an answer is the one that its snapshot would give. Any commit that the connection sees, by whatever
 //! process, makes it forget all of them. Tokens are in it sealed only.
@@ -24,12 +23,10 @@ pub(super) struct KnownAnswers {
 }
 
 impl KnownAnswers {
-    /// Most bytes of all answers.
+    /// Most bytes of all answers, about.
     const MOST: usize = 512 * 1024;
     /// Most bytes of one answer.
-    const MOST_OF_ONE: usize = Self::MOST / 8;
-    /// Bytes of an entry besides key and answer, about.
-    const ENTRY: usize = 32;
+    const MOST_OF_ONE: usize = Self::MOST / 4;
 
     /// Forgets all answers when the connection's snapshot is of another version of the database than the one before.
     pub(super) fn look(&mut self, version: i64) {
@@ -61,15 +58,21 @@ impl KnownAnswers {
             return Ok(Some(answer.clone()));
         }
         let Some(answer) = read()? else { return Ok(None) };
-        let weight = answer.weight() + size_of::<K>() + Self::ENTRY;
+        // About half of a map's slots are empty.
+        let weigh = |answer: &T| answer.weight() + 2 * size_of::<(K, T)>();
+        if let Some(map) = self.maps.get_mut(&of).and_then(|map| map.downcast_mut::<HashMap<K, T>>())
+            && let Some(former) = map.remove(key)
+        {
+            self.weight -= weigh(&former);
+        }
+        let weight = weigh(&answer);
         if weight <= Self::MOST_OF_ONE {
             if self.weight + weight > Self::MOST {
                 self.forget();
             }
             let map = self.maps.entry(of).or_insert_with(|| Box::new(HashMap::<K, T>::new()));
-            if let Some(map) = map.downcast_mut::<HashMap<K, T>>()
-                && map.insert(key.clone(), answer.clone()).is_none()
-            {
+            if let Some(map) = map.downcast_mut::<HashMap<K, T>>() {
+                map.insert(key.clone(), answer.clone());
                 self.weight += weight;
             }
         }
@@ -133,6 +136,17 @@ mod tests {
         let other = answers.find(&1_u64, |_| true, || Ok(Some(Text("b".to_owned())))).unwrap();
         assert_eq!(other, Some(Text("b".to_owned())));
         assert_eq!(find(&mut answers, 1, true, "c"), ("a".to_owned(), false));
+    }
+
+    #[test]
+    fn an_answer_that_is_replaced_weighs_nothing_any_more() {
+        let mut answers = KnownAnswers::default();
+        find(&mut answers, 1, true, "a");
+        let weight = answers.weight;
+        find(&mut answers, 1, false, "abc");
+        assert_eq!(answers.weight, weight + 2);
+        assert_eq!(find(&mut answers, 1, false, "b"), ("b".to_owned(), true));
+        assert_eq!(answers.weight, weight);
     }
 
     #[test]
