@@ -25,8 +25,9 @@ const MAX_GRAMS: usize = 8;
 const LONG: usize = 6;
 /// Every third place of a text has a long word.
 const LONG_EVERY: usize = 3;
-/// Most long words of a needle that are looked up, for each way in which it can meet those places.
-const MAX_LONG: usize = 3;
+/// Most long words of a needle that are looked up, for each way in which it can meet those places. A further one costs
+/// more than the rows that it rules out.
+const MAX_LONG: usize = 2;
 
 /// A list of rows of one table.
 pub(super) struct Listing<'a> {
@@ -251,7 +252,7 @@ impl Grams {
         };
         let long = parts(LONG);
         if long.len() >= LONG_EVERY {
-            return Self { query: long_words(project, &long), are_exact: false };
+            return Self { query: long_words(project, &long, &parts(3)), are_exact: false };
         }
         let word = |gram: &str| format!("\"{project}_{}\"", hex::encode(gram));
         let grams = parts(3);
@@ -270,14 +271,19 @@ impl Grams {
 }
 
 /// A query for the rows that have the long words of one of three ways: the needle begins at a place with such a word, or
-/// one or two characters before the next. `parts`: the six characters at each place of the needle.
-fn long_words(project: ProjectId, parts: &[&str]) -> String {
+/// one or two characters before the next. `parts`: the six characters at each place of the needle; `grams`: the three.
+fn long_words(project: ProjectId, parts: &[&str], grams: &[&str]) -> String {
     let ways = (0..LONG_EVERY).map(|first| {
         let places: Vec<&str> = parts.iter().skip(first).step_by(LONG_EVERY).copied().collect();
         let step = places.len().div_ceil(MAX_LONG);
         // From the end: names often begin alike. That they overlap costs less than rows to search.
         let words = places.iter().rev().step_by(step);
-        let words: Vec<String> = words.map(|part| format!("\"{project}__{}\"", hex::encode(part))).collect();
+        let mut words: Vec<String> = words.map(|part| format!("\"{project}__{}\"", hex::encode(part))).collect();
+        // A single word leaves out the needle's beginning or its end, which tell apart the many rows that have it.
+        if words.len() == 1 {
+            let rest = if first == 0 { grams.last() } else { grams.first() };
+            words.extend(rest.map(|gram| format!("\"{project}_{}\"", hex::encode(gram))));
+        }
         format!("({})", words.join(" "))
     });
     ways.collect::<Vec<_>>().join(" OR ")

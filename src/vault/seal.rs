@@ -104,5 +104,10 @@ fn context(version: u8, dek_id: u32, db: Uuid, place: &Place) -> Vec<u8> {
 
 /// Concatenates the parts, each preceded by its length in eight bytes.
 pub(super) fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
-    parts.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied())).collect()
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
 }
