@@ -76,7 +76,7 @@ impl Listing<'_> {
             Platforms { is_all: others.is_empty(), names: wanted.iter().map(|(name, _)| name.as_str()).collect() };
         match search.filter(|search| !search.needle.is_empty()) {
             Some(search) if !wanted.is_empty() => {
-                let Matches { page, total, .. } = self.find(db, project, &platforms, search, window)?;
+                let (page, total) = self.find(db, project, &platforms, search, window)?;
                 let items = if page.is_empty() { Vec::new() } else { self.rows(db, project, &page, read)? };
                 Ok(Listed { items, total })
             }
@@ -133,7 +133,7 @@ impl Listing<'_> {
         Ok(items)
     }
 
-    /// The rows that match.
+    /// Numbers of the window's rows, and how many match.
     fn find(
         &self,
         db: &Connection,
@@ -141,11 +141,10 @@ impl Listing<'_> {
         platforms: &Platforms<'_>,
         search: &Search<'_>,
         window: Window,
-    ) -> Result<Matches, Error> {
+    ) -> Result<(Vec<i64>, u64), Error> {
         let Self { table, alias, condition, .. } = self;
         let needle = fold(search.needle);
         let grams = Grams::of(project, &needle);
-        let direction = if self.oldest_first { "" } else { " DESC" };
         let wanted = json(&platforms.names)?;
         let mut narrow = (*condition).to_owned();
         let mut params = self.params.to_vec();
@@ -158,6 +157,7 @@ impl Listing<'_> {
             params.push(param);
         }
         let mut matches = Matches::within(window, self.oldest_first);
+        let direction = matches.direction();
         if search.or_id {
             let sql = format!(
                 "SELECT {alias}.n FROM {table} AS {alias} WHERE {alias}.project_id = :project AND {alias}.id = :id {narrow}"
@@ -185,8 +185,7 @@ impl Listing<'_> {
             let named = named_params! {":grams": grams.query, ":project": project, ":needle": needle};
             each(db, &sql, &[params.as_slice(), named].concat(), see)?;
         }
-        matches.end();
-        Ok(matches)
+        Ok(matches.end())
     }
 
     /// The rows with these numbers, in their order.
