@@ -1,5 +1,7 @@
 //! Connected accounts: list, look at, move, disconnect.
 
+use std::sync::Arc;
+
 use super::error::What;
 use super::{Broker, Caller, Error, profiles};
 
@@ -26,7 +28,6 @@ pub struct ListIntegrations {
 }
 
 /// A page as its callers are shown it between two times: none of its accounts lapses from the one to the other.
-#[derive(Clone)]
 struct ShownPage<T> {
     page: T,
     since: Option<Timestamp>,
@@ -42,7 +43,7 @@ impl<T> ShownPage<T> {
 
 impl<T: Weigh> Weigh for ShownPage<T> {
     fn weight(&self) -> usize {
-        self.page.weight() + 2 * size_of::<Option<Timestamp>>()
+        self.page.weight()
     }
 }
 
@@ -62,7 +63,7 @@ impl Broker {
 
     /// The list as `show` makes it. A page near the start of a list is [known](store::Store::read_known) as it was shown,
     /// to all callers of its project. The type that it is shown as tells one `show` from another.
-    pub async fn show_integrations<T: Clone + Weigh + Send + 'static>(
+    pub async fn show_integrations<T: Clone + Weigh + Send + Sync + 'static>(
         &self,
         caller: &Caller,
         wanted: ListIntegrations,
@@ -85,14 +86,15 @@ impl Broker {
             Ok(show(judged(listed, now)).map(|page| ShownPage { page, since, until }))
         };
         let shown = self.store.read_known(key, |shown: &ShownPage<T>| shown.holds(now), list).await?;
-        Ok(shown.map(|shown| shown.page))
+        Ok(shown.map(|shown| shown.page.clone()))
     }
 
     /// The integration with the state of its tokens.
     pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);
         let find = move |db: &Connection| integrations::find_detail(db, project, id);
-        let detail = self.store.read_known((project, id), |_: &IntegrationDetail| true, find).await?;
+        let detail =
+            self.store.read_known((project, id), |_: &IntegrationDetail| true, find).await?.map(Arc::unwrap_or_clone);
         let detail = detail.filter(|detail| caller.sees(detail.integration.profile_id));
         let detail = detail.ok_or(Error::NotFound(What::Integration))?;
         Ok(IntegrationDetail {

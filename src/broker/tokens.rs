@@ -7,6 +7,7 @@
 //! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot
 //! be refreshed right now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::What;
@@ -141,7 +142,7 @@ impl Broker {
             let find = move |db: &Connection| integrations::find_tokens(db, project, id);
             self.store.read_known((project, id), |_: &AccountTokens| true, find)
         };
-        let seen = |found: Option<AccountTokens>| {
+        let seen = |found: Option<Arc<AccountTokens>>| {
             found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))
         };
         let mut found = seen(read().await?)?;
@@ -152,6 +153,7 @@ impl Broker {
                 return Err(self.went_back(found.grant_id).into());
             }
         }
+        let found = Arc::unwrap_or_clone(found);
         Ok(AccountTokens { status: found.status.at(self.clock.now(), found.lapses_at), ..found })
     }
 

@@ -123,10 +123,10 @@ impl Readers {
         key: &K,
         holds: impl FnOnce(&T) -> bool,
         read: &mut impl FnMut(&Connection) -> Result<Option<T>, Error>,
-    ) -> Option<Result<Option<T>, Error>>
+    ) -> Option<Result<Option<Arc<T>>, Error>>
     where
         K: Clone + Eq + Hash + Send + 'static,
-        T: Clone + Weigh + Send + 'static,
+        T: Weigh + Send + Sync + 'static,
     {
         // An error is reported by the long read that follows.
         let mut lent = self.lend()?.ok()?;

@@ -50,16 +50,16 @@ impl Store {
         key: K,
         holds: impl FnOnce(&T) -> bool,
         mut read: impl FnMut(&Connection) -> Result<Option<T>, Error> + Send + 'static,
-    ) -> Result<Option<T>, Error>
+    ) -> Result<Option<Arc<T>>, Error>
     where
         K: Clone + Eq + Hash + Send + 'static,
-        T: Clone + Weigh + Send + 'static,
+        T: Weigh + Send + Sync + 'static,
     {
         if let Some(outcome) = self.readers.find_known(&key, holds, &mut read) {
             self.have_swept();
             return self.noted(outcome);
         }
-        self.run_long(None, Box::new(read)).await
+        Ok(self.run_long(None, Box::new(read)).await?.map(Arc::new))
     }
 
     /// The access key of that digest, unless it is revoked. A key that any process revoked is not found any more once

@@ -9,9 +9,12 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::domain::weigh::Weigh;
 use crate::store::Error;
+
+type Map<K, T> = HashMap<K, Arc<T>>;
 
 /// The answers of one connection.
 #[derive(Default)]
@@ -24,9 +27,9 @@ pub(super) struct KnownAnswers {
 
 impl KnownAnswers {
     /// Most bytes of all answers, about.
-    const MOST: usize = 512 * 1024;
+    const MOST: usize = 1024 * 1024;
     /// Most bytes of one answer.
-    const MOST_OF_ONE: usize = Self::MOST / 4;
+    const MOST_OF_ONE: usize = Self::MOST / 8;
 
     /// Forgets all answers when the connection's snapshot is of another version of the database than the one before.
     pub(super) fn look(&mut self, version: i64) {
@@ -47,20 +50,20 @@ impl KnownAnswers {
         key: &K,
         holds: impl FnOnce(&T) -> bool,
         read: impl FnOnce() -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error>
+    ) -> Result<Option<Arc<T>>, Error>
     where
         K: Clone + Eq + Hash + Send + 'static,
-        T: Clone + Weigh + Send + 'static,
+        T: Weigh + Send + Sync + 'static,
     {
         let of = TypeId::of::<(K, T)>();
-        let map = self.maps.get(&of).and_then(|map| map.downcast_ref::<HashMap<K, T>>());
+        let map = self.maps.get(&of).and_then(|map| map.downcast_ref::<Map<K, T>>());
         if let Some(answer) = map.and_then(|map| map.get(key)).filter(|answer| holds(answer)) {
             return Ok(Some(answer.clone()));
         }
-        let Some(answer) = read()? else { return Ok(None) };
+        let Some(answer) = read()?.map(Arc::new) else { return Ok(None) };
         // About half of a map's slots are empty.
-        let weigh = |answer: &T| answer.weight() + 2 * size_of::<(K, T)>();
-        if let Some(map) = self.maps.get_mut(&of).and_then(|map| map.downcast_mut::<HashMap<K, T>>())
+        let weigh = |answer: &T| answer.weight() + size_of::<T>() + 2 * size_of::<(K, Arc<T>)>();
+        if let Some(map) = self.maps.get_mut(&of).and_then(|map| map.downcast_mut::<Map<K, T>>())
             && let Some(former) = map.remove(key)
         {
             self.weight -= weigh(&former);
@@ -70,8 +73,8 @@ impl KnownAnswers {
             if self.weight + weight > Self::MOST {
                 self.forget();
             }
-            let map = self.maps.entry(of).or_insert_with(|| Box::new(HashMap::<K, T>::new()));
-            if let Some(map) = map.downcast_mut::<HashMap<K, T>>() {
+            let map = self.maps.entry(of).or_insert_with(|| Box::new(Map::<K, T>::new()));
+            if let Some(map) = map.downcast_mut::<Map<K, T>>() {
                 map.insert(key.clone(), answer.clone());
                 self.weight += weight;
             }
@@ -84,7 +87,7 @@ impl KnownAnswers {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Clone, PartialEq)]
+    #[derive(Debug, PartialEq)]
     struct Text(String);
 
     impl Weigh for Text {
@@ -101,7 +104,7 @@ mod tests {
             Ok(Some(Text(text.to_owned())))
         };
         let found = answers.find(&key, |_| holds, read).unwrap().unwrap();
-        (found.0, was_read)
+        (found.0.clone(), was_read)
     }
 
     #[test]
@@ -134,7 +137,7 @@ mod tests {
         let mut answers = KnownAnswers::default();
         assert!(find(&mut answers, 1, true, "a").1);
         let other = answers.find(&1_u64, |_| true, || Ok(Some(Text("b".to_owned())))).unwrap();
-        assert_eq!(other, Some(Text("b".to_owned())));
+        assert_eq!(other.as_deref(), Some(&Text("b".to_owned())));
         assert_eq!(find(&mut answers, 1, true, "c"), ("a".to_owned(), false));
     }
 
