@@ -1,7 +1,7 @@
 //! The only room with SQL: SQLite, a file per table. Takes and gives domain types and
 //! [`Sealed`](crate::domain::secret::Sealed) values, never plaintext; knows only `domain`. Owns rusqlite and refinery.
 //!
-//! Functions take a `&Connection` to read and a `&Transaction` to write, from [`Store::read`],
+//! Functions take a `&Connection` to read and a `&Transaction` to write, from [`Store::read`], [`Store::read_known`],
 //! [`Store::read_long`] and [`Store::write`].
 //! `find` returns an Option, `get` fails when there is no row. `change` loads a row, lets `domain` decide its next
 //! state, and writes that back. An update or deletion without effect is [`Error::NotChanged`].

@@ -1,4 +1,4 @@
-//! The matches of a search. There may be any number of them: all are counted, and those of one window kept.
+//! The matches of a search. There may be any number of them: all are counted, and no more kept than a window needs.
 
 use std::collections::VecDeque;
 

@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// What is found under a key, and whether it was read.
+    /// Finds the answer under a key. True when it was read for that.
     fn find(answers: &mut KnownAnswers, key: u32, holds: bool, text: &str) -> (String, bool) {
         let mut was_read = false;
         let read = || {
