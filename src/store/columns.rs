@@ -192,6 +192,16 @@ pub(super) fn fold(text: &str) -> String {
 
 pub(super) type Params<'a> = &'a [(&'a str, &'a dyn ToSql)];
 
+/// Binds parameters, which are found fastest in the order in which the statement names them first.
+fn bind(statement: &mut Statement<'_>, params: Params<'_>) -> rusqlite::Result<()> {
+    for (at, (name, value)) in (1..).zip(params) {
+        let at = if statement.parameter_name(at) == Some(name) { Some(at) } else { statement.parameter_index(name)? };
+        let at = at.ok_or_else(|| rusqlite::Error::InvalidParameterName((*name).to_owned()))?;
+        statement.raw_bind_parameter(at, value)?;
+    }
+    Ok(())
+}
+
 /// The first row, if any.
 pub(super) fn one<T>(
     db: &Connection,
@@ -200,7 +210,8 @@ pub(super) fn one<T>(
     read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
+    bind(&mut statement, params)?;
+    let mut rows = statement.raw_query();
     rows.next()?.map(read).transpose()
 }
 
@@ -211,7 +222,9 @@ pub(super) fn all<T>(
     params: Params<'_>,
     read: impl FnMut(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
-    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+    let mut statement = db.prepare_cached(sql)?;
+    bind(&mut statement, params)?;
+    statement.raw_query().and_then(read).collect()
 }
 
 /// Shows each row, and keeps none.
@@ -222,7 +235,8 @@ pub(super) fn each(
     mut see: impl FnMut(&Row<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
+    bind(&mut statement, params)?;
+    let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         see(row)?;
     }
@@ -231,13 +245,15 @@ pub(super) fn each(
 
 /// The number that the statement counts.
 pub(super) fn count(db: &Connection, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-    let counted: i64 = db.prepare_cached(sql)?.query_row(params, |row| row.get(0))?;
-    Ok(u64::try_from(counted).unwrap_or(0))
+    let counted = one(db, sql, params, |row| Ok(row.get::<_, i64>(0)?))?;
+    Ok(counted.and_then(|counted| u64::try_from(counted).ok()).unwrap_or(0))
 }
 
 /// Runs a change and returns the number of changed rows.
 pub(super) fn change(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<usize, Error> {
-    Ok(db.prepare_cached(sql)?.execute(params)?)
+    let mut statement = db.prepare_cached(sql)?;
+    bind(&mut statement, params)?;
+    Ok(statement.raw_execute()?)
 }
 
 /// Runs a change of one row. [`Error::NotChanged`] when no row matches.

@@ -1,102 +1,191 @@
 //! The limit on [flows](super::flows), so that no key fills the disk or takes the room of others.
 //!
-//! Invariant: a start is refused only when none of the flows in its way can give way. Counting walks an index, so it
-//! happens once for many starts: each count allows its key a number of starts that cannot exceed the limit.
+//! Invariant: a start is refused only when none of the flows in its way can give way. Counting walks an index, so the
+//! flows are counted once, and from then on the starts: those that ended meanwhile are missed, so whoever meets a bound
+//! counts anew, unless that was done [a moment ago](COUNTED_FOR).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use super::flows::Owner;
 use super::{Error, flows, late_redirects, selections};
-use crate::domain::id::{AccessKeyId, ProjectId};
+use crate::domain::id::ProjectId;
 use crate::domain::time::Timestamp;
 
 /// Flows that give way in one transaction, so that no request waits long.
 const BATCH: u32 = 500;
 
-/// Starts of one key between two counts, at most.
-const STARTS_PER_COUNT: u64 = 1_000;
+/// Starts of a project between two looks at its open selections.
+const STARTS_PER_LOOK: u64 = 1_000;
+
+/// For how long a count is believed at a bound. Too short a time makes starts slow there, too long a time has flows give
+/// way for the sake of others that are gone.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// Bounds on what is stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Flows that one key has, in whatever stage.
     pub per_key: u64,
-    /// Flows of all keys, give or take [`STARTS_PER_COUNT`] for each key.
+    /// Flows of all keys.
     pub in_all: u64,
-    /// Open selections of a project. Those never give way.
+    /// Open selections of a project, give or take [`STARTS_PER_LOOK`]. Those never give way.
     pub open_selections: u64,
-    /// Late redirects of all keys.
+    /// Late redirects of all keys, give or take a [`BATCH`].
     pub late_redirects: u64,
 }
-
-/// The project and key that begin a flow; `None` for the demo page.
-type Owner = (ProjectId, Option<AccessKeyId>);
 
 /// Admits starts. For the one process that begins flows.
 #[derive(Debug)]
 pub struct FlowLimit {
     bounds: Bounds,
-    /// Starts that each key has left until the next count.
-    allowed: Mutex<HashMap<Owner, u64>>,
+    tally: Mutex<Tally>,
+}
+
+/// What was counted, and changed since by starts.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Not fewer than there are.
+    flows: Held,
+    late_redirects: Held,
+    counted_at: Option<Timestamp>,
+    /// Starts that each project has left until its selections are looked at again.
+    unlooked: HashMap<ProjectId, u64>,
+}
+
+/// Rows by whose they are.
+#[derive(Debug, Default)]
+struct Held {
+    by_owner: HashMap<Owner, u64>,
+    in_all: u64,
 }
 
 impl FlowLimit {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, allowed: Mutex::default() }
+        Self { bounds, tally: Mutex::default() }
     }
 
     /// Makes room for one more flow of a key. At its bound, the key's oldest flows give way; at the bound for all,
     /// those of the key that has most. False when none of them can.
     pub fn admit(&self, db: &Transaction<'_>, owner: Owner, now: Timestamp) -> Result<bool, Error> {
-        // A start that is rolled back was counted all the same, which errs on the safe side.
-        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = allowed.entry(owner).or_default();
-        if *left == 0 {
-            *left = self.count(db, owner, now)?;
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if tally.counted_at.is_none() {
+            tally.count(db, now)?;
         }
-        let is_admitted = *left > 0;
-        *left = left.saturating_sub(1);
-        Ok(is_admitted)
+        if !self.has_few_selections(&mut tally, db, owner.0)? {
+            return Ok(false);
+        }
+        if !self.has_room(&tally, owner) && !self.make_room(&mut tally, db, owner, now)? {
+            return Ok(false);
+        }
+        // A start that is rolled back was counted all the same, which errs on the safe side.
+        tally.flows.add(owner, 1);
+        Ok(true)
     }
 
-    /// The number of starts that the key may make now.
-    fn count(&self, db: &Transaction<'_>, owner: Owner, now: Timestamp) -> Result<u64, Error> {
-        let bounds = &self.bounds;
-        if selections::count_open(db, owner.0)? >= bounds.open_selections {
-            return Ok(0);
+    fn has_few_selections(&self, tally: &mut Tally, db: &Transaction<'_>, project: ProjectId) -> Result<bool, Error> {
+        let left = tally.unlooked.entry(project).or_default();
+        if *left == 0 {
+            if selections::count_open(db, project)? >= self.bounds.open_selections {
+                return Ok(false);
+            }
+            *left = STARTS_PER_LOOK;
         }
-        let held = flows::count_by_key(db)?;
-        let in_all: u64 = held.iter().map(|(_, _, flows)| flows).sum();
-        let own = held.iter().find(|(project, key, _)| (*project, *key) == owner).map_or(0, |(_, _, flows)| *flows);
-        let largest = held.iter().max_by_key(|(_, _, flows)| *flows).map(|(project, key, _)| (*project, *key));
-        let room = bounds.per_key.saturating_sub(own).min(bounds.in_all.saturating_sub(in_all));
-        if room > 0 {
-            return Ok(room.min(STARTS_PER_COUNT));
+        *left -= 1;
+        Ok(true)
+    }
+
+    fn has_room(&self, tally: &Tally, owner: Owner) -> bool {
+        tally.flows.of(owner) < self.bounds.per_key && tally.flows.in_all < self.bounds.in_all
+    }
+
+    fn make_room(&self, tally: &mut Tally, db: &Transaction<'_>, owner: Owner, now: Timestamp) -> Result<bool, Error> {
+        if tally.is_dated(now) {
+            tally.count(db, now)?;
+            if self.has_room(tally, owner) {
+                return Ok(true);
+            }
         }
-        let batch = BATCH.min(u32::try_from(bounds.per_key / 8).unwrap_or(BATCH)).max(1);
-        let gone = if own >= bounds.per_key {
-            Self::give_way(db, owner, now, batch)?
+        let batch = BATCH.min(u32::try_from(self.bounds.per_key / 8).unwrap_or(BATCH)).max(1);
+        let gone: u64 = if tally.flows.of(owner) >= self.bounds.per_key {
+            tally.give_way(db, owner, now, batch)?
         } else {
-            match (flows::purge_expired(db, now, batch)?, largest) {
-                (0, Some(largest)) => Self::give_way(db, largest, now, batch)?,
-                (purged, _) => purged,
+            match (flows::purge_expired(db, now, batch)?, tally.flows.largest()) {
+                (0, Some(largest)) => tally.give_way(db, largest, now, batch)?,
+                (purged, _) => {
+                    // Whose they were is not known.
+                    tally.count(db, now)?;
+                    purged as u64
+                }
             }
         };
-        late_redirects::shrink(db, bounds.late_redirects, BATCH)?;
-        let gone = u64::try_from(gone).unwrap_or(u64::MAX);
-        Ok(if own < bounds.per_key { gone.min(bounds.per_key - own) } else { gone })
+        let excess = tally.late_redirects.in_all.saturating_sub(self.bounds.late_redirects).min(BATCH.into());
+        if let Some(largest) = tally.late_redirects.largest().filter(|_| excess > 0) {
+            late_redirects::delete_oldest(db, largest, excess)?;
+            tally.late_redirects.remove(largest, excess);
+        }
+        Ok(gone > 0)
+    }
+}
+
+impl Tally {
+    fn count(&mut self, db: &Transaction<'_>, now: Timestamp) -> Result<(), Error> {
+        self.flows = flows::count_by_key(db)?.into_iter().collect();
+        self.late_redirects = late_redirects::count_by_key(db)?.into_iter().collect();
+        self.counted_at = Some(now);
+        Ok(())
     }
 
-    fn give_way(db: &Transaction<'_>, (project, key): Owner, now: Timestamp, limit: u32) -> Result<usize, Error> {
-        let gone = flows::give_way(db, project, key, now, limit)?;
+    fn is_dated(&self, now: Timestamp) -> bool {
+        // A clock that was set back makes a count dated too.
+        self.counted_at.is_none_or(|at| now < at || at.until(now) >= COUNTED_FOR)
+    }
+
+    fn give_way(&mut self, db: &Transaction<'_>, owner: Owner, now: Timestamp, limit: u32) -> Result<u64, Error> {
+        let (project, key) = owner;
+        let gone = flows::give_way(db, owner, now, limit)? as u64;
         tracing::warn!(
             project.id = %project, key.id = key.map(tracing::field::display), flows = gone,
             "a key has so many unfinished connections that its oldest expired early"
         );
+        self.flows.remove(owner, gone);
+        self.late_redirects.add(owner, gone);
         Ok(gone)
+    }
+}
+
+impl Held {
+    fn of(&self, owner: Owner) -> u64 {
+        self.by_owner.get(&owner).copied().unwrap_or_default()
+    }
+
+    fn largest(&self) -> Option<Owner> {
+        self.by_owner.iter().max_by_key(|(_, rows)| **rows).map(|(owner, _)| *owner)
+    }
+
+    fn add(&mut self, owner: Owner, rows: u64) {
+        *self.by_owner.entry(owner).or_default() += rows;
+        self.in_all += rows;
+    }
+
+    fn remove(&mut self, owner: Owner, rows: u64) {
+        if let Some(held) = self.by_owner.get_mut(&owner) {
+            let removed = rows.min(*held);
+            *held -= removed;
+            self.in_all -= removed;
+        }
+    }
+}
+
+impl FromIterator<(Owner, u64)> for Held {
+    fn from_iter<I: IntoIterator<Item = (Owner, u64)>>(rows: I) -> Self {
+        let mut held = Self::default();
+        rows.into_iter().for_each(|(owner, rows)| held.add(owner, rows));
+        held
     }
 }
 
@@ -168,7 +257,9 @@ mod tests {
         let limit = FlowLimit::new(BOUNDS);
         let others = [quiet, foreign, (ours, None)].map(|owner| start(&mut fixture, &limit, owner).unwrap());
         let late = start(&mut fixture, &limit, quiet).unwrap();
-        fixture.write(|db| flows::give_way(db, ours, late.access_key_id, late.created_at, 1)).unwrap();
+        fixture.write(|db| flows::give_way(db, (ours, late.access_key_id), late.created_at, 1)).unwrap();
+        // What others did is counted later.
+        fixture.clock.advance(COUNTED_FOR);
         let [gone, ..] = &others;
         assert!(is_late(&fixture, gone), "the oldest of that key");
 

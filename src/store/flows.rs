@@ -32,7 +32,6 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":project": flow.project_id,
             ":access_key": flow.access_key_id,
             ":state": flow.state,
-            ":link": flow.link_id,
             ":platform": flow.platform,
             ":app": flow.app_id,
             ":client_id": flow.client_id,
@@ -53,6 +52,7 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":bound_to": bound_to(flow.binding),
             ":asks_first": matches!(flow.binding, Binding::Confirmed(_)),
             ":needs_completion": flow.needs_completion,
+            ":link": flow.link_id,
         },
     )
 }
@@ -118,20 +118,23 @@ pub fn change(
     )
 }
 
-/// A key of a project, and the number of flows that began with it. `None` for those of the demo page.
-pub(super) type Held = (ProjectId, Option<AccessKeyId>, u64);
+/// The project and key that began a flow; no key for those of the demo page.
+pub(super) type Owner = (ProjectId, Option<AccessKeyId>);
 
-/// The keys of all projects that have flows, in whatever stage, with the number of each. Walks one narrow index.
-pub(super) fn count_by_key(db: &Connection) -> Result<Vec<Held>, Error> {
+/// The owners of flows in all projects, in whatever stage, with the number of each. Walks one narrow index.
+pub(super) fn count_by_key(db: &Connection) -> Result<Vec<(Owner, u64)>, Error> {
     all(
         db,
-        "SELECT project_id, access_key_id, count(*) AS flows FROM flows /* every project */ GROUP BY project_id, access_key_id",
+        "SELECT project_id, access_key_id, count(*) AS rows FROM flows /* every project */ GROUP BY project_id, access_key_id",
         named_params! {},
-        |row| {
-            let fields = Fields::of("flows", row);
-            Ok((fields.get("project_id")?, fields.get("access_key_id")?, fields.unsigned("flows")?))
-        },
+        read_held,
     )
+}
+
+/// A row of an owner, and the number of its `rows`.
+pub(super) fn read_held(row: &Row<'_>) -> Result<(Owner, u64), Error> {
+    let fields = Fields::of("flows", row);
+    Ok(((fields.get("project_id")?, fields.get("access_key_id")?), fields.unsigned("rows")?))
 }
 
 /// Deletes up to `limit` expired flows of all projects, oldest first, and returns their number. Those that wait for
@@ -156,8 +159,7 @@ pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result
 /// exchanged or have a selection stay.
 pub(super) fn give_way(
     db: &Transaction<'_>,
-    project: ProjectId,
-    key: Option<AccessKeyId>,
+    (project, key): Owner,
     now: Timestamp,
     limit: u32,
 ) -> Result<usize, Error> {
@@ -391,11 +393,11 @@ mod tests {
         fixture.write(|db| change(db, ours, ended.id, |flow| flow.end(Outcome::Cancelled))).unwrap();
         let counts = |fixture: &Fixture| {
             let counts = count_by_key(&fixture.db).unwrap().into_iter();
-            counts.map(|(project, key, flows)| (project, key.is_some(), flows)).collect::<Vec<_>>()
+            counts.map(|((project, key), flows)| (project, key.is_some(), flows)).collect::<Vec<_>>()
         };
         assert_eq!(counts(&fixture), [(ours, false, 5), (theirs, false, 1)]);
 
-        let give = |fixture: &mut Fixture, limit| fixture.write(|db| give_way(db, ours, None, now, limit)).unwrap();
+        let give = |fixture: &mut Fixture, limit| fixture.write(|db| give_way(db, (ours, None), now, limit)).unwrap();
         assert_eq!(give(&mut fixture, 1), 1);
         let left: Vec<bool> = [&a, &b].map(|flow| find_by_state(&fixture.db, &flow.state).unwrap().is_some()).into();
         assert_eq!(left, [false, true], "the oldest");

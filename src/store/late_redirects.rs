@@ -7,7 +7,8 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, count, one, signed};
+use super::columns::{self, Fields, all, one, signed};
+use super::flows::{Owner, read_held};
 use crate::domain::flow::LateRedirect;
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
@@ -35,20 +36,33 @@ pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usiz
 /// Deletes up to `limit` redirects in excess of `most`, and returns their number: the oldest of the key that has most,
 /// so that a busy key does not push out those of others.
 pub fn shrink(db: &Transaction<'_>, most: u64, limit: u32) -> Result<usize, Error> {
-    let held = count(db, "SELECT count(*) FROM late_redirects /* every project */", named_params! {})?;
-    let excess = held.saturating_sub(most).min(u64::from(limit));
-    if excess == 0 {
-        return Ok(0);
+    let held = count_by_key(db)?;
+    let excess = held.iter().map(|(_, rows)| rows).sum::<u64>().saturating_sub(most).min(u64::from(limit));
+    match held.iter().max_by_key(|(_, rows)| rows) {
+        Some((largest, _)) if excess > 0 => delete_oldest(db, *largest, excess),
+        _ => Ok(0),
     }
+}
+
+/// The owners of redirects in all projects, with the number of each. Walks one narrow index.
+pub(super) fn count_by_key(db: &Connection) -> Result<Vec<(Owner, u64)>, Error> {
+    all(
+        db,
+        "SELECT project_id, access_key_id, count(*) AS rows FROM late_redirects /* every project */
+         GROUP BY project_id, access_key_id",
+        named_params! {},
+        read_held,
+    )
+}
+
+/// Deletes up to `limit` redirects of a key, oldest first, and returns their number.
+pub(super) fn delete_oldest(db: &Transaction<'_>, (project, key): Owner, limit: u64) -> Result<usize, Error> {
     columns::change(
         db,
-        "DELETE FROM late_redirects /* every project */ WHERE credential IN (
-            SELECT l.credential FROM late_redirects AS l
-            JOIN (SELECT project_id, access_key_id FROM late_redirects
-                GROUP BY project_id, access_key_id ORDER BY count(*) DESC LIMIT 1) AS largest
-            ON l.project_id = largest.project_id AND l.access_key_id IS largest.access_key_id
-            ORDER BY l.expired_at LIMIT :excess)",
-        named_params! {":excess": signed(excess)},
+        "DELETE FROM late_redirects WHERE credential IN (
+            SELECT credential FROM late_redirects WHERE project_id = :project AND access_key_id IS :key
+            ORDER BY expired_at LIMIT :limit)",
+        named_params! {":project": project, ":key": key, ":limit": signed(limit)},
     )
 }
 
