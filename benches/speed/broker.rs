@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client;
@@ -16,6 +17,9 @@ const STARTED_WITHIN: Duration = Duration::from_mins(20);
 
 /// Time within which a broker has done what a start leaves for later.
 const SETTLED_WITHIN: Duration = Duration::from_mins(20);
+
+/// Time without a commit after which none is expected. The broker pauses for less between those of a start.
+const QUIET_FOR: Duration = Duration::from_secs(2);
 
 /// A running broker. Stops when dropped.
 pub(crate) struct Broker {
@@ -99,11 +103,18 @@ impl Broker {
     }
 
     /// Waits until what a start leaves for later is done: the whole file is checked for damage, and after an upgrade,
-    /// tokens are sealed anew.
+    /// tokens are sealed anew and the search indices merged. That takes little of the processor, but many commits, and
+    /// each ends what the broker remembers of its answers.
     pub(crate) fn settle(&self) {
         let started = Instant::now();
-        while self.idle_cpu(Duration::from_millis(500)) > 0.1 {
+        let database = Connection::open(self.dir.join("postpeer.db")).unwrap();
+        // Changes with the commits of others.
+        let version = || database.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
+        let mut last = None;
+        while last != Some(version()) || self.idle_cpu(Duration::from_millis(500)) > 0.1 {
             assert!(started.elapsed() < SETTLED_WITHIN, "the broker works on, long after its start");
+            last = Some(version());
+            std::thread::sleep(QUIET_FOR);
         }
     }
 
