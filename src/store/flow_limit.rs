@@ -28,9 +28,9 @@ const COUNTED_FOR: Duration = Duration::from_secs(1);
 /// Bounds on what is stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Flows that one key has, in whatever stage.
+    /// Flows that one key has, in whatever stage. More, by a [`BATCH`], after a write that was rolled back.
     pub per_key: u64,
-    /// Flows of all keys.
+    /// Flows of all keys, likewise.
     pub in_all: u64,
     /// Open selections of a project, give or take [`STARTS_PER_LOOK`]. Those never give way.
     pub open_selections: u64,
@@ -48,7 +48,7 @@ pub struct FlowLimit {
 /// What was counted, and changed since by starts.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Not fewer than there are.
+    /// Those of a key are not fewer than there are, unless a write was rolled back.
     flows: Held,
     late_redirects: Held,
     counted_at: Option<Timestamp>,
@@ -82,7 +82,7 @@ impl FlowLimit {
         if !self.has_room(&tally, owner) && !self.make_room(&mut tally, db, owner, now)? {
             return Ok(false);
         }
-        // A start that is rolled back was counted all the same, which errs on the safe side.
+        // The next count corrects what a rollback makes wrong.
         tally.flows.add(owner, 1);
         Ok(true)
     }
@@ -104,31 +104,42 @@ impl FlowLimit {
     }
 
     fn make_room(&self, tally: &mut Tally, db: &Transaction<'_>, owner: Owner, now: Timestamp) -> Result<bool, Error> {
-        if tally.is_dated(now) {
+        let mut is_counted = tally.is_dated(now);
+        if is_counted {
             tally.count(db, now)?;
-            if self.has_room(tally, owner) {
-                return Ok(true);
-            }
         }
         let batch = BATCH.min(u32::try_from(self.bounds.per_key / 8).unwrap_or(BATCH)).max(1);
-        let gone: u64 = if tally.flows.of(owner) >= self.bounds.per_key {
-            tally.give_way(db, owner, now, batch)?
-        } else {
-            match (flows::purge_expired(db, now, batch)?, tally.flows.largest()) {
-                (0, Some(largest)) => tally.give_way(db, largest, now, batch)?,
-                (purged, _) => {
-                    // Whose they were is not known.
-                    tally.count(db, now)?;
-                    purged as u64
-                }
+        while !self.has_room(tally, owner) {
+            let has_most = if tally.flows.of(owner) >= self.bounds.per_key {
+                Some(owner)
+            } else {
+                let purged = flows::purge_expired(db, now, batch)? as u64;
+                // Whose they were is not known.
+                tally.flows.in_all = tally.flows.in_all.saturating_sub(purged);
+                tally.flows.largest().filter(|_| purged == 0)
+            };
+            let Some(has_most) = has_most else { return Ok(true) };
+            if tally.give_way(db, has_most, now, batch)? {
+                self.drop_redirects(tally, db)?;
+                return Ok(true);
             }
-        };
+            // The rows that were counted may be gone.
+            if is_counted {
+                return Ok(false);
+            }
+            tally.count(db, now)?;
+            is_counted = true;
+        }
+        Ok(true)
+    }
+
+    fn drop_redirects(&self, tally: &mut Tally, db: &Transaction<'_>) -> Result<(), Error> {
         let excess = tally.late_redirects.in_all.saturating_sub(self.bounds.late_redirects).min(BATCH.into());
         if let Some(largest) = tally.late_redirects.largest().filter(|_| excess > 0) {
             late_redirects::delete_oldest(db, largest, excess)?;
             tally.late_redirects.remove(largest, excess);
         }
-        Ok(gone > 0)
+        Ok(())
     }
 }
 
@@ -141,20 +152,24 @@ impl Tally {
     }
 
     fn is_dated(&self, now: Timestamp) -> bool {
-        // A clock that was set back makes a count dated too.
-        self.counted_at.is_none_or(|at| now < at || at.until(now) >= COUNTED_FOR)
+        // A clock that was set back makes a count dated too. Writes may change places in the queue, so a little is none.
+        self.counted_at.is_none_or(|at| now.plus(COUNTED_FOR) < at || at.until(now) >= COUNTED_FOR)
     }
 
-    fn give_way(&mut self, db: &Transaction<'_>, owner: Owner, now: Timestamp, limit: u32) -> Result<u64, Error> {
+    /// False when no flow of that key can give way.
+    fn give_way(&mut self, db: &Transaction<'_>, owner: Owner, now: Timestamp, limit: u32) -> Result<bool, Error> {
         let (project, key) = owner;
-        let gone = flows::give_way(db, owner, now, limit)? as u64;
+        let gone = flows::give_way(db, owner, now, limit)?;
+        if gone.flows == 0 {
+            return Ok(false);
+        }
         tracing::warn!(
-            project.id = %project, key.id = key.map(tracing::field::display), flows = gone,
+            project.id = %project, key.id = key.map(tracing::field::display), flows = gone.flows,
             "a key has so many unfinished connections that its oldest expired early"
         );
-        self.flows.remove(owner, gone);
-        self.late_redirects.add(owner, gone);
-        Ok(gone)
+        self.flows.remove(owner, gone.flows as u64);
+        self.late_redirects.add(owner, gone.late_redirects as u64);
+        Ok(true)
     }
 }
 
@@ -174,10 +189,9 @@ impl Held {
 
     fn remove(&mut self, owner: Owner, rows: u64) {
         if let Some(held) = self.by_owner.get_mut(&owner) {
-            let removed = rows.min(*held);
-            *held -= removed;
-            self.in_all -= removed;
+            *held = held.saturating_sub(rows);
         }
+        self.in_all = self.in_all.saturating_sub(rows);
     }
 }
 
@@ -307,6 +321,43 @@ mod tests {
         }
         assert!(rows(&fixture, "flows") < 150, "{}", rows(&fixture, "flows"));
         assert!(is_pending(&fixture, &fresh) && fresh.expires_at > expired);
+    }
+
+    #[test]
+    fn flows_that_others_deleted_meanwhile_are_in_nobodys_way() {
+        let mut fixture = Fixture::new();
+        let ours = fixture.ours;
+        let [a, b, c, late] = ["a", "b", "c", "late"].map(|name| key(&mut fixture, ours, name));
+        let limit = FlowLimit::new(BOUNDS);
+        for owner in [[a; 40], [b; 40]].concat().into_iter().chain([c; 20]) {
+            start(&mut fixture, &limit, owner).unwrap();
+        }
+        start(&mut fixture, &limit, late).unwrap();
+        for (_, gone) in [a, b] {
+            fixture.db.execute("DELETE FROM flows WHERE access_key_id = ?1", [gone]).unwrap();
+            for _ in 0..15 {
+                start(&mut fixture, &limit, late).expect("there is room");
+            }
+        }
+        assert_eq!(rows(&fixture, "flows"), 20 + 1 + 30, "nothing else gave way");
+    }
+
+    #[test]
+    fn flows_without_a_redirect_push_out_no_late_redirects() {
+        let mut fixture = Fixture::new();
+        let ours = fixture.ours;
+        let [busy, quiet] = ["busy", "quiet"].map(|name| key(&mut fixture, ours, name));
+        let limit = FlowLimit::new(BOUNDS);
+        for _ in 0..30 {
+            start(&mut fixture, &limit, quiet).unwrap();
+        }
+        let now = fixture.now();
+        fixture.write(|db| flows::give_way(db, quiet, now, 30)).unwrap();
+        for _ in 0..300 {
+            start(&mut fixture, &limit, busy).unwrap();
+            fixture.db.execute("UPDATE flows SET redirect_uri = NULL", []).unwrap();
+        }
+        assert_eq!(rows(&fixture, "late_redirects"), 30);
     }
 
     #[test]

@@ -127,13 +127,13 @@ pub(super) fn count_by_key(db: &Connection) -> Result<Vec<(Owner, u64)>, Error> 
         db,
         "SELECT project_id, access_key_id, count(*) AS rows FROM flows /* every project */ GROUP BY project_id, access_key_id",
         named_params! {},
-        read_held,
+        |row| read_held("flows", row),
     )
 }
 
-/// A row of an owner, and the number of its `rows`.
-pub(super) fn read_held(row: &Row<'_>) -> Result<(Owner, u64), Error> {
-    let fields = Fields::of("flows", row);
+/// An owner, and the number of its `rows` in a table.
+pub(super) fn read_held(table: &'static str, row: &Row<'_>) -> Result<(Owner, u64), Error> {
+    let fields = Fields::of(table, row);
     Ok(((fields.get("project_id")?, fields.get("access_key_id")?), fields.unsigned("rows")?))
 }
 
@@ -152,17 +152,20 @@ pub fn purge_expired(db: &Transaction<'_>, now: Timestamp, limit: u32) -> Result
         named_params! {":now": now, ":abandoned": now.minus(EXCHANGE_MAX), ":limit": limit},
         now,
     )
+    .map(|gone| gone.flows)
 }
 
-/// Deletes up to `limit` flows of a key before they expire, oldest first, and returns their number. Those that wait
-/// for their person leave a [late redirect](super::late_redirects), as if they had expired now. Flows that are being
+/// Rows that went, and those that came in their place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) flows: usize,
+    pub(super) late_redirects: usize,
+}
+
+/// Deletes up to `limit` flows of a key before they expire, oldest first, and says how many. Those that wait for their
+/// person leave a [late redirect](super::late_redirects), as if they had expired now. Flows that are being
 /// exchanged or have a selection stay.
-pub(super) fn give_way(
-    db: &Transaction<'_>,
-    (project, key): Owner,
-    now: Timestamp,
-    limit: u32,
-) -> Result<usize, Error> {
+pub(super) fn give_way(db: &Transaction<'_>, (project, key): Owner, now: Timestamp, limit: u32) -> Result<Gone, Error> {
     delete(
         db,
         "SELECT rowid FROM flows
@@ -176,9 +179,9 @@ pub(super) fn give_way(
 }
 
 /// Deletes the flows that `batch` selects.
-fn delete(db: &Transaction<'_>, batch: &str, params: Params<'_>, now: Timestamp) -> Result<usize, Error> {
+fn delete(db: &Transaction<'_>, batch: &str, params: Params<'_>, now: Timestamp) -> Result<Gone, Error> {
     let with_now = [params, &[(":at", &now as &dyn ToSql)]].concat();
-    columns::change(
+    let late_redirects = columns::change(
         db,
         &format!(
             "INSERT OR REPLACE INTO late_redirects (credential, project_id, access_key_id, platform, redirect_uri,
@@ -190,7 +193,9 @@ fn delete(db: &Transaction<'_>, batch: &str, params: Params<'_>, now: Timestamp)
         ),
         &with_now,
     )?;
-    columns::change(db, &format!("DELETE FROM flows /* every project */ WHERE rowid IN ({batch})"), params)
+    let flows =
+        columns::change(db, &format!("DELETE FROM flows /* every project */ WHERE rowid IN ({batch})"), params)?;
+    Ok(Gone { flows, late_redirects })
 }
 
 /// For the columns `answer` and `asked_at`.
@@ -398,10 +403,10 @@ mod tests {
         assert_eq!(counts(&fixture), [(ours, false, 5), (theirs, false, 1)]);
 
         let give = |fixture: &mut Fixture, limit| fixture.write(|db| give_way(db, (ours, None), now, limit)).unwrap();
-        assert_eq!(give(&mut fixture, 1), 1);
+        assert_eq!(give(&mut fixture, 1), Gone { flows: 1, late_redirects: 1 });
         let left: Vec<bool> = [&a, &b].map(|flow| find_by_state(&fixture.db, &flow.state).unwrap().is_some()).into();
         assert_eq!(left, [false, true], "the oldest");
-        assert_eq!(give(&mut fixture, 9), 3, "that which is being exchanged stays");
+        assert_eq!(give(&mut fixture, 9), Gone { flows: 3, late_redirects: 2 }, "that which is being exchanged stays");
         assert_eq!(counts(&fixture), [(ours, false, 1), (theirs, false, 1)]);
         let late = |state: &Digest256, before| late_redirects::find(&fixture.db, state, before).unwrap().is_some();
         let just_before = now.minus(Duration::from_millis(1));

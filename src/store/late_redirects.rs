@@ -1,13 +1,13 @@
 //! Late redirects: the rest of flows and selections that expired, which sends a person who comes late back to the app.
 //! [`flows`](super::flows) and [`selections`](super::selections) leave it when they purge.
 //!
-//! All statements are for every project: a late person has no access key, and the others bound what the whole broker
+//! Most statements are for every project: a late person has no access key, and the others bound what the whole broker
 //! holds.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{self, Fields, all, one, signed};
+use super::columns::{self, Fields, all, count, one, signed};
 use super::flows::{Owner, read_held};
 use crate::domain::flow::LateRedirect;
 use crate::domain::secret::Digest256;
@@ -36,12 +36,13 @@ pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usiz
 /// Deletes up to `limit` redirects in excess of `most`, and returns their number: the oldest of the key that has most,
 /// so that a busy key does not push out those of others.
 pub fn shrink(db: &Transaction<'_>, most: u64, limit: u32) -> Result<usize, Error> {
-    let held = count_by_key(db)?;
-    let excess = held.iter().map(|(_, rows)| rows).sum::<u64>().saturating_sub(most).min(u64::from(limit));
-    match held.iter().max_by_key(|(_, rows)| rows) {
-        Some((largest, _)) if excess > 0 => delete_oldest(db, *largest, excess),
-        _ => Ok(0),
+    let in_all = count(db, "SELECT count(*) FROM late_redirects /* every project */", named_params! {})?;
+    let excess = in_all.saturating_sub(most).min(u64::from(limit));
+    if excess == 0 {
+        return Ok(0);
     }
+    let largest = count_by_key(db)?.into_iter().max_by_key(|(_, rows)| *rows);
+    largest.map_or(Ok(0), |(largest, _)| delete_oldest(db, largest, excess))
 }
 
 /// The owners of redirects in all projects, with the number of each. Walks one narrow index.
@@ -51,7 +52,7 @@ pub(super) fn count_by_key(db: &Connection) -> Result<Vec<(Owner, u64)>, Error> 
         "SELECT project_id, access_key_id, count(*) AS rows FROM late_redirects /* every project */
          GROUP BY project_id, access_key_id",
         named_params! {},
-        read_held,
+        |row| read_held("late_redirects", row),
     )
 }
 

@@ -277,7 +277,7 @@ mod tests {
         let selection = fixture.pending("t");
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
         let open = |fixture: &Fixture| [ours, theirs].map(|project| count_open(&fixture.db, project).unwrap());
-        let gone = |fixture: &mut Fixture| fixture.write(|db| flows::give_way(db, (ours, None), now, 9)).unwrap();
+        let gone = |fixture: &mut Fixture| fixture.write(|db| flows::give_way(db, (ours, None), now, 9)).unwrap().flows;
         assert_eq!(open(&fixture), [1, 0]);
         assert_eq!(gone(&mut fixture), 0);
         spend_by(&mut fixture, selection.id, "a", now).unwrap();
