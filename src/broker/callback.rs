@@ -140,7 +140,7 @@ impl Broker {
                             connected.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
                         }
                         let missing_scopes = missing_scopes(db, project, &connected)?;
-                        Ok(Ending::Connected { integrations: connected, missing_scopes })
+                        Ok(Ending::Connected { ids: integration_ids, integrations: connected, missing_scopes })
                     }
                     Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
                     Outcome::CompletionRequired | Outcome::SelectionRequired => {

@@ -79,9 +79,17 @@ impl Broker {
         if is_being_finished || is_awaited {
             return Err(Error::FlowPending);
         }
-        let finished = self.finished(flow).await?;
-        match &finished.ending {
-            Ending::Connected { .. } | Ending::SelectionRequired { .. } => Ok(finished),
+        let mut finished = self.finished(flow).await?;
+        match &mut finished.ending {
+            Ending::Connected { integrations, .. } => {
+                // Moved to another profile, an account is as good as gone for a key of this one.
+                integrations.retain(|integration| caller.sees(integration.profile_id));
+                if integrations.is_empty() {
+                    return Err(Error::FlowEnded("Its account was disconnected or moved since.".to_owned()));
+                }
+                Ok(finished)
+            }
+            Ending::SelectionRequired { .. } => Ok(finished),
             Ending::Failed { failure: Failure::AccountMismatch, .. } => Err(Error::AccountMismatch),
             Ending::CompletionRequired { .. } | Ending::Failed { failure: Failure::FlowExpired, .. } => {
                 Err(Error::NotFound(What::Flow))

@@ -59,6 +59,9 @@ pub enum Ending {
         flow_id: FlowId,
     },
     Connected {
+        /// All that were connected, as it is told for ever after.
+        ids: Vec<String>,
+        /// Those of them that are still there.
         integrations: Vec<Integration>,
         /// The scopes that the person left out.
         missing_scopes: Vec<String>,
@@ -122,10 +125,9 @@ impl Finished {
                 let uri = self.redirect_uri.as_ref()?;
                 Some(uri.with(&[("status", "completion_required"), platform, ("flowId", &flow_id.to_string())]))
             }
-            Ending::Connected { integrations, .. } => {
-                let ids: Vec<String> = integrations.iter().map(|integration| integration.id.to_string()).collect();
+            Ending::Connected { ids, .. } => {
                 let profile = self.profile_id.as_deref();
-                Some(after_success(self.redirect_uri.as_ref()?, &self.platform, profile, &ids))
+                Some(after_success(self.redirect_uri.as_ref()?, &self.platform, profile, ids))
             }
             Ending::Failed { failure, .. } => {
                 Some(self.redirect_uri.as_ref()?.with(&[("status", "error"), platform, ("error", failure.code())]))

@@ -141,6 +141,15 @@ async fn twenty_completions_at_once_connect_one_account_and_say_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_completion_does_not_tell_of_an_account_that_was_disconnected() {
+    let broker = TestBroker::start().await;
+    let flow = come_back(&broker, "twitter", "", &Answer::allow()).await;
+    let [id] = &ids(&complete(&broker, &flow).await)[..] else { panic!("one account") };
+    broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    refused(&broker, &flow, (409, "flow_ended")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_waits_for_its_caller_can_be_completed() {
     let broker = TestBroker::start().await;
     let (url, flow) = begin(&broker, "twitter", BACK).await;

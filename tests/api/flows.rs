@@ -63,6 +63,28 @@ async fn a_reload_shows_the_same_and_asks_the_platform_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_after_the_account_was_disconnected_names_it_and_does_not_call_it_connected() {
+    let broker = TestBroker::start().await;
+    for query in [BACK, ""] {
+        let callback = broker.consent(&broker.begin("twitter", query).await, &Answer::allow());
+        let first = broker.browse(&callback).await;
+        let list = broker.get("/v1/connect/integrations").await;
+        let id = list.json["integrations"][0]["id"].as_str().unwrap().to_owned();
+        let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+        assert_eq!(gone.status, 200, "{}", gone.text);
+        let again = broker.browse(&callback).await;
+        if query.is_empty() {
+            assert!(first.text.contains("<h1>X (Twitter) is connected</h1>"), "{}", first.text);
+            assert_eq!(again.status, 200);
+            assert!(again.text.contains("<h1>X (Twitter) is no longer connected</h1>"), "{}", again.text);
+        } else {
+            assert!(first.location().ends_with(&format!("integrationId={id}")), "{}", first.location());
+            assert_eq!(again.location(), first.location());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn twenty_callbacks_at_once_make_one_exchange() {
     let broker = TestBroker::start().await;
     for round in 0..5 {

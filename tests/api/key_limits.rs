@@ -117,6 +117,23 @@ async fn what_is_not_of_its_profile_is_nothing_to_a_bound_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bound_key_is_not_told_of_an_account_that_moved_away_by_completing_it_again() {
+    let bound = Bound::start().await;
+    let begun = bound.get("/v1/connect/threads?completion=true").await;
+    bound.broker.browse(&bound.broker.consent(begun["url"].as_str().unwrap(), &Answer::allow())).await;
+    let complete = format!("/v1/connect/flows/{}/complete", text(&begun["flowId"]));
+    let done = bound.call("POST", &complete, None).await;
+    let path = format!("/v1/connect/integrations/{}", text(&done.json["integrations"][0]["id"]));
+    let moved = bound.broker.call("PATCH", &path, Some(json!({"profileId": bound.other}))).await;
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    assert_eq!(bound.call("GET", &path, None).await.status, 404);
+    let again = bound.call("POST", &complete, None).await;
+    assert_eq!((again.status, again.code()), (409, "flow_ended"), "{}", again.text);
+    let whole = bound.broker.call("POST", &complete, None).await;
+    assert_eq!((whole.status, &whole.json["integrations"][0]["profileId"]), (200, &json!(bound.other)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bound_key_lists_what_is_of_its_profile() {
     let bound = Bound::start().await;
     let listed = async |query: &str| {

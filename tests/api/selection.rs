@@ -110,6 +110,26 @@ async fn the_chosen_accounts_and_no_others_are_connected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_choice_that_is_repeated_tells_what_was_disconnected_since() {
+    let broker = TestBroker::start().await;
+    let token = choice(&broker, "facebook", "", &Answer::allow()).await;
+    let all = offered(&broker, "facebook", &token).await;
+    let two: Vec<&str> = all.iter().take(2).map(String::as_str).collect();
+    let first = choose(&broker, "facebook", &token, &two).await;
+    assert_eq!(first.json["message"], "2 accounts connected.");
+    let made = ids(&first);
+    for (left, message) in [
+        (1, "2 accounts connected. 1 of them was disconnected since."),
+        (0, "2 accounts connected. 2 of them were disconnected since."),
+    ] {
+        broker.call("DELETE", &format!("/v1/connect/integrations/{}", made[left]), None).await;
+        let again = choose(&broker, "facebook", &token, &two).await;
+        assert_eq!((ids(&again), &again.json["message"]), (made[..left].to_vec(), &json!(message)));
+        assert_eq!(again.json["redirectUri"], first.json["redirectUri"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_with_hundreds_of_accounts_stays_short() {
     let broker = TestBroker::start().await;
     let agency = Answer::allow().account("agency");

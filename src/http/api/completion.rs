@@ -58,7 +58,7 @@ impl From<Finished> for CompletedView {
 ///
 /// Call this when the browser is back at your `redirectUri`, and whoever is signed in there is the user for whom you began.
 /// Until then the tokens are sealed and unused; ten minutes after the browser came back they are revoked and erased.
-/// Repeating the call gives the same answer, for ten minutes.
+/// Repeating the call gives the same answer, for ten minutes; without the accounts that were disconnected meanwhile.
 #[utoipa::path(post, path = "/v1/connect/flows/{id}/complete", operation_id = "completeFlow", tag = "Connect",
     params(("id" = String, Path, description = "The `flowId`.", example = "flow_019a1b2c3d4e7f809a1b2c3d4e5f6071")),
     responses(

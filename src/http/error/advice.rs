@@ -20,7 +20,9 @@ impl Code {
             Self::AddressNotAllowed => {
                 "Call from a network that the key is bound to, or ask the operator for a key without that limit."
             }
-            Self::AppInUse => "List the integrations with this `appId`, disconnect them, then delete the app again.",
+            Self::AppInUse => {
+                "Page through the integrations, disconnect those whose `appId` is this one, then delete the app again."
+            }
             Self::AppNotFound => {
                 "Check the id against the list of apps. A key that is bound to a profile sees no apps."
             }

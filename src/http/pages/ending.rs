@@ -36,6 +36,14 @@ struct Completion<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "disconnected.html")]
+struct Disconnected<'a> {
+    frame: &'a Frame<'a>,
+    mark: &'a str,
+    label: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "success.html")]
 struct Success<'a> {
     frame: &'a Frame<'a>,
@@ -161,7 +169,10 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
             frame.answer(builder, &Cancelled { frame, mark, label, happened, retry }, "'none'")
         }
         Ending::CompletionRequired { .. } => frame.answer(builder, &Completion { frame, mark, label }, "'none'"),
-        Ending::Connected { integrations, missing_scopes } => {
+        Ending::Connected { integrations, .. } if integrations.is_empty() => {
+            frame.answer(builder, &Disconnected { frame, mark, label }, "'none'")
+        }
+        Ending::Connected { integrations, missing_scopes, .. } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             let profile = finished.profile_name.as_deref();
             frame.answer(builder, &Success { frame, mark, label, accounts, profile, missing_scopes }, "'none'")
@@ -211,7 +222,12 @@ pub(super) mod tests {
         };
         let accounts = vec![AccountLine { name: text, handle: Some(text) }];
         let success = Success { frame, mark, label: text, accounts, profile: Some(text), missing_scopes };
-        let completion = Completion { frame, mark, label: text }.render().unwrap();
-        vec![cancelled(CancelledAt::Platform), cancelled(CancelledAt::Choice), completion, success.render().unwrap()]
+        vec![
+            cancelled(CancelledAt::Platform),
+            cancelled(CancelledAt::Choice),
+            Completion { frame, mark, label: text }.render().unwrap(),
+            Disconnected { frame, mark, label: text }.render().unwrap(),
+            success.render().unwrap(),
+        ]
     }
 }

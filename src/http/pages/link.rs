@@ -296,6 +296,8 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
     let not_connected = |more| Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more };
     Some(match &finished.ending {
         Ending::Cancelled { at } => not_connected((words.cancelled)(*at, label)),
+        // The page shows what is connected now.
+        Ending::Connected { integrations, .. } if integrations.is_empty() => return None,
         Ending::Connected { integrations, .. } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }

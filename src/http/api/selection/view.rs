@@ -152,24 +152,29 @@ pub(crate) struct SelectionDone {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     redirect_uri: Option<String>,
+    /// The connected accounts. The same choice sent again tells those that are still connected.
     integrations: Vec<IntegrationView>,
 }
 
 impl From<Finished> for SelectionDone {
     fn from(finished: Finished) -> Self {
         let redirect_uri = finished.destination();
-        let integrations = match finished.ending {
-            Ending::Connected { integrations, .. } => integrations,
+        let (ids, integrations) = match finished.ending {
+            Ending::Connected { ids, integrations, .. } => (ids, integrations),
             Ending::Cancelled { .. }
             | Ending::CompletionRequired { .. }
             | Ending::Failed { .. }
-            | Ending::SelectionRequired { .. } => Vec::new(),
+            | Ending::SelectionRequired { .. } => (Vec::new(), Vec::new()),
         };
-        let count = integrations.len();
+        let count = ids.len();
+        let since = match count - integrations.len().min(count) {
+            0 => String::new(),
+            gone => format!(" {gone} of them {} disconnected since.", if gone == 1 { "was" } else { "were" }),
+        };
         Self {
             success: true,
             platform: finished.platform,
-            message: format!("{count} account{} connected.", if count == 1 { "" } else { "s" }),
+            message: format!("{count} account{} connected.{since}", if count == 1 { "" } else { "s" }),
             redirect_uri,
             integrations: integrations.into_iter().map(IntegrationView::from).collect(),
         }

@@ -60,6 +60,8 @@ pub(super) static WORDS: Words = Words {
     missing_permissions: |label| format!("Einige Berechtigungen wurden bei {label} nicht erteilt:"),
     missing_permissions_advice: "Was sie braucht, wird nicht funktionieren. Um sie zu erteilen, verbinden Sie das Konto noch \
                                  einmal und lassen Sie alles angekreuzt.",
+    disconnected: |label| format!("{label} ist nicht mehr verbunden"),
+    disconnected_since: "Das Konto wurde hier verbunden und ist inzwischen getrennt worden.",
     not_connected: |label| format!("{label} wurde nicht verbunden"),
     cancelled: |at, label| match at {
         CancelledAt::Choice => {

@@ -55,6 +55,8 @@ pub(super) static WORDS: Words = Words {
     profile: "Profile",
     missing_permissions: |label| format!("Some permissions were not given at {label}:"),
     missing_permissions_advice: "What needs them will not work. To give them, connect again and leave everything ticked.",
+    disconnected: |label| format!("{label} is no longer connected"),
+    disconnected_since: "The account was connected here, and has been disconnected since.",
     not_connected: |label| format!("{label} was not connected"),
     cancelled: |at, label| match at {
         CancelledAt::Choice => format!("You cancelled here, after {label} had agreed. Its permission was given back."),

@@ -86,6 +86,9 @@ pub(crate) struct Words {
     pub(crate) profile: &'static str,
     pub(crate) missing_permissions: fn(label: &str) -> String,
     pub(crate) missing_permissions_advice: &'static str,
+    /// For a result that is looked at again.
+    pub(crate) disconnected: fn(label: &str) -> String,
+    pub(crate) disconnected_since: &'static str,
     pub(crate) not_connected: fn(label: &str) -> String,
     pub(crate) cancelled: fn(CancelledAt, label: &str) -> String,
     pub(crate) nothing_stored: &'static str,
