@@ -20,6 +20,10 @@ pub fn list(
     contract: &[&str],
     window: Window,
 ) -> Result<Listed<Integration>, Error> {
+    // Line breaks part the texts that are searched, and no name has one.
+    if filter.search.as_deref().is_some_and(|needle| needle.contains('\n')) {
+        return Ok(Listed { items: Vec::new(), total: 0 });
+    }
     let (condition, within): (&str, Cow<'_, str>) = match &filter.profile_id {
         None => ("", counts::PROJECT.into()),
         Some(None) => ("AND i.profile_id IS :profile", counts::NO_PROFILE.into()),
@@ -66,6 +70,19 @@ mod tests {
 
     fn search(text: &str) -> IntegrationFilter {
         IntegrationFilter { search: Some(text.to_owned()), ..IntegrationFilter::default() }
+    }
+
+    #[test]
+    fn a_search_finds_nothing_across_two_texts() {
+        let mut fixture = Fixture::new();
+        let grant = fixture.grant("twitter", "s");
+        let integration = fixture.integration(grant, None, "103");
+        let account = &integration.account;
+        let (name, user) = (account.display_name.clone().unwrap(), account.username.clone().unwrap());
+        for (needle, total) in [(name.clone(), 1), (user.clone(), 1), ("\n".into(), 0), (format!("{name}\n{user}"), 0)]
+        {
+            assert_eq!(users(&fixture, &search(&needle), ALL).1, total, "{needle:?}");
+        }
     }
 
     #[test]
