@@ -22,6 +22,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -250,9 +251,13 @@ fn settings(reader: &mut Reader, environment: &Environment, base: &Path) -> Conf
 
 /// A database that others can change is refused: they could give an account of theirs to anybody. What it holds is
 /// sealed, but names and ids are not.
+///
+/// The path of a link is that of its target, beside which SQLite has its log. All that belongs to the database has its
+/// place there, so that two paths to one database are no two databases.
 fn database(reader: &mut Reader, base: &Path) -> PathBuf {
     let key = ["database", "path"];
     let path = reader.path(&key).unwrap_or_else(|| base.join("postpeer.db"));
+    let path = if path.is_symlink() { fs::canonicalize(&path).unwrap_or(path) } else { path };
     reader.check_exposure(&key, &path);
     path
 }

@@ -24,7 +24,7 @@ pub enum How {
     /// The database has its name no more.
     #[strum(to_string = "moved away or deleted")]
     Gone,
-    /// The write-ahead log or its index has its name no more, or another file has it.
+    /// The write-ahead log, its index or the lock has its name no more, or another file has it.
     #[strum(to_string = "removed or replaced")]
     LogGone,
     /// Another file has the database's name.
@@ -53,7 +53,8 @@ type Identity = (u64, u64);
 
 pub(super) struct Files {
     database: (PathBuf, Identity),
-    /// The write-ahead log and its index. They live as long as the database is open.
+    /// The write-ahead log and its index, which live as long as the database is open, and the lock. Without its name, that
+    /// one would keep no other broker away.
     beside: Vec<(PathBuf, Identity)>,
 }
 
@@ -62,7 +63,7 @@ impl Files {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         // SQLite names the files beside the database after the target of a link.
         let target = fs::canonicalize(path)?;
-        let beside = ["-wal", "-shm"].into_iter().map(|ending| beside(&target, ending));
+        let beside = ["-wal", "-shm", ".lock"].into_iter().map(|ending| beside(&target, ending));
         let beside = beside.filter_map(|path| identity(&path).ok().map(|found| (path, found))).collect();
         Ok(Self { database: (path.to_owned(), identity(path)?), beside })
     }

@@ -122,8 +122,8 @@ async fn a_database_that_is_deleted_or_replaced_is_neither_made_anew_nor_written
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_removed_costs_no_change_even_if_the_broker_is_killed() {
-    for ending in ["-wal", "-shm"] {
+async fn a_log_or_lock_that_is_removed_costs_no_change_even_if_the_broker_is_killed() {
+    for ending in ["-wal", "-shm", ".lock"] {
         let scene = Scene::new().await;
         let gone = scene.broker.path(&format!("postpeer.db{ending}"));
         fs::remove_file(&gone).unwrap();
