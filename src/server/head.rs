@@ -171,7 +171,7 @@ impl Head {
         }
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Code::InvalidRequest)?;
         let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let value = trimmed(value.get(1..).unwrap_or_default());
         let is_value = value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f));
         // A line that begins with white space continues the one before in the eyes of some parsers: that is no name.
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || !is_value {
@@ -211,6 +211,15 @@ impl Head {
             (Some(left), false) => Ok(Framing::Data { left, chunked: false }),
         }
     }
+}
+
+/// Removes the white space that may stand around a field's value: spaces and tabs. `trim_ascii` would hide a CR or a form
+/// feed, which actix refuses.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Parses decimal digits, without a sign.
@@ -285,6 +294,16 @@ mod tests {
             &["x: a", "\ttransfer-encoding: chunked"],
             &["x: a\0"],
             &["x: a\x7f"],
+            &["x: a\r"],
+            &["x:\ra"],
+            &["x: \x0ca"],
+            &["x: a\x0c"],
+            &["x:\x0c"],
+            &["content-length: \x0c2"],
+            &["content-length: 2\x0c"],
+            &["content-length: 2\r"],
+            &["transfer-encoding: \x0cchunked"],
+            &["transfer-encoding: chunked\r"],
             &[": a"],
             &["a"],
             &["a b: c"],
