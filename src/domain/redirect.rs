@@ -40,6 +40,9 @@ pub enum Refused {
         OURS.join(", ")
     )]
     OurParameter,
+    /// Only in the operator's list.
+    #[error("must not have a query (?...): list it without one, and a redirectUri may have any query")]
+    Query,
     #[error("must be an absolute URL such as https://app.example/connected, its host spelled in the usual way")]
     Spelling,
     #[error("must not carry a user name or password")]
@@ -138,6 +141,9 @@ impl RedirectPolicy {
                     return Err(refused(Refused::Wildcard));
                 }
                 let url = Url::parse(entry).map_err(|_| refused(Refused::Spelling))?;
+                if url.query().is_some() {
+                    return Err(refused(Refused::Query));
+                }
                 if matches!(url.scheme(), "http" | "https") {
                     check_web(entry, &url).map_err(refused)?;
                     return Ok(Allowed::Prefix(url));
@@ -325,6 +331,10 @@ mod tests {
             ("javascript:alert(1)", Refused::NotListed),
             ("data:text/html,x", Refused::NotListed),
             ("file:///etc/passwd", Refused::NotListed),
+            ("https://ok.example/in?tenant=1", Refused::Query),
+            ("https://ok.example?", Refused::Query),
+            ("myapp://done?x=1", Refused::Query),
+            ("myapp://done?", Refused::Query),
             ("myapp://done#x", Refused::Fragment),
             ("myapp://x@done", Refused::UserInfo),
             ("https://user@ok.example/", Refused::UserInfo),
