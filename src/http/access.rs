@@ -97,10 +97,9 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
     Ok(Some(caller))
 }
 
-/// The address that limits count. `None` for a trusted proxy that names no client: it stands for many.
+/// The address that limits count.
 pub(super) fn limited(req: &HttpRequest, state: &State) -> Option<IpAddr> {
-    let trusted = &state.settings.trusted_proxies;
-    peer::address(req, trusted).filter(|address| !trusted.iter().any(|network| network.contains(*address)))
+    peer::counted(req, &state.settings.trusted_proxies)
 }
 
 /// True when a state, a link, a selection token or a ticket was wrong.

@@ -268,9 +268,12 @@ async fn clients_behind_a_trusted_proxy_are_counted_apart() {
         ("2001:db8::1", 401),
         ("2001:db8::2", 429),
         ("2001:db8:0:1::1", 401),
+        // Clients whose addresses cannot be read are counted together.
+        ("unknown", 401),
+        ("192.0.2.1, _hidden", 429),
         // The proxy itself names no client.
-        ("unknown", 401),
-        ("unknown", 401),
+        ("", 401),
+        ("", 401),
     ] {
         assert_eq!(wrong(&broker, forwarded).await, status, "{forwarded}");
     }
