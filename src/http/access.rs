@@ -74,8 +74,11 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
             return Err(ApiError::new(Code::CrossSite));
         }
         // Whoever has no session is sent to sign in, and has guessed nothing.
-        let token = session::presented(state, req).ok_or_else(|| ApiError::new(Code::InvalidAccessKey))?;
-        session::resume(state, req, token, address).await
+        let tokens = session::presented(state, req);
+        if tokens.is_empty() {
+            return Err(ApiError::new(Code::InvalidAccessKey));
+        }
+        session::resume(state, req, tokens, address).await
     } else if let Some(key) = presented_key(req.headers()) {
         state.broker.authenticate(key, address).await
     } else {

@@ -18,21 +18,29 @@ use crate::http::request::{Form, Unread, cookies};
 /// Name of the hidden field in every form.
 pub(crate) const FIELD: &str = "session";
 
-/// The session that a request names.
-pub(in crate::http) fn presented(state: &State, req: &ServiceRequest) -> Option<SessionToken> {
-    cookies::session(req.headers(), state.settings.is_console_secure())
+/// The sessions that a request names.
+pub(in crate::http) fn presented(state: &State, req: &ServiceRequest) -> Vec<SessionToken> {
+    cookies::sessions(req.headers(), state.settings.is_console_secure())
 }
 
-/// The caller of a request that names this session.
+/// The caller of a request that names these sessions: that of the first one that is not over.
 pub(in crate::http) async fn resume(
     state: &State,
     req: &ServiceRequest,
-    token: SessionToken,
+    tokens: Vec<SessionToken>,
     address: Option<IpAddr>,
 ) -> Result<Caller, broker::Error> {
-    let caller = state.broker.resume_session(&token, address).await?;
-    Context::add(req, |context| context.session = Some(token));
-    Ok(caller)
+    for token in tokens {
+        match state.broker.resume_session(&token, address).await {
+            Err(broker::Error::AuthenticationRequired) => {}
+            found => {
+                let caller = found?;
+                Context::add(req, |context| context.session = Some(token));
+                return Ok(caller);
+            }
+        }
+    }
+    Err(broker::Error::AuthenticationRequired)
 }
 
 /// Extracts who is signed in, on routes that require it.

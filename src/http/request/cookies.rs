@@ -64,10 +64,15 @@ pub(crate) fn set_session(
     ))
 }
 
-/// The session of the console that the browser names.
-pub(crate) fn session(headers: &HeaderMap, is_secure: bool) -> Option<SessionToken> {
+/// Most sessions that a request can name. Each costs a look-up.
+const SESSIONS_MAX: usize = 8;
+
+/// The sessions of the console that the browser names. Another host of the site, or a page below another path, may have
+/// set a cookie of the same name, and the browser may send that one first.
+pub(crate) fn sessions(headers: &HeaderMap, is_secure: bool) -> Vec<SessionToken> {
     let of_session = |name: &str| name.strip_prefix(session_prefix(is_secure)) == Some(SESSION);
-    pairs(headers).find(|(name, _)| of_session(name)).and_then(|(_, value)| SessionToken::parse(value))
+    let named = pairs(headers).filter(|(name, _)| of_session(name));
+    named.filter_map(|(_, value)| SessionToken::parse(value)).take(SESSIONS_MAX).collect()
 }
 
 /// The cookie of a person's language. Only callbacks are sent it: pages have `?lang=`, which a platform does not pass on.
@@ -90,10 +95,11 @@ pub(crate) fn language(headers: &HeaderMap) -> Option<&str> {
     pairs(headers).find(|(name, _)| *name == LANGUAGE).map(|(_, value)| value)
 }
 
-/// Names and values of every `Cookie` header (RFC 6265, section 4.2.1).
+/// Names and values of every `Cookie` header (RFC 6265, section 4.2.1). Skips pairs that are not UTF-8, and no others:
+/// the cookies of other programs on the host are not the broker's to judge.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='))
+    let pairs = headers.get_all(header::COOKIE).flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
 }
 
 #[cfg(test)]
@@ -105,17 +111,31 @@ mod tests {
     fn every_cookie_of_the_name_counts_and_no_other() {
         let pairs: [(_, &[u8]); 3] = [
             ("cookie", b"a=1; __Secure-postpeer-binding=one;__Secure-postpeer-binding=t=w o; b"),
-            ("cookie", b"\xff; __Secure-postpeer-binding=lost"),
+            (
+                "cookie",
+                b"\xff=\xff; __Secure-postpeer-binding=two; theme=d\xc3\xbcnkel; x=\xff;__Secure-postpeer-binding=3",
+            ),
             (
                 "cookie",
                 b"__secure-postpeer-binding=other; x__Secure-postpeer-binding=other; __Secure-postpeer-binding=",
             ),
         ];
-        let expected = [&b"one"[..], b"t=w o", b""].map(Digest256::of);
+        let expected = [&b"one"[..], b"t=w o", b"two", b"3", b""].map(Digest256::of);
         for is_secure in [false, true] {
             let browser = browser(&headers(&pairs), is_secure);
             assert_eq!((browser.app, browser.confirmed.len()), (expected.to_vec(), 0));
         }
+    }
+
+    #[test]
+    fn every_session_of_the_name_counts() {
+        let (one, other) = ("a".repeat(43), "b".repeat(43));
+        let line = format!("postpeer-console=garbage; postpeer-console={one}; x=d\u{fc}; postpeer-console={other}");
+        let found = |line: &str| sessions(&headers(&[("cookie", line.as_bytes())]), false);
+        let digests: Vec<Digest256> = found(&line).iter().map(SessionToken::digest).collect();
+        assert_eq!(digests, [&one, &other].map(|text| Digest256::of(text.as_bytes())));
+        assert_eq!(found(&format!("postpeer-console={one};").repeat(100)).len(), SESSIONS_MAX);
+        assert_eq!(found("__Secure-postpeer-console=a; xpostpeer-console=b").len(), 0);
     }
 
     #[test]
