@@ -185,6 +185,31 @@ async fn bodies_share_their_room() {
     assert_eq!(created.status, 201, "the room is free again: {}", created.text);
 }
 
+/// A form that is begun and never finished takes room, so the forms that anyone can send are short.
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_that_anyone_can_send_leave_room_for_other_bodies() {
+    let builder = TestBroker::builder().toml("[console]\n").setting("POSTPEER_LIMITS__BODIES_MIB", "1");
+    let broker = builder.body_deadline(PATIENCE).start().await;
+    let post = |path: &str, end: &str| {
+        let kind = "content-type: application/x-www-form-urlencoded";
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\n{kind}\r\n{end}").into_bytes()
+    };
+    for path in ["/console/sign-in", "/connect/confirm/x"] {
+        let reply = broker.raw(&post(path, "content-length: 2049\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.header("connection")), (413, "close"), "{path}: {}", reply.text);
+        assert!(reply.text.contains("larger than 2 KiB"), "{path}: {}", reply.text);
+        let unfinished = [post(path, "content-length: 2048\r\n\r\n"), vec![b'a'; 2047]].concat();
+        let mut streams = Vec::new();
+        for _ in 0..64 {
+            let mut stream = open(&broker).await;
+            stream.write_all(&unfinished).await.unwrap();
+            streams.push(stream);
+        }
+        let created = broker.call("POST", "/v1/profiles", Some(json!({"name": "a".repeat(200)}))).await;
+        assert_eq!(created.status, 201, "{path}: {}", created.text);
+    }
+}
+
 async fn create(broker: &TestBroker, key: &str) -> Reply {
     broker.call_as(key, "POST", "/v1/profiles", Some(json!({"name": "a"}))).await
 }

@@ -18,6 +18,9 @@ use crate::http::request::{Form, Unread, cookies};
 /// Name of the hidden field in every form.
 pub(crate) const FIELD: &str = "session";
 
+/// Longest form of a page of the console, in bytes.
+const SESSION_FORM_MAX: usize = 64 * 1024;
+
 /// The sessions that a request names.
 pub(in crate::http) fn presented(state: &State, req: &ServiceRequest) -> Vec<SessionToken> {
     cookies::sessions(req.headers(), state.settings.is_console_secure())
@@ -65,7 +68,7 @@ impl FromRequest for Sent {
         let unread = Unread::from_request(req, payload).into_inner();
         Box::pin(async move {
             let SignedIn { caller, token } = signed_in?;
-            let form = unread?.form().await?;
+            let form = unread?.form(SESSION_FORM_MAX).await?;
             let given = form.fields().text(FIELD)?.unwrap_or_default();
             // Digests are compared in constant time.
             let is_own = Digest256::of(given.as_bytes()) == Digest256::of(token.form_value().as_bytes());

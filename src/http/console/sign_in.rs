@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
 use crate::http::pages::is_from_console;
 use crate::http::pages::words::console::NoSignIn;
-use crate::http::request::{Unread, cookies, peer};
+use crate::http::request::{FORM_MAX, Unread, cookies, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -35,7 +35,7 @@ pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> 
     if !is_from_console(req.headers(), &state.settings) {
         return Err(ApiError::new(Code::CrossSite));
     }
-    let form = unread.form().await?;
+    let form = unread.form(FORM_MAX).await?;
     let key = form.fields().text("key")?.unwrap_or_default();
     match begin(&state, &req, key.trim()).await {
         Ok(token) => with_cookie(&state, go(&state, &req, "", None), Some(token)),

@@ -15,7 +15,7 @@ use crate::broker::confirmation::{Asked, Continued, Question};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{Segment, Unread, peer};
+use crate::http::request::{FORM_MAX, Segment, Unread, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -80,7 +80,7 @@ pub(crate) async fn submit(
 ) -> Result<HttpResponse, ApiError> {
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
-    match unread.form().await?.fields().text("action")?.as_deref() {
+    match unread.form(FORM_MAX).await?.fields().text("action")?.as_deref() {
         Some("continue") => match state.broker.continue_connect(&token).await? {
             Continued::ToPlatform { url, cookie, lives } => super::leave(&state, &req, url, (&cookie, lives)),
             Continued::Late(late) => ending::show(&state, &req, &late),

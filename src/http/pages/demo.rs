@@ -33,6 +33,8 @@ use crate::http::{Current, Demo, State};
 
 /// The most accounts and profiles that the page shows.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
+/// Longest form, in bytes: enough for a name and a password, whatever their characters.
+const SIGN_IN_MAX: usize = 8 * 1024;
 
 #[derive(Template)]
 #[template(path = "demo.html")]
@@ -193,7 +195,7 @@ pub(crate) async fn connect_bluesky(
 ) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
-    let (form, home) = (unread.form().await?, home(&state, &req));
+    let (form, home) = (unread.form(SIGN_IN_MAX).await?, home(&state, &req));
     let field = |name| form.fields().text(name).map(Option::unwrap_or_default);
     let wanted = ConnectBluesky {
         identifier: field("identifier")?,

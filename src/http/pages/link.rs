@@ -27,6 +27,9 @@ use crate::http::error::{ApiError, Code};
 use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, cookies, fields, peer};
 use crate::http::{Current, State};
 
+/// Longest form, in bytes: enough for a name and a password, whatever their characters.
+const SIGN_IN_MAX: usize = 8 * 1024;
+
 #[derive(Template)]
 #[template(path = "link.html")]
 struct LinkPage<'a> {
@@ -191,7 +194,7 @@ pub(crate) async fn submit(
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     let open = state.broker.open_link(&token).await?;
-    let form = unread.form().await?;
+    let form = unread.form(SIGN_IN_MAX).await?;
     let form = form.fields();
     if form.text("action")?.as_deref() == Some("done") {
         let destination = state.broker.leave_link(&token).await?;

@@ -26,8 +26,9 @@ use super::{fields, spelling};
 use crate::http::Current;
 use crate::http::error::{ApiError, Code};
 
-/// Longest form, in bytes: enough for hundreds of ticked accounts, each with its id.
-const FORM_MAX: usize = 512 * 1024;
+/// Longest form that anyone can send, in bytes: enough for a key or the name of a button. All connections together cannot
+/// fill the room for bodies with it.
+pub(crate) const FORM_MAX: usize = 2 * 1024;
 /// Retry-After when there is no room for a body: those that are being read end soon.
 const ROOM_RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -106,9 +107,10 @@ impl Unread {
         Self { req: req.clone(), payload: payload.take() }
     }
 
-    /// Reads a form.
-    pub(crate) async fn form(self) -> Result<Form, ApiError> {
-        let (body, _held) = self.read("application/x-www-form-urlencoded", FORM_MAX).await?;
+    /// Reads a form of at most `max` bytes. More than [`FORM_MAX`] only for whoever has shown a session or a token:
+    /// forms that are sent slowly fill the room for the bodies of all.
+    pub(crate) async fn form(self, max: usize) -> Result<Form, ApiError> {
+        let (body, _held) = self.read("application/x-www-form-urlencoded", max).await?;
         // Browsers percent-encode everything, so other bytes are not a form.
         let fields = std::str::from_utf8(&body).map_err(|_| ApiError::new(Code::InvalidRequest))?;
         Ok(Form(Zeroizing::new(fields.to_owned())))
