@@ -107,6 +107,19 @@ async fn wrong_keys_are_limited_and_the_wait_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_others_sign_nobody_out() {
+    let broker = start().await;
+    let mut operator = Operator::of(&broker).await;
+    let own = operator.cookie.clone();
+    let old = "a".repeat(43);
+    operator.cookie = format!("theme=d\u{fc}nkel; postpeer-console=garbage; postpeer-console={old}; {own}");
+    assert!(operator.page("/console").await.contains("<bdi>default</bdi>"));
+    assert_eq!(operator.post("/console/sign-out", &[]).await.status, 303);
+    operator.cookie = own;
+    assert_eq!(operator.get("/console").await.status, 303, "the session that signed out is the one that was found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_time_its_key_or_a_sign_out() {
     let mut broker = start().await;
     let is_in = async |operator: &Operator<'_>| {
