@@ -60,7 +60,7 @@ async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Opt
     let limited = || limited(req.request(), state);
     let scope = match route.access {
         Access::Public => {
-            if let Some(cost) = route.cost {
+            if let Some(cost) = route.cost.filter(|_| !route.checks_key) {
                 state.broker.can_spend(cost, limited())?;
             }
             return Ok(None);

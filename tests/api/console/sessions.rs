@@ -90,10 +90,12 @@ async fn wrong_keys_are_limited_and_the_wait_is_told() {
     for _ in 0..3 {
         assert_eq!(operator.sign_in("ppk_wrong").await.status, 403);
     }
-    let reply = operator.sign_in(&broker.key).await;
+    let reply = operator.sign_in("ppk_wrong").await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, "20"), "{}", reply.text);
+    assert_eq!(operator.sign_in(&broker.key).await.status, 303, "a valid key still works");
+    assert_eq!(Operator::nobody(&broker).sign_in("ppk_wrong").await.status, 429);
     broker.clock.advance(Duration::from_secs(20));
-    assert_eq!(operator.sign_in(&broker.key).await.status, 303);
+    assert_eq!(Operator::nobody(&broker).sign_in("ppk_wrong").await.status, 403);
     // A session that never was is guessed no better.
     let broker =
         TestBroker::builder().toml("[console]\n").setting("POSTPEER_LIMITS__MISSES_PER_ADDRESS", "3").start().await;
