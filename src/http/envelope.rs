@@ -22,7 +22,7 @@ use tracing::{Instrument as _, field};
 use super::context::{Context, RequestId};
 use super::dispatch::Resources;
 use super::error::{ApiError, Code, ErrorBody};
-use super::meters::Meters;
+use super::meters::{self, Meters};
 use super::request::{peer, trace, unread};
 use super::routes::Surface;
 use super::{State, console, pages, slices};
@@ -52,9 +52,11 @@ pub(super) async fn envelope(
     req.extensions_mut().insert(Context::new(state.clone(), id));
     let method = req.method().clone();
     let receiver = unread::keep(&mut req);
-    // No path and no query, because both carry secrets on some routes; the route's pattern is logged below.
+    // No path and no query, because both carry secrets on some routes; the route's pattern is logged below. Only known
+    // methods.
     // The span is at error level, so that every log line names its request, whatever the log level.
-    let span = tracing::error_span!("request", request.id = %id, http.method = %method, trace.id = field::Empty);
+    let name = meters::name(&method);
+    let span = tracing::error_span!("request", request.id = %id, http.method = name, trace.id = field::Empty);
     if let Some(trace) = trace::id(req.headers()) {
         span.record("trace.id", trace);
     }

@@ -34,8 +34,9 @@ impl Meters {
     }
 }
 
-/// Clients can invent any number of methods, and each label value stays in memory.
-fn name(method: &Method) -> &'static str {
+/// The method's name for metrics and the log. Clients can invent any number of methods: each label value stays in memory,
+/// and whoever leaves out the method sends what should follow it, such as a key, in its place.
+pub(super) fn name(method: &Method) -> &'static str {
     match method.as_str() {
         "CONNECT" => "CONNECT",
         "DELETE" => "DELETE",

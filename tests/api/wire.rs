@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::logs;
 use crate::support::{Reply, TestBroker};
 
 /// A request that creates a profile, with these header lines.
@@ -74,6 +75,21 @@ async fn a_body_that_nobody_reads_is_not_waited_for() {
         assert_eq!(replies.status, status);
         assert_eq!(replies.text.contains("HTTP/1.1 200 OK"), stays_open, "{}", replies.text);
     }
+}
+
+/// Whoever leaves out the method sends the key in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_nobody_knows_is_not_logged() {
+    logs::capture();
+    let broker = TestBroker::start().await;
+    let method = "KEY-IN-PLACE-OF-THE-METHOD";
+    let head = format!("{method} /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let reply = broker.raw(head.as_bytes()).await;
+    is_told(&reply, 405, "method_not_allowed");
+    let log = logs::text();
+    assert!(log.contains("http.method=\"other\""));
+    let line = log.lines().find(|line| line.contains(method));
+    assert_eq!(line, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
