@@ -8,18 +8,21 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse, always_ready};
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
+use actix_web::{Error, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 
 use super::context::Context;
 use super::error::{ApiError, Code};
 use super::live::Live;
 use super::meters::Meters;
-use super::routes::{CONSOLE_FILES, CONSOLE_ROUTES, DEMO_ROUTES, ROUTES, Route};
+use super::routes::{CONSOLE_FILES, CONSOLE_ROUTES, DEMO_ROUTES, ROUTES, Route, Surface};
 use super::{Console, State, access, envelope};
+
+/// Starts of the paths of pages, whose addresses people type.
+const PEOPLE: [&str; 3] = ["/connect", "/console", "/documentation"];
 
 /// The resources of the table.
 pub(crate) struct Resources {
@@ -158,8 +161,29 @@ impl Worker {
     async fn answer(&self, state: &State, mut req: ServiceRequest) -> ServiceResponse<BoxBody> {
         match self.route(&mut req) {
             Ok((route, handler)) => access::guard(route, handler, state, req).await,
+            Err(error) if error.code == Code::NotFound => self.miss(state, req, error),
             Err(error) => req.error_response(error),
         }
+    }
+
+    /// Answers where there is no route. Addresses that people type get a page, or lead to the one without a final slash.
+    fn miss(&self, state: &State, req: ServiceRequest, error: ApiError) -> ServiceResponse<BoxBody> {
+        let path = req.path().strip_prefix(state.settings.base_path()).unwrap_or(req.path());
+        if !PEOPLE
+            .iter()
+            .any(|start| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        {
+            return req.error_response(error);
+        }
+        Context::add(&req, |context| context.surface = Surface::Page);
+        let reads = [Method::GET, Method::HEAD].contains(req.method());
+        let bare = path.strip_suffix('/').filter(|bare| reads && self.resources.find(bare).is_some());
+        let Some((_, last)) = bare.and_then(|bare| bare.rsplit_once('/')) else { return req.error_response(error) };
+        // A relative reference stays below the path of the public URL, and cannot leave this host.
+        let query = req.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        let location = format!("../{last}{query}");
+        let answer = HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish();
+        req.into_response(answer)
     }
 
     /// Notes resource and parameter in the request, and returns its route.

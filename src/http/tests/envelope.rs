@@ -9,7 +9,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::web;
 use serde_json::json;
 
-use super::fixture::{Answer, Fixture, USUAL, answer};
+use super::fixture::{Answer, Fixture, PUBLIC_URL, USUAL, answer};
 use crate::http::Live;
 use crate::http::dispatch::{Dispatch, Resources};
 use crate::http::routes::{Access, DEMO_ROUTES, ROUTES, Route, Surface};
@@ -152,6 +152,38 @@ async fn other_methods_are_refused_with_an_allow_header() {
                 assert_eq!(answer.code(), "method_not_allowed", "{line}");
                 check(&line, &answer);
             }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_address_that_somebody_typed_gets_a_page() {
+    for (public_url, base) in [(PUBLIC_URL, ""), ("http://127.0.0.1:8080/social", "/social")] {
+        let fixture = Fixture::at(public_url);
+        for path in ["/console/nope", "/connect", "/connect/link/a/b", "/documentation/x", "/documentation//"] {
+            let answer = fixture.get("", &format!("{base}{path}")).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("content-type")),
+                (404, Some("text/html; charset=utf-8"))
+            );
+            assert!(answer.text.contains("<code>not_found</code>"), "{path}: {}", answer.text);
+            check(path, &answer);
+        }
+        for (path, location) in [
+            ("/documentation/", "../documentation"),
+            ("/documentation/?lang=de", "../documentation?lang=de"),
+            ("/connect/link/a%2Fb/", "../a%2Fb"),
+            ("/connect/result/a/retry/", "../retry"),
+        ] {
+            let answer = fixture.get("", &format!("{base}{path}")).await;
+            assert_eq!((answer.status.as_u16(), answer.header("location")), (308, Some(location)), "{base}{path}");
+            check(path, &answer);
+        }
+        let answer = fixture.send(TestRequest::post().uri("/connect/link/a/").to_request()).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "a form is not sent again");
+        for path in ["/v1/nope", "/connected", "/documents/", "/"] {
+            let answer = fixture.get("", &format!("{base}{path}")).await;
+            assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"), "{path}");
         }
     }
 }
