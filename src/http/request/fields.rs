@@ -69,8 +69,11 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() || text.chars().nth(profile::NAME_MAX).is_some() {
         return Err(format!("must be 1 to {} characters long", profile::NAME_MAX));
     }
-    if text.chars().all(char::is_whitespace) {
+    if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
         return Err("must not be blank".to_owned());
+    }
+    if text.contains(['\u{2028}', '\u{2029}']) {
+        return Err("must be in one line".to_owned());
     }
     plain(text, &[])
 }
@@ -81,6 +84,32 @@ pub(crate) fn description(text: &str) -> Result<(), String> {
         return Err(format!("must be at most {} characters long", profile::DESCRIPTION_MAX));
     }
     plain(text, &['\n', '\r', '\t'])
+}
+
+/// True for a character without an ink of its own: fillers, joiners, marks of direction and of byte order, and the rest of
+/// what Unicode says to ignore in display (`Default_Ignorable_Code_Point`), with the empty Braille pattern.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Rejects characters that are invisible in a log or reverse the text around them.
@@ -198,12 +227,19 @@ mod tests {
 
     #[test]
     fn names_are_visible_text_of_at_most_200_code_points() {
-        for good in ["a", " a ", "\u{5d0}\u{5d1}", &"\u{1f389}".repeat(200), "e\u{301}"] {
+        let family = "\u{1f468}\u{200d}\u{1f469}\u{fe0f}";
+        for good in ["a", " a ", "\u{5d0}\u{5d1}", &"\u{1f389}".repeat(200), "e\u{301}", family, "\u{feff}a"] {
             assert_eq!(name(good), Ok(()), "{good:?}");
         }
         for bad in ["", " ", "\u{3000}\u{a0}", &"a".repeat(201), "a\0b", "a\nb", "a\u{7f}", "a\u{202e}b", "a\u{2066}b"]
         {
             assert!(name(bad).is_err(), "{bad:?}");
+        }
+        for blank in ["\u{200b}", "\u{feff}", "\u{3164}", "\u{2800}", "\u{200d} \u{ad}\u{e0041}", "\u{115f}\u{ffa0}"] {
+            assert_eq!(name(blank), Err("must not be blank".to_owned()), "{blank:?}");
+        }
+        for lines in ["a\u{2028}b", "a\u{2029}b"] {
+            assert_eq!(name(lines), Err("must be in one line".to_owned()), "{lines:?}");
         }
     }
 
