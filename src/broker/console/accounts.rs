@@ -167,6 +167,14 @@ impl Broker {
         Ok(self.store.read(move |db| integrations::count_failing(db, project, profile, now)).await?)
     }
 
+    /// True when the caller has an account, whether it fails or not.
+    pub async fn has_accounts(&self, caller: &Caller) -> Result<bool, Error> {
+        let (project, now) = (caller.project_id, self.clock.now());
+        let filter = HealthFilter { platform: None, profile_id: caller.profile_id.map(Some), failing_only: false };
+        let list = move |db: &Connection| integrations::list_by_health(db, project, &filter, None, now, 1);
+        Ok(!self.store.read(list).await?.accounts.is_empty())
+    }
+
     /// Everything that is known of an account, but its tokens.
     pub async fn account_life(&self, caller: &Caller, id: &str) -> Result<AccountLife, Error> {
         let detail = self.get_integration(caller, id).await?;

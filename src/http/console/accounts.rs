@@ -100,7 +100,7 @@ pub(crate) async fn list(
         },
     );
     let page = page.await?;
-    let failing = state.broker.count_failing(caller).await?;
+    let (_, failing) = count_failing(&state, at, caller).await?;
     let platforms = state.broker.list_platforms(&PlatformFilter::All);
     let mut platforms: Vec<_> = platforms
         .into_iter()
@@ -118,7 +118,7 @@ pub(crate) async fn list(
     let page = Accounts {
         frame: &at.frame,
         at,
-        failing: (at.words.failing)(failing, u64::from(COUNTED)),
+        failing,
         platforms,
         profiles: profiles(&state, caller, &wanted.profile).await?,
         rows: page.accounts.into_iter().map(|account| row(at, account)).collect(),
@@ -126,6 +126,17 @@ pub(crate) async fn list(
         wanted,
     };
     at.show(&page)
+}
+
+/// Number of the caller's failing accounts, and what to say of it.
+pub(super) async fn count_failing(state: &State, at: &View<'_>, caller: &Caller) -> Result<(u64, String), ApiError> {
+    let failing = state.broker.count_failing(caller).await?;
+    let told = if failing > 0 || state.broker.has_accounts(caller).await? {
+        (at.words.failing)(failing, u64::from(COUNTED))
+    } else {
+        at.words.no_account.to_owned()
+    };
+    Ok((failing, told))
 }
 
 /// The profiles that a form offers, the chosen one among them.

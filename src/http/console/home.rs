@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use super::accounts;
 use super::session::SignedIn;
 use super::view::{Section, View};
-use crate::broker::console::COUNTED;
 use crate::domain::activity::{Hour, begins};
 use crate::http::Current;
 use crate::http::error::ApiError;
@@ -59,7 +59,7 @@ pub(crate) async fn show(state: Current, req: HttpRequest, signed_in: SignedIn) 
     let at = &View::new(&state, &req, Section::Home);
     let of = state.broker.describe_caller(&signed_in.caller).await?;
     let scopes: Vec<&str> = signed_in.caller.scopes.iter().map(|scope| <&str>::from(*scope)).collect();
-    let failing = state.broker.count_failing(&signed_in.caller).await?;
+    let (failing, told) = accounts::count_failing(&state, at, &signed_in.caller).await?;
     let page = Home {
         frame: &at.frame,
         at,
@@ -67,7 +67,7 @@ pub(crate) async fn show(state: Current, req: HttpRequest, signed_in: SignedIn) 
         key: of.key_name,
         profile: of.profile_name,
         scopes: scopes.join(", "),
-        failing: (at.words.failing)(failing, u64::from(COUNTED)),
+        failing: told,
         charts: state.broker.last_day(&signed_in.caller).await?.map_or_else(Vec::new, |hours| {
             let chart = |name, of: fn(&Hour) -> u64| Chart::new(at, name, &hours, of);
             vec![

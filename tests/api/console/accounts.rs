@@ -27,11 +27,15 @@ fn listed(page: &str) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_account_and_its_cause_are_three_clicks_away() {
     let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    for path in ["/console", "/console/accounts"] {
+        let page = operator.page(path).await;
+        assert!(page.contains("No account is connected yet.") && !page.contains("Every account works."), "{page}");
+    }
     let mut ids = Vec::new();
     for (platform, account) in [("twitter", "ada"), ("pinterest", "ada"), ("twitter", "basil"), ("reddit", "ada")] {
         ids.push(broker.connect_with(platform, "", &Answer::allow().account(account)).await);
     }
-    let operator = Operator::of(&broker).await;
     assert!(operator.page("/console").await.contains("Every account works."));
     assert_eq!(listed(&operator.page("/console/accounts").await), [&*ids[3], &ids[2], &ids[1], &ids[0]]);
 

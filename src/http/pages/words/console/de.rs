@@ -85,6 +85,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     },
 
     accounts: "Konten",
+    no_account: "Noch ist kein Konto verbunden.",
     failing: |failing, counted| match failing {
         0 => "Alle Konten funktionieren.".to_owned(),
         1 => "Ein Konto ist gestört.".to_owned(),

@@ -71,6 +71,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     },
 
     accounts: "Accounts",
+    no_account: "No account is connected yet.",
     failing: |failing, counted| match failing {
         0 => "Every account works.".to_owned(),
         1 => "One account fails.".to_owned(),
@@ -167,7 +168,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     whole_project_only: "This key is bound to a profile, and apps belong to the whole project.",
 
     keys: "Access keys",
-    keys_lead: "A key makes and revokes only keys that may no more than itself.",
+    keys_lead: "A key makes and revokes only keys that may do no more than it may.",
     revoked: "Revoked",
     networks: "Networks",
     networks_help: "Such as 10.0.0.0/8, separated by commas. Empty: as the key that you signed in with.",

@@ -99,6 +99,7 @@ pub(crate) struct ConsoleWords {
 
     // The list of accounts.
     pub(crate) accounts: &'static str,
+    pub(crate) no_account: &'static str,
     pub(crate) failing: fn(failing: u64, counted: u64) -> String,
     pub(crate) search: &'static str,
     pub(crate) all: &'static str,
