@@ -249,6 +249,7 @@ fn init_completes_whatever_is_missing_and_serve_says_so() {
         if there != 7 {
             let said = refused(&serve().output().unwrap(), if there == 3 { 66 } else { 78 });
             let helps = said.contains("`postpeer init --config postpeer.toml`");
+            assert_eq!(said.contains("`postpeer restore FILE`"), there == 3, "{there}: {said}");
             assert_eq!(helps, !(is_lost && has_config), "{there}: {said}");
             assert_eq!(contents(dir), before, "{there}: a refusal changes nothing");
         }

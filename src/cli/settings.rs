@@ -84,7 +84,7 @@ impl ConfigFile {
                 Exit::NoInput,
                 format!(
                     "there is no database at {database}, though its keyring is at {keyring}. If there was a database, put a \
-                     copy from a backup there. If not, `{}` makes one for this keyring",
+                     backup there with `postpeer restore FILE`. If not, `{}` makes one for this keyring",
                     self.init()
                 ),
             )),
