@@ -28,6 +28,8 @@ use tempfile::TempDir;
 mod doctor;
 #[path = "cli/keyring.rs"]
 mod keyring;
+#[path = "cli/limits.rs"]
+mod limits;
 
 #[path = "cli/log.rs"]
 mod log;

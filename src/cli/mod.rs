@@ -96,6 +96,7 @@ pub fn arguments() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     telemetry::hide_panic_messages();
+    process::survive_size_limit();
     let environment = Environment::of_process();
     if let Some(place) = environment.get("FAILPOINT") {
         failpoint::arm(place);

@@ -1,8 +1,10 @@
 //! Settings of the process: no core dumps, no debugger of the same user and private files, because it holds secrets;
-//! and as many file descriptors as it may have.
+//! as many file descriptors as it may have; and no death where a file may not grow.
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, umask};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Number of file descriptors to ask for. Each connection needs one.
 const FILES: u64 = 65_536;
@@ -22,5 +24,19 @@ pub(super) fn harden() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..files })
     {
         tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Makes a write beyond the limit for the size of files fail, as one to a full disk does. By default, the signal that
+/// comes with it ends the process without a word.
+///
+/// The handler stays when the runtime that set it is gone. It starts no thread.
+pub(super) fn survive_size_limit() {
+    let handled = runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+        let _runtime = runtime.enter();
+        signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
+    });
+    if let Err(error) = handled {
+        say!("Warning: a limit for the size of files would end this process: its signal cannot be handled ({error}).");
     }
 }

@@ -1,0 +1,30 @@
+//! Commands where the system gives less than usual: files that may not grow.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::{Instance, Running, refused};
+
+impl Instance {
+    /// A command whose files may have this many blocks of 512 bytes.
+    fn limited(&self, blocks: u32, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_postpeer")]).args(arguments).env_clear();
+        command.env("POSTPEER_CONFIG", self.path("postpeer.toml")).env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error_and_does_not_kill() {
+    let instance = Instance::new();
+    refused(&instance.limited(8, &["access-key", "create", "--name", "x"]).output().unwrap(), 74);
+    // There is room for the database's log, and not for the reserve.
+    let broker = Running::start(&mut instance.limited(400, &["serve"]), "listening");
+    let (code, said) = broker.stop(Signal::TERM);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no reserve of disk space"), "{said}");
+}
