@@ -131,6 +131,7 @@ fn exit_of_vault(error: &vault::Error) -> Exit {
 
 fn exit_of_store(error: &store::Error) -> Exit {
     match error {
+        store::Error::Busy(_) => Exit::Busy,
         store::Error::Corrupt(_) | store::Error::Inconsistent { .. } => Exit::Data,
         _ => Exit::Io,
     }

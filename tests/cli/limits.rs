@@ -1,4 +1,4 @@
-//! Commands where the system gives less than usual: files that may not grow.
+//! Commands where the system gives less than usual: files that may not grow, a database that another program locks.
 
 use std::process::{Command, Stdio};
 
@@ -27,4 +27,18 @@ fn a_file_that_may_not_grow_is_an_error_and_does_not_kill() {
     let (code, said) = broker.stop(Signal::TERM);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("no reserve of disk space"), "{said}");
+}
+
+#[test]
+fn a_database_that_another_program_locks_is_busy() {
+    let instance = Instance::new();
+    let db = rusqlite::Connection::open(instance.path("postpeer.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Both wait for some seconds.
+    let commands = [&["access-key", "create", "--name", "x"][..], &["keyring", "rotate"]];
+    let waiting = commands.map(|arguments| instance.command(arguments).spawn().unwrap());
+    for child in waiting {
+        let said = refused(&child.wait_with_output().unwrap(), 75);
+        assert!(said.contains("locked by another process"), "{said}");
+    }
 }
