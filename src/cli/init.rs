@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::failure::{Exit, Failure};
-use super::settings::{ConfigFile, is_there};
+use super::settings::{ConfigFile, is_there, quoted};
 use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
 
 /// `file`: the configuration; `None` where it is the environment.
 fn tell_what_is_next(file: Option<&Path>) {
-    let option = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+    let option = file.map(|file| format!(" --config {}", quoted(file))).unwrap_or_default();
     let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
     say!("\nNext:");
     say!("  1. Back up the keyring, apart from the backups of the database: its secrets are lost without it.");
@@ -128,6 +128,7 @@ fn set_up(
     }
     let desk = Desk::open(&config, &ports)?;
     if let Some(file) = recovery_key {
+        check_no_recovery_key(&desk, file)?;
         keyring::make_recovery_key(&desk, &config, file)?;
         made.file(file);
     }
@@ -138,6 +139,20 @@ fn set_up(
         let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await?;
         Ok(Some(key))
     })?)
+}
+
+/// Fails where the broker has a recovery key: a new one would end it.
+fn check_no_recovery_key(desk: &Desk, file: &Path) -> Result<(), Failure> {
+    let found = desk.run(|broker| async move { broker.find_recovery_key().await })?;
+    let Some(id) = found else { return Ok(()) };
+    Err(Failure::new(
+        Exit::CannotCreate,
+        format!(
+            "this broker has the recovery key {id} already, and it stays as it is. To replace it by a new one: `postpeer \
+             keyring rewrap --recovery-key {}`",
+            quoted(file)
+        ),
+    ))
 }
 
 /// The example with this broker's URL. With http on loopback there is no proxy, so the broker listens on that address.

@@ -100,7 +100,7 @@ impl ConfigFile {
     /// The command that completes this configuration's files.
     fn init(&self) -> String {
         match &self.config {
-            Some(file) => format!("postpeer init --config {}", file.display()),
+            Some(file) => format!("postpeer init --config {}", quoted(file)),
             None => "postpeer init".to_owned(),
         }
     }
@@ -119,6 +119,13 @@ fn defaults(environment: &Environment) -> Result<Config, config::Error> {
 /// True when something has this name, even a dangling link, or when nobody can tell.
 pub(super) fn is_there(path: &Path) -> bool {
     !matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// A path as a shell reads it: quoted where it holds more than plain characters.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ',' | ':' | '@' | '%');
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Warnings about a configuration that works.

@@ -320,3 +320,16 @@ fn a_keyring_that_is_not_lost_is_not_forgotten() {
     succeeded(&instance.run(&["restore", copy.to_str().unwrap()]));
     instance.serves();
 }
+
+#[test]
+fn init_leaves_a_recovery_key_in_force() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let (first, second) = (elsewhere.path().join("postpeer.recovery"), elsewhere.path().join("a second"));
+    let said = refused(&instance.run(&["init", "--recovery-key", second.to_str().unwrap()]), 73);
+    let way = format!("`postpeer keyring rewrap --recovery-key '{}'`", second.display());
+    assert!(said.contains(&way), "{said}");
+    assert!(!second.exists());
+    fs::remove_file(instance.path("postpeer.keyring")).unwrap();
+    succeeded(&instance.run(&["keyring", "recover", first.to_str().unwrap()]));
+    instance.serves();
+}
