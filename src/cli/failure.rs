@@ -162,9 +162,11 @@ fn exit_of_database(error: &OpenError) -> Exit {
         OpenError::AlreadyExists { .. } => Exit::CannotCreate,
         OpenError::Busy { .. } => Exit::Busy,
         OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::Newer { .. } => Exit::Data,
-        OpenError::Io { .. } | OpenError::Migration { .. } | OpenError::NoRoom { .. } | OpenError::ReadOnly { .. } => {
-            Exit::Io
-        }
+        OpenError::Full { .. }
+        | OpenError::Io { .. }
+        | OpenError::Migration { .. }
+        | OpenError::NoRoom { .. }
+        | OpenError::ReadOnly { .. } => Exit::Io,
         OpenError::Missing { .. } => Exit::NoInput,
         OpenError::TooOldSqlite { .. } => Exit::Software,
         OpenError::WorldWritable { .. } => Exit::Config,

@@ -83,14 +83,11 @@ impl From<rusqlite::Error> for Error {
             ErrorCode::CannotOpen => Self::Io(error),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy(error),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(error),
-            ErrorCode::DiskFull => Self::Full(error),
+            _ if is_full(*failure) => Self::Full(error),
             ErrorCode::ReadOnly => Self::ReadOnly(error),
             ErrorCode::SystemIoFailure => match failure.extended_code {
                 // After a failed sync the kernel may mark lost pages clean, and the next sync succeeds without them.
                 ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_FSYNC => Self::Failed(error),
-                // A quota or a file size limit gives the latter instead of "full", the log's index the former. Where
-                // they have another reason, `DiskReserve::explain` finds it.
-                ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE => Self::Full(error),
                 ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => Self::Corrupt(error),
                 _ => Self::Io(error),
             },
@@ -117,6 +114,13 @@ impl Error {
         }
         None
     }
+}
+
+/// True when a file could not grow. A quota or a file size limit fails the write instead of saying "full", and the log's
+/// index has a code of its own. Where they have another reason, `DiskReserve::explain` finds it.
+pub(super) fn is_full(failure: ffi::Error) -> bool {
+    failure.code == ErrorCode::DiskFull
+        || matches!(failure.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE)
 }
 
 /// A copy of the error, for each of the writes that it concerns.

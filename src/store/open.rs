@@ -17,6 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Store;
+use super::error::is_full;
 use super::readers::Readers;
 use super::schema::Schema;
 pub(super) use inspect::inspect_copy;
@@ -53,6 +54,11 @@ pub enum OpenError {
     Damaged { path: PathBuf, why: String },
     #[error("{} is a database of another program; it was left as it is. Choose another database.path", path.display())]
     Foreign { path: PathBuf },
+    #[error(
+        "the database {} cannot be used: the disk is full, or its files may not grow (a quota, a limit). Free some space",
+        path.display()
+    )]
+    Full { path: PathBuf, source: rusqlite::Error },
     #[error("{} could not be opened, read or written: check that it exists, and its permissions", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
@@ -205,6 +211,7 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
             OpenError::Damaged { path, why: error.to_string() }
         }
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+        _ if error.sqlite_error().is_some_and(|failure| is_full(*failure)) => OpenError::Full { path, source: error },
         _ => OpenError::Io { path, source: io::Error::other(error) },
     }
 }

@@ -21,7 +21,8 @@ impl Instance {
 #[test]
 fn a_file_that_may_not_grow_is_an_error_and_does_not_kill() {
     let instance = Instance::new();
-    refused(&instance.limited(8, &["access-key", "create", "--name", "x"]).output().unwrap(), 74);
+    let said = refused(&instance.limited(8, &["access-key", "create", "--name", "x"]).output().unwrap(), 74);
+    assert!(said.contains("may not grow"), "{said}");
     // There is room for the database's log, and not for the reserve.
     let broker = Running::start(&mut instance.limited(400, &["serve"]), "listening");
     let (code, said) = broker.stop(Signal::TERM);
