@@ -35,6 +35,8 @@ mod limits;
 mod log;
 #[path = "support/own_address.rs"]
 mod own_address;
+#[path = "cli/unread.rs"]
+mod unread;
 
 /// `postpeer` with an empty environment.
 fn postpeer(arguments: &[&str]) -> Command {

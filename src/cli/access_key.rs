@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::failure::{Exit, Failure};
 use super::output;
 use super::settings::ConfigFile;
+use crate::app::Desk;
 use crate::config::Environment;
 use crate::domain::access_key::{AccessKey, Scope};
+use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, ProfileId};
 use crate::domain::key_limits::{Expiry, Limits, WARN_AHEAD};
 use crate::domain::network::Network;
@@ -90,6 +92,7 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 #[expect(clippy::disallowed_methods, reason = "a new key is printed once, for the operator who creates it")]
 fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
     let Create { name, project, scopes, profile, expires, networks, config } = arguments;
+    output::check_open()?;
     let desk = config.desk(environment)?;
     let limits = Limits {
         scopes: if scopes.is_empty() { Scope::DEFAULT.to_vec() } else { scopes },
@@ -102,7 +105,18 @@ fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
         async move { broker.create_access_key(project, name, limits).await }
     })?;
     say!("Created {} for project {project}{}. The key is shown only this once:", key.id, told(&key.limits));
-    output::result(plain.expose_secret())
+    output::only_once(plain.expose_secret()).map_err(|failure| take_back(&desk, key.id, failure))
+}
+
+/// Revokes a new key that nobody has seen. Returns the failure to print it, with what became of the key.
+pub(super) fn take_back(desk: &Desk, id: AccessKeyId, failure: Failure) -> Failure {
+    match desk.run(|broker| async move { broker.revoke_access_key(id).await }) {
+        Ok(_) => failure.and(&format!("Nobody has seen the key {id}, so it was revoked: create another one")),
+        Err(error) => failure.and(&format!(
+            "Nobody has seen the key {id}, and it could not be revoked ({}): `postpeer access-key revoke {id}`",
+            chain(&error)
+        )),
+    }
 }
 
 /// The limits of a new key, for a sentence.

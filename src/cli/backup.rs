@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::files::beside;
-use super::process;
 use super::settings::ConfigFile;
+use super::{output, process};
 use crate::app::{Ports, backup as app};
 use crate::broker::backups::SealedCheck;
 use crate::config::{Config, Environment};
@@ -61,6 +61,9 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
     let is_stdout = file.as_os_str() == STDOUT;
     if is_stdout && io::stdout().is_terminal() {
         return Err(Failure::new(Exit::Usage, "a backup is binary: redirect standard output, or name a file"));
+    }
+    if is_stdout {
+        output::check_open()?;
     }
     if !is_stdout && file.symlink_metadata().is_ok() {
         return Err(Failure::new(

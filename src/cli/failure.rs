@@ -57,6 +57,11 @@ impl Failure {
         Self { exit, message: message + &hint }
     }
 
+    /// The failure with another sentence.
+    pub(super) fn and(self, sentence: &str) -> Self {
+        Self { message: format!("{}. {sentence}", self.message), ..self }
+    }
+
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         let Self { exit, message } = Self::caused(Exit::Io, error);
         Self { exit, message: format!("{what}: {message}") }

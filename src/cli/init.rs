@@ -11,12 +11,14 @@ use clap::Args;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use super::access_key::take_back;
 use super::failure::{Exit, Failure};
 use super::settings::{ConfigFile, is_there, quoted};
 use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
 use crate::domain::access_key::Scope;
+use crate::domain::id::AccessKeyId;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
@@ -55,8 +57,8 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     process::harden();
     let source = arguments.dir.map_or(arguments.config, |dir| ConfigFile::in_directory(&dir));
     let mut made = Made::default();
-    let key = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
-    let created = made.keep()?;
+    let first = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
+    let created = made.give()?;
     if created.is_empty() {
         say!("Nothing is missing, and nothing was changed.");
     } else {
@@ -64,12 +66,29 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
         say!("Created {}.", created.join(", "));
         tell_what_is_next(source.file(environment).as_deref());
     }
-    let Some(key) = key else { return Ok(()) };
+    let Some((id, key)) = first else {
+        made.keep();
+        return Ok(());
+    };
     say!(
         "\nThe first access key, for the header x-access-key. It connects, reads and manages accounts, and reads no tokens: \
          for those, run `postpeer access-key create --name NAME --scope read,connect,manage,tokens`. It is shown only this once:"
     );
-    print_key(&key)
+    let printed = print_key(&key);
+    if !made.has_database {
+        made.keep();
+        return printed.map_err(|failure| match source.desk(environment) {
+            Ok(desk) => take_back(&desk, id, failure),
+            Err(_) => {
+                failure.and(&format!("Nobody has seen the key: revoke it with `postpeer access-key revoke {id}`"))
+            }
+        });
+    }
+    // A database whose only key nobody has seen is of no use.
+    printed
+        .map_err(|failure| failure.and("Nobody has seen the key, so everything that was created is removed again"))?;
+    made.keep();
+    Ok(())
 }
 
 /// `file`: the configuration; `None` where it is the environment.
@@ -85,7 +104,7 @@ fn tell_what_is_next(file: Option<&Path>) {
 
 #[expect(clippy::disallowed_methods, reason = "the first key is printed once, for the operator who sets the broker up")]
 fn print_key(key: &SecretString) -> Result<(), Failure> {
-    output::result(key.expose_secret())
+    output::only_once(key.expose_secret())
 }
 
 /// Completes what is missing, and overwrites nothing. Notes each file that it made. Returns a key where the broker
@@ -96,7 +115,7 @@ fn set_up(
     public_url: Option<&Url>,
     recovery_key: Option<&Path>,
     made: &mut Made,
-) -> Result<Option<SecretString>, Failure> {
+) -> Result<Option<(AccessKeyId, SecretString)>, Failure> {
     let file = source.file(environment);
     if let Some(file) = file.as_deref().filter(|file| !is_there(file)) {
         let default = || parse_public_url(PUBLIC_URL).map_err(|why| Failure::new(Exit::Software, why));
@@ -132,13 +151,13 @@ fn set_up(
         keyring::make_recovery_key(&desk, &config, file)?;
         made.file(file);
     }
-    Ok(desk.run(|broker| async move {
-        if !broker.list_access_keys().await?.is_empty() {
-            return Ok::<_, crate::broker::Error>(None);
-        }
-        let (_, key) = broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await?;
-        Ok(Some(key))
-    })?)
+    if !desk.run(|broker| async move { broker.list_access_keys().await })?.is_empty() {
+        return Ok(None);
+    }
+    output::check_open()?;
+    let (key, plain) = desk
+        .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })?;
+    Ok(Some((key.id, plain)))
 }
 
 /// Fails where the broker has a recovery key: a new one would end it.
@@ -190,6 +209,7 @@ struct Made {
     files: Vec<PathBuf>,
     /// Outermost first.
     directories: Vec<PathBuf>,
+    has_database: bool,
 }
 
 impl Made {
@@ -213,6 +233,7 @@ impl Made {
 
     /// Notes a database and the files that SQLite and the lock put beside it.
     fn database(&mut self, path: &Path) {
+        self.has_database = true;
         for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
@@ -222,15 +243,19 @@ impl Made {
 
     /// Gives the files to the broker's user, and returns them. Those that SQLite removed again, and those of the lock,
     /// are left out.
-    fn keep(mut self) -> Result<Vec<PathBuf>, Failure> {
+    fn give(&mut self) -> Result<Vec<PathBuf>, Failure> {
         self.files.retain(|file| is_there(file));
         for file in &self.files {
             owner::give(file)?;
         }
+        let is_lock = |file: &Path| file.extension().is_some_and(|ending| ending == "lock");
+        Ok(self.files.iter().filter(|file| !is_lock(file)).cloned().collect())
+    }
+
+    /// Lets the files stay.
+    fn keep(mut self) {
         self.directories.clear();
-        let mut files = std::mem::take(&mut self.files);
-        files.retain(|file| file.extension().is_none_or(|ending| ending != "lock"));
-        Ok(files)
+        self.files.clear();
     }
 }
 
@@ -279,7 +304,8 @@ mod tests {
         let source = ConfigFile::in_directory(root.path());
         let mut made = Made::default();
         set_up(&source, &Environment::default(), None, Some(&root.path().join("recovery")), &mut made).unwrap();
-        made.keep().unwrap();
+        made.give().unwrap();
+        made.keep();
         let files: Vec<_> = fs::read_dir(root.path()).unwrap().map(|file| file.unwrap()).collect();
         assert!(files.len() >= 5, "{files:?}");
         for file in files {

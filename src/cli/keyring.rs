@@ -188,14 +188,15 @@ fn rotate(config: &Config) -> Result<(), Failure> {
         broker.rotate_data_key().await
     })?;
     say!("Data key {id} is active: everything is sealed with it from now on.");
-    output::result(&id.to_string())?;
+    let printed = output::result(&id.to_string());
     if lock.is_some() {
         let resealed = reseal(&desk)?;
-        return tell_resealed(&desk, resealed);
+        tell_resealed(&desk, resealed)?;
+    } else {
+        say!("The running broker takes it within a second and re-seals the stored values in the background.");
+        say!("`postpeer keyring status` shows how far it is.");
     }
-    say!("The running broker takes it within a second and re-seals the stored values in the background.");
-    say!("`postpeer keyring status` shows how far it is.");
-    Ok(())
+    printed.map_err(|failure| failure.and(&format!("The rotation went on all the same: data key {id} is active")))
 }
 
 /// Re-seals what is sealed with an older key, while this process holds the database's lock.

@@ -1,16 +1,51 @@
 //! Standard output, which carries a command's result only.
 
+use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 
-use super::failure::Failure;
+use rustix::fs::{OFlags, fcntl_getfl, fstat};
+
+use super::failure::{Exit, Failure};
 
 /// Writes a result and a line feed. A closed pipe is not a failure.
 pub(super) fn result(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match write(text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::io("cannot write to standard output", &error)),
+        written => written.map_err(|error| unwritten(&error)),
     }
+}
+
+/// Writes a result that cannot be had again, and a line feed. A closed pipe is a failure.
+pub(super) fn only_once(text: &str) -> Result<(), Failure> {
+    write(text).map_err(|error| unwritten(&error))
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+}
+
+fn unwritten(error: &io::Error) -> Failure {
+    Failure::io("cannot write to standard output", error)
+}
+
+/// Fails where standard output is closed. To be called before the result is made, if it cannot be had again.
+///
+/// Before `main`, Rust opens `/dev/null` in place of a closed standard output, for reading and writing. A shell's
+/// `>/dev/null` is for writing only: whoever does that means it.
+pub(super) fn check_open() -> Result<(), Failure> {
+    let (Ok(flags), Ok(output), Ok(null)) = (fcntl_getfl(io::stdout()), fstat(io::stdout()), fs::metadata("/dev/null"))
+    else {
+        return Ok(());
+    };
+    if flags & OFlags::RWMODE == OFlags::RDWR && output.st_rdev == null.rdev() {
+        return Err(Failure::new(
+            Exit::Io,
+            "standard output is closed, and the result would be lost. Nothing was changed: redirect it to a file or a pipe",
+        ));
+    }
+    Ok(())
 }
 
 /// Aligns rows in columns. The first row holds the headings.

@@ -70,6 +70,7 @@ fn create(arguments: &Create, environment: &Environment) -> Result<(), Failure> 
     let project = desk.run(|broker| async move { broker.create_project(&arguments.name).await })?;
     say!("Created project {}.", project.name);
     output::result(&project.id.to_string())
+        .map_err(|failure| failure.and("The project was created all the same: `postpeer project list` shows its id"))
 }
 
 fn list(arguments: &List, environment: &Environment) -> Result<(), Failure> {
