@@ -26,6 +26,8 @@ use tempfile::TempDir;
 
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/init.rs"]
+mod init;
 #[path = "cli/keyring.rs"]
 mod keyring;
 #[path = "cli/limits.rs"]

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::access_key::take_back;
 use super::failure::{Exit, Failure};
+use super::files::folder_of;
 use super::settings::{ConfigFile, is_there, quoted};
 use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
@@ -125,6 +126,7 @@ fn set_up(
             .map_err(|error| Failure::io(&format!("cannot write {}", file.display()), &error))?;
         made.file(file);
     }
+    check_leads_somewhere(file.as_deref())?;
     let config = source.load(environment)?;
     if let Some(wanted) = public_url.map(config::base).filter(|wanted| *wanted != config.server.public_url) {
         let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
@@ -138,6 +140,8 @@ fn set_up(
     }
     let ports = Ports::system();
     if !is_there(&config.database) {
+        check_folder("database.path", &config.database)?;
+        check_folder("keyring.path", &config.keyring)?;
         let keyring_is_new = !is_there(&config.keyring);
         app::initialise(&config, &ports)?;
         made.database(&config.database);
@@ -158,6 +162,34 @@ fn set_up(
     let (key, plain) = desk
         .run(|broker| async move { broker.create_access_key(DEFAULT_PROJECT, "first key", &Scope::DEFAULT).await })?;
     Ok(Some((key.id, plain)))
+}
+
+/// Fails where a link in the configuration's place leads nowhere.
+fn check_leads_somewhere(file: Option<&Path>) -> Result<(), Failure> {
+    let Some((file, target)) = file.and_then(|file| Some((file, fs::read_link(file).ok()?))) else { return Ok(()) };
+    if file.exists() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Config,
+        format!(
+            "{} is a link to {}, which is not there: mount or create what it leads to, or remove the link",
+            file.display(),
+            target.display()
+        ),
+    ))
+}
+
+/// Fails where the folder of a file to create is missing. `key`: the setting that names the file.
+fn check_folder(key: &str, file: &Path) -> Result<(), Failure> {
+    let folder = folder_of(file);
+    if folder.exists() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Config,
+        format!("there is no folder {} for {}: create it, or correct {key}", folder.display(), file.display()),
+    ))
 }
 
 /// Fails where the broker has a recovery key: a new one would end it.
