@@ -28,7 +28,11 @@ pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Enviro
     }
     findings.push(writable("database", &folder_of(&config.database), "the database"));
     if let Some(backup) = &config.backup {
-        findings.push(writable("backups", &existing(&backup.dir), "backups"));
+        findings.push(match in_the_way(&backup.dir) {
+            Some(path) => Finding::error(Exit::Io, "backups", path.display(), "this is not a folder, so backups fail")
+                .remedy("mount or create what the link leads to, or correct backup.dir"),
+            None => writable("backups", &existing(&backup.dir), "backups"),
+        });
     }
     let holder = find_holder(&config.database).unwrap_or_else(|error| {
         findings.push(unreadable("database", &config.database, &error));
@@ -89,6 +93,11 @@ fn writable(check: &'static str, folder: &Path, what: &str) -> Finding {
     Finding::error(Exit::Io, check, folder.display(), message).remedy(remedy)
 }
 
+/// The file, or the link that leads nowhere, in whose place the folder or one above it should be.
+fn in_the_way(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|path| path.symlink_metadata().is_ok()).filter(|path| !path.is_dir())
+}
+
 fn can(path: &Path, how: Access) -> bool {
     access(path, how).is_ok()
 }
@@ -134,10 +143,25 @@ fn is_broker(key: &str, listen: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::TcpListener;
+    use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::cli::finding::Severity;
+
+    #[test]
+    fn what_is_no_folder_is_in_the_way_of_one() {
+        let root = tempfile::tempdir().unwrap();
+        let [link, file] = ["link", "file"].map(|name| root.path().join(name));
+        symlink("/nonexistent/backups", &link).unwrap();
+        fs::write(&file, "").unwrap();
+        for path in [&link, &file] {
+            assert_eq!(in_the_way(path), Some(path.as_path()));
+            assert_eq!(in_the_way(&path.join("below")), Some(path.as_path()));
+        }
+        assert_eq!(in_the_way(&root.path().join("new/backups")), None);
+    }
 
     #[test]
     fn an_address_is_free_taken_or_not_this_machines() {
