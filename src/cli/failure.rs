@@ -157,7 +157,7 @@ fn exit_of_restore(error: &RestoreError) -> Exit {
         RestoreError::Database(error) => exit_of_database(error),
         RestoreError::InUse { .. } => Exit::Busy,
         RestoreError::Missing { .. } => Exit::NoInput,
-        RestoreError::NotABackup { .. } => Exit::Usage,
+        RestoreError::NotABackup { .. } | RestoreError::NotAFile { .. } => Exit::Usage,
         RestoreError::Unprepared { .. } => Exit::Io,
     }
 }

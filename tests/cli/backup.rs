@@ -338,6 +338,12 @@ fn a_restore_that_cannot_work_is_refused_and_changes_nothing() {
 
     assert!(kept.refuses(&kept.file("none.db"), 66).contains("none.db"));
     kept.refuses(&kept.instance.path("postpeer.db"), 64);
+    let pipe = kept.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for odd in [&pipe, kept.elsewhere.path()] {
+        assert!(kept.refuses(odd, 64).contains("is not a file"), "{}", odd.display());
+    }
+    fs::remove_file(&pipe).unwrap();
     let other = Kept::new();
     let said = kept.refuses(&other.backed_up("theirs.db"), 78);
     let id = |kept: &Kept| {

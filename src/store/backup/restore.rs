@@ -57,6 +57,8 @@ pub enum RestoreError {
     Newer { file: PathBuf, found: u32, known: u32 },
     #[error("{} is the database itself: name a backup", file.display())]
     NotABackup { file: PathBuf },
+    #[error("{} is not a file, but a folder, a pipe or a device. Nothing was changed: name a backup", file.display())]
+    NotAFile { file: PathBuf },
     #[error("the backup {} could not be prepared. Nothing was changed", file.display())]
     Unprepared { file: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -112,6 +114,10 @@ pub fn copy_in(_lock: &DatabaseLock, database: &Path, file: &Path) -> Result<Can
     };
     let about = |error| about_backup(file, error);
     let modified = fs::metadata(file).map_err(|source| about(OpenError::Io { path: file.to_owned(), source }))?;
+    // To open a pipe would wait for whoever writes to it.
+    if !modified.is_file() {
+        return Err(RestoreError::NotAFile { file: file.to_owned() });
+    }
     let is_database = |found: fs::Metadata| (found.dev(), found.ino()) == (modified.dev(), modified.ino());
     if fs::metadata(&database).is_ok_and(is_database) {
         return Err(RestoreError::NotABackup { file: file.to_owned() });
