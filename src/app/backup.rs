@@ -8,10 +8,11 @@ use super::{Desk, Error, Ports, check_exists};
 use crate::broker::backups::{SealedCheck, open_all};
 use crate::config::Config;
 use crate::domain::audit::By;
-use crate::store::backup::{self, Copy, RestoreError, Restored, check_source, copy, copy_in};
+use crate::failpoint;
+use crate::store::backup::{self, Candidate, Copy, RestoreError, Restored, check_source, copy, copy_in};
 use crate::store::{DatabaseLock, Inspection};
-use crate::vault::keyring::KeyringFile;
-use crate::vault::{self, Vault};
+use crate::vault::keyring::{KeyringError, KeyringFile};
+use crate::vault::{self, RecoveryKey, Vault};
 
 /// Why there is no backup, or why it was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,17 @@ pub enum BackupError {
     /// The keyring or the database.
     #[error(transparent)]
     Broker(#[from] Error),
+    #[error(
+        "there is a keyring at {} already: restore without --recovery-key. If it is not the one of the backup, move it away",
+        keyring.display()
+    )]
+    KeyringExists { keyring: PathBuf },
+    #[error(
+        "there is no keyring at {}: put your copy of it there. With its recovery key instead, add --recovery-key FILE, which \
+         makes a new keyring for the backup",
+        keyring.display()
+    )]
+    NoKeyring { keyring: PathBuf },
     #[error(transparent)]
     Restore(#[from] RestoreError),
     #[error(
@@ -67,10 +79,59 @@ pub fn restore(
     file: &Path,
     accepts_unreadable: bool,
 ) -> Result<(Restored, SealedCheck), BackupError> {
-    let keyring = KeyringFile::load(&config.keyring).map_err(Error::from)?;
+    let keyring = KeyringFile::load(&config.keyring).map_err(|error| match error {
+        KeyringError::Missing { path } => BackupError::NoKeyring { keyring: path },
+        other => Error::from(other).into(),
+    })?;
     let lock = DatabaseLock::take(&config.database).map_err(Error::from)?;
     let candidate = copy_in(&lock, &config.database, file)?;
-    let vault = unlock(&keyring, candidate.inspection(), ports).map_err(|error| match error {
+    let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
+    Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
+}
+
+/// [`restore`] where the keyring is lost as well: the recovery key opens the backup, for which a new keyring is made.
+/// A process that dies in between leaves all as it was, or the backup in place without its keyring, which
+/// [`recover`](super::recover) makes.
+///
+/// # Errors
+///
+/// Those of [`restore`]; and there is a keyring, or the recovery key is not the backup's.
+pub fn restore_and_recover(
+    config: &Config,
+    ports: &Ports,
+    file: &Path,
+    accepts_unreadable: bool,
+    recovery_file: &Path,
+) -> Result<(Restored, SealedCheck), BackupError> {
+    let recovery_key = RecoveryKey::load(recovery_file).map_err(Error::from)?;
+    if config.keyring.symlink_metadata().is_ok() {
+        return Err(BackupError::KeyringExists { keyring: config.keyring.clone() });
+    }
+    let keyring = KeyringFile::generate(&*ports.entropy);
+    let lock = DatabaseLock::take(&config.database).map_err(Error::from)?;
+    let mut candidate = copy_in(&lock, &config.database, file)?;
+    candidate.rewrap(keyring.active_id(), ports.clock.now(), |db_id, keys, wraps| {
+        vault::recover(&recovery_key, db_id, keys, wraps, &keyring, &*ports.entropy)
+            .map_err(|error| BackupError::from(Error::from(error)))
+    })?;
+    let check = check(config, ports, file, accepts_unreadable, &keyring, &candidate)?;
+    keyring.write_unpublished(&config.keyring).map_err(Error::from)?;
+    let restored = candidate.install(check.outcome(), ports.clock.now())?;
+    failpoint::reach("restore_recovered");
+    KeyringFile::publish(&config.keyring).map_err(Error::from)?;
+    Ok((restored, check))
+}
+
+/// Opens the sealed values of a backup that is not in place yet.
+fn check(
+    config: &Config,
+    ports: &Ports,
+    file: &Path,
+    accepts_unreadable: bool,
+    keyring: &KeyringFile,
+    candidate: &Candidate,
+) -> Result<SealedCheck, BackupError> {
+    let vault = unlock(keyring, candidate.inspection(), ports).map_err(|error| match error {
         source @ vault::Error::WrongKeyring { .. } => {
             BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), source }
         }
@@ -82,7 +143,7 @@ pub fn restore(
         let (file, row) = (file.to_owned(), row.into());
         return Err(BackupError::Unreadable { file, values, unreadable, row, source });
     }
-    Ok((candidate.install(check.outcome(), ports.clock.now())?, check))
+    Ok(check)
 }
 
 /// Notes in the audit trail that a backup was made. Not for a database with another schema, which has no place for it.

@@ -20,6 +20,12 @@ use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey, Vault};
 pub enum RecoveryError {
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error(
+        "there is no database at {}. With this recovery key, restore a backup: `postpeer restore BACKUP --recovery-key FILE` \
+         makes the keyring as well",
+        path.display()
+    )]
+    NoDatabase { path: PathBuf },
     #[error("the keyring file {} opens the database: there is nothing to recover", path.display())]
     NotLost { path: PathBuf },
     #[error("the keyring file {} is in the way: it does not open the database. Move it away", path.display())]
@@ -38,7 +44,10 @@ pub enum RecoveryError {
 /// There is a keyring file; or the recovery key is not this database's; or a file cannot be read or written.
 pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(), Error> {
     let recovery_key = RecoveryKey::load(recovery_file).map_err(RecoveryError::from)?;
-    check_exists(&config.database)?;
+    check_exists(&config.database).map_err(|error| match error {
+        OpenError::Missing { path } => RecoveryError::NoDatabase { path }.into(),
+        other => Error::from(other),
+    })?;
     let inspection = store::inspect(&config.database)?;
     let keyring = &config.keyring;
     if keyring.symlink_metadata().is_ok() {

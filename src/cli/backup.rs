@@ -9,7 +9,7 @@ use clap::Args;
 use super::failure::{Exit, Failure};
 use super::files::beside;
 use super::settings::ConfigFile;
-use super::{output, process};
+use super::{output, owner, process};
 use crate::app::{Ports, backup as app};
 use crate::broker::backups::SealedCheck;
 use crate::config::{Config, Environment};
@@ -43,13 +43,18 @@ pub(super) struct Backup {
 ///
 /// A copy of the database's file that was made while the broker ran is NOT a backup; use `postpeer backup`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  postpeer restore /mnt/backups/postpeer.db")]
+#[command(
+    after_help = "Examples:\n  postpeer restore /mnt/backups/postpeer.db\n  postpeer restore /mnt/backups/postpeer.db --recovery-key /media/usb/postpeer.recovery"
+)]
 pub(super) struct Restore {
     /// Backup to restore
     file: PathBuf,
     /// Restore even if some sealed values do not open; their accounts must be reconnected
     #[arg(long)]
     accept_unreadable: bool,
+    /// The keyring is lost as well: make a new one for the backup, with the recovery key in this file
+    #[arg(long, value_name = "FILE")]
+    recovery_key: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -114,9 +119,17 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
     let config = arguments.config.load(environment)?;
     process::harden();
     let file = &arguments.file;
-    let (restored, check) = app::restore(&config, &Ports::system(), file, arguments.accept_unreadable)?;
+    let (ports, accepts_unreadable) = (Ports::system(), arguments.accept_unreadable);
+    let (restored, check) = match &arguments.recovery_key {
+        None => app::restore(&config, &ports, file, accepts_unreadable)?,
+        Some(recovery) => app::restore_and_recover(&config, &ports, file, accepts_unreadable, recovery)?,
+    };
     let database = config.database.display();
     say!("Restored {} to {database}. It was taken at {}.", file.display(), restored.taken_at);
+    if arguments.recovery_key.is_some() {
+        owner::give(&config.keyring)?;
+        say!("Wrote a new keyring to {}. Back it up, apart from the backups.", config.keyring.display());
+    }
     report_values(&check);
     match &restored.replaced {
         Replaced::Nothing => say!("There was no database in its place."),

@@ -89,6 +89,7 @@ fn exit_of_app(error: &app::Error) -> Exit {
         app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
         app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
+        app::Error::Recovery(RecoveryError::NoDatabase { .. }) => Exit::NoInput,
         app::Error::Recovery(RecoveryError::Store(error)) | app::Error::Store(error) => exit_of_store(error),
         app::Error::Threads(_) => Exit::Io,
         app::Error::Vault(error) | app::Error::Recovery(RecoveryError::Vault(error)) => exit_of_vault(error),
@@ -97,13 +98,14 @@ fn exit_of_app(error: &app::Error) -> Exit {
 
 impl From<app::backup::BackupError> for Failure {
     fn from(error: app::backup::BackupError) -> Self {
-        use app::backup::BackupError::{Backup, Broker, Restore, Unreadable, WrongKeyring};
+        use app::backup::BackupError::{Backup, Broker, KeyringExists, NoKeyring, Restore, Unreadable, WrongKeyring};
         let exit = match &error {
             Broker(error) => exit_of_app(error),
             Backup(error) => exit_of_backup(error),
             Restore(error) => exit_of_restore(error),
             Unreadable { .. } => Exit::Data,
-            WrongKeyring { .. } => Exit::Config,
+            KeyringExists { .. } => Exit::CannotCreate,
+            NoKeyring { .. } | WrongKeyring { .. } => Exit::Config,
         };
         Self::caused(exit, &error)
     }

@@ -333,3 +333,42 @@ fn init_leaves_a_recovery_key_in_force() {
     succeeded(&instance.run(&["keyring", "recover", first.to_str().unwrap()]));
     instance.serves();
 }
+
+/// The database is lost as well: a backup and the recovery key are all that is left.
+#[test]
+fn a_backup_and_the_recovery_key_are_enough() {
+    for place in ["", "restore_prepared", "restore_recovered"] {
+        let (lost, elsewhere) = Instance::recoverable();
+        let (_other, others) = Instance::recoverable();
+        let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
+        let (backup, recovery) = (at("backup.db"), at("postpeer.recovery"));
+        succeeded(&lost.run(&["keyring", "rotate"]));
+        succeeded(&lost.run(&["backup", &backup]));
+        let instance = Instance { dir: tempfile::tempdir().unwrap(), key: lost.key.clone() };
+        fs::copy(lost.path("postpeer.toml"), instance.path("postpeer.toml")).unwrap();
+        let [recover, restore] = [["keyring", "recover", &recovery], ["restore", &backup, "--recovery-key"]];
+
+        // Each refusal names the way.
+        assert!(refused(&instance.run(&recover), 66).contains("--recovery-key"));
+        assert!(refused(&instance.run(&["restore", &backup]), 78).contains("--recovery-key"));
+        let foreign = others.path().join("postpeer.recovery");
+        let said = refused(&instance.run(&[&restore[..], &[foreign.to_str().unwrap()]].concat()), 78);
+        assert!(said.contains("not wrapped for this recovery key"), "{said}");
+        let restore = [&restore[..], &[&recovery]].concat();
+        assert!(["postpeer.db", "postpeer.keyring"].iter().all(|name| !instance.path(name).exists()));
+
+        if !place.is_empty() {
+            instance.dies_at(place, &restore);
+            assert!(!instance.path("postpeer.keyring").exists(), "{place}");
+        }
+        let is_placed = place == "restore_recovered";
+        succeeded(&instance.run(if is_placed { &recover } else { &restore }));
+        assert_eq!(fs::metadata(instance.path("postpeer.keyring")).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(instance.keys(), [key("1", "old", 0), key("2", "active", 2)], "{place}");
+        instance.serves();
+        assert!(refused(&instance.run(&restore), 73).contains("there is a keyring"), "{place}");
+        // The recovery key stays in force.
+        fs::remove_file(instance.path("postpeer.keyring")).unwrap();
+        succeeded(&instance.run(&recover));
+    }
+}

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::revoked::Revoked;
 use super::{BackupError, copy_pages, open_copy, record};
 use crate::domain::audit::{Action, By, Entry};
+use crate::domain::keyring::{RecoveryWrap, WrappedKey};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::lock::beside;
@@ -27,7 +28,7 @@ use crate::store::open::create::Unfinished;
 use crate::store::open::inspect::look;
 use crate::store::open::{Inspection, OpenError, REPLACED, directory_of, failed, inspect_copy, sync_directory};
 use crate::store::schema::Schema;
-use crate::store::{DatabaseLock, audit, meta};
+use crate::store::{DatabaseLock, audit, keyring, meta, recovery};
 
 /// Why a backup was not restored. The database is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +153,35 @@ impl Candidate {
     #[must_use]
     pub fn inspection(&self) -> &Inspection {
         &self.inspection
+    }
+
+    /// Brings the copy's schema up to date, and wraps its data keys anew, for the keyring key with the id `new_key`.
+    /// `wrap` gets the database's id, the data keys, and those that are wrapped for the recovery key.
+    ///
+    /// # Errors
+    ///
+    /// Those of `wrap`; or the copy cannot be written.
+    pub fn rewrap<E: From<RestoreError>>(
+        &mut self,
+        new_key: &str,
+        now: Timestamp,
+        wrap: impl FnOnce(Uuid, &[WrappedKey], &[RecoveryWrap]) -> Result<Vec<WrappedKey>, E>,
+    ) -> Result<(), E> {
+        let unprepared = |error| unprepared(&self.file, error);
+        let sql = |error: rusqlite::Error| unprepared(error.into());
+        let store = |error: crate::store::Error| unprepared(error.into());
+        let mut db = open_copy(self.path()).map_err(sql)?;
+        Schema::embedded().migrate(&mut db).map_err(|error| unprepared(error.into()))?;
+        let copy = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
+        let (keys, wraps) = (keyring::list(&copy).map_err(store)?, recovery::list_wraps(&copy).map_err(store)?);
+        let wrapped = wrap(self.inspection.db_id, &keys, &wraps)?;
+        wrapped.iter().try_for_each(|key| keyring::rewrap(&copy, key)).map_err(store)?;
+        let entry = Entry::new(By::COMMAND_LINE, Action::KeyringRecovered, new_key);
+        audit::record(&copy, None, &entry, now).map_err(store)?;
+        copy.commit().map_err(sql)?;
+        db.close().map_err(|(_, error)| sql(error))?;
+        self.inspection = inspect_copy(self.path()).map_err(|error| about_backup(&self.file, error))?;
+        Ok(())
     }
 
     /// Brings the copy's schema up to date, revokes what was revoked since the backup, notes the restore in its audit
