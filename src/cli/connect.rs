@@ -43,6 +43,7 @@ pub(super) struct Arguments {
 #[expect(clippy::disallowed_methods, reason = "a new link is printed once, for the operator who makes it")]
 pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(), Failure> {
     let Arguments { platform, project, profile, wait, config } = arguments;
+    output::check_open()?;
     let desk = config.desk(environment)?;
     let wanted = NewLink {
         profile_id: profile.map(|id| id.to_string()),
@@ -60,7 +61,13 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
         link.platforms.join(", "),
         link.expires_at
     );
-    output::result(url.expose_secret())?;
+    output::only_once(url.expose_secret()).map_err(|failure| {
+        let (caller, id) = (caller.clone(), link.id.to_string());
+        match desk.run(|broker| async move { broker.revoke_link(&caller, &id).await }) {
+            Ok(()) => failure.and("Nobody has seen the link, so it was revoked: make another one"),
+            Err(_) => failure.and("Nobody has seen the link, which ends by itself"),
+        }
+    })?;
     if !wait {
         return Ok(());
     }

@@ -46,6 +46,17 @@ fn a_key_that_nobody_has_seen_does_not_stay() {
 }
 
 #[test]
+fn a_link_that_nobody_has_seen_is_revoked() {
+    let instance = Instance::new();
+    let said = refused(&instance.command(&["connect", "bluesky"]).stdout(full()).output().unwrap(), 74);
+    assert!(said.contains("the link, so it was revoked"), "{said}");
+    assert!(refused(&closed(&instance, &["connect", "bluesky"]).output().unwrap(), 74).contains("closed"));
+    let trail = succeeded(&instance.run(&["audit"]));
+    let entries = |action| trail.lines().filter(|line| line.contains(action)).count();
+    assert_eq!(["link.created", "link.revoked"].map(entries), [1, 1], "{trail}");
+}
+
+#[test]
 fn init_undoes_what_it_made_where_its_key_cannot_be_shown() {
     let root = tempfile::tempdir().unwrap();
     let [dir, recovery] = ["broker", "recovery"].map(|name| root.path().join(name));
