@@ -92,7 +92,6 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
 #[expect(clippy::disallowed_methods, reason = "a new key is printed once, for the operator who creates it")]
 fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
     let Create { name, project, scopes, profile, expires, networks, config } = arguments;
-    output::check_open()?;
     let desk = config.desk(environment)?;
     let limits = Limits {
         scopes: if scopes.is_empty() { Scope::DEFAULT.to_vec() } else { scopes },

@@ -43,7 +43,6 @@ pub(super) struct Arguments {
 #[expect(clippy::disallowed_methods, reason = "a new link is printed once, for the operator who makes it")]
 pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(), Failure> {
     let Arguments { platform, project, profile, wait, config } = arguments;
-    output::check_open()?;
     let desk = config.desk(environment)?;
     let wanted = NewLink {
         profile_id: profile.map(|id| id.to_string()),

@@ -30,10 +30,10 @@ fn unwritten(error: &io::Error) -> Failure {
     Failure::io("cannot write to standard output", error)
 }
 
-/// Fails where standard output is closed. To be called before the result is made, if it cannot be had again.
+/// Fails where standard output is closed, for a command of whose output something depends.
 ///
 /// Before `main`, Rust opens `/dev/null` in place of a closed standard output, for reading and writing. A shell's
-/// `>/dev/null` is for writing only: whoever does that means it.
+/// `>/dev/null` is for writing only, but some languages throw output away in the same way, so only a backup asks.
 pub(super) fn check_open() -> Result<(), Failure> {
     let (Ok(flags), Ok(output), Ok(null)) = (fcntl_getfl(io::stdout()), fstat(io::stdout()), fs::metadata("/dev/null"))
     else {
