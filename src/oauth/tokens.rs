@@ -2,17 +2,19 @@
 //! third.
 //!
 //! Invariant: a token answer is a JSON object or a form with an `access_token` in bounds and no `error`. Anything else
-//! is an error, whatever its status; no half token set is ever returned.
+//! is an error, whatever its status; no half token set is ever returned. A refresh token that cannot be used makes the
+//! whole answer unreadable, so that it is kept: the old one may be spent.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::domain::bounds;
 use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::{read_json, text, wipe};
-use crate::platforms::token;
 
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
@@ -51,7 +53,8 @@ pub(super) fn read_body(body: &[u8]) -> Option<Value> {
 }
 
 /// Reads a form such as `access_token=a&expires_in=3600`, which some servers send, whatever they call it. Some forget
-/// to encode spaces or letters. What no form has, or names that are none, make it a page or a sentence.
+/// to encode spaces, letters or the `+` of a token. What no form has, or names that are none, make it a page or a
+/// sentence.
 fn form(body: &[u8]) -> Option<Value> {
     let text = text(body);
     let text = text.trim();
@@ -59,12 +62,43 @@ fn form(body: &[u8]) -> Option<Value> {
     if text.contains(|c: char| c.is_control() || matches!(c, '<' | '>' | '{' | '"')) {
         return None;
     }
-    let members: Map<String, Value> = url::form_urlencoded::parse(text.as_bytes())
+    // Wiped, and never moved while it grows: a byte becomes three at most.
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+    for pair in text.split_inclusive('&') {
+        let is_token = TOKENS.iter().any(|name| pair.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+        let mut parts = pair.split('+');
+        encoded.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            encoded.push_str(if is_token { "%2B" } else { "+" });
+            encoded.push_str(part);
+        }
+    }
+    let members: Map<String, Value> = url::form_urlencoded::parse(encoded.as_bytes())
         .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
         .collect();
     let is_form = members.keys().all(|name| is_name(name));
     let is_answer = members.contains_key("access_token") || members.contains_key("error");
     (is_form && is_answer).then_some(Value::Object(members))
+}
+
+/// Members that are tokens: no token has a space, which is what a `+` stands for in a form.
+const TOKENS: [&str; 3] = ["access_token", "id_token", "refresh_token"];
+
+/// A token in bounds, without the white space around it.
+fn trimmed(value: Option<&Value>) -> Option<SecretString> {
+    value.and_then(Value::as_str).map(str::trim).filter(|token| bounds::is_token(token)).map(SecretString::from)
+}
+
+/// The new refresh token; `None` where the old one stays.
+fn refresh_token(value: Option<&Value>) -> Result<Option<SecretString>, NotTokens> {
+    let is_absent = match value {
+        None | Some(Value::Null | Value::Bool(false)) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(members)) => members.is_empty(),
+        Some(Value::Bool(true) | Value::Number(_)) => false,
+    };
+    if is_absent { Ok(None) } else { trimmed(value).map(Some).ok_or(NotTokens::Unreadable) }
 }
 
 /// The object that has the tokens as its members.
@@ -96,7 +130,7 @@ fn read_value(
     if let Some(erring) = [answer, tokens].into_iter().find(|value| carries_error(value)) {
         return Err(refused(erring));
     }
-    let Some(access_token) = token(tokens.get("access_token")) else {
+    let Some(access_token) = trimmed(tokens.get("access_token")) else {
         let is_error = ["code", "errcode", "error_code", "error_message", "error_type"]
             .into_iter()
             .any(|member| tokens.get(member).is_some());
@@ -113,8 +147,8 @@ fn read_value(
         scopes: tokens.get("scope").and_then(scopes).or_else(|| tokens.get("permissions").and_then(scopes)),
         tokens: TokenSet {
             access_token,
-            refresh_token: token(tokens.get("refresh_token")),
-            id_token: token(tokens.get("id_token")),
+            refresh_token: refresh_token(tokens.get("refresh_token"))?,
+            id_token: trimmed(tokens.get("id_token")),
             token_type: token_type(tokens.get("token_type")),
             service_url: None,
         },
@@ -362,17 +396,47 @@ mod tests {
 
     #[test]
     fn nothing_goes_into_a_header_that_could_break_it() {
-        for token in ["a b", " a", "a\\n", "a\\r\\nX-Evil: 1", "\u{e9}", "a\\ud83d", &"a".repeat(16 * 1024 + 1)] {
-            let body = format!(r#"{{"access_token":"{token}"}}"#);
-            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
-            let body = format!(r#"{{"access_token":"a","refresh_token":"{token}","token_type":"{token}"}}"#);
+        for token in ["a b", "a\\r\\nX-Evil: 1", "\u{e9}", "a\\ud83d", &"a".repeat(16 * 1024 + 1)] {
+            for body in [
+                format!(r#"{{"access_token":"{token}"}}"#),
+                format!(r#"{{"access_token":"a","refresh_token":"{token}"}}"#),
+            ] {
+                assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+            }
+            let body = format!(r#"{{"access_token":"a","id_token":"{token}","token_type":"{token}"}}"#);
             let issued = read(body.as_bytes(), SENT, None, None).unwrap();
-            assert!(issued.tokens.refresh_token.is_none(), "{body}");
+            assert!(issued.tokens.id_token.is_none(), "{body}");
             assert_eq!(issued.tokens.token_type, "Bearer", "{body}");
+        }
+        for token in [" a", "a\\n", "\\ta \\r\\n"] {
+            let body = format!(r#"{{"access_token":"{token}","refresh_token":"{token}"}}"#);
+            let tokens = read(body.as_bytes(), SENT, None, None).unwrap().tokens;
+            assert_eq!(tokens.access_token.expose_secret(), "a", "{body}");
+            assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "a", "{body}");
         }
         let many = (0..1000).map(|n| format!("scope-{n}")).chain(["s".repeat(256)]).collect::<Vec<_>>().join(" ");
         let issued = read(format!(r#"{{"access_token":"a","scope":"{many}"}}"#).as_bytes(), SENT, None, None).unwrap();
         assert_eq!(issued.scopes.unwrap().len(), bounds::MAX_SCOPES);
+    }
+
+    #[test]
+    fn a_refresh_token_is_read_or_the_answer_is_unreadable() {
+        for unusable in ["7", "true", "[\"r\"]", r#"{"value":"r"}"#, "\"r\\u0000\"", "\"r s\""] {
+            let body = format!(r#"{{"access_token":"a","refresh_token":{unusable}}}"#);
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
+        }
+        for absent in ["null", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
+            let body = format!(r#"{{"access_token":"a","refresh_token":{absent}}}"#);
+            assert!(read(body.as_bytes(), SENT, None, None).unwrap().tokens.refresh_token.is_none(), "{body}");
+        }
+        let form = b"access_token=A+1&refresh_token=Nw+Zz/A==&id_token=h.p+.s&scope=read+write";
+        let issued = read(form, SENT, None, None).unwrap();
+        assert_eq!(issued.tokens.access_token.expose_secret(), "A+1");
+        assert_eq!(issued.tokens.refresh_token.unwrap().expose_secret(), "Nw+Zz/A==");
+        assert_eq!(issued.tokens.id_token.unwrap().expose_secret(), "h.p+.s");
+        assert_eq!(issued.scopes.unwrap(), ["read", "write"]);
+        let encoded = read(b"access_token=a&refresh_token=r%2B%2Fs%20", SENT, None, None).unwrap();
+        assert_eq!(encoded.tokens.refresh_token.unwrap().expose_secret(), "r+/s");
     }
 
     #[test]

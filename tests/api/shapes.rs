@@ -79,13 +79,14 @@ const BODIES: &[(&str, Then)] = &[
     ("{\"access_token\":\"new-access\",\"refresh_token\":\"new-refresh\",\"expires_in\":3600,\"x\":\"\n\"}", TAKEN),
     (r#"{"access_token":"new-access\ud83d","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
     (r#"{"access_token":"new access","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
-    (r#"{"access_token":"new-access","refresh_token":"new\r\nrefresh","expires_in":3600}"#, NO_REFRESH_TOKEN),
-    // The refresh token. Absent means unchanged.
+    (r#"{"access_token":"new-access","refresh_token":"new\r\nrefresh","expires_in":3600}"#, UNREADABLE),
+    // The refresh token. Absent means unchanged, and one that cannot be used is not lost.
     (r#"{"access_token":"new-access","expires_in":3600}"#, NO_REFRESH_TOKEN),
     (r#"{"access_token":"new-access","refresh_token":null,"expires_in":3600}"#, NO_REFRESH_TOKEN),
     (r#"{"access_token":"new-access","refresh_token":"","expires_in":3600}"#, NO_REFRESH_TOKEN),
-    (r#"{"access_token":"new-access","refresh_token":17,"expires_in":3600}"#, NO_REFRESH_TOKEN),
-    (r#"{"access_token":"new-access","refresh_token":["new-refresh"],"expires_in":3600}"#, NO_REFRESH_TOKEN),
+    (r#"{"access_token":"new-access","refresh_token":17,"expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":["new-refresh"],"expires_in":3600}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh \n","expires_in":3600}"#, TAKEN),
     // The access token.
     (r#"{"access_token":"","refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
     (r#"{"access_token":null,"refresh_token":"new-refresh","expires_in":3600}"#, UNREADABLE),
