@@ -127,10 +127,12 @@ fn read_value(
     let refused = |error: &Value| {
         if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
     };
-    if let Some(erring) = [answer, tokens].into_iter().find(|value| carries_error(value)) {
+    let access_token = trimmed(tokens.get("access_token"));
+    let is_error = |value: &&Value| carries_error(value) && (access_token.is_none() || !says_no_error(&value["error"]));
+    if let Some(erring) = [answer, tokens].into_iter().find(is_error) {
         return Err(refused(erring));
     }
-    let Some(access_token) = trimmed(tokens.get("access_token")) else {
+    let Some(access_token) = access_token else {
         let is_error = ["code", "errcode", "error_code", "error_message", "error_type"]
             .into_iter()
             .any(|member| tokens.get(member).is_some());
@@ -182,6 +184,18 @@ fn carries_error(answer: &Value) -> bool {
         None | Some(Value::Null) => false,
         Some(Value::String(error)) => !error.is_empty(),
         Some(_) => true,
+    }
+}
+
+/// True for an `error` that says that there is none, as some platforms send it beside tokens.
+fn says_no_error(error: &Value) -> bool {
+    match error {
+        Value::Null => true,
+        Value::Bool(error) => !error,
+        Value::Number(code) => code.as_f64() == Some(0.0),
+        Value::String(code) => matches!(code.trim(), "" | "0") || code.trim().eq_ignore_ascii_case("ok"),
+        Value::Array(errors) => errors.is_empty(),
+        Value::Object(members) => members.get("code").map_or(members.is_empty(), says_no_error),
     }
 }
 
@@ -461,7 +475,11 @@ mod tests {
             "{\"access_token\":\"a\"} x",
             "\u{0}",
             r#"{"error":"invalid_grant","access_token":"a"}"#,
-            r#"{"error":false,"access_token":"a"}"#,
+            r#"{"error":true,"access_token":"a"}"#,
+            r#"{"error":1,"access_token":"a"}"#,
+            r#"{"error":["x"],"access_token":"a"}"#,
+            r#"{"error":{"message":"x"},"access_token":"a"}"#,
+            r#"{"error":{"code":190},"access_token":"a"}"#,
             r#"{"code":0,"message":"ok","data":{"access_token":"a"}}"#,
             r#"{"error":"","code":200,"result":[{"accessToken":"a"}]}"#,
             r#"{"error":{"code":190},"data":[{"access_token":"a"}]}"#,
@@ -471,6 +489,7 @@ mod tests {
         for body in [
             r#"{"error":"invalid_grant","error_description":"x"}"#,
             r#"{"error":{"code":190}}"#,
+            r#"{"error":false}"#,
             r#"{"error":{"code":190},"data":[{}]}"#,
             r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
             r#"{"code":2,"message":"Authentication failed."}"#,
@@ -491,6 +510,11 @@ mod tests {
         assert_eq!(listed.scopes, Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
         let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None, None).unwrap();
         assert_eq!(with_mark.tokens.token_type, "Bearer");
+        for none in ["false", "0", "0.0", "null", "{}", "[]", "\"0\"", "\" \"", "\"ok\"", r#"{"code":"ok"}"#, r#"{"code":0}"#] {
+            let body = format!(r#"{{"access_token":"a","refresh_token":"r","error":{none}}}"#);
+            let tokens = read(body.as_bytes(), SENT, None, None).unwrap_or_else(|why| panic!("{none}: {why:?}")).tokens;
+            assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r", "{none}");
+        }
         let tiktok = read(
             br#"{"access_token":"act","expires_in":7200,"refresh_token":"rft","refresh_expires_in":15552000,"token_type":"bearer"}"#,
             SENT,

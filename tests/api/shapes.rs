@@ -130,10 +130,12 @@ const BODIES: &[(&str, Then)] = &[
     // An empty error is no error.
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":null}"#, TAKEN),
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"error":""}"#, TAKEN),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":false}"#, lives(7200)),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":{"code":0}}"#, lives(7200)),
     // Tokens and an error contradict each other, so the answer is kept and no token is taken from it.
     (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":"invalid_grant"}"#, UNREADABLE),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":false}"#, UNREADABLE),
-    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":{"code":0}}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":true}"#, UNREADABLE),
+    (r#"{"access_token":"new-access","refresh_token":"new-refresh","error":{"code":1}}"#, UNREADABLE),
     (r#"{"data":[{"access_token":"new-access"}],"error":{"code":190}}"#, UNREADABLE),
     // Errors in the shapes that platforms use.
     (r#"{"error":"invalid_grant","error_description":"Token has been revoked."}"#, REVOKED),
