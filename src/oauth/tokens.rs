@@ -167,10 +167,13 @@ fn token_type(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).filter(is_type).unwrap_or("Bearer").to_owned()
 }
 
-/// True when any member's name contains "token", at any depth and in any case.
+/// True when any member may be a token by its name, at any depth and in any case. `token_type` and the like are none.
 fn carries_token(answer: &Value) -> bool {
     let is_token = |(name, value): (&String, &Value)| {
-        name.to_ascii_lowercase().contains("token") && value.as_str().is_some_and(|text| !text.is_empty())
+        let name = name.to_ascii_lowercase();
+        let about = name.rsplit_once("token").map(|(_, about)| about.trim_start_matches(['_', '-', '.', ' ']));
+        about.is_some_and(|about| !ABOUT_TOKENS.iter().any(|word| about.starts_with(word)))
+            && value.as_str().is_some_and(|text| !text.is_empty())
     };
     match answer {
         Value::Object(members) => members.iter().any(is_token) || members.values().any(carries_token),
@@ -178,6 +181,9 @@ fn carries_token(answer: &Value) -> bool {
         _ => false,
     }
 }
+
+/// Words after "token" that make a name that of a fact about tokens.
+const ABOUT_TOKENS: [&str; 8] = ["endpoint", "error", "expir", "kind", "lifetime", "state", "status", "type"];
 
 fn carries_error(answer: &Value) -> bool {
     match answer.get("error") {
@@ -480,6 +486,8 @@ mod tests {
             r#"{"error":["x"],"access_token":"a"}"#,
             r#"{"error":{"message":"x"},"access_token":"a"}"#,
             r#"{"error":{"code":190},"access_token":"a"}"#,
+            r#"{"error":"invalid_grant","token_type":"bearer","newToken":"a"}"#,
+            r#"{"error":"invalid_grant","token_v2":"a"}"#,
             r#"{"code":0,"message":"ok","data":{"access_token":"a"}}"#,
             r#"{"error":"","code":200,"result":[{"accessToken":"a"}]}"#,
             r#"{"error":{"code":190},"data":[{"access_token":"a"}]}"#,
@@ -490,6 +498,9 @@ mod tests {
             r#"{"error":"invalid_grant","error_description":"x"}"#,
             r#"{"error":{"code":190}}"#,
             r#"{"error":false}"#,
+            r#"{"error":"invalid_grant","token_type":"bearer"}"#,
+            r#"{"error":"invalid_grant","tokenStatus":"EXPIRED","data":{"Token-Type":"Bearer"}}"#,
+            r#"{"error":"invalid_grant","token_expires_at":"2026-01-01","access_token":"","token_error":"x"}"#,
             r#"{"error":{"code":190},"data":[{}]}"#,
             r#"{"error_type":"OAuthException","code":400,"error_message":"x"}"#,
             r#"{"code":2,"message":"Authentication failed."}"#,
