@@ -181,7 +181,12 @@ impl Core {
             generation,
             status: AuthStatus::Active,
             ended_at: None,
-            due_at: timing.due_at(consent.issued.issued_at, access_expires_at, Jitter::draw(&*self.entropy)),
+            due_at: timing.due_at(
+                consent.issued.issued_at,
+                access_expires_at,
+                refresh_expires_at,
+                Jitter::draw(&*self.entropy),
+            ),
             trouble: None,
             failures: 0,
             refresh: RefreshState::Idle,

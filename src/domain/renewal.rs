@@ -76,7 +76,8 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// When tokens issued at `issued_at` are due for renewal; `None`: never.
+    /// When tokens issued at `issued_at` are due for renewal; `None`: never. A refresh token is used before it expires
+    /// itself, where that is before the access token does.
     ///
     /// Never in the first half of their lifetime, nor within [`SHORTEST_PAUSE`]: a token with a lifetime shorter than
     /// `ahead` would be renewed all the time. Whoever needs a token meanwhile has it renewed.
@@ -85,9 +86,18 @@ impl Timing {
         self,
         issued_at: Timestamp,
         access_expires_at: Option<Timestamp>,
+        refresh_expires_at: Option<Timestamp>,
         jitter: Jitter,
     ) -> Option<Timestamp> {
-        let expires_at = access_expires_at?;
+        let of_access = access_expires_at.and_then(|at| self.before(issued_at, at, jitter));
+        let of_refresh = refresh_expires_at.filter(|_| self.renewal == Renewal::RefreshToken).and_then(|expires_at| {
+            // One that expires within the shortest pause is gone by then.
+            self.before(issued_at, expires_at, jitter).filter(|due| *due < expires_at)
+        });
+        of_access.into_iter().chain(of_refresh).min()
+    }
+
+    fn before(self, issued_at: Timestamp, expires_at: Timestamp, jitter: Jitter) -> Option<Timestamp> {
         let life = issued_at.until(expires_at);
         let ahead = match self.renewal {
             Renewal::AccessToken => self.ahead.max(life / 6),
@@ -139,7 +149,7 @@ mod tests {
 
     fn due(renewal: Renewal, life: u64, not_before: u64) -> Option<u64> {
         let timing = Timing { renewal, ahead: Duration::from_mins(15), not_before: Duration::from_secs(not_before) };
-        timing.due_at(at(0), Some(at(life)), Jitter::NONE).map(|due| at(0).until(due).as_secs())
+        timing.due_at(at(0), Some(at(life)), None, Jitter::NONE).map(|due| at(0).until(due).as_secs())
     }
 
     #[test]
@@ -148,7 +158,24 @@ mod tests {
         assert_eq!(due(Renewal::AccessToken, 60 * DAY, DAY), Some(50 * DAY));
         assert_eq!(due(Renewal::Never, 7200, 0), None);
         let timing = Timing { renewal: Renewal::RefreshToken, ahead: Duration::ZERO, not_before: Duration::ZERO };
-        assert_eq!(timing.due_at(at(0), None, Jitter::NONE), None, "a token without expiry is not renewed");
+        assert_eq!(timing.due_at(at(0), None, None, Jitter::NONE), None, "a token without expiry is not renewed");
+    }
+
+    #[test]
+    fn a_refresh_token_is_used_before_it_expires_itself() {
+        let due = |renewal, access: Option<u64>, refresh| {
+            let timing = Timing { renewal, ahead: Duration::from_mins(15), not_before: Duration::ZERO };
+            let due = timing.due_at(at(0), access.map(at), Some(at(refresh)), Jitter::NONE);
+            due.map(|due| at(0).until(due).as_secs())
+        };
+        assert_eq!(due(Renewal::RefreshToken, Some(3600), 1800), Some(900));
+        assert_eq!(due(Renewal::RefreshToken, None, 1800), Some(900));
+        assert_eq!(due(Renewal::RefreshToken, None, 60 * DAY), Some(60 * DAY - 900));
+        assert_eq!(due(Renewal::RefreshToken, Some(7200), 60 * DAY), Some(6300), "the access token expires first");
+        assert_eq!(due(Renewal::RefreshToken, Some(3600), 20), Some(2700), "it expires too soon to be used");
+        assert_eq!(due(Renewal::RefreshToken, None, 20), None);
+        assert_eq!(due(Renewal::AccessToken, None, 1800), None);
+        assert_eq!(due(Renewal::Never, Some(3600), 1800), None);
     }
 
     #[test]
@@ -165,7 +192,7 @@ mod tests {
         let timing =
             Timing { renewal: Renewal::RefreshToken, ahead: Duration::from_mins(15), not_before: Duration::ZERO };
         let dues: Vec<u64> = (0..1000)
-            .filter_map(|_| timing.due_at(at(0), Some(at(7200)), Jitter::draw(&entropy)))
+            .filter_map(|_| timing.due_at(at(0), Some(at(7200)), None, Jitter::draw(&entropy)))
             .map(|due| at(0).until(due).as_secs())
             .collect();
         assert!(dues.iter().all(|due| (6210..=6390).contains(due)), "{dues:?}");

@@ -242,8 +242,7 @@ fn read_tokens(
     body: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    tokens::read(body, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in).map_err(|not| match not
-    {
+    tokens::read_of(platform, body, sent_at).map_err(|not| match not {
         // TikTok sends errors with status 200.
         NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
         NotTokens::Unreadable => {

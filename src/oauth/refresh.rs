@@ -45,7 +45,7 @@ impl OauthClient<'_> {
 ///
 /// There are no tokens in it.
 pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
-    tokens::read(answer, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in).map_err(|not| {
+    tokens::read_of(platform, answer, sent_at).map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, &answer, OK, None),

@@ -15,6 +15,7 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::{read_json, text, wipe};
+use crate::platforms::{Platform, RefreshLife};
 
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
@@ -45,6 +46,17 @@ pub(super) fn read(
         wipe(&mut answer);
     }
     issued
+}
+
+/// The same in a platform's own way.
+pub(super) fn read_of(platform: &Platform, body: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, NotTokens> {
+    let mut issued = read(body, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in)?;
+    let is_shorter =
+        issued.refresh_expires_at.zip(issued.access_expires_at).is_some_and(|(refresh, access)| refresh < access);
+    if platform.refresh_life == RefreshLife::SecondsOrMinutes && is_shorter {
+        issued.refresh_expires_at = None;
+    }
+    Ok(issued)
 }
 
 /// Reads a body of the token endpoint: JSON, or a form.
@@ -139,9 +151,7 @@ fn read_value(
         return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
     };
     let expires_in = lifetime(tokens, sent_at, &ACCESS).or_else(|| default_expires_in.map(Duration::from_secs));
-    let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH)
-        // LinkedIn's samples show minutes here. A refresh token that expires before the access token is such a number.
-        .filter(|refresh| expires_in.is_none_or(|access| *refresh >= access));
+    let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH);
     Ok(IssuedTokens {
         issued_at: sent_at,
         access_expires_at: expires_in.map(|lifetime| sent_at.plus(lifetime)),
@@ -299,6 +309,7 @@ mod tests {
     use secrecy::{ExposeSecret as _, SecretString};
 
     use super::*;
+    use crate::platforms::BUILT_IN;
 
     const SENT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -521,7 +532,9 @@ mod tests {
         assert_eq!(listed.scopes, Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
         let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None, None).unwrap();
         assert_eq!(with_mark.tokens.token_type, "Bearer");
-        for none in ["false", "0", "0.0", "null", "{}", "[]", "\"0\"", "\" \"", "\"ok\"", r#"{"code":"ok"}"#, r#"{"code":0}"#] {
+        for none in
+            ["false", "0", "0.0", "null", "{}", "[]", "\"0\"", "\" \"", "\"ok\"", r#"{"code":"ok"}"#, r#"{"code":0}"#]
+        {
             let body = format!(r#"{{"access_token":"a","refresh_token":"r","error":{none}}}"#);
             let tokens = read(body.as_bytes(), SENT, None, None).unwrap_or_else(|why| panic!("{none}: {why:?}")).tokens;
             assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r", "{none}");
@@ -534,14 +547,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(SENT.until(tiktok.refresh_expires_at.unwrap()).as_secs(), 15_552_000);
-        let minutes = read(
-            br#"{"access_token":"a","expires_in":5184000,"refresh_token":"r","refresh_token_expires_in":525600}"#,
-            SENT,
-            None,
-            None,
-        )
-        .unwrap();
-        assert_eq!(minutes.refresh_expires_at, None);
+        let linkedin = BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == "linkedin").unwrap();
+        for (life, seconds) in [(525_600, None), (31_536_000, Some(31_536_000))] {
+            let lives = format!(r#""expires_in":5184000,"refresh_token_expires_in":{life}"#);
+            let body = format!(r#"{{"access_token":"a","refresh_token":"r",{lives}}}"#);
+            let issued = read_of(&linkedin, body.as_bytes(), SENT).unwrap();
+            assert_eq!(issued.refresh_expires_at.map(|at| SENT.until(at).as_secs()), seconds, "{life}");
+        }
+        let shorter = br#"{"access_token":"a","expires_in":3600,"refresh_token":"r","refresh_expires_in":1800}"#;
+        let issued = read(shorter, SENT, None, None).unwrap();
+        assert_eq!(issued.refresh_expires_at.map(|at| SENT.until(at).as_secs()), Some(1800));
         for never in [r#""refresh_token_expires_in":0"#, r#""refresh_expires_in":"-1""#] {
             let body = format!(r#"{{"access_token":"a","expires_in":30,"refresh_token":"r",{never}}}"#);
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap().refresh_expires_at, None, "{never}");

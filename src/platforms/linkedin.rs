@@ -14,7 +14,7 @@ use jiff::civil::date;
 use serde_json::{Map, Value};
 
 use super::{
-    Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, Refusal, Revocation,
+    Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, RefreshLife, Refusal, Revocation,
     RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, text,
 };
 use crate::domain::account::{Account, UnusableAccount};
@@ -64,6 +64,8 @@ pub(crate) fn definition() -> Platform {
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
         refusals: &[REFUSALS],
         default_expires_in: Some(days(60)),
+        // LinkedIn documents seconds, and shows minutes in its samples (OAuth 2.0 refresh tokens, 2026-08).
+        refresh_life: RefreshLife::SecondsOrMinutes,
         ..Platform::standard(Identity {
             // An app with the Community Management API has no other product, hence no OpenID Connect.
             fallback: Some(ApiCall::get("/v2/me", &[])),

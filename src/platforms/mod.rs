@@ -42,8 +42,9 @@ pub use facts::{EndingVersion, Facts, Version};
 pub use metadata::{Metadata, MetadataError, is_issuer, is_of_any_tenant};
 pub use private_key::{PrivateKey, SigningAlgorithm};
 pub use quirks::{
-    Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody, TokenPlace,
+    Accounts, ClientAuth, GrantedScopes, IdTokens, IdentityFrom, IdentityMethod, LongLived, Pkce, Refresh, RefreshLife,
+    Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, TokenBody,
+    TokenPlace,
 };
 pub use reach::Reached;
 pub use refusal::{Blame, Meaning, OF_CALLBACK_URL, OF_CLIENT, Place, Refusal, Said, read_errors};
@@ -172,6 +173,7 @@ pub struct Platform {
     pub testing_life: Option<Duration>,
     /// Seconds until the access token expires where the answer does not say; `None`: it does not expire.
     pub default_expires_in: Option<u64>,
+    pub refresh_life: RefreshLife,
     pub granted_scopes: GrantedScopes,
     pub identity: Identity,
 }
@@ -245,6 +247,7 @@ impl Platform {
             errors: Vec::new(),
             testing_life: None,
             default_expires_in: None,
+            refresh_life: RefreshLife::Seconds,
             granted_scopes: GrantedScopes::Answer,
             identity,
         }

@@ -116,6 +116,14 @@ pub enum Refresh {
     SelfRenewing { path: &'static str, grant_type: &'static str, not_before: Duration },
 }
 
+/// How a platform counts the lifetime of a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshLife {
+    Seconds,
+    /// Documented as seconds and shown in minutes: a lifetime shorter than the access token's is unknown.
+    SecondsOrMinutes,
+}
+
 /// How a grant is revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {

@@ -113,7 +113,7 @@ impl Refresher {
             access_expires_at,
             refresh_expires_at,
             renewal: timing.renewal,
-            due_at: timing.due_at(issued_at, access_expires_at, Jitter::draw(&*core.entropy)),
+            due_at: timing.due_at(issued_at, access_expires_at, refresh_expires_at, Jitter::draw(&*core.entropy)),
         };
         let renewed = grant.clone().renewed(new, now);
         match self.store_renewed(&renewed, &tokens, is_stored).await {
