@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::domain::error_chain::chain;
-use crate::domain::time::Timestamp;
 
 /// Interval between purges, and between checks of the clock.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
@@ -119,11 +118,9 @@ async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
 }
 
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
-    // The first check has no earlier time to compare with.
-    let mut seen = Timestamp::from_millis(i64::MAX);
     while !stop.is_cancelled() {
         purge_once(broker).await;
-        seen = broker.refresher().watch_clock(seen).await;
+        broker.refresher().watch_clock().await;
         rest(PURGE_EVERY, stop).await;
     }
 }

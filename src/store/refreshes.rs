@@ -135,7 +135,7 @@ fn kinds_of_apps() -> Result<String, Error> {
     json(&names.chain(["app_rejected"]).collect::<Vec<_>>())
 }
 
-/// When the clock was set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
+/// When the clock may have been set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
 /// projects. No retry of today is later than `latest_retry`. Returns the number of grants.
 pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
     Ok(change(db, RESUME_ISSUED_AHEAD, named_params! {":now": now})?
@@ -147,7 +147,8 @@ const RESUME_ISSUED_AHEAD: &str = "UPDATE grants /* every project */ INDEXED BY 
      WHERE issued_at > :now AND due_at > :now AND failures = 0 AND status = 'active' AND renewal <> 'never'";
 
 const RESUME_FAR_RETRIES: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_retry SET due_at = :now
-     WHERE due_at > :latest_retry AND failures > 0 AND status = 'active' AND renewal <> 'never'";
+     WHERE due_at > :latest_retry AND failures > 0 AND status = 'active' AND renewal <> 'never'
+        AND due_at > issued_at + 86400000 /* a day: some platforms renew no younger token */";
 
 const RESUME_LAPSED: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
      WHERE trouble IS NOT NULL AND trouble ->> 'kind' = 'consent_expired' AND due_at IS NULL AND status = 'active'
@@ -386,6 +387,19 @@ mod tests {
         }
         assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
         assert_eq!(due(&fixture, now, 9), [lapsed]);
+    }
+
+    #[test]
+    fn a_far_retry_is_due_unless_the_token_is_too_young_until_then() {
+        let mut fixture = Fixture::new();
+        let now = fixture.now();
+        let [_, far] = [24, 25].map(|hours| {
+            let due_at = Some(now.plus(Duration::from_hours(hours)));
+            let grant = fixture.new_grant("instagram", &hours.to_string());
+            insert(&mut fixture, &Grant { issued_at: now, due_at, failures: 1, ..grant })
+        });
+        assert_eq!(fixture.write(|db| resume_misdated(db, now, now.plus(Duration::from_hours(7)))).unwrap(), 1);
+        assert_eq!(due(&fixture, now, 9), [far]);
     }
 
     #[test]

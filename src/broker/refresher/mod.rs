@@ -182,23 +182,18 @@ impl Refresher {
         Ok(())
     }
 
-    /// Compares the clock with `seen`, what it said last time, and returns what it says now. What a clock that was
-    /// ahead postponed is due at once.
-    pub async fn watch_clock(&self, seen: Timestamp) -> Timestamp {
+    /// Makes due at once what a clock that was ahead postponed, or took to have lapsed. Asks the database and not an
+    /// earlier time, because the clock may have been ahead for a moment only.
+    pub async fn watch_clock(&self) {
         let now = self.core().clock.now();
-        if seen <= now {
-            return now;
-        }
         let latest_retry = now.plus(LONGEST_WAIT);
         match self.core().store.write(move |tx| refreshes::resume_misdated(tx, now, latest_retry)).await {
-            Ok(0) => now,
+            Ok(0) => {}
             Ok(grants) => {
                 tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
-                now
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the clock was ahead, and the grants that it postponed cannot be made due");
-                seen
+                tracing::warn!(error = %chain(&error), "grants that a clock which was ahead postponed cannot be made due");
             }
         }
     }
