@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::{AccountState, Error, Trouble};
 use super::json;
 use crate::domain::failure::Failure;
-use crate::domain::platform_error::{PlatformError, Step, harmless};
+use crate::domain::platform_error::{PlatformError, Step, code_of};
 use crate::outbound::Answer;
 use crate::platforms::bluesky;
 
@@ -50,7 +50,7 @@ pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
         _ => Failure::RequestRefused,
     };
     let throttled = failure == Failure::PlatformThrottled;
-    let code = (!name.is_empty()).then(|| harmless(name));
+    let code = code_of(name);
     PlatformError::new(bluesky::NAME, step, failure)
         .answered(answer.status, code)
         .retry_after(throttled.then(|| answer.retry_after.unwrap_or(THROTTLED_FOR)))

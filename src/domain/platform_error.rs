@@ -7,6 +7,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::failure::Failure;
 
 /// A step at which a platform is asked. [`Step::into_str`] is its label in `/metrics`.
@@ -107,6 +109,13 @@ impl PlatformError {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// Drops the code where it repeats a secret that was sent: some platforms quote what they refuse.
+    #[must_use]
+    pub fn without_echo<'a>(self, sent: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_echo = self.code.as_deref().is_some_and(|code| sent.into_iter().any(|sent| repeats(code, sent)));
+        if is_echo { Self { code: None, ..self } } else { self }
+    }
+
     /// The failure that the connection ends with. Whatever else keeps an account from being named is a failure of
     /// identity.
     #[must_use]
@@ -138,7 +147,28 @@ impl PlatformError {
 /// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
 #[must_use]
 pub fn harmless(code: &str) -> String {
-    code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(64).collect()
+    code.chars().filter(|c| is_harmless(*c)).take(64).collect()
+}
+
+/// A platform's code, made harmless. `None` for a sentence in its place, which may say anything.
+#[must_use]
+pub fn code_of(text: &str) -> Option<String> {
+    let is_sentence = text.trim().contains(char::is_whitespace);
+    Some(harmless(text)).filter(|code| !is_sentence && !code.is_empty())
+}
+
+const fn is_harmless(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+/// True when a harmless code has the text in it, or a longer part of it. Shorter texts than eight characters may be
+/// there by chance.
+fn repeats(code: &str, sent: &str) -> bool {
+    const WHOLE: usize = 8;
+    const PART: usize = 16;
+    let sent: Zeroizing<String> = Zeroizing::new(sent.chars().filter(|c| is_harmless(*c)).collect());
+    let has_part = |part: &[u8]| std::str::from_utf8(part).is_ok_and(|part| sent.contains(part));
+    sent.len() >= WHOLE && (code.contains(sent.as_str()) || code.as_bytes().windows(PART).any(has_part))
 }
 
 #[cfg(test)]
@@ -175,6 +205,39 @@ mod tests {
             (Step::LongLivedExchange, Failure::ExchangeRejected, Failure::ExchangeRejected),
         ] {
             assert_eq!(PlatformError::new("acme", step, failure).of_connection(), told, "{step} {failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_is_no_code() {
+        for (text, code) in [
+            ("invalid_grant", Some("invalid_grant")),
+            (" 190\n", Some("190")),
+            ("Invalid refresh token (expired): RTsecret123456", None),
+            ("not\u{a0}found", None),
+            ("", None),
+            ("???", None),
+        ] {
+            assert_eq!(code_of(text).as_deref(), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_repeats_what_was_sent_is_dropped() {
+        let long = format!("1//0{}", "aB3-".repeat(20));
+        for (code, sent, is_kept) in [
+            ("RTsecret123456", "RTsecret123456", false),
+            ("expired.RTsecret123456", "RT+secret/123456==", false),
+            (&*harmless(&long), &*long, false),
+            ("bad-0aB3-aB3-aB3-aB3-", &*long, false),
+            ("invalid_grant", "RTsecret123456", true),
+            ("invalid_grant", "grant", true),
+            ("invalid_refresh_token", "refresh_token_of_ada", true),
+            ("invalid_grant", "", true),
+        ] {
+            let error = PlatformError::new("acme", Step::Refresh, Failure::RefreshRejected);
+            let error = error.answered(400, Some(code.to_owned())).without_echo(["other secret", sent]);
+            assert_eq!(error.code.is_some(), is_kept, "{code} {sent}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::probe::Suspect;
 use crate::domain::failure::Failure;
-use crate::domain::platform_error::{Step, harmless};
+use crate::domain::platform_error::{Step, code_of};
 use crate::outbound::{self, Answer};
 use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, Platform, Refresh, Said};
 
@@ -44,7 +44,7 @@ impl ErrorAnswer {
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
             _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
-        Self { code: code.map(|code| harmless(&code)), said: Said::read(answer), is_page: false }
+        Self { code: code.and_then(|code| code_of(&code)), said: Said::read(answer), is_page: false }
     }
 
     /// Reads the body of an API's answer, which should be JSON.

@@ -51,7 +51,10 @@ impl OauthClient<'_> {
             let sent_at = self.engine.clock.now();
             match self.send_as_client(step, |client| client.token_request(&Exchanged::Code(exchange))).await? {
                 Ok(answer) if answer.is_success() => return Ok(CodeAnswer { body: answer.body, sent_at }),
-                Ok(answer) => return Err(refusal(platform, step, &answer)),
+                Ok(answer) => {
+                    let sent = exchange.pkce_verifier.into_iter().chain([exchange.code]);
+                    return Err(self.without_echo(refusal(platform, step, &answer), sent));
+                }
                 // Sending a code spends it.
                 Err(error) if error.is_before_sending() && attempt < ATTEMPTS => {
                     tokio::time::sleep(self.engine.retry_pause * attempt).await;
@@ -71,10 +74,13 @@ impl OauthClient<'_> {
     /// The platform refused the code or did not answer.
     pub async fn finish_exchange(&self, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
         let platform = &*self.platform;
-        let mut issued = read_tokens(platform, Step::CodeExchange, answer, sent_at)?;
+        let issued = read_tokens(platform, Step::CodeExchange, answer, sent_at);
+        let mut issued = issued.map_err(|error| self.without_echo(error, []))?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
-            issued = self.exchange_for_long_lived(long_lived, &issued.tokens.access_token).await?;
+            let short = &issued.tokens.access_token;
+            let long = self.exchange_for_long_lived(long_lived, short).await;
+            issued = long.map_err(|error| self.without_echo(error, [short]))?;
             issued.scopes = issued.scopes.or(scopes);
         }
         if issued.scopes.is_none() {

@@ -25,6 +25,10 @@ impl OauthClient<'_> {
     ///
     /// The platform names no account, still fails after retries, or sent an id_token that proves nothing.
     pub async fn identify(&self, issued: &IssuedTokens, nonce: &str) -> Result<Identity, PlatformError> {
+        self.identity(issued, nonce).await.map_err(|error| self.without_echo(error, [&issued.tokens.access_token]))
+    }
+
+    async fn identity(&self, issued: &IssuedTokens, nonce: &str) -> Result<Identity, PlatformError> {
         let (identity, access_token) = (&self.platform.identity, &issued.tokens.access_token);
         let scopes = issued.scopes.as_deref().unwrap_or_default();
         let claims = self.id_token_claims(issued, nonce).await?;

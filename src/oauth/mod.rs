@@ -237,6 +237,19 @@ fn basic(credentials: &Credentials) -> Authorization {
     }
 }
 
+impl OauthClient<'_> {
+    /// The error without a code that repeats one of these secrets, or the client's.
+    fn without_echo<'a>(
+        &self,
+        error: PlatformError,
+        sent: impl IntoIterator<Item = &'a SecretString>,
+    ) -> PlatformError {
+        let Credentials { client_secret, older_secrets, .. } = &self.credentials;
+        let own = older_secrets.iter().chain([client_secret]).map(exchange::expose);
+        error.without_echo(own).without_echo(sent.into_iter().map(exchange::expose))
+    }
+}
+
 /// The body as JSON; null when it is none.
 fn json(answer: &Answer) -> Value {
     outbound::read_json(&answer.body).unwrap_or(Value::Null)

@@ -16,6 +16,7 @@ use super::{OauthClient, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
+use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::Request;
 use crate::platforms::{Platform, Refresh};
@@ -34,17 +35,23 @@ impl OauthClient<'_> {
         if answer.is_success() {
             return Ok(answer.body);
         }
-        Err(refused(platform, &refusal_body(&answer), answer.status, answer.retry_after))
+        let error = refused(platform, &refusal_body(&answer), answer.status, answer.retry_after);
+        Err(self.without_echo(error, sent(tokens)))
     }
 }
 
-/// Reads the answer to a refresh that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
+/// Reads the answer to a refresh with `tokens` that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
 /// leaves them out, which means that they stay.
 ///
 /// # Errors
 ///
 /// There are no tokens in it.
-pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
+pub fn read_refresh(
+    platform: &Platform,
+    tokens: &TokenSet,
+    answer: &[u8],
+    sent_at: Timestamp,
+) -> Result<IssuedTokens, PlatformError> {
     tokens::read_of(platform, answer, sent_at).map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
@@ -53,8 +60,13 @@ pub fn read_refresh(platform: &Platform, answer: &[u8], sent_at: Timestamp) -> R
                 PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable).answered(OK, None)
             }
         };
-        error.in_answer()
+        error.in_answer().without_echo(sent(tokens).map(expose))
     })
+}
+
+/// The tokens that a refresh sends, or may.
+pub(super) fn sent(tokens: &TokenSet) -> impl Iterator<Item = &SecretString> {
+    tokens.refresh_token.iter().chain([&tokens.access_token])
 }
 
 /// The error of a refused refresh.
@@ -223,6 +235,27 @@ mod tests {
             assert_eq!(error.failure, failure, "{name} {status} {answer}");
             assert_eq!(error.may_have_acted, status >= 500, "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
+        }
+    }
+
+    #[test]
+    fn no_code_repeats_the_token_or_is_a_sentence() {
+        let tokens = TokenSet {
+            access_token: SecretString::from("ATsecret123456"),
+            refresh_token: Some(SecretString::from("RTsecret123456")),
+            id_token: None,
+            token_type: "Bearer".to_owned(),
+            service_url: None,
+        };
+        for (answer, code) in [
+            (oauth("invalid_grant", "x"), Some("invalid_grant")),
+            (oauth("Invalid refresh token (expired): RTsecret123456", "x"), None),
+            (json!({"code": "RTsecret123456"}), None),
+            (json!({"code": "expired-ATsecret123456"}), None),
+        ] {
+            let body = answer.to_string();
+            let error = read_refresh(&platform("youtube"), &tokens, body.as_bytes(), Timestamp::from_millis(0));
+            assert_eq!(error.unwrap_err().code.as_deref(), code, "{answer}");
         }
     }
 

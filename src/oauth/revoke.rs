@@ -6,6 +6,7 @@ use url::Url;
 
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
+use super::refresh::sent;
 use super::{OauthClient, refusal_body};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -41,7 +42,8 @@ impl OauthClient<'_> {
             return Ok(true);
         }
         let failure = error.failure(platform, step, answer.status);
-        Err(PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code))
+        let error = PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code);
+        Err(self.without_echo(error, sent(tokens)))
     }
 }
 

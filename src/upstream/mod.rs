@@ -228,7 +228,7 @@ impl Upstream {
         if is_at_protocol(&grant.platform) {
             return Some(self.read_session(grant, tokens, answer, sent_at));
         }
-        Some(oauth::read_refresh(self.oauth_platform(&grant.platform)?, answer, sent_at))
+        Some(oauth::read_refresh(self.oauth_platform(&grant.platform)?, tokens, answer, sent_at))
     }
 
     fn read_session(

@@ -14,7 +14,7 @@ use crate::config::{Environment, from_str};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
 use crate::domain::failure::Failure;
-use crate::domain::grant::IssuedTokens;
+use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::proxy::Proxies;
 use crate::domain::time::{ManualClock, Timestamp};
 use crate::outbound::{Dns, Guard, Outbound, Roots, Settings, read_json};
@@ -141,7 +141,14 @@ impl Readers {
         let json = read_json(&answer.body).unwrap_or(Value::Null);
         let listed = match (answer.kind, platform) {
             ("token", Some(platform)) => {
-                let read = oauth::read_refresh(platform, &answer.body, SENT);
+                let sent = TokenSet {
+                    access_token: SecretString::default(),
+                    refresh_token: None,
+                    id_token: None,
+                    token_type: "Bearer".to_owned(),
+                    service_url: None,
+                };
+                let read = oauth::read_refresh(platform, &sent, &answer.body, SENT);
                 return read.map_or_else(|error| failure(error.failure), |issued| tokens(&issued));
             }
             ("token", None) => {
