@@ -7,6 +7,7 @@ use url::Url;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::refresh::sent;
+use super::tokens::says_no_error;
 use super::{OauthClient, refusal_body};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -33,17 +34,21 @@ impl OauthClient<'_> {
         let answer = answer?.map_err(|error| error.at(&platform.name, step))?;
         let json = refusal_body(&answer);
         let error = ErrorAnswer::read(&json);
-        let is_confirmed = match platform.revocation {
-            Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
-            // TikTok sends errors with status 200, so an error code is a refusal.
-            _ => error.code.as_deref().is_none_or(|code| code == "ok" || code.is_empty()),
-        };
-        if answer.is_success() && is_confirmed {
+        if answer.is_success() && is_confirmed(&platform.revocation, &json) {
             return Ok(true);
         }
         let failure = error.failure(platform, step, answer.status);
         let error = PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code);
         Err(self.without_echo(error, sent(tokens)))
+    }
+}
+
+/// True when the body of a success does not take it back. RFC 7009, section 2.2, has the client ignore the body; TikTok
+/// sends errors with status 200.
+fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
+    match revocation {
+        Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
+        _ => json.get("error").is_none_or(says_no_error),
     }
 }
 
@@ -76,5 +81,36 @@ impl OauthClient<'_> {
         };
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_success_is_a_revocation_unless_it_has_an_error() {
+        let endpoint = Revocation::Endpoint {
+            url: "https://a.example".into(),
+            client_auth: RevocationAuth::None,
+            token: RevokedToken::Access,
+        };
+        for (answer, expected) in [
+            (json!(null), true),
+            (json!({}), true),
+            (json!({"code": 0, "message": "success"}), true),
+            (json!({"code": 200}), true),
+            (json!({"title": "Revoked"}), true),
+            (json!({"error": ""}), true),
+            (json!({"error": {"code": "ok", "message": ""}}), true),
+            (json!({"error": "invalid_client", "error_description": "x"}), false),
+            (json!({"error": {"code": "access_token_invalid"}}), false),
+        ] {
+            assert_eq!(is_confirmed(&endpoint, &answer), expected, "{answer}");
+        }
+        let deletion = Revocation::Delete { url: "https://a.example".into() };
+        assert!(is_confirmed(&deletion, &json!({"success": true})) && !is_confirmed(&deletion, &json!({})));
     }
 }

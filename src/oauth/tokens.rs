@@ -204,7 +204,7 @@ fn carries_error(answer: &Value) -> bool {
 }
 
 /// True for an `error` that says that there is none, as some platforms send it beside tokens.
-fn says_no_error(error: &Value) -> bool {
+pub(super) fn says_no_error(error: &Value) -> bool {
     match error {
         Value::Null => true,
         Value::Bool(error) => !error,
