@@ -28,7 +28,8 @@ const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_g
 /// An error answer, as far as it tells failures apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
-    /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, or a reason or title.
+    /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, a reason or title, or
+    /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
     said: Said,
     /// True for a page in the place of an answer: a firewall or a proxy may have written it.
@@ -44,7 +45,12 @@ impl ErrorAnswer {
             Some(Value::Object(_)) => text("/error/status").or_else(|| text("/error/code")),
             _ => ["/code", "/error_type", "/reason", "/title"].iter().find_map(|pointer| text(pointer)),
         };
-        Self { code: code.and_then(|code| code_of(&code)), said: Said::read(answer), is_page: false }
+        let code = code.and_then(|code| code_of(&code)).or_else(|| {
+            // Any code that may decide is told. A number in `error` is the status once more.
+            let status = text("/error");
+            Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
+        });
+        Self { code, said: Said::read(answer), is_page: false }
     }
 
     /// Reads the body of an API's answer, which should be JSON.
@@ -257,6 +263,22 @@ mod tests {
             let read = ErrorAnswer::read(&answer);
             assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_may_decide_is_told() {
+        for (answer, code) in [
+            (json!({"errors": [{"code": "grant_gone"}]}), Some("grant_gone")),
+            (json!({"error": {"errors": [{"reason": "quotaExceeded"}]}}), Some("quotaExceeded")),
+            (json!({"error_code": 10_004}), Some("10004")),
+            (json!({"errcode": 40_163, "errmsg": "code been used"}), Some("40163")),
+            (json!({"error": "Not Found", "error_code": "no_grant"}), Some("no_grant")),
+            (json!({"error": "Not Found"}), None),
+            (json!({"error": 401}), None),
+            (json!({"type": "about:blank"}), None),
+        ] {
+            assert_eq!(ErrorAnswer::read(&answer).code.as_deref(), code, "{answer}");
         }
     }
 

@@ -214,9 +214,9 @@ pub struct Said {
 }
 
 impl Said {
-    /// Reads an answer of any shape.
+    /// The codes of an answer of any shape, but for the URLs that name a kind of problem.
     #[must_use]
-    pub fn read(answer: &Value) -> Self {
+    pub fn codes_of(answer: &Value) -> Vec<String> {
         let at = |pointer: &&str| text(answer, pointer);
         let mut codes: Vec<String> = CODES.iter().filter_map(at).collect();
         for errors in ["/error/errors", "/error/details", "/errors"] {
@@ -225,6 +225,14 @@ impl Said {
                 codes.extend(text(error, "/metadata/quota_limit_value").map(|limit| format!("quota_limit={limit}")));
             }
         }
+        codes
+    }
+
+    /// Reads an answer of any shape.
+    #[must_use]
+    pub fn read(answer: &Value) -> Self {
+        let at = |pointer: &&str| text(answer, pointer);
+        let mut codes = Self::codes_of(answer);
         // X identifies a problem by a URL (RFC 9457).
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
