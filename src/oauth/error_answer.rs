@@ -32,8 +32,6 @@ pub(super) struct ErrorAnswer {
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
     said: Said,
-    /// True for a page in the place of an answer: a firewall or a proxy may have written it.
-    is_page: bool,
 }
 
 impl ErrorAnswer {
@@ -50,14 +48,16 @@ impl ErrorAnswer {
             let status = text("/error");
             Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        Self { code, said: Said::read(answer), is_page: false }
+        Self { code, said: Said::read(answer) }
     }
 
     /// Reads the body of an API's answer, which should be JSON.
     pub(super) fn of(answer: &Answer) -> Self {
         match outbound::read_json(&answer.body) {
             Some(json) => Self::read(&json),
-            None => Self { is_page: !answer.body.trim_ascii().is_empty(), ..Self::read(&Value::Null) },
+            None => {
+                Self { code: None, said: Said { is_page: !answer.body.trim_ascii().is_empty(), ..Said::default() } }
+            }
         }
     }
 
@@ -125,7 +125,7 @@ impl ErrorAnswer {
         }
         // A token that is a moment old is refused because a scope was not granted (RFC 6750, section 3.1), or because
         // the person has removed the app already. A listing may need more than what names the person.
-        let is_refused = step == Step::Identity && matches!(status, 401 | 403) && !self.is_page;
+        let is_refused = step == Step::Identity && matches!(status, 401 | 403) && !self.said.is_page;
         if is_refused || self.is(&["insufficient_scope"]) { Failure::PermissionMissing } else { refusal(step) }
     }
 
@@ -178,6 +178,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::platforms::BUILT_IN;
 
     fn standard() -> Platform {
         use crate::platforms::{ApiCall, Identity, Unidentified};
@@ -322,6 +323,14 @@ mod tests {
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, answer.status);
             assert_eq!(read, failure, "{body}");
         }
+        for platform in BUILT_IN.iter().map(|definition| definition()) {
+            for status in [401, 403] {
+                let body = b"<!DOCTYPE html><title>Attention Required!</title>".to_vec().into();
+                let answer = Answer { status, body, retry_after: None };
+                let read = ErrorAnswer::of(&answer).failure(&platform, Step::Identity, answer.status);
+                assert_eq!(read, IdentityUnavailable, "{} {status}", platform.name);
+            }
+        }
         // A listing is refused for many reasons, and does not cost the person.
         for (answer, failure) in
             [(json!(null), IdentityUnavailable), (json!({"error": "insufficient_scope"}), PermissionMissing)]
@@ -349,7 +358,7 @@ mod tests {
     #[test]
     fn documented_refusals_blame_whom_they_should() {
         use crate::domain::platform_error::PlatformError;
-        use crate::platforms::{BUILT_IN, Meaning};
+        use crate::platforms::Meaning;
         let refusals = documented();
         for platform in BUILT_IN.iter().map(|definition| definition()) {
             let own = refusals.iter().filter(|[name, ..]| *name == platform.name);

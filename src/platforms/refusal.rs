@@ -128,6 +128,9 @@ impl Refusal {
                 | Step::Scopes,
             ) => false,
         };
+        // A firewall's or a proxy's page says nothing but its status.
+        let is_by_status =
+            self.codes.is_empty() && self.between.is_none() && self.subcodes.is_empty() && self.words.is_empty();
         let has_status = self.status.map_or(status != 429 && status < 500, |wanted| wanted == status);
         let has_code = match self.between {
             None => self.codes.is_empty() || self.codes.iter().any(|code| said.has(code)),
@@ -137,7 +140,12 @@ impl Refusal {
         };
         let has_subcode =
             self.subcodes.is_empty() || said.subcode.as_deref().is_some_and(|subcode| self.subcodes.contains(&subcode));
-        is_there && has_status && has_code && has_subcode && self.words.iter().all(|words| said.message.contains(words))
+        is_there
+            && has_status
+            && !(said.is_page && is_by_status)
+            && has_code
+            && has_subcode
+            && self.words.iter().all(|words| said.message.contains(words))
     }
 }
 
@@ -211,6 +219,8 @@ pub struct Said {
     pub subcode: Option<String>,
     /// Everything that the answer says to people, in lower case; never kept.
     pub message: String,
+    /// True for a page in the place of an answer: a firewall or a proxy may have written it.
+    pub is_page: bool,
 }
 
 impl Said {
@@ -238,7 +248,7 @@ impl Said {
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
         let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
         let subcode = ["/error/error_subcode", "/error_subcode"].iter().find_map(at);
-        Self { codes, subcode, message: message.join("\n").to_lowercase() }
+        Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
     }
 
     /// The codes of a callback.
