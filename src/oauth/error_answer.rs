@@ -157,8 +157,30 @@ impl ErrorAnswer {
         if status == 401 && !self.is(OF_REQUEST) {
             return Failure::AppOrGrantRejected;
         }
-        refusal(step)
+        match status {
+            _ if self.has_code_beside(status) => refusal(step),
+            408 | 425 => Failure::PlatformUnavailable,
+            // Nothing at that URL takes a code.
+            300..400 | 404 | 405 | 421 if is_of_connection(step) => Failure::PlatformAnswerUnreadable,
+            _ => refusal(step),
+        }
     }
+
+    /// True when the answer has a code that says more than its status, as a number or in words.
+    fn has_code_beside(&self, status: u16) -> bool {
+        const STATUSES: [&str; 3] = ["method_not_allowed", "not_found", "notfound"];
+        let is_status = |code: &str| {
+            code.parse() == Ok(status)
+                || code.contains(char::is_whitespace)
+                || STATUSES.iter().any(|name| code.eq_ignore_ascii_case(name))
+        };
+        self.said.codes.iter().any(|code| !is_status(code) && code != "about:blank")
+    }
+}
+
+/// True for a step at which the client asks the token endpoint, or the one for pushed requests, for a connection.
+const fn is_of_connection(step: Step) -> bool {
+    matches!(step, Step::CodeExchange | Step::LongLivedExchange | Step::PushedAuthorization)
 }
 
 /// The meaning of a definite refusal without a reason.
@@ -264,6 +286,40 @@ mod tests {
             let read = ErrorAnswer::read(&answer);
             assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_elsewhere_is_not_the_persons_fault() {
+        use Failure::{
+            AuthorizationRefused, ExchangeRejected, PlatformAnswerUnreadable, PlatformUnavailable, RequestRefused,
+        };
+        let none = || json!(null);
+        for (step, status, answer, failure) in [
+            (Step::CodeExchange, 302, none(), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 307, none(), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 404, none(), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 404, json!({"detail": "Not Found"}), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 404, json!({"status": 404, "error": "Not Found"}), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 404, json!({"error": {"code": 404}}), PlatformAnswerUnreadable),
+            (Step::CodeExchange, 405, json!({"type": "about:blank"}), PlatformAnswerUnreadable),
+            (Step::LongLivedExchange, 421, none(), PlatformAnswerUnreadable),
+            (Step::PushedAuthorization, 404, none(), PlatformAnswerUnreadable),
+            (Step::PushedAuthorization, 400, none(), AuthorizationRefused),
+            (Step::CodeExchange, 404, json!({"error": "invalid_grant"}), ExchangeRejected),
+            (Step::CodeExchange, 404, json!({"error": "code_not_found"}), ExchangeRejected),
+            (Step::CodeExchange, 400, none(), ExchangeRejected),
+            (Step::CodeExchange, 403, none(), ExchangeRejected),
+            (Step::CodeExchange, 408, none(), PlatformUnavailable),
+            (Step::CodeExchange, 425, none(), PlatformUnavailable),
+            (Step::Refresh, 408, none(), PlatformUnavailable),
+            (Step::Refresh, 404, none(), RequestRefused),
+        ] {
+            assert_eq!(
+                ErrorAnswer::read(&answer).failure(&standard(), step, status),
+                failure,
+                "{step} {status} {answer}"
+            );
         }
     }
 

@@ -559,7 +559,7 @@ async fn a_push_that_fails_begins_nothing() {
     let broker = provider.broker(SECRET).await;
     let refused = broker.get("/v1/connect/id").await;
     assert_eq!((refused.status, refused.code()), (502, "platform_unavailable"));
-    assert_eq!(refused.json["error"], "id refused to start the connection.");
+    assert_eq!(refused.json["error"], "id answered in a way that could not be understood.");
     let flows: u32 = broker.sql().query_row("SELECT count(*) FROM flows", [], |row| row.get(0)).unwrap();
     assert_eq!(flows, 0);
 }
