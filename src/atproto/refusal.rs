@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, json: &Value) -> Answer {
-        Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None }
+        Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None, is_throttled: false }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) struct ErrorAnswer {
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
     said: Said,
+    /// See [`Answer::is_throttled`].
+    is_throttled: bool,
 }
 
 impl ErrorAnswer {
@@ -48,17 +50,18 @@ impl ErrorAnswer {
             let status = text("/error");
             Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        Self { code, said: Said::read(answer) }
+        Self { code, said: Said::read(answer), is_throttled: false }
     }
 
-    /// Reads the body of an API's answer, which should be JSON.
+    /// Reads an API's answer, whose body should be JSON.
     pub(super) fn of(answer: &Answer) -> Self {
-        match outbound::read_json(&answer.body) {
-            Some(json) => Self::read(&json),
-            None => {
-                Self { code: None, said: Said { is_page: !answer.body.trim_ascii().is_empty(), ..Said::default() } }
-            }
-        }
+        let read = if let Some(json) = outbound::read_json(&answer.body) {
+            Self::read(&json)
+        } else {
+            let is_page = !answer.body.trim_ascii().is_empty();
+            Self { code: None, said: Said { is_page, ..Said::default() }, is_throttled: false }
+        };
+        Self { is_throttled: answer.is_throttled, ..read }
     }
 
     /// The meaning of an answer with this status at this step.
@@ -122,6 +125,10 @@ impl ErrorAnswer {
         }
         if self.is(OF_CLIENT) {
             return Failure::CredentialsRejected;
+        }
+        // GitHub says so of a spent quota.
+        if status == 403 && (self.is_throttled || self.said.message.contains("rate limit")) {
+            return Failure::PlatformThrottled;
         }
         // A token that is a moment old is refused because a scope was not granted (RFC 6750, section 3.1), or because
         // the person has removed the app already. A listing may need more than what names the person.
@@ -324,6 +331,23 @@ mod tests {
     }
 
     #[test]
+    fn a_spent_quota_is_no_missing_permission() {
+        let spent = r#"{"message":"API rate limit exceeded for user ID 1.","documentation_url":"https://x"}"#;
+        let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
+        for (status, body, is_throttled, failure) in [
+            (403, spent, false, Failure::PlatformThrottled),
+            (403, secondary, true, Failure::PlatformThrottled),
+            (403, "{}", true, Failure::PlatformThrottled),
+            (403, "{}", false, Failure::PermissionMissing),
+            (401, "{}", true, Failure::PermissionMissing),
+        ] {
+            let answer = Answer { status, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled };
+            let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, status);
+            assert_eq!(read, failure, "{status} {body}");
+        }
+    }
+
+    #[test]
     fn a_code_that_may_decide_is_told() {
         for (answer, code) in [
             (json!({"errors": [{"code": "grant_gone"}]}), Some("grant_gone")),
@@ -375,14 +399,15 @@ mod tests {
             ("{}", PermissionMissing),
             (r#"{"error":"invalid_client"}"#, CredentialsRejected),
         ] {
-            let answer = Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None };
+            let answer =
+                Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled: false };
             let read = ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, answer.status);
             assert_eq!(read, failure, "{body}");
         }
         for platform in BUILT_IN.iter().map(|definition| definition()) {
             for status in [401, 403] {
                 let body = b"<!DOCTYPE html><title>Attention Required!</title>".to_vec().into();
-                let answer = Answer { status, body, retry_after: None };
+                let answer = Answer { status, body, retry_after: None, is_throttled: false };
                 let read = ErrorAnswer::of(&answer).failure(&platform, Step::Identity, answer.status);
                 assert_eq!(read, IdentityUnavailable, "{} {status}", platform.name);
             }

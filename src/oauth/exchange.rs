@@ -262,7 +262,8 @@ pub(super) const OK: u16 = 200;
 
 /// The error of an answer that is no success.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
-    refusal_of(platform, step, answer.status, ErrorAnswer::read(&refusal_body(answer)))
+    let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
+    refusal_of(platform, step, answer.status, ErrorAnswer::read(&refusal_body(answer))).retry_after(wait)
 }
 
 fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {

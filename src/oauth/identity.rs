@@ -148,7 +148,9 @@ impl OauthClient<'_> {
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     let error = ErrorAnswer::of(answer);
     let failure = error.failure(platform, step, answer.status);
-    PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code)
+    // Some servers send a time of reset with every answer.
+    let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
+    PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code).retry_after(wait)
 }
 
 /// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.

@@ -174,7 +174,8 @@ impl OauthClient<'_> {
         measured(&self.platform.name, step.into_str(), call).await
     }
 
-    /// Makes a call that changes nothing at the platform. Retries failures that pass.
+    /// Makes a call that changes nothing at the platform. Retries failures that pass, unless the platform asks for a
+    /// longer wait than this one's.
     async fn ask<T>(
         &self,
         step: Step,
@@ -187,7 +188,7 @@ impl OauthClient<'_> {
             let answer = self.send(step, request()).await;
             let result = answer.map_err(|error| error.at(&self.platform.name, step)).and_then(&read);
             match result {
-                Err(error) if error.failure.is_transient() && attempt < ATTEMPTS => {
+                Err(error) if attempt < ATTEMPTS && passes_within(&error, pause) => {
                     tracing::debug!(platform.name = %self.platform.name, error = %error, attempt, "retrying");
                 }
                 done => return done,
@@ -197,6 +198,11 @@ impl OauthClient<'_> {
             attempt += 1;
         }
     }
+}
+
+/// True for a failure after which the platform may be asked again after a pause.
+fn passes_within(error: &PlatformError, pause: Duration) -> bool {
+    error.failure.is_transient() && error.retry_after.is_none_or(|wait| wait <= pause)
 }
 
 impl OauthClient<'_> {
@@ -258,4 +264,24 @@ fn json(answer: &Answer) -> Value {
 /// The body of a refused token request, which some servers write as a form; null when it is neither.
 fn refusal_body(answer: &Answer) -> Value {
     tokens::read_body(&answer.body).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_platform_is_asked_again_before_the_wait_that_it_asks_for() {
+        let pause = Duration::from_millis(500);
+        for (failure, wait, is_asked) in [
+            (Failure::PlatformThrottled, None, true),
+            (Failure::PlatformThrottled, Some(Duration::ZERO), true),
+            (Failure::PlatformThrottled, Some(Duration::from_mins(2)), false),
+            (Failure::PlatformUnavailable, Some(Duration::from_mins(2)), false),
+            (Failure::PermissionMissing, None, false),
+        ] {
+            let error = PlatformError::new("acme", Step::Identity, failure).retry_after(wait);
+            assert_eq!(passes_within(&error, pause), is_asked, "{failure:?} {wait:?}");
+        }
+    }
 }

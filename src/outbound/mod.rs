@@ -90,6 +90,8 @@ pub struct Answer {
     pub body: Zeroizing<Vec<u8>>,
     /// The wait that the platform asks for; at most an hour.
     pub retry_after: Option<Duration>,
+    /// True when the headers say to wait: by `Retry-After`, or because no request is left in this window.
+    pub is_throttled: bool,
 }
 
 impl Answer {
@@ -280,12 +282,12 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
     }
     let host = response.url().host_str().unwrap_or_default();
     let body = coding::decoded(host, response.headers(), body)?;
-    let retry_after = retry_after(response.headers());
-    Ok(Answer { status: response.status().as_u16(), body, retry_after })
+    let (retry_after, is_throttled) = (retry_after(response.headers()), is_throttled(response.headers()));
+    Ok(Answer { status: response.status().as_u16(), body, retry_after, is_throttled })
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
-/// Protocol servers send as a time. Dates are compared with the answer's `Date`, so only the platform's clock counts.
+/// Protocol servers send as a time, or that of GitHub and X where no request is left until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
@@ -295,12 +297,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             Err(_) => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
         }
     } else {
-        let reset = Duration::from_secs(text(&RATE_LIMIT_RESET)?.parse().ok()?);
+        let of_spent = || text(&X_RATE_LIMIT_RESET).filter(|_| is_throttled(headers));
+        let reset = Duration::from_secs(text(&RATE_LIMIT_RESET).or_else(of_spent)?.parse().ok()?);
         (std::time::UNIX_EPOCH + reset.min(LAST_RESET)).duration_since(now()?).ok()?
     };
     Some(after.min(MAX_RETRY_AFTER))
 }
 
+fn is_throttled(headers: &HeaderMap) -> bool {
+    let is_zero = |name| headers.get(name).is_some_and(|left| left.as_bytes().trim_ascii() == b"0");
+    headers.contains_key(header::RETRY_AFTER) || is_zero("x-ratelimit-remaining") || is_zero("ratelimit-remaining")
+}
+
+const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// The year 2500, since the Unix epoch. Later times are mistakes, and some overflow.
@@ -375,6 +384,8 @@ mod tests {
             (&[("ratelimit-reset", "784111807"), ("retry-after", "5"), ("date", date)], Some(5)),
             (&[("ratelimit-reset", "30"), ("date", date)], None),
             (&[("ratelimit-reset", "-1"), ("date", date)], None),
+            (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111807"), ("date", date)], Some(30)),
+            (&[("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "784111807"), ("date", date)], None),
             (&[], None),
         ] {
             let mut map = HeaderMap::new();
@@ -382,6 +393,9 @@ mod tests {
                 map.insert(HeaderName::from_static(name), value.parse().unwrap());
             }
             assert_eq!(retry_after(&map).map(|after| after.as_secs()), seconds, "{headers:?}");
+            let is_told =
+                headers.iter().any(|header| header.0 == "retry-after" || *header == ("x-ratelimit-remaining", "0"));
+            assert_eq!(is_throttled(&map), is_told, "{headers:?}");
         }
     }
 

@@ -325,7 +325,13 @@ async fn a_quota_of_nothing_is_a_failure_of_its_own() {
 
     let bench = Bench::start();
     bench.control().fail_next("googlebusiness", Step::Accounts, Fault::RateLimited, 2).unwrap();
-    assert_eq!(names(&bench.identity("googlebusiness", "ada").await).len(), 3);
+    let error = bench.identify("googlebusiness", &Answer::allow()).await.1.unwrap_err();
+    assert_eq!(
+        (error.of_connection().code(), error.retry_after),
+        ("platform_throttled", Some(Duration::from_secs(30)))
+    );
+    let asked = bench.control().requests_at("googlebusiness", Step::Accounts).len();
+    assert_eq!(asked, 1, "it said to wait for half a minute");
 }
 
 #[tokio::test(flavor = "multi_thread")]
