@@ -63,6 +63,8 @@ impl Metadata {
         let may_be_plain = Url::parse(issuer).is_ok_and(|url| url.scheme() == "http");
         let endpoint = |name: &'static str| match document.get(name) {
             None | Some(Value::Null) => Ok(None),
+            // Some servers leave a line of their template empty.
+            Some(Value::String(url)) if url.trim().is_empty() => Ok(None),
             Some(Value::String(url)) if is_endpoint(url, may_be_plain) => Ok(Some(url.clone())),
             Some(_) => Err(MetadataError::Endpoint(name)),
         };
@@ -207,6 +209,10 @@ mod tests {
         ] {
             let document = json!({"issuer": ISSUER, "token_endpoint": wrong});
             assert_eq!(Metadata::read(ISSUER, &document), Err(MetadataError::Endpoint("token_endpoint")), "{document}");
+        }
+        for absent in [json!(null), json!(""), json!(" ")] {
+            let document = json!({"issuer": ISSUER, "revocation_endpoint": absent});
+            assert_eq!(Metadata::read(ISSUER, &document).unwrap().revocation_endpoint, None, "{document}");
         }
         let plain = json!({"issuer": "http://127.0.0.1:9", "token_endpoint": "http://127.0.0.1:9/token"});
         assert!(Metadata::read("http://127.0.0.1:9", &plain).unwrap().token_endpoint.is_some());
