@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
@@ -189,22 +189,27 @@ pub(super) fn is_signed(body: &str) -> bool {
     parts.len() == 3 && parts.into_iter().all(is_part)
 }
 
-fn read_header(token: &str) -> Result<Header, NotProven> {
-    let header = decode_header(token.trim()).map_err(|_| match unsupported(token) {
-        Some(algorithm) => NotProven::Algorithm(algorithm),
-        None => NotProven::Unreadable,
-    })?;
-    // RFC 7515, section 4.1.11: nothing that must be understood is.
-    if header.crit.is_some() { Err(NotProven::Unreadable) } else { Ok(header) }
+/// The members of a header that are needed. The others may be anything.
+#[derive(Debug, PartialEq)]
+struct Header {
+    alg: Algorithm,
+    kid: Option<String>,
 }
 
-/// The algorithm in a header that names one that the crate does not know, `none` among them.
-fn unsupported(token: &str) -> Option<String> {
+fn read_header(token: &str) -> Result<Header, NotProven> {
     use base64::Engine as _;
-    let (header, _) = token.trim().split_once('.')?;
-    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).ok()?;
-    let header: Value = serde_json::from_slice(&header).ok()?;
-    Some(harmless(header.get("alg")?.as_str()?))
+    let header = token.trim().split_once('.').ok_or(NotProven::Unreadable)?.0;
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).ok().and_then(|json| read_json(&json));
+    let header = header.ok_or(NotProven::Unreadable)?;
+    let text = |name: &str| header.get(name).and_then(Value::as_str);
+    // RFC 7515, section 4.1.11: nothing that must be understood is.
+    if header.get("crit").is_some_and(|crit| !crit.is_null()) {
+        return Err(NotProven::Unreadable);
+    }
+    let alg = text("alg").ok_or(NotProven::Unreadable)?;
+    // One that the crate does not know, `none` among them.
+    let unsupported = |_| NotProven::Algorithm(harmless(alg));
+    Ok(Header { alg: alg.parse().map_err(unsupported)?, kid: text("kid").map(str::to_owned) })
 }
 
 /// Each key by itself: one of an unknown kind does not cost the others.
@@ -294,4 +299,31 @@ fn check(
 #[expect(clippy::disallowed_methods, reason = "a token is verified in the clear, and a secret verifies one")]
 fn expose(secret: &secrecy::SecretString) -> &str {
     secret.expose_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_for_what_is_needed_of_it() {
+        let rs256 = |kid: Option<&str>| Ok(Header { alg: Algorithm::RS256, kid: kid.map(str::to_owned) });
+        let other = |name: &str| Err(NotProven::Algorithm(name.to_owned()));
+        for (header, expected) in [
+            (r#"{"alg":"RS256","kid":"k","typ":"JWT"}"#, rs256(Some("k"))),
+            (r#"{"alg":"RS256","typ":7,"cty":[],"jku":1}"#, rs256(None)),
+            (r#"{"alg":"RS256","kid":"k","x5c":"abc","x5t":{},"jwk":"x"}"#, rs256(Some("k"))),
+            (r#"{"alg":"none"}"#, other("none")),
+            (r#"{"alg":"RS1","typ":7}"#, other("RS1")),
+            (r#"{"alg":"RS256","crit":["b64"],"b64":false}"#, Err(NotProven::Unreadable)),
+            (r#"{"alg":7}"#, Err(NotProven::Unreadable)),
+            (r#"{"typ":"JWT"}"#, Err(NotProven::Unreadable)),
+            ("x", Err(NotProven::Unreadable)),
+        ] {
+            let token = format!("{}.e30.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(header));
+            assert_eq!(read_header(&token), expected, "{header}");
+        }
+    }
 }
