@@ -238,7 +238,7 @@ impl Broker {
         }
         let client = self.oauth_client(of).await?.ok_or_else(missing)?;
         client.authorize_url(request).await.map_err(|error| {
-            let next_step = self.next_step(error.failure, &platform.name);
+            let next_step = error.next_step(self.console(&platform.name));
             tracing::warn!(platform.name = %platform.name, error = %chain(&error), next_step, "cannot begin a connection");
             let sentence = error.failure.what_happened(&platform.label);
             Error::PlatformUnreachable(sentence.trim_end_matches('.').to_owned())

@@ -208,8 +208,16 @@ impl Failure {
     /// page where the operator manages the app, if there is one.
     #[must_use]
     pub fn next_step(self, platform: &str, console: Option<&str>) -> String {
+        // An operator's own platform has no base for the URLs of an API.
+        let settings = if console.is_some() { "token_url and api_url" } else { "token_url and identity_url" };
+        self.next_step_with(settings, platform, console)
+    }
+
+    /// The same where it is known which settings may be wrong.
+    pub(super) fn next_step_with(self, settings: &str, platform: &str, console: Option<&str>) -> String {
         let console = console.unwrap_or("the platform");
-        self.texts().next_step.replace("{platform}", platform).replace("{console}", console)
+        let text = self.texts().next_step.replace("{settings}", settings);
+        text.replace("{platform}", platform).replace("{console}", console)
     }
 
     /// Who can end this failure.
@@ -377,9 +385,8 @@ impl Failure {
             },
             Self::PlatformAnswerUnreadable => Texts {
                 what_happened: "{label} answered in a way that could not be understood.",
-                next_step: "If it goes on, check token_url and api_url of [platforms.{platform}]; if they are right, the \
-                            platform changed its answers. Refreshes are retried automatically, and their answers are \
-                            kept.",
+                next_step: "If it goes on, check {settings} of [platforms.{platform}]; if they are right, the platform \
+                            changed its answers. Refreshes are retried automatically, and their answers are kept.",
             },
             Self::PlatformThrottled => {
                 Texts { what_happened: "{label} is receiving too many requests right now.", next_step: LATER }

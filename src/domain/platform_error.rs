@@ -132,7 +132,15 @@ impl PlatformError {
     /// The operator's next step, for the log. `console`: the page where the operator manages the app, if there is one.
     #[must_use]
     pub fn next_step(&self, console: Option<&str>) -> String {
-        self.failure.next_step(&self.platform, console)
+        let settings = match (console, self.step) {
+            (Some(_), _) => "token_url and api_url",
+            (None, Step::Accounts | Step::Identity | Step::Scopes) => "identity_url and identity",
+            (None, Step::PushedAuthorization) => "par_url",
+            (None, Step::Discovery | Step::Keys | Step::Registration) => "issuer",
+            (None, Step::Revocation) => "revoke_url",
+            (None, Step::CodeExchange | Step::LongLivedExchange | Step::Refresh) => "token_url",
+        };
+        self.failure.next_step_with(settings, &self.platform, console)
     }
 
     fn answered_with(&self) -> String {
@@ -206,6 +214,22 @@ mod tests {
         ] {
             assert_eq!(PlatformError::new("acme", step, failure).of_connection(), told, "{step} {failure:?}");
         }
+    }
+
+    #[test]
+    fn the_next_step_names_settings_that_the_platform_has() {
+        let next =
+            |step, console| PlatformError::new("acme", step, Failure::PlatformAnswerUnreadable).next_step(console);
+        let console = Some("https://acme.example");
+        for (step, console, settings) in [
+            (Step::Identity, console, "check token_url and api_url of [platforms.acme];"),
+            (Step::Identity, None, "check identity_url and identity of [platforms.acme];"),
+            (Step::PushedAuthorization, None, "check par_url of [platforms.acme];"),
+            (Step::CodeExchange, None, "check token_url of [platforms.acme];"),
+        ] {
+            assert!(next(step, console).contains(settings), "{}", next(step, console));
+        }
+        assert!(!Failure::PlatformAnswerUnreadable.next_step("acme", None).contains("api_url"));
     }
 
     #[test]
