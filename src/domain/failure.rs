@@ -293,8 +293,8 @@ impl Failure {
             },
             Self::AppMissing => Texts {
                 what_happened: "The OAuth app that this account was connected under is not configured here any more.",
-                next_step: "Put the client id that it was connected under back into [platforms.{platform}], or connect \
-                            the account again.",
+                next_step: "See that [platforms.{platform}] is not disabled and has the client id that it was connected \
+                            under, or connect the account again.",
             },
             Self::AppNotPublic => Texts {
                 what_happened: "{label} opens this service only to people whom its operator admitted there.",

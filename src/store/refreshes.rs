@@ -135,12 +135,17 @@ fn kinds_of_apps() -> Result<String, Error> {
     json(&names.chain(["app_rejected"]).collect::<Vec<_>>())
 }
 
-/// When the clock may have been set back: makes due what it had postponed while it was ahead, or taken to have lapsed, in all
-/// projects. No retry of today is later than `latest_retry`. Returns the number of grants.
+/// When the clock may have been set back: makes due what it had postponed while it was ahead, in all projects. No retry of
+/// today is later than `latest_retry`. Returns the number of grants.
 pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
     Ok(change(db, RESUME_ISSUED_AHEAD, named_params! {":now": now})?
-        + change(db, RESUME_FAR_RETRIES, named_params! {":now": now, ":latest_retry": latest_retry})?
-        + change(db, RESUME_LAPSED, named_params! {":now": now})?)
+        + change(db, RESUME_FAR_RETRIES, named_params! {":now": now, ":latest_retry": latest_retry})?)
+}
+
+/// Makes due what a clock that was ahead took to have lapsed, in all projects. Looks at every grant that has lapsed.
+/// Returns the number of grants.
+pub fn resume_lapsed(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
+    change(db, RESUME_LAPSED, named_params! {":now": now})
 }
 
 const RESUME_ISSUED_AHEAD: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_issue SET due_at = :now
@@ -371,7 +376,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let now = fixture.now();
         let at = |seconds| Some(now.plus(Duration::from_secs(seconds)));
-        let (soon, latest_retry) = (at(10), now.plus(Duration::from_secs(50)));
+        let soon = at(10);
         let [_, _, lapsed, expired] = [
             ("due soon", soon, at(20), at(99)),
             ("never expires, so never refreshed", None, None, at(99)),
@@ -385,7 +390,7 @@ mod tests {
         for id in [lapsed, expired] {
             fixture.change(id, |grant| grant.lapsed(trouble(Failure::ConsentExpired, now)));
         }
-        assert_eq!(fixture.write(|db| resume_misdated(db, now, latest_retry)).unwrap(), 1);
+        assert_eq!(fixture.write(|db| resume_lapsed(db, now)).unwrap(), 1);
         assert_eq!(due(&fixture, now, 9), [lapsed]);
     }
 

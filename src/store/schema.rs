@@ -553,7 +553,8 @@ mod tests {
         let now = Timestamp::from_millis(now);
         let tx = db.transaction().unwrap();
         assert_eq!(refreshes::resume_all(&tx, now).unwrap(), 1, "cut off");
-        assert_eq!(refreshes::resume_misdated(&tx, now, now.plus(Duration::from_mins(30))).unwrap(), 3);
+        assert_eq!(refreshes::resume_misdated(&tx, now, now.plus(Duration::from_mins(30))).unwrap(), 2);
+        assert_eq!(refreshes::resume_lapsed(&tx, now).unwrap(), 1);
         tx.commit().unwrap();
         let due: String =
             db.query_row("SELECT group_concat(id, '') FROM grants WHERE due_at = ?1", [now], |row| row.get(0)).unwrap();

@@ -1,5 +1,6 @@
 //! The consequences of a refresh that brought no tokens: whether the grant has ended, and when it is tried again.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::throttle::Permit;
@@ -134,6 +135,7 @@ impl Refresher {
     /// Records that nothing renews the grant any more. Its status follows from its times.
     pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         let kind = Failure::ConsentExpired;
         let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now, backup_taken_at: None };
         let who_can_help = count_failure(kind, &grant.platform);

@@ -32,6 +32,7 @@ mod keep;
 mod schedule;
 mod throttle;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
 use crate::domain::time::Timestamp;
-use crate::store::{self, refreshes};
+use crate::store::{self, Transaction, refreshes};
 
 /// No retry comes later, whatever the platform asks for.
 const LONGEST_WAIT: Duration = Duration::from_hours(7);
@@ -101,6 +102,8 @@ struct Inner {
     in_flight: Arc<Gauge>,
     /// Tokens that a platform delivered and that could not be stored yet.
     unsaved: Arc<Gauge>,
+    /// The latest time at which a grant lapsed, in milliseconds. At the start, any may have.
+    lapsed_at: Arc<AtomicI64>,
 }
 
 impl Refresher {
@@ -114,6 +117,7 @@ impl Refresher {
             skipped: Mutex::default(),
             in_flight: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count))),
             unsaved: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count))),
+            lapsed_at: Arc::new(AtomicI64::new(i64::MAX)),
         }))
     }
 
@@ -121,9 +125,10 @@ impl Refresher {
     /// the credentials of each may have changed.
     pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
         let throttle = Arc::new(Throttle::new(core.clock.clone(), core.settings.refresh_concurrency));
-        let Inner { flights, in_flight, unsaved, .. } = &*self.0;
+        let Inner { flights, in_flight, unsaved, lapsed_at, .. } = &*self.0;
         let (flights, in_flight, unsaved) = (flights.clone(), in_flight.clone(), unsaved.clone());
-        Self(Arc::new(Inner { core, revocation, flights, throttle, skipped: Mutex::default(), in_flight, unsaved }))
+        let (lapsed_at, skipped) = (lapsed_at.clone(), Mutex::default());
+        Self(Arc::new(Inner { core, revocation, flights, throttle, skipped, in_flight, unsaved, lapsed_at }))
     }
 
     fn core(&self) -> &Core {
@@ -183,13 +188,24 @@ impl Refresher {
     }
 
     /// Makes due at once what a clock that was ahead postponed, or took to have lapsed. Asks the database and not an
-    /// earlier time, because the clock may have been ahead for a moment only.
+    /// earlier time, because the clock may have been ahead for a moment only. Lapsed grants may be many, so they are
+    /// looked at only where one lapsed later than now.
     pub async fn watch_clock(&self) {
         let now = self.core().clock.now();
-        let latest_retry = now.plus(LONGEST_WAIT);
-        match self.core().store.write(move |tx| refreshes::resume_misdated(tx, now, latest_retry)).await {
-            Ok(0) => {}
+        let (latest_retry, lapsed_at) = (now.plus(LONGEST_WAIT), &self.0.lapsed_at);
+        let has_lapsed = lapsed_at.load(Ordering::Relaxed) > now.as_millis();
+        let resume = move |tx: &Transaction<'_>| {
+            let lapsed = if has_lapsed { refreshes::resume_lapsed(tx, now)? } else { 0 };
+            Ok::<_, store::Error>(lapsed + refreshes::resume_misdated(tx, now, latest_retry)?)
+        };
+        match self.core().store.write(resume).await {
             Ok(grants) => {
+                if has_lapsed {
+                    lapsed_at.store(now.as_millis(), Ordering::Relaxed);
+                }
+                if grants == 0 {
+                    return;
+                }
                 tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
             }
             Err(error) => {

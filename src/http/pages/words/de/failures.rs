@@ -54,8 +54,8 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         ),
         F::AppMissing => (
             "Die OAuth-App, unter der dieses Konto verbunden wurde, ist hier nicht mehr eingerichtet.",
-            "Tragen Sie die Client-Id, unter der es verbunden wurde, wieder in [platforms.{platform}] ein, oder verbinden Sie \
-             das Konto neu.",
+            "Sehen Sie nach, ob [platforms.{platform}] eingeschaltet ist und die Client-Id hat, unter der es verbunden wurde, \
+             oder verbinden Sie das Konto neu.",
         ),
         F::AppNotPublic => (
             "{label} öffnet diesen Dienst nur für Personen, die sein Betreiber dort zugelassen hat.",
