@@ -2,6 +2,7 @@
 
 mod console;
 mod meant;
+mod places;
 
 use std::path::Path;
 
@@ -54,18 +55,6 @@ fn an_empty_file_configures_a_broker_on_loopback() {
     assert!(config.platforms.iter().all(|platform| platform.availability() == Availability::Dev));
     assert_eq!(config.platforms.bluesky().unwrap().plc_url, "https://plc.directory");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-}
-
-#[test]
-fn a_link_to_a_database_is_that_database() {
-    let dir = tempfile::tempdir().unwrap();
-    let (target, link) = (dir.path().canonicalize().unwrap().join("real.db"), dir.path().join("link.db"));
-    std::os::unix::fs::symlink(&target, &link).unwrap();
-    let read = || read(&format!("[database]\npath = {link:?}")).unwrap();
-    assert_eq!(read().database, link, "there is no target yet");
-    std::fs::write(&target, "").unwrap();
-    std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    assert_eq!(read().database, target);
 }
 
 #[test]

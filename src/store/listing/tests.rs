@@ -123,7 +123,8 @@ impl Model {
                 PlatformFilter::One(name) => *name == kept.integration.platform,
             }) && filter.profile_id.is_none_or(|profile| profile == kept.integration.profile_id)
                 && needle.as_ref().is_none_or(|needle| {
-                    kept.text.contains(needle.as_str()) || filter.search == Some(kept.integration.id.to_string())
+                    let is_within = kept.text.split('\n').any(|text| text.contains(needle.as_str()));
+                    is_within || filter.search == Some(kept.integration.id.to_string())
                 })
         };
         let mut ids: Vec<_> = self.kept.iter().filter(matches).map(|kept| kept.integration.id).collect();
