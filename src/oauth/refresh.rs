@@ -40,7 +40,7 @@ impl OauthClient<'_> {
     }
 }
 
-/// Reads the answer to a refresh with `tokens` that was sent at `sent_at`. Scopes and refresh token are `None` when the answer
+/// Reads the answer to a refresh with `tokens`, sent at `sent_at`. Scopes and refresh token are `None` when the answer
 /// leaves them out, which means that they stay.
 ///
 /// # Errors

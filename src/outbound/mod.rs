@@ -287,7 +287,8 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
-/// Protocol servers send as a time, or that of GitHub and X where no request is left until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
+/// Protocol servers send as a time. GitHub and X send `X-RateLimit-Reset`, which counts where no request is left until
+/// then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();

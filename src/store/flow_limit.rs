@@ -45,7 +45,7 @@ pub struct FlowLimit {
     tally: Mutex<Tally>,
 }
 
-/// What was counted, and changed since by starts.
+/// The rows of the latest count, and the starts since.
 #[derive(Debug, Default)]
 struct Tally {
     /// Those of a key are not fewer than there are, unless a write was rolled back.
@@ -114,7 +114,7 @@ impl FlowLimit {
                 Some(owner)
             } else {
                 let purged = flows::purge_expired(db, now, batch)? as u64;
-                // Whose they were is not known.
+                // The purge does not tell the owners, so theirs stay too high until the next count.
                 tally.flows.in_all = tally.flows.in_all.saturating_sub(purged);
                 tally.flows.largest().filter(|_| purged == 0)
             };
@@ -272,7 +272,7 @@ mod tests {
         let others = [quiet, foreign, (ours, None)].map(|owner| start(&mut fixture, &limit, owner).unwrap());
         let late = start(&mut fixture, &limit, quiet).unwrap();
         fixture.write(|db| flows::give_way(db, (ours, late.access_key_id), late.created_at, 1)).unwrap();
-        // What others did is counted later.
+        // Deletions by others show in the next count.
         fixture.clock.advance(COUNTED_FOR);
         let [gone, ..] = &others;
         assert!(is_late(&fixture, gone), "the oldest of that key");

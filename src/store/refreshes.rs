@@ -135,8 +135,8 @@ fn kinds_of_apps() -> Result<String, Error> {
     json(&names.chain(["app_rejected"]).collect::<Vec<_>>())
 }
 
-/// When the clock may have been set back: makes due what it had postponed while it was ahead, in all projects. No retry of
-/// today is later than `latest_retry`. Returns the number of grants.
+/// Makes due what a clock that was ahead postponed, in all projects. No retry of today is later than `latest_retry`.
+/// Returns the number of grants.
 pub fn resume_misdated(db: &Transaction<'_>, now: Timestamp, latest_retry: Timestamp) -> Result<usize, Error> {
     Ok(change(db, RESUME_ISSUED_AHEAD, named_params! {":now": now})?
         + change(db, RESUME_FAR_RETRIES, named_params! {":now": now, ":latest_retry": latest_retry})?)

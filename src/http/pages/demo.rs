@@ -28,13 +28,11 @@ use crate::domain::secret::SecretString;
 use crate::http::access::Authenticated;
 use crate::http::api::{integrations, tokens};
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, peer};
+use crate::http::request::{FromQuery, Parameters, Query, SIGN_IN_MAX, Segment, Unread, peer};
 use crate::http::{Current, Demo, State};
 
 /// The most accounts and profiles that the page shows.
 const SHOWN: Window = Window { limit: 100, offset: 0 };
-/// Longest form, in bytes: enough for a name and a password, whatever their characters.
-const SIGN_IN_MAX: usize = 8 * 1024;
 
 #[derive(Template)]
 #[template(path = "demo.html")]

@@ -24,11 +24,8 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, cookies, fields, peer};
+use crate::http::request::{FromQuery, Parameters, Query, SIGN_IN_MAX, Segment, Unread, cookies, fields, peer};
 use crate::http::{Current, State};
-
-/// Longest form, in bytes: enough for a name and a password, whatever their characters.
-const SIGN_IN_MAX: usize = 8 * 1024;
 
 #[derive(Template)]
 #[template(path = "link.html")]

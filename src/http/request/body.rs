@@ -29,6 +29,8 @@ use crate::http::error::{ApiError, Code};
 /// Longest form that anyone can send, in bytes: enough for a key or the name of a button. All connections together cannot
 /// fill the room for bodies with it.
 pub(crate) const FORM_MAX: usize = 2 * 1024;
+/// Longest form, in bytes: enough for a name and a password, whatever their characters.
+pub(crate) const SIGN_IN_MAX: usize = 8 * 1024;
 /// Retry-After when there is no room for a body: those that are being read end soon.
 const ROOM_RETRY_AFTER: Duration = Duration::from_secs(2);
 

@@ -86,8 +86,8 @@ pub(crate) fn description(text: &str) -> Result<(), String> {
     plain(text, &['\n', '\r', '\t'])
 }
 
-/// True for a character without an ink of its own: fillers, joiners, marks of direction and of byte order, and the rest of
-/// what Unicode says to ignore in display (`Default_Ignorable_Code_Point`), with the empty Braille pattern.
+/// True for a character that shows nothing: what Unicode says to ignore in display (`Default_Ignorable_Code_Point`), and
+/// the empty Braille pattern.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,

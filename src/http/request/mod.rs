@@ -14,6 +14,6 @@ mod spelling;
 pub(crate) mod trace;
 pub(crate) mod unread;
 
-pub(crate) use body::{Body, BodyRoom, FORM_MAX, Form, FromMembers, Members, Unread};
+pub(crate) use body::{Body, BodyRoom, FORM_MAX, Form, FromMembers, Members, SIGN_IN_MAX, Unread};
 pub(crate) use path::Segment;
 pub(crate) use query::{FromQuery, NamedPage, OFFSET_MAX, Parameters, Query, invalid_parameter};

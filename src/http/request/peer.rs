@@ -117,7 +117,7 @@ mod tests {
         let found =
             |line: &[u8]| client("127.0.0.1".parse().unwrap(), &headers(&[("x-forwarded-for", line)]), &trusted);
         let at = |address: &str| Client::At(address.parse().unwrap());
-        // What stands further to the left does not matter.
+        // Entries further to the left may be anything.
         assert_eq!(found(b"\xff, 203.0.113.9"), at("203.0.113.9"));
         assert_eq!(found(b"\xff\xfe,203.0.113.9, 10.0.0.7"), at("203.0.113.9"));
         for line in [
