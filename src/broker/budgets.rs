@@ -18,13 +18,6 @@ impl Broker {
         spent.spend(self.clock.now(), cost, &subjects).map_err(|exhausted| Error::LimitReached { cost, exhausted })
     }
 
-    /// Checks that an address has some left for what it may cost.
-    pub fn can_spend(&self, cost: Cost, address: Option<IpAddr>) -> Result<(), Error> {
-        let subjects = self.subjects(cost, None, address);
-        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.check(self.clock.now(), cost, &subjects).map_err(|exhausted| Error::LimitReached { cost, exhausted })
-    }
-
     fn subjects(&self, cost: Cost, caller: Option<&Caller>, address: Option<IpAddr>) -> Vec<(Subject, u32)> {
         let budget = self.settings.limits.of(cost);
         let key = caller.and_then(|caller| caller.access_key_id).map(Subject::Key);

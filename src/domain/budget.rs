@@ -143,7 +143,7 @@ impl Spent {
     /// # Errors
     ///
     /// As [`Self::spend`].
-    pub fn check(&self, now: Timestamp, cost: Cost, subjects: &[(Subject, u32)]) -> Result<(), Exhausted> {
+    fn check(&self, now: Timestamp, cost: Cost, subjects: &[(Subject, u32)]) -> Result<(), Exhausted> {
         let now = micros(now);
         let wait = |(subject, most): &(Subject, u32)| {
             let wait = self.whole_at(now, cost, *subject) + price(*most) - now - REFILL;

@@ -4,7 +4,8 @@
 //!
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
 //! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer; only who holds the right
-//! key learns that it has expired, or does not work from their address.
+//! key learns that it has expired, or does not work from their address. Wrong keys, states and tokens cost their address;
+//! right ones work whatever it has spent, because a whole office may share it.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -49,8 +50,10 @@ pub(super) async fn guard(
         Err(_logged_by_the_panic_hook) => ServiceResponse::from_err(ApiError::internal("a handler panicked"), request),
     };
     if route.access == Access::Public && route.cost == Some(Cost::Misses) && is_miss(&answer) {
-        // The answer stays: the next attempt is refused before it is looked at.
-        let _ = state.broker.spend(Cost::Misses, None, limited(answer.request(), state));
+        let spent = state.broker.spend(Cost::Misses, None, limited(answer.request(), state));
+        if let Err(exhausted) = spent {
+            return ServiceResponse::from_err(ApiError::from(exhausted), answer.into_parts().0);
+        }
     }
     answer
 }
@@ -59,12 +62,7 @@ pub(super) async fn guard(
 async fn admit(route: &Route, state: &State, req: &ServiceRequest) -> Result<Option<Caller>, ApiError> {
     let limited = || limited(req.request(), state);
     let scope = match route.access {
-        Access::Public => {
-            if let Some(cost) = route.cost.filter(|_| !route.checks_key) {
-                state.broker.can_spend(cost, limited())?;
-            }
-            return Ok(None);
-        }
+        Access::Public => return Ok(None),
         Access::AnyKey => None,
         Access::Key(scope) | Access::Session(scope) => Some(scope),
     };

@@ -48,9 +48,6 @@ pub struct Route {
     pub surface: Surface,
     /// What a call costs, see `[limits]`.
     pub cost: Option<Cost>,
-    /// True where the handler checks a key. It counts a wrong one itself, and a valid one works whatever its address has
-    /// spent.
-    pub(super) checks_key: bool,
     /// True for a GET that uses something up. It does not answer HEAD, because monitors and link previews send HEAD.
     spends: bool,
     handler: fn() -> actix_web::Route,
@@ -82,7 +79,7 @@ impl Route {
         surface: Surface,
         handler: fn() -> actix_web::Route,
     ) -> Self {
-        Self { method: Method::GET, paths, access, surface, cost: None, checks_key: false, spends: false, handler }
+        Self { method: Method::GET, paths, access, surface, cost: None, spends: false, handler }
     }
 }
 
@@ -92,12 +89,12 @@ const fn api(
     access: Access,
     handler: fn() -> actix_web::Route,
 ) -> Route {
-    Route { method, paths, access, surface: Surface::Json, cost: None, checks_key: false, spends: false, handler }
+    Route { method, paths, access, surface: Surface::Json, cost: None, spends: false, handler }
 }
 
 const fn page(method: Method, paths: &'static [&'static str], handler: fn() -> actix_web::Route) -> Route {
     let (access, surface) = (Access::Public, Surface::Page);
-    Route { method, paths, access, surface, cost: None, checks_key: false, spends: false, handler }
+    Route { method, paths, access, surface, cost: None, spends: false, handler }
 }
 
 const fn operator(
@@ -106,7 +103,7 @@ const fn operator(
     access: Access,
     handler: fn() -> actix_web::Route,
 ) -> Route {
-    Route { method, paths, access, surface: Surface::Console, cost: None, checks_key: false, spends: false, handler }
+    Route { method, paths, access, surface: Surface::Console, cost: None, spends: false, handler }
 }
 
 /// Marks a GET that uses something up: a state, a code, a refresh token.
@@ -121,15 +118,10 @@ const fn costs(cost: Cost, mut route: Route) -> Route {
     route
 }
 
-/// Marks a public route that takes a state or a selection token: each wrong one costs.
+/// Marks a public route that takes a state, a token or a key: each wrong one costs. A handler that takes a key counts it
+/// itself.
 const fn guessed(route: Route) -> Route {
     costs(Cost::Misses, route)
-}
-
-/// Marks a public route whose handler checks a key: each wrong one costs.
-const fn checks_key(mut route: Route) -> Route {
-    route.checks_key = true;
-    guessed(route)
 }
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
@@ -261,7 +253,7 @@ pub static CONSOLE_ROUTES: &[Route] = &[
         operator(Method::POST, &["/console/profiles/{id}/delete"], MANAGES, || web::to(console::profiles::delete)),
     ),
     page(Method::GET, CONSOLE_SIGN_IN, || web::to(console::sign_in::show)),
-    checks_key(page(Method::POST, CONSOLE_SIGN_IN, || web::to(console::sign_in::submit))),
+    guessed(page(Method::POST, CONSOLE_SIGN_IN, || web::to(console::sign_in::submit))),
     costs(
         Cost::Writes,
         operator(Method::POST, &["/console/sign-out"], MANAGES, || web::to(console::sign_in::sign_out)),

@@ -446,6 +446,8 @@ async fn links_cost_what_changes_cost_and_wrong_ones_what_misses_cost() {
         let status = broker.visit(&format!("/connect/link/{miss}")).await.status;
         assert_eq!(status, if miss < 4 { 404 } else { 429 }, "{miss}");
     }
+    assert_eq!(broker.visit("/v1/connect/twitter/callback?state=x&code=x").await.status, 429);
+    assert_eq!(broker.visit(&page).await.status, 200, "what is right works for the others of that address");
 }
 
 #[tokio::test(flavor = "multi_thread")]

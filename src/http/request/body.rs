@@ -6,10 +6,12 @@
 //! every copy that is made here is wiped when it is dropped. Those of the HTTP stack are wiped when their memory is
 //! given back, by the allocator in `main.rs`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -18,12 +20,13 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::query::Query;
 use super::{fields, spelling};
+use crate::domain::id::AccessKeyId;
 use crate::http::Current;
+use crate::http::context::Context;
 use crate::http::error::{ApiError, Code};
 
 /// Longest form that anyone can send, in bytes: enough for a key or the name of a button. All connections together cannot
@@ -43,27 +46,61 @@ pub(crate) trait FromMembers: Sized {
 }
 
 /// Room for the bodies that are being read, in bytes. Bounds what clients can make the broker hold that send a body and
-/// do not finish it.
-pub(crate) struct BodyRoom(Arc<Semaphore>);
+/// do not finish it. Invariant: bodies with one key fill a quarter, and those without a key half.
+pub(crate) struct BodyRoom {
+    bytes: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    in_all: usize,
+    by_key: HashMap<Option<AccessKeyId>, usize>,
+}
 
 /// Room that a body takes, until it is dropped.
-struct Held(Option<OwnedSemaphorePermit>);
+struct Held {
+    room: Arc<BodyRoom>,
+    key: Option<AccessKeyId>,
+    bytes: usize,
+}
 
 impl BodyRoom {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
+        Self { bytes, taken: Mutex::default() }
     }
 
-    /// Takes room for more of a body.
-    fn take(&self, bytes: usize, held: &mut Held) -> Result<(), ApiError> {
-        let full = || ApiError::new(Code::Overloaded).retry_after(ROOM_RETRY_AFTER).closing();
-        let bytes = u32::try_from(bytes).map_err(|_| full())?;
-        let more = self.0.clone().try_acquire_many_owned(bytes).map_err(|_| full())?;
-        match &mut held.0 {
-            Some(permit) => permit.merge(more),
-            none => *none = Some(more),
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Takes room for more of the body.
+    fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let share = self.room.bytes / if self.key.is_some() { 4 } else { 2 };
+        let taken = &mut *self.room.taken();
+        let by_key = taken.by_key.entry(self.key).or_default();
+        if *by_key + bytes > share || taken.in_all + bytes > self.room.bytes {
+            return Err(ApiError::new(Code::Overloaded).retry_after(ROOM_RETRY_AFTER).closing());
         }
+        *by_key += bytes;
+        taken.in_all += bytes;
+        self.bytes += bytes;
         Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let taken = &mut *self.room.taken();
+        taken.in_all -= self.bytes;
+        if let Entry::Occupied(mut by_key) = taken.by_key.entry(self.key) {
+            *by_key.get_mut() -= self.bytes;
+            if *by_key.get() == 0 {
+                by_key.remove();
+            }
+        }
     }
 }
 
@@ -138,15 +175,17 @@ impl Unread {
             return Err(too_large());
         }
         let state = Current::of(&req)?;
+        let key = Context::of(&req, |context| context.caller.as_ref().and_then(|caller| caller.access_key_id))?;
         let whole = async {
-            let (mut body, mut held) = (Zeroizing::new(Vec::new()), Held(None));
+            let mut body = Zeroizing::new(Vec::new());
+            let mut held = Held { room: state.bodies.clone(), key, bytes: 0 };
             while let Some(chunk) = payload.next().await {
                 let chunk =
                     chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
                 if body.len() + chunk.len() > max {
                     return Err(too_large());
                 }
-                state.bodies.take(chunk.len(), &mut held)?;
+                held.grow(chunk.len())?;
                 append(&mut body, &chunk);
             }
             Ok((body, held))
