@@ -7,7 +7,7 @@ use super::error::What;
 use super::{Broker, Caller, Error, integrations};
 use crate::domain::id::{OauthAppId, ProfileId};
 use crate::domain::integration::Integration;
-use crate::store::integrations as stored;
+use crate::store::{self, integrations as stored, profiles};
 
 impl Broker {
     /// The account with this id, which a connection at `platform` is to bring back. `profile_id`: the profile that the
@@ -20,14 +20,28 @@ impl Broker {
         profile_id: Option<ProfileId>,
     ) -> Result<Integration, Error> {
         let (project, id) = (caller.project_id, integrations::parse(id)?);
-        let found = self.store.read(move |db| stored::find(db, project, id)).await?;
-        let found = found.filter(|found| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))?;
+        let found = self
+            .store
+            .read(move |db| {
+                let Some(account) = stored::find(db, project, id)? else { return Ok(None) };
+                let profile = account.profile_id.map(|id| profiles::find(db, project, id)).transpose()?;
+                Ok::<_, store::Error>(Some((account, matches!(profile, Some(None)))))
+            })
+            .await?;
+        let (found, lost_its_profile) =
+            found.filter(|(found, _)| caller.sees(found.profile_id)).ok_or(Error::NotFound(What::Integration))?;
         let refused = |why: String| Err(Error::InvalidParameter(format!("reconnect names {why}")));
         if found.platform != platform {
             return refused(format!("an account at {}, not at {platform}", found.platform));
         }
         if profile_id.is_some() && profile_id != found.profile_id {
             return refused("an account of another profile than profileId: leave profileId out".to_owned());
+        }
+        if lost_its_profile {
+            return refused(format!(
+                "an account whose profile was deleted: move it to another one first, with PATCH \
+                 /v1/connect/integrations/{id}"
+            ));
         }
         Ok(found)
     }

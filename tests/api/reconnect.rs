@@ -156,6 +156,15 @@ async fn a_reconnection_goes_on_under_the_accounts_own_profile() {
         refused(key, format!("/v1/connect/twitter?reconnect={unknown}"), (404, "integration_not_found")).await;
     }
     refused(&foreign, format!("/v1/connect/twitter?reconnect={id}"), (404, "integration_not_found")).await;
+
+    assert_eq!(broker.call("DELETE", &format!("/v1/profiles/{ours}"), None).await.status, 200);
+    let path = format!("/v1/connect/twitter?reconnect={id}");
+    let orphan = broker.get(&path).await;
+    assert_eq!((orphan.status, orphan.code()), (400, "invalid_parameter"), "{}", orphan.text);
+    assert!(orphan.text.contains("profile was deleted: move it to another one"), "{}", orphan.text);
+    let account = format!("/v1/connect/integrations/{id}");
+    assert_eq!(broker.call("PATCH", &account, Some(json!({"profileId": null}))).await.status, 200);
+    assert_eq!(broker.get(&path).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
