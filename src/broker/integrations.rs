@@ -7,6 +7,7 @@ use super::{Broker, Caller, Error, profiles};
 
 pub use super::revocation::Revoked;
 use crate::domain::audit::{Action, Entry};
+use crate::domain::error_chain::chain;
 use crate::domain::grant::Grant;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
@@ -15,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::weigh::Weigh;
 use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
-use crate::store::{self, Connection, audit, grants, integrations, profiles as stored_profiles};
+use crate::store::{self, Connection, Transaction, audit, grants, integrations, meta, profiles as stored_profiles};
 
 /// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no
 /// profile of the project lists nothing.
@@ -148,22 +149,25 @@ impl Broker {
     async fn revoke_and_erase(&self, caller: &Caller, id: IntegrationId) -> Result<(String, Revoked), Error> {
         let (revocation, now) = (self.revocation.clone(), self.clock.now());
         let (project, who) = (caller.project_id, caller.clone());
-        let find = move |db: &Connection| {
-            let integration = find_seen(db, &who, id)?;
-            let grant = grants::find(db, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
-            let is_needed = grants::count_integrations(db, project, grant.id)? > 1
-                || revocation.reach(db, (&grant).into(), now)? != Users::Nobody;
+        let find = move |tx: &Transaction<'_>| {
+            let integration = find_seen(tx, &who, id)?;
+            let grant = grants::find(tx, project, integration.grant_id)?.ok_or(Error::NotFound(What::Integration))?;
+            let is_needed = grants::count_integrations(tx, project, grant.id)? > 1
+                || revocation.reach(tx, (&grant).into(), now)? != Users::Nobody;
+            // A consent that has ended while its account cannot be erased would leave an account that is dead.
+            meta::touch(tx)?;
             Ok::<_, Error>((integration, grant, is_needed))
         };
-        let (integration, grant, is_needed) = self.store.read(find).await?;
+        self.store.ensure_reserve().await?;
+        let (integration, grant, is_needed) = self.store.write(find).await?;
         let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
         let entry = Entry::new(caller.by(), Action::AccountDisconnected, id);
         let who = caller.clone();
-        let (mut told, unused) = self
+        let erased = self
             .store
-            .write(move |tx| {
+            .write_kept(move |tx| {
                 let present = find_seen(tx, &who, id)?;
                 integrations::delete(tx, project, id)?;
                 let others = integrations::list_on_grant(tx, project, grant_id)?;
@@ -172,7 +176,7 @@ impl Broker {
                 // A caller that is bound to a profile is not told of accounts elsewhere.
                 let hides = revoked == Revoked::KeptForOthers && !knows_others;
                 let told = if hides { Revoked::NotConfirmed } else { revoked };
-                let entry = entry.with_outcome(told.into()).of_profile(present.profile_id);
+                let entry = entry.clone().with_outcome(told.into()).of_profile(present.profile_id);
                 audit::record(tx, Some(project), &entry, clock.now())?;
                 let Some(grant) = grants::find(tx, project, grant_id)? else { return Ok::<_, Error>((told, None)) };
                 if !grants::delete_if_unused(tx, project, grant_id)? {
@@ -181,7 +185,16 @@ impl Broker {
                 let users = revocation.reach(tx, (&grant).into(), clock.now())?;
                 Ok((told, Some((grant, users))))
             })
-            .await?;
+            .await;
+        let (mut told, unused) = erased.inspect_err(|error| {
+            if revoked == Revoked::Yes && !matches!(error, Error::NotFound(_)) {
+                tracing::error!(
+                    integration.id = %id,
+                    error = %chain(error),
+                    "the platform ended the consent, but the account could not be erased: disconnect it again"
+                );
+            }
+        })?;
         if let Some((grant, users)) = unused {
             let was_kept = revoked == Revoked::KeptForOthers;
             match users {

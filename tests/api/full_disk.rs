@@ -79,6 +79,7 @@ async fn full_before_a_refresh(disk: &Disk) {
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{other}"), None).await;
     assert_eq!((gone.status, gone.code()), (507, "storage_full"), "{}", gone.text);
     assert_eq!(broker.get(&format!("/v1/connect/integrations/{other}")).await.status, 200, "it is still there");
+    assert!(broker.sandbox().requests_at("tiktok", Step::Revoke).is_empty(), "and its consent has not ended");
     let ready = broker.browse(&format!("{}/readyz", broker.url)).await;
     assert_eq!((ready.status, ready.code()), (503, "not_ready"), "{}", ready.text);
     assert_eq!(ready.json["error"], "The disk is full.");
