@@ -46,7 +46,7 @@ impl<'a> Reload<'a> {
             tracing::info!("stopping: the terminal was closed");
             return Hangup::Stop;
         }
-        let config = match self.source.read(self.environment) {
+        let wanted = match self.source.read(self.environment) {
             Ok(config) => config,
             Err(error) => {
                 return refused(&match self.confinement.shut_out(error.files()) {
@@ -55,15 +55,16 @@ impl<'a> Reload<'a> {
                 });
             }
         };
-        if let Some(path) = self.confinement.out_of_reach(&config) {
+        if let Some(path) = self.confinement.out_of_reach(&wanted) {
             return refused(&outside(path));
         }
+        let config = keep_fixed(&self.app.config, wanted.clone());
         let broker = match self.app.reloaded(&config).await {
             Ok(broker) => broker,
             Err(error) => return refused(&chain(&error)),
         };
         warn_of(&config);
-        for ((key, used), (_, wanted)) in self.fixed.iter().zip(fixed(&config)).filter(|(used, wanted)| *used != wanted)
+        for ((key, used), (_, wanted)) in self.fixed.iter().zip(fixed(&wanted)).filter(|(used, wanted)| *used != wanted)
         {
             tracing::warn!("{key} stays {used} until a restart: it is {wanted} in the configuration");
         }
@@ -122,6 +123,32 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What is wanted, but for the settings that need a restart.
+fn keep_fixed(used: &Config, wanted: Config) -> Config {
+    let mut server = wanted.server;
+    (server.listen, server.metrics_listen) = (used.server.listen, used.server.metrics_listen);
+    Config { console: used.console.clone(), database: used.database.clone(), log: used.log.clone(), server, ..wanted }
+}
+
 fn is_at_a_terminal() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_needs_a_restart_stays_and_the_rest_is_new() {
+        let read = |toml: &str| config::from_str("x", toml, Path::new("/srv"), &Environment::default(), &[]).unwrap();
+        let used = read("[database]\npath = \"a.db\"\n[console]\n[server]\nlisten = \"127.0.0.1:8080\"");
+        let wanted = "[database]\npath = \"b.db\"\n[server]\nlisten = \"127.0.0.1:8081\"\nmetrics_listen = \"127.0.0.1:9\"\n\
+                      [log]\nlevel = \"trace\"\n[limits]\nbodies_mib = 3\n[backup]\ndir = \"copies\"";
+        let kept = keep_fixed(&used, read(wanted));
+        assert_eq!(fixed(&kept), fixed(&used));
+        assert_eq!(http_settings(&kept).console, http::Console::Beside);
+        assert_eq!(crate::app::backup_schedule(&kept).unwrap().database, used.database);
+        assert_eq!(kept.limits.bodies, 3 << 20);
+    }
 }
