@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Exit;
 use super::finding::{Finding, Severity, plural};
 use crate::config::Config;
+use crate::domain::shell::quoted;
 
 const CHECK: &str = "permissions";
 
@@ -56,7 +57,7 @@ fn file_finding(file: &Path) -> Option<Finding> {
         _ => (Severity::Warning, "every user of this machine can read it"),
     };
     let finding = Finding::ok(CHECK, file.display(), format!("{what} (mode {:04o})", mode & 0o7777));
-    Some(Finding { severity, ..finding.remedy(format!("chmod o= {}", file.display())) })
+    Some(Finding { severity, ..finding.remedy(format!("chmod o= {}", quoted(file))) })
 }
 
 /// `None` for a folder in which no other user can replace a file. `must_be_closed`: the broker does not start in a
@@ -76,8 +77,7 @@ fn folder_finding(folder: &Path, must_be_closed: bool) -> Option<Finding> {
         (Severity::Warning, "every user of this machine can put new files into it")
     };
     let finding = Finding::ok(CHECK, folder.display(), format!("{what} (mode {:04o})", mode & 0o7777));
-    let remedy =
-        if is_sticky { "use a folder of its own".to_owned() } else { format!("chmod o-w {}", folder.display()) };
+    let remedy = if is_sticky { "use a folder of its own".to_owned() } else { format!("chmod o-w {}", quoted(folder)) };
     Some(Finding { severity, ..finding.remedy(remedy) })
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use super::access_key::take_back;
 use super::failure::{Exit, Failure};
 use super::files::folder_of;
-use super::settings::{ConfigFile, is_there, quoted};
+use super::settings::{ConfigFile, is_there};
 use super::{keyring, output, owner, process};
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, EXAMPLE, Environment, parse_public_url};
@@ -23,6 +23,7 @@ use crate::domain::id::AccessKeyId;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
+use crate::domain::shell::quoted;
 
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 /// Lines of the example that `init` replaces.

@@ -127,7 +127,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
 fn keep_fixed(used: &Config, wanted: Config) -> Config {
     let mut server = wanted.server;
     (server.listen, server.metrics_listen) = (used.server.listen, used.server.metrics_listen);
-    Config { console: used.console.clone(), database: used.database.clone(), log: used.log.clone(), server, ..wanted }
+    Config { console: used.console.clone(), database: used.database.clone(), log: used.log, server, ..wanted }
 }
 
 fn is_at_a_terminal() -> bool {

@@ -10,6 +10,7 @@ use super::finding::Finding;
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, Config, Environment, Mistake, Mistakes};
 use crate::domain::error_chain::chain;
+use crate::domain::shell::quoted;
 use crate::domain::time::Clock;
 use crate::platforms::About;
 use crate::store::OpenError;
@@ -121,13 +122,6 @@ pub(super) fn is_there(path: &Path) -> bool {
     !matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-/// A path as a shell reads it: quoted where it holds more than plain characters.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ',' | ':' | '@' | '%');
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 /// Warnings about a configuration that works.
 pub(super) fn warnings(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     let ending = config.platforms.remarks(clock.now().day()).into_iter();
@@ -160,7 +154,7 @@ pub(super) fn remedy_of_database(error: &OpenError) -> String {
     match error {
         OpenError::Damaged { .. } => "postpeer restore FILE".to_owned(),
         OpenError::Missing { .. } => "postpeer restore FILE, or postpeer init for a new one".to_owned(),
-        OpenError::WorldWritable { directory } => format!("chmod o-w {}", directory.display()),
+        OpenError::WorldWritable { directory } => format!("chmod o-w {}", quoted(directory)),
         _ => String::new(),
     }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::keys;
 
+use crate::domain::shell::quoted;
+
 /// The place where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -99,14 +101,14 @@ impl fmt::Display for Mistakes {
 pub enum Error {
     #[error(
         "every user of this machine can change the configuration {path}, and so have the broker send secrets elsewhere: \
-         `chmod o= {path}`, then check what is in it",
-        path = .0.display()
+         `chmod o= {quoted}`, then check what is in it",
+        path = .0.display(), quoted = quoted(.0)
     )]
     Changeable(PathBuf),
     #[error(
-        "there is no configuration at {path}: `postpeer init --config {path}` writes one, or name another with --config FILE \
+        "there is no configuration at {path}: `postpeer init --config {quoted}` writes one, or name another with --config FILE \
          or POSTPEER_CONFIG",
-        path = .0.display()
+        path = .0.display(), quoted = quoted(.0)
     )]
     Missing(PathBuf),
     #[error("{0}")]

@@ -35,6 +35,7 @@ use crate::domain::identity::Identities;
 use crate::domain::network::Network;
 use crate::domain::proxy::{Proxies, Proxy};
 use crate::domain::redirect::{RedirectPolicy, is_loopback};
+use crate::domain::shell::quoted;
 use crate::platforms::Registry;
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 use reader::Reader;
@@ -167,10 +168,11 @@ pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) ->
         Some(Exposure::Changeable) => return Err(Error::Changeable(path.to_owned())),
         Some(Exposure::Readable) if config.has_secrets => {
             config.readable_files.push(path.to_owned());
-            let path = path.display();
-            config
-                .warnings
-                .push(format!("{path}: every user of this machine can read the secrets in it: chmod o= {path}"));
+            config.warnings.push(format!(
+                "{}: every user of this machine can read the secrets in it: chmod o= {}",
+                path.display(),
+                quoted(path)
+            ));
         }
         _ => {}
     }

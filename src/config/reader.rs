@@ -19,6 +19,7 @@ use super::layers::{Layer, Layers};
 use super::secrets::{has_quotes, is_empty, is_quoted, is_same, lines, read_secret};
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
+use crate::domain::shell::quoted;
 use crate::domain::time::parse_duration;
 
 const QUOTED: &str = "begins and ends with a quotation mark, which is sent along: remove both, unless the platform shows \
@@ -381,13 +382,15 @@ impl Reader {
 
     /// Refuses a file that every user can change, and warns of one that every user can read.
     pub(super) fn check_exposure(&mut self, path: &[&str], file: &Path) {
-        let shown = file.display();
+        let (shown, quoted) = (file.display(), quoted(file));
         match exposure::of(file) {
             None => {}
-            Some(Exposure::Changeable) => self
-                .mistake(path, format!("names {shown}, which every user of this machine can change: chmod o= {shown}")),
+            Some(Exposure::Changeable) => self.mistake(
+                path,
+                format!("names {shown}, which every user of this machine can change: chmod o= {quoted}"),
+            ),
             Some(Exposure::Readable) => {
-                let what = format!("names {shown}, which every user of this machine can read: chmod o= {shown}");
+                let what = format!("names {shown}, which every user of this machine can read: chmod o= {quoted}");
                 self.readable_files.push(file.to_owned());
                 self.warn_with(path, what.into());
             }

@@ -41,6 +41,7 @@ pub mod renewal;
 pub mod scopes;
 pub mod secret;
 pub mod selection;
+pub mod shell;
 pub mod throttle;
 pub mod time;
 pub mod weigh;

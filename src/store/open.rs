@@ -22,6 +22,8 @@ use super::readers::Readers;
 use super::schema::Schema;
 pub(super) use inspect::inspect_copy;
 use inspect::peek;
+
+use crate::domain::shell::quoted;
 pub use inspect::{Inspection, check, inspect, inspect_briefly, list_copies, wrapping_keys};
 
 /// Older versions have a race in WAL mode that loses commits.
@@ -94,14 +96,14 @@ pub enum OpenError {
     TooOldSqlite { found: String },
     #[error(
         "the directory {} is world-writable, so anyone could replace the database: `chmod o-w {}`",
-        directory.display(), directory.display()
+        directory.display(), quoted(directory)
     )]
     WorldWritable { directory: PathBuf },
 }
 
 fn way_back(copy: Option<&Path>) -> String {
     let Some(copy) = copy else { return String::new() };
-    format!(". Should it not start, restore the copy from before with it: `postpeer restore {}`", copy.display())
+    format!(". Should it not start, restore the copy from before with it: `postpeer restore {}`", quoted(copy))
 }
 
 /// The schema version that this program works with. [`Store::open`] migrates an older one to it.

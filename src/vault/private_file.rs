@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 use super::keyring::KeyringError;
 
+use crate::domain::shell::quoted;
+
 /// Maximum size of such a file, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
@@ -122,7 +124,7 @@ fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), &'static str> {
 
 /// The command after which the file is accepted, and still readable for this user.
 fn remedy(path: &Path, owner: u32, us: u32) -> String {
-    let path = path.display();
+    let path = quoted(path);
     if owner == us || us == 0 {
         format!("chmod 600 {path}")
     } else if owner == 0 {

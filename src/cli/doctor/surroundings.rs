@@ -16,6 +16,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{beside, existing, folder_of, unreadable};
 use crate::cli::finding::Finding;
 use crate::config::Config;
+use crate::domain::shell::quoted;
 use crate::domain::time::Timestamp;
 use crate::platforms::BUILT_IN;
 use crate::store::{Holder, wrapping_keys};
@@ -132,7 +133,7 @@ impl Surroundings<'_> {
     /// A file whose name is the database's with this ending.
     fn leftover(&self, path: &Path, ending: &str) -> Option<Finding> {
         let note = |message: &str| Some(Finding::note("leftovers", path.display(), message));
-        let remove = format!("rm {}", path.display());
+        let remove = format!("rm {}", quoted(path));
         let has_database = self.config.database.symlink_metadata().is_ok();
         match ending {
             "-wal" | "-journal" if !has_database => {
