@@ -105,7 +105,7 @@ impl Broker {
         let project_id = caller.project_id;
         let client_id = self.client_id(caller, configured, server.as_ref(), (profile_id, app_id)).await?;
         let id: FlowId = self.ids.next();
-        let callback_url = self.callback_url(&platform.name);
+        let callback_url = self.callback_url(&platform.name, server.as_ref());
         let (asks_first, binding) = match way {
             Way::Asked => {
                 let confirmation = Confirmation::new(self.clock.now(), &*self.entropy);
@@ -245,10 +245,13 @@ impl Broker {
         })
     }
 
-    /// The callback URL that the operator registers at the platform.
+    /// The callback URL that is registered at the platform, or at one of its servers. Each server has its own: one that
+    /// sends a person on to another server, with our request, would get the other's code otherwise (RFC 9700, section
+    /// 4.4).
     #[must_use]
-    pub fn callback_url(&self, platform: &str) -> String {
-        format!("{}/v1/connect/{platform}/callback", self.settings.public_url)
+    pub fn callback_url(&self, platform: &str, server: Option<&Server>) -> String {
+        let at = server.map_or_else(String::new, |server| format!("@{}", server.host()));
+        format!("{}/v1/connect/{platform}{at}/callback", self.settings.public_url)
     }
 
     /// Checks a redirect of a connection at this platform, under this profile.

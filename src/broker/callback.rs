@@ -6,7 +6,7 @@
 //!
 //! The state is secret, so whoever has it may finish the flow: with a code, an error, or something that is neither.
 //! Only three kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
-//! platform's, the path of another platform means that its answer was sent astray, and a browser that the flow is not
+//! platform's, the path of another platform or server means that its answer was sent astray, and a browser that the flow is not
 //! [bound](crate::domain::binding) to may belong to somebody who was lured here.
 
 use std::net::IpAddr;
@@ -25,6 +25,7 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::store::{Connection, flows, grants, integrations, profiles, projects, selections};
+use crate::upstream::Server;
 use crate::vault::Owner;
 
 /// Path of the hosted selection page; the selection token follows.
@@ -34,6 +35,8 @@ const SELECTION_PAGE: &str = "/connect/selection/";
 #[derive(Debug, Default)]
 pub struct Callback {
     pub platform: String,
+    /// Host of the platform's server that the callback URL names.
+    pub server: Option<String>,
     pub state: Option<SecretString>,
     pub code: Option<SecretString>,
     pub error: Option<String>,
@@ -66,7 +69,9 @@ impl Broker {
         let Some(mut flow) = found else {
             return self.without_flow(digest, &callback.platform, is_denial).await;
         };
-        if flow.platform != callback.platform {
+        // A server whose name cannot be read ends the connection at the exchange.
+        let is_other = |server: Option<Server>| server.as_ref().map(Server::host) != callback.server.as_deref();
+        if flow.platform != callback.platform || self.server_of(&flow).is_ok_and(is_other) {
             return refused(CallbackRefusal::OtherPlatform);
         }
         if flow.is_expired(self.clock.now()) {

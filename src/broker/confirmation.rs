@@ -123,7 +123,7 @@ impl Broker {
             verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, &flow), sealed)).transpose()?;
         let request = AuthorizeRequest {
             client_id: &flow.client_id,
-            redirect_uri: &self.callback_url(&flow.platform),
+            redirect_uri: &self.callback_url(&flow.platform, server.as_ref()),
             state: &confirmation.state(),
             scopes: &flow.scopes,
             pkce_verifier: verifier.as_ref(),

@@ -140,7 +140,8 @@ impl Broker {
             .transpose()
             .map_err(|error| internal(flow, "cannot open the PKCE verifier", &error.into()))?;
         let client = self.app(flow).await?;
-        let callback_url = self.callback_url(&flow.platform);
+        let server = self.server_of(flow).map_err(|error| internal(flow, "cannot open the server's name", &error))?;
+        let callback_url = self.callback_url(&flow.platform, server.as_ref());
         let exchange = CodeExchange { code, redirect_uri: &callback_url, pkce_verifier: verifier.as_ref() };
         let CodeAnswer { body, sent_at } = match client.send_code(&exchange).await {
             Ok(answer) => answer,

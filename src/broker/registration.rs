@@ -182,7 +182,7 @@ impl Broker {
     async fn registration_for(&self, of: &ConfiguredPlatform, server: &Server) -> Result<Option<Registration>, Error> {
         let platform = of.platform();
         let (name, origin) = (platform.name.to_string(), server.origin().to_owned());
-        let (callback_url, scopes) = (self.callback_url(&platform.name), platform.allowed_scopes());
+        let (callback_url, scopes) = (self.callback_url(&platform.name, Some(server)), platform.allowed_scopes());
         let find = move |db: &_| registrations::find_for(db, &name, &origin, &callback_url, &scopes);
         Ok(self.store.read(find).await?)
     }
@@ -242,7 +242,7 @@ impl Broker {
     ) -> Result<String, NotRegistered> {
         let (platform, origin) = (of.platform(), server.origin().to_owned());
         let (name, label, host) = (platform.name.to_string(), &platform.label, server.host());
-        let callback_url = self.callback_url(&name);
+        let callback_url = self.callback_url(&name, Some(server));
         let website = &self.settings.public_url;
         let own_host = website.split_once("://").map_or(website.as_str(), |(_, rest)| rest);
         let shown = platform.server_from_user.as_ref().and_then(|servers| servers.client_name.as_deref());

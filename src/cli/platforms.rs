@@ -136,7 +136,10 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
 fn shown_callback(config: &Config, listing: &Listing<'_>) -> String {
     match to_register(config, listing) {
         Err(_) if listing.has_callback => {
-            format!("{}, which the broker registers itself", callback_url(config, listing))
+            format!(
+                "{}/v1/connect/{}@SERVER/callback, which the broker registers itself",
+                config.server.public_url, listing.name
+            )
         }
         url => url.unwrap_or_else(str::to_owned),
     }
@@ -280,7 +283,8 @@ mod tests {
         assert!(list.ends_with(&presets::listed()), "{list}");
         for preset in presets::names() {
             let shown = show(&config, preset).unwrap();
-            assert!(shown.contains(&format!("http://127.0.0.1:8080/v1/connect/{preset}/callback")), "{shown}");
+            let at = if preset == "mastodon" { "@SERVER" } else { "" };
+            assert!(shown.contains(&format!("http://127.0.0.1:8080/v1/connect/{preset}{at}/callback")), "{shown}");
             assert!(shown.contains("\nfacts as of") && shown.contains("\nknow"), "{shown}");
         }
         let github = show(&config, "github").unwrap();

@@ -122,10 +122,15 @@ async fn asked(broker: &TestBroker, query: &str) -> Reply {
     broker.get(&format!("/v1/connect/mastodon?{query}")).await
 }
 
+/// The address at which a server's consent page sends the browser back.
+fn returning(authorize: &str, parameters: &str) -> String {
+    let (to, state) = (parameter(authorize, "redirect_uri").unwrap(), parameter(authorize, "state").unwrap());
+    format!("{to}?state={state}&{parameters}")
+}
+
 /// Comes back from a server's consent page. Returns the final redirect.
 async fn back(broker: &TestBroker, authorize: &str, parameters: &str) -> String {
-    let state = parameter(authorize, "state").unwrap();
-    let callback = format!("{}/v1/connect/mastodon/callback?state={state}&{parameters}", broker.url);
+    let callback = returning(authorize, parameters);
     let reply = broker.arrive(&callback).await;
     assert_eq!(reply.status, 303, "{}", reply.text);
     reply.location()
@@ -141,6 +146,24 @@ async fn connect(broker: &TestBroker, instance: &Instance, code: &str) -> String
     parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"))
 }
 
+/// A server that sends a person on to another one, with our request for it, would get the code of that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_another_server_finishes_no_connection() {
+    let (honest, evil) = (Instance::start().await, Instance::start().await);
+    let broker = broker().await;
+    let (at_honest, at_evil) = (begin(&broker, &honest).await, begin(&broker, &evil).await);
+    let state = parameter(&at_evil, "state").unwrap();
+    let honest_state = parameter(&at_honest, "state").unwrap();
+    let astray = returning(&at_honest, "code=a").replace(&honest_state, &state);
+    for callback in [astray.clone(), astray.replace(&format!("@{}", honest.host()), "")] {
+        let refused = broker.arrive(&callback).await;
+        assert_eq!((refused.status, refused.header("location")), (400, ""), "{callback}");
+    }
+    assert_eq!(count(&broker, "integrations"), 0);
+    let encoded = returning(&at_evil, "code=a").replace('@', "%40");
+    assert_eq!(broker.arrive(&encoded).await.status, 303, "its own answer still does");
+}
+
 fn count(broker: &TestBroker, what: &str) -> u32 {
     broker.sql().query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get(0)).unwrap()
 }
@@ -151,7 +174,7 @@ async fn equal_ids_at_two_servers_are_two_accounts_and_each_server_hears_of_its_
     let broker = broker().await;
     let authorize = begin(&broker, &one).await;
     assert!(authorize.starts_with(&format!("{}/oauth/authorize?", one.url())), "{authorize}");
-    let callback_url = format!("{}/v1/connect/mastodon/callback", broker.url);
+    let callback_url = format!("{}/v1/connect/mastodon@{}/callback", broker.url, one.host());
     for (name, value) in [
         ("client_id", "client-1"),
         ("scope", "read:accounts write:statuses write:media"),
@@ -237,7 +260,7 @@ async fn other_scopes_or_another_url_need_another_app_and_old_accounts_keep_thei
     assert_eq!(parameter(&url, "client_id").as_deref(), Some("client-2"));
     assert_eq!(
         parameter(&url, "redirect_uri").as_deref(),
-        Some("https://connect.example.com/v1/connect/mastodon/callback")
+        Some(&*format!("https://connect.example.com/v1/connect/mastodon@{}/callback", instance.host()))
     );
     // A connection with fewer scopes is one of the same app.
     let fewer = asked(&broker, &format!("server={}&scopes=write:media", instance.url())).await;
@@ -612,8 +635,7 @@ async fn the_page_of_a_link_asks_for_the_server_and_leads_there() {
     }
     let authorize = jar.send(form(instance.url())).await.location();
     assert!(authorize.starts_with(&format!("{}/oauth/authorize?", instance.url())), "{authorize}");
-    let state = parameter(&authorize, "state").unwrap();
-    let callback = format!("/v1/connect/mastodon/callback?state={state}&code=a");
+    let callback = returning(&authorize, "code=a").replace(&broker.url, "");
     let location = jar.visit(&broker, &callback).await.location();
     let told = jar.visit(&broker, &location).await.text;
     assert!(told.contains("is connected") && told.contains(&format!("@ada@{}", instance.host())), "{told}");

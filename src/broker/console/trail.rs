@@ -102,7 +102,7 @@ impl Broker {
                 Availability::Dev => PlatformState::NoCredentials,
             },
             callback_url: (platform.has_callback && !registers_itself(platform.name))
-                .then(|| self.callback_url(platform.name)),
+                .then(|| self.callback_url(platform.name, None)),
             console: self.console(platform.name),
             // Written for the README.
             know: self

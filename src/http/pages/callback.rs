@@ -29,7 +29,8 @@ const CODE_MAX: usize = 4 * 1024;
 /// your app there. Once it is done the browser goes on to the `redirectUri` of the connection, or sees how it went.
 #[utoipa::path(get, path = "/v1/connect/{platform}/callback", operation_id = "finishConnection", tag = "Connect",
     params(
-        ("platform" = String, Path, description = "The platform's name.", example = "twitter"),
+        ("platform" = String, Path, description = "The platform's name; of many servers, with `@` and the server's.",
+            example = "twitter"),
         ("state" = Option<String>, Query, description = "What the connection is recognised by."),
         ("code" = Option<String>, Query, description = "The authorization code, where the person said yes."),
         ("error" = Option<String>, Query, description = "Why there is none."),
@@ -56,12 +57,16 @@ const CODE_MAX: usize = 4 * 1024;
 pub(crate) async fn finish(
     state: Current,
     req: HttpRequest,
-    Segment(platform): Segment,
+    Segment(place): Segment,
 ) -> Result<HttpResponse, ApiError> {
     refuse_prefetch(req.headers())?;
+    let (platform, server) = match place.split_once('@') {
+        Some((platform, server)) => (platform.to_owned(), Some(server.to_owned())),
+        None => (place, None),
+    };
     let address = peer::address(&req, &state.settings.trusted_proxies);
     let browser = cookies::browser(req.headers(), state.settings.is_secure());
-    let callback = Callback { browser, address, ..read(platform, &Query::new(req.query_string()))? };
+    let callback = Callback { server, browser, address, ..read(platform, &Query::new(req.query_string()))? };
     ending::show(&state, &req, &state.broker.finish_connect(callback).await?)
 }
 
