@@ -29,6 +29,7 @@ mod attempt;
 mod failed;
 mod gauge;
 mod keep;
+mod places;
 mod schedule;
 mod throttle;
 

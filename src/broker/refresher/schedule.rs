@@ -1,7 +1,8 @@
 //! Refreshes what is due, the tokens that expire first at the head.
 //!
 //! Work is proportional to what is due: a look-up sorts all due grants, so the more are due, the rarer the look-ups.
-//! Each app has as many refreshes in flight as its throttle lets in, so no app waits for another's platform. A round
+//! Each app has as many refreshes in flight as its throttle lets in, so no app waits for another's platform; what
+//! people's own servers may take is in [`places`](super::places). A round
 //! ends when nothing is in flight. What failed is due later by then; a grant whose failure could not be recorded is
 //! skipped for a while.
 
@@ -14,11 +15,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::places::{Choice, Look, Places};
 use super::{Landing, NotRefreshed, Refresher};
 use crate::broker::Error;
 use crate::domain::id::GrantId;
 use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
+use crate::store::grants;
 use crate::store::refreshes::{self, AppKey, Due};
 
 /// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others. They last
@@ -56,13 +59,47 @@ pub(super) type Skipped = HashMap<GrantId, Timestamp>;
 struct Queued {
     due: Due,
     app: AppKey,
+    /// True where the app is the server that the account's owner chose.
+    is_at_server: bool,
+}
+
+/// The due grants that wait, the most urgent one at the head.
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Queued>,
+    /// How many wait for each app.
+    by_app: HashMap<AppKey, usize>,
+}
+
+impl Waiting {
+    fn push(&mut self, queued: Queued) {
+        *self.by_app.entry(queued.app.clone()).or_default() += 1;
+        self.queue.push_back(queued);
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Queued> {
+        let queued = self.queue.remove(at)?;
+        if let Some(count) = self.by_app.get_mut(&queued.app) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_app.remove(&queued.app);
+            }
+        }
+        Some(queued)
+    }
+
+    fn remove_app(&mut self, app: &AppKey) {
+        self.queue.retain(|queued| queued.app != *app);
+        self.by_app.remove(app);
+    }
 }
 
 /// The refreshes that a round has in flight, and the grants that it skips.
-#[derive(Default)]
 struct InFlight {
     grants: HashSet<GrantId>,
-    apps: HashMap<AppKey, u32>,
+    places: Places,
+    /// The servers of due grants, with the generation whose tokens tell it.
+    servers: HashMap<(GrantId, u64), AppKey>,
     skipped: Skipped,
     /// Storage failures in a row.
     failed: usize,
@@ -70,20 +107,21 @@ struct InFlight {
 }
 
 impl InFlight {
+    /// `most`: refreshes in flight at once.
+    fn new(most: u32, skipped: Skipped) -> Self {
+        let (grants, servers) = (HashSet::new(), HashMap::new());
+        Self { grants, places: Places::new(most), servers, skipped, failed: 0, last_failed: None }
+    }
+
     fn begin(&mut self, queued: &Queued) {
         self.grants.insert(queued.due.id);
-        *self.apps.entry(queued.app.clone()).or_default() += 1;
+        self.places.take(&queued.app, queued.is_at_server);
     }
 
     fn end(&mut self, queued: &Queued, landed: Landing, now: Timestamp) {
         let id = queued.due.id;
         self.grants.remove(&id);
-        if let Some(count) = self.apps.get_mut(&queued.app) {
-            *count -= 1;
-            if *count == 0 {
-                self.apps.remove(&queued.app);
-            }
-        }
+        self.places.leave(&queued.app);
         match landed {
             Ok(()) => self.failed = 0,
             Err(NotRefreshed::Storage { .. }) => {
@@ -106,10 +144,6 @@ impl InFlight {
         self.skipped.retain(|_, since| is_recent(*since, now));
         |id| self.grants.contains(&id) || self.skipped.contains_key(&id)
     }
-
-    fn of(&self, app: &AppKey) -> u32 {
-        self.apps.get(app).copied().unwrap_or_default()
-    }
 }
 
 /// False for a time in the future: it was set by a wrong clock.
@@ -121,7 +155,7 @@ impl Refresher {
     /// Refreshes what is due, and what becomes due meanwhile, until nothing is left or `stop`.
     pub async fn refresh_due(&self, stop: &CancellationToken) -> Result<Round, Error> {
         let skipped = std::mem::take(&mut *self.0.skipped.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut in_flight = InFlight { skipped, ..InFlight::default() };
+        let mut in_flight = InFlight::new(self.core().settings.refresh_concurrency, skipped);
         let round = self.round(stop, &mut in_flight).await;
         *self.0.skipped.lock().unwrap_or_else(PoisonError::into_inner) = in_flight.skipped;
         round
@@ -157,7 +191,7 @@ impl Refresher {
                         Err(NotRefreshed::Stopping) => return Ok(round),
                         Err(_) => {}
                     }
-                    if waiting.is_empty() {
+                    if waiting.queue.is_empty() {
                         (waiting, next_look) = self.look_up_due(in_flight).await?;
                     }
                 }
@@ -172,58 +206,70 @@ impl Refresher {
     }
 
     /// The due grants that are neither in flight nor skipped, and when to look again.
-    async fn look_up_due(&self, in_flight: &mut InFlight) -> Result<(VecDeque<Queued>, Instant), Error> {
+    async fn look_up_due(&self, in_flight: &mut InFlight) -> Result<(Waiting, Instant), Error> {
         let (now, began) = (self.core().clock.now(), Instant::now());
+        // Whoever fills a server with due grants hides the others of its platform for one look-up at most.
+        let of_each_app = OF_EACH_APP.saturating_add(u32::try_from(in_flight.servers.len()).unwrap_or(u32::MAX));
         let look =
-            move |db: &_| Ok::<_, Error>((refreshes::list_due(db, now, OF_EACH_APP)?, refreshes::count_due(db, now)?));
+            move |db: &_| Ok::<_, Error>((refreshes::list_due(db, now, of_each_app)?, refreshes::count_due(db, now)?));
         let (due, (count, oldest)) = self.core().store.read_long(look).await?;
         measure_due(count, oldest.map(|oldest| oldest.until(now)));
         let is_passed_over = in_flight.is_passed_over(now);
-        let due = due.into_iter().filter(|due| !is_passed_over(due.id));
-        let waiting = due.map(|due| Queued { app: self.app_of_due(&due), due }).collect();
+        let due: Vec<_> = due.into_iter().filter(|due| !is_passed_over(due.id)).collect();
+        drop(is_passed_over);
+        let mut waiting = Waiting::default();
+        let mut servers = HashMap::new();
+        for due in due {
+            let is_at_server = self.has_own_server(&due.platform);
+            let app = if is_at_server {
+                let key = (due.id, due.generation);
+                let known = in_flight.servers.remove(&key);
+                let server = match known {
+                    Some(server) => server,
+                    None => self.server_of_due(&due).await?,
+                };
+                servers.insert(key, server.clone());
+                server
+            } else {
+                AppKey::of_due(&due)
+            };
+            waiting.push(Queued { due, app, is_at_server });
+        }
+        in_flight.servers = servers;
         let pause = (began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
         Ok((waiting, Instant::now() + pause))
     }
 
-    /// The app whose places a refresh takes. Where each account has a server of its own, which only its tokens tell,
-    /// all accounts of the platform share their places.
-    fn app_of_due(&self, due: &Due) -> AppKey {
-        let mut app = AppKey::of_due(due);
-        if self.has_own_server(&due.platform) {
-            app.client_id.clear();
-        }
-        app
+    /// The server of a due grant, which only its tokens tell.
+    async fn server_of_due(&self, due: &Due) -> Result<AppKey, Error> {
+        let (project, id) = (due.project_id, due.id);
+        let grant = self.core().store.read(move |db| grants::find(db, project, id)).await?;
+        Ok(grant.map_or_else(|| AppKey::of_due(due), |grant| self.app_of_stored(&grant)))
     }
 
-    /// The first grant whose app has room for another refresh. Postpones all grants of a paused app. Accounts with a
-    /// server of their own get half of all places at most, because any of those servers may be slow.
-    async fn next_with_room(&self, waiting: &mut VecDeque<Queued>, in_flight: &InFlight) -> Option<Queued> {
-        // Skips all grants of an app without room, however many wait.
-        let mut full: HashSet<AppKey> = HashSet::new();
-        let mut at = 0;
+    /// The first grant that may be refreshed now. Postpones all grants of a paused app.
+    async fn next_with_room(&self, waiting: &mut Waiting, in_flight: &InFlight) -> Option<Queued> {
         loop {
-            let app = &waiting.get(at)?.app;
-            if full.contains(app) {
-                at += 1;
-                continue;
-            }
-            let room = if self.has_own_server(&app.platform) {
-                Room::Free(self.core().settings.refresh_concurrency.div_ceil(2))
-            } else {
-                self.0.throttle.room(app)
-            };
-            match room {
-                Room::Free(room) if in_flight.of(app) < room => return waiting.remove(at),
-                Room::Free(_) => {
-                    full.insert(app.clone());
-                }
-                Room::Paused(pause) => {
-                    let app = app.clone();
+            let apps = waiting.queue.iter().map(|queued| &queued.app);
+            match in_flight.places.choose(apps, waiting.by_app.len(), self) {
+                Choice::Take(at) => return waiting.remove(at),
+                Choice::Nothing => return None,
+                Choice::Postpone(app, pause) => {
                     self.postpone_app(&app, pause).await;
-                    waiting.retain(|queued| queued.app != app);
+                    waiting.remove_app(&app);
                 }
             }
         }
+    }
+}
+
+impl Look for Refresher {
+    fn is_server(&self, app: &AppKey) -> bool {
+        self.has_own_server(&app.platform)
+    }
+
+    fn room(&self, app: &AppKey) -> Room {
+        self.0.throttle.room(app)
     }
 }
 
@@ -253,16 +299,16 @@ mod tests {
             app_id: None,
             generation: 1,
         };
-        Queued { app: AppKey::of_due(&due), due }
+        Queued { app: AppKey::of_due(&due), due, is_at_server: false }
     }
 
     fn land(in_flight: &mut InFlight, number: u128, landed: Landing, seconds: u64) {
         let queued = queued(number);
         in_flight.begin(&queued);
         assert!(in_flight.is_passed_over(at(seconds))(queued.due.id), "it is in flight");
-        assert_eq!(in_flight.of(&queued.app), 1);
+        assert_eq!(in_flight.places.of(&queued.app), 1);
         in_flight.end(&queued, landed, at(seconds));
-        assert_eq!(in_flight.of(&queued.app), 0);
+        assert_eq!(in_flight.places.of(&queued.app), 0);
     }
 
     #[test]
@@ -275,7 +321,7 @@ mod tests {
             (Err(NotRefreshed::Panicked), true),
             (Err(NotRefreshed::Storage { full: false }), true),
         ] {
-            let mut in_flight = InFlight::default();
+            let mut in_flight = InFlight::new(4, Skipped::new());
             land(&mut in_flight, 1, landed, 100);
             for (seconds, expected) in [(100, is_skipped), (159, is_skipped), (160, false), (100, false)] {
                 assert_eq!(in_flight.is_passed_over(at(seconds))(id), expected, "{landed:?} {seconds}");
@@ -288,7 +334,7 @@ mod tests {
     #[test]
     fn storage_failures_add_up_until_a_refresh_succeeds() {
         let failed = Err(NotRefreshed::Storage { full: false });
-        let mut in_flight = InFlight::default();
+        let mut in_flight = InFlight::new(4, Skipped::new());
         let steps = [(failed, 0, 1), (failed, 1, 2), (Ok(()), 2, 0), (failed, 3, 1), (failed, 62, 2), (failed, 122, 1)];
         for (landed, seconds, expected) in steps {
             land(&mut in_flight, u128::from(seconds), landed, seconds);
