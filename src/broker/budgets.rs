@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use super::{Broker, Caller, Error};
+use crate::domain::audit::Actor;
 use crate::domain::budget::{Cost, Subject};
 use crate::domain::network::subscriber;
 
@@ -20,9 +21,14 @@ impl Broker {
 
     fn subjects(&self, cost: Cost, caller: Option<&Caller>, address: Option<IpAddr>) -> Vec<(Subject, u32)> {
         let budget = self.settings.limits.of(cost);
-        let key = caller.and_then(|caller| caller.access_key_id).map(Subject::Key);
+        let has_key = !caller.is_some_and(|caller| matches!(caller.actor, Actor::Link | Actor::Person));
+        let of_key = if has_key { Subject::Key } else { Subject::PeopleOf };
+        let key = caller.and_then(|caller| caller.access_key_id).map(of_key);
+        // A link gets a part of what the links of its key have.
+        let link = caller.and_then(|caller| caller.link_id).map(Subject::Link);
+        let per_link = budget.per_key.map(|most| most.div_ceil(4));
         let address = address.map(|address| Subject::Address(subscriber(address)));
-        [(key, budget.per_key), (address, budget.per_address), (Some(Subject::All), budget.in_all)]
+        [(key, budget.per_key), (link, per_link), (address, budget.per_address), (Some(Subject::All), budget.in_all)]
             .into_iter()
             .filter_map(|(subject, most)| subject.zip(most))
             .collect()

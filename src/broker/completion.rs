@@ -18,6 +18,7 @@
 
 use super::core::count_failure;
 use super::error::What;
+use super::exchange::ensure_app_of;
 use super::finished::{Ending, Finished};
 use super::record::{Chosen, Under};
 use super::{Broker, Caller, Error};
@@ -44,10 +45,11 @@ impl Broker {
         let entry = Entry::new(by, Action::ConnectionAwaitsCompletion, flow.id);
         let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
         tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "waiting for the caller to complete the connection");
-        let (reconnects, accounts) = (flow.reconnects, consent.identity.accounts.clone());
+        let (reconnects, app, accounts) = (flow.reconnects, flow.app_id, consent.identity.accounts.clone());
         self.store
             .write_kept(move |tx| {
                 let project = selection.project_id;
+                ensure_app_of(tx, project, app)?;
                 if Chosen::of(reconnects).among(tx, project, &accounts)?.is_empty() {
                     return Err(Error::AccountMismatch);
                 }

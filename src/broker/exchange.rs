@@ -13,19 +13,20 @@
 use super::answer::Answer;
 use super::clients::BoundTo;
 use super::core::count_failure;
+use super::error::What;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, OauthAppId, ProjectId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, Transaction, audit, flows};
+use crate::store::{self, Transaction, audit, flows, oauth_apps};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
@@ -214,6 +215,7 @@ impl Broker {
             return Err(match error {
                 Error::AccountMismatch => Outcome::failed(Failure::AccountMismatch),
                 Error::LinkEnded(_) => Outcome::failed(Failure::FlowExpired),
+                Error::NotFound(What::App) => Outcome::failed(Failure::AppMissing),
                 error => internal(flow, "cannot store the connection", &error),
             });
         }
@@ -226,6 +228,7 @@ impl Broker {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
         self.store
             .write_kept(move |tx| {
+                ensure_app_of(tx, flow.project_id, flow.app_id)?;
                 let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
                 let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
                 let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
@@ -235,6 +238,15 @@ impl Broker {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Fails where the app that a connection began under was deleted: without its secret, the tokens can be neither refreshed
+/// nor revoked.
+pub(super) fn ensure_app_of(db: &Transaction<'_>, project: ProjectId, app: Option<OauthAppId>) -> Result<(), Error> {
+    match app.map(|id| oauth_apps::find(db, project, id)).transpose()? {
+        Some(None) => Err(Error::NotFound(What::App)),
+        _ => Ok(()),
     }
 }
 

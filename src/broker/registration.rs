@@ -38,6 +38,7 @@ const MAY_BE_IN_USE: Duration = Duration::from_hours(2);
 
 /// Servers are asked at most so often, by one caller and for one server.
 const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
+const PER_LINK: Limit = Limit { attempts: 25, within: WINDOW };
 const PER_SERVER: Limit = Limit { attempts: 10, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
 
@@ -166,7 +167,12 @@ impl Broker {
             return Ok(known.client_id.clone());
         }
         let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
-        let subjects = [(format!("key {key}"), PER_KEY), (format!("server {}", server.origin()), PER_SERVER)];
+        let mut subjects = vec![(format!("server {}", server.origin()), PER_SERVER)];
+        match caller.link_id {
+            // Whoever has a link takes nothing from the key that made it, and not all from its other links.
+            Some(link) => subjects.extend([(format!("link {link}"), PER_LINK), (format!("links of {key}"), PER_KEY)]),
+            None => subjects.push((format!("key {key}"), PER_KEY)),
+        }
 
         let (name, server) = (platform.name.to_string(), server.clone());
         let (broker, key) = (self.clone(), (name.clone(), server.origin().to_owned()));
@@ -176,7 +182,11 @@ impl Broker {
             broker.prove_or_register(&name, &server).await
         };
         let done = self.registrations.start(&self.tasks, key, work).result().await;
-        Ok(done.unwrap_or(Err(NotRegistered::Storage))?)
+        match (done.unwrap_or(Err(NotRegistered::Storage)), known) {
+            // Most probably the server still knows it.
+            (Err(NotRegistered::TooManyAttempts { .. }), Some(known)) => Ok(known.client_id),
+            (done, _) => Ok(done?),
+        }
     }
 
     async fn registration_for(&self, of: &ConfiguredPlatform, server: &Server) -> Result<Option<Registration>, Error> {

@@ -48,7 +48,13 @@ impl Broker {
     /// Begins a failed or cancelled connection again, as its caller began it. Returns the authorize URL.
     ///
     /// `Error::NotFound` also when the caller's key was revoked or expired meanwhile.
-    pub async fn retry_connect(&self, ticket: &str, address: Option<IpAddr>) -> Result<String, Error> {
+    /// `limited`: the address that limits count.
+    pub async fn retry_connect(
+        &self,
+        ticket: &str,
+        address: Option<IpAddr>,
+        limited: Option<IpAddr>,
+    ) -> Result<String, Error> {
         let flow = self.find_ended(ticket).await?;
         if !may_retry(&flow) {
             return Err(Error::NotFound(What::Result));
@@ -88,7 +94,7 @@ impl Broker {
             asks_first: matches!(flow.binding, Binding::Confirmed(_)),
             completion: flow.needs_completion,
         };
-        self.spend(Cost::Starts, Some(&caller), None)?;
+        self.spend(Cost::Starts, Some(&caller), limited)?;
         Ok(self.begin_connect(&caller, wanted).await?.url)
     }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::error::What;
+use super::exchange::ensure_app_of;
 use super::finished::Finished;
 use super::record::{Chosen, Under};
 use super::{Broker, Error};
@@ -57,7 +58,7 @@ impl Broker {
     /// Stores a consent until its owner has chosen. The flow waits for that.
     pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let selection = self.new_selection(flow, consent, self.clock.now().plus(self.settings.selection_ttl))?;
-        let (id, now) = (selection.id, selection.created_at);
+        let (id, now, app) = (selection.id, selection.created_at, flow.app_id);
         tracing::info!(
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
@@ -65,6 +66,7 @@ impl Broker {
         let entry = Entry::new(by, Action::SelectionOffered, id).of_flow(Some(flow.id)).of_profile(flow.profile_id);
         self.store
             .write_kept(move |tx| {
+                ensure_app_of(tx, selection.project_id, app)?;
                 selections::insert(tx, &selection)?;
                 flows::change(tx, selection.project_id, selection.flow_id, |flow| {
                     flow.await_selection(selection.expires_at)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::id::AccessKeyId;
+use super::id::{AccessKeyId, LinkId};
 use super::time::Timestamp;
 
 /// Most subjects that are remembered, at about 100 bytes each.
@@ -92,6 +92,10 @@ pub enum Subject {
     Address(IpAddr),
     All,
     Key(AccessKeyId),
+    /// Whoever has a connect link.
+    Link(LinkId),
+    /// All people who act without the key for what it began or made: they spend nothing of the key's own budget.
+    PeopleOf(AccessKeyId),
 }
 
 impl Subject {
@@ -101,7 +105,7 @@ impl Subject {
         match self {
             Self::Address(_) => "per_address",
             Self::All => "in_all",
-            Self::Key(_) => "per_key",
+            Self::Key(_) | Self::Link(_) | Self::PeopleOf(_) => "per_key",
         }
     }
 }

@@ -75,6 +75,9 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Option<Bytes>, Kept> {
     Ok(unpacked(contents.as_deref().map_or(body, Vec::as_slice))?.or(contents))
 }
 
+/// Most members of a gzip body. Each costs time, even an empty one; servers send one.
+const MAX_MEMBERS: usize = 64;
+
 /// The contents of a gzip body, of all its members; `None` for any other body.
 pub(super) fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
     if !body.starts_with(GZIP) {
@@ -82,8 +85,13 @@ pub(super) fn unpacked(body: &[u8]) -> Result<Option<Bytes>, Kept> {
     }
     let mut contents = capped();
     let mut rest = body;
+    let mut members = 0;
     // Bytes after the last member are padding.
     while rest.starts_with(GZIP) {
+        members += 1;
+        if members > MAX_MEMBERS {
+            return Err(Kept::Coded("of many parts"));
+        }
         let mut decoder = GzDecoder::new(rest);
         read(&mut decoder, &mut contents, "gzip")?;
         rest = decoder.into_inner();
@@ -175,6 +183,8 @@ mod tests {
     #[test]
     fn codings_are_undone_in_order() {
         let members = [gzip(&JSON[..5]), gzip(&JSON[5..]), b"\0\0\0".to_vec()].concat();
+        let many = [gzip(b"").repeat(MAX_MEMBERS), gzip(JSON)].concat();
+        assert!(matches!(read(&["gzip"], &many), Err(Kept::Coded("of many parts"))));
         for (codings, body) in [
             (&[][..], JSON.to_vec()),
             (&["identity"], JSON.to_vec()),

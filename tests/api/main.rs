@@ -52,6 +52,7 @@ mod own_address;
 mod own_platforms;
 mod pacing;
 mod pages;
+mod people;
 mod platforms;
 mod power_cut;
 mod presets;

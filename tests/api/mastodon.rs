@@ -324,6 +324,14 @@ async fn a_lost_app_is_registered_again_where_the_server_says_so() {
     let url = begin(&broker, &instance).await;
     assert_eq!(parameter(&url, "client_id").as_deref(), Some("client-3"));
     assert_eq!(instance.paths(), ["/oauth/token"]);
+
+    // However often: then it is asked no more, and everybody else goes on.
+    for _ in 0..12 {
+        let url = begin(&broker, &instance).await;
+        assert_eq!(parameter(&url, "client_id").as_deref(), Some("client-3"));
+        back(&broker, &url, "error=invalid_client").await;
+    }
+    assert!(instance.paths().len() < 12, "so many a minute at one server");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -265,6 +265,8 @@ fn limit_reached(cost: Cost, subject: Subject) -> String {
         Subject::Address(_) => "from this address",
         Subject::All => "in all",
         Subject::Key(_) => "by this access key",
+        Subject::Link(_) => "through this link",
+        Subject::PeopleOf(_) => "by people whom this app sent here",
     };
     let what = match cost {
         Cost::Bluesky => "attempts to connect a Bluesky account",

@@ -13,6 +13,7 @@ use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
+use crate::http::access::limited;
 use crate::http::error::ApiError;
 use crate::http::request::{Segment, peer};
 use crate::http::{Current, State};
@@ -111,7 +112,7 @@ pub(crate) async fn retry(
     super::check_is_from_own_page(&state, req.headers())?;
     callback::refuse_prefetch(req.headers())?;
     let address = peer::address(&req, &state.settings.trusted_proxies);
-    let url = state.broker.retry_connect(&ticket, address).await?;
+    let url = state.broker.retry_connect(&ticket, address, limited(&req, &state)).await?;
     let asks_first = url.starts_with(&format!("{}/connect/", state.settings.public_url));
     let mut answer = see_other(if asks_first { url + &chosen_language(&req) } else { url });
     keep_language(&state, &req, &mut answer)?;
