@@ -138,14 +138,15 @@ impl Broker {
                 let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
                 let ending = match outcome {
                     Outcome::Cancelled => Ok(Ending::Cancelled { at }),
-                    Outcome::Connected { integration_ids } => {
+                    Outcome::Connected { integration_ids, findings } => {
                         let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
                         let mut connected = Vec::new();
                         for id in ids {
                             connected.extend(integrations::find(db, project, id)?.map(|found| found.judged(now)));
                         }
                         let missing_scopes = missing_scopes(db, project, &connected)?;
-                        Ok(Ending::Connected { ids: integration_ids, integrations: connected, missing_scopes })
+                        let (ids, integrations, findings) = (integration_ids, connected, findings.map(Box::new));
+                        Ok(Ending::Connected { ids, integrations, missing_scopes, findings })
                     }
                     Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
                     Outcome::CompletionRequired | Outcome::SelectionRequired => {

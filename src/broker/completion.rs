@@ -25,7 +25,7 @@ use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome};
-use crate::domain::id::{FlowId, IntegrationId};
+use crate::domain::id::FlowId;
 use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, completion_digest};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
@@ -166,8 +166,8 @@ impl Broker {
                     let chosen = Chosen::of(flow.reconnects);
                     let connected =
                         broker.record_connection(tx, &Under::of(&flow, by), &consent, &chosen, now)?.connected;
-                    let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
-                    let (outcome, until) = (Outcome::Connected { integration_ids }, now.plus(COMPLETE_WITHIN));
+                    let findings = consent.missing().filter(|_| flow.reconnects.is_none());
+                    let (outcome, until) = (Outcome::connected(&connected, findings), now.plus(COMPLETE_WITHIN));
                     flows::change(tx, project, flow.id, |flow| flow.complete(outcome, until))?;
                     selections::spend(tx, project, selection, completion_digest(), connected, now)?;
                 }

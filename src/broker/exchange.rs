@@ -20,7 +20,7 @@ use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
-use crate::domain::id::{IntegrationId, OauthAppId, ProjectId};
+use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
@@ -213,7 +213,7 @@ impl Broker {
         if let Err(error) = stored {
             self.give_back_consent(flow, Some(client), &consent).await;
             return Err(match error {
-                Error::AccountMismatch => Outcome::failed(Failure::AccountMismatch),
+                Error::AccountMismatch => self.not_brought_back(flow, &consent).await,
                 Error::LinkEnded(_) => Outcome::failed(Failure::FlowExpired),
                 Error::NotFound(What::App) => Outcome::failed(Failure::AppMissing),
                 error => internal(flow, "cannot store the connection", &error),
@@ -231,8 +231,7 @@ impl Broker {
                 ensure_app_of(tx, flow.project_id, flow.app_id)?;
                 let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
                 let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
-                let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
-                let connected = Outcome::Connected { integration_ids };
+                let connected = Outcome::connected(&connected, consent.missing().filter(|_| flow.reconnects.is_none()));
                 flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;
                 failpoint::reach("connect_storing");
                 Ok(())

@@ -65,10 +65,12 @@ pub enum Ending {
         integrations: Vec<Integration>,
         /// The scopes that the person left out.
         missing_scopes: Vec<String>,
+        /// Why further accounts may be missing, where nobody was asked to choose.
+        findings: Option<Box<Findings>>,
     },
     Failed {
         failure: Failure,
-        /// Where accounts were looked for, when none can be connected.
+        /// Where accounts were looked for, when the search did not bring the one to connect.
         findings: Option<Findings>,
     },
     /// The person must choose accounts.

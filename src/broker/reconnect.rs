@@ -1,13 +1,18 @@
 //! Reconnecting: a connection that may only bring one account back.
 //!
 //! It goes on under the account's own profile, and under its app unless the caller names another one.
-//! [`record`](super::record) refuses another account, in the transaction that would have stored it.
+//! [`record`](super::record) refuses another account, in the transaction that would have stored it. Where the search
+//! for accounts or the account itself is the reason that it did not come back, the connection ends with that reason.
 
 use super::error::What;
 use super::{Broker, Caller, Error, integrations};
+use crate::domain::account::Coverage;
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::{OauthAppId, ProfileId};
 use crate::domain::integration::Integration;
-use crate::store::{self, integrations as stored, profiles};
+use crate::domain::selection::Consent;
+use crate::store::{self, grants, integrations as stored, profiles};
 
 impl Broker {
     /// The account with this id, which a connection at `platform` is to bring back. `profile_id`: the profile that the
@@ -44,6 +49,28 @@ impl Broker {
             ));
         }
         Ok(found)
+    }
+
+    /// The outcome of a connection that did not bring back the account that it was for.
+    pub(super) async fn not_brought_back(&self, flow: &Flow, consent: &Consent) -> Outcome {
+        let plain = Outcome::failed(Failure::AccountMismatch);
+        let (project, Some(id)) = (flow.project_id, flow.reconnects) else { return plain };
+        let find = move |db: &store::Connection| {
+            let Some(known) = stored::find(db, project, id)? else { return Ok(None) };
+            let grant = grants::find(db, project, known.grant_id)?;
+            Ok::<_, store::Error>(grant.map(|grant| (known, grant)))
+        };
+        let Ok(Some((known, grant))) = self.store.read(find).await else { return plain };
+        let (identity, account) = (&consent.identity, known.account.platform_user_id.as_str());
+        if matches!(identity.coverage(account), Coverage::Covered(_)) {
+            // It was moved or disconnected meanwhile.
+            return plain;
+        }
+        // Some platforms give people another id under each app.
+        let is_of_person = grant.subject == identity.subject || grant.client_id != flow.client_id;
+        let failure = identity.failure_without(account, is_of_person);
+        let is_explained = failure != Failure::AccountMismatch || (is_of_person && !identity.routes.is_empty());
+        Outcome::Failed { failure, findings: is_explained.then(|| consent.findings()) }
     }
 }
 

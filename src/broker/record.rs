@@ -80,8 +80,7 @@ impl Chosen {
             Self::Ids(ids) => found.iter().filter(|found| ids.contains(&choice_id(found))).collect(),
             Self::Again(id) => {
                 let known = integrations::find(tx, project, *id)?.ok_or(Error::AccountMismatch)?.account;
-                let is_known = |found: &&FoundAccount| found.account.platform_user_id == known.platform_user_id;
-                found.iter().filter(is_known).collect()
+                found.iter().filter(|found| found.is(&known.platform_user_id)).collect()
             }
         })
     }
@@ -120,7 +119,8 @@ impl Core {
         let mut superseded = Vec::from_iter(renewed);
         let mut connected = Vec::new();
         for found in chosen.among(tx, under.project_id, &consent.identity.accounts)? {
-            let (id, left) = self.record_account(tx, under, grant, found, now)?;
+            let known = known(tx, under, chosen, found)?;
+            let (id, left) = self.record_account(tx, under, grant, (found, known), now)?;
             connected.push(id);
             superseded.extend(left);
         }
@@ -202,22 +202,21 @@ impl Core {
         Ok((id, known))
     }
 
-    /// Inserts or updates the account's integration under the flow's profile. Also returns the grant that it was the
-    /// last account of until now.
+    /// Inserts the account's integration under the flow's profile, or updates the known one. Also returns the grant
+    /// that it was the last account of until now.
     fn record_account(
         &self,
         tx: &Transaction<'_>,
         under: &Under,
         grant: GrantId,
-        found: &FoundAccount,
+        (found, known): (&FoundAccount, Option<Integration>),
         now: Timestamp,
     ) -> Result<(IntegrationId, Option<Grant>), Error> {
         let mut left = None;
-        let (project, account) = (under.project_id, &found.account);
-        let known =
-            integrations::find_by_account(tx, project, under.profile_id, &under.platform, &account.platform_user_id)?;
+        let project = under.project_id;
         let id = if let Some(known) = known {
-            integrations::update_account(tx, project, known.id, account, grant, now)?;
+            let account = found.known_as(&known.account.platform_user_id);
+            integrations::update_account(tx, project, known.id, &account, grant, now)?;
             self.renew_own_tokens(tx, under, known.id, found.own_token.as_ref(), now)?;
             if known.grant_id != grant {
                 // Reconnected under another app or consent: nobody may use the old grant any more.
@@ -234,7 +233,7 @@ impl Core {
                 grant_id: grant,
                 profile_id: under.profile_id,
                 platform: under.platform.clone(),
-                account: account.clone(),
+                account: found.account.clone(),
                 app: None,
                 status: AuthStatus::Active,
                 lapses_at: None,
@@ -320,4 +319,25 @@ impl Core {
         };
         Ok(OwnTokens { generation, tokens: token.map(seal).transpose()? })
     }
+}
+
+/// The account's integration under the flow's profile.
+fn known(
+    tx: &Transaction<'_>,
+    under: &Under,
+    chosen: &Chosen,
+    found: &FoundAccount,
+) -> Result<Option<Integration>, Error> {
+    let (project, profile, platform) = (under.project_id, under.profile_id, under.platform.as_str());
+    if let Chosen::Again(id) = chosen {
+        return Ok(integrations::find(tx, project, *id)?.filter(|known| known.profile_id == profile));
+    }
+    for account in found.listed() {
+        let known = integrations::find_by_account(tx, project, profile, platform, &account.platform_user_id)?;
+        if known.is_some() {
+            return Ok(known);
+        }
+    }
+    let Some(location) = found.location() else { return Ok(None) };
+    Ok(integrations::find_by_location(tx, project, profile, platform, location)?)
 }

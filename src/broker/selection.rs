@@ -17,7 +17,7 @@ use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::flow::{Flow, Outcome};
-use crate::domain::id::{IntegrationId, SelectionId};
+use crate::domain::id::SelectionId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString, random_token};
@@ -238,8 +238,8 @@ impl Broker {
                     return Err(Error::NotFound(What::Selection));
                 }
                 let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
-                let integration_ids = connected.iter().map(IntegrationId::to_string).collect();
-                flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::Connected { integration_ids }))?;
+                // The page of the choice has told what is missing.
+                flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::connected(&connected, None)))?;
                 Ok(selections::spend(tx, project, selection.id, by, connected, now)?)
             })
             .await

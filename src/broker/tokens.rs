@@ -14,9 +14,10 @@ use super::error::What;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
 use crate::domain::failure::Failure;
-use crate::domain::grant::{AuthStatus, TokenSet};
+use crate::domain::grant::{AuthStatus, FailureReason, TokenSet};
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::AccountTokens;
+use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::Renewal;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
@@ -199,6 +200,10 @@ impl Broker {
         }
         // Expired by its recorded times, or an account that the consent no longer covers.
         let kind = match found.status {
+            // Its grant has tokens, so it works for others.
+            AuthStatus::ReconnectRequired(FailureReason::AccessRevoked) if found.grant_tokens.is_some() => {
+                RefreshFailure::of_lost_account(self.clock.now()).kind
+            }
             AuthStatus::ReconnectRequired(reason) => reason.into(),
             AuthStatus::Active => Failure::ConsentExpired,
         };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::bounds;
+use super::failure::Failure;
 use super::secret::SecretString;
 
 /// A connected account. Keyed by the platform's immutable id, never by a name or an e-mail address: people change
@@ -65,6 +66,47 @@ pub struct FoundAccount {
     pub kind: AccountKind,
     /// A token of the account's own, beside the grant's: a Facebook Page's.
     pub own_token: Option<SecretString>,
+    /// The same account under its other ids: a location as further parents list it.
+    pub elsewhere: Vec<Account>,
+}
+
+impl FoundAccount {
+    #[must_use]
+    pub const fn new(account: Account, kind: AccountKind) -> Self {
+        Self { account, kind, own_token: None, elsewhere: Vec::new() }
+    }
+
+    /// The account under its first id, then under the others.
+    pub fn listed(&self) -> impl Iterator<Item = &Account> {
+        std::iter::once(&self.account).chain(&self.elsewhere)
+    }
+
+    /// `locations/2` of a location, by which it is known whatever parent lists it.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        if self.kind == AccountKind::Location { location(&self.account.platform_user_id) } else { None }
+    }
+
+    /// True when it is the account with this id.
+    #[must_use]
+    pub fn is(&self, platform_user_id: &str) -> bool {
+        self.listed().any(|account| account.platform_user_id == platform_user_id)
+            || self.location().is_some_and(|found| location(platform_user_id) == Some(found))
+    }
+
+    /// The account under the id that it was connected by. An id never changes: where that parent does not list the
+    /// location any more, only the other facts name the one that does.
+    #[must_use]
+    pub fn known_as(&self, platform_user_id: &str) -> Account {
+        let listed = self.listed().find(|account| account.platform_user_id == platform_user_id);
+        Account { platform_user_id: platform_user_id.to_owned(), ..listed.unwrap_or(&self.account).clone() }
+    }
+}
+
+/// `locations/2` of `accounts/1/locations/2`.
+fn location(platform_user_id: &str) -> Option<&str> {
+    let (_, location) = platform_user_id.strip_prefix("accounts/")?.split_once('/')?;
+    Some(location).filter(|location| location.starts_with("locations/"))
 }
 
 /// An account that was found and cannot be connected.
@@ -76,7 +118,7 @@ pub struct UnusableAccount {
     pub reason: String,
     /// Advice to the account's owner.
     pub remedy: String,
-    /// True when the reason is temporary: an account that is connected already is unaffected.
+    /// True when the reason says nothing about the account itself: one that is connected already is unaffected.
     #[serde(default)]
     pub is_passing: bool,
 }
@@ -104,6 +146,8 @@ pub struct Identity {
     pub unusable: Vec<UnusableAccount>,
     /// The ways in which accounts were looked for; empty where the account is the person.
     pub routes: Vec<RouteReport>,
+    /// The failure that left accounts out, as a connection tells it; `None` after a complete search.
+    pub failure: Option<Failure>,
 }
 
 /// Coverage, by a new consent, of an account that was connected under an earlier one.
@@ -118,15 +162,33 @@ pub enum Coverage<'a> {
 
 impl Identity {
     /// Tells whether the consent covers an account. A failed search proves nothing about accounts that it would have
-    /// found, and a temporary reason proves nothing about an unusable one.
+    /// found, and a reason that passes proves nothing about an unusable one.
     #[must_use]
     pub fn coverage(&self, platform_user_id: &str) -> Coverage<'_> {
-        if let Some(found) = self.accounts.iter().find(|found| found.account.platform_user_id == platform_user_id) {
+        if let Some(found) = self.accounts.iter().find(|found| found.is(platform_user_id)) {
             return Coverage::Covered(found);
         }
-        let seen = self.unusable.iter().find(|unusable| unusable.platform_user_id == platform_user_id);
+        let seen = self.unusable(platform_user_id);
         let looked_everywhere = self.routes.iter().all(|route| route.trouble.is_none());
         if seen.map_or(looked_everywhere, |unusable| !unusable.is_passing) { Coverage::Lost } else { Coverage::Unknown }
+    }
+
+    fn unusable(&self, platform_user_id: &str) -> Option<&UnusableAccount> {
+        let is_same =
+            |id: &str| id == platform_user_id || location(id).is_some_and(|it| location(platform_user_id) == Some(it));
+        self.unusable.iter().find(|unusable| is_same(&unusable.platform_user_id))
+    }
+
+    /// The failure of a connection that was to bring this account back, which is not covered. `is_of_person`: the
+    /// person who connected it may have consented. Somebody else's search is of interest only if it may do better later.
+    #[must_use]
+    pub fn failure_without(&self, platform_user_id: &str, is_of_person: bool) -> Failure {
+        let seen = self.unusable(platform_user_id);
+        if seen.is_some_and(|unusable| !unusable.is_passing) {
+            return Failure::NoAccount;
+        }
+        let counts = |failure: &Failure| seen.is_some() || is_of_person || failure.is_transient();
+        self.failure.filter(counts).unwrap_or(Failure::AccountMismatch)
     }
 
     /// The identity with every text in bounds, and without the accounts whose id is not.
@@ -134,7 +196,8 @@ impl Identity {
     pub fn bounded(self) -> Self {
         let found = |found: FoundAccount| {
             let is_id = bounds::is_id(&found.account.platform_user_id);
-            is_id.then(|| FoundAccount { account: found.account.bounded(), ..found })
+            let elsewhere = found.elsewhere.into_iter().map(Account::bounded).collect();
+            is_id.then(|| FoundAccount { account: found.account.bounded(), elsewhere, ..found })
         };
         let unusable = |account: UnusableAccount| {
             bounds::is_id(&account.platform_user_id).then(|| UnusableAccount {
@@ -149,6 +212,7 @@ impl Identity {
             accounts: self.accounts.into_iter().filter_map(found).collect(),
             unusable: self.unusable.into_iter().filter_map(unusable).collect(),
             routes: self.routes.into_iter().map(route).collect(),
+            failure: self.failure,
         }
     }
 
@@ -157,9 +221,10 @@ impl Identity {
     pub fn single(account: Account) -> Self {
         Self {
             subject: account.platform_user_id.clone(),
-            accounts: vec![FoundAccount { account, kind: AccountKind::Person, own_token: None }],
+            accounts: vec![FoundAccount::new(account, AccountKind::Person)],
             unusable: Vec::new(),
             routes: Vec::new(),
+            failure: None,
         }
     }
 }
@@ -188,5 +253,62 @@ mod tests {
         let trouble = Some("it did not answer".to_owned());
         identity.routes = vec![RouteReport { route: "your Pages".to_owned(), found: 0, trouble }];
         assert_eq!(ids.map(|id| told(&identity, id)), ["covered", "lost", "unknown", "unknown"]);
+    }
+
+    #[test]
+    fn a_location_is_itself_whatever_parent_lists_it() {
+        let account = |id: &str, parent: &str| Account {
+            platform_user_id: id.to_owned(),
+            metadata: Map::from_iter([("account".to_owned(), parent.into())]),
+            ..Account::default()
+        };
+        let mut found = FoundAccount::new(account("accounts/2/locations/5", "two"), AccountKind::Location);
+        found.elsewhere = vec![account("accounts/1/locations/5", "one")];
+        let mut identity = Identity::single(Account::default());
+        identity.accounts = vec![found];
+        identity.unusable = vec![unusable("accounts/2/locations/6", false)];
+        for (id, parent) in
+            [("accounts/2/locations/5", "two"), ("accounts/1/locations/5", "one"), ("accounts/9/locations/5", "two")]
+        {
+            let Coverage::Covered(found) = identity.coverage(id) else { panic!("{id}") };
+            assert_eq!(found.known_as(id), account(id, parent));
+        }
+        assert_eq!(identity.failure_without("accounts/1/locations/6", true), Failure::NoAccount);
+        for other in ["accounts/2/locations/55", "accounts/2/locations/6", "locations/5", "accounts/2", "5"] {
+            assert!(matches!(identity.coverage(other), Coverage::Lost), "{other}");
+        }
+        identity.accounts[0].kind = AccountKind::Person;
+        assert!(matches!(identity.coverage("accounts/9/locations/5"), Coverage::Lost), "ids of an operator's platform");
+    }
+
+    #[test]
+    fn an_account_that_does_not_come_back_is_told_by_what_is_known() {
+        use Failure::{AccountMismatch, IdentityUnavailable, NoAccount, PermissionMissing, PlatformUnavailable};
+        let mut identity = Identity::single(Account::default());
+        identity.unusable = vec![unusable("taken away", false), unusable("not answered", true)];
+        for (failure, of_person, of_another) in [
+            (None, [NoAccount, AccountMismatch, AccountMismatch], [NoAccount, AccountMismatch, AccountMismatch]),
+            (
+                Some(PlatformUnavailable),
+                [NoAccount, PlatformUnavailable, PlatformUnavailable],
+                [NoAccount, PlatformUnavailable, PlatformUnavailable],
+            ),
+            (
+                Some(IdentityUnavailable),
+                [NoAccount, IdentityUnavailable, IdentityUnavailable],
+                [NoAccount, IdentityUnavailable, AccountMismatch],
+            ),
+            (
+                Some(PermissionMissing),
+                [NoAccount, PermissionMissing, PermissionMissing],
+                [NoAccount, PermissionMissing, AccountMismatch],
+            ),
+        ] {
+            identity.failure = failure;
+            let told = |is_of_person| {
+                ["taken away", "not answered", "not seen"].map(|id| identity.failure_without(id, is_of_person))
+            };
+            assert_eq!((told(true), told(false)), (of_person, of_another), "{failure:?}");
+        }
     }
 }

@@ -290,10 +290,13 @@ pub enum Outcome {
     CompletionRequired,
     Connected {
         integration_ids: Vec<String>,
+        /// Why further accounts may be missing, where their owner was not asked to choose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        findings: Option<Findings>,
     },
     Failed {
         failure: Failure,
-        /// The search for accounts, where it found none that can be connected.
+        /// The search for accounts, where it did not find the one to connect.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         findings: Option<Findings>,
     },
@@ -302,6 +305,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    #[must_use]
+    pub fn connected(integrations: &[IntegrationId], findings: Option<Findings>) -> Self {
+        Self::Connected { integration_ids: integrations.iter().map(IntegrationId::to_string).collect(), findings }
+    }
+
     #[must_use]
     pub fn failed(failure: Failure) -> Self {
         Self::Failed { failure, findings: None }
@@ -408,7 +416,7 @@ mod tests {
     /// The audit trail and the database call an outcome by the same name.
     #[test]
     fn an_outcome_has_one_name() {
-        let connected = Outcome::Connected { integration_ids: Vec::new() };
+        let connected = Outcome::connected(&[], None);
         for outcome in [Outcome::Cancelled, Outcome::CompletionRequired, connected, Outcome::SelectionRequired] {
             assert_eq!(serde_json::to_value(&outcome).unwrap()["status"], outcome.code());
         }
@@ -418,7 +426,7 @@ mod tests {
     #[test]
     fn each_stage_allows_its_transitions_and_no_others() {
         let answered = || FlowStage::Answered { by: by("1"), asked_at: at(20), answer: sealed("new") };
-        let connected = || Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };
+        let connected = || Outcome::Connected { integration_ids: vec!["int_1".to_owned()], findings: None };
         let chooses = || ended(Outcome::SelectionRequired);
         let waits = || ended(Outcome::CompletionRequired);
         let table: [(&str, Transition<'_>, [Option<FlowStage>; 6]); 7] = [

@@ -23,6 +23,12 @@ pub struct RefreshFailure {
 }
 
 impl RefreshFailure {
+    /// The failure of an account that a later consent of its owner, for others on the same grant, does not cover.
+    #[must_use]
+    pub const fn of_lost_account(at: Timestamp) -> Self {
+        Self { kind: Failure::PermissionWithdrawn, status: None, platform_code: None, at, backup_taken_at: None }
+    }
+
     /// The same as one of the grant's past refreshes.
     #[must_use]
     pub const fn past(&self) -> PastRefresh {

@@ -116,6 +116,14 @@ impl Consent {
         self.issued.scopes.as_deref().unwrap_or_default()
     }
 
+    /// Why further accounts may be missing; `None` where nothing kept any back.
+    #[must_use]
+    pub fn missing(&self) -> Option<Findings> {
+        let Identity { unusable, routes, .. } = &self.identity;
+        let is_complete = unusable.is_empty() && routes.iter().all(|route| route.trouble.is_none());
+        (!is_complete).then(|| self.findings())
+    }
+
     #[must_use]
     pub fn findings(&self) -> Findings {
         Findings {
@@ -225,16 +233,14 @@ mod tests {
 
     #[test]
     fn an_account_that_is_found_twice_is_offered_once() {
-        let found = |id: &str, kind| FoundAccount {
-            account: Account { platform_user_id: id.to_owned(), ..Account::default() },
-            kind,
-            own_token: None,
-        };
+        let found =
+            |id: &str, kind| FoundAccount::new(Account { platform_user_id: id.to_owned(), ..Account::default() }, kind);
         let identity = Identity {
             subject: "s".to_owned(),
             accounts: vec![found("1", AccountKind::Page), found("2", AccountKind::Page), found("1", AccountKind::Page)],
             unusable: Vec::new(),
             routes: Vec::new(),
+            failure: None,
         };
         let tokens = TokenSet {
             access_token: "at".into(),

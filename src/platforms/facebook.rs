@@ -134,13 +134,27 @@ pub(crate) fn read_businesses(answer: &Value) -> Result<Vec<Business>, Unidentif
 
 /// Cursor of the next part of a listing. `paging.next` itself is not followed: that URL carries the token and could
 /// lead anywhere.
-pub(crate) fn next_cursor(answer: &Value) -> Option<String> {
-    text(answer, "/paging/next").and(text(answer, "/paging/cursors/after"))
+pub(crate) fn next_cursor(answer: &Value) -> Result<Option<String>, Unidentified> {
+    if text(answer, "/paging/next").is_none() {
+        return Ok(None);
+    }
+    text(answer, "/paging/cursors/after").map(Some).ok_or(Unidentified::Unreadable)
 }
 
-/// Reads the token in the answer to `GET /{page}?fields=access_token`.
-pub(crate) fn read_page_token(answer: &Value) -> Option<SecretString> {
-    token(answer.get("access_token"))
+/// Reads the token in the answer to `GET /{page}?fields=access_token`. Facebook names the Page alone where the person
+/// has no access to it.
+pub(crate) fn read_page_token(answer: &Value) -> Result<Option<SecretString>, Unidentified> {
+    match answer.get("access_token") {
+        None | Some(Value::Null) if id(answer).is_some() => Ok(None),
+        told => token(told).map(Some).ok_or(Unidentified::Unreadable),
+    }
+}
+
+/// True for the codes of a refusal that is about the Page asked for (Graph API, "Handling errors": permissions).
+/// Others are about the person's token, the request or the app.
+pub(crate) fn is_about_page(code: &str) -> bool {
+    let number = code.split(|c: char| !c.is_ascii_digit()).next().and_then(|number| number.parse::<u32>().ok());
+    number.is_some_and(|number| number == 10 || (200..300).contains(&number))
 }
 
 /// A Page where the person's role does not let them publish.
@@ -161,10 +175,17 @@ pub(crate) fn no_access(page: &Page) -> UnusableAccount {
     )
 }
 
-/// A Page whose token could not be requested for now.
-pub(crate) fn not_asked(page: &Page) -> UnusableAccount {
-    let reason = "Facebook did not answer when it was asked for access to this Page";
+/// A Page of which Facebook did not say whether the person has access.
+pub(crate) fn not_told(page: &Page) -> UnusableAccount {
+    let reason = "Facebook gave no clear answer when it was asked for access to this Page";
     UnusableAccount { is_passing: true, ..unusable(page, reason, "Connect again later.") }
+}
+
+/// A Page that Facebook was not asked for: the broker makes no more than `calls` calls.
+pub(crate) fn not_asked(page: &Page, calls: u32) -> UnusableAccount {
+    let reason = format!("this service asks Facebook at most {calls} times for one connection, and not for this Page");
+    let remedy = "Connect again and, in Facebook's dialog, choose only the businesses and Pages that you need.";
+    UnusableAccount { is_passing: true, ..unusable(page, &reason, remedy) }
 }
 
 fn unusable(page: &Page, reason: &str, remedy: &str) -> UnusableAccount {
@@ -203,7 +224,7 @@ fn page(entry: &Value) -> Option<Page> {
             metadata,
         },
         publishes,
-        token: read_page_token(entry),
+        token: token(entry.get("access_token")),
     })
 }
 
@@ -263,10 +284,26 @@ mod tests {
     fn a_listing_goes_on_by_cursor_and_only_where_there_is_more() {
         let cursors = json!({"before": "b", "after": "a"});
         let next = "https://evil.example/?access_token=x";
-        assert_eq!(next_cursor(&json!({"paging": {"cursors": cursors, "next": next}})).as_deref(), Some("a"));
-        assert_eq!(next_cursor(&json!({"paging": {"cursors": cursors}})), None);
-        assert_eq!(next_cursor(&json!({"paging": {"next": next}})), None);
-        assert_eq!(next_cursor(&json!({"data": []})), None);
+        assert_eq!(next_cursor(&json!({"paging": {"cursors": cursors, "next": next}})), Ok(Some("a".to_owned())));
+        assert_eq!(next_cursor(&json!({"paging": {"cursors": cursors}})), Ok(None));
+        assert_eq!(next_cursor(&json!({"paging": {"next": next}})), Err(Unidentified::Unreadable));
+        assert_eq!(next_cursor(&json!({"data": []})), Ok(None));
+    }
+
+    #[test]
+    fn only_an_answer_that_names_the_page_alone_says_that_there_is_no_access() {
+        let read = |answer: Value| read_page_token(&answer).map(|token| token.is_some());
+        assert_eq!(read(json!({"access_token": "EAApage", "id": "4"})), Ok(true));
+        assert_eq!(read(json!({"id": "4"})), Ok(false));
+        assert_eq!(read(json!({"id": "4", "access_token": null})), Ok(false));
+        for unreadable in [json!(null), json!({}), json!({"id": "4", "access_token": ""}), json!({"error": {}})] {
+            assert_eq!(read(unreadable.clone()), Err(Unidentified::Unreadable), "{unreadable}");
+        }
+        for (code, expected) in
+            [("10", true), ("200", true), ("299", true), ("190", false), ("368", false), ("100", false), ("", false)]
+        {
+            assert_eq!(is_about_page(code), expected, "{code}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Source: "Using OAuth 2.0 for Web Server Applications" (Google Identity); My Business Account Management API v1,
 //! `accounts.list` (at most 20 to a page); My Business Business Information API v1, `accounts.locations.list` (at
 //! most 100 to a page, `readMask` is required). A personal account lists only the locations that it owns itself, so
-//! the locations of all accounts are listed, and one location may appear under several. Posts are made through the
-//! account, so the id used here holds both ids. A Cloud project that Google has not approved has a quota of 0: it
+//! the locations of all accounts are listed, and one location may appear under several, or move from one to another.
+//! Posts are made through an account, so the id holds both ids: that of the account which listed the location when it
+//! was connected. The location alone decides whether it is the same, and `account` in the metadata is the account that
+//! lists it as of the last connection. A Cloud project that Google has not approved has a quota of 0: it
 //! gets the answer of a rate limit, and waiting does not help.
 
 use serde_json::{Map, Value};
@@ -121,8 +123,9 @@ pub(crate) fn read_locations(parent: &BusinessAccount, answer: &Value) -> Result
     Ok(items(answer, "locations")?.iter().filter_map(|entry| location(parent, entry)).collect())
 }
 
-pub(crate) fn next_page(answer: &Value) -> Option<String> {
-    text(answer, "/nextPageToken")
+#[expect(clippy::unnecessary_wraps, reason = "as for the other listings, whose next page may have no name")]
+pub(crate) fn next_page(answer: &Value) -> Result<Option<String>, Unidentified> {
+    Ok(text(answer, "/nextPageToken"))
 }
 
 pub(crate) fn takes_no_posts(location: &Location) -> UnusableAccount {

@@ -190,13 +190,14 @@ pub(crate) fn read_roles(answer: &Value) -> Result<Vec<Role>, Unidentified> {
 }
 
 /// `start` of the next part of a listing.
-pub(crate) fn next_start(answer: &Value) -> Option<String> {
+pub(crate) fn next_start(answer: &Value) -> Result<Option<String>, Unidentified> {
     let number = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
-    let (start, count) = (number("/paging/start")?, number("/paging/count").filter(|count| *count > 0)?);
     let links = answer.pointer("/paging/links").and_then(Value::as_array).into_iter().flatten();
-    let is_full = elements(answer).is_ok_and(|elements| u64::try_from(elements.len()).is_ok_and(|len| len >= count));
     let has_next = links.filter_map(|link| text(link, "/rel")).any(|rel| rel == "next");
-    (is_full || has_next).then(|| (start + count).to_string())
+    let place = number("/paging/start").zip(number("/paging/count").filter(|count| *count > 0));
+    let Some((start, count)) = place else { return if has_next { Err(Unidentified::Unreadable) } else { Ok(None) } };
+    let is_full = elements(answer).is_ok_and(|elements| u64::try_from(elements.len()).is_ok_and(|len| len >= count));
+    Ok((is_full || has_next).then(|| (start + count).to_string()))
 }
 
 /// Reads name and vanity name by organization.
@@ -336,11 +337,15 @@ mod tests {
     #[test]
     fn a_listing_goes_on_while_it_is_full_or_says_so() {
         let page = |elements: usize, links: Value| json!({"elements": vec![json!({}); elements], "paging": {"start": 100, "count": 2, "links": links}});
-        assert_eq!(next_start(&page(2, json!([]))).as_deref(), Some("102"));
-        assert_eq!(next_start(&page(1, json!([{"rel": "next", "href": "/x"}]))).as_deref(), Some("102"));
-        assert_eq!(next_start(&page(1, json!([{"rel": "prev", "href": "/x"}]))), None);
-        assert_eq!(next_start(&json!({"elements": []})), None);
-        assert_eq!(next_start(&json!({"elements": [], "paging": {"start": 0, "count": 0}})), None);
+        let more = Ok(Some("102".to_owned()));
+        let next = json!([{"rel": "next", "href": "/x"}]);
+        assert_eq!(next_start(&page(2, json!([]))), more);
+        assert_eq!(next_start(&page(1, next.clone())), more);
+        assert_eq!(next_start(&page(1, json!([{"rel": "prev", "href": "/x"}]))), Ok(None));
+        assert_eq!(next_start(&json!({"elements": []})), Ok(None));
+        assert_eq!(next_start(&json!({"elements": [], "paging": {"start": 0, "count": 0}})), Ok(None));
+        let nowhere = json!({"elements": [], "paging": {"links": next}});
+        assert_eq!(next_start(&nowhere), Err(Unidentified::Unreadable), "there is more, and no way to it");
     }
 
     #[test]

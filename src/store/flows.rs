@@ -365,7 +365,7 @@ mod tests {
         let until = now.plus(2 * TTL);
         fixture.write(|db| change(db, ours, id, |flow| flow.await_selection(until))).unwrap();
         assert_eq!(cut_off(&fixture), []);
-        let outcome = Outcome::Connected { integration_ids: vec!["int_1".to_owned()] };
+        let outcome = Outcome::Connected { integration_ids: vec!["int_1".to_owned()], findings: None };
         fixture.write(|db| change(db, ours, id, |flow| flow.settle(outcome.clone()))).unwrap();
         let ended = find(&fixture.db, ours, id).unwrap().unwrap();
         assert_eq!((ended.stage, ended.expires_at), (FlowStage::Ended { by, outcome }, until));

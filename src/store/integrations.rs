@@ -16,6 +16,7 @@ use super::{Error, token_reads};
 use crate::domain::account::Account;
 use crate::domain::id::{GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail, OwnTokens};
+use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::time::Timestamp;
 
 pub use failing::{COUNTED, count_failing, list_by_health};
@@ -56,6 +57,29 @@ pub fn find_by_account(
                 AND i.platform = :platform AND i.platform_user_id = :user"
         ),
         named_params! {":project": project, ":profile": profile, ":platform": platform, ":user": platform_user_id},
+        read,
+    )
+}
+
+/// The oldest integration of a location under that profile, by whatever parent's id. `location`: `locations/2`.
+pub fn find_by_location(
+    db: &Connection,
+    project: ProjectId,
+    profile: Option<ProfileId>,
+    platform: &str,
+    location: &str,
+) -> Result<Option<Integration>, Error> {
+    let ending = format!("/{location}");
+    one(
+        db,
+        &format!(
+            "SELECT {SELECT} FROM integrations AS i {JOINS}
+             WHERE i.project_id = :project AND coalesce(i.profile_id, '') = coalesce(:profile, '')
+                AND i.platform = :platform AND i.platform_user_id GLOB 'accounts/*'
+                AND substr(i.platform_user_id, -length(:ending)) = :ending
+             ORDER BY i.id LIMIT 1"
+        ),
+        named_params! {":project": project, ":profile": profile, ":platform": platform, ":ending": ending},
         read,
     )
 }
@@ -203,54 +227,66 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
     read_fields(&Fields::in_order("integrations", row)).map(|(integration, _)| integration)
 }
 
-/// True when the integration has tokens of its own.
-fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, bool), Error> {
-    let has_own_tokens: bool = fields.get("has_own_tokens")?;
+/// What an integration has beside its grant.
+struct Own {
+    has_tokens: bool,
+    /// True when the latest consent does not cover the account, while others live on the grant.
+    is_lost: bool,
+}
+
+fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, Own), Error> {
+    let has_tokens: bool = fields.get("has_own_tokens")?;
     let id: Option<OauthAppId> = fields.get("app_id")?;
     let (name, image_url): (Option<String>, _) = (fields.get("app_name")?, fields.get("app_image_url")?);
     let app = id.zip(name).map(|(id, name)| AppSummary { id, name, image_url });
+    let (id, grant_id) = (fields.get("id")?, fields.get("grant_id")?);
+    let (profile_id, platform) = (fields.get("profile_id")?, fields.get("platform")?);
+    let account = Account {
+        platform_user_id: fields.get("platform_user_id")?,
+        username: fields.get("username")?,
+        display_name: fields.get("display_name")?,
+        profile_url: fields.get("profile_url")?,
+        image_url: fields.get("image_url")?,
+        metadata: fields.json("metadata")?,
+    };
+    let of_grant = read_status(fields, "grant_status", "grant_failure_reason")?;
+    let status = of_grant.of_account(read_status(fields, "status", "failure_reason")?);
     let integration = Integration {
-        id: fields.get("id")?,
-        grant_id: fields.get("grant_id")?,
-        profile_id: fields.get("profile_id")?,
-        platform: fields.get("platform")?,
-        account: Account {
-            platform_user_id: fields.get("platform_user_id")?,
-            username: fields.get("username")?,
-            display_name: fields.get("display_name")?,
-            profile_url: fields.get("profile_url")?,
-            image_url: fields.get("image_url")?,
-            metadata: fields.json("metadata")?,
-        },
+        id,
+        grant_id,
+        profile_id,
+        platform,
+        account,
         app,
-        status: read_status(fields, "grant_status", "grant_failure_reason")?.of_account(read_status(
-            fields,
-            "status",
-            "failure_reason",
-        )?),
+        status,
         lapses_at: read_renewal(fields)?
             .lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
-            .filter(|_| !has_own_tokens),
+            .filter(|_| !has_tokens),
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };
-    Ok((integration, has_own_tokens))
+    Ok((integration, Own { has_tokens, is_lost: status != of_grant }))
 }
 
 fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
     let fields = Fields::in_order("integrations", row);
-    let (integration, has_own_tokens) = read_fields(&fields)?;
-    Ok(IntegrationDetail {
+    let (integration, own) = read_fields(&fields)?;
+    let lost = own.is_lost.then(|| RefreshFailure::of_lost_account(integration.updated_at));
+    let detail = IntegrationDetail {
         integration,
-        access_expires_at: fields.get::<Option<_>>("access_expires_at")?.filter(|_| !has_own_tokens),
+        access_expires_at: fields.get::<Option<_>>("access_expires_at")?.filter(|_| !own.has_tokens),
         refresh_expires_at: fields.get("refresh_expires_at")?,
         scopes: fields.json("scopes")?,
         requested_scopes: fields.json("requested_scopes")?,
         issued_at: fields.get("issued_at")?,
-        due_at: fields.get("due_at")?,
+        due_at: fields.get::<Option<_>>("due_at")?.filter(|_| !own.is_lost),
         trouble: fields.json_if_any("trouble")?,
         is_in_doubt: fields.get("in_doubt")?,
         reads: Vec::new(),
+    };
+    Ok(match lost {
+        Some(lost) => IntegrationDetail { trouble: Some(lost), ..detail },
+        None => detail,
     })
 }
 

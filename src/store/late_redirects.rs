@@ -111,7 +111,7 @@ mod tests {
             (pending.clone(), true),
             (ended(Outcome::SelectionRequired), true),
             (ended(Outcome::Cancelled), false),
-            (ended(Outcome::Connected { integration_ids: Vec::new() }), false),
+            (ended(Outcome::connected(&[], None)), false),
         ] {
             let uri = "https://app.example/back";
             let left = left_by(&mut fixture, stage.clone(), Some(uri));

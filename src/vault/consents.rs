@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::tokens::{self, Secret};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity, RouteReport, UnusableAccount};
+use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
@@ -26,6 +27,8 @@ struct Written<'a> {
     accounts: Vec<WrittenAccount<'a>>,
     unusable: &'a [UnusableAccount],
     routes: &'a [RouteReport],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +37,8 @@ struct WrittenAccount<'a> {
     kind: AccountKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    elsewhere: &'a [Account],
 }
 
 #[derive(Deserialize)]
@@ -49,6 +54,7 @@ struct Read {
     accounts: Vec<ReadAccount>,
     unusable: Vec<UnusableAccount>,
     routes: Vec<RouteReport>,
+    failure: Option<Failure>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +62,8 @@ struct ReadAccount {
     account: Account,
     kind: AccountKind,
     own_token: Option<Secret>,
+    #[serde(default)]
+    elsewhere: Vec<Account>,
 }
 
 /// Writes the JSON into a buffer that is wiped when dropped and has room for the tag.
@@ -66,6 +74,7 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
         account: &found.account,
         kind: found.kind,
         own_token: found.own_token.as_ref().map(SecretString::expose_secret),
+        elsewhere: &found.elsewhere,
     });
     let written = Written {
         tokens: tokens::Written::of(&issued.tokens),
@@ -77,6 +86,7 @@ pub(super) fn write(consent: &Consent, tag: usize) -> Result<Zeroizing<Vec<u8>>,
         accounts: accounts.collect(),
         unusable: &identity.unusable,
         routes: &identity.routes,
+        failure: identity.failure,
     };
     // A buffer that grows leaves copies of its content behind, so the first pass only measures.
     let mut length = Length(0);
@@ -93,6 +103,7 @@ pub(super) fn read(json: &[u8]) -> Option<Consent> {
         account: found.account,
         kind: found.kind,
         own_token: found.own_token.map(|secret| secret.0),
+        elsewhere: found.elsewhere,
     });
     Some(Consent {
         issued: IssuedTokens {
@@ -107,6 +118,7 @@ pub(super) fn read(json: &[u8]) -> Option<Consent> {
             accounts: accounts.collect(),
             unusable: read.unusable,
             routes: read.routes,
+            failure: read.failure,
         },
     })
 }
@@ -159,8 +171,9 @@ mod tests {
                         account: account("1"),
                         kind: AccountKind::Page,
                         own_token: Some("page-token".into()),
+                        elsewhere: vec![account("4")],
                     },
-                    FoundAccount { account: account("2"), kind: AccountKind::Person, own_token: None },
+                    FoundAccount::new(account("2"), AccountKind::Person),
                 ],
                 unusable: vec![UnusableAccount {
                     platform_user_id: "3".to_owned(),
@@ -170,6 +183,7 @@ mod tests {
                     is_passing: false,
                 }],
                 routes: vec![RouteReport { route: "your Pages".to_owned(), found: 3, trouble: None }],
+                failure: Some(Failure::PlatformThrottled),
             },
         }
     }

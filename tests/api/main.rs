@@ -24,6 +24,7 @@ mod bound;
 mod clocks;
 mod completion;
 mod console;
+mod coverage;
 mod crash;
 mod dns;
 mod document;

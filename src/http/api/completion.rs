@@ -5,7 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::integrations::IntegrationView;
+use super::selection::{RouteView, UnusableView};
 use crate::broker::finished::{Ending, Finished};
+use crate::domain::selection::Findings;
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
@@ -26,6 +28,14 @@ pub(crate) struct CompletedView {
     profile_id: Option<String>,
     /// The connected accounts; none while the person has to choose.
     integrations: Vec<IntegrationView>,
+    /// Accounts that were seen beside the only one on offer, and cannot be connected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unusable: Vec<UnusableView>,
+    /// How further accounts were looked for, where some may be missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    routes: Vec<RouteView>,
     /// With `selection_required`: the page on which the person chooses, and comes back to `redirectUri` from.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
@@ -38,9 +48,11 @@ pub(crate) struct CompletedView {
 impl From<Finished> for CompletedView {
     fn from(finished: Finished) -> Self {
         let (selection_url, selection_token) = finished.choice().unzip();
-        let integrations = match finished.ending {
-            Ending::Connected { integrations, .. } => integrations,
-            _ => Vec::new(),
+        let (integrations, findings) = match finished.ending {
+            Ending::Connected { integrations, findings, .. } => {
+                (integrations, findings.map(|it| *it).unwrap_or_default())
+            }
+            _ => (Vec::new(), Findings::default()),
         };
         Self {
             success: true,
@@ -48,6 +60,8 @@ impl From<Finished> for CompletedView {
             platform: finished.platform,
             profile_id: finished.profile_id,
             integrations: integrations.into_iter().map(IntegrationView::from).collect(),
+            unusable: findings.unusable.into_iter().map(UnusableView::from).collect(),
+            routes: findings.routes.into_iter().map(RouteView::from).collect(),
             selection_url,
             selection_token,
         }

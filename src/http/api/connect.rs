@@ -40,9 +40,9 @@ pub(crate) struct Connection {
     pub(super) profile_id: Option<String>,
     /// The OAuth app of your own to connect under; without it, the operator's.
     pub(super) app_id: Option<String>,
-    /// The integration whose account must come back, of this platform and, where you give one, of `profileId`. If the
-    /// person comes back with another account, the connection fails with `account_mismatch`, and nothing is changed.
-    /// Where a consent covers several accounts, only this one is connected, and nobody is asked to choose.
+    /// The integration whose account must come back, of this platform and, where you give one, of `profileId`. If it
+    /// does not, the connection fails (with `account_mismatch` where others come), and nothing is changed. Of several
+    /// accounts, it alone is connected.
     #[param(example = "int_0198f1c0a1b27c3d8e4f5a6b7c8d9e0f")]
     pub(super) reconnect: Option<String>,
 }
@@ -58,13 +58,12 @@ pub(crate) struct ConnectionScopes {
     pub(super) scopes: Option<String>,
     /// The server of the account, where the platform is many servers (Mastodon and its kind): its name as the person
     /// types it, such as `mastodon.social`, or their address there, such as `@ada@mastodon.social`. Required there, and
-    /// refused elsewhere. The broker registers itself at a server when the first account of it is connected.
+    /// refused elsewhere.
     #[param(example = "mastodon.social")]
     pub(super) server: Option<String>,
     /// The SHA-256 of the cookie `__Secure-postpeer-binding`, in base64url without padding. Your app sets that cookie, with
     /// a random value, for a domain that it shares with the broker. A browser that comes back from the platform without
-    /// it is refused (`browser_mismatch`) before the platform is asked for anything, so that nobody can have somebody
-    /// else finish their connection.
+    /// it is refused (`browser_mismatch`) before the platform is asked for anything.
     #[param(
         pattern = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
         example = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"

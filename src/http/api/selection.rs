@@ -12,6 +12,7 @@ use actix_web::web::Json;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+pub(super) use self::view::{RouteView, UnusableView};
 use self::view::{SelectionDone, SelectionView};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::CHOICE_MAX;

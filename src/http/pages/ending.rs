@@ -13,6 +13,7 @@ use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
 use crate::domain::integration::Integration;
+use crate::domain::selection::Findings;
 use crate::http::access::limited;
 use crate::http::error::ApiError;
 use crate::http::request::{Segment, peer};
@@ -53,6 +54,9 @@ struct Success<'a> {
     accounts: Vec<AccountLine<'a>>,
     profile: Option<&'a str>,
     missing_scopes: &'a [String],
+    /// The platform by its name in the configuration, for `findings`.
+    platform: &'a str,
+    findings: Option<&'a Findings>,
 }
 
 /// An account, as a person recognises it.
@@ -173,10 +177,12 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
         Ending::Connected { integrations, .. } if integrations.is_empty() => {
             frame.answer(builder, &Disconnected { frame, mark, label }, "'none'")
         }
-        Ending::Connected { integrations, missing_scopes, .. } => {
+        Ending::Connected { integrations, missing_scopes, findings, .. } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
-            let profile = finished.profile_name.as_deref();
-            frame.answer(builder, &Success { frame, mark, label, accounts, profile, missing_scopes }, "'none'")
+            let (profile, platform) = (finished.profile_name.as_deref(), finished.platform.as_str());
+            let findings = findings.as_deref();
+            let success = Success { frame, mark, label, accounts, profile, missing_scopes, platform, findings };
+            frame.answer(builder, &success, "'none'")
         }
         Ending::Failed { failure, findings } => {
             let help = failure.who_can_help();
@@ -184,7 +190,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
                 Help::NobodyKnown | Help::Operator => (words.remedy)(*failure, &finished.platform, finished.console),
                 Help::AccountOwner | Help::Platform => String::new(),
             };
-            let told = (words.failure)(*failure, label);
+            let told = words.ended(*failure, findings.is_some(), label);
             let is_unsure = *failure == Failure::Interrupted;
             let lacks_scope = *failure == Failure::PermissionMissing;
             let problem = Problem {
@@ -215,14 +221,21 @@ pub(super) mod tests {
     use crate::broker::finished::CancelledAt;
 
     /// The pages of this file with this text in every field.
-    pub(in super::super) fn pages(frame: &Frame<'_>, mark: &str, text: &str, missing_scopes: &[String]) -> Vec<String> {
+    pub(in super::super) fn pages(
+        frame: &Frame<'_>,
+        mark: &str,
+        text: &str,
+        findings: &Findings,
+        missing_scopes: &[String],
+    ) -> Vec<String> {
         let retry = Some("/".to_owned());
         let cancelled = |at: CancelledAt| {
             let happened = (frame.words.cancelled)(at, text);
             Cancelled { frame, mark, label: text, happened, retry: retry.clone() }.render().unwrap()
         };
         let accounts = vec![AccountLine { name: text, handle: Some(text) }];
-        let success = Success { frame, mark, label: text, accounts, profile: Some(text), missing_scopes };
+        let (profile, findings) = (Some(text), Some(findings));
+        let success = Success { frame, mark, label: text, accounts, profile, missing_scopes, platform: text, findings };
         vec![
             cancelled(CancelledAt::Platform),
             cancelled(CancelledAt::Choice),

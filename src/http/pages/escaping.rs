@@ -89,7 +89,7 @@ fn pages(text: &str) -> Vec<String> {
         };
         drawn.push(problem.render().unwrap());
         drawn.push(confirmation::page(frame, &mark, text));
-        drawn.extend(ending::pages(frame, &mark, text, &scopes));
+        drawn.extend(ending::pages(frame, &mark, text, &findings, &scopes));
         drawn.extend(link::pages(frame, &mark, text, &findings, &scopes));
         drawn.push(selection::page(frame, &mark, text, &findings, &scopes));
         drawn.extend(demo::pages(frame, &mark, text));

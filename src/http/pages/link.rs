@@ -302,7 +302,7 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
         }
-        Ending::Failed { failure, .. } => not_connected(failed(words, *failure, label)),
+        Ending::Failed { failure, findings } => not_connected(failed(words, *failure, findings.is_some(), label)),
         // A link asks for no completion.
         Ending::CompletionRequired { .. } | Ending::SelectionRequired { .. } => return None,
     })
@@ -315,13 +315,13 @@ fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>>
         let accounts = vec![AccountLine::from(&account.integration)];
         return Some(Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() });
     }
-    let more = || failed(words, Failure::FlowExpired, label);
+    let more = || failed(words, Failure::FlowExpired, false, label);
     let told = || Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more: more() };
     (seen.late.as_ref() == Some(&offer.platform)).then(told)
 }
 
-fn failed(words: &Words, failure: Failure, label: &str) -> String {
-    let told = (words.failure)(failure, label);
+fn failed(words: &Words, failure: Failure, is_explained: bool, label: &str) -> String {
+    let told = words.ended(failure, is_explained, label);
     let stored = if failure == Failure::Interrupted { words.perhaps_stored } else { words.nothing_stored };
     // The general advice leads to an app that they may not have.
     let advice = match failure {
@@ -361,7 +361,7 @@ fn page(
         }
     };
     let (missing_scopes, findings) = match finished.map(|finished| &finished.ending) {
-        Some(Ending::Connected { missing_scopes, .. }) => (missing_scopes.as_slice(), None),
+        Some(Ending::Connected { missing_scopes, findings, .. }) => (missing_scopes.as_slice(), findings.as_deref()),
         Some(Ending::Failed { findings, .. }) => (&[][..], findings.as_ref()),
         _ => (&[][..], None),
     };

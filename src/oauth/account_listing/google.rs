@@ -1,11 +1,11 @@
 //! Lists Google Business Profile locations of every account that the owner manages, each location once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::{AT_ONCE, Listing, Paging, Route, report};
+use super::{AT_ONCE, Listing, Paging, Route, leaves_open, report, reports, worst};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
 use crate::domain::platform_error::PlatformError;
 use crate::platforms::googlebusiness::{
@@ -29,32 +29,43 @@ pub(super) async fn list(
         parents.found.iter().map(|parent| async move { locations(listing, parent, locations_url).await }).collect();
     let routes: Vec<Route<Location>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
 
-    let mut reports = Vec::new();
+    let mut told = Vec::new();
     if parents.trouble.is_some() {
-        reports.push(report(listing.platform, &parents.name, 0, parents.trouble.as_ref()));
+        told.push(report(listing.platform, &parents.name, 0, parents.trouble.as_ref()));
     }
-    reports.extend(routes.iter().map(|route| route.report(listing.platform)));
+    told.extend(reports(listing.platform, &routes));
 
-    let mut trouble = parents.trouble;
-    let mut seen = HashSet::new();
-    let mut identity =
-        Identity { subject: person.platform_user_id, accounts: Vec::new(), unusable: Vec::new(), routes: reports };
+    let mut troubles = Vec::from_iter(parents.trouble);
+    // The place of each location among those that can be connected, if it can.
+    let mut seen: HashMap<String, Option<usize>> = HashMap::new();
+    let mut identity = Identity {
+        subject: person.platform_user_id,
+        accounts: Vec::new(),
+        unusable: Vec::new(),
+        routes: told,
+        failure: None,
+    };
     for route in routes {
-        trouble = trouble.or(route.trouble);
+        troubles.extend(route.trouble);
         for location in route.found {
-            if !seen.insert(location.name.clone()) {
+            if let Some(place) = seen.get(&location.name) {
+                if let Some(found) = place.and_then(|place| identity.accounts.get_mut(place)) {
+                    found.elsewhere.push(location.account);
+                }
                 continue;
             }
+            seen.insert(location.name.clone(), location.takes_posts.then_some(identity.accounts.len()));
             if location.takes_posts {
-                let kind = AccountKind::Location;
-                identity.accounts.push(FoundAccount { account: location.account, kind, own_token: None });
+                identity.accounts.push(FoundAccount::new(location.account, AccountKind::Location));
             } else {
                 identity.unusable.push(takes_no_posts(&location));
             }
         }
     }
+    let trouble = worst(troubles);
+    identity.failure = trouble.as_ref().map(PlatformError::of_connection);
     match trouble {
-        Some(error) if seen.is_empty() => Err(error),
+        Some(error) if identity.accounts.is_empty() && (leaves_open(&error) || seen.is_empty()) => Err(error),
         _ => Ok(identity),
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
     let roles = listing.route("your LinkedIn organizations".to_owned(), url, &PAGING, read_roles).await;
     let best = one_each(&roles);
     identity.routes.push(report(listing.platform, &roles.name, best.len(), roles.trouble.as_ref()));
+    identity.failure = roles.trouble.as_ref().map(PlatformError::of_connection);
     if best.is_empty() {
         return Ok(identity);
     }
@@ -54,7 +55,7 @@ pub(super) async fn list(mut listing: Listing<'_>, person: Account) -> Result<Id
         let organization = combined(organizations.get(&role.organization), logos.get(&role.organization));
         if posts(&role.role) {
             let account = organization_account(role, organization);
-            identity.accounts.push(FoundAccount { account, kind: AccountKind::Organization, own_token: None });
+            identity.accounts.push(FoundAccount::new(account, AccountKind::Organization));
         } else {
             identity.unusable.push(may_not_post(role, organization));
         }

@@ -2,7 +2,8 @@
 //!
 //! A listing has several routes (ways to find accounts), each with pages. Invariants: a listing is bounded in calls and
 //! in time. Accounts found before a failure are kept, and the failure is reported with its route; it is an error only
-//! when there is nothing to show. The next URL is built here, never taken from an answer.
+//! where there is nothing to connect and a complete search might find something. The next URL is built here, never
+//! taken from an answer.
 
 mod facebook;
 mod google;
@@ -82,14 +83,16 @@ struct Paging {
     parameter: &'static str,
     /// The cursor of the first page, where the platform expects one.
     first: Option<&'static str>,
-    /// The cursor of the next page.
-    next: fn(&Value) -> Option<String>,
+    /// The cursor of the next page, if there is one. An error: there is one, and no way to ask for it.
+    next: fn(&Value) -> Result<Option<String>, Unidentified>,
 }
 
 /// The accounts that one route found, and the failure that ended it.
 struct Route<T> {
     /// Name for people.
     name: String,
+    /// True when its first page was read.
+    was_read: bool,
     found: Vec<T>,
     trouble: Option<PlatformError>,
 }
@@ -124,7 +127,7 @@ impl Listing<'_> {
     async fn get<T>(&self, url: &Url, read: impl Fn(&Value) -> Result<T, Unidentified>) -> Result<T, PlatformError> {
         let (platform, step) = (self.platform, Step::Accounts);
         if self.calls.fetch_add(1, Ordering::Relaxed) >= MAX_CALLS {
-            return Err(PlatformError::new(&platform.name, step, Failure::ListingTooLong));
+            return Err(self.failed(Failure::ListingTooLong));
         }
         let request = || Request {
             method: Method::GET,
@@ -142,7 +145,7 @@ impl Listing<'_> {
                 .map_err(|why| PlatformError::new(&platform.name, step, why.into()).answered(answer.status, None))
         });
         let in_time = tokio::time::timeout_at(self.deadline, asked).await;
-        in_time.unwrap_or_else(|_| Err(PlatformError::new(&platform.name, step, Failure::PlatformUnavailable)))
+        in_time.unwrap_or_else(|_| Err(self.failed(Failure::PlatformUnavailable)))
     }
 
     /// Reads all pages from `url` on. Keeps what was found before a failure.
@@ -153,7 +156,7 @@ impl Listing<'_> {
         paging: &Paging,
         read: impl Fn(&Value) -> Result<Vec<T>, Unidentified>,
     ) -> Route<T> {
-        let mut route = Route { name, found: Vec::new(), trouble: None };
+        let mut route = Route { name, was_read: false, found: Vec::new(), trouble: None };
         let url = match url {
             Ok(url) => url,
             Err(error) => {
@@ -169,12 +172,17 @@ impl Listing<'_> {
             }
             match self.get(&page, |answer| Ok((read(answer)?, (paging.next)(answer)))).await {
                 Ok((found, next)) => {
+                    route.was_read = true;
                     route.found.extend(found);
-                    // A page that names itself as the next would never end.
-                    if next.is_none() || next == cursor {
-                        return route;
+                    match next {
+                        Ok(None) => return route,
+                        // A page that names itself as the next would never end.
+                        Ok(next) if next != cursor => cursor = next,
+                        Ok(_) | Err(_) => {
+                            route.trouble = Some(self.failed(Failure::PlatformAnswerUnreadable));
+                            return route;
+                        }
                     }
-                    cursor = next;
                 }
                 Err(error) => {
                     route.trouble = Some(error);
@@ -182,14 +190,62 @@ impl Listing<'_> {
                 }
             }
         }
-        route.trouble = Some(PlatformError::new(&self.platform.name, Step::Accounts, Failure::ListingTooLong));
+        route.trouble = Some(self.failed(Failure::ListingTooLong));
         route
+    }
+
+    fn failed(&self, failure: Failure) -> PlatformError {
+        PlatformError::new(&self.platform.name, Step::Accounts, failure)
     }
 }
 
 impl<T> Route<T> {
     fn report(&self, platform: &Platform) -> RouteReport {
         report(platform, &self.name, self.found.len(), self.trouble.as_ref())
+    }
+
+    /// True when the listing had no call left for it.
+    fn was_left_out(&self) -> bool {
+        let is_too_long = |error: &PlatformError| error.failure == Failure::ListingTooLong;
+        !self.was_read && self.trouble.as_ref().is_some_and(is_too_long)
+    }
+}
+
+/// The reports of several routes. Those that the listing had no call left for have one in common.
+fn reports<T>(platform: &Platform, routes: &[Route<T>]) -> Vec<RouteReport> {
+    let mut reports: Vec<RouteReport> =
+        routes.iter().filter(|route| !route.was_left_out()).map(|route| route.report(platform)).collect();
+    let left_out: Vec<&Route<T>> = routes.iter().filter(|route| route.was_left_out()).collect();
+    if let [first, others @ ..] = &left_out[..] {
+        tracing::warn!(
+            platform.name = %platform.name, calls = MAX_CALLS, lists = left_out.len(),
+            "a listing of accounts is incomplete: it would take more calls than one connection may make"
+        );
+        let route = match others.len() {
+            0 => first.name.clone(),
+            count => format!("{} and {count} more lists", first.name),
+        };
+        let trouble = format!(
+            "this service asks {} at most {MAX_CALLS} times for one connection, and not for these",
+            platform.label
+        );
+        reports.push(RouteReport { route, found: 0, trouble: Some(trouble) });
+    }
+    reports
+}
+
+/// The failure that says best how an incomplete search ends: one that passes, else one that leaves open what there is.
+fn worst(troubles: Vec<PlatformError>) -> Option<PlatformError> {
+    troubles.into_iter().min_by_key(|error| (!error.failure.is_transient(), !leaves_open(error)))
+}
+
+/// True for a failure after which nobody knows what a complete search would find. A refusal for want of a permission,
+/// and any other with a code, is an answer; so is a listing that was cut.
+fn leaves_open(error: &PlatformError) -> bool {
+    match error.failure {
+        Failure::IdentityUnavailable => error.code.is_none(),
+        Failure::ListingTooLong | Failure::PermissionMissing => false,
+        _ => true,
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests look at what they made")]
 
+mod incomplete;
 mod script;
 
 use secrecy::ExposeSecret as _;

@@ -77,6 +77,13 @@ pub(super) static WORDS: Words = Words {
     try_again: "Noch einmal versuchen",
     needed: "Diese Berechtigungen sind nötig:",
     failure,
+    not_among: |label| Told {
+        happened: format!(
+            "Das Konto, das neu verbunden werden soll, ist nicht unter denen, die Sie bei {label} freigegeben haben."
+        ),
+        advice: "Beginnen Sie noch einmal und kreuzen Sie dort dieses Konto an. Hat es jemand anderes verbunden, bitten Sie \
+                 diese Person darum.",
+    },
     cause: failures::cause,
     remedy: failures::remedy,
     trouble: trouble::words,

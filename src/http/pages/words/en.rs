@@ -69,6 +69,11 @@ pub(super) static WORDS: Words = Words {
     try_again: "Try again",
     needed: "These permissions are needed:",
     failure,
+    not_among: |label| Told {
+        happened: format!("The account to be connected again is not among those that you gave access to at {label}."),
+        advice: "Start again, and tick that account there. If another person connected it, ask them, or sign in there with \
+                 their account.",
+    },
     cause: Failure::what_happened_after,
     remedy: Failure::next_step,
     trouble,

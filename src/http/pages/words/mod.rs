@@ -97,6 +97,8 @@ pub(crate) struct Words {
     pub(crate) try_again: &'static str,
     pub(crate) needed: &'static str,
     pub(crate) failure: fn(Failure, label: &str) -> Told,
+    /// For a person who did not give the account that was to be connected again.
+    pub(crate) not_among: fn(label: &str) -> Told,
     /// Why an account fails, for the operator. In English, the sentence of the API and the log.
     pub(crate) cause: fn(Failure, label: &str, backup_taken_at: Option<Timestamp>) -> String,
     /// The next step for it, by the platform's name in the configuration and the page where the app is managed. In
@@ -195,6 +197,15 @@ pub(crate) struct DemoWords {
 }
 
 impl Words {
+    /// How a connection failed. `is_explained`: it is told where accounts were looked for, and for the account to
+    /// reconnect that is done only where it may be the right person who signed in.
+    pub(crate) fn ended(&self, failure: Failure, is_explained: bool, label: &str) -> Told {
+        if is_explained && failure == Failure::AccountMismatch {
+            return (self.not_among)(label);
+        }
+        (self.failure)(failure, label)
+    }
+
     /// The language of a page: `?lang=`, else that of the cookie that a callback brings, else the first one of
     /// `Accept-Language` that there is, else English.
     pub(crate) fn choose(query: &str, headers: &HeaderMap) -> &'static Self {
@@ -303,6 +314,8 @@ mod tests {
                 }
                 assert!(seen.insert(told.happened.clone()), "{} {failure:?}: {}", words.code, told.happened);
             }
+            let told = (words.not_among)("X");
+            assert!(told.happened.ends_with('.') && told.advice.ends_with('.') && seen.insert(told.happened));
             for failure in Failure::VARIANTS {
                 let (cause, remedy) = ((words.cause)(*failure, "X", None), (words.remedy)(*failure, "acme", None));
                 for sentence in [&cause, &remedy] {
