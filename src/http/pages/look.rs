@@ -122,7 +122,7 @@ pub(crate) fn compact(sheet: &str) -> String {
     }) {
         piece.lines().map(str::trim).for_each(|line| text.push_str(line));
     }
-    [(" {", "{"), ("{ ", "{"), ("; ", ";"), (";}", "}"), (": ", ":")]
+    [(" {", "{"), ("{ ", "{"), ("; ", ";"), (";}", "}"), (": ", ":"), (", ", ","), (":0.", ":."), (" 0.", " .")]
         .iter()
         .fold(text, |text, (long, short)| text.replace(long, short))
 }
@@ -167,6 +167,7 @@ mod tests {
     #[test]
     fn the_stylesheet_is_sent_without_its_explanations() {
         assert_eq!(compact("/* why */\na {\n  b: c;\n}\n/* x */ d { e: f; }\n"), "a{b:c}d{e:f}");
+        assert_eq!(compact("a, b c { d: 0.5rem 10.5rem 0.25rem; }"), "a,b c{d:.5rem 10.5rem .25rem}");
         let (look, _) = look(&Identity::default());
         assert!(!look.style.contains("/*") && look.style.len() > 1000);
         assert!(look.style.len() < 12 * 1024, "{} bytes", look.style.len());

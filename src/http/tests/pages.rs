@@ -92,7 +92,7 @@ async fn the_documentation_shows_calls_of_an_operation() {
         let blocks = calls.split("<pre>").skip(1);
         blocks.map(|block| block.split("</pre>").next().unwrap()).collect::<Vec<_>>().join("\n\n")
     };
-    let calls = ["getOAuthUrl", "createProfile", "deleteApp", "healthCheck"].map(shown);
+    let calls = ["getOAuthUrl", "createProfile", "connectBluesky", "deleteApp", "healthCheck"].map(shown);
     insta::assert_snapshot!(calls.join(
         "
 

@@ -66,6 +66,10 @@ impl Html {
         });
         Self(pieces.collect())
     }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Display for Html {

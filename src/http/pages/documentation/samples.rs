@@ -2,6 +2,7 @@
 //! name or the type of a member.
 
 use serde_json::{Map, Value, json};
+use url::form_urlencoded;
 
 use super::reader::Html;
 
@@ -178,23 +179,30 @@ fn curl(method: &str, url: &str, query: Option<(&str, &str)>, needs_key: bool, b
         _ => words.push(format!("-X {method}")),
     }
     if needs_key {
-        words.push("-H \"x-access-key: $POSTPEER_KEY\"".to_owned());
+        words.push("-H \"x-access-key: $POSTPEER_API_KEY\"".to_owned());
     }
-    if let Some((name, value)) = query {
-        words.push(format!("-G --data-urlencode '{name}={value}'"));
+    let mut target = url.to_owned();
+    match (query, body) {
+        (Some((name, value)), None) => words.push(format!("-G --data-urlencode '{name}={value}'")),
+        // `-G` would move the body into the URL too, with the password that is in it.
+        (Some((name, value)), Some(_)) => {
+            target.push('?');
+            target.push_str(&form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish());
+        }
+        (None, _) => {}
     }
     if let Some(body) = body {
         // The shell ends a quoted word at an apostrophe.
         words.push(format!("--json '{}'", body.to_string().replace('\'', "'\\''")));
     }
-    words.push(format!("'{url}'"));
+    words.push(format!("'{target}'"));
     words.join(" ")
 }
 
 fn python(method: &str, url: &str, query: Option<(&str, &str)>, needs_key: bool, body: Option<&Value>) -> String {
     let mut arguments = vec![format!("    \"{url}\",")];
     if needs_key {
-        arguments.push("    headers={\"x-access-key\": os.environ[\"POSTPEER_KEY\"]},".to_owned());
+        arguments.push("    headers={\"x-access-key\": os.environ[\"POSTPEER_API_KEY\"]},".to_owned());
     }
     if let Some((name, value)) = query {
         arguments.push(format!("    params={{\"{name}\": \"{value}\"}},"));
@@ -218,7 +226,7 @@ fn javascript(method: &str, url: &str, query: Option<(&str, &str)>, needs_key: b
     if method != "GET" {
         options.push(format!("  method: \"{method}\","));
     }
-    let key = needs_key.then_some("\"x-access-key\": process.env.POSTPEER_KEY");
+    let key = needs_key.then_some("\"x-access-key\": process.env.POSTPEER_API_KEY");
     let json = body.map(|_| "\"content-type\": \"application/json\"");
     let headers: Vec<&str> = key.into_iter().chain(json).collect();
     if !headers.is_empty() {
