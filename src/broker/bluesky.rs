@@ -4,8 +4,8 @@
 //! Runs on the work runtime, like an exchange: a session that was begun is stored whether or not anybody still waits,
 //! or ended again where it cannot be. Connecting again begins another session and ends the one before, so that no
 //! session lives on that nobody knows of. The password is not stored, and no error or log line has a place for it.
-//! Attempts at an account are limited: the broker must not help to guess passwords, nor reach the number at which
-//! servers lock an account. `limits.bluesky_…` limits callers.
+//! Sign-ins to an account are limited: the broker must not help to guess passwords, nor reach the number at which
+//! servers lock an account. `limits.bluesky_…` limits callers, lookups included.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::platforms::{Bluesky, bluesky};
 use crate::store::{integrations, oauth_apps, profiles as stored_profiles};
-use crate::upstream::app_password::Identifier;
+use crate::upstream::app_password::{Did, Identifier};
 
 /// Time for all calls to other servers.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -91,9 +91,6 @@ impl Broker {
             })
             .await?;
         let identifier = self.upstream.identifier(&wanted.identifier)?;
-        if matches!(identifier, Identifier::Handle(_)) {
-            self.count_attempt(identifier.as_str())?;
-        }
 
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
@@ -123,8 +120,8 @@ impl Broker {
     ) -> Result<IntegrationId, Error> {
         let deadline = Instant::now() + WITHIN;
         let located = self.upstream.locate(directory, identifier, deadline).await?;
-        // Handle and DID are two names of one account: both count.
-        self.count_attempt(&located.did.to_string())?;
+        // A handle that was not found has locked nobody out, so only sign-ins count: by the DID, whatever was typed.
+        self.count_sign_in(&located.did)?;
         let session = self.upstream.sign_in(directory, &located, password, deadline).await?;
         let under = Under {
             project_id: caller.project_id,
@@ -174,9 +171,9 @@ impl Broker {
         });
     }
 
-    fn count_attempt(&self, account: &str) -> Result<(), Error> {
+    fn count_sign_in(&self, account: &Did) -> Result<(), Error> {
         let mut attempts = self.bluesky_attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let account = [(account.to_owned(), PER_ACCOUNT)];
+        let account = [(account.to_string(), PER_ACCOUNT)];
         attempts.count(self.clock.now(), &account).map_err(|retry_after| Error::TooManyAttempts { retry_after })
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Upstream;
 use crate::atproto::Trouble;
-pub use crate::atproto::{AccountState, Error, Identifier, InvalidIdentifier, Located, Unresolved};
+pub use crate::atproto::{AccountState, Did, Error, Identifier, InvalidIdentifier, Located, Unresolved};
 use crate::domain::account::Identity;
 use crate::domain::selection::Consent;
 use crate::platforms::Bluesky;

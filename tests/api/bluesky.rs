@@ -392,6 +392,22 @@ async fn a_sixth_attempt_must_wait() {
     id(&connect(&broker, "alice.test", APP_PASSWORD).await);
 }
 
+/// Otherwise a resolver that is away for a moment, or another project, keeps the account's person from connecting it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_without_a_sign_in_does_not_count() {
+    let world = World::start();
+    let broker = start(&world).await;
+    world.answer("/plc", 503, &json!({}));
+    for attempt in 0..6 {
+        for identifier in ["alice.test", &did('a')] {
+            let reply = connect(&broker, identifier, "wrong-wrong-wrong-wron").await;
+            assert_eq!((reply.status, reply.code()), (502, "identity_unresolved"), "{attempt}: {}", reply.text);
+        }
+    }
+    world.answer_again("/plc");
+    id(&connect(&broker, "alice.test", APP_PASSWORD).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_limited_per_caller_across_accounts() {
     let world = World::start();
