@@ -18,11 +18,13 @@ use super::context::Context;
 use super::error::{ApiError, Code};
 use super::live::Live;
 use super::meters::Meters;
-use super::routes::{CONSOLE_FILES, CONSOLE_ROUTES, DEMO_ROUTES, ROUTES, Route, Surface};
+use super::pages::{frame, see_other};
+use super::routes::{CALLBACK, CONSOLE_FILES, CONSOLE_ROUTES, DEMO_ROUTES, ROUTES, Route, Surface};
 use super::{Console, State, access, envelope};
 
 /// Starts of the paths of pages, whose addresses people type.
-const PEOPLE: [&str; 3] = ["/connect", "/console", "/documentation"];
+const PEOPLE: [&str; 3] = ["/connect", CONSOLE, "/documentation"];
+const CONSOLE: &str = "/console";
 
 /// The resources of the table.
 pub(crate) struct Resources {
@@ -107,11 +109,39 @@ impl Resources {
         self.open.iter().find_map(|open| Some((open.resource, Some((open.parameter, open.value(path)?)))))
     }
 
+    /// Who reads the answer to a request that reaches no handler.
+    pub(super) fn surface(&self, path: &str) -> Surface {
+        let found = self.find(path).and_then(|(index, _)| self.all.get(index)?.routes.first());
+        let is_below =
+            |start: &str| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        match found {
+            Some(route) => route.surface,
+            None if is_below(CONSOLE) && self.fixed.contains_key(CONSOLE) => Surface::Console,
+            None if PEOPLE.into_iter().any(is_below) || is_almost_callback(path) => Surface::Page,
+            None => Surface::Json,
+        }
+    }
+
+    /// The nearest path above that has a page.
+    fn page_above<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let parents = std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent));
+        let is_page = |path: &&str| {
+            let routes = self.find(path).and_then(|(index, _)| self.all.get(index)).map(|resource| resource.routes);
+            routes.into_iter().flatten().any(|route| route.method == Method::GET)
+        };
+        parents.skip(1).find(is_page)
+    }
+
     /// Documented path of the path's resource.
     pub(crate) fn pattern(&self, path: &str) -> Option<&'static str> {
         let (index, _) = self.find(path)?;
         self.all.get(index).map(|resource| resource.pattern)
     }
+}
+
+/// True for a callback with a slash too many: what an operator may have registered at a platform.
+fn is_almost_callback(path: &str) -> bool {
+    path.strip_prefix("/v1/connect/").is_some_and(|rest| rest.trim_end_matches('/').ends_with("/callback"))
 }
 
 /// Builds the [`Dispatcher`] of a worker.
@@ -161,29 +191,51 @@ impl Worker {
     async fn answer(&self, state: &State, mut req: ServiceRequest) -> ServiceResponse<BoxBody> {
         match self.route(&mut req) {
             Ok((route, handler)) => access::guard(route, handler, state, req).await,
-            Err(error) if error.code == Code::NotFound => self.miss(state, req, error),
-            Err(error) => req.error_response(error),
+            Err(error) if error.code == Code::NotFound => self.miss(state, req),
+            Err(error) => self.refuse_method(state, req, error),
         }
     }
 
-    /// Answers where there is no route. Addresses that people type get a page, or lead to the one without a final slash.
-    fn miss(&self, state: &State, req: ServiceRequest, error: ApiError) -> ServiceResponse<BoxBody> {
+    /// Answers where there is no route. Addresses that people type lead to the one without a final slash. A callback does
+    /// not: its query carries a code.
+    fn miss(&self, state: &State, req: ServiceRequest) -> ServiceResponse<BoxBody> {
+        let sentence =
+            format!("There is nothing at this path. {}/documentation lists what there is.", state.settings.public_url);
+        let error = ApiError::with(Code::NotFound, sentence);
         let path = req.path().strip_prefix(state.settings.base_path()).unwrap_or(req.path());
-        if !PEOPLE
-            .iter()
-            .any(|start| path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-        {
-            return req.error_response(error);
-        }
-        Context::add(&req, |context| context.surface = Surface::Page);
-        let reads = [Method::GET, Method::HEAD].contains(req.method());
-        let bare = path.strip_suffix('/').filter(|bare| reads && self.resources.find(bare).is_some());
+        let surface = self.resources.surface(path);
+        Context::add(&req, |context| {
+            context.surface = surface;
+            // No page repeats the query of a callback.
+            context.pattern = is_almost_callback(path).then_some(CALLBACK);
+        });
+        let bare = path.strip_suffix('/').filter(|bare| {
+            surface != Surface::Json
+                && reads(&req)
+                && self.resources.pattern(bare).is_some_and(|pattern| pattern != CALLBACK)
+        });
         let Some((_, last)) = bare.and_then(|bare| bare.rsplit_once('/')) else { return req.error_response(error) };
         // A relative reference stays below the path of the public URL, and cannot leave this host.
         let query = req.uri().query().map_or_else(String::new, |query| format!("?{query}"));
         let location = format!("../{last}{query}");
         let answer = HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish();
         req.into_response(answer)
+    }
+
+    /// Answers where the resource has other methods. A form of the console leaves its address in the address bar: whoever
+    /// loads that again is sent to the page above.
+    fn refuse_method(&self, state: &State, req: ServiceRequest, error: ApiError) -> ServiceResponse<BoxBody> {
+        let path = req.match_info().as_str();
+        let surface = self.resources.surface(path);
+        Context::add(&req, |context| context.surface = surface);
+        match self.resources.page_above(path).filter(|_| surface == Surface::Console && reads(&req)) {
+            Some(page) => {
+                let language = frame::chosen_language(req.request());
+                let location = format!("{}{page}{language}", state.settings.base_path());
+                req.into_response(see_other(location))
+            }
+            None => req.error_response(error),
+        }
     }
 
     /// Notes resource and parameter in the request, and returns its route.
@@ -201,6 +253,10 @@ impl Worker {
         at.and_then(|at| Some((resource.routes.get(at)?, self.handlers.get(index)?.get(at)?)))
             .ok_or_else(|| ApiError { allow: Some(resource.allow.clone()), ..ApiError::new(Code::MethodNotAllowed) })
     }
+}
+
+fn reads(req: &ServiceRequest) -> bool {
+    [Method::GET, Method::HEAD].contains(req.method())
 }
 
 impl Service<ServiceRequest> for Dispatcher {
@@ -236,6 +292,31 @@ mod tests {
                 assert_eq!(parameter.map(|(_, value)| value), path.contains('{').then_some("x%2Fy"), "{asked}");
             }
         }
+    }
+
+    #[test]
+    fn what_reaches_no_handler_is_answered_for_who_asks_there() {
+        let (with, without) = (Resources::new(Console::Beside, false), Resources::new(Console::None, false));
+        for (path, surface) in [
+            ("/connect", Surface::Page),
+            ("/connect/link/x", Surface::Page),
+            ("/connected", Surface::Json),
+            ("/console/accounts/x/move", Surface::Console),
+            ("/console/nope", Surface::Console),
+            ("/documentation/json", Surface::Json),
+            ("/documentation/nope", Surface::Page),
+            ("/v1/connect/twitter", Surface::Json),
+            ("/v1/connect/twitter/callback", Surface::Page),
+            ("/v1/connect/twitter/callback/", Surface::Page),
+            ("/v1/nope/callback", Surface::Json),
+        ] {
+            assert_eq!(with.surface(path), surface, "{path}");
+        }
+        assert_eq!(without.surface("/console/nope"), Surface::Page);
+        assert_eq!(with.page_above("/console/accounts/a/move"), Some("/console/accounts/a"));
+        assert_eq!(with.page_above("/console/keys/a/revoke"), Some("/console/keys"));
+        assert_eq!(with.page_above("/console/sign-out"), Some("/console"));
+        assert_eq!(with.page_above("/v1"), None);
     }
 
     #[test]

@@ -24,12 +24,12 @@ use super::dispatch::Resources;
 use super::error::{ApiError, Code, ErrorBody};
 use super::meters::{self, Meters};
 use super::request::{peer, trace, unread};
-use super::routes::Surface;
+use super::routes::{CALLBACK, Surface};
 use super::{State, console, pages, slices};
 use crate::domain::error_chain::chain;
 use crate::domain::id::AccessKeyId;
 
-/// Longest path and query, in bytes.
+/// Longest path and query, in bytes; a callback's is as long as a head may be.
 const URI_MAX: usize = 8 * 1024;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,10 +61,15 @@ pub(super) async fn envelope(
         span.record("trace.id", trace);
     }
 
-    let res = if req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
+    let is_too_long = req.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX);
+    strip_path(&mut req, state.settings.base_path(), &state.resources);
+    // The platform wrote a callback, and its state ends the connection however long the rest is.
+    let res = if is_too_long && state.resources.pattern(req.path()) != Some(CALLBACK) {
+        let surface =
+            state.resources.surface(req.path().strip_prefix(state.settings.base_path()).unwrap_or(req.path()));
+        Context::add(&req, |context| context.surface = surface);
         req.error_response(ApiError::new(Code::UriTooLong))
     } else {
-        strip_path(&mut req, state.settings.base_path(), &state.resources);
         answer(req).instrument(span.clone()).await
     };
 

@@ -126,6 +126,7 @@ const fn guessed(route: Route) -> Route {
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
 const APP: &[&str] = &["/v1/apps/{id}"];
+pub(super) const CALLBACK: &str = "/v1/connect/{platform}/callback";
 const CONFIRMATION: &[&str] = &["/connect/confirm/{token}"];
 const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];
 const FLOW_COMPLETION: &[&str] = &["/v1/connect/flows/{id}/complete"];
@@ -187,7 +188,7 @@ pub static ROUTES: &[Route] = &[
     spends(api(Method::GET, INTEGRATION_TOKEN, TOKENS, || web::to(tokens::get))),
     costs(Cost::Starts, spends(api(Method::GET, &["/v1/connect/{platform}"], CONNECT, || web::to(connect::begin)))),
     costs(Cost::Bluesky, api(Method::POST, &["/v1/connect/bluesky/auth"], CONNECT, || web::to(bluesky::connect))),
-    guessed(spends(page(Method::GET, &["/v1/connect/{platform}/callback"], || web::to(pages::callback::finish)))),
+    guessed(spends(page(Method::GET, &[CALLBACK], || web::to(pages::callback::finish)))),
     api(Method::GET, &["/v1/health"], Access::Public, || web::to(health::check)),
     api(Method::GET, &["/v1/health/auth"], Access::AnyKey, || web::to(health::check_key)),
     api(Method::GET, &["/v1/platforms"], READ, || web::to(platforms::list)),

@@ -280,6 +280,7 @@ async fn an_answer_that_cannot_be_used_ends_its_connection() {
         ("twitter", "error_description=no".to_owned(), UNUSABLE, "neither code nor error"),
         ("tiktok", "error_code=0".to_owned(), UNUSABLE, "neither code nor error"),
         ("twitter", format!("code={code}"), UNUSABLE, "too long"),
+        ("twitter", format!("code={code}{code}&scope={code}"), UNUSABLE, "too long"),
         ("twitter", "code=a%00b".to_owned(), UNUSABLE, "not text"),
         ("twitter", "code=a%0D%0Ab".to_owned(), UNUSABLE, "not text"),
         ("twitter", "code=%ff".to_owned(), UNUSABLE, "not text"),

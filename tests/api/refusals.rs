@@ -141,6 +141,7 @@ fn complaints(row: &Row, reply: &Reply, world: &World) -> Vec<String> {
     expect(id.starts_with("req_"), "x-request-id");
     let kind = reply.header("content-type");
     match row.code {
+        "" if row.method == "HEAD" => expect(kind == "text/html; charset=utf-8", "page"),
         "" => expect(kind == "text/html; charset=utf-8" && reply.text.contains(id), "page with its request id"),
         _ if row.method == "HEAD" => expect(kind == "application/json", "JSON"),
         _ => {

@@ -45,6 +45,23 @@ async fn a_body_that_does_not_come_is_given_up() {
     assert_eq!(profiles(&broker).await, 0);
 }
 
+/// Broken framing is not blamed on the JSON in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_whose_framing_is_not_read_is_malformed_but_no_bad_json() {
+    let broker = TestBroker::start().await;
+    let body = "{\"name\":\"a\"}";
+    for chunks in [
+        format!("c;x=y\r\n{body}\r\n0\r\n\r\n"),
+        format!("c\r\n{body}\r\n0\r\nx: y\r\n\r\n"),
+        format!("zz\r\n{body}\r\n0\r\n\r\n"),
+    ] {
+        let reply = broker.raw(&post(&broker, &["transfer-encoding: chunked"], &chunks)).await;
+        is_told(&reply, 400, "invalid_request");
+        assert!(reply.text.contains("Content-Length"), "{}", reply.text);
+    }
+    assert_eq!(profiles(&broker).await, 0);
+}
+
 /// A body that no route reads does not keep the connection open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_nobody_reads_is_not_waited_for() {

@@ -12,9 +12,7 @@ use crate::http::State;
 use crate::http::context::Context;
 use crate::http::error::ApiError;
 use crate::http::request::cookies;
-
-/// The path whose query is a secret.
-const CALLBACK: &str = "/v1/connect/{platform}/callback";
+use crate::http::routes::CALLBACK;
 
 /// Everything around a page's content.
 pub(crate) struct Frame<'a> {

@@ -71,8 +71,8 @@ pub(crate) fn problem(
     req: &HttpRequest,
 ) -> HttpResponse {
     let mut frame = Frame::new(state, req, None);
-    if error.code.status().is_server_error() {
-        // The same request may work in a moment, so nothing leads away from it.
+    if error.code.status().is_server_error() || error.code == Code::UriTooLong {
+        // The same request may work in a moment, so nothing leads away from it; a link cannot be longer than its page.
         frame.languages.clear();
     }
     let told = (frame.words.trouble)(error.trouble);

@@ -34,6 +34,9 @@ use crate::http::error::{ApiError, Code};
 pub(crate) const FORM_MAX: usize = 2 * 1024;
 /// Longest form, in bytes: enough for a name and a password, whatever their characters.
 pub(crate) const SIGN_IN_MAX: usize = 8 * 1024;
+/// What the HTTP stack could not read is the framing, not what is in it.
+const BAD_FRAMING: &str =
+    "The body did not arrive whole: send its Content-Length, or chunks without extensions and trailers.";
 /// Retry-After when there is no room for a body: those that are being read end soon.
 const ROOM_RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -180,8 +183,9 @@ impl Unread {
             let mut body = Zeroizing::new(Vec::new());
             let mut held = Held { room: state.bodies.clone(), key, bytes: 0 };
             while let Some(chunk) = payload.next().await {
-                let chunk =
-                    chunk.map_err(|error| ApiError::new(Code::InvalidJson).because(error.to_string()).closing())?;
+                let chunk = chunk.map_err(|error| {
+                    ApiError::with(Code::InvalidRequest, BAD_FRAMING).because(error.to_string()).closing()
+                })?;
                 if body.len() + chunk.len() > max {
                     return Err(too_large());
                 }

@@ -149,7 +149,10 @@ async fn other_methods_are_refused_with_an_allow_header() {
                     assert_eq!(answer.text, "", "{line}");
                     continue;
                 }
-                assert_eq!(answer.code(), "method_not_allowed", "{line}");
+                match route.surface {
+                    Surface::Json => assert_eq!(answer.code(), "method_not_allowed", "{line}"),
+                    _ => assert!(answer.text.contains("<code>method_not_allowed</code>"), "{line}: {}", answer.text),
+                }
                 check(&line, &answer);
             }
         }
@@ -184,7 +187,31 @@ async fn an_address_that_somebody_typed_gets_a_page() {
         for path in ["/v1/nope", "/connected", "/documents/", "/"] {
             let answer = fixture.get("", &format!("{base}{path}")).await;
             assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"), "{path}");
+            let told = format!("{public_url}/documentation lists what there is.");
+            assert!(answer.text.contains(&told), "{}", answer.text);
         }
+        let callback = format!("{base}/v1/connect/twitter/callback/?state=secret&code=secret");
+        let answer = fixture.get("", &callback).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (404, None), "the code is not sent on");
+        assert!(answer.text.contains("<code>not_found</code>") && !answer.text.contains("secret"), "{}", answer.text);
+    }
+}
+
+#[actix_web::test]
+async fn a_person_is_told_on_a_page_that_an_address_is_too_long() {
+    for (public_url, base) in [(PUBLIC_URL, ""), ("http://127.0.0.1:8080/social", "/social")] {
+        let fixture = Fixture::at(public_url);
+        let long = "a".repeat(8192);
+        for path in ["/connect/link/x?", "/connect/result/", "/connect/nope?", "/documentation?"] {
+            let answer = fixture.get("", &format!("{base}{path}{long}")).await;
+            assert_eq!(answer.status, StatusCode::URI_TOO_LONG, "{path}");
+            assert!(answer.text.contains("<code>uri_too_long</code>"), "{path}: {}", answer.text);
+            assert!(!answer.text.contains(&long), "{path}");
+            check(path, &answer);
+        }
+        // A platform's answer is read however long it is.
+        let answer = fixture.get("", &format!("{base}/v1/connect/twitter/callback?state=x&code={long}")).await;
+        assert!(answer.text.contains("<code>callback_refused</code>"), "{}", answer.text);
     }
 }
 

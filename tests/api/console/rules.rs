@@ -50,6 +50,33 @@ async fn every_answer_has_the_headers_of_a_page_that_loads_nothing() {
     }
 }
 
+/// The address of a form stays in the address bar when its answer is a page. Loading it again must not end in JSON.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_without_a_page_leads_to_one_or_is_answered_with_one() {
+    let broker = start().await;
+    let operator = Operator::of(&broker).await;
+    for (path, page) in [
+        ("/console/accounts/int_0/reconnect", "/console/accounts/int_0"),
+        ("/console/accounts/int_0/move?lang=de", "/console/accounts/int_0?lang=de"),
+        ("/console/keys/key_0/revoke", "/console/keys"),
+        ("/console/profiles/prof_0", "/console/profiles"),
+        ("/console/sign-out", "/console"),
+    ] {
+        let reply = operator.get(path).await;
+        assert_eq!((reply.status, reply.location().as_str()), (303, page), "{path}");
+    }
+    for (method, path, code) in [
+        ("GET", "/console/nope", "not_found"),
+        ("POST", "/console/nope/", "not_found"),
+        ("POST", "/console/accounts", "method_not_allowed"),
+        ("GET", &format!("/console/accounts?q={}", "a".repeat(8192)), "uri_too_long"),
+    ] {
+        let reply = Reply::of(operator.request(method, path, None).send().await.unwrap()).await;
+        assert!(reply.text.contains(&format!("<code>{code}</code>")), "{method} {path}: {}", reply.text);
+        assert!(reply.text.contains("<header class=\"bar\">"), "{method} {path}: {}", reply.text);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn text_from_outside_stays_text_and_no_page_is_heavy() {
     let broker = start().await;
