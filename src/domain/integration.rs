@@ -29,6 +29,7 @@ pub struct Integration {
     /// Time from which the account's owner must reconnect; `None` where it is unknown.
     pub lapses_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// The last change of the account or of its status.
     pub updated_at: Timestamp,
 }
 
@@ -36,7 +37,11 @@ impl Integration {
     /// With its status at `now`.
     #[must_use]
     pub fn judged(mut self, now: Timestamp) -> Self {
-        self.status = self.status.at(now, self.lapses_at);
+        let status = self.status.at(now, self.lapses_at);
+        if status != self.status {
+            self.updated_at = self.updated_at.max(self.lapses_at.unwrap_or(self.updated_at));
+        }
+        self.status = status;
         self
     }
 }

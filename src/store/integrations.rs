@@ -36,7 +36,7 @@ const SELECT: &str = "i.tokens IS NOT NULL AS has_own_tokens, a.id AS app_id, a.
 
 /// In the order in which [`read_detail`] reads them.
 const SELECT_DETAIL: &str = "g.access_expires_at, g.refresh_expires_at, g.scopes, g.requested_scopes, g.issued_at,
-    g.due_at, g.trouble, g.in_doubt";
+    g.due_at, g.trouble, g.in_doubt, g.consented_at, g.ended_at";
 
 const JOINS: &str = "JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
     LEFT JOIN oauth_apps AS a ON a.project_id = g.project_id AND a.id = g.app_id";
@@ -270,31 +270,39 @@ fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, Own), Error> {
 
 fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
     let fields = Fields::in_order("integrations", row);
-    let (integration, own) = read_fields(&fields)?;
+    let (mut integration, own) = read_fields(&fields)?;
     let lost = own.is_lost.then(|| RefreshFailure::of_lost_account(integration.updated_at));
-    let detail = IntegrationDetail {
+    let access_expires_at = fields.get::<Option<_>>("access_expires_at")?.filter(|_| !own.has_tokens);
+    let refresh_expires_at = fields.get("refresh_expires_at")?;
+    let (scopes, requested_scopes) = (fields.json("scopes")?, fields.json("requested_scopes")?);
+    let issued_at = fields.get("issued_at")?;
+    let due_at = fields.get::<Option<_>>("due_at")?.filter(|_| !own.is_lost);
+    let (trouble, is_in_doubt) = (fields.json_if_any("trouble")?, fields.get("in_doubt")?);
+    // The end of a grant, or a new consent to it, changes the status of all its accounts.
+    let consented_at: Timestamp = fields.get("consented_at")?;
+    let ended_at: Option<Timestamp> = fields.get("ended_at")?;
+    integration.updated_at = integration.updated_at.max(consented_at).max(ended_at.unwrap_or(consented_at));
+    Ok(IntegrationDetail {
         integration,
-        access_expires_at: fields.get::<Option<_>>("access_expires_at")?.filter(|_| !own.has_tokens),
-        refresh_expires_at: fields.get("refresh_expires_at")?,
-        scopes: fields.json("scopes")?,
-        requested_scopes: fields.json("requested_scopes")?,
-        issued_at: fields.get("issued_at")?,
-        due_at: fields.get::<Option<_>>("due_at")?.filter(|_| !own.is_lost),
-        trouble: fields.json_if_any("trouble")?,
-        is_in_doubt: fields.get("in_doubt")?,
+        scopes,
+        requested_scopes,
+        access_expires_at,
+        refresh_expires_at,
+        issued_at,
+        due_at,
+        trouble: lost.or(trouble),
+        is_in_doubt,
         reads: Vec::new(),
-    };
-    Ok(match lost {
-        Some(lost) => IntegrationDetail { trouble: Some(lost), ..detail },
-        None => detail,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::Failure;
     use crate::domain::grant::{AuthStatus, FailureReason, Grant};
     use crate::domain::integration::IntegrationFilter;
+    use crate::domain::refresh_failure::RefreshFailure;
     use crate::store::fixture::{ALL, Fixture, NO_TOKENS, account};
     use crate::store::grants;
 
@@ -439,6 +447,32 @@ mod tests {
         assert_eq!(count_found(&fixture, ours, "name of"), 0, "the old name is not searched any more");
         let other = fixture.write(|db| update_account(db, ours, id, &account("v"), new, now));
         assert!(matches!(other, Err(Error::NotChanged)), "an integration never becomes another account's");
+    }
+
+    #[test]
+    fn the_end_of_a_grant_and_a_new_consent_are_changes_of_its_accounts() {
+        let mut fixture = Fixture::new();
+        let grant = fixture.grant("twitter", "s");
+        let id = fixture.integration(grant, None, "u").id;
+        let (ours, ended, renewed) = (fixture.ours, fixture.later(5), fixture.later(9));
+        let trouble = RefreshFailure {
+            kind: Failure::RefreshRejected,
+            status: None,
+            platform_code: None,
+            at: ended,
+            backup_taken_at: None,
+        };
+        let updated_at =
+            |fixture: &Fixture| find_detail(&fixture.db, ours, id).unwrap().unwrap().integration.updated_at;
+        let found = grants::find(&fixture.db, ours, grant).unwrap().unwrap();
+        assert!(updated_at(&fixture) < ended);
+        let reason = FailureReason::AccessRevoked;
+        let end = |grant: Grant| grant.ended(reason, trouble);
+        fixture.write(|db| grants::change(db, ours, grant, found.generation, end)).unwrap();
+        assert_eq!(updated_at(&fixture), ended);
+        let next = Grant { consented_at: renewed, generation: found.generation + 1, ..found.clone() };
+        fixture.write(|db| grants::renew(db, &next, found.generation)).unwrap();
+        assert_eq!(updated_at(&fixture), renewed, "by another account's connection");
     }
 
     #[test]

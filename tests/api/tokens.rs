@@ -253,7 +253,9 @@ async fn an_account_without_a_refresh_token_lapses_by_its_own_time() {
         assert_eq!(shown["authStatus"], "reconnect_required");
         assert_eq!(shown["authFailureReason"], "token_expired");
     }
+    broker.clock.advance(Duration::from_mins(1));
     let detail = broker.detail(&id).await;
+    assert_eq!(detail["updatedAt"], detail["accessTokenExpiresAt"], "it lapsed then");
     assert_eq!(
         (&detail["tokenStatus"]["valid"], &detail["tokenStatus"]["autoRefreshes"]),
         (&json!(false), &json!(false))

@@ -193,6 +193,7 @@ pub(crate) struct IntegrationDetailView {
     health: TokenHealthView,
     /// The keys that read the account's token, the latest first; ten at most.
     token_reads: Vec<TokenReadsView>,
+    /// The last change of the account or its `authStatus`; a refresh does not count.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
