@@ -43,6 +43,8 @@ pub enum Refused {
     /// Only in the operator's list.
     #[error("must not have a query (?...): list it without one, and a redirectUri may have any query")]
     Query,
+    #[error("must use https, or an app's own scheme whose address the operator lists in connect.allowed_redirects")]
+    Scheme,
     #[error("must be an absolute URL such as https://app.example/connected, its host spelled in the usual way")]
     Spelling,
     #[error("must not carry a user name or password")]
@@ -178,7 +180,7 @@ impl RedirectPolicy {
                 check_own_scheme(bare, &url)?;
                 Ok(RedirectUri { text: text.to_owned(), origin: format!("{}:", url.scheme()) })
             } else {
-                Err(Refused::NotListed)
+                Err(Refused::Scheme)
             };
         }
         check_web(text, &url)?;
@@ -200,7 +202,7 @@ impl RedirectPolicy {
 
 fn check_own_scheme(text: &str, url: &Url) -> Result<(), Refused> {
     if matches!(url.scheme(), "javascript" | "data" | "file" | "blob" | "about" | "vbscript" | "ftp" | "ws" | "wss") {
-        return Err(Refused::NotListed);
+        return Err(Refused::Scheme);
     }
     if url.fragment().is_some() {
         return Err(Refused::Fragment);
@@ -326,11 +328,19 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_is_not_blamed_on_a_list_that_there_is_not() {
+        for uri in ["myapp://done", "ftp://ok.example/", "javascript:alert(1)"] {
+            assert_eq!(policy(&[]).check(uri), Err(Refused::Scheme), "{uri}");
+        }
+        assert_eq!(policy(&["https://ok.example"]).check("https://evil.example/"), Err(Refused::NotListed));
+    }
+
+    #[test]
     fn a_list_takes_no_entry_that_could_never_be_safe() {
         for (entry, why) in [
-            ("javascript:alert(1)", Refused::NotListed),
-            ("data:text/html,x", Refused::NotListed),
-            ("file:///etc/passwd", Refused::NotListed),
+            ("javascript:alert(1)", Refused::Scheme),
+            ("data:text/html,x", Refused::Scheme),
+            ("file:///etc/passwd", Refused::Scheme),
             ("https://ok.example/in?tenant=1", Refused::Query),
             ("https://ok.example?", Refused::Query),
             ("myapp://done?x=1", Refused::Query),
