@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::path::{Operation, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, Object, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement};
 
@@ -23,6 +23,9 @@ use super::routes::{Access, ROUTES, Route, Surface};
 
 /// The name of the security scheme.
 const ACCESS_KEY: &str = "accessKey";
+
+/// The operation that takes a path and query of any length.
+const CALLBACK: &str = "finishConnection";
 
 /// The request id in examples.
 const REQUEST_ID: &str = "req_019a1b2c3d4e7f809a1b2c3d4e5f6071";
@@ -143,7 +146,11 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
     let own = codes::own(operation.operation_id.as_deref().unwrap_or_default());
     let is_for_whole_project = own.contains(&Code::KeyBoundToProfile);
     let mut add = |status: &str, description: &str| {
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error(description)));
+        let error = || match route.surface {
+            Surface::Json => error(description),
+            Surface::Console | Surface::Page => error_page(description),
+        };
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error()));
     };
     if let Access::Key(scope) = route.access {
         let bound = if is_for_whole_project { ", or is bound to a profile" } else { "" };
@@ -165,7 +172,7 @@ fn describe_errors(operation: &mut Operation, route: &Route) {
         add("413", "The body is larger than 64 KiB.");
         add("415", "The body is not announced as JSON.");
     }
-    if route.surface == Surface::Json && operation.parameters.is_some() {
+    if operation.operation_id.as_deref() != Some(CALLBACK) {
         add("414", "The path and query are longer than 8 KiB.");
     }
 }
@@ -194,11 +201,20 @@ fn error(description: &str) -> Response {
     ResponseBuilder::new().description(description).content("application/json", body).build()
 }
 
+/// An error for a person, who reads a page.
+fn error_page(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Object::with_type(Type::String))).build();
+    let description = format!("{}: a page.", description.trim_end_matches('.'));
+    ResponseBuilder::new().description(description).content("text/html", body).build()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::http::api::links::Wanted as NewLink;
+    use crate::http::request::{FORM_MAX, FromMembers as _, SIGN_IN_MAX, fields};
 
     #[test]
     fn the_document_lists_every_route() {
@@ -274,6 +290,63 @@ mod tests {
             let code = failure.code();
             assert!(document.contains(&format!("`{code}`")), "src/http/api/connect.rs lacks {code}");
             assert!(include_str!("../../README.md").contains(&format!("| `{code}` |")), "README.md lacks {code}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_form_that_its_reader_is_given() {
+        let document = serde_json::to_value(document()).unwrap();
+        for route in ROUTES {
+            let operation = &document["paths"][route.paths[0]][route.method.as_str().to_lowercase()];
+            let form = if route.surface == Surface::Json { "application/json" } else { "text/html" };
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let forms: Vec<&String> = answer["content"].as_object().into_iter().flatten().map(|it| it.0).collect();
+                assert!(
+                    status.as_str() < "400" || forms == [form],
+                    "{} {:?}: {status} {forms:?}",
+                    route.method,
+                    route.paths
+                );
+            }
+            let is_callback = operation["operationId"] == CALLBACK;
+            assert_eq!(operation["responses"]["414"].is_object(), !is_callback, "{:?}", route.paths);
+        }
+        for (path, limit) in [
+            ("/connect/confirm/{token}", FORM_MAX),
+            ("/connect/link/{token}", SIGN_IN_MAX),
+            ("/v1/connect/links", NewLink::BODY_MAX),
+            ("/v1/profiles/", 64 * 1024),
+        ] {
+            let told = document["paths"][path]["post"]["responses"]["413"]["description"].as_str().unwrap();
+            assert!(told.contains(&format!("larger than {} KiB", limit / 1024)), "{path}: {told}");
+        }
+    }
+
+    /// The characters in the first and the second class of a pattern, below U+10000: all but those that it names.
+    fn is_in(class: &str, c: char) -> bool {
+        let code = |digits: &str| u32::from_str_radix(&digits[..4], 16).unwrap();
+        let named = class.split("\\u").skip(1).collect::<Vec<_>>();
+        let mut ranges = named.iter().enumerate().map(|(at, text)| match at.checked_sub(1).map(|at| named[at]) {
+            Some(first) if first.ends_with('-') => (code(first), code(text)),
+            _ => (code(text), code(text)),
+        });
+        let is_space = class.contains("\\s") && c.is_whitespace();
+        !is_space && !ranges.any(|(first, last)| (first..=last).contains(&u32::from(c)))
+    }
+
+    #[test]
+    fn the_pattern_of_a_name_is_the_rule_for_names() {
+        let document = serde_json::to_value(document()).unwrap();
+        let pattern = |schema: &str| document["components"]["schemas"][schema]["properties"]["name"]["pattern"].clone();
+        let of_app = pattern("NewApp");
+        for schema in ["AppChanges", "NewProfile", "ProfileChanges"] {
+            assert_eq!(pattern(schema), of_app, "{schema}");
+        }
+        let classes: Vec<&str> = of_app.as_str().unwrap().split("[^").skip(1).collect();
+        let [around, visible, _] = classes[..] else { panic!("{classes:?}") };
+        for c in (0..=0xffff).filter_map(char::from_u32) {
+            assert_eq!(is_in(visible, c), fields::name(&c.to_string()).is_ok(), "{c:?} alone");
+            assert_eq!(is_in(around, c), fields::name(&format!("a{c}")).is_ok(), "{c:?} behind a letter");
         }
     }
 

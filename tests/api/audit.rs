@@ -300,6 +300,11 @@ async fn the_trail_is_read_in_parts_and_by_its_own_project_only() {
     assert_eq!(ids(&rest), ids_of_all[2..]);
     let since = trail(&broker, &format!("since={}", text(&all[2]["at"]))).await;
     assert_eq!(ids(&since), ids_of_all[2..]);
+    // A raw + is a space in a query.
+    let (right, wrong) = ("since=2026-05-03T08:00:00%2B00:00", "since=2026-05-03T08:00:00+00:00");
+    assert_eq!(ids(&trail(&broker, right).await), ids_of_all);
+    let told = broker.get(&format!("/v1/audit?{wrong}")).await;
+    assert!(told.status == 400 && told.text.contains("%2B"), "{}", told.text);
     for wrong in ["since=", "since=yesterday", "since=-1", "limit=0", "limit=101", "since=1&since=2", "Since=1"] {
         let reply = broker.get(&format!("/v1/audit?{wrong}")).await;
         assert_eq!(reply.status, 400, "{wrong}: {}", reply.text);

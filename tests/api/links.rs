@@ -145,6 +145,9 @@ async fn what_a_link_may_be_is_checked_when_it_is_made() {
         (json!({"expiresInSeconds": 59}), "invalid_request", "60"),
         (json!({"expiresInSeconds": 2_592_001}), "invalid_request", "2592000"),
         (json!({"expiresInSeconds": "60"}), "invalid_request", "expiresInSeconds"),
+        (json!({"expiresInSeconds": 60.5}), "invalid_request", "expiresInSeconds"),
+        (json!({"expiresInSeconds": 1e300}), "invalid_request", "expiresInSeconds"),
+        (json!({"expiresInSeconds": -60.0}), "invalid_request", "expiresInSeconds"),
         (json!({"redirectUri": "http://app.example/"}), "redirect_not_allowed", "redirectUri"),
         (json!({"redirectUri": "https://app.example/?status=x"}), "redirect_not_allowed", "redirectUri"),
         (json!({"profileId": "prof_00000000000000000000000000000000"}), "profile_not_found", ""),
@@ -156,7 +159,7 @@ async fn what_a_link_may_be_is_checked_when_it_is_made() {
         assert!(reply.text.contains(told), "{body}: {}", reply.text);
     }
     assert_eq!(broker.stored(), before);
-    for seconds in [60, 2_592_000] {
+    for seconds in [json!(60), json!(60.0), json!(2_592_000)] {
         link(&broker, json!({"expiresInSeconds": seconds, "profileId": null, "platforms": null})).await;
     }
     // It does not outlive the key that makes it.

@@ -27,7 +27,7 @@ pub(crate) struct NewAppBody {
     #[schema(
         min_length = 1,
         max_length = 200,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$",
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8][^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$",
         example = "Acme on X"
     )]
     name: String,
@@ -39,7 +39,7 @@ pub(crate) struct NewAppBody {
         pattern = "^[ -~]*[!-~][ -~]*$")]
     client_secret: SecretString,
     /// An icon: an http or https URL.
-    #[schema(format = "uri", max_length = 2048, pattern = "^https?://[A-Za-z0-9]")]
+    #[schema(format = "uri", max_length = 2048, pattern = r"^https?://[A-Za-z0-9\[]")]
     image_url: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl FromMembers for NewAppBody {
             name: fields::required(members, "name", fields::name)?,
             client_id: fields::required(members, "clientId", fields::credential)?,
             client_secret: fields::required(members, "clientSecret", fields::credential)?.into(),
-            image_url: fields::nullable(members, "imageUrl", fields::web_url)?.flatten(),
+            image_url: fields::nullable_url(members, "imageUrl")?.flatten(),
         })
     }
 }
@@ -64,11 +64,11 @@ pub(crate) struct AppChanges {
         nullable = false,
         min_length = 1,
         max_length = 200,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8][^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
     )]
     name: Option<String>,
     /// An http or https URL; null takes it away.
-    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = "^https?://[A-Za-z0-9]")]
+    #[schema(value_type = Option<String>, format = "uri", max_length = 2048, pattern = r"^https?://[A-Za-z0-9\[]")]
     #[expect(clippy::option_option, reason = "left out, null and a text are three things")]
     image_url: Option<Option<String>>,
     /// The app's new secret at the platform.
@@ -90,7 +90,7 @@ impl FromMembers for AppChanges {
         }
         let changes = Self {
             name: fields::optional(members, "name", fields::name)?,
-            image_url: fields::nullable(members, "imageUrl", fields::web_url)?,
+            image_url: fields::nullable_url(members, "imageUrl")?,
             client_secret: fields::optional(members, "clientSecret", fields::credential)?.map(SecretString::from),
         };
         members.refuse_others()?;
@@ -178,13 +178,15 @@ pub(crate) async fn update(
 
 /// Delete an OAuth app
 ///
-/// Refused while an active integration is connected under it, because its tokens could no longer be refreshed.
+/// Refused while an integration is connected under it, whatever its `authStatus`: without the app it could be neither
+/// refreshed nor connected again.
 #[utoipa::path(delete, path = "/v1/apps/{id}", operation_id = "deleteApp", tag = "Apps",
     params(("id" = String, Path, description = "The app's id.")),
     responses(
         (status = 200, description = "It is deleted.", body = DoneView),
         (status = 404, description = "This project has no such app.", body = ErrorBody),
-        (status = 409, description = "Integrations are connected under it.", body = ErrorBody),
+        (status = 409, description = "Integrations are connected under it, as its `integrationCount` says.",
+            body = ErrorBody),
     ))]
 pub(crate) async fn delete(
     state: Current,

@@ -34,8 +34,12 @@ fn since_schema() -> Schema {
 
 impl FromQuery for Wanted {
     fn from_query(query: &Query) -> Result<Self, ApiError> {
-        let since = query.text("since")?.map(|text| text.parse()).transpose();
-        let since: Option<Since> = since.map_err(|error| invalid_parameter("since", &format!("{error}")))?;
+        let since = query.text("since")?.map(|text| {
+            let is_offset = text.contains('T') && text.contains(' ');
+            let advice = if is_offset { "; write the + of an offset as %2B" } else { "" };
+            text.parse().map_err(|error| invalid_parameter("since", &format!("{error}{advice}")))
+        });
+        let since: Option<Since> = since.transpose()?;
         Ok(Self { since: since.unwrap_or(Since::BEGINNING), limit: query.limit(50)? })
     }
 }

@@ -63,7 +63,7 @@ impl FromMembers for Wanted {
         let expires_in_seconds = match members.take("expiresInSeconds") {
             None | Some(Value::Null) => None,
             Some(seconds) => {
-                let seconds = seconds.as_u64().filter(|seconds| (least..=most).contains(seconds));
+                let seconds = whole(&seconds).filter(|seconds| (least..=most).contains(seconds));
                 let wrong =
                     || fields::invalid("expiresInSeconds", &format!("must be an integer from {least} to {most}"));
                 Some(Duration::from_secs(seconds.ok_or_else(wrong)?))
@@ -72,6 +72,11 @@ impl FromMembers for Wanted {
         members.refuse_others()?;
         Ok(Self { profile_id, platforms, redirect_uri, expires_in_seconds })
     }
+}
+
+/// Reads an integer. To JSON, `60.0` is one.
+fn whole(number: &Value) -> Option<u64> {
+    number.as_u64().or_else(|| number.as_f64()?.to_string().parse().ok())
 }
 
 /// A connect link.
@@ -165,6 +170,7 @@ pub(crate) struct LinkAnswer {
         (status = 403, description = "The access key lacks the scope `connect`, does not work from this address, or is bound \
             to another profile.", body = ErrorBody),
         (status = 404, description = "This project has no such profile.", body = ErrorBody),
+        (status = 413, description = "The body is larger than 16 KiB.", body = ErrorBody),
         (status = 429, description = "The project has 20,000 links, or there were too many calls. See `Retry-After`.",
             body = ErrorBody),
     ))]

@@ -19,10 +19,15 @@ impl From<broker::Error> for ApiError {
             E::AccountMismatch => Self::new(Code::AccountMismatch),
             E::AppInUse(count) => Self::with(
                 Code::AppInUse,
-                format!(
-                    "The app still has {count} connected integration{}. Disconnect them, or connect them again without it, first.",
-                    if count == 1 { "" } else { "s" }
-                ),
+                match count {
+                    1 => "The app still has 1 connected integration. Disconnect it, or connect it again without the app, \
+                          first."
+                        .to_owned(),
+                    count => format!(
+                        "The app still has {count} connected integrations. Disconnect them, or connect them again \
+                         without the app, first."
+                    ),
+                },
             ),
             E::AppOfOtherPlatform(platform) => Self::with(
                 Code::AppOfOtherPlatform,

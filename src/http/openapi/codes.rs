@@ -134,7 +134,7 @@ pub(super) fn common(operation: &Operation, route: &Route) -> impl Iterator<Item
         parameters.iter().any(is_query).then_some(QUERY),
         operation.request_body.is_some().then_some(BODY),
         (route.access != Access::Public).then_some(KEY),
-        (asks_database || !parameters.is_empty()).then_some(ANY),
+        Some(ANY),
         stores(route).then_some(CHANGE),
     ];
     // A route for any key asks for no scope, and one that asks nothing of the database has no 500 and is never busy.

@@ -68,6 +68,8 @@ pub(crate) async fn show(state: Current, req: HttpRequest, Segment(token): Segme
             body = String, content_type = "text/html"),
         (status = 404, description = "The connection has ended, or is not known: a page.", body = String,
             content_type = "text/html"),
+        (status = 413, description = "The form is larger than 2 KiB: a page.", body = String,
+            content_type = "text/html"),
         (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
         (status = 502, description = "The platform's server does not answer: a page.", body = String,
             content_type = "text/html"),

@@ -179,6 +179,9 @@ pub(crate) async fn show(
         (status = 404, description = "The link is not known: a page.", body = String, content_type = "text/html"),
         (status = 410, description = "The link has expired or was revoked: a page.", body = String,
             content_type = "text/html"),
+        (status = 413, description = "The form is larger than 8 KiB: a page.", body = String,
+            content_type = "text/html"),
+        (status = 415, description = "This is no form: a page.", body = String, content_type = "text/html"),
         (status = 429, description = "Too many attempts: the page again, or another one.", body = String,
             content_type = "text/html"),
     ))]

@@ -144,12 +144,18 @@ pub(crate) fn app_password(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Takes an optional http(s) URL that may also be null, in the spelling that every parser reads the same.
+#[expect(clippy::option_option, reason = "left out, null and a URL are three things")]
+pub(crate) fn nullable_url(members: &mut Members, name: &'static str) -> Result<Option<Option<String>>, ApiError> {
+    let normal = |text: String| parse_web_url(&text).map_or(text, String::from);
+    Ok(nullable(members, name, web_url)?.map(|url| url.map(normal)))
+}
+
 /// Rule for an absolute http(s) URL.
-pub(crate) fn web_url(text: &str) -> Result<(), String> {
-    if text.len() > URL_MAX
-        || text.chars().any(|c| c.is_control() || c.is_whitespace())
-        || parse_web_url(text).is_none()
-    {
+fn web_url(text: &str) -> Result<(), String> {
+    let is_absolute = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\']));
+    let url = parse_web_url(text).filter(|url| is_absolute && url.as_str().len() <= URL_MAX);
+    if url.is_none() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("must be an http or https URL of at most {URL_MAX} bytes"));
     }
     Ok(())
@@ -270,6 +276,25 @@ mod tests {
         }
         for bad in ["", "javascript:alert(1)", "data:image/png,x", "//cdn.example/x", "https://", "https://a b/", "x"] {
             assert!(web_url(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("https://cdn.example/{}", "\u{e4}".repeat(1000));
+        for bad in ["https:cdn.example", "https:///cdn.example", r"https:\\cdn.example", r"https://\cdn.example", &long]
+        {
+            assert!(web_url(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_url_is_kept_as_parsers_write_it() {
+        for (given, kept) in [
+            ("https://cdn.example/a.png", "https://cdn.example/a.png"),
+            ("HTTPS://CDN.example/\u{202e}gnp.a", "https://cdn.example/%E2%80%AEgnp.a"),
+            ("https://\u{e4}.example", "https://xn--4ca.example/"),
+            ("http://[::1]/x.png", "http://[::1]/x.png"),
+        ] {
+            let body = serde_json::json!({"imageUrl": given}).to_string();
+            let read = nullable_url(&mut Members::parse(body.as_bytes()).unwrap(), "imageUrl").unwrap();
+            assert_eq!(read, Some(Some(kept.to_owned())));
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct AppView {
     #[schema(required, format = "uri")]
     image_url: Option<String>,
     client_id: String,
-    /// Integrations connected under this app now.
+    /// Integrations connected under this app now, whatever their `authStatus`.
     #[schema(minimum = 0)]
     integration_count: u64,
     #[schema(value_type = String, format = DateTime)]
