@@ -62,6 +62,7 @@ use crate::domain::access_key::Scope;
 use crate::domain::attempts::Attempts;
 use crate::domain::audit::Actor;
 use crate::domain::budget::Spent;
+use crate::domain::eager_refreshes::EagerRefreshes;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, LinkId, ProfileId, ProjectId};
 use crate::domain::key_uses::KeyUses;
@@ -133,6 +134,7 @@ pub struct Broker {
     registrations: SingleFlight<(String, String), Result<String, NotRegistered>>,
     registration_attempts: Arc<Mutex<Attempts>>,
     bluesky_attempts: Arc<Mutex<Attempts>>,
+    eager_refreshes: Arc<Mutex<EagerRefreshes>>,
     spent: Arc<Mutex<Spent>>,
     unwritten: Arc<Unwritten>,
     key_uses: Arc<Mutex<KeyUses>>,
@@ -162,6 +164,7 @@ impl Broker {
             registrations: SingleFlight::default(),
             registration_attempts: Arc::default(),
             bluesky_attempts: Arc::default(),
+            eager_refreshes: Arc::default(),
             spent: Arc::default(),
             unwritten: Arc::default(),
             key_uses: Arc::default(),

@@ -5,14 +5,16 @@
 //!
 //! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned, as
 //! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot
-//! be refreshed right now.
+//! be refreshed right now;
+//! so is one that is new, once callers have had it replaced several times within a minute.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::error::What;
 use super::refresher::NotRefreshed;
 use super::{Broker, Caller, Error, integrations as cases};
+use crate::domain::eager_refreshes::is_hardly_used;
 use crate::domain::failure::Failure;
 use crate::domain::grant::{AuthStatus, FailureReason, TokenSet};
 use crate::domain::id::IntegrationId;
@@ -78,6 +80,9 @@ impl Broker {
             return self.vend(caller, found).await;
         }
         self.check_life(&found, at_least)?;
+        if !self.may_refresh(&found) {
+            return self.vend(caller, found).await;
+        }
         match self.refresher.refresh(caller.project_id, found.grant_id, found.grant_generation).await {
             Ok(()) => {
                 // The freshest token there is, although it is a moment old already.
@@ -87,6 +92,14 @@ impl Broker {
             }
             Err(why) => self.vend_unrefreshed(caller, id, why).await,
         }
+    }
+
+    /// False when the token is new, and was replaced too often lately.
+    fn may_refresh(&self, found: &AccountTokens) -> bool {
+        let now = self.clock.now();
+        let is_new = found.access_expires_at.is_some_and(|at| is_hardly_used(found.issued_at, at, now));
+        let mut eager = self.eager_refreshes.lock().unwrap_or_else(PoisonError::into_inner);
+        !is_new || eager.admit(found.grant_id, found.grant_generation, now)
     }
 
     /// [`Error::TokenTooShort`] when even a fresh token would not last `at_least`, or nothing refreshes it.

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod colour;
 pub mod confirmation;
 pub mod console_session;
+pub mod eager_refreshes;
 pub mod entropy;
 pub mod error_chain;
 pub mod failure;

@@ -61,6 +61,24 @@ async fn a_token_that_would_not_last_is_refreshed_first() {
     assert_eq!(refreshed.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200); 2]);
 }
 
+/// Each refresh spends a refresh token, and counts at the platform.
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_a_whole_life_does_not_refresh_at_every_read() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let refreshes = || broker.sandbox().requests_at("twitter", Step::Refresh).len();
+    for read in 0..20 {
+        broker.clock.advance(Duration::from_millis(100));
+        let reply = broker.token(&id, "minSeconds=7200").await;
+        assert_eq!(reply.status, 200, "{read}: {}", reply.text);
+        assert_eq!(reply.json["accessToken"], newest(&broker, "twitter", TokenKind::Access), "{read}");
+    }
+    assert_eq!(refreshes(), 5);
+    broker.clock.advance(Duration::from_mins(1));
+    assert_eq!(broker.token(&id, "minSeconds=7150").await.status, 200);
+    assert_eq!(refreshes(), 6, "it is no new token any more");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_gets_none() {
     let broker = TestBroker::start().await;

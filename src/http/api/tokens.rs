@@ -108,7 +108,8 @@ impl Drop for TokenView {
 /// One that works for at least `minSeconds`: refreshed first if it would not last. Needs a key with the scope `tokens`;
 /// which key read which token is recorded. A Facebook Page answers with the Page's own token, which does not expire;
 /// Bluesky and Mastodon add the account's server as `serviceUrl`. The refresh token is never handed out. When the
-/// platform cannot be reached, a token that still works is handed out with the time that it has left.
+/// platform cannot be reached, a token that still works is handed out with the time that it has left; so is a new one
+/// that was refreshed several times within a minute.
 #[utoipa::path(get, path = "/v1/connect/integrations/{id}/token", operation_id = "getToken", tag = "Connect",
     params(("id" = String, Path, description = "The integration's id."), Wanted),
     responses(
