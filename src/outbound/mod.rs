@@ -287,8 +287,8 @@ async fn finish(mut response: reqwest::Response) -> Result<Answer, Error> {
 }
 
 /// The wait that the platform asks for: `Retry-After` in seconds or as a date, else `RateLimit-Reset`, which AT
-/// Protocol servers send as a time. GitHub and X send `X-RateLimit-Reset`, which counts where no request is left until
-/// then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
+/// Protocol servers send as a time. GitHub sends `X-RateLimit-Reset` and X `x-rate-limit-reset`, which count where no
+/// request is left until then. Dates are compared with the answer's `Date`, so only the platform's clock counts.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let now = || httpdate::parse_http_date(text(&header::DATE)?).ok();
@@ -298,7 +298,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             Err(_) => httpdate::parse_http_date(after).ok()?.duration_since(now()?).unwrap_or_default(),
         }
     } else {
-        let of_spent = || text(&X_RATE_LIMIT_RESET).filter(|_| is_throttled(headers));
+        let of_spent = || X_RESETS.iter().find_map(text).filter(|_| is_throttled(headers));
         let reset = Duration::from_secs(text(&RATE_LIMIT_RESET).or_else(of_spent)?.parse().ok()?);
         (std::time::UNIX_EPOCH + reset.min(LAST_RESET)).duration_since(now()?).ok()?
     };
@@ -306,11 +306,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn is_throttled(headers: &HeaderMap) -> bool {
-    let is_zero = |name| headers.get(name).is_some_and(|left| left.as_bytes().trim_ascii() == b"0");
-    headers.contains_key(header::RETRY_AFTER) || is_zero("x-ratelimit-remaining") || is_zero("ratelimit-remaining")
+    let is_zero = |name: &&str| headers.get(*name).is_some_and(|left| left.as_bytes().trim_ascii() == b"0");
+    headers.contains_key(header::RETRY_AFTER)
+        || ["ratelimit-remaining", "x-rate-limit-remaining", "x-ratelimit-remaining"].iter().any(is_zero)
 }
 
-const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// Names of the time at which requests are allowed again: X's ("Rate limits", 2026-11) and GitHub's.
+const X_RESETS: [HeaderName; 2] =
+    [HeaderName::from_static("x-rate-limit-reset"), HeaderName::from_static("x-ratelimit-reset")];
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// The year 2500, since the Unix epoch. Later times are mistakes, and some overflow.
@@ -387,6 +390,8 @@ mod tests {
             (&[("ratelimit-reset", "-1"), ("date", date)], None),
             (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111807"), ("date", date)], Some(30)),
             (&[("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "784111807"), ("date", date)], None),
+            (&[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "784111807"), ("date", date)], Some(30)),
+            (&[("x-rate-limit-remaining", "9"), ("x-rate-limit-reset", "784111807"), ("date", date)], None),
             (&[], None),
         ] {
             let mut map = HeaderMap::new();
@@ -394,8 +399,9 @@ mod tests {
                 map.insert(HeaderName::from_static(name), value.parse().unwrap());
             }
             assert_eq!(retry_after(&map).map(|after| after.as_secs()), seconds, "{headers:?}");
-            let is_told =
-                headers.iter().any(|header| header.0 == "retry-after" || *header == ("x-ratelimit-remaining", "0"));
+            let is_told = headers
+                .iter()
+                .any(|header| header.0 == "retry-after" || header.0.ends_with("-remaining") && header.1 == "0");
             assert_eq!(is_throttled(&map), is_told, "{headers:?}");
         }
     }
