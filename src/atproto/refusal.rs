@@ -1,4 +1,5 @@
-//! Reads the refusals of an account's server.
+//! Reads the refusals of an account's server. Invariant: only an error that the server names ends a session; a proxy in
+//! front of the server may refuse with a page.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::error::{AccountState, Error, Trouble};
 use super::json;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step, code_of};
-use crate::outbound::Answer;
+use crate::outbound::{Answer, is_markup};
 use crate::platforms::bluesky;
 
 /// Wait after throttling when the server does not name one.
@@ -24,14 +25,15 @@ pub(super) fn of_new_session(answer: &Answer) -> Error {
         (400 | 401 | 403, Some("AccountTakedown")) => Error::AccountInactive(AccountState::TakenDown),
         (400 | 401 | 403, Some("AccountSuspended")) => Error::AccountInactive(AccountState::Suspended),
         (400 | 401 | 403, Some("AccountDeactivated")) => Error::AccountInactive(AccountState::Deactivated),
-        (401, _) | (400 | 403, Some("AuthenticationRequired")) => Error::CredentialsRejected,
+        (400 | 403, Some("AccountNotFound" | "AuthenticationRequired")) => Error::CredentialsRejected,
+        (401, _) if !is_markup(&answer.body) => Error::CredentialsRejected,
         (status, _) => Error::PdsUnreachable(Trouble::Status(status)),
     }
 }
 
 /// The failure of a session that was not refreshed or ended. The reference server says `ExpiredToken` of tokens that
-/// have expired, were revoked or are unknown, `InvalidToken` of anything else, and `InvalidRequest` with a sentence of
-/// an account that was deleted.
+/// have expired, were revoked or are unknown, `InvalidToken` of anything else, and `AccountNotFound`, or
+/// `InvalidRequest` with a sentence, of an account that was deleted. `AuthMissing` says that no token arrived.
 pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
     let json = json(answer);
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -40,8 +42,13 @@ pub(super) fn of_session(step: Step, answer: &Answer) -> PlatformError {
         (400, "InvalidRequest") if message.starts_with("Could not find user info for account") => {
             Failure::AccountInactive
         }
-        (400 | 401 | 403, "AccountTakedown" | "AccountSuspended" | "AccountDeactivated") => Failure::AccountInactive,
-        (400 | 401 | 403, "AuthFactorTokenRequired") => Failure::RequestRefused,
+        (400 | 401 | 403, "AccountDeactivated" | "AccountNotFound" | "AccountSuspended" | "AccountTakedown") => {
+            Failure::AccountInactive
+        }
+        (400 | 401 | 403, "AuthFactorTokenRequired") | (401, "" | "AuthMissing") if !is_markup(&answer.body) => {
+            Failure::RequestRefused
+        }
+        (400 | 401 | 403, "") if is_markup(&answer.body) => Failure::PlatformUnavailable,
         (400, "ExpiredToken" | "InvalidToken") | (401, _) | (400 | 403, "AuthenticationRequired") => {
             Failure::RefreshRejected
         }
@@ -63,6 +70,8 @@ mod tests {
 
     use super::*;
 
+    const PAGE: &[u8] = b"<html><title>401 Authorization Required</title></html>";
+
     fn answer(status: u16, json: &Value) -> Answer {
         Answer { status, body: Zeroizing::new(json.to_string().into_bytes()), retry_after: None, is_throttled: false }
     }
@@ -76,6 +85,9 @@ mod tests {
             &json!({"error": "AuthenticationRequired", "message": "x"})
         ))));
         assert!(credentials(&of_new_session(&answer(401, &json!(null)))));
+        assert!(credentials(&of_new_session(&answer(403, &json!({"error": "AccountNotFound"})))));
+        let proxy = of_new_session(&Answer { body: PAGE.to_vec().into(), ..answer(401, &json!(null)) });
+        assert!(matches!(proxy, Error::PdsUnreachable(Trouble::Status(401))), "{proxy:?}");
         for (status, name, state) in [
             (401, "AccountTakedown", State::TakenDown),
             (400, "AccountDeactivated", State::Deactivated),
@@ -108,7 +120,10 @@ mod tests {
             (400, "AuthenticationRequired", "x", Failure::RefreshRejected),
             (401, "AccountTakedown", "x", Failure::AccountInactive),
             (401, "AuthFactorTokenRequired", "x", Failure::RequestRefused),
-            (401, "", "", Failure::RefreshRejected),
+            (401, "AuthMissing", "Authentication Required", Failure::RequestRefused),
+            (401, "BadToken", "x", Failure::RefreshRejected),
+            (403, "AccountNotFound", "Account not found", Failure::AccountInactive),
+            (401, "", "", Failure::RequestRefused),
             (404, "", "", Failure::RequestRefused),
             (429, "RateLimitExceeded", "x", Failure::PlatformThrottled),
             (429, "ExpiredToken", "x", Failure::PlatformThrottled),
@@ -121,6 +136,10 @@ mod tests {
             assert_eq!(error.code.unwrap_or_default(), name);
             assert_eq!(error.may_have_acted, status >= 500, "{status} {name}");
             assert_eq!(error.retry_after, wait.filter(|_| status == 429), "{status} {name}");
+        }
+        for status in [400, 401, 403, 502] {
+            let page = Answer { body: PAGE.to_vec().into(), ..answer(status, &json!(null)) };
+            assert_eq!(of_session(Step::Refresh, &page).failure, Failure::PlatformUnavailable, "{status}");
         }
         let throttled = of_session(Step::Refresh, &answer(429, &json!(null)));
         assert_eq!(throttled.retry_after, Some(THROTTLED_FOR));

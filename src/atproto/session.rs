@@ -199,7 +199,10 @@ impl Engine {
     /// The server did not confirm.
     pub async fn delete_session(&self, service_url: &Url, refresh_token: &SecretString) -> Result<(), PlatformError> {
         let method = "com.atproto.server.deleteSession";
-        self.with_refresh_token(Step::Revocation, service_url, method, refresh_token).await.map(drop)
+        let step = Step::Revocation;
+        let body = self.with_refresh_token(step, service_url, method, refresh_token).await?;
+        // A proxy's page confirms nothing.
+        if outbound::is_markup(&body) { Err(failed(step, Failure::PlatformAnswerUnreadable)) } else { Ok(()) }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct PlatformError {
     pub may_have_acted: bool,
     /// True when a success turned out to hold this failure: nothing more can be learned from its body.
     pub is_in_answer: bool,
+    /// True for an answer that is not in the platform's format: something in front of it may have written that.
+    pub is_page: bool,
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -81,6 +83,7 @@ impl PlatformError {
             retry_after: None,
             may_have_acted: false,
             is_in_answer: false,
+            is_page: false,
             source: None,
         }
     }

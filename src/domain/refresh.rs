@@ -190,6 +190,17 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..active })
     }
 
+    /// Records that the access token, which renewed itself, has expired by the platform's word. The grant's status follows
+    /// from its times.
+    ///
+    /// # Errors
+    ///
+    /// The grant has ended.
+    pub fn expired(self, trouble: RefreshFailure) -> Result<Self, InvalidTransition> {
+        let expired_at = self.access_expires_at.map_or(trouble.at, |at| at.min(trouble.at));
+        Self { access_expires_at: Some(expired_at), refresh: RefreshState::Idle, ..self }.lapsed(trouble)
+    }
+
     /// Records that the account's owner must reconnect. The tokens stay for a while, and so does a stored answer: a
     /// later program may understand it.
     ///

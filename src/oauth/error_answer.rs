@@ -2,11 +2,12 @@
 //!
 //! A platform's documented refusals ([`Platform::refused`]) win over the general rules here. Invariants: only the
 //! meaning and the platform's code leave this file, the code reduced to harmless characters; a 401 or 403 blames the
-//! OAuth app only where it names the client.
+//! OAuth app only where it names the client; a page of markup in the place of a token answer is a failure that passes.
 
 use serde_json::Value;
 
 use super::probe::Suspect;
+use super::tokens;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{Step, code_of};
 use crate::outbound::{self, Answer};
@@ -32,6 +33,8 @@ pub(super) struct ErrorAnswer {
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
     said: Said,
+    /// True for a page of markup, which something in front of the platform wrote.
+    is_markup: bool,
     /// See [`Answer::is_throttled`].
     is_throttled: bool,
 }
@@ -50,18 +53,36 @@ impl ErrorAnswer {
             let status = text("/error");
             Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        Self { code, said: Said::read(answer), is_throttled: false }
+        Self { code, said: Said::read(answer), is_markup: false, is_throttled: false }
     }
 
     /// Reads an API's answer, whose body should be JSON.
     pub(super) fn of(answer: &Answer) -> Self {
-        let read = if let Some(json) = outbound::read_json(&answer.body) {
-            Self::read(&json)
-        } else {
+        Self::of_body(answer, outbound::read_json)
+    }
+
+    /// Reads a token endpoint's answer, whose body should be JSON, and is a form at some servers.
+    pub(super) fn of_token_endpoint(answer: &Answer) -> Self {
+        Self::of_body(answer, tokens::read_body)
+    }
+
+    fn of_body(answer: &Answer, read: fn(&[u8]) -> Option<Value>) -> Self {
+        let read = read(&answer.body).as_ref().map(Self::read).unwrap_or_else(|| {
             let is_page = !answer.body.trim_ascii().is_empty();
-            Self { code: None, said: Said { is_page, ..Said::default() }, is_throttled: false }
-        };
+            let said = Said { is_page, ..Said::default() };
+            Self { code: None, said, is_markup: outbound::is_markup(&answer.body), is_throttled: false }
+        });
         Self { is_throttled: answer.is_throttled, ..read }
+    }
+
+    /// True when something in front of the platform may have written the answer: it says nothing about the account.
+    pub(super) const fn is_page(&self) -> bool {
+        self.said.is_page
+    }
+
+    /// True for a page of markup.
+    pub(super) const fn is_markup(&self) -> bool {
+        self.is_markup
     }
 
     /// The meaning of an answer with this status at this step.
@@ -161,7 +182,7 @@ impl ErrorAnswer {
         if ["client secret", "client_secret"].iter().any(|words| self.said.message.contains(words)) {
             return Failure::CredentialsRejected;
         }
-        if status == 401 && !self.is(OF_REQUEST) {
+        if status == 401 && !self.is(OF_REQUEST) && !self.is_markup {
             return Failure::AppOrGrantRejected;
         }
         match status {
@@ -169,6 +190,8 @@ impl ErrorAnswer {
             408 | 425 => Failure::PlatformUnavailable,
             // Nothing at that URL takes a code.
             300..400 | 404 | 405 | 421 if is_of_connection(step) => Failure::PlatformAnswerUnreadable,
+            300..400 | 404 | 405 | 421 => refusal(step),
+            _ if self.is_markup => Failure::PlatformUnavailable,
             _ => refusal(step),
         }
     }
@@ -327,6 +350,38 @@ mod tests {
                 failure,
                 "{step} {status} {answer}"
             );
+        }
+    }
+
+    #[test]
+    fn a_page_in_front_of_the_token_endpoint_blames_nobody() {
+        use Failure::{
+            AppOrGrantRejected, ExchangeRejected, PlatformAnswerUnreadable, PlatformUnavailable, RequestRefused,
+        };
+        let page = "<html><title>401 Authorization Required</title></html>";
+        for (step, status, body, failure) in [
+            (Step::CodeExchange, 400, page, PlatformUnavailable),
+            (Step::CodeExchange, 401, page, PlatformUnavailable),
+            (Step::CodeExchange, 403, page, PlatformUnavailable),
+            (Step::CodeExchange, 404, page, PlatformAnswerUnreadable),
+            (Step::CodeExchange, 403, "forbidden", ExchangeRejected),
+            (Step::CodeExchange, 403, "error=invalid_grant", ExchangeRejected),
+            (Step::LongLivedExchange, 403, page, PlatformUnavailable),
+            (Step::PushedAuthorization, 403, page, PlatformUnavailable),
+            (Step::Refresh, 400, page, PlatformUnavailable),
+            (Step::Refresh, 401, page, PlatformUnavailable),
+            (Step::Refresh, 403, page, PlatformUnavailable),
+            (Step::Refresh, 404, page, RequestRefused),
+            (Step::Refresh, 401, "Unauthorized", AppOrGrantRejected),
+        ] {
+            let body = body.as_bytes().to_vec().into();
+            let read = ErrorAnswer::of_token_endpoint(&Answer { status, body, retry_after: None, is_throttled: false });
+            for platform in BUILT_IN.iter().map(|definition| definition()).chain([standard()]) {
+                if step == Step::Refresh && matches!(platform.refresh, Refresh::SelfRenewing { .. }) {
+                    continue;
+                }
+                assert_eq!(read.failure(&platform, step, status), failure, "{} {step} {status}", platform.name);
+            }
         }
     }
 

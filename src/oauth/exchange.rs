@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
-use super::{ATTEMPTS, OauthClient, json, refusal_body};
+use super::{ATTEMPTS, OauthClient, json};
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -248,7 +248,7 @@ fn read_tokens(
     body: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    tokens::read_of(platform, body, sent_at).map_err(|not| match not {
+    tokens::read_of(platform, body, sent_at, platform.default_expires_in).map_err(|not| match not {
         // TikTok sends errors with status 200.
         NotTokens::Error(error) => refusal_of(platform, step, OK, ErrorAnswer::read(&error)),
         NotTokens::Unreadable => {
@@ -263,7 +263,7 @@ pub(super) const OK: u16 = 200;
 /// The error of an answer that is no success.
 pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> PlatformError {
     let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
-    refusal_of(platform, step, answer.status, ErrorAnswer::read(&refusal_body(answer))).retry_after(wait)
+    refusal_of(platform, step, answer.status, ErrorAnswer::of_token_endpoint(answer)).retry_after(wait)
 }
 
 fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {

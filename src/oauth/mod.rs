@@ -261,11 +261,6 @@ fn json(answer: &Answer) -> Value {
     outbound::read_json(&answer.body).unwrap_or(Value::Null)
 }
 
-/// The body of a refused token request, which some servers write as a form; null when it is neither.
-fn refusal_body(answer: &Answer) -> Value {
-    tokens::read_body(&answer.body).unwrap_or(Value::Null)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

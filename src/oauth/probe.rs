@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error_answer::ErrorAnswer;
 use super::exchange::Exchanged;
 use super::tokens::{self, NotTokens};
-use super::{CodeExchange, OauthClient, refusal_body, takes_pkce};
+use super::{CodeExchange, OauthClient, takes_pkce};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound;
@@ -69,18 +69,17 @@ impl OauthClient<'_> {
             Ok(answer) => answer,
             Err(error) => return Ok(Probed { verdict: Verdict::Unreachable(error), status: None, code: None }),
         };
-        let said = if answer.is_success() {
+        let error = if answer.is_success() {
             let (now, pointer) = (self.engine.clock.now(), self.platform.token_pointer.as_deref());
             match tokens::read(&answer.body, now, pointer, None) {
                 // TikTok sends errors with status 200.
-                Err(NotTokens::Error(error)) => error,
+                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
                 // Tokens for any code prove nothing.
-                Ok(_) | Err(NotTokens::Unreadable) => Value::Null,
+                Ok(_) | Err(NotTokens::Unreadable) => ErrorAnswer::read(&Value::Null),
             }
         } else {
-            refusal_body(&answer)
+            ErrorAnswer::of_token_endpoint(&answer)
         };
-        let error = ErrorAnswer::read(&said);
         let verdict = verdict(&self.platform, answer.status, &error);
         Ok(Probed { verdict, status: Some(answer.status), code: error.code })
     }

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request};
 use super::tokens::{self, NotTokens};
-use super::{OauthClient, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
@@ -35,7 +34,8 @@ impl OauthClient<'_> {
         if answer.is_success() {
             return Ok(answer.body);
         }
-        let error = refused(platform, &refusal_body(&answer), answer.status, answer.retry_after);
+        let error = ErrorAnswer::of_token_endpoint(&answer);
+        let error = refused(platform, error, answer.status, answer.retry_after);
         Err(self.without_echo(error, sent(tokens)))
     }
 }
@@ -52,10 +52,15 @@ pub fn read_refresh(
     answer: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    tokens::read_of(platform, answer, sent_at).map_err(|not| {
+    let default_expires_in = match platform.refresh {
+        // It may be the same token, and then its end is the same.
+        Refresh::ExchangedAgain => None,
+        _ => platform.default_expires_in,
+    };
+    tokens::read_of(platform, answer, sent_at, default_expires_in).map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
-            NotTokens::Error(answer) => refused(platform, &answer, OK, None),
+            NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer), OK, None),
             NotTokens::Unreadable => {
                 PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable).answered(OK, None)
             }
@@ -70,10 +75,11 @@ pub(super) fn sent(tokens: &TokenSet) -> impl Iterator<Item = &SecretString> {
 }
 
 /// The error of a refused refresh.
-fn refused(platform: &Platform, answer: &Value, status: u16, retry_after: Option<Duration>) -> PlatformError {
-    let error = ErrorAnswer::read(answer);
+fn refused(platform: &Platform, error: ErrorAnswer, status: u16, retry_after: Option<Duration>) -> PlatformError {
     let failure = error.failure(platform, Step::Refresh, status);
-    PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code).retry_after(retry_after)
+    let is_page = error.is_page();
+    let refused = PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code);
+    PlatformError { is_page, ..refused }.retry_after(retry_after)
 }
 
 impl OauthClient<'_> {
@@ -103,7 +109,7 @@ impl OauthClient<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::platforms::BUILT_IN;
@@ -231,7 +237,7 @@ mod tests {
                 RequestRefused,
             ),
         ] {
-            let error = refused(&platform(name), &answer, status, None);
+            let error = refused(&platform(name), ErrorAnswer::read(&answer), status, None);
             assert_eq!(error.failure, failure, "{name} {status} {answer}");
             assert_eq!(error.may_have_acted, status >= 500, "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
@@ -263,8 +269,16 @@ mod tests {
     fn any_refusal_may_say_how_long_to_wait() {
         let wait = Some(Duration::from_secs(30));
         for (status, answer) in [(429, Value::Null), (503, Value::Null), (400, oauth("slow_down", "x"))] {
-            assert_eq!(refused(&platform("youtube"), &answer, status, wait).retry_after, wait, "{status} {answer}");
-            assert_eq!(refused(&platform("youtube"), &answer, status, None).retry_after, None, "{status} {answer}");
+            assert_eq!(
+                refused(&platform("youtube"), ErrorAnswer::read(&answer), status, wait).retry_after,
+                wait,
+                "{status} {answer}"
+            );
+            assert_eq!(
+                refused(&platform("youtube"), ErrorAnswer::read(&answer), status, None).retry_after,
+                None,
+                "{status} {answer}"
+            );
         }
     }
 }

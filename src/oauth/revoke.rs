@@ -4,11 +4,11 @@ use http::Method;
 use serde_json::Value;
 use url::Url;
 
+use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::refresh::sent;
-use super::tokens::says_no_error;
-use super::{OauthClient, refusal_body};
+use super::tokens::{read_body, says_no_error};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
@@ -32,9 +32,9 @@ impl OauthClient<'_> {
             Revocation::Unsupported => return Ok(false),
         };
         let answer = answer?.map_err(|error| error.at(&platform.name, step))?;
-        let json = refusal_body(&answer);
-        let error = ErrorAnswer::read(&json);
-        if answer.is_success() && is_confirmed(&platform.revocation, &json) {
+        let error = ErrorAnswer::of_token_endpoint(&answer);
+        let json = read_body(&answer.body).unwrap_or(Value::Null);
+        if answer.is_success() && !error.is_markup() && is_confirmed(&platform.revocation, &json) {
             return Ok(true);
         }
         let failure = error.failure(platform, step, answer.status);
@@ -44,7 +44,7 @@ impl OauthClient<'_> {
 }
 
 /// True when the body of a success does not take it back. RFC 7009, section 2.2, has the client ignore the body; TikTok
-/// sends errors with status 200.
+/// sends errors with status 200, and a page is not the platform's.
 fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
     match revocation {
         Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::tokens::{self, NotTokens};
-use super::{OauthClient, refusal_body};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::Digest256;
@@ -101,13 +101,13 @@ impl OauthClient<'_> {
         let error = if answer.is_success() {
             // TikTok sends errors with status 200.
             match tokens::read(&answer.body, self.engine.clock.now(), platform.token_pointer.as_deref(), None) {
-                Err(NotTokens::Error(error)) => error,
+                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
                 Ok(_) | Err(NotTokens::Unreadable) => return None,
             }
         } else {
-            refusal_body(answer)
+            ErrorAnswer::of_token_endpoint(answer)
         };
-        let failure = ErrorAnswer::read(&error).failure(platform, step, answer.status);
+        let failure = error.failure(platform, step, answer.status);
         let is_doubtful = step == Step::Refresh && failure == Failure::AppOrGrantRejected;
         (is_doubtful || failure == Failure::CredentialsRejected).then_some(failure)
     }

@@ -49,8 +49,13 @@ pub(super) fn read(
 }
 
 /// The same in a platform's own way.
-pub(super) fn read_of(platform: &Platform, body: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, NotTokens> {
-    let mut issued = read(body, sent_at, platform.token_pointer.as_deref(), platform.default_expires_in)?;
+pub(super) fn read_of(
+    platform: &Platform,
+    body: &[u8],
+    sent_at: Timestamp,
+    default_expires_in: Option<u64>,
+) -> Result<IssuedTokens, NotTokens> {
+    let mut issued = read(body, sent_at, platform.token_pointer.as_deref(), default_expires_in)?;
     let is_shorter =
         issued.refresh_expires_at.zip(issued.access_expires_at).is_some_and(|(refresh, access)| refresh < access);
     if platform.refresh_life == RefreshLife::SecondsOrMinutes && is_shorter {
@@ -551,7 +556,7 @@ mod tests {
         for (life, seconds) in [(525_600, None), (31_536_000, Some(31_536_000))] {
             let lives = format!(r#""expires_in":5184000,"refresh_token_expires_in":{life}"#);
             let body = format!(r#"{{"access_token":"a","refresh_token":"r",{lives}}}"#);
-            let issued = read_of(&linkedin, body.as_bytes(), SENT).unwrap();
+            let issued = read_of(&linkedin, body.as_bytes(), SENT, linkedin.default_expires_in).unwrap();
             assert_eq!(issued.refresh_expires_at.map(|at| SENT.until(at).as_secs()), seconds, "{life}");
         }
         let shorter = br#"{"access_token":"a","expires_in":3600,"refresh_token":"r","refresh_expires_in":1800}"#;

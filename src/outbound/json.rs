@@ -44,6 +44,12 @@ pub fn wipe(value: &mut Value) {
     }
 }
 
+/// True for a body that is HTML or XML: a page in the place of an answer.
+#[must_use]
+pub fn is_markup(body: &[u8]) -> bool {
+    text(body).trim_start().starts_with('<')
+}
+
 /// The text of a body, without its byte order mark and with U+FFFD where it is invalid.
 #[must_use]
 pub fn text(body: &[u8]) -> Zeroizing<String> {
@@ -270,6 +276,16 @@ mod tests {
         assert_eq!(read(units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>()), Some(whole));
         assert_eq!(read(b"{\"name\":\"Zo\xeb\"}"), Some(json!({"name": "Zo\u{fffd}"})));
         assert_eq!(read(b"{\"name\":\"\xed\xa0\xbd!\"}"), Some(json!({"name": "\u{fffd}\u{fffd}\u{fffd}!"})));
+    }
+
+    #[test]
+    fn a_page_is_recognised_in_any_encoding() {
+        for page in [&b"<html>"[..], b"\r\n <!DOCTYPE html>", b"\xef\xbb\xbf<p>", b"\xff\xfe<\0p\0>\0"] {
+            assert!(is_markup(page), "{page:?}");
+        }
+        for other in [&b""[..], b"{}", b"forbidden", b"\"<p>\"", b"access_token=a"] {
+            assert!(!is_markup(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -246,6 +246,47 @@ async fn googles_seven_days_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_seven_days_that_google_announces_are_named_as_well() {
+    for (days, code, help) in [(7, "testing_consent_expired", "operator"), (30, "consent_expired", "account_owner")] {
+        let broker = TestBroker::start().await;
+        let id = broker.connect("youtube", "").await;
+        // Google's `refresh_token_expires_in`.
+        let announced =
+            "UPDATE grants SET refresh_expires_at = consented_at + ?1 * 86400000 - 1000, due_at = consented_at";
+        assert_eq!(broker.sql().execute(announced, [days]).unwrap(), 1);
+        for _ in 0..=days {
+            broker.clock.advance(Duration::from_secs(DAY));
+        }
+        broker.refresh_due().await;
+        let detail = broker.detail(&id).await;
+        let error = &detail["health"]["lastError"];
+        assert_eq!((error["code"].as_str(), error["whoCanHelp"].as_str()), (Some(code), Some(help)), "{detail}");
+        assert_eq!(detail["authStatus"], "reconnect_required");
+        let refused = broker.token(&id, "").await;
+        let says_why = refused.text.contains("Publish the OAuth consent screen");
+        assert_eq!((refused.status, says_why), (422, help == "operator"), "{}", refused.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pages_token_outlives_its_persons_whoever_says_that_that_expired() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("facebook", "").await;
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    broker.clock.advance(Duration::from_secs(51 * DAY));
+    broker.sandbox().fail_next("facebook", Step::Refresh, Fault::Expired, 1).unwrap();
+    broker.refresh_due().await;
+    let detail = broker.detail(&id).await;
+    assert_eq!(detail["health"]["lastError"]["code"], "consent_expired", "{detail}");
+    assert_eq!(detail["authStatus"], "active", "{detail}");
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    broker.clock.advance(Duration::from_secs(20 * DAY));
+    assert_eq!(broker.refresh_due().await, 0);
+    assert_eq!(broker.sandbox().requests_at("facebook", Step::Refresh).len(), 1, "it is not asked again");
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back() {
     for platform in ["twitter", "acme", "bluesky"] {
         let broker = TestBroker::start().await;

@@ -257,6 +257,27 @@ async fn an_account_that_is_refused_while_others_succeed_is_to_be_reconnected() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_page_in_front_of_a_platform_ends_an_account() {
+    for (page, code) in [
+        ("<html>401 Authorization Required</html>", "platform_unavailable"),
+        ("Authorization required", "app_or_grant_rejected"),
+    ] {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        let refused = platform.connect(&broker, "refused").await;
+        platform.connect(&broker, "healthy").await;
+        platform.answer_refreshes_of("refused", Answer::Bytes(answer(401, "", page.as_bytes())));
+        for _ in 0..5 {
+            broker.clock.advance(LONG);
+            assert_eq!(broker.refresh_due().await, 1);
+        }
+        let detail = broker.detail(&refused).await;
+        assert_eq!(detail["authStatus"], "active", "{detail}");
+        assert_eq!(detail["health"]["lastError"]["code"], code, "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_says_what_a_code_means() {
     // The server may have acted although it says 500, so a refresh without a verdict is in doubt.
     for (meaning, state, code) in [

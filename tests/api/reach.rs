@@ -157,6 +157,17 @@ async fn where_a_revocation_reaches_its_tokens_only_every_project_revokes_its_ow
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_an_answer_confirms_no_revocation() {
+    let broker = TestBroker::start().await;
+    for platform in ["tiktok", "twitter"] {
+        let id = connect(&broker, &broker.key, platform).await;
+        broker.sandbox().fail_next(platform, Step::Revoke, Fault::Html, 1).unwrap();
+        let told = disconnect(&broker, &broker.key, &id).await;
+        assert!(told.contains("did not confirm that it revoked them"), "{platform}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_projects_that_disconnect_at_once_do_not_both_leave_it_to_the_other() {
     let broker = TestBroker::start().await;
     let other = broker.key("other", Scope::ALL).await;

@@ -55,7 +55,7 @@ impl Refresher {
     /// Records how a refresh failed, and what follows from it.
     pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
         let now = self.core().clock.now();
-        let kind = self.judge(grant, error.failure, now);
+        let kind = self.judge(grant, &error, now);
         let restore = self.restore_behind(grant, kind).await;
         let kind = if restore.is_some() { Failure::RestoredFromBackup } else { kind };
         let who_can_help = count_failure(kind, &grant.platform);
@@ -76,6 +76,10 @@ impl Refresher {
         };
         let record = move |tx: &Transaction<'_>| {
             grants::change(tx, project, id, generation, |grant| match kind.ends_grant() {
+                // Accounts with tokens of their own live on.
+                Some(_) if kind == Failure::ConsentExpired && grant.renewal == Renewal::AccessToken => {
+                    grant.expired(trouble)
+                }
                 Some(reason) => grant.ended(reason, trouble),
                 None => grant.refresh_failed(Failed { trouble, due_at, reply }),
             })
@@ -108,10 +112,12 @@ impl Refresher {
     }
 
     /// The meaning of a failure, given what is known of the grant and its app.
-    fn judge(&self, grant: &Grant, mut kind: Failure, now: Timestamp) -> Failure {
-        let upstream = &self.core().upstream;
+    fn judge(&self, grant: &Grant, error: &PlatformError, now: Timestamp) -> Failure {
+        let (upstream, mut kind) = (&self.core().upstream, error.failure);
         // Refused three times over a quarter of an hour, while the app succeeded with other grants: it is this grant.
+        // A proxy's answer may differ between grants for reasons of its own.
         if kind == Failure::AppOrGrantRejected
+            && !error.is_page
             && grant.failures >= 2
             && let Some(before) = grant.trouble.as_ref().filter(|before| before.kind == kind)
             && self.0.throttle.has_succeeded_since(&self.app_of_stored(grant), before.at)
@@ -125,23 +131,27 @@ impl Refresher {
         if has_attempt && upstream.rotates_refresh_tokens(&grant.platform) {
             return Failure::RefreshInterrupted;
         }
-        let testing_life = upstream.testing_life(&grant.platform);
-        if testing_life.is_some_and(|life| is_about(grant.consented_at.until(now), life)) {
-            return Failure::TestingConsentExpired;
-        }
-        kind
+        if self.is_end_of_testing(grant, now) { Failure::TestingConsentExpired } else { kind }
+    }
+
+    /// True when a consent that ended at `at` has lived as long as those of an app in testing do.
+    fn is_end_of_testing(&self, grant: &Grant, at: Timestamp) -> bool {
+        let testing_life = self.core().upstream.testing_life(&grant.platform);
+        testing_life.is_some_and(|life| is_about(grant.consented_at.until(at), life))
     }
 
     /// Records that nothing renews the grant any more. Its status follows from its times.
     pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
-        let kind = Failure::ConsentExpired;
+        // Google announces the seven days of an app in testing.
+        let is_end_of_testing = grant.lapses_at().is_some_and(|at| self.is_end_of_testing(grant, at));
+        let kind = if is_end_of_testing { Failure::TestingConsentExpired } else { Failure::ConsentExpired };
         let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now, backup_taken_at: None };
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
-            "nothing renews this grant any more"
+            next_step = %self.core().next_step(kind, &grant.platform), "nothing renews this grant any more"
         );
         count(&grant.platform, outcome_of(kind));
         let lapse =

@@ -8,7 +8,7 @@ use crate::domain::error_chain::chain;
 use crate::domain::grant::{Grant, IssuedTokens, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::refresh::NewTokens;
-use crate::domain::renewal::Jitter;
+use crate::domain::renewal::{Jitter, Renewal};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::consents::Users;
@@ -82,6 +82,7 @@ impl Refresher {
     ) -> Landing {
         let (core, issued_at) = (self.core(), issued.issued_at);
         let now = core.clock.now();
+        let is_same = grant.renewal == Renewal::AccessToken && issued.tokens.shares(&old);
         let tokens = TokenSet {
             access_token: issued.tokens.access_token,
             // Absent means unchanged.
@@ -91,10 +92,10 @@ impl Refresher {
             service_url: issued.tokens.service_url.or(old.service_url),
         };
         let timing = core.timing(&grant.platform, tokens.refresh_token.is_some());
-        // An answer without a lifetime means the same lifetime as before.
+        // An answer without a lifetime means the same lifetime as before, and the same token expires when it did.
         let access_expires_at = issued.access_expires_at.or_else(|| {
             let life = grant.issued_at.until(grant.access_expires_at?);
-            Some(issued_at.plus(life))
+            if is_same { grant.access_expires_at } else { Some(issued_at.plus(life)) }
         });
         let refresh_expires_at = match (issued.refresh_expires_at, &issued.tokens.refresh_token) {
             (Some(at), _) => Some(at),
