@@ -16,7 +16,6 @@ use super::error::What;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error, apps};
 use crate::domain::attempts::Limit;
-use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
@@ -151,24 +150,6 @@ impl Broker {
                 Err(error)
             }
         }
-    }
-
-    /// Ends the sessions that the new one replaces, which would live on for months. Nobody waits for it. Ending one
-    /// does not reach another, unless a server issued the same session twice.
-    fn end_superseded(&self, superseded: Vec<Grant>, current: TokenSet) {
-        if superseded.is_empty() {
-            return;
-        }
-        let broker = self.clone();
-        self.tasks.spawn(async move {
-            for grant in superseded {
-                let old = broker.open_grant(&grant).ok().flatten();
-                if old.is_some_and(|old| !broker.upstream.are_one_session(&grant.platform, &old, &current)) {
-                    let revoked = broker.revocation.revoke(&grant, broker.refresher.is_refreshing(grant.id)).await;
-                    tracing::debug!(grant.id = %grant.id, revoked = ?revoked, "ended the session before this one");
-                }
-            }
-        });
     }
 
     fn count_sign_in(&self, account: &Did) -> Result<(), Error> {

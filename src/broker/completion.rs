@@ -20,7 +20,7 @@ use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
 use super::finished::{Ending, Finished};
-use super::record::{Chosen, Under};
+use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::failure::Failure;
@@ -139,11 +139,14 @@ impl Broker {
     ) -> Result<(), Error> {
         let (broker, flow, consent) = (self.clone(), flow.clone(), consent.clone());
         let (project, selection) = (flow.project_id, selection.id);
-        self.store
+        let tokens = consent.issued.tokens.clone();
+        let superseded = self
+            .store
             .write(move |tx| {
                 let now = broker.clock.now();
+                let mut replaced = Vec::new();
                 if !is_waiting(tx, &flow, now)? {
-                    return Ok(());
+                    return Ok(replaced);
                 }
                 if let Some(app) = flow.app_id
                     && oauth_apps::find(tx, project, app)?.is_none()
@@ -164,8 +167,10 @@ impl Broker {
                     audit::record(tx, Some(project), &offered, now)?;
                 } else {
                     let chosen = Chosen::of(flow.reconnects);
-                    let connected =
-                        broker.record_connection(tx, &Under::of(&flow, by), &consent, &chosen, now)?.connected;
+                    let under = Under::of(&flow, by);
+                    let Stored { connected, superseded } =
+                        broker.record_connection(tx, &under, &consent, &chosen, now)?;
+                    replaced = superseded;
                     let findings = consent.missing().filter(|_| flow.reconnects.is_none());
                     let (outcome, until) = (Outcome::connected(&connected, findings), now.plus(COMPLETE_WITHIN));
                     flows::change(tx, project, flow.id, |flow| flow.complete(outcome, until))?;
@@ -173,9 +178,11 @@ impl Broker {
                 }
                 failpoint::reach("completion_storing");
                 tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "the caller completed the connection");
-                Ok(())
+                Ok(replaced)
             })
-            .await
+            .await?;
+        self.end_superseded(superseded, tokens);
+        Ok(())
     }
 
     /// Ends a flow that waits for its caller without an account, and lets its selection expire, whose tokens are still

@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::clients::BoundTo;
 use super::core::count_failure;
 use super::error::What;
-use super::record::{Chosen, Under};
+use super::record::{Chosen, Stored, Under};
 use super::{Broker, Error};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
@@ -184,16 +184,23 @@ impl Broker {
         asked_at: Timestamp,
         by: By,
     ) -> Result<(), Outcome> {
-        let mut issued = client.finish_exchange(answer, asked_at).await.map_err(|error| {
-            self.report(flow, &error);
-            Outcome::failed(error.of_connection())
-        })?;
+        let mut issued = match client.finish_exchange(answer, asked_at).await {
+            Ok(issued) => issued,
+            Err(error) => {
+                self.report(flow, &error);
+                // Tokens that came, and could not be exchanged for long-lived ones.
+                if let Some(issued) = client.issued_in(answer, asked_at) {
+                    Box::pin(self.revocation.give_back(flow, Some(client), None, &issued.tokens)).await;
+                }
+                return Err(Outcome::failed(error.of_connection()));
+            }
+        };
         issued.scopes.get_or_insert_with(|| flow.scopes.clone());
         let identity = match client.identify(&issued, &nonce(&flow.state)).await {
             Ok(identity) => identity,
             Err(error) => {
                 self.report(flow, &error);
-                self.revocation.give_back(flow, Some(client), None, &issued.tokens).await;
+                Box::pin(self.revocation.give_back(flow, Some(client), None, &issued.tokens)).await;
                 return Err(Outcome::failed(error.of_connection()));
             }
         };
@@ -226,17 +233,21 @@ impl Broker {
     /// Stores grant, integrations and the flow's outcome in one transaction.
     async fn keep(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let (broker, flow, consent, now) = (self.clone(), flow.clone(), consent.clone(), self.clock.now());
-        self.store
+        let current = consent.issued.tokens.clone();
+        let superseded = self
+            .store
             .write_kept(move |tx| {
                 ensure_app_of(tx, flow.project_id, flow.app_id)?;
                 let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
-                let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
+                let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 let connected = Outcome::connected(&connected, consent.missing().filter(|_| flow.reconnects.is_none()));
                 flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;
                 failpoint::reach("connect_storing");
-                Ok(())
+                Ok::<_, Error>(superseded)
             })
-            .await
+            .await?;
+        self.end_superseded(superseded, current);
+        Ok(())
     }
 }
 

@@ -49,6 +49,7 @@ mod revocation;
 mod search_index;
 pub mod selection;
 mod single_flight;
+mod superseded;
 mod tasks;
 mod token_reads;
 pub mod tokens;

@@ -27,8 +27,8 @@ use crate::domain::flow::Flow;
 use crate::domain::grant::{Grant, TokenSet};
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
-use crate::store::Connection;
 use crate::store::consents::{self, Consents, Users};
+use crate::store::{Connection, grants};
 use crate::upstream::{Client, OauthClient};
 use crate::vault::Place;
 
@@ -97,8 +97,27 @@ impl Revocation {
     }
 
     /// True where a revocation ends the person's whole consent.
-    pub(super) fn reaches_consent(&self, platform: &str) -> bool {
+    fn reaches_consent(&self, platform: &str) -> bool {
         !self.0.upstream.platforms().reached_by_revocation(platform).is_empty()
+    }
+
+    /// True where a revocation ends nothing but these tokens, or a consent to one client id alone. A consent to
+    /// something wider, such as a project of several clients, may be in use under another client id.
+    pub(super) fn ends_known_consents(&self, platform: &str) -> bool {
+        !self.reaches_consent(platform) || self.0.upstream.platforms().are_consents_to_one_client(platform)
+    }
+
+    /// True when revoking `tokens`, which a grant had once, may end what is in use: the grant's present tokens, or what
+    /// others live on.
+    pub(super) fn is_needed(&self, db: &Connection, grant: &Grant, tokens: &TokenSet) -> Result<bool, Error> {
+        let core = &self.0;
+        let Some(current) = grants::find(db, grant.project_id, grant.id)? else {
+            return Ok(self.reach(db, grant.into(), core.clock.now())? != Users::Nobody);
+        };
+        let theirs = core.open_grant(&current)?;
+        let is_one_session =
+            theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, tokens));
+        Ok(is_one_session || self.reaches_consent(&grant.platform))
     }
 
     /// Revokes the tokens of a grant that nobody uses any more. `is_refreshing`: a refresh of it is in flight, and

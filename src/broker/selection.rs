@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::error::What;
 use super::exchange::ensure_app_of;
 use super::finished::Finished;
-use super::record::{Chosen, Under};
+use super::record::{Chosen, Stored, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
 use crate::domain::audit::{Action, By, Entry};
@@ -224,12 +224,14 @@ impl Broker {
     ) -> Result<(), Error> {
         let broker = self.clone();
         let under = Under::of(&flow, flow.person(address));
-        self.store
+        let tokens = consent.issued.tokens.clone();
+        let superseded = self
+            .store
             .write(move |tx| {
                 let (project, now) = (flow.project_id, broker.clock.now());
                 let current = selections::find_by_token(tx, &selection.token)?;
                 if !current.is_some_and(|current| current.is_open(now)) {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 if let Some(app) = flow.app_id
                     && oauth_apps::find(tx, project, app)?.is_none()
@@ -237,12 +239,15 @@ impl Broker {
                     // Deleted meanwhile: without its secret the tokens can be neither refreshed nor revoked.
                     return Err(Error::NotFound(What::Selection));
                 }
-                let connected = broker.record_connection(tx, &under, &consent, &chosen, now)?.connected;
+                let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 // The page of the choice has told what is missing.
                 flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::connected(&connected, None)))?;
-                Ok(selections::spend(tx, project, selection.id, by, connected, now)?)
+                selections::spend(tx, project, selection.id, by, connected, now)?;
+                Ok(superseded)
             })
-            .await
+            .await?;
+        self.end_superseded(superseded, tokens);
+        Ok(())
     }
 
     /// The outcome of a selection that was spent by this choice.

@@ -67,11 +67,13 @@ impl ErrorAnswer {
     }
 
     fn of_body(answer: &Answer, read: fn(&[u8]) -> Option<Value>) -> Self {
-        let read = read(&answer.body).as_ref().map(Self::read).unwrap_or_else(|| {
+        let read = read(&answer.body);
+        let unread = || {
             let is_page = !answer.body.trim_ascii().is_empty();
             let said = Said { is_page, ..Said::default() };
             Self { code: None, said, is_markup: outbound::is_markup(&answer.body), is_throttled: false }
-        });
+        };
+        let read = read.as_ref().map_or_else(unread, Self::read);
         Self { is_throttled: answer.is_throttled, ..read }
     }
 
@@ -170,9 +172,11 @@ impl ErrorAnswer {
         if self.is(&["internal_error", "server_error", "temporarily_unavailable"]) {
             return Failure::PlatformUnavailable;
         }
-        // GitHub and Slack have codes for it, Twitch the words alone.
+        // GitHub and Slack have codes for it, Twitch, TikTok and Pinterest the words alone.
         let is_refresh_token = self.is(&["bad_refresh_token", "invalid_refresh_token"])
-            || self.said.message.contains("invalid refresh token");
+            || ["invalid refresh token", "refresh token is invalid"]
+                .iter()
+                .any(|words| self.said.message.contains(words));
         if is_refresh_token && step == Step::Refresh {
             return Failure::RefreshRejected;
         }
@@ -410,6 +414,8 @@ mod tests {
             (json!({"error_code": 10_004}), Some("10004")),
             (json!({"errcode": 40_163, "errmsg": "code been used"}), Some("40163")),
             (json!({"error": "Not Found", "error_code": "no_grant"}), Some("no_grant")),
+            (json!({"serviceErrorCode": 65603, "status": 403}), Some("65603")),
+            (json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), Some("ACCESS_DENIED")),
             (json!({"error": "Not Found"}), None),
             (json!({"error": 401}), None),
             (json!({"type": "about:blank"}), None),

@@ -95,6 +95,12 @@ impl OauthClient<'_> {
         Ok(issued)
     }
 
+    /// The tokens in the answer to a code exchange, before [`OauthClient::finish_exchange`] exchanges them.
+    #[must_use]
+    pub fn issued_in(&self, answer: &[u8], sent_at: Timestamp) -> Option<IssuedTokens> {
+        read_tokens(&self.platform, Step::CodeExchange, answer, sent_at).ok()
+    }
+
     /// Safe to retry: the short-lived token stays valid.
     async fn exchange_for_long_lived(
         &self,

@@ -52,12 +52,15 @@ pub fn read_refresh(
     answer: &[u8],
     sent_at: Timestamp,
 ) -> Result<IssuedTokens, PlatformError> {
-    let default_expires_in = match platform.refresh {
-        // It may be the same token, and then its end is the same.
-        Refresh::ExchangedAgain => None,
-        _ => platform.default_expires_in,
+    let read = tokens::read_of(platform, answer, sent_at, platform.default_expires_in);
+    let read = match read {
+        // The same token again: without a lifetime, its end is the same as well.
+        Ok(issued) if platform.refresh == Refresh::ExchangedAgain && issued.tokens.shares(tokens) => {
+            tokens::read_of(platform, answer, sent_at, None)
+        }
+        read => read,
     };
-    tokens::read_of(platform, answer, sent_at, default_expires_in).map_err(|not| {
+    read.map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer), OK, None),
@@ -241,6 +244,26 @@ mod tests {
             assert_eq!(error.failure, failure, "{name} {status} {answer}");
             assert_eq!(error.may_have_acted, status >= 500, "{name} {status} {answer}");
             assert_eq!((error.step, error.status), (Step::Refresh, Some(status)));
+        }
+    }
+
+    #[test]
+    fn the_same_token_without_a_lifetime_lives_no_longer_than_before() {
+        let tokens = TokenSet {
+            access_token: SecretString::from("EAAsame"),
+            refresh_token: None,
+            id_token: None,
+            token_type: "Bearer".to_owned(),
+            service_url: None,
+        };
+        let asked_at = Timestamp::from_millis(1000);
+        for (answer, life) in [
+            (json!({"access_token": "EAAsame"}), None),
+            (json!({"access_token": "EAAsame", "expires_in": 864_000}), Some(864_000)),
+            (json!({"access_token": "EAAnew"}), Some(60 * 86_400)),
+        ] {
+            let issued = read_refresh(&platform("facebook"), &tokens, answer.to_string().as_bytes(), asked_at).unwrap();
+            assert_eq!(issued.access_expires_at.map(|at| asked_at.until(at).as_secs()), life, "{answer}");
         }
     }
 

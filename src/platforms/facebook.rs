@@ -43,6 +43,7 @@ pub(crate) fn definition() -> Platform {
         // "Permissions", revoking: it removes the app from the person's settings and ends every token that it got of
         // them.
         revocation_reach: RevocationReach::Consent,
+        is_consent_to_one_client: true,
         authority: "meta".into(),
         subject: Subject::Person,
         api_url: "https://graph.facebook.com".into(),

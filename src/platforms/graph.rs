@@ -14,6 +14,13 @@ pub(super) const VERSIONS: &[Version] =
 const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2026-11";
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
 const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";
+const LIMITS: &str = "Graph API, Rate limits, business use case limits, 2026-11";
+/// Limits of the app's requests.
+const THROTTLED: &[&str] = &["4", "32", "341", "613"];
+/// Limits of the requests for a business.
+const BUSINESS_LIMITS: Option<(u32, u32)> = Some((80_000, 80_014));
+/// Limits of one person's requests, and a person who is blocked for a while.
+const OF_PERSON: &[&str] = &["17", "368"];
 /// A session that is not valid, and a token that is not.
 const TOKEN: &[&str] = &["102", "190"];
 
@@ -23,6 +30,11 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["191"], ..Refusal::authorize(Failure::CallbackUrlRejected, "php-graph-sdk issue 877, 2018-02") },
     Refusal { codes: &["101"], ..Refusal::authorize(Failure::CredentialsRejected, ERRORS) },
     Refusal { codes: &["1349245"], ..Refusal::authorize(Failure::AppNotPublic, TESTERS) },
+    // "App not active": it is in development, or the app was restricted.
+    Refusal { codes: &["1349126"], ..Refusal::authorize(Failure::AppNotPublic, "mixpost, live callback, 2026-11") },
+    Refusal { codes: &["1", "2"], ..Refusal::authorize(Failure::PlatformUnavailable, ERRORS) },
+    Refusal { codes: THROTTLED, ..Refusal::authorize(Failure::PlatformThrottled, ERRORS) },
+    Refusal { codes: OF_PERSON, ..Refusal::authorize(Failure::AccountThrottled, ERRORS) },
     // The tester has not accepted the invitation, or the app lacks access to the API.
     Refusal {
         codes: &["100"],
@@ -63,9 +75,14 @@ pub(super) const REFUSALS: &[Refusal] = &[
         ..Refusal::exchange(Failure::ExchangeRejected, "Business login for Instagram, code exchange, 2026-11")
     },
     Refusal { codes: &["1", "2"], ..Refusal::token(Failure::PlatformUnavailable, ERRORS) },
-    Refusal { codes: &["4", "32", "613"], ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
-    // Limits of one person's requests.
-    Refusal { codes: &["17"], ..Refusal::token(Failure::AccountThrottled, ERRORS) },
+    Refusal { codes: THROTTLED, ..Refusal::token(Failure::PlatformThrottled, ERRORS) },
+    Refusal { between: BUSINESS_LIMITS, ..Refusal::token(Failure::PlatformThrottled, LIMITS) },
+    Refusal { codes: OF_PERSON, ..Refusal::token(Failure::AccountThrottled, ERRORS) },
+    // Instagram's token endpoint says so with status 400.
+    Refusal {
+        codes: &["OAuthRateLimitException"],
+        ..Refusal::token(Failure::PlatformThrottled, "Instagram, rate limits of the token endpoint, 2026-11")
+    },
     // Instagram and Threads refuse a token younger than a day with this code. The token is good.
     Refusal { codes: &["190"], words: &["24 hours"], ..Refusal::refresh(Failure::RequestRefused, ERRORS) },
     // The app's id or secret is wrong; nothing is known of the grant.
@@ -81,14 +98,16 @@ pub(super) const REFUSALS: &[Refusal] = &[
         subcodes: &["459", "460", "464"],
         ..Refusal::refresh(Failure::SecurityInvalidation, ERRORS)
     },
-    Refusal { codes: TOKEN, subcodes: &["463", "467"], ..Refusal::refresh(Failure::ConsentExpired, ERRORS) },
+    // 467, a token that is not valid, does not say that it expired.
+    Refusal { codes: TOKEN, subcodes: &["463"], ..Refusal::refresh(Failure::ConsentExpired, ERRORS) },
     Refusal { codes: TOKEN, subcodes: &["492"], ..Refusal::refresh(Failure::PermissionWithdrawn, ERRORS) },
     Refusal { codes: TOKEN, ..Refusal::refresh(Failure::RefreshRejected, ERRORS) },
     Refusal { codes: &["10"], ..Refusal::refresh(Failure::PermissionWithdrawn, ERRORS) },
     Refusal { between: Some((200, 299)), ..Refusal::refresh(Failure::PermissionWithdrawn, ERRORS) },
     Refusal { codes: &["1", "2"], ..Refusal::api(Failure::PlatformUnavailable, ERRORS) },
-    Refusal { codes: &["4", "32", "613"], ..Refusal::api(Failure::PlatformThrottled, ERRORS) },
-    Refusal { codes: &["17"], ..Refusal::api(Failure::AccountThrottled, ERRORS) },
+    Refusal { codes: THROTTLED, ..Refusal::api(Failure::PlatformThrottled, ERRORS) },
+    Refusal { between: BUSINESS_LIMITS, ..Refusal::api(Failure::PlatformThrottled, LIMITS) },
+    Refusal { codes: OF_PERSON, ..Refusal::api(Failure::AccountThrottled, ERRORS) },
     Refusal { codes: &["3"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { codes: &["10"], ..Refusal::api(Failure::PermissionMissing, ERRORS) },
     // The person removed the app at once.

@@ -54,6 +54,7 @@ pub(crate) fn definition() -> Platform {
         },
         // Not documented. A member has one consent for each app, so the wider reach is assumed.
         revocation_reach: RevocationReach::Consent,
+        is_consent_to_one_client: true,
         authority: "linkedin".into(),
         subject: Subject::Person,
         api_url: "https://api.linkedin.com".into(),

@@ -19,6 +19,13 @@ pub struct Reached<'a> {
 }
 
 impl Registry {
+    /// True where a person's consent is known to be to one client id alone.
+    #[must_use]
+    pub fn are_consents_to_one_client(&self, platform: &str) -> bool {
+        let known = self.iter_all().map(super::ConfiguredPlatform::platform).find(|known| known.name == platform);
+        known.is_some_and(|known| known.is_consent_to_one_client)
+    }
+
     /// Consents under the same client that a revocation at a platform reaches: those at every platform that shares its
     /// consents. Empty where a revocation ends its own tokens only.
     #[must_use]

@@ -273,6 +273,7 @@ const CODES: &[&str] = &[
     "/code",
     "/error_type",
     "/error_code",
+    "/serviceErrorCode",
     "/errcode",
     "/reason",
     "/title",

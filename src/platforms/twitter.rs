@@ -75,6 +75,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
 }
 
 const BILLING: &[&str] = &["CreditsDepleted", "SpendCapReached"];
+const USED_UP: &[&str] = &["UsageCapExceeded", "usage-capped"];
+const USAGE: &str = "X API v2 errors, problems, usage capped, 2026-11";
 const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
 const ENROLLMENT: &str = "X API v2 errors, xdevplatform/samples issue 150, 2026-11";
 
@@ -98,12 +100,20 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::token(Failure::AccessNotApproved, ENROLLMENT) },
     Refusal { codes: BILLING, ..Refusal::api(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
+    // The month's requests are used up, which no wait of minutes ends.
+    Refusal { status: Some(429), codes: USED_UP, ..Refusal::token(Failure::BillingLimitReached, USAGE) },
+    Refusal { status: Some(429), codes: USED_UP, ..Refusal::api(Failure::BillingLimitReached, USAGE) },
     // Calls of some apps are billed to the person.
     Refusal {
         codes: &["user-not-enrolled"],
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
+    // Comes with status 200.
+    Refusal {
+        codes: &["user-suspended"],
+        ..Refusal::api(Failure::AccountInactive, "X API v2 errors, problems, 2026-11")
+    },
     Refusal {
         words: &["account is suspended"],
         ..Refusal::api(Failure::AccountInactive, "X API error codes, 64, 2026-08")

@@ -105,13 +105,36 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-const REFUSALS: &[Refusal] = &[Refusal {
-    codes: &["channelNotFound", "youtubeSignupRequired"],
-    ..Refusal::api(Failure::NoAccount, "YouTube Data API, errors of channels.list: no channel, 2026-11")
-}];
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        codes: &["channelNotFound", "youtubeSignupRequired"],
+        ..Refusal::api(Failure::NoAccount, "YouTube Data API, errors of channels.list: no channel, 2026-11")
+    },
+    Refusal {
+        codes: &[
+            "accountSuspended",
+            "authenticatedUserAccountClosed",
+            "authenticatedUserAccountSuspended",
+            "channelClosed",
+            "channelSuspended",
+        ],
+        ..Refusal::api(Failure::AccountInactive, "YouTube Data API, errors, 2026-11")
+    },
+];
 
 const OAUTH: &str = "Using OAuth 2.0 for Web Server Applications, authorization errors, 2026-11";
 const API: &str = "Google APIs, standard errors and ErrorInfo, 2026-11";
+
+const QUOTA: &str = "YouTube Data API, quota; Google APIs, standard errors, 2026-11";
+/// A day's quota lasts until midnight in California.
+const LIMITS: &[&str] = &[
+    "concurrentLimitExceeded",
+    "dailyLimitExceeded",
+    "quotaExceeded",
+    "rateLimitExceeded",
+    "userRateLimitExceeded",
+    "userRateLimitExceededUnreg",
+];
 
 /// Refusals that all of Google's APIs share.
 pub(super) const GOOGLE: &[Refusal] = &[
@@ -128,11 +151,11 @@ pub(super) const GOOGLE: &[Refusal] = &[
     Refusal { codes: &["deleted_client", "disabled_client"], ..Refusal::token(Failure::CredentialsRejected, OAUTH) },
     Refusal { codes: &["accessNotConfigured", "SERVICE_DISABLED"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { codes: &["BILLING_DISABLED"], ..Refusal::api(Failure::BillingLimitReached, API) },
-    // Until midnight in California.
-    Refusal {
-        codes: &["dailyLimitExceeded", "quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded"],
-        ..Refusal::api(Failure::PlatformThrottled, "YouTube Data API, quota, 2026-11")
-    },
+    Refusal { codes: LIMITS, ..Refusal::api(Failure::PlatformThrottled, QUOTA) },
+    Refusal { codes: LIMITS, ..Refusal::token(Failure::PlatformThrottled, QUOTA) },
+    // The operator's project.
+    Refusal { codes: &["CONSUMER_SUSPENDED"], ..Refusal::api(Failure::AccessNotApproved, API) },
+    Refusal { codes: &["CONSUMER_INVALID"], ..Refusal::api(Failure::CredentialsRejected, API) },
     Refusal {
         codes: &["ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"],
         ..Refusal::api(Failure::PermissionMissing, API)

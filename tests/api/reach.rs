@@ -1,8 +1,12 @@
 //! The reach of a revocation: where it would end the whole consent, nothing is revoked that another integration
 //! needs, in whichever project.
 
+use std::time::Duration;
+
 use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
+
+use serde_json::json;
 
 use crate::support::{TestBroker, parameter};
 
@@ -165,6 +169,57 @@ async fn a_page_in_the_place_of_an_answer_confirms_no_revocation() {
         let told = disconnect(&broker, &broker.key, &id).await;
         assert!(told.contains("did not confirm that it revoked them"), "{platform}: {told}");
     }
+}
+
+/// Registers the sandbox's second client as an app of the caller's. Returns the query that connects under it.
+async fn own_app(broker: &TestBroker, platform: &str) -> String {
+    let (client_id, client_secret) = postpeer::sandbox::own_client(platform).unwrap();
+    let app = json!({"platform": platform, "name": "Own", "clientId": client_id, "clientSecret": client_secret});
+    let made = broker.call("POST", "/v1/apps", Some(app)).await;
+    format!("appId={}", made.json["app"]["id"].as_str().unwrap_or_else(|| panic!("{}", made.text)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_another_replaces_is_revoked_where_that_ends_nothing_else() {
+    let broker = TestBroker::start().await;
+    // Google's consents are to a project, of which the broker's two clients may be parts.
+    for (platform, again, elsewhere) in [("facebook", 0, 1), ("linkedin", 0, 1), ("twitter", 1, 2), ("youtube", 0, 0)] {
+        let basil = Answer::allow().account("basil");
+        let first = broker.connect_with(platform, "", &basil).await;
+        for (query, revoked) in [(String::new(), again), (own_app(&broker, platform).await, elsewhere)] {
+            assert_eq!(broker.connect_with(platform, &query, &basil).await, first, "{platform}");
+            assert!(broker.broker().drain(Duration::from_secs(30)).await);
+            assert_eq!(revocations(&broker, platform), revoked, "{platform}: {query}");
+            broker.clock.advance(Duration::from_hours(2));
+            let token = broker.token(&first, "").await;
+            assert_eq!(token.status, 200, "{platform}: {}", token.text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_consent_that_another_account_lives_on_is_not_revoked() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", Scope::ALL).await;
+    for platform in ["facebook", "linkedin"] {
+        connect(&broker, &broker.key, platform).await;
+        let theirs = connect(&broker, &other, platform).await;
+        let query = own_app(&broker, platform).await;
+        broker.connect_with(platform, &query, &Answer::allow().account("basil")).await;
+        assert!(broker.broker().drain(Duration::from_secs(30)).await);
+        assert_eq!(revocations(&broker, platform), 0, "{platform}");
+        let detail = broker.call_as(&other, "GET", &format!("/v1/connect/integrations/{theirs}"), None).await;
+        assert_eq!(detail.json["integration"]["authStatus"], "active", "{platform}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_become_no_long_lived_ones_are_given_back() {
+    let broker = TestBroker::start().await;
+    broker.sandbox().fail_next("facebook", Step::LongLived, Fault::ServerError, 3).unwrap();
+    let location = arrive(&broker, &broker.key, "facebook", "basil").await;
+    assert_eq!(parameter(&location, "error").as_deref(), Some("platform_unavailable"), "{location}");
+    assert_eq!(revocations(&broker, "facebook"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

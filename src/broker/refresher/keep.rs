@@ -11,7 +11,6 @@ use crate::domain::refresh::NewTokens;
 use crate::domain::renewal::{Jitter, Renewal};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::consents::Users;
 use crate::store::{self, grants};
 use crate::vault::Place;
 
@@ -186,18 +185,9 @@ impl Refresher {
     /// Revokes refreshed tokens that came too late: the account was disconnected or connected anew meanwhile. They
     /// expire unused where a revocation would reach the new consent or somebody else's.
     async fn revoke_unwanted(&self, renewed: &Grant, tokens: &TokenSet) {
-        let (project, id) = (renewed.project_id, renewed.id);
+        let id = renewed.id;
         let (refresher, grant, ours) = (self.clone(), renewed.clone(), tokens.clone());
-        let is_needed = move |db: &store::Connection| {
-            let core = refresher.core();
-            let Some(current) = grants::find(db, project, id)? else {
-                return Ok(refresher.0.revocation.reach(db, (&grant).into(), core.clock.now())? != Users::Nobody);
-            };
-            let theirs = core.open_grant(&current)?;
-            let is_one_session =
-                theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, &ours));
-            Ok::<_, Error>(is_one_session || refresher.0.revocation.reaches_consent(&grant.platform))
-        };
+        let is_needed = move |db: &store::Connection| refresher.0.revocation.is_needed(db, &grant, &ours);
         // Not a short read: another process may have ended the account a moment ago.
         match self.core().store.read_long(is_needed).await {
             Ok(false) => {
