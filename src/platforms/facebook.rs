@@ -42,8 +42,7 @@ pub(crate) fn definition() -> Platform {
         revocation: Revocation::Delete { url: "https://graph.facebook.com/{version}/me/permissions".into() },
         // "Permissions", revoking: it removes the app from the person's settings and ends every token that it got of
         // them.
-        revocation_reach: RevocationReach::Consent,
-        is_consent_to_one_client: true,
+        revocation_reach: RevocationReach::ConsentToClient,
         authority: "meta".into(),
         subject: Subject::Person,
         api_url: "https://graph.facebook.com".into(),

@@ -101,7 +101,9 @@ impl Platform {
     pub fn disconnect_ends(&self) -> &'static str {
         match (&self.revocation, self.revocation_reach) {
             (Revocation::Unsupported, _) => "nothing there; the tokens are erased here",
-            (_, RevocationReach::Consent) => "the person's whole consent to your app",
+            (_, RevocationReach::Consent | RevocationReach::ConsentToClient) => {
+                "the person's whole consent to your app"
+            }
             (_, RevocationReach::Tokens) => "the connection's tokens",
         }
     }

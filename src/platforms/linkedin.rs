@@ -53,8 +53,7 @@ pub(crate) fn definition() -> Platform {
             token: RevokedToken::Access,
         },
         // Not documented. A member has one consent for each app, so the wider reach is assumed.
-        revocation_reach: RevocationReach::Consent,
-        is_consent_to_one_client: true,
+        revocation_reach: RevocationReach::ConsentToClient,
         authority: "linkedin".into(),
         subject: Subject::Person,
         api_url: "https://api.linkedin.com".into(),

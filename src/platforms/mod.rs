@@ -125,9 +125,6 @@ pub struct Platform {
     pub id_tokens: Option<IdTokens>,
     pub revocation: Revocation,
     pub revocation_reach: RevocationReach,
-    /// True where a person's consent is known to be to one client id alone. Google's is to a project, which may have
-    /// several clients.
-    pub is_consent_to_one_client: bool,
     /// Who honours the tokens. Platforms of one authority share a person's consent to a client, whatever the broker
     /// calls them.
     pub authority: Text,
@@ -225,7 +222,6 @@ impl Platform {
             id_tokens: None,
             revocation: Revocation::Unsupported,
             revocation_reach: RevocationReach::Tokens,
-            is_consent_to_one_client: false,
             authority: Text::default(),
             subject: Subject::Account,
             api_url: Text::default(),

@@ -23,7 +23,7 @@ impl Registry {
     #[must_use]
     pub fn are_consents_to_one_client(&self, platform: &str) -> bool {
         let known = self.iter_all().map(super::ConfiguredPlatform::platform).find(|known| known.name == platform);
-        known.is_some_and(|known| known.is_consent_to_one_client)
+        known.is_some_and(|known| known.revocation_reach == RevocationReach::ConsentToClient)
     }
 
     /// Consents under the same client that a revocation at a platform reaches: those at every platform that shares its
