@@ -23,7 +23,8 @@ pub enum BackupError {
     #[error(transparent)]
     Broker(#[from] Error),
     #[error(
-        "there is a keyring at {} already: restore without --recovery-key. If it is not the one of the backup, move it away",
+        "there is a keyring at {} already: restore without --recovery-key. If it is not the one of the backup, move it away \
+         first",
         keyring.display()
     )]
     KeyringExists { keyring: PathBuf },
@@ -43,10 +44,12 @@ pub enum BackupError {
     )]
     Unreadable { file: PathBuf, values: u64, unreadable: u64, row: Box<str>, source: vault::Error },
     #[error(
-        "the keyring {} is not the one of the backup {}: put that one in its place, or set keyring.path",
+        "the keyring {} is not the one of the backup {}: the backup needs key {expected}, the keyring file has {found}. Put \
+         the right keyring in its place, or set keyring.path. With its recovery key instead, move this keyring away, and add \
+         --recovery-key FILE. Nothing was changed",
         keyring.display(), file.display()
     )]
-    WrongKeyring { file: PathBuf, keyring: PathBuf, source: vault::Error },
+    WrongKeyring { file: PathBuf, keyring: PathBuf, expected: String, found: String },
 }
 
 /// Copies the database to the file `at`, whether a broker runs or not, and checks the copy. The caller gives it its
@@ -132,8 +135,8 @@ fn check(
     candidate: &Candidate,
 ) -> Result<SealedCheck, BackupError> {
     let vault = unlock(keyring, candidate.inspection(), ports).map_err(|error| match error {
-        source @ vault::Error::WrongKeyring { .. } => {
-            BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), source }
+        vault::Error::WrongKeyring { expected, found } => {
+            BackupError::WrongKeyring { file: file.to_owned(), keyring: config.keyring.clone(), expected, found }
         }
         other => Error::from(other).into(),
     })?;

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::data_key::derive;
 use super::private_file;
+use super::recovery::RecoveryKey;
 use crate::domain::entropy::Entropy;
 
 /// A key of such a file. Without `Debug`; on the heap, so that moving it leaves no copy.
@@ -53,7 +54,8 @@ impl KeyBytes {
         &self.0
     }
 
-    fn id(&self) -> String {
+    /// The id of a key of the keyring.
+    pub(super) fn id(&self) -> String {
         format!("k1{:.14}", hex::encode(derive(self.bytes(), b"id/v1").as_slice()))
     }
 }
@@ -78,6 +80,17 @@ pub enum KeyringError {
         path.display()
     )]
     Missing { path: PathBuf },
+    #[error(
+        "{} is a recovery key, and no keyring: put the keyring in its place (keyring.path). If the keyring is lost, move the \
+         recovery key away, and run `postpeer keyring recover FILE` with it",
+        path.display()
+    )]
+    NotAKeyring { path: PathBuf },
+    #[error(
+        "{} is a keyring, and no recovery key: put it in its place (keyring.path), and no recovery key is needed",
+        path.display()
+    )]
+    NotARecoveryKey { path: PathBuf },
     #[error("there is no recovery key at {}", path.display())]
     RecoveryKeyMissing { path: PathBuf },
     #[error("the key file {} {why} (mode {mode:04o}): run `{remedy}`", path.display())]
@@ -117,7 +130,10 @@ impl KeyringFile {
         let text = private_file::read(path, KeyringError::Missing { path: path.to_owned() })?;
         let malformed = |(line, why)| KeyringError::Malformed { path: path.to_owned(), line, why };
         let text = std::str::from_utf8(&text).map_err(|_| malformed((1, "the file is not text")))?;
-        Self::parse(text).map_err(malformed)
+        Self::parse(text).map_err(|place| match RecoveryKey::load(path) {
+            Ok(_) => KeyringError::NotAKeyring { path: path.to_owned() },
+            Err(_) => malformed(place),
+        })
     }
 
     /// Adds a new key and makes it the active one.

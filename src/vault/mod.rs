@@ -297,8 +297,8 @@ pub enum Error {
     WentBack { table: &'static str, column: &'static str, row: Box<str>, used: u64 },
     #[error(
         "the keyring does not belong to the database: the database needs key {expected}, the keyring file has {found}. \
-         Restore the keyring file that belongs to this database (keyring.path), or run `postpeer keyring recover` if you have \
-         its recovery key. Nothing was changed"
+         Restore the keyring file that belongs to this database (keyring.path). With its recovery key instead, move this \
+         keyring away, and run `postpeer keyring recover FILE`. Nothing was changed"
     )]
     WrongKeyring { expected: String, found: String },
 }

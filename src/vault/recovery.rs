@@ -67,7 +67,11 @@ impl RecoveryKey {
             .ok_or(malformed(1, "there is no line `id:key`"))?;
         let key = KeyBytes::parse(value).map(Self).ok_or(malformed(line, "the key is not 32 bytes in base64url"))?;
         if key.public().id() != id {
-            return Err(malformed(line, "the key and its id do not belong together: is it a recovery key?"));
+            return Err(if key.0.id() == id {
+                KeyringError::NotARecoveryKey { path: path.to_owned() }
+            } else {
+                malformed(line, "the key and its id do not belong together: one of them was changed")
+            });
         }
         Ok(key)
     }

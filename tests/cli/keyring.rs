@@ -372,3 +372,35 @@ fn a_backup_and_the_recovery_key_are_enough() {
         succeeded(&instance.run(&recover));
     }
 }
+
+/// `init` over a lost volume makes a new keyring, which is in the way of the backup.
+#[test]
+fn a_broker_that_was_made_over_a_lost_one_gives_way_to_its_backup() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let at = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
+    let (backup, recovery) = (at("backup.db"), at("postpeer.recovery"));
+    succeeded(&instance.run(&["backup", &backup]));
+    for name in ["postpeer.db", "postpeer.keyring"] {
+        fs::remove_file(instance.path(name)).unwrap();
+    }
+    succeeded(&instance.run(&["init"]));
+    let said = refused(&instance.run(&["restore", &backup]), 78);
+    assert!(said.contains("move this keyring away, and add --recovery-key FILE"), "{said}");
+    assert!(!said.contains("keyring recover"), "it would find nothing to recover: {said}");
+    fs::rename(instance.path("postpeer.keyring"), at("away.keyring")).unwrap();
+    succeeded(&instance.run(&["restore", &backup, "--recovery-key", &recovery]));
+    instance.serves();
+}
+
+#[test]
+fn a_keyring_and_a_recovery_key_are_told_apart() {
+    let (instance, elsewhere) = Instance::recoverable();
+    let recovery = elsewhere.path().join("postpeer.recovery");
+    let (keyring, copy) = (instance.path("postpeer.keyring"), elsewhere.path().join("copy.keyring"));
+    fs::rename(&keyring, &copy).unwrap();
+    let said = refused(&instance.run(&["keyring", "recover", copy.to_str().unwrap()]), 78);
+    assert!(said.contains("copy.keyring is a keyring, and no recovery key"), "{said}");
+    fs::copy(&recovery, &keyring).unwrap();
+    let said = refused(&instance.run(&["keyring", "status"]), 78);
+    assert!(said.contains("postpeer.keyring is a recovery key, and no keyring"), "{said}");
+}
