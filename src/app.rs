@@ -6,12 +6,12 @@
 //! search of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
 mod forget;
+mod initialise;
 mod recovery;
 
 pub mod backup;
 pub mod probe;
 
-use std::fs;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,6 @@ use crate::atproto;
 use crate::broker::{self, Broker, Parts, Reloaded};
 use crate::config::Config;
 use crate::domain::entropy::{Entropy, SystemEntropy};
-use crate::domain::id::IdSource;
-use crate::domain::project::{DEFAULT_PROJECT, Project};
 use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
@@ -35,6 +33,7 @@ use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
 pub use forget::{ForgetError, Forgotten, forget};
+pub use initialise::initialise;
 pub use recovery::{RecoveryError, recover};
 
 /// Time for work that outlives requests when the broker stops.
@@ -102,43 +101,6 @@ pub enum Error {
     Threads(#[source] io::Error),
     #[error(transparent)]
     Vault(#[from] vault::Error),
-}
-
-/// Creates the database of a new broker, with one project, and its keyring where there is none. Creates all of it or
-/// nothing.
-///
-/// # Errors
-///
-/// The database exists already, the keyring cannot be used, or one of them cannot be written.
-pub fn initialise(config: &Config, ports: &Ports) -> Result<(), Error> {
-    // Before the keyring: of two at the same time, one would remove the keyring that the other uses.
-    let _lock = DatabaseLock::take(&config.database)?;
-    match KeyringFile::load(&config.keyring) {
-        Err(KeyringError::Missing { .. }) => {}
-        loaded => return make_database(config, ports, &loaded?),
-    }
-    let keyring = KeyringFile::generate(&*ports.entropy);
-    keyring.write_new(&config.keyring)?;
-    let made = make_database(config, ports, &keyring);
-    if made.is_err() {
-        // Nothing is sealed with it yet. The database's error is the one to report.
-        let _ = fs::remove_file(&config.keyring);
-    }
-    made
-}
-
-fn make_database(config: &Config, ports: &Ports, keyring: &KeyringFile) -> Result<(), Error> {
-    let mut random = [0_u8; 16];
-    ports.entropy.fill(&mut random);
-    let db_id = uuid::Builder::from_random_bytes(random).into_uuid();
-    let (_, first_key) = Vault::initialise(keyring, db_id, ports.entropy.clone())?;
-    let project = Project {
-        id: IdSource::new(ports.clock.clone(), ports.entropy.clone()).next(),
-        name: DEFAULT_PROJECT.to_owned(),
-        created_at: ports.clock.now(),
-    };
-    Store::create(&config.database, db_id, &first_key, &project)?;
-    Ok(())
 }
 
 /// To be called before the lock is taken, which would leave a file beside a missing database.

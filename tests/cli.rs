@@ -24,6 +24,8 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+#[path = "cli/disk.rs"]
+mod disk;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/init.rs"]
@@ -37,6 +39,8 @@ mod limits;
 mod log;
 #[path = "support/own_address.rs"]
 mod own_address;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 #[path = "cli/unread.rs"]
 mod unread;
 

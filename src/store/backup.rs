@@ -20,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::statvfs;
 use uuid::Uuid;
 
+use super::lock::beside;
 use super::open::create::Unfinished;
 use super::open::inspect::{look, peek};
 use super::open::{BUSY_TIMEOUT, Inspection, OpenError, directory_of, failed, inspect_copy};
@@ -110,10 +111,17 @@ pub fn check_source(database: &Path) -> Result<(), OpenError> {
 
 /// Copies the database, as of now, to the file `at`, in place of the leftover of an earlier attempt.
 pub fn copy(database: &Path, at: PathBuf, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<Copy, BackupError> {
-    let source = open_source(database).map_err(|error| failed(database, error))?;
+    let (source, may_change) = match open_source(database).map_err(|error| failed(database, error)) {
+        // SQLite makes a log beside what it reads. Where it cannot, and there is none, nobody is writing.
+        Err(OpenError::ReadOnly { .. }) => (look(database, Schema::embedded().version())?.0, false),
+        source => (source?, true),
+    };
     let unfinished = Unfinished::at(at)?;
     copy_pages(&source, unfinished.path(), database, is_stopping)?;
     drop(source);
+    if !may_change && beside(database, "-wal").symlink_metadata().is_ok() {
+        return Err(OpenError::Busy { path: database.to_owned(), pid: None }.into());
+    }
     let signed = open_copy(unfinished.path()).and_then(|copy| {
         record::insert(&copy, now)?;
         copy.close().map_err(|(_, error)| error)
@@ -174,6 +182,8 @@ fn open_source(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "query_only", true)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
+    // SQLite opens the log with the first read.
+    db.pragma_query_value(None, "user_version", |_| Ok(()))?;
     Ok(db)
 }
 

@@ -3,7 +3,7 @@
 //! SQLite's own locks would also shut out a backup tool or a shell beside a running broker.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use super::open::{OpenError, check_directory};
 pub struct DatabaseLock {
     // The file stays: removing it would let two processes lock two files.
     file: File,
+    /// The path of the file, if it was made for this lock.
+    made: Option<PathBuf>,
 }
 
 impl DatabaseLock {
@@ -23,6 +25,7 @@ impl DatabaseLock {
         check_directory(path)?;
         let lock = beside(path, ".lock");
         let io = |source| OpenError::Io { path: lock.clone(), source };
+        let made = lock.symlink_metadata().is_err().then(|| lock.clone());
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -45,7 +48,15 @@ impl DatabaseLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(io)?;
-        Ok(Self { file })
+        Ok(Self { file, made })
+    }
+
+    /// Removes the file if it was made for this lock: there was no database, and there is none.
+    pub fn discard(mut self) {
+        if let Some(path) = self.made.take() {
+            // A file that stays is locked by the next attempt.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

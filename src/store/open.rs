@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::Store;
 use super::error::is_full;
@@ -88,7 +89,8 @@ pub enum OpenError {
     NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error(
         "the database {} cannot be written: it or a file beside it belongs to another user or is read-only, or its file \
-         system is mounted read-only. Nothing was changed. Give the files to the user that runs this program",
+         system is mounted read-only. Nothing was changed. Give the files to the user that runs this program, or mount the \
+         file system with rw",
         path.display()
     )]
     ReadOnly { path: PathBuf },
@@ -213,9 +215,15 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
             OpenError::Damaged { path, why: error.to_string() }
         }
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+        // SQLite cannot make the log beside it.
+        Some(ErrorCode::CannotOpen) if is_on_read_only_disk(&path) => OpenError::ReadOnly { path },
         _ if error.sqlite_error().is_some_and(|failure| is_full(*failure)) => OpenError::Full { path, source: error },
         _ => OpenError::Io { path, source: io::Error::other(error) },
     }
+}
+
+fn is_on_read_only_disk(path: &Path) -> bool {
+    statvfs(directory_of(path)).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Makes the directory entries beside `path` durable.

@@ -1,8 +1,13 @@
 //! Versions of the schema, and migration from an older one to this program's.
 
+use std::error::Error as _;
+use std::iter;
+
 use refinery::{Migration, Runner};
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, OptionalExtension as _};
+
+use super::error::copy;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -26,6 +31,21 @@ pub(super) enum MigrationError {
     Refinery(#[from] refinery::Error),
     #[error("a statement around the migrations failed")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl MigrationError {
+    /// The error of the statement that failed, if it was that.
+    pub(super) fn into_sqlite(self) -> Result<rusqlite::Error, Self> {
+        match self {
+            Self::Sqlite(error) => Ok(error),
+            Self::Refinery(error) => find_sqlite(&error).map(copy).ok_or(Self::Refinery(error)),
+            Self::ForeignKeys => Err(self),
+        }
+    }
+}
+
+fn find_sqlite(error: &refinery::Error) -> Option<&rusqlite::Error> {
+    iter::successors(error.source(), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 impl Schema {

@@ -29,9 +29,9 @@ impl Store {
             }
         }
         let unfinished = Unfinished::at(beside(path, ".new"))?;
-        fill(&unfinished.path, db_id, first_key, project).map_err(|error| match error {
-            MigrationError::Sqlite(error) => failed(path, error),
-            other => OpenError::Io { path: path.to_owned(), source: io::Error::other(other) },
+        fill(&unfinished.path, db_id, first_key, project).map_err(|error| match error.into_sqlite() {
+            Ok(error) => failed(path, error),
+            Err(other) => OpenError::Io { path: path.to_owned(), source: io::Error::other(other) },
         })?;
         unfinished.publish(path)?;
         Self::open(path)
