@@ -114,7 +114,20 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
             return if answer.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let result = match arguments.command {
+    let result = environment.check().map_err(Failure::from).and_then(|()| run_command(arguments.command, environment));
+    let exit = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, message }) => {
+            say!("postpeer: {message}");
+            exit.into()
+        }
+    };
+    telemetry::flush();
+    exit
+}
+
+fn run_command(command: Command, environment: &Environment) -> Result<(), Failure> {
+    match command {
         Command::AccessKey(command) => access_key::run(command, environment),
         Command::Accounts(command) => accounts::run(command, environment),
         Command::Audit(arguments) => audit::run(&arguments, environment),
@@ -131,16 +144,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
         Command::Project(command) => project::run(command, environment),
         Command::Restore(arguments) => backup::restore(&arguments, environment),
         Command::Serve(arguments) => serve::run(&arguments, environment),
-    };
-    let exit = match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { exit, message }) => {
-            say!("postpeer: {message}");
-            exit.into()
-        }
-    };
-    telemetry::flush();
-    exit
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Invariant: nothing else in the broker reads environment variables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 
+use super::error::Error;
 use super::keys::KnownKeys;
 
 /// Prefix of all our variables.
@@ -12,33 +14,58 @@ const PREFIX: &str = "POSTPEER_";
 /// Value of a variable that sets a key to the empty text.
 const EMPTY: &str = "\"\"";
 
-/// Environment variables by name.
+/// Variables of other programs that the broker follows, in upper or lower case.
+const FOLLOWED: [&str; 6] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+/// Environment variables.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    by_name: BTreeMap<String, String>,
+    /// Names of those of the broker's whose value is not UTF-8.
+    not_text: Vec<String>,
+}
 
 impl std::fmt::Debug for Environment {
     /// Values may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 
 impl Environment {
-    /// The variables of this process, with replacement characters where they are not UTF-8.
+    /// The variables of this process.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-                .collect(),
-        )
+        Self::of(std::env::vars_os())
+    }
+
+    fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            let name = name.to_string_lossy().into_owned();
+            if let Ok(value) = value.into_string() {
+                environment.by_name.insert(name, value);
+            } else if name.starts_with(PREFIX) || FOLLOWED.iter().any(|followed| followed.eq_ignore_ascii_case(&name)) {
+                environment.not_text.push(name);
+            }
+        }
+        environment
+    }
+
+    /// Checks that the broker can read its variables. With a part of a path replaced, it would take another file.
+    ///
+    /// # Errors
+    ///
+    /// A value is not UTF-8.
+    pub fn check(&self) -> Result<(), Error> {
+        self.not_text.first().map_or(Ok(()), |variable| Err(Error::NotText { variable: variable.clone() }))
     }
 
     /// The variable's value; `None` when it is unset or empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.by_name.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The variable of that name in lower case, or else in upper case, with its value.
@@ -79,11 +106,11 @@ impl Environment {
 
     /// A copy without some of the variables.
     pub(super) fn without(&self, variables: &BTreeMap<&str, String>) -> Self {
-        self.0.iter().filter(|(name, _)| !variables.contains_key(name.as_str())).collect()
+        self.by_name.iter().filter(|(name, _)| !variables.contains_key(name.as_str())).collect()
     }
 
     fn ours(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.0.iter().filter_map(|(variable, value)| {
+        self.by_name.iter().filter_map(|(variable, value)| {
             let rest = variable.strip_prefix(PREFIX)?;
             (!value.is_empty()).then_some((variable.as_str(), rest, value.as_str()))
         })
@@ -101,7 +128,8 @@ fn single_underscores(name: &str) -> String {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(variables: T) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let by_name = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { by_name, not_text: Vec::new() }
     }
 }
 
@@ -113,13 +141,32 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Config, Error, from_str};
+    use crate::config::{Config, from_str};
 
     fn read(toml: &str, environment: &Environment) -> Result<Config, Error> {
         from_str("postpeer.toml", toml, Path::new(""), environment, &[])
+    }
+
+    #[test]
+    fn a_variable_that_is_not_text_is_named_unless_it_is_of_no_concern() {
+        for (name, is_refused) in [
+            ("POSTPEER_CONFIG", true),
+            ("POSTPEER_DATABASE__PATH", true),
+            ("SSL_CERT_FILE", true),
+            ("https_proxy", true),
+            ("HOME", false),
+        ] {
+            let garbled = OsString::from_vec(b"/srv/\xff".to_vec());
+            let environment = Environment::of([(name.into(), garbled), ("POSTPEER_A".into(), "b".into())].into_iter());
+            assert_eq!(environment.get("POSTPEER_A"), Some("b"));
+            let told = environment.check().map_err(|error| error.to_string());
+            assert_eq!(told.is_err(), is_refused, "{name}");
+            assert!(told.err().is_none_or(|told| told.contains(name)));
+        }
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub enum Error {
     Missing(PathBuf),
     #[error("{0}")]
     Mistakes(Mistakes),
+    #[error("the environment variable {variable} is not UTF-8: correct it, or name files by plain characters")]
+    NotText { variable: String },
     /// The message does not repeat the line: it may hold a secret.
     #[error("{file} is not valid TOML: {problem}")]
     NotToml { file: String, problem: String },
@@ -121,12 +123,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// The configuration that could not be read.
+    pub(super) fn unread(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            io::ErrorKind::InvalidData => {
+                let problem = "it is not UTF-8: save it in that encoding".to_owned();
+                Self::NotToml { file: path.display().to_string(), problem }
+            }
+            _ => Self::Unreadable { path: path.to_owned(), source },
+        }
+    }
+
     /// The files that could not be read, or that hold something else than expected.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let (own, named) = match self {
             Self::Unreadable { path, .. } => (Some(path.as_path()), [].as_slice()),
             Self::Mistakes(Mistakes(mistakes)) => (None, mistakes.as_slice()),
-            Self::Changeable(_) | Self::Missing(_) | Self::NotToml { .. } => (None, [].as_slice()),
+            Self::Changeable(_) | Self::Missing(_) | Self::NotText { .. } | Self::NotToml { .. } => {
+                (None, [].as_slice())
+            }
         };
         own.into_iter().chain(named.iter().filter_map(|mistake| mistake.file.as_deref()))
     }
