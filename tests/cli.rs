@@ -259,7 +259,12 @@ fn init_completes_whatever_is_missing_and_serve_says_so() {
         if there != 7 {
             let said = refused(&serve().output().unwrap(), if there == 3 { 66 } else { 78 });
             let helps = said.contains("`postpeer init --config postpeer.toml`");
-            assert_eq!(said.contains("`postpeer restore FILE`"), there == 3, "{there}: {said}");
+            assert_eq!(
+                said.contains("`postpeer restore FILE --config postpeer.toml`"),
+                matches!(there, 1 | 3),
+                "{there}: {said}"
+            );
+            assert_eq!(said.contains("mount their volume"), there == 1, "{there}: {said}");
             assert_eq!(helps, !(is_lost && has_config), "{there}: {said}");
             assert_eq!(contents(dir), before, "{there}: a refusal changes nothing");
         }
@@ -356,6 +361,10 @@ fn check_tells_every_mistake_at_once() {
     let said = refused(&output, 78);
     assert!(said.contains("POSTPEER_SERVER__PUBLIC_ULR") && said.contains("did you mean server.public_url?"), "{said}");
     assert!(said.contains("platforms.twitter.client_secret is missing"), "{said}");
+    // The document has the same members as without a mistake.
+    let json = instance.command(&["check", "--json"]).env("POSTPEER_LOG__LEVEL", "loud").output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["worst"], &json["platforms"]), (&"error".into(), &serde_json::json!([])), "{json}");
     let nowhere = postpeer(&["check", "--config", "/nowhere/postpeer.toml"]).output().unwrap();
     assert!(refused(&nowhere, 78).contains("postpeer init"));
 }

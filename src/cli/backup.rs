@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::files::beside;
+use super::listening::warn_of_another;
 use super::settings::ConfigFile;
 use super::{output, owner, process};
 use crate::app::{Ports, backup as app};
@@ -60,7 +61,7 @@ pub(super) struct Restore {
 }
 
 pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(), Failure> {
-    let config = arguments.config.load(environment)?;
+    let config = arguments.config.load(environment).inspect(warn_of_another)?;
     process::harden();
     let file = &arguments.file;
     let is_stdout = file.as_os_str() == STDOUT;
@@ -116,7 +117,7 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
 }
 
 pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<(), Failure> {
-    let config = arguments.config.load(environment)?;
+    let config = arguments.config.load(environment).inspect(warn_of_another)?;
     process::harden();
     let file = &arguments.file;
     let (ports, accepts_unreadable) = (Ports::system(), arguments.accept_unreadable);

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
 use super::finding::{Finding, as_json, as_text, conclude};
-use super::platforms::{state, to_register, to_register_or_why, wrapped};
+use super::platforms::{state, to_register, to_register_or_why, unknown_platform, wrapped};
 use super::settings::{ConfigFile, mistakes, warnings};
 use super::{output, process};
-use crate::config::{Config, Environment, nearest_word};
+use crate::config::{Config, Environment};
 use crate::domain::time::{Clock, SystemClock};
 use crate::platforms::registry::Listing;
 use crate::platforms::{About, Availability, Guide, bluesky};
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         Ok(config) => config,
         Err(error) if arguments.json => {
             let findings = mistakes(&error);
-            output::result(&as_json(&findings).to_string())?;
+            output::result(&document(&findings, Vec::new()).to_string())?;
             return conclude(&findings);
         }
         Err(error) => return Err(error.into()),
@@ -77,10 +77,10 @@ fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Fa
     }
     let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
     let found = |name: &String| {
-        let listing = listings.iter().find(|one| one.name == name).ok_or_else(|| {
-            let guess = nearest_word(name, &known).map_or_else(String::new, |near| format!(": did you mean {near}?"));
-            Failure::new(Exit::Usage, format!("there is no platform \"{name}\"{guess}"))
-        })?;
+        let listing = listings
+            .iter()
+            .find(|one| one.name == name)
+            .ok_or_else(|| Failure::new(Exit::Usage, unknown_platform(name, &known)))?;
         if !listing.enabled {
             let message = format!("{name} is switched off: set enabled = true in [platforms.{name}] to ask it");
             return Err(Failure::new(Exit::Usage, message));
@@ -147,9 +147,13 @@ fn json(config: &Config, findings: &[Finding]) -> Value {
             "setup": guide.setup,
         })
     };
+    document(findings, config.platforms.listings().iter().map(platform).collect())
+}
+
+/// `platforms`: none where the configuration has mistakes.
+fn document(findings: &[Finding], platforms: Vec<Value>) -> Value {
     let mut document = as_json(findings);
     if let Some(document) = document.as_object_mut() {
-        let platforms = config.platforms.listings().iter().map(platform).collect();
         document.insert("platforms".to_owned(), Value::Array(platforms));
     }
     document

@@ -1,12 +1,16 @@
-//! Who else on this machine can read or change the broker's files, for `check` and `doctor`.
+//! Who else on this machine can read or change the broker's files, and whether the broker itself can, for `check` and
+//! `doctor`.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::failure::Exit;
 use super::finding::{Finding, Severity, plural};
+use super::owner::Runner;
 use crate::config::Config;
 use crate::domain::shell::quoted;
 
@@ -35,6 +39,9 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
     let found = files.iter().filter_map(|file| Some((file_finding(file)?, file)));
     let mut findings: Vec<Finding> =
         found.filter(|(finding, file)| !is_told(finding, file)).map(|(finding, _)| finding).collect();
+    if let Some(runner) = Runner::of(&config.database) {
+        findings.extend(unusable(config, config_file, &runner));
+    }
     let database = folder_of(&config.database);
     findings.extend(folders.iter().filter_map(|folder| folder_finding(folder, *folder == database)));
     if findings.is_empty() && config.readable_files.is_empty() {
@@ -43,6 +50,47 @@ pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Fi
         findings.push(Finding::ok(CHECK, "", message));
     }
     findings
+}
+
+/// Files and folders that root may use, and the user as whom the broker runs may not.
+fn unusable(config: &Config, config_file: Option<&Path>, runner: &Runner) -> Vec<Finding> {
+    let (read, write) = (Access::READ_OK, Access::READ_OK | Access::WRITE_OK);
+    let database = ["", "-wal", "-shm", "-journal"].map(|ending| (beside(&config.database, ending), write, Exit::Io));
+    let folders =
+        [folder_of(&config.database)].into_iter().chain(config.backup.iter().map(|backup| backup.dir.clone()));
+    let folders = folders.map(|folder| (existing(&folder), write | Access::EXEC_OK, Exit::Io));
+    let secrets = [&config.keyring].into_iter().chain(&config.secret_files).chain(&config.logo_files);
+    let secrets = secrets.map(|file| (file.clone(), read, Exit::Config));
+    let config_file = config_file.map(|file| (file.to_owned(), read, Exit::Config));
+    let of_broker = database.into_iter().chain(folders).chain(config_file).map(|one| (one, true));
+    of_broker
+        .chain(secrets.map(|one| (one, false)))
+        .filter(|((path, how, _), _)| path.exists() && !runner.may(path, *how))
+        .map(|((path, how, exit), is_needed)| unusable_finding(runner, &path, how, exit, is_needed))
+        .collect()
+}
+
+/// `is_needed`: the broker opens this path itself. A secret that lies elsewhere may be root's, where systemd hands a
+/// copy over (`LoadCredential`).
+fn unusable_finding(runner: &Runner, path: &Path, how: Access, exit: Exit, is_needed: bool) -> Finding {
+    let (user, shown) = (runner.name(), quoted(path));
+    let owner = |path: &Path| fs::metadata(path).map(|found| found.uid());
+    let is_in_folder = owner(&folder_of(path)).is_ok_and(|owner| owner == runner.uid);
+    let what = if how.contains(Access::WRITE_OK) { "read and write" } else { "read" };
+    let message = format!("the broker runs as user {user}, who owns the folder of its database, and cannot {what} it");
+    let remedy = match owner(path) {
+        _ if !runner.may(&folder_of(path), Access::EXEC_OK) => {
+            format!("let this user into {}, and into the folders above", folder_of(path).display())
+        }
+        Ok(owner) if owner == runner.uid => format!("chmod u+rw {shown}"),
+        _ if is_in_folder || how.contains(Access::WRITE_OK) => format!("chown {}:{} {shown}", runner.uid, runner.gid),
+        _ => format!("chgrp {} {shown} && chmod 640 {shown}", runner.gid),
+    };
+    if is_needed || is_in_folder {
+        return Finding::error(exit, CHECK, path.display(), message).remedy(remedy);
+    }
+    let remedy = format!("{remedy}; nothing, where systemd hands the broker a copy");
+    Finding::warning(CHECK, path.display(), message).remedy(remedy)
 }
 
 /// `None` for a file that is closed to other users, or is not there.

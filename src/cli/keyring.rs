@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure};
+use super::listening::warn_of_another;
 use super::settings::ConfigFile;
 use super::{output, owner, process};
 use crate::app::{self, Desk, Ports};
@@ -125,12 +126,16 @@ pub(super) fn run(command: Command, environment: &Environment) -> Result<(), Fai
     process::harden();
     match command {
         Command::Status(arguments) => status(&arguments, environment),
-        Command::Rotate(arguments) => rotate(&arguments.config.load(environment)?),
-        Command::Rewrap(arguments) => rewrap(&arguments, &arguments.config.load(environment)?),
-        Command::Retire(arguments) => retire(&arguments, &arguments.config.load(environment)?),
-        Command::Forget(arguments) => forget(&arguments, &arguments.config.load(environment)?),
-        Command::Recover(arguments) => recover(&arguments, &arguments.config.load(environment)?),
+        Command::Rotate(arguments) => rotate(&load(&arguments.config, environment)?),
+        Command::Rewrap(arguments) => rewrap(&arguments, &load(&arguments.config, environment)?),
+        Command::Retire(arguments) => retire(&arguments, &load(&arguments.config, environment)?),
+        Command::Forget(arguments) => forget(&arguments, &load(&arguments.config, environment)?),
+        Command::Recover(arguments) => recover(&arguments, &load(&arguments.config, environment)?),
     }
+}
+
+fn load(source: &ConfigFile, environment: &Environment) -> Result<Config, Failure> {
+    source.load(environment).inspect(warn_of_another)
 }
 
 fn status(arguments: &Status, environment: &Environment) -> Result<(), Failure> {

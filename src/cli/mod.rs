@@ -25,6 +25,7 @@ mod finding;
 mod healthcheck;
 mod init;
 mod keyring;
+mod listening;
 mod notify;
 mod openapi;
 mod output;

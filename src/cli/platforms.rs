@@ -75,6 +75,12 @@ pub(super) fn to_register_or_why(config: &Config, platform: &Listing<'_>) -> Str
     to_register(config, platform).unwrap_or_else(str::to_owned)
 }
 
+/// The sentence about a name that is none of these platforms'.
+pub(super) fn unknown_platform(name: &str, known: &[&str]) -> String {
+    let guess = nearest_word(name, known).map_or_else(String::new, |near| format!(": did you mean {near}?"));
+    format!("there is no platform \"{name}\"{guess}")
+}
+
 fn list(config: &Config) -> String {
     let row = |listing: Listing<'_>| {
         let configured = config.platforms.iter_all().find(|configured| configured.platform().name == listing.name);

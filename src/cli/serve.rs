@@ -8,6 +8,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::confine::{Confinement, Folders};
 use super::failure::{Exit, Failure};
+use super::listening::refusal;
 use super::reload::{self, Reload};
 use super::settings::{ConfigFile, warnings};
 use super::{notify, process, started};
@@ -83,10 +84,8 @@ pub(super) fn warn_of(config: &Config) {
 /// Binds the address that `key` configures, and returns the actual one: with port 0, the system chooses the port.
 fn bind(key: &str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = server::bind(wanted).map_err(|error| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("cannot listen on {wanted} ({error}): another program may be using it. Stop that program or change {key}"),
-        )
+        let (message, remedy) = refusal(key, wanted, &error);
+        Failure::new(Exit::Unavailable, format!("{message}: {remedy}"))
     })?;
     let address = listener.local_addr().map_err(|error| Failure::io("the listener has no address", &error))?;
     Ok((listener, address))

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::failure::{Exit, Failure};
 use super::finding::Finding;
+use super::listening::warn_of_another;
 use crate::app::{self, Desk, Ports};
 use crate::config::{self, Config, Environment, Mistake, Mistakes};
 use crate::domain::error_chain::chain;
@@ -56,7 +57,8 @@ impl ConfigFile {
     /// environment.
     pub(super) fn load_or_defaults(&self, environment: &Environment) -> Result<Config, Failure> {
         if self.named(environment).is_none() && !Path::new(DEFAULT).exists() {
-            say!("There is no {DEFAULT} here: these are the defaults.");
+            let rest = if environment.has_settings() { ", and the settings of the environment" } else { "" };
+            say!("There is no {DEFAULT} here: these are the defaults{rest}.");
             return Ok(defaults(environment)?);
         }
         self.load(environment)
@@ -71,22 +73,23 @@ impl ConfigFile {
 
     /// Fails where the broker was not set up, and names the command that helps.
     pub(super) fn check_set_up(&self, config: &Config) -> Result<(), Failure> {
-        let (database, keyring) = (config.database.display(), config.keyring.display());
+        let (database, keyring, option) = (config.database.display(), config.keyring.display(), self.option());
         match (is_there(&config.database), is_there(&config.keyring)) {
             (false, false) => Err(Failure::new(
                 Exit::Config,
                 format!(
                     "the broker is not set up: there is neither a keyring at {keyring} nor a database at {database}. \
-                     `{}` makes both",
-                    self.init()
+                     If it ran before, mount their volume, or restore a backup: `postpeer restore FILE{option}`, with the \
+                     copy of the keyring in its place or with --recovery-key FILE. Only if it is new: `postpeer init{option}` \
+                     makes both"
                 ),
             )),
             (false, true) => Err(Failure::new(
                 Exit::NoInput,
                 format!(
                     "there is no database at {database}, though its keyring is at {keyring}. If there was a database, put a \
-                     backup there with `postpeer restore FILE`. If not, `{}` makes one for this keyring",
-                    self.init()
+                     backup there with `postpeer restore FILE{option}`. If not, `postpeer init{option}` makes one for this \
+                     keyring"
                 ),
             )),
             // Without a keyring, opening the database says what to do.
@@ -98,17 +101,17 @@ impl ConfigFile {
         self.config.clone().or_else(|| environment.get("POSTPEER_CONFIG").map(PathBuf::from))
     }
 
-    /// The command that completes this configuration's files.
-    fn init(&self) -> String {
-        match &self.config {
-            Some(file) => format!("postpeer init --config {}", quoted(file)),
-            None => "postpeer init".to_owned(),
-        }
+    /// The option that names the same configuration in a command for people to run, with a space before it. Empty where
+    /// none was given.
+    pub(super) fn option(&self) -> String {
+        self.config.as_deref().map(|file| format!(" --config {}", quoted(file))).unwrap_or_default()
     }
 
     /// Opens the database for a command that may work beside a running broker.
     pub(super) fn desk(&self, environment: &Environment) -> Result<Desk, Failure> {
-        Ok(Desk::open(&self.load_set_up(environment)?, &Ports::system())?)
+        let config = self.load_set_up(environment)?;
+        warn_of_another(&config);
+        Ok(Desk::open(&config, &Ports::system())?)
     }
 }
 

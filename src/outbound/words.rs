@@ -7,6 +7,13 @@ use super::Error;
 use crate::domain::error_chain::chain;
 
 impl Error {
+    /// True when a proxy on the way failed or refused, whatever the URL.
+    #[must_use]
+    pub fn is_of_proxy(&self) -> bool {
+        let said = chain(self).to_lowercase();
+        ["proxy", "tunnel", "socks"].iter().any(|word| said.contains(word))
+    }
+
     /// What went wrong and what to look at. A sentence without its full stop; holds no URL.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -21,8 +28,12 @@ impl Error {
         if self.is_without_host() || said.contains("dns error") {
             return "the host's name does not resolve: check the URL, and the DNS of this machine".to_owned();
         }
-        if ["proxy", "tunnel", "socks"].iter().any(|word| said.contains(word)) {
-            return format!("the proxy did not let it through ({}): check outbound.proxy", chain(self));
+        if self.is_of_proxy() {
+            return format!(
+                "the proxy did not let it through ({}): check outbound.proxy, or the HTTPS_PROXY, HTTP_PROXY or ALL_PROXY that is \
+                 used where it is not set",
+                chain(self)
+            );
         }
         let kinds = || causes.iter().filter_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
         if kinds().any(|kind| kind == io::ErrorKind::ConnectionRefused) {
@@ -54,16 +65,20 @@ mod tests {
     use http::Method;
     use url::Url;
 
-    use crate::domain::proxy::Proxies;
+    use crate::domain::proxy::{Proxies, Proxy};
     use crate::outbound::{Authorization, Body, Outbound, Request, Roots, Settings};
 
     async fn words(url: &str) -> String {
+        words_through(Proxies::default(), url).await
+    }
+
+    async fn words_through(proxies: Proxies, url: &str) -> String {
         let settings = Settings {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
             allow_private_networks: false,
             roots: Roots::default(),
-            proxies: Proxies::default(),
+            proxies,
         };
         let request = Request {
             method: Method::GET,
@@ -84,6 +99,23 @@ mod tests {
         assert!(words(&format!("http://{address}/")).await.starts_with("the connection was refused"));
         let no_name = words("https://nowhere.invalid/").await;
         assert!(no_name.starts_with("the host's name does not resolve"), "{no_name}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_named_by_each_setting_that_can_have_named_it() {
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", proxy.local_addr().unwrap());
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            for _ in 0..2 {
+                let (mut stream, _) = proxy.accept().unwrap();
+                let _ = stream.read(&mut [0; 512]);
+                let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n");
+            }
+        });
+        let proxy = Proxy::parse(&url, "HTTPS_PROXY").unwrap();
+        let told = words_through(Proxies::new(None, Some(proxy), ""), "https://id.example/").await;
+        assert!(told.contains("check outbound.proxy, or the HTTPS_PROXY"), "{told}");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, SystemTime};
@@ -177,6 +177,8 @@ fn what_was_left_is_told_with_what_to_do_about_it() {
         "postpeer.db.restoring",
         "postpeer.db.before-v9",
         "postpeer.db.before-v9.new",
+        "postpeer.db.before-forget-20260503T083336Z",
+        "postpeer.db.before-forget-20260503T083336Z.new",
         "postpeer.db.replaced-20260503T083336Z",
         "postpeer.db.123.unfinished",
         "postpeer.keyring.new",
@@ -233,6 +235,56 @@ fn check_sees_what_serve_will_see() {
     }
 }
 
+/// Root may read everything; what matters is the user as whom the broker runs.
+#[test]
+fn root_is_told_what_the_broker_cannot_use() {
+    const BROKER: u32 = 4242;
+    type Break = fn(&Instance);
+    let cases: [(&str, i32, &str, Break); 5] = [
+        ("postpeer.keyring", 78, "chown 4242:4242", |broken| {
+            chown(broken.path("postpeer.keyring"), Some(0), Some(0)).unwrap();
+        }),
+        ("postpeer.keyring", 78, "chmod u+rw", |broken| set_mode(broken, "postpeer.keyring", 0o200)),
+        ("postpeer.db", 74, "chown 4242:4242", |broken| chown(broken.path("postpeer.db"), Some(0), Some(0)).unwrap()),
+        ("postpeer.toml", 78, "chown 4242:4242", |broken| set_mode(broken, "postpeer.toml", 0o600)),
+        ("", 74, "chmod u+rw", |broken| set_mode(broken, "", 0o500)),
+    ];
+    let owned = || {
+        let instance = Instance::new();
+        // Only root can give files away.
+        chown(instance.dir.path(), Some(BROKER), Some(BROKER)).ok()?;
+        for file in contents(instance.dir.path()).keys() {
+            chown(file, Some(BROKER), Some(BROKER)).unwrap();
+        }
+        chown(instance.path("postpeer.toml"), Some(0), Some(BROKER)).unwrap();
+        set_mode(&instance, "postpeer.toml", 0o640);
+        Some(instance)
+    };
+    for (name, code, remedy, damage) in cases {
+        let Some(instance) = owned() else { return };
+        for command in ["check", "doctor"] {
+            assert_eq!(finding(&looked(&instance, command, 0), "permissions")["severity"], "ok", "{command}");
+        }
+        damage(&instance);
+        for command in ["check", "doctor"] {
+            let found = finding(&looked(&instance, command, code), "permissions");
+            assert!(found["subject"].as_str().unwrap().ends_with(name), "{found}");
+            assert!(found["message"].as_str().unwrap().contains("the broker runs as user 4242"), "{found}");
+            assert!(found["remedy"].as_str().unwrap().starts_with(remedy), "{found}");
+        }
+    }
+    // systemd hands the broker a copy of what is root's.
+    let (Some(instance), root) = (owned(), tempfile::tempdir().unwrap()) else { return };
+    let keyring = root.path().join("keyring");
+    fs::rename(instance.path("postpeer.keyring"), &keyring).unwrap();
+    chown(&keyring, Some(0), Some(0)).unwrap();
+    let check = instance.command(&["check", "--json"]).env("POSTPEER_KEYRING__PATH", &keyring).output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+    let found = finding(&check, "permissions");
+    assert!(found["severity"] == "warning" && found["subject"] == keyring.to_str().unwrap(), "{found}");
+    assert!(found["remedy"].as_str().unwrap().contains("systemd hands the broker a copy"), "{found}");
+}
+
 #[test]
 fn check_tells_who_has_the_address() {
     let instance = Instance::new();
@@ -274,6 +326,43 @@ fn check_tells_who_has_the_address() {
     let check = other.command(&["check", "--json"]).env("POSTPEER_SERVER__LISTEN", &listen).output().unwrap();
     assert_eq!(check.status.code(), Some(69));
     assert!(finding(&check, "listen")["message"].as_str().unwrap().starts_with("another broker"));
+    let serve = other.command(&["serve"]).env("POSTPEER_SERVER__LISTEN", &listen).output().unwrap();
+    assert!(refused(&serve, 69).contains("another broker listens"));
+    let serve = other.command(&["serve"]).env("POSTPEER_SERVER__LISTEN", "192.0.2.1:8080").output().unwrap();
+    let said = refused(&serve, 69);
+    assert!(said.contains("no address 192.0.2.1: correct server.listen") && !said.contains("program"), "{said}");
+}
+
+/// The command works on another database than the broker: what it says would be untrue of the broker.
+#[test]
+fn a_command_beside_a_broker_with_another_database_warns() {
+    let instance = Instance::new();
+    let broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let listen = broker.url().replace("http://", "");
+    let commands: [&[&str]; 4] = [
+        &["access-key", "list"],
+        &["audit"],
+        &["keyring", "rewrap"],
+        &["backup", "copy.db", "--config", "postpeer.toml"],
+    ];
+    for (path, warns) in [("postpeer.db", false), ("other.db", true)] {
+        let database = instance.path(path);
+        if warns {
+            fs::copy(instance.path("first.db"), &database).unwrap();
+        }
+        for arguments in commands {
+            let mut command = instance.command(arguments);
+            command.current_dir(instance.dir.path()).env("POSTPEER_SERVER__LISTEN", &listen);
+            let output = command.env("POSTPEER_DATABASE__PATH", &database).output().unwrap();
+            succeeded(&output);
+            let said = text(&output.stderr);
+            let warning =
+                format!("the broker that listens on {listen} does not use the database {}", database.display());
+            assert_eq!(said.contains(&warning), warns, "{arguments:?}: {said}");
+        }
+        fs::rename(instance.path("copy.db"), instance.path("first.db")).unwrap();
+    }
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
 }
 
 /// The origin of a running demo's sandbox, from the URL that starts a connection.

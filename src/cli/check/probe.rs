@@ -123,6 +123,7 @@ fn directory(name: &str, server: &Reachable) -> Finding {
         }
         Err(error) => {
             let message = format!("{key} cannot be reached, {url}: {}", error.in_words());
+            let remedy = if error.is_of_proxy() { String::new() } else { remedy };
             Finding::error(Exit::Unavailable, CHECK, name, message).remedy(remedy)
         }
     }

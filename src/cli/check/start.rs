@@ -12,7 +12,7 @@ use crate::app;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{existing, folder_of, permissions, unreadable};
 use crate::cli::finding::Finding;
-use crate::cli::healthcheck;
+use crate::cli::listening::{is_broker, refusal};
 use crate::cli::settings::{ConfigFile, keyring_finding, remedy_of_database};
 use crate::config::{Config, Environment};
 use crate::domain::entropy::SystemEntropy;
@@ -111,34 +111,8 @@ fn address(key: &'static str, listen: SocketAddr, holder: Option<Holder>) -> Fin
         let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         return Finding::ok(check, key, format!("the running broker of this database{pid} listens on {listen}"));
     }
-    let (message, remedy) = match error.kind() {
-        ErrorKind::AddrInUse if is_broker(key, listen) => (
-            format!("another broker listens on {listen}, with another database"),
-            format!("stop that one, or change {key}"),
-        ),
-        ErrorKind::AddrInUse => {
-            (format!("another program listens on {listen}"), format!("stop it (`ss -ltnp` names it), or change {key}"))
-        }
-        ErrorKind::AddrNotAvailable => {
-            (format!("this machine has no address {}", listen.ip()), format!("correct {key}: `ip address` lists them"))
-        }
-        ErrorKind::PermissionDenied => (
-            format!("this user may not listen on port {}", listen.port()),
-            format!("take a port above 1023 in {key}, behind a proxy"),
-        ),
-        _ => (format!("it is impossible to listen on {listen}: {error}"), format!("change {key}")),
-    };
+    let (message, remedy) = refusal(key, listen, &error);
     Finding::error(Exit::Unavailable, check, key, message).remedy(remedy)
-}
-
-/// True when a broker answers there.
-fn is_broker(key: &str, listen: SocketAddr) -> bool {
-    let (path, is_ours): (_, fn(&str) -> bool) = match key {
-        "console.listen" => ("/console/sign-in", |page| page.contains("postpeer console")),
-        "server.listen" => ("/healthz", |answer| answer.trim() == "{\"ok\":true}"),
-        _ => ("/metrics", |metrics| metrics.contains("postpeer_build_info")),
-    };
-    healthcheck::ask(listen, path).is_ok_and(|body| is_ours(&String::from_utf8_lossy(&body)))
 }
 
 #[cfg(test)]

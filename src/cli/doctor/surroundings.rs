@@ -27,6 +27,9 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// Free space below which the broker refuses ordinary writes.
 const FULL: u64 = MEBIBYTE;
 
+/// Size of the reserve for tokens that a platform has already sent. Without it, the broker is not ready.
+const RESERVE: u64 = 4 * MEBIBYTE;
+
 /// Free space that a copy leaves to the broker.
 const ROOM: u64 = 16 * MEBIBYTE;
 
@@ -45,12 +48,14 @@ impl Surroundings<'_> {
     pub(super) fn disk(&self) -> Vec<Finding> {
         let database = &self.config.database;
         let size = [database.clone(), beside(database, "-wal")].iter().map(|path| size_of(path)).sum();
-        let mut findings = vec![disk_finding(&folder_of(database), size, "a migration copies the database, which has")];
+        let reserve = beside(database, ".ballast");
+        let least = if reserve.symlink_metadata().is_ok() { FULL } else { FULL + RESERVE };
+        let purpose = "a migration copies the database, which has";
+        let mut findings = vec![disk_finding(&folder_of(database), least, size, purpose)];
         if let Some(backup) = &self.config.backup {
             let folder = existing(&backup.dir);
-            findings.push(disk_finding(&folder, size, "the next backup does not fit: the database has"));
+            findings.push(disk_finding(&folder, FULL, size, "the next backup does not fit: the database has"));
         }
-        let reserve = beside(database, ".ballast");
         if self.holder.is_some() && reserve.symlink_metadata().is_err() {
             let message = "the broker runs without its reserve of disk space, for tokens that a platform has already sent: \
                            the disk was full, or is";
@@ -164,6 +169,17 @@ impl Surroundings<'_> {
                 let message = format!("the database from before a migration, {} MiB", mebibytes(size_of(path)));
                 note(&message).map(|one| one.remedy(format!("when the new version has proved itself: {remove}")))
             }
+            _ if ending.starts_with(".before-forget-") && ending.strip_suffix(".new").is_some() => {
+                note("a copy before `postpeer keyring forget` was cut off").map(|one| one.remedy(remove))
+            }
+            _ if ending.starts_with(".before-forget-") => {
+                let message = format!(
+                    "the database from before `postpeer keyring forget`, with its sealed tokens, {} MiB",
+                    mebibytes(size_of(path))
+                );
+                let remedy = format!("when the lost keyring will not be found any more: {remove}");
+                note(&message).map(|one| one.remedy(remedy))
+            }
             // Its log moved along with it, and is told with it.
             _ if ending.starts_with(".replaced-") && !ending.ends_with("-wal") && !ending.ends_with("-shm") => {
                 let message = format!("the database that a restore replaced, {} MiB", mebibytes(size_of(path)));
@@ -230,8 +246,9 @@ impl Surroundings<'_> {
     }
 }
 
-/// `size`: bytes of the database. `purpose`: what takes that much, completed by a number.
-fn disk_finding(folder: &Path, size: u64, purpose: &str) -> Finding {
+/// `least`: bytes without which the broker is not ready. `size`: bytes of the database. `purpose`: what takes that much,
+/// completed by a number.
+fn disk_finding(folder: &Path, least: u64, size: u64, purpose: &str) -> Finding {
     let check = "disk_space";
     let found = match statvfs(folder) {
         Ok(found) => found,
@@ -256,8 +273,11 @@ fn disk_finding(folder: &Path, size: u64, purpose: &str) -> Finding {
             format!("{free_told} MiB are free, the database has {size_told} MiB"),
         );
     }
-    if free < FULL {
-        let message = "the disk is full: the broker refuses to store anything";
+    if free < least {
+        let message = format!(
+            "the disk is full: {free_told} MiB are free, and below {} MiB the broker is not ready, or stores nothing",
+            mebibytes(least)
+        );
         return Finding::error(Exit::Io, check, folder.display(), message).remedy("free some space");
     }
     let message = format!("{free_told} MiB are free, and {purpose} {size_told} MiB");
@@ -338,9 +358,11 @@ mod tests {
     #[test]
     fn little_space_is_a_warning() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(disk_finding(directory.path(), 1, "x").severity, Severity::Ok);
-        assert_eq!(disk_finding(directory.path(), u64::MAX / 2, "x").severity, Severity::Warning);
-        assert_eq!(disk_finding(Path::new("/nowhere/at/all"), 1, "x").severity, Severity::Note);
+        assert_eq!(disk_finding(directory.path(), 1, 1, "x").severity, Severity::Ok);
+        assert_eq!(disk_finding(directory.path(), 1, u64::MAX / 2, "x").severity, Severity::Warning);
+        let full = disk_finding(directory.path(), u64::MAX, u64::MAX / 2, "x");
+        assert_eq!(full.severity, Severity::Error(Exit::Io), "{}", full.message);
+        assert_eq!(disk_finding(Path::new("/nowhere/at/all"), 1, 1, "x").severity, Severity::Note);
     }
 
     #[test]
