@@ -104,16 +104,17 @@ fn create(arguments: Create, environment: &Environment) -> Result<(), Failure> {
         async move { broker.create_access_key(project, name, limits).await }
     })?;
     say!("Created {} for project {project}{}. The key is shown only this once:", key.id, told(&key.limits));
-    output::only_once(plain.expose_secret()).map_err(|failure| take_back(&desk, key.id, failure))
+    output::only_once(plain.expose_secret()).map_err(|failure| take_back(&desk, &config, key.id, failure))
 }
 
 /// Revokes a new key that nobody has seen. Returns the failure to print it, with what became of the key.
-pub(super) fn take_back(desk: &Desk, id: AccessKeyId, failure: Failure) -> Failure {
+pub(super) fn take_back(desk: &Desk, config: &ConfigFile, id: AccessKeyId, failure: Failure) -> Failure {
     match desk.run(|broker| async move { broker.revoke_access_key(id).await }) {
         Ok(_) => failure.and(&format!("Nobody has seen the key {id}, so it was revoked: create another one")),
         Err(error) => failure.and(&format!(
-            "Nobody has seen the key {id}, and it could not be revoked ({}): `postpeer access-key revoke {id}`",
-            chain(&error)
+            "Nobody has seen the key {id}, and it could not be revoked ({}): `postpeer access-key revoke {id}{}`",
+            chain(&error),
+            config.option()
         )),
     }
 }

@@ -4,13 +4,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure};
+use super::platforms::unknown_platform;
 use super::settings::ConfigFile;
 use super::{output, process};
 use crate::app::Desk;
 use crate::broker::error::What;
 use crate::broker::integrations::{ListIntegrations, Revoked};
 use crate::broker::{self, Broker, Caller};
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
 use crate::domain::paging::Window;
@@ -88,6 +89,7 @@ pub(super) async fn operator(broker: &Broker, project: &str) -> Result<Caller, b
 fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
     let List { project, platform, failing, json, config } = arguments;
     let desk = config.desk(environment)?;
+    let wanted = platform.clone();
     let mut accounts = desk.run(|broker| async move {
         let caller = operator(&broker, &project).await?;
         let mut accounts = Vec::new();
@@ -110,6 +112,9 @@ fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
         }
         Ok(accounts)
     })?;
+    if let Some(name) = wanted.filter(|_| accounts.is_empty()) {
+        check_platform(&config.load(environment)?, &name)?;
+    }
     if failing {
         accounts.retain(|account| account.token_state() != TokenState::Ok);
     }
@@ -129,6 +134,15 @@ fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
         ]
     }));
     output::result(&output::table(&rows))
+}
+
+/// Fails for a platform without accounts that there is not.
+fn check_platform(config: &Config, name: &str) -> Result<(), Failure> {
+    let known: Vec<&str> = config.platforms.listings().iter().map(|one| one.name).collect();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, unknown_platform(name, &known)))
 }
 
 fn show(arguments: &One, environment: &Environment) -> Result<(), Failure> {

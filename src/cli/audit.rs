@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output;
 use super::settings::ConfigFile;
+use crate::app::Desk;
 use crate::config::Environment;
 use crate::domain::audit::{Entry, Recorded, Since};
 use crate::domain::id::AccessKeyId;
@@ -34,18 +35,32 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
     let desk = arguments.config.desk(environment)?;
-    let mut since = arguments.since.unwrap_or(Since::BEGINNING);
+    let key = arguments.key;
+    let after = |since| desk.run(|broker| async move { broker.whole_audit_trail(since, key, AT_A_TIME).await });
+    let mut entries = after(arguments.since.unwrap_or(Since::BEGINNING))?;
+    if let Some(id) = key.filter(|_| entries.is_empty()) {
+        check_known(&desk, id)?;
+    }
     if !arguments.json {
         output::result(&line(["TIME", "ID", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "FROM"]))?;
     }
-    loop {
-        let key = arguments.key;
-        let entries = desk.run(|broker| async move { broker.whole_audit_trail(since, key, AT_A_TIME).await })?;
-        let Some(last) = entries.last() else { return Ok(()) };
-        since = Since::Entry(last.id);
+    while let Some(last) = entries.last() {
+        let since = Since::Entry(last.id);
         let show = if arguments.json { as_json } else { as_text };
         output::result(&entries.iter().map(show).collect::<Vec<_>>().join("\n"))?;
+        entries = after(since)?;
     }
+    Ok(())
+}
+
+/// Fails for a key without entries that does not exist: a mistyped id must not read as one that was never used.
+fn check_known(desk: &Desk, id: AccessKeyId) -> Result<(), Failure> {
+    let keys = desk.run(|broker| async move { broker.list_access_keys().await })?;
+    if keys.iter().any(|(key, _)| key.id == id) {
+        return Ok(());
+    }
+    let message = format!("there is no access key {id}, and no entry of it: see `postpeer access-key list`");
+    Err(Failure::new(Exit::Usage, message))
 }
 
 fn as_json(recorded: &Recorded) -> String {

@@ -26,6 +26,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::shell::quoted;
 
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
+const PUBLIC_URL_VARIABLE: &str = "POSTPEER_SERVER__PUBLIC_URL";
 /// Lines of the example that `init` replaces.
 const PUBLIC_URL_LINE: &str = "public_url = \"http://127.0.0.1:8080\"";
 const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
@@ -62,7 +63,14 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     let first = set_up(&source, environment, public_url.as_ref(), arguments.recovery_key.as_deref(), &mut made)?;
     let created = made.give()?;
     if created.is_empty() {
-        say!("Nothing is missing, and nothing was changed.");
+        say!(
+            "{}",
+            if first.is_some() {
+                "Only an access key was missing."
+            } else {
+                "Nothing is missing, and nothing was changed."
+            }
+        );
     } else {
         let created: Vec<String> = created.iter().map(|path| path.display().to_string()).collect();
         say!("Created {}.", created.join(", "));
@@ -74,16 +82,19 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
     };
     say!(
         "\nThe first access key, for the header x-access-key. It connects, reads and manages accounts, and reads no tokens: \
-         for those, run `postpeer access-key create --name NAME --scope read,connect,manage,tokens`. It is shown only this once:"
+         for those, run `postpeer access-key create --name NAME --scope read,connect,manage,tokens{}`. It is shown only this \
+         once:",
+        source.option()
     );
     let printed = print_key(&key);
     if !made.has_database {
         made.keep();
         return printed.map_err(|failure| match source.desk(environment) {
-            Ok(desk) => take_back(&desk, id, failure),
-            Err(_) => {
-                failure.and(&format!("Nobody has seen the key: revoke it with `postpeer access-key revoke {id}`"))
-            }
+            Ok(desk) => take_back(&desk, &source, id, failure),
+            Err(_) => failure.and(&format!(
+                "Nobody has seen the key: revoke it with `postpeer access-key revoke {id}{}`",
+                source.option()
+            )),
         });
     }
     // A database whose only key nobody has seen is of no use.
@@ -128,13 +139,23 @@ fn set_up(
         made.file(file);
     }
     check_leads_somewhere(file.as_deref())?;
+    let wanted = public_url.map(config::base);
+    if let Some(wanted) = wanted.filter(|_| file.is_none() && environment.get(PUBLIC_URL_VARIABLE).is_none()) {
+        return Err(Failure::new(
+            Exit::CannotCreate,
+            format!(
+                "there is no configuration file that could keep --public-url, because the environment is the configuration: set \
+                 {PUBLIC_URL_VARIABLE}={wanted} there, for `serve` as well"
+            ),
+        ));
+    }
     let config = source.load(environment)?;
-    if let Some(wanted) = public_url.map(config::base).filter(|wanted| *wanted != config.server.public_url) {
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != config.server.public_url) {
         let place = file.map_or("the environment".to_owned(), |file| file.display().to_string());
         return Err(Failure::new(
             Exit::CannotCreate,
             format!(
-                "--public-url is {wanted}, but {place} already says {}, and was not changed: change server.public_url there",
+                "--public-url is {wanted}, but with {place} it is {}, and nothing was changed: change server.public_url",
                 config.server.public_url
             ),
         ));
@@ -152,7 +173,7 @@ fn set_up(
     }
     let desk = Desk::open(&config, &ports)?;
     if let Some(file) = recovery_key {
-        check_no_recovery_key(&desk, file)?;
+        check_no_recovery_key(&desk, source, file)?;
         keyring::make_recovery_key(&desk, &config, file)?;
         made.file(file);
     }
@@ -193,15 +214,16 @@ fn check_folder(key: &str, file: &Path) -> Result<(), Failure> {
 }
 
 /// Fails where the broker has a recovery key: a new one would end it.
-fn check_no_recovery_key(desk: &Desk, file: &Path) -> Result<(), Failure> {
+fn check_no_recovery_key(desk: &Desk, source: &ConfigFile, file: &Path) -> Result<(), Failure> {
     let found = desk.run(|broker| async move { broker.find_recovery_key().await })?;
     let Some(id) = found else { return Ok(()) };
     Err(Failure::new(
         Exit::CannotCreate,
         format!(
             "this broker has the recovery key {id} already, and it stays as it is. To replace it by a new one: `postpeer \
-             keyring rewrap --recovery-key {}`",
-            quoted(file)
+             keyring rewrap --recovery-key {}{}`",
+            quoted(file),
+            source.option()
         ),
     ))
 }

@@ -16,9 +16,16 @@ pub(super) fn result(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a result that cannot be had again, and a line feed. A closed pipe is a failure.
+/// Writes a result that cannot be had again, and a line feed. A closed pipe is a failure. A script may throw a key away
+/// on purpose, so that is no failure, and is told.
 pub(super) fn only_once(text: &str) -> Result<(), Failure> {
-    write(text).map_err(|error| unwritten(&error))
+    write(text).map_err(|error| unwritten(&error))?;
+    if !is_open() {
+        say!(
+            "Warning: standard output is closed or /dev/null, so nobody has seen it. Revoke it, and make another one."
+        );
+    }
+    Ok(())
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -35,17 +42,22 @@ fn unwritten(error: &io::Error) -> Failure {
 /// Before `main`, Rust opens `/dev/null` in place of a closed standard output, for reading and writing. A shell's
 /// `>/dev/null` is for writing only, but some languages throw output away in the same way, so only a backup asks.
 pub(super) fn check_open() -> Result<(), Failure> {
-    let (Ok(flags), Ok(output), Ok(null)) = (fcntl_getfl(io::stdout()), fstat(io::stdout()), fs::metadata("/dev/null"))
-    else {
-        return Ok(());
-    };
-    if flags & OFlags::RWMODE == OFlags::RDWR && output.st_rdev == null.rdev() {
+    if !is_open() {
         return Err(Failure::new(
             Exit::Io,
             "standard output is closed, and the result would be lost. Nothing was changed: redirect it to a file or a pipe",
         ));
     }
     Ok(())
+}
+
+/// False where nobody can see what is written.
+fn is_open() -> bool {
+    let (Ok(flags), Ok(output), Ok(null)) = (fcntl_getfl(io::stdout()), fstat(io::stdout()), fs::metadata("/dev/null"))
+    else {
+        return true;
+    };
+    flags & OFlags::RWMODE != OFlags::RDWR || output.st_rdev != null.rdev()
 }
 
 /// Aligns rows in columns. The first row holds the headings.

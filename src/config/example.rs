@@ -58,6 +58,7 @@ fn the_example_has_every_key() {
             // The built-in platforms share their keys, all but Bluesky.
             ["platforms", name, key] if !["acme", "bluesky"].contains(name) => some_platform_has(key),
             ["platforms", _, "identity", key] => written.at(&["platforms", "acme", "identity", key]).is_some(),
+            ["projects"] => EXAMPLE.contains("[projects.NAME.pages]"),
             path => written.at(path).is_some(),
         };
         assert!(is_there || is_commented_out(key), "{}", path.join("."));

@@ -14,7 +14,7 @@ const NAME_MAX: usize = 60;
 
 pub(super) fn read(reader: &mut Reader) -> Identities {
     let mut identities = Identities { general: identity(reader, &["pages"]), ..Identities::default() };
-    for project in reader.keys(&["projects"]) {
+    for project in reader.sections(&["projects"]) {
         let own = identity(reader, &["projects", &project, "pages"]);
         let own = identities.filled_in(own);
         identities.of_projects.insert(project, own);
@@ -108,6 +108,15 @@ mod tests {
         assert_eq!(shop.logo, pages.general.logo);
         assert!(shop.logo.is_some() && shop.accent.is_some() && pages.general.privacy_url.is_none());
         assert_eq!(load(dir.path(), "").unwrap().pages, Identities::default());
+    }
+
+    #[test]
+    fn the_section_of_projects_is_known_and_is_a_table() {
+        let told = |toml: &str| load(Path::new(""), toml).unwrap_err().to_string();
+        let unknown = told("zebra = 1");
+        assert!(unknown.contains("platforms, projects, refresh"), "{unknown}");
+        assert!(told("project = 1").contains("did you mean projects?"));
+        assert!(told("projects = 1").contains("projects must be a table: write [projects.NAME]"));
     }
 
     #[test]

@@ -145,6 +145,14 @@ impl Reader {
         keys
     }
 
+    /// The keys of a section in which any key is allowed. Makes the section known.
+    pub(super) fn sections(&mut self, path: &[&str]) -> Vec<String> {
+        if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
+            self.mistake(path, format!("must be a table: write [{}.NAME] and its keys below", path.join(".")));
+        }
+        self.keys(path)
+    }
+
     /// The value at a path and its layer. Makes the key known.
     fn at(&mut self, path: &[&str]) -> Option<(&Value, Layer)> {
         self.known.add(path);

@@ -193,3 +193,22 @@ fn a_project_is_deleted_only_when_its_name_is_said_again() {
     assert_eq!(broker.stop(Signal::TERM).0, Some(0));
     assert!(!succeeded(&instance.run(&["project", "list"])).contains("staging"));
 }
+
+/// An empty list would say that the key was never used, or that no account fails.
+#[test]
+fn a_mistyped_key_or_platform_is_no_empty_list() {
+    let instance = Instance::new();
+    let unknown = "key_0198c0de000070008000000000000000";
+    for format in [&[][..], &["--json"]] {
+        let said = refused(&instance.run(&[&["audit", "--key", unknown], format].concat()), 64);
+        assert!(said.contains(&format!("there is no access key {unknown}")), "{said}");
+        for (wrong, right) in [("tweeter", "twitter"), ("Twitter", "twitter")] {
+            let list = ["accounts", "list", "--failing", "--platform", wrong];
+            let said = refused(&instance.run(&[&list, format].concat()), 64);
+            assert!(said.contains(&format!("there is no platform \"{wrong}\": did you mean {right}?")), "{said}");
+        }
+        succeeded(&instance.run(&[&["accounts", "list", "--platform", "twitter"], format].concat()));
+    }
+    let keys: Value = serde_json::from_str(&succeeded(&instance.run(&["access-key", "list", "--json"]))).unwrap();
+    succeeded(&instance.run(&["audit", "--key", keys[0]["id"].as_str().unwrap()]));
+}

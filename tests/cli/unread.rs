@@ -39,7 +39,13 @@ fn a_key_that_nobody_has_seen_does_not_stay() {
     let known = [("first key", &active), ("full", &revoked), ("cut", &revoked)];
     assert_eq!(keys(&instance), known.map(|(name, state)| (name.to_owned(), state.clone())));
     // Whoever throws it away means it.
-    succeeded(&create("thrown away").stdout(Stdio::null()).output().unwrap());
+    let thrown_away = create("thrown away").stdout(Stdio::null()).output().unwrap();
+    succeeded(&thrown_away);
+    assert!(!text(&thrown_away.stderr).contains("nobody has seen it"), "{}", text(&thrown_away.stderr));
+    // So may whoever closes it, or forgot to open it.
+    let output = closed(&instance, &["access-key", "create", "--name", "closed"]).output().unwrap();
+    succeeded(&output);
+    assert!(text(&output.stderr).contains("nobody has seen it"), "{}", text(&output.stderr));
 }
 
 #[test]
