@@ -67,6 +67,18 @@ pub fn nearest_word<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
+/// Checks the name of a platform, which becomes a path segment and a key in the configuration.
+pub(super) fn bad_name(name: &str) -> Option<&'static str> {
+    if RESERVED_NAMES.contains(&name) {
+        return Some("is reserved for the broker's own URLs: give the platform another name");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    (name.len() > 64 || !starts_well || !name.bytes().all(allowed)).then_some(
+        "is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use crate::platforms::registry::Settings;
 use crate::platforms::{
     Accounts, BUILT_IN, Blame, Bluesky, ClientAuth, Credentials, CustomPlatform, Guide, IdentityFrom, IdentityMethod,
     IdentityPointers, Pkce, Platform, PrivateKey, Registry, Revocation, RevokedToken, ScopeSeparator, ServerFromUser,
-    SigningAlgorithm, Subject, Text, TokenBody, built_in_names, sets_brokers_own,
+    SigningAlgorithm, Subject, Text, TokenBody, built_in_names, parameters_of, sets_brokers_own,
 };
 
 /// From a second to ten years.
@@ -70,12 +70,16 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let mut host = |key| if has_hosts { reader.endpoint(&at(key)).map(|url| without_slash(&url)) } else { None };
     let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
     let authorize_url = reader.endpoint(&at("authorize_url"));
-    if authorize_url.as_ref().is_some_and(|url| Url::parse(url).is_ok_and(|url| has_other_mode(url.query_pairs()))) {
+    let in_query = authorize_url.as_deref().map(parameters_of).unwrap_or_default();
+    if has_other_mode(&in_query) {
         reader.mistake(&at("authorize_url"), OTHER_MODE);
+    }
+    if let Some(why) = sets_brokers_own("authorize_url", &in_query) {
+        reader.mistake(&at("authorize_url"), why);
     }
     let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
     let authorize_params = parameters(reader, name, "authorize_params");
-    if has_other_mode(authorize_params.iter().map(|(key, value)| (key, value))) {
+    if has_other_mode(&authorize_params) {
         reader.mistake(&at("authorize_params"), OTHER_MODE);
     }
     Settings {
@@ -84,8 +88,8 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
         enabled: reader.flag(&at("enabled")),
         credentials: credentials(reader, name, client_auth.filter(|way| *way == ClientAuth::None)),
         label: reader.text(&at("label")),
-        scopes: reader.scopes(&at("scopes")),
-        optional_scopes: reader.list(&at("optional_scopes")),
+        scopes: reader.needed_scopes(&at("scopes")),
+        optional_scopes: reader.scopes(&at("optional_scopes")),
         authorize_url,
         token_url: reader.endpoint(&at("token_url")),
         revoke_url: reader.endpoint(&at("revoke_url")),
@@ -191,7 +195,8 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
         (Some(_), None) => {
             reader.mistake(
                 &secret_path,
-                "is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or empty both",
+                "is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or \
+                 client_auth = \"none\" for a client without one, or empty both",
             );
             None
         }
@@ -205,7 +210,7 @@ fn credentials(reader: &mut Reader, name: &str, without: Option<ClientAuth>) -> 
 /// Reads an operator's own platform; `None` when it is incomplete.
 fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Credentials>, bool)> {
     let section = [keys::PLATFORMS, name];
-    if let Some(problem) = bad_name(name) {
+    if let Some(problem) = keys::bad_name(name) {
         reader.mistake(&section, problem);
         return None;
     }
@@ -241,8 +246,8 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             .word(&at("identity_method"), &[IdentityMethod::Get, IdentityMethod::Post])
             .unwrap_or_default(),
         identity_headers: reader.pairs(&at("identity_headers")),
-        scopes: reader.list(&at("scopes")),
-        optional_scopes: reader.list(&at("optional_scopes")).unwrap_or_default(),
+        scopes: reader.scopes(&at("scopes")),
+        optional_scopes: reader.scopes(&at("optional_scopes")).unwrap_or_default(),
         scope_separator: scope_separator(reader, &at("scope_separator")).unwrap_or(ScopeSeparator::Space),
         client_auth,
         pkce: reader.word(&at("pkce"), &[Pkce::S256, Pkce::None]),
@@ -279,18 +284,23 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
     if !missing.is_empty() && !has_wrong_preset {
-        reader.mistake(&section, needs(name, &missing));
+        let others = reader.keys(&[keys::PLATFORMS]);
+        reader.mistake(&section, needs(name, &missing, &others));
     }
     for (key, url) in platform.urls() {
         if let Ok(url) = Url::parse(url) {
             reader.warn_if_plain(&at(key), &url);
-            if key == "authorize_url" && has_other_mode(url.query_pairs()) {
-                reader.mistake(&at(key), OTHER_MODE);
-            }
         }
     }
-    if has_other_mode(platform.authorize_params.iter().map(|(key, value)| (key, value))) {
+    if platform.authorize_url.as_deref().is_some_and(|url| has_other_mode(&parameters_of(url))) {
+        reader.mistake(&at("authorize_url"), OTHER_MODE);
+    }
+    if has_other_mode(&platform.authorize_params) {
         reader.mistake(&at("authorize_params"), OTHER_MODE);
+    }
+    let is_without_openid = platform.scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|scope| scope != "openid"));
+    if platform.identity_from == Some(IdentityFrom::IdToken) && is_without_openid {
+        reader.warn(&at("scopes"), "lacks openid: without it, servers send no id_token to tell who connected");
     }
     for mistake in platform.mistakes() {
         if !missing.contains(&mistake.key) {
@@ -317,8 +327,9 @@ fn server_from_user(reader: &mut Reader, name: &str) -> Option<ServerFromUser> {
 }
 
 /// The keys that an incomplete section needs.
-fn needs(name: &str, missing: &[&str]) -> String {
-    let known: Vec<Text> = built_in_names().into_iter().chain(presets::names().map(Text::from)).collect();
+fn needs(name: &str, missing: &[&str], platforms: &[String]) -> String {
+    let others = platforms.iter().filter(|other| *other != name).cloned().map(Text::from);
+    let known: Vec<Text> = built_in_names().into_iter().chain(presets::names().map(Text::from)).chain(others).collect();
     let guess = match keys::nearest_word(name, &known.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         Some(preset) if preset == name => format!("; or did you mean {} = \"{name}\"?", presets::PRESET),
         Some(nearest) => format!("; or did you mean {}.{nearest}?", keys::PLATFORMS),
@@ -345,8 +356,8 @@ const OTHER_MODE: &str = "asks for a response_mode other than query: the platfor
 
 /// True when authorize parameters ask for an answer anywhere but in the query of the callback. A form is a POST from
 /// another site, to which browsers add no `Lax` cookies.
-fn has_other_mode(mut parameters: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> bool {
-    parameters.any(|(key, value)| key.as_ref() == "response_mode" && !["", "query"].contains(&value.as_ref()))
+fn has_other_mode(parameters: &[(String, String)]) -> bool {
+    parameters.iter().any(|(key, value)| key == "response_mode" && !["", "query"].contains(&value.as_str()))
 }
 
 /// Reads how the client authenticates, with its private key where it has one.
@@ -427,16 +438,4 @@ fn scope_separator(reader: &mut Reader, path: &[&str]) -> Option<ScopeSeparator>
             None
         }
     }
-}
-
-/// Checks a name, which becomes a path segment and a key in the configuration.
-fn bad_name(name: &str) -> Option<&'static str> {
-    if keys::RESERVED_NAMES.contains(&name) {
-        return Some("is reserved for the broker's own URLs: give the platform another name");
-    }
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    (name.len() > 64 || !starts_well || !name.bytes().all(allowed)).then_some(
-        "is not a valid name: use up to 64 lower-case ASCII letters, digits, - and _, beginning with a letter or digit",
-    )
 }

@@ -16,13 +16,15 @@ use super::error::{Mistake, Mistakes, Origin, Warning};
 use super::exposure::{self, Exposure};
 use super::keys::KnownKeys;
 use super::layers::{Layer, Layers};
-use super::secrets::{has_quotes, is_empty, is_quoted, is_same, lines, read_secret};
+use super::secrets::{has_quotes, is_quoted, read_secret};
+use crate::domain::bounds;
 use crate::domain::redirect::is_loopback;
 use crate::domain::secret::SecretString;
 use crate::domain::shell::quoted;
 use crate::domain::time::parse_duration;
+use crate::platforms::{NO_ENDPOINT, is_endpoint};
 
-const QUOTED: &str = "begins and ends with a quotation mark, which is sent along: remove both, unless the platform shows \
+pub(super) const QUOTED: &str = "begins and ends with a quotation mark, which is sent along: remove both, unless the platform shows \
                       them as a part of it. Environment files of containers keep quotation marks";
 
 const NO_SCOPES: &str = "is empty: people grant nothing, and the platform will not say who they are. Remove the key for the \
@@ -86,7 +88,13 @@ impl Reader {
         for (table, known) in self.known.tables() {
             let Some(value) = self.layers.at(&table) else { continue };
             let Some(written) = value.as_dict() else {
-                note(&table, format!("must be a table: write [{}] and its keys below", table.join(".")));
+                let remedy = match (self.layers.origin(&table), known.first()) {
+                    (Origin::Environment(variable), Some(key)) => {
+                        format!("set a variable for each of its keys, such as {variable}__{}", key.to_uppercase())
+                    }
+                    _ => format!("write [{}] and its keys below", table.join(".")),
+                };
+                note(&table, format!("must be a table: {remedy}"));
                 continue;
             };
             for key in written.keys().map(String::as_str).filter(|key| !known.contains(key)) {
@@ -154,7 +162,7 @@ impl Reader {
     }
 
     /// The value at a path and its layer. Makes the key known.
-    fn at(&mut self, path: &[&str]) -> Option<(&Value, Layer)> {
+    pub(super) fn at(&mut self, path: &[&str]) -> Option<(&Value, Layer)> {
         self.known.add(path);
         self.layers.at(path).map(|value| (value, self.layers.layer(value)))
     }
@@ -177,9 +185,26 @@ impl Reader {
         })
     }
 
-    /// Reads the scopes of a built-in platform.
+    /// Reads scopes. A text may hold several, as platforms' pages show them.
     pub(super) fn scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
-        self.list(path).inspect(|scopes| {
+        let texts = self.list(path)?;
+        let scopes: Vec<String> = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+        let is_odd = |scope: &&String| !bounds::is_scope(scope) || scope.contains(['"', '\\']);
+        if let Some(odd) = scopes.iter().find(is_odd) {
+            let shown: String = odd.chars().filter(|c| !c.is_control()).take(40).collect();
+            let how = unbracketed(self.layer(path));
+            self.mistake(
+                path,
+                format!("has the entry {shown}, which is no scope: it has a quotation mark, or is too long{how}"),
+            );
+            return None;
+        }
+        Some(scopes)
+    }
+
+    /// Reads the scopes of a built-in platform.
+    pub(super) fn needed_scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
+        self.scopes(path).inspect(|scopes| {
             if scopes.is_empty() {
                 self.warn(path, NO_SCOPES);
             }
@@ -243,7 +268,12 @@ impl Reader {
     /// Reads a table of texts. A text may be empty.
     pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
         if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
-            self.mistake(path, "must be a table of texts, such as { prompt = \"consent\" }");
+            let example = match path.last() {
+                Some(&"errors") => "{ token_gone = \"reconnect\" }",
+                Some(&"identity_headers") => "{ Client-Id = \"{client_id}\" }",
+                _ => "{ prompt = \"consent\" }",
+            };
+            self.mistake(path, format!("must be a table of texts, such as {example}"));
         }
         let keys = self.keys(path);
         keys.into_iter()
@@ -308,15 +338,12 @@ impl Reader {
     pub(super) fn endpoint(&mut self, path: &[&str]) -> Option<String> {
         let text = self.text(path)?;
         match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none() => {
+            Ok(url) if is_endpoint(&url) => {
                 self.warn_if_plain(path, &url);
                 Some(text)
             }
             _ => {
-                self.mistake(
-                    path,
-                    "must be an absolute http(s) URL without a fragment, such as https://id.example/token",
-                );
+                self.mistake(path, NO_ENDPOINT);
                 None
             }
         }
@@ -356,38 +383,6 @@ impl Reader {
         read
     }
 
-    /// Reads a list of secrets, or the lines of the file that the key with the suffix `_file` names.
-    pub(super) fn secrets(&mut self, section: &[&str], key: &str) -> Vec<SecretString> {
-        let twin = format!("{key}_file");
-        let path: Vec<&str> = section.iter().copied().chain([key]).collect();
-        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
-        let listed = self.at(&path).is_some().then(|| self.list(&path)).flatten();
-        self.has_secrets |= listed.is_some() && self.layer(&path) == Layer::File;
-        let file = self.path(&twin_path);
-        let secrets: Vec<SecretString> = match (listed, file) {
-            (Some(_), Some(_)) => {
-                self.mistake(&path, format!("and {} are both set: remove one", twin_path.join(".")));
-                return Vec::new();
-            }
-            (Some(listed), None) => listed.iter().map(|secret| SecretString::from(secret.trim())).collect(),
-            (None, Some(file)) => self.secret_file(&twin_path, &file).map_or_else(Vec::new, |text| lines(&text)),
-            (None, None) => return Vec::new(),
-        };
-        if secrets.iter().any(is_empty) {
-            self.mistake(&path, "holds an empty secret: remove it");
-            return Vec::new();
-        }
-        if secrets.iter().any(is_quoted) {
-            self.warn(&path, QUOTED);
-        }
-        let is_repeated = |(at, secret)| secrets.iter().take(at).any(|before| is_same(before, secret));
-        if secrets.iter().enumerate().any(is_repeated) {
-            self.mistake(&path, "holds the same secret twice: remove one");
-            return Vec::new();
-        }
-        secrets
-    }
-
     /// Refuses a file that every user can change, and warns of one that every user can read.
     pub(super) fn check_exposure(&mut self, path: &[&str], file: &Path) {
         let (shown, quoted) = (file.display(), quoted(file));
@@ -405,7 +400,7 @@ impl Reader {
         }
     }
 
-    fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
+    pub(super) fn secret_file(&mut self, path: &[&str], file: &Path) -> Option<SecretString> {
         self.check_exposure(path, file);
         match read_secret(file) {
             Ok(secret) => {
@@ -426,9 +421,14 @@ impl Reader {
         layer(key).max(layer(&twin))
     }
 
-    fn layer(&self, path: &[&str]) -> Layer {
+    pub(super) fn layer(&self, path: &[&str]) -> Layer {
         self.layers.at(path).map_or(Layer::File, |value| self.layers.layer(value))
     }
+}
+
+/// Only the file has lists in brackets.
+fn unbracketed(layer: Layer) -> &'static str {
+    if layer == Layer::File { "" } else { ". Write the scopes with spaces between them, without brackets and quotes" }
 }
 
 /// Only in the file do quotes matter.

@@ -4,19 +4,60 @@ use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 
+use super::layers::Layer;
+use super::reader::{QUOTED, Reader};
 use crate::domain::secret::SecretString;
 
 /// Maximum size of a file that holds a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 
+impl Reader {
+    /// Reads a list of secrets, or the lines of the file that the key with the suffix `_file` names.
+    pub(super) fn secrets(&mut self, section: &[&str], key: &str) -> Vec<SecretString> {
+        let twin = format!("{key}_file");
+        let path: Vec<&str> = section.iter().copied().chain([key]).collect();
+        let twin_path: Vec<&str> = section.iter().copied().chain([twin.as_str()]).collect();
+        let mut listed = self.at(&path).is_some().then(|| self.list(&path)).flatten();
+        self.has_secrets |= listed.is_some() && self.layer(&path) == Layer::File;
+        let mut file = self.path(&twin_path);
+        match self.layer(&path).cmp(&self.layer(&twin_path)) {
+            std::cmp::Ordering::Greater if listed.is_some() => file = None,
+            std::cmp::Ordering::Less if file.is_some() => listed = None,
+            _ => {}
+        }
+        let secrets: Vec<SecretString> = match (listed, file) {
+            (Some(_), Some(_)) => {
+                self.mistake(&path, format!("and {} are both set: remove one", twin_path.join(".")));
+                return Vec::new();
+            }
+            (Some(listed), None) => listed.iter().map(|secret| SecretString::from(secret.trim())).collect(),
+            (None, Some(file)) => self.secret_file(&twin_path, &file).map_or_else(Vec::new, |text| lines(&text)),
+            (None, None) => return Vec::new(),
+        };
+        if secrets.iter().any(is_empty) {
+            self.mistake(&path, "holds an empty secret: remove it");
+            return Vec::new();
+        }
+        if secrets.iter().any(is_quoted) {
+            self.warn(&path, QUOTED);
+        }
+        let is_repeated = |(at, secret)| secrets.iter().take(at).any(|before| is_same(before, secret));
+        if secrets.iter().enumerate().any(is_repeated) {
+            self.mistake(&path, "holds the same secret twice: remove one");
+            return Vec::new();
+        }
+        secrets
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the file holds one secret in a line")]
-pub(super) fn lines(text: &SecretString) -> Vec<SecretString> {
+fn lines(text: &SecretString) -> Vec<SecretString> {
     let lines = text.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(SecretString::from).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "only its emptiness is looked at")]
-pub(super) fn is_empty(secret: &SecretString) -> bool {
+fn is_empty(secret: &SecretString) -> bool {
     secret.expose_secret().is_empty()
 }
 
@@ -35,7 +76,7 @@ pub(super) fn has_quotes(text: &str) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "comparing two secrets reads both")]
-pub(super) fn is_same(one: &SecretString, other: &SecretString) -> bool {
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 

@@ -226,9 +226,9 @@ fn all_mistakes_are_reported_with_place_and_remedy() {
       environment variable POSTPEER_REFRESH__CONCURRENCY: refresh.concurrency must be a whole number from 1 to 1000
       postpeer.toml: log.format must be "text" or "json"
       postpeer.toml: platforms.threads.client_id is missing although client_secret is set: set it, or empty both
-      postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without a fragment, such as https://id.example/token
+      postpeer.toml: platforms.threads.token_url must be an absolute http(s) URL without user name, password and fragment, such as https://id.acme.example/token
       postpeer.toml: platforms.twitter.client_id must be text: put it in quotes
-      postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or empty both
+      postpeer.toml: platforms.youtube.client_secret is missing although client_id is set: set client_secret, client_secret_file or client_secrets, or client_auth = "none" for a client without one, or empty both
       environment variable POSTPEER_SERVER_PUBLIC_URL: server_public_url is not a setting: did you mean POSTPEER_SERVER__PUBLIC_URL, with two underscores?
     "#);
 }
@@ -321,8 +321,8 @@ fn an_incomplete_platform_lists_what_it_needs() {
           postpeer.toml: platforms.acme.identity.mail is not a known key: remove it, or use one of id, image, name, url, username
           postpeer.toml: platforms.acme.pkce must be "s256" or "none"
           postpeer.toml: platforms.acme.authorize_params.max_age must be text: put it in quotes
-          postpeer.toml: platforms.acme.authorize_url must be an absolute http(s) URL, such as https://id.acme.example/token
-          postpeer.toml: platforms.acme.authorize_params must not set a parameter that the broker sets itself (client_id, redirect_uri, response_type, scope, state, nonce, request_uri, code_challenge, code_challenge_method)
+          postpeer.toml: platforms.acme.authorize_url must be an absolute http(s) URL without user name, password and fragment, such as https://id.acme.example/token
+          postpeer.toml: platforms.acme.authorize_params must not set a parameter that the broker sets itself: state
           postpeer.toml: platforms.acme.identity.id must be a JSON pointer that begins with a slash, such as /sub or /data/id
         "#
     );
@@ -360,12 +360,12 @@ fn an_incomplete_platform_lists_what_it_needs() {
           postpeer.toml: platforms.acme.identity_method must be "get" or "post"
           postpeer.toml: platforms.acme.scope_separator must be "," or " "
           postpeer.toml: platforms.acme.token_body must be "form" or "json" or "multipart"
-          postpeer.toml: platforms.acme.token_params must not set a parameter that the broker sets itself (grant_type, code, redirect_uri, code_verifier, refresh_token, client_id, client_secret, client_assertion, client_assertion_type)
+          postpeer.toml: platforms.acme.token_params must not set a parameter that the broker sets itself: client_secret
           postpeer.toml: platforms.acme.scope_on_refresh sends the granted scopes: remove it, or scope from refresh_params
-          postpeer.toml: platforms.acme.identity_headers must not set a header that the broker sets itself (accept, accept-encoding, authorization, content-length, host)
+          postpeer.toml: platforms.acme.identity_headers must not set a header that the broker sets itself: Authorization
           postpeer.toml: platforms.acme.pkce must be "s256" for a public client (client_auth = "none"): PKCE is all that proves who sends the code
           postpeer.toml: platforms.acme.token_pointer must be a JSON pointer that begins with a slash, such as /sub or /data/id
-          postpeer.toml: platforms.other.identity_headers must be names and values of HTTP headers
+          postpeer.toml: platforms.other.identity_headers must be names and values of HTTP headers: Two words is none
         "#
     );
     insta::assert_snapshot!(
@@ -379,7 +379,7 @@ fn an_incomplete_platform_lists_what_it_needs() {
         ),
         @r#"
         the configuration has 4 mistakes:
-          postpeer.toml: platforms.bluesky.errors must be a table of texts, such as { prompt = "consent" }
+          postpeer.toml: platforms.bluesky.errors must be a table of texts, such as { token_gone = "reconnect" }
           postpeer.toml: platforms.pinterest.errors.2 is empty: name what the code means, "app", "reconnect" or "retry"
           postpeer.toml: platforms.pinterest.errors.283 must be "app" or "reconnect" or "retry"
           postpeer.toml: platforms.pinterest.errors.a b is no code of a platform: it has up to 64 letters, digits, dots, _ and -

@@ -54,22 +54,73 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
             }
         }
     });
-    let mut query = url.query_pairs_mut();
-    query
-        .append_pair("response_type", "code")
-        .append_pair(platform.client_id_name, request.client_id)
-        .append_pair("state", request.state.expose_secret());
+    let scope = request.scopes.join(platform.scope_separator.as_str());
+    let mut query = vec![
+        ("response_type", "code"),
+        (platform.client_id_name, request.client_id),
+        ("state", request.state.expose_secret()),
+    ];
     if let Some(challenge) = &challenge {
-        query.append_pair("code_challenge", challenge).append_pair("code_challenge_method", "S256");
+        query.extend([("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
     }
-    query.append_pair("redirect_uri", request.redirect_uri);
-    if !request.scopes.is_empty() {
-        query.append_pair("scope", &request.scopes.join(platform.scope_separator.as_str()));
+    query.push(("redirect_uri", request.redirect_uri));
+    if !scope.is_empty() {
+        query.push(("scope", &scope));
     }
     if platform.id_tokens.is_some() {
-        query.append_pair("nonce", request.nonce);
+        query.push(("nonce", request.nonce));
     }
-    query.extend_pairs(&platform.authorize_params);
-    drop(query);
+    query.extend(platform.authorize_params.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+    // RFC 6749, section 3.1: no parameter is sent twice.
+    let is_set = |name: &str| query.iter().any(|(set, _)| *set == name);
+    if url.query_pairs().any(|(name, _)| is_set(&name)) {
+        let kept: Vec<_> = url.query_pairs().into_owned().filter(|(name, _)| !is_set(name)).collect();
+        url.set_query(None);
+        url.query_pairs_mut().extend_pairs(kept);
+    }
+    url.query_pairs_mut().extend_pairs(query);
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platforms::{CustomPlatform, Metadata};
+
+    #[test]
+    fn a_parameter_of_the_servers_own_url_is_kept_unless_the_broker_or_the_operator_sets_it() {
+        let platform = CustomPlatform {
+            issuer: Some("https://id.example".to_owned()),
+            scopes: Some(vec!["openid".to_owned(), "offline_access".to_owned()]),
+            ..CustomPlatform::default()
+        };
+        let url = |platform: &CustomPlatform, query: &str| {
+            let found = Metadata {
+                authorization_endpoint: Some(format!("https://id.example/a?{query}")),
+                ..Metadata::default()
+            };
+            let request = AuthorizeRequest {
+                client_id: "us",
+                redirect_uri: "https://b.example/c",
+                state: &SecretString::from("s"),
+                scopes: &["openid".to_owned()],
+                pkce_verifier: None,
+                nonce: "n",
+            };
+            authorize_url(&platform.platform(Some(&found)), &request).unwrap().to_string()
+        };
+        let ours = "response_type=code&client_id=us&state=s&redirect_uri=https%3A%2F%2Fb.example%2Fc&scope=openid";
+        for (query, kept) in [
+            ("tenant=1%20x", "tenant=1%20x&"),
+            ("tenant=1%20x&state=old&scope=x", "tenant=1+x&"),
+            ("client_id=old", ""),
+        ] {
+            assert_eq!(url(&platform, query), format!("https://id.example/a?{kept}{ours}&prompt=consent"), "{query}");
+        }
+        let chosen = url(&platform, "prompt=login");
+        assert_eq!(chosen, format!("https://id.example/a?prompt=login&{ours}"));
+        let platform =
+            CustomPlatform { authorize_params: vec![("prompt".to_owned(), "select_account".to_owned())], ..platform };
+        assert_eq!(url(&platform, "prompt=login"), format!("https://id.example/a?{ours}&prompt=select_account"));
+    }
 }

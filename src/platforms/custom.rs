@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
+use super::endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own};
 use super::{
     Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
     Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
@@ -78,40 +79,6 @@ const OPENID_SCOPES: &[&str] = &["openid", "profile", OFFLINE_ACCESS];
 /// JSON pointer to the claim that identifies a person (OpenID Connect Core 1.0, section 2).
 const OPENID_SUBJECT: &str = "/sub";
 
-/// Parameters of the authorize URL that the broker sets.
-const AUTHORIZE_OWN: &[&str] = &[
-    "client_id",
-    "redirect_uri",
-    "response_type",
-    "scope",
-    "state",
-    "nonce",
-    "request_uri",
-    "code_challenge",
-    "code_challenge_method",
-];
-
-/// Parameters of a token request that the broker sets.
-const TOKEN_OWN: &[&str] = &[
-    "grant_type",
-    "code",
-    "redirect_uri",
-    "code_verifier",
-    "refresh_token",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-];
-
-/// Why the parameters of that key cannot be set: one of them is the broker's own.
-#[must_use]
-pub fn sets_brokers_own(key: &str, parameters: &[(String, String)]) -> Option<String> {
-    let own = if key == "authorize_params" { AUTHORIZE_OWN } else { TOKEN_OWN };
-    let is_own = parameters.iter().any(|(name, _)| own.contains(&name.as_str()));
-    is_own.then(|| format!("must not set a parameter that the broker sets itself ({})", own.join(", ")))
-}
-
 /// Headers of an identity call that the broker sets.
 const HEADERS_OWN: &[&str] = &["accept", "accept-encoding", "authorization", "content-length", "host"];
 
@@ -144,11 +111,13 @@ impl CustomPlatform {
                 if !server::is_path(url) {
                     mistake(key, "must be a path at each server, such as /oauth/token: server_from_user is true");
                 }
-            } else if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                mistake(key, "must be an absolute http(s) URL, such as https://id.acme.example/token");
+            } else if !Url::parse(url).is_ok_and(|url| is_endpoint(&url)) {
+                mistake(key, NO_ENDPOINT);
             }
         }
+        let in_query = self.authorize_url.as_deref().map(parameters_of).unwrap_or_default();
         let parameters = [
+            ("authorize_url", &in_query),
             ("authorize_params", &self.authorize_params),
             ("token_params", &self.token_params),
             ("refresh_params", &self.refresh_params),
@@ -163,10 +132,9 @@ impl CustomPlatform {
         }
         for (name, value) in &self.identity_headers {
             if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
-                mistake("identity_headers", "must be names and values of HTTP headers");
+                mistake("identity_headers", &format!("must be names and values of HTTP headers: {name} is none"));
             } else if HEADERS_OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-                let own = HEADERS_OWN.join(", ");
-                mistake("identity_headers", &format!("must not set a header that the broker sets itself ({own})"));
+                mistake("identity_headers", &format!("must not set a header that the broker sets itself: {name}"));
             }
         }
         if self.server_from_user.is_some() {
@@ -242,7 +210,9 @@ impl CustomPlatform {
         };
         let scopes = self.scopes(found);
         let mut authorize_params: Vec<(Text, Text)> = owned(&self.authorize_params);
-        let has_prompt = authorize_params.iter().any(|(name, _)| name == "prompt");
+        let authorize_url = url(&self.authorize_url, |found| &found.authorization_endpoint).unwrap_or_default();
+        let has_prompt = authorize_params.iter().any(|(name, _)| name == "prompt")
+            || parameters_of(&authorize_url).iter().any(|(name, _)| name == "prompt");
         authorize_params.retain(|(_, value)| !value.is_empty());
         // OpenID Connect Core 1.0, section 11: without the prompt, a server may ignore the scope.
         if found.is_some() && scopes.iter().any(|scope| scope == OFFLINE_ACCESS) && !has_prompt {
@@ -267,7 +237,7 @@ impl CustomPlatform {
             name: self.name.clone().into(),
             label: label.clone().into(),
             guide: self.guide,
-            authorize_url: url(&self.authorize_url, |found| &found.authorization_endpoint).unwrap_or_default(),
+            authorize_url,
             issuer: found.map(|found| &found.issuer).or(self.issuer.as_ref()).cloned().map(Text::from),
             promises_issuer: found.is_some_and(|found| found.authorization_response_iss_parameter_supported),
             token_url: url(&self.token_url, |found| &found.token_endpoint).unwrap_or_default(),
@@ -312,10 +282,7 @@ fn issuer_mistake(issuer: &str) -> Option<&'static str> {
     if issuer.contains("/.well-known/") {
         return Some("must be the issuer alone: remove /.well-known/ and what follows it");
     }
-    let url = Url::parse(issuer).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let is_plain = url.is_some_and(|url| {
-        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none()
-    });
+    let is_plain = Url::parse(issuer).is_ok_and(|url| is_endpoint(&url) && url.query().is_none());
     (!is_plain).then_some("must be an absolute https URL without query or fragment, such as https://id.acme.example")
 }
 

@@ -65,7 +65,7 @@ impl Metadata {
             None | Some(Value::Null) => Ok(None),
             // Some servers leave a line of their template empty.
             Some(Value::String(url)) if url.trim().is_empty() => Ok(None),
-            Some(Value::String(url)) if is_endpoint(url, may_be_plain) => Ok(Some(url.clone())),
+            Some(Value::String(url)) if is_secure_endpoint(url, may_be_plain) => Ok(Some(url.clone())),
             Some(_) => Err(MetadataError::Endpoint(name)),
         };
         let words = |name: &str| {
@@ -119,11 +119,9 @@ pub fn is_issuer(issuer: &str, named: &str, accepts: impl Fn(&str) -> bool) -> b
     tenant.is_some_and(|tenant| is_id(tenant) && accepts(tenant))
 }
 
-fn is_endpoint(url: &str, may_be_plain: bool) -> bool {
+fn is_secure_endpoint(url: &str, may_be_plain: bool) -> bool {
     let is_secure = |url: &Url| url.scheme() == "https" || (may_be_plain && url.scheme() == "http");
-    url.len() <= MAX_URL
-        && Url::parse(url)
-            .is_ok_and(|url| is_secure(&url) && url.has_host() && url.fragment().is_none() && url.username().is_empty())
+    url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| is_secure(&url) && super::is_endpoint(&url))
 }
 
 /// A name from a document, reduced to what may be logged and shown.
@@ -203,6 +201,7 @@ mod tests {
             json!("/token"),
             json!("javascript:alert(1)"),
             json!("https://user@id.example/token"),
+            json!("https://:password@id.example/token"),
             json!("https://id.example/token#x"),
             json!(format!("https://id.example/{}", "a".repeat(MAX_URL))),
             json!(["https://id.example/token"]),

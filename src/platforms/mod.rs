@@ -7,6 +7,7 @@
 
 pub mod bluesky;
 mod custom;
+mod endpoint;
 pub(crate) mod facebook;
 mod facts;
 #[cfg(test)]
@@ -37,7 +38,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use bluesky::Bluesky;
-pub use custom::{CustomError, CustomPlatform, IdentityPointers, sets_brokers_own};
+pub use custom::{CustomError, CustomPlatform, IdentityPointers};
+pub use endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own};
 pub use facts::{EndingVersion, Facts, Version};
 pub use metadata::{Metadata, MetadataError, is_issuer, is_of_any_tenant};
 pub use private_key::{PrivateKey, SigningAlgorithm};

@@ -66,7 +66,10 @@ impl Registry {
             });
         // A preset has the issuer where its server has one.
         let unchecked = self.iter().filter(|configured| {
-            configured.is_own() && configured.platform().issuer.is_none() && configured.platform().guide.facts.is_none()
+            let platform = configured.platform();
+            // A server that a person names is its own issuer.
+            let has_issuer = platform.issuer.is_some() || configured.has_servers();
+            configured.is_own() && !has_issuer && platform.guide.facts.is_none()
         });
         let unchecked = unchecked.map(|configured| Remark {
             platform: configured.platform().name.to_string(),

@@ -257,3 +257,105 @@ fn several_secrets_stand_in_place_of_one() {
         assert!(told.contains(why) && !told.contains('\n'), "{lines}: {told}");
     }
 }
+
+/// A platform without discovery, with its authorize and identity URL, and further lines.
+fn acme(authorize_url: &str, identity_url: &str, more: &str) -> String {
+    format!(
+        "[platforms.acme]\nauthorize_url = \"{authorize_url}\"\ntoken_url = \"https://a.example/t\"\n\
+         identity_url = \"{identity_url}\"\nidentity = {{ id = \"/id\" }}\n{more}"
+    )
+}
+
+const AUTHORIZE: &str = "https://a.example/a";
+const IDENTITY: &str = "https://a.example/i";
+
+#[test]
+fn a_url_carries_no_password_and_no_parameter_of_the_brokers_own() {
+    for toml in [
+        acme(AUTHORIZE, "https://us:never-shown@a.example/i", ""),
+        acme(AUTHORIZE, "https://a.example/i#x", ""),
+        acme(AUTHORIZE, IDENTITY, "revoke_url = \"https://us@a.example/r\""),
+        acme(AUTHORIZE, IDENTITY, "par_url = \"https://:never-shown@a.example/p\""),
+        "[platforms.twitter]\ntoken_url = \"https://us:never-shown@a.example/t\"".to_owned(),
+        "[platforms.bluesky]\nplc_url = \"https://us:never-shown@a.example\"".to_owned(),
+    ] {
+        let told = complaint(&toml);
+        assert!(told.contains("_url must be an absolute http(s) URL without user name, password"), "{told}");
+        assert!(!told.contains("never-shown"), "{told}");
+    }
+    let copied = "?tenant=1&response_type=code&client_id=OLD&state=1";
+    for toml in [
+        acme(&format!("{AUTHORIZE}{copied}"), IDENTITY, ""),
+        format!("[platforms.twitter]\nauthorize_url = \"{AUTHORIZE}{copied}\""),
+    ] {
+        let told = complaint(&toml);
+        let why = "authorize_url must not set a parameter that the broker sets itself: response_type, client_id, state";
+        assert!(told.ends_with(why), "{told}");
+    }
+    assert!(read(&acme("https://a.example/a?tenant=1", IDENTITY, "")).is_ok());
+}
+
+#[test]
+fn scopes_are_told_apart_and_must_be_scopes() {
+    let toml = acme(AUTHORIZE, IDENTITY, "scopes = [\"a b\", \"c\", \"\", \" x \"]\noptional_scopes = [\"d  e\"]");
+    let config = read(&toml).unwrap();
+    let platform = config.platforms.find("acme").unwrap().platform();
+    assert_eq!(
+        (&platform.scopes[..], &platform.optional_scopes[..]),
+        (&["a", "b", "c", "x"].map(Into::into)[..], &["d", "e"].map(Into::into)[..])
+    );
+    for key in ["scopes", "optional_scopes"] {
+        let long = "a".repeat(300);
+        for section in [acme(AUTHORIZE, IDENTITY, ""), "[platforms.twitter]\n".to_owned()] {
+            let told = complaint(&format!("{section}{key} = [\"{long}\"]"));
+            assert!(told.contains(&format!("{key} has the entry aaa")) && told.contains("no scope"), "{told}");
+        }
+    }
+    let from_environment = [("POSTPEER_PLATFORMS__ACME__SCOPES", "[\"a\",\"b\"]")];
+    let told = read_with(&acme(AUTHORIZE, IDENTITY, ""), &Environment::from(from_environment)).unwrap_err().to_string();
+    assert!(told.contains("without brackets and quotes"), "{told}");
+    let told =
+        read("[platforms.acme]\nissuer = \"https://a.example\"\nidentity_from = \"id_token\"\nscopes = [\"profile\"]");
+    insta::assert_snapshot!(told.unwrap().warnings.join("\n"), @"postpeer.toml: platforms.acme.scopes lacks openid: without it, servers send no id_token to tell who connected");
+}
+
+#[test]
+fn the_environment_names_the_secrets_of_the_file_or_a_file_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secrets");
+    std::fs::write(&file, "from a file\n").unwrap();
+    let file = file.display().to_string();
+    let list = "[platforms.twitter]\nclient_id = \"id\"\nclient_secrets = [\"p\", \"q\"]";
+    let named = format!("[platforms.twitter]\nclient_id = \"id\"\nclient_secrets_file = {file:?}");
+    for (toml, variable, value, expected) in [
+        (list, "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRETS_FILE", &*file, "from a file"),
+        (&*named, "POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRETS", "mine", "mine"),
+    ] {
+        let config = read_with(toml, &Environment::from([(variable, value)])).unwrap();
+        let credentials = config.platforms.find("twitter").unwrap().credentials.clone().unwrap();
+        assert_eq!((plain(&credentials.client_secret), credentials.older_secrets.len()), (expected, 0), "{variable}");
+    }
+    assert!(complaint(&format!("{named}\nclient_secrets = [\"p\"]")).contains("are both set: remove one"));
+}
+
+#[test]
+fn a_mistake_in_the_environment_is_told_in_variables() {
+    let environment = |variable: &str, value: &str, toml: &str| {
+        read_with(toml, &Environment::from([(variable, value)])).unwrap_err().to_string()
+    };
+    let told =
+        environment("POSTPEER_PLATFORMS__ACME__IDENTITY", "/id", "[platforms.acme]\nissuer = \"https://a.example\"");
+    insta::assert_snapshot!(told, @"environment variable POSTPEER_PLATFORMS__ACME__IDENTITY: platforms.acme.identity must be a table: set a variable for each of its keys, such as POSTPEER_PLATFORMS__ACME__IDENTITY__ID");
+    let told =
+        environment("POSTPEER_PLATFORMS__ACM__CLIENT_ID", "id", "[platforms.acme]\nissuer = \"https://a.example\"");
+    assert!(told.contains("or did you mean platforms.acme?"), "{told}");
+}
+
+#[test]
+fn a_platform_of_many_servers_is_not_advised_to_set_an_issuer() {
+    let urls = "authorize_url = \"/a\"\ntoken_url = \"/t\"\nidentity_url = \"/i\"\nidentity = { id = \"/id\" }";
+    let config = read(&format!("[platforms.many]\nserver_from_user = true\n{urls}")).unwrap();
+    assert_eq!(config.platforms.remarks(jiff::civil::date(2026, 11, 27)), []);
+    let config = read(&acme(AUTHORIZE, IDENTITY, "")).unwrap();
+    assert_eq!(config.platforms.remarks(jiff::civil::date(2026, 11, 27)).len(), 1);
+}
