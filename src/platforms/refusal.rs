@@ -162,6 +162,15 @@ pub enum Blame {
 }
 
 impl Blame {
+    /// The failure of a connection whose callback has a code with this meaning.
+    const fn at_callback(self) -> Failure {
+        match self {
+            Self::App => Failure::CredentialsRejected,
+            Self::Reconnect => Failure::ExchangeRejected,
+            Self::Retry => Failure::PlatformUnavailable,
+        }
+    }
+
     const fn at(self, step: Step) -> Failure {
         match (self, step) {
             (Self::App, _) => Failure::CredentialsRejected,
@@ -180,8 +189,12 @@ impl Blame {
 /// The meaning of a refusal at this step by the operator's own list, whatever the status.
 #[must_use]
 pub fn read_errors(errors: &[(String, Blame)], step: Step, said: &Said) -> Option<Failure> {
+    blamed(errors, said).map(|blame| blame.at(step))
+}
+
+fn blamed(errors: &[(String, Blame)], said: &Said) -> Option<Blame> {
     let is_said = |code: &str| said.has(code) || said.subcode.as_deref() == Some(code);
-    errors.iter().find(|(code, _)| is_said(code)).map(|(_, blame)| blame.at(step))
+    errors.iter().find(|(code, _)| is_said(code)).map(|(_, blame)| *blame)
 }
 
 impl Platform {
@@ -198,9 +211,12 @@ impl Platform {
         })
     }
 
-    /// The meaning of a callback without a code.
+    /// The meaning of a callback without a code, by the operator's list, else by the platform's documentation.
     #[must_use]
     pub fn declined(&self, said: &Said) -> Meaning {
+        if let Some(blame) = blamed(&self.errors, said) {
+            return Meaning::Failed(blame.at_callback());
+        }
         let documented = self.rows().find(|row| row.fits(None, 0, said));
         documented.map_or_else(|| Meaning::of_callback(said), |row| row.means)
     }
@@ -359,6 +375,23 @@ mod tests {
         let number = json!({"error": {"code": 190, "error_subcode": 458, "message": "Has NOT"}});
         let said = Said::read(&number);
         assert!(said.has("190") && said.subcode.as_deref() == Some("458") && said.message.contains("has not"));
+    }
+
+    #[test]
+    fn the_operators_word_wins_in_a_callback_too() {
+        let errors = [("access_denied", Blame::Retry), ("consent_required", Blame::App), ("login", Blame::Reconnect)];
+        let definition = *BUILT_IN.first().unwrap();
+        let errors = errors.map(|(code, blame)| (code.to_owned(), blame)).to_vec();
+        let platform = Platform { errors, ..definition() };
+        for (code, expected) in [
+            ("access_denied", Failure::PlatformUnavailable),
+            ("consent_required", Failure::CredentialsRejected),
+            ("login", Failure::ExchangeRejected),
+            ("invalid_scope", Failure::AuthorizationRefused),
+        ] {
+            let said = Said::with_codes(vec![code.to_owned()]);
+            assert_eq!(platform.declined(&said), Meaning::Failed(expected), "{code}");
+        }
     }
 
     #[test]
