@@ -112,8 +112,9 @@ pub(super) fn as_text(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for Finding { check, severity, subject, message, remedy } in findings {
-        // Some sentences name it already.
-        let is_named = message.split(' ').any(|word| word.trim_end_matches([',', ':', '.']) == subject);
+        // Some sentences name it already. One word, as the name of a platform is, may be there by chance.
+        let is_word = subject.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_named = !is_word && message.split(' ').any(|word| word.trim_end_matches([',', ':', '.']) == subject);
         let place = if subject.is_empty() || is_named { String::new() } else { format!("{subject}: ") };
         // Writing to a String does not fail.
         let _ = writeln!(text, "{:<7}  {check:<width$}  {place}{message}", severity.name());
@@ -174,6 +175,7 @@ mod tests {
                          -> do it
         error    longer  the file a.db: broken
         ");
+        insta::assert_snapshot!(as_text(&[Finding::ok("probe", "it", "it cannot be reached")]), @"ok       probe  it: it cannot be reached");
         let json = as_json(&all);
         assert_eq!(json["worst"], "error");
         assert_eq!(

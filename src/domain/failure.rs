@@ -209,7 +209,7 @@ impl Failure {
     #[must_use]
     pub fn next_step(self, platform: &str, console: Option<&str>) -> String {
         // An operator's own platform has no base for the URLs of an API.
-        let settings = if console.is_some() { "token_url and api_url" } else { "token_url and identity_url" };
+        let settings = if console.is_some() { "token_url and api_url" } else { "issuer, token_url and identity_url" };
         self.next_step_with(settings, platform, console)
     }
 
@@ -335,8 +335,8 @@ impl Failure {
             },
             Self::CredentialsRejected => Texts {
                 what_happened: "{label} did not accept this service's own credentials.",
-                next_step: "Compare client_id and client_secret of [platforms.{platform}] (or of your own app) with the app at \
-                            {console}; refreshes resume when the secret is changed.",
+                next_step: "Compare client_id and client_secret (or the private key) of [platforms.{platform}], or those of \
+                            your own app, with the app at {console}; refreshes resume when the secret is changed.",
             },
             Self::ExchangeRejected => Texts {
                 what_happened: "{label} did not accept the authorization: it expired or was already used.",
@@ -350,8 +350,8 @@ impl Failure {
             },
             Self::IdTokenRejected => Texts {
                 what_happened: "{label} did not prove which account you connected, so nothing was kept.",
-                next_step: "The log says what is wrong with the id_token. Check issuer and client_id of \
-                            [platforms.{platform}], and this machine's clock.",
+                next_step: "The log says what is wrong with the id_token. Check issuer, client_id and scopes (openid among \
+                            them) of [platforms.{platform}], and this machine's clock.",
             },
             Self::IdentityUnavailable => Texts {
                 what_happened: "{label} did not tell which account you connected, so nothing was kept.",

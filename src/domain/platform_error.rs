@@ -135,6 +135,9 @@ impl PlatformError {
     /// The operator's next step, for the log. `console`: the page where the operator manages the app, if there is one.
     #[must_use]
     pub fn next_step(&self, console: Option<&str>) -> String {
+        if self.failure == Failure::PlatformUnavailable && self.status.is_none() {
+            return UNREACHED.to_owned();
+        }
         let settings = match (console, self.step) {
             (Some(_), _) => "token_url and api_url",
             (None, Step::Accounts | Step::Identity | Step::Scopes) => "identity_url and identity",
@@ -154,6 +157,11 @@ impl PlatformError {
         }
     }
 }
+
+/// The next step where there was no answer at all: the fault may be on this side.
+const UNREACHED: &str = "If it goes on, see that this machine reaches the platform (its URLs, DNS, the network, \
+                         outbound.proxy) and trusts its certificate (SSL_CERT_FILE). Refreshes are retried automatically, and \
+                         a connection can be started again later.";
 
 /// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
 #[must_use]
@@ -232,7 +240,15 @@ mod tests {
         ] {
             assert!(next(step, console).contains(settings), "{}", next(step, console));
         }
-        assert!(!Failure::PlatformAnswerUnreadable.next_step("acme", None).contains("api_url"));
+        let of_callback = Failure::PlatformAnswerUnreadable.next_step("acme", None);
+        assert!(of_callback.contains("check issuer, token_url and identity_url of [platforms.acme];"), "{of_callback}");
+    }
+
+    #[test]
+    fn a_platform_that_did_not_answer_may_be_out_of_reach_from_here() {
+        let error = || PlatformError::new("acme", Step::CodeExchange, Failure::PlatformUnavailable);
+        assert!(error().next_step(None).contains("SSL_CERT_FILE"));
+        assert!(error().answered(503, None).next_step(None).starts_with("Nothing to do"));
     }
 
     #[test]

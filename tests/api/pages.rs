@@ -353,7 +353,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Details for support
     Request: [id]
     Error: credentials_rejected
-    Next step for the operator: Compare client_id and client_secret of [platforms.linkedin] (or of your own app) with the app at https://www.linkedin.com/developers/apps; refreshes resume when the secret is changed.
+    Next step for the operator: Compare client_id and client_secret (or the private key) of [platforms.linkedin], or those of your own app, with the app at https://www.linkedin.com/developers/apps; refreshes resume when the secret is changed.
 
     X (Twitter) was not connected
     The permission from X (Twitter) had expired or was used before. Nothing was connected, and nothing was stored.
@@ -376,7 +376,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Details for support
     Request: [id]
     Error: id_token_rejected
-    Next step for the operator: The log says what is wrong with the id_token. Check issuer and client_id of [platforms.twitter], and this machine&#39;s clock.
+    Next step for the operator: The log says what is wrong with the id_token. Check issuer, client_id and scopes (openid among them) of [platforms.twitter], and this machine&#39;s clock.
 
     X (Twitter) was not connected
     X (Twitter) did not say whose account it is. Nothing was connected, and nothing was stored.
