@@ -77,10 +77,10 @@ async fn keep_checked(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
-/// Asks servers how they are used, until each has answered.
+/// Asks servers how they are used, until each has answered. A stop does not wait for one.
 async fn discover(broker: &Broker, stop: &CancellationToken) {
     let mut pause = DISCOVER_AGAIN_AFTER;
-    while !stop.is_cancelled() && !broker.discover_all().await {
+    while stop.run_until_cancelled(broker.discover_all()).await == Some(false) {
         rest(pause, stop).await;
         pause = (pause * 2).min(DISCOVER_AT_LEAST_EVERY);
     }

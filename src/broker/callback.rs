@@ -62,6 +62,9 @@ impl Broker {
         let platform = self.upstream.platforms().find(&callback.platform);
         let iss = callback.issuer.as_deref();
         let found = self.store.read(move |db| flows::find_by_state(db, &digest)).await?;
+        if let (Some(platform), Some(_)) = (platform, &found) {
+            self.ensure_discovered(platform).await?;
+        }
         let server = found.as_ref().and_then(|flow| self.server_of(flow).ok().flatten());
         let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, server.as_ref(), iss));
         let answer = Answer::of(&callback, is_from_issuer, |codes| self.upstream.declined(&callback.platform, codes));

@@ -54,6 +54,7 @@ mod tasks;
 mod token_reads;
 pub mod tokens;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -67,10 +68,12 @@ use crate::domain::eager_refreshes::EagerRefreshes;
 use crate::domain::error_chain::chain;
 use crate::domain::id::{AccessKeyId, FlowId, LinkId, ProfileId, ProjectId};
 use crate::domain::key_uses::KeyUses;
+use crate::domain::time::Timestamp;
 use crate::store::flow_limit::FlowLimit;
 
 pub use self::core::{Core, Parts, Reloaded, Settings};
 pub use backups::BackupSchedule;
+use discovery::Undiscovered;
 pub use error::Error;
 pub use readiness::NotReady;
 pub use refresher::Refresher;
@@ -130,7 +133,9 @@ pub struct Broker {
     exchanges: SingleFlight<FlowId, ()>,
     flow_limit: Arc<FlowLimit>,
     /// Platforms whose server is asked how it is used, by name.
-    discoveries: SingleFlight<String, Result<(), String>>,
+    discoveries: SingleFlight<String, Result<(), Undiscovered>>,
+    /// Platforms that are used without the metadata of their server, by name, with the time of the last question.
+    without_metadata: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     /// Servers at which the broker makes sure of its app, by platform and origin.
     registrations: SingleFlight<(String, String), Result<String, NotRegistered>>,
     registration_attempts: Arc<Mutex<Attempts>>,
@@ -162,6 +167,7 @@ impl Broker {
             exchanges: SingleFlight::default(),
             flow_limit: Arc::new(FlowLimit::new(begin::BOUNDS)),
             discoveries: SingleFlight::default(),
+            without_metadata: Arc::default(),
             registrations: SingleFlight::default(),
             registration_attempts: Arc::default(),
             bluesky_attempts: Arc::default(),
@@ -185,6 +191,7 @@ impl Broker {
             revocation,
             // An answer that is under way reaches the old platforms only.
             discoveries: SingleFlight::default(),
+            without_metadata: Arc::default(),
             core,
             ..self.clone()
         }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -14,11 +15,13 @@ use crate::store;
 pub(super) struct Tasks {
     tracker: TaskTracker,
     runtime: Handle,
+    /// Cancelled when the broker begins to shut down.
+    draining: CancellationToken,
 }
 
 impl Tasks {
     pub(super) fn new(runtime: Handle) -> Self {
-        Self { tracker: TaskTracker::new(), runtime }
+        Self { tracker: TaskTracker::new(), runtime, draining: CancellationToken::new() }
     }
 
     /// Starts `work`. It logs under the caller's request id.
@@ -47,9 +50,15 @@ impl Tasks {
         self.tracker.is_closed()
     }
 
+    /// Runs work that need not be finished; `None` when the broker shut down first.
+    pub(super) async fn unless_draining<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.draining.run_until_cancelled(work).await
+    }
+
     /// Waits up to `at_most` for everything that was started. True when all of it ended.
     pub(super) async fn drain(&self, at_most: Duration) -> bool {
         self.tracker.close();
+        self.draining.cancel();
         tokio::time::timeout(at_most, self.tracker.wait()).await.is_ok()
     }
 }

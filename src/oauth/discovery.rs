@@ -12,7 +12,7 @@ use super::{Engine, json};
 use crate::domain::error_chain::chain;
 use crate::domain::platform_error::Step;
 use crate::outbound::measured;
-use crate::platforms::Metadata;
+use crate::platforms::{Metadata, MetadataError};
 
 /// No place has a document that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Undiscovered {
     issuer: String,
     /// Each URL that was tried, with the reason.
     tried: Vec<(String, String)>,
+    /// True when the server answered at each place, and publishes no metadata there.
+    pub is_absent: bool,
 }
 
 impl fmt::Display for Undiscovered {
@@ -42,22 +44,31 @@ impl Engine {
     /// No place has a document of this issuer.
     pub async fn discover(&self, platform: &str, issuer: &str) -> Result<Metadata, Undiscovered> {
         let mut tried = Vec::new();
+        let mut is_absent = true;
         for url in places(issuer) {
             let shown = url.to_string();
             let why = match measured(platform, Step::Discovery.into_str(), self.outbound.send(get(url))).await {
                 Ok(answer) if answer.is_success() => match Metadata::read(issuer, &json(&answer)) {
                     Ok(metadata) => return Ok(metadata),
-                    Err(refused) => refused.to_string(),
+                    Err(refused) => {
+                        // Some servers answer every path with a page.
+                        is_absent &= refused == MetadataError::NoIssuer;
+                        refused.to_string()
+                    }
                 },
-                Ok(answer) => format!("HTTP {}", answer.status),
+                Ok(answer) => {
+                    is_absent &= matches!(answer.status, 400..=499) && !matches!(answer.status, 408 | 425 | 429);
+                    format!("HTTP {}", answer.status)
+                }
                 Err(error) => {
+                    is_absent = false;
                     tracing::debug!(platform.name = platform, url = shown, error = %chain(&error), "discovery failed");
                     error.in_words()
                 }
             };
             tried.push((shown, why));
         }
-        Err(Undiscovered { issuer: issuer.to_owned(), tried })
+        Err(Undiscovered { issuer: issuer.to_owned(), tried, is_absent })
     }
 }
 

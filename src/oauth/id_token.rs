@@ -31,7 +31,7 @@ const SKEW: Duration = Duration::from_mins(1);
 /// Time after which published keys are fetched again, so that a withdrawn key is not trusted for ever.
 const KEYS_AT_MOST: Duration = Duration::from_hours(1);
 
-/// Shortest time between fetches for the sake of a key that was not there. One more is allowed in that time, because a
+/// Shortest time between fetches for the sake of a key that was not there, or was another. One more is allowed in that time, because a
 /// provider may change its keys just after a fetch.
 const KEYS_AT_LEAST: Duration = Duration::from_mins(1);
 
@@ -63,6 +63,8 @@ pub(super) enum NotProven {
     Issuer,
     #[error("the token answer has none")]
     Missing,
+    #[error("one of its times (exp, iat or nbf) is no number")]
+    NoTime,
     #[error("its nonce is not this connection's")]
     Nonce,
     #[error("it is from the future: is this machine's clock right?")]
@@ -109,11 +111,7 @@ impl OauthClient<'_> {
         let id_tokens = self.platform.id_tokens.as_ref().ok_or_else(|| not(NotProven::Signature))?;
         let header = read_header(token).map_err(not)?;
         let is_verified = if jwt::is_asymmetric(header.alg) {
-            let keys = self.keys(id_tokens, &header).await?;
-            if keys.is_empty() {
-                return Err(not(NotProven::UnknownKey));
-            }
-            keys.iter().any(|key| DecodingKey::from_jwk(key).is_ok_and(|key| verifies(&key, token, header.alg)))
+            self.is_by_published_key(id_tokens, &header, token).await?
         } else {
             // A server signs with the secret that it takes.
             let client = self.preferred();
@@ -136,17 +134,28 @@ impl OauthClient<'_> {
         PlatformError::new(&self.platform.name, Step::Identity, Failure::IdTokenRejected).caused_by(why)
     }
 
-    /// The published keys that may have made a signature. Fetches them where none is there that fits.
-    async fn keys(&self, id_tokens: &IdTokens, header: &Header) -> Result<Vec<Jwk>, PlatformError> {
-        let (url, now, step) = (id_tokens.jwks_url.as_ref(), self.engine.clock.now(), Step::Keys);
-        let fitting =
-            |fetched: &Fetched| fetched.keys.iter().filter(|key| fits(key, header)).cloned().collect::<Vec<_>>();
+    /// True when a published key verifies the signature. Fetches the keys again where none of the known ones does: a
+    /// provider may replace a key and keep its id.
+    async fn is_by_published_key(
+        &self,
+        id_tokens: &IdTokens,
+        header: &Header,
+        token: &str,
+    ) -> Result<bool, PlatformError> {
+        let unknown = || self.not_proven(NotProven::UnknownKey);
+        let (url, now, step) = (id_tokens.jwks_url.as_ref().ok_or_else(unknown)?, self.engine.clock.now(), Step::Keys);
+        let judge = |fetched: &Fetched| {
+            let mut fitting = fetched.keys.iter().filter(|key| fits(key, header)).peekable();
+            fitting.peek()?;
+            let is_by = |key: &Jwk| DecodingKey::from_jwk(key).is_ok_and(|key| verifies(&key, token, header.alg));
+            Some(fitting.any(is_by))
+        };
         let mut is_extra = false;
         if let Some(known) = self.engine.keys.get(url) {
-            let (age, keys) = (known.at.until(now), fitting(&known));
+            let (age, judged) = (known.at.until(now), judge(&known));
             is_extra = age < KEYS_AT_LEAST;
-            if (is_extra && known.is_extra) || (age < KEYS_AT_MOST && !keys.is_empty()) {
-                return Ok(keys);
+            if (is_extra && known.is_extra) || (age < KEYS_AT_MOST && judged == Some(true)) {
+                return judged.ok_or_else(unknown);
             }
         }
         let parsed = endpoint(&self.platform, step, url)?;
@@ -166,7 +175,7 @@ impl OauthClient<'_> {
         );
         let fetched = Fetched { at: now, is_extra, keys: Arc::new(keys.await?) };
         self.engine.keys.put(url, fetched.clone());
-        Ok(fitting(&fetched))
+        judge(&fetched).ok_or_else(unknown)
     }
 }
 
@@ -276,14 +285,14 @@ fn check(
         Statement::IdToken { received_at, .. } => received_at,
         Statement::Userinfo => now,
     };
-    match claims.get("exp").map(Value::as_f64) {
+    let time = |name: &str| claims.get(name).map(|at| at.as_f64().ok_or(NotProven::NoTime)).transpose();
+    match time("exp")? {
         None if !is_id_token => {}
-        Some(Some(expires_at)) if expires_at > seconds(received_at.minus(SKEW)) => {}
+        Some(expires_at) if expires_at > seconds(received_at.minus(SKEW)) => {}
         _ => return Err(NotProven::Expired),
     }
     let latest = seconds(now.plus(SKEW));
-    let is_future = |name: &str| claims.get(name).is_some_and(|at| at.as_f64().is_none_or(|at| at > latest));
-    if is_future("iat") || is_future("nbf") {
+    if [time("iat")?, time("nbf")?].into_iter().flatten().any(|at| at > latest) {
         return Err(NotProven::NotYet);
     }
     // U+FFFD stands for something unknown, which could make two people one.

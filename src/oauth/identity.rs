@@ -16,7 +16,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Answer, Authorization, Body, Request};
-use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified};
+use crate::platforms::{ApiCall, IdentityMethod, Platform, TokenPlace, Unidentified, text};
 
 impl OauthClient<'_> {
     /// Returns the account behind tokens. `nonce`: the connection's.
@@ -69,8 +69,9 @@ impl OauthClient<'_> {
             _ => json(&answer),
         };
         // OpenID Connect Core 1.0, section 5.3.2: an answer about somebody else must not be used.
-        if let (Some(proven), Some(told)) = (claims.and_then(|claims| claims.get("sub")), json.get("sub"))
-            && proven != told
+        if let Some(claims) = claims
+            && json.get("sub").is_some()
+            && text(&json, "/sub") != text(claims, "/sub")
         {
             return Err(self.not_proven(NotProven::Subject));
         }

@@ -265,7 +265,7 @@ impl CustomPlatform {
                 .and_then(|found| found.token_endpoint_auth_signing_alg_values_supported.clone())
                 .map(|names| names.into_iter().map(Text::from).collect())
                 .unwrap_or_default(),
-            pkce: self.pkce.unwrap_or_else(|| pkce(found)),
+            pkce: self.pkce.unwrap_or_else(|| self.default_pkce(found)),
             refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
             default_expires_in: self.token_lifetime.map(u64::from),
             ..Platform::standard(identity)
@@ -295,18 +295,30 @@ impl CustomPlatform {
     }
 
     /// How id_tokens are verified, where issuer and keys are known. They name the account where the operator says so,
-    /// or where the server has no userinfo endpoint.
+    /// or where the server has no userinfo endpoint; then also where no key is known, and [`Platform::lacks`] says so.
     fn id_tokens(&self, found: Option<&Metadata>) -> Option<IdTokens> {
         self.issuer.as_ref()?;
-        let jwks_url = self.jwks_url.clone().or_else(|| found?.jwks_uri.clone())?.into();
+        let jwks_url = self.jwks_url.clone().or_else(|| found?.jwks_uri.clone()).map(Text::from);
         let has_userinfo = self.identity_url.is_some() || found.is_some_and(|found| found.userinfo_endpoint.is_some());
+        let has_secret = !matches!(self.client_auth, Some(ClientAuth::None | ClientAuth::PrivateKeyJwt));
+        let algorithms = found.and_then(|found| found.id_token_signing_alg_values_supported.as_ref());
+        let is_hmac = |names: &Vec<String>| names.iter().any(|name| name.starts_with("HS"));
+        let may_be_hmac = has_secret && algorithms.is_some_and(is_hmac);
         let are_identity = match self.identity_from {
             Some(from) => from == IdentityFrom::IdToken,
-            None => found.is_some() && !has_userinfo,
+            None => found.is_some() && !has_userinfo && (jwks_url.is_some() || may_be_hmac),
         };
-        let algorithms = found.and_then(|found| found.id_token_signing_alg_values_supported.as_ref());
-        let may_be_hmac = algorithms.is_some_and(|names| names.iter().any(|name| name.starts_with("HS")));
-        Some(IdTokens { jwks_url, are_identity, may_be_hmac })
+        (are_identity || jwks_url.is_some()).then_some(IdTokens { jwks_url, are_identity, may_be_hmac })
+    }
+
+    /// S256, also where the server does not say so: a server that knows no PKCE ignores the parameters. A public client
+    /// sends it in any case, because nothing else proves who sends the code.
+    fn default_pkce(&self, found: Option<&Metadata>) -> Pkce {
+        let is_public = self.client_auth == Some(ClientAuth::None);
+        match found.and_then(|found| Metadata::has(found.code_challenge_methods_supported.as_ref(), "S256")) {
+            Some(false) if !is_public => Pkce::None,
+            _ => Pkce::S256,
+        }
     }
 
     /// The operator's word. Without it, only the subject of OpenID Connect is known to be a person: elsewhere the id
@@ -335,14 +347,6 @@ fn client_auth(found: Option<&Metadata>) -> ClientAuth {
     match (takes("client_secret_basic"), takes("client_secret_post")) {
         (Some(false), Some(true)) => ClientAuth::Body,
         _ => ClientAuth::Basic,
-    }
-}
-
-/// S256, also where the server does not say so: a server that knows no PKCE ignores the parameters.
-fn pkce(found: Option<&Metadata>) -> Pkce {
-    match found.and_then(|found| Metadata::has(found.code_challenge_methods_supported.as_ref(), "S256")) {
-        Some(false) => Pkce::None,
-        Some(true) | None => Pkce::S256,
     }
 }
 

@@ -276,11 +276,13 @@ impl Platform {
     #[must_use]
     pub fn lacks(&self) -> Option<&'static str> {
         let call = &self.identity.call;
-        let is_in_id_token = self.id_tokens.as_ref().is_some_and(|id_tokens| id_tokens.are_identity);
+        let naming = self.id_tokens.as_ref().filter(|id_tokens| id_tokens.are_identity);
+        let has_no_key = |id_tokens: &IdTokens| id_tokens.jwks_url.is_none() && !id_tokens.may_be_hmac;
         [
             ("authorize_url", self.authorize_url.is_empty()),
             ("token_url", self.token_url.is_empty()),
-            ("identity_url", call.absolute && call.path.is_empty() && !is_in_id_token),
+            ("identity_url", call.absolute && call.path.is_empty() && naming.is_none()),
+            ("jwks_url", naming.is_some_and(has_no_key)),
         ]
         .into_iter()
         .find_map(|(key, is_missing)| is_missing.then_some(key))

@@ -70,7 +70,7 @@ pub enum IdentityFrom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdTokens {
     /// Where the platform publishes its keys.
-    pub jwks_url: Text,
+    pub jwks_url: Option<Text>,
     /// True when they name the account, and no call does.
     pub are_identity: bool,
     /// True when the platform announces signatures by the client's secret.

@@ -258,10 +258,25 @@ impl ConfiguredPlatform {
         self.discovery.as_ref().is_some_and(|discovery| discovery.found.get().is_none())
     }
 
+    /// True until it is known what the issuer says, from now or from before this start; also where something is missing
+    /// that it may say by now.
+    #[must_use]
+    pub fn needs_discovery(&self) -> bool {
+        let is_restored = self.discovery.as_ref().is_some_and(|discovery| discovery.restored.get().is_some());
+        self.awaits_discovery() && (!is_restored || self.platform().lacks().is_some())
+    }
+
     /// True when the platform works without its issuer's metadata.
     #[must_use]
     pub fn is_complete_as_written(&self) -> bool {
         self.written.lacks().is_none()
+    }
+
+    /// True when the platform may be used without its issuer's metadata: it verifies id_tokens by its settings alone, or
+    /// `is_absent`, the issuer publishes none.
+    #[must_use]
+    pub fn may_go_without(&self, is_absent: bool) -> bool {
+        self.is_complete_as_written() && (is_absent || self.written.id_tokens.is_some())
     }
 
     /// Completes the platform by what its issuer said before this start.

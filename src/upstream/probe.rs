@@ -5,12 +5,12 @@ use secrecy::SecretString;
 use super::{OauthClient, Reachable, Upstream};
 use crate::domain::platform_error::PlatformError;
 use crate::oauth::{Probed, Undiscovered};
-use crate::platforms::Credentials;
+use crate::platforms::{ClientAuth, Credentials};
 
 /// What was learned of a platform.
 #[derive(Debug)]
 pub enum Outcome {
-    /// For each secret, the key that it is configured by.
+    /// For each secret, the key that it is configured by; empty for a client without a secret.
     Asked(Vec<(String, Result<Probed, PlatformError>)>),
     /// Of Bluesky: the servers at which a connection begins.
     Directories(Vec<Reachable>),
@@ -37,6 +37,7 @@ impl Upstream {
         if platform.awaits_discovery() {
             match self.discover(platform).await {
                 Ok((_, metadata)) => platform.adopt(&metadata),
+                Err(error) if platform.may_go_without(error.is_absent) => {}
                 Err(error) => return Outcome::Undiscovered(error),
             }
         }
@@ -45,7 +46,8 @@ impl Upstream {
         }
         let Some(credentials) = &platform.credentials else { return Outcome::NoCredentials };
         let mut asked = Vec::new();
-        for (key, secret) in secrets(credentials) {
+        let is_public = platform.platform().client_auth == ClientAuth::None;
+        for (key, secret) in secrets(credentials, is_public) {
             let alone = Credentials { client_secret: secret, older_secrets: Vec::new(), ..credentials.clone() };
             let client: OauthClient<'_> = self.oauth_client(platform, None, alone);
             asked.push((key, client.probe(callback).await));
@@ -54,12 +56,27 @@ impl Upstream {
     }
 }
 
-/// Each secret, with the key that configures it.
-fn secrets(credentials: &Credentials) -> Vec<(String, SecretString)> {
+/// Each secret, with the key that configures it; an empty key for a client that has none.
+fn secrets(credentials: &Credentials, is_public: bool) -> Vec<(String, SecretString)> {
     if credentials.older_secrets.is_empty() {
-        let key = if credentials.private_key.is_some() { "private_key" } else { "client_secret" };
+        let key = match &credentials.private_key {
+            Some(_) => "private_key",
+            None if is_public => "",
+            None => "client_secret",
+        };
         return vec![(key.to_owned(), credentials.client_secret.clone())];
     }
     let all = [&credentials.client_secret].into_iter().chain(&credentials.older_secrets);
     (1..).zip(all).map(|(at, secret)| (format!("entry {at} of client_secrets"), secret.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_a_secret_has_no_key_to_compare() {
+        let key = |is_public| secrets(&Credentials::none(), is_public).remove(0).0;
+        assert_eq!((key(true), key(false)), (String::new(), "client_secret".to_owned()));
+    }
 }

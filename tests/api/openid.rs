@@ -1,12 +1,17 @@
 //! Servers that say by themselves how they are used: OpenID Connect Discovery, RFC 8414, and the `iss` of a callback.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
+use postpeer::background;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::any_server::{AnyServer, Asked, come_back};
-use crate::stand_in::{answer, json as found};
+use crate::stand_in::{answer, json as found, read};
 use crate::support::{TestBroker, parameter};
 
 const OIDC: &str = "/.well-known/openid-configuration";
@@ -193,6 +198,138 @@ async fn a_server_that_does_not_say_how_it_is_used_is_named_with_what_was_tried(
         (refused.status, refused.json["error"].as_str().unwrap()),
         (502, "id cannot be connected: its server does not say what the operator would set as identity_url.")
     );
+}
+
+/// Settings that leave nothing to ask the server for but what makes checks stricter.
+fn by_hand(url: &str) -> String {
+    format!("authorize_url = \"{url}/authorize\"\ntoken_url = \"{url}/token\"\nidentity_url = \"{url}/userinfo\"\n")
+}
+
+/// A server whose discovery answers with the status that is set, or with its document.
+async fn server_with_status(status: &Arc<AtomicU16>, members: Value) -> AnyServer {
+    let status = status.clone();
+    AnyServer::start(move |asked, url| match asked.path.as_str() {
+        path if path.starts_with("/.well-known/") => match status.load(Ordering::SeqCst) {
+            200 => found(&document(url, &members).to_string()),
+            status => answer(status, "", b""),
+        },
+        "/par" => answer(201, "", br#"{"request_uri":"urn:x:1","expires_in":60}"#),
+        _ => serve(asked),
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_before_the_server_has_said_what_makes_checks_stricter() {
+    let status = Arc::new(AtomicU16::new(503));
+    let members = json!({"require_pushed_authorization_requests": true});
+    let server = server_with_status(&status, members).await;
+    let url = server.url.clone();
+    let more = format!("{}par_url = \"{url}/par\"", by_hand(&url));
+    let broker = broker(&url, &more).await;
+    assert!(!broker.broker().discover_all().await);
+    let refused = broker.get("/v1/connect/id").await;
+    assert_eq!((refused.status, refused.code()), (502, "platform_unavailable"));
+    status.store(200, Ordering::SeqCst);
+    let begun = broker.begin("id", "").await;
+    assert_eq!(parameter(&begun, "request_uri").as_deref(), Some("urn:x:1"), "{begun}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_publishes_nothing_is_used_as_written_and_asked_again_later() {
+    let status = Arc::new(AtomicU16::new(404));
+    let server = server_with_status(&status, json!({})).await;
+    let broker = broker(&server.url, &by_hand(&server.url)).await;
+    assert!(broker.broker().discover_all().await, "the background does not ask again");
+    server.asked();
+    broker.begin("id", "").await;
+    broker.begin("id", "").await;
+    assert_eq!(paths(&server.asked()), [OIDC, "/.well-known/oauth-authorization-server"]);
+    status.store(200, Ordering::SeqCst);
+    broker.clock.advance(Duration::from_mins(10));
+    let begun = broker.begin("id", "").await;
+    assert_eq!(paths(&server.asked()), [OIDC]);
+    assert!(begun.starts_with(&format!("{}/authorize?response_type", server.url)), "{begun}");
+    let (_, location) = come_back(&broker, "id", "code=c&state={state}").await;
+    assert_eq!(parameter(&location, "status").as_deref(), Some("error"), "the callback names no issuer: {location}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_verify_id_tokens_need_no_answer_of_the_server() {
+    let status = Arc::new(AtomicU16::new(503));
+    let server = server_with_status(&status, json!({})).await;
+    let more = format!("{}jwks_url = \"{}/keys\"", by_hand(&server.url), server.url);
+    let broker = broker(&server.url, &more).await;
+    assert!(!broker.broker().discover_all().await, "the background asks again");
+    let begun = broker.begin("id", "").await;
+    assert!(parameter(&begun, "nonce").is_some(), "{begun}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_client_sends_s256_whatever_the_server_says() {
+    let server = server(json!({"code_challenge_methods_supported": ["plain"]})).await;
+    for (client, method) in [("client_auth = \"none\"", Some("S256")), ("client_secret = \"s\"", None)] {
+        let lines = format!("[platforms.id]\nissuer = \"{}\"\nclient_id = \"us\"\n{client}\n", server.url);
+        let broker = TestBroker::builder().toml(&lines).start().await;
+        assert_eq!(parameter(&broker.begin("id", "").await, "code_challenge_method").as_deref(), method, "{client}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_token_that_must_name_the_account_needs_keys() {
+    let lacking = json!({"userinfo_endpoint": null, "jwks_uri": null});
+    for members in [json!({}), lacking] {
+        let server = server(members).await;
+        let refused = broker(&server.url, "identity_from = \"id_token\"").await.get("/v1/connect/id").await;
+        assert_eq!(
+            (refused.status, refused.json["error"].as_str().unwrap()),
+            (502, "id cannot be connected: its server does not say what the operator would set as jwks_url.")
+        );
+    }
+    let by_secret = json!({"id_token_signing_alg_values_supported": ["HS256"]});
+    let server = server(by_secret).await;
+    broker(&server.url, "identity_from = \"id_token\"").await.begin("id", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_asked_side_by_side() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let lines: String = ["one", "two"]
+        .map(|name| lines(&format!("{url}/{name}"), "").replace("[platforms.id]", &format!("[platforms.{name}]")))
+        .concat();
+    let broker = TestBroker::builder().toml(&lines).start().await;
+    let answering = async {
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (head, _) = read(&mut stream).await.unwrap();
+            let issuer = format!("{url}{}", head.split(' ').nth(1).unwrap().trim_end_matches(OIDC));
+            waiting.push((stream, found(&document(&issuer, &json!({})).to_string())));
+        }
+        for (mut stream, document) in waiting {
+            stream.write_all(&document).await.unwrap();
+        }
+    };
+    let (is_done, ()) = tokio::join!(broker.broker().discover_all(), answering);
+    assert!(is_done, "neither waits for the other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_server_that_hangs() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let broker = broker(&issuer, "").await;
+    let stop = CancellationToken::new();
+    let background = tokio::spawn(background::run(broker.broker().clone(), false, stop.clone()));
+    let (mut asked, _) = listener.accept().await.unwrap();
+    assert!(read(&mut asked).await.unwrap().0.contains(OIDC));
+    stop.cancel();
+    background.await.unwrap();
+    broker.broker().drain(Duration::from_mins(1)).await;
+    assert_eq!(asked.read(&mut [0; 1]).await.unwrap_or(0), 0, "the question is dropped");
+    let next = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+    assert!(next.is_err(), "the other place of the document is not asked any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use postpeer::domain::time::{Clock as _, ManualClock};
 use serde_json::{Value, json};
 
 use crate::any_server::AnyServer;
-use crate::keys::{self, ED25519_KEY, P256, P384, RSA, jwk, part, token};
+use crate::keys::{self, ED25519_KEY, P256, P256_TOO, P384, RSA, jwk, part, token};
 use crate::stand_in::{answer, json as found};
 use crate::support::{TestBroker, parameter};
 
@@ -325,6 +325,47 @@ async fn keys_are_fetched_again_for_an_unknown_one_and_once_more_within_a_minute
     broker.clock.advance(Duration::from_mins(1));
     assert_rejected(&provider.connect(&broker, new).await, "a key that was withdrawn an hour ago");
     assert_eq!(fetches(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_again_where_none_of_those_known_verifies() {
+    for id in [Some("k"), None] {
+        let provider = Provider::start(json!({})).await;
+        let broker = provider.broker(SECRET).await;
+        let published = |pem: &str| {
+            let mut key = jwk("ES256", pem, "k");
+            key["kid"] = json!(id);
+            vec![key]
+        };
+        let by = |pem: &'static str| {
+            let header = json!({"alg": "ES256", "kid": id});
+            move |claims| Some(token(&header, &claims, |message| keys::sign("ES256", pem, message)))
+        };
+        provider.set(|answers| answers.keys = published(P256));
+        assert_connected(&provider.connect(&broker, by(P256)).await, "the first key");
+        provider.set(|answers| answers.keys = published(P256_TOO));
+        assert_connected(&provider.connect(&broker, by(P256_TOO)).await, "another key in its place");
+        provider.set(|answers| answers.keys = published(P256));
+        assert_rejected(&provider.connect(&broker, by(P256)).await, "one look too many within a minute");
+        broker.clock.advance(Duration::from_mins(1));
+        assert_connected(&provider.connect(&broker, by(P256)).await, "the first key again");
+        assert_eq!(provider.paths().into_iter().filter(|path| path == "/keys").count(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_may_be_a_number_in_the_userinfo() {
+    let provider = Provider::start(json!({})).await;
+    let broker = provider.broker(SECRET).await;
+    provider.set(|answers| answers.userinfo = found(r#"{"sub":123,"name":"Ada"}"#));
+    for (sub, is_right) in [("123", true), ("124", false)] {
+        let of = |mut claims: Value| {
+            claims["sub"] = sub.into();
+            Some(es256(&claims))
+        };
+        let location = provider.connect(&broker, of).await;
+        if is_right { assert_connected(&location, sub) } else { assert_rejected(&location, sub) }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,15 +59,16 @@ fn findings(config: &Config, name: &str, outcome: Outcome) -> Vec<Finding> {
     }
 }
 
-/// `key`: the one that configures the secret.
+/// `key`: the one that configures the secret; empty where there is none.
 fn told(config: &Config, name: &str, key: &str, probed: &Probed) -> Finding {
     let console = config.platforms.console(name);
     let place = console.unwrap_or("the platform");
     let section = format!("[platforms.{name}]");
     let answered = answered(probed);
+    let and_key = if key.is_empty() { String::new() } else { format!(" and {key}") };
     match &probed.verdict {
         Verdict::Accepted => {
-            let message = format!("it accepts client_id and {key}, and refused only the made-up code{answered}");
+            let message = format!("it accepts client_id{and_key}, and refused only the made-up code{answered}");
             Finding::ok(CHECK, name, message)
         }
         Verdict::Failed(failure) => {
@@ -83,10 +84,11 @@ fn told(config: &Config, name: &str, key: &str, probed: &Probed) -> Finding {
         Verdict::Refused(suspect) => {
             let what = match suspect {
                 Suspect::ClientId => "client_id".to_owned(),
+                Suspect::ClientSecret | Suspect::Either if key.is_empty() => "client_id without a secret".to_owned(),
                 Suspect::ClientSecret => key.to_owned(),
                 Suspect::Either => format!("client_id or {key}, and does not say which"),
             };
-            let remedy = format!("compare client_id and {key} of {section} with the app at {place}");
+            let remedy = format!("compare client_id{and_key} of {section} with the app at {place}");
             Finding::error(Exit::Config, CHECK, name, format!("it refuses {what}{answered}")).remedy(remedy)
         }
         Verdict::Untold if probed.status.is_some_and(|status| matches!(status, 300..400 | 404 | 405)) => {

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 pub(crate) const RSA: &str = include_str!("rsa.pem");
 pub(crate) const P256: &str = include_str!("p256.pem");
+/// Another key of the same kind.
+pub(crate) const P256_TOO: &str = include_str!("p256_too.pem");
 pub(crate) const P384: &str = include_str!("p384.pem");
 pub(crate) const ED25519_KEY: &str = include_str!("ed25519.pem");
 
