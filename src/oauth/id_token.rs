@@ -335,4 +335,24 @@ mod tests {
             assert_eq!(read_header(&token), expected, "{header}");
         }
     }
+
+    #[test]
+    fn a_time_that_is_no_number_is_not_taken_for_one_that_is_over() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        let told = |member: &str, value: Value| {
+            let mut claims = serde_json::json!({"iss": "i", "aud": "us", "sub": "u", "nonce": "n", "exp": 2_000_000});
+            claims[member] = value;
+            check(&claims, Statement::IdToken { nonce: "n", received_at: now }, "i", "us", now)
+        };
+        for (member, value, expected) in [
+            ("exp", "2000000".into(), Err(NotProven::NoTime)),
+            ("iat", "1000000".into(), Err(NotProven::NoTime)),
+            ("nbf", Value::Null, Err(NotProven::NoTime)),
+            ("exp", 900_000.into(), Err(NotProven::Expired)),
+            ("iat", 1_100_000.into(), Err(NotProven::NotYet)),
+            ("iat", 1_000_000.into(), Ok(())),
+        ] {
+            assert_eq!(told(member, value), expected, "{member}");
+        }
+    }
 }
