@@ -5,6 +5,7 @@
 //! checked read-only before anything is changed. A refusal leaves the database as it was, byte for byte. Only the
 //! search of a large database for damage comes later: it takes seconds, and the broker serves meanwhile.
 
+mod close;
 mod forget;
 mod initialise;
 mod recovery;
@@ -35,12 +36,6 @@ use crate::vault::{self, Vault};
 pub use forget::{ForgetError, Forgotten, forget};
 pub use initialise::initialise;
 pub use recovery::{RecoveryError, recover};
-
-/// Time for work that outlives requests when the broker stops.
-const DRAIN_AT_MOST: Duration = Duration::from_secs(20);
-
-/// Time in which the server's threads, which have stopped serving, let go of the database.
-const LAST_AT_MOST: Duration = Duration::from_secs(2);
 
 /// Pause before a call that changes nothing at a platform is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -78,6 +73,13 @@ impl Ports {
 /// Why the broker cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(
+        "the database {} was found to be damaged while it was open, so its latest changes were left in the log beside it. Keep \
+         its files together, and start the broker: it looks for damage. If it finds some, put a backup in its place: \
+         `postpeer restore FILE`",
+        database.display()
+    )]
+    Damaged { database: PathBuf },
     #[error(transparent)]
     Database(#[from] OpenError),
     #[error(transparent)]
@@ -226,87 +228,6 @@ impl App {
         broker.restore_discovered().await;
         Ok(broker)
     }
-
-    /// Completes when the store can write no more, or when its database turns out to be damaged, which is the time to
-    /// stop. [`close`](Self::close) returns the reason. Call it once: it reads a large database to find damage.
-    pub fn storage_failed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let unchecked = (!self.is_checked).then(|| self.config.database.clone());
-        let (failed, damage) = (self.store.failed(), self.damage.clone());
-        async move {
-            tokio::select! {
-                () = failed => {}
-                () = find_damage(unchecked, &damage) => {}
-            }
-        }
-    }
-
-    /// Waits for work in flight, then releases the database. Call it after the server has stopped, and not from a
-    /// runtime.
-    ///
-    /// # Errors
-    ///
-    /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
-    /// check. [`store::Error::Moved`] when the database was moved away: its latest changes stay in the log beside its
-    /// old place. [`OpenError::Damaged`] when the database was found to be damaged.
-    pub fn close(mut self) -> Result<(), Error> {
-        self.work.block_on(self.drain());
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        }
-        self.release(LAST_AT_MOST)
-    }
-
-    /// [`close`](Self::close) for a broker from [`Prepared::open_on`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`close`](Self::close).
-    pub async fn close_on_runtime(self) -> Result<(), Error> {
-        self.drain().await;
-        self.release(Duration::ZERO)
-    }
-
-    async fn drain(&self) {
-        if !self.broker.drain(DRAIN_AT_MOST).await {
-            tracing::warn!(
-                seconds = DRAIN_AT_MOST.as_secs(),
-                "connections in progress were cut off: their owners must start again"
-            );
-        }
-    }
-
-    /// Closes the database before it frees the lock. `patience`: how long threads of the server that are about to end
-    /// may still hold it.
-    fn release(self, patience: Duration) -> Result<(), Error> {
-        let Self { broker, store, lock, damage, .. } = self;
-        drop(broker);
-        let failure = store.failure().or_else(|| store.moved().map(store::Error::from));
-        store.wait_until_last(patience);
-        drop(store);
-        drop(lock);
-        let damage = Arc::into_inner(damage).and_then(OnceLock::into_inner);
-        damage.map(Error::from).or(failure.map(Error::from)).map_or(Ok(()), Err)
-    }
-}
-
-/// Reads the database, and completes only when it is damaged.
-async fn find_damage(unchecked: Option<PathBuf>, damage: &OnceLock<OpenError>) {
-    if let Some(path) = unchecked {
-        match store::check(path).await {
-            Ok(()) => tracing::info!("the database was read completely, and is undamaged"),
-            Err(found @ OpenError::Damaged { .. }) => {
-                let _ = damage.set(found);
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database could not be checked for damage"
-                );
-            }
-        }
-    }
-    std::future::pending::<()>().await;
 }
 
 /// The broker for commands that use the database beside a running broker: takes no lock and changes no schema.

@@ -23,6 +23,8 @@ pub enum NotReady {
     DiskUnconfirmed,
     #[error("a file beside the database was removed: the broker must be restarted")]
     LogGone,
+    #[error("the log beside the database was cut short: the broker must be restarted")]
+    LogShort,
     #[error("the database file was moved away or deleted")]
     Moved,
     #[error("the broker has more to write than it can")]
@@ -53,6 +55,7 @@ impl From<&store::Error> for NotReady {
             E::Moved(moved) => match moved.how {
                 How::Gone => Self::Moved,
                 How::LogGone => Self::LogGone,
+                How::LogShort => Self::LogShort,
                 How::Replaced => Self::Replaced,
             },
             E::Overloaded | E::RolledBack => Self::Overloaded,

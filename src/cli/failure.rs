@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use super::owner;
 use crate::app::{ForgetError, RecoveryError};
 use crate::domain::error_chain::chain;
-use crate::store::OpenError;
 use crate::store::backup::{BackupError, RestoreError};
+use crate::store::{How, OpenError};
 use crate::vault::KeyringError;
 use crate::{app, broker, config, store, vault};
 
@@ -86,7 +86,7 @@ fn exit_of_app(error: &app::Error) -> Exit {
         app::Error::Keyring(error) | app::Error::Recovery(RecoveryError::Keyring(error)) => exit_of_keyring(error),
         app::Error::Forget(error) => exit_of_forget(error),
         app::Error::Keys(error) => exit_of_keys(error),
-        app::Error::OtherSchema { .. } => Exit::Data,
+        app::Error::Damaged { .. } | app::Error::OtherSchema { .. } => Exit::Data,
         app::Error::Outbound(_) => Exit::Software,
         app::Error::Recovery(RecoveryError::NotLost { .. } | RecoveryError::OtherKeyring { .. }) => Exit::CannotCreate,
         app::Error::Recovery(RecoveryError::NoDatabase { .. }) => Exit::NoInput,
@@ -140,6 +140,7 @@ fn exit_of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Busy(_) => Exit::Busy,
         store::Error::Corrupt(_) | store::Error::Inconsistent { .. } => Exit::Data,
+        store::Error::Moved(moved) if moved.how == How::LogShort => Exit::Data,
         _ => Exit::Io,
     }
 }

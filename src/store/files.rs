@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock::beside;
 
-/// A file that was moved or replaced under the running process.
+/// A file that was moved, replaced or cut short under the running process.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} was {how} while it was open: {}", path.display(), how.advice())]
 pub struct Moved {
@@ -27,6 +27,9 @@ pub enum How {
     /// The write-ahead log, its index or the lock has its name no more, or another file has it.
     #[strum(to_string = "removed or replaced")]
     LogGone,
+    /// The write-ahead log is shorter than what was written to it. The rest is lost where it was only there.
+    #[strum(to_string = "cut short")]
+    LogShort,
     /// Another file has the database's name.
     #[strum(to_string = "replaced by another file")]
     Replaced,
@@ -40,6 +43,10 @@ impl How {
                  restore FILE`"
             }
             Self::LogGone => "restart the broker",
+            Self::LogShort => {
+                "what was in the rest and not yet in the database is lost. Restart the broker, which looks for damage, and \
+                 `postpeer restore FILE` if a backup has more"
+            }
             Self::Replaced => {
                 "move the first one back, or stop the broker and put the other one in its place with `postpeer restore \
                  FILE`"
@@ -84,6 +91,21 @@ impl Files {
                 Ok(found) if found == *opened => {}
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {}
                 Ok(_) | Err(_) => return moved(path, How::LogGone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when the write-ahead log has fewer bytes than these: SQLite reads what is missing as zeros, once something was
+    /// written after it.
+    pub(super) fn check_log(&self, bytes: u64) -> Result<(), Moved> {
+        let is_log = |path: &Path| path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
+        for (path, opened) in self.beside.iter().filter(|(path, _)| is_log(path)) {
+            if let Ok(found) = fs::metadata(path)
+                && (found.dev(), found.ino()) == *opened
+                && found.len() < bytes
+            {
+                return Err(Moved { path: path.clone(), how: How::LogShort });
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ mod columns;
 pub mod consents;
 pub mod console_sessions;
 pub mod counts;
+mod damage;
 pub mod discovered;
 mod disk_reserve;
 mod error;
@@ -63,11 +64,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::ffi;
 /// Connections of the closures of [`Store::read`] and [`Store::write`].
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
+pub use damage::Damage;
 use disk_reserve::DiskReserve;
 pub use error::Error;
 use files::Files;
@@ -239,6 +240,9 @@ impl Store {
             }
             return Err(moved.into());
         }
+        if self.files.check_log(self.writer.log_bytes()).is_err() {
+            self.writer.check_log().await?;
+        }
         let reserve = self.reserve.clone();
         on_blocking_thread(move || reserve.check_room()).await??;
         if !self.writer.is_proven() {
@@ -246,20 +250,30 @@ impl Store {
             self.writer.set_proven();
         }
         if self.is_unreadable.load(Ordering::Acquire) {
-            let seen = ffi::Error::new(ffi::SQLITE_CORRUPT);
-            return Err(Error::Corrupt(rusqlite::Error::SqliteFailure(
-                seen,
-                Some("found by an earlier read".to_owned()),
-            )));
+            return Err(damage::found_earlier());
         }
         self.read(meta::is_readable).await
     }
 
-    /// The reason why closing the store now leaves changes beside the database's place, and not in the database. A log
-    /// that was removed is no such reason: as long as it is open, it can be moved into the database.
-    #[must_use]
-    pub fn moved(&self) -> Option<Moved> {
+    /// The file whose place closing the store now leaves changes beside, and not in the database. A log that was removed
+    /// is none: as long as it is open, it can be moved into the database.
+    fn moved(&self) -> Option<Moved> {
         self.files.check().err().filter(|moved| moved.how != How::LogGone)
+    }
+
+    /// The reason why closing the store now leaves changes out of the database, or leaves out that some were lost.
+    pub async fn find_trouble(&self) -> Option<Error> {
+        let trouble = self.failure().or_else(|| self.moved().map(Error::from));
+        match trouble {
+            None => self.writer.check_log().await.err(),
+            trouble => trouble,
+        }
+    }
+
+    /// The damage that was met in this database so far. Once there is some, closing leaves the log beside the database.
+    #[must_use]
+    pub fn damage(&self) -> &Damage {
+        self.writer.damage()
     }
 
     /// True when the reserve exists, as far as is known without looking, or none is kept.

@@ -127,7 +127,8 @@ impl Store {
 
     /// Remembers that stored values could not be read.
     pub(super) fn noted<T, E: std::error::Error + 'static>(&self, outcome: Result<T, E>) -> Result<T, E> {
-        if let Some(Error::Corrupt(_)) = outcome.as_ref().err().and_then(Error::within) {
+        if let Some(error @ Error::Corrupt(_)) = outcome.as_ref().err().and_then(Error::within) {
+            self.writer.damage().note_if(error);
             self.is_unreadable.store(true, Ordering::Release);
         }
         outcome

@@ -11,6 +11,7 @@
 //! prove nothing. That is why the log is moved into the file here and not by SQLite, which syncs the log for that and
 //! ignores a failure.
 
+mod checkpoint;
 mod log;
 mod step;
 
@@ -22,16 +23,15 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, ffi};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::damage::Damage;
 use super::disk_reserve::DiskReserve;
 use super::error::copy;
 use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
-use super::open::BUSY_TIMEOUT;
 use super::readers::Readers;
 use super::{Error, IS_AWAITED, on_store_thread};
 use log::{Length, Log};
@@ -47,6 +47,10 @@ const SWEEP_EVERY: Duration = Duration::from_millis(20);
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(250);
 
 enum Order {
+    /// Find out whether the log was cut short.
+    CheckLog {
+        done: oneshot::Sender<Result<(), Error>>,
+    },
     Checkpoint {
         done: oneshot::Sender<Result<(), Error>>,
         _permit: OwnedSemaphorePermit,
@@ -72,6 +76,7 @@ struct State {
     failed: CancellationToken,
     /// True when the latest transaction that changed something was committed.
     is_proven: AtomicBool,
+    damage: Damage,
 }
 
 impl Writer {
@@ -109,6 +114,22 @@ impl Writer {
         let (done, outcome) = oneshot::channel();
         self.order(Order::Checkpoint { done, _permit: permit })?;
         outcome.await.map_err(|_| self.gone())?
+    }
+
+    /// Fails when the log was cut short. Waits for the writes before it.
+    pub(super) async fn check_log(&self) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        self.order(Order::CheckLog { done })?;
+        outcome.await.map_err(|_| self.gone())?
+    }
+
+    /// Bytes that the log has at least, unless another process has emptied it.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    pub(super) fn damage(&self) -> &Damage {
+        &self.state.damage
     }
 
     /// Has the thread sweep the readers while it has nothing to write, until there is nothing to sweep.
@@ -190,14 +211,16 @@ struct Scribe {
 impl Scribe {
     fn serve(mut self, orders: &mpsc::Receiver<Order>) {
         while let Some(order) = self.next(orders) {
-            let (batch, checkpoint) = match order {
+            let (batch, then) = match order {
                 Order::Write(job) => take_batch(job, orders),
-                checkpoint @ Order::Checkpoint { .. } => (VecDeque::new(), Some(checkpoint)),
                 Order::Sweep => continue,
+                order => (VecDeque::new(), Some(order)),
             };
             self.write(batch);
-            if let Some(Order::Checkpoint { done, .. }) = checkpoint {
-                let _ = done.send(self.checkpoint());
+            match then {
+                Some(Order::CheckLog { done }) => drop(done.send(self.check_length().map_err(Error::from))),
+                Some(Order::Checkpoint { done, .. }) => drop(done.send(self.checkpoint())),
+                _ => {}
             }
             self.shorten_log();
         }
@@ -212,17 +235,6 @@ impl Scribe {
             }
         }
         orders.recv().ok()
-    }
-
-    /// Moves a long log into the database file, as far as no reader needs it. Others need not wait for this.
-    fn shorten_log(&mut self) {
-        if self.state.failure.get().is_some() || !self.log.is_long() {
-            return;
-        }
-        if let Err(error) = move_log(&self.connection, &self.readers, "PASSIVE") {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be moved into the database file");
-            self.give_up_if_unsynced(&error);
-        }
     }
 
     fn write(&mut self, mut waiting: VecDeque<Box<dyn Job>>) {
@@ -242,7 +254,10 @@ impl Scribe {
         if let Some(failure) = self.state.failure.get() {
             return failed(waiting.drain(..).collect(), || Error::Failed(copy(failure)));
         }
-        if let Err(moved) = self.files.check() {
+        // The index is asked only where it may be that the log was cut short.
+        let is_short = self.files.check_log(self.log.length().bytes()).is_err();
+        let checked = self.files.check().and_then(|()| if is_short { self.check_length() } else { Ok(()) });
+        if let Err(moved) = checked {
             return failed(waiting.drain(..).collect(), || moved.clone().into());
         }
         let syncs = waiting.iter().any(|job| job.is_synced());
@@ -286,7 +301,7 @@ impl Scribe {
                 ran
             }
             Err(error) => {
-                self.give_up_if_unsynced(&error);
+                self.learn(&Error::from(copy(&error)));
                 failed(ran, || explain(&error, &self.state, &self.reserve))
             }
         }
@@ -313,38 +328,18 @@ impl Scribe {
         self.transaction(&mut job.into_iter().collect()).pop()
     }
 
-    fn checkpoint(&mut self) -> Result<(), Error> {
-        if let Some(failure) = self.state.failure() {
-            return Err(failure);
-        }
-        let checkpoint = || {
-            self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
-            let is_busy = move_log(&self.connection, &self.readers, "TRUNCATE");
-            self.connection.busy_timeout(BUSY_TIMEOUT)?;
-            is_busy
-        };
-        match checkpoint() {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Error::Overloaded),
-            Err(error) => {
-                self.give_up_if_unsynced(&error);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Ends all writing when the error is that of a sync.
-    fn give_up_if_unsynced(&self, error: &rusqlite::Error) {
-        if matches!(Error::from(copy(error)), Error::Failed(_)) {
-            self.give_up(copy(error));
+    /// Draws the conclusions from an error: that of a sync ends all writing.
+    fn learn(&self, error: &Error) {
+        match error {
+            Error::Failed(cause) => self.give_up(copy(cause)),
+            error => self.state.damage.note_if(error),
         }
     }
 
     /// Ends all writing, even that of closing: the next start finds out what the disk holds.
     fn give_up(&self, error: rusqlite::Error) {
         tracing::error!(error = &error as &dyn std::error::Error, "the disk did not confirm a write");
-        // If this fails, closing moves only commits that the disk has confirmed.
-        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        self.leave_log();
         self.state.fail(error);
     }
 }
@@ -357,12 +352,16 @@ impl Drop for Scribe {
             self.state
                 .fail(rusqlite::Error::SqliteFailure(internal, Some("the thread that writes panicked".to_owned())));
         }
+        if self.check_log().is_err() {
+            self.leave_log();
+        }
     }
 }
 
 /// The error of a transaction, in the store's words.
 fn explain(error: &rusqlite::Error, state: &State, reserve: &DiskReserve) -> Error {
     let told = Error::from(copy(error));
+    state.damage.note_if(&told);
     if !matches!(told, Error::Busy(_)) {
         state.is_proven.store(false, Ordering::Release);
     }
@@ -372,14 +371,14 @@ fn explain(error: &rusqlite::Error, state: &State, reserve: &DiskReserve) -> Err
     }
 }
 
-/// The writes queued so far, up to the next checkpoint.
+/// The writes queued so far, up to the next order of another kind.
 fn take_batch(first: Box<dyn Job>, orders: &mpsc::Receiver<Order>) -> (VecDeque<Box<dyn Job>>, Option<Order>) {
     let mut batch = VecDeque::from([first]);
     while batch.len() < BATCH {
         match orders.try_recv() {
             Ok(Order::Write(job)) => batch.push_back(job),
             Ok(Order::Sweep) => {}
-            Ok(checkpoint @ Order::Checkpoint { .. }) => return (batch, Some(checkpoint)),
+            Ok(order) => return (batch, Some(order)),
             Err(_) => break,
         }
     }
@@ -393,14 +392,6 @@ fn set_syncs(db: &Connection, now: &mut bool, wanted: bool) -> rusqlite::Result<
         *now = wanted;
     }
     Ok(())
-}
-
-/// Copies the log into the database file. True when a reader kept it from being emptied.
-fn move_log(db: &Connection, readers: &Readers, mode: &str) -> rusqlite::Result<bool> {
-    let _paused = readers.pause();
-    #[cfg(test)]
-    tests::checkpoint_fault()?;
-    db.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| row.get(0))
 }
 
 fn commit(transaction: Transaction<'_>, readers: &Readers) -> rusqlite::Result<()> {

@@ -143,6 +143,47 @@ async fn a_log_or_lock_that_is_removed_costs_no_change_even_if_the_broker_is_kil
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_cut_short_costs_what_only_it_had_and_not_the_database() {
+    // The header and three pages.
+    for left in [0, 32 + 3 * (24 + 4096)] {
+        let Scene { broker, process, id, token: old } = Scene::new().await;
+        assert_eq!(process.stop(), Some(0));
+        let process = broker.start(None);
+        let later = broker.connect(0, "twitter", "basil").await;
+        let (database, log) = (broker.path("postpeer.db"), broker.path("postpeer.db-wal"));
+        fs::File::options().write(true).open(&log).unwrap().set_len(left).unwrap();
+        let before = fs::read(&database).unwrap();
+        let words = "The log beside the database was cut short: the broker must be restarted.";
+        let ready = broker.browse(&format!("{}/readyz", broker.url())).await.unwrap();
+        assert_eq!(ready.json["error"], words, "{}", ready.text);
+        let begun = broker.call(0, "/v1/connect/tiktok").await.unwrap();
+        assert_eq!((begun.status, begun.code()), (503, "storage_unavailable"), "{}", begun.text);
+        assert_eq!(fs::metadata(&log).unwrap().len(), left, "something was written after the gap");
+        let told = process.said.clone();
+        assert_eq!(process.stop(), Some(65));
+        said(&told, "postpeer.db-wal was cut short while it was open", 2);
+        said(&told, "postpeer restore FILE", 1);
+        assert!(fs::read(&database).unwrap() == before, "it was touched");
+
+        let process = broker.start(None);
+        assert_eq!(token(&broker, &id).await, old);
+        assert_eq!(broker.token(0, &later, "").await.unwrap().status, 404);
+        assert_eq!(broker.call(0, "/v1/connect/tiktok").await.unwrap().status, 200);
+        assert_eq!(process.stop(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_cut_short_is_noticed_at_the_stop() {
+    let scene = Scene::new().await;
+    fs::File::options().write(true).open(scene.broker.path("postpeer.db-wal")).unwrap().set_len(0).unwrap();
+    let before = fs::read(scene.broker.path("postpeer.db")).unwrap();
+    assert_eq!(scene.process.stop(), Some(65));
+    assert!(fs::read(scene.broker.path("postpeer.db")).unwrap() == before, "it was touched");
+    assert_eq!(scene.broker.start(None).stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_damaged_while_it_is_open_is_not_ready_and_stays_as_it_is() {
     let broker = Crashing::new(1);
     let process = broker.start(None);
@@ -167,7 +208,9 @@ async fn a_database_that_is_damaged_while_it_is_open_is_not_ready_and_stays_as_i
     assert_eq!(ready.json["error"], UNREADABLE, "{}", ready.text);
     assert_eq!(broker.call(0, "/v1/profiles").await.unwrap().status, 200, "what can be read is read");
     process.says("the broker is not ready: the database is damaged, or");
-    process.kill();
+    let told = process.said.clone();
+    assert_eq!(process.stop(), Some(65));
+    self::said(&told, "its latest changes were left in the log beside it", 1);
     let (code, said) = broker.refuses();
     assert_eq!(code, Some(65), "{said}");
     assert!(said.contains("postpeer restore FILE"), "{said}");
