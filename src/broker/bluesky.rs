@@ -20,7 +20,7 @@ use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::platforms::{Bluesky, bluesky};
-use crate::store::{integrations, oauth_apps, profiles as stored_profiles};
+use crate::store::{self, integrations, oauth_apps, profiles as stored_profiles};
 use crate::upstream::app_password::{Did, Identifier};
 
 /// Time for all calls to other servers.
@@ -146,7 +146,10 @@ impl Broker {
                 Ok(id)
             }
             Err(error) => {
-                self.upstream.abandon(&located, &session).await;
+                // After a commit that the disk did not confirm, the account may be stored all the same.
+                if !matches!(error, Error::Store(store::Error::Failed(_))) {
+                    self.upstream.abandon(&located, &session).await;
+                }
                 Err(error)
             }
         }

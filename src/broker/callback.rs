@@ -118,8 +118,9 @@ impl Broker {
         Ok(Finished { link, ..self.late(flow.into(), is_denial) })
     }
 
-    /// The ending of a flow. A flow that was consumed and has no outcome was cut off by a stop.
+    /// The ending of a flow. A flow that was consumed and has no outcome, not even in memory, was cut off by a stop.
     pub(super) async fn finished(&self, flow: Flow) -> Result<Finished, Error> {
+        let flow = self.unrecorded.ended(flow);
         if flow.is_expired(self.clock.now()) {
             return self.late_flow(flow, false).await;
         }

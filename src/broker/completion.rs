@@ -104,6 +104,7 @@ impl Broker {
     async fn find_to_complete(&self, caller: &Caller, id: FlowId) -> Result<Flow, Error> {
         let project = caller.project_id;
         let flow = self.store.read(move |db| flows::find(db, project, id)).await?;
+        let flow = flow.map(|flow| self.unrecorded.ended(flow));
         flow.filter(|flow| flow.needs_completion && caller.sees(flow.profile_id)).ok_or(Error::NotFound(What::Flow))
     }
 

@@ -8,15 +8,15 @@
 //! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is
 //! asked, so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a
 //! broker that dies continues from there. Tokens that cannot be kept are [revoked](super::revocation) where that
-//! reaches nobody else.
+//! reaches nobody else, once the connection has [ended](super::ending).
 
 use super::answer::Answer;
 use super::clients::BoundTo;
-use super::core::count_failure;
+use super::ending::Unkept;
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Error};
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
@@ -26,7 +26,7 @@ use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, Transaction, audit, flows, oauth_apps};
+use crate::store::{self, Transaction, flows, oauth_apps};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
@@ -35,7 +35,7 @@ impl Broker {
     pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256, by: By) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
         if let Err(error) = self.store.ensure_reserve().await {
-            tracing::error!(flow.id = %id, error = %chain(&error), "the disk has no room for the platform's answer, so the platform was not asked");
+            tracing::error!(flow.id = %id, error = %chain(&error), "the platform's answer could not be kept, so the platform was not asked");
             return;
         }
         match self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.consume(fingerprint, now))).await {
@@ -68,7 +68,9 @@ impl Broker {
                 Err(Outcome::failed(Failure::PlatformAnswerUnreadable))
             }
         };
-        self.record_end(&flow, result, by).await;
+        if let Err(outcome) = result {
+            self.end(&flow, outcome, by, None).await;
+        }
     }
 
     /// Continues a connection that was cut off after its code was exchanged. False when no answer was stored.
@@ -77,43 +79,15 @@ impl Broker {
         let by = flow.person(None);
         let result = match self.vault.open_answer(&Place::flow_answer(flow.id, &flow), answer) {
             Ok(answer) => match self.app(&flow).await {
-                Ok(client) => self.connect_issued(&flow, &client, &answer, *asked_at, by).await,
+                Ok(client) => self.connect_issued(&flow, &client, (&answer, *asked_at), by, true).await,
                 Err(outcome) => Err(outcome),
             },
             Err(error) => Err(internal(&flow, "cannot open a stored answer", &error.into())),
         };
-        self.record_end(&flow, result, by).await;
-        true
-    }
-
-    /// Records an outcome that connected nothing. `Ok` was recorded together with its integration or selection.
-    async fn record_end(&self, flow: &Flow, result: Result<(), Outcome>, by: By) {
-        let Err(outcome) = result else { return };
-        let id = flow.id;
-        let who_can_help = match &outcome {
-            Outcome::Failed { failure, .. } => Some(count_failure(*failure, &flow.platform)),
-            _ => None,
-        };
-        tracing::info!(
-            flow.id = %id, platform.name = %flow.platform, outcome = ?outcome, who_can_help, "connection ended"
-        );
-        if let Err(error) = self.store_end(flow, outcome, by).await {
-            tracing::error!(flow.id = %id, error = %error, "cannot record how the connection ended");
+        if let Err(outcome) = result {
+            self.end(&flow, outcome, by, None).await;
         }
-    }
-
-    /// Ends a flow without an account.
-    pub(super) async fn store_end(&self, flow: &Flow, outcome: Outcome, by: By) -> Result<(), store::Error> {
-        let (id, project) = (flow.id, flow.project_id);
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
-        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
-        let now = self.clock.now();
-        self.store
-            .write(move |tx| {
-                flows::change(tx, project, id, |flow| flow.end(outcome))?;
-                audit::record(tx, Some(project), &entry, now)
-            })
-            .await
+        true
     }
 
     /// The app that the flow began with, or the flow's outcome without it.
@@ -132,7 +106,7 @@ impl Broker {
         })
     }
 
-    /// Exchanges the code and connects or offers the accounts. `Err` is the outcome when that failed.
+    /// Exchanges the code and connects or offers the accounts. `Err` is an outcome that is still to be recorded.
     async fn connect_accounts(&self, flow: &Flow, code: &SecretString, by: By) -> Result<(), Outcome> {
         let verifier = flow
             .stage
@@ -153,13 +127,13 @@ impl Broker {
             }
         };
         failpoint::reach("connect_answered");
-        self.keep_exchange(flow, &body, sent_at).await;
+        let is_stored = self.keep_exchange(flow, &body, sent_at).await;
         failpoint::reach("connect_answer_kept");
-        self.connect_issued(flow, &client, &body, sent_at, by).await
+        self.connect_issued(flow, &client, (&body, sent_at), by, is_stored).await
     }
 
-    /// Seals and commits the answer as it came, so that the next start can continue from here.
-    async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) {
+    /// Seals and commits the answer as it came, so that the next start can continue from here. True when it is stored.
+    async fn keep_exchange(&self, flow: &Flow, answer: &[u8], asked_at: Timestamp) -> bool {
         let (id, project) = (flow.id, flow.project_id);
         let kept = match self.vault.seal_answer(&Place::flow_answer(id, flow), answer) {
             Ok(sealed) => {
@@ -170,9 +144,10 @@ impl Broker {
             }
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = kept {
-            tracing::error!(flow.id = %id, error = %chain(&error), "cannot store a platform's answer before it is read");
+        if let Err(error) = &kept {
+            tracing::error!(flow.id = %id, error = %chain(error), "cannot store a platform's answer before it is read");
         }
+        kept.is_ok()
     }
 
     /// Everything after the platform answered the code exchange.
@@ -180,19 +155,21 @@ impl Broker {
         &self,
         flow: &Flow,
         client: &OauthClient<'_>,
-        answer: &[u8],
-        asked_at: Timestamp,
+        (answer, asked_at): (&[u8], Timestamp),
         by: By,
+        is_stored: bool,
     ) -> Result<(), Outcome> {
         let mut issued = match client.finish_exchange(answer, asked_at).await {
             Ok(issued) => issued,
             Err(error) => {
                 self.report(flow, &error);
                 // Tokens that came, and could not be exchanged for long-lived ones.
-                if let Some(issued) = client.issued_in(answer, asked_at) {
-                    Box::pin(self.revocation.give_back(flow, Some(client), None, &issued.tokens)).await;
-                }
-                return Err(Outcome::failed(error.of_connection()));
+                let Some(issued) = client.issued_in(answer, asked_at) else {
+                    return Err(Outcome::failed(error.of_connection()));
+                };
+                let unkept = Unkept { client, tokens: &issued.tokens, subject: None, is_stored };
+                self.end(flow, Outcome::failed(error.of_connection()), by, Some(unkept)).await;
+                return Ok(());
             }
         };
         issued.scopes.get_or_insert_with(|| flow.scopes.clone());
@@ -200,17 +177,21 @@ impl Broker {
             Ok(identity) => identity,
             Err(error) => {
                 self.report(flow, &error);
-                Box::pin(self.revocation.give_back(flow, Some(client), None, &issued.tokens)).await;
-                return Err(Outcome::failed(error.of_connection()));
+                let unkept = Unkept { client, tokens: &issued.tokens, subject: None, is_stored };
+                self.end(flow, Outcome::failed(error.of_connection()), by, Some(unkept)).await;
+                return Ok(());
             }
         };
         failpoint::reach("connect_identified");
 
         let consent = Consent::new(issued, identity);
+        let (tokens, subject) = (&consent.issued.tokens, Some(consent.identity.subject.as_str()));
+        let unkept = Unkept { client, tokens, subject, is_stored };
         let stored = match consent.identity.accounts.len() {
             0 => {
-                self.give_back_consent(flow, Some(client), &consent).await;
-                return Err(Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) });
+                let outcome = Outcome::Failed { failure: Failure::NoAccount, findings: Some(consent.findings()) };
+                self.end(flow, outcome, by, Some(unkept)).await;
+                return Ok(());
             }
             _ if flow.needs_completion => self.await_completion(flow, &consent, asked_at, by).await,
             1 => self.keep(flow, &consent, by).await,
@@ -218,13 +199,14 @@ impl Broker {
             _ => self.await_choice(flow, &consent, by).await,
         };
         if let Err(error) = stored {
-            self.give_back_consent(flow, Some(client), &consent).await;
-            return Err(match error {
+            let outcome = match error {
                 Error::AccountMismatch => self.not_brought_back(flow, &consent).await,
                 Error::LinkEnded(_) => Outcome::failed(Failure::FlowExpired),
                 Error::NotFound(What::App) => Outcome::failed(Failure::AppMissing),
                 error => internal(flow, "cannot store the connection", &error),
-            });
+            };
+            self.end(flow, outcome, by, Some(unkept)).await;
+            return Ok(());
         }
         failpoint::reach("connect_stored");
         Ok(())
@@ -270,9 +252,9 @@ impl Broker {
     }
 
     /// Revokes a consent whose accounts are not connected, unless that would reach others.
-    pub(super) async fn give_back_consent(&self, flow: &Flow, client: Option<&OauthClient<'_>>, consent: &Consent) {
+    pub(super) async fn give_back_consent(&self, flow: &Flow, consent: &Consent) {
         let subject = Some(consent.identity.subject.as_str());
-        self.revocation.give_back(flow, client, subject, &consent.issued.tokens).await;
+        self.revocation.give_back(flow, None, subject, &consent.issued.tokens).await;
     }
 }
 

@@ -23,6 +23,7 @@ pub mod confirmation;
 pub mod console;
 mod core;
 mod discovery;
+mod ending;
 pub mod error;
 mod exchange;
 pub mod finished;
@@ -131,6 +132,8 @@ pub struct Broker {
     revocation: Revocation,
     /// Connections whose code is being exchanged.
     exchanges: SingleFlight<FlowId, ()>,
+    /// How connections ended, where that could not be recorded yet.
+    unrecorded: ending::Unrecorded,
     flow_limit: Arc<FlowLimit>,
     /// Platforms whose server is asked how it is used, by name.
     discoveries: SingleFlight<String, Result<(), Undiscovered>>,
@@ -165,6 +168,7 @@ impl Broker {
             refresher: Refresher::new(core.clone(), revocation.clone()),
             revocation,
             exchanges: SingleFlight::default(),
+            unrecorded: ending::Unrecorded::default(),
             flow_limit: Arc::new(FlowLimit::new(begin::BOUNDS)),
             discoveries: SingleFlight::default(),
             without_metadata: Arc::default(),

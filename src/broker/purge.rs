@@ -158,7 +158,7 @@ impl Broker {
         match self.open_consent(selection, flow) {
             Ok(consent) => {
                 let (broker, flow) = (self.clone(), flow.clone());
-                self.tasks.run(async move { broker.give_back_consent(&flow, None, &consent).await }).await?;
+                self.tasks.run(async move { broker.give_back_consent(&flow, &consent).await }).await?;
             }
             Err(error) => tracing::error!(
                 selection.id = %selection.id, error = %chain(&error),

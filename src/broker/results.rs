@@ -105,6 +105,7 @@ impl Broker {
         let state = Digest256::from_stored(state).ok_or_else(unknown)?;
         let given = Digest256::from_stored(given).ok_or_else(unknown)?;
         let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?.ok_or_else(unknown)?;
+        let flow = self.unrecorded.ended(flow);
         if flow.stage.outcome().is_some() && proof(&flow) == Some(given) { Ok(flow) } else { Err(unknown()) }
     }
 }

@@ -208,7 +208,7 @@ impl Broker {
             .await?;
         if cancelled {
             tracing::info!(flow.id = %flow_id, platform.name = %flow.platform, "the choice was cancelled");
-            self.give_back_consent(flow, None, consent).await;
+            self.give_back_consent(flow, consent).await;
         }
         Ok(())
     }

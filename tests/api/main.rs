@@ -81,5 +81,6 @@ mod support;
 mod tokens;
 #[path = "../support/unbound.rs"]
 mod unbound;
+mod unrecorded;
 mod upgrade;
 mod wire;
