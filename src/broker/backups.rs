@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
@@ -145,14 +146,7 @@ impl Broker {
         let (vault, now) = (self.vault.clone(), self.clock.now());
         let work = move || -> Result<Option<SealedCheck>, BackupError> {
             let made = Made { schedule: &schedule, db_id };
-            // One from the future was made while the clock was ahead.
-            let newest = made.list()?.into_iter().map(|(time, _)| time).find(|time| *time <= now);
-            if newest.is_some_and(|newest| now < newest.plus(schedule.every)) {
-                return Ok(None);
-            }
-            let check = made.make(&vault, now, &|| stop.is_cancelled())?;
-            made.delete_old(now)?;
-            Ok(Some(check))
+            made.make_if_due(&vault, now, &|| stop.is_cancelled()).map_err(|error| told_apart(error, &schedule.dir))
         };
         let Some(check) = backup::on_thread(work).await?? else { return Ok(()) };
         if let Err(error) = self.record_backup(By::SCHEDULE, check.outcome()).await {
@@ -165,6 +159,19 @@ impl Broker {
 #[expect(clippy::cast_precision_loss, reason = "a double holds every second of the next million years")]
 fn seconds(time: Timestamp) -> f64 {
     time.as_millis().div_euclid(1000) as f64
+}
+
+/// The error of a folder that this user may use, and this process may not.
+fn told_apart(error: BackupError, dir: &Path) -> BackupError {
+    match error {
+        BackupError::Io { source, .. } | BackupError::Database(OpenError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied
+                && access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).is_ok() =>
+        {
+            BackupError::ShutOut { dir: dir.to_owned(), source }
+        }
+        error => error,
+    }
 }
 
 /// The backups that this broker made.
@@ -199,6 +206,23 @@ impl Made<'_> {
             .collect();
         found.sort_unstable_by(|one, other| other.cmp(one));
         Ok(found)
+    }
+
+    /// `None` when none is due.
+    fn make_if_due(
+        &self,
+        vault: &Vault,
+        now: Timestamp,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Option<SealedCheck>, BackupError> {
+        // One from the future was made while the clock was ahead.
+        let newest = self.list()?.into_iter().map(|(time, _)| time).find(|time| *time <= now);
+        if newest.is_some_and(|newest| now < newest.plus(self.schedule.every)) {
+            return Ok(None);
+        }
+        let check = self.make(vault, now, is_stopping)?;
+        self.delete_old(now)?;
+        Ok(Some(check))
     }
 
     fn make(&self, vault: &Vault, now: Timestamp, is_stopping: &dyn Fn() -> bool) -> Result<SealedCheck, BackupError> {
@@ -237,5 +261,37 @@ impl Made<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_only_this_process_may_not_use_is_told_apart() {
+        use landlock::{AccessFs, Ruleset, RulesetAttr as _, RulesetStatus};
+
+        let directory = tempfile::tempdir().unwrap();
+        let schedule = BackupSchedule {
+            database: directory.path().join("postpeer.db"),
+            dir: directory.path().to_owned(),
+            every: Duration::from_mins(1),
+            keep: 1,
+        };
+        let list = || list(&schedule, uuid::Uuid::nil()).map_err(|error| told_apart(error, &schedule.dir));
+        list().unwrap();
+        std::thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                let rules = Ruleset::default().handle_access(AccessFs::ReadDir).unwrap().create().unwrap();
+                let is_confined = rules.restrict_self().unwrap().ruleset != RulesetStatus::NotEnforced;
+                (is_confined, list())
+            });
+            let (is_confined, listed) = confined.join().unwrap();
+            assert_eq!(matches!(listed, Err(BackupError::ShutOut { .. })), is_confined, "{listed:?}");
+        });
+        let other = BackupError::Io { path: schedule.dir.clone(), source: io::ErrorKind::StorageFull.into() };
+        assert!(matches!(told_apart(other, &schedule.dir), BackupError::Io { .. }));
     }
 }

@@ -154,7 +154,9 @@ impl Confinement {
     /// A file or folder that this configuration needs and that the process cannot use.
     pub(super) fn out_of_reach<'a>(&self, config: &'a Config) -> Option<&'a Path> {
         let backup = config.backup.as_ref().map(|backup| backup.dir.as_path());
-        let backup = backup.filter(|dir| self.is_in_force() && !self.may_write(dir));
+        // A folder that was made again or mounted since the start is another one under the same name.
+        let is_shut = |dir: &&Path| !self.may_write(dir) || is_closed_to_this_process(dir);
+        let backup = backup.filter(|dir| self.is_in_force() && is_shut(dir));
         self.shut_out([config.keyring.as_path()]).or(backup)
     }
 
@@ -172,7 +174,7 @@ fn shown<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
     paths.into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// True for a file that its permissions open to this process, but that it cannot open.
+/// True for a file or folder that its permissions open to this process, but that it cannot open.
 fn is_closed_to_this_process(file: &Path) -> bool {
     access(file, Access::READ_OK).is_ok()
         && File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)

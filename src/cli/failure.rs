@@ -125,8 +125,15 @@ fn exit_of_forget(error: &ForgetError) -> Exit {
 fn exit_of_keyring(error: &KeyringError) -> Exit {
     match error {
         KeyringError::AlreadyExists { .. } => Exit::CannotCreate,
+        KeyringError::Io { source, .. } if !is_of_path(source.kind()) => Exit::Io,
         _ => Exit::Config,
     }
+}
+
+/// True for an error that another path or other permissions mend.
+fn is_of_path(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as K;
+    matches!(kind, K::InvalidFilename | K::IsADirectory | K::NotADirectory | K::NotFound | K::PermissionDenied)
 }
 
 fn exit_of_vault(error: &vault::Error) -> Exit {
@@ -149,7 +156,9 @@ fn exit_of_backup(error: &BackupError) -> Exit {
     match error {
         BackupError::AlreadyExists { .. } => Exit::CannotCreate,
         BackupError::Database(error) => exit_of_database(error),
-        BackupError::Io { .. } | BackupError::NoRoom { .. } | BackupError::Stopped => Exit::Io,
+        BackupError::Io { .. } | BackupError::NoRoom { .. } | BackupError::ShutOut { .. } | BackupError::Stopped => {
+            Exit::Io
+        }
     }
 }
 
@@ -216,6 +225,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_keyring_that_the_disk_refuses_is_no_mistake_in_the_configuration() {
+        let exit = |kind: io::ErrorKind| {
+            exit_of_keyring(&KeyringError::Io { path: "postpeer.keyring".into(), source: kind.into() })
+        };
+        for (kind, code) in [
+            (io::ErrorKind::StorageFull, Exit::Io),
+            (io::ErrorKind::QuotaExceeded, Exit::Io),
+            (io::ErrorKind::ReadOnlyFilesystem, Exit::Io),
+            (io::ErrorKind::Other, Exit::Io),
+            (io::ErrorKind::NotADirectory, Exit::Config),
+            (io::ErrorKind::PermissionDenied, Exit::Config),
+        ] {
+            assert_eq!(exit(kind), code, "{kind}");
+        }
+    }
 
     #[test]
     fn a_project_that_is_full_of_links_is_no_failure_of_the_program() {

@@ -56,6 +56,13 @@ pub enum BackupError {
         path.display(), mebibytes(*needed), mebibytes(ROOM), mebibytes(*free)
     )]
     NoRoom { path: PathBuf, needed: u64, free: u64 },
+    /// Its permissions let this user write there, and something else keeps this process from it.
+    #[error(
+        "{} could not be used, although its permissions allow it: a broker opens only folders that were there when it started. \
+         If this one was made or mounted since, restart the broker",
+        dir.display()
+    )]
+    ShutOut { dir: PathBuf, source: io::Error },
     #[error("the backup was cut off because the broker is stopping")]
     Stopped,
 }

@@ -72,6 +72,13 @@ pub enum KeyringError {
     AlreadyExists { path: PathBuf },
     #[error("the key file {} could not be read or written", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// Its permissions let this user read it, and something else keeps this process from it.
+    #[error(
+        "the key file {} could not be read, although its permissions allow it: a broker opens only folders that were there \
+         when it started. If this one was made or mounted since, restart the broker",
+        path.display()
+    )]
+    ShutOut { path: PathBuf, source: io::Error },
     #[error("the key file {}, line {line}: {why}. Restore an undamaged copy of the file", path.display())]
     Malformed { path: PathBuf, line: usize, why: &'static str },
     #[error(

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use zeroize::Zeroizing;
 
 use super::keyring::KeyringError;
@@ -88,6 +89,9 @@ pub(super) fn read(path: &Path, missing: KeyringError) -> Result<Zeroizing<Vec<u
     let io = |source| KeyringError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing),
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied && access(path, Access::READ_OK).is_ok() => {
+            return Err(KeyringError::ShutOut { path: path.to_owned(), source });
+        }
         opened => opened.map_err(io)?,
     };
     let metadata = file.metadata().map_err(io)?;
@@ -194,6 +198,27 @@ mod tests {
         ] {
             assert_eq!(remedy(Path::new("k"), owner, us), command);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_only_this_process_may_not_read_is_told_apart() {
+        use landlock::{AccessFs, Ruleset, RulesetAttr as _, RulesetStatus};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring");
+        write_new(&path, "text").unwrap();
+        let missing = || KeyringError::Missing { path: path.clone() };
+        read(&path, missing()).unwrap();
+        std::thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                let rules = Ruleset::default().handle_access(AccessFs::ReadFile).unwrap().create().unwrap();
+                let is_confined = rules.restrict_self().unwrap().ruleset != RulesetStatus::NotEnforced;
+                (is_confined, read(&path, missing()))
+            });
+            let (is_confined, read) = confined.join().unwrap();
+            assert_eq!(matches!(read, Err(KeyringError::ShutOut { .. })), is_confined, "{read:?}");
+        });
     }
 
     #[test]

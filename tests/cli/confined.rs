@@ -110,6 +110,32 @@ fn a_broker_opens_no_file_outside_of_its_folders() {
     assert_eq!(broker.stop(Signal::TERM).0, Some(0));
 }
 
+/// The kernel's rule is for the folder that was there at the start, not for its name.
+#[test]
+fn a_folder_that_is_made_again_needs_a_restart() {
+    let (instance, outside) = (Instance::new(), tempfile::tempdir().unwrap());
+    let [backups, away] = ["backups", "away"].map(|name| outside.path().join(name));
+    let toml = format!(
+        "database.path = \"postpeer.db\"\nkeyring.path = \"postpeer.keyring\"\n\
+         server.public_url = \"http://127.0.0.1:8080\"\nbackup.dir = \"{}\"\n",
+        backups.display()
+    );
+    fs::write(instance.path("postpeer.toml"), toml).unwrap();
+    let mut broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let confined = is_confined(&broker);
+    broker.hang_up("reloaded configuration");
+    fs::rename(&backups, &away).unwrap();
+    fs::create_dir(&backups).unwrap();
+    if confined {
+        let said = broker.hang_up("the broker goes on as before");
+        assert!(said.contains("backups is outside the folders") && said.contains("restart the broker"), "{said}");
+    }
+    fs::remove_dir(&backups).unwrap();
+    fs::rename(&away, &backups).unwrap();
+    broker.hang_up("reloaded configuration");
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+}
+
 /// The threads that serve, refresh and write the log were all started by the one that gave its rights up.
 #[test]
 fn every_thread_of_a_broker_is_confined() {
