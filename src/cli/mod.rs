@@ -39,6 +39,7 @@ mod settings;
 mod started;
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -102,7 +103,12 @@ pub fn main() -> ExitCode {
     if let Some(place) = environment.get("FAILPOINT") {
         failpoint::arm(place);
     }
-    run(std::env::args_os(), &environment)
+    // The panic was reported where it happened.
+    let ended = catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &environment)));
+    ended.unwrap_or_else(|_| {
+        telemetry::flush();
+        Exit::Software.into()
+    })
 }
 
 /// Runs the command in `arguments`, which begin with the program's name.

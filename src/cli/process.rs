@@ -6,8 +6,44 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, umask};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::failure::{Exit, Failure};
+
 /// Number of file descriptors to ask for. Each connection needs one.
 const FILES: u64 = 65_536;
+
+/// Descriptors for the database, the listeners, the log, the server's own threads and what runs in the background.
+const OWN_FILES: u64 = 128;
+
+/// Descriptors for each connection: it may have a platform called.
+const FILES_PER_CONNECTION: u64 = 2;
+
+/// Fewest connections that a broker is worth starting for.
+const FEWEST_CONNECTIONS: usize = 16;
+
+/// Refuses to start where the process may open so few files that it would fail at the first requests, if it started at all.
+pub(super) fn check_files() -> Result<(), Failure> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    if connections_within(limit) >= FEWEST_CONNECTIONS {
+        return Ok(());
+    }
+    let needed = OWN_FILES + FILES_PER_CONNECTION * FEWEST_CONNECTIONS as u64;
+    Err(Failure::new(
+        Exit::Io,
+        format!(
+            "this process may open only {limit} files at a time, and a broker needs at least {needed}: raise the limit \
+             (`ulimit -n`, LimitNOFILE= of its service)"
+        ),
+    ))
+}
+
+/// The connections that may be open at a time: as many as configured, but no more than there are descriptors for.
+pub(super) fn connections(configured: usize) -> usize {
+    getrlimit(Resource::Nofile).current.map_or(configured, |limit| connections_within(limit).min(configured))
+}
+
+fn connections_within(files: u64) -> usize {
+    usize::try_from(files.saturating_sub(OWN_FILES) / FILES_PER_CONNECTION).unwrap_or(usize::MAX)
+}
 
 /// Logs failures as warnings: the broker works without these settings.
 pub(super) fn harden() {

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use super::confine::Confinement;
+use super::process;
 use super::serve::warn_of;
 use super::settings::ConfigFile;
 use crate::app::App;
@@ -97,7 +98,7 @@ pub fn http_settings(config: &Config) -> http::Settings {
     let mut settings = http::Settings::new(config.server.public_url.clone());
     settings.trusted_proxies.clone_from(&config.server.trusted_proxies);
     settings.pages = config.pages.clone();
-    settings.connections.all = config.limits.connections;
+    settings.connections.all = process::connections(config.limits.connections);
     settings.connections.per_address = config.limits.connections_per_address;
     settings.bodies = config.limits.bodies;
     if config.console.as_ref().is_some_and(|console| console.listen.is_none()) {

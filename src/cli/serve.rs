@@ -37,6 +37,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
         Confinement::begin(Folders::of(&config, arguments.config.file(environment).as_deref(), environment));
     telemetry::init(config.log);
     process::harden();
+    process::check_files()?;
     confinement.report();
     warn_of(&config);
     let listen = config.server.listen;
@@ -75,6 +76,13 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 pub(super) fn warn_of(config: &Config) {
     for warning in warnings(config, &SystemClock) {
         tracing::warn!("{}", warning.message);
+    }
+    let (wanted, fitting) = (config.limits.connections, process::connections(config.limits.connections));
+    if fitting < wanted {
+        tracing::warn!(
+            "limits.connections is {wanted}, and at most {fitting} are accepted: this process may open too few files at a \
+             time. Raise that limit (`ulimit -n`, LimitNOFILE= of its service) or lower limits.connections"
+        );
     }
     if !config.outbound.proxies.is_none() {
         tracing::info!("platforms are called through a proxy: {}", config.outbound.proxies);

@@ -1,16 +1,19 @@
 //! Commands where the system gives less than usual: files that may not grow, a database that another program locks.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::{Instance, Running, refused};
 
 impl Instance {
-    /// A command whose files may have this many blocks of 512 bytes.
-    fn limited(&self, blocks: u32, arguments: &[&str]) -> Command {
+    /// A command with a limit, in the words of the shell: `-f 8` for files of at most 8 blocks of 512 bytes.
+    fn limited(&self, limit: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
-        let script = format!("ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_postpeer")]).args(arguments).env_clear();
         command.env("POSTPEER_CONFIG", self.path("postpeer.toml")).env("POSTPEER_SERVER__LISTEN", "127.0.0.1:0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -21,13 +24,45 @@ impl Instance {
 #[test]
 fn a_file_that_may_not_grow_is_an_error_and_does_not_kill() {
     let instance = Instance::new();
-    let said = refused(&instance.limited(8, &["access-key", "create", "--name", "x"]).output().unwrap(), 74);
+    let said = refused(&instance.limited("-f 8", &["access-key", "create", "--name", "x"]).output().unwrap(), 74);
     assert!(said.contains("may not grow"), "{said}");
     // There is room for the database's log, and not for the reserve.
-    let broker = Running::start(&mut instance.limited(400, &["serve"]), "listening");
+    let broker = Running::start(&mut instance.limited("-f 400", &["serve"]), "listening");
     let (code, said) = broker.stop(Signal::TERM);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("no reserve of disk space"), "{said}");
+}
+
+#[test]
+fn a_broker_that_may_open_too_few_files_refuses_to_start() {
+    let instance = Instance::new();
+    for files in [20, 40, 100] {
+        let said = refused(&instance.limited(&format!("-n {files}"), &["serve"]).output().unwrap(), 74);
+        assert!(said.contains(&format!("may open only {files} files")) && said.contains("ulimit -n"), "{said}");
+    }
+}
+
+#[test]
+fn a_broker_that_may_open_few_files_accepts_as_many_connections_as_it_can_serve() {
+    let instance = Instance::new();
+    let told = "limits.connections is 4096, and at most 16 are accepted";
+    let broker = Running::start(&mut instance.limited("-n 160", &["serve"]), "listening");
+    assert!(broker.said.contains(told), "{}", broker.said);
+    let address = broker.url().trim_start_matches("http://").to_owned();
+    let open: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let mut refused = 0;
+    for mut connection in open.iter().rev().take(24) {
+        connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // One that was accepted is answered after a while that its request is late.
+        let is_closed = match connection.read(&mut [0; 1]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        refused += usize::from(is_closed);
+    }
+    assert_eq!(refused, 24, "the database and the platforms need the rest");
+    drop(open);
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
 }
 
 #[test]
