@@ -63,7 +63,16 @@ impl App {
                 "connections in progress were cut off: their owners must start again"
             );
         }
-        self.store.find_trouble().await
+        let trouble = self.store.find_trouble().await;
+        let damage = self.store.damage();
+        // SQLite calls a read damaged that the disk refused for once.
+        if trouble.is_none()
+            && damage.is_suspected()
+            && is_sound(self.config.database.clone(), &self.damage, damage).await == Some(true)
+        {
+            damage.dispel();
+        }
+        trouble
     }
 
     /// Closes the database before it frees the lock. `patience`: how long threads of the server that are about to end
@@ -84,21 +93,29 @@ impl App {
 
 /// Reads the database, and completes only when it is damaged.
 async fn find_damage(unchecked: Option<PathBuf>, told: &OnceLock<OpenError>, damage: &Damage) {
-    if let Some(path) = unchecked {
-        match store::check(path).await {
-            Ok(()) => tracing::info!("the database was read completely, and is undamaged"),
-            Err(found @ OpenError::Damaged { .. }) => {
-                damage.note();
-                let _ = told.set(found);
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the database could not be checked for damage"
-                );
-            }
-        }
+    if let Some(path) = unchecked
+        && is_sound(path, told, damage).await == Some(false)
+    {
+        return;
     }
     std::future::pending::<()>().await;
+}
+
+/// Reads the whole database. `None` when that is not possible.
+async fn is_sound(path: PathBuf, told: &OnceLock<OpenError>, damage: &Damage) -> Option<bool> {
+    match store::check(path).await {
+        Ok(()) => {
+            tracing::info!("the database was read completely, and is undamaged");
+            Some(true)
+        }
+        Err(found @ OpenError::Damaged { .. }) => {
+            damage.note();
+            let _ = told.set(found);
+            Some(false)
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database could not be checked for damage");
+            None
+        }
+    }
 }

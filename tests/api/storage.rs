@@ -210,7 +210,7 @@ async fn a_database_that_is_damaged_while_it_is_open_is_not_ready_and_stays_as_i
     process.says("the broker is not ready: the database is damaged, or");
     let told = process.said.clone();
     assert_eq!(process.stop(), Some(65));
-    self::said(&told, "its latest changes were left in the log beside it", 1);
+    self::said(&told, "Put a backup in its place: `postpeer restore FILE`", 1);
     let (code, said) = broker.refuses();
     assert_eq!(code, Some(65), "{said}");
     assert!(said.contains("postpeer restore FILE"), "{said}");
