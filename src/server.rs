@@ -218,6 +218,7 @@ async fn obey_hangups(
                 background.replace(app, &served, stop);
                 live.replace(served.state);
                 console.replace(served.console);
+                tracing::info!("reloaded configuration, platforms and keyring");
                 if stop.is_cancelled() {
                     live.refuse_refreshes();
                 }

@@ -69,7 +69,6 @@ impl<'a> Reload<'a> {
         {
             tracing::warn!("{key} stays {used} until a restart: it is {wanted} in the configuration");
         }
-        tracing::info!("reloaded configuration, platforms and keyring");
         Hangup::Serve(Box::new(served(self.app, broker, &config)))
     }
 }
