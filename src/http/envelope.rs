@@ -78,9 +78,12 @@ pub(super) async fn envelope(
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         res.headers_mut().insert(REQUEST_ID, id);
     }
-    dress(res.headers_mut(), state.settings.is_secure());
     let matched = Context::of(res.request(), |context| context.pattern).ok().flatten();
     let route = matched.or_else(|| state.resources.pattern(res.request().path())).unwrap_or("none");
+    dress(res.headers_mut(), state.settings.is_secure());
+    if keeps_opener(route, res.headers()) {
+        res.headers_mut().remove(header::CROSS_ORIGIN_OPENER_POLICY);
+    }
     let took = started.elapsed();
     log(&res, state, route, took, refusal.as_ref());
     meters.count(&method, route, res.status(), took);
@@ -214,6 +217,13 @@ fn render(error: &ApiError, surface: Surface, state: &State, req: &HttpRequest, 
         Surface::Console => console::problem::show(answer, error, state, req),
         Surface::Page => pages::problem(answer, error, state, req),
     }
+}
+
+/// True for answers on the way of a connection, which an app may open in a popup. With an opener policy, the app would take
+/// its popup for closed, and its own page at the end of the way could not find the opener.
+fn keeps_opener(route: &str, headers: &HeaderMap) -> bool {
+    // A redirect shows nothing, but browsers apply its policy.
+    headers.contains_key(header::LOCATION) || route.starts_with("/connect/") || route == CALLBACK
 }
 
 /// Adds the headers that tell a browser what it may do with a response.

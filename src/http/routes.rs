@@ -126,6 +126,7 @@ const fn guessed(route: Route) -> Route {
 
 const APPS: &[&str] = &["/v1/apps/", "/v1/apps"];
 const APP: &[&str] = &["/v1/apps/{id}"];
+/// The path that platforms send people back to. Its query is a secret.
 pub(super) const CALLBACK: &str = "/v1/connect/{platform}/callback";
 const CONFIRMATION: &[&str] = &["/connect/confirm/{token}"];
 const FACEBOOK_SELECTION: &[&str] = &["/v1/connect/facebook/selection/{token}"];

@@ -42,7 +42,7 @@ fn text(page: &str) -> String {
 
 /// Asserts that a connection's page has the right headers and loads nothing from elsewhere.
 fn assert_page(reply: &Reply) {
-    assert_headers(reply, false);
+    assert_headers(reply, false, "");
     let page = &reply.text;
     assert_eq!(reply.header("content-type"), "text/html; charset=utf-8", "{page}");
     let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
@@ -70,14 +70,18 @@ fn assert_page(reply: &Reply) {
     assert_eq!(page.matches("<h1>").count(), 1, "{page}");
 }
 
-fn assert_headers(reply: &Reply, https: bool) {
+/// The opener policy that separates a document from the page that opened its window.
+const APART: &str = "same-origin";
+
+/// `opener`: the opener policy; empty for what an app may open in a popup.
+fn assert_headers(reply: &Reply, https: bool, opener: &str) {
     // Only what is the same for everyone may be kept.
     let caching = if reply.header("etag").is_empty() { "no-store" } else { "no-cache" };
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         ("cache-control", caching),
         ("referrer-policy", "no-referrer"),
-        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-opener-policy", opener),
         ("strict-transport-security", if https { "max-age=31536000" } else { "" }),
         ("server", ""),
         ("set-cookie", ""),
@@ -580,6 +584,8 @@ async fn every_route_and_status_carries_the_headers() {
     for route in ROUTES {
         for path in route.paths {
             let path = path.replace("{id}", "int_0").replace("{platform}", "twitter").replace("{file}", "x");
+            let is_of_connection = path.starts_with("/connect/") || path.ends_with("/callback");
+            let opener = if is_of_connection { "" } else { APART };
             for method in ["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE"] {
                 for key in [None, Some(&broker.key), Some(&reader), Some(&nobody)] {
                     for (query, kind, body) in [
@@ -596,7 +602,7 @@ async fn every_route_and_status_carries_the_headers() {
                         }
                         let reply =
                             Reply::of(request.header("origin", "https://evil.example").send().await.unwrap()).await;
-                        assert_headers(&reply, true);
+                        assert_headers(&reply, true, opener);
                         statuses.insert(reply.status);
                     }
                 }
@@ -606,14 +612,14 @@ async fn every_route_and_status_carries_the_headers() {
     for path in ["/", "/nothing", "/v1/connect", "/metrics", "//", "/%00", "/v1/connect/twitter/callback/"] {
         let reply = broker.browse(&format!("{}{path}", broker.url)).await;
         assert_eq!(reply.status, 404, "{path}");
-        assert_headers(&reply, true);
+        assert_headers(&reply, true, APART);
     }
     let long = broker.browse(&format!("/v1/health?{}", "a".repeat(8200))).await;
     assert_eq!(long.status, 414);
-    assert_headers(&long, true);
+    assert_headers(&long, true, APART);
     let large = broker.call("POST", "/v1/profiles", Some(json!({"name": "x".repeat(70_000)}))).await;
     assert_eq!(large.status, 413);
-    assert_headers(&large, true);
+    assert_headers(&large, true, APART);
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 201, 400, 401, 403, 404, 405, 415]);
 }
 

@@ -8,6 +8,7 @@ use super::view::{Detail, Section, View};
 use crate::http::State;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
+use crate::http::pages::look::Forms;
 use crate::http::pages::words::console::Refused;
 
 #[derive(Template)]
@@ -38,7 +39,7 @@ pub(in crate::http) fn show(
     match page.render() {
         Ok(text) => builder
             .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, at.frame.look.policy("'self'")))
+            .insert_header((header::CONTENT_SECURITY_POLICY, at.frame.look.policy(Forms::Own)))
             .body(text),
         Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
     }

@@ -14,6 +14,7 @@ use crate::http::access::limited;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
 use crate::http::pages::is_from_console;
+use crate::http::pages::look::Forms;
 use crate::http::pages::words::console::NoSignIn;
 use crate::http::request::{FORM_MAX, Unread, cookies, peer};
 use crate::http::{Current, State};
@@ -72,7 +73,7 @@ fn page(state: &State, req: &HttpRequest, failed: Option<NoSignIn>) -> Result<Ht
     let at = &View::new(state, req, Section::None);
     let status = failed.map_or(StatusCode::OK, |_| StatusCode::FORBIDDEN);
     let page = SignIn { frame: &at.frame, at, alert: failed.map(at.words.no_sign_in) };
-    at.answer(HttpResponse::build(status), &page, "'self'")
+    at.answer(HttpResponse::build(status), &page, Forms::Own)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::http::State;
 use crate::http::context::Context;
 use crate::http::error::ApiError;
 use crate::http::pages::frame::{Frame, chosen_language};
+use crate::http::pages::look::Forms;
 use crate::http::pages::see_other;
 use crate::http::pages::words::console::{ConsoleWords, Done};
 use crate::http::request::Query;
@@ -161,22 +162,22 @@ impl<'a> View<'a> {
         Section::MENU.into_iter().map(item).collect()
     }
 
-    /// Renders a page. `form_action`: where its forms may lead beside the console, in the policy's syntax.
+    /// Renders a page.
     pub(crate) fn answer(
         &self,
         mut builder: HttpResponseBuilder,
         page: &impl Template,
-        form_action: &str,
+        forms: Forms<'_>,
     ) -> Result<HttpResponse, ApiError> {
         // Old browsers tell only the origin that a form comes from, and with `no-referrer` not even that.
         builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-        self.frame.answer(builder, page, form_action)
+        self.frame.answer(builder, page, forms)
     }
 
     /// Renders a page whose forms lead to the console.
     pub(crate) fn show(&self, page: &impl Template) -> Result<HttpResponse, ApiError> {
         let status = self.returned.as_ref().map_or(StatusCode::OK, |returned| returned.status);
-        self.answer(HttpResponse::build(status), page, "'self'")
+        self.answer(HttpResponse::build(status), page, Forms::Own)
     }
 }
 

@@ -7,12 +7,11 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use url::Url;
 
 use super::frame::Frame;
+use super::look::Forms;
 use super::{ending, marks};
 use crate::broker::confirmation::{Asked, Continued, Question};
-use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
 use crate::http::error::{ApiError, Code};
 use crate::http::request::{FORM_MAX, Segment, Unread, peer};
@@ -106,24 +105,21 @@ fn page(state: &State, req: &HttpRequest, question: &Question) -> Result<HttpRes
     let mut builder = HttpResponse::Ok();
     // As on the page for choosing accounts.
     builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-    let redirects = question.redirect_uri.iter().chain(&question.cancel_redirect_uri);
-    frame.answer(builder, &page, &form_action([question.leads_to.as_str()].into_iter(), redirects))
+    let leads_to_app = question.redirect_uri.is_some() || question.cancel_redirect_uri.is_some();
+    frame.answer(builder, &page, forms([question.leads_to.as_str()].into_iter(), leads_to_app))
 }
 
-/// Browsers apply the policy to every redirect after the form. Platforms redirect on among hosts of their own, so that
-/// all with https are allowed, beside the origins of the platforms' consent pages and of the app's own.
-pub(super) fn form_action<'a>(
-    leads_to: impl Iterator<Item = &'a str>,
-    redirects: impl Iterator<Item = &'a RedirectUri>,
-) -> String {
-    let mut sources = vec!["'self'".to_owned(), "https:".to_owned()];
-    let platforms = leads_to.filter_map(|url| Url::parse(url).ok()).map(|url| url.origin().ascii_serialization());
-    for origin in platforms.chain(redirects.map(|uri| uri.origin().to_owned())) {
-        if !origin.starts_with("https:") && !sources.contains(&origin) {
-            sources.push(origin);
-        }
+/// Where the forms of a page may lead that sends people on to these consent pages. A platform redirects among hosts of its
+/// own, and one that the operator runs without TLS may do so without it.
+pub(super) fn forms<'a>(mut consent_pages: impl Iterator<Item = &'a str>, leads_to_app: bool) -> Forms<'static> {
+    if leads_to_app {
+        Forms::Anywhere
+    } else if consent_pages.any(|url| url.starts_with("http:")) {
+        // Includes https.
+        Forms::OwnAnd("http:")
+    } else {
+        Forms::OwnAnd("https:")
     }
-    sources.join(" ")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::frame::{Frame, chosen_language};
+use super::look::Forms;
 use super::marks;
 use super::words::{DemoWords, Words};
 use crate::broker::Caller;
@@ -171,7 +172,7 @@ pub(crate) async fn index(
     platforms.sort_by(|a, b| a.label.cmp(&b.label));
     let (words, lang) = (&frame.words.demo, chosen_language(&req));
     let page = Index { frame, words, lang, notice, platforms, bluesky, accounts, total: listed.total };
-    frame.answer(HttpResponse::Ok(), &page, &format!("'self' {}", demo.sandbox_origin))
+    frame.answer(HttpResponse::Ok(), &page, Forms::OwnAnd(&demo.sandbox_origin))
 }
 
 pub(crate) async fn connect(
@@ -253,7 +254,7 @@ async fn account_page(
     let account = state.broker.get_integration(&caller(state, demo(state)?, req), id).await?.integration.account;
     let lang = chosen_language(req);
     let page = AccountPage { frame, heading, lead, account: account.label(), json: &json, lang };
-    frame.answer(HttpResponse::Ok(), &page, "'none'")
+    frame.answer(HttpResponse::Ok(), &page, Forms::None)
 }
 
 /// The demo's page, in the language that the person chose.

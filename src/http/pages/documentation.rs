@@ -26,7 +26,7 @@ use utoipa::openapi::Server;
 
 use self::reader::{Chapter, Html, Object, Told};
 use super::frame::Frame;
-use super::look;
+use super::look::{self, Forms};
 use crate::domain::integration::PlatformFilter;
 use crate::http::error::{ApiError, Code};
 use crate::http::openapi::codes::GROUPS;
@@ -156,7 +156,7 @@ impl<'a> Documentation<'a> {
 
     fn policy(&self) -> String {
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
-        let page = look::policy(&hash(&self.style), "'none'");
+        let page = look::policy(&hash(&self.style), Forms::None);
         format!("{page}; script-src 'sha256-{}'; connect-src 'self'", hash(&self.script))
     }
 }

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::frame::{Frame, chosen_language, keep_language};
+use super::look::Forms;
 use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
@@ -171,18 +172,18 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
         Ending::Cancelled { at } => {
             let retry = finished.may_retry.then(again);
             let happened = (words.cancelled)(*at, label);
-            frame.answer(builder, &Cancelled { frame, mark, label, happened, retry }, "'none'")
+            frame.answer(builder, &Cancelled { frame, mark, label, happened, retry }, Forms::None)
         }
-        Ending::CompletionRequired { .. } => frame.answer(builder, &Completion { frame, mark, label }, "'none'"),
+        Ending::CompletionRequired { .. } => frame.answer(builder, &Completion { frame, mark, label }, Forms::None),
         Ending::Connected { integrations, .. } if integrations.is_empty() => {
-            frame.answer(builder, &Disconnected { frame, mark, label }, "'none'")
+            frame.answer(builder, &Disconnected { frame, mark, label }, Forms::None)
         }
         Ending::Connected { integrations, missing_scopes, findings, .. } => {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             let (profile, platform) = (finished.profile_name.as_deref(), finished.platform.as_str());
             let findings = findings.as_deref();
             let success = Success { frame, mark, label, accounts, profile, missing_scopes, platform, findings };
-            frame.answer(builder, &success, "'none'")
+            frame.answer(builder, &success, Forms::None)
         }
         Ending::Failed { failure, findings } => {
             let help = failure.who_can_help();
@@ -209,7 +210,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
                 detail: "",
                 next_step: &next_step,
             };
-            frame.answer(builder, &problem, "'none'")
+            frame.answer(builder, &problem, Forms::None)
         }
         Ending::SelectionRequired { .. } => Err(ApiError::internal("a choice to be made has a page of its own")),
     }

@@ -6,7 +6,7 @@ use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
-use super::look::Look;
+use super::look::{Forms, Look};
 use super::words::{LANGUAGES, Words};
 use crate::http::State;
 use crate::http::context::Context;
@@ -62,17 +62,17 @@ impl<'a> Frame<'a> {
         (self.words.back)(self.app)
     }
 
-    /// Renders a page. `form_action` lists where its forms may lead, in the policy's syntax.
+    /// Renders a page.
     pub(crate) fn answer(
         &self,
         mut builder: HttpResponseBuilder,
         page: &impl Template,
-        form_action: &str,
+        forms: Forms<'_>,
     ) -> Result<HttpResponse, ApiError> {
         let text = page.render().map_err(ApiError::internal)?;
         Ok(builder
             .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, self.look.policy(form_action)))
+            .insert_header((header::CONTENT_SECURITY_POLICY, self.look.policy(forms)))
             .body(text))
     }
 }

@@ -10,9 +10,10 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::confirmation::form_action;
+use super::confirmation::forms;
 use super::ending::AccountLine;
 use super::frame::{Frame, chosen_language};
+use super::look::Forms;
 use super::words::Words;
 use super::{marks, see_other};
 use crate::broker::finished::{Ending, Finished};
@@ -386,7 +387,7 @@ fn page(
         builder.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
     }
     let leads_to = open.offers.iter().filter_map(|offer| offer.leads_to.as_deref());
-    frame.answer(builder, &page, &form_action(leads_to, open.redirect_uri.iter()))
+    frame.answer(builder, &page, forms(leads_to, open.redirect_uri.is_some()))
 }
 
 /// The page of a person who is done.
@@ -398,7 +399,7 @@ fn done(state: &State, req: &HttpRequest, open: &OpenLink) -> Result<HttpRespons
     });
     let accounts: Vec<_> = accounts.collect();
     let heading = if accounts.is_empty() { frame.words.link.left } else { frame.words.link.all_done };
-    frame.answer(HttpResponse::Ok(), &Done { frame, heading, accounts }, "'none'")
+    frame.answer(HttpResponse::Ok(), &Done { frame, heading, accounts }, Forms::None)
 }
 
 #[cfg(test)]

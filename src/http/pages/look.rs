@@ -99,17 +99,33 @@ impl Look {
         Self { identity: identity.clone(), style, style_hash, logo, icon }
     }
 
-    /// The content security policy of a page. `form_action` lists where its forms may lead.
-    pub(crate) fn policy(&self, form_action: &str) -> String {
-        policy(&self.style_hash, form_action)
+    /// The content security policy of a page.
+    pub(crate) fn policy(&self, forms: Forms<'_>) -> String {
+        policy(&self.style_hash, forms)
     }
 }
 
+/// Where the forms of a page may lead. Browsers hold the form's address and every redirect after it against the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forms<'a> {
+    /// No limit. An app's page may redirect to any host, and to schemes such as those of apps on phones.
+    Anywhere,
+    None,
+    Own,
+    /// The broker and this source, in the policy's syntax.
+    OwnAnd(&'a str),
+}
+
 /// The content security policy of a page whose stylesheet has this SHA-256 hash, in base64.
-pub(crate) fn policy(style_hash: &str, form_action: &str) -> String {
+pub(crate) fn policy(style_hash: &str, forms: Forms<'_>) -> String {
+    let form_action = match forms {
+        Forms::Anywhere => String::new(),
+        Forms::None => "; form-action 'none'".to_owned(),
+        Forms::Own => "; form-action 'self'".to_owned(),
+        Forms::OwnAnd(source) => format!("; form-action 'self' {source}"),
+    };
     format!(
-        "default-src 'none'; style-src 'sha256-{style_hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
-         form-action {form_action}"
+        "default-src 'none'; style-src 'sha256-{style_hash}'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'{form_action}"
     )
 }
 

@@ -31,6 +31,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
 use self::frame::{Frame, keep_language};
+use self::look::Forms;
 use super::State;
 use crate::domain::selection::Findings;
 use crate::http::error::{ApiError, Code};
@@ -95,7 +96,7 @@ pub(crate) fn problem(
     match page.render() {
         Ok(text) => builder
             .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, frame.look.policy("'none'")))
+            .insert_header((header::CONTENT_SECURITY_POLICY, frame.look.policy(Forms::None)))
             .body(text),
         Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
     }

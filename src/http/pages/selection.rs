@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
 use super::frame::{self, Frame, Language};
+use super::look::Forms;
 use super::words::{CountedButton, Words};
 use super::{ending, marks, see_other};
 use crate::broker::selection::{Choice, Choices};
@@ -300,13 +301,8 @@ impl Page<'_> {
         // With `no-referrer`, browsers send `Origin: null` with the form. `same-origin` still hides the URL from other
         // sites.
         builder.insert_header((header::REFERRER_POLICY, "same-origin"));
-        // Browsers apply the policy to the redirect after the form as well.
-        let mut form_action = "'self'".to_owned();
-        for uri in choices.redirect_uri.iter().chain(&choices.cancel_redirect_uri) {
-            form_action.push(' ');
-            form_action.push_str(uri.origin());
-        }
-        frame.answer(builder, &page, &form_action)
+        let leads_to_app = choices.redirect_uri.is_some() || choices.cancel_redirect_uri.is_some();
+        frame.answer(builder, &page, if leads_to_app { Forms::Anywhere } else { Forms::Own })
     }
 
     /// The query that shows this page again, relative to its own address; `None` where it would be too long.
