@@ -110,9 +110,8 @@ const NO_FORM: &str = "form-action 'none'; ";
 fn secured(status: u16, html: askama::Result<String>, form_action: &str) -> Reply {
     let Ok(html) = html else { return Reply::text(500, "the page could not be rendered\n") };
     let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; {form_action}base-uri 'none'; frame-ancestors 'none'"
-    );
+    let policy =
+        format!("default-src 'none'; style-src 'sha256-{hash}'; {form_action}base-uri 'none'; frame-ancestors 'none'");
     Reply::html(status, html)
         .header("content-security-policy", policy)
         .header("referrer-policy", "no-referrer")

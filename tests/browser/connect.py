@@ -59,6 +59,12 @@ class App(http.server.BaseHTTPRequestHandler):
     """The app that asked for a connection, on an origin of its own."""
 
     def do_GET(self):
+        if self.path.startswith("/onward"):
+            # To another origin, as apps do.
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/connected")
+            self.end_headers()
+            return
         page = b"<!doctype html><title>App</title><h1>The app</h1>"
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -77,7 +83,8 @@ def app():
     """Serves the app: its server, with the `url` to come back to and the `arrivals` there."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), App) as server:
         server.arrivals = []
-        server.url = f"http://127.0.0.1:{server.server_port}/connected?nonce=%2F1"
+        server.origin = f"http://127.0.0.1:{server.server_port}"
+        server.url = f"{server.origin}/connected?nonce=%2F1"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server
@@ -136,6 +143,46 @@ def choose_pages(driver, running, app, name):
     wait(driver, "a page that says that it is over", lambda: not driver.find_elements(By.CSS_SELECTOR, boxes))
     check_page(driver, "selection page afterwards")
     shot(driver, f"{name}-selection-afterwards")
+
+
+def through_an_app_that_redirects(driver, running, app):
+    """The app's page redirects on to another origin, after a choice and after a cancellation."""
+    for action in ["connect", "cancel"]:
+        driver.get(authorize_url(running, "facebook", redirectUri=f"{app.origin}/onward"))
+        press(driver, "[name=account][value=ada]")
+        press(driver, "[name=decision][value=allow]")
+        wait(driver, "the selection page", lambda: "/connect/selection/" in driver.current_url)
+        press_label(driver, "Harbour Lights")
+        press(driver, f"[name=action][value={action}]")
+        wait(driver, f"where the app leads after {action}", lambda: driver.current_url.startswith("http://localhost:"))
+
+
+def in_a_popup(driver, running, app):
+    """The app's page and its popup know each other, at the choice of accounts and at the end."""
+    driver.get(app.origin)
+    own = driver.current_window_handle
+    url = authorize_url(running, "facebook", redirectUri=app.url)
+    driver.execute_script("window.popup = open(arguments[0], 'connect', 'width=500,height=700')", url)
+    wait(driver, "the popup", lambda: len(driver.window_handles) == 2)
+    popup = next(handle for handle in driver.window_handles if handle != own)
+
+    def check(where):
+        assert driver.execute_script("return opener !== null"), f"{where}: the opener is gone"
+        driver.switch_to.window(own)
+        assert not driver.execute_script("return popup.closed"), f"{where}: the popup looks closed"
+        driver.switch_to.window(popup)
+
+    driver.switch_to.window(popup)
+    press(driver, "[name=account][value=ada]")
+    press(driver, "[name=decision][value=allow]")
+    wait(driver, "the selection page", lambda: "/connect/selection/" in driver.current_url)
+    check("selection page")
+    press_label(driver, "Harbour Lights")
+    press(driver, "[name=action][value=connect]")
+    wait(driver, "the app", lambda: driver.current_url.startswith(app.url + "&"))
+    check("the app's page")
+    driver.close()
+    driver.switch_to.window(own)
 
 
 def press_label(driver, name):
@@ -218,6 +265,8 @@ with demo() as running, app() as other, tempfile.TemporaryDirectory() as profile
         connect_by_keyboard(driver, running)
         connect_to_a_page(driver, running)
         choose_pages(driver, running, other, "7")
+        through_an_app_that_redirects(driver, running, other)
+        in_a_popup(driver, running, other)
         connect_bluesky(driver, running, "8")
     finally:
         driver.quit()

@@ -21,11 +21,9 @@ const APART: Option<&str> = Some("same-origin");
 fn check(line: &str, answer: &Answer, opener: Option<&str>) {
     // Only what is the same for everyone may be kept.
     let caching = if answer.header("etag").is_some() { "no-cache" } else { "no-store" };
-    for (name, value) in [
-        ("x-content-type-options", "nosniff"),
-        ("cache-control", caching),
-        ("referrer-policy", "no-referrer"),
-    ] {
+    for (name, value) in
+        [("x-content-type-options", "nosniff"), ("cache-control", caching), ("referrer-policy", "no-referrer")]
+    {
         assert_eq!(answer.header(name), Some(value), "{line}: {name}");
     }
     assert_eq!(answer.header("cross-origin-opener-policy"), opener, "{line}");

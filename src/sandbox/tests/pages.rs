@@ -49,10 +49,7 @@ fn the_policy_allows_the_stylesheet_and_every_redirect_of_the_form() {
     assert_eq!(
         got.header("content-security-policy"),
         Some(
-            format!(
-                "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'"
-            )
-            .as_str()
+            format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'none'").as_str()
         )
     );
 }
