@@ -118,9 +118,16 @@ pub enum Expiry {
     At(Timestamp),
 }
 
+/// Longest time from now on.
+const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a time from now on such as 90d or 12h, and not a date such as 2027-03-01 or 2027-03-01T08:00:00Z")]
-pub struct InvalidExpiry;
+pub enum InvalidExpiry {
+    #[error("too far away: a hundred years are the longest, and a key without an expiry works until it is revoked")]
+    TooFar,
+    #[error("not a time from now on such as 90d or 12h, and not a date such as 2027-03-01 or 2027-03-01T08:00:00Z")]
+    Unreadable,
+}
 
 impl Expiry {
     #[must_use]
@@ -137,10 +144,12 @@ impl FromStr for Expiry {
 
     fn from_str(text: &str) -> Result<Self, InvalidExpiry> {
         if let Some(duration) = parse_duration(text) {
-            return Ok(Self::After(duration));
+            return if duration <= LONGEST { Ok(Self::After(duration)) } else { Err(InvalidExpiry::TooFar) };
         }
         let time = Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z")));
-        time.map(Self::At).ok_or(InvalidExpiry)
+        // The calendar of days goes on for a day after that of times.
+        let is_day = !text.contains('T') && text.parse::<jiff::civil::Date>().is_ok();
+        time.map(Self::At).ok_or(if is_day { InvalidExpiry::TooFar } else { InvalidExpiry::Unreadable })
     }
 }
 
@@ -227,7 +236,11 @@ mod tests {
             assert_eq!(shown(text).as_deref(), Ok(expected), "{text}");
         }
         for wrong in ["", "never", "90", "-1d", "2027-02-30", "2027", "2027-03-01T08:00:00", "1.5h"] {
-            assert_eq!(shown(wrong), Err(InvalidExpiry), "{wrong}");
+            assert_eq!(shown(wrong), Err(InvalidExpiry::Unreadable), "{wrong}");
         }
+        for far in ["36601d", "99999999d", "9999-12-31"] {
+            assert_eq!(shown(far), Err(InvalidExpiry::TooFar), "{far}");
+        }
+        assert!(shown("36600d").is_ok_and(|time| time.starts_with("2126-")));
     }
 }

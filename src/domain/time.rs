@@ -32,8 +32,13 @@ impl Timestamp {
     /// The day in UTC.
     #[must_use]
     pub fn day(self) -> jiff::civil::Date {
-        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
-        time.to_zoned(jiff::tz::TimeZone::UTC).date()
+        self.in_calendar().to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
+    /// The same, or the first or last time that the calendar has.
+    fn in_calendar(self) -> jiff::Timestamp {
+        let outside = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(outside)
     }
 
     /// The time to the second, without colons, for the name of a file: `20260503T083336Z`.
@@ -81,12 +86,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        });
-        write!(f, "{time:.3}")
+        write!(f, "{:.3}", self.in_calendar())
     }
 }
 
@@ -149,6 +149,15 @@ mod tests {
     fn shown_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp::from_millis(1_777_797_216_445).to_string(), "2026-05-03T08:33:36.445Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_time_outside_the_calendar_is_its_last_or_first() {
+        for (millis, day) in [(i64::MAX, "9999-12-30"), (i64::MIN, "-009999-01-02")] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(time.day().to_string(), day);
+            assert!(time.to_string().starts_with(day), "{time}");
+        }
     }
 
     #[test]
