@@ -77,6 +77,7 @@
         else if (element.value) query.append(name, element.value);
       }
       const secret = key.querySelector("input").value.trim();
+      if (/[^!-~]/.test(secret)) return output.replaceChildren(make("p", "No access key has such characters. Copy it again."));
       if (secret) headers["x-access-key"] = secret;
       if (sent !== undefined) headers["content-type"] = "application/json";
       call(api.dataset.base + target + (query.size ? "?" + query : ""), {method, headers, body: sent}, output);

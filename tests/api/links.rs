@@ -217,6 +217,11 @@ async fn a_person_connects_several_platforms_in_a_row_by_one_link() {
     assert_eq!(wrong.status, 400, "{}", wrong.text);
     assert!(wrong.text.contains("do not belong together") && wrong.text.contains(ada.handle), "{}", wrong.text);
     assert!(!wrong.text.contains("wrong-secret"), "the password never comes back");
+    assert!(
+        wrong.text.contains("autofocus") && !seen.text.contains("autofocus"),
+        "a browser goes to the field: {}",
+        wrong.text
+    );
     let own = post(&broker, &mut jar, &page, &sign_in(ada.password)).await;
     assert!(own.status == 400 && own.text.contains("That is your own password"), "{}", own.text);
     let right = post(&broker, &mut jar, &page, &sign_in(ada.app_password)).await;

@@ -161,10 +161,17 @@ impl<'a> Documentation<'a> {
     }
 }
 
-/// The script without explanations and indentation. No text in it goes over several lines.
+/// The script without explanations, indentation and needless line breaks. No text in it goes over several lines, and no
+/// explanation stands behind code.
 fn compact(script: &str) -> String {
-    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    let mut text = String::with_capacity(script.len());
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")) {
+        text.push_str(line);
+        if !line.ends_with([';', '{', ',']) {
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Errors under one heading.
