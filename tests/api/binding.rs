@@ -36,7 +36,9 @@ impl Jar {
         for set in reply.headers.get_all("set-cookie") {
             let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
             self.forget(name);
-            self.0.push((name.to_owned(), value.to_owned()));
+            if !set.to_str().unwrap().contains("; Max-Age=0;") {
+                self.0.push((name.to_owned(), value.to_owned()));
+            }
         }
         reply
     }
@@ -245,6 +247,14 @@ async fn a_chosen_language_survives_the_way_through_the_platform() {
     let page = broker.begin("twitter", "").await;
     other.go_on(&broker, &page).await;
     assert!(!other.0.iter().any(|(name, _)| name == "postpeer-lang"));
+    // An earlier choice is over with the next connection, and one on a page of a result counts for it.
+    let chosen = |jar: &Jar| jar.0.iter().find(|(name, _)| name == "postpeer-lang").map(|(_, value)| value.clone());
+    assert_eq!(chosen(&jar).as_deref(), Some("de"));
+    let seen = jar.visit(&broker, &format!("{}?lang=en", result.split('?').next().unwrap())).await;
+    assert_eq!((seen.status, chosen(&jar).as_deref()), (200, Some("en")));
+    let page = broker.begin("twitter", "").await;
+    jar.go_on(&broker, &page).await;
+    assert_eq!(chosen(&jar), None);
     // The URL of a caller's app gets no language of ours.
     let page = broker.begin("twitter", BACK).await;
     let on = jar.press(&broker, &format!("{page}?lang=de"), "continue").await.location();

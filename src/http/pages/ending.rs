@@ -8,7 +8,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::frame::{Frame, chosen_language, keep_language};
+use super::frame::{Frame, chosen_language, is_chosen, keep_language};
 use super::look::Forms;
 use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
@@ -92,10 +92,15 @@ pub(crate) async fn result(
     Segment(ticket): Segment,
 ) -> Result<HttpResponse, ApiError> {
     let finished = state.broker.find_result(&ticket).await?;
-    match finished.location() {
-        Some(location) => Ok(on(&req, &finished, location)),
-        None => page(&state, &req, &finished),
+    if let Some(location) = finished.location() {
+        return Ok(on(&req, &finished, location));
     }
+    let mut answer = page(&state, &req, &finished)?;
+    if is_chosen(&req) {
+        // The next connection goes on in it.
+        keep_language(&state, &req, &mut answer)?;
+    }
+    Ok(answer)
 }
 
 /// Try a connection again

@@ -88,9 +88,14 @@ fn languages(req: &HttpRequest, shown: &Words) -> Vec<Language> {
     others(query, shown)
 }
 
+/// A query without its language.
+pub(crate) fn without_language(query: &str) -> Vec<&str> {
+    query.split('&').filter(|pair| !pair.is_empty() && !is_language(pair)).collect()
+}
+
 /// Links to the other languages that keep `query`.
 pub(crate) fn others(query: &str, shown: &Words) -> Vec<Language> {
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !is_language(pair)).collect();
+    let kept = without_language(query);
     let others = LANGUAGES.into_iter().filter(|words| words.code != shown.code);
     others.map(|words| Language { code: words.code, name: words.name, href: href(&kept, words.code) }).collect()
 }
@@ -116,18 +121,18 @@ pub(crate) fn chosen_language(req: &HttpRequest) -> String {
     }
 }
 
-/// Keeps a language that the person chose on this page until the platform sends them back.
+/// Keeps a language that the person chose on this page until the platform sends them back. Without a choice, one of an
+/// earlier connection is dropped.
 pub(crate) fn keep_language(state: &State, req: &HttpRequest, answer: &mut HttpResponse) -> Result<(), ApiError> {
-    if is_chosen(req) {
-        let code = Words::choose(req.query_string(), req.headers()).code;
-        let (base, is_secure) = (state.settings.base_path(), state.settings.is_secure());
-        let cookie = cookies::set_language(code, base, is_secure).map_err(ApiError::internal)?;
-        answer.headers_mut().append(header::SET_COOKIE, cookie);
-    }
+    let code = is_chosen(req).then(|| Words::choose(req.query_string(), req.headers()).code);
+    let (base, is_secure) = (state.settings.base_path(), state.settings.is_secure());
+    let cookie = cookies::set_language(code, base, is_secure).map_err(ApiError::internal)?;
+    answer.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(())
 }
 
-fn is_chosen(req: &HttpRequest) -> bool {
+/// True when the page was asked for in a language.
+pub(crate) fn is_chosen(req: &HttpRequest) -> bool {
     req.query_string().split('&').any(is_language)
 }
 

@@ -82,9 +82,10 @@ const LANGUAGE: &str = "postpeer-lang";
 /// Time for the way to the platform and back.
 const LANGUAGE_LIVES: Duration = Duration::from_hours(1);
 
-/// The `Set-Cookie` of a language, for a broker below `base`.
-pub(crate) fn set_language(code: &str, base: &str, is_secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
-    let (seconds, secure) = (LANGUAGE_LIVES.as_secs(), if is_secure { "; Secure" } else { "" });
+/// The `Set-Cookie` of a language, for a broker below `base`. `None` drops an earlier choice.
+pub(crate) fn set_language(code: Option<&str>, base: &str, is_secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
+    let seconds = code.map_or(0, |_| LANGUAGE_LIVES.as_secs());
+    let (code, secure) = (code.unwrap_or_default(), if is_secure { "; Secure" } else { "" });
     HeaderValue::try_from(format!(
         "{LANGUAGE}={code}; Path={base}/v1/connect; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
     ))
@@ -141,8 +142,8 @@ mod tests {
     #[test]
     fn a_language_is_for_callbacks_below_the_brokers_path() {
         let common = "postpeer-lang=de; Path=/base/v1/connect; Max-Age=3600; HttpOnly; SameSite=Lax";
-        assert_eq!(set_language("de", "/base", false).unwrap(), common);
-        assert_eq!(set_language("de", "/base", true).unwrap(), format!("{common}; Secure"));
+        assert_eq!(set_language(Some("de"), "/base", false).unwrap(), common);
+        assert_eq!(set_language(Some("de"), "/base", true).unwrap(), format!("{common}; Secure"));
         let sent: [(_, &[u8]); 2] = [("cookie", b"a=1; xpostpeer-lang=fr"), ("cookie", b"postpeer-lang=de;b")];
         assert_eq!(language(&headers(&sent)), Some("de"));
         assert_eq!(language(&headers(&sent[..1])), None);
