@@ -12,17 +12,19 @@ use secrecy::ExposeSecret as _;
 
 use super::begin::state_digest;
 use super::clients::BoundTo;
+use super::core::count_failure;
 use super::error::What;
 use super::finished::Finished;
 use super::{Broker, Error, answer};
 use crate::domain::audit::{Action, Entry};
 use crate::domain::binding::Binding;
 use crate::domain::confirmation::Confirmation;
+use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
 use crate::store::{audit, flows, profiles, projects};
-use crate::upstream::{AuthorizeRequest, platform_at};
+use crate::upstream::{AuthorizeRequest, Server, platform_at};
 use crate::vault::Place;
 
 /// Path of the confirmation page; its token follows.
@@ -59,8 +61,8 @@ pub enum Continued {
         /// How long the cookie is needed.
         lives: Duration,
     },
-    /// The connection expired.
-    Late(Box<Finished>),
+    /// The connection expired, or its app is gone.
+    Ended(Box<Finished>),
 }
 
 /// A flow that asks first.
@@ -109,7 +111,7 @@ impl Broker {
         let confirmation = parse(token)?;
         let flow = match self.find_open(&confirmation, false).await? {
             Found::Open(flow) => *flow,
-            Found::Late(late) => return Ok(Continued::Late(late)),
+            Found::Late(late) => return Ok(Continued::Ended(late)),
         };
         let configured = self
             .upstream
@@ -118,6 +120,16 @@ impl Broker {
             .ok_or_else(|| Error::PlatformUnavailable(self.unknown_platform(&flow.platform)))?;
         self.ensure_discovered(configured).await?;
         let server = self.server_of(&flow)?;
+        let bound_to = BoundTo::from(&flow).at(server.as_ref().map(Server::origin));
+        if self.oauth_client(bound_to).await?.is_none() {
+            let who_can_help = count_failure(Failure::AppMissing, &flow.platform);
+            tracing::warn!(
+                flow.id = %flow.id, platform.name = %flow.platform, who_can_help,
+                "the OAuth app that began this connection is gone"
+            );
+            self.end_here(&flow, Outcome::failed(Failure::AppMissing), None).await?;
+            return Ok(Continued::Ended(Box::new(self.ended_here(&confirmation).await?)));
+        }
         let verifier = flow.stage.pkce_verifier();
         let verifier =
             verifier.map(|sealed| self.vault.open_text(&Place::flow_verifier(flow.id, &flow), sealed)).transpose()?;
@@ -141,39 +153,44 @@ impl Broker {
         let confirmation = parse(token)?;
         let ended = match self.find_open(&confirmation, true).await {
             Ok(Found::Late(late)) => return Ok(*late),
-            Ok(Found::Open(flow)) => self.decline(&flow, address).await,
+            Ok(Found::Open(flow)) => {
+                let ended = self.end_here(&flow, Outcome::Cancelled, address).await;
+                if ended.is_ok() {
+                    tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "the person did not continue to the platform");
+                }
+                ended
+            }
             Err(error) => Err(error),
         };
         match ended {
-            Ok(()) | Err(Error::NotFound(What::Confirmation)) => self.declined(&confirmation).await,
+            Ok(()) | Err(Error::NotFound(What::Confirmation)) => self.ended_here(&confirmation).await,
             Err(error) => Err(error),
         }
     }
 
-    async fn decline(&self, flow: &Flow, address: Option<IpAddr>) -> Result<(), Error> {
+    /// Ends a flow whose person has not been at the platform.
+    async fn end_here(&self, flow: &Flow, outcome: Outcome, address: Option<IpAddr>) -> Result<(), Error> {
         let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
         let by = flow.person(address);
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(Outcome::Cancelled.code());
+        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
         let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
         let ended = self
             .store
             .write(move |tx| {
                 let by = answer::not_confirmed();
-                flows::change(tx, project, id, |flow| flow.consume(by, now)?.end(Outcome::Cancelled))?;
+                flows::change(tx, project, id, |flow| flow.consume(by, now)?.end(outcome))?;
                 audit::record(tx, Some(project), &entry, now)
             })
             .await;
-        Error::not_found_if_unchanged(ended, What::Confirmation)?;
-        tracing::info!(flow.id = %id, platform.name = %flow.platform, "the person did not continue to the platform");
-        Ok(())
+        Error::not_found_if_unchanged(ended, What::Confirmation)
     }
 
-    /// The ending of a connection that its person declined here.
-    async fn declined(&self, confirmation: &Confirmation) -> Result<Finished, Error> {
+    /// The ending of a connection that ended here, before the platform was asked.
+    async fn ended_here(&self, confirmation: &Confirmation) -> Result<Finished, Error> {
         let state = state_digest(&confirmation.state());
         let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?;
-        let is_declined = |flow: &Flow| flow.stage.consumed_by() == Some(answer::not_confirmed());
-        self.finished(flow.filter(is_declined).ok_or(Error::NotFound(What::Confirmation))?).await
+        let is_of_here = |flow: &Flow| flow.stage.consumed_by() == Some(answer::not_confirmed());
+        self.finished(flow.filter(is_of_here).ok_or(Error::NotFound(What::Confirmation))?).await
     }
 
     async fn find_open(&self, confirmation: &Confirmation, is_denial: bool) -> Result<Found, Error> {

@@ -100,9 +100,7 @@ impl Broker {
             .map_err(|error| internal(flow, "the app's credentials cannot be read", &error))?;
         client.ok_or_else(|| {
             tracing::warn!(flow.id = %flow.id, platform.name = %flow.platform, "the OAuth app that began this connection is gone");
-            // A platform that was switched off meanwhile refuses every authorization.
-            let is_known = self.upstream.protocol(&flow.platform).is_some();
-            Outcome::failed(if is_known { Failure::CredentialsRejected } else { Failure::AuthorizationRefused })
+            Outcome::failed(Failure::AppMissing)
         })
     }
 

@@ -133,13 +133,14 @@ struct Texts {
 
 impl Failure {
     /// The failures that a connection can end with: the values of `error=` on the redirect, beside `access_denied`.
-    pub const OF_CONNECTION: [Self; 24] = [
+    pub const OF_CONNECTION: [Self; 25] = [
         Self::AccessNotApproved,
         Self::AccountInactive,
         Self::AccountMismatch,
         Self::AccountThrottled,
         Self::ApiNotEnabled,
         Self::ApiVersionRetired,
+        Self::AppMissing,
         Self::AppNotPublic,
         Self::AppOrGrantRejected,
         Self::AuthorizationRefused,
@@ -292,9 +293,9 @@ impl Failure {
                             (LinkedIn: YYYYMM).",
             },
             Self::AppMissing => Texts {
-                what_happened: "The OAuth app that this account was connected under is not configured here any more.",
-                next_step: "See that [platforms.{platform}] is not disabled and has the client id that it was connected \
-                            under, or connect the account again.",
+                what_happened: "The OAuth app of this connection is not configured here any more.",
+                next_step: "See that [platforms.{platform}] is not disabled and has the client id that the connection was \
+                            begun with, or connect the account again.",
             },
             Self::AppNotPublic => Texts {
                 what_happened: "{label} opens this service only to people whom its operator admitted there.",

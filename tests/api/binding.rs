@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postpeer::sandbox::{self, Answer, Step};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::logs;
@@ -303,6 +304,25 @@ async fn a_person_who_does_not_continue_is_sent_back_and_the_platform_never_aske
     let (_, link) = ended.text.split_once("href=\"/connect/result/").unwrap();
     let again = broker.visit(&format!("/connect/result/{}", link.split('"').next().unwrap())).await.location();
     assert!(again.contains("/connect/confirm/") && again != page, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_the_platform_for_an_app_that_is_gone() {
+    let broker = confirming().start().await;
+    let (client, secret) = sandbox::own_client("twitter").unwrap();
+    let body = json!({"platform": "twitter", "name": "Own", "clientId": client, "clientSecret": secret});
+    let app = broker.call("POST", "/v1/apps", Some(body)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    let (page, back) = (
+        broker.begin("twitter", &format!("appId={app}")).await,
+        broker.begin("twitter", &format!("appId={app}&{BACK}")).await,
+    );
+    assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
+    let ended = broker.see(Jar::default().press(&broker, &page, "continue").await).await;
+    for told in ["app_missing", "no longer uses the app at X (Twitter)", "Nothing was connected"] {
+        assert!(ended.text.contains(told), "{told}: {}", ended.text);
+    }
+    let location = Jar::default().press(&broker, &back, "continue").await.location();
+    assert_eq!(location, "https://app.example/back?status=error&platform=twitter&error=app_missing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

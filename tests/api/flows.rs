@@ -322,7 +322,7 @@ async fn a_platform_that_was_switched_off_meanwhile_ends_its_connections() {
     let callback = broker.consent(&broker.begin("twitter", BACK).await, &Answer::allow());
     broker.restart_with(|config| config.platforms = Registry::default()).await;
     let location = broker.arrive(&callback).await.location();
-    assert_eq!(parameter(&location, "error").as_deref(), Some("authorization_refused"), "{location}");
+    assert_eq!(parameter(&location, "error").as_deref(), Some("app_missing"), "{location}");
     assert_eq!(broker.arrive(&callback).await.location(), location, "a reload gets the same");
 }
 

@@ -226,6 +226,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             | Failure::AccountThrottled
             | Failure::ApiNotEnabled
             | Failure::ApiVersionRetired
+            | Failure::AppMissing
             | Failure::AppOrGrantRejected
             | Failure::BillingLimitReached
             | Failure::IdTokenRejected => {
@@ -301,6 +302,14 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Request: [id]
     Error: api_version_retired
     Next step for the operator: Set api_version of [platforms.twitter] to a version that the platform lists as current (LinkedIn: YYYYMM).
+
+    X (Twitter) was not connected
+    This service no longer uses the app at X (Twitter) that this connection began with. Nothing was connected, and nothing was stored.
+    Only the people who run this service can fix this. Please tell them: trying again will not help before that.
+    Details for support
+    Request: [id]
+    Error: app_missing
+    Next step for the operator: See that [platforms.twitter] is not disabled and has the client id that the connection was begun with, or connect the account again.
 
     YouTube was not connected
     YouTube opens this service only to invited people so far. Nothing was connected, and nothing was stored.

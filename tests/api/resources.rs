@@ -284,8 +284,10 @@ async fn an_app_that_goes_takes_the_connections_with_it_that_were_begun() {
     let callback = broker.consent(&url, &Answer::allow());
     assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
     let location = broker.browse(&callback).await.location();
-    assert_eq!(parameter(&location, "error").as_deref(), Some("credentials_rejected"), "{location}");
+    assert_eq!(parameter(&location, "error").as_deref(), Some("app_missing"), "{location}");
     assert!(broker.sandbox().requests_at("twitter", sandbox::Step::Token).is_empty());
+    let said = broker.browse(&callback).await;
+    assert_eq!(said.location(), location, "a reload gets the same");
     assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
 }
 

@@ -59,8 +59,8 @@ pub(crate) async fn show(state: Current, req: HttpRequest, Segment(token): Segme
     responses(
         (status = 200, description = "A page that says that the connection expired.", body = String,
             content_type = "text/html"),
-        (status = 303, description = "On to the platform; or, after `cancel`, to the connection's `cancelRedirectUri` or \
-            `redirectUri`, or to a page that says how it ended."),
+        (status = 303, description = "On to the platform; or, after `cancel` or without the OAuth app, to the connection's \
+            `cancelRedirectUri` or `redirectUri`, or to a page that says how it ended."),
         (status = 400, description = "The form has another `action`: a page.", body = String,
             content_type = "text/html"),
         (status = 403, description = "The form was not sent from the page, or the platform is not available any more: a page.",
@@ -84,7 +84,7 @@ pub(crate) async fn submit(
     match unread.form(FORM_MAX).await?.fields().text("action")?.as_deref() {
         Some("continue") => match state.broker.continue_connect(&token).await? {
             Continued::ToPlatform { url, cookie, lives } => super::leave(&state, &req, url, (&cookie, lives)),
-            Continued::Late(late) => ending::show(&state, &req, &late),
+            Continued::Ended(finished) => ending::show(&state, &req, &finished),
         },
         Some("cancel") => {
             let address = peer::address(&req, &state.settings.trusted_proxies);

@@ -272,6 +272,9 @@ fn failure(failure: Failure, label: &str) -> Told {
         F::ApiVersionRetired => {
             (format!("Dieser Dienst nutzt eine Version von {label}, die es nicht mehr gibt."), OPERATOR)
         }
+        F::AppMissing => {
+            (format!("Dieser Dienst nutzt die App bei {label} nicht mehr, mit der diese Verbindung begann."), OPERATOR)
+        }
         F::AppNotPublic => (
             format!("{label} öffnet diesen Dienst bisher nur für eingeladene Personen."),
             "Wurden Sie dort eingeladen, nehmen Sie zuerst die Einladung an und beginnen Sie dann noch einmal. Wenn nicht, \
@@ -318,8 +321,7 @@ fn failure(failure: Failure, label: &str) -> Told {
             (format!("{label} hat eine Antwort geschickt, die nicht zu verstehen war."), LATER)
         }
         // These end no connection.
-        F::AppMissing
-        | F::ConsentExpired
+        F::ConsentExpired
         | F::ConsentRevoked
         | F::ListingTooLong
         | F::PermissionWithdrawn

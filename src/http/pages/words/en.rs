@@ -253,6 +253,9 @@ fn failure(failure: Failure, label: &str) -> Told {
         ),
         F::ApiNotEnabled => (format!("This service is not fully set up at {label}."), OPERATOR),
         F::ApiVersionRetired => (format!("This service uses a version of {label} that no longer exists."), OPERATOR),
+        F::AppMissing => {
+            (format!("This service no longer uses the app at {label} that this connection began with."), OPERATOR)
+        }
         F::AppNotPublic => (
             format!("{label} opens this service only to invited people so far."),
             "If you were invited there, accept the invitation first, then start again. If not, ask the people who run this service.",
@@ -299,8 +302,7 @@ fn failure(failure: Failure, label: &str) -> Told {
         F::AppOrGrantRejected => (format!("{label} refused the connection and does not say why."), LATER),
         F::PlatformAnswerUnreadable => (format!("{label} sent an answer that could not be understood."), LATER),
         // These end no connection.
-        F::AppMissing
-        | F::ConsentExpired
+        F::ConsentExpired
         | F::ConsentRevoked
         | F::ListingTooLong
         | F::PermissionWithdrawn

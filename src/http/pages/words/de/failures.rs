@@ -53,9 +53,9 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
              JJJJMM).",
         ),
         F::AppMissing => (
-            "Die OAuth-App, unter der dieses Konto verbunden wurde, ist hier nicht mehr eingerichtet.",
-            "Sehen Sie nach, ob [platforms.{platform}] eingeschaltet ist und die Client-Id hat, unter der es verbunden wurde, \
-             oder verbinden Sie das Konto neu.",
+            "Die OAuth-App dieser Verbindung ist hier nicht mehr eingerichtet.",
+            "Sehen Sie nach, ob [platforms.{platform}] eingeschaltet ist und die Client-Id hat, mit der die Verbindung \
+             begann, oder verbinden Sie das Konto neu.",
         ),
         F::AppNotPublic => (
             "{label} öffnet diesen Dienst nur für Personen, die sein Betreiber dort zugelassen hat.",
