@@ -133,13 +133,19 @@ impl Broker {
             FlowStage::Ended { outcome, .. } => outcome,
         };
         let (project, flow_id, profile_id) = (flow.project_id, flow.id, flow.profile_id);
-        let Flow { platform, client_id, redirect_uri, cancel_redirect_uri, headless, .. } = flow;
+        let Flow { platform, client_id, redirect_uri, cancel_redirect_uri, headless, reconnects, .. } = flow;
         let (now, waits_for_caller) = (self.clock.now(), outcome == Outcome::CompletionRequired);
-        let (project_name, profile_name, ending) = self
+        let is_mismatch = matches!(outcome, Outcome::Failed { failure: Failure::AccountMismatch, .. });
+        let to_reconnect = reconnects.filter(|_| is_mismatch);
+        let (project_name, profile_name, ending, is_account_gone) = self
             .store
             .read(move |db| {
                 let project_name = projects::find_name(db, project)?;
                 let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                let is_account_gone = match to_reconnect {
+                    Some(id) => integrations::find(db, project, id)?.is_none(),
+                    None => false,
+                };
                 let ending = match outcome {
                     Outcome::Cancelled => Ok(Ending::Cancelled { at }),
                     Outcome::Connected { integration_ids, findings } => {
@@ -157,7 +163,7 @@ impl Broker {
                         Err(selections::find_by_flow(db, project, flow_id)?)
                     }
                 };
-                Ok::<_, Error>((project_name, profile_name, ending))
+                Ok::<_, Error>((project_name, profile_name, ending, is_account_gone))
             })
             .await?;
         let ending = match ending {
@@ -191,7 +197,8 @@ impl Broker {
             cancel_redirect_uri: self.checked_again(cancel_redirect_uri),
             link,
             ticket,
-            may_retry,
+            may_retry: may_retry && !is_account_gone,
+            is_account_gone,
             ending,
         })
     }

@@ -36,6 +36,8 @@ pub struct Finished {
     pub ticket: Option<String>,
     /// True when the same connection may be begun again with the ticket.
     pub may_retry: bool,
+    /// True when the account to connect again is not connected any more, so that no attempt can bring it back.
+    pub is_account_gone: bool,
     pub ending: Ending,
 }
 

@@ -31,6 +31,7 @@ impl Broker {
             link: None,
             ticket: None,
             may_retry: false,
+            is_account_gone: false,
             ending: if is_denial { Ending::Cancelled { at: CancelledAt::Platform } } else { expired },
         }
     }

@@ -282,6 +282,7 @@ async fn an_account_that_failed_is_connected_again_through_the_link() {
     assert!(!seen.contains(&elsewhere), "another profile's account is not shown");
     let foreign = post(&broker, &mut jar, &page, &format!("reconnect={elsewhere}")).await;
     assert_eq!(foreign.status, 400, "{}", foreign.text);
+    assert!(foreign.text.contains("This page was out of date") && foreign.text.contains(&*id), "{}", foreign.text);
 
     let again = format!("reconnect={id}");
     let other = consent(&broker, &mut jar, &page, &again, &Answer::allow().account("basil")).await;

@@ -118,6 +118,22 @@ async fn an_account_that_is_moved_or_disconnected_meanwhile_does_not_come_back()
     }
 }
 
+/// Signing in with another account would not help, and neither would another attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_that_the_account_is_not_connected_any_more() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let url = broker.begin("twitter", &format!("reconnect={id}")).await;
+    let callback = broker.consent(&url, &Answer::allow());
+    assert_eq!(broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await.status, 200);
+    let page = broker.browse(&callback).await;
+    assert_eq!(page.status, 409);
+    assert!(page.text.contains("is not connected here any more") && page.text.contains("account_mismatch"));
+    for never in ["another account", "Try again"] {
+        assert!(!page.text.contains(never), "{never}: {}", page.text);
+    }
+}
+
 /// A Page that its owner no longer ticks is not replaced by the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_several_accounts_comes_back_alone_or_not_at_all() {

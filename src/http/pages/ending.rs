@@ -196,7 +196,11 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
                 Help::NobodyKnown | Help::Operator => (words.remedy)(*failure, &finished.platform, finished.console),
                 Help::AccountOwner | Help::Platform => String::new(),
             };
-            let told = words.ended(*failure, findings.is_some(), label);
+            let told = if finished.is_account_gone {
+                (words.account_gone)(label)
+            } else {
+                words.ended(*failure, findings.is_some(), label)
+            };
             let is_unsure = *failure == Failure::Interrupted;
             let lacks_scope = *failure == Failure::PermissionMissing;
             let problem = Problem {

@@ -160,7 +160,7 @@ pub(crate) async fn show(
         Some(finished) => tell(words, finished),
         None => open.offers.iter().find_map(|offer| tell_of(words, offer, &seen)),
     };
-    page(&state, &req, &open, (told.as_ref(), finished.as_ref()), None)
+    page(&state, &req, &open, (told.as_ref(), finished.as_ref()), None, StatusCode::OK)
 }
 
 /// Set out for a platform
@@ -211,7 +211,16 @@ pub(crate) async fn submit(
         (None, Some(id)) => of_account(id),
         _ => None,
     };
-    let offer = offer.ok_or_else(|| ApiError::new(Code::InvalidRequest))?;
+    let words = Words::choose(req.query_string(), req.headers());
+    let Some(offer) = offer else {
+        if connect.is_some() == reconnect.is_some() {
+            return Err(ApiError::new(Code::InvalidRequest));
+        }
+        // The account was disconnected, or the platform switched off, since the page was loaded.
+        let heading = words.link.outdated.to_owned();
+        let told = Told { good: false, heading, accounts: Vec::new(), more: String::new() };
+        return page(&state, &req, &open, (Some(&told), None), None, StatusCode::BAD_REQUEST);
+    };
     let wish = Wish {
         platform: offer.platform.clone(),
         server: form.text("server")?.filter(|_| offer.how == How::Server),
@@ -219,7 +228,6 @@ pub(crate) async fn submit(
         address: peer::address(&req, &state.settings.trusted_proxies),
         limited: limited(&req, &state),
     };
-    let words = Words::choose(req.query_string(), req.headers());
     let mistyped = match offer.how {
         How::AppPassword => {
             let field = |name| form.text(name).map(Option::unwrap_or_default);
@@ -237,7 +245,7 @@ pub(crate) async fn submit(
             }
         }
     };
-    page(&state, &req, &open, (None, None), Some(&mistyped))
+    page(&state, &req, &open, (None, None), Some(&mistyped), mistyped.status)
 }
 
 /// Connects a Bluesky account.
@@ -306,7 +314,9 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
             let accounts = integrations.iter().map(AccountLine::from).collect();
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
         }
-        Ending::Failed { failure, findings } => not_connected(failed(words, *failure, findings.is_some(), label)),
+        Ending::Failed { failure, findings } => {
+            not_connected(failed(words, *failure, label, (findings.is_some(), finished.is_account_gone)))
+        }
         // A link asks for no completion.
         Ending::CompletionRequired { .. } | Ending::SelectionRequired { .. } => return None,
     })
@@ -319,17 +329,24 @@ fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>>
         let accounts = vec![AccountLine::from(&account.integration)];
         return Some(Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() });
     }
-    let more = || failed(words, Failure::FlowExpired, false, label);
+    let more = || failed(words, Failure::FlowExpired, label, (false, false));
     let told = || Told { good: false, heading: (words.not_connected)(label), accounts: Vec::new(), more: more() };
     (seen.late.as_ref() == Some(&offer.platform)).then(told)
 }
 
-fn failed(words: &Words, failure: Failure, is_explained: bool, label: &str) -> String {
-    let told = words.ended(failure, is_explained, label);
+fn failed(
+    words: &Words,
+    failure: Failure,
+    label: &str,
+    (is_explained, is_account_gone): (bool, bool),
+) -> String {
+    let told =
+        if is_account_gone { (words.account_gone)(label) } else { words.ended(failure, is_explained, label) };
     let stored = if failure == Failure::Interrupted { words.perhaps_stored } else { words.nothing_stored };
     // The general advice leads to an app that they may not have.
     let advice = match failure {
         Failure::ExchangeRejected | Failure::FlowExpired => words.link.try_here,
+        _ if is_account_gone => words.link.try_here,
         _ => told.advice,
     };
     format!("{} {stored} {advice}", told.happened)
@@ -349,6 +366,7 @@ fn page(
     open: &OpenLink,
     (told, finished): (Option<&Told<'_>>, Option<&Finished>),
     mistyped: Option<&Mistyped>,
+    status: StatusCode,
 ) -> Result<HttpResponse, ApiError> {
     let frame = &Frame::new(state, req, open.project.as_deref());
     let row = |offer| {
@@ -380,7 +398,7 @@ fn page(
         offers: open.offers.iter().map(row).collect(),
         connected: !open.connected.is_empty(),
     };
-    let mut builder = HttpResponse::build(mistyped.map_or(StatusCode::OK, |mistyped| mistyped.status));
+    let mut builder = HttpResponse::build(status);
     // As on the page for choosing accounts.
     builder.insert_header((header::REFERRER_POLICY, "same-origin"));
     if let Some(after) = mistyped.and_then(|mistyped| mistyped.retry_after) {

@@ -84,6 +84,10 @@ pub(super) static WORDS: Words = Words {
         advice: "Beginnen Sie noch einmal und kreuzen Sie dort dieses Konto an. Hat es jemand anderes verbunden, bitten Sie \
                  diese Person darum.",
     },
+    account_gone: |label| Told {
+        happened: format!("Das Konto bei {label}, das neu verbunden werden sollte, ist hier nicht mehr verbunden."),
+        advice: "Gehen Sie zurück zur App und verbinden Sie es dort als neues Konto.",
+    },
     cause: failures::cause,
     remedy: failures::remedy,
     trouble: trouble::words,
@@ -158,6 +162,7 @@ pub(super) static WORDS: Words = Words {
         password_like: "nie Ihr eigenes Passwort",
         refused: link_refused,
         try_here: "Versuchen Sie es hier noch einmal.",
+        outdated: "Diese Seite war nicht mehr aktuell, deshalb wurde nichts getan. Jetzt zeigt sie, was verbunden werden kann.",
         done: "Fertig",
         leave: "Ohne zu verbinden verlassen",
         all_done: "Alles erledigt",

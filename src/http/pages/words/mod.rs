@@ -99,6 +99,8 @@ pub(crate) struct Words {
     pub(crate) failure: fn(Failure, label: &str) -> Told,
     /// For a person who did not give the account that was to be connected again.
     pub(crate) not_among: fn(label: &str) -> Told,
+    /// For [`Failure::AccountMismatch`] where the account to connect again was disconnected meanwhile.
+    pub(crate) account_gone: fn(label: &str) -> Told,
     /// Why an account fails, for the operator. In English, the sentence of the API and the log.
     pub(crate) cause: fn(Failure, label: &str, backup_taken_at: Option<Timestamp>) -> String,
     /// The next step for it, by the platform's name in the configuration and the page where the app is managed. In
@@ -160,6 +162,8 @@ pub(crate) struct LinkWords {
     pub(crate) refused: fn(Code) -> Option<&'static str>,
     /// For what the general advice sends back to the app.
     pub(crate) try_here: &'static str,
+    /// After a button of what is not there any more.
+    pub(crate) outdated: &'static str,
     pub(crate) done: &'static str,
     pub(crate) leave: &'static str,
     pub(crate) all_done: &'static str,
@@ -307,6 +311,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let (mut operators, mut steps) = (seen.clone(), std::collections::BTreeMap::new());
         for words in LANGUAGES {
+            let gone = (words.account_gone)("X");
+            assert!(seen.insert(gone.happened) && gone.advice.ends_with('.'), "{}", words.code);
             for failure in Failure::OF_CONNECTION {
                 let told = (words.failure)(failure, "X");
                 for sentence in [&*told.happened, told.advice] {
