@@ -254,8 +254,8 @@ pub static CONSOLE_ROUTES: &[Route] = &[
         Cost::Writes,
         operator(Method::POST, &["/console/profiles/{id}/delete"], MANAGES, || web::to(console::profiles::delete)),
     ),
-    page(Method::GET, CONSOLE_SIGN_IN, || web::to(console::sign_in::show)),
-    guessed(page(Method::POST, CONSOLE_SIGN_IN, || web::to(console::sign_in::submit))),
+    operator(Method::GET, CONSOLE_SIGN_IN, Access::Public, || web::to(console::sign_in::show)),
+    guessed(operator(Method::POST, CONSOLE_SIGN_IN, Access::Public, || web::to(console::sign_in::submit))),
     costs(
         Cost::Writes,
         operator(Method::POST, &["/console/sign-out"], MANAGES, || web::to(console::sign_in::sign_out)),

@@ -87,6 +87,20 @@ impl<'a> Operator<'a> {
         reply.location()
     }
 
+    /// The same, and the page there with its notice, which comes once.
+    pub(crate) async fn told(&self, path: &str, fields: &[(&str, &str)]) -> (String, String) {
+        let reply = self.post(path, fields).await;
+        assert_eq!(reply.status, 303, "{path}: {}", reply.text);
+        let (notice, flags) = reply.header("set-cookie").split_once("; ").expect("a notice");
+        assert!(notice.starts_with("postpeer-notice="), "{notice}");
+        assert_eq!(flags, "Path=/console; Max-Age=60; HttpOnly; SameSite=Strict");
+        let shown = self.request("GET", &reply.location(), None).header("cookie", notice);
+        let shown = Reply::of(shown.send().await.unwrap()).await;
+        assert_eq!(shown.status, 200, "{path}: {}", shown.text);
+        assert!(shown.header("set-cookie").starts_with("postpeer-notice=; Path=/console; Max-Age=0;"), "{path}");
+        (reply.location(), shown.text)
+    }
+
     /// The fields with the session's hidden one.
     pub(crate) async fn form(&self, fields: &[(&str, &str)]) -> String {
         let mut body = format!("session={}", self.hidden().await);

@@ -6,7 +6,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use super::accounts::{Choice, name_of, profiles};
+use super::accounts::{Offered, name_of, profiles};
 use super::entries::{EntryRow, entry_row};
 use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
@@ -45,6 +45,8 @@ struct Account<'a> {
     access_expires: Option<Time>,
     refresh_expires: Option<Time>,
     next_refresh: Option<Time>,
+    /// Why there is no next refresh.
+    no_refresh: &'static str,
     granted: Vec<String>,
     missing: Vec<String>,
     refreshes: Vec<Refresh>,
@@ -54,7 +56,7 @@ struct Account<'a> {
     may_connect: bool,
     reconnects: Reconnects,
     /// The profiles to move it to.
-    profiles: Vec<Choice>,
+    profiles: Offered,
 }
 
 struct ShownTrouble {
@@ -140,6 +142,11 @@ async fn page(state: &State, at: View<'_>, caller: &Caller, id: &str) -> Result<
         access_expires: detail.access_expires_at.map(|end| at.time(end)),
         refresh_expires: detail.refresh_expires_at.map(|end| at.time(end)),
         next_refresh: detail.due_at.map(|due| at.time(due)),
+        no_refresh: if health == TokenState::Ok && detail.access_expires_at.is_none() {
+            at.words.no_refresh_needed
+        } else {
+            at.words.never
+        },
         missing: scopes::missing(&detail.requested_scopes, &detail.scopes),
         granted: detail.scopes,
         refreshes: life
@@ -186,7 +193,8 @@ pub(crate) async fn relocate(
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
-    let profile = form.fields().text("profile")?.filter(|profile| !profile.is_empty());
+    let given = |name| Ok::<_, ApiError>(form.fields().text(name)?.filter(|id| !id.trim().is_empty()));
+    let profile = given("other")?.or(given("profile")?).map(|id| id.trim().to_owned());
     let moved = state.broker.move_integration(caller, &id, profile).await?;
     Ok(go(&state, &req, &format!("/accounts/{}", moved.id), Some(Done::Moved)))
 }
@@ -217,7 +225,7 @@ pub(crate) async fn reconnect(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::accounts::tests::choice;
+    use super::super::accounts::tests::offered;
     use super::super::entries::tests::entry;
     use super::*;
 
@@ -250,6 +258,7 @@ pub(super) mod tests {
             access_expires: Some(time()),
             refresh_expires: Some(time()),
             next_refresh: Some(time()),
+            no_refresh: "",
             granted: vec![own()],
             missing: vec![own()],
             refreshes: vec![Refresh { time: time(), failed: Some((own(), "")) }],
@@ -258,7 +267,7 @@ pub(super) mod tests {
             may_manage: true,
             may_connect: true,
             reconnects: Reconnects::RedirectOfServer,
-            profiles: vec![choice(text)],
+            profiles: offered(text),
         };
         let url = format!("https://broker.example/{text}");
         let link = Reconnect { frame: &at.frame, at, name: own(), url, back: at.to("/accounts") };

@@ -15,7 +15,7 @@ use crate::http::pages::marks;
 use crate::http::request::{FromQuery, Parameters, Query};
 use crate::http::{Current, State};
 
-/// Most profiles that a form offers. The page of a profile leads to the accounts of any other.
+/// Most profiles that a form offers. Any other is named by its id, and the page of a profile leads to its accounts.
 const OFFERED: Window = Window { limit: 50, offset: 0 };
 
 /// Longest search, in characters.
@@ -39,6 +39,12 @@ pub(super) struct Choice {
     pub(super) value: String,
     pub(super) name: String,
     pub(super) is_chosen: bool,
+}
+
+/// The profiles that a form offers.
+pub(super) struct Offered {
+    pub(super) choices: Vec<Choice>,
+    pub(super) has_more: bool,
 }
 
 /// An account in the list.
@@ -120,7 +126,7 @@ pub(crate) async fn list(
         at,
         failing,
         platforms,
-        profiles: profiles(&state, caller, &wanted.profile).await?,
+        profiles: profiles(&state, caller, &wanted.profile).await?.choices,
         rows: page.accounts.into_iter().map(|account| row(at, account)).collect(),
         next,
         wanted,
@@ -139,19 +145,21 @@ pub(super) async fn count_failing(state: &State, at: &View<'_>, caller: &Caller)
     Ok((failing, told))
 }
 
-/// The profiles that a form offers, the chosen one among them.
-pub(super) async fn profiles(state: &State, caller: &Caller, chosen: &str) -> Result<Vec<Choice>, ApiError> {
+/// The profiles that a form offers, the chosen one among them, even if it is deleted.
+pub(super) async fn profiles(state: &State, caller: &Caller, chosen: &str) -> Result<Offered, ApiError> {
     let listed = state.broker.list_profiles(caller, None, OFFERED).await?;
+    let has_more = listed.total > u64::from(OFFERED.limit);
     let choice = |id: String, name| Choice { is_chosen: id == chosen, value: id, name };
     let mut choices: Vec<_> =
         listed.items.into_iter().map(|profile| choice(profile.id.to_string(), profile.name)).collect();
-    if !chosen.is_empty()
-        && !choices.iter().any(|choice| choice.is_chosen)
-        && let Ok(profile) = state.broker.get_profile(caller, chosen).await
-    {
-        choices.insert(0, choice(profile.id.to_string(), profile.name));
+    if !chosen.is_empty() && !choices.iter().any(|choice| choice.is_chosen) {
+        let name = match state.broker.get_profile(caller, chosen).await {
+            Ok(profile) => profile.name,
+            Err(_) => chosen.to_owned(),
+        };
+        choices.insert(0, choice(chosen.to_owned(), name));
     }
-    Ok(choices)
+    Ok(Offered { choices, has_more })
 }
 
 pub(super) fn name_of(account: &ShownAccount) -> (String, Option<String>) {
@@ -188,6 +196,10 @@ pub(super) mod tests {
 
     pub(in super::super) fn choice(text: &str) -> Choice {
         Choice { value: text.to_owned(), name: text.to_owned(), is_chosen: true }
+    }
+
+    pub(in super::super) fn offered(text: &str) -> Offered {
+        Offered { choices: vec![choice(text)], has_more: true }
     }
 
     pub(in super::super) fn page(at: &View<'_>, mark: &str, text: &str) -> String {

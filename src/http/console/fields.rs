@@ -14,12 +14,16 @@ pub(super) fn required(form: &Form, name: &'static str, rule: Rule) -> Result<St
     Ok(text)
 }
 
-/// A text that may be left empty.
+/// A text of several lines that may be left empty, exactly as it was typed.
 pub(super) fn optional(form: &Form, name: &'static str, rule: Rule) -> Result<Option<String>, ApiError> {
-    match form.fields().text(name)? {
-        Some(text) if !text.trim().is_empty() => required(form, name, rule).map(Some),
-        _ => Ok(None),
+    let text = form.fields().text(name)?.unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(None);
     }
+    // Browsers send a line break as two characters.
+    let text = text.replace("\r\n", "\n");
+    rule(&text).map_err(|what| fields::invalid(name, &what))?;
+    Ok(Some(text))
 }
 
 /// A client secret.

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use secrecy::ExposeSecret as _;
 
-use super::accounts::{Choice, profiles};
+use super::accounts::{Offered, profiles};
 use super::fields::required;
 use super::session::{Sent, SignedIn};
 use super::view::{Section, Time, View, go};
@@ -29,9 +29,11 @@ struct Keys<'a> {
     next: Option<String>,
     /// The scopes that a new key may have.
     scopes: Vec<&'static str>,
-    profiles: Vec<Choice>,
+    profiles: Offered,
     /// The key is bound to a profile, and so are those that it makes.
     is_bound: bool,
+    /// Id of the newest key, by which a form that is sent again is known.
+    latest: String,
 }
 
 struct Row {
@@ -88,6 +90,10 @@ async fn page(
 ) -> Result<HttpResponse, ApiError> {
     let at = &at;
     let found = state.broker.list_keys(caller, after).await?;
+    let latest = match after {
+        Some(_) => state.broker.list_keys(caller, None).await?.keys.first().map(|listed| listed.key.id),
+        None => found.keys.first().map(|listed| listed.key.id),
+    };
     let page = Keys {
         frame: &at.frame,
         at,
@@ -96,6 +102,7 @@ async fn page(
         scopes: caller.scopes.iter().map(Scope::into_str).collect(),
         profiles: profiles(state, caller, at.typed("/keys", "profile")).await?,
         is_bound: caller.profile_id.is_some(),
+        latest: latest.map(|id| id.to_string()).unwrap_or_default(),
     };
     at.show(&page)
 }
@@ -103,6 +110,9 @@ async fn page(
 #[expect(clippy::disallowed_methods, reason = "a new key is shown once, to whoever made it")]
 pub(crate) async fn create(state: Current, req: HttpRequest, sent: Sent) -> Result<HttpResponse, ApiError> {
     let Sent { caller, form, .. } = &sent;
+    if is_sent_again(&state, caller, form).await? {
+        return Ok(go(&state, &req, "/keys", Some(Done::KeyMadeBefore)));
+    }
     let made = async {
         let (name, (limits, expires)) = (required(form, "name", fields::any)?, limits(form)?);
         Ok(state.broker.make_key(caller, &name, limits, expires).await?)
@@ -124,7 +134,18 @@ pub(crate) async fn revoke(
     Segment(id): Segment,
 ) -> Result<HttpResponse, ApiError> {
     state.broker.revoke_access_key_as(&sent.caller, &id).await?;
-    Ok(go(&state, &req, "/keys", Some(Done::KeyRevoked)))
+    let is_own = sent.caller.access_key_id.is_some_and(|own| own.to_string() == id);
+    Ok(go(&state, &req, if is_own { "/sign-in" } else { "/keys" }, Some(Done::KeyRevoked)))
+}
+
+/// True when a key of this name is newer than the form, as after a reload of the page that shows it.
+async fn is_sent_again(state: &State, caller: &Caller, form: &Form) -> Result<bool, ApiError> {
+    let fields = form.fields();
+    let latest = fields.text("latest")?.and_then(|id| id.parse::<AccessKeyId>().ok());
+    let Some(latest) = latest else { return Ok(false) };
+    let name = fields.text("name")?.unwrap_or_default();
+    let keys = state.broker.list_keys(caller, None).await?.keys;
+    Ok(keys.iter().take_while(|listed| listed.key.id != latest).any(|listed| listed.key.name == name.trim()))
 }
 
 /// Reads the limits of a new key. Limits that are left open are inherited from the key that makes it.
@@ -136,7 +157,10 @@ fn limits(form: &Form) -> Result<(Limits, Option<Expiry>), ApiError> {
         scopes.push(scope?.parse::<Scope>().map_err(|_| invalid("scope", "unknown".to_owned()))?);
     }
     let given = |name| Ok::<_, ApiError>(fields.text(name)?.filter(|text| !text.trim().is_empty()));
-    let profile_id = given("profile")?.map(|id| id.parse().map_err(|_| invalid("profile", "unknown".to_owned())));
+    let profile_id = given("other")?
+        .or(given("profile")?)
+        .map(|id| id.trim().to_owned())
+        .map(|id| id.parse().map_err(|_| invalid("profile", "unknown".to_owned())));
     let expires = given("expires")?.map(|text| text.trim().parse::<Expiry>()).transpose();
     let expires = expires.map_err(|why| invalid("expires", why.to_string()))?;
     let networks = given("networks")?.unwrap_or_default();
@@ -174,7 +198,7 @@ fn row(at: &View<'_>, listed: ListedKey, own: Option<AccessKeyId>) -> Row {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::accounts::tests::choice;
+    use super::super::accounts::tests::offered;
     use super::*;
 
     pub(in super::super) fn pages(at: &View<'_>, text: &str) -> [String; 2] {
@@ -196,8 +220,9 @@ pub(super) mod tests {
             is_own: true,
         };
         let next = Some(at.with("/keys", &[("after", text)]));
-        let (scopes, profiles) = (vec!["read"], vec![choice(text)]);
-        let list = Keys { frame: &at.frame, at, rows: vec![row], next, scopes, profiles, is_bound: false };
+        let (scopes, profiles) = (vec!["read"], offered(text));
+        let list =
+            Keys { frame: &at.frame, at, rows: vec![row], next, scopes, profiles, is_bound: false, latest: own() };
         let made = Made { frame: &at.frame, at, name: own(), key: text };
         [list.render().unwrap(), made.render().unwrap()]
     }

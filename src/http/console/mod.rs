@@ -43,7 +43,7 @@ pub(crate) mod tests {
             profiles::tests::page(at, text),
             trail::tests::page(at, text),
             problem::tests::page(at, text),
-            sign_in::tests::page(at),
+            sign_in::tests::page(at, text),
         ];
         drawn.extend(account::tests::pages(at, mark, text));
         drawn.extend(keys::tests::pages(at, text));

@@ -12,8 +12,8 @@ use crate::http::error::{ApiError, Code};
 use crate::http::pages::words::console::Refused;
 
 /// The fields that come back.
-const KEPT: [&str; 9] =
-    ["clientId", "description", "expires", "name", "networks", "platform", "profile", "scope", "server"];
+const KEPT: [&str; 10] =
+    ["clientId", "description", "expires", "name", "networks", "other", "platform", "profile", "scope", "server"];
 
 /// Longest text that comes back, in characters: more than any field takes.
 const LONGEST: usize = 2100;

@@ -13,10 +13,10 @@ use crate::domain::key_limits::Unusable;
 use crate::http::access::limited;
 use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
-use crate::http::pages::is_from_console;
 use crate::http::pages::look::Forms;
 use crate::http::pages::words::console::NoSignIn;
-use crate::http::request::{FORM_MAX, Unread, cookies, peer};
+use crate::http::pages::{is_from_asked_host, is_from_console};
+use crate::http::request::{FORM_MAX, Query, Unread, cookies, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -24,29 +24,37 @@ use crate::http::{Current, State};
 struct SignIn<'a> {
     frame: &'a Frame<'a>,
     at: &'a View<'a>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed, or why the session is over.
     alert: Option<&'static str>,
+    /// The console's own address, where it was opened under another.
+    address: Option<String>,
 }
 
 pub(crate) async fn show(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
-    page(&state, &req, None)
+    let why = cookies::notice(req.headers()).and_then(|name| name.parse().ok());
+    let ended = why.filter(|why| [NoSignIn::Ended, NoSignIn::EndedUnchanged].contains(why));
+    page(&state, &req, ended, StatusCode::OK)
 }
 
 pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> Result<HttpResponse, ApiError> {
     if !is_from_console(req.headers(), &state.settings) {
+        // Its own page sent the form, but the public URL names another host.
+        if is_from_asked_host(req.headers()) {
+            return refuse(&state, &req, NoSignIn::OtherAddress);
+        }
         return Err(ApiError::new(Code::CrossSite));
     }
     let form = unread.form(FORM_MAX).await?;
     let key = form.fields().text("key")?.unwrap_or_default();
     match begin(&state, &req, key.trim()).await {
-        Ok(token) => with_cookie(&state, go(&state, &req, "", None), Some(token)),
+        Ok(token) => with_cookie(&state, go(&state, &req, &wanted(&req), None), Some(token)),
         Err(broker::Error::AuthenticationRequired) => {
             state.broker.spend(Cost::Misses, None, limited(&req, &state))?;
-            page(&state, &req, Some(NoSignIn::WrongKey))
+            refuse(&state, &req, NoSignIn::WrongKey)
         }
-        Err(broker::Error::ScopeMissing(_)) => page(&state, &req, Some(NoSignIn::MayNotManage)),
-        Err(broker::Error::KeyUnusable(Unusable::Expired(_))) => page(&state, &req, Some(NoSignIn::Expired)),
-        Err(broker::Error::KeyUnusable(Unusable::Address(_))) => page(&state, &req, Some(NoSignIn::OtherNetwork)),
+        Err(broker::Error::ScopeMissing(_)) => refuse(&state, &req, NoSignIn::MayNotManage),
+        Err(broker::Error::KeyUnusable(Unusable::Expired(_))) => refuse(&state, &req, NoSignIn::Expired),
+        Err(broker::Error::KeyUnusable(Unusable::Address(_))) => refuse(&state, &req, NoSignIn::OtherNetwork),
         Err(error) => Err(error.into()),
     }
 }
@@ -69,10 +77,23 @@ fn with_cookie(state: &State, mut answer: HttpResponse, token: Option<SessionTok
     Ok(answer)
 }
 
-fn page(state: &State, req: &HttpRequest, failed: Option<NoSignIn>) -> Result<HttpResponse, ApiError> {
+/// The page that was asked for before the sign-in, behind `/console`; empty for the overview. Whatever the address says
+/// stays on this host.
+fn wanted(req: &HttpRequest) -> String {
+    let to = Query::new(req.query_string()).text("to").ok().flatten().unwrap_or_default();
+    let is_page = to.starts_with('/') && to.bytes().all(|byte| byte.is_ascii_graphic()) && !to.contains("..");
+    if is_page { to } else { String::new() }
+}
+
+fn refuse(state: &State, req: &HttpRequest, why: NoSignIn) -> Result<HttpResponse, ApiError> {
+    page(state, req, Some(why), StatusCode::FORBIDDEN)
+}
+
+fn page(state: &State, req: &HttpRequest, why: Option<NoSignIn>, status: StatusCode) -> Result<HttpResponse, ApiError> {
     let at = &View::new(state, req, Section::None);
-    let status = failed.map_or(StatusCode::OK, |_| StatusCode::FORBIDDEN);
-    let page = SignIn { frame: &at.frame, at, alert: failed.map(at.words.no_sign_in) };
+    let is_elsewhere = why == Some(NoSignIn::OtherAddress);
+    let address = is_elsewhere.then(|| format!("{}/console", state.settings.public_url));
+    let page = SignIn { frame: &at.frame, at, alert: why.map(at.words.no_sign_in), address };
     at.answer(HttpResponse::build(status), &page, Forms::Own)
 }
 
@@ -80,7 +101,7 @@ fn page(state: &State, req: &HttpRequest, failed: Option<NoSignIn>) -> Result<Ht
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn page(at: &View<'_>) -> String {
-        SignIn { frame: &at.frame, at, alert: Some("") }.render().unwrap()
+    pub(in super::super) fn page(at: &View<'_>, text: &str) -> String {
+        SignIn { frame: &at.frame, at, alert: Some(""), address: Some(format!("https://{text}")) }.render().unwrap()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `templates/console/layout.html` draws it. A page's template extends that and has the fields `frame` and `at`.
 
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
@@ -16,7 +17,7 @@ use crate::http::pages::frame::{Frame, chosen_language};
 use crate::http::pages::look::Forms;
 use crate::http::pages::see_other;
 use crate::http::pages::words::console::{ConsoleWords, Done};
-use crate::http::request::Query;
+use crate::http::request::cookies;
 
 /// The pages that the menu leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub(crate) struct View<'a> {
     pub(crate) here: Section,
     /// Notice after a change.
     pub(crate) done: Option<&'static str>,
+    /// The `Set-Cookie` that drops the notice, because this page shows it.
+    pub(super) drops_notice: Option<HeaderValue>,
     /// The form of the page that was refused.
     pub(crate) returned: Option<Returned>,
     /// `?lang=…` where the operator chose a language, else nothing.
@@ -104,12 +107,13 @@ impl<'a> View<'a> {
         // The pages are the operator's, not those of the app that asks people for accounts.
         frame.app = None;
         let words = frame.words.console;
-        let done = Query::new(req.query_string()).text("done").ok().flatten();
-        let done = done.and_then(|name| name.parse::<Done>().ok()).map(words.done);
+        let notice = cookies::notice(req.headers());
+        let done = notice.and_then(|name| name.parse::<Done>().ok()).map(words.done);
+        let drops_notice = notice.and_then(|_| notice_cookie(state, None));
         // Also for whoever is refused for another reason than the session.
         let session = Context::of(req, |context| context.session.clone()).ok().flatten();
         let form_value = session.map(|token| token.form_value());
-        Self { frame, words, form_value, here, done, returned: None, lang: chosen_language(req) }
+        Self { frame, words, form_value, here, done, drops_notice, returned: None, lang: chosen_language(req) }
     }
 
     /// The address of a page of the console, such as `/profiles`.
@@ -171,6 +175,9 @@ impl<'a> View<'a> {
     ) -> Result<HttpResponse, ApiError> {
         // Old browsers tell only the origin that a form comes from, and with `no-referrer` not even that.
         builder.insert_header((header::REFERRER_POLICY, "same-origin"));
+        if let Some(cookie) = &self.drops_notice {
+            builder.append_header((header::SET_COOKIE, cookie));
+        }
         self.frame.answer(builder, page, forms)
     }
 
@@ -181,15 +188,23 @@ impl<'a> View<'a> {
     }
 }
 
-/// Sends the browser to a page of the console. `path` begins behind `/console`.
+/// Sends the browser to a page of the console, which shows the notice. `path` begins behind `/console`.
 pub(crate) fn go(state: &State, req: &HttpRequest, path: &str, done: Option<Done>) -> HttpResponse {
-    let mut query = chosen_language(req);
-    if let Some(done) = done {
-        query.push(if query.is_empty() { '?' } else { '&' });
-        query.push_str("done=");
-        query.push_str(done.into());
+    let mut language = chosen_language(req);
+    if path.contains('?') {
+        language = language.replacen('?', "&", 1);
     }
-    see_other(format!("{}/console{path}{query}", state.settings.base_path()))
+    let mut answer = see_other(format!("{}/console{path}{language}", state.settings.base_path()));
+    if let Some(cookie) = done.and_then(|done| notice_cookie(state, Some(done.into()))) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// The `Set-Cookie` of a notice for the next page.
+pub(super) fn notice_cookie(state: &State, name: Option<&str>) -> Option<HeaderValue> {
+    let (base, is_secure) = (state.settings.base_path(), state.settings.is_console_secure());
+    cookies::set_notice(name, base, is_secure).ok()
 }
 
 #[cfg(test)]
@@ -209,6 +224,6 @@ pub(crate) mod tests {
             fields: vec![("name", own()), ("description", own())],
         };
         let (done, returned, lang) = (Some(""), Some(returned), "?lang=de".to_owned());
-        View { frame, words, form_value, here: Section::Home, done, returned, lang }
+        View { frame, words, form_value, here: Section::Home, done, drops_notice: None, returned, lang }
     }
 }

@@ -136,12 +136,17 @@ pub(crate) fn is_from_own_page(headers: &HeaderMap, settings: &Settings) -> bool
 /// has no session there.
 pub(crate) fn is_from_console(headers: &HeaderMap, settings: &Settings) -> bool {
     match settings.console {
-        Console::Alone => is_from_site(headers, |origin| {
-            let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
-            !host.is_empty() && [&b"http://"[..], b"https://"].iter().any(|scheme| origin == [*scheme, host].concat())
-        }),
+        Console::Alone => is_from_asked_host(headers),
         Console::Beside | Console::None => is_from_own_page(headers, settings),
     }
+}
+
+/// True when the request comes from a page of the host that was asked for, whatever that is called.
+pub(crate) fn is_from_asked_host(headers: &HeaderMap) -> bool {
+    is_from_site(headers, |origin| {
+        let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        !host.is_empty() && [&b"http://"[..], b"https://"].iter().any(|scheme| origin == [*scheme, host].concat())
+    })
 }
 
 fn is_from_site(headers: &HeaderMap, is_own: impl Fn(&[u8]) -> bool) -> bool {

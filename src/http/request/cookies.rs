@@ -1,5 +1,5 @@
-//! The cookies that tell a browser from others, the console's session, and the language that a person chose before they went
-//! to a platform. No other cookie is read or set.
+//! The cookies that tell a browser from others, the console's session and notices, and the language that a person chose before
+//! they went to a platform. No other cookie is read or set.
 
 use std::time::Duration;
 
@@ -73,6 +73,27 @@ pub(crate) fn sessions(headers: &HeaderMap, is_secure: bool) -> Vec<SessionToken
     let of_session = |name: &str| name.strip_prefix(session_prefix(is_secure)) == Some(SESSION);
     let named = pairs(headers).filter(|(name, _)| of_session(name));
     named.filter_map(|(_, value)| SessionToken::parse(value)).take(SESSIONS_MAX).collect()
+}
+
+/// The cookie of a notice, which goes from a form to the next page of the console and is shown there once. Whoever plants one
+/// shows one of a few sentences, and nothing else.
+const NOTICE: &str = "postpeer-notice";
+
+/// Time for the way from a form to the next page.
+const NOTICE_LIVES: Duration = Duration::from_mins(1);
+
+/// The `Set-Cookie` of a notice, for a console below `base`. `None` drops it.
+pub(crate) fn set_notice(name: Option<&str>, base: &str, is_secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
+    let seconds = name.map_or(0, |_| NOTICE_LIVES.as_secs());
+    let (name, secure) = (name.unwrap_or_default(), if is_secure { "; Secure" } else { "" });
+    HeaderValue::try_from(format!(
+        "{NOTICE}={name}; Path={base}/console; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    ))
+}
+
+/// The notice in the browser's cookie, which may be any text.
+pub(crate) fn notice(headers: &HeaderMap) -> Option<&str> {
+    pairs(headers).find(|(name, _)| *name == NOTICE).map(|(_, value)| value)
 }
 
 /// The cookie of a person's language. Only callbacks are sent it: pages have `?lang=`, which a platform does not pass on.

@@ -223,15 +223,18 @@ async fn the_life_of_an_account_is_on_one_page_and_no_token_is() {
 
     let other = profile(&broker, "Other").await;
     let path = format!("/console/accounts/{id}");
-    assert_eq!(operator.done(&format!("{path}/move"), &[("profile", &other)]).await, format!("{path}?done=moved"));
+    let (at, page) = operator.told(&format!("{path}/move?lang=de"), &[("profile", &other)]).await;
+    assert_eq!(at, format!("{path}?lang=de"));
     assert_eq!(broker.detail(&id).await["profileId"], json!(other));
-    let page = operator.page(&format!("{path}?done=moved&lang=de")).await;
     assert!(page.contains("Das Konto ist verschoben.") && page.contains("<html lang=\"de\">"), "{page}");
     operator.done(&format!("{path}/move"), &[("profile", "")]).await;
     assert_eq!(broker.detail(&id).await["profileId"], json!(null));
 
-    let gone = operator.done(&format!("{path}/disconnect"), &[]).await;
-    assert_eq!(gone, "/console/accounts?done=disconnected");
+    let (at, page) = operator.told(&format!("{path}/disconnect"), &[]).await;
+    assert!(
+        at == "/console/accounts" && page.contains("Disconnected. The platform revoked the tokens"),
+        "{at}: {page}"
+    );
     assert_eq!(operator.get(&path).await.status, 404);
     let entries = broker.get("/v1/audit").await.json["entries"].clone();
     let by_key = |action: &str| {

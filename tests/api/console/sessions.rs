@@ -211,17 +211,74 @@ async fn every_page_without_a_session_leads_to_the_sign_in() {
         for operator in [&nobody, &wrong] {
             let path = path(route.paths[0]);
             let form = (route.method == "POST").then_some("session=x");
+            let wanted = path.strip_prefix("/console").filter(|page| form.is_none() && !page.is_empty());
+            let (to, sign_in) = match wanted {
+                Some(page) => (
+                    format!("?to={}&", page.replace('/', "%2F")),
+                    format!("/console/sign-in?to={}", page.replace('/', "%2F")),
+                ),
+                None => ("?".to_owned(), "/console/sign-in".to_owned()),
+            };
             let reply = Reply::of(operator.request(route.method.as_str(), &path, form).send().await.unwrap()).await;
-            assert_eq!((reply.status, reply.location().as_str()), (303, "/console/sign-in"), "{path}: {}", reply.text);
+            assert_eq!((reply.status, reply.location()), (303, sign_in), "{path}: {}", reply.text);
             let german = Reply::of(
                 operator.request(route.method.as_str(), &format!("{path}?lang=de"), form).send().await.unwrap(),
             );
-            assert_eq!(german.await.location(), "/console/sign-in?lang=de");
+            assert_eq!(german.await.location(), format!("/console/sign-in{to}lang=de"));
         }
         let with_key = broker.call(route.method.as_str(), &path(route.paths[0]), None).await;
         assert_eq!(with_key.status, 303, "an access key opens no page");
     }
     assert!(broker.stored() == before, "something was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_signed_out_is_told_and_comes_back_to_the_page() {
+    let broker = start().await;
+    let id = broker.connect("twitter", "").await;
+    let mut operator = Operator::of(&broker).await;
+    let fields = operator.form(&[("name", "new")]).await;
+    operator.post("/console/sign-out", &[]).await;
+    let told = async |reply: &Reply| {
+        let (notice, _) = reply.header("set-cookie").split_once(';').unwrap_or_default();
+        let shown = Operator::nobody(&broker).request("GET", &reply.location(), None).header("cookie", notice);
+        Reply::of(shown.send().await.unwrap()).await.text
+    };
+    let ended = "Your session has ended.";
+    let unchanged = "Your session had ended, so nothing was changed.";
+    let sent = Reply::of(operator.request("POST", "/console/profiles", Some(&fields)).send().await.unwrap()).await;
+    assert!(sent.location() == "/console/sign-in" && told(&sent).await.contains(unchanged), "{}", sent.location());
+    let page = format!("/console/accounts/{id}");
+    let seen = operator.get(&format!("{page}?lang=de&x=1")).await;
+    assert!(told(&seen).await.contains("Ihre Sitzung ist zu Ende."));
+    assert!(told(&operator.get(&page).await).await.contains(ended));
+    // Without a session that could have ended, there is nothing to tell.
+    operator.cookie.clear();
+    assert!(!told(&operator.get(&page).await).await.contains(ended));
+
+    let form = format!("key={}", super::encoded(&broker.key));
+    let back = Reply::of(operator.request("POST", &seen.location(), Some(&form)).send().await.unwrap()).await;
+    assert_eq!((back.status, back.location()), (303, format!("{page}?x=1&lang=de")));
+    for elsewhere in ["https://evil.example", "//evil.example", "/../v1", "accounts", "/%0d%0aa:b", "/\u{e4}"] {
+        let at = format!("/console/sign-in?to={elsewhere}");
+        let back = Reply::of(operator.request("POST", &at, Some(&form)).send().await.unwrap()).await.location();
+        assert!(back == "/console" || back == "/console//evil.example", "{elsewhere}: {back}");
+    }
+}
+
+/// Where TLS and the host's own name say nothing, the page knows only that it is opened under another name.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_another_address_the_sign_in_names_its_own() {
+    let broker = start().await;
+    let operator = Operator::nobody(&broker);
+    let mut request = operator.request("POST", "/console/sign-in", Some("key=x")).build().unwrap();
+    request.headers_mut().remove("sec-fetch-site");
+    request.headers_mut().insert("host", "broker.lan:8080".parse().unwrap());
+    request.headers_mut().insert("origin", "http://broker.lan:8080".parse().unwrap());
+    let reply = Reply::of(crate::support::client().execute(request).await.unwrap()).await;
+    assert_eq!((reply.status, reply.header("set-cookie")), (403, ""), "{}", reply.text);
+    let link = format!("<a href=\"{}/console\">", broker.url);
+    assert!(reply.text.contains("works at its own address only") && reply.text.contains(&link), "{}", reply.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         Done::AppDeleted => "Die App ist gelöscht.",
         Done::AppMade => "Die App ist angelegt.",
+        Done::KeyMadeBefore => {
+            "Seit das Formular geöffnet wurde, ist ein Schlüssel dieses Namens angelegt worden, deshalb kein weiterer. Haben Sie ihn \
+             nicht kopiert, widerrufen Sie ihn und legen Sie einen neuen an: Ein Schlüssel wird einmal gezeigt."
+        }
         Done::KeyRevoked => "Der Schlüssel ist widerrufen.",
         Done::ProfileChanged => "Das Profil ist geändert.",
         Done::ProfileDeleted => "Das Profil ist gelöscht. Seine Konten bleiben verbunden.",
@@ -59,8 +63,15 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     sign_in_lead: "Mit einem Zugriffsschlüssel mit dem Recht manage. Die Konsole tut dann acht Stunden lang, was dieser \
                    Schlüssel darf.",
     no_sign_in: |why| match why {
+        NoSignIn::Ended => "Ihre Sitzung ist zu Ende.",
+        NoSignIn::EndedUnchanged => {
+            "Ihre Sitzung war zu Ende, deshalb wurde nichts geändert. Melden Sie sich an und tun Sie es dann noch einmal."
+        }
         NoSignIn::Expired => "Dieser Schlüssel ist abgelaufen. Einen neuen legt an: postpeer access-key create",
         NoSignIn::MayNotManage => "Diesem Schlüssel fehlt das Recht manage, das die Konsole braucht.",
+        NoSignIn::OtherAddress => {
+            "Sie wurden nicht angemeldet: Die Konsole lässt sich nur unter ihrer eigenen Adresse nutzen."
+        }
         NoSignIn::OtherNetwork => "Dieser Schlüssel gilt nicht für Ihre Adresse: Er ist an andere Netze gebunden.",
         NoSignIn::WrongKey => {
             "Das ist kein Zugriffsschlüssel dieses Brokers. Prüfen Sie, ob Sie ihn ganz kopiert haben."
@@ -72,6 +83,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     project: "Projekt",
     scopes: "Rechte",
     only_profile: "Nur dieses Profil",
+    other_profile: "Oder ein anderes Profil, nach seiner Id",
 
     last_day: "Die letzten 24 Stunden",
     refreshed: "Erneuerungen",
@@ -125,6 +137,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     tokens: "Tokens",
     issued: "Ausgestellt",
     never: "Nie: Das Konto wird neu verbunden",
+    no_refresh_needed: "Nicht nötig: Ein Ende des Zugriffstokens ist nicht bekannt",
     not_known: "Nicht bekannt",
     access_expires: "Zugriffstoken läuft ab",
     refresh_expires: "Erneuerungstoken läuft ab",

@@ -24,6 +24,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         Done::AppDeleted => "The app is deleted.",
         Done::AppMade => "The app is created.",
+        Done::KeyMadeBefore => {
+            "A key of this name was created since the form was opened, so no other was. If you did not copy it, revoke it and \
+             create another: a key is shown once."
+        }
         Done::KeyRevoked => "The key is revoked.",
         Done::ProfileChanged => "The profile is changed.",
         Done::ProfileDeleted => "The profile is deleted. Its accounts stay connected.",
@@ -47,8 +51,11 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     sign_in: "Sign in",
     sign_in_lead: "With an access key of the scope manage. The console then does what this key may, for eight hours.",
     no_sign_in: |why| match why {
+        NoSignIn::Ended => "Your session has ended.",
+        NoSignIn::EndedUnchanged => "Your session had ended, so nothing was changed. Sign in, then do it again.",
         NoSignIn::Expired => "This key has expired. Make another one with: postpeer access-key create",
         NoSignIn::MayNotManage => "This key lacks the scope manage, which the console needs.",
+        NoSignIn::OtherAddress => "You were not signed in: the console works at its own address only.",
         NoSignIn::OtherNetwork => "This key does not work from your address: it is bound to other networks.",
         NoSignIn::WrongKey => "This is not an access key of this broker. Check that you copied all of it.",
     },
@@ -58,6 +65,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     project: "Project",
     scopes: "Scopes",
     only_profile: "Only this profile",
+    other_profile: "Or another profile, by its id",
 
     last_day: "The last 24 hours",
     refreshed: "Refreshes",
@@ -111,6 +119,7 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     tokens: "Tokens",
     issued: "Issued",
     never: "Never: its owner connects it again",
+    no_refresh_needed: "Not needed: the access token has no known end",
     not_known: "Not known",
     access_expires: "Access token expires",
     refresh_expires: "Refresh token expires",

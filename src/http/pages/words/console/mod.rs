@@ -11,7 +11,7 @@ use crate::domain::audit::Actor;
 use crate::domain::integration::TokenState;
 use crate::http::error::Code;
 
-/// Change that the next page confirms with a notice. The names stand in the page's address.
+/// Change that the next page confirms with a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Done {
@@ -25,6 +25,8 @@ pub(crate) enum Done {
     DisconnectedUnconfirmed,
     /// The platform cannot revoke.
     DisconnectedUnsupported,
+    /// The form was sent again.
+    KeyMadeBefore,
     KeyRevoked,
     Moved,
     ProfileChanged,
@@ -44,11 +46,18 @@ impl From<Revoked> for Done {
     }
 }
 
-/// Why somebody was not signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+/// Why somebody is not signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum NoSignIn {
+    /// The session is over.
+    Ended,
+    /// The session was over when a form was sent.
+    EndedUnchanged,
     Expired,
     MayNotManage,
+    /// The console was opened under another address than the public URL's, which follows.
+    OtherAddress,
     OtherNetwork,
     /// Missing, malformed, unknown or revoked: nobody is told which.
     WrongKey,
@@ -88,6 +97,7 @@ pub(crate) struct ConsoleWords {
     pub(crate) project: &'static str,
     pub(crate) scopes: &'static str,
     pub(crate) only_profile: &'static str,
+    pub(crate) other_profile: &'static str,
 
     // The last day.
     pub(crate) last_day: &'static str,
@@ -127,6 +137,7 @@ pub(crate) struct ConsoleWords {
     pub(crate) tokens: &'static str,
     pub(crate) issued: &'static str,
     pub(crate) never: &'static str,
+    pub(crate) no_refresh_needed: &'static str,
     pub(crate) not_known: &'static str,
     pub(crate) access_expires: &'static str,
     pub(crate) refresh_expires: &'static str,
