@@ -161,12 +161,12 @@ impl<'a> Documentation<'a> {
     }
 }
 
-/// The script without explanations, indentation and needless line breaks. No text in it goes over several lines, and no
-/// explanation stands behind code.
+/// The script without explanations, indentation, and needless line breaks and spaces. No text in it goes over several
+/// lines or has an arrow or an equals sign between spaces, and no explanation stands behind code.
 fn compact(script: &str) -> String {
     let mut text = String::with_capacity(script.len());
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")) {
-        text.push_str(line);
+        text.push_str(&line.replace(" => ", "=>").replace(" = ", "="));
         if !line.ends_with([';', '{', ',']) {
             text.push('\n');
         }
