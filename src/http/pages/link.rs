@@ -334,14 +334,8 @@ fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>>
     (seen.late.as_ref() == Some(&offer.platform)).then(told)
 }
 
-fn failed(
-    words: &Words,
-    failure: Failure,
-    label: &str,
-    (is_explained, is_account_gone): (bool, bool),
-) -> String {
-    let told =
-        if is_account_gone { (words.account_gone)(label) } else { words.ended(failure, is_explained, label) };
+fn failed(words: &Words, failure: Failure, label: &str, (is_explained, is_account_gone): (bool, bool)) -> String {
+    let told = if is_account_gone { (words.account_gone)(label) } else { words.ended(failure, is_explained, label) };
     let stored = if failure == Failure::Interrupted { words.perhaps_stored } else { words.nothing_stored };
     // The general advice leads to an app that they may not have.
     let advice = match failure {
