@@ -172,11 +172,9 @@ impl ErrorAnswer {
         if self.is(&["internal_error", "server_error", "temporarily_unavailable"]) {
             return Failure::PlatformUnavailable;
         }
-        // GitHub and Slack have codes for it, Twitch, TikTok and Pinterest the words alone.
+        // GitHub and Slack have codes for it, Twitch the words alone.
         let is_refresh_token = self.is(&["bad_refresh_token", "invalid_refresh_token"])
-            || ["invalid refresh token", "refresh token is invalid"]
-                .iter()
-                .any(|words| self.said.message.contains(words));
+            || self.said.message.contains("invalid refresh token");
         if is_refresh_token && step == Step::Refresh {
             return Failure::RefreshRejected;
         }

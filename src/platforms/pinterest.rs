@@ -76,6 +76,10 @@ const REFUSALS: &[Refusal] = &[
     Refusal { words: &["access to this restricted feature"], ..Refusal::api(Failure::AccessNotApproved, APPROVAL) },
     Refusal { words: &["access to this restricted feature"], ..Refusal::token(Failure::AccessNotApproved, APPROVAL) },
     Refusal {
+        words: &["refresh token is invalid"],
+        ..Refusal::refresh(Failure::RefreshRejected, "OpenAPI description, \"The refresh token is invalid\", 2026-11")
+    },
+    Refusal {
         codes: &["283"],
         ..Refusal::token(Failure::RefreshRejected, "pinterest-python-sdk issue 114: a dead refresh token, 2026-10")
     },

@@ -109,6 +109,11 @@ const API: &str = "TikTok API v2 error handling, 2026-11";
 /// TikTok sends these with status 200 as well.
 const REFUSALS: &[Refusal] = &[
     Refusal {
+        codes: &["invalid_request"],
+        words: &["refresh token is invalid"],
+        ..Refusal::refresh(Failure::RefreshRejected, "TikTok, \"OAuth Error Handling\": the older form, 2026-11")
+    },
+    Refusal {
         // A token that was revoked at once, and scopes that were not granted.
         codes: &["access_token_invalid", "scope_not_authorized", "scope_permission_missed"],
         ..Refusal::api(Failure::PermissionMissing, API)

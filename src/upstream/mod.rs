@@ -141,6 +141,12 @@ impl Upstream {
         self.oauth.server(text)
     }
 
+    /// True where an app password begins sessions, of which an account may have several.
+    #[must_use]
+    pub fn has_sessions(&self, platform: &str) -> bool {
+        is_at_protocol(platform)
+    }
+
     /// True when revoking one of the token sets would end the other as well, as far as the tokens themselves tell.
     #[must_use]
     pub fn are_one_session(&self, platform: &str, one: &TokenSet, other: &TokenSet) -> bool {

@@ -266,10 +266,10 @@ async fn an_answer_that_cannot_be_used_ends_its_connection() {
     let broker = TestBroker::builder().seed(202).start().await;
     let (code, name) = ("c".repeat(4097), "e".repeat(6000));
     for (platform, query, error, logged) in [
-        ("facebook", "error_code=1349126&error_message=x".to_owned(), REFUSED, "platform.number=\"1349126\""),
+        ("facebook", "error_code=1349126&error_message=x".to_owned(), "app_not_public", "platform.number=\"1349126\""),
         ("facebook", "error_code=%3Cb%3E13%0D%0A49".to_owned(), REFUSED, "platform.number=\"b1349\""),
-        ("facebook", "error=&error_code=1349126&code=".to_owned(), REFUSED, "platform.number=\"1349126\""),
-        ("facebook", "error_code=1349126&code=x".to_owned(), REFUSED, "platform.number=\"1349126\""),
+        ("facebook", "error=&error_code=1349126&code=".to_owned(), "app_not_public", "platform.number=\"1349126\""),
+        ("facebook", "error_code=1349126&code=x".to_owned(), "app_not_public", "platform.number=\"1349126\""),
         ("facebook", "error_reason=app_inactive".to_owned(), REFUSED, "platform.code=\"app_inactive\""),
         ("instagram", format!("error=%F0%9F%A6%8A{name}"), REFUSED, "platform.code=\"eeee"),
         ("twitter", String::new(), UNUSABLE, "neither code nor error"),

@@ -621,7 +621,7 @@ async fn every_route_and_status_carries_the_headers() {
     for path in ["/", "/nothing", "/v1/connect", "/metrics", "//", "/%00", "/v1/connect/twitter/callback/"] {
         let reply = broker.browse(&format!("{}{path}", broker.url)).await;
         assert_eq!(reply.status, 404, "{path}");
-        assert_headers(&reply, true, APART);
+        assert_headers(&reply, true, if path.ends_with("/callback/") { "" } else { APART });
     }
     let long = broker.browse(&format!("/v1/health?{}", "a".repeat(8200))).await;
     assert_eq!(long.status, 414);

@@ -224,7 +224,8 @@ impl Dialogue {
             };
             assert!(told.starts_with(code), "{} {step} {fault:?}: {told}", self.name);
             // Tokens that were issued are revoked where no account came of them.
-            let revokes = step == Step::Identity && self.platform.revocation != Revocation::Unsupported;
+            let revokes =
+                matches!(step, Step::Identity | Step::LongLived) && self.platform.revocation != Revocation::Unsupported;
             let revocations = self.broker.sandbox().requests_at(self.name, Step::Revoke).len();
             assert_eq!(revocations, usize::from(revokes), "{} {step} {fault:?}", self.name);
             self.tell(format!("{step} {}: {told}", fault.into_str()));
@@ -440,16 +441,22 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=threads, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     long_lived expired: exchange_rejected
         connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived revoked: exchange_rejected
         connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived ok_error: exchange_rejected
         connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived 429: platform_throttled
         connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived 500: platform_unavailable
         connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived html: platform_answer_unreadable
         connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity expired: permission_missing
         connection failed error=threads, identity call: permission_missing (HTTP 400, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads

@@ -32,6 +32,7 @@ const TAKEN: Then = New { access: "new-access", refresh: Some("new-refresh"), li
 const NO_REFRESH_TOKEN: Then = New { access: "new-access", refresh: None, life: 3600 };
 const ONLY_ACCESS: Then = New { access: "new-access", refresh: None, life: 7200 };
 const UNREADABLE: Then = Old { state: "refresh_in_doubt", code: "platform_answer_unreadable" };
+const AWAY: Then = Old { state: "refresh_failing", code: "platform_unavailable" };
 const UNAVAILABLE: Then = Old { state: "refresh_in_doubt", code: "platform_unavailable" };
 const REFUSED: Then = Old { state: "refresh_failing", code: "request_refused" };
 const APP_REFUSED: Then = Old { state: "refresh_failing", code: "credentials_rejected" };
@@ -142,7 +143,7 @@ const BODIES: &[(&str, Then)] = &[
     (r#"{"error":"invalid_grant","access_token":""}"#, REVOKED),
     (r#"{"error":"invalid_client"}"#, APP_REFUSED),
     (r#"{"error":"invalid_request","error_description":"Refresh token is invalid","log_id":"1"}"#, REFUSED),
-    (r#"{"error":"temporarily_unavailable"}"#, Old { state: "refresh_failing", code: "platform_unavailable" }),
+    (r#"{"error":"temporarily_unavailable"}"#, AWAY),
     (r#"{"error":"slow_down"}"#, THROTTLED),
     (r#"{"error":{"message":"Error validating access token","type":"OAuthException","code":190}}"#, REFUSED),
     (r#"{"error":{"code":16,"status":"UNAUTHENTICATED","message":"x"}}"#, REFUSED),
@@ -214,10 +215,11 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
         ("a refusal of the grant", answer(400, "", br#"{"error":"invalid_grant"}"#), REVOKED),
         (
             "a refusal of the app or the grant",
-            answer(401, "", b"<h1>Unauthorized</h1>"),
+            answer(401, "", b"Unauthorized"),
             Old { state: "refresh_failing", code: "app_or_grant_rejected" },
         ),
-        ("a refusal of a firewall", answer(403, "", b"<h1>Forbidden</h1>"), REFUSED),
+        ("a refusal of a proxy", answer(401, "", b"<h1>Unauthorized</h1>"), AWAY),
+        ("a refusal of a firewall", answer(403, "", b"<h1>Forbidden</h1>"), AWAY),
         ("a refusal of the grant in passing", answer(503, "", br#"{"error":"invalid_grant"}"#), UNAVAILABLE),
         ("slow down", answer(429, "Retry-After: 30\r\n", b""), THROTTLED),
     ]

@@ -48,6 +48,6 @@ async fn a_deleted_app_ends_the_connection_before_any_call() {
     broker.sandbox().clear();
     assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app_id}"), None).await.status, 200);
     let location = broker.browse(&callback).await.location();
-    assert_eq!(parameter(&location, "error").as_deref(), Some("credentials_rejected"));
+    assert_eq!(parameter(&location, "error").as_deref(), Some("app_missing"));
     assert!(broker.sandbox().requests().is_empty());
 }
