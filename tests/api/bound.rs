@@ -115,15 +115,16 @@ async fn an_upgrade_that_is_killed_at_any_moment_is_continued() {
     let (database, keyring) = (crashing.path("postpeer.db"), crashing.path("postpeer.keyring"));
     bring_back(&database, &keyring);
     let random = SeededEntropy::new(7);
-    let mut left = BTreeMap::new();
+    let (mut left, done) = (BTreeMap::new(), (false, vec![Some(KeyScope::Bound)]));
     for place in ["reseal_written", "reseal_committed", "random", "random", "bind_stored"] {
         if place == "random" {
             let mut bytes = [0];
             random.fill(&mut bytes);
             let process = crashing.start(None);
-            tokio::time::sleep(Duration::from_millis(u64::from(bytes[0]))).await;
+            tokio::time::sleep(Duration::from_millis(u64::from(bytes[0] % 64))).await;
             process.kill();
-        } else {
+        } else if !left.values().any(|state| *state == done) {
+            // A fast machine may be done before it is killed at random, and then never comes to this place.
             crashing.start_without_waiting(Some(place)).wait().unwrap();
         }
         open_all(&database, &keyring);
@@ -131,7 +132,7 @@ async fn an_upgrade_that_is_killed_at_any_moment_is_continued() {
     }
     assert_eq!(left["reseal_written"], (true, vec![Some(KeyScope::WithFirstVersion)]));
     assert_eq!(left["reseal_committed"], (true, vec![Some(KeyScope::WithFirstVersion)]));
-    assert_eq!(left["bind_stored"], (false, vec![Some(KeyScope::Bound)]));
+    assert_eq!(left["bind_stored"], done);
     let process = crashing.start(None);
     assert_eq!(crashing.token(0, &id, "").await.unwrap().status, 200);
     assert_eq!(process.stop(), Some(0));
