@@ -6,8 +6,8 @@
 //!
 //! The state is secret, so whoever has it may finish the flow: with a code, an error, or something that is neither.
 //! Only three kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
-//! platform's, the path of another platform or server means that its answer was sent astray, and a browser that the flow is not
-//! [bound](crate::domain::binding) to may belong to somebody who was lured here.
+//! platform's. The path of another platform, or of another server, means that the answer was sent astray. A browser that
+//! the flow is not [bound](crate::domain::binding) to may belong to somebody who was lured here.
 
 use std::net::IpAddr;
 

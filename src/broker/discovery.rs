@@ -158,7 +158,7 @@ impl Broker {
     }
 }
 
-/// What becomes of connections while the server does not say how it is used.
+/// Tells what connections go by while the server does not say how it is used.
 fn meanwhile(platform: &ConfiguredPlatform, why: &Undiscovered) -> &'static str {
     if !platform.needs_discovery() {
         "what it said before goes on to count"

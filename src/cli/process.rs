@@ -20,7 +20,7 @@ const FILES_PER_CONNECTION: u64 = 2;
 /// Fewest connections that a broker is worth starting for.
 const FEWEST_CONNECTIONS: usize = 16;
 
-/// Refuses to start where the process may open so few files that it would fail at the first requests, if it started at all.
+/// Refuses to start where the process may open too few files to serve its first requests.
 pub(super) fn check_files() -> Result<(), Failure> {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
     if connections_within(limit) >= FEWEST_CONNECTIONS {

@@ -123,7 +123,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is wanted, but for the settings that need a restart.
+/// The configuration that is wanted, with the settings that need a restart as they are in use.
 fn keep_fixed(used: &Config, wanted: Config) -> Config {
     let mut server = wanted.server;
     (server.listen, server.metrics_listen) = (used.server.listen, used.server.metrics_listen);

@@ -219,8 +219,8 @@ fn render(error: &ApiError, surface: Surface, state: &State, req: &HttpRequest, 
     }
 }
 
-/// True for answers on the way of a connection, which an app may open in a popup. With an opener policy, the app would take
-/// its popup for closed, and its own page at the end of the way could not find the opener.
+/// True for the pages of a connection, which an app may open in a popup. With an opener policy on them, the app would
+/// take its popup for closed, and its own page, which comes last, could not find the opener.
 fn keeps_opener(route: &str, headers: &HeaderMap) -> bool {
     // A redirect shows nothing, but browsers apply its policy.
     headers.contains_key(header::LOCATION) || route.starts_with("/connect/") || route == CALLBACK

@@ -1,15 +1,16 @@
 //! Shares the places for refreshes in flight among platforms and their apps, and among the servers that people chose.
 //!
-//! A platform may be slow, so it gets more than half of the places only where no other one waits. Anybody can run a server that never answers, under as many names as they like. So all servers of people's choice
-//! share half of the places, and those that have not answered well yet a quarter; among these, whoever waited longest
-//! comes first, however soon the tokens there expire.
+//! A platform may be slow, so it gets more than half of the places only where no other one waits. And anybody can run a
+//! server that never answers, under as many names as they like. So all servers of people's choice share half of the
+//! places, and those that have not answered well yet share a quarter. Among these, the server that waited longest comes
+//! first, however soon the tokens there expire.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::domain::throttle::{Pause, Room};
 use crate::store::refreshes::AppKey;
 
-/// What may be begun now.
+/// The next thing to do with the refreshes that wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The refresh at this index of those that wait.
@@ -19,7 +20,7 @@ pub(super) enum Choice {
     Nothing,
 }
 
-/// What the choice depends on beside the places.
+/// The facts about apps and servers that a choice depends on.
 pub(super) trait Look {
     /// True where each account has a server of its own, and a key is such a server.
     fn is_server(&self, app: &AppKey) -> bool;

@@ -62,7 +62,7 @@ pub(crate) struct ConnectedView {
 ///
 /// Bluesky has no redirect: have the person make an app password and send it here with their handle. The password is
 /// sent on to the account's own server, once, and not kept. Connecting the same account again keeps the integration's
-/// id. Five sign-ins to an account are let through in five minutes. No browser takes part: `redirectUri` is only returned,
+/// id. An account is signed in to five times in five minutes at most. No browser takes part: `redirectUri` is only returned,
 /// completed, and `headless` has no effect.
 #[utoipa::path(post, path = "/v1/connect/bluesky/auth", operation_id = "connectBluesky", tag = "Connect",
     params(Connection),

@@ -19,12 +19,13 @@ pub(crate) struct Connection {
     ///
     /// `status` is `success`, `cancelled`, `error`, `selection_required` or `completion_required`. `integrationId` may be
     /// several ids, separated by commas. At most 2 kB are added: where not all ids fit, `integrationCount` is the number
-    /// of all, and the integrations list has them. With `status=error`, `error` is `access_not_approved`, `account_inactive`,
-    /// `account_mismatch`, `account_throttled`, `api_not_enabled`, `api_version_retired`, `app_missing`, `app_not_public`,
-    /// `app_or_grant_rejected`, `authorization_refused`, `billing_limit_reached`, `blocked_by_administrator`, `callback_url_rejected`,
-    /// `credentials_rejected`, `exchange_rejected`, `flow_expired`, `id_token_rejected`, `identity_unavailable`,
-    /// `interrupted`, `no_account`, `permission_missing`, `platform_answer_unreadable`, `platform_throttled`,
-    /// `platform_unavailable` or `storage_failed`. With `status=cancelled`, it is `access_denied`.
+    /// of all, and the integrations list has them. With `status=error`, `error` is `access_not_approved`,
+    /// `account_inactive`, `account_mismatch`, `account_throttled`, `api_not_enabled`, `api_version_retired`,
+    /// `app_missing`, `app_not_public`, `app_or_grant_rejected`, `authorization_refused`, `billing_limit_reached`,
+    /// `blocked_by_administrator`, `callback_url_rejected`, `credentials_rejected`, `exchange_rejected`, `flow_expired`,
+    /// `id_token_rejected`, `identity_unavailable`, `interrupted`, `no_account`, `permission_missing`,
+    /// `platform_answer_unreadable`, `platform_throttled`, `platform_unavailable` or `storage_failed`. With
+    /// `status=cancelled`, it is `access_denied`.
     ///
     /// The URI's own query is kept byte for byte. It cannot have `error`, `flowId`, `integrationCount`, `integrationId`,
     /// `missingScopes`, `selectionToken` or `status`, nor a `platform` or `profileId` other than this connection's.

@@ -53,7 +53,7 @@ pub(in crate::http) fn show(
     }
 }
 
-/// What to say of the session on the page for signing in; `None` where there was none.
+/// The notice about an ended session on the page for signing in; `None` where there was no session.
 fn ended(state: &State, req: &HttpRequest) -> Option<NoSignIn> {
     let had_session = !cookies::sessions(req.headers(), state.settings.is_console_secure()).is_empty();
     match *req.method() {

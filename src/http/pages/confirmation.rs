@@ -109,8 +109,8 @@ fn page(state: &State, req: &HttpRequest, question: &Question) -> Result<HttpRes
     frame.answer(builder, &page, forms([question.leads_to.as_str()].into_iter(), leads_to_app))
 }
 
-/// Where the forms of a page may lead that sends people on to these consent pages. A platform redirects among hosts of its
-/// own, and one that the operator runs without TLS may do so without it.
+/// The places that a page's forms may lead to, if the page sends people on to these consent pages. A platform redirects
+/// among hosts of its own, without TLS where the operator runs it without.
 pub(super) fn forms<'a>(mut consent_pages: impl Iterator<Item = &'a str>, leads_to_app: bool) -> Forms<'static> {
     if leads_to_app {
         Forms::Anywhere

@@ -34,7 +34,7 @@ use crate::http::error::{ApiError, Code};
 pub(crate) const FORM_MAX: usize = 2 * 1024;
 /// Longest form, in bytes: enough for a name and a password, whatever their characters.
 pub(crate) const SIGN_IN_MAX: usize = 8 * 1024;
-/// What the HTTP stack could not read is the framing, not what is in it.
+/// Answer to a body that the HTTP stack could not read: its framing is wrong, whatever is in it.
 const BAD_FRAMING: &str =
     "The body did not arrive whole: send its Content-Length, or chunks without extensions and trailers.";
 /// Retry-After when there is no room for a body: those that are being read end soon.

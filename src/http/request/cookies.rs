@@ -1,5 +1,5 @@
-//! The cookies that tell a browser from others, the console's session and notices, and the language that a person chose before
-//! they went to a platform. No other cookie is read or set.
+//! Cookies: those that tell a browser from others, the console's session and notices, and the language that a person chose
+//! before they went to a platform. No other cookie is read or set.
 
 use std::time::Duration;
 
