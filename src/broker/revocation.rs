@@ -114,12 +114,10 @@ impl Revocation {
         let Some(current) = grants::find(db, grant.project_id, grant.id)? else {
             return Ok(self.reach(db, grant.into(), core.clock.now())? != Users::Nobody);
         };
-        // Where an app password begins sessions, each is known to end alone.
-        if !core.upstream.has_sessions(&grant.platform) {
-            return Ok(true);
-        }
         let theirs = core.open_grant(&current)?;
-        Ok(theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, tokens)))
+        let is_one_session =
+            theirs.is_none_or(|theirs| core.upstream.are_one_session(&grant.platform, &theirs, tokens));
+        Ok(is_one_session || self.reaches_consent(&grant.platform))
     }
 
     /// Revokes the tokens of a grant that nobody uses any more. `is_refreshing`: a refresh of it is in flight, and

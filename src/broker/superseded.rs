@@ -7,7 +7,7 @@
 use super::Broker;
 use crate::domain::error_chain::chain;
 use crate::domain::grant::{Grant, TokenSet};
-use crate::store;
+use crate::store::{self, grants};
 
 impl Broker {
     /// Ends the consents behind these grants, as they were before the connection that brought `current`. Nobody waits
@@ -33,7 +33,14 @@ impl Broker {
             return;
         }
         let (revocation, replaced) = (self.revocation.clone(), grant.clone());
-        let is_needed = move |db: &store::Connection| revocation.is_needed(db, &replaced, &old);
+        let has_sessions = self.upstream.has_sessions(platform);
+        let is_needed = move |db: &store::Connection| {
+            // The account was connected again under the same app. Only sessions are known to end one by one.
+            if !has_sessions && grants::find(db, replaced.project_id, id)?.is_some() {
+                return Ok(true);
+            }
+            revocation.is_needed(db, &replaced, &old)
+        };
         // Not a short read: another process may have connected the account a moment ago.
         match self.store.read_long(is_needed).await {
             Ok(false) => {

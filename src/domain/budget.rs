@@ -1,4 +1,4 @@
-//! Budgets for what costs: so many in a minute, by access key, by address and in all.
+//! Budgets for what costs: so many in a minute, by access key, by link, by address and in all.
 //!
 //! Each budget refills steadily, and a subject that has spent nothing for a minute has all of it. Memory is bounded:
 //! when there are too many subjects, those with the most left are forgotten.

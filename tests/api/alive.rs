@@ -351,6 +351,9 @@ async fn a_reconnect_wins_against_a_refresh() {
         });
         let detail = broker.detail(&id).await;
         assert_eq!(detail["authStatus"], "active", "{platform}");
+        assert!(broker.broker().drain(Duration::from_secs(30)).await);
+        let given_back = broker.sandbox().requests_at(platform, Step::Revoke).len();
+        assert_eq!(given_back > 0, platform != "youtube", "{platform}: a revocation at Google ends the whole consent");
         for _ in 0..3 {
             broker.clock.advance(Duration::from_hours(2));
             assert_eq!(broker.refresh_due().await, 1, "{platform}: the new consent lives");
