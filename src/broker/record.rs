@@ -339,5 +339,5 @@ fn known(
         }
     }
     let Some(location) = found.location() else { return Ok(None) };
-    Ok(integrations::find_by_location(tx, project, profile, platform, location)?)
+    Ok(integrations::find_by_ending(tx, project, profile, platform, &format!("/{location}"))?)
 }

@@ -20,8 +20,8 @@ use super::Error;
 use super::lock::beside;
 use super::open::{directory_of, sync_directory};
 
-/// Enough for some hundreds of grants.
-const SIZE: u64 = 4 * 1024 * 1024;
+/// Size of the reserve, in bytes: enough for some hundreds of grants.
+pub const SIZE: u64 = 4 * 1024 * 1024;
 
 /// Free space beside the reserve that ordinary writes need for a while.
 const ROOM: u64 = 1024 * 1024;

@@ -61,22 +61,21 @@ pub fn find_by_account(
     )
 }
 
-/// The oldest integration of a location under that profile, by whatever parent's id. `location`: `locations/2`.
-pub fn find_by_location(
+/// The oldest integration under that profile whose account's id ends like this, for ids that begin with a parent's,
+/// which may change. Looks at every account of the platform there.
+pub fn find_by_ending(
     db: &Connection,
     project: ProjectId,
     profile: Option<ProfileId>,
     platform: &str,
-    location: &str,
+    ending: &str,
 ) -> Result<Option<Integration>, Error> {
-    let ending = format!("/{location}");
     one(
         db,
         &format!(
             "SELECT {SELECT} FROM integrations AS i {JOINS}
              WHERE i.project_id = :project AND coalesce(i.profile_id, '') = coalesce(:profile, '')
-                AND i.platform = :platform AND i.platform_user_id GLOB 'accounts/*'
-                AND substr(i.platform_user_id, -length(:ending)) = :ending
+                AND i.platform = :platform AND substr(i.platform_user_id, -length(:ending)) = :ending
              ORDER BY i.id LIMIT 1"
         ),
         named_params! {":project": project, ":profile": profile, ":platform": platform, ":ending": ending},

@@ -70,6 +70,7 @@ use tokio::sync::Semaphore;
 
 pub use damage::Damage;
 use disk_reserve::DiskReserve;
+pub use disk_reserve::SIZE as RESERVE;
 pub use error::Error;
 use files::Files;
 pub use files::{How, Moved};

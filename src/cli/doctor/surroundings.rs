@@ -19,16 +19,13 @@ use crate::config::Config;
 use crate::domain::shell::quoted;
 use crate::domain::time::Timestamp;
 use crate::platforms::BUILT_IN;
-use crate::store::{Holder, wrapping_keys};
+use crate::store::{Holder, RESERVE, wrapping_keys};
 use crate::vault::KeyringFile;
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Free space below which the broker refuses ordinary writes.
 const FULL: u64 = MEBIBYTE;
-
-/// Size of the reserve for tokens that a platform has already sent. Without it, the broker is not ready.
-const RESERVE: u64 = 4 * MEBIBYTE;
 
 /// Free space that a copy leaves to the broker.
 const ROOM: u64 = 16 * MEBIBYTE;
@@ -49,6 +46,7 @@ impl Surroundings<'_> {
         let database = &self.config.database;
         let size = [database.clone(), beside(database, "-wal")].iter().map(|path| size_of(path)).sum();
         let reserve = beside(database, ".ballast");
+        // Without the reserve, the broker is not ready.
         let least = if reserve.symlink_metadata().is_ok() { FULL } else { FULL + RESERVE };
         let purpose = "a migration copies the database, which has";
         let mut findings = vec![disk_finding(&folder_of(database), least, size, purpose)];
