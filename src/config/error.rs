@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::keys;
-
 use crate::domain::shell::quoted;
 
 /// The place where a setting was written.

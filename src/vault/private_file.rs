@@ -12,7 +12,6 @@ use rustix::fs::{Access, access};
 use zeroize::Zeroizing;
 
 use super::keyring::KeyringError;
-
 use crate::domain::shell::quoted;
 
 /// Maximum size of such a file, in bytes.
