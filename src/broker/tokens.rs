@@ -35,13 +35,11 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// An access token for a caller. Silent in `Debug`.
 #[derive(Debug)]
 pub struct VendedToken {
-    pub platform: String,
-    pub platform_user_id: String,
+    pub account: Arc<AccountTokens>,
     pub access_token: SecretString,
     pub token_type: String,
     /// `None` when the platform reports no expiry.
     pub expires_at: Option<Timestamp>,
-    pub scopes: Vec<String>,
     /// The account's server, where each account has its own.
     pub service_url: Option<String>,
 }
@@ -55,7 +53,7 @@ fn usual_life(found: &AccountTokens) -> Duration {
 /// True when the stored token does not last and must be refreshed.
 fn is_to_be_refreshed(found: &AccountTokens, now: Timestamp, at_least: Duration) -> bool {
     found.own.tokens.is_none()
-        && found.status == AuthStatus::Active
+        && found.status_at(now) == AuthStatus::Active
         && found.access_expires_at.is_some_and(|at| at < now.plus(at_least))
 }
 
@@ -105,11 +103,11 @@ impl Broker {
     /// [`Error::TokenTooShort`] when even a fresh token would not last `at_least`, or nothing refreshes it.
     fn check_life(&self, found: &AccountTokens, at_least: Duration) -> Result<(), Error> {
         let Some(expires_at) = found.access_expires_at else { return Ok(()) };
-        let life = found.issued_at.until(expires_at);
-        if found.status != AuthStatus::Active || (life >= at_least && found.renewal != Renewal::Never) {
+        let (life, now) = (found.issued_at.until(expires_at), self.clock.now());
+        if found.status_at(now) != AuthStatus::Active || (life >= at_least && found.renewal != Renewal::Never) {
             return Ok(());
         }
-        let (label, lasts) = (self.label(&found.platform), self.clock.now().until(expires_at));
+        let (label, lasts) = (self.label(&found.platform), now.until(expires_at));
         Err(Error::TokenTooShort { label, lasts, life })
     }
 
@@ -125,7 +123,7 @@ impl Broker {
         let is_alive = found.access_expires_at.is_none_or(|at| now < at);
         // A token that cannot be opened is refused with the reason, however long it would last.
         let is_unreadable = matches!(why, NotRefreshed::Failed { kind: Failure::TokensUnreadable, .. });
-        if is_alive || is_unreadable || found.status != AuthStatus::Active {
+        if is_alive || is_unreadable || found.status_at(now) != AuthStatus::Active {
             return self.vend(caller, found).await;
         }
         let label = self.label(&found.platform);
@@ -150,7 +148,7 @@ impl Broker {
         })
     }
 
-    async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<AccountTokens, Error> {
+    async fn find_token(&self, caller: &Caller, id: IntegrationId) -> Result<Arc<AccountTokens>, Error> {
         let project = caller.project_id;
         let read = || {
             let find = move |db: &Connection| integrations::find_tokens(db, project, id);
@@ -167,13 +165,12 @@ impl Broker {
                 return Err(self.went_back(found.grant_id).into());
             }
         }
-        let found = Arc::unwrap_or_clone(found);
-        Ok(AccountTokens { status: found.status.at(self.clock.now(), found.lapses_at), ..found })
+        Ok(found)
     }
 
     /// Returns the token after the read was recorded.
-    async fn vend(&self, caller: &Caller, found: AccountTokens) -> Result<VendedToken, Error> {
-        if let AuthStatus::ReconnectRequired(_) = found.status {
+    async fn vend(&self, caller: &Caller, found: Arc<AccountTokens>) -> Result<VendedToken, Error> {
+        if let AuthStatus::ReconnectRequired(_) = found.status_at(self.clock.now()) {
             return Err(self.reconnect_required(&found));
         }
         let project_id = caller.project_id;
@@ -192,15 +189,7 @@ impl Broker {
         self.record_read(caller, &found).await?;
         metrics::counter!("postpeer_tokens_vended_total", "platform" => found.platform.clone()).increment(1);
         let TokenSet { access_token, token_type, service_url, .. } = tokens;
-        Ok(VendedToken {
-            platform: found.platform,
-            platform_user_id: found.platform_user_id,
-            access_token,
-            token_type,
-            expires_at,
-            scopes: found.scopes,
-            service_url,
-        })
+        Ok(VendedToken { account: found, access_token, token_type, expires_at, service_url })
     }
 
     fn reconnect_required(&self, found: &AccountTokens) -> Error {
@@ -212,7 +201,7 @@ impl Broker {
             };
         }
         // Expired by its recorded times, or an account that the consent no longer covers.
-        let kind = match found.status {
+        let kind = match found.status_at(self.clock.now()) {
             // Its grant has tokens, so it works for others.
             AuthStatus::ReconnectRequired(FailureReason::AccessRevoked) if found.grant_tokens.is_some() => {
                 RefreshFailure::of_lost_account(self.clock.now()).kind

@@ -56,7 +56,7 @@ pub struct OwnTokens {
 
 /// The tokens that an integration uses, with what decides whether they are handed out, refreshed first, or not to be
 /// had.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AccountTokens {
     pub id: IntegrationId,
     pub profile_id: Option<ProfileId>,
@@ -83,6 +83,14 @@ pub struct AccountTokens {
     pub grant_generation: u64,
     /// Handed out in place of the grant's, where there are any.
     pub own: OwnTokens,
+}
+
+impl AccountTokens {
+    /// The status at that time.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> AuthStatus {
+        self.status.at(now, self.lapses_at)
+    }
 }
 
 impl Weigh for AccountTokens {

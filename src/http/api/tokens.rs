@@ -1,6 +1,6 @@
 //! `/v1/connect/integrations/{id}/token`: the only response that contains a token.
 //!
-//! Invariant: the access token is the only secret in the response. It stays a `SecretString` until the view is built,
+//! Invariant: the access token is the only secret in the response. The view borrows it from its `SecretString`,
 //! and the response is never cached.
 
 use actix_web::HttpResponse;
@@ -9,7 +9,7 @@ use actix_web::web::Bytes;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::broker::Caller;
 use crate::broker::tokens::VendedToken;
@@ -45,61 +45,55 @@ impl FromQuery for Wanted {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Token)]
-pub(crate) struct TokenView {
+pub(crate) struct TokenView<'a> {
     success: bool,
     #[schema(example = "twitter")]
-    platform: String,
+    platform: &'a str,
     /// The platform's own id of the account.
-    platform_user_id: String,
-    access_token: String,
+    platform_user_id: &'a str,
+    access_token: &'a str,
     #[schema(example = "Bearer")]
-    token_type: String,
+    token_type: &'a str,
     /// Null where the token does not expire.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     /// The OAuth scopes that were granted.
-    scopes: Vec<String>,
+    scopes: &'a [String],
     /// The server that the token is for (Bluesky, Mastodon and its kind); absent where the platform has but one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    service_url: Option<String>,
+    service_url: Option<&'a str>,
 }
 
-impl From<VendedToken> for TokenView {
+impl<'a> From<&'a VendedToken> for TokenView<'a> {
     #[expect(clippy::disallowed_methods, reason = "the caller asked for the token, with a key that may read it")]
-    fn from(token: VendedToken) -> Self {
+    fn from(VendedToken { account, access_token, token_type, expires_at, service_url }: &'a VendedToken) -> Self {
         Self {
             success: true,
-            platform: token.platform,
-            platform_user_id: token.platform_user_id,
-            access_token: token.access_token.expose_secret().to_owned(),
-            token_type: token.token_type,
-            expires_at: token.expires_at,
-            scopes: token.scopes,
-            service_url: token.service_url,
+            platform: &account.platform,
+            platform_user_id: &account.platform_user_id,
+            access_token: access_token.expose_secret(),
+            token_type,
+            expires_at: *expires_at,
+            scopes: &account.scopes,
+            service_url: service_url.as_deref(),
         }
     }
 }
 
-impl TokenView {
-    /// Writes the response. What is written is wiped when it was sent.
-    fn into_response(self) -> Result<HttpResponse, ApiError> {
+impl TokenView<'_> {
+    /// The response. What is written is wiped when it was sent.
+    fn respond(&self) -> Result<HttpResponse, ApiError> {
         // Allocated once: a buffer that grows leaves copies of its content behind. A byte takes six at most in JSON.
-        let texts = [&self.platform, &self.platform_user_id, &self.access_token, &self.token_type];
+        let texts = [self.platform, self.platform_user_id, self.access_token, self.token_type];
         let most = texts
             .into_iter()
-            .chain(&self.scopes)
-            .chain(&self.service_url)
+            .chain(self.scopes.iter().map(String::as_str))
+            .chain(self.service_url)
             .map(|text| 6 * text.len() + 8)
             .sum::<usize>();
         let mut body = Zeroizing::new(Vec::with_capacity(REST + most));
-        serde_json::to_writer(&mut *body, &self).map_err(ApiError::internal)?;
+        serde_json::to_writer(&mut *body, self).map_err(ApiError::internal)?;
         Ok(HttpResponse::Ok().content_type(header::ContentType::json()).body(Bytes::from_owner(body)))
-    }
-}
-
-impl Drop for TokenView {
-    fn drop(&mut self) {
-        self.access_token.zeroize();
     }
 }
 
@@ -125,15 +119,15 @@ pub(crate) async fn get(
     Segment(id): Segment,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<HttpResponse, ApiError> {
-    view(&state, &caller, &id, wanted).await?.into_response()
+    TokenView::from(&read(&state, &caller, &id, wanted).await?).respond()
 }
 
-pub(crate) async fn view(
+pub(crate) async fn read(
     state: &State,
     caller: &Caller,
     id: &str,
     Wanted { min_seconds }: Wanted,
-) -> Result<TokenView, ApiError> {
+) -> Result<VendedToken, ApiError> {
     let at_least = min_seconds.map(std::time::Duration::from_secs);
-    Ok(state.broker.fresh_token(caller, id, at_least).await?.into())
+    Ok(state.broker.fresh_token(caller, id, at_least).await?)
 }

@@ -225,9 +225,9 @@ pub(crate) async fn details(state: Current, req: HttpRequest, Segment(id): Segme
 pub(crate) async fn token(state: Current, req: HttpRequest, Segment(id): Segment) -> Result<HttpResponse, ApiError> {
     let caller = caller(&state, demo(&state)?, &req);
     check_is_own_page(&state, req.headers())?;
-    let answer = tokens::view(&state, &caller, &id, tokens::Wanted::default()).await?;
+    let token = tokens::read(&state, &caller, &id, tokens::Wanted::default()).await?;
     let words = &Frame::new(&state, &req, None).words.demo;
-    account_page(&state, &req, &id, (words.token, words.token_lead), &answer).await
+    account_page(&state, &req, &id, (words.token, words.token_lead), &tokens::TokenView::from(&token)).await
 }
 
 pub(crate) async fn disconnect(

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 
 use postpeer::broker::apps::{AppChange, NewApp};
 use postpeer::broker::callback::Callback;
@@ -9,11 +10,13 @@ use postpeer::broker::tokens::VendedToken;
 use postpeer::config::{self, Environment};
 use postpeer::domain::access_key::PlainAccessKey;
 use postpeer::domain::entropy::SeededEntropy;
-use postpeer::domain::grant::{IssuedTokens, TokenSet};
-use postpeer::domain::id::{GrantId, Id as _, ProjectId};
+use postpeer::domain::grant::{AuthStatus, IssuedTokens, TokenSet};
+use postpeer::domain::id::{GrantId, Id as _, IntegrationId, ProjectId};
+use postpeer::domain::integration::{AccountTokens, OwnTokens};
 use postpeer::domain::keyring::{KeyState, WrappedKey};
 use postpeer::domain::oauth_app::OauthAppChange;
 use postpeer::domain::redirect::RedirectPolicy;
+use postpeer::domain::renewal::Renewal;
 use postpeer::domain::secret::{Digest256, Sealed, SecretString};
 use postpeer::domain::time::Timestamp;
 use postpeer::oauth::{AuthorizeRequest, CodeExchange};
@@ -26,6 +29,28 @@ use super::needles::Needles;
 use crate::support::{TestBroker, expose};
 
 const MARKER: &str = "marker-3f9c2a71-of-a-secret";
+
+fn account_tokens() -> AccountTokens {
+    let sealed = || Some(Sealed::from_bytes(MARKER.as_bytes().to_vec()));
+    AccountTokens {
+        id: IntegrationId::from_uuid(uuid::Uuid::nil()),
+        profile_id: None,
+        grant_id: GrantId::from_uuid(uuid::Uuid::nil()),
+        platform: "twitter".to_owned(),
+        client_id: "x".to_owned(),
+        platform_user_id: "1".to_owned(),
+        status: AuthStatus::Active,
+        lapses_at: None,
+        scopes: Vec::new(),
+        issued_at: Timestamp::from_millis(0),
+        access_expires_at: None,
+        renewal: Renewal::Never,
+        trouble: None,
+        grant_tokens: sealed(),
+        grant_generation: 1,
+        own: OwnTokens { generation: 1, tokens: sealed() },
+    }
+}
 
 fn needles() -> Needles {
     let mut needles = Needles::default();
@@ -98,12 +123,10 @@ fn values_with_secrets_are_silent_about_them() {
         (
             "VendedToken",
             shown(&VendedToken {
-                platform: "twitter".to_owned(),
-                platform_user_id: "1".to_owned(),
+                account: Arc::new(account_tokens()),
                 access_token: marker(),
                 token_type: "Bearer".to_owned(),
                 expires_at: None,
-                scopes: Vec::new(),
                 service_url: None,
             }),
         ),
@@ -154,7 +177,7 @@ fn keys_are_silent_about_themselves() {
     let line = text.lines().find(|line| line.starts_with("k1")).unwrap();
     let mut needles = Needles::default();
     needles.add("the key as it is written", line.split_once(':').unwrap().1.trim().as_bytes());
-    let (vault, wrapped) = Vault::initialise(&keyring, uuid::Uuid::from_u128(1), std::sync::Arc::new(entropy)).unwrap();
+    let (vault, wrapped) = Vault::initialise(&keyring, uuid::Uuid::from_u128(1), Arc::new(entropy)).unwrap();
     let [grant, other] = [1, 2].map(|id| GrantId::from_uuid(uuid::Uuid::from_u128(id)));
     let owner =
         Owner { project_id: ProjectId::from_uuid(uuid::Uuid::from_u128(3)), platform: "twitter", client_id: "c" };
