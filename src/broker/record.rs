@@ -275,10 +275,21 @@ impl Core {
                     integrations::set_status(tx, project, other.id, lost, now)?;
                     tracing::info!(integration.id = %other.id, "the renewed consent no longer covers this account");
                 }
+                // Its own tokens were erased while the grant was ended.
+                Coverage::Unknown if other.status != lost && self.lacks_own_tokens(tx, under, other.id)? => {
+                    integrations::set_status(tx, project, other.id, lost, now)?;
+                    tracing::info!(integration.id = %other.id, "the renewed consent brought no token for this account");
+                }
                 Coverage::Lost | Coverage::Unknown => {}
             }
         }
         Ok(())
+    }
+
+    /// True for an account that needs tokens of its own and has none.
+    fn lacks_own_tokens(&self, tx: &Transaction<'_>, under: &Under, id: IntegrationId) -> Result<bool, Error> {
+        let own = integrations::find_own_tokens(tx, under.project_id, id)?;
+        Ok(own.is_some_and(|own| own.tokens.is_none()) && self.upstream.has_token_per_account(&under.platform))
     }
 
     /// Makes the account usable again, with a token of its own or with the grant's.

@@ -178,6 +178,10 @@ impl Broker {
             (Some(own), _) => {
                 (Place::integration_tokens(found.id, found.own.generation, project_id, &found.platform), own, None)
             }
+            // The grant's token is the person's, and opens all that is theirs.
+            (None, _) if self.upstream.has_token_per_account(&found.platform) => {
+                return Err(self.reconnect_required(&found));
+            }
             (None, Some(sealed)) => {
                 let owner = Owner { project_id, platform: &found.platform, client_id: &found.client_id };
                 let place = Place::grant_tokens(found.grant_id, found.grant_generation, owner);

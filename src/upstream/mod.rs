@@ -22,8 +22,8 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::renewal::{Renewal, Timing};
 use crate::domain::time::Timestamp;
 use crate::platforms::{
-    Blame, Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation, Rotation, Said,
-    bluesky, read_errors,
+    Accounts, Blame, Bluesky, ConfiguredPlatform, Credentials, Metadata, Platform, Refresh, Registry, Revocation,
+    Rotation, Said, bluesky, read_errors,
 };
 use crate::{atproto, oauth};
 
@@ -200,6 +200,13 @@ impl Upstream {
             Some(server) => self.oauth.client_at(platform.platform().at(server), credentials),
             None => self.oauth.client(platform.platform(), credentials),
         }
+    }
+
+    /// True where each account has a token of its own, and the grant's is the person's: Facebook's Pages.
+    #[must_use]
+    pub fn has_token_per_account(&self, platform: &str) -> bool {
+        let has_own = |known: &Platform| known.name == platform && known.identity.accounts == Accounts::FacebookPages;
+        self.platforms.iter_all().any(|known| has_own(known.platform()))
     }
 
     /// True when the platform sends the browser back with a fragment, which the next redirect has to end.

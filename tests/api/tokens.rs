@@ -189,6 +189,21 @@ async fn a_page_has_a_token_of_its_own_and_bluesky_a_server() {
     assert_eq!(later.json["serviceUrl"], reply.json["serviceUrl"]);
 }
 
+/// Without its own token a Page has none: the consent's opens all that is the person's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_lost_its_token_is_not_handed_out_its_persons() {
+    let broker = TestBroker::start().await;
+    let page = broker.connect("facebook", "").await;
+    let erase = "UPDATE integrations SET tokens = NULL, tokens_dek_id = NULL";
+    assert_eq!(broker.sql().execute(erase, []).unwrap(), 1);
+    for query in ["", "minSeconds=86400"] {
+        let refused = broker.token(&page, query).await;
+        assert_eq!((refused.status, refused.code()), (422, "reconnect_required"), "{}", refused.text);
+    }
+    assert_eq!(broker.connect("facebook", "").await, page);
+    assert_eq!(broker.token(&page, "").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_still_works_is_handed_out_while_the_platform_is_down() {
     let broker = TestBroker::start().await;
