@@ -248,7 +248,13 @@ fn verifies(key: &DecodingKey, token: &str, algorithm: Algorithm) -> bool {
     jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
 }
 
-/// The claims of a token that was verified.
+/// True when both id_tokens name a person, and not the same one.
+pub(super) fn are_of_two(one: &str, other: &str) -> bool {
+    let subject = |token| read_claims(token)?.get("sub")?.as_str().map(str::to_owned);
+    subject(one).zip(subject(other)).is_some_and(|(one, other)| one != other)
+}
+
+/// The claims of a token, which only a caller that verified it believes.
 fn read_claims(token: &str) -> Option<Value> {
     use base64::Engine as _;
     let (message, _) = token.trim().rsplit_once('.')?;

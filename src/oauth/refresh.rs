@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::OauthClient;
 use super::error_answer::ErrorAnswer;
 use super::exchange::{Exchanged, OK, api_url, expose, get, long_lived_request};
+use super::id_token::are_of_two;
 use super::tokens::{self, NotTokens};
 use crate::domain::failure::Failure;
 use crate::domain::grant::{IssuedTokens, TokenSet};
@@ -60,7 +61,7 @@ pub fn read_refresh(
         }
         read => read,
     };
-    read.map_err(|not| {
+    let read = read.map_err(|not| {
         let error = match not {
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer), OK, None),
@@ -69,7 +70,14 @@ pub fn read_refresh(
             }
         };
         error.in_answer().without_echo(sent(tokens).map(expose))
-    })
+    })?;
+    // OpenID Connect Core 1.0, section 12.2. TLS vouches for the answer, so a signature would prove no more.
+    let id_tokens = tokens.id_token.as_ref().zip(read.tokens.id_token.as_ref());
+    if platform.id_tokens.is_some() && id_tokens.is_some_and(|(old, new)| are_of_two(expose(old), expose(new))) {
+        let error = PlatformError::new(&platform.name, Step::Refresh, Failure::RefreshRejected);
+        return Err(error.in_answer().caused_by("the id_token of the answer names another person"));
+    }
+    Ok(read)
 }
 
 /// The tokens that a refresh sends, or may.
@@ -115,7 +123,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::platforms::BUILT_IN;
+    use crate::platforms::{BUILT_IN, IdTokens};
 
     fn platform(name: &str) -> Platform {
         BUILT_IN.iter().map(|definition| definition()).find(|platform| platform.name == name).unwrap()
@@ -265,6 +273,36 @@ mod tests {
             let issued = read_refresh(&platform("facebook"), &tokens, answer.to_string().as_bytes(), asked_at).unwrap();
             assert_eq!(issued.access_expires_at.map(|at| asked_at.until(at).as_secs()), life, "{answer}");
         }
+    }
+
+    #[test]
+    fn an_answer_about_another_person_is_no_success() {
+        use base64::Engine as _;
+        let id_token = |claims: &Value| {
+            let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
+            format!("eyJhbGciOiJSUzI1NiJ9.{claims}.c2lnbmVk")
+        };
+        let issuer = IdTokens { jwks_url: None, are_identity: false, may_be_hmac: false };
+        let acme = Platform { id_tokens: Some(issuer), ..platform("youtube") };
+        let tokens = TokenSet {
+            access_token: SecretString::from("old"),
+            refresh_token: Some(SecretString::from("r")),
+            id_token: Some(SecretString::from(id_token(&json!({"sub": "u1", "exp": 1})))),
+            token_type: "Bearer".to_owned(),
+            service_url: None,
+        };
+        let read = |platform: &Platform, id_token: Option<String>| {
+            let answer = json!({"access_token": "new", "id_token": id_token}).to_string();
+            read_refresh(platform, &tokens, answer.as_bytes(), Timestamp::from_millis(0))
+        };
+        let error = read(&acme, Some(id_token(&json!({"sub": "u2"})))).unwrap_err();
+        assert_eq!((error.failure, error.step), (Failure::RefreshRejected, Step::Refresh));
+        for unobjectionable in
+            [None, Some(id_token(&json!({"sub": "u1"}))), Some(id_token(&json!({}))), Some("x".into())]
+        {
+            assert!(read(&acme, unobjectionable.clone()).is_ok(), "{unobjectionable:?}");
+        }
+        assert!(read(&platform("youtube"), Some(id_token(&json!({"sub": "u2"})))).is_ok(), "it is not used there");
     }
 
     #[test]
