@@ -6,7 +6,7 @@ use crate::domain::audit::{Action, Entry};
 use crate::domain::id::ProfileId;
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
-use crate::store::{self, audit, links, profiles};
+use crate::store::{self, access_keys, audit, links, profiles};
 
 impl Broker {
     pub async fn create_profile(
@@ -67,18 +67,24 @@ impl Broker {
             .await
     }
 
-    /// Soft delete: integrations keep their profile id. Links for it are revoked.
+    /// Soft delete: integrations keep their profile id. Links for it and keys that are bound to it are revoked.
     pub async fn delete_profile(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
         caller.for_whole_project()?;
-        let entry = Entry::new(caller.by(), Action::ProfileDeleted, id).of_profile(Some(id));
+        let by = caller.by();
+        let entry = Entry::new(by, Action::ProfileDeleted, id).of_profile(Some(id));
         self.store
             .write(move |tx| {
                 gone(profiles::delete(tx, project, id, now))?;
                 links::revoke_of_profile(tx, project, id, now)?;
-                Ok(audit::record(tx, Some(project), &entry, now)?)
+                for key in access_keys::revoke_of_profile(tx, project, id, now)? {
+                    audit::record(tx, Some(project), &Entry::new(by, Action::AccessKeyRevoked, key), now)?;
+                }
+                Ok::<_, Error>(audit::record(tx, Some(project), &entry, now)?)
             })
-            .await
+            .await?;
+        access_keys::until_known().await;
+        Ok(())
     }
 }
 

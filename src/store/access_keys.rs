@@ -272,6 +272,22 @@ pub fn revoke_some(
     Ok(revoked)
 }
 
+/// Revokes the keys that are bound to a profile, and returns their ids. Their links are that profile's.
+pub fn revoke_of_profile(
+    db: &Transaction<'_>,
+    project: ProjectId,
+    profile: ProfileId,
+    now: Timestamp,
+) -> Result<Vec<AccessKeyId>, Error> {
+    all(
+        db,
+        "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
+         WHERE project_id = :project AND profile_id = :profile AND revoked_at IS NULL RETURNING id",
+        named_params! {":project": project, ":profile": profile, ":now": now},
+        |row| Fields::of("access_keys", row).get("id"),
+    )
+}
+
 fn read_found(row: &Row<'_>) -> Result<FoundKey, Error> {
     let fields = Fields::of("access_keys", row);
     let (code, dek_id): (Option<Vec<u8>>, Option<u32>) = (fields.get("mac")?, fields.get("mac_dek_id")?);

@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_deleted_profiles_end_with_the_upgrade() {
+        let mut db = Connection::open_in_memory().unwrap();
+        Schema::of_version(25).migrate(&mut db).unwrap();
+        db.execute_batch(
+            "INSERT INTO projects VALUES ('proj_1', 'default', 0);
+             INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at, deleted_at) VALUES
+                ('prof_1', 'proj_1', 'a', 'a', 0, 0, NULL), ('prof_2', 'proj_1', 'b', 'b', 0, 0, 7);
+             INSERT INTO access_keys (id, project_id, name, hint, scopes, digest, created_at, revoked_at, profile_id) VALUES
+                ('key_1', 'proj_1', 'a', 'ppk', '[]', CAST(zeroblob(32) AS BLOB), 0, NULL, NULL),
+                ('key_2', 'proj_1', 'b', 'ppk', '[]', CAST(x'01' || zeroblob(31) AS BLOB), 0, NULL, 'prof_1'),
+                ('key_3', 'proj_1', 'c', 'ppk', '[]', CAST(x'02' || zeroblob(31) AS BLOB), 0, NULL, 'prof_2'),
+                ('key_4', 'proj_1', 'd', 'ppk', '[]', CAST(x'03' || zeroblob(31) AS BLOB), 0, 5, 'prof_2');",
+        )
+        .unwrap();
+        Schema::embedded().migrate(&mut db).unwrap();
+        let mut rows = db.prepare("SELECT revoked_at FROM access_keys ORDER BY id").unwrap();
+        let revoked: Vec<Option<u32>> =
+            rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(revoked, [None, None, Some(7), Some(5)]);
+    }
+
+    #[test]
     fn integrations_of_the_first_schema_are_active_without_own_tokens() {
         let mut db = Connection::open_in_memory().unwrap();
         let mut first = Schema::embedded();

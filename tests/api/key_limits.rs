@@ -166,6 +166,20 @@ async fn a_bound_key_lists_what_is_of_its_profile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bound_key_ends_with_its_profile() {
+    let bound = Bound::start().await;
+    assert_eq!(bound.call("GET", "/v1/profiles", None).await.status, 200);
+    let deleted = bound.broker.call("DELETE", &format!("/v1/profiles/{}", bound.own), None).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    let refused = bound.call("GET", "/v1/profiles", None).await;
+    assert_eq!((refused.status, refused.code()), (401, "invalid_access_key"), "{}", refused.text);
+    let trail = bound.broker.get("/v1/audit").await.json["entries"].take();
+    let actions: Vec<_> = trail.as_array().unwrap().iter().map(|entry| text(&entry["action"])).collect();
+    assert!(actions.ends_with(&["access_key.revoked".to_owned(), "profile.deleted".to_owned()]), "{actions:?}");
+    assert_eq!(bound.broker.get("/v1/profiles").await.status, 200, "keys of the whole project stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bound_key_works_within_its_profile_and_not_beyond() {
     let bound = Bound::start().await;
     let refused = async |method: &str, path: &str, body: Option<Value>| {
