@@ -12,9 +12,24 @@ use url::{Host, Url};
 /// Maximum length of a URI, in bytes.
 pub const MAX_LENGTH: usize = 2048;
 
-/// Parameters that only the broker adds.
-const OURS: [&str; 7] =
-    ["error", "flowId", "integrationCount", "integrationId", "missingScopes", "selectionToken", "status"];
+/// Parameters that the broker adds. The caller may say the true `platform` and `profileId` itself.
+const OURS: [&str; 9] = [
+    "error",
+    "flowId",
+    "integrationCount",
+    "integrationId",
+    "missingScopes",
+    "platform",
+    "profileId",
+    "selectionToken",
+    "status",
+];
+
+/// A parameter's name without what servers drop from it: white space, control characters, and the brackets of a list.
+fn as_servers_read(name: &str) -> &str {
+    let is_dropped = |c: char| c.is_whitespace() || c.is_control();
+    name.split('[').next().unwrap_or(name).trim_matches(is_dropped)
+}
 
 /// Why a redirect URI is refused. `Display` completes "redirectUri ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +103,7 @@ impl RedirectUri {
                 match name.as_ref() {
                     "platform" => value != platform,
                     "profileId" => Some(value.as_ref()) != profile,
-                    name => OURS.contains(&name),
+                    name => OURS.iter().any(|ours| ours.eq_ignore_ascii_case(as_servers_read(name))),
                 }
             });
         if is_ours { Err(Refused::OurParameter) } else { Ok(()) }
