@@ -71,7 +71,7 @@ const RECORDED: &[Recorded] = &[
             Some("Franz Ferdinand (Personal)"),
         ],
         token: ("sl.u.AbX9y6Fe3AuH5o66", &["account_info.read"]),
-        authorize: &[("token_access_type", "offline"), ("scope", "account_info.read")],
+        authorize: &[("token_access_type", "offline"), ("force_reapprove", "true"), ("scope", "account_info.read")],
         asked: ("POST", None),
         ..USUAL
     },
@@ -126,7 +126,7 @@ const RECORDED: &[Recorded] = &[
             "width":300}],"product":"premium","type":"user","uri":"spotify:user:smedjan"}"#,
         account: [Some("smedjan"), Some("smedjan"), Some("Smedjan")],
         token: ("NgCXRK...MzYjw", &["user-read-private", "user-read-email"]),
-        authorize: &[("scope", "user-read-private")],
+        authorize: &[("scope", "user-read-private"), ("show_dialog", "true")],
         ..USUAL
     },
     Recorded {
@@ -137,7 +137,7 @@ const RECORDED: &[Recorded] = &[
             "lastname":"Teutenberg","profile":"https://xxxxxx.cloudfront.net/pictures/athletes/large.jpg"}"#,
         account: [Some("1234567890987654321"), Some("marianne_t"), Some("Marianne")],
         token: ("a4b945687g", &["read"]),
-        authorize: &[("scope", "read")],
+        authorize: &[("scope", "read"), ("approval_prompt", "force")],
         is_basic: false,
         ..USUAL
     },
@@ -150,7 +150,7 @@ const RECORDED: &[Recorded] = &[
             "profile_image_url":"https://static-cdn.jtvnw.net/jtv_user_pictures/8a6381c7.png"}]}"#,
         account: [Some("141981764"), Some("twitchdev"), Some("TwitchDev")],
         token: ("rfx2uswqe8l4g1mkagrvg5tv0ks3", &["user:read:email"]),
-        authorize: &[("scope", "user:read:email")],
+        authorize: &[("scope", "user:read:email"), ("force_verify", "true")],
         is_basic: false,
         asked: ("GET", Some(("client-id", "id"))),
         revoked: Some("rfx2uswqe8l4g1mkagrvg5tv0ks3"),
