@@ -15,6 +15,7 @@ use crate::domain::key_limits::{Limits, WARN_AHEAD};
 use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
+use crate::domain::visible::{is_invisible, is_misleading};
 use crate::store::{self, Transaction, access_keys, audit, counts, profiles, projects};
 
 /// Longest name of a key or a project, in code points.
@@ -225,8 +226,11 @@ fn valid_limits(mut limits: Limits, now: Timestamp) -> Result<Limits, Error> {
 
 pub(super) fn valid_name(what: &str, name: &str) -> Result<String, Error> {
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
-        return Err(Error::Invalid(format!("{what} must be 1 to {NAME_MAX} characters, without control characters")));
+    let is_blank = name.chars().all(|c| c.is_whitespace() || is_invisible(c));
+    if is_blank || name.chars().count() > NAME_MAX || name.chars().any(is_misleading) {
+        return Err(Error::Invalid(format!(
+            "{what} must be 1 to {NAME_MAX} visible characters, without control characters or bidirectional overrides"
+        )));
     }
     Ok(name.to_owned())
 }

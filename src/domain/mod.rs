@@ -45,6 +45,7 @@ pub mod selection;
 pub mod shell;
 pub mod throttle;
 pub mod time;
+pub mod visible;
 pub mod weigh;
 
 /// A transition that the present state of a flow, a grant or a selection does not allow.

@@ -7,6 +7,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::body::Members;
+use crate::domain::visible::{is_invisible, is_misleading};
 use crate::domain::{oauth_app, profile};
 use crate::http::error::{ApiError, Code};
 
@@ -86,36 +87,9 @@ pub(crate) fn description(text: &str) -> Result<(), String> {
     plain(text, &['\n', '\r', '\t'])
 }
 
-/// True for a character that shows nothing: what Unicode says to ignore in display (`Default_Ignorable_Code_Point`), and
-/// the empty Braille pattern.
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{2800}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
-}
-
 /// Rejects characters that are invisible in a log or reverse the text around them.
 fn plain(text: &str, allowed: &[char]) -> Result<(), String> {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if text.chars().any(|c| hidden(c) && !allowed.contains(&c)) {
+    if text.chars().any(|c| is_misleading(c) && !allowed.contains(&c)) {
         return Err("must not have control characters or bidirectional overrides".to_owned());
     }
     Ok(())
