@@ -1,6 +1,7 @@
 //! `/console/sign-in` and `/console/sign-out`: an access key becomes a session, and the session ends.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
@@ -33,7 +34,8 @@ struct SignIn<'a> {
 pub(crate) async fn show(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let why = cookies::notice(req.headers()).and_then(|name| name.parse().ok());
     let ended = why.filter(|why| [NoSignIn::Ended, NoSignIn::EndedUnchanged].contains(why));
-    page(&state, &req, ended, StatusCode::OK)
+    let keeps_none = Query::new(req.query_string()).text("cookies").ok().flatten().is_some_and(|kept| kept == "none");
+    page(&state, &req, if keeps_none { Some(NoSignIn::NoCookies) } else { ended }, StatusCode::OK)
 }
 
 pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> Result<HttpResponse, ApiError> {
@@ -47,7 +49,12 @@ pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> 
     let form = unread.form(FORM_MAX).await?;
     let key = form.fields().text("key")?.unwrap_or_default();
     match begin(&state, &req, key.trim()).await {
-        Ok(token) => with_cookie(&state, go(&state, &req, &wanted(&req), None), Some(token)),
+        Ok(token) => {
+            let mut answer = go(&state, &req, &wanted(&req), None);
+            // Tells the next page where the browser comes from, should it keep no cookie.
+            answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+            with_cookie(&state, answer, Some(token))
+        }
         Err(broker::Error::AuthenticationRequired) => {
             state.broker.spend(Cost::Misses, None, limited(&req, &state))?;
             refuse(&state, &req, NoSignIn::WrongKey)

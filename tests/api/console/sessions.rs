@@ -266,6 +266,22 @@ async fn whoever_is_signed_out_is_told_and_comes_back_to_the_page() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_no_cookies_is_told_after_the_sign_in() {
+    let broker = start().await;
+    let mut operator = Operator::nobody(&broker);
+    let signed_in = operator.sign_in(&broker.key).await;
+    assert_eq!(signed_in.header("referrer-policy"), "same-origin", "the next page is told where from");
+    operator.cookie.clear();
+    let came =
+        operator.request("GET", "/console/accounts", None).header("referer", "http://127.0.0.1/console/sign-in?x");
+    let sent = Reply::of(came.send().await.unwrap()).await;
+    assert_eq!(sent.location(), "/console/sign-in?to=%2Faccounts&cookies=none");
+    let page = operator.get(&sent.location()).await;
+    assert!(page.text.contains("keeps no cookies"), "{}", page.text);
+    assert!(!operator.get("/console/sign-in").await.text.contains("keeps no cookies"));
+}
+
 /// Where TLS and the host's own name say nothing, the page knows only that it is opened under another name.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_another_address_the_sign_in_names_its_own() {

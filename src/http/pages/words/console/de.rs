@@ -69,6 +69,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         }
         NoSignIn::Expired => "Dieser Schlüssel ist abgelaufen. Einen neuen legt an: postpeer access-key create",
         NoSignIn::MayNotManage => "Diesem Schlüssel fehlt das Recht manage, das die Konsole braucht.",
+        NoSignIn::NoCookies => {
+            "Der Schlüssel stimmt, aber Ihr Browser behält für diese Adresse keine Cookies, die die Konsole braucht. Erlauben \
+             Sie sie und melden Sie sich noch einmal an."
+        }
         NoSignIn::OtherAddress => {
             "Sie wurden nicht angemeldet: Die Konsole lässt sich nur unter ihrer eigenen Adresse nutzen."
         }

@@ -55,6 +55,10 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
         NoSignIn::EndedUnchanged => "Your session had ended, so nothing was changed. Sign in, then do it again.",
         NoSignIn::Expired => "This key has expired. Make another one with: postpeer access-key create",
         NoSignIn::MayNotManage => "This key lacks the scope manage, which the console needs.",
+        NoSignIn::NoCookies => {
+            "The key is right, but your browser keeps no cookies for this address, which the console needs. Allow them, and \
+             sign in again."
+        }
         NoSignIn::OtherAddress => "You were not signed in: the console works at its own address only.",
         NoSignIn::OtherNetwork => "This key does not work from your address: it is bound to other networks.",
         NoSignIn::WrongKey => "This is not an access key of this broker. Check that you copied all of it.",

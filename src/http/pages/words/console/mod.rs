@@ -56,6 +56,8 @@ pub(crate) enum NoSignIn {
     EndedUnchanged,
     Expired,
     MayNotManage,
+    /// The browser does not send the cookie of the session back.
+    NoCookies,
     /// The console was opened under another address than the public URL's, which follows.
     OtherAddress,
     OtherNetwork,
