@@ -43,7 +43,7 @@ impl Broker {
     }
 
     /// Where a person goes who comes to the hosted page of an expired selection. `None` when the selection did not
-    /// expire, or its connection has no redirect.
+    /// expire, or its connection has neither redirect nor link.
     pub async fn late_selection(&self, token: &SecretString, cancels: bool) -> Result<Option<Finished>, Error> {
         let (digest, now) = (token_digest(token), self.clock.now());
         let unpurged = self
@@ -52,13 +52,16 @@ impl Broker {
                 let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
                 let is_late = matches!(selection.stage, SelectionStage::Open { .. }) && !selection.is_open(now);
                 let flow = flows::find(db, selection.project_id, selection.flow_id)?;
-                Ok(flow.filter(|_| is_late).map(LateRedirect::from))
+                Ok(flow.filter(|_| is_late))
             })
             .await?;
         let late = match unpurged {
-            Some(late) => Some(late),
-            None => self.find_late(digest).await?,
+            Some(flow) => {
+                let link = self.link_of(&flow).await?;
+                Some(Finished { link, ..self.late(flow.into(), cancels) })
+            }
+            None => self.find_late(digest).await?.map(|late| self.late(late, cancels)),
         };
-        Ok(late.map(|late| self.late(late, cancels)).filter(|finished| finished.destination().is_some()))
+        Ok(late.filter(|finished| finished.destination().is_some() || finished.link.is_some()))
     }
 }

@@ -404,6 +404,22 @@ async fn a_failure_and_a_connection_that_took_too_long_are_told_on_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_chooses_too_late_comes_back_to_the_page() {
+    let broker = TestBroker::start().await;
+    let (_, page) = link(&broker, json!({"platforms": ["facebook"]})).await;
+    let mut jar = Jar::default();
+    let callback = consent(&broker, &mut jar, &page, "connect=facebook", &Answer::allow()).await;
+    let choice = jar.visit(&broker, &callback).await.location();
+    assert!(choice.contains("/connect/selection/"), "{choice}");
+    broker.clock.advance(Duration::from_mins(10));
+    let location = jar.visit(&broker, &choice).await.location();
+    let path = location.strip_suffix("?late=facebook").unwrap_or_else(|| panic!("{location}"));
+    assert!(page.ends_with(path), "{location}");
+    let told = jar.visit(&broker, &location).await.text;
+    assert!(told.contains("This took too long") && told.contains("Try it again here"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_bound_to_a_profile_has_links_for_no_other() {
     let broker = TestBroker::start().await;
     let (own, other) = (profile(&broker, "own").await, profile(&broker, "other").await);
