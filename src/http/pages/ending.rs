@@ -8,12 +8,12 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use super::account_line::{self, AccountLine};
 use super::frame::{Frame, chosen_language, is_chosen, keep_language};
 use super::look::Forms;
 use super::{Problem, callback, link, marks, see_other};
 use crate::broker::finished::{Ending, Finished};
 use crate::domain::failure::{Failure, Help};
-use crate::domain::integration::Integration;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
 use crate::http::error::ApiError;
@@ -58,20 +58,6 @@ struct Success<'a> {
     /// The platform by its name in the configuration, for `findings`.
     platform: &'a str,
     findings: Option<&'a Findings>,
-}
-
-/// An account, as a person recognises it.
-pub(super) struct AccountLine<'a> {
-    pub(super) name: &'a str,
-    /// `None` if it equals the name.
-    pub(super) handle: Option<&'a str>,
-}
-
-impl<'a> From<&'a Integration> for AccountLine<'a> {
-    fn from(integration: &'a Integration) -> Self {
-        let name = integration.account.label();
-        Self { name, handle: integration.account.username.as_deref().filter(|handle| *handle != name) }
-    }
 }
 
 /// See how a connection ended
@@ -184,7 +170,7 @@ fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpRes
             frame.answer(builder, &Disconnected { frame, mark, label }, Forms::None)
         }
         Ending::Connected { integrations, missing_scopes, findings, .. } => {
-            let accounts = integrations.iter().map(AccountLine::from).collect();
+            let accounts = account_line::lines(integrations.iter().map(|it| &it.account));
             let (profile, platform) = (finished.profile_name.as_deref(), finished.platform.as_str());
             let findings = findings.as_deref();
             let success = Success { frame, mark, label, accounts, profile, missing_scopes, platform, findings };
@@ -243,7 +229,7 @@ pub(super) mod tests {
             let happened = (frame.words.cancelled)(at, text);
             Cancelled { frame, mark, label: text, happened, retry: retry.clone() }.render().unwrap()
         };
-        let accounts = vec![AccountLine { name: text, handle: Some(text) }];
+        let accounts = vec![AccountLine { name: text, handle: Some(text), address: Some(text) }];
         let (profile, findings) = (Some(text), Some(findings));
         let success = Success { frame, mark, label: text, accounts, profile, missing_scopes, platform: text, findings };
         vec![

@@ -10,8 +10,8 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
+use super::account_line::{self, AccountLine};
 use super::confirmation::forms;
-use super::ending::AccountLine;
 use super::frame::{Frame, chosen_language};
 use super::look::Forms;
 use super::words::Words;
@@ -68,9 +68,7 @@ struct Row<'a> {
 
 /// An account that is connected.
 struct Account<'a> {
-    name: &'a str,
-    /// `None` if it equals the name.
-    handle: Option<&'a str>,
+    line: AccountLine<'a>,
     good: bool,
     health: &'static str,
     /// The id to connect it again with, where that is needed and done at the platform.
@@ -311,7 +309,7 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
         // The page shows what is connected now.
         Ending::Connected { integrations, .. } if integrations.is_empty() => return None,
         Ending::Connected { integrations, .. } => {
-            let accounts = integrations.iter().map(AccountLine::from).collect();
+            let accounts = account_line::lines(integrations.iter().map(|it| &it.account));
             Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() }
         }
         Ending::Failed { failure, findings } => {
@@ -326,7 +324,7 @@ fn tell<'a>(words: &Words, finished: &'a Finished) -> Option<Told<'a>> {
 fn tell_of<'a>(words: &Words, offer: &'a Offer, seen: &Seen) -> Option<Told<'a>> {
     let label = offer.label.as_str();
     if let Some(account) = offer.accounts.iter().find(|it| seen.account == Some(it.integration.id)) {
-        let accounts = vec![AccountLine::from(&account.integration)];
+        let accounts = vec![AccountLine::from(&account.integration.account)];
         return Some(Told { good: true, heading: (words.connected)(label) + ":", accounts, more: String::new() });
     }
     let more = || failed(words, Failure::FlowExpired, label, (false, false));
@@ -339,19 +337,19 @@ fn failed(words: &Words, failure: Failure, label: &str, (is_explained, is_accoun
     let stored = if failure == Failure::Interrupted { words.perhaps_stored } else { words.nothing_stored };
     // The general advice leads to an app that they may not have.
     let advice = match failure {
-        Failure::ExchangeRejected | Failure::FlowExpired => words.link.try_here,
+        Failure::AccountMismatch | Failure::ExchangeRejected | Failure::FlowExpired => words.link.try_here,
+        Failure::Interrupted => words.link.look_here,
         _ if is_account_gone => words.link.try_here,
         _ => told.advice,
     };
     format!("{} {stored} {advice}", told.happened)
 }
 
-fn account<'a>(words: &Words, how: How, detail: &'a IntegrationDetail) -> Account<'a> {
-    let AccountLine { name, handle } = AccountLine::from(&detail.integration);
+fn account<'a>(words: &Words, how: How, (line, detail): (AccountLine<'a>, &IntegrationDetail)) -> Account<'a> {
     let health = detail.token_state();
     let is_lost = health == TokenState::ReconnectRequired;
     let reconnect = (is_lost && how == How::Redirect).then(|| detail.integration.id.to_string());
-    Account { name, handle, good: health == TokenState::Ok, health: (words.link.health)(health), reconnect }
+    Account { line, good: health == TokenState::Ok, health: (words.link.health)(health), reconnect }
 }
 
 fn page(
@@ -366,12 +364,13 @@ fn page(
     let row = |offer| {
         let Offer { platform, label, how, accounts, .. }: &Offer = offer;
         let mistyped = mistyped.filter(|mistyped| mistyped.platform == *platform);
+        let lines = account_line::lines(accounts.iter().map(|it| &it.integration.account));
         Row {
             mark: marks::svg(platform, label),
             platform,
             label,
             how: *how,
-            accounts: accounts.iter().map(|detail| account(frame.words, *how, detail)).collect(),
+            accounts: lines.into_iter().zip(accounts).map(|shown| account(frame.words, *how, shown)).collect(),
             typed: mistyped.map_or("", |mistyped| &mistyped.typed),
             wrong: mistyped.map(|mistyped| mistyped.wrong),
         }
@@ -407,7 +406,7 @@ fn done(state: &State, req: &HttpRequest, open: &OpenLink) -> Result<HttpRespons
     let frame = &Frame::new(state, req, open.project.as_deref());
     let accounts = open.offers.iter().flat_map(|offer| {
         let own = offer.accounts.iter().filter(|it| open.connected.contains(&it.integration.id));
-        own.map(|it| (offer.label.as_str(), AccountLine::from(&it.integration)))
+        account_line::lines(own.map(|it| &it.integration.account)).into_iter().map(|line| (offer.label.as_str(), line))
     });
     let accounts: Vec<_> = accounts.collect();
     let heading = if accounts.is_empty() { frame.words.link.left } else { frame.words.link.all_done };
@@ -426,20 +425,14 @@ pub(super) mod tests {
         findings: &Findings,
         missing_scopes: &[String],
     ) -> Vec<String> {
-        let line = || AccountLine { name: text, handle: Some(text) };
+        let line = || AccountLine { name: text, handle: Some(text), address: Some(text) };
         let told = Told { good: true, heading: text.to_owned(), accounts: vec![line(), line()], more: text.to_owned() };
         let row = |how| Row {
             mark: mark.to_owned(),
             platform: text,
             label: text,
             how,
-            accounts: vec![Account {
-                name: text,
-                handle: Some(text),
-                good: false,
-                health: "",
-                reconnect: Some(text.to_owned()),
-            }],
+            accounts: vec![Account { line: line(), good: false, health: "", reconnect: Some(text.to_owned()) }],
             typed: text,
             wrong: Some(""),
         };

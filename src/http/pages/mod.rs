@@ -9,6 +9,7 @@
 //! escapes all foreign text. The policy allows one stylesheet, by the hash of the text that the page contains, and
 //! pictures of our own.
 
+mod account_line;
 pub(crate) mod assets;
 pub(crate) mod callback;
 pub(crate) mod confirmation;

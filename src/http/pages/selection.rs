@@ -10,6 +10,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 
+use super::account_line::{self, AccountLine};
 use super::frame::{self, Frame, Language};
 use super::look::Forms;
 use super::words::{CountedButton, Words};
@@ -59,25 +60,13 @@ struct Selection<'a> {
 struct Row<'a> {
     id: &'a str,
     ticked: bool,
-    name: &'a str,
-    /// `None` if it equals the name.
-    handle: Option<&'a str>,
+    line: AccountLine<'a>,
     kind: &'static str,
-    /// Tells apart the locations of a chain, which share a name.
-    address: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
-    fn new(choice: &'a Choice, ticked: &BTreeSet<String>, words: &Words) -> Self {
-        let name = choice.account.label();
-        Self {
-            id: &choice.id,
-            ticked: ticked.contains(&choice.id),
-            name,
-            handle: choice.account.username.as_deref().filter(|handle| *handle != name),
-            kind: (words.kind)(choice.kind),
-            address: choice.account.metadata.get("address").and_then(serde_json::Value::as_str),
-        }
+    fn new((line, choice): (AccountLine<'a>, &'a Choice), ticked: &BTreeSet<String>, words: &Words) -> Self {
+        Self { id: &choice.id, ticked: ticked.contains(&choice.id), line, kind: (words.kind)(choice.kind) }
     }
 }
 
@@ -278,7 +267,8 @@ impl Page<'_> {
         let (shown, others): (Vec<_>, Vec<_>) = choices.accounts.iter().partition(|choice| matches(choice, search));
         let hidden: Vec<&str> =
             others.iter().filter(|choice| ticked.contains(&choice.id)).map(|choice| choice.id.as_str()).collect();
-        let rows: Vec<Row<'_>> = shown.into_iter().map(|choice| Row::new(choice, ticked, frame.words)).collect();
+        let lines = account_line::lines(shown.iter().map(|choice| &choice.account));
+        let rows: Vec<_> = lines.into_iter().zip(shown).map(|shown| Row::new(shown, ticked, frame.words)).collect();
         let page = Selection {
             frame,
             mark: &marks::svg(&choices.platform, &choices.label),
@@ -346,7 +336,8 @@ pub(super) mod tests {
         findings: &Findings,
         missing_scopes: &[String],
     ) -> String {
-        let row = Row { id: text, ticked: true, name: text, handle: Some(text), kind: "Page", address: Some(text) };
+        let line = AccountLine { name: text, handle: Some(text), address: Some(text) };
+        let row = Row { id: text, ticked: true, line, kind: "Page" };
         let page = Selection {
             frame,
             mark,

@@ -84,6 +84,7 @@ pub(super) static WORDS: Words = Words {
         advice: "Beginnen Sie noch einmal und kreuzen Sie dort dieses Konto an. Hat es jemand anderes verbunden, bitten Sie \
                  diese Person darum.",
     },
+    none_found: "Achten Sie darauf, dass Sie dort mit dem richtigen Konto angemeldet sind. Was es sonst braucht, steht unten.",
     account_gone: |label| Told {
         happened: format!("Das Konto bei {label}, das neu verbunden werden sollte, ist hier nicht mehr verbunden."),
         advice: "Gehen Sie zurück zur App und verbinden Sie es dort als neues Konto.",
@@ -162,6 +163,7 @@ pub(super) static WORDS: Words = Words {
         password_like: "nie Ihr eigenes Passwort",
         refused: link_refused,
         try_here: "Versuchen Sie es hier noch einmal.",
+        look_here: "Öffnen Sie diese Seite in einigen Minuten wieder. Ist Ihr Konto nicht da, versuchen Sie es hier noch einmal.",
         outdated: "Diese Seite war nicht mehr aktuell, deshalb wurde nichts getan. Jetzt zeigt sie, was verbunden werden kann.",
         done: "Fertig",
         leave: "Ohne zu verbinden verlassen",

@@ -74,6 +74,7 @@ pub(super) static WORDS: Words = Words {
         advice: "Start again, and tick that account there. If another person connected it, ask them, or sign in there with \
                  their account.",
     },
+    none_found: "Make sure that you are signed in with the right account there. What else it takes is said below.",
     account_gone: |label| Told {
         happened: format!("The account at {label} that was to be connected again is not connected here any more."),
         advice: "Go back to the app and connect it there as a new account.",
@@ -153,6 +154,7 @@ pub(super) static WORDS: Words = Words {
         password_like: "never your own password",
         refused: link_refused,
         try_here: "Try it again here.",
+        look_here: "Open this page again in a few minutes. If your account is not there, try it again here.",
         outdated: "This page was out of date, so nothing was done. It now shows what can be connected.",
         done: "Done",
         leave: "Leave without connecting",

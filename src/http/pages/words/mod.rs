@@ -99,6 +99,8 @@ pub(crate) struct Words {
     pub(crate) failure: fn(Failure, label: &str) -> Told,
     /// For a person who did not give the account that was to be connected again.
     pub(crate) not_among: fn(label: &str) -> Told,
+    /// Advice where there is no account to connect, and what was looked for follows.
+    pub(crate) none_found: &'static str,
     /// For [`Failure::AccountMismatch`] where the account to connect again was disconnected meanwhile.
     pub(crate) account_gone: fn(label: &str) -> Told,
     /// Why an account fails, for the operator. In English, the sentence of the API and the log.
@@ -162,6 +164,8 @@ pub(crate) struct LinkWords {
     pub(crate) refused: fn(Code) -> Option<&'static str>,
     /// For what the general advice sends back to the app.
     pub(crate) try_here: &'static str,
+    /// The same where the account may be connected by then.
+    pub(crate) look_here: &'static str,
     /// After a button of what is not there any more.
     pub(crate) outdated: &'static str,
     pub(crate) done: &'static str,
@@ -204,10 +208,11 @@ impl Words {
     /// How a connection failed. `is_explained`: it is told where accounts were looked for, and for the account to
     /// reconnect that is done only where it may be the right person who signed in.
     pub(crate) fn ended(&self, failure: Failure, is_explained: bool, label: &str) -> Told {
-        if is_explained && failure == Failure::AccountMismatch {
-            return (self.not_among)(label);
+        match failure {
+            Failure::AccountMismatch if is_explained => (self.not_among)(label),
+            Failure::NoAccount if is_explained => Told { advice: self.none_found, ..(self.failure)(failure, label) },
+            failure => (self.failure)(failure, label),
         }
-        (self.failure)(failure, label)
     }
 
     /// The language of a page: `?lang=`, else that of the cookie that a callback brings, else the first one of
