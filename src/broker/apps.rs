@@ -3,18 +3,26 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
 
+use super::clients::BoundTo;
+use super::core::count_failure;
 use super::error::What;
 use super::{Broker, Caller, Error};
-use crate::domain::audit::{Action, Entry};
-use crate::domain::id::OauthAppId;
+use crate::domain::audit::{Action, By, Entry};
+use crate::domain::error_chain::chain;
+use crate::domain::failure::Failure;
+use crate::domain::flow::{Flow, Outcome};
+use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::integration::PlatformFilter;
 use crate::domain::oauth_app::{OauthApp, OauthAppChange};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::secret::SecretString;
+use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, app_deletion_digest};
+use crate::domain::time::Timestamp;
 use crate::platforms::CONTRACT_NAMES;
-use crate::store::{self, audit, oauth_apps, refreshes};
+use crate::store::{self, Transaction, audit, flows, oauth_apps, refreshes, selections};
 use crate::upstream::Protocol;
 use crate::vault::{Owner, Place};
 
@@ -147,20 +155,91 @@ impl Broker {
         Ok(app)
     }
 
+    /// Connections that wait for a choice or a completion under the app end with it, as they could not be refreshed
+    /// without its secret. Their tokens are given back.
     pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let (project, id, now) = (caller.project_id, parse_seen(caller, id)?, self.clock.now());
-        let entry = Entry::new(caller.by(), Action::AppDeleted, id);
-        self.store
+        let (id, broker, caller) = (parse_seen(caller, id)?, self.clone(), caller.clone());
+        // The tokens must be revoked whether or not the caller still waits.
+        self.tasks.run(async move { broker.delete_and_give_back(&caller, id).await }).await?
+    }
+
+    async fn delete_and_give_back(&self, caller: &Caller, id: OauthAppId) -> Result<(), Error> {
+        let (project, by, now) = (caller.project_id, caller.by(), self.clock.now());
+        let app = self.get_app(caller, &id.to_string()).await?;
+        let of = BoundTo {
+            project_id: project,
+            platform: &app.platform,
+            app_id: Some(id),
+            client_id: &app.client_id,
+            server: None,
+        };
+        // Read before the secret is erased.
+        let client = self.oauth_client(of).await.unwrap_or_else(|error| {
+            tracing::warn!(app.id = %id, error = %chain(&error), "cannot revoke without the app's credentials");
+            None
+        });
+        let ended = self
+            .store
             .write(move |tx| {
                 let app = oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 if app.integration_count > 0 {
                     return Err(Error::AppInUse(app.integration_count));
                 }
+                let ended = end_waiting(tx, project, id, by, now)?;
                 Error::not_found_if_unchanged(oauth_apps::delete(tx, project, id, now), What::App)?;
-                Ok(audit::record(tx, Some(project), &entry, now)?)
+                audit::record(tx, Some(project), &Entry::new(by, Action::AppDeleted, id), now)?;
+                Ok(ended)
             })
-            .await
+            .await?;
+        join_all(ended.iter().map(|(selection, flow)| async {
+            let who_can_help = count_failure(Failure::AppMissing, &flow.platform);
+            tracing::warn!(
+                flow.id = %flow.id, platform.name = %flow.platform, who_can_help,
+                "the OAuth app that began this connection was deleted, so the connection ends"
+            );
+            match self.open_consent(selection, flow) {
+                Ok(Consent { issued, identity }) => {
+                    let subject = Some(identity.subject.as_str());
+                    self.revocation.give_back(flow, client.as_ref(), subject, &issued.tokens).await;
+                }
+                Err(error) => tracing::error!(
+                    selection.id = %selection.id, error = %chain(&error),
+                    "cannot open the consent of a connection that ended, so its tokens are not revoked"
+                ),
+            }
+        }))
+        .await;
+        Ok(())
     }
+}
+
+/// Ends the connections that wait under an app. Returns what they waited with, as it was before.
+fn end_waiting(
+    tx: &Transaction<'_>,
+    project: ProjectId,
+    app: OauthAppId,
+    by: By,
+    now: Timestamp,
+) -> Result<Vec<(Selection, Flow)>, Error> {
+    let mut ended = Vec::new();
+    for selection in selections::list_waiting_under(tx, project, app)? {
+        let Some(flow) = flows::find(tx, project, selection.flow_id)? else { continue };
+        if selection.is_open(now) {
+            let outcome = Outcome::failed(Failure::AppMissing);
+            let entry = Entry::new(by, Action::ConnectionEnded, flow.id).with_outcome(outcome.code());
+            let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
+            flows::change(tx, project, flow.id, |flow| match flow.stage.outcome() {
+                Some(Outcome::CompletionRequired) => flow.complete(outcome, now.plus(COMPLETE_WITHIN)),
+                _ => flow.settle(outcome),
+            })?;
+            selections::spend(tx, project, selection.id, app_deletion_digest(), Vec::new(), now)?;
+            audit::record(tx, Some(project), &entry, now)?;
+        } else {
+            selections::expire(tx, project, selection.id)?;
+        }
+        ended.push((selection, flow));
+    }
+    Ok(ended)
 }
 
 #[expect(clippy::disallowed_methods, reason = "comparing is how a secret is recognised")]

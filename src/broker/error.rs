@@ -105,6 +105,9 @@ pub enum Error {
     /// A connection was to ask for a scope that it may not, or for none.
     #[error("the scopes are not all allowed")]
     ScopesNotAllowed { label: String, allowed: Vec<String> },
+    /// The choice ended without an account before it was made. The sentence says why.
+    #[error("the choice ended without an account: {0}")]
+    SelectionEnded(String),
     #[error("cannot open a sealed value (`postpeer doctor` lists all of them, and what to do)")]
     Sealed(#[from] vault::Error),
     #[error("the database failed")]

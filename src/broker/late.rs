@@ -7,9 +7,9 @@ use super::finished::{CancelledAt, Ending, Finished};
 use super::selection::token_digest;
 use super::{Broker, Error};
 use crate::domain::failure::Failure;
-use crate::domain::flow::{LATE_MAX, LateRedirect};
+use crate::domain::flow::{LATE_MAX, LateRedirect, Outcome};
 use crate::domain::secret::{Digest256, SecretString};
-use crate::domain::selection::SelectionStage;
+use crate::domain::selection::{Selection, SelectionStage};
 use crate::store::{flows, late_redirects, selections};
 
 impl Broker {
@@ -42,25 +42,27 @@ impl Broker {
         Ok(self.store.read(move |db| late_redirects::find(db, &credential, before)).await?)
     }
 
-    /// Where a person goes who comes to the hosted page of an expired selection. `None` when the selection did not
-    /// expire, or its connection has neither redirect nor link.
-    pub async fn late_selection(&self, token: &SecretString, cancels: bool) -> Result<Option<Finished>, Error> {
+    /// Where a person goes who comes to the hosted page of a selection that ended before it was made. `None` when it did
+    /// not, or expired and its connection has neither redirect nor link.
+    pub async fn ended_selection(&self, token: &SecretString, cancels: bool) -> Result<Option<Finished>, Error> {
         let (digest, now) = (token_digest(token), self.clock.now());
-        let unpurged = self
+        let found = self
             .store
             .read(move |db| {
                 let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
-                let is_late = matches!(selection.stage, SelectionStage::Open { .. }) && !selection.is_open(now);
                 let flow = flows::find(db, selection.project_id, selection.flow_id)?;
-                Ok(flow.filter(|_| is_late))
+                Ok(flow.map(|flow| (selection, flow)))
             })
             .await?;
-        let late = match unpurged {
-            Some(flow) => {
+        let late = match found {
+            Some((_, flow)) if matches!(flow.stage.outcome(), Some(Outcome::Failed { .. })) => {
+                return self.finished(flow).await.map(Some);
+            }
+            Some((Selection { stage: SelectionStage::Open { .. }, expires_at, .. }, flow)) if expires_at <= now => {
                 let link = self.link_of(&flow).await?;
                 Some(Finished { link, ..self.late(flow.into(), cancels) })
             }
-            None => self.find_late(digest).await?.map(|late| self.late(late, cancels)),
+            _ => self.find_late(digest).await?.map(|late| self.late(late, cancels)),
         };
         Ok(late.filter(|finished| finished.destination().is_some() || finished.link.is_some()))
     }

@@ -25,7 +25,7 @@ use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
 };
 use crate::domain::time::Timestamp;
-use crate::store::{self, audit, flows, oauth_apps, profiles, projects, selections};
+use crate::store::{self, audit, flows, profiles, projects, selections};
 use crate::vault::{Owner, Place};
 
 /// An open selection.
@@ -106,7 +106,7 @@ impl Broker {
         let (selection, flow) = self.find_selection(platform, token).await?;
         let now = self.clock.now();
         if !selection.is_open(now) {
-            return Err(Error::NotFound(What::Selection));
+            return Err(self.not_open(&flow));
         }
         let consent = self.open_consent(&selection, &flow)?;
         let (project, profile_id) = (flow.project_id, flow.profile_id);
@@ -231,13 +231,7 @@ impl Broker {
                 let (project, now) = (flow.project_id, broker.clock.now());
                 let current = selections::find_by_token(tx, &selection.token)?;
                 if !current.is_some_and(|current| current.is_open(now)) {
-                    return Ok(Vec::new());
-                }
-                if let Some(app) = flow.app_id
-                    && oauth_apps::find(tx, project, app)?.is_none()
-                {
-                    // Deleted meanwhile: without its secret the tokens can be neither refreshed nor revoked.
-                    return Err(Error::NotFound(What::Selection));
+                    return Ok::<_, Error>(Vec::new());
                 }
                 let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 // The page of the choice has told what is missing.
@@ -259,9 +253,19 @@ impl Broker {
     ) -> Result<Finished, Error> {
         let (selection, flow) = self.find_selection(platform, token).await?;
         if !selection.repeats(&by, self.clock.now()) {
-            return Err(Error::NotFound(What::Selection));
+            return Err(self.not_open(&flow));
         }
         self.finished(flow).await
+    }
+
+    /// The error about a choice that cannot be made any more.
+    fn not_open(&self, flow: &Flow) -> Error {
+        match flow.stage.outcome() {
+            Some(Outcome::Failed { failure, .. }) => {
+                Error::SelectionEnded(failure.what_happened(&self.label(&flow.platform)))
+            }
+            _ => Error::NotFound(What::Selection),
+        }
     }
 
     async fn find_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(Selection, Flow), Error> {

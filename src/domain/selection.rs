@@ -157,6 +157,12 @@ pub fn cancellation_digest() -> Digest256 {
     Digest256::of(b"cancelled")
 }
 
+/// Digest of the deletion of the app that a choice waited under, unlike that of any choice.
+#[must_use]
+pub fn app_deletion_digest() -> Digest256 {
+    Digest256::of(b"app deleted")
+}
+
 /// Digest of a completion that connects all accounts, unlike that of any choice.
 #[must_use]
 pub fn completion_digest() -> Digest256 {

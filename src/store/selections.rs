@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
 use super::columns::{self, Fields, all, change_one, count, json, one};
-use crate::domain::id::{FlowId, IntegrationId, ProjectId, SelectionId};
+use crate::domain::id::{FlowId, IntegrationId, OauthAppId, ProjectId, SelectionId};
 use crate::domain::secret::Digest256;
 use crate::domain::selection::{REPEATABLE, Selection, SelectionStage};
 use crate::domain::time::Timestamp;
@@ -129,6 +129,17 @@ pub fn set_expiry(db: &Transaction<'_>, project: ProjectId, id: SelectionId, at:
         db,
         "UPDATE selections SET expires_at = :at WHERE project_id = :project AND id = :id AND spent_by IS NULL",
         named_params! {":project": project, ":id": id, ":at": at},
+    )
+}
+
+/// The unspent selections whose connections began under this app, expired ones too.
+pub fn list_waiting_under(db: &Connection, project: ProjectId, app: OauthAppId) -> Result<Vec<Selection>, Error> {
+    all(
+        db,
+        "SELECT s.* FROM selections AS s JOIN flows AS f ON f.project_id = s.project_id AND f.id = s.flow_id
+         WHERE s.project_id = :project AND s.spent_by IS NULL AND f.app_id = :app ORDER BY s.id",
+        named_params! {":project": project, ":app": app},
+        read,
     )
 }
 

@@ -93,6 +93,9 @@ impl From<broker::Error> for ApiError {
                 },
             ),
             E::Sealed(_) => Self::new(Code::SealedValueRejected).because(error),
+            E::SelectionEnded(why) => {
+                Self::with(Code::SelectionNotFound, format!("There is nothing to choose any more. {why}"))
+            }
             E::Store(source) => Self::from(source),
             E::TokenTooShort { label, lasts, life } => Self::with(
                 Code::TokenTooShort,

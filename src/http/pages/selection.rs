@@ -231,7 +231,7 @@ async fn press(
     }
 }
 
-/// Answers where there is nothing to choose: an expired selection sends its person back to the app.
+/// Answers where there is nothing to choose: a selection that ended before it was made sends its person back to the app.
 async fn closed(
     state: &State,
     req: &HttpRequest,
@@ -240,9 +240,9 @@ async fn closed(
     error: ApiError,
 ) -> Result<HttpResponse, ApiError> {
     if error.code == Code::SelectionNotFound
-        && let Some(late) = state.broker.late_selection(token, cancels).await?
+        && let Some(ended) = state.broker.ended_selection(token, cancels).await?
     {
-        return ending::show(state, req, &late);
+        return ending::show(state, req, &ended);
     }
     Err(error)
 }

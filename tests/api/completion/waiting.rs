@@ -171,13 +171,21 @@ async fn a_deleted_project_takes_it_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_is_deleted_meanwhile_gets_no_account() {
     let broker = TestBroker::start().await;
-    let (client_id, client_secret) = postpeer::sandbox::own_client("twitter").unwrap();
-    let app = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
-    let app = broker.call("POST", "/v1/apps/", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
-    let flow = come_back(&broker, "twitter", &format!("&appId={app}"), &Answer::allow()).await;
-    assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
-    refused(&broker, &flow, (404, "flow_not_found")).await;
-    assert_eq!(total(&broker).await, 0);
+    for platform in ["twitter", "facebook"] {
+        let (client_id, client_secret) = postpeer::sandbox::own_client(platform).unwrap();
+        let app = json!({"platform": platform, "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
+        let app = broker.call("POST", "/v1/apps/", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+        let flow = come_back(&broker, platform, &format!("&appId={app}"), &Answer::allow()).await;
+        broker.sandbox().clear();
+        assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
+        for _ in 0..2 {
+            let reply = complete(&broker, &flow).await;
+            assert_eq!((reply.status, reply.code()), (409, "flow_ended"), "{}", reply.text);
+            assert!(reply.text.contains("app of this connection is not configured here any more"), "{}", reply.text);
+        }
+        assert_eq!(requests(&broker, platform, Step::Revoke), 1, "{platform}: its tokens are given back");
+    }
+    assert_eq!((total(&broker).await, count(&broker, "selections WHERE spent_by IS NULL")), (0, 0));
     broker.clock.advance(MINUTES);
     background::purge_once(broker.broker()).await;
     assert_eq!(count(&broker, "selections"), 0);

@@ -295,9 +295,41 @@ async fn an_app_that_is_deleted_takes_its_choices_along() {
     let app = json!({"platform": "facebook", "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
     let app = broker.call("POST", "/v1/apps/", Some(app)).await;
     let app = text(&app.json["app"]["id"]);
-    let token = choice(&broker, "facebook", &format!("&appId={app}"), &Answer::allow()).await;
+    let headless = choice(&broker, "facebook", &format!("&appId={app}"), &Answer::allow()).await;
+    let here = &broker;
+    let page = |query: String| async move {
+        let (callback, location) = arrive(here, "facebook", &query, &Answer::allow()).await;
+        (callback, location.strip_prefix(&here.url).unwrap().to_owned())
+    };
+    let (callback, with_redirect) = page(format!("{BACK}&appId={app}")).await;
+    let (_, without_redirect) = page(format!("appId={app}")).await;
+    let others = choice(&broker, "facebook", "", &Answer::allow().account("agency")).await;
+    broker.sandbox().clear();
     assert_eq!(broker.call("DELETE", &format!("/v1/apps/{app}"), None).await.status, 200);
-    let reply = choose(&broker, "facebook", &token, &ADA).await;
-    assert_eq!((reply.status, reply.code()), (404, "selection_not_found"), "{}", reply.text);
+    assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 3, "each consent is given back");
+
+    for reply in [look(&broker, "facebook", &headless).await, choose(&broker, "facebook", &headless, &ADA).await] {
+        assert_eq!((reply.status, reply.code()), (404, "selection_not_found"), "{}", reply.text);
+        assert!(reply.text.contains("app of this connection is not configured here any more"), "{}", reply.text);
+    }
+    let back = "https://app.example/back?nonce=1&status=error&platform=facebook&error=app_missing";
+    assert_eq!(broker.browse(&callback).await.location(), back);
+    for action in ["connect", "cancel", "search"] {
+        let form = format!("account={}&action={action}", ADA[0]);
+        let request = broker.request("POST", &with_redirect).header("origin", &broker.url);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        assert_eq!(Reply::of(request.send().await.unwrap()).await.location(), back, "{action}");
+    }
+    assert_eq!(broker.browse(&with_redirect).await.location(), back);
+    let told = broker.browse(&without_redirect).await.text;
+    assert!(told.contains("app_missing") && told.contains("Nothing was connected"), "{told}");
+    assert!(!told.contains("made already"), "{told}");
+
     assert_eq!(total(&broker).await, 0);
+    let audited = "SELECT count(*) FROM audit WHERE outcome = 'app_missing'";
+    assert_eq!(broker.sql().query_row(audited, [], |row| row.get::<_, u32>(0)).unwrap(), 3);
+    assert!(!offered(&broker, "facebook", &others).await.is_empty(), "another app's choice waits on");
+    broker.clock.advance(Duration::from_hours(1));
+    broker.broker().purge_expired().await.unwrap();
+    assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 4, "revoked once each");
 }
