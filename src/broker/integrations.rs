@@ -160,7 +160,7 @@ impl Broker {
         };
         self.store.ensure_reserve().await?;
         let (integration, grant, is_needed) = self.store.write(find).await?;
-        let (grant_id, generation) = (grant.id, grant.generation);
+        let (grant_id, generation, consented_at) = (grant.id, grant.generation, grant.consented_at);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
         let entry = Entry::new(caller.by(), Action::AccountDisconnected, id);
@@ -169,8 +169,18 @@ impl Broker {
             .store
             .write_kept(move |tx| {
                 let present = find_seen(tx, &who, id)?;
+                let others = integrations::list_on_grant(tx, project, present.grant_id)?;
+                let current = grants::find(tx, project, present.grant_id)?;
+                let is_renewed = current.is_some_and(|current| current.consented_at != consented_at);
+                if present.grant_id != grant_id || (is_renewed && others.len() == 1) {
+                    // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
+                    let entry = entry.clone().with_outcome(revoked.into()).of_profile(present.profile_id);
+                    audit::record(tx, Some(project), &entry, clock.now())?;
+                    tracing::info!(integration.id = %id, "the account was connected again meanwhile, so it stays");
+                    return Ok((revoked, None));
+                }
                 integrations::delete(tx, project, id)?;
-                let others = integrations::list_on_grant(tx, project, grant_id)?;
+                let others: Vec<_> = others.into_iter().filter(|other| other.id != id).collect();
                 let knows_others = who.profile_id.is_none()
                     || (!others.is_empty() && others.iter().all(|other| who.sees(other.profile_id)));
                 // A caller that is bound to a profile is not told of accounts elsewhere.
@@ -202,8 +212,9 @@ impl Broker {
                 // Either the others were disconnected meanwhile and left the revocation to us, or a refresh in flight
                 // stored other tokens than those that were revoked.
                 Users::Nobody if was_kept || grant.generation != generation => {
-                    revoked = self.revoke(&grant).await;
-                    told = revoked;
+                    let last = self.revoke(&grant).await;
+                    told = if was_kept || revoked == last { last } else { Revoked::NotConfirmed };
+                    revoked = told;
                 }
                 Users::Nobody | Users::OfOtherProjects | Users::OfProject => {}
             }

@@ -308,6 +308,54 @@ async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back()
     }
 }
 
+/// The later consent counts, and the caller is told nothing of tokens that nobody revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_connected_again_while_its_old_tokens_are_revoked_stays() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    let sandbox = broker.sandbox();
+    sandbox.hold(Step::Revoke);
+    let path = format!("/v1/connect/integrations/{id}");
+    let (gone, again) = tokio::join!(broker.call("DELETE", &path, None), async {
+        sandbox.held(Step::Revoke).await;
+        broker.clock.advance(Duration::from_secs(1));
+        let again = broker.connect("twitter", "").await;
+        sandbox.release(Step::Revoke);
+        again
+    });
+    assert_eq!((gone.status, again.as_str()), (200, id.as_str()), "{}", gone.text);
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
+    assert_eq!(broker.token(&id, "").await.status, 200);
+    assert_eq!(broker.call("DELETE", &path, None).await.status, 200);
+    assert_eq!(broker.get(&path).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_tells_of_revoked_tokens_only_where_all_of_them_were() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    broker.clock.advance(Duration::from_hours(2));
+    let sandbox = broker.sandbox();
+    sandbox.fail_next("twitter", Step::Revoke, Fault::ServerError, 1).unwrap();
+    sandbox.hold(Step::Refresh);
+    sandbox.hold(Step::Revoke);
+    let path = format!("/v1/connect/integrations/{id}");
+    let disconnecting = async {
+        sandbox.held(Step::Refresh).await;
+        broker.call("DELETE", &path, None).await
+    };
+    let refreshing = async {
+        broker.refresh_due().await;
+        sandbox.release(Step::Revoke);
+    };
+    let ((), gone, ()) = tokio::join!(refreshing, disconnecting, async {
+        sandbox.held(Step::Revoke).await;
+        sandbox.release(Step::Refresh);
+    });
+    assert_eq!(sandbox.requests_at("twitter", Step::Revoke).len(), 2);
+    assert!(gone.text.contains("did not confirm"), "{}", gone.text);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_a_refresh_stored_while_others_were_revoked_are_revoked_too() {
     for platform in ["twitter", "acme", "bluesky"] {
