@@ -31,6 +31,18 @@ pub enum Error {
     UnsafeHost(Refused),
 }
 
+impl Error {
+    /// True when the account's server cannot have received what was sent.
+    #[must_use]
+    pub fn is_before_sending(&self) -> bool {
+        match self {
+            Self::PdsUnreachable(Trouble::NoAnswer(error)) => error.is_before_sending(),
+            Self::UnsafeHost(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The reason why an identity or its server was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {

@@ -7,6 +7,7 @@
 //! Sign-ins to an account are limited: the broker must not help to guess passwords, nor reach the number at which
 //! servers lock an account. `limits.bluesky_…` limits callers, lookups included.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -15,10 +16,11 @@ use tokio::time::Instant;
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error, apps};
-use crate::domain::attempts::Limit;
+use crate::domain::attempts::{Attempts, Limit};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
+use crate::domain::time::Timestamp;
 use crate::platforms::{Bluesky, bluesky};
 use crate::store::{self, integrations, oauth_apps, profiles as stored_profiles};
 use crate::upstream::app_password::{Did, Identifier};
@@ -28,6 +30,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Servers accept 30 attempts for an account in this time.
 const PER_ACCOUNT: Limit = Limit { attempts: 5, within: WINDOW };
+/// The same with those that did not reach the account's server: the broker must not help to probe hosts.
+const UNSENT_PER_ACCOUNT: Limit = Limit { attempts: 30, within: WINDOW };
 const WINDOW: Duration = Duration::from_mins(5);
 
 /// A caller's request to connect an account.
@@ -120,8 +124,12 @@ impl Broker {
         let deadline = Instant::now() + WITHIN;
         let located = self.upstream.locate(directory, identifier, deadline).await?;
         // A handle that was not found has locked nobody out, so only sign-ins count: by the DID, whatever was typed.
-        self.count_sign_in(&located.did)?;
-        let session = self.upstream.sign_in(directory, &located, password, deadline).await?;
+        let counted_at = self.count_sign_in(&located.did)?;
+        let session = self.upstream.sign_in(directory, &located, password, deadline).await.inspect_err(|error| {
+            if error.is_before_sending() {
+                self.attempts().take_back(located.did.as_str(), counted_at);
+            }
+        })?;
         let under = Under {
             project_id: caller.project_id,
             platform: bluesky::NAME.to_owned(),
@@ -155,10 +163,15 @@ impl Broker {
         }
     }
 
-    fn count_sign_in(&self, account: &Did) -> Result<(), Error> {
-        let mut attempts = self.bluesky_attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let account = [(account.to_string(), PER_ACCOUNT)];
-        attempts.count(self.clock.now(), &account).map_err(|retry_after| Error::TooManyAttempts { retry_after })
+    /// Counts a sign-in. Returns its time.
+    fn count_sign_in(&self, account: &Did) -> Result<Timestamp, Error> {
+        let (now, sent, all) = (self.clock.now(), account.to_string(), format!("{account} sent or not"));
+        let counted = self.attempts().count(now, &[(sent, PER_ACCOUNT), (all, UNSENT_PER_ACCOUNT)]);
+        counted.map(|()| now).map_err(|retry_after| Error::TooManyAttempts { retry_after })
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.bluesky_attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

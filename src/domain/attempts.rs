@@ -47,6 +47,14 @@ impl Attempts {
         Ok(())
     }
 
+    /// Takes back an attempt of `at`, which turned out to be none.
+    pub fn take_back(&mut self, subject: &str, at: Timestamp) {
+        let Some(times) = self.0.get_mut(subject) else { return };
+        if let Some(counted) = times.iter().rposition(|time| *time == at) {
+            times.remove(counted);
+        }
+    }
+
     fn make_room(&mut self) {
         if self.0.len() < MAX_SUBJECTS {
             return;
@@ -97,6 +105,20 @@ mod tests {
             assert_eq!(count(&mut attempts, 100, &["c"]), Ok(()));
         }
         assert_eq!(count(&mut attempts, 150, &["b", "c"]), Err(250), "the longer wait of the two");
+    }
+
+    #[test]
+    fn an_attempt_that_is_taken_back_counts_no_more() {
+        let mut attempts = Attempts::default();
+        for seconds in [0, 10, 20] {
+            assert_eq!(count(&mut attempts, seconds, &["a", "b"]), Ok(()));
+        }
+        attempts.take_back("a", at(10));
+        attempts.take_back("a", at(11));
+        attempts.take_back("unknown", at(10));
+        assert_eq!(count(&mut attempts, 30, &["b"]), Err(270));
+        assert_eq!(count(&mut attempts, 30, &["a"]), Ok(()));
+        assert_eq!(count(&mut attempts, 30, &["a"]), Err(270));
     }
 
     #[test]

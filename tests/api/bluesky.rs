@@ -408,6 +408,33 @@ async fn an_attempt_without_a_sign_in_does_not_count() {
     id(&connect(&broker, "alice.test", APP_PASSWORD).await);
 }
 
+/// Nobody's password was tried, so nobody was locked out, and the caller learns the true cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_does_not_lock_its_people_out() {
+    let world = World::start();
+    let broker = start(&world).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    world.alice(|account| account.endpoint = Some(format!("http://{closed}")));
+    for attempt in 0..10 {
+        let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+        assert_eq!((reply.status, reply.code()), (502, "pds_unreachable"), "{attempt}: {}", reply.text);
+    }
+    world.alice(|account| account.endpoint = None);
+    for attempt in 0..5 {
+        let reply = connect(&broker, "alice.test", "wrong-wrong-wrong-wron").await;
+        assert_eq!((reply.status, reply.code()), (401, "bluesky_credentials_rejected"), "{attempt}: {}", reply.text);
+    }
+    assert_eq!(connect(&broker, "alice.test", APP_PASSWORD).await.status, 429, "what was sent counts");
+
+    broker.clock.advance(Duration::from_mins(5));
+    world.alice(|account| account.endpoint = Some(format!("http://{closed}")));
+    for attempt in 0..30 {
+        assert_eq!(connect(&broker, "alice.test", APP_PASSWORD).await.status, 502, "{attempt}");
+    }
+    let reply = connect(&broker, "alice.test", APP_PASSWORD).await;
+    assert_eq!((reply.status, reply.code()), (429, "too_many_attempts"), "a host cannot be probed without end");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_limited_per_caller_across_accounts() {
     let world = World::start();
