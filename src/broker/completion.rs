@@ -92,6 +92,9 @@ impl Broker {
                 Ok(finished)
             }
             Ending::SelectionRequired { .. } => Ok(finished),
+            Ending::Failed { failure: Failure::AccountMismatch, .. } if finished.is_account_gone => {
+                Err(Error::AccountGone)
+            }
             Ending::Failed { failure: Failure::AccountMismatch, .. } => Err(Error::AccountMismatch),
             Ending::CompletionRequired { .. } | Ending::Failed { failure: Failure::FlowExpired, .. } => {
                 Err(Error::NotFound(What::Flow))

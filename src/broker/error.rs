@@ -17,6 +17,9 @@ use crate::{store, vault};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The account to reconnect was disconnected meanwhile, so nothing was connected.
+    #[error("the account to reconnect was disconnected meanwhile")]
+    AccountGone,
     /// Another account came back than the one to reconnect, so nothing was changed.
     #[error("another account came back than the one to reconnect")]
     AccountMismatch,

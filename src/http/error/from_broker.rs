@@ -16,19 +16,13 @@ impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
         use broker::Error as E;
         match error {
-            E::AccountMismatch => Self::new(Code::AccountMismatch),
-            E::AppInUse(count) => Self::with(
-                Code::AppInUse,
-                match count {
-                    1 => "The app still has 1 connected integration. Disconnect it, or connect it again without the app, \
-                          first."
-                        .to_owned(),
-                    count => format!(
-                        "The app still has {count} connected integrations. Disconnect them, or connect them again \
-                         without the app, first."
-                    ),
-                },
+            E::AccountGone => Self::with(
+                Code::AccountMismatch,
+                "The account that reconnect names was disconnected meanwhile, so nothing was connected. Connect it without \
+                 reconnect.",
             ),
+            E::AccountMismatch => Self::new(Code::AccountMismatch),
+            E::AppInUse(count) => Self::with(Code::AppInUse, app_in_use(count)),
             E::AppOfOtherPlatform(platform) => Self::with(
                 Code::AppOfOtherPlatform,
                 format!("appId names an app for {platform}, not for this platform."),
@@ -158,6 +152,16 @@ impl From<StoreError> for ApiError {
             | StoreError::NotChanged
             | StoreError::Sqlite(_) => Self::internal(source),
         }
+    }
+}
+
+fn app_in_use(integrations: u64) -> String {
+    match integrations {
+        1 => "The app still has 1 connected integration. Disconnect it, or connect it again without the app, first."
+            .to_owned(),
+        count => format!(
+            "The app still has {count} connected integrations. Disconnect them, or connect them again without the app, first."
+        ),
     }
 }
 
