@@ -52,6 +52,10 @@ impl Broker {
                 bluesky.label
             );
         }
+        let switched_off = self.upstream.platforms().listings().into_iter().find(|known| known.name == name);
+        if let Some(known) = switched_off.filter(|known| !known.enabled) {
+            return format!("{} is switched off here", known.label);
+        }
         format!("This broker has no platform of that name; it has {}", self.platform_names())
     }
 

@@ -185,6 +185,7 @@ async fn malformed_requests_are_rejected() {
     let off = builder(&world).setting("POSTPEER_PLATFORMS__BLUESKY__ENABLED", "false").start().await;
     let reply = connect(&off, "alice.test", APP_PASSWORD).await;
     assert_eq!((reply.status, reply.code()), (403, "platform_not_available"), "{}", reply.text);
+    assert_eq!(reply.json["error"], "Bluesky is switched off here.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
