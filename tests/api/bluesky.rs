@@ -166,6 +166,7 @@ async fn malformed_requests_are_rejected() {
     for (query, status, code) in [
         ("?redirectUri=http://evil.example/".to_owned(), 400, "redirect_not_allowed"),
         ("?cancelRedirectUri=javascript:x".to_owned(), 400, "redirect_not_allowed"),
+        ("?server=mastodon.social".to_owned(), 400, "invalid_parameter"),
         ("?headless=maybe".to_owned(), 400, "invalid_parameter"),
         ("?profileId=prof_0".to_owned(), 404, "profile_not_found"),
         ("?appId=app_0".to_owned(), 404, "app_not_found"),

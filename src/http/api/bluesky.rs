@@ -95,6 +95,9 @@ pub(crate) async fn connect(
     if scopes.scopes.is_some() {
         return Err(invalid_parameter("scopes", "cannot be given for Bluesky: an app password has none"));
     }
+    if scopes.server.is_some() {
+        return Err(invalid_parameter("server", "must not be set: an account's own server is found by its handle"));
+    }
     if scopes.completion {
         let why = "cannot be given for Bluesky: your backend sends the app password itself, so nobody else finishes it";
         return Err(invalid_parameter("completion", why));
