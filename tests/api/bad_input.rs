@@ -207,7 +207,10 @@ async fn bodies() {
         post(415, "unsupported_media_type").header("content-type: application/jsonp").body(good),
         post(415, "unsupported_media_type").header("content-type: application/json, text/plain").body(good),
         post(415, "unsupported_media_type").header("content-encoding: gzip").json(good),
-        post(415, "unsupported_media_type"),
+        post(415, "unsupported_media_type").header("content-encoding: identity, gzip").json(good),
+        post(400, "invalid_json"),
+        post(400, "invalid_json").header("content-length: 0"),
+        post(415, "unsupported_media_type").header("content-type: text/plain").header("content-length: 0"),
         post(413, "body_too_large").header("content-type: application/json").header("content-length: 3000000000"),
         post(413, "body_too_large").header("content-type: application/json").header("content-length: 65537"),
         row("PATCH", "/v1/profiles/{profile}", 400, "invalid_json").json("null"),
@@ -500,4 +503,15 @@ async fn misspelt_parameters() {
     let callback = format!("{}&scopes=x&Code=y&State=z&errors=e", broker.consent(&url, &Answer::allow()));
     assert!(broker.browse(&callback).await.location().contains("status=success"));
     assert_eq!(broker.browse("/v1/health?limits=1&redirect_uri=x").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coding_that_changes_nothing_is_taken_however_it_is_written() {
+    let broker = TestBroker::start().await;
+    for (number, coding) in ["identity", "Identity", ""].into_iter().enumerate() {
+        let request = broker.request("POST", "/v1/profiles/").header("x-access-key", &broker.key);
+        let request = request.header("content-encoding", coding).header("content-type", "application/json");
+        let request = request.body(json!({"name": format!("P{number}")}).to_string());
+        assert_eq!(request.send().await.unwrap().status(), 201, "{coding:?}");
+    }
 }

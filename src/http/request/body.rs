@@ -160,8 +160,20 @@ impl Unread {
 
     /// Reads a JSON body.
     pub(crate) async fn members<T: FromMembers>(self) -> Result<T, ApiError> {
+        if self.is_missing() {
+            return Err(ApiError::with(Code::InvalidJson, "The body is missing: it must be one JSON object in UTF-8."));
+        }
         let (body, _held) = self.read("application/json", T::BODY_MAX).await?;
         T::from_members(&mut Members::parse(&body)?)
+    }
+
+    /// True when the request announces neither a body nor the type of one.
+    fn is_missing(&self) -> bool {
+        let headers = self.req.headers();
+        let length = headers.get(header::CONTENT_LENGTH).map(header::HeaderValue::as_bytes);
+        !headers.contains_key(header::CONTENT_TYPE)
+            && !headers.contains_key(header::TRANSFER_ENCODING)
+            && length.is_none_or(|length| length == b"0")
     }
 
     async fn read(self, media_type: &str, max: usize) -> Result<(Zeroizing<Vec<u8>>, Held), ApiError> {
@@ -169,8 +181,11 @@ impl Unread {
         let too_large = || {
             ApiError::with(Code::BodyTooLarge, format!("The request body is larger than {} KiB.", max / 1024)).closing()
         };
-        let encoded = req.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-        if encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
+        // An empty list names no coding, and upper and lower case are alike (RFC 9110, section 8.4.1).
+        let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+        let is_encoded =
+            req.headers().get_all(header::CONTENT_ENCODING).any(|coding| !is_none(coding.as_bytes().trim_ascii()));
+        if is_encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
             return Err(ApiError::new(Code::UnsupportedMediaType));
         }
         let announced = req.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
