@@ -20,7 +20,7 @@ pub(crate) mod tokens;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::request::fields::{is_plain_web_url, parse_web_url};
+use super::request::fields::{is_plain_web_url, normal_web_url};
 
 /// Something was done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,5 +39,5 @@ impl DoneView {
 
 /// Normalizes a URL that a platform sent; `None` if callers' parsers would reject it.
 pub(crate) fn web_url(text: &str) -> Option<String> {
-    if is_plain_web_url(text) { Some(text.to_owned()) } else { parse_web_url(text).map(String::from) }
+    if is_plain_web_url(text) { Some(text.to_owned()) } else { normal_web_url(text) }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a sentence names the member and what is allowed, and never repeats the value.
 
 use serde_json::Value;
-use url::Url;
+use url::{Position, Url};
 use zeroize::Zeroizing;
 
 use super::body::Members;
@@ -121,23 +121,52 @@ pub(crate) fn app_password(text: &str) -> Result<(), String> {
 /// Takes an optional http(s) URL that may also be null, in the spelling that every parser reads the same.
 #[expect(clippy::option_option, reason = "left out, null and a URL are three things")]
 pub(crate) fn nullable_url(members: &mut Members, name: &'static str) -> Result<Option<Option<String>>, ApiError> {
-    let normal = |text: String| parse_web_url(&text).map_or(text, String::from);
+    let normal = |text: String| normal_web_url(&text).unwrap_or(text);
     Ok(nullable(members, name, web_url)?.map(|url| url.map(normal)))
 }
 
 /// Rule for an absolute http(s) URL.
 fn web_url(text: &str) -> Result<(), String> {
     let is_absolute = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\']));
-    let url = parse_web_url(text).filter(|url| is_absolute && url.as_str().len() <= URL_MAX);
+    let url = normal_web_url(text).filter(|url| is_absolute && url.len() <= URL_MAX);
     if url.is_none() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("must be an http or https URL of at most {URL_MAX} bytes"));
     }
     Ok(())
 }
 
-/// Parses a URL; `None` unless it is http(s) with a host.
-pub(crate) fn parse_web_url(text: &str) -> Option<Url> {
-    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+/// Reads a URL as browsers do, and writes it as RFC 3986 has it, which callers' models check: what browsers tolerate in
+/// path, query and fragment is percent-encoded. `None` unless it is http(s) with a host that can be written so.
+pub(crate) fn normal_web_url(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())?;
+    let (origin, rest) = (&url[..Position::BeforePath], &url[Position::BeforePath..]);
+    // An IPv6 address has brackets.
+    let of_host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+    let is_writable = |text: &str| text.bytes().enumerate().all(|(at, b)| is_uri_byte(b) || is_escape(text, at));
+    if !is_writable(of_host) || !is_writable(url.username()) || !is_writable(url.password().unwrap_or_default()) {
+        return None;
+    }
+    let mut normal = origin.to_owned();
+    let fragment_at = rest.find('#');
+    for (at, b) in rest.bytes().enumerate() {
+        if is_uri_byte(b) || matches!(b, b'/' | b'?' | b'@') || fragment_at == Some(at) || is_escape(rest, at) {
+            normal.push(char::from(b));
+        } else {
+            normal.extend(url::form_urlencoded::byte_serialize(&[b]));
+        }
+    }
+    Some(normal)
+}
+
+/// True for a character that may stand for itself in every part of a URI: unreserved, a sub-delimiter, or a colon.
+fn is_uri_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b)
+}
+
+/// True for a percent sign that begins an escape.
+fn is_escape(text: &str, at: usize) -> bool {
+    let digits = text.as_bytes().get(at + 1..at + 3);
+    text.as_bytes().get(at) == Some(&b'%') && digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// True for a URL that a parser leaves as it is, because nothing about it is unusual: lower-case letters in the host, and
@@ -169,8 +198,29 @@ mod tests {
         #[test]
         fn a_parser_leaves_a_plain_url_as_it_is(text in "https?://[a-z0-9.-]{0,9}[a-z0-9]{0,3}/?[A-Za-z0-9._~@=&?/-]{0,12}") {
             if is_plain_web_url(&text) {
-                prop_assert_eq!(parse_web_url(&text).map(String::from), Some(text));
+                prop_assert_eq!(normal_web_url(&text), Some(text));
             }
+        }
+    }
+
+    #[test]
+    fn a_url_is_written_as_the_standard_has_it() {
+        for (given, normal) in [
+            ("https://x.example/a|b^c`{}", "https://x.example/a%7Cb%5Ec%60%7B%7D"),
+            ("https://x.example/[a]", "https://x.example/%5Ba%5D"),
+            ("https://x.example/?q=\"a\"&b={}|[1]", "https://x.example/?q=%22a%22&b=%7B%7D%7C%5B1%5D"),
+            ("https://x.example/%zz%2", "https://x.example/%25zz%252"),
+            ("https://x.example/%41?%41", "https://x.example/%41?%41"),
+            ("https://x.example/#a#b[]", "https://x.example/#a%23b%5B%5D"),
+            ("https://u:p@x.example:8443/a@b:c?d/e?f", "https://u:p@x.example:8443/a@b:c?d/e?f"),
+            ("https://[::1]/[a]", "https://[::1]/%5Ba%5D"),
+            ("https://ex_ample.com/\u{e9}", "https://ex_ample.com/%C3%A9"),
+        ] {
+            assert_eq!(normal_web_url(given).as_deref(), Some(normal), "{given}");
+            assert_eq!(normal_web_url(normal).as_deref(), Some(normal), "{given}");
+        }
+        for given in ["https://a{b}.example/", "https://a`.example/", "https://a%zz@x.example/", "ftp://x.example/"] {
+            assert_eq!(normal_web_url(given), None, "{given}");
         }
     }
 
