@@ -68,7 +68,7 @@ pub fn account(did: &str, name: Option<&str>, service_url: &str, profile: Option
     let facts = json!({"did": did, "serviceUrl": service_url.trim_end_matches('/')});
     Account {
         platform_user_id: did.to_owned(),
-        username: name.map(handle),
+        username: name.and_then(handle),
         display_name: text("displayName").as_deref().and_then(bounds::name).or_else(|| name.map(str::to_owned)),
         profile_url: Some(format!("https://bsky.app/profile/{}", name.unwrap_or(did))),
         image_url: text("avatar").filter(|url| bounds::is_web_url(url)),

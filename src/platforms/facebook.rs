@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, Revocation,
-    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, pairs, text, token,
+    RevocationReach, ScopeSeparator, Subject, Unidentified, days, graph, list, page_url, pairs, text, token,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::secret::SecretString;
@@ -216,7 +216,7 @@ fn page(entry: &Value) -> Option<Page> {
         .map(|tasks| tasks.iter().filter_map(Value::as_str).any(|task| PUBLISHING_TASKS.contains(&task)));
     Some(Page {
         account: Account {
-            profile_url: Some(format!("https://www.facebook.com/{}", username.as_ref().unwrap_or(&id))),
+            profile_url: page_url("https://www.facebook.com/", &[username.as_ref().unwrap_or(&id)]),
             platform_user_id: id,
             username,
             display_name: text(entry, "/name"),

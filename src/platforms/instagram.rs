@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, LongLived, Platform, Refresh, Refusal, ScopeSeparator, Subject,
-    TokenBody, Unidentified, days, graph, handle, list, pairs, text,
+    TokenBody, Unidentified, days, graph, handle, list, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -83,9 +83,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     }
     Ok(Account {
         platform_user_id: text(account, "/user_id").ok_or(Unidentified::Unreadable)?,
-        profile_url: username.as_ref().map(|name| format!("https://www.instagram.com/{name}/")),
+        profile_url: username.as_ref().and_then(|name| page_url("https://www.instagram.com/", &[name, ""])),
         display_name: text(account, "/name").or_else(|| username.clone()),
-        username: username.as_deref().map(handle),
+        username: username.as_deref().and_then(handle),
         image_url: text(account, "/profile_picture_url"),
         metadata,
     })

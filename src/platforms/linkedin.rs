@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Accounts, ApiCall, ClientAuth, Enrich, Facts, Guide, Identity, Platform, Refresh, RefreshLife, Refusal, Revocation,
-    RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, text,
+    RevocationAuth, RevocationReach, RevokedToken, Rotation, Subject, Unidentified, Version, days, list, page_url,
+    text,
 };
 use crate::domain::account::{Account, UnusableAccount};
 use crate::domain::failure::Failure;
@@ -163,7 +164,7 @@ const REFUSALS: &[Refusal] = &[
 /// Adds the public name in the profile's address, which only an app with `r_basicprofile` can read.
 fn add(account: &mut Account, answer: &Value) {
     if let Some(name) = text(answer, "/vanityName") {
-        account.profile_url = Some(format!("https://www.linkedin.com/in/{name}"));
+        account.profile_url = page_url("https://www.linkedin.com/in/", &[&name]);
         account.username = Some(name);
     }
 }
@@ -229,7 +230,7 @@ pub(crate) fn organization_account(role: &Role, organization: Organization) -> A
         ("role", role.role.clone()),
     ];
     Account {
-        profile_url: Some(format!("https://www.linkedin.com/company/{in_url}")),
+        profile_url: page_url("https://www.linkedin.com/company/", &[in_url]),
         platform_user_id: role.organization.clone(),
         username: organization.vanity_name,
         display_name: organization.name,

@@ -36,6 +36,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 pub use bluesky::Bluesky;
 pub use custom::{CustomError, CustomPlatform, IdentityPointers};
@@ -420,14 +421,49 @@ const fn days(days: u64) -> u64 {
     days * 24 * 3600
 }
 
-/// A handle with its `@`, which some platforms send and others do not.
-pub(crate) fn handle(name: &str) -> String {
-    format!("@{}", name.trim_start_matches('@'))
+/// A handle with its `@`, which some platforms send and others do not. `None` when nothing else is in it.
+pub(crate) fn handle(name: &str) -> Option<String> {
+    let name = bounds::name(name)?;
+    let bare = name.trim_start_matches('@').trim();
+    (!bare.is_empty()).then(|| format!("@{bare}"))
+}
+
+/// The address of a page, with names as segments of its path. `None` when a name cannot be one.
+pub(crate) fn page_url(site: &str, segments: &[&str]) -> Option<String> {
+    let mut url = Url::parse(site).ok()?;
+    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+        return None;
+    }
+    url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+    Some(url.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handle_has_a_name() {
+        assert_eq!(handle("ada"), handle("@ada"));
+        assert_eq!(handle("\0@@ada\n").as_deref(), Some("@ada"));
+        for nobody in ["", "@", "@@", "\0", "@\0", "\u{202e}@"] {
+            assert_eq!(handle(nobody), None, "{nobody:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_stays_one_segment_of_a_pages_address() {
+        for (name, url) in [
+            ("ada", Some("https://x.example/u/ada/")),
+            ("a/b?c#d", Some("https://x.example/u/a%2Fb%3Fc%23d/")),
+            ("a%zz", Some("https://x.example/u/a%25zz/")),
+            ("..", None),
+            (".", None),
+        ] {
+            assert_eq!(page_url("https://x.example/u", &[name, ""]).as_deref(), url, "{name}");
+        }
+        assert_eq!(page_url("https://x.example/", &["@.."]).as_deref(), Some("https://x.example/@.."));
+    }
 
     #[test]
     fn built_in_platforms_are_in_order_and_all_of_the_contract_is_there() {

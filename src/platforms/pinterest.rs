@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Refusal, Rotation, ScopeSeparator, Subject,
-    Unidentified, days, list, pairs, text,
+    Unidentified, days, list, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -59,7 +59,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     }
     Ok(Account {
         platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
-        profile_url: username.as_ref().map(|name| format!("https://www.pinterest.com/{name}/")),
+        profile_url: username.as_ref().and_then(|name| page_url("https://www.pinterest.com/", &[name, ""])),
         display_name: text(answer, "/business_name").or_else(|| username.clone()),
         username,
         image_url: text(answer, "/profile_image"),

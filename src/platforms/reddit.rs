@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Platform, Refresh, Refusal, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, list, pairs, text,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, list, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -70,7 +70,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     Ok(Account {
         // Elsewhere in the API the same id has the prefix of its kind.
         platform_user_id: id.strip_prefix("t2_").unwrap_or(&id).to_owned(),
-        profile_url: username.as_ref().map(|name| format!("https://www.reddit.com/user/{name}")),
+        profile_url: username.as_ref().and_then(|name| page_url("https://www.reddit.com/user/", &[name])),
         display_name: username.clone(),
         username,
         image_url: text(answer, "/icon_img"),

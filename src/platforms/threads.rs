@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, GrantedScopes, Guide, Identity, LongLived, Platform, Refresh, ScopeSeparator, Subject,
-    TokenPlace, Unidentified, Version, days, graph, handle, list, text,
+    TokenPlace, Unidentified, Version, days, graph, handle, list, page_url, text,
 };
 use crate::domain::account::Account;
 
@@ -73,9 +73,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/username");
     Ok(Account {
         platform_user_id: text(answer, "/id").ok_or(Unidentified::Unreadable)?,
-        profile_url: username.as_ref().map(|name| format!("https://www.threads.net/@{name}")),
+        profile_url: username.as_ref().and_then(|name| page_url("https://www.threads.net/", &[&format!("@{name}")])),
         display_name: text(answer, "/name").or_else(|| username.clone()),
-        username: username.as_deref().map(handle),
+        username: username.as_deref().and_then(handle),
         image_url: text(answer, "/threads_profile_picture_url"),
         ..Account::default()
     })

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, text,
+    RevocationReach, RevokedToken, Rotation, ScopeSeparator, Subject, Unidentified, handle, list, page_url, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -95,9 +95,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         platform_user_id: text(answer, "/data/user/open_id").ok_or(Unidentified::Unreadable)?,
         profile_url: username
             .as_ref()
-            .map(|name| format!("https://www.tiktok.com/@{}", name.trim_start_matches('@')))
+            .and_then(|name| page_url("https://www.tiktok.com/", &[&format!("@{}", name.trim_start_matches('@'))]))
             .or_else(|| text(answer, "/data/user/profile_deep_link")),
-        username: username.as_deref().map(handle),
+        username: username.as_deref().and_then(handle),
         display_name: text(answer, "/data/user/display_name"),
         image_url: text(answer, "/data/user/avatar_large_url").or_else(|| text(answer, "/data/user/avatar_url")),
         metadata,

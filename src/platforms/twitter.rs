@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, text,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, page_url, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -66,8 +66,8 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     let username = text(answer, "/data/username");
     Ok(Account {
         platform_user_id: text(answer, "/data/id").ok_or(Unidentified::Unreadable)?,
-        profile_url: username.as_ref().map(|name| format!("https://x.com/{name}")),
-        username: username.as_deref().map(handle),
+        profile_url: username.as_ref().and_then(|name| page_url("https://x.com/", &[name])),
+        username: username.as_deref().and_then(handle),
         display_name: text(answer, "/data/name"),
         image_url: text(answer, "/data/profile_image_url"),
         ..Account::default()

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     ApiCall, ClientAuth, Facts, Guide, Identity, Pkce, Platform, Refresh, Refusal, Revocation, RevocationAuth,
-    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, pairs, text,
+    RevocationReach, RevokedToken, Rotation, Subject, Unidentified, handle, list, page_url, pairs, text,
 };
 use crate::domain::account::Account;
 use crate::domain::failure::Failure;
@@ -96,9 +96,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         .iter()
         .find_map(|size| text(answer, &format!("/items/0/snippet/thumbnails/{size}/url")));
     Ok(Account {
-        profile_url: Some(format!("https://www.youtube.com/channel/{id}")),
+        profile_url: page_url("https://www.youtube.com/channel/", &[&id]),
         platform_user_id: id,
-        username: text(answer, "/items/0/snippet/customUrl").as_deref().map(handle),
+        username: text(answer, "/items/0/snippet/customUrl").as_deref().and_then(handle),
         display_name: text(answer, "/items/0/snippet/title"),
         image_url: image,
         ..Account::default()
