@@ -3,12 +3,14 @@
 //! A backup is named for its database and its time, `postpeer-20260503T083336Z.db`, and the names are the schedule: the
 //! newest tells when the next is due, whatever happened to the broker in between. Invariants: only copies of this
 //! database are counted and deleted, by the id in the file; nothing is deleted unless a new copy is there; a failure
-//! disturbs nobody, and is logged and counted.
+//! disturbs nobody, and is logged and counted. At most one attempt runs in a process, even while a reload replaces the
+//! loop that began it: such an attempt gives up before its next step.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
@@ -39,6 +41,9 @@ pub struct BackupSchedule {
     /// Number of backups to keep.
     pub keep: usize,
 }
+
+/// Held by the thread of an attempt until its end, because all attempts use one temporary file.
+pub(super) type OneAtATime = Arc<Mutex<()>>;
 
 /// The sealed values of a file.
 #[derive(Debug, Default)]
@@ -143,8 +148,11 @@ impl Broker {
         stop: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let db_id = self.store.read(meta::get_db_id).await?;
-        let (vault, now) = (self.vault.clone(), self.clock.now());
+        let (vault, clock, alone) = (self.vault.clone(), self.clock.clone(), self.backing_up.clone());
         let work = move || -> Result<Option<SealedCheck>, BackupError> {
+            // An attempt from before a reload ends first.
+            let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = clock.now();
             let made = Made { schedule: &schedule, db_id };
             made.make_if_due(&vault, now, &|| stop.is_cancelled()).map_err(|error| told_apart(error, &schedule.dir))
         };
@@ -230,10 +238,15 @@ impl Made<'_> {
         let io = |source| BackupError::Io { path: dir.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
         let path = dir.join(format!("{}-{}.db", self.stem(), now.for_file_name()));
-        // One name for all attempts, so that the next one removes what a crash left. No other broker uses it.
+        let go_on = || if is_stopping() { Err(BackupError::Stopped) } else { Ok(()) };
+        go_on()?;
+        // One name for all attempts, so that the next one removes what a crash left.
         let copy = backup::copy(database, dir.join(format!(".{}.unfinished", self.db_id)), now, is_stopping)?;
+        go_on()?;
         copy.check(database)?;
+        go_on()?;
         let check = open_all(copy.path(), vault)?;
+        go_on()?;
         copy.publish(&path)?;
         let path = path.display();
         if let Some((row, error)) = &check.first {

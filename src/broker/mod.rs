@@ -148,6 +148,7 @@ pub struct Broker {
     unwritten: Arc<Unwritten>,
     key_uses: Arc<Mutex<KeyUses>>,
     readiness: readiness::Latest,
+    backing_up: backups::OneAtATime,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -180,6 +181,7 @@ impl Broker {
             unwritten: Arc::default(),
             key_uses: Arc::default(),
             readiness: Arc::default(),
+            backing_up: Arc::default(),
             core,
         }
     }

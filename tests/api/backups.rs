@@ -229,6 +229,38 @@ async fn a_backup_that_fails_is_tried_again_and_deletes_nothing() {
     assert!(!self::dir(&without).exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_from_before_and_after_a_reload_do_not_disturb_each_other() {
+    let broker = TestBroker::builder().toml(HOURLY).start().await;
+    broker.connect("twitter", "").await;
+    let reloaded = broker.reloaded(|_| ()).await;
+    let stop = CancellationToken::new();
+    for hour in 1..=4 {
+        let (before, after) = tokio::join!(broker.broker().back_up_if_due(&stop), reloaded.back_up_if_due(&stop));
+        let minute = Some(Duration::from_mins(1));
+        assert_eq!((before, after), (minute, minute), "hour {hour}: an attempt failed");
+        assert_eq!(names(&dir(&broker)).len(), hour.min(2), "hour {hour}: {:?}", names(&dir(&broker)));
+        let (_elsewhere, file) = newest(&broker);
+        let db = rusqlite::Connection::open(&file).unwrap();
+        assert_eq!(db.query_row("SELECT count(*) FROM integrations", [], |row| row.get::<_, u32>(0)).unwrap(), 1);
+        broker.clock.advance(Duration::from_hours(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_is_stopped_publishes_nothing_and_deletes_nothing() {
+    let broker = TestBroker::builder().toml("[backup]\nevery = \"1h\"\nkeep = 1\n").start().await;
+    look(&broker).await;
+    let first = names(&dir(&broker));
+    broker.clock.advance(Duration::from_hours(1));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    broker.broker().back_up_if_due(&stop).await.unwrap();
+    assert_eq!(names(&dir(&broker)), first);
+    look(&broker).await;
+    assert_eq!(names(&dir(&broker)), ["postpeer-20260503T093336Z.db"]);
+}
+
 #[test]
 fn a_backup_for_which_there_is_no_room_disturbs_nobody() {
     small_disk::run("backups::inside_a_small_file_system");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -68,10 +68,12 @@ fn fill(path: &Path, db_id: Uuid, first_key: &WrappedKey, project: &Project) -> 
     db.close().map_err(|(_, error)| error.into())
 }
 
-/// A file that is removed on drop unless it was published.
+/// A file that is removed on drop unless it was published. A file that another process puts at its path meanwhile is
+/// neither published nor removed.
 #[derive(Debug)]
 pub(in crate::store) struct Unfinished {
     path: PathBuf,
+    file: File,
 }
 
 impl Unfinished {
@@ -82,7 +84,7 @@ impl Unfinished {
             _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path),
         };
         match made {
-            Ok(_) => Ok(Self { path }),
+            Ok(file) => Ok(Self { path, file }),
             Err(source) => Err(OpenError::Io { path, source }),
         }
     }
@@ -97,7 +99,7 @@ impl Unfinished {
             io::ErrorKind::AlreadyExists => OpenError::AlreadyExists { path: path.to_owned() },
             _ => OpenError::Io { path: path.to_owned(), source },
         };
-        File::open(&self.path).and_then(|file| file.sync_all()).map_err(io)?;
+        self.sync().map_err(io)?;
         // Unlike a rename, a link never replaces a file. Without hard links, the lock alone guards against that.
         match fs::hard_link(&self.path, path) {
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
@@ -108,10 +110,21 @@ impl Unfinished {
         sync_directory(path).map_err(io)
     }
 
+    /// Syncs the file. Fails when its path leads to another one.
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.is_in_place()? { Ok(()) } else { Err(io::Error::other("another process has put a file in its place")) }
+    }
+
+    /// True while its path leads to this file.
+    fn is_in_place(&self) -> io::Result<bool> {
+        let (ours, found) = (self.file.metadata()?, self.path.symlink_metadata()?);
+        Ok((ours.dev(), ours.ino()) == (found.dev(), found.ino()))
+    }
+
     /// Durably gives the file its final name, in place of another file.
     pub(super) fn replace(self, path: &Path) -> Result<(), OpenError> {
-        File::open(&self.path)
-            .and_then(|file| file.sync_all())
+        self.sync()
             .and_then(|()| fs::rename(&self.path, path))
             .and_then(|()| sync_directory(path))
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })
@@ -120,6 +133,9 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
+        if matches!(self.is_in_place(), Ok(false)) {
+            return;
+        }
         for ending in ["", "-journal", "-wal", "-shm"] {
             // Mostly gone already. The next attempt removes the rest, or reports it.
             let _ = fs::remove_file(beside(&self.path, ending));

@@ -199,6 +199,21 @@ fn a_file_that_appears_at_the_last_moment_is_not_overwritten() {
 }
 
 #[test]
+fn what_another_process_puts_at_the_path_of_an_unfinished_file_is_neither_published_nor_removed() {
+    let place = place();
+    let path = beside(&place.path, ".new");
+    let unfinished = Unfinished::at(path.clone()).unwrap();
+    let theirs = Unfinished::at(path.clone()).unwrap();
+    fs::write(&path, "half of theirs").unwrap();
+    let error = unfinished.publish(&place.path).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert_eq!(files(&place), ["postpeer.db.new"]);
+    theirs.publish(&place.path).unwrap();
+    assert_eq!(files(&place), ["postpeer.db"]);
+    assert_eq!(fs::read(&place.path).unwrap(), b"half of theirs");
+}
+
+#[test]
 fn a_failed_creation_leaves_nothing() {
     let place = place();
     let broken = WrappedKey { check_value: vec![], ..key() };
