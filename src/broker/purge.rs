@@ -14,8 +14,8 @@ use crate::domain::link;
 use crate::domain::selection::{Selection, SelectionStage};
 use crate::failpoint;
 use crate::store::{
-    Transaction, activity, console_sessions, flows, late_redirects, links, oauth_apps, refreshes, registrations,
-    selections, token_reads,
+    Connection, Transaction, activity, console_sessions, flows, integrations, late_redirects, links, oauth_apps,
+    refreshes, registrations, selections, token_reads,
 };
 
 /// Rows in one transaction, so that no request waits long.
@@ -61,8 +61,8 @@ impl Broker {
         }
     }
 
-    /// Erases the tokens of grants that ended long ago, apps at servers that nobody needs, and old records of token
-    /// reads. Returns the number of grants.
+    /// Erases the tokens of grants and accounts that ended long ago, apps at servers that nobody needs, and old records of token
+    /// reads. Returns the number of grants and accounts.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let unused_since = now.minus(registration::KEEP_UNUSED);
@@ -76,6 +76,10 @@ impl Broker {
             if batch.max(forgotten).max(unused) < BATCH as usize {
                 break;
             }
+        }
+        let has_ended = move |db: &Connection| integrations::has_ended(db, ended_before);
+        while self.store.read_long(has_ended).await? {
+            erased += self.store.write(move |tx| integrations::erase_ended(tx, ended_before, BATCH)).await?;
         }
         if erased > 0
             && let Err(error) = self.store.checkpoint().await

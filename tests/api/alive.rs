@@ -465,6 +465,20 @@ async fn tokens_of_an_ended_grant_are_kept_for_a_month() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn own_tokens_of_an_account_that_a_consent_left_out_are_kept_for_a_month() {
+    let broker = TestBroker::start().await;
+    broker.connect("facebook", "").await;
+    let left_out = "UPDATE integrations SET status = 'reconnect_required', failure_reason = 'access_revoked'";
+    broker.sql().execute(left_out, []).unwrap();
+    for (seconds, has_own) in [(30 * DAY, true), (2, false)] {
+        broker.clock.advance(Duration::from_secs(seconds));
+        postpeer::background::purge_once(broker.broker()).await;
+        let has = "SELECT tokens IS NOT NULL FROM integrations";
+        assert_eq!(broker.sql().query_row(has, [], |row| row.get::<_, bool>(0)).unwrap(), has_own);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_expires_first_is_refreshed_first() {
     let broker = TestBroker::builder().setting("POSTPEER_REFRESH__CONCURRENCY", "1").start().await;
     // Pinterest's tokens live for 30 days, the others for an hour or two.

@@ -7,7 +7,7 @@ use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::OwnTokens;
 use crate::domain::time::Timestamp;
 use crate::store::Error;
-use crate::store::columns::{Fields, change_one, dek_id, one, signed};
+use crate::store::columns::{Fields, change, change_one, dek_id, one, signed};
 use crate::store::grants::status_columns;
 
 /// The account's own tokens and their generation, which counts on while it has none.
@@ -69,6 +69,35 @@ pub fn set_status(
         "UPDATE integrations SET status = :status, failure_reason = :reason, updated_at = :now
          WHERE project_id = :project AND id = :id",
         named_params! {":project": project, ":id": id, ":status": status, ":reason": reason, ":now": now},
+    )
+}
+
+/// True when [`erase_ended`] has something to erase. Looks at every account that fails, so not for the connection that
+/// writes.
+pub fn has_ended(db: &Connection, before: Timestamp) -> Result<bool, Error> {
+    let found = one(db, &list_ended("1"), named_params! {":before": before, ":limit": 1}, |_| Ok(()))?;
+    Ok(found.is_some())
+}
+
+/// Erases up to `limit` own tokens, in all projects, of accounts that ended before `before`, themselves or with their
+/// grant. Returns their number.
+pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
+    let ended = list_ended("i.n");
+    let sql = format!(
+        "UPDATE integrations /* every project */ SET tokens = NULL, tokens_dek_id = NULL, generation = generation + 1
+         WHERE n IN ({ended})"
+    );
+    change(db, &sql, named_params! {":before": before, ":limit": limit})
+}
+
+/// Selects from accounts that have own tokens and ended before `:before`.
+fn list_ended(columns: &str) -> String {
+    format!(
+        "SELECT {columns} FROM projects AS p /* every project */
+         CROSS JOIN integrations AS i INDEXED BY integrations_by_failure ON i.project_id = p.id AND i.fails_from = 0
+         CROSS JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
+         WHERE i.tokens IS NOT NULL
+            AND (g.ended_at < :before OR i.status <> 'active' AND i.updated_at < :before) LIMIT :limit"
     )
 }
 
@@ -153,5 +182,46 @@ mod tests {
         assert!(fixture.db.execute("UPDATE integrations SET tokens_dek_id = 8", []).is_err());
         fixture.write(|db| renew(db, ours, id, &OwnTokens { generation: 3, tokens: None }, 2, now)).unwrap();
         assert!(own(&fixture).tokens.is_none());
+    }
+
+    #[test]
+    fn own_tokens_of_accounts_that_ended_are_erased() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let [alive, ended] = ["alive", "ended"].map(|subject| {
+            let grant = fixture.new_grant("facebook", subject);
+            fixture.write(|db| grants::insert(db, &grant)).unwrap();
+            grant.id
+        });
+        let [kept, lost, gone] = [(alive, "kept"), (alive, "lost"), (ended, "gone")].map(|(grant, user)| {
+            let id = fixture.integration(grant, None, user).id;
+            let own = OwnTokens { generation: 2, tokens: Some(sealed(7)) };
+            fixture.write(|db| renew(db, ours, id, &own, 1, now)).unwrap();
+            id
+        });
+        let trouble = RefreshFailure {
+            kind: Failure::RefreshRejected,
+            status: None,
+            platform_code: None,
+            at: now,
+            backup_taken_at: None,
+        };
+        fixture.change(ended, |grant| grant.ended(FailureReason::RefreshRejected, trouble));
+        let revoked = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
+        fixture.write(|db| set_status(db, ours, lost, revoked, now)).unwrap();
+        let erase = |fixture: &mut Fixture, before| {
+            let has = has_ended(&fixture.db, before).unwrap();
+            let erased = fixture.write(|db| erase_ended(db, before, 9)).unwrap();
+            assert_eq!(has, erased > 0);
+            erased
+        };
+        assert_eq!(erase(&mut fixture, now), 0, "they ended just now");
+        let later = fixture.later(1);
+        assert_eq!(erase(&mut fixture, later), 2);
+        assert_eq!(erase(&mut fixture, later), 0);
+        let own = |id| find_own_tokens(&fixture.db, ours, id).unwrap().unwrap();
+        assert!(own(lost).tokens.is_none() && own(gone).tokens.is_none());
+        assert_eq!((own(kept).generation, own(kept).tokens), (2, Some(sealed(7))));
+        assert!(find_own_tokens(&fixture.db, theirs, kept).unwrap().is_none());
     }
 }
