@@ -3,10 +3,13 @@
 //! data keys, make backups, merge the search indices.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
-//! one tries again.
+//! one tries again. A loop that panics starts again after a pause, and disturbs no other.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -44,23 +47,43 @@ const CHECK_READY_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a round that failed, or whose results the database could not store.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// Pause after a panic. Short enough that no token expires meanwhile.
+const AFTER_PANIC: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(30) };
+
 /// Runs the loops until `stop`. `refreshes`: false when tokens are refreshed only for callers.
 pub async fn run(broker: Broker, refreshes: bool, stop: CancellationToken) {
-    let refreshing = async {
+    let (broker, stop) = (&broker, &stop);
+    let refreshing = || async move {
         if refreshes {
-            keep_refreshed(&broker, &stop).await;
+            keep_refreshed(broker, stop).await;
         }
     };
     tokio::join!(
-        keep_checked(&broker, &stop),
-        keep_purged(&broker, &stop),
-        keep_resealed(&broker, &stop),
-        keep_backed_up(&broker, &stop),
-        discover(&broker, &stop),
-        keep_reads_written(&broker, &stop),
-        keep_merged(&broker, &stop),
-        refreshing
+        keep("readiness", stop, || keep_checked(broker, stop)),
+        keep("purge", stop, || keep_purged(broker, stop)),
+        keep("reseal", stop, || keep_resealed(broker, stop)),
+        keep("backup", stop, || keep_backed_up(broker, stop)),
+        keep("discovery", stop, || discover(broker, stop)),
+        keep("reads", stop, || keep_reads_written(broker, stop)),
+        keep("search_indices", stop, || keep_merged(broker, stop)),
+        keep("refresh", stop, refreshing)
     );
+}
+
+/// Runs a loop to its end, and again after a panic.
+async fn keep<Loop: Future<Output = ()>>(name: &'static str, stop: &CancellationToken, start: impl Fn() -> Loop) {
+    while AssertUnwindSafe(start()).catch_unwind().await.is_err() {
+        let pause_seconds = AFTER_PANIC.as_secs();
+        tracing::error!(
+            name,
+            pause_seconds,
+            "a background loop panicked, which is a bug: it starts again after a pause"
+        );
+        rest(AFTER_PANIC, stop).await;
+        if stop.is_cancelled() {
+            return;
+        }
+    }
 }
 
 /// Waits, but not longer than until `stop`.
@@ -117,9 +140,10 @@ async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
+/// Purges. A stop does not wait for the end of a purge: the next start continues it.
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        purge_once(broker).await;
+        stop.run_until_cancelled(purge_once(broker)).await;
         broker.refresher().watch_clock().await;
         rest(PURGE_EVERY, stop).await;
     }
@@ -211,5 +235,27 @@ pub async fn purge_once(broker: &Broker) {
             error = &error as &dyn std::error::Error,
             "cannot count the access keys that are about to expire"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_panics_starts_again_and_disturbs_no_other() {
+        let (stop, started) = (&CancellationToken::new(), &AtomicU32::new(0));
+        let panicking = || async move { panic!("for the {}th time", started.fetch_add(1, Ordering::SeqCst)) };
+        let other = || async move {
+            while started.load(Ordering::SeqCst) < 3 {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+        };
+        tokio::join!(keep("panicking", stop, panicking), keep("other", stop, other));
+        let starts = started.load(Ordering::SeqCst);
+        assert!((3..=4).contains(&starts), "{starts}: it goes on after a stop");
     }
 }

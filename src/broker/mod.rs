@@ -149,6 +149,8 @@ pub struct Broker {
     key_uses: Arc<Mutex<KeyUses>>,
     readiness: readiness::Latest,
     backing_up: backups::OneAtATime,
+    /// Held while a batch of selections is given up, so that none is revoked twice around a reload.
+    purging: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -182,6 +184,7 @@ impl Broker {
             key_uses: Arc::default(),
             readiness: Arc::default(),
             backing_up: Arc::default(),
+            purging: Arc::default(),
             core,
         }
     }

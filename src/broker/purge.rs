@@ -33,6 +33,14 @@ const KEEP_ACTIVITY: Duration = Duration::from_hours(48);
 /// How long token reads are kept.
 const KEEP_READS: Duration = Duration::from_hours(90 * 24);
 
+/// A batch of expired selections.
+struct Batch {
+    /// True when there may be others.
+    more: bool,
+    /// True when one of them held tokens.
+    erased: bool,
+}
+
 impl Broker {
     /// Deletes expired flows with their selections, the redirects that those left behind a day ago, links that ended a
     /// day ago, the secrets that apps had before, sessions of the console and what it shows of a day, in small
@@ -89,44 +97,14 @@ impl Broker {
         Ok(erased)
     }
 
-    /// Erases what expired selections hold, then revokes it. When the platform does not answer, or the broker stops,
-    /// the revocation is what is lost. Consents that no caller [completed](super::completion) are revoked first, so
-    /// that a broker that stops in between revokes them again.
+    /// Ends expired selections. Dropping this future starts no further batch; the one that has begun is finished.
     async fn purge_selections(&self) -> Result<(), Error> {
-        let now = self.clock.now();
         let mut erased = false;
         loop {
-            let expired = self
-                .store
-                .write(move |tx| {
-                    let mut expired = Vec::new();
-                    for selection in selections::list_expired(tx, now, SELECTION_BATCH)? {
-                        let flow = flows::find(tx, selection.project_id, selection.flow_id)?;
-                        if !is_quarantined(&selection, flow.as_ref()) {
-                            selections::expire(tx, selection.project_id, selection.id)?;
-                        }
-                        expired.push((selection, flow));
-                    }
-                    Ok::<_, Error>(expired)
-                })
-                .await?;
-            let more = expired.len() == SELECTION_BATCH as usize;
-            let is_open = |selection: &Selection| matches!(selection.stage, SelectionStage::Open { .. });
-            erased |= expired.iter().any(|(selection, _)| is_open(selection));
-            // Side by side: a server that hangs holds up no other.
-            let ends = expired.iter().map(|(selection, flow)| async move {
-                match flow {
-                    Some(flow) if is_quarantined(selection, Some(flow)) => self.abandon(selection, flow).await,
-                    flow => {
-                        if is_open(selection) {
-                            tracing::info!(flow.id = %selection.flow_id, selection.id = %selection.id, "nobody chose in time");
-                        }
-                        self.give_up(selection, flow.as_ref()).await
-                    }
-                }
-            });
-            join_all(ends).await.into_iter().collect::<Result<(), Error>>()?;
-            if !more {
+            let broker = self.clone();
+            let batch = self.tasks.run(async move { broker.purge_batch_of_selections().await }).await??;
+            erased |= batch.erased;
+            if !batch.more {
                 break;
             }
         }
@@ -134,6 +112,44 @@ impl Broker {
             tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
         }
         Ok(())
+    }
+
+    /// Erases what some expired selections hold, then revokes it. When the platform does not answer, or the process is
+    /// killed, the revocation is what is lost. Consents that no caller [completed](super::completion) are revoked
+    /// first, so that a broker that stops in between revokes them again.
+    async fn purge_batch_of_selections(&self) -> Result<Batch, Error> {
+        let _alone = self.purging.lock().await;
+        let now = self.clock.now();
+        let expired = self
+            .store
+            .write(move |tx| {
+                let mut expired = Vec::new();
+                for selection in selections::list_expired(tx, now, SELECTION_BATCH)? {
+                    let flow = flows::find(tx, selection.project_id, selection.flow_id)?;
+                    if !is_quarantined(&selection, flow.as_ref()) {
+                        selections::expire(tx, selection.project_id, selection.id)?;
+                    }
+                    expired.push((selection, flow));
+                }
+                Ok::<_, Error>(expired)
+            })
+            .await?;
+        let is_open = |selection: &Selection| matches!(selection.stage, SelectionStage::Open { .. });
+        let erased = expired.iter().any(|(selection, _)| is_open(selection));
+        // Side by side: a server that hangs holds up no other.
+        let ends = expired.iter().map(|(selection, flow)| async move {
+            match flow {
+                Some(flow) if is_quarantined(selection, Some(flow)) => self.abandon(selection, flow).await,
+                flow => {
+                    if is_open(selection) {
+                        tracing::info!(flow.id = %selection.flow_id, selection.id = %selection.id, "nobody chose in time");
+                    }
+                    self.give_up(selection, flow.as_ref()).await
+                }
+            }
+        });
+        join_all(ends).await.into_iter().collect::<Result<(), Error>>()?;
+        Ok(Batch { more: expired.len() == SELECTION_BATCH as usize, erased })
     }
 
     /// Revokes and erases a consent whose caller did not complete the connection in time.

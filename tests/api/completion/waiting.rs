@@ -7,6 +7,7 @@ use postpeer::domain::redirect::RedirectPolicy;
 use postpeer::domain::time::Clock as _;
 use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{BACK, begin, come_back, complete, count, ids, refused, requests, total, trail, waits};
 use crate::support::{TestBroker, parameter};
@@ -68,6 +69,26 @@ async fn what_an_attacker_began_and_a_victim_finished_ends_with_nothing_connecte
     broker.clock.advance(MINUTES);
     background::purge_once(broker.broker()).await;
     assert_eq!(count(&broker, "flows"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_platform_that_does_not_answer_a_revocation() {
+    let mut broker = TestBroker::start().await;
+    come_back(&broker, "twitter", "", &Answer::allow()).await;
+    broker.clock.advance(MINUTES);
+    broker.sandbox().hold(Step::Revoke);
+    let stop = CancellationToken::new();
+    let loops = tokio::spawn(background::run(broker.broker().clone(), false, stop.clone()));
+    broker.sandbox().seen("twitter", Step::Revoke, 1).await;
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), loops).await.expect("the loops wait for the platform").unwrap();
+    assert_eq!(count(&broker, "selections"), 1, "what was not revoked is revoked after the next start");
+    broker.sandbox().release(Step::Revoke);
+    broker.restart().await;
+    background::purge_once(broker.broker()).await;
+    assert_eq!(count(&broker, "selections"), 0);
+    let revoked = broker.sandbox().requests_at("twitter", Step::Revoke);
+    assert!(revoked.iter().any(|request| request.status == Some(200)), "{revoked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
