@@ -23,8 +23,9 @@ use actix_web::rt::System;
 use futures_util::future::LocalBoxFuture;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::listen::Gate;
 use crate::app::App;
@@ -229,34 +230,41 @@ async fn obey_hangups(
     std::future::pending().await
 }
 
-/// The background loops.
+/// The background loops. Those of another configuration begin when the ones before have ended.
 struct Background {
     stop: CancellationToken,
-    /// Those of this configuration, and those of earlier ones that have not ended yet.
-    running: Vec<JoinHandle<()>>,
+    turn: Arc<Mutex<()>>,
+    running: TaskTracker,
 }
 
 impl Background {
     fn start(app: &App, served: &Served, stop: &CancellationToken) -> Self {
-        let stop = stop.child_token();
-        let run = background::run(served.state.broker.clone(), served.refreshes, stop.clone());
-        Self { running: vec![app.work().spawn(run)], stop }
+        let new = Self { stop: stop.child_token(), turn: Arc::default(), running: TaskTracker::new() };
+        new.begin(app, served);
+        new
     }
 
-    /// Starts the loops with another configuration. The others end at their next pause.
+    fn begin(&self, app: &App, served: &Served) {
+        let run = background::run(served.state.broker.clone(), served.refreshes, self.stop.clone());
+        let turn = self.turn.clone();
+        let in_turn = async move {
+            let _turn = turn.lock().await;
+            run.await;
+        };
+        self.running.spawn_on(in_turn, app.work());
+    }
+
+    /// Ends the loops, and starts them with another configuration.
     fn replace(&mut self, app: &App, served: &Served, stop: &CancellationToken) {
         self.stop.cancel();
-        let mut old = std::mem::replace(self, Self::start(app, served, stop)).running;
-        old.retain(|running| !running.is_finished());
-        self.running.append(&mut old);
+        self.stop = stop.child_token();
+        self.begin(app, served);
     }
 
-    /// Waits until the loops have ended, at their next pause.
+    /// Waits until the loops, which were told to stop, have ended.
     async fn end(self) {
-        for running in self.running {
-            // A panic is in the log already.
-            let _ = running.await;
-        }
+        self.running.close();
+        self.running.wait().await;
     }
 }
 

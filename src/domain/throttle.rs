@@ -236,6 +236,12 @@ impl<App: Eq + Hash> Throttles<App> {
         success.is_some_and(|success| since <= success && success <= now)
     }
 
+    /// Starts over with all apps, each with at most `most` calls in flight from now on.
+    pub fn restart(&mut self, most: u32) {
+        self.most = most;
+        self.forget(|_| true);
+    }
+
     /// Starts over with the apps that `which` selects, because their credentials were changed. Calls in flight stay
     /// counted, and their results are ignored.
     pub fn forget(&mut self, which: impl Fn(&App) -> bool) {
@@ -319,6 +325,23 @@ mod tests {
     /// Pauses after so many of different grants.
     fn pause_after(throttles: &mut Throttles<&'static str>, trouble: Option<Failure>, seconds: u64) -> (u128, Pause) {
         (1..9).find_map(|number| call_of(throttles, number, trouble, seconds).map(|pause| (number, pause))).unwrap()
+    }
+
+    #[test]
+    fn calls_in_flight_stay_counted_over_a_restart() {
+        let mut throttles = throttles();
+        for _ in 0..4 {
+            call(&mut throttles, None, 0);
+        }
+        let epoch = enter(&mut throttles, 0);
+        throttles.restart(2);
+        assert_eq!(throttles.enter(APP, at(0)), Entry::Wait);
+        end(&mut throttles, epoch, 0, None, 0);
+        assert_eq!(room(&mut throttles), 1, "what an earlier call brought is no news of these credentials");
+        for _ in 0..4 {
+            call(&mut throttles, None, 0);
+        }
+        assert_eq!(room(&mut throttles), 2);
     }
 
     #[test]

@@ -122,13 +122,13 @@ impl Refresher {
         }))
     }
 
-    /// This refresher with other parts. It shares the refreshes in flight, and has learnt nothing about any app yet:
-    /// the credentials of each may have changed.
+    /// This refresher with other parts. It shares the refreshes in flight, and forgets what it learnt about apps: the
+    /// credentials of each may have changed.
     pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
-        let throttle = Arc::new(Throttle::new(core.clock.clone(), core.settings.refresh_concurrency));
-        let Inner { flights, in_flight, unsaved, lapsed_at, .. } = &*self.0;
+        let Inner { flights, throttle, in_flight, unsaved, lapsed_at, .. } = &*self.0;
+        throttle.restart(core.settings.refresh_concurrency);
         let (flights, in_flight, unsaved) = (flights.clone(), in_flight.clone(), unsaved.clone());
-        let (lapsed_at, skipped) = (lapsed_at.clone(), Mutex::default());
+        let (throttle, lapsed_at, skipped) = (throttle.clone(), lapsed_at.clone(), Mutex::default());
         Self(Arc::new(Inner { core, revocation, flights, throttle, skipped, in_flight, unsaved, lapsed_at }))
     }
 

@@ -100,6 +100,12 @@ impl Throttle {
         self.lock().has_succeeded_since(app, since, self.clock.now())
     }
 
+    /// Starts over with every app, because the credentials of each may have changed. Calls in flight stay counted.
+    pub(super) fn restart(&self, most: u32) {
+        self.lock().restart(most);
+        self.changed.notify_waiters();
+    }
+
     /// Starts over with an app whose credentials were changed.
     pub(super) fn forget(&self, app: OauthAppId) {
         self.lock().forget(|of| of.app.is_some_and(|(_, id)| id == app));
