@@ -121,9 +121,9 @@ impl Broker {
         let (project, id, now, vault) =
             (caller.project_id, parse_seen(caller, id)?, self.clock.now(), self.vault.clone());
         let (names_secret, by) = (change.client_secret.is_some(), caller.by());
-        let app = self
-            .store
-            .write(move |tx| {
+        let broker = self.clone();
+        let update = async move {
+            let write = broker.store.write(move |tx| {
                 let present = oauth_apps::find_secret(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
                 let generation = present.generation;
                 let owner = Owner { project_id: project, platform: &present.platform, client_id: &present.client_id };
@@ -147,12 +147,15 @@ impl Broker {
                     refreshes::resume_app(tx, project, id, now)?;
                 }
                 oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
-            })
-            .await?;
-        if names_secret {
-            self.refresher.app_changed(id);
-        }
-        Ok(app)
+            });
+            let app = write.await?;
+            if names_secret {
+                broker.refresher.app_changed(id);
+            }
+            Ok(app)
+        };
+        // The pause that the old secret brought must end whether or not the caller still waits.
+        self.tasks.run(update).await?
     }
 
     /// Connections that wait for a choice or a completion under the app end with it, as they could not be refreshed

@@ -163,7 +163,12 @@ impl Broker {
             if chosen.is_empty() || !chosen.is_subset(&offered) {
                 return Err(Error::NotOffered);
             }
-            self.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), (by, address)).await?;
+            let broker = self.clone();
+            // What the choice replaces must be revoked whether or not the person still waits.
+            let connect = async move {
+                broker.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), (by, address)).await
+            };
+            self.tasks.run(connect).await??;
         }
         self.answer_spent(platform, token, by).await
     }

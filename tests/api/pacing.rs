@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use postpeer::broker::apps::AppChange;
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::time::Clock as _;
 use postpeer::sandbox::{self, Answer as Consent, Fault, Step, bluesky_accounts, own_client};
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alive::next_refresh;
 use crate::faults::{TO_SEAL, Tripwire, assert_to_ask_again};
 use crate::stand_in::{Answer, StandIn, answer, json as answer_json};
-use crate::support::TestBroker;
+use crate::support::{TestBroker, parameter};
 
 /// Longer than any token of these tests lives.
 const LONG: Duration = Duration::from_hours(3);
@@ -42,6 +44,56 @@ async fn a_slow_app_takes_no_more_places_than_its_platform_takes_calls() {
         slow.release();
     });
     assert_eq!(refreshed.await, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_in_flight_count_after_a_reload() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    for account in ["a", "b"] {
+        platform.connect(&broker, account).await;
+    }
+    broker.clock.advance(LONG);
+    platform.hold();
+    let refreshed = during_a_round(&broker, async {
+        platform.asked_times(1).await;
+        let reloaded = broker.reloaded(|_| ()).await;
+        let stop = CancellationToken::new();
+        let round = tokio::time::timeout(Duration::from_millis(300), reloaded.refresher().refresh_due(&stop)).await;
+        assert!(round.is_err(), "the round does not wait for the call in flight");
+        assert_eq!(platform.asked().len(), 1, "the app is asked twice at a time before it has answered once");
+        platform.release();
+    });
+    assert_eq!(refreshed.await, 2);
+}
+
+/// A client that hangs up drops its call in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_ends_the_pause_of_its_app_even_where_the_client_hangs_up() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let app = json!({"platform": "quince", "name": "Own", "clientId": "ours", "clientSecret": "old"});
+    let app = broker.call("POST", "/v1/apps", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    for account in ["a", "b", "c"] {
+        let url = broker.begin("quince", &format!("redirectUri=https://app.example/back&appId={app}")).await;
+        let state = parameter(&url, "state").unwrap();
+        let back = format!("/v1/connect/quince/callback?code={account}&state={state}");
+        assert!(broker.browse(&back).await.location().contains("status=success"));
+    }
+    broker.clock.advance(LONG);
+    platform.answer_refreshes_with(Answer::Bytes(answer(401, "", br#"{"error":"invalid_client"}"#)));
+    assert_eq!(broker.refresh_due().await, 0);
+    platform.answer_refreshes_with(Answer::Fresh);
+
+    let caller = broker.broker().authenticate(&broker.key, None).await.unwrap();
+    let change = AppChange { client_secret: Some("new".into()), ..AppChange::default() };
+    let db = broker.sql();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let call = broker.broker().update_app(&caller, &app, change);
+    assert!(call.now_or_never().is_none(), "the database was not held");
+    db.execute_batch("COMMIT").unwrap();
+    assert!(broker.broker().drain(Duration::from_secs(30)).await);
+    assert_eq!(broker.refresh_due().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -333,3 +333,22 @@ async fn an_app_that_is_deleted_takes_its_choices_along() {
     broker.broker().purge_expired().await.unwrap();
     assert_eq!(broker.sandbox().requests_at("facebook", Step::Revoke).len(), 4, "revoked once each");
 }
+
+/// A client that hangs up drops its call in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_whose_client_hangs_up_is_made_to_its_end() {
+    let mut broker = TestBroker::start().await;
+    let token = choice(&broker, "facebook", "", &Answer::allow()).await;
+    let chosen = offered(&broker, "facebook", &token).await.into_iter().take(1).collect();
+    let db = broker.sql();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let caller = broker.broker().clone();
+    let token = token.into();
+    let call = caller.choose_accounts(None, &token, chosen, None);
+    assert!(futures_util::FutureExt::now_or_never(call).is_none(), "the database was not held");
+    drop(caller);
+    db.execute_batch("COMMIT").unwrap();
+    drop(db);
+    broker.restart().await;
+    assert_eq!(total(&broker).await, 1);
+}
