@@ -22,7 +22,7 @@ use super::selection::token_digest;
 /// Path of a link's page; its token follows.
 pub(super) const PAGE: &str = "/connect/link/";
 
-/// Most links of a project, at up to 3 kB each.
+/// Most links of a project, at up to 12 kB each.
 const MOST: u64 = 20_000;
 
 /// Retry-After when there are that many. The shortest-lived may have expired by then.

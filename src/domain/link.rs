@@ -17,6 +17,9 @@ pub const LIFE_MAX: Duration = Duration::from_hours(30 * 24);
 /// Time after its end in which a link's row still tells what became of it.
 pub const KEEP_ENDED: Duration = Duration::from_hours(24);
 
+/// Accounts that a link remembers: the latest ones.
+pub const CONNECTED_MAX: u32 = 200;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     pub id: LinkId,
@@ -30,7 +33,7 @@ pub struct Link {
     pub platforms: Vec<String>,
     /// Where its page leads in the end, exactly as the maker gave it.
     pub redirect_uri: Option<String>,
-    /// Accounts that were connected through it, in this order. Some may be disconnected since.
+    /// The latest [`CONNECTED_MAX`] accounts that were connected through it, in this order. Some may be disconnected since.
     pub connected: Vec<IntegrationId>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,

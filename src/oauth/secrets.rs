@@ -18,7 +18,8 @@ use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::Digest256;
 use crate::outbound::{self, Answer, Request};
 
-/// Digests of the secrets that were taken last, by platform and client id. Only clients with several are in it.
+/// Digests of the secrets that were taken last, by platform and client id. Only clients with several are in it: one
+/// that has a single secret again is forgotten with its next call.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Accepted(Arc<Mutex<HashMap<(String, String), Digest256>>>);
 
@@ -35,6 +36,7 @@ impl OauthClient<'_> {
         let client = self.with(first);
         let mut answer = client.send(step, request(&client)?).await;
         if others.is_empty() {
+            self.accepted().remove(&self.key());
             return Ok(answer);
         }
         let (mut taken, mut refusal) = (first, self.refusal_of_client(step, &answer));

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 use super::Error;
 use super::columns::{Fields, change, change_one, count, json, one};
 use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
-use crate::domain::link::Link;
+use crate::domain::link::{CONNECTED_MAX, Link};
 use crate::domain::secret::Digest256;
 use crate::domain::time::Timestamp;
 
@@ -52,7 +52,8 @@ pub fn count_all(db: &Connection, project: ProjectId) -> Result<u64, Error> {
     count(db, "SELECT count(*) FROM links WHERE project_id = :project", named_params! {":project": project})
 }
 
-/// Adds what was connected through a link. Does nothing when it is there already, or the link is gone.
+/// Adds what was connected through a link, in the place of the oldest where there are [`CONNECTED_MAX`]. Does nothing
+/// when it is there already, or the link is gone.
 pub fn add_connected(
     db: &Transaction<'_>,
     project: ProjectId,
@@ -61,10 +62,11 @@ pub fn add_connected(
 ) -> Result<(), Error> {
     change(
         db,
-        "UPDATE links SET connected = json_insert(connected, '$[#]', :integration)
+        "UPDATE links SET connected = json_insert(
+            iif(json_array_length(connected) < :most, connected, json_remove(connected, '$[0]')), '$[#]', :integration)
          WHERE project_id = :project AND id = :id
             AND NOT EXISTS (SELECT 1 FROM json_each(connected) WHERE value = :integration)",
-        named_params! {":project": project, ":id": id, ":integration": integration},
+        named_params! {":project": project, ":id": id, ":integration": integration, ":most": CONNECTED_MAX},
     )?;
     Ok(())
 }
@@ -193,6 +195,18 @@ mod tests {
             fixture.write(|db| add_connected(db, ours, link.id, id)).unwrap();
         }
         assert_eq!(find(&fixture.db, ours, link.id).unwrap().unwrap().connected, [two, one]);
+    }
+
+    #[test]
+    fn a_link_remembers_so_many_accounts() {
+        let mut fixture = Fixture::new();
+        let link = link(&mut fixture, "a", None);
+        let ours = fixture.ours;
+        let ids: Vec<IntegrationId> = (0..=CONNECTED_MAX).map(|_| fixture.id()).collect();
+        for id in &ids {
+            fixture.write(|db| add_connected(db, ours, link.id, *id)).unwrap();
+        }
+        assert_eq!(find(&fixture.db, ours, link.id).unwrap().unwrap().connected, ids[1..]);
     }
 
     #[test]
