@@ -144,7 +144,13 @@
 //! ```text
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
 //!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
-//!                             src/upstream/recorded/answers.txt (10 or more); CONTRIBUTING.md has the recipe
+//!                             src/upstream/recorded/answers.txt (10 or more), src/http/pages/marks.rs (optional);
+//!                             CONTRIBUTING.md has the recipe
+//! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`),
+//!                             src/oauth/account_listing/mod.rs (asks for them), src/upstream/recorded/mod.rs (`lists`),
+//!                             src/http/api/selection.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs
+//!                             and src/http/pages/documentation/chapters.rs (its paths), src/http/pages/words/en.rs and
+//!                             src/http/pages/words/de/trouble.rs (what a person can do where accounts are missing)
 //! a preset for a known server: src/platforms/presets.toml (keys of an operator's own platform),
 //!                             tests/api/presets.rs (its recorded answers), README.md
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs

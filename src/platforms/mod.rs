@@ -1,9 +1,10 @@
 //! Platforms as values: URLs, enums for the quirks that several share ([`quirks`]), and pure functions for what only
 //! one does.
 //!
-//! Nothing here makes a request: `oauth` does what these values say. A new platform is one file with a `definition`
-//! and one line in [`BUILT_IN`]; its texts in `README.md` and `postpeer.toml.example` are generated from it
-//! (`generated_texts`). An operator's own platform, described in TOML, becomes the same kind of value ([`custom`]).
+//! Nothing here makes a request: `oauth` does what these values say. A new platform is one file here with a
+//! `definition`, one line in [`BUILT_IN`], and what `CONTRIBUTING.md` lists elsewhere; its texts in `README.md` and
+//! `postpeer.toml.example` are generated from it (`generated_texts`). An operator's own platform, described in TOML,
+//! becomes the same kind of value ([`custom`]).
 
 pub mod bluesky;
 mod custom;
