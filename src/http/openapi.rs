@@ -212,7 +212,10 @@ fn error_page(description: &str) -> Response {
 mod tests {
     use std::collections::BTreeSet;
 
+    use strum::VariantArray as _;
+
     use super::*;
+    use crate::domain::audit::Action;
     use crate::http::api::links::Wanted as NewLink;
     use crate::http::request::{FORM_MAX, FromMembers as _, SIGN_IN_MAX, fields};
 
@@ -230,6 +233,17 @@ mod tests {
         let table: BTreeSet<(String, String)> =
             ROUTES.iter().map(|route| (route.method.to_string(), route.paths[0].to_owned())).collect();
         assert_eq!(documented, table);
+    }
+
+    /// Those of the whole broker are in no project's trail.
+    #[test]
+    fn the_document_names_every_action_of_a_projects_trail() {
+        let document = serde_json::to_value(document()).unwrap();
+        let action = &document["components"]["schemas"]["AuditEntry"]["properties"]["action"]["description"];
+        let described: BTreeSet<&str> = action.as_str().unwrap().split('`').skip(1).step_by(2).collect();
+        let actions = Action::VARIANTS.iter().map(|action| <&str>::from(*action));
+        let of_projects = actions.filter(|name| !name.starts_with("backup.") && !name.starts_with("keyring."));
+        assert_eq!(described, of_projects.collect());
     }
 
     /// Generated clients name their methods after the operation ids.
