@@ -6,8 +6,8 @@
 //!
 //! The state is secret, so whoever has it may finish the flow: with a code, an error, or something that is neither.
 //! Only three kinds of callback leave it pending. A parameter that is given twice does not tell which value is the
-//! platform's. The path of another platform, or of another server, means that the answer was sent astray. A browser that
-//! the flow is not [bound](crate::domain::binding) to may belong to somebody who was lured here.
+//! platform's. The path of another platform, or of another server, means that the answer was sent astray. A browser
+//! that the flow is not [bound](crate::domain::binding) to may belong to somebody who was lured here.
 
 use std::net::IpAddr;
 
@@ -24,6 +24,7 @@ use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
+use crate::domain::selection::Selection;
 use crate::store::{Connection, flows, grants, integrations, profiles, projects, selections};
 use crate::upstream::Server;
 use crate::vault::Owner;
@@ -147,7 +148,7 @@ impl Broker {
                     None => false,
                 };
                 let ending = match outcome {
-                    Outcome::Cancelled => Ok(Ending::Cancelled { at }),
+                    Outcome::Cancelled => Found::Ended(Ending::Cancelled { at }),
                     Outcome::Connected { integration_ids, findings } => {
                         let ids = integration_ids.iter().filter_map(|id| id.parse::<IntegrationId>().ok());
                         let mut connected = Vec::new();
@@ -156,22 +157,22 @@ impl Broker {
                         }
                         let missing_scopes = missing_scopes(db, project, &connected)?;
                         let (ids, integrations, findings) = (integration_ids, connected, findings.map(Box::new));
-                        Ok(Ending::Connected { ids, integrations, missing_scopes, findings })
+                        Found::Ended(Ending::Connected { ids, integrations, missing_scopes, findings })
                     }
-                    Outcome::Failed { failure, findings } => Ok(Ending::Failed { failure, findings }),
+                    Outcome::Failed { failure, findings } => Found::Ended(Ending::Failed { failure, findings }),
                     Outcome::CompletionRequired | Outcome::SelectionRequired => {
-                        Err(selections::find_by_flow(db, project, flow_id)?)
+                        Found::Waits(selections::find_by_flow(db, project, flow_id)?)
                     }
                 };
                 Ok::<_, Error>((project_name, profile_name, ending, is_account_gone))
             })
             .await?;
         let ending = match ending {
-            Ok(ending) => ending,
-            Err(Some(selection)) if waits_for_caller && selection.is_open(self.clock.now()) => {
+            Found::Ended(ending) => ending,
+            Found::Waits(Some(selection)) if waits_for_caller && selection.is_open(self.clock.now()) => {
                 Ending::CompletionRequired { flow_id }
             }
-            Err(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
+            Found::Waits(Some(selection)) if selection.is_open(self.clock.now()) => Ending::SelectionRequired {
                 token: self.open_token(
                     &selection,
                     Owner { project_id: project, platform: &platform, client_id: &client_id },
@@ -179,7 +180,7 @@ impl Broker {
                 page: format!("{}{SELECTION_PAGE}", self.settings.public_url),
                 headless,
             },
-            Err(_) => {
+            Found::Waits(_) => {
                 let late = LateRedirect { platform, redirect_uri, cancel_redirect_uri };
                 return Ok(Finished { link, ..self.late(late, false) });
             }
@@ -207,6 +208,13 @@ impl Broker {
     pub(super) fn checked_again(&self, uri: Option<String>) -> Option<RedirectUri> {
         uri.and_then(|uri| self.settings.redirects.check(&uri).ok())
     }
+}
+
+/// The state of a flow whose browser has come back.
+enum Found {
+    Ended(Ending),
+    /// It waits for its caller or its person, unless the selection has expired or is gone.
+    Waits(Option<Selection>),
 }
 
 /// Where the person of a cancelled flow said no.
