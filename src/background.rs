@@ -1,6 +1,6 @@
 //! The background loops: refresh tokens, write how often tokens were read and when keys were used, purge what has
-//! expired, watch the clock, check that the broker can do its work, find out how servers are used, follow a change of the
-//! data keys, make backups, merge the search indices.
+//! expired, watch the clock, check that the broker can do its work, find out how servers are used, follow a change of
+//! the data keys, make backups, merge the search indices.
 //!
 //! Each task can also be called once by hand, so that tests need not wait. A round that fails is logged, and the next
 //! one tries again. A loop that panics starts again after a pause, and disturbs no other.
@@ -18,8 +18,8 @@ use crate::domain::error_chain::chain;
 /// Interval between purges, and between checks of the clock.
 const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// Interval between checks for due grants, and for changed data keys. What is due depends on the clock, which may be
-/// set at any time.
+/// Interval between checks for due grants and for changed data keys. Short, because somebody may set the clock at any
+/// time, and then other grants are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after a batch of re-sealed values, in which everything else is written.

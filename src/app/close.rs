@@ -35,8 +35,8 @@ impl App {
     ///
     /// [`store::Error::Failed`] when the disk has failed: everything acknowledged is stored, but the disk needs a
     /// check. [`store::Error::Moved`] when the database was moved away: its latest changes stay in the log beside its
-    /// old place; or when the log was cut short. [`OpenError::Damaged`] or [`Error::Damaged`] when the database was found
-    /// to be damaged: nothing was moved from the log into it.
+    /// old place; or when the log was cut short. [`OpenError::Damaged`] or [`Error::Damaged`] when the database was
+    /// found to be damaged: nothing was moved from the log into it.
     pub fn close(mut self) -> Result<(), Error> {
         let trouble = self.work.block_on(self.drain());
         if let Some(runtime) = self.runtime.take() {

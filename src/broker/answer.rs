@@ -75,7 +75,7 @@ pub(super) fn denied() -> Digest256 {
     Digest256::of(b"denied")
 }
 
-/// In place of a fingerprint, where the person declined here, before the platform was asked.
+/// Stands for the fingerprint of an answer where the person declined on the broker's page: the platform was not asked.
 pub(super) fn not_confirmed() -> Digest256 {
     Digest256::of(b"not confirmed")
 }

@@ -25,7 +25,7 @@ use crate::store::sealed::{Stored, for_each_sealed};
 use crate::store::{self, OpenError, audit, meta};
 use crate::vault::{self, Place, Vault};
 
-/// Interval between two looks at the schedule. The clock may be set at any time.
+/// Interval between checks of the schedule. Short, because somebody may set the clock at any time.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Pause after a backup that failed.

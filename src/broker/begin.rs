@@ -206,7 +206,7 @@ impl Broker {
         })
     }
 
-    /// The way that the caller wants, or the operator.
+    /// Returns how the connection is tied to a browser: as the caller asks, or as the operator requires.
     fn way(&self, wanted: &BeginConnect) -> Result<Way, Error> {
         let hash = wanted.binding_hash.as_deref();
         let binding = hash.map_or(Some(Binding::None), Binding::to_app).ok_or_else(|| {

@@ -60,8 +60,8 @@ impl Broker {
         }
     }
 
-    /// Asks every server that has not answered since the start, side by side. True when no answer is missing that a later
-    /// round should bring.
+    /// Asks every server that has not answered since the start, side by side. True when no answer is missing that a
+    /// later round should bring.
     pub async fn discover_all(&self) -> bool {
         let asked = self.upstream.platforms().iter().filter(|platform| platform.awaits_discovery());
         let answered = join_all(asked.map(async |platform| match self.discover(platform).await {
@@ -71,8 +71,8 @@ impl Broker {
         answered.await.into_iter().all(|is_answered| is_answered)
     }
 
-    /// Makes sure that the broker knows how the platform is used. What its server says may make checks stricter, so that
-    /// nothing begins without it unless the settings alone are enough.
+    /// Makes sure that the broker knows how the platform is used. What its server says may make checks stricter, so
+    /// that nothing begins without it unless the settings alone are enough.
     pub(super) async fn ensure_discovered(&self, platform: &ConfiguredPlatform) -> Result<(), Error> {
         let asked = if platform.needs_discovery() && !self.goes_without_for_now(platform) {
             self.discover(platform).await

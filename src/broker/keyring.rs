@@ -266,8 +266,10 @@ fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
 fn still_needed(id: u32, needs: &[(sealed::SealedColumn, u64)]) -> String {
     let list: Vec<String> =
         needs.iter().map(|(column, values)| format!("{values} in {}.{}", column.table, column.column)).collect();
-    let (lasting, brief) =
-        ("the broker re-seals them while it runs", "the broker finishes or purges them within the hour while it runs");
+    let (lasting, brief) = (
+        "the broker re-seals them while it runs",
+        "the broker finishes or purges them while it runs, when their time is over",
+    );
     let hint = if needs.iter().any(|(column, _)| column.is_resealed()) { lasting } else { brief };
     format!("data key {id} is still needed ({}): {hint}", list.join(", "))
 }

@@ -93,8 +93,8 @@ pub struct Wish {
 }
 
 impl Broker {
-    /// Finds the contents of the page of a link. [`Error::LinkEnded`] when it has ended, [`Error::NotFound`] when it never
-    /// was, or ended long ago.
+    /// Finds the contents of the page of a link. [`Error::LinkEnded`] when it has ended, [`Error::NotFound`] when it
+    /// never was, or ended long ago.
     pub async fn open_link(&self, token: &SecretString) -> Result<OpenLink, Error> {
         let link = self.find_link(token).await?;
         let (read, now) = (link.clone(), self.clock.now());

@@ -69,8 +69,8 @@ impl Broker {
         }
     }
 
-    /// Erases the tokens of grants and accounts that ended long ago, apps at servers that nobody needs, and old records of token
-    /// reads. Returns the number of grants and accounts.
+    /// Erases the tokens of grants and accounts that ended long ago, apps at servers that nobody needs, and old records
+    /// of token reads. Returns the number of grants and accounts.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let unused_since = now.minus(registration::KEEP_UNUSED);

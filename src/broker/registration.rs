@@ -36,7 +36,7 @@ const MOST: u64 = 10_000;
 /// An app that was used within this time may have a connection in progress.
 const MAY_BE_IN_USE: Duration = Duration::from_hours(2);
 
-/// Servers are asked at most so often, by one caller and for one server.
+/// Most attempts to register at servers: of one access key, of one link, and at one server.
 const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
 const PER_LINK: Limit = Limit { attempts: 25, within: WINDOW };
 const PER_SERVER: Limit = Limit { attempts: 10, within: WINDOW };

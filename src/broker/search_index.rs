@@ -14,8 +14,8 @@ const LONG_PAUSE: Duration = Duration::from_secs(10);
 const STEPS: u64 = 20_000;
 
 impl Broker {
-    /// Merges the search indices that have become slow, in small steps. Other writes happen in the pause after each step.
-    /// Returns the number of steps. Stops early when the disk has no room for the reserve.
+    /// Merges the search indices that have become slow, in small steps. Other writes happen in the pause after each
+    /// step. Returns the number of steps. Stops early when the disk has no room for the reserve.
     pub async fn merge_search_indices(&self, pause: Duration, stop: &CancellationToken) -> Result<u64, Error> {
         let mut steps = 0;
         for table in search_index::TABLES {

@@ -2,7 +2,8 @@
 //! here knows of them any more.
 //!
 //! Invariant: the new consent and every account in use survive. A replaced consent is revoked only after the new one is
-//! stored, and only where the revocation is known to end nothing else; where that is doubtful, its tokens expire unused.
+//! stored, and only where the revocation is known to end nothing else; where that is doubtful, its tokens expire
+//! unused.
 
 use super::Broker;
 use crate::domain::error_chain::chain;

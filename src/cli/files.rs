@@ -16,8 +16,8 @@ use crate::domain::shell::quoted;
 
 const CHECK: &str = "permissions";
 
-/// Looks at files and folders. The keyring is not among them: reading it checks more. Nor are files that a warning of the
-/// configuration names.
+/// Looks at files and folders. The keyring is not among them: reading it checks more. Nor are files that a warning of
+/// the configuration names.
 pub(super) fn permissions(config: &Config, config_file: Option<&Path>) -> Vec<Finding> {
     let mut files: Vec<PathBuf> =
         ["", "-wal", "-shm", "-journal"].map(|ending| beside(&config.database, ending)).into();

@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Exit with 0 if the running broker is ready, with 69 if it is not
 ///
 /// Without --url, the configuration is read as it is now, which may not be as the broker read it: 78 says that it has a
-/// mistake, and after a change of server.listen nothing answers there. A health check that should not depend on the file
-/// names the URL.
+/// mistake, and after a change of server.listen nothing answers there. A health check that should not depend on the
+/// file names the URL.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer healthcheck --url http://127.0.0.1:8080")]
 pub(super) struct Arguments {

@@ -1,4 +1,5 @@
-//! Who listens at the addresses of the configuration: why `serve` may not, and whether it is the broker of its database.
+//! Who listens at the addresses of the configuration: why `serve` may not, and whether it is the broker of its
+//! database.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};

@@ -180,7 +180,8 @@ impl Identity {
     }
 
     /// The failure of a connection that was to bring this account back, which is not covered. `is_of_person`: the
-    /// person who connected it may have consented. Somebody else's search is of interest only if it may do better later.
+    /// person who connected it may have consented. Somebody else's search is of interest only if it may do better
+    /// later.
     #[must_use]
     pub fn failure_without(&self, platform_user_id: &str, is_of_person: bool) -> Failure {
         let seen = self.unusable(platform_user_id);

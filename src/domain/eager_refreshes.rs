@@ -27,7 +27,8 @@ pub fn is_hardly_used(issued_at: Timestamp, expires_at: Timestamp, now: Timestam
 }
 
 impl EagerRefreshes {
-    /// True when the tokens of this generation may be refreshed now. Everyone who asks for the same refresh counts once.
+    /// True when the tokens of this generation may be refreshed now. Everyone who asks for the same refresh counts
+    /// once.
     pub fn admit(&mut self, grant: GrantId, generation: u64, now: Timestamp) -> bool {
         // A time in the future was counted while the clock was ahead: ignore it.
         let is_recent = |(_, at): &(u64, Timestamp)| *at <= now && now < at.plus(WINDOW);

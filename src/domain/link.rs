@@ -33,7 +33,8 @@ pub struct Link {
     pub platforms: Vec<String>,
     /// Where its page leads in the end, exactly as the maker gave it.
     pub redirect_uri: Option<String>,
-    /// The latest [`CONNECTED_MAX`] accounts that were connected through it, in this order. Some may be disconnected since.
+    /// The latest [`CONNECTED_MAX`] accounts that were connected through it, in this order. Some may be disconnected
+    /// since.
     pub connected: Vec<IntegrationId>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,

@@ -190,8 +190,8 @@ impl Grant {
         Ok(Self { due_at: None, trouble: Some(trouble), ..active })
     }
 
-    /// Records that the access token, which renewed itself, has expired by the platform's word. The grant's status follows
-    /// from its times.
+    /// Records that the access token, which renewed itself, has expired by the platform's word. The grant's status
+    /// follows from its times.
     ///
     /// # Errors
     ///

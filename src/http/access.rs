@@ -3,9 +3,9 @@
 //! A browser on the console has a session in place of a key: [`session`].
 //!
 //! Invariant: a handler runs only after the access rule of its route is satisfied, and can learn its caller only
-//! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer; only who holds the right
-//! key learns that it has expired, or does not work from their address. Wrong keys, states and tokens cost their address;
-//! right ones work whatever it has spent, because a whole office may share it.
+//! through [`Authenticated`]. Missing, malformed, unknown and revoked keys get the same answer; only who holds the
+//! right key learns that it has expired, or does not work from their address. Wrong keys, states and tokens cost their
+//! address; right ones work whatever it has spent, because a whole office may share it.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -43,7 +43,8 @@ pub(super) async fn guard(
         Err(error) => return req.error_response(error),
     }
     let request = req.request().clone();
-    // Unwind-safe: the handler is not polled again, and the state it shares is behind locks that recover from poisoning.
+    // Unwind-safe: the handler is not polled again, and the state it shares is behind locks that recover from
+    // poisoning.
     let answer = match AssertUnwindSafe(handler.call(req)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => ServiceResponse::from_err(error, request),

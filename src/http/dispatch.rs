@@ -196,8 +196,8 @@ impl Worker {
         }
     }
 
-    /// Answers where there is no route. Addresses that people type lead to the one without a final slash. A callback does
-    /// not: its query carries a code.
+    /// Answers where there is no route. Addresses that people type lead to the one without a final slash. A callback
+    /// does not: its query carries a code.
     fn miss(&self, state: &State, req: ServiceRequest) -> ServiceResponse<BoxBody> {
         let sentence =
             format!("There is nothing at this path. {}/documentation lists what there is.", state.settings.public_url);
@@ -222,8 +222,8 @@ impl Worker {
         req.into_response(answer)
     }
 
-    /// Answers where the resource has other methods. A form of the console leaves its address in the address bar: whoever
-    /// loads that again is sent to the page above.
+    /// Answers where the resource has other methods. A form of the console leaves its address in the address bar:
+    /// whoever loads that again is sent to the page above.
     fn refuse_method(&self, state: &State, req: ServiceRequest, error: ApiError) -> ServiceResponse<BoxBody> {
         let path = req.match_info().as_str();
         let surface = self.resources.surface(path);

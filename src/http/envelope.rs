@@ -124,8 +124,8 @@ fn key_of(req: &HttpRequest) -> Option<AccessKeyId> {
     Context::of(req, |context| context.caller.as_ref()?.access_key_id).ok().flatten()
 }
 
-/// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A path
-/// without a route is left alone: below `/connect`, a proxy that strips asks for `/connect/selection/…` as well.
+/// Removes the path of the public URL from the request's, which a proxy may have left there, before it is routed. A
+/// path without a route is left alone: below `/connect`, a proxy that strips asks for `/connect/selection/…` as well.
 fn strip_path(req: &mut ServiceRequest, base: &str, resources: &Resources) {
     if base.is_empty() {
         return;

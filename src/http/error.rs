@@ -80,7 +80,7 @@ codes! {
     IdentityUnresolved = BAD_GATEWAY, "identity_unresolved", "The account was not found. Check the handle.";
     InsufficientScope = FORBIDDEN, "insufficient_scope", "The access key lacks a scope that this needs.";
     IntegrationNotFound = NOT_FOUND, "integration_not_found", "This project has no such integration.";
-    Internal = INTERNAL_SERVER_ERROR, "internal_error", "The broker failed. Its operator finds the cause in the log under this request id.";
+    Internal = INTERNAL_SERVER_ERROR, "internal_error", "The broker failed. The operator finds the cause in the log under this request id.";
     InvalidAccessKey = UNAUTHORIZED, "invalid_access_key", "Send a valid access key in exactly one x-access-key header.";
     InvalidIdentifier = BAD_REQUEST, "invalid_identifier", "The identifier is no handle such as alice.bsky.social.";
     InvalidJson = BAD_REQUEST, "invalid_json", "The body must be one JSON object in UTF-8, each member at most once.";
@@ -104,10 +104,10 @@ codes! {
     RedirectNotAllowed = BAD_REQUEST, "redirect_not_allowed", "The redirect URI is not allowed.";
     RepeatedParameter = BAD_REQUEST, "repeated_parameter", "A query parameter is given more than once.";
     RequestTimeout = REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time.";
-    SealedValueRejected = INTERNAL_SERVER_ERROR, "sealed_value_rejected", "A stored secret of this one is damaged, so it is not used; nothing else is affected. Its operator finds which in the log, under this request id.";
+    SealedValueRejected = INTERNAL_SERVER_ERROR, "sealed_value_rejected", "A stored secret is damaged, so the broker does not use it; nothing else is affected. The operator finds which one in the log, under this request id.";
     SelectionNotFound = NOT_FOUND, "selection_not_found", "There is no such choice of accounts to make: it was made already, has expired, or never was.";
     StorageFull = INSUFFICIENT_STORAGE, "storage_full", "The broker's disk is full, so nothing can be changed until its operator makes room.";
-    StorageUnavailable = SERVICE_UNAVAILABLE, "storage_unavailable", "The broker's database cannot be used at the moment, and nothing was changed. Its operator finds the reason in the log, and at /readyz.";
+    StorageUnavailable = SERVICE_UNAVAILABLE, "storage_unavailable", "The broker's database cannot be used at the moment, and nothing was changed. The operator finds the reason in the log, and at /readyz.";
     TokenTooShort = UNPROCESSABLE_ENTITY, "token_too_short", "The platform's access tokens do not last that long.";
     TokenUnavailable = SERVICE_UNAVAILABLE, "token_unavailable", "The access token has expired, and the platform gives no other at the moment.";
     TooManyAttempts = TOO_MANY_REQUESTS, "too_many_attempts", "There were too many attempts to connect this account. Wait a few minutes before the next.";
@@ -294,6 +294,6 @@ mod tests {
     fn the_chain_lists_each_cause_once() {
         let cause = std::io::Error::other("disk on fire");
         let error = ApiError::internal(cause);
-        insta::assert_snapshot!(crate::domain::error_chain::chain(&error), @"internal_error: The broker failed. Its operator finds the cause in the log under this request id.: disk on fire");
+        insta::assert_snapshot!(crate::domain::error_chain::chain(&error), @"internal_error: The broker failed. The operator finds the cause in the log under this request id.: disk on fire");
     }
 }

@@ -34,8 +34,8 @@ impl Meters {
     }
 }
 
-/// The method's name for metrics and the log. Clients can invent any number of methods: each label value stays in memory,
-/// and whoever leaves out the method sends what should follow it, such as a key, in its place.
+/// The method's name for metrics and the log. Clients can invent any number of methods: each label value stays in
+/// memory, and whoever leaves out the method sends what should follow it, such as a key, in its place.
 pub(super) fn name(method: &Method) -> &'static str {
     match method.as_str() {
         "CONNECT" => "CONNECT",

@@ -1,5 +1,5 @@
-//! The web server's application: the JSON API in [`api`], the HTML pages in [`pages`], the operator's in [`console`], and the
-//! table of [`routes`] that lists them all.
+//! The web server's application: the JSON API in [`api`], the HTML pages in [`pages`], the operator's in [`console`],
+//! and the table of [`routes`] that lists them all.
 //!
 //! A new route is a handler in a file of `api` or `pages`, a line in [`routes`], and, unless only the demo has it, a
 //! line in [`openapi`]. This room knows the broker's use cases and the domain, nothing below them. Actix and askama are

@@ -118,8 +118,8 @@ const fn costs(cost: Cost, mut route: Route) -> Route {
     route
 }
 
-/// Marks a public route that takes a state, a token or a key: each wrong one costs. A handler that takes a key counts it
-/// itself.
+/// Marks a public route that takes a state, a token or a key: each wrong one costs. A handler that takes a key counts
+/// it itself.
 const fn guessed(route: Route) -> Route {
     costs(Cost::Misses, route)
 }

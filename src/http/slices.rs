@@ -1,5 +1,5 @@
-//! Hands long answers to actix in slices, so that it does not copy all of one into its buffer at once: a client that does
-//! not read then holds no more than a slice, and what the answers share.
+//! Hands long answers to actix in slices, so that it does not copy all of one into its buffer at once: a client that
+//! does not read then holds no more than a slice, and what the answers share.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
 //! Bodies and headers with a secret in them: bytes that are wiped when the HTTP client drops them.
 //!
-//! The client does not copy them, but for the head of a request, which it writes into a buffer of its own. Over TLS, what
-//! it keeps of a body is encrypted.
+//! The client does not copy them, but for the head of a request, which it writes into a buffer of its own. Over TLS,
+//! what it keeps of a body is encrypted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

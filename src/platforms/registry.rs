@@ -272,7 +272,8 @@ impl ConfiguredPlatform {
         self.written.lacks().is_none()
     }
 
-    /// True when the platform may be used without its issuer's metadata: it verifies id_tokens by its settings alone, or
+    /// True when the platform may be used without its issuer's metadata: it verifies id_tokens by its settings alone,
+    /// or
     /// `is_absent`, the issuer publishes none.
     #[must_use]
     pub fn may_go_without(&self, is_absent: bool) -> bool {

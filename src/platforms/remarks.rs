@@ -1,9 +1,9 @@
-//! Remarks on the settings of platforms: risky ones, API versions that end, and advice. `postpeer check` prints them, and
-//! the console shows them, in the same sentences.
+//! Remarks on the settings of platforms: risky ones, API versions that end, and advice. `postpeer check` prints them,
+//! and the console shows them, in the same sentences.
 //!
-//! Invariant: whoever holds an access key may read a remark. It has no path, no address and no value of a setting. Risks that
-//! concern no single platform (the listeners, files and proxies of the machine) have no place here: they are for whoever
-//! runs the broker, who need not be whoever manages a project.
+//! Invariant: whoever holds an access key may read a remark. It has no path, no address and no value of a setting.
+//! Risks that concern no single platform (the listeners, files and proxies of the machine) have no place here: they are
+//! for whoever runs the broker, who need not be whoever manages a project.
 
 use jiff::civil::Date;
 

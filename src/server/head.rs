@@ -213,8 +213,8 @@ impl Head {
     }
 }
 
-/// Removes the white space that may stand around a field's value: spaces and tabs. `trim_ascii` would hide a CR or a form
-/// feed, which actix refuses.
+/// Removes the white space that may stand around a field's value: spaces and tabs. `trim_ascii` would hide a CR or a
+/// form feed, which actix refuses.
 fn trimmed(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

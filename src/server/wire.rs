@@ -2,8 +2,8 @@
 //!
 //! Adds what actix lacks. A request's head must be unambiguous and arrive in time ([`Framing`]); a head that is not
 //! gets an answer of ours. An answer must be read in time. A client that has not read its answers gets no further
-//! request served, and pipelined requests take turns with those of other connections. What was passed on to actix, which
-//! keeps a copy, is wiped here.
+//! request served, and pipelined requests take turns with those of other connections. What was passed on to actix,
+//! which keeps a copy, is wiped here.
 
 use std::future::Future as _;
 use std::io;

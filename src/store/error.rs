@@ -116,8 +116,8 @@ impl Error {
     }
 }
 
-/// True when a file could not grow. A quota or a file size limit fails the write instead of saying "full", and the log's
-/// index has a code of its own. Where they have another reason, `DiskReserve::explain` finds it.
+/// True when a file could not grow. A quota or a file size limit fails the write instead of saying "full", and the
+/// log's index has a code of its own. Where they have another reason, `DiskReserve::explain` finds it.
 pub(super) fn is_full(failure: ffi::Error) -> bool {
     failure.code == ErrorCode::DiskFull
         || matches!(failure.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE)

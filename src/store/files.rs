@@ -60,8 +60,8 @@ type Identity = (u64, u64);
 
 pub(super) struct Files {
     database: (PathBuf, Identity),
-    /// The write-ahead log and its index, which live as long as the database is open, and the lock. Without its name, that
-    /// one would keep no other broker away.
+    /// The write-ahead log and its index, which live as long as the database is open, and the lock. Without its name,
+    /// that one would keep no other broker away.
     beside: Vec<(PathBuf, Identity)>,
 }
 
@@ -96,8 +96,8 @@ impl Files {
         Ok(())
     }
 
-    /// Fails when the write-ahead log has fewer bytes than these: SQLite reads what is missing as zeros, once something was
-    /// written after it.
+    /// Fails when the write-ahead log has fewer bytes than these: SQLite reads what is missing as zeros, once something
+    /// was written after it.
     pub(super) fn check_log(&self, bytes: u64) -> Result<(), Moved> {
         let is_log = |path: &Path| path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
         for (path, opened) in self.beside.iter().filter(|(path, _)| is_log(path)) {

@@ -21,8 +21,8 @@ const BATCH: u32 = 500;
 /// Starts of a project between two looks at its open selections.
 const STARTS_PER_LOOK: u64 = 1_000;
 
-/// For how long a count is believed at a bound. Too short a time makes starts slow there, too long a time has flows give
-/// way for the sake of others that are gone.
+/// For how long a count is believed at a bound. Too short a time makes starts slow there, too long a time has flows
+/// give way for the sake of others that are gone.
 const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// Bounds on what is stored.
@@ -152,7 +152,8 @@ impl Tally {
     }
 
     fn is_dated(&self, now: Timestamp) -> bool {
-        // A clock that was set back makes a count dated too. Writes may change places in the queue, so a little is none.
+        // A clock that was set back makes a count dated too. Writes may change places in the queue, so a little is
+        // none.
         self.counted_at.is_none_or(|at| now.plus(COUNTED_FOR) < at || at.until(now) >= COUNTED_FOR)
     }
 

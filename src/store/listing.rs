@@ -269,8 +269,9 @@ impl Grams {
     }
 }
 
-/// A query for the rows that have the long words of one of three ways: the needle begins at a place with such a word, or
-/// one or two characters before the next. `parts`: the six characters at each place of the needle; `grams`: the three.
+/// A query for the rows that have the long words of one of three ways: the needle begins at a place with such a word,
+/// or one or two characters before the next. `parts`: the six characters at each place of the needle; `grams`: the
+/// three.
 fn long_words(project: ProjectId, parts: &[&str], grams: &[&str]) -> String {
     let ways = (0..LONG_EVERY).map(|first| {
         let places: Vec<&str> = parts.iter().skip(first).step_by(LONG_EVERY).copied().collect();

@@ -256,8 +256,8 @@ impl Store {
         self.read(meta::is_readable).await
     }
 
-    /// The file whose place closing the store now leaves changes beside, and not in the database. A log that was removed
-    /// is none: as long as it is open, it can be moved into the database.
+    /// The file whose place closing the store now leaves changes beside, and not in the database. A log that was
+    /// removed is none: as long as it is open, it can be moved into the database.
     fn moved(&self) -> Option<Moved> {
         self.files.check().err().filter(|moved| moved.how != How::LogGone)
     }

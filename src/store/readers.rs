@@ -338,9 +338,9 @@ fn make_ready(connection: &Connection, is_ready: &mut bool) -> rusqlite::Result<
     Ok(())
 }
 
-/// Takes a snapshot now, so that no later statement waits for a lock: `BEGIN` alone leaves that to the first one. Returns
-/// SQLite's number for the state of the database, which is only good for comparisons on this connection. Statements are
-/// kept, because SQLite's parser takes longer than most of them run.
+/// Takes a snapshot now, so that no later statement waits for a lock: `BEGIN` alone leaves that to the first one.
+/// Returns SQLite's number for the state of the database, which is only good for comparisons on this connection.
+/// Statements are kept, because SQLite's parser takes longer than most of them run.
 fn begin(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));

@@ -1,5 +1,5 @@
-//! Reading from the store: [`Store::read`] for what is short, [`Store::read_known`] for what many requests ask again, and
-//! [`Store::read_long`] for the rest. [`readers`](super::readers) has the connections.
+//! Reading from the store: [`Store::read`] for what is short, [`Store::read_known`] for what many requests ask again,
+//! and [`Store::read_long`] for the rest. [`readers`](super::readers) has the connections.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ impl Store {
     /// Runs `work` on a read-only connection, in one snapshot, on this thread: for a point read or a list of at most a
     /// hundred rows. Runs as a [long read](Self::read_long) only when every connection of short reads is in use.
     ///
-    /// Sees every write that this process answered. What another process, such as a command beside the broker, committed
-    /// within the last millisecond may be missing: [`read_long`](Self::read_long) sees that too.
+    /// Sees every write that this process answered. What another process, such as a command beside the broker,
+    /// committed within the last millisecond may be missing: [`read_long`](Self::read_long) sees that too.
     ///
     /// # Panics
     ///

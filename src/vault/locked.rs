@@ -1,7 +1,7 @@
 //! Keys in pages of memory that the kernel keeps out of the swap space.
 //!
-//! The kernel refuses where the limit of locked memory (`ulimit -l`) is too low. The keys are used all the same, and the
-//! log says so once.
+//! The kernel refuses where the limit of locked memory (`ulimit -l`) is too low. The keys are used all the same, and
+//! the log says so once.
 
 use std::ops::Deref;
 use std::sync::Once;

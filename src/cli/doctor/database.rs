@@ -164,7 +164,7 @@ fn sealed_values(config: &Config, survey: &Survey, vault: &Vault, progress: &Pro
 fn remedy_of_values(table: &str) -> &'static str {
     match table {
         "discovered" => "start the broker: it asks that server again",
-        "flows" | "selections" => "nothing: these connections expire within the hour, and their people begin again",
+        "flows" | "selections" => "nothing: these connections expire, and their people begin again",
         "oauth_apps" => "postpeer restore FILE, or set the client secrets of these apps again",
         "recovery" => "postpeer keyring rewrap --recovery-key FILE",
         "registrations" => "postpeer restore FILE, or reconnect the accounts at that server",

@@ -1,7 +1,7 @@
 //! `/console/accounts/{id}`: the life of one account, and what can be done about it.
 //!
-//! Disconnecting asks first, within the page. Reconnecting shows the address of the page that asks its reader first, for this
-//! browser or for the account's owner.
+//! Disconnecting asks first, within the page. Reconnecting shows the address of the page that asks its reader first,
+//! for this browser or for the account's owner.
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;

@@ -1,14 +1,14 @@
-//! The operator's pages at `/console`: accounts and what is wrong with them, profiles, OAuth apps, access keys, platforms
-//! and the audit trail.
+//! The operator's pages at `/console`: accounts and what is wrong with them, profiles, OAuth apps, access keys,
+//! platforms and the audit trail.
 //!
 //! A file for each page or group of pages, with its templates in `templates/console`; [`view`] has what is around them,
 //! [`session`] who is signed in, [`returned`] what becomes of a form with a mistake. A new page is a template that
 //! extends `console/layout.html`, a struct with the fields `frame` and `at`, a line in `routes`, and its texts in
 //! `pages::words::console`.
 //!
-//! Invariant: a page shows and changes what the API would show and change for the same key, through the same use cases. It
-//! has no script, and no secret but a new access key, once. A form is taken from the console's own pages only, with the value that
-//! only a page of the same session has.
+//! Invariant: a page shows and changes what the API would show and change for the same key, through the same use cases.
+//! It has no script, and no secret but a new access key, once. A form is taken from the console's own pages only, with
+//! the value that only a page of the same session has.
 
 pub(crate) mod account;
 pub(crate) mod accounts;

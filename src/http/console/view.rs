@@ -1,4 +1,5 @@
-//! The frame of every page of the console: menu, notice, hidden field of the forms, and links that keep the chosen language.
+//! The frame of every page of the console: menu, notice, hidden field of the forms, and links that keep the chosen
+//! language.
 //!
 //! `templates/console/layout.html` draws it. A page's template extends that and has the fields `frame` and `at`.
 

@@ -1,8 +1,8 @@
 //! `GET /v1/connect/{platform}/callback`: platforms send the browser back to it.
 //!
 //! A person sees the response, so it is always a redirect or a page. Invariant: nothing that the platform (or the
-//! author of a forged link) sent is shown or passed on, a prefetch or an embedding changes nothing, and a callback without a pending
-//! flow never redirects.
+//! author of a forged link) sent is shown or passed on, a prefetch or an embedding changes nothing, and a callback
+//! without a pending flow never redirects.
 
 use std::time::Duration;
 
@@ -116,8 +116,8 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
     })
 }
 
-/// True when a page loads the callback as an image, a frame or the like: its person does not see the answer, and may not
-/// know of it.
+/// True when a page loads the callback as an image, a frame or the like: its person does not see the answer, and may
+/// not know of it.
 fn is_embedded(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-dest").any(|destination| destination != "document")
 }

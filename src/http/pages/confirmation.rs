@@ -1,8 +1,8 @@
 //! `/connect/confirm/{token}`: asks the person before the platform does, so that nobody connects an account for somebody
 //! else without knowing it.
 //!
-//! Invariant: looking at the page uses nothing up, only the page itself can continue, and a browser that continued has a
-//! cookie that no other site can set.
+//! Invariant: looking at the page uses nothing up, only the page itself can continue, and a browser that continued has
+//! a cookie that no other site can set.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};

@@ -1,8 +1,9 @@
 //! `/documentation`: the OpenAPI document, and a page rendered from it that works offline.
 //!
-//! [`chapters`] has its order, [`reader`] turns the document into what the template shows, [`samples`] invents bodies and
-//! calls. The page has the stylesheet of all pages with a part of its own, and the only script there is: it searches, and
-//! makes calls to this broker with a key that stays in a field of the page. Everything can be read without it.
+//! [`chapters`] has its order, [`reader`] turns the document into what the template shows, [`samples`] invents bodies
+//! and calls. The page has the stylesheet of all pages with a part of its own, and the only script there is: it
+//! searches, and makes calls to this broker with a key that stays in a field of the page. Everything can be read
+//! without it.
 //!
 //! Invariants: anyone may ask for both, so each is rendered once. The policy allows that one script by its hash, and no
 //! request to another host.
@@ -70,8 +71,8 @@ impl Document {
         Ok(cell.get_or_init(|| Self { text: Bytes::from(text), tag, policy }))
     }
 
-    /// Answers 304 to a client that has this text already. A browser then replaces the headers that it stored with ours,
-    /// so both answers carry the same.
+    /// Answers 304 to a client that has this text already. A browser then replaces the headers that it stored with
+    /// ours, so both answers carry the same.
     fn answer(&self, req: &HttpRequest, content_type: ContentType) -> HttpResponse {
         let is_known = match IfNoneMatch::parse(req) {
             Ok(IfNoneMatch::Any) => true,

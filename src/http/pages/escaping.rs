@@ -1,5 +1,5 @@
-//! No text from outside becomes markup: each page is drawn with each payload in every field that a platform, a caller or
-//! the operator controls, and must have the tags and attributes that it has with plain text.
+//! No text from outside becomes markup: each page is drawn with each payload in every field that a platform, a caller
+//! or the operator controls, and must have the tags and attributes that it has with plain text.
 
 use askama::Template;
 

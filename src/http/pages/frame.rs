@@ -1,4 +1,5 @@
-//! What every page has around its content: the name of the app that asks, the way back to it, the language and the foot.
+//! What every page has around its content: the name of the app that asks, the way back to it, the language and the
+//! foot.
 //!
 //! `templates/base.html` draws it. A page's template extends that and has a field `frame`.
 

@@ -1,5 +1,5 @@
-//! Cookies: those that tell a browser from others, the console's session and notices, and the language that a person chose
-//! before they went to a platform. No other cookie is read or set.
+//! Cookies: those that tell a browser from others, the console's session and notices, and the language that a person
+//! chose before they went to a platform. No other cookie is read or set.
 
 use std::time::Duration;
 
@@ -75,8 +75,8 @@ pub(crate) fn sessions(headers: &HeaderMap, is_secure: bool) -> Vec<SessionToken
     named.filter_map(|(_, value)| SessionToken::parse(value)).take(SESSIONS_MAX).collect()
 }
 
-/// The cookie of a notice, which goes from a form to the next page of the console and is shown there once. Whoever plants one
-/// shows one of a few sentences, and nothing else.
+/// The cookie of a notice, which goes from a form to the next page of the console and is shown there once. Whoever
+/// plants one shows one of a few sentences, and nothing else.
 const NOTICE: &str = "postpeer-notice";
 
 /// Time for the way from a form to the next page.
@@ -96,8 +96,8 @@ pub(crate) fn notice(headers: &HeaderMap) -> Option<&str> {
     pairs(headers).find(|(name, _)| *name == NOTICE).map(|(_, value)| value)
 }
 
-/// The cookie of a person's language. Only callbacks are sent it: pages have `?lang=`, which a platform does not pass on.
-/// Whoever plants one changes the language of a page, and nothing else.
+/// The cookie of a person's language. Only callbacks are sent it: pages have `?lang=`, which a platform does not pass
+/// on. Whoever plants one changes the language of a page, and nothing else.
 const LANGUAGE: &str = "postpeer-lang";
 
 /// Time for the way to the platform and back.

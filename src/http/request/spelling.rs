@@ -1,13 +1,13 @@
 //! Names that a caller misspelt.
 //!
-//! An unknown name is ignored, unless it is so close to a known one that the caller meant that: a `redirect_uri` that is
-//! ignored leaves a person on the broker's own page.
+//! An unknown name is ignored, unless it is so close to a known one that the caller meant that: a `redirect_uri` that
+//! is ignored leaves a person on the broker's own page.
 
 /// Shortest known name for which a wrong letter counts as a misspelling. Shorter ones are too close to other words.
 const LONG_ENOUGH: usize = 5;
 
-/// The known name that was meant: it differs in case, `_` and `-` only, or in one letter besides. `None` if `given` is a
-/// known name, or close to none.
+/// The known name that was meant: it differs in case, `_` and `-` only, or in one letter besides. `None` if `given` is
+/// a known name, or close to none.
 pub(super) fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     if known.contains(&given) {
         return None;

@@ -15,8 +15,8 @@ fn never() -> bool {
 /// The first schema with connect links.
 const LINKS: u32 = 17;
 
-/// A database of an earlier schema, with a key that was revoked, one that was not, a sealed value, and a link of each key
-/// and one of nobody's.
+/// A database of an earlier schema, with a key that was revoked, one that was not, a sealed value, and a link of each
+/// key and one of nobody's.
 fn database(path: &Path, version: u32) {
     let mut db = Connection::open(path).unwrap();
     Schema::of_version(version).migrate(&mut db).unwrap();

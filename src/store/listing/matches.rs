@@ -9,8 +9,8 @@ const NEAR: u64 = 10_000;
 
 /// The rows that match a search, while they are seen: how many there are, and those of one window.
 ///
-/// A search index is read faster from the oldest row on, and all matches are counted anyway. So unless the window is far
-/// from the start, the newest are those that are left at the end.
+/// A search index is read faster from the oldest row on, and all matches are counted anyway. So unless the window is
+/// far from the start, the newest are those that are left at the end.
 pub(super) struct Matches {
     window: Window,
     /// True when the rows are seen with rising numbers.

@@ -1,6 +1,6 @@
 //! The order in which long reads get a thread: those of the broker's own work first, because connections and refreshes
-//! wait for them, and with them short reads that found no connection; then one of each project in turn, so that a project
-//! with many searches makes only itself wait.
+//! wait for them, and with them short reads that found no connection; then one of each project in turn, so that a
+//! project with many searches makes only itself wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -55,7 +55,8 @@ impl Scribe {
         self.log.check(&self.connection, &self.files).inspect_err(|_| self.state.damage.note())
     }
 
-    /// Has the end of the connection leave the log where it is. If this fails, only what the disk has confirmed is moved.
+    /// Has the end of the connection leave the log where it is. If this fails, only what the disk has confirmed is
+    /// moved.
     pub(super) fn leave_log(&self) {
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
