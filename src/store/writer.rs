@@ -6,10 +6,10 @@
 //! has the log. The next sync of the log covers it, because a sync reaches the whole file.
 //!
 //! Invariants: a write that was answered `Ok` is in a commit that the disk has confirmed, unless it is an unsynced one.
-//! A failure or panic of one write reaches no other, unless SQLite rolls back the whole transaction: then all writes in
-//! it fail. After a commit that the disk did not confirm, nothing is written any more: a second sync would succeed and
-//! prove nothing. That is why the log is moved into the file here and not by SQLite, which syncs the log for that and
-//! ignores a failure.
+//! A failure or panic of one write reaches no other, unless SQLite rolls back the whole transaction, or an unsynced
+//! write fails after its first change: then the writes before it fail as well. After a commit that the disk did not
+//! confirm, nothing is written any more: a second sync would succeed and prove nothing. That is why the log is moved
+//! into the file here and not by SQLite, which syncs the log for that and ignores a failure.
 
 mod checkpoint;
 mod log;
