@@ -149,7 +149,10 @@ impl Engine {
         sent_at: Timestamp,
     ) -> Result<RefreshedSession, PlatformError> {
         let failed = |failure| failed(Step::Refresh, failure).in_answer();
-        let begun = Begun::read(answer).ok_or_else(|| failed(Failure::PlatformAnswerUnreadable))?;
+        let begun = Begun::read(answer).ok_or_else(|| PlatformError {
+            is_page: outbound::is_page(answer),
+            ..failed(Failure::PlatformAnswerUnreadable)
+        })?;
         if begun.did != did {
             return Err(failed(Failure::RefreshRejected).caused_by("the account's server answered for another account"));
         }

@@ -17,12 +17,11 @@ use super::time::Timestamp;
 /// Different grants in a row whose failure may be the app's or their own, until the app is blamed.
 const DOUBTFUL_AT_MOST: usize = 3;
 
-/// Pause after the app's credentials were rejected, or after answers that this program cannot read. New credentials
-/// end it.
+/// Pause after the app's credentials were rejected. New credentials end it.
 const REJECTED_FOR: Duration = Duration::from_hours(1);
 
-/// Pause after refusals that may be the app's fault or the grants'. Shorter than the time by which refreshes are early,
-/// so that no token expires for a doubt.
+/// Pause after refusals that may be the app's fault or the grants', and after answers that this program cannot read.
+/// Shorter than the time by which refreshes are early, so that no token expires for a doubt.
 const DOUBTED_FOR: Duration = Duration::from_mins(5);
 
 /// Pause after the platform throttled the app without saying for how long.
@@ -216,7 +215,7 @@ impl<App: Eq + Hash> Throttles<App> {
             Failure::AppOrGrantRejected => {
                 (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(DOUBTED_FOR))
             }
-            Failure::PlatformAnswerUnreadable => (kind, throttle.unread.add(grant).then_some(REJECTED_FOR)),
+            Failure::PlatformAnswerUnreadable => (kind, throttle.unread.add(grant).then_some(DOUBTED_FOR)),
             Failure::PlatformThrottled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
             Failure::PlatformUnavailable => {
                 throttle.window = (throttle.window / 2).max(1);
@@ -402,7 +401,7 @@ mod tests {
         assert_eq!(call_of(&mut throttles, 2, UNREAD, 0), None);
         assert_eq!(call_of(&mut throttles, 3, None, 0), None);
         assert_eq!(room(&mut throttles), 2, "and one that is understood is the end of it");
-        let pause = Pause { until: at(3600), kind: Failure::PlatformAnswerUnreadable };
+        let pause = Pause { until: at(300), kind: Failure::PlatformAnswerUnreadable };
         assert_eq!(pause_after(&mut throttles, UNREAD, 0), (3, pause));
 
         let mut throttles = self::throttles();

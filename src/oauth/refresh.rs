@@ -18,7 +18,7 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
-use crate::outbound::Request;
+use crate::outbound::{self, Request};
 use crate::platforms::{Platform, Refresh};
 
 impl OauthClient<'_> {
@@ -66,7 +66,8 @@ pub fn read_refresh(
             // TikTok sends errors with status 200.
             NotTokens::Error(answer) => refused(platform, ErrorAnswer::read(&answer), OK, None),
             NotTokens::Unreadable => {
-                PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable).answered(OK, None)
+                let unreadable = PlatformError::new(&platform.name, Step::Refresh, Failure::PlatformAnswerUnreadable);
+                PlatformError { is_page: outbound::is_page(answer), ..unreadable }.answered(OK, None)
             }
         };
         error.in_answer().without_echo(sent(tokens).map(expose))

@@ -50,6 +50,14 @@ pub fn is_markup(body: &[u8]) -> bool {
     text(body).trim_start().starts_with('<')
 }
 
+/// True for a body that holds no tokens, however they are named: it is empty, or a page or a sentence in the place of an
+/// answer. False for bytes that are no text: tokens may be packed in them.
+#[must_use]
+pub fn is_page(body: &[u8]) -> bool {
+    let names = |word: &[u8]| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    is_markup(body) || (std::str::from_utf8(body).is_ok() && !names(b"token") && !names(b"jwt"))
+}
+
 /// The text of a body, without its byte order mark and with U+FFFD where it is invalid.
 #[must_use]
 pub fn text(body: &[u8]) -> Zeroizing<String> {
@@ -285,6 +293,16 @@ mod tests {
         }
         for other in [&b""[..], b"{}", b"forbidden", b"\"<p>\"", b"access_token=a"] {
             assert!(!is_markup(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_holds_no_tokens() {
+        for page in [&b"<input name=token>"[..], b"", b" \r\n", b"{}", b"null", b"forbidden"] {
+            assert!(is_page(page), "{page:?}");
+        }
+        for other in [&b"{\"Tokens\":[]}"[..], b"{\"accessJwt\":7}", b"access_token=a\0", b"\x8b\x0f\x80\xff\xfe"] {
+            assert!(!is_page(other), "{other:?}");
         }
     }
 

@@ -162,8 +162,33 @@ async fn a_platform_that_changed_its_answers_is_not_sent_every_token() {
         assert_eq!(broker.detail(id).await["health"]["lastError"]["code"], "platform_answer_unreadable");
     }
     platform.answer_refreshes_with(Answer::Fresh);
-    broker.clock.advance(Duration::from_mins(61));
+    // No longer than tokens are renewed early.
+    broker.clock.advance(Duration::from_mins(6));
     assert!(broker.refresh_due().await >= 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_tokens_pauses_no_other_account() {
+    let page = "<html><body><input name=\"csrf_token\">We are down for maintenance</body></html>";
+    for (status, body) in [(200, page), (200, ""), (204, ""), (200, "{}"), (200, "null"), (200, "Back soon.")] {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            ids.push(platform.connect(&broker, &number.to_string()).await);
+        }
+        broker.clock.advance(LONG);
+        for number in 0..4 {
+            let bytes = answer(status, "Content-Type: text/html\r\n", body.as_bytes());
+            platform.answer_refreshes_of(&number.to_string(), Answer::Bytes(bytes));
+        }
+        assert_eq!(broker.refresh_due().await, 1, "{status} {body}");
+        assert_eq!(platform.asked().len(), 5, "{status} {body}");
+        for (number, id) in ids.iter().enumerate() {
+            let expected = if number < 4 { json!("platform_answer_unreadable") } else { json!(null) };
+            assert_eq!(broker.detail(id).await["health"]["lastError"]["code"], expected, "{status} {body}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::domain::failure::Failure;
 use crate::domain::id::{GrantId, OauthAppId};
 use crate::domain::platform_error::PlatformError;
 use crate::domain::throttle::{Entry, Epoch, Pause, Room, Throttles};
@@ -48,7 +49,12 @@ impl Permit {
 
     /// Learns from a call that was made for a grant. Returns the pause that it brought, if any.
     pub(super) fn learn(&self, grant: GrantId, error: Option<&PlatformError>) -> Option<Pause> {
-        let failure = error.map(|error| (error.failure, error.retry_after));
+        // A page in the place of tokens is an outage, whatever its status.
+        let kind = |error: &PlatformError| match error.failure {
+            Failure::PlatformAnswerUnreadable if error.is_page => Failure::PlatformUnavailable,
+            failure => failure,
+        };
+        let failure = error.map(|error| (kind(error), error.retry_after));
         let now = self.throttle.clock.now();
         let pause = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
         self.throttle.changed.notify_waiters();
