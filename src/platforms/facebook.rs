@@ -89,8 +89,11 @@ pub(crate) const BUSINESS_SCOPE: &str = "business_management";
 /// Fields of a Page, in every listing.
 pub(crate) const PAGE_FIELDS: &str = "id,username,name,access_token,picture.type(large),category,tasks";
 
-/// Tasks that let a person publish on a Page: either suffices.
-const PUBLISHING_TASKS: [&str; 2] = ["CREATE_CONTENT", "MANAGE"];
+/// Tasks that let a person publish on a Page: any suffices.
+const PUBLISHING_TASKS: [&str; 3] = ["CREATE_CONTENT", "FULL_CONTROL", "MANAGE"];
+
+/// Prefix of the tasks of Pages of the newer kind ("New Pages Experience").
+const OF_NEWER_PAGES: &str = "PROFILE_PLUS_";
 
 /// Reads the person, by the id that is scoped to the app.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
@@ -213,7 +216,7 @@ fn page(entry: &Value) -> Option<Page> {
     let publishes = entry
         .get("tasks")
         .and_then(Value::as_array)
-        .map(|tasks| tasks.iter().filter_map(Value::as_str).any(|task| PUBLISHING_TASKS.contains(&task)));
+        .map(|tasks| tasks.iter().filter_map(Value::as_str).any(is_publishing));
     Some(Page {
         account: Account {
             profile_url: page_url("https://www.facebook.com/", &[username.as_ref().unwrap_or(&id)]),
@@ -226,6 +229,11 @@ fn page(entry: &Value) -> Option<Page> {
         publishes,
         token: token(entry.get("access_token")),
     })
+}
+
+fn is_publishing(task: &str) -> bool {
+    let task = task.to_ascii_uppercase();
+    PUBLISHING_TASKS.contains(&task.strip_prefix(OF_NEWER_PAGES).unwrap_or(&task))
 }
 
 /// Reads an id, which must be safe in the path of a URL.
@@ -278,6 +286,26 @@ mod tests {
         );
         assert!(read_pages(&json!({"data": []})).unwrap().is_empty());
         assert_eq!(read_pages(&json!({"error": {}})).unwrap_err(), Unidentified::Unreadable);
+    }
+
+    #[test]
+    fn tasks_of_newer_pages_have_other_names() {
+        for (task, expected) in [
+            ("CREATE_CONTENT", true),
+            ("MANAGE", true),
+            ("manage", true),
+            ("PROFILE_PLUS_CREATE_CONTENT", true),
+            ("PROFILE_PLUS_FULL_CONTROL", true),
+            ("PROFILE_PLUS_MANAGE", true),
+            ("PROFILE_PLUS_ANALYZE", false),
+            ("PROFILE_PLUS_MANAGE_LEADS", false),
+            ("PROFILE_PLUS_", false),
+            ("MANAGE_JOBS", false),
+            ("ANALYZE", false),
+        ] {
+            let pages = read_pages(&json!({"data": [{"id": "1", "tasks": ["MODERATE", task]}]})).unwrap();
+            assert_eq!(pages.first().unwrap().publishes, Some(expected), "{task}");
+        }
     }
 
     #[test]
