@@ -45,8 +45,8 @@ impl Answer {
         // Zero stands for success.
         let number = harmless(callback.error_code.as_ref()).filter(|number| number.bytes().any(|digit| digit != b'0'));
         if error.is_none() && reason.is_none() && number.is_none() {
-            let code = callback.code.as_ref().and_then(clean_code);
-            return code.map_or(Self::Unusable("it has neither code nor error"), Self::Code);
+            let code = callback.code.as_ref().filter(|code| !is_blank(code));
+            return code.cloned().map_or(Self::Unusable("it has neither code nor error"), Self::Code);
         }
         let codes: Vec<String> = [&error, &reason, &number].into_iter().flatten().cloned().collect();
         match declined(&codes) {
@@ -92,13 +92,9 @@ fn fingerprint(kind: &str, code: &SecretString) -> Digest256 {
     Digest256::of(Zeroizing::new([kind, ":", code.expose_secret()].concat()).as_bytes())
 }
 
-/// The code without the fragment `#_` or `#_=_` that Meta's platforms append and that something on the way may take
-/// for part of it. `None` when nothing is left.
-#[expect(clippy::disallowed_methods, reason = "cutting a suffix takes a look at it")]
-fn clean_code(code: &SecretString) -> Option<SecretString> {
-    let code = code.expose_secret();
-    let code = code.strip_suffix("#_").or_else(|| code.strip_suffix("#_=_")).unwrap_or(code);
-    (!code.trim().is_empty()).then(|| SecretString::from(code))
+#[expect(clippy::disallowed_methods, reason = "whether it is blank takes a look at it")]
+fn is_blank(code: &SecretString) -> bool {
+    code.expose_secret().trim().is_empty()
 }
 
 #[cfg(test)]
@@ -177,8 +173,6 @@ mod tests {
             Callback::default(),
             with_code(""),
             with_code(" "),
-            with_code("#_"),
-            with_code("#_=_"),
             Callback {
                 error: Some(String::new()),
                 error_reason: Some(String::new()),
@@ -196,16 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn the_fragment_mark_is_cut_off_the_code() {
-        for code in ["AQ", "AQ#_", "AQ#_=_"] {
-            let callback = Callback {
-                code: Some(code.into()),
-                error: Some(String::new()),
-                error_code: Some("0".into()),
-                ..Callback::default()
-            };
-            let Answer::Code(code) = of(&callback) else { panic!("{callback:?}") };
-            assert_eq!(code.expose_secret(), "AQ");
-        }
+    fn an_error_of_zero_stands_for_success() {
+        let callback = Callback {
+            code: Some("AQ".into()),
+            error: Some(String::new()),
+            error_code: Some("0".into()),
+            ..Callback::default()
+        };
+        let Answer::Code(code) = of(&callback) else { panic!("{callback:?}") };
+        assert_eq!(code.expose_secret(), "AQ");
     }
 }

@@ -74,7 +74,7 @@ pub(crate) async fn finish(
 /// have added the second one (RFC 6749, section 3.1).
 fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     let malformed = |error| ApiError::from(CallbackRefusal::Malformed).because(error);
-    let state = query.text("state").map_err(malformed)?;
+    let state = query.text("state").map_err(malformed)?.map(without_fragment);
     if state.as_ref().is_some_and(|state| state.len() > STATE_MAX) {
         return Err(CallbackRefusal::Malformed.into());
     }
@@ -85,7 +85,7 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
             is_garbled = true;
             Ok(None)
         }
-        value => value.map_err(malformed),
+        value => value.map(|value| value.map(without_fragment)).map_err(malformed),
     };
     let (code, error, error_reason, error_code, issuer) =
         (text("code")?, text("error")?, text("error_reason")?, text("error_code")?, text("iss")?);
@@ -94,6 +94,16 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     let secret = |text: String| SecretString::from(Zeroizing::new(text).as_str());
     let (state, code) = (state.map(secret), code.map(secret));
     Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, ..Callback::default() })
+}
+
+/// Cuts off the fragment that Meta's platforms append to the URL, and that something on the way may take for part of the
+/// last parameter and encode once or twice.
+fn without_fragment(mut text: String) -> String {
+    const FRAGMENTS: [&str; 5] = ["#_", "#_=_", "%23_", "%23_=_", "%23_%3D_"];
+    let cut = FRAGMENTS.iter().find_map(|fragment| text.strip_suffix(fragment)).map(str::len);
+    // In place: the text may be secret.
+    text.truncate(cut.unwrap_or(text.len()));
+    text
 }
 
 /// Refuses a browser that fetches the page ahead of its user, or into another page. Going on would use something up
@@ -178,12 +188,29 @@ mod tests {
 
     #[expect(clippy::disallowed_methods, reason = "the test compares it")]
     #[test]
+    fn a_fragment_is_no_part_of_the_last_parameter() {
+        for fragment in ["", "%23_", "%23_=_", "%23_%3D_", "%2523_", "%2523_%253D_"] {
+            let read = |name| {
+                let query = format!("state=S_&{name}=T_{fragment}");
+                let query = if name == "state" { format!("code=a&state=T_{fragment}") } else { query };
+                read("facebook".to_owned(), &Query::new(&query)).unwrap()
+            };
+            assert_eq!(read("state").state.unwrap().expose_secret(), "T_", "{fragment}");
+            assert_eq!(read("code").code.unwrap().expose_secret(), "T_", "{fragment}");
+            assert_eq!(read("error").error.unwrap(), "T_", "{fragment}");
+            assert_eq!(read("error_reason").error_reason.unwrap(), "T_", "{fragment}");
+            assert_eq!(read("error_code").error_code.unwrap(), "T_", "{fragment}");
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test compares it")]
+    #[test]
     fn only_repeated_parameters_and_a_malformed_state_are_refused() {
         let read = |query: &str| read("twitter".to_owned(), &Query::new(query));
         let callback =
             read("state=s&code=a%2Bb%23_&scope=x&scope=y&error_description=%ff&iss=https%3A%2F%2Fx").unwrap();
         assert_eq!(callback.state.unwrap().expose_secret(), "s");
-        assert_eq!(callback.code.unwrap().expose_secret(), "a+b#_");
+        assert_eq!(callback.code.unwrap().expose_secret(), "a+b");
         assert_eq!(callback.issuer.as_deref(), Some("https://x"));
         assert!(!callback.is_garbled);
         let long_state = format!("state={}", "a".repeat(513));
