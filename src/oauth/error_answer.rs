@@ -26,6 +26,21 @@ const OF_CLIENT_SECRET: &[&str] = &["bad_client_secret", "invalid_client_secret"
 /// Codes of RFC 6749, section 5.2, that blame the request and not the client, whatever the status.
 const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_grant_type"];
 
+/// Codes of an outage. Slack sends the last three with status 200.
+const OF_OUTAGE: &[&str] = &[
+    "internal_error",
+    "server_error",
+    "temporarily_unavailable",
+    "fatal_error",
+    "request_timeout",
+    "service_unavailable",
+];
+
+/// Codes that want the account's owner at the authorize endpoint again: OpenID Connect Core 1.0, section 3.1.2.6, which
+/// Microsoft's token endpoint uses as well.
+const OF_SIGN_IN: &[&str] =
+    &["account_selection_required", "consent_required", "interaction_required", "login_required"];
+
 /// An error answer, as far as it tells failures apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
@@ -160,22 +175,20 @@ impl ErrorAnswer {
     }
 
     fn at_token_endpoint(&self, step: Step, status: u16) -> Failure {
-        if self.is(OF_CLIENT) || self.is(&[UNAUTHORIZED_CLIENT]) {
+        let blames_token = step == Step::Refresh && self.blames_refresh_token();
+        if self.is(OF_CLIENT) || (self.is(&[UNAUTHORIZED_CLIENT]) && !blames_token) {
             return Failure::CredentialsRejected;
         }
         if self.is(OF_CALLBACK_URL) && step != Step::Refresh {
             return Failure::CallbackUrlRejected;
         }
-        if self.is(&["rate_limit_exceeded", "slow_down"]) {
+        if self.is(&["rate_limit_exceeded", "ratelimited", "slow_down"]) {
             return Failure::PlatformThrottled;
         }
-        if self.is(&["internal_error", "server_error", "temporarily_unavailable"]) {
+        if self.is(OF_OUTAGE) {
             return Failure::PlatformUnavailable;
         }
-        // GitHub and Slack have codes for it, Twitch the words alone.
-        let is_refresh_token = self.is(&["bad_refresh_token", "invalid_refresh_token"])
-            || self.said.message.contains("invalid refresh token");
-        if is_refresh_token && step == Step::Refresh {
+        if blames_token || (step == Step::Refresh && self.is(OF_SIGN_IN)) {
             return Failure::RefreshRejected;
         }
         if self.is(&["invalid_grant"]) {
@@ -198,9 +211,18 @@ impl ErrorAnswer {
         }
     }
 
+    /// True when the answer to a refresh says that the refresh token is at fault.
+    fn blames_refresh_token(&self) -> bool {
+        let says = |words: &[&str]| words.iter().any(|words| self.said.message.contains(words));
+        // GitHub, HubSpot and Slack have codes for it, Twitch the words alone. Atlassian blames the client in its code.
+        self.is(&["bad_refresh_token", "invalid_refresh_token"])
+            || says(&["invalid refresh token"])
+            || (self.is(&[UNAUTHORIZED_CLIENT]) && says(&["refresh token is invalid", "refresh_token is invalid"]))
+    }
+
     /// True when the answer has a code that says more than its status, as a number or in words.
     fn has_code_beside(&self, status: u16) -> bool {
-        const STATUSES: [&str; 3] = ["method_not_allowed", "not_found", "notfound"];
+        const STATUSES: [&str; 6] = ["error", "fail", "failed", "method_not_allowed", "not_found", "notfound"];
         let is_status = |code: &str| {
             code.parse() == Ok(status)
                 || code.contains(char::is_whitespace)
@@ -414,6 +436,10 @@ mod tests {
             (json!({"error": "Not Found", "error_code": "no_grant"}), Some("no_grant")),
             (json!({"serviceErrorCode": 65603, "status": 403}), Some("65603")),
             (json!({"serviceErrorCode": 100, "code": "ACCESS_DENIED", "status": 403}), Some("ACCESS_DENIED")),
+            (json!({"error": {"error_code": 5, "error_msg": "x"}}), Some("5")),
+            (json!({"status": "BAD_REFRESH_TOKEN", "message": "x"}), Some("BAD_REFRESH_TOKEN")),
+            (json!({"errors": [{"errorType": "invalid_grant"}]}), Some("invalid_grant")),
+            (json!({"error": ["invalid_grant"]}), Some("invalid_grant")),
             (json!({"error": "Not Found"}), None),
             (json!({"error": 401}), None),
             (json!({"type": "about:blank"}), None),

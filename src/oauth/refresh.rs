@@ -165,6 +165,27 @@ mod tests {
             ("youtube", 500, oauth("internal_failure", "x"), PlatformUnavailable),
             ("googlebusiness", 400, oauth("invalid_grant", "Bad Request"), RefreshRejected),
             ("googlebusiness", 403, json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}), RequestRefused),
+            // Back to the authorize endpoint: OpenID Connect's words, and a sentence that blames the token.
+            ("youtube", 400, oauth("interaction_required", "AADSTS50076"), RefreshRejected),
+            ("youtube", 400, oauth("consent_required", "x"), RefreshRejected),
+            ("youtube", 400, oauth("login_required", "x"), RefreshRejected),
+            ("youtube", 403, oauth("unauthorized_client", "refresh_token is invalid"), RefreshRejected),
+            (
+                "youtube",
+                401,
+                oauth("invalid_client", "The client or its refresh token is invalid"),
+                CredentialsRejected,
+            ),
+            ("youtube", 400, json!({"status": "BAD_REFRESH_TOKEN", "message": "missing or unknown"}), RefreshRejected),
+            ("youtube", 400, json!({"errors": [{"errorType": "invalid_grant"}], "success": false}), RefreshRejected),
+            ("youtube", 400, json!({"error": ["invalid_grant"]}), RefreshRejected),
+            ("youtube", 400, json!({"error": "invalid_grant "}), RefreshRejected),
+            ("youtube", 400, json!({"error": "invalid_grant\u{fffd}"}), RefreshRejected),
+            // Slack's, with status 200.
+            ("youtube", 200, json!({"ok": false, "error": "ratelimited"}), PlatformThrottled),
+            ("youtube", 200, json!({"ok": false, "error": "service_unavailable"}), PlatformUnavailable),
+            ("youtube", 200, json!({"ok": false, "error": "fatal_error"}), PlatformUnavailable),
+            ("youtube", 200, json!({"ok": false, "error": "request_timeout"}), PlatformUnavailable),
             // Outages and throttling, whatever else the answer says.
             ("youtube", 429, oauth("invalid_grant", expired), PlatformThrottled),
             ("youtube", 429, oauth("invalid_client", "x"), PlatformThrottled),

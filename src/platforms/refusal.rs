@@ -251,7 +251,22 @@ impl Said {
                 codes.extend(text(error, "/metadata/quota_limit_value").map(|limit| format!("quota_limit={limit}")));
             }
         }
+        codes.extend(Self::listed(answer));
+        // A word, where others repeat the status or say that there is an error.
+        codes.extend(answer.get("status").and_then(Value::as_str).map(str::to_owned));
         codes
+    }
+
+    /// Codes in lists of errors, under their rarer names.
+    fn listed(answer: &Value) -> Vec<String> {
+        let lists = ["/error", "/errors", "/0/error/errors", "/0/error/details"];
+        let errors = lists.iter().filter_map(|list| answer.pointer(list)?.as_array()).flatten();
+        let codes = errors.flat_map(|error| {
+            let names = ["/error_code", "/errorCode", "/errorType", "/reason", "/subcode"];
+            let members = names.iter().filter_map(|name| text(error, name));
+            members.chain(error.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        });
+        codes.collect()
     }
 
     /// Reads an answer of any shape.
@@ -263,7 +278,7 @@ impl Said {
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
         let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
-        let subcode = ["/error/error_subcode", "/error_subcode"].iter().find_map(at);
+        let subcode = SUBCODES.iter().find_map(at);
         Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
     }
 
@@ -277,7 +292,8 @@ impl Said {
     /// own, and it may name a code of the operator's.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
-        self.codes.iter().any(|said| said.eq_ignore_ascii_case(code))
+        let is_noise = |c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER;
+        self.codes.iter().any(|said| said.trim_matches(is_noise).eq_ignore_ascii_case(code))
     }
 }
 
@@ -295,7 +311,21 @@ const CODES: &[&str] = &[
     "/title",
     "/error/reason",
     "/errors/0/resource",
+    "/error/error_code",
+    "/error/error",
+    "/error/name",
+    "/error/title",
+    "/error_reason",
+    "/errorCode",
+    "/0/error",
+    "/0/error/status",
+    "/0/error/code",
+    "/meta/error_type",
 ];
+
+/// Where platforms put what tells codes apart further.
+const SUBCODES: &[&str] =
+    &["/error/error_subcode", "/error_subcode", "/error/subcode", "/subcode", "/suberror", "/error_subtype"];
 
 /// Where platforms put a sentence.
 const MESSAGES: &[&str] = &[
@@ -306,6 +336,11 @@ const MESSAGES: &[&str] = &[
     "/detail",
     "/errors/0/message",
     "/errors/0/detail",
+    "/0/error/message",
+    "/error/error_description",
+    "/error/error_msg",
+    "/errmsg",
+    "/meta/error_message",
 ];
 
 #[cfg(test)]
@@ -360,8 +395,32 @@ mod tests {
             json!({"title": "x"}),
             json!({"type": "https://api.x.com/2/problems/x"}),
             json!({"error_type": "x"}),
+            // HubSpot, VK and Fitbit.
+            json!({"status": "x", "message": "missing or unknown refresh token"}),
+            json!({"error": {"error_code": "x", "error_msg": "m"}}),
+            json!({"errors": [{"errorType": "x", "message": "m"}], "success": false}),
+            json!({"error_reason": "x"}),
+            json!({"errorCode": "x"}),
+            json!({"error": {"name": "x"}}),
+            json!({"error": {"title": "x"}}),
+            json!({"error": {"error": "x"}}),
+            json!({"error": ["x"]}),
+            json!({"errors": ["x"]}),
+            json!({"errors": [{"subcode": "x"}]}),
+            json!([{"error": "x"}]),
+            json!([{"error": {"errors": [{"reason": "x"}]}}]),
+            json!({"meta": {"error_type": "x", "error_message": "m"}}),
+            json!({"error": "x "}),
+            json!({"error": "x\u{fffd}"}),
         ] {
             assert!(Said::read(&answer).has("x"), "{answer}");
+        }
+        for answer in [
+            json!({"error": "invalid_request", "suberror": "x"}),
+            json!({"error": "invalid_request", "error_subtype": "x"}),
+            json!({"error": "invalid_request", "subcode": "x"}),
+        ] {
+            assert_eq!(Said::read(&answer).subcode.as_deref(), Some("x"), "{answer}");
         }
         for answer in
             [json!(null), json!([]), json!("x"), json!({"error": {"errors": "x"}}), json!({"errors": [1, null]})]

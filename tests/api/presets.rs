@@ -245,6 +245,8 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
         ("github", 200, r#"{"error":"incorrect_client_credentials"}"#, "active", "credentials_rejected"),
         ("slack", 200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, ACCOUNT, "refresh_rejected"),
         ("slack", 200, r#"{"ok":false,"error":"bad_client_secret"}"#, "active", "credentials_rejected"),
+        ("slack", 200, r#"{"ok":false,"error":"token_revoked"}"#, ACCOUNT, "refresh_rejected"),
+        ("slack", 200, r#"{"ok":false,"error":"ratelimited"}"#, "active", "platform_throttled"),
         (
             "spotify",
             400,
