@@ -123,7 +123,6 @@ const REFRESH: &str = "Refresh tokens with OAuth 2.0, API error details, 2026-11
 const CALLBACK: &str = "Authorization Code Flow (3-legged OAuth), failed requests, 2026-11";
 
 const REFUSALS: &[Refusal] = &[
-    Refusal { codes: &["user_cancelled_authorize", "user_cancelled_login"], ..Refusal::denial(CALLBACK) },
     Refusal { codes: &["unauthorized_scope_error"], ..Refusal::authorize(Failure::AuthorizationRefused, CALLBACK) },
     Refusal {
         codes: &["invalid_request"],

@@ -24,6 +24,11 @@ pub const OF_CLIENT: &[&str] = &[
 /// Codes that blame the callback URL registered with the app, at any endpoint: GitHub and Google, Slack, RFC 7591.
 pub const OF_CALLBACK_URL: &[&str] = &["bad_redirect_uri", "invalid_redirect_uri", "redirect_uri_mismatch"];
 
+/// Codes by which the account's owner declined: RFC 6749, and as Threads spells it; LinkedIn; the `error_reason` of Meta's
+/// platforms.
+const DENIALS: &[&str] =
+    &["access_denied", "acceess_denied", "user_cancelled_authorize", "user_cancelled_login", "user_denied"];
+
 /// Where a platform refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -51,7 +56,7 @@ impl Meaning {
     #[must_use]
     pub fn of_callback(said: &Said) -> Self {
         let is = |codes: &[&str]| codes.iter().any(|code| said.has(code));
-        if is(&["access_denied"]) {
+        if is(DENIALS) {
             return Self::Denied;
         }
         Self::Failed(if is(&["server_error", "temporarily_unavailable"]) {
@@ -369,7 +374,11 @@ mod tests {
     #[test]
     fn a_callback_blames_whom_its_code_names() {
         for (code, expected) in [
+            ("acceess_denied", Meaning::Denied),
             ("access_denied", Meaning::Denied),
+            ("user_cancelled_authorize", Meaning::Denied),
+            ("user_cancelled_login", Meaning::Denied),
+            ("user_denied", Meaning::Denied),
             ("bad_redirect_uri", Meaning::Failed(Failure::CallbackUrlRejected)),
             ("deleted_client", Meaning::Failed(Failure::CredentialsRejected)),
             ("invalid_client", Meaning::Failed(Failure::CredentialsRejected)),
