@@ -20,8 +20,8 @@ use crate::platforms::{Platform, RefreshLife};
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
 
-/// Longest token type, in bytes.
-const MAX_TYPE: usize = 64;
+/// Token types that are schemes of HTTP's `Authorization`, besides `Bearer`.
+const SCHEMES: [&str; 5] = ["DPoP", "MAC", "OAuth", "PoP", "token"];
 
 /// The reason why an answer holds no tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,14 +172,10 @@ fn read_value(
     })
 }
 
-/// The type as the platform spells it. `Bearer` also for one that could not stand in a header.
+/// The type as the platform spells it. `Bearer` for one that is no scheme of HTTP, such as Slack's `user`.
 fn token_type(value: Option<&Value>) -> String {
-    let is_type = |kind: &&str| {
-        (1..=MAX_TYPE).contains(&kind.len())
-            && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
-            && !kind.eq_ignore_ascii_case("bearer")
-    };
-    value.and_then(Value::as_str).filter(is_type).unwrap_or("Bearer").to_owned()
+    let is_scheme = |kind: &&str| SCHEMES.iter().any(|scheme| kind.eq_ignore_ascii_case(scheme));
+    value.and_then(Value::as_str).filter(is_scheme).unwrap_or("Bearer").to_owned()
 }
 
 /// True when any member may be a token by its name, at any depth and in any case. `token_type` and the like are none.
@@ -566,8 +562,17 @@ mod tests {
             let body = format!(r#"{{"access_token":"a","expires_in":30,"refresh_token":"r",{never}}}"#);
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap().refresh_expires_at, None, "{never}");
         }
-        let mac = read(br#"{"access_token":"a","token_type":"mac"}"#, SENT, None, None).unwrap();
-        assert_eq!(mac.tokens.token_type, "mac");
+        for (sent, kept) in [
+            ("mac", "mac"),
+            ("DPoP", "DPoP"),
+            ("bearer", "Bearer"),
+            ("user", "Bearer"),
+            ("bot", "Bearer"),
+            ("N_A", "Bearer"),
+        ] {
+            let body = format!(r#"{{"access_token":"a","token_type":"{sent}"}}"#);
+            assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap().tokens.token_type, kept, "{sent}");
+        }
     }
 
     #[test]

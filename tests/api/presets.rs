@@ -205,6 +205,7 @@ async fn every_preset_connects_by_the_recorded_answers() {
         let token = broker.token(&id, "").await.json;
         let (access_token, scopes) = recorded.token;
         assert_eq!((&token["accessToken"], &token["scopes"]), (&json!(access_token), &json!(scopes)), "{preset}");
+        assert_eq!(token["tokenType"], "Bearer", "{preset}");
 
         let asked = server.asked();
         let [exchange, identity] = asked.as_slice() else { panic!("{preset}: {asked:?}") };
