@@ -110,7 +110,7 @@ fn trimmed(value: Option<&Value>) -> Option<SecretString> {
 fn refresh_token(value: Option<&Value>) -> Result<Option<SecretString>, NotTokens> {
     let is_absent = match value {
         None | Some(Value::Null | Value::Bool(false)) => true,
-        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::String(text)) => matches!(text.trim(), "" | "null"),
         Some(Value::Array(items)) => items.is_empty(),
         Some(Value::Object(members)) => members.is_empty(),
         Some(Value::Bool(true) | Value::Number(_)) => false,
@@ -155,7 +155,9 @@ fn read_value(
             .any(|member| tokens.get(member).is_some());
         return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
     };
-    let expires_in = lifetime(tokens, sent_at, &ACCESS).or_else(|| default_expires_in.map(Duration::from_secs));
+    let expires_in = lifetime(tokens, sent_at, &ACCESS)
+        .or_else(|| default_expires_in.map(Duration::from_secs))
+        .or_else(|| ACCESS.is_over(tokens, sent_at).then_some(UNTOLD));
     let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH);
     Ok(IssuedTokens {
         issued_at: sent_at,
@@ -226,19 +228,30 @@ struct Lifetimes {
 
 /// `expires_on` is Microsoft's. `expires` was Facebook's for seconds, and is a point in time elsewhere.
 const ACCESS: Lifetimes =
-    Lifetimes { spans: &["expires_in", "expires"], ends: &["expires_at", "expires_on", "expires"] };
+    Lifetimes { spans: &["expires_in", "expires"], ends: &["expires_at", "expires_on", "expires", "expires_in"] };
 const REFRESH: Lifetimes = Lifetimes {
     spans: &["refresh_token_expires_in", "refresh_expires_in"],
-    ends: &["refresh_token_expires_at", "refresh_expires_at"],
+    ends: &["refresh_token_expires_at", "refresh_expires_at", "refresh_token_expires_in", "refresh_expires_in"],
 };
+
+impl Lifetimes {
+    /// True for an end that was before the token was asked for, by a server whose clock is late.
+    fn is_over(&self, tokens: &Value, sent_at: Timestamp) -> bool {
+        let end = |name: &&str| moment(tokens.get(*name)?);
+        self.ends.iter().find_map(end).is_some_and(|end| end <= sent_at)
+    }
+}
+
+/// Lifetime of a token that does expire, nobody knows when.
+const UNTOLD: Duration = Duration::from_hours(1);
 
 /// How long a token lives; `None` where the answer does not say. 0 or less says nothing: some platforms send it for
 /// tokens that never expire.
 fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Duration> {
     let span = |name: &&str| {
         let seconds = number(tokens.get(*name)?)?;
-        // A point in time under a name that stands for both.
-        let is_time = *name == "expires" && moment_of(seconds).is_some();
+        // A point in time. `expires` stands for both; under the other names, one in the future is likelier than decades.
+        let is_time = moment_of(seconds).is_some_and(|end| *name == "expires" || sent_at < end);
         (seconds > 0.0 && !is_time).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
     };
     let end = |name: &&str| {
@@ -248,9 +261,10 @@ fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Dur
     names.spans.iter().find_map(span).or_else(|| names.ends.iter().find_map(end))
 }
 
-/// A point in time: RFC 3339, or a number.
+/// A point in time: RFC 3339, in UTC where it names no zone, or a number.
 fn moment(value: &Value) -> Option<Timestamp> {
-    number(value).map_or_else(|| Timestamp::parse(value.as_str()?.trim()), moment_of)
+    let parse = |text: &str| Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}Z")));
+    number(value).map_or_else(|| parse(value.as_str()?.trim()), moment_of)
 }
 
 /// Seconds since the Unix epoch; or milliseconds, where the number can be nothing else. From 2001 on.
@@ -357,6 +371,11 @@ mod tests {
             (r#""expires_at":1700003600000"#, 3600),
             (r#""expires_at":"2023-11-14T23:13:20Z""#, 3600),
             (r#""expires_at":"2023-11-15T00:13:20.5+01:00""#, 3600),
+            (r#""expires_at":"2023-11-14T23:13:20""#, 3600),
+            (r#""expires_at":"2023-11-14 23:13:20""#, 3600),
+            (r#""expires_in":1700003600"#, 3600),
+            (r#""expires_in":1700003600000"#, 3600),
+            (r#""expires_in":1600000000"#, 315_360_000),
             (r#""expires_on":"1700003600","ext_expires_in":9"#, 3600),
             (r#""expires":1700003600"#, 3600),
             (r#""expires":"5183999""#, 5_183_999),
@@ -367,11 +386,18 @@ mod tests {
             (r#""expires_at":1600000000"#, 7200),
             (r#""expires_at":0"#, 7200),
             (r#""expires_at":3600"#, 7200),
-            (r#""expires_at":"2023-11-14 23:13:20""#, 7200),
+            (r#""expires_at":"later""#, 7200),
             (r#""expires_at":"soon""#, 7200),
             (r#""expires_at":null"#, 7200),
         ] {
             assert_eq!(lifetime(&format!(r#"{{"access_token":"a",{members}}}"#)), Some(seconds), "{members}");
+        }
+        // It is over by the server's clock, so it does expire.
+        for (members, seconds) in [(r#""expires_at":1699996400"#, Some(3600)), (r#""expires_at":0"#, None), ("", None)]
+        {
+            let body = format!(r#"{{"access_token":"a","x":1{}{members}}}"#, if members.is_empty() { "" } else { "," });
+            let expires_at = read(body.as_bytes(), SENT, None, None).unwrap().access_expires_at;
+            assert_eq!(expires_at.map(|at| SENT.until(at).as_secs()), seconds, "{members}");
         }
         let body = br#"{"access_token":"a","refresh_token":"r","refresh_token_expires_at":1700086400}"#;
         let refresh = read(body, SENT, None, Some(7200)).unwrap().refresh_expires_at.unwrap();
@@ -457,7 +483,7 @@ mod tests {
             let body = format!(r#"{{"access_token":"a","refresh_token":{unusable}}}"#);
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
-        for absent in ["null", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
+        for absent in ["null", "\"null\"", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
             let body = format!(r#"{{"access_token":"a","refresh_token":{absent}}}"#);
             assert!(read(body.as_bytes(), SENT, None, None).unwrap().tokens.refresh_token.is_none(), "{body}");
         }
