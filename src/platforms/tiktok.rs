@@ -114,6 +114,11 @@ const REFUSALS: &[Refusal] = &[
         ..Refusal::refresh(Failure::RefreshRejected, "TikTok, \"OAuth Error Handling\": the older form, 2026-11")
     },
     Refusal {
+        codes: &["invalid_request"],
+        words: &["redirect_uri is not matched"],
+        ..Refusal::exchange(Failure::CallbackUrlRejected, "TikTok, \"OAuth Error Handling\", 2026-11")
+    },
+    Refusal {
         // A token that was revoked at once, and scopes that were not granted.
         codes: &["access_token_invalid", "scope_not_authorized", "scope_permission_missed"],
         ..Refusal::api(Failure::PermissionMissing, API)
