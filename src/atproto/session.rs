@@ -65,7 +65,7 @@ impl Begun {
             access,
             refresh,
             did,
-            active: answer.get("active").and_then(Value::as_bool),
+            active: answer.get("active").and_then(|active| active.as_bool().or_else(|| active.as_str()?.parse().ok())),
             status: text("status"),
             did_doc: answer.get("didDoc").cloned(),
         });
@@ -74,7 +74,10 @@ impl Begun {
     }
 
     fn inactive(&self) -> Option<AccountState> {
-        (self.active == Some(false)).then(|| AccountState::named(self.status.as_deref()))
+        let state = AccountState::named(self.status.as_deref());
+        // Where the server does not say, its reason does.
+        let is_active = self.active.unwrap_or(state == AccountState::Unavailable);
+        (!is_active).then_some(state)
     }
 }
 
@@ -296,6 +299,23 @@ mod tests {
         }
         for unusable in ["com.atproto.takendown", "com.atproto.signupQueued"] {
             assert!(matches!(refused_scope(Some(unusable)), Some(Error::AccountInactive(_))), "{unusable}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_inactive_also_where_only_its_status_says_so() {
+        for (members, expected) in [
+            ("", None),
+            (r#","active":true"#, None),
+            (r#","active":true,"status":"suspended""#, None),
+            (r#","status":"new""#, None),
+            (r#","active":false"#, Some(AccountState::Unavailable)),
+            (r#","active":false,"status":"takendown""#, Some(AccountState::TakenDown)),
+            (r#","active":"false","status":"suspended""#, Some(AccountState::Suspended)),
+            (r#","status":"deactivated""#, Some(AccountState::Deactivated)),
+        ] {
+            let body = format!(r#"{{"accessJwt":"a","refreshJwt":"r","did":"did:plc:x"{members}}}"#);
+            assert_eq!(Begun::read(body.as_bytes()).unwrap().inactive(), expected, "{members}");
         }
     }
 

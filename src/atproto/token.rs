@@ -1,6 +1,8 @@
 //! The claims of a session's tokens. The protocol calls their contents unstable, so only conveniences depend on them:
 //! an expiry, whether the session comes from an app password, and whether two refresh tokens belong to one session.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,12 +13,15 @@ use crate::domain::bounds;
 use crate::domain::time::Timestamp;
 use crate::outbound::read_json;
 
+/// Claims of a time from here on are a mistake and ignored: 2^40 seconds.
+const LATEST: f64 = 1_099_511_627_776.0;
+
 /// The claims of a JSON Web Token, unverified: only its server can verify it. Empty when it is no JWT.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) scope: Option<String>,
     pub(super) id: Option<String>,
-    /// In seconds since the Unix epoch, by the server's clock. More than 2^40 is a mistake and ignored.
+    /// In seconds since the Unix epoch, by the server's clock.
     pub(super) issued_at: Option<Timestamp>,
     /// As [`Claims::issued_at`].
     pub(super) expires_at: Option<Timestamp>,
@@ -30,9 +35,12 @@ impl Claims {
             let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
             let claims = read_json(&payload)?;
             let time = |name: &str| {
-                let seconds =
-                    claims.get(name).and_then(Value::as_i64).filter(|seconds| (0..1 << 40).contains(seconds))?;
-                Some(Timestamp::from_millis(seconds * 1000))
+                // RFC 7519 allows fractions, and some servers quote numbers.
+                let claim = claims.get(name)?;
+                let seconds = claim.as_f64().or_else(|| claim.as_str()?.trim().parse().ok())?;
+                (0.0..LATEST)
+                    .contains(&seconds)
+                    .then(|| Timestamp::from_millis(0).plus(Duration::from_secs_f64(seconds)))
             };
             Some(Self {
                 scope: claims
@@ -91,6 +99,8 @@ mod tests {
         assert_eq!(life(r#"{"iat":1777790000,"exp":1777797200}"#), Some(7200), "its clock is late by hours");
         assert_eq!(life(r#"{"exp":1777804416}"#), Some(7200), "it does not say when it was issued");
         assert_eq!(life(r#"{"iat":1777797216,"exp":1777797219}"#), Some(3));
+        assert_eq!(life(r#"{"iat":1777797216,"exp":1777797516.5}"#), Some(300));
+        assert_eq!(life(r#"{"iat":"1777797216","exp":"1777797516"}"#), Some(300));
         assert_eq!(life(r#"{"exp":1777790000}"#), None);
         assert_eq!(life(r#"{"iat":1777797216,"exp":1777797216}"#), None);
         assert_eq!(life("{}"), None);
