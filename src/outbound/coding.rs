@@ -62,8 +62,11 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Option<Bytes>, Kept> {
     for coding in codings.into_iter().rev() {
         let coded = contents.as_deref().map_or(body, Vec::as_slice);
         let undone = match coding {
-            "gzip" | "x-gzip" => unpacked(coded)?,
-            "deflate" => inflated(coded)?,
+            // Some servers name the one and send the other.
+            "gzip" | "x-gzip" | "deflate" => match unpacked(coded)? {
+                None if coding == "deflate" || !is_text(coded) => inflated(coded)?,
+                undone => undone,
+            },
             _ if is_text(coded) => None,
             "br" => return Err(Kept::Coded("br")),
             "compress" | "x-compress" => return Err(Kept::Coded("compress")),
@@ -202,6 +205,10 @@ mod tests {
             (&[], gzip(JSON)),
             (&["identity"], gzip(JSON)),
             (&["gzip"], gzip(&gzip(JSON))),
+            // It was, in another coding than the headers say.
+            (&["gzip"], zlib(JSON)),
+            (&["gzip"], raw(JSON)),
+            (&["deflate"], gzip(JSON)),
             // It was not, and the headers say it was.
             (&["gzip"], JSON.to_vec()),
             (&["deflate"], JSON.to_vec()),
