@@ -105,7 +105,7 @@ pub(crate) struct Location {
 fn items<'a>(answer: &'a Value, name: &str) -> Result<&'a [Value], Unidentified> {
     match answer.get(name) {
         Some(Value::Array(items)) => Ok(items),
-        None if answer.is_object() && answer.get("error").is_none() => Ok(&[]),
+        None | Some(Value::Null) if answer.is_object() && answer.get("error").is_none() => Ok(&[]),
         _ => Err(Unidentified::Unreadable),
     }
 }

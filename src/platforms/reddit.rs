@@ -82,10 +82,9 @@ const REFUSALS: &[Refusal] = &[
     // Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request
     // could be at fault: a wrong client is 401.
     Refusal { codes: &["400"], ..Refusal::refresh(Failure::RefreshRejected, "PRAW issue 677, read 2026-11-26") },
-    // A 401 without a word: at the exchange it is the client, because a code has a refusal of its own. At a refresh it
-    // may be the grant as well.
+    // A 401 without a word, which may come with status 200: at the exchange it is the client, because a code has a refusal
+    // of its own. At a refresh it may be the grant as well.
     Refusal {
-        status: Some(401),
         codes: &["401"],
         ..Refusal::exchange(Failure::CredentialsRejected, "wiki OAuth2, token retrieval, read 2026-11-26")
     },

@@ -83,7 +83,7 @@ const FACTS: Facts = Facts {
 /// the metadata.
 fn read(answer: &Value) -> Result<Account, Unidentified> {
     // Every answer carries `error.code`, which is `ok` when all is well, whatever the status.
-    if text(answer, "/error/code").is_some_and(|code| code != "ok") {
+    if text(answer, "/error/code").is_some_and(|code| !code.eq_ignore_ascii_case("ok") && code != "0") {
         return Err(Unidentified::Unreadable);
     }
     let username = text(answer, "/data/user/username");
@@ -158,6 +158,9 @@ mod tests {
     #[test]
     fn an_error_that_comes_with_200_is_an_error() {
         let answer = |code: &str| json!({"data": {"user": {"open_id": "x"}}, "error": {"code": code, "log_id": "1"}});
+        for code in ["ok", "OK", "0"] {
+            assert!(read(&answer(code)).is_ok(), "{code}");
+        }
         for code in ["internal_error", "scope_not_authorized", "scope_permission_missed"] {
             assert_eq!(read(&answer(code)), Err(Unidentified::Unreadable), "{code}");
         }

@@ -74,8 +74,9 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
-const BILLING: &[&str] = &["CreditsDepleted", "SpendCapReached"];
-const USED_UP: &[&str] = &["UsageCapExceeded", "usage-capped"];
+/// Credits, a limit of the operator's own, or the month's requests: no wait of minutes ends it, whatever the status.
+const USED_UP: &[&str] = &["CreditsDepleted", "SpendCapReached", "UsageCapExceeded", "usage-capped"];
+const PRICING: &str = "X API pricing, 2026-02-06";
 const USAGE: &str = "X API v2 errors, problems, usage capped, 2026-11";
 const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
 const ENROLLMENT: &str = "X API v2 errors, xdevplatform/samples issue 150, 2026-11";
@@ -93,14 +94,13 @@ const REFUSALS: &[Refusal] = &[
         words: &["authorization code was invalid"],
         ..Refusal::exchange(Failure::ExchangeRejected, "X, token endpoint, 2026-11")
     },
-    Refusal { codes: BILLING, ..Refusal::token(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
+    Refusal { codes: USED_UP, ..Refusal::token(Failure::BillingLimitReached, PRICING) },
     Refusal {
         codes: &["415"],
         ..Refusal::exchange(Failure::CallbackUrlRejected, "\"Callback URL not approved\", X developer apps, 2026-08")
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::token(Failure::AccessNotApproved, ENROLLMENT) },
-    Refusal { codes: BILLING, ..Refusal::api(Failure::BillingLimitReached, "X API pricing, 2026-02-06") },
-    // The month's requests are used up, which no wait of minutes ends.
+    Refusal { codes: USED_UP, ..Refusal::api(Failure::BillingLimitReached, PRICING) },
     Refusal { status: Some(429), codes: USED_UP, ..Refusal::token(Failure::BillingLimitReached, USAGE) },
     Refusal { status: Some(429), codes: USED_UP, ..Refusal::api(Failure::BillingLimitReached, USAGE) },
     // Calls of some apps are billed to the person.

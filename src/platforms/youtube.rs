@@ -88,6 +88,7 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
         None if answer.get("pageInfo").is_some() || answer.get("kind").is_some() => {
             return Err(Unidentified::NoAccount);
         }
+        Some(Value::Null) => return Err(Unidentified::NoAccount),
         Some(Value::Array(items)) if items.is_empty() => return Err(Unidentified::NoAccount),
         _ => {}
     }
@@ -150,6 +151,7 @@ pub(super) const GOOGLE: &[Refusal] = &[
     Refusal { codes: &["redirect_uri_mismatch"], ..Refusal::exchange(Failure::CallbackUrlRejected, OAUTH) },
     Refusal { codes: &["deleted_client", "disabled_client"], ..Refusal::token(Failure::CredentialsRejected, OAUTH) },
     Refusal { codes: &["accessNotConfigured", "SERVICE_DISABLED"], ..Refusal::api(Failure::ApiNotEnabled, API) },
+    Refusal { words: &["has not been used in project", "disabled"], ..Refusal::api(Failure::ApiNotEnabled, API) },
     Refusal { codes: &["BILLING_DISABLED"], ..Refusal::api(Failure::BillingLimitReached, API) },
     Refusal { codes: LIMITS, ..Refusal::api(Failure::PlatformThrottled, QUOTA) },
     Refusal { codes: LIMITS, ..Refusal::token(Failure::PlatformThrottled, QUOTA) },
@@ -191,6 +193,7 @@ mod tests {
     fn no_channel_is_told_apart_from_a_broken_answer() {
         assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "items": []})), Err(Unidentified::NoAccount));
         assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "pageInfo": {}})), Err(Unidentified::NoAccount));
+        assert_eq!(read(&json!({"kind": "youtube#channelListResponse", "items": null})), Err(Unidentified::NoAccount));
         assert_eq!(read(&json!({"hello": 1})), Err(Unidentified::Unreadable));
     }
 }
