@@ -46,9 +46,11 @@ impl OauthClient<'_> {
 /// True when the body of a success does not take it back. RFC 7009, section 2.2, has the client ignore the body; TikTok
 /// sends errors with status 200, and a page is not the platform's.
 fn is_confirmed(revocation: &Revocation, json: &Value) -> bool {
+    let is_denied = |name: &&str| json.get(*name) == Some(&Value::Bool(false));
     match revocation {
         Revocation::Delete { .. } => json.get("success") == Some(&Value::Bool(true)),
-        _ => json.get("error").is_none_or(says_no_error),
+        _ if ["ok", "revoked", "success"].iter().any(is_denied) => false,
+        _ => ["error", "errors"].iter().all(|name| json.get(*name).is_none_or(says_no_error)),
     }
 }
 
@@ -107,6 +109,11 @@ mod tests {
             (json!({"error": {"code": "ok", "message": ""}}), true),
             (json!({"error": "invalid_client", "error_description": "x"}), false),
             (json!({"error": {"code": "access_token_invalid"}}), false),
+            (json!({"ok": true, "revoked": true, "success": true, "errors": []}), true),
+            (json!({"ok": false}), false),
+            (json!({"revoked": false}), false),
+            (json!({"success": false}), false),
+            (json!({"errors": [{"message": "x"}]}), false),
         ] {
             assert_eq!(is_confirmed(&endpoint, &answer), expected, "{answer}");
         }
