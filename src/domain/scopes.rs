@@ -19,7 +19,9 @@ pub fn missing(requested: &[String], granted: &[String]) -> Vec<String> {
 /// `user:email`.
 fn covers(granted: &str, requested: &str) -> bool {
     let (granted, requested) = (short(granted), short(requested));
-    granted.eq_ignore_ascii_case(requested)
+    // Reddit grants `*`, all of them.
+    granted == "*"
+        || granted.eq_ignore_ascii_case(requested)
         || requested.split_once(':').is_some_and(|(whole, _)| granted.eq_ignore_ascii_case(whole))
 }
 
@@ -45,6 +47,7 @@ mod tests {
             ("user.info.basic video.publish video.upload", "user.info.basic", "video.publish video.upload"),
             ("user.info.basic video.publish", "video.publish user.info.basic", ""),
             ("a b", "", ""),
+            ("identity submit", "*", ""),
             ("", "a", ""),
             ("tweet.read offline.access", "tweet.read", ""),
             ("openid profile offline_access offline", "profile", ""),

@@ -298,7 +298,7 @@ pub(super) fn scopes(value: &Value) -> Option<Vec<String>> {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         _ => return None,
     };
-    let separated = texts.iter().flat_map(|text| text.split([' ', ',', '\t', '\n']));
+    let separated = texts.iter().flat_map(|text| text.split([' ', ',', '\t', '\r', '\n']));
     let scopes = bounded(separated);
     (!scopes.is_empty()).then_some(scopes)
 }
@@ -557,6 +557,8 @@ mod tests {
         assert_eq!(wrapped.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
         let listed = read(br#"{"access_token":"IGAA","permissions":["a","b c"]}"#, SENT, None, None).unwrap();
         assert_eq!(listed.scopes, Some(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
+        let in_lines = read(b"{\"access_token\":\"a\",\"scope\":\"a\\r\\nb\"}", SENT, None, None).unwrap();
+        assert_eq!(in_lines.scopes, Some(vec!["a".to_owned(), "b".to_owned()]));
         let with_mark = read(b"\xef\xbb\xbf{\"access_token\":\"a\",\"error\":\"\"}", SENT, None, None).unwrap();
         assert_eq!(with_mark.tokens.token_type, "Bearer");
         for none in
