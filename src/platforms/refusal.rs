@@ -136,7 +136,7 @@ impl Refusal {
         // A firewall's or a proxy's page says nothing but its status.
         let is_by_status =
             self.codes.is_empty() && self.between.is_none() && self.subcodes.is_empty() && self.words.is_empty();
-        let has_status = self.status.map_or(status != 429 && status < 500, |wanted| wanted == status);
+        let has_status = self.status.map_or_else(|| says_something(status), |wanted| wanted == status);
         let has_code = match self.between {
             None => self.codes.is_empty() || self.codes.iter().any(|code| said.has(code)),
             Some((first, last)) => {
@@ -191,10 +191,16 @@ impl Blame {
     }
 }
 
-/// The meaning of a refusal at this step by the operator's own list, whatever the status.
+/// The meaning of a refusal at this step by the operator's own list. `status`: of the answer, if there was one.
 #[must_use]
-pub fn read_errors(errors: &[(String, Blame)], step: Step, said: &Said) -> Option<Failure> {
-    blamed(errors, said).map(|blame| blame.at(step))
+pub fn read_errors(errors: &[(String, Blame)], step: Step, status: Option<u16>, said: &Said) -> Option<Failure> {
+    let is_refusal = status.is_none_or(says_something);
+    is_refusal.then(|| blamed(errors, said)).flatten().map(|blame| blame.at(step))
+}
+
+/// False for throttling and an outage: such an answer says nothing of the grant or the app.
+const fn says_something(status: u16) -> bool {
+    status != 429 && status < 500
 }
 
 fn blamed(errors: &[(String, Blame)], said: &Said) -> Option<Blame> {
@@ -206,7 +212,7 @@ impl Platform {
     /// The meaning of an error answer by the operator's list, else by the platform's documentation.
     #[must_use]
     pub fn refused(&self, step: Step, status: u16, said: &Said) -> Option<Failure> {
-        read_errors(&self.errors, step, said).or_else(|| self.documented(step, status, said))
+        read_errors(&self.errors, step, Some(status), said).or_else(|| self.documented(step, status, said))
     }
 
     fn documented(&self, step: Step, status: u16, said: &Said) -> Option<Failure> {
@@ -253,6 +259,10 @@ impl Said {
         for errors in ["/error/errors", "/error/details", "/errors"] {
             for error in answer.pointer(errors).and_then(Value::as_array).into_iter().flatten() {
                 codes.extend(["/reason", "/code", "/title", "/error"].iter().filter_map(|code| text(error, code)));
+                // Strava names the same resource in refusals and of a spent quota: only both tell what is wrong.
+                if let (Some(resource), Some(code)) = (text(error, "/resource"), text(error, "/code")) {
+                    codes.push(format!("{resource}.{code}"));
+                }
                 codes.extend(text(error, "/metadata/quota_limit_value").map(|limit| format!("quota_limit={limit}")));
             }
         }
@@ -404,6 +414,7 @@ mod tests {
             json!({"title": "x"}),
             json!({"type": "https://api.x.com/2/problems/x"}),
             json!({"error_type": "x"}),
+            json!({"errors": [{"resource": "x"}]}),
             // HubSpot, VK and Fitbit.
             json!({"status": "x", "message": "missing or unknown refresh token"}),
             json!({"error": {"error_code": "x", "error_msg": "m"}}),
@@ -431,6 +442,8 @@ mod tests {
         ] {
             assert_eq!(Said::read(&answer).subcode.as_deref(), Some("x"), "{answer}");
         }
+        let strava = json!({"errors": [{"resource": "Application", "field": "rate limit", "code": "exceeded"}]});
+        assert!(Said::read(&strava).has("application.exceeded"));
         for answer in
             [json!(null), json!([]), json!("x"), json!({"error": {"errors": "x"}}), json!({"errors": [1, null]})]
         {
@@ -463,10 +476,10 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_word_wins_at_any_status() {
+    fn the_operators_word_wins_over_the_documentation() {
         let errors =
             [("283".to_owned(), Blame::Retry), ("458".to_owned(), Blame::App), ("gone".to_owned(), Blame::Reconnect)];
-        let read = |step, answer| read_errors(&errors, step, &Said::read(&answer));
+        let read = |step, answer| read_errors(&errors, step, Some(400), &Said::read(&answer));
         assert_eq!(read(Step::Refresh, json!({"code": 283})), Some(Failure::PlatformUnavailable));
         let subcode = json!({"error": {"code": 190, "error_subcode": 458}});
         assert_eq!(read(Step::Refresh, subcode), Some(Failure::CredentialsRejected));
@@ -482,6 +495,22 @@ mod tests {
             BUILT_IN.iter().map(|definition| definition()).find(|found| found.name == "pinterest").unwrap();
         pinterest.errors = errors.to_vec();
         let said = Said::read(&json!({"code": 283}));
-        assert_eq!(pinterest.refused(Step::Refresh, 500, &said), Some(Failure::PlatformUnavailable));
+        assert_eq!(pinterest.refused(Step::Refresh, 401, &said), Some(Failure::PlatformUnavailable));
+    }
+
+    #[test]
+    fn neither_throttling_nor_an_outage_is_read_by_the_operators_word() {
+        let errors = [("app".to_owned(), Blame::App), ("gone".to_owned(), Blame::Reconnect)];
+        for platform in BUILT_IN.iter().map(|definition| Platform { errors: errors.to_vec(), ..definition() }) {
+            for step in [Step::Accounts, Step::CodeExchange, Step::Identity, Step::LongLivedExchange, Step::Refresh] {
+                for (code, status) in [("app", 429), ("app", 503), ("gone", 429), ("gone", 500), ("gone", 599)] {
+                    let read = platform.refused(step, status, &Said::read(&json!({"errors": [{"code": code}]})));
+                    assert_eq!(read, None, "{} {step} {status} {code}", platform.name);
+                }
+            }
+        }
+        let said = Said::with_codes(vec!["gone".to_owned()]);
+        assert_eq!(read_errors(&errors, Step::Refresh, Some(429), &said), None);
+        assert_eq!(read_errors(&errors, Step::Refresh, None, &said), Some(Failure::RefreshRejected));
     }
 }

@@ -277,7 +277,8 @@ impl Client<'_> {
                 let refreshed = engine.refresh_session(&service_url, refresh_token).await;
                 refreshed.map_err(|error| {
                     let said = Said::with_codes(error.code.iter().cloned().collect());
-                    let failure = read_errors(errors, Step::Refresh, &said).unwrap_or(error.failure);
+                    let read = read_errors(errors, Step::Refresh, error.status, &said);
+                    let failure = read.unwrap_or(error.failure);
                     PlatformError { failure, ..error }
                 })
             }

@@ -270,6 +270,20 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
             "credentials_rejected",
         ),
         (
+            "strava",
+            429,
+            r#"{"message":"Rate Limit Exceeded","errors":[{"resource":"Application","field":"rate limit","code":"exceeded"}]}"#,
+            "active",
+            "platform_throttled",
+        ),
+        (
+            "strava",
+            503,
+            r#"{"errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+            "active",
+            "platform_unavailable",
+        ),
+        (
             "twitch",
             400,
             r#"{"error":"Bad Request","status":400,"message":"Invalid refresh token"}"#,
