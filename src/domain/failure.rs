@@ -37,7 +37,8 @@ pub enum Failure {
     AppNotPublic,
     /// A refusal that may blame the app or the grant: it names neither.
     AppOrGrantRejected,
-    /// The platform sent the browser back with an error that was not the owner's choice.
+    /// The platform refused the request for the connection: it sent the browser back with an error that was not the
+    /// owner's choice, or does not take the code exchange in this form.
     AuthorizationRefused,
     /// The plan that the operator pays the platform for is used up.
     BillingLimitReached,
@@ -310,8 +311,9 @@ impl Failure {
                             again.",
             },
             Self::AuthorizationRefused => Texts {
-                what_happened: "{label} refused to start the connection.",
-                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}.",
+                what_happened: "{label} refused what this service asks for.",
+                next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}. The log has \
+                            what the platform said.",
             },
             Self::BillingLimitReached => Texts {
                 what_happened: "What this service pays for at {label} is used up.",
@@ -406,8 +408,8 @@ impl Failure {
             },
             Self::RequestRefused => Texts {
                 what_happened: "{label} refused a refresh without blaming the account.",
-                next_step: "It is tried again, more and more rarely. The log has the platform's code; check the settings of \
-                            [platforms.{platform}] and the app at {console}.",
+                next_step: "It is tried again, more and more rarely. Check the settings of [platforms.{platform}] and the app \
+                            at {console}; the log has what the platform said, if it gave a reason.",
             },
             Self::RestoredFromBackup => Texts {
                 what_happened: "{label} refuses the refresh token: this account was restored from a backup, and its token was \

@@ -1,7 +1,7 @@
 //! The error of both protocol engines: which platform, at which step, what its answer means, and what to do next.
 //!
 //! The meaning is decided once, where the answer is read. Invariant: nothing of an answer's body is kept but a short
-//! code made of harmless characters.
+//! code made of harmless characters, and a sentence for the log alone, without what may be a secret.
 
 use std::error::Error;
 use std::fmt;
@@ -58,6 +58,8 @@ pub struct PlatformError {
     pub status: Option<u16>,
     /// The platform's own code for the failure.
     pub code: Option<String>,
+    /// What the platform says to people, made harmless. For the log, and nowhere else.
+    pub description: Option<String>,
     /// The shortest wait that the platform asks for before the next request.
     pub retry_after: Option<Duration>,
     /// True when the platform may have done what it was asked, although its answer does not say so.
@@ -80,6 +82,7 @@ impl PlatformError {
             failure,
             status: None,
             code: None,
+            description: None,
             retry_after: None,
             may_have_acted: false,
             is_in_answer: false,
@@ -93,6 +96,12 @@ impl PlatformError {
     pub fn answered(self, status: u16, code: Option<String>) -> Self {
         // A gateway says 502 or 504 of an answer that it did not pass on.
         Self { status: Some(status), code, may_have_acted: status >= 500, ..self }
+    }
+
+    /// `said`: what the platform says to people, as it says it.
+    #[must_use]
+    pub fn described(self, said: Option<&str>) -> Self {
+        Self { description: said.and_then(sentence), ..self }
     }
 
     /// The failure was read from the body of a success. A body that cannot be read may hold what was asked for.
@@ -112,11 +121,14 @@ impl PlatformError {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// Drops the code where it repeats a secret that was sent: some platforms quote what they refuse.
+    /// Drops code and sentence where they repeat a secret that was sent: some platforms quote what they refuse.
     #[must_use]
-    pub fn without_echo<'a>(self, sent: impl IntoIterator<Item = &'a str>) -> Self {
-        let is_echo = self.code.as_deref().is_some_and(|code| sent.into_iter().any(|sent| repeats(code, sent)));
-        if is_echo { Self { code: None, ..self } } else { self }
+    pub fn without_echo<'a>(mut self, sent: impl IntoIterator<Item = &'a str>) -> Self {
+        for sent in sent {
+            self.code = self.code.filter(|code| !repeats(code, sent));
+            self.description = self.description.filter(|said| !repeats(&letters(said), sent));
+        }
+        self
     }
 
     /// The failure that the connection ends with. Whatever else keeps an account from being named is a failure of
@@ -137,6 +149,9 @@ impl PlatformError {
     pub fn next_step(&self, console: Option<&str>) -> String {
         if self.failure == Failure::PlatformUnavailable && self.status.is_none() {
             return UNREACHED.to_owned();
+        }
+        if self.failure == Failure::AuthorizationRefused && self.step == Step::CodeExchange {
+            return MALFORMED.replace("{platform}", &self.platform);
         }
         let settings = match (console, self.step) {
             (Some(_), _) => "token_url and api_url",
@@ -163,6 +178,10 @@ const UNREACHED: &str = "If it goes on, see that this machine reaches the platfo
                          outbound.proxy) and trusts its certificate (SSL_CERT_FILE). Refreshes are retried automatically, and \
                          a connection can be started again later.";
 
+/// The next step where the platform blames the form of the code exchange.
+const MALFORMED: &str = "Compare token_url, token_body, token_params, client_auth and scopes of [platforms.{platform}] with \
+                         the platform's documentation: it does not take the code exchange in this form.";
+
 /// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
 #[must_use]
 pub fn harmless(code: &str) -> String {
@@ -176,6 +195,32 @@ pub fn code_of(text: &str) -> Option<String> {
     Some(harmless(text)).filter(|code| !is_sentence && !code.is_empty())
 }
 
+/// A platform's sentence for people as the log may have it: at most 200 characters, of whole words, without those that
+/// are long enough for a token.
+fn sentence(said: &str) -> Option<String> {
+    const MOST: usize = 200;
+    const LONGEST_PART: usize = 32;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut sentence = String::new();
+    for word in said.split(|c: char| c.is_whitespace() || c.is_control()) {
+        let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_-.,:;'\"/()[]=".contains(*c)).collect();
+        let is_long = word.split(|c: char| !is_part(c)).any(|part| part.len() > LONGEST_PART);
+        let word = if is_long { "…" } else { &word };
+        if sentence.chars().count() + word.chars().count() >= MOST {
+            break;
+        }
+        if !sentence.is_empty() && !word.is_empty() {
+            sentence.push(' ');
+        }
+        sentence.push_str(word);
+    }
+    Some(sentence).filter(|sentence| !sentence.is_empty())
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| is_harmless(*c)).collect()
+}
+
 const fn is_harmless(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
@@ -185,7 +230,7 @@ const fn is_harmless(c: char) -> bool {
 fn repeats(code: &str, sent: &str) -> bool {
     const WHOLE: usize = 8;
     const PART: usize = 16;
-    let sent: Zeroizing<String> = Zeroizing::new(sent.chars().filter(|c| is_harmless(*c)).collect());
+    let sent = Zeroizing::new(letters(sent));
     let has_part = |part: &[u8]| std::str::from_utf8(part).is_ok_and(|part| sent.contains(part));
     sent.len() >= WHOLE && (code.contains(sent.as_str()) || code.as_bytes().windows(PART).any(has_part))
 }
@@ -281,6 +326,25 @@ mod tests {
             let error = PlatformError::new("acme", Step::Refresh, Failure::RefreshRejected);
             let error = error.answered(400, Some(code.to_owned())).without_echo(["other secret", sent]);
             assert_eq!(error.code.is_some(), is_kept, "{code} {sent}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_for_the_log_holds_neither_what_was_sent_nor_what_may_be_a_token() {
+        let described = |said: &str, sent: &str| {
+            let error = PlatformError::new("acme", Step::CodeExchange, Failure::AuthorizationRefused);
+            error.described(Some(said)).without_echo(["other secret", sent]).description
+        };
+        for (said, sent, told) in [
+            ("Missing parameter: device_id", "codecode", Some("Missing parameter: device_id")),
+            ("the code co/de+12345 is bad", "co/de+12345", None),
+            ("the code code-0123456789abcdef is bad", "code-0123456789abcdef…", None),
+            ("a\n\u{1b}[31m <b>b</b>\u{202e}", "", Some("a [31m bb/b")),
+            (&format!("bad {}", "x9".repeat(20)), "", Some("bad …")),
+            (&"word ".repeat(100), "", Some(["word"; 40].join(" ").as_str())),
+            (" \n", "", None),
+        ] {
+            assert_eq!(described(said, sent).as_deref(), told, "{said}");
         }
     }
 

@@ -1,15 +1,16 @@
 //! Reads error answers in the shapes that platforms use, and decides what they mean.
 //!
 //! A platform's documented refusals ([`Platform::refused`]) win over the general rules here. Invariants: only the
-//! meaning and the platform's code leave this file, the code reduced to harmless characters; a 401 or 403 blames the
-//! OAuth app only where it names the client; a page of markup in the place of a token answer is a failure that passes.
+//! meaning, the platform's code and its sentence for the log leave this file, both reduced to harmless characters; a 401
+//! or 403 blames the OAuth app only where it names the client; a page of markup in the place of a token answer is a
+//! failure that passes.
 
 use serde_json::Value;
 
 use super::probe::Suspect;
 use super::tokens;
 use crate::domain::failure::Failure;
-use crate::domain::platform_error::{Step, code_of};
+use crate::domain::platform_error::{PlatformError, Step, code_of};
 use crate::outbound::{self, Answer};
 use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, Platform, Refresh, Said};
 
@@ -23,8 +24,12 @@ const OF_CLIENT_ID: &[&str] = &["deleted_client", "disabled_client", "invalid_cl
 /// Those that blame the client secret alone. Slack.
 const OF_CLIENT_SECRET: &[&str] = &["bad_client_secret", "invalid_client_secret"];
 
-/// Codes of RFC 6749, section 5.2, that blame the request and not the client, whatever the status.
-const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_grant_type"];
+/// Codes that blame the request and not the client, whatever the status: RFC 6749, section 5.2, and for a body of the
+/// wrong kind.
+const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_grant_type", "unsupported_media_type"];
+
+/// Status of a body of the wrong kind.
+const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
 
 /// Codes of an outage. Slack sends the last three with status 200.
 const OF_OUTAGE: &[&str] = &[
@@ -47,6 +52,8 @@ pub(super) struct ErrorAnswer {
     /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, a reason or title, or
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
+    /// What the platform says to people, for the log alone.
+    description: Option<String>,
     said: Said,
     /// True for a page of markup, which something in front of the platform wrote.
     is_markup: bool,
@@ -68,7 +75,8 @@ impl ErrorAnswer {
             let status = text("/error");
             Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        Self { code, said: Said::read(answer), is_markup: false, is_throttled: false }
+        let description = Said::description_of(answer);
+        Self { code, description, said: Said::read(answer), is_markup: false, is_throttled: false }
     }
 
     /// Reads an API's answer, whose body should be JSON.
@@ -86,7 +94,8 @@ impl ErrorAnswer {
         let unread = || {
             let is_page = !answer.body.trim_ascii().is_empty();
             let said = Said { is_page, ..Said::default() };
-            Self { code: None, said, is_markup: outbound::is_markup(&answer.body), is_throttled: false }
+            let is_markup = outbound::is_markup(&answer.body);
+            Self { code: None, description: None, said, is_markup, is_throttled: false }
         };
         let read = read.as_ref().map_or_else(unread, Self::read);
         Self { is_throttled: answer.is_throttled, ..read }
@@ -100,6 +109,12 @@ impl ErrorAnswer {
     /// True for a page of markup.
     pub(super) const fn is_markup(&self) -> bool {
         self.is_markup
+    }
+
+    /// The error of an answer with this status and meaning.
+    pub(super) fn error(self, platform: &Platform, step: Step, failure: Failure, status: u16) -> PlatformError {
+        let error = PlatformError::new(&platform.name, step, failure).answered(status, self.code);
+        error.described(self.description.as_deref())
     }
 
     /// The meaning of an answer with this status at this step.
@@ -197,6 +212,10 @@ impl ErrorAnswer {
         if ["client secret", "client_secret"].iter().any(|words| self.said.message.contains(words)) {
             return Failure::CredentialsRejected;
         }
+        let is_about_request = self.is(OF_REQUEST) || status == UNSUPPORTED_MEDIA_TYPE;
+        if step == Step::CodeExchange && is_about_request && !self.is_about_code() {
+            return Failure::AuthorizationRefused;
+        }
         if status == 401 && !self.is(OF_REQUEST) && !self.is_markup {
             return Failure::AppOrGrantRejected;
         }
@@ -218,6 +237,11 @@ impl ErrorAnswer {
         self.is(&["bad_refresh_token", "invalid_refresh_token"])
             || says(&["invalid refresh token"])
             || (self.is(&[UNAUTHORIZED_CLIENT]) && says(&["refresh token is invalid", "refresh_token is invalid"]))
+    }
+
+    /// True when the platform's sentence names the authorization code: several say `invalid_request` of a spent one.
+    fn is_about_code(&self) -> bool {
+        self.said.message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "code")
     }
 
     /// True when the answer has a code that says more than its status, as a number or in words.
@@ -264,8 +288,8 @@ mod tests {
     #[test]
     fn refusals_at_the_token_endpoint_are_told_apart() {
         use Failure::{
-            AppOrGrantRejected, BillingLimitReached, CallbackUrlRejected, CredentialsRejected, ExchangeRejected,
-            PlatformThrottled, PlatformUnavailable,
+            AppOrGrantRejected, AuthorizationRefused, BillingLimitReached, CallbackUrlRejected, CredentialsRejected,
+            ExchangeRejected, PlatformThrottled, PlatformUnavailable,
         };
         for (status, answer, failure, code) in [
             (400, json!({"error": "invalid_grant"}), ExchangeRejected, Some("invalid_grant")),
@@ -295,6 +319,23 @@ mod tests {
                 ExchangeRejected,
                 Some("invalid_request"),
             ),
+            (
+                400,
+                json!({"error": "invalid_request", "error_description": "Missing parameter: device_id"}),
+                AuthorizationRefused,
+                Some("invalid_request"),
+            ),
+            (200, json!({"error": "invalid_request"}), AuthorizationRefused, Some("invalid_request")),
+            (
+                401,
+                json!({"error": "invalid_request", "error_description": "code_verifier is missing"}),
+                AuthorizationRefused,
+                Some("invalid_request"),
+            ),
+            (400, json!({"error": "invalid_scope"}), AuthorizationRefused, Some("invalid_scope")),
+            (400, json!({"error": "unsupported_grant_type"}), AuthorizationRefused, Some("unsupported_grant_type")),
+            (415, json!({"error": "Unsupported Media Type", "status": 415}), AuthorizationRefused, None),
+            (429, json!({"error": "invalid_request"}), PlatformThrottled, Some("invalid_request")),
             (401, json!({"code": 2, "message": "Authentication failed."}), AppOrGrantRejected, Some("2")),
             (
                 400,

@@ -273,7 +273,8 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
 }
 
 fn refusal_of(platform: &Platform, step: Step, status: u16, error: ErrorAnswer) -> PlatformError {
-    PlatformError::new(&platform.name, step, error.failure(platform, step, status)).answered(status, error.code)
+    let failure = error.failure(platform, step, status);
+    error.error(platform, step, failure, status)
 }
 
 /// The URL of an API path.

@@ -151,7 +151,7 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
     let failure = error.failure(platform, step, answer.status);
     // Some servers send a time of reset with every answer.
     let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
-    PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code).retry_after(wait)
+    error.error(platform, step, failure, answer.status).retry_after(wait)
 }
 
 /// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.

@@ -97,7 +97,10 @@ fn verdict(platform: &Platform, status: u16, error: &ErrorAnswer) -> Verdict {
     match error.failure(platform, step, status) {
         Failure::CredentialsRejected => Verdict::Refused(error.suspect()),
         Failure::ExchangeRejected if error.refuses_code(platform, status) => Verdict::Accepted,
-        Failure::AppOrGrantRejected | Failure::ExchangeRejected | Failure::PlatformAnswerUnreadable => Verdict::Untold,
+        Failure::AppOrGrantRejected
+        | Failure::AuthorizationRefused
+        | Failure::ExchangeRejected
+        | Failure::PlatformAnswerUnreadable => Verdict::Untold,
         failure => Verdict::Failed(failure),
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn sent(tokens: &TokenSet) -> impl Iterator<Item = &SecretString> {
 fn refused(platform: &Platform, error: ErrorAnswer, status: u16, retry_after: Option<Duration>) -> PlatformError {
     let failure = error.failure(platform, Step::Refresh, status);
     let is_page = error.is_page();
-    let refused = PlatformError::new(&platform.name, Step::Refresh, failure).answered(status, error.code);
+    let refused = error.error(platform, Step::Refresh, failure, status);
     PlatformError { is_page, ..refused }.retry_after(retry_after)
 }
 

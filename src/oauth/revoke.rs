@@ -38,8 +38,7 @@ impl OauthClient<'_> {
             return Ok(true);
         }
         let failure = error.failure(platform, step, answer.status);
-        let error = PlatformError::new(&platform.name, step, failure).answered(answer.status, error.code);
-        Err(self.without_echo(error, sent(tokens)))
+        Err(self.without_echo(error.error(platform, step, failure, answer.status), sent(tokens)))
     }
 }
 

@@ -329,12 +329,12 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Next step for the operator: If all accounts of the app are affected, compare client_id and client_secret of [platforms.twitter] with the app at https://console.x.com; if it is this one, its owner connects it again.
 
     X (Twitter) was not connected
-    X (Twitter) refused to start the connection. Nothing was connected, and nothing was stored.
+    X (Twitter) refused what this service asks for. Nothing was connected, and nothing was stored.
     Only the people who run this service can fix this. Please tell them: trying again will not help before that.
     Details for support
     Request: [id]
     Error: authorization_refused
-    Next step for the operator: Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com.
+    Next step for the operator: Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com. The log has what the platform said.
 
     X (Twitter) was not connected
     This service has used up what it pays for at X (Twitter). Nothing was connected, and nothing was stored.

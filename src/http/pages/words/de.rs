@@ -287,7 +287,7 @@ fn failure(failure: Failure, label: &str) -> Told {
             "Wurden Sie dort eingeladen, nehmen Sie zuerst die Einladung an und beginnen Sie dann noch einmal. Wenn nicht, \
              fragen Sie den Betreiber dieses Dienstes.",
         ),
-        F::AuthorizationRefused => (format!("{label} hat es abgelehnt, die Verbindung zu beginnen."), OPERATOR),
+        F::AuthorizationRefused => (format!("{label} lehnt ab, worum dieser Dienst bittet."), OPERATOR),
         F::BillingLimitReached => (format!("Dieser Dienst hat verbraucht, wofür er bei {label} bezahlt."), OPERATOR),
         F::BlockedByAdministrator => (
             format!("Ihre Organisation erlaubt diesen Dienst bei {label} nicht."),

@@ -267,7 +267,7 @@ fn failure(failure: Failure, label: &str) -> Told {
             format!("{label} opens this service only to invited people so far."),
             "If you were invited there, accept the invitation first, then start again. If not, ask the people who run this service.",
         ),
-        F::AuthorizationRefused => (format!("{label} refused to start the connection."), OPERATOR),
+        F::AuthorizationRefused => (format!("{label} refused what this service asks for."), OPERATOR),
         F::BillingLimitReached => (format!("This service has used up what it pays for at {label}."), OPERATOR),
         F::BlockedByAdministrator => (
             format!("Your organization does not allow this service at {label}."),

@@ -69,8 +69,9 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
              App {console}; ist es nur dieses, verbindet die Person, der es gehört, es neu.",
         ),
         F::AuthorizationRefused => (
-            "{label} hat es abgelehnt, die Verbindung zu beginnen.",
-            "Prüfen Sie, ob die Scopes in [platforms.{platform}] für die App {console} eingeschaltet sind.",
+            "{label} lehnt ab, worum dieser Dienst bittet.",
+            "Prüfen Sie, ob die Scopes in [platforms.{platform}] für die App {console} eingeschaltet sind. Im Protokoll steht, \
+             was die Plattform dazu sagt.",
         ),
         F::BillingLimitReached => (
             "Was dieser Dienst bei {label} bezahlt, ist aufgebraucht.",
@@ -156,8 +157,8 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         }
         F::RequestRefused => (
             "{label} hat eine Erneuerung abgelehnt, ohne dass es am Konto liegt.",
-            "Sie wird wiederholt, in immer größeren Abständen. Im Protokoll steht der Code der Plattform; prüfen Sie die \
-             Einstellungen in [platforms.{platform}] und die App {console}.",
+            "Sie wird wiederholt, in immer größeren Abständen. Prüfen Sie die Einstellungen in [platforms.{platform}] und die \
+             App {console}; im Protokoll steht, was die Plattform sagte, falls sie einen Grund nannte.",
         ),
         F::RestoredFromBackup => (
             "{label} lehnt das Erneuerungstoken ab: Dieses Konto wurde aus einer Sicherung wiederhergestellt, und sein Token \
