@@ -25,8 +25,11 @@ pub(super) const PRESET: &str = "preset";
 /// The key that says what an account's id means.
 const SUBJECT: &str = "subject";
 
-/// The keys that say which server a section is about: with one of them, its name selects no preset.
-const SERVER: [&str; 4] = ["issuer", "authorize_url", "token_url", "identity_url"];
+/// The key that names a server which publishes how it is used.
+const ISSUER: &str = "issuer";
+
+/// The keys that together describe any other server.
+const ENDPOINTS: [&str; 3] = ["authorize_url", "token_url", "identity_url"];
 
 static PRESETS: LazyLock<BTreeMap<String, Preset>> = LazyLock::new(|| {
     let read = Figment::from(Toml::string(include_str!("../platforms/presets.toml"))).find_value("");
@@ -88,7 +91,7 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
         }
         let chosen = match section.get(PRESET) {
             Some(preset) => preset.as_str().map(|preset| preset.trim().to_owned()),
-            None if SERVER.iter().any(|key| section.contains_key(*key)) => None,
+            None if has_server_of_its_own(name, section) => None,
             None => Some(name.clone()),
         };
         if let Some((preset, Preset { keys, .. })) = chosen.and_then(|chosen| PRESETS.get_key_value(&chosen)) {
@@ -100,6 +103,13 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
             }
         }
     }
+}
+
+/// True for a section that needs no preset of its name: it describes a server by all its endpoints, or names an issuer where
+/// the preset has none. An issuer in place of the preset's is another server of the same kind.
+fn has_server_of_its_own(name: &str, section: &Dict) -> bool {
+    let is_discovered = PRESETS.get(name).is_some_and(|preset| preset.keys.contains_key(ISSUER));
+    ENDPOINTS.iter().all(|key| section.contains_key(*key)) || (section.contains_key(ISSUER) && !is_discovered)
 }
 
 /// True when the operator says where the account's id is, so that the preset cannot say what it means.

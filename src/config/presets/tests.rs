@@ -114,12 +114,36 @@ fn a_section_with_a_server_of_its_own_uses_no_preset_unless_it_names_one() {
 }
 
 #[test]
+fn a_setting_of_its_own_leaves_the_rest_of_the_preset() {
+    let tenant = "issuer = \"https://login.example/tenant/v2.0\"";
+    for lines in [tenant.to_owned(), format!("preset = \"microsoft\"\n{tenant}")] {
+        let config = with_credentials("microsoft", &lines);
+        let microsoft = config.platforms.find("microsoft").unwrap();
+        let platform = microsoft.platform();
+        assert_eq!(microsoft.issuer(), Some("https://login.example/tenant/v2.0"));
+        assert_eq!((platform.label.as_ref(), platform.scopes.last().unwrap().as_ref()), ("Microsoft", "User.Read"));
+        assert_eq!(platform.authorize_params, [("prompt".into(), "select_account".into())]);
+    }
+    for key in ["authorize_url", "token_url", "identity_url"] {
+        let config = with_credentials("github", &format!("{key} = \"https://g.example/x\""));
+        let github = config.platforms.find("github").unwrap().platform();
+        assert_eq!((github.label.as_ref(), github.client_auth), ("GitHub", ClientAuth::Body), "{key}");
+        let urls = [&github.authorize_url, &github.token_url, &github.identity.call.path];
+        assert_eq!(urls.iter().filter(|url| url.as_ref() == "https://g.example/x").count(), 1, "{key}: {urls:?}");
+    }
+    // No server of GitHub's kind publishes how it is used.
+    let config = with_credentials("github", "issuer = \"https://id.example\"");
+    let github = config.platforms.find("github").unwrap();
+    assert_eq!((github.issuer(), github.platform().label.as_ref()), (Some("https://id.example"), "github"));
+}
+
+#[test]
 fn a_wrong_preset_is_told_with_the_right_ones() {
     let told = [
         "[platforms.mine]\npreset = \"githab\"",
         "[platforms.mine]\npreset = 1",
         "[platforms.githab]\nclient_id = \"id\"\nclient_secret = \"secret\"",
-        "[platforms.github]\ntoken_url = \"https://g.example/t\"",
+        "[platforms.github]\npreset = \"\"\ntoken_url = \"https://g.example/t\"",
     ]
     .map(complaint);
     insta::assert_snapshot!(told.join("\n"), @r#"
