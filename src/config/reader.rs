@@ -188,7 +188,13 @@ impl Reader {
     /// Reads scopes. A text may hold several, as platforms' pages show them.
     pub(super) fn scopes(&mut self, path: &[&str]) -> Option<Vec<String>> {
         let texts = self.list(path)?;
-        let scopes: Vec<String> = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+        let scopes: Vec<String> = texts
+            .iter()
+            // Neither is part of a scope here: `?scopes=` separates them by commas.
+            .flat_map(|text| text.split(|c: char| c == ',' || c.is_whitespace()))
+            .filter(|scope| !scope.is_empty())
+            .map(str::to_owned)
+            .collect();
         let is_odd = |scope: &&String| !bounds::is_scope(scope) || scope.contains(['"', '\\']);
         if let Some(odd) = scopes.iter().find(is_odd) {
             let shown: String = odd.chars().filter(|c| !c.is_control()).take(40).collect();

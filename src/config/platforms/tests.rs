@@ -5,6 +5,13 @@ use crate::config::{Environment, from_str};
 use crate::platforms::{Accounts, ClientAuth, Pkce, ScopeSeparator};
 
 #[test]
+fn scopes_in_one_text_are_told_apart() {
+    let config = read("[platforms.twitter]\nscopes = [\"a,b\", \"c d\", \"e, f\", \"a:g\"]").unwrap();
+    let scopes = &config.platforms.find("twitter").unwrap().platform().scopes;
+    assert!(scopes.starts_with(&["a", "b", "c", "d", "e", "f", "a:g"].map(Into::into)), "{scopes:?}");
+}
+
+#[test]
 fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
     let config = read(
         r#"
