@@ -104,6 +104,23 @@ impl Environment {
             .collect()
     }
 
+    /// The variables that name a setting but for its section, each with the right name. They have no effect, and may be
+    /// another program's.
+    pub(super) fn without_section(&self, known: &KnownKeys) -> Vec<(&str, String)> {
+        let settings: Vec<_> = known.settings().collect();
+        let rests = settings.iter().filter_map(|path| {
+            let (_, rest) = path.split_first()?;
+            // A single word, such as PORT, is anybody's.
+            let name = single_underscores(&rest.join("_").to_ascii_uppercase());
+            name.contains('_').then(|| (name, Self::variable(path)))
+        });
+        let mut right: BTreeMap<String, Option<String>> = BTreeMap::new();
+        for (name, variable) in rests {
+            right.entry(name).and_modify(|known| *known = None).or_insert(Some(variable));
+        }
+        self.ours().filter_map(|(variable, rest, _)| Some((variable, right.get(rest)?.clone()?))).collect()
+    }
+
     /// A copy without some of the variables.
     pub(super) fn without(&self, variables: &BTreeMap<&str, String>) -> Self {
         self.by_name.iter().filter(|(name, _)| !variables.contains_key(name.as_str())).collect()
@@ -201,6 +218,19 @@ mod tests {
         }
         let config = read("", &variables.into_iter().collect()).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_variable_without_its_section_is_told_and_has_no_effect() {
+        let variables = ["METRICS_LISTEN", "PUBLIC_URL", "TWITTER_CLIENT_ID", "API_KEY", "LISTEN", "SERVER"];
+        let environment = variables.map(|name| (format!("POSTPEER_{name}"), "x")).into_iter().collect();
+        let told = read("", &environment).unwrap().warnings;
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (told, right) in
+            told.iter().zip(["SERVER__METRICS_LISTEN", "SERVER__PUBLIC_URL", "PLATFORMS__TWITTER__CLIENT_ID"])
+        {
+            assert!(told.ends_with(&format!("has no effect: did you mean POSTPEER_{right}?")), "{told}");
+        }
     }
 
     /// `identity_url` and `identity.url` are both settings.

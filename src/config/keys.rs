@@ -10,6 +10,28 @@ pub(super) const PLATFORMS: &str = "platforms";
 /// Names that a custom platform cannot have, because the broker's own paths contain them.
 pub(super) const RESERVED_NAMES: &[&str] = &["callback", "integrations", "links", "selection"];
 
+/// Keys as other programs and standards (RFC 8414) call them, with their names here.
+const ALIASES: &[(&str, &str)] = &[
+    ("access_token_url", "token_url"),
+    ("auth_url", "authorize_url"),
+    ("authorization_endpoint", "authorize_url"),
+    ("authorization_url", "authorize_url"),
+    ("avatar", "image"),
+    ("jwks_uri", "jwks_url"),
+    ("picture", "image"),
+    ("pushed_authorization_request_endpoint", "par_url"),
+    ("revocation_endpoint", "revoke_url"),
+    ("revocation_url", "revoke_url"),
+    ("sub", "id"),
+    ("token_endpoint", "token_url"),
+    ("token_endpoint_auth_method", "client_auth"),
+    ("userinfo_endpoint", "identity_url"),
+    ("userinfo_url", "identity_url"),
+];
+
+/// Names of a callback URL, which no key of a platform sets.
+const CALLBACK_URLS: [&str; 5] = ["callback_url", "redirect_uri", "redirect_uris", "redirect_url", "redirect_urls"];
+
 /// Every table that was read, by its path, with the keys that were read from it.
 #[derive(Default)]
 pub(super) struct KnownKeys(BTreeMap<Vec<String>, BTreeSet<String>>);
@@ -30,6 +52,18 @@ impl KnownKeys {
         })
     }
 
+    /// What to do about an unknown key.
+    pub(super) fn remedy(&self, table: &[&str], known: &[&str], key: &str) -> String {
+        if table.first() == Some(&PLATFORMS) && CALLBACK_URLS.contains(&key) {
+            return "remove it: callback URLs follow from server.public_url, and `postpeer check` prints them"
+                .to_owned();
+        }
+        match self.nearest(table, key) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => format!("remove it, or use one of {}", known.join(", ")),
+        }
+    }
+
     /// The path of every key that is not a table.
     pub(super) fn settings(&self) -> impl Iterator<Item = Vec<&str>> {
         self.tables()
@@ -41,13 +75,19 @@ impl KnownKeys {
 
     /// The known key of the same table that is most similar to an unknown one; else the key of the same name in another
     /// section. Dotted, as users write it.
-    pub(super) fn nearest(&self, table: &[&str], key: &str) -> Option<String> {
+    fn nearest(&self, table: &[&str], key: &str) -> Option<String> {
         let dotted = |table: &[&str], key: &str| [table, &[key]].concat().join(".");
         let (mut here, mut elsewhere) = (None, None);
         for (other, keys) in self.tables() {
             if other == table {
-                here = nearest_word(key, &keys).map(|near| dotted(table, near));
-            } else if other.len() == 1 && keys.contains(&key) && key != "path" {
+                let alias = ALIASES.iter().find(|(alias, name)| *alias == key && keys.contains(name));
+                let near = alias.map(|(_, name)| *name).or_else(|| nearest_word(key, &keys));
+                here = near.map(|near| dotted(table, near));
+            } else if other.len() == 1
+                && keys.contains(&key)
+                && key != "path"
+                && table != [other.as_slice(), &[key]].concat()
+            {
                 elsewhere = elsewhere.or_else(|| Some(dotted(&other, key)));
             }
         }
@@ -92,9 +132,13 @@ mod tests {
             &["server", "listen"],
             &["server", "public_url"],
             &["platforms", "twitter", "client_id"],
+            &["platforms", "twitter", "token_url"],
         ] {
             known.add(path);
         }
+        let remedy = |key| known.remedy(&["platforms", "twitter"], &["client_id"], key);
+        assert_eq!(remedy("twitter"), "remove it, or use one of client_id", "a table is not in itself");
+        assert!(remedy("redirect_uri").contains("server.public_url"));
         for (table, key, nearest) in [
             (&["server"][..], "public_ulr", Some("server.public_url")),
             (&["server"], "listen", Some("server.listen")),
@@ -102,6 +146,8 @@ mod tests {
             (&["server"], "path", None),
             (&["server"], "zebra", None),
             (&["platforms", "twitter"], "client", Some("platforms.twitter.client_id")),
+            (&["platforms", "twitter"], "token_endpoint", Some("platforms.twitter.token_url")),
+            (&["platforms", "twitter"], "userinfo_endpoint", None),
             (&[], "twitter", Some("platforms.twitter")),
             (&[], "sever", Some("server")),
         ] {

@@ -202,6 +202,9 @@ pub fn from_str(
             reader.misnamed(variable, right);
         }
     }
+    for (variable, right) in environment.without_section(&reader.known) {
+        reader.has_no_effect(variable, &right);
+    }
     config.secret_files = std::mem::take(&mut reader.secret_files);
     config.readable_files = std::mem::take(&mut reader.readable_files);
     config.logo_files = std::mem::take(&mut reader.logo_files);

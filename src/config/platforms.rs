@@ -1,5 +1,6 @@
 //! `[platforms.NAME]`: the settings of a built-in platform, or the definition of an operator's own.
 
+mod placeholders;
 #[cfg(test)]
 mod tests;
 
@@ -298,6 +299,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     if has_other_mode(&platform.authorize_params) {
         reader.mistake(&at("authorize_params"), OTHER_MODE);
     }
+    placeholders::warn(reader, &platform, credentials.as_ref());
     let is_without_openid = platform.scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|scope| scope != "openid"));
     if platform.identity_from == Some(IdentityFrom::IdToken) && is_without_openid {
         reader.warn(&at("scopes"), "lacks openid: without it, servers send no id_token to tell who connected");

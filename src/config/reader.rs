@@ -79,6 +79,15 @@ impl Reader {
         });
     }
 
+    /// Notes an environment variable that names a setting without its section.
+    pub(super) fn has_no_effect(&mut self, variable: &str, right: &str) {
+        self.warnings.push(Warning {
+            origin: Origin::Environment(variable.to_owned()),
+            path: vec![variable.trim_start_matches("POSTPEER_").to_ascii_lowercase()],
+            what: format!("is not a setting and has no effect: did you mean {right}?").into(),
+        });
+    }
+
     /// A mistake for each key that nothing read, and for each value where a table was expected.
     fn unknown_keys(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -98,10 +107,7 @@ impl Reader {
                 continue;
             };
             for key in written.keys().map(String::as_str).filter(|key| !known.contains(key)) {
-                let remedy = self.known.nearest(&table, key).map_or_else(
-                    || format!("remove it, or use one of {}", known.join(", ")),
-                    |nearest| format!("did you mean {nearest}?"),
-                );
+                let remedy = self.known.remedy(&table, &known, key);
                 note(&[&table, &[key][..]].concat(), format!("is not a known key: {remedy}"));
             }
         }

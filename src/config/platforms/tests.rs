@@ -12,6 +12,28 @@ fn scopes_in_one_text_are_told_apart() {
 }
 
 #[test]
+fn what_still_stands_as_in_the_example_is_told() {
+    let acme = |lines: &str| {
+        let toml = format!(
+            "[platforms.acme]\nissuer = \"https://id.example\"\nclient_id = \"id\"\nclient_secret = \"secret\"\n{lines}"
+        );
+        read(&toml).unwrap().warnings.join("\n")
+    };
+    let headers = |value: &str| acme(&format!("identity_headers = {{ X-Tok = '{value}' }}"));
+    assert_eq!(headers("{client_id}").as_str(), "");
+    for value in ["{access_token}", "{clientid}", "{client_id} {x}"] {
+        assert!(headers(value).contains("acme.identity_headers has braces"), "{value}: {}", headers(value));
+    }
+    let microsoft = "[platforms.microsoft]\nissuer = \"https://login.example/TENANT-ID/v2.0\"\n\
+                     client_id = \"the-id-that-the-server-gave-you\"\nclient_secret = \"x\"";
+    let told = read(microsoft).unwrap().warnings.join("\n");
+    assert!(
+        told.contains("microsoft.issuer has the placeholder") && told.contains("microsoft.client_id is the"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_may_go_stale_at_a_built_in_platform_is_mended_by_configuration() {
     let config = read(
         r#"
