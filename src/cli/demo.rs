@@ -44,6 +44,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Directory that keeps database and keyring [default: a temporary one, removed when the demo stops]
+    ///
+    /// The imitations forget their tokens: after a restart, each account must be connected again at its next refresh.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -179,7 +181,10 @@ fn tell(config: &Config, kept: bool, key: &SecretString, link: &SecretString) ->
     let plain = key.expose_secret();
     say!("Open {url}/ in a browser and connect an account of any platform. All of them are imitations.");
     if kept {
-        say!("The data is kept in {}.", config.database.parent().unwrap_or(Path::new(".")).display());
+        say!(
+            "The data is kept in {}. The imitations forget their tokens: after a restart, accounts fail at their next refresh.",
+            config.database.parent().unwrap_or(Path::new(".")).display()
+        );
     } else {
         say!("The data is removed when the demo stops (Ctrl-C).");
     }
