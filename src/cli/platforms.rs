@@ -306,7 +306,7 @@ mod tests {
         scopes          read:user
         client secret   sent as body
         PKCE            s256
-        renewal         with a refresh token, which each refresh replaces
+        renewal         with a refresh token, which a refresh may replace
         disconnect      ends nothing there; the tokens are erased here
         credentials     https://github.com/settings/developers
         know            tokens of an OAuth app do not expire, those of a GitHub App are refreshed; a

@@ -266,7 +266,7 @@ impl CustomPlatform {
                 .map(|names| names.into_iter().map(Text::from).collect())
                 .unwrap_or_default(),
             pkce: self.pkce.unwrap_or_else(|| self.default_pkce(found)),
-            refresh: Refresh::RefreshToken { rotation: Rotation::SingleUse },
+            refresh: Refresh::RefreshToken { rotation: Rotation::Unknown },
             default_expires_in: self.token_lifetime.map(u64::from),
             ..Platform::standard(identity)
         };

@@ -90,6 +90,9 @@ impl Platform {
             Refresh::RefreshToken { rotation: Rotation::SingleUse } => {
                 "with a refresh token, which each refresh replaces".into()
             }
+            Refresh::RefreshToken { rotation: Rotation::Unknown } => {
+                "with a refresh token, which a refresh may replace".into()
+            }
             Refresh::SelfRenewing { not_before, .. } => {
                 format!("with the token itself, once it is {} hours old", hours(not_before))
             }

@@ -185,6 +185,8 @@ pub enum Rotation {
     None,
     /// It is dead, and the answer holds the next one: losing that answer loses the grant.
     SingleUse,
+    /// It may be dead: no documentation says so of the server. Taken for [`SingleUse`](Self::SingleUse).
+    Unknown,
 }
 
 /// Between scopes in the authorize URL.
