@@ -72,8 +72,10 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
 fn to_probe<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a str>, Failure> {
     let listings = config.platforms.listings();
     if names.is_empty() {
+        // Bluesky is ready without credentials, and so are servers that people name: nothing there could refuse them.
+        let has_credentials = |name| config.platforms.find(name).is_some_and(|one| one.credentials.is_some());
         let ready = listings.iter().filter(|one| one.enabled && one.availability == Availability::Prod);
-        return Ok(ready.map(|one| one.name).collect());
+        return Ok(ready.map(|one| one.name).filter(|name| has_credentials(name)).collect());
     }
     let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
     let found = |name: &String| {
@@ -220,7 +222,8 @@ mod tests {
             to_probe(&config, &named.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
                 .map_err(|failure| failure.message)
         };
-        assert_eq!(names(&[]).unwrap(), ["bluesky", "mastodon", "twitter"]);
+        assert_eq!(names(&[]).unwrap(), ["twitter"], "those without credentials are asked by name only");
+        assert_eq!(names(&["bluesky"]).unwrap(), ["bluesky"]);
         assert_eq!(names(&["acme", "twitter"]).unwrap(), ["acme", "twitter"]);
         assert_eq!(names(&["twiter"]).unwrap_err(), "there is no platform \"twiter\": did you mean twitter?");
         assert!(names(&["tiktok"]).unwrap_err().contains("enabled = true"));
