@@ -8,13 +8,15 @@ use secrecy::ExposeSecret as _;
 use super::accounts::operator;
 use super::failure::{Exit, Failure};
 use super::output;
+use super::platforms::unknown_platform;
 use super::settings::ConfigFile;
 use crate::broker::links::{LinkState, NewLink};
 use crate::broker::{self, Broker, Caller};
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::domain::id::{LinkId, ProfileId};
 use crate::domain::link::LinkStatus;
 use crate::domain::project::DEFAULT_PROJECT;
+use crate::platforms::Availability;
 
 /// Time between two looks at the database.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +45,9 @@ pub(super) struct Arguments {
 #[expect(clippy::disallowed_methods, reason = "a new link is printed once, for the operator who makes it")]
 pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(), Failure> {
     let Arguments { platform, project, profile, wait, config } = arguments;
+    if let Some(name) = &platform {
+        ensure_connectable(&config.load(environment)?, name)?;
+    }
     let desk = config.desk(environment)?;
     let wanted = NewLink {
         profile_id: profile.map(|id| id.to_string()),
@@ -84,6 +89,21 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
             Err(Failure::new(Exit::Unavailable, message))
         }
     }
+}
+
+/// Fails where a platform is unknown, switched off or not set up, and says what is missing.
+fn ensure_connectable(config: &Config, name: &str) -> Result<(), Failure> {
+    let listings = config.platforms.listings();
+    let Some(listing) = listings.iter().find(|one| one.name == name) else {
+        let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
+        return Err(Failure::new(Exit::Usage, unknown_platform(name, &known)));
+    };
+    let missing = match (listing.enabled, listing.availability) {
+        (false, _) => "is switched off: set enabled = true",
+        (true, Availability::Prod) => return Ok(()),
+        (true, _) => "has no credentials: set client_id and client_secret",
+    };
+    Err(Failure::new(Exit::Usage, format!("{name} {missing} in [platforms.{name}]")))
 }
 
 /// The link as soon as something was connected through it, or it has ended.

@@ -23,7 +23,11 @@ fn a_link_is_printed_alone_and_opens_a_page_of_the_running_broker() {
     broker.stop(Signal::TERM);
 
     let unknown = refused(&instance.run(&["connect", "nothing"]), 64);
-    assert!(unknown.contains("can be connected here: bluesky"), "{unknown}");
+    assert!(unknown.contains("there is no platform \"nothing\""), "{unknown}");
+    for (name, told) in [("twiter", "did you mean twitter?"), ("twitter", "has no credentials: set client_id")] {
+        let said = refused(&instance.run(&["connect", name]), 64);
+        assert!(said.contains(told), "{said}");
+    }
     refused(&instance.run(&["connect", "--project", "nothing"]), 64);
     let nobody = "prof_00000000000000000000000000000000";
     refused(&instance.run(&["connect", "--profile", nobody]), 64);
