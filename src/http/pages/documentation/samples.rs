@@ -113,7 +113,7 @@ fn of_text(document: &Value, schema: &Value, name: &str) -> Value {
         document.pointer(&format!("/components/schemas/{schema}/properties/id/example")).cloned().unwrap_or_default()
     };
     let text = match (schema.get("format").and_then(Value::as_str), name) {
-        (Some("date-time"), _) => "2026-05-03T08:00:00Z",
+        (Some("date-time"), _) => "2026-05-03T08:00:00.000Z",
         (Some("uri"), "imageUrl") => "https://cdn.example/ada.png",
         (Some("uri"), "profileUrl") => "https://x.com/adamarlow",
         (Some("uri"), _) => "https://app.example/connected",
