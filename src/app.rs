@@ -29,7 +29,7 @@ use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
-use crate::store::{self, DatabaseLock, Inspection, OpenError, Store};
+use crate::store::{self, DatabaseLock, DatabaseUse, Inspection, OpenError, Store};
 use crate::upstream::Upstream;
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, Vault};
@@ -230,10 +230,13 @@ impl App {
     }
 }
 
-/// The broker for commands that use the database beside a running broker: takes no lock and changes no schema.
+/// The broker for commands that use the database beside a running broker: keeps a restore away, but no broker, and
+/// changes no schema.
 pub struct Desk {
     broker: Broker,
     work: Runtime,
+    /// Released last, after the database is closed.
+    _use: DatabaseUse,
 }
 
 impl Desk {
@@ -243,13 +246,14 @@ impl Desk {
     pub fn open(config: &Config, ports: &Ports) -> Result<Self, Error> {
         let keyring = KeyringFile::load(&config.keyring)?;
         check_exists(&config.database)?;
+        let shared = DatabaseUse::share(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
         check_schema(&config.database, &inspection)?;
         let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
         let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
         let store = Store::open(&config.database)?;
         let broker = assemble(config, ports, store, vault, work.handle().clone())?;
-        Ok(Self { broker, work })
+        Ok(Self { broker, work, _use: shared })
     }
 
     /// Runs one use case to its end.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::domain::audit::By;
 use crate::failpoint;
 use crate::store::backup::{self, Candidate, Copy, RestoreError, Restored, check_source, copy, copy_in};
-use crate::store::{DatabaseLock, Inspection};
+use crate::store::{DatabaseLock, DatabaseUse, Inspection};
 use crate::vault::keyring::{KeyringError, KeyringFile};
 use crate::vault::{self, RecoveryKey, Vault};
 
@@ -62,6 +62,7 @@ pub enum BackupError {
 pub fn back_up(config: &Config, ports: &Ports, at: PathBuf) -> Result<(Copy, SealedCheck), BackupError> {
     let keyring = KeyringFile::load(&config.keyring).map_err(Error::from)?;
     check_exists(&config.database).map_err(Error::from)?;
+    let _use = DatabaseUse::share(&config.database).map_err(Error::from)?;
     check_source(&config.database).map_err(Error::from)?;
     let copy = copy(&config.database, at, ports.clock.now(), &|| false)?;
     let inspection = copy.check(&config.database)?;

@@ -12,7 +12,7 @@ use super::{Error, Ports, check_exists, check_schema};
 use crate::config::Config;
 use crate::domain::audit::{Action, By, Entry};
 use crate::failpoint;
-use crate::store::{self, DatabaseLock, OpenError, Store, audit, keyring, recovery};
+use crate::store::{self, DatabaseLock, DatabaseUse, OpenError, Store, audit, keyring, recovery};
 use crate::vault::{self, KeyringError, KeyringFile, RecoveryKey, Vault};
 
 /// Why no keyring file was made. Nothing was changed.
@@ -48,6 +48,7 @@ pub fn recover(config: &Config, ports: &Ports, recovery_file: &Path) -> Result<(
         OpenError::Missing { path } => RecoveryError::NoDatabase { path }.into(),
         other => Error::from(other),
     })?;
+    let _use = DatabaseUse::share(&config.database)?;
     let inspection = store::inspect(&config.database)?;
     let keyring = &config.keyring;
     if keyring.symlink_metadata().is_ok() {

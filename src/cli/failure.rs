@@ -177,7 +177,7 @@ fn exit_of_restore(error: &RestoreError) -> Exit {
 fn exit_of_database(error: &OpenError) -> Exit {
     match error {
         OpenError::AlreadyExists { .. } => Exit::CannotCreate,
-        OpenError::Busy { .. } => Exit::Busy,
+        OpenError::BeingRestored { .. } | OpenError::Busy { .. } => Exit::Busy,
         OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::Newer { .. } => Exit::Data,
         OpenError::Full { .. }
         | OpenError::Io { .. }

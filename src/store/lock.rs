@@ -1,4 +1,5 @@
-//! A lock on a file beside the database: one broker at a time. The kernel releases it however the process ends.
+//! A lock on a file beside the database: one broker at a time. A second one, on the database's folder, keeps commands
+//! and a restore apart. The kernel releases both however the process ends.
 //!
 //! SQLite's own locks would also shut out a backup tool or a shell beside a running broker.
 
@@ -7,8 +8,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::open::{OpenError, check_directory};
+use super::open::{BUSY_TIMEOUT, OpenError, check_directory, directory_of};
 
 /// Held for as long as the process uses the database.
 #[derive(Debug)]
@@ -68,6 +70,65 @@ impl Drop for DatabaseLock {
     }
 }
 
+/// Held while a command has the database open, or while a restore replaces it: commands share it, a restore is alone.
+/// Otherwise the log of a command that opened the old file would come to lie beside the new one.
+#[derive(Debug)]
+pub struct DatabaseUse {
+    // A file of its own would be in the way of other users, and the database's own file is for SQLite alone.
+    directory: File,
+}
+
+impl DatabaseUse {
+    /// Time between two attempts to be alone.
+    const TRY_EVERY: Duration = Duration::from_millis(20);
+
+    /// For a command. Does not wait: a restore takes its time.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::BeingRestored`]; or the folder cannot be opened.
+    pub fn share(path: &Path) -> Result<Self, OpenError> {
+        let (directory, at) = open_directory(path)?;
+        match directory.try_lock_shared() {
+            Ok(()) => Ok(Self { directory }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::BeingRestored { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path: at, source }),
+        }
+    }
+
+    /// For a restore. Waits some seconds for commands to end; `None` when one goes on.
+    pub(super) fn alone(path: &Path) -> Result<Option<Self>, OpenError> {
+        let (directory, at) = open_directory(path)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match directory.try_lock() {
+                Ok(()) => return Ok(Some(Self { directory })),
+                Err(TryLockError::Error(source)) => return Err(OpenError::Io { path: at, source }),
+                Err(TryLockError::WouldBlock) if waited >= BUSY_TIMEOUT => return Ok(None),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Self::TRY_EVERY),
+            }
+            waited += Self::TRY_EVERY;
+        }
+    }
+}
+
+impl Drop for DatabaseUse {
+    fn drop(&mut self) {
+        let _ = self.directory.unlock();
+    }
+}
+
+/// The folder of the file itself, whatever link leads to it.
+fn open_directory(path: &Path) -> Result<(File, PathBuf), OpenError> {
+    let real = fs::canonicalize(path);
+    let at = directory_of(real.as_deref().unwrap_or(path));
+    match File::open(at) {
+        Ok(directory) => Ok((directory, at.to_owned())),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Err(OpenError::Missing { path: path.to_owned() }),
+        Err(source) => Err(OpenError::Io { path: at.to_owned(), source }),
+    }
+}
+
 /// A process that holds the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
@@ -122,6 +183,24 @@ mod tests {
         assert_eq!(find_holder(&path).unwrap(), None);
         DatabaseLock::take(&path).unwrap();
         assert!(!path.exists(), "taking the lock creates no database");
+    }
+
+    #[test]
+    fn commands_share_the_database_and_a_restore_is_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postpeer.db");
+        let (one, other) = (DatabaseUse::share(&path).unwrap(), DatabaseUse::share(&path).unwrap());
+        drop(one);
+        std::thread::scope(|scope| {
+            let restore = scope.spawn(|| DatabaseUse::alone(&path).unwrap());
+            std::thread::sleep(DatabaseUse::TRY_EVERY);
+            drop(other);
+            let alone = restore.join().unwrap();
+            assert!(alone.is_some(), "it waits for commands");
+            let error = DatabaseUse::share(&path).unwrap_err();
+            assert!(matches!(error, OpenError::BeingRestored { .. }), "{error:?}");
+        });
+        DatabaseUse::share(&path).unwrap();
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub use error::Error;
 use files::Files;
 pub use files::{How, Moved};
 use job::Work;
-pub use lock::{DatabaseLock, Holder, find_holder};
+pub use lock::{DatabaseLock, DatabaseUse, Holder, find_holder};
 pub use open::{Inspection, OpenError, check, inspect, inspect_briefly, list_copies, schema_version, wrapping_keys};
 use readers::Readers;
 use writer::Writer;

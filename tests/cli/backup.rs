@@ -435,6 +435,27 @@ fn a_database_that_another_program_has_open_is_not_replaced() {
     succeeded(&kept.restore(&file));
 }
 
+/// The log of a command that opened the old file would be played into the new one.
+#[test]
+fn a_restore_and_a_command_never_have_the_database_at_the_same_time() {
+    let kept = Kept::new();
+    let file = kept.backed_up("one.db");
+    let folder = fs::File::open(kept.instance.dir.path()).unwrap();
+    folder.lock_shared().unwrap();
+    kept.create_project("beside another command");
+    assert!(kept.refuses(&file, 75).contains("another command of postpeer"));
+    folder.unlock().unwrap();
+
+    folder.lock().unwrap();
+    for command in [&["project", "create", "x"][..], &["access-key", "list"], &["backup", "/dev/shm/never-made.db"]] {
+        let said = refused(&kept.instance.run(command), 75);
+        assert!(said.contains("being replaced by `postpeer restore`"), "{said}");
+    }
+    folder.unlock().unwrap();
+    succeeded(&kept.restore(&file));
+    assert_eq!(kept.projects(), ["default"]);
+}
+
 #[test]
 fn a_restore_that_dies_leaves_the_old_database_or_the_new_one_and_can_be_repeated() {
     for (place, survivor) in

@@ -28,7 +28,7 @@ use crate::store::open::create::Unfinished;
 use crate::store::open::inspect::look;
 use crate::store::open::{Inspection, OpenError, REPLACED, directory_of, failed, inspect_copy, sync_directory};
 use crate::store::schema::Schema;
-use crate::store::{DatabaseLock, audit, keyring, meta, recovery};
+use crate::store::{DatabaseLock, DatabaseUse, audit, keyring, meta, recovery};
 
 /// Why a backup was not restored. The database is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,8 @@ pub enum RestoreError {
     #[error("{} is not a backup of postpeer, but a database of another program. Nothing was changed", file.display())]
     Foreign { file: PathBuf },
     #[error(
-        "another program has the database {} open: stop it first (a program that makes continuous copies, a shell). Nothing \
-         was changed",
+        "another program has the database {} open: stop it first (a program that makes continuous copies, a shell, another \
+         command of postpeer). Nothing was changed",
         path.display()
     )]
     InUse { path: PathBuf },
@@ -74,6 +74,8 @@ pub struct Candidate {
     inspection: Inspection,
     /// When the backup was taken, where it does not say so itself.
     modified_at: Timestamp,
+    /// Keeps commands away until the copy is in place.
+    _alone: DatabaseUse,
 }
 
 /// A backup that is in place.
@@ -103,7 +105,7 @@ pub enum Replaced {
 }
 
 /// Copies a backup beside the database and checks it: its header, its structure, its schema. `_lock` keeps brokers
-/// away.
+/// away; commands are kept away from now on.
 ///
 /// # Errors
 ///
@@ -123,6 +125,7 @@ pub fn copy_in(_lock: &DatabaseLock, database: &Path, file: &Path) -> Result<Can
     if fs::metadata(&database).is_ok_and(is_database) {
         return Err(RestoreError::NotABackup { file: file.to_owned() });
     }
+    let alone = DatabaseUse::alone(&database)?.ok_or_else(|| RestoreError::InUse { path: database.clone() })?;
     // With a log beside it, the file alone is not all: SQLite reads both.
     let (source, _) = look(file, Schema::embedded().version()).map_err(about)?;
     let unfinished = Unfinished::at(beside(&database, ".restoring"))?;
@@ -140,6 +143,7 @@ pub fn copy_in(_lock: &DatabaseLock, database: &Path, file: &Path) -> Result<Can
         unfinished,
         inspection,
         modified_at: Timestamp::from_millis(millis),
+        _alone: alone,
     })
 }
 
@@ -202,6 +206,10 @@ impl Candidate {
             Old::Missing => {
                 self.unfinished.publish(&self.database)?;
                 Replaced::Nothing
+            }
+            // A program of somebody else opened it meanwhile.
+            Old::Readable { .. } if beside(&self.database, "-wal").exists() => {
+                return Err(RestoreError::InUse { path: self.database });
             }
             Old::Readable { db_id, .. } => {
                 swap(self.path(), &self.database, &kept, exchange).map_err(io)?;
