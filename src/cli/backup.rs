@@ -151,8 +151,9 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
         say!("Access keys that were revoked since then, and are revoked here too: {}.", restored.revoked_again);
     }
     say!(
-        "What was made since then is gone: access keys, connected accounts, disconnections, and a new recovery key: `postpeer \
-         keyring status` names the one that opens this database. Accounts whose tokens were renewed \
+        "What was made since then is gone: access keys, connected accounts, and a new recovery key: `postpeer keyring status` \
+         names the one that opens this database. What was deleted since then is back: projects (without keys that work, as \
+         far as the audit trail tells), disconnected accounts. Accounts whose tokens were renewed \
          since then may have to be reconnected: their health says that a backup was restored."
     );
     say!("Never run two brokers on copies of one database: they spend each other's tokens.");

@@ -1,30 +1,43 @@
 //! Keeps revoked what was revoked since a backup, when that is restored: access keys with the links that they made, and
-//! links.
+//! links. Of rows that are gone since, the audit trail tells.
 
 use rusqlite::Connection;
+
+use crate::domain::audit::Action;
 
 /// Keys and links of all projects that are revoked in a database, with the times.
 pub(super) struct Revoked {
     access_keys: Vec<(String, i64)>,
     /// Each with its project.
     links: Vec<(String, String, i64)>,
+    /// Deleted profiles, whose links are revoked, each with its project.
+    profiles: Vec<(String, String, i64)>,
+    /// Deleted projects.
+    projects: Vec<(String, i64)>,
 }
 
 impl Revoked {
     /// The database may have any schema.
     pub(super) fn read(db: &Connection) -> rusqlite::Result<Self> {
-        let access_keys = db
-            .prepare("SELECT id, revoked_at FROM access_keys /* every project */ WHERE revoked_at IS NOT NULL")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        if !db.table_exists(None, "links")? {
-            return Ok(Self { access_keys, links: Vec::new() });
+        let keys = "SELECT '', id, revoked_at FROM access_keys /* every project */ WHERE revoked_at IS NOT NULL";
+        let mut revoked = Self {
+            access_keys: without_project(list(db, keys)?),
+            links: Vec::new(),
+            profiles: Vec::new(),
+            projects: Vec::new(),
+        };
+        if db.table_exists(None, "links")? {
+            let links = "SELECT project_id, id, revoked_at FROM links /* every project */ WHERE revoked_at IS NOT NULL";
+            revoked.links = list(db, links)?;
         }
-        let links = db
-            .prepare("SELECT project_id, id, revoked_at FROM links /* every project */ WHERE revoked_at IS NOT NULL")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(Self { access_keys, links })
+        if db.table_exists(None, "audit")? {
+            let told = |action: Action| list(db, &format!("{TOLD} AND action = '{}'", action.into_str()));
+            revoked.access_keys.extend(without_project(told(Action::AccessKeyRevoked)?));
+            revoked.links.extend(told(Action::LinkRevoked)?);
+            revoked.profiles = told(Action::ProfileDeleted)?;
+            revoked.projects = without_project(told(Action::ProjectDeleted)?);
+        }
+        Ok(revoked)
     }
 
     /// Revokes the same in a copy, which has the present schema. Returns the number of keys that worked there.
@@ -40,6 +53,15 @@ impl Revoked {
         )?;
         let mut revoke_link =
             copy.prepare("UPDATE links SET revoked_at = ?3 WHERE project_id = ?1 AND id = ?2 AND revoked_at IS NULL")?;
+        let mut revoke_links_of_profile = copy.prepare(
+            "UPDATE links SET revoked_at = ?3 WHERE project_id = ?1 AND profile_id = ?2 AND revoked_at IS NULL",
+        )?;
+        let mut revoke_keys_of_project = copy.prepare(
+            "UPDATE access_keys SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL
+             WHERE project_id = ?1 AND revoked_at IS NULL",
+        )?;
+        let mut revoke_links_of_project =
+            copy.prepare("UPDATE links SET revoked_at = ?2 WHERE project_id = ?1 AND revoked_at IS NULL")?;
         let mut keys = 0;
         for (id, at) in &self.access_keys {
             keys += revoke_key.execute((id, at))?;
@@ -48,6 +70,27 @@ impl Revoked {
         for (project, id, at) in &self.links {
             revoke_link.execute((project, id, at))?;
         }
+        for (project, id, at) in &self.profiles {
+            revoke_links_of_profile.execute((project, id, at))?;
+        }
+        for (project, at) in &self.projects {
+            keys += revoke_keys_of_project.execute((project, at))?;
+            revoke_links_of_project.execute((project, at))?;
+        }
         Ok(keys)
     }
+}
+
+/// Rows of project, id and time.
+type Rows = Vec<(String, String, i64)>;
+
+/// Entries of the audit trail as such rows.
+const TOLD: &str = "SELECT project_id, object, at FROM audit /* every project */ WHERE project_id IS NOT NULL";
+
+fn list(db: &Connection, sql: &str) -> rusqlite::Result<Rows> {
+    db.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+fn without_project(rows: Rows) -> Vec<(String, i64)> {
+    rows.into_iter().map(|(_, id, at)| (id, at)).collect()
 }

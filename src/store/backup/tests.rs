@@ -101,6 +101,52 @@ fn a_backup_of_any_schema_is_restored_and_brought_up_to_date() {
     }
 }
 
+/// The audit trail of the replaced database tells of rows that are gone.
+#[test]
+fn what_was_revoked_stays_revoked_although_its_rows_are_gone() {
+    for (since, keys, links) in [
+        ("DELETE FROM access_keys WHERE id = 'key_1'", [Some(9), Some(5)], [Some(9), None, None]),
+        ("DELETE FROM links", [None, Some(5)], [None, Some(8), None]),
+        ("DELETE FROM links", [None, Some(5)], [None, None, Some(7)]),
+        ("DELETE FROM links; DELETE FROM access_keys", [Some(6), Some(5)], [Some(6); 3]),
+        ("DELETE FROM links; DELETE FROM access_keys", [None, Some(5)], [None; 3]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let [old, file] = ["postpeer.db", "backup.db"].map(|name| directory.path().join(name));
+        database(&old, schema_version());
+        let db = Connection::open(&old).unwrap();
+        db.execute_batch(
+            "INSERT INTO profiles (id, project_id, name, name_folded, created_at, updated_at)
+             VALUES ('prof_1', 'proj_1', 'a', 'a', 0, 0);
+             UPDATE links SET profile_id = 'prof_1' WHERE id = 'link_3';
+             PRAGMA foreign_keys = OFF",
+        )
+        .unwrap();
+        copy(&old, beside(&file), NOW, &never).unwrap().publish(&file).unwrap();
+        db.execute_batch(since).unwrap();
+        for (at, action, object) in [
+            (9, "access_key.revoked", "key_1"),
+            (8, "link.revoked", "link_2"),
+            (7, "profile.deleted", "prof_1"),
+            (6, "project.deleted", "proj_1"),
+        ] {
+            if keys.contains(&Some(at)) || links.contains(&Some(at)) {
+                db.execute(
+                    "INSERT INTO audit (at, project_id, actor, action, object, outcome)
+                     VALUES (?1, 'proj_1', 'command_line', ?2, ?3, 'done')",
+                    (at, action, object),
+                )
+                .unwrap();
+            }
+        }
+        db.close().unwrap();
+        let lock = DatabaseLock::take(&old).unwrap();
+        let restored = copy_in(&lock, &old, &file).unwrap().install("done", NOW).unwrap();
+        assert_eq!((revocations(&old), revoked_links(&old)), (keys.into(), links.into()), "{since}");
+        assert_eq!(restored.revoked_again, usize::from(keys[0].is_some()), "{since}");
+    }
+}
+
 fn has_table(path: &Path) -> bool {
     let (db, _) = look(path, schema_version()).unwrap();
     db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'backups'").unwrap().exists([]).unwrap()
