@@ -1,10 +1,11 @@
 //! Scheduled backups: copies of the database that the running broker makes, checks, and deletes when they are old.
 //!
 //! A backup is named for its database and its time, `postpeer-20260503T083336Z.db`, and the names are the schedule: the
-//! newest tells when the next is due, whatever happened to the broker in between. Invariants: only copies of this
-//! database are counted and deleted, by the id in the file; nothing is deleted unless a new copy is there; a failure
-//! disturbs nobody, and is logged and counted. At most one attempt runs in a process, even while a reload replaces the
-//! loop that began it: such an attempt gives up before its next step.
+//! newest tells when the next is due, whatever happened to the broker in between. A copy in which some sealed values do
+//! not open is kept as `postpeer-20260503T083336Z.unreadable.db`. Invariants: only copies of this database are counted
+//! and deleted, by the id in the file; nothing is deleted unless a new copy is there, and no good copy for an unreadable
+//! one; a failure disturbs nobody, and is logged and counted. At most one attempt runs in a process, even while a reload
+//! replaces the loop that began it: such an attempt gives up before its next step.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -31,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Pause after a backup that failed.
 const AGAIN_AFTER: Duration = Duration::from_mins(10);
 
+/// Ending of the name of a backup in which some sealed values do not open, before `.db`.
+const UNREADABLE: &str = ".unreadable";
+
 /// The operator's wishes for backups.
 #[derive(Debug, Clone)]
 pub struct BackupSchedule {
@@ -38,12 +42,21 @@ pub struct BackupSchedule {
     pub database: PathBuf,
     pub dir: PathBuf,
     pub every: Duration,
-    /// Number of backups to keep.
+    /// Number of good backups to keep, and of those with values that do not open.
     pub keep: usize,
 }
 
 /// Held by the thread of an attempt until its end, because all attempts use one temporary file.
 pub(super) type OneAtATime = Arc<Mutex<()>>;
+
+/// A backup that the schedule made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScheduledBackup {
+    pub taken_at: Timestamp,
+    pub path: PathBuf,
+    /// False where some sealed values do not open.
+    pub is_good: bool,
+}
 
 /// The sealed values of a file.
 #[derive(Debug, Default)]
@@ -99,19 +112,19 @@ pub(super) fn place(value: &Stored) -> Place {
 /// # Errors
 ///
 /// Their directory cannot be read.
-pub fn list(schedule: &BackupSchedule, db_id: uuid::Uuid) -> Result<Vec<(Timestamp, PathBuf)>, BackupError> {
+pub fn list(schedule: &BackupSchedule, db_id: uuid::Uuid) -> Result<Vec<ScheduledBackup>, BackupError> {
     Made { schedule, db_id }.list()
 }
 
 impl Broker {
-    /// Tells the metrics when the newest backup was taken, for a broker that starts.
+    /// Tells the metrics when the newest good backup was taken, for a broker that starts.
     pub async fn tell_last_backup(&self) {
         let Some(schedule) = self.settings.backup.clone() else { return };
         let Ok(db_id) = self.store.read(meta::get_db_id).await else { return };
-        let newest = move || Made { schedule: &schedule, db_id }.list().ok()?.into_iter().next();
+        let newest = move || Made { schedule: &schedule, db_id }.list().ok()?.into_iter().find(|made| made.is_good);
         // The next backup says what is wrong with the directory.
-        if let Ok(Some((newest, _))) = backup::on_thread(newest).await {
-            metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest));
+        if let Ok(Some(newest)) = backup::on_thread(newest).await {
+            metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(newest.taken_at));
         }
     }
 
@@ -195,7 +208,7 @@ impl Made<'_> {
     }
 
     /// All of them, newest first. What is no copy of this database is left out.
-    fn list(&self) -> Result<Vec<(Timestamp, PathBuf)>, BackupError> {
+    fn list(&self) -> Result<Vec<ScheduledBackup>, BackupError> {
         let dir = &self.schedule.dir;
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
@@ -203,14 +216,18 @@ impl Made<'_> {
             Err(source) => return Err(BackupError::Io { path: dir.clone(), source }),
         };
         let stem = self.stem();
-        let time =
-            |name: &str| Timestamp::from_file_name(name.strip_prefix(&stem)?.strip_prefix('-')?.strip_suffix(".db")?);
+        let read = |name: &str, path| {
+            let name = name.strip_prefix(&stem)?.strip_prefix('-')?.strip_suffix(".db")?;
+            let unreadable = name.strip_suffix(UNREADABLE);
+            let taken_at = Timestamp::from_file_name(unreadable.unwrap_or(name))?;
+            Some(ScheduledBackup { taken_at, path, is_good: unreadable.is_none() })
+        };
         let mut found: Vec<_> = entries
             .filter_map(Result::ok)
             // A link may lead to the database itself, which only SQLite may open in this process.
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-            .filter_map(|entry| Some((time(entry.file_name().to_str()?)?, entry.path())))
-            .filter(|(_, path)| backup::find_db_id(path) == Some(self.db_id))
+            .filter_map(|entry| read(entry.file_name().to_str()?, entry.path()))
+            .filter(|made| backup::find_db_id(&made.path) == Some(self.db_id))
             .collect();
         found.sort_unstable_by(|one, other| other.cmp(one));
         Ok(found)
@@ -224,7 +241,7 @@ impl Made<'_> {
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<Option<SealedCheck>, BackupError> {
         // One from the future was made while the clock was ahead.
-        let newest = self.list()?.into_iter().map(|(time, _)| time).find(|time| *time <= now);
+        let newest = self.list()?.into_iter().map(|made| made.taken_at).find(|time| *time <= now);
         if newest.is_some_and(|newest| now < newest.plus(self.schedule.every)) {
             return Ok(None);
         }
@@ -237,7 +254,7 @@ impl Made<'_> {
         let BackupSchedule { database, dir, .. } = self.schedule;
         let io = |source| BackupError::Io { path: dir.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-        let path = dir.join(format!("{}-{}.db", self.stem(), now.for_file_name()));
+        let path = |ending| dir.join(format!("{}-{}{ending}.db", self.stem(), now.for_file_name()));
         let go_on = || if is_stopping() { Err(BackupError::Stopped) } else { Ok(()) };
         go_on()?;
         // One name for all attempts, so that the next one removes what a crash left.
@@ -247,13 +264,15 @@ impl Made<'_> {
         go_on()?;
         let check = open_all(copy.path(), vault)?;
         go_on()?;
+        let path = path(if check.unreadable > 0 { UNREADABLE } else { "" });
         copy.publish(&path)?;
         let path = path.display();
         if let Some((row, error)) = &check.first {
             metrics::counter!("postpeer_backup_failures_total").increment(1);
             tracing::error!(
                 %path, values = check.values, unreadable = check.unreadable, row, error = %chain(error),
-                "a backup was made of a database in which not all sealed values open: reconnect or disconnect those accounts"
+                "a backup was made of a database in which not all sealed values open: reconnect or disconnect those accounts. The \
+                 good backups from before stay"
             );
         } else {
             metrics::gauge!("postpeer_backup_last_good_timestamp_seconds").set(seconds(now));
@@ -262,10 +281,16 @@ impl Made<'_> {
         Ok(check)
     }
 
-    /// Deletes what is beyond the number to keep. One from the future counts only once its time has come.
+    /// Deletes what is beyond the number to keep, of the good ones and of the others; and of the others what is older than
+    /// all good ones to keep. One from the future counts only once its time has come.
     fn delete_old(&self, now: Timestamp) -> Result<(), BackupError> {
-        let past = self.list()?.into_iter().filter(|(time, _)| *time <= now);
-        for (_, path) in past.skip(self.schedule.keep) {
+        let keep = self.schedule.keep;
+        let past = self.list()?.into_iter().filter(|made| made.taken_at <= now);
+        let (good, mut others): (Vec<_>, Vec<_>) = past.partition(|made| made.is_good);
+        let oldest = good.get(keep.saturating_sub(1)).map(|made| made.taken_at);
+        let superseded = others.iter().position(|made| oldest.is_some_and(|oldest| made.taken_at < oldest));
+        let others = others.split_off(superseded.unwrap_or(others.len()).min(keep).min(others.len()));
+        for ScheduledBackup { path, .. } in good.into_iter().skip(keep).chain(others) {
             match fs::remove_file(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "an old backup was deleted"),
                 Err(error) => tracing::warn!(

@@ -261,6 +261,36 @@ async fn an_attempt_that_is_stopped_publishes_nothing_and_deletes_nothing() {
     assert_eq!(names(&dir(&broker)), ["postpeer-20260503T093336Z.db"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_values_that_do_not_open_takes_the_place_of_no_good_one() {
+    let broker = TestBroker::builder().toml(HOURLY).start().await;
+    broker.connect("twitter", "").await;
+    let look_later = async || {
+        broker.clock.advance(Duration::from_hours(1));
+        assert_eq!(look(&broker).await, 60);
+        names(&dir(&broker)).into_iter().map(|name| name["postpeer-20260503T".len()..].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(look_later().await, ["093336Z.db"]);
+    // Its last byte is part of what shows a change.
+    let spoil = "UPDATE grants SET tokens = CAST(substr(tokens, 1, length(tokens) - 1) || x'00' AS BLOB)";
+    let tokens: Vec<u8> = broker.sql().query_row("SELECT tokens FROM grants", [], |row| row.get(0)).unwrap();
+    assert_ne!(tokens.last(), Some(&0));
+    broker.sql().execute(spoil, []).unwrap();
+    assert_eq!(look_later().await, ["093336Z.db", "103336Z.unreadable.db"]);
+    look_later().await;
+    assert_eq!(look_later().await, ["093336Z.db", "113336Z.unreadable.db", "123336Z.unreadable.db"]);
+    // A restart finds the good one.
+    let schedule = app::backup_schedule(broker.config()).unwrap();
+    let db_id: String = broker.sql().query_row("SELECT db_id FROM meta", [], |row| row.get(0)).unwrap();
+    let listed = postpeer::broker::backups::list(&schedule, db_id.parse().unwrap()).unwrap();
+    let good: Vec<_> = listed.iter().filter(|made| made.is_good).map(|made| &made.path).collect();
+    assert_eq!(good, [&dir(&broker).join("postpeer-20260503T093336Z.db")]);
+
+    broker.sql().execute("UPDATE grants SET tokens = ?1", [tokens]).unwrap();
+    assert_eq!(look_later().await, ["093336Z.db", "113336Z.unreadable.db", "123336Z.unreadable.db", "133336Z.db"]);
+    assert_eq!(look_later().await, ["133336Z.db", "143336Z.db"], "newer than all that do not open");
+}
+
 #[test]
 fn a_backup_for_which_there_is_no_room_disturbs_nobody() {
     small_disk::run("backups::inside_a_small_file_system");

@@ -141,7 +141,7 @@ fn each_kind_of_damage_has_its_finding_and_exit_code() {
         ("configuration", 78, "error", "did you mean server.public_url?", |broken| {
             fs::write(broken.path("postpeer.toml"), "[server]\npublic_ulr = \"x\"\n[log]\nlevel = \"loud\"").unwrap();
         }),
-        ("backups", 0, "warning", "there is no backup of this database yet", |broken| {
+        ("backups", 0, "warning", "there is no good backup of this database yet", |broken| {
             fs::write(
                 broken.path("postpeer.toml"),
                 "[server]\npublic_url = \"http://127.0.0.1:8080\"\n[backup]\nevery = \"24h\"",

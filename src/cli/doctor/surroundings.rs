@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::app::backup_schedule;
 use crate::broker::BackupSchedule;
-use crate::broker::backups::list;
+use crate::broker::backups::{ScheduledBackup, list};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::files::{beside, existing, folder_of, unreadable};
 use crate::cli::finding::Finding;
@@ -204,8 +204,15 @@ impl Surroundings<'_> {
             }
             Ok(made) => {
                 // One from the future counts only once its time has come.
-                let newest = made.into_iter().find(|(time, _)| *time <= self.now.plus(TOLERANCE));
-                self.newest_backup(&schedule, newest, keyring)
+                let mut past = made.into_iter().filter(|made| made.taken_at <= self.now.plus(TOLERANCE)).peekable();
+                let unreadable = past.peek().filter(|newest| !newest.is_good).map(|newest| newest.path.clone());
+                let mut findings = self.newest_backup(&schedule, past.find(|made| made.is_good), keyring);
+                findings.extend(unreadable.map(|path| {
+                    let message = "in this backup, the newest, not all sealed values open. It replaces no good one";
+                    let remedy = "reconnect or disconnect the accounts that sealed_values names";
+                    Finding::warning(check, path.display(), message).remedy(remedy)
+                }));
+                findings
             }
         }
     }
@@ -213,17 +220,18 @@ impl Surroundings<'_> {
     fn newest_backup(
         &self,
         schedule: &BackupSchedule,
-        newest: Option<(Timestamp, PathBuf)>,
+        newest: Option<ScheduledBackup>,
         keyring: Option<&KeyringFile>,
     ) -> Vec<Finding> {
         let check = "backups";
         let remedy = "look for \"backup\" in the broker's log, and whether it runs; postpeer backup FILE makes one now";
-        let Some((time, path)) = newest else {
-            let message = "there is no backup of this database yet";
+        let Some(ScheduledBackup { taken_at, path, .. }) = newest else {
+            let message = "there is no good backup of this database yet";
             return vec![Finding::warning(check, schedule.dir.display(), message).remedy(remedy)];
         };
-        let age = time.until(self.now);
-        let told = format!("the newest backup is {} old, and one is due every {}", spoken(age), spoken(schedule.every));
+        let age = taken_at.until(self.now);
+        let told =
+            format!("the newest good backup is {} old, and one is due every {}", spoken(age), spoken(schedule.every));
         // A backup takes a while, and a failed one is tried again after ten minutes.
         let is_late = age > schedule.every + schedule.every / 4 + Duration::from_mins(15);
         let mut findings = vec![if is_late {
@@ -345,7 +353,10 @@ mod tests {
         let schedule = backup_schedule(&config).unwrap();
         let surroundings = at(&config, "2030-01-03T00:00:00Z");
         let severity = |time: Option<&str>| {
-            let newest = time.map(|time| (Timestamp::parse(time).unwrap(), PathBuf::from("a.db")));
+            let newest = time.map(|time| {
+                let taken_at = Timestamp::parse(time).unwrap();
+                ScheduledBackup { taken_at, path: PathBuf::from("a.db"), is_good: true }
+            });
             surroundings.newest_backup(&schedule, newest, None).remove(0).severity
         };
         assert_eq!(severity(None), Severity::Warning);
