@@ -34,7 +34,11 @@ impl Broker {
     }
 
     /// Deletes entries that are older than the configuration keeps them, in small transactions. Returns their number.
+    /// Deletes none while the clock may be wrong.
     pub async fn purge_audit(&self) -> Result<usize, Error> {
+        if !self.trusts_clock() {
+            return Ok(0);
+        }
         let before = self.clock.now().minus(self.settings.keep_audit);
         let mut purged = 0;
         loop {

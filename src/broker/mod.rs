@@ -50,6 +50,7 @@ mod revocation;
 mod search_index;
 pub mod selection;
 mod single_flight;
+mod steady_clock;
 mod superseded;
 mod tasks;
 mod token_reads;
@@ -151,6 +152,7 @@ pub struct Broker {
     backing_up: backups::OneAtATime,
     /// Held while a batch of selections is given up, so that none is revoked twice around a reload.
     purging: Arc<tokio::sync::Mutex<()>>,
+    steady_clock: Arc<steady_clock::SteadyClock>,
 }
 
 /// Use cases reach the parts that all of them need without naming where those are.
@@ -185,6 +187,7 @@ impl Broker {
             readiness: Arc::default(),
             backing_up: Arc::default(),
             purging: Arc::default(),
+            steady_clock: Arc::default(),
             core,
         }
     }

@@ -50,14 +50,17 @@ impl Broker {
         let now = self.clock.now();
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
-        while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
+        // What lives for long waits for a clock that is right.
+        if self.trusts_clock() {
+            while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
+            let ended = now.minus(link::KEEP_ENDED);
+            while self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize {}
+        }
         // Rows that a power cut brings back expire again.
         let old = hour_of(now.minus(KEEP_ACTIVITY));
         while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {}
         while self.store.write_unsynced(move |tx| console_sessions::purge(tx, now, BATCH)).await? == BATCH as usize {}
         while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
-        let ended = now.minus(link::KEEP_ENDED);
-        while self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize {}
         loop {
             let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
             let shrink = |tx: &Transaction<'_>| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH);
@@ -72,6 +75,9 @@ impl Broker {
     /// Erases the tokens of grants and accounts that ended long ago, apps at servers that nobody needs, and old records
     /// of token reads. Returns the number of grants and accounts.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
+        if !self.trusts_clock() {
+            return Ok(0);
+        }
         let now = self.clock.now();
         let unused_since = now.minus(registration::KEEP_UNUSED);
         let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));

@@ -43,6 +43,7 @@ pub mod scopes;
 pub mod secret;
 pub mod selection;
 pub mod shell;
+pub mod steadiness;
 pub mod throttle;
 pub mod time;
 pub mod visible;

@@ -151,6 +151,35 @@ async fn what_a_clock_that_was_ahead_put_off_is_refreshed_once_it_is_right_again
     assert_eq!(broker.refresh_due().await, 0, "and with that it is over");
 }
 
+/// Nothing but callers refreshes where `refresh.enabled` is false.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_issued_while_the_clock_was_ahead_is_refreshed_for_who_asks() {
+    let broker = TestBroker::start().await;
+    let start = broker.clock.now();
+    broker.clock.set(start.plus(DAY * 400));
+    let id = broker.connect("twitter", "").await;
+    broker.clock.set(start.plus(Duration::from_secs(30)));
+    let token = broker.token(&id, "").await;
+    let expires: jiff::Timestamp = token.json["expiresAt"].as_str().unwrap().parse().unwrap();
+    assert!(expires.as_millisecond() < start.plus(DAY).as_millis(), "{}", token.text);
+    assert_eq!(broker.token(&id, "").await.json["accessToken"], token.json["accessToken"], "once");
+}
+
+/// The loops of the broker watch the clock. Without them, a test decides what time it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_for_a_moment_deletes_nothing_that_was_kept_for_long() {
+    let broker = TestBroker::start().await;
+    broker.connect("twitter", "").await;
+    let entries = || broker.sql().query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, u32>(0)).unwrap();
+    let before = entries();
+    assert!(before > 1);
+    broker.broker().look_at_clock();
+    broker.clock.advance(TEN_YEARS);
+    broker.broker().look_at_clock();
+    postpeer::background::purge_once(broker.broker()).await;
+    assert_eq!(entries(), before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_revives_nothing() {
     let platform = StandIn::start("quince").await;
