@@ -50,11 +50,19 @@ fn usual_life(found: &AccountTokens) -> Duration {
     life.map_or(USUAL_LIFE, |life| USUAL_LIFE.min(life / 2))
 }
 
+/// A token that was issued so long from now was issued while the clock was ahead: nobody knows how old it is.
+const AHEAD: Duration = Duration::from_mins(1);
+
 /// True when the stored token does not last and must be refreshed.
 fn is_to_be_refreshed(found: &AccountTokens, now: Timestamp, at_least: Duration) -> bool {
     found.own.tokens.is_none()
         && found.status_at(now) == AuthStatus::Active
-        && found.access_expires_at.is_some_and(|at| at < now.plus(at_least))
+        && found.access_expires_at.is_some_and(|at| at < now.plus(at_least) || is_misdated(found, now))
+}
+
+/// False where nothing would bring another token.
+fn is_misdated(found: &AccountTokens, now: Timestamp) -> bool {
+    found.issued_at > now.plus(AHEAD) && found.renewal != Renewal::Never
 }
 
 impl Broker {
