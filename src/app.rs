@@ -119,6 +119,18 @@ fn check_schema(database: &Path, inspection: &Inspection) -> Result<(), Error> {
     if found == expected { Ok(()) } else { Err(Error::OtherSchema { path: database.to_owned(), found, expected }) }
 }
 
+/// Opens the data keys with the keyring that was read from `path`. Reads the file once more where it does not fit: a
+/// command may have changed it, and then the database, since it was read.
+fn unlock(path: &Path, keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, Error> {
+    let unlock = |keyring: &KeyringFile| {
+        Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
+    };
+    match unlock(keyring) {
+        Err(vault::Error::WrongKeyring { .. }) => Ok(unlock(&KeyringFile::load(path)?)?),
+        unlocked => Ok(unlocked?),
+    }
+}
+
 /// A broker that may start: it holds the database's lock and its keys, and has changed nothing yet.
 pub struct Prepared {
     config: Config,
@@ -141,7 +153,7 @@ impl Prepared {
         check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
-        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
+        let vault = unlock(&config.keyring, &keyring, &inspection, &ports)?;
         Ok(Self { config, ports, lock, vault, is_checked: inspection.is_checked })
     }
 
@@ -249,7 +261,7 @@ impl Desk {
         let shared = DatabaseUse::share(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
         check_schema(&config.database, &inspection)?;
-        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())?;
+        let vault = unlock(&config.keyring, &keyring, &inspection, ports)?;
         let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
         let store = Store::open(&config.database)?;
         let broker = assemble(config, ports, store, vault, work.handle().clone())?;
@@ -333,4 +345,32 @@ fn reach(config: &Config, ports: &Ports) -> Result<Upstream, Error> {
     let atproto = atproto::Engine::new(outbound.clone(), guard.clone(), ports.dns.clone(), ports.clock.clone());
     let oauth = Engine::new(outbound, guard, ports.clock.clone(), ports.entropy.clone(), ports.retry_pause);
     Ok(Upstream::new(oauth, atproto, config.platforms.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn a_keyring_that_changed_since_it_was_read_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config::from_str("x", "", directory.path(), &Environment::default(), &[]).unwrap();
+        let ports = Ports::system();
+        initialise(&config, &ports).unwrap();
+        let old = KeyringFile::load(&config.keyring).unwrap();
+        let desk = Desk::open(&config, &ports).unwrap();
+        desk.run(|broker| async move { broker.rewrap_data_keys(true).await }).unwrap();
+        drop(desk);
+        let inspection = store::inspect(&config.database).unwrap();
+        assert!(Vault::unlock(&old, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_err());
+        unlock(&config.keyring, &old, &inspection, &ports).unwrap();
+        let other = KeyringFile::generate(&*ports.entropy);
+        std::fs::remove_file(&config.keyring).unwrap();
+        other.write_new(&config.keyring).unwrap();
+        assert!(matches!(
+            unlock(&config.keyring, &old, &inspection, &ports),
+            Err(Error::Vault(vault::Error::WrongKeyring { .. }))
+        ));
+    }
 }
