@@ -31,6 +31,8 @@ const PROBE: usize = 64 * 1024;
 
 pub(super) struct DiskReserve {
     path: PathBuf,
+    /// The database and its log, which must be able to grow.
+    growing: [PathBuf; 2],
     /// False for a store that runs beside the one that holds the reserve.
     is_held: AtomicBool,
     is_there: AtomicBool,
@@ -43,6 +45,7 @@ impl DiskReserve {
     pub(super) fn of(database: &Path) -> Self {
         Self {
             path: beside(database, ".ballast"),
+            growing: [database.to_owned(), beside(database, "-wal")],
             is_held: AtomicBool::new(false),
             is_there: AtomicBool::new(false),
             turn: Mutex::new(()),
@@ -62,6 +65,7 @@ impl DiskReserve {
         if !self.is_held.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.check_limit(getrlimit(Resource::Fsize).current)?;
         let _turn = self.lock();
         let found = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file() && found.len() == SIZE);
         if found && self.is_there.load(Ordering::Acquire) { Ok(()) } else { self.make() }
@@ -81,6 +85,20 @@ impl DiskReserve {
                 Err(Error::Full(full(format!("less than {} KiB are free", ROOM / 1024))))
             }
             Space::None | Space::Some => self.ensure(),
+        }
+    }
+
+    /// Checks that no file is about to reach the largest size that this process may write. The reserve is no help there.
+    fn check_limit(&self, limit: Option<u64>) -> Result<(), Error> {
+        let Some(limit) = limit else { return Ok(()) };
+        let is_near = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len().saturating_add(ROOM) > limit);
+        match self.growing.iter().find(|path| is_near(path)) {
+            Some(path) => {
+                let why =
+                    format!("{} reaches the size that files of this process may have (ulimit -f)", path.display());
+                Err(Error::Full(full(why)))
+            }
+            None => Ok(()),
         }
     }
 
@@ -232,6 +250,16 @@ mod tests {
         assert_eq!((found.len(), found.mode() & 0o7777), (SIZE, 0o600));
         assert!(found.blocks() * 512 >= SIZE, "{}", found.blocks());
         assert!(reserve.is_ready());
+    }
+
+    #[test]
+    fn a_database_that_reaches_the_size_limit_is_full() {
+        let (directory, reserve) = held();
+        let file = File::create(directory.path().join("postpeer.db")).unwrap();
+        file.set_len(5 * ROOM).unwrap();
+        for (limit, is_full) in [(None, false), (Some(6 * ROOM), false), (Some(6 * ROOM - 1), true), (Some(0), true)] {
+            assert_eq!(matches!(reserve.check_limit(limit), Err(Error::Full(_))), is_full, "{limit:?}");
+        }
     }
 
     #[test]
