@@ -77,6 +77,12 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
             format!("{} exists already and was not changed: name another file, or move it away", file.display()),
         ));
     }
+    if !is_stdout && is_of_database(file, &config.database) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{} is the name of a file that belongs to the database: name another file", file.display()),
+        ));
+    }
     // A copy for standard output is checked beside the database, where its contents are anyway.
     let place = if is_stdout { &config.database } else { file };
     let at = beside(place, &format!(".{}.unfinished", std::process::id()));
@@ -158,6 +164,19 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
     );
     say!("Never run two brokers on copies of one database: they spend each other's tokens.");
     Ok(())
+}
+
+/// True for the name of a file that is beside the database, or that SQLite may take for its own.
+fn is_of_database(file: &Path, database: &Path) -> bool {
+    let real = fs::canonicalize(database);
+    let database = real.as_deref().unwrap_or(database);
+    let folder = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::canonicalize(folder).ok()
+    };
+    let ours = ["-wal", "-shm", "-journal", ".lock", ".ballast", ".new", ".restoring"];
+    folder(file) == folder(database)
+        && ours.iter().any(|ending| beside(database, ending).file_name() == file.file_name())
 }
 
 fn report_values(check: &SealedCheck) {

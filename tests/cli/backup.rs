@@ -457,6 +457,18 @@ fn a_restore_and_a_command_never_have_the_database_at_the_same_time() {
 }
 
 #[test]
+fn a_backup_is_no_file_of_the_database() {
+    let kept = Kept::new();
+    let before = kept.files();
+    for ending in ["-wal", "-shm", "-journal", ".new", ".restoring"] {
+        let name = format!("postpeer.db{ending}");
+        let said = refused(&kept.instance.run(&["backup", kept.instance.path(&name).to_str().unwrap()]), 64);
+        assert!(said.contains("belongs to the database"), "{said}");
+    }
+    assert_unchanged(&before, &kept.files(), "");
+}
+
+#[test]
 fn a_restore_that_dies_leaves_the_old_database_or_the_new_one_and_can_be_repeated() {
     for (place, survivor) in
         [("restore_copied", "old"), ("restore_prepared", "old"), ("restore_ready", "old"), ("restore_in_place", "new")]
