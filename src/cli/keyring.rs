@@ -257,6 +257,12 @@ pub(super) fn make_recovery_key(desk: &Desk, config: &Config, file: &Path) -> Re
         return Err(error.into());
     }
     say!("Wrote the recovery key {id} to {}.", file.display());
+    if RecoveryKey::load(file).is_err() {
+        say!(
+            "Warning: its disk keeps no permissions, and the file is refused there. When it is needed, copy it to another disk \
+             first, and `chmod 600` the copy."
+        );
+    }
     if is_beside(file, &config.database) || is_beside(file, &config.keyring) {
         say!(
             "Warning: it lies beside the database or the keyring. Move it to where neither of them can be lost or read."
