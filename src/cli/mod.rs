@@ -125,7 +125,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment)
     let exit = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { exit, message }) => {
-            say!("postpeer: {message}");
+            telemetry::say_last(&message);
             exit.into()
         }
     };

@@ -11,6 +11,7 @@ mod text;
 
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use strum::{IntoStaticStr, VariantArray};
@@ -51,6 +52,18 @@ impl Default for LogSettings {
     }
 }
 
+/// True once the log is JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Writes why the process ends: as a line of the log where whoever collects that expects JSON.
+pub fn say_last(message: &str) {
+    if IS_JSON.load(Ordering::Relaxed) {
+        tracing::error!("{message}");
+    } else {
+        say(&format!("postpeer: {message}"));
+    }
+}
+
 /// Starts logging. A second call in the same process changes nothing.
 pub fn init(settings: LogSettings) {
     sink::start();
@@ -60,13 +73,14 @@ pub fn init(settings: LogSettings) {
     // A line that cannot be written is lost. The complaint would go the same way, and panic.
     let logs = logs.log_internal_errors(false);
     // A test may have set a subscriber already: keep it.
-    let _ = match settings.format {
+    let started = match settings.format {
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).finish().with(filter).try_init(),
         LogFormat::Text if std::io::stderr().is_terminal() => {
             logs.with_ansi(true).with_target(false).finish().with(filter).try_init()
         }
         LogFormat::Text => logs.fmt_fields(text::Text).event_format(text::Text).finish().with(filter).try_init(),
     };
+    IS_JSON.store(started.is_ok() && settings.format == LogFormat::Json, Ordering::Relaxed);
 }
 
 /// Logs our own modules at `level` and everything else at `warn`, or at `error` when that is the level.

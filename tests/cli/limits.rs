@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Instance, Running, refused};
+use super::{Instance, Running, refused, text};
 
 impl Instance {
     /// A command with a limit, in the words of the shell: `-f 8` for files of at most 8 blocks of 512 bytes.
@@ -63,6 +63,19 @@ fn a_broker_that_may_open_few_files_accepts_as_many_connections_as_it_can_serve(
     assert_eq!(refused, 24, "the database and the platforms need the rest");
     drop(open);
     assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn the_reason_of_an_end_is_a_line_of_a_json_log() {
+    let instance = Instance::new();
+    let _broker = Running::start(&mut instance.command(&["serve"]), "listening");
+    let second = instance.command(&["serve"]).env("POSTPEER_LOG__FORMAT", "json").output().unwrap();
+    assert_eq!(second.status.code(), Some(75));
+    let said = text(&second.stderr);
+    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).expect(said)).collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last["level"], "ERROR", "{said}");
+    assert!(last["message"].as_str().unwrap().contains("in use by another process"), "{said}");
 }
 
 #[test]
