@@ -158,7 +158,7 @@ pub struct Outbound {
 ///
 /// The file cannot be read or is not TOML, or the settings have mistakes (all are returned).
 pub fn load(path: &Path, environment: &Environment, overrides: Overrides<'_>) -> Result<Config, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::unread(path, source))?;
+    let text = secrets::read_text(path).map_err(|source| Error::unread(path, source))?;
     let base = path.parent().unwrap_or(Path::new(""));
     let mut config = from_str(&path.display().to_string(), &text, base, environment, overrides)?;
     match exposure::of(path) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use url::Url;
 
 use super::reader::Reader;
+use super::secrets::{NO_FILE, is_special};
 use crate::domain::colour::Accent;
 use crate::domain::identity::{Identities, Identity, LOGO_MAX, Logo};
 
@@ -73,6 +74,9 @@ fn logo(reader: &mut Reader, path: &[&str]) -> Option<Logo> {
 /// Reads no more than it takes to see that a file is too large.
 fn read_file(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    if is_special(&std::fs::metadata(file)?) {
+        return Err(std::io::Error::other(NO_FILE));
+    }
     std::fs::File::open(file)?.take(LOGO_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

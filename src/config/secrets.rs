@@ -80,11 +80,30 @@ fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
+/// The mistake of a file that may never come to its end.
+pub(super) const NO_FILE: &str = "is a pipe or a device: name a file";
+
+/// True for a pipe, a socket or a device, which whoever reads it may wait for without end.
+pub(super) fn is_special(found: &std::fs::Metadata) -> bool {
+    !found.is_file() && !found.is_dir()
+}
+
+/// Reads a file that is none of these.
+pub(super) fn read_text(file: &Path) -> std::io::Result<String> {
+    if is_special(&std::fs::metadata(file)?) {
+        return Err(std::io::Error::other(NO_FILE));
+    }
+    std::fs::read_to_string(file)
+}
+
 /// Reads a file without the white space around its text.
 pub(super) fn read_secret(file: &Path) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read ({error}): check the path and its permissions");
-    let length = std::fs::metadata(file).map_err(unreadable)?.len();
-    if length > MAX_SECRET_FILE {
+    let found = std::fs::metadata(file).map_err(unreadable)?;
+    if is_special(&found) {
+        return Err(NO_FILE.to_owned());
+    }
+    if found.len() > MAX_SECRET_FILE {
         return Err("is too large for a secret: name a file that holds the secret only".to_owned());
     }
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);

@@ -86,6 +86,10 @@ pub(super) fn publish(path: &Path) -> Result<(), KeyringError> {
 /// Reads a file that no other user can read. `missing` is the error when there is none.
 pub(super) fn read(path: &Path, missing: KeyringError) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
     let io = |source| KeyringError::Io { path: path.to_owned(), source };
+    // To open a pipe would wait for whoever writes to it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(io(io::Error::other("it is a pipe or a device, and no file")));
+    }
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing),
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied && access(path, Access::READ_OK).is_ok() => {

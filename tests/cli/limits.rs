@@ -79,6 +79,24 @@ fn the_reason_of_an_end_is_a_line_of_a_json_log() {
 }
 
 #[test]
+fn a_pipe_is_no_file_to_read_a_setting_from() {
+    let instance = Instance::new();
+    let pipe = instance.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = instance.command(&["check"]);
+    command.env("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", "c");
+    command.env("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET_FILE", &pipe);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("is a pipe or a device"), "{said}");
+    for variable in ["POSTPEER_KEYRING__PATH", "POSTPEER_CONFIG"] {
+        let output = instance.command(&["serve"]).env(variable, &pipe).output().unwrap();
+        assert!(text(&output.stderr).contains("a pipe or a device"), "{variable}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_database_that_another_program_locks_is_busy() {
     let instance = Instance::new();
     let db = rusqlite::Connection::open(instance.path("postpeer.db")).unwrap();
