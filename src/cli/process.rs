@@ -1,6 +1,8 @@
 //! Settings of the process: no core dumps, no debugger of the same user and private files, because it holds secrets;
 //! as many file descriptors as it may have; and no death where a file may not grow.
 
+use std::io;
+
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, umask};
 use tokio::runtime;
@@ -68,11 +70,21 @@ pub(super) fn harden() {
 ///
 /// The handler stays when the runtime that set it is gone. It starts no thread.
 pub(super) fn survive_size_limit() {
-    let handled = runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
-        let _runtime = runtime.enter();
-        signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
-    });
-    if let Err(error) = handled {
+    if let Err(error) = survive(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
         say!("Warning: a limit for the size of files would end this process: its signal cannot be handled ({error}).");
     }
+}
+
+/// Ignores SIGHUP until the broker can obey it. Whoever starts it reads the configuration anyway.
+pub(super) fn survive_hangup() {
+    if let Err(error) = survive(SignalKind::hangup()) {
+        say!("Warning: SIGHUP would end this process while it starts: it cannot be handled ({error}).");
+    }
+}
+
+fn survive(kind: SignalKind) -> io::Result<()> {
+    runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+        let _runtime = runtime.enter();
+        signal(kind).map(drop)
+    })
 }

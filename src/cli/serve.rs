@@ -31,6 +31,7 @@ pub(super) struct Arguments {
 
 /// Binds the addresses after all checks and before the first change.
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<(), Failure> {
+    process::survive_hangup();
     let config = arguments.config.load_set_up(environment)?;
     // Before the log, which starts the first thread.
     let confinement =

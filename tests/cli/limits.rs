@@ -66,6 +66,22 @@ fn a_broker_that_may_open_few_files_accepts_as_many_connections_as_it_can_serve(
 }
 
 #[test]
+fn a_hangup_ends_no_broker_that_is_starting() {
+    let instance = Instance::new();
+    let db = rusqlite::Connection::open(instance.path("postpeer.db")).unwrap();
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; CREATE TABLE x (y); ROLLBACK").unwrap();
+    let child = instance.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+    let lock = instance.path("postpeer.db.lock");
+    while std::fs::read_to_string(&lock).unwrap_or_default().trim() != child.id().to_string() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::HUP).unwrap();
+    let said = refused(&child.wait_with_output().unwrap(), 75);
+    assert!(said.contains("in use by another process"), "{said}");
+}
+
+#[test]
 fn the_reason_of_an_end_is_a_line_of_a_json_log() {
     let instance = Instance::new();
     let _broker = Running::start(&mut instance.command(&["serve"]), "listening");
