@@ -66,6 +66,22 @@ fn a_broker_that_may_open_few_files_accepts_as_many_connections_as_it_can_serve(
 }
 
 #[test]
+fn a_broker_whose_database_may_hardly_grow_is_not_ready() {
+    let instance = Instance::new();
+    instance.sql("CREATE TABLE junk (x); INSERT INTO junk VALUES (zeroblob(5500000)); PRAGMA wal_checkpoint(TRUNCATE)");
+    // In units of 512 bytes: room for the reserve, and for little more in the database.
+    let broker = Running::start(&mut instance.limited("-f 12000", &["serve"]), "listening");
+    let address = broker.url().trim_start_matches("http://").to_owned();
+    let mut connection = TcpStream::connect(&address).unwrap();
+    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut connection, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("The disk is full."), "{answer}");
+    assert_eq!(broker.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
 fn a_hangup_ends_no_broker_that_is_starting() {
     let instance = Instance::new();
     let db = rusqlite::Connection::open(instance.path("postpeer.db")).unwrap();
