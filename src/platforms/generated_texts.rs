@@ -171,7 +171,7 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
             "{ \"283\" = \"reconnect\" }".to_owned(),
             "What codes of the platform mean, where the broker reads them wrong: \"reconnect\" (the account's owner connects \
              again), \"app\" (the credentials are wrong) or \"retry\". A code is a word or number in the platform's error \
-             answer, which the log shows: error, code, subcode, reason, title. An answer with 429 or a status from 500 is \
+             answer, which the log shows: error, code, subcode, reason, title. An answer with 429 or a status above 500 is \
              throttling or an outage whatever it says.",
         ),
     ]

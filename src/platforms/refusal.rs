@@ -194,7 +194,8 @@ impl Blame {
 /// The meaning of a refusal at this step by the operator's own list. `status`: of the answer, if there was one.
 #[must_use]
 pub fn read_errors(errors: &[(String, Blame)], step: Step, status: Option<u16>, said: &Said) -> Option<Failure> {
-    let is_refusal = status.is_none_or(says_something);
+    // Some servers send every refusal with 500.
+    let is_refusal = status.is_none_or(|status| says_something(status) || status == 500);
     is_refusal.then(|| blamed(errors, said)).flatten().map(|blame| blame.at(step))
 }
 
@@ -513,7 +514,7 @@ mod tests {
         let errors = [("app".to_owned(), Blame::App), ("gone".to_owned(), Blame::Reconnect)];
         for platform in BUILT_IN.iter().map(|definition| Platform { errors: errors.to_vec(), ..definition() }) {
             for step in [Step::Accounts, Step::CodeExchange, Step::Identity, Step::LongLivedExchange, Step::Refresh] {
-                for (code, status) in [("app", 429), ("app", 503), ("gone", 429), ("gone", 500), ("gone", 599)] {
+                for (code, status) in [("app", 429), ("app", 503), ("gone", 429), ("gone", 502), ("gone", 599)] {
                     let read = platform.refused(step, status, &Said::read(&json!({"errors": [{"code": code}]})));
                     assert_eq!(read, None, "{} {step} {status} {code}", platform.name);
                 }
