@@ -6,7 +6,7 @@ use super::error::What;
 use super::{Broker, Caller, Error, profiles};
 
 pub use super::revocation::Revoked;
-use crate::domain::audit::{Action, Entry};
+use crate::domain::audit::{Action, Actor, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::grant::Grant;
 use crate::domain::id::IntegrationId;
@@ -183,17 +183,22 @@ impl Broker {
                 let others: Vec<_> = others.into_iter().filter(|other| other.id != id).collect();
                 let knows_others = who.profile_id.is_none()
                     || (!others.is_empty() && others.iter().all(|other| who.sees(other.profile_id)));
-                // A caller that is bound to a profile is not told of accounts elsewhere.
-                let hides = revoked == Revoked::KeptForOthers && !knows_others;
-                let told = if hides { Revoked::NotConfirmed } else { revoked };
+                let mut unused = None;
+                if let Some(grant) = grants::find(tx, project, grant_id)?
+                    && grants::delete_if_unused(tx, project, grant_id)?
+                {
+                    let users = revocation.reach(tx, (&grant).into(), clock.now())?;
+                    unused = Some((grant, users));
+                }
+                // No tenant is told of other projects, and who is bound to a profile of no account elsewhere.
+                let hides = match unused {
+                    Some((_, Users::OfOtherProjects)) => who.actor != Actor::CommandLine,
+                    _ => !knows_others,
+                };
+                let told = if hides && revoked == Revoked::KeptForOthers { Revoked::NotConfirmed } else { revoked };
                 let entry = entry.clone().with_outcome(told.into()).of_profile(present.profile_id);
                 audit::record(tx, Some(project), &entry, clock.now())?;
-                let Some(grant) = grants::find(tx, project, grant_id)? else { return Ok::<_, Error>((told, None)) };
-                if !grants::delete_if_unused(tx, project, grant_id)? {
-                    return Ok((told, None));
-                }
-                let users = revocation.reach(tx, (&grant).into(), clock.now())?;
-                Ok((told, Some((grant, users))))
+                Ok::<_, Error>((told, unused))
             })
             .await;
         let (mut told, unused) = erased.inspect_err(|error| {
@@ -208,7 +213,6 @@ impl Broker {
         if let Some((grant, users)) = unused {
             let was_kept = revoked == Revoked::KeptForOthers;
             match users {
-                Users::OfOtherProjects if was_kept => told = Revoked::NotConfirmed,
                 // Either the others were disconnected meanwhile and left the revocation to us, or a refresh in flight
                 // stored other tokens than those that were revoked.
                 Users::Nobody if was_kept || grant.generation != generation => {

@@ -35,7 +35,7 @@ const DISCONNECTS: usize = 8;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Disconnected {
     pub revoked: u64,
-    /// They shared a consent with accounts that were disconnected later.
+    /// They shared a consent with accounts that were disconnected later, or with another project's.
     pub shared: u64,
     pub not_confirmed: u64,
     pub unsupported: u64,

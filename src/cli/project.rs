@@ -109,8 +109,8 @@ fn delete(arguments: Delete, environment: &Environment) -> Result<(), Failure> {
     say!("Deleted project {name}. Its audit trail stays: see `postpeer audit`.");
     if done.all() > 0 {
         say!(
-            "Of its {} accounts, the platforms revoked {revoked}, which ended {shared} more on the same consents; they did \
-             not confirm {not_confirmed}, and have no way to revoke {unsupported}.",
+            "Of its {} accounts, the platforms revoked {revoked}; {shared} were on consents of others of them, or of other \
+             projects; the platforms did not confirm {not_confirmed}, and have no way to revoke {unsupported}.",
             done.all()
         );
     }

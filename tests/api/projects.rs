@@ -281,8 +281,8 @@ async fn a_deleted_project_leaves_its_audit_trail_and_nothing_else() {
     assert!(sealed.len() >= 6, "{}", sealed.len());
 
     let done = broker.broker().delete_project(project.id, |_| ()).await.unwrap();
-    // Their channel lives on the same consent as ours.
-    assert_eq!(done, Disconnected { revoked: 2, not_confirmed: 1, ..Disconnected::default() });
+    // Their channel lives on the same consent as ours, so the platform was not asked.
+    assert_eq!(done, Disconnected { revoked: 2, shared: 1, ..Disconnected::default() });
     assert_eq!(done.all(), 3);
     let left: Vec<_> = rows_of(&broker, &project.id.to_string()).into_iter().filter(|(_, rows)| *rows > 0).collect();
     assert!(matches!(&left[..], [(table, _)] if table == "audit"), "{left:?}");

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use postpeer::broker::Caller;
+use postpeer::broker::integrations::Revoked;
 use postpeer::domain::access_key::Scope;
 use postpeer::sandbox::{Answer, Fault, Step, TokenKind};
 
@@ -133,6 +135,12 @@ async fn the_last_project_on_a_consent_revokes_it() {
         let theirs = connect(&broker, &other, platform).await;
         let told = disconnect(&broker, &broker.key, &ours).await;
         assert!(told.contains("did not confirm that it revoked them"), "nothing of other projects: {told}");
+        let trail = broker.get("/v1/audit").await.json["entries"].take();
+        assert_eq!(
+            trail.as_array().unwrap().last().unwrap()["outcome"],
+            "not_confirmed",
+            "nor does the trail: {trail}"
+        );
         assert_eq!(revocations(&broker, platform), 0, "{platform}");
         if platform == "youtube" {
             assert!(is_alive(&broker, &issued(&broker)[1]).await, "the other project's works");
@@ -145,6 +153,18 @@ async fn the_last_project_on_a_consent_revokes_it() {
         assert_eq!(revocations(&broker, platform), 1, "{platform}");
     }
     assert!(!is_alive(&broker, &issued(&broker)[1]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_is_told_that_the_platform_was_not_asked() {
+    let broker = TestBroker::start().await;
+    let other = broker.key("other", Scope::ALL).await;
+    let ours = connect(&broker, &broker.key, "youtube").await;
+    connect(&broker, &other, "youtube").await;
+    let projects = broker.broker().list_projects().await.unwrap();
+    let default = projects.iter().find(|project| project.name == "default").unwrap();
+    let (_, revoked) = broker.broker().disconnect(&Caller::operator(default.id), &ours).await.unwrap();
+    assert_eq!((revoked, revocations(&broker, "youtube")), (Revoked::KeptForOthers, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
