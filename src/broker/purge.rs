@@ -50,7 +50,7 @@ impl Broker {
         let now = self.clock.now();
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
-        // What lives for long waits for a clock that is right.
+        // Secrets and links are kept for long, so only a clock that is right ends them.
         if self.trusts_clock() {
             while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
             let ended = now.minus(link::KEEP_ENDED);

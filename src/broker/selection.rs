@@ -164,7 +164,7 @@ impl Broker {
                 return Err(Error::NotOffered);
             }
             let broker = self.clone();
-            // What the choice replaces must be revoked whether or not the person still waits.
+            // Replaced consents must be revoked whether or not the person still waits.
             let connect = async move {
                 broker.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), (by, address)).await
             };

@@ -52,7 +52,7 @@ impl KnownKeys {
         })
     }
 
-    /// What to do about an unknown key.
+    /// The remedy for an unknown key.
     pub(super) fn remedy(&self, table: &[&str], known: &[&str], key: &str) -> String {
         if table.first() == Some(&PLATFORMS) && CALLBACK_URLS.contains(&key) {
             return "remove it: callback URLs follow from server.public_url, and `postpeer check` prints them"

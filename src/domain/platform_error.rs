@@ -58,7 +58,7 @@ pub struct PlatformError {
     pub status: Option<u16>,
     /// The platform's own code for the failure.
     pub code: Option<String>,
-    /// What the platform says to people, made harmless. For the log, and nowhere else.
+    /// The platform's sentence for people, made harmless. It goes into the log and nowhere else.
     pub description: Option<String>,
     /// The shortest wait that the platform asks for before the next request.
     pub retry_after: Option<Duration>,

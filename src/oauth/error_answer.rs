@@ -52,7 +52,7 @@ pub(super) struct ErrorAnswer {
     /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, a reason or title, or
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
-    /// What the platform says to people, for the log alone.
+    /// The platform's sentence for people. It goes into the log only.
     description: Option<String>,
     said: Said,
     /// True for a page of markup, which something in front of the platform wrote.

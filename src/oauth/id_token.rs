@@ -31,8 +31,8 @@ const SKEW: Duration = Duration::from_mins(1);
 /// Time after which published keys are fetched again, so that a withdrawn key is not trusted for ever.
 const KEYS_AT_MOST: Duration = Duration::from_hours(1);
 
-/// Shortest time between fetches for the sake of a key that was not there, or was another. One more is allowed in that time, because a
-/// provider may change its keys just after a fetch.
+/// Shortest time between fetches because a key was missing or did not verify. One more is allowed within it: a provider may
+/// change its keys just after a fetch.
 const KEYS_AT_LEAST: Duration = Duration::from_mins(1);
 
 /// Most keys of a provider that are read.

@@ -56,7 +56,7 @@ pub fn is_endpoint(url: &Url) -> bool {
         && url.password().is_none()
 }
 
-/// What is told of a text that is no endpoint.
+/// The complaint about a text that is no endpoint.
 pub const NO_ENDPOINT: &str = "must be an absolute http(s) URL without user name, password and fragment, such as \
                                https://id.acme.example/token";
 

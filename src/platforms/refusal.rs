@@ -24,8 +24,8 @@ pub const OF_CLIENT: &[&str] = &[
 /// Codes that blame the callback URL registered with the app, at any endpoint: GitHub and Google, Slack, RFC 7591.
 pub const OF_CALLBACK_URL: &[&str] = &["bad_redirect_uri", "invalid_redirect_uri", "redirect_uri_mismatch"];
 
-/// Codes by which the account's owner declined: RFC 6749, and as Threads spells it; LinkedIn; the `error_reason` of Meta's
-/// platforms.
+/// Codes that mean that the account's owner declined. The first is RFC 6749's, the second Threads' spelling of it; two are
+/// LinkedIn's, and the last is the `error_reason` of Meta's platforms.
 const DENIALS: &[&str] =
     &["access_denied", "acceess_denied", "user_cancelled_authorize", "user_cancelled_login", "user_denied"];
 

@@ -1,5 +1,4 @@
-//! What every page has around its content: the name of the app that asks, the way back to it, the language and the
-//! foot.
+//! The frame of every page: the name of the app that asks, the way back to it, the language and the foot.
 //!
 //! `templates/base.html` draws it. A page's template extends that and has a field `frame`.
 

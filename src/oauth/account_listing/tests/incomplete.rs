@@ -110,7 +110,6 @@ async fn an_outage_that_left_nothing_to_connect_is_told_as_one() {
     assert_eq!(error.of_connection(), Failure::PlatformUnavailable);
 }
 
-/// What the broker did not ask for is told as that.
 #[tokio::test]
 async fn lists_and_pages_beyond_the_calls_of_a_connection_are_told_as_not_asked_for() {
     let script = Script::start(|target| match target.split('?').next().unwrap() {
