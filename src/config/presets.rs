@@ -105,8 +105,8 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
     }
 }
 
-/// True for a section that describes a server by all its endpoints, or names an issuer where the preset has none: it needs
-/// no preset. An issuer in place of the preset's names another server of the same kind.
+/// True for a section that needs no preset: it has all endpoints of a server, or an issuer where the preset has none. An
+/// issuer in place of the preset's names another server of the same kind.
 fn has_server_of_its_own(name: &str, section: &Dict) -> bool {
     let is_discovered = PRESETS.get(name).is_some_and(|preset| preset.keys.contains_key(ISSUER));
     ENDPOINTS.iter().all(|key| section.contains_key(*key)) || (section.contains_key(ISSUER) && !is_discovered)

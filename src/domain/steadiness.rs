@@ -1,4 +1,4 @@
-//! Whether the clock can be trusted with deletions that nobody can undo.
+//! Judges whether the clock may decide on deletions, which nobody can undo.
 //!
 //! A machine without a battery may be years ahead until it reaches the network. Its clock counts once it has run evenly
 //! for a while: as fast as the time that the process has run.

@@ -244,7 +244,7 @@ fn basic(credentials: &Credentials) -> Authorization {
 }
 
 impl OauthClient<'_> {
-    /// The error without a code that repeats one of these secrets, or the client's.
+    /// The error without a code or a sentence that repeats one of these secrets, or the client's.
     fn without_echo<'a>(
         &self,
         error: PlatformError,

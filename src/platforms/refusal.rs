@@ -298,7 +298,7 @@ impl Said {
         Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
     }
 
-    /// What an answer of any shape says to people, as it says it. It may hold anything.
+    /// The sentences for people in an answer of any shape. They may hold anything, secrets too.
     #[must_use]
     pub fn description_of(answer: &Value) -> Option<String> {
         Some(Self::sentences_of(answer).join(" ")).filter(|description| !description.is_empty())

@@ -226,7 +226,7 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
     read_fields(&Fields::in_order("integrations", row)).map(|(integration, _)| integration)
 }
 
-/// What an integration has beside its grant.
+/// The state that an integration has beside its grant.
 struct Own {
     has_tokens: bool,
     /// True when the latest consent does not cover the account, while others live on the grant.

@@ -1,4 +1,4 @@
-//! What people who hold a link or a result may spend, and what they cannot take from whoever has the key.
+//! People who hold a link or a result have budgets of their own, and use up nothing of the key's.
 
 use postpeer::sandbox::{Answer, Fault, Step, own_client};
 use serde_json::json;

@@ -402,7 +402,7 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     token expired: exchange_rejected
         connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) platform.description="the code has expired" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) platform.description="the code was revoked" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token 429: platform_throttled
         connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) platform.description="too many requests, as it was told to say" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
@@ -432,7 +432,7 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     token expired: exchange_rejected
         connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) platform.description="Matching code was not found or was already used" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token ok_error: exchange_rejected
-        connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) platform.description="Matching code was not found or was already used" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token 429: platform_throttled
         connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) platform.description="Application request limit reached" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
