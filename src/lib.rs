@@ -148,9 +148,10 @@
 //!                             CONTRIBUTING.md has the recipe
 //! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`),
 //!                             src/oauth/account_listing/mod.rs (asks for them), src/upstream/recorded/mod.rs (`lists`),
-//!                             src/http/api/selection.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs
-//!                             and src/http/pages/documentation/chapters.rs (its paths), src/http/pages/words/en.rs and
-//!                             src/http/pages/words/de/trouble.rs (what a person can do where accounts are missing)
+//!                             src/http/api/selection.rs, src/http/routes.rs, src/http/openapi/annotations.rs,
+//!                             src/http/openapi/codes.rs and src/http/pages/documentation/chapters.rs (its paths),
+//!                             src/http/pages/words/en.rs and src/http/pages/words/de/trouble.rs (what a person can do
+//!                             where accounts are missing)
 //! a preset for a known server: src/platforms/presets.toml (keys of an operator's own platform),
 //!                             tests/api/presets.rs (its recorded answers), README.md
 //! a quirk that platforms share: src/platforms/quirks.rs, acted on in src/oauth/mod.rs
@@ -174,14 +175,15 @@
 //!                             index in its order; what is counted or searched: the views of migrations/V0007__lists.sql
 //! a transition of a life cycle: src/domain/refresh.rs, src/domain/flow.rs, src/domain/selection.rs
 //! a hosted page:              src/http/pages/mod.rs (how), templates/base.html, src/http/pages/words/en.rs and de.rs beside
-//!                             it (every text), src/http/routes.rs, src/http/openapi.rs, tests/browser/pages.py,
-//!                             tests/api/access.rs (what needs no key)
+//!                             it (every text), src/http/routes.rs, src/http/openapi/annotations.rs,
+//!                             tests/browser/pages.py, tests/api/access.rs (what needs no key)
 //! a page of the console:      src/http/console/mod.rs (how), templates/console/layout.html, src/http/pages/words/console/en.rs and
 //!                             de.rs beside it, src/http/routes.rs (`CONSOLE_ROUTES`), tests/api/console/rules.rs
 //! what makes an account fail: src/domain/integration.rs (`token_state`), and in a migration the view and triggers of
 //!                             migrations/V0019__console.sql, src/store/integrations/failing.rs (the list)
-//! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi.rs, src/http/openapi/codes.rs (its
-//!                             errors), src/http/pages/documentation/chapters.rs (its place on the page)
+//! a JSON endpoint:            src/http/api/mod.rs, src/http/routes.rs, src/http/openapi/annotations.rs,
+//!                             src/http/openapi/codes.rs (its errors),
+//!                             src/http/pages/documentation/chapters.rs (its place on the page)
 //! what waits for a caller or a person: src/broker/completion.rs, src/broker/selection.rs, src/store/selections.rs,
 //!                             src/broker/purge.rs (what is given back), tests/api/completion.rs
 //! a parameter of connect:     src/http/api/connect.rs (Bluesky shares some: src/http/api/bluesky.rs),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use super::output;
 use crate::http;
 
@@ -12,7 +12,5 @@ use crate::http;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments) -> Result<(), Failure> {
-    let document = serde_json::to_string_pretty(&http::openapi::document())
-        .map_err(|error| Failure::caused(Exit::Software, &error))?;
-    output::result(&document)
+    output::result(http::openapi::DOCUMENT.trim_end())
 }

@@ -2,13 +2,7 @@
 //!
 //! `tests/api/document.rs` compares the codes of real answers with this table.
 
-use actix_web::http::Method;
-use utoipa::openapi::RefOr;
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
-
-use crate::domain::access_key::Scope;
 use crate::http::error::Code;
-use crate::http::routes::{Access, Route};
 
 const CHOICE: &[Code] = &[Code::SelectionNotFound, Code::LimitReached, Code::SealedValueRejected];
 const CHOSEN: &[Code] =
@@ -87,12 +81,12 @@ pub(crate) struct Group {
     pub(crate) codes: &'static [Code],
 }
 
-const QUERY: Group = Group {
+pub(super) const QUERY: Group = Group {
     id: "with-query",
     name: "Calls with query parameters",
     codes: &[Code::InvalidParameter, Code::RepeatedParameter],
 };
-const BODY: Group = Group {
+pub(super) const BODY: Group = Group {
     id: "with-body",
     name: "Calls with a body",
     codes: &[
@@ -103,7 +97,7 @@ const BODY: Group = Group {
         Code::UnsupportedMediaType,
     ],
 };
-const KEY: Group = Group {
+pub(super) const KEY: Group = Group {
     id: "with-key",
     name: "Calls with a key",
     codes: &[
@@ -120,34 +114,8 @@ pub(crate) const ANY: Group = Group {
     name: "Any call",
     codes: &[Code::UriTooLong, Code::Internal, Code::Overloaded, Code::StorageUnavailable],
 };
-const CHANGE: Group = Group { id: "change", name: "Calls that change something", codes: &[Code::StorageFull] };
+pub(super) const CHANGE: Group =
+    Group { id: "change", name: "Calls that change something", codes: &[Code::StorageFull] };
 
 /// All groups.
 pub(crate) const GROUPS: [Group; 5] = [QUERY, BODY, KEY, ANY, CHANGE];
-
-/// The codes that can precede every handler of this kind, where the operation describes their status.
-pub(super) fn common(operation: &Operation, route: &Route) -> impl Iterator<Item = Code> {
-    let parameters = operation.parameters.as_deref().unwrap_or_default();
-    let is_query = |it: &RefOr<Parameter>| matches!(it, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
-    let asks_database = operation.responses.responses.contains_key("500");
-    let groups = [
-        parameters.iter().any(is_query).then_some(QUERY),
-        operation.request_body.is_some().then_some(BODY),
-        (route.access != Access::Public).then_some(KEY),
-        Some(ANY),
-        stores(route).then_some(CHANGE),
-    ];
-    // A route for any key asks for no scope, and one that asks nothing of the database has no 500 and is never busy.
-    let has_scope = matches!(route.access, Access::Key(_));
-    let is_given = move |code: &Code| match code {
-        Code::InsufficientScope => has_scope,
-        Code::Overloaded | Code::StorageUnavailable => asks_database,
-        _ => true,
-    };
-    groups.into_iter().flatten().flat_map(|group| group.codes).copied().filter(is_given)
-}
-
-/// True for a route that writes before it answers.
-pub(super) fn stores(route: &Route) -> bool {
-    route.method != Method::GET || (route.changes() && route.access == Access::Key(Scope::Connect))
-}

@@ -23,7 +23,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use utoipa::openapi::Server;
 
 use self::reader::{Chapter, Html, Object, Told};
 use super::frame::Frame;
@@ -94,15 +93,14 @@ impl Document {
         (status = 304, description = "The document whose `ETag` the request named in `If-None-Match`.")))]
 pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let document = Document::once(&state.documentation.json, || {
-        let mut document = openapi::document();
         let platforms = state.broker.list_platforms(&PlatformFilter::All);
         let (all, redirecting): (Vec<_>, Vec<_>) = platforms
             .into_iter()
             .map(|platform| (platform.name.clone(), platform.has_redirect.then_some(platform.name)))
             .unzip();
-        openapi::name_platforms(&mut document, &all, &redirecting.into_iter().flatten().collect::<Vec<_>>());
-        document.servers = Some(vec![Server::new(&state.settings.public_url)]);
-        Ok((document.to_pretty_json().map_err(ApiError::internal)?, None))
+        let redirecting: Vec<_> = redirecting.into_iter().flatten().collect();
+        let text = openapi::document_of(&state.settings.public_url, &all, &redirecting);
+        Ok((text.map_err(ApiError::internal)?, None))
     })?;
     Ok(document.answer(&req, ContentType::json()))
 }
@@ -113,7 +111,7 @@ pub(crate) async fn json(state: Current, req: HttpRequest) -> Result<HttpRespons
         (status = 304, description = "The page whose `ETag` the request named in `If-None-Match`.")))]
 pub(crate) async fn page(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let page = Document::once(&state.documentation.page, || {
-        let document = serde_json::to_value(openapi::document()).map_err(ApiError::internal)?;
+        let document = openapi::document().map_err(ApiError::internal)?;
         let page = Documentation::of(&document, &state);
         Ok((page.render().map_err(ApiError::internal)?, Some(page.policy())))
     })?;
