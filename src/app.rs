@@ -15,9 +15,11 @@ pub mod probe;
 
 use std::future::Future;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
@@ -181,14 +183,14 @@ impl Prepared {
     /// The database cannot be opened or migrated.
     pub async fn open_on(self, work: Handle) -> Result<App, Error> {
         let Self { config, ports, lock, vault, is_checked } = self;
-        let store = Store::open(&config.database)?;
+        let (store, upstream) = open(&config, &ports)?;
         if ports.keeps_reserve
             && let Err(error) = store.hold_reserve()
         {
             // The broker can still read.
             tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
         }
-        let broker = assemble(&config, &ports, store.clone(), vault, work.clone())?;
+        let broker = assemble(&ports, store.clone(), follow(&config, upstream, vault), work.clone());
         broker.authenticate_old_keys().await?;
         if let Err(error) = broker.recover().await {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
@@ -236,7 +238,7 @@ impl App {
         // Not a short read: another process may have changed the keys a moment ago.
         let (db_id, wrapped_keys) = self.store.read_long(read).await?;
         let vault = Vault::unlock(&keyring, db_id, &wrapped_keys, self.ports.entropy.clone())?;
-        let broker = self.broker.reloaded(follow(config, &self.ports, vault)?);
+        let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
         broker.restore_discovered().await;
         Ok(broker)
     }
@@ -263,8 +265,8 @@ impl Desk {
         check_schema(&config.database, &inspection)?;
         let vault = unlock(&config.keyring, &keyring, &inspection, ports)?;
         let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
-        let store = Store::open(&config.database)?;
-        let broker = assemble(config, ports, store, vault, work.handle().clone())?;
+        let (store, upstream) = open(config, ports)?;
+        let broker = assemble(ports, store, follow(config, upstream, vault), work.handle().clone());
         Ok(Self { broker, work, _use: shared })
     }
 
@@ -292,17 +294,27 @@ impl Desk {
     }
 }
 
-fn assemble(config: &Config, ports: &Ports, store: Store, vault: Vault, work: Handle) -> Result<Broker, Error> {
-    let Reloaded { vault, upstream, settings } = follow(config, ports, vault)?;
+/// Opens the database. Meanwhile, finds the way to the platforms: reading the certificate authorities of this machine
+/// takes as long.
+fn open(config: &Config, ports: &Ports) -> Result<(Store, Upstream), Error> {
+    thread::scope(|scope| {
+        let upstream = thread::Builder::new().spawn_scoped(scope, || reach(config, ports)).map_err(Error::Threads)?;
+        let store = Store::open(&config.database)?;
+        Ok((store, upstream.join().unwrap_or_else(|panic| resume_unwind(panic))?))
+    })
+}
+
+fn assemble(ports: &Ports, store: Store, follows: Reloaded, work: Handle) -> Broker {
+    let Reloaded { vault, upstream, settings } = follows;
     let (clock, entropy) = (ports.clock.clone(), ports.entropy.clone());
-    Ok(Broker::new(Parts { store, vault, upstream, clock, entropy, settings, work }))
+    Broker::new(Parts { store, vault, upstream, clock, entropy, settings, work })
 }
 
 /// The parts of a broker that follow from its configuration.
-fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Error> {
-    Ok(Reloaded {
+fn follow(config: &Config, upstream: Upstream, vault: Vault) -> Reloaded {
+    Reloaded {
         vault,
-        upstream: reach(config, ports)?,
+        upstream,
         settings: broker::Settings {
             keyring: config.keyring.clone(),
             public_url: config.server.public_url.clone(),
@@ -317,7 +329,7 @@ fn follow(config: &Config, ports: &Ports, vault: Vault) -> Result<Reloaded, Erro
             keep_audit: config.keep_audit,
             limits: config.limits.budgets,
         },
-    })
+    }
 }
 
 /// The backups that the operator wishes for.
