@@ -244,8 +244,7 @@ impl Broker {
     fn report(&self, flow: &Flow, error: &PlatformError) {
         let console = self.console(&flow.platform);
         tracing::warn!(
-            flow.id = %flow.id, error = %chain(error), platform.description = error.description,
-            who_can_help = error.of_connection().who_can_help().code(),
+            flow.id = %flow.id, error = %chain(error), who_can_help = error.of_connection().who_can_help().code(),
             next_step = %error.next_step(console), "connection failed"
         );
     }

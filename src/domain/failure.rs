@@ -313,7 +313,7 @@ impl Failure {
             Self::AuthorizationRefused => Texts {
                 what_happened: "{label} refused what this service asks for.",
                 next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}. The log has \
-                            what the platform said.",
+                            the code of the platform, if it gave one.",
             },
             Self::BillingLimitReached => Texts {
                 what_happened: "What this service pays for at {label} is used up.",
@@ -409,7 +409,7 @@ impl Failure {
             Self::RequestRefused => Texts {
                 what_happened: "{label} refused a refresh without blaming the account.",
                 next_step: "It is tried again, more and more rarely. Check the settings of [platforms.{platform}] and the app \
-                            at {console}; the log has what the platform said, if it gave a reason.",
+                            at {console}; the log has the code of the platform, if it gave one.",
             },
             Self::RestoredFromBackup => Texts {
                 what_happened: "{label} refuses the refresh token: this account was restored from a backup, and its token was \

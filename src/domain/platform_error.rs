@@ -1,7 +1,7 @@
 //! The error of both protocol engines: which platform, at which step, what its answer means, and what to do next.
 //!
 //! The meaning is decided once, where the answer is read. Invariant: nothing of an answer's body is kept but a short
-//! code made of harmless characters, and a sentence for the log alone, without what may be a secret.
+//! code made of harmless characters: what a platform says to people may repeat a secret, or name somebody.
 
 use std::error::Error;
 use std::fmt;
@@ -58,8 +58,6 @@ pub struct PlatformError {
     pub status: Option<u16>,
     /// The platform's own code for the failure.
     pub code: Option<String>,
-    /// The platform's sentence for people, made harmless. It goes into the log and nowhere else.
-    pub description: Option<String>,
     /// The shortest wait that the platform asks for before the next request.
     pub retry_after: Option<Duration>,
     /// True when the platform may have done what it was asked, although its answer does not say so.
@@ -82,7 +80,6 @@ impl PlatformError {
             failure,
             status: None,
             code: None,
-            description: None,
             retry_after: None,
             may_have_acted: false,
             is_in_answer: false,
@@ -96,12 +93,6 @@ impl PlatformError {
     pub fn answered(self, status: u16, code: Option<String>) -> Self {
         // A gateway says 502 or 504 of an answer that it did not pass on.
         Self { status: Some(status), code, may_have_acted: status >= 500, ..self }
-    }
-
-    /// `said`: what the platform says to people, as it says it.
-    #[must_use]
-    pub fn described(self, said: Option<&str>) -> Self {
-        Self { description: said.and_then(sentence), ..self }
     }
 
     /// The failure was read from the body of a success. A body that cannot be read may hold what was asked for.
@@ -121,12 +112,11 @@ impl PlatformError {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// Drops code and sentence where they repeat a secret that was sent: some platforms quote what they refuse.
+    /// Drops the code where it repeats a secret that was sent: some platforms quote what they refuse.
     #[must_use]
     pub fn without_echo<'a>(mut self, sent: impl IntoIterator<Item = &'a str>) -> Self {
         for sent in sent {
             self.code = self.code.filter(|code| !repeats(code, sent));
-            self.description = self.description.filter(|said| !repeats(&letters(said), sent));
         }
         self
     }
@@ -193,28 +183,6 @@ pub fn harmless(code: &str) -> String {
 pub fn code_of(text: &str) -> Option<String> {
     let is_sentence = text.trim().contains(char::is_whitespace);
     Some(harmless(text)).filter(|code| !is_sentence && !code.is_empty())
-}
-
-/// A platform's sentence for people as the log may have it: at most 200 characters, of whole words, without those that
-/// are long enough for a token.
-fn sentence(said: &str) -> Option<String> {
-    const MOST: usize = 200;
-    const LONGEST_PART: usize = 32;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let mut sentence = String::new();
-    for word in said.split(|c: char| c.is_whitespace() || c.is_control()) {
-        let word: String = word.chars().filter(|c| c.is_alphanumeric() || "_-.,:;'\"/()[]=".contains(*c)).collect();
-        let is_long = word.split(|c: char| !is_part(c)).any(|part| part.len() > LONGEST_PART);
-        let word = if is_long { "…" } else { &word };
-        if sentence.chars().count() + word.chars().count() >= MOST {
-            break;
-        }
-        if !sentence.is_empty() && !word.is_empty() {
-            sentence.push(' ');
-        }
-        sentence.push_str(word);
-    }
-    Some(sentence).filter(|sentence| !sentence.is_empty())
 }
 
 fn letters(text: &str) -> String {
@@ -326,25 +294,6 @@ mod tests {
             let error = PlatformError::new("acme", Step::Refresh, Failure::RefreshRejected);
             let error = error.answered(400, Some(code.to_owned())).without_echo(["other secret", sent]);
             assert_eq!(error.code.is_some(), is_kept, "{code} {sent}");
-        }
-    }
-
-    #[test]
-    fn a_sentence_for_the_log_holds_neither_what_was_sent_nor_what_may_be_a_token() {
-        let described = |said: &str, sent: &str| {
-            let error = PlatformError::new("acme", Step::CodeExchange, Failure::AuthorizationRefused);
-            error.described(Some(said)).without_echo(["other secret", sent]).description
-        };
-        for (said, sent, told) in [
-            ("Missing parameter: device_id", "codecode", Some("Missing parameter: device_id")),
-            ("the code co/de+12345 is bad", "co/de+12345", None),
-            ("the code code-0123456789abcdef is bad", "code-0123456789abcdef…", None),
-            ("a\n\u{1b}[31m <b>b</b>\u{202e}", "", Some("a [31m bb/b")),
-            (&format!("bad {}", "x9".repeat(20)), "", Some("bad …")),
-            (&"word ".repeat(100), "", Some(["word"; 40].join(" ").as_str())),
-            (" \n", "", None),
-        ] {
-            assert_eq!(described(said, sent).as_deref(), told, "{said}");
         }
     }
 

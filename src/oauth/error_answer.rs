@@ -52,8 +52,6 @@ pub(super) struct ErrorAnswer {
     /// `error` as text (RFC 6749), else Google's status, the code number of Graph or Pinterest, a reason or title, or
     /// any other code by which a refusal is recognised.
     pub(super) code: Option<String>,
-    /// The platform's sentence for people. It goes into the log only.
-    description: Option<String>,
     said: Said,
     /// True for a page of markup, which something in front of the platform wrote.
     is_markup: bool,
@@ -75,8 +73,7 @@ impl ErrorAnswer {
             let status = text("/error");
             Said::codes_of(answer).iter().filter(|code| Some(*code) != status.as_ref()).find_map(|code| code_of(code))
         });
-        let description = Said::description_of(answer);
-        Self { code, description, said: Said::read(answer), is_markup: false, is_throttled: false }
+        Self { code, said: Said::read(answer), is_markup: false, is_throttled: false }
     }
 
     /// Reads an API's answer, whose body should be JSON.
@@ -95,7 +92,7 @@ impl ErrorAnswer {
             let is_page = !answer.body.trim_ascii().is_empty();
             let said = Said { is_page, ..Said::default() };
             let is_markup = outbound::is_markup(&answer.body);
-            Self { code: None, description: None, said, is_markup, is_throttled: false }
+            Self { code: None, said, is_markup, is_throttled: false }
         };
         let read = read.as_ref().map_or_else(unread, Self::read);
         Self { is_throttled: answer.is_throttled, ..read }
@@ -113,8 +110,7 @@ impl ErrorAnswer {
 
     /// The error of an answer with this status and meaning.
     pub(super) fn error(self, platform: &Platform, step: Step, failure: Failure, status: u16) -> PlatformError {
-        let error = PlatformError::new(&platform.name, step, failure).answered(status, self.code);
-        error.described(self.description.as_deref())
+        PlatformError::new(&platform.name, step, failure).answered(status, self.code)
     }
 
     /// The meaning of an answer with this status at this step.

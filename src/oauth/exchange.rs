@@ -75,9 +75,7 @@ impl OauthClient<'_> {
     pub async fn finish_exchange(&self, answer: &[u8], sent_at: Timestamp) -> Result<IssuedTokens, PlatformError> {
         let platform = &*self.platform;
         let issued = read_tokens(platform, Step::CodeExchange, answer, sent_at);
-        // The code that was sent is not known here, and a sentence may repeat it.
-        let silent = |error| PlatformError { description: None, ..self.without_echo(error, []) };
-        let mut issued = issued.map_err(silent)?;
+        let mut issued = issued.map_err(|error| self.without_echo(error, []))?;
         if let Some(long_lived) = platform.long_lived {
             let scopes = issued.scopes.take();
             let short = &issued.tokens.access_token;

@@ -293,19 +293,9 @@ impl Said {
         // X identifies a problem by a URL (RFC 9457).
         let types = ["/type", "/error/type", "/errors/0/type"].iter().filter_map(at);
         codes.extend(types.filter_map(|kind| kind.rsplit('/').next().map(str::to_owned)));
-        let message = Self::sentences_of(answer);
+        let message: Vec<String> = MESSAGES.iter().filter_map(at).collect();
         let subcode = SUBCODES.iter().find_map(at);
         Self { codes, subcode, message: message.join("\n").to_lowercase(), is_page: false }
-    }
-
-    /// The sentences for people in an answer of any shape. They may hold anything, secrets too.
-    #[must_use]
-    pub fn description_of(answer: &Value) -> Option<String> {
-        Some(Self::sentences_of(answer).join(" ")).filter(|description| !description.is_empty())
-    }
-
-    fn sentences_of(answer: &Value) -> Vec<String> {
-        MESSAGES.iter().filter_map(|pointer| text(answer, pointer)).collect()
     }
 
     /// The codes of a callback.

@@ -334,7 +334,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Details for support
     Request: [id]
     Error: authorization_refused
-    Next step for the operator: Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com. The log has what the platform said.
+    Next step for the operator: Check that the scopes of [platforms.twitter] are enabled for the app at https://console.x.com. The log has the code of the platform, if it gave one.
 
     X (Twitter) was not connected
     This service has used up what it pays for at X (Twitter). Nothing was connected, and nothing was stored.

@@ -400,29 +400,29 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     }
     insta::assert_snapshot!(told[0], @r#"
     token expired: exchange_rejected
-        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) platform.description="the code has expired" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
+        connection failed error=acme, code exchange: exchange_rejected (HTTP 400, invalid_grant) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token ok_error: exchange_rejected
         connection failed error=acme, code exchange: exchange_rejected (HTTP 200, invalid_grant) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for acme with the one registered there.
     token 429: platform_throttled
-        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) platform.description="too many requests, as it was told to say" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, code exchange: platform_throttled (HTTP 429, temporarily_unavailable) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) platform.description="a server error, as it was told to say" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
         connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     identity expired: permission_missing
-        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) platform.description="the access token has expired" who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, so they were revoked platform.name=acme
     identity revoked: permission_missing
-        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) platform.description="the access token was revoked" who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
         the tokens were not kept, so they were revoked platform.name=acme
     identity ok_error: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept, so they were revoked platform.name=acme
     identity 429: platform_throttled
-        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) platform.description="too many requests, as it was told to say" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity 500: platform_unavailable
-        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) platform.description="a server error, as it was told to say" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity html: identity_unavailable
         connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
@@ -430,47 +430,47 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     "#);
     insta::assert_snapshot!(told[1], @r#"
     token expired: exchange_rejected
-        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) platform.description="Matching code was not found or was already used" who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, code exchange: exchange_rejected (HTTP 400, 400) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token ok_error: exchange_rejected
         connection failed error=threads, code exchange: exchange_rejected (HTTP 200, 400) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
     token 429: platform_throttled
-        connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) platform.description="Application request limit reached" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, code exchange: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token 500: platform_unavailable
-        connection failed error=threads, code exchange: platform_unavailable (HTTP 500, 2) platform.description="An unexpected error has occurred. Please retry your request later." who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, code exchange: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
         connection failed error=threads, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
     long_lived expired: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) platform.description="Error validating access token: Session has expired." who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived revoked: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) platform.description="Error validating access token: The session has been invalidated because the user changed their password or the application was removed." who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 400, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived ok_error: exchange_rejected
-        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) platform.description="Error validating access token: The session has been invalidated because the user changed their password or the application was removed." who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
+        connection failed error=threads, exchange for a long-lived token: exchange_rejected (HTTP 200, 190) who_can_help="account_owner" next_step=If it happens to everyone, compare the callback URL that `postpeer check` prints for threads with the one registered there.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived 429: platform_throttled
-        connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) platform.description="Application request limit reached" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, exchange for a long-lived token: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived 500: platform_unavailable
-        connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) platform.description="An unexpected error has occurred. Please retry your request later." who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, exchange for a long-lived token: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     long_lived html: platform_answer_unreadable
         connection failed error=threads, exchange for a long-lived token: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity expired: permission_missing
-        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) platform.description="Error validating access token: Session has expired." who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
+        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity revoked: permission_missing
-        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) platform.description="Error validating access token: The session has been invalidated because the user changed their password or the application was removed." who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
+        connection failed error=threads, identity call: permission_missing (HTTP 400, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity ok_error: permission_missing
         connection failed error=threads, identity call: permission_missing (HTTP 200, 190) who_can_help="account_owner" next_step=Check that the scopes of [platforms.threads] are enabled for the app at https://developers.facebook.com/apps, and that the owner ticked them.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 429: platform_throttled
-        connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) platform.description="Application request limit reached" who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, identity call: platform_throttled (HTTP 429, 4) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity 500: platform_unavailable
-        connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) platform.description="An unexpected error has occurred. Please retry your request later." who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
+        connection failed error=threads, identity call: platform_unavailable (HTTP 500, 2) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=threads
     identity html: identity_unavailable
         connection failed error=threads, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and api_url of [platforms.threads]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.

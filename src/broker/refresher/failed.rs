@@ -61,8 +61,7 @@ impl Refresher {
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
             grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
-            error = %chain(&error), platform.description = error.description,
-            next_step = %self.core().next_step(kind, &grant.platform), "refresh failed"
+            error = %chain(&error), next_step = %self.core().next_step(kind, &grant.platform), "refresh failed"
         );
         count(&grant.platform, outcome_of(kind));
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);

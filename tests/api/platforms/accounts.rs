@@ -24,7 +24,7 @@ async fn a_person_without_an_account_to_connect_gets_no_account() {
         connection failed error=youtube, identity call: no_account (HTTP 200) who_can_help="account_owner" next_step=Nothing to do here: the owner needs an account at youtube that can be connected.
         the tokens were not kept, so they were revoked platform.name=youtube
     instagram: no_account
-        connection failed error=instagram, identity call: no_account (HTTP 400, 100) platform.description="The user is not an Instagram Business or Creator account." who_can_help="account_owner" next_step=Nothing to do here: the owner needs an account at instagram that can be connected.
+        connection failed error=instagram, identity call: no_account (HTTP 400, 100) who_can_help="account_owner" next_step=Nothing to do here: the owner needs an account at instagram that can be connected.
         the tokens were not kept; the platform has no revocation, so they expire unused platform.name=instagram
     "#);
 }

@@ -70,8 +70,8 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         ),
         F::AuthorizationRefused => (
             "{label} lehnt ab, worum dieser Dienst bittet.",
-            "Prüfen Sie, ob die Scopes in [platforms.{platform}] für die App {console} eingeschaltet sind. Im Protokoll steht, \
-             was die Plattform dazu sagt.",
+            "Prüfen Sie, ob die Scopes in [platforms.{platform}] für die App {console} eingeschaltet sind. Im Protokoll steht \
+             der Code der Plattform, falls sie einen nannte.",
         ),
         F::BillingLimitReached => (
             "Was dieser Dienst bei {label} bezahlt, ist aufgebraucht.",
@@ -158,7 +158,7 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         F::RequestRefused => (
             "{label} hat eine Erneuerung abgelehnt, ohne dass es am Konto liegt.",
             "Sie wird wiederholt, in immer größeren Abständen. Prüfen Sie die Einstellungen in [platforms.{platform}] und die \
-             App {console}; im Protokoll steht, was die Plattform sagte, falls sie einen Grund nannte.",
+             App {console}; im Protokoll steht der Code der Plattform, falls sie einen nannte.",
         ),
         F::RestoredFromBackup => (
             "{label} lehnt das Erneuerungstoken ab: Dieses Konto wurde aus einer Sicherung wiederhergestellt, und sein Token \
