@@ -83,6 +83,11 @@ pub(super) fn back_up(arguments: &Backup, environment: &Environment) -> Result<(
             format!("{} is the name of a file that belongs to the database: name another file", file.display()),
         ));
     }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !is_stdout && !folder.is_dir()) {
+        let said = format!("there is no folder {}: make it, or name a file elsewhere", folder.display());
+        return Err(Failure::new(Exit::Io, said));
+    }
     // A copy for standard output is checked beside the database, where its contents are anyway.
     let place = if is_stdout { &config.database } else { file };
     let at = beside(place, &format!(".{}.unfinished", std::process::id()));

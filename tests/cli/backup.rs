@@ -217,7 +217,8 @@ fn what_cannot_be_backed_up_is_refused() {
         said
     };
     let nowhere = whole.instance.run(&["backup", whole.file("none/no.db").to_str().unwrap()]);
-    refused(&nowhere, 74);
+    let said = refused(&nowhere, 74);
+    assert!(said.contains("there is no folder") && !said.contains("unfinished"), "{said}");
     whole.instance.sql("PRAGMA application_id = 1");
     refuses(&whole, 65);
     whole.instance.sql("PRAGMA application_id = 1347445362; PRAGMA user_version = 999");
