@@ -58,7 +58,9 @@ fn unusable(config: &Config, config_file: Option<&Path>, runner: &Runner) -> Vec
     let database = ["", "-wal", "-shm", "-journal"].map(|ending| (beside(&config.database, ending), write, Exit::Io));
     let folders =
         [folder_of(&config.database)].into_iter().chain(config.backup.iter().map(|backup| backup.dir.clone()));
-    let folders = folders.map(|folder| (existing(&folder), write | Access::EXEC_OK, Exit::Io));
+    let folders: Vec<PathBuf> = folders.collect();
+    let missing = folders.iter().filter(|folder| !folder.exists()).filter_map(|folder| unmakable(runner, folder));
+    let folders = folders.iter().map(|folder| (folder.clone(), write | Access::EXEC_OK, Exit::Io));
     let secrets = [&config.keyring].into_iter().chain(&config.secret_files).chain(&config.logo_files);
     let secrets = secrets.map(|file| (file.clone(), read, Exit::Config));
     let config_file = config_file.map(|file| (file.to_owned(), read, Exit::Config));
@@ -67,7 +69,17 @@ fn unusable(config: &Config, config_file: Option<&Path>, runner: &Runner) -> Vec
         .chain(secrets.map(|one| (one, false)))
         .filter(|((path, how, _), _)| path.exists() && !runner.may(path, *how))
         .map(|((path, how, exit), is_needed)| unusable_finding(runner, &path, how, exit, is_needed))
+        .chain(missing)
         .collect()
+}
+
+/// `None` for a missing folder that the broker may make.
+fn unmakable(runner: &Runner, folder: &Path) -> Option<Finding> {
+    let message =
+        format!("there is no such folder, and user {}, as whom the broker runs, cannot make it", runner.name());
+    let remedy = format!("install -d -o {} -g {} -m 0700 {}", runner.uid, runner.gid, quoted(folder));
+    let may_make = runner.may(&existing(folder), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
+    (!may_make).then(|| Finding::error(Exit::Io, CHECK, folder.display(), message).remedy(remedy))
 }
 
 /// `is_needed`: the broker opens this path itself. A secret that lies elsewhere may be root's, where systemd hands a

@@ -95,30 +95,33 @@ fn list(config: &Config) -> String {
 
 fn show(config: &Config, name: &str) -> Result<String, Failure> {
     let listings = config.platforms.listings();
-    let Some(listing) = listings.iter().find(|listing| listing.name == name) else {
-        if let Some(preset) = presets::alone(name, &config.server.public_url) {
-            return show(&preset, name);
-        }
-        let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
-        let mut known = names.clone();
-        for preset in presets::names() {
-            known.push(preset);
-        }
-        let guess =
-            nearest_word(name, &known).map_or_else(|| ".".to_owned(), |nearest| format!(": did you mean {nearest}?"));
-        let (names, presets) = (names.join(", "), presets::listed());
-        let message = format!(
-            "there is no platform \"{name}\"{guess} The platforms are {names}, and these have presets: {presets}"
-        );
-        return Err(Failure::new(Exit::Usage, message));
-    };
+    if let Some(listing) = listings.iter().find(|listing| listing.name == name) {
+        return Ok(describe(config, listing, state(listing)));
+    }
+    if let Some(preset) = presets::alone(name, &config.server.public_url)
+        && let Some(listing) = preset.platforms.listings().iter().find(|listing| listing.name == name)
+    {
+        return Ok(describe(&preset, listing, &format!("not set up; [platforms.{name}] does")));
+    }
+    let names: Vec<&str> = listings.iter().map(|listing| listing.name).collect();
+    let known: Vec<&str> = names.iter().copied().chain(presets::names().map(|name| -> &str { name })).collect();
+    let guess =
+        nearest_word(name, &known).map_or_else(|| ".".to_owned(), |nearest| format!(": did you mean {nearest}?"));
+    let (names, presets) = (names.join(", "), presets::listed());
+    let message =
+        format!("there is no platform \"{name}\"{guess} The platforms are {names}, and these have presets: {presets}");
+    Err(Failure::new(Exit::Usage, message))
+}
+
+fn describe(config: &Config, listing: &Listing<'_>, state: &str) -> String {
+    let name = listing.name;
     let configured = config.platforms.iter_all().find(|configured| configured.platform().name == name);
     let (of_protocol, guide) = match configured {
         Some(configured) => (of_oauth(configured.platform()), configured.platform().guide),
         None => (of_bluesky(config.platforms.bluesky().unwrap_or(&Bluesky::default())), bluesky::GUIDE),
     };
     let mut rows = vec![
-        ("state", state(listing).to_owned()),
+        ("state", state.to_owned()),
         ("callback URL", shown_callback(config, listing)),
         ("facts as of", guide.facts.map_or_else(String::new, |facts| facts.as_of.to_string())),
     ];
@@ -136,7 +139,7 @@ fn show(config: &Config, name: &str) -> Result<String, Failure> {
     rows.extend(notes(&guide));
     let rows = rows.into_iter().filter(|(_, fact)| !fact.is_empty());
     let lines = rows.map(|(name, fact)| wrapped(name, &fact));
-    Ok(format!("{} ({name})\n\n{}", listing.label, lines.collect::<Vec<_>>().join("\n")))
+    format!("{} ({name})\n\n{}", listing.label, lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn shown_callback(config: &Config, listing: &Listing<'_>) -> String {
@@ -297,7 +300,7 @@ mod tests {
         insta::assert_snapshot!(github, @"
         GitHub (github)
 
-        state           no credentials
+        state           not set up; [platforms.github] does
         callback URL    http://127.0.0.1:8080/v1/connect/github/callback
         facts as of     2026-11-26
         authorize       https://github.com/login/oauth/authorize

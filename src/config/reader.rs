@@ -285,7 +285,13 @@ impl Reader {
                 Some(&"identity_headers") => "{ Client-Id = \"{client_id}\" }",
                 _ => "{ prompt = \"consent\" }",
             };
-            self.mistake(path, format!("must be a table of texts, such as {example}"));
+            let problem = match self.layers.origin(path) {
+                Origin::Environment(variable) => {
+                    format!("must be a table of texts: set a variable for each, such as {variable}__NAME")
+                }
+                _ => format!("must be a table of texts, such as {example}"),
+            };
+            self.mistake(path, problem);
         }
         let keys = self.keys(path);
         keys.into_iter()

@@ -273,6 +273,14 @@ fn root_is_told_what_the_broker_cannot_use() {
             assert!(found["remedy"].as_str().unwrap().starts_with(remedy), "{found}");
         }
     }
+    // A folder that the broker would make, in one that is root's.
+    let (Some(instance), root) = (owned(), tempfile::tempdir().unwrap()) else { return };
+    let backups = root.path().join("a/backups");
+    let check = instance.command(&["check", "--json"]).env("POSTPEER_BACKUP__DIR", &backups).output().unwrap();
+    assert_eq!(check.status.code(), Some(74), "{}", text(&check.stdout));
+    let found = finding(&check, "permissions");
+    let remedy = format!("install -d -o 4242 -g 4242 -m 0700 {}", backups.display());
+    assert!(found["subject"] == backups.to_str().unwrap() && found["remedy"] == remedy, "{found}");
     // systemd hands the broker a copy of what is root's.
     let (Some(instance), root) = (owned(), tempfile::tempdir().unwrap()) else { return };
     let keyring = root.path().join("keyring");

@@ -31,7 +31,7 @@ pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Enviro
         findings.push(match in_the_way(&backup.dir) {
             Some(path) => Finding::error(Exit::Io, "backups", path.display(), "this is not a folder, so backups fail")
                 .remedy("mount or create what the link leads to, or correct backup.dir"),
-            None => writable("backups", &existing(&backup.dir), "backups"),
+            None => writable("backups", &backup.dir, "backups"),
         });
     }
     let holder = find_holder(&config.database).unwrap_or_else(|error| {
@@ -83,9 +83,12 @@ fn database_finding(config: &Config, error: OpenError) -> Finding {
     Finding::failure("database", config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
 }
 
+/// A folder that is missing is made when it is needed.
 fn writable(check: &'static str, folder: &Path, what: &str) -> Finding {
-    if can(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
-        return Finding::ok(check, folder.display(), format!("this user may write {what} there"));
+    let (place, there) = (existing(folder), folder.display());
+    if can(&place, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        let may = if place == folder { "" } else { "make this folder, and " };
+        return Finding::ok(check, there, format!("this user may {may}write {what} there"));
     }
     let message = format!("this user may not write {what} there");
     let remedy =

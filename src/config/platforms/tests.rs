@@ -375,6 +375,8 @@ fn a_mistake_in_the_environment_is_told_in_variables() {
     let told =
         environment("POSTPEER_PLATFORMS__ACME__IDENTITY", "/id", "[platforms.acme]\nissuer = \"https://a.example\"");
     insta::assert_snapshot!(told, @"environment variable POSTPEER_PLATFORMS__ACME__IDENTITY: platforms.acme.identity must be a table: set a variable for each of its keys, such as POSTPEER_PLATFORMS__ACME__IDENTITY__ID");
+    let told = environment("POSTPEER_PLATFORMS__SLACK__AUTHORIZE_PARAMS", "{ a = \"b\" }", "[platforms.slack]");
+    assert!(told.contains("such as POSTPEER_PLATFORMS__SLACK__AUTHORIZE_PARAMS__NAME"), "{told}");
     let told =
         environment("POSTPEER_PLATFORMS__ACM__CLIENT_ID", "id", "[platforms.acme]\nissuer = \"https://a.example\"");
     assert!(told.contains("or did you mean platforms.acme?"), "{told}");
