@@ -9,7 +9,7 @@ pub use super::revocation::Revoked;
 use crate::domain::audit::{Action, Actor, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::grant::Grant;
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{Integration, IntegrationDetail, IntegrationFilter, PlatformFilter};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::time::Timestamp;
@@ -163,8 +163,8 @@ impl Broker {
         let (grant_id, generation, consented_at) = (grant.id, grant.generation, grant.consented_at);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
-        let entry = Entry::new(caller.by(), Action::AccountDisconnected, id);
-        let who = caller.clone();
+        let entry = Entry::new(caller.by(), Action::AccountDisconnected, id).of_profile(integration.profile_id);
+        let (at_first, who) = (entry.clone(), caller.clone());
         let erased = self
             .store
             .write_kept(move |tx| {
@@ -174,7 +174,7 @@ impl Broker {
                 let is_renewed = current.is_some_and(|current| current.consented_at != consented_at);
                 if present.grant_id != grant_id || (is_renewed && others.len() == 1) {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
-                    let entry = entry.clone().with_outcome(revoked.into()).of_profile(present.profile_id);
+                    let entry = at_first.clone().with_outcome(revoked.into()).of_profile(present.profile_id);
                     audit::record(tx, Some(project), &entry, clock.now())?;
                     tracing::info!(integration.id = %id, "the account was connected again meanwhile, so it stays");
                     return Ok((revoked, None));
@@ -196,7 +196,7 @@ impl Broker {
                     _ => !knows_others,
                 };
                 let told = if hides && revoked == Revoked::KeptForOthers { Revoked::NotConfirmed } else { revoked };
-                let entry = entry.clone().with_outcome(told.into()).of_profile(present.profile_id);
+                let entry = at_first.clone().with_outcome(told.into()).of_profile(present.profile_id);
                 audit::record(tx, Some(project), &entry, clock.now())?;
                 Ok::<_, Error>((told, unused))
             })
@@ -217,14 +217,27 @@ impl Broker {
                 // stored other tokens than those that were revoked.
                 Users::Nobody if was_kept || grant.generation != generation => {
                     let last = self.revoke(&grant).await;
+                    let known = told;
                     told = if was_kept || revoked == last { last } else { Revoked::NotConfirmed };
                     revoked = told;
+                    if told != known {
+                        self.record_last(project, entry.with_outcome(told.into())).await;
+                    }
                 }
                 Users::Nobody | Users::OfOtherProjects | Users::OfProject => {}
             }
         }
         tracing::info!(integration.id = %id, platform.name = %integration.platform, revoked = ?revoked, "account disconnected");
         Ok((self.label(&integration.platform), told))
+    }
+
+    /// Tells the trail how a revocation ended that only an erased account made possible.
+    async fn record_last(&self, project: ProjectId, entry: Entry) {
+        let now = self.clock.now();
+        let record = move |tx: &Transaction<'_>| audit::record(tx, Some(project), &entry, now);
+        if let Err(error) = self.store.write(record).await {
+            tracing::error!(error = %chain(&error), "the audit trail does not tell how the last revocation ended");
+        }
     }
 
     async fn revoke(&self, grant: &Grant) -> Revoked {

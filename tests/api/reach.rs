@@ -343,3 +343,24 @@ async fn two_accounts_of_an_operators_platform_may_be_one_persons_unless_the_ope
         assert_eq!(revocations(&broker, "youtube"), revoked + 1, "{subject}: nobody lives on it any more");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_of_two_accounts_that_are_disconnected_at_once_tells_that_the_consent_was_revoked() {
+    let broker = TestBroker::start().await;
+    let outcome = |entry: &serde_json::Value| entry["outcome"].as_str().unwrap().to_owned();
+    for _ in 0..5 {
+        let ids = futures_util::future::join_all(
+            ["basil", "ada"].map(|account| async { arrive(&broker, &broker.key, "youtube", account).await }),
+        )
+        .await;
+        let ids: Vec<_> = ids.iter().map(|location| parameter(location, "integrationId").unwrap()).collect();
+        let (one, other) =
+            tokio::join!(disconnect(&broker, &broker.key, &ids[0]), disconnect(&broker, &broker.key, &ids[1]));
+        let told = [one, other].iter().filter(|told| told.contains("revoked the tokens")).count();
+        let trail = broker.get("/v1/audit?limit=100").await.json["entries"].take();
+        let entries = trail.as_array().unwrap().iter().filter(|entry| ids.iter().any(|id| entry["object"] == **id));
+        let outcomes: Vec<_> = entries.map(outcome).collect();
+        assert_eq!(outcomes.iter().filter(|outcome| *outcome == "revoked").count(), told, "{outcomes:?}");
+        assert_eq!(outcomes.last().unwrap(), "revoked", "{outcomes:?}");
+    }
+}
