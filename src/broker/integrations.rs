@@ -139,7 +139,7 @@ impl Broker {
     }
 
     /// Revokes the consent at the platform, unless that would reach others, then erases the tokens. Returns the
-    /// platform's label and what came of the revocation.
+    /// platform's label and what came of it.
     pub async fn disconnect(&self, caller: &Caller, id: &str) -> Result<(String, Revoked), Error> {
         let (id, broker, caller) = (parse(id)?, self.clone(), caller.clone());
         // Revoked tokens must be erased whether or not the caller still waits.
@@ -171,13 +171,15 @@ impl Broker {
                 let present = find_seen(tx, &who, id)?;
                 let others = integrations::list_on_grant(tx, project, present.grant_id)?;
                 let current = grants::find(tx, project, present.grant_id)?;
-                let is_renewed = current.is_some_and(|current| current.consented_at != consented_at);
-                if present.grant_id != grant_id || (is_renewed && others.len() == 1) {
+                // A renewal without this account, for others on the consent, leaves its row as it was.
+                let is_renewed = current.is_some_and(|current| {
+                    current.consented_at != consented_at && present.updated_at >= current.consented_at
+                });
+                if present.grant_id != grant_id || is_renewed {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
-                    let entry = at_first.clone().with_outcome(revoked.into()).of_profile(present.profile_id);
+                    let entry = at_first.clone().with_outcome(Revoked::Reconnected.into()).of_profile(present.profile_id);
                     audit::record(tx, Some(project), &entry, clock.now())?;
-                    tracing::info!(integration.id = %id, "the account was connected again meanwhile, so it stays");
-                    return Ok((revoked, None));
+                    return Ok((Revoked::Reconnected, None));
                 }
                 integrations::delete(tx, project, id)?;
                 let others: Vec<_> = others.into_iter().filter(|other| other.id != id).collect();
@@ -227,7 +229,11 @@ impl Broker {
                 Users::Nobody | Users::OfOtherProjects | Users::OfProject => {}
             }
         }
-        tracing::info!(integration.id = %id, platform.name = %integration.platform, revoked = ?revoked, "account disconnected");
+        if told == Revoked::Reconnected {
+            tracing::info!(integration.id = %id, "the account was connected again meanwhile, so it stays");
+        } else {
+            tracing::info!(integration.id = %id, platform.name = %integration.platform, revoked = ?revoked, "account disconnected");
+        }
         Ok((self.label(&integration.platform), told))
     }
 

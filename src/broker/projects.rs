@@ -51,6 +51,8 @@ impl Disconnected {
         *match revoked {
             Revoked::KeptForOthers => &mut self.shared,
             Revoked::NotConfirmed => &mut self.not_confirmed,
+            // The next round disconnects it.
+            Revoked::Reconnected => return,
             Revoked::Unsupported => &mut self.unsupported,
             Revoked::Yes => &mut self.revoked,
         } += 1;

@@ -35,7 +35,7 @@ use crate::vault::Place;
 /// Time for a platform to revoke. Nobody waits longer.
 const REVOKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The result of a revocation at the platform.
+/// The result of a revocation at the platform, or of a disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Revoked {
@@ -44,6 +44,8 @@ pub enum Revoked {
     KeptForOthers,
     /// The platform did not confirm, or was not asked for the sake of another project's account.
     NotConfirmed,
+    /// The account's owner connected it again meanwhile, so it stays.
+    Reconnected,
     /// The platform has no endpoint for it: the account's owner removes the app in their settings there.
     Unsupported,
     /// The platform confirmed.
@@ -174,7 +176,7 @@ impl Revocation {
                 Revoked::Unsupported => {
                     "the tokens were not kept; the platform has no revocation, so they expire unused"
                 }
-                Revoked::KeptForOthers | Revoked::NotConfirmed => {
+                Revoked::KeptForOthers | Revoked::NotConfirmed | Revoked::Reconnected => {
                     "the tokens were not kept, and the platform did not confirm their revocation"
                 }
             },

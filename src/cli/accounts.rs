@@ -189,6 +189,9 @@ fn disconnect(arguments: &One, environment: &Environment) -> Result<(), Failure>
             "Disconnected, and the tokens are erased here. {label} did not confirm that it revoked them: the account's owner \
              can remove the app in the settings there."
         ),
+        Revoked::Reconnected => {
+            say!("The account was connected again meanwhile, so it stays: disconnect it again to end that.");
+        }
         Revoked::Unsupported => say!(
             "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can remove \
              the app in the settings there."

@@ -175,3 +175,31 @@ async fn an_outage_during_the_search_revokes_no_consent_of_a_connected_account()
         (Some("active"), 200)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_connected_again_with_another_while_it_is_disconnected_stays_if_it_was_chosen() {
+    const ALONE: [&str; 1] = ["101000000000001"];
+    for (chosen, stays) in
+        [(&["101000000000001", "101000000000002"][..], true), (&ALONE, true), (&["101000000000002"], false)]
+    {
+        let broker = TestBroker::start().await;
+        let ada = Answer::allow().account("ada");
+        let id = choose(&broker, "facebook", &ada, &ALONE).await.remove(0);
+        let path = format!("/v1/connect/integrations/{id}");
+        broker.sandbox().hold(Step::Revoke);
+        let (gone, again) = tokio::join!(broker.call("DELETE", &path, None), async {
+            broker.sandbox().held(Step::Revoke).await;
+            broker.clock.advance(std::time::Duration::from_secs(1));
+            let again = choose(&broker, "facebook", &ada, chosen).await;
+            broker.sandbox().release(Step::Revoke);
+            again
+        });
+        assert_eq!((gone.status, again.len()), (200, chosen.len()), "{}", gone.text);
+        assert_eq!(gone.text.contains("it stays"), stays, "{}", gone.text);
+        let listed = broker.get(&path).await;
+        assert_eq!(listed.status == 200, stays, "{}", listed.text);
+        let trail = broker.get("/v1/audit?limit=100").await.json["entries"].take();
+        let last = trail.as_array().unwrap().iter().rfind(|entry| entry["action"] == "account.disconnected").unwrap();
+        assert_eq!(last["outcome"] == "reconnected", stays, "{trail}");
+    }
+}

@@ -84,7 +84,7 @@ struct EntryView {
     #[schema(required)]
     flow_id: Option<String>,
     /// `done`; for `connection.ended`, `cancelled` or the failure; for `account.disconnected`, `revoked`,
-    /// `kept_for_others`, `not_confirmed` or `unsupported`: what became of the consent at the platform.
+    /// `kept_for_others`, `not_confirmed`, `unsupported`, or `reconnected` where it stays.
     #[schema(example = "done")]
     outcome: String,
 }

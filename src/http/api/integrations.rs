@@ -192,6 +192,9 @@ pub(crate) async fn disconnect(
             "Disconnected, and the tokens are erased here. {label} did not confirm that it revoked them: the account's \
              owner can remove the app in the settings there."
         ),
+        Revoked::Reconnected => {
+            "The account was connected again meanwhile, so it stays: disconnect it again to end that.".to_owned()
+        }
         Revoked::Unsupported => format!(
             "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can \
              remove the app in the settings there."

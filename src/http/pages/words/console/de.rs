@@ -12,6 +12,9 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     home: "Überblick",
     done: |done| match done {
         Done::Disconnected => "Getrennt. Die Plattform hat die Tokens widerrufen, und hier sind sie gelöscht.",
+        Done::DisconnectedNot => {
+            "Das Konto wurde inzwischen neu verbunden und bleibt deshalb: Trennen Sie es noch einmal, um das zu beenden."
+        }
         Done::DisconnectedShared => {
             "Getrennt. Die Zustimmung bei der Plattform blieb bestehen, weil andere verbundene Konten sie brauchen."
         }

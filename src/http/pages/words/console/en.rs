@@ -11,6 +11,9 @@ pub(in super::super) static WORDS: ConsoleWords = ConsoleWords {
     home: "Overview",
     done: |done| match done {
         Done::Disconnected => "Disconnected. The platform revoked the tokens, and they are erased here.",
+        Done::DisconnectedNot => {
+            "The account was connected again meanwhile, so it stays: disconnect it again to end that."
+        }
         Done::DisconnectedShared => {
             "Disconnected. The consent at the platform was left alone, because other connected accounts live on it."
         }

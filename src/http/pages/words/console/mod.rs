@@ -19,6 +19,8 @@ pub(crate) enum Done {
     AppMade,
     /// The platform revoked the tokens.
     Disconnected,
+    /// It was connected again meanwhile.
+    DisconnectedNot,
     /// The consent stays for other accounts.
     DisconnectedShared,
     /// The platform did not say that it revoked them.
@@ -40,6 +42,7 @@ impl From<Revoked> for Done {
         match revoked {
             Revoked::KeptForOthers => Self::DisconnectedShared,
             Revoked::NotConfirmed => Self::DisconnectedUnconfirmed,
+            Revoked::Reconnected => Self::DisconnectedNot,
             Revoked::Unsupported => Self::DisconnectedUnsupported,
             Revoked::Yes => Self::Disconnected,
         }
