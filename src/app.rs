@@ -23,11 +23,13 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{self, Handle, Runtime};
+use uuid::Uuid;
 
 use crate::atproto;
 use crate::broker::{self, Broker, Parts, Reloaded};
 use crate::config::Config;
 use crate::domain::entropy::{Entropy, SystemEntropy};
+use crate::domain::keyring::WrappedKey;
 use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
 use crate::outbound::{self, Dns, Guard, Outbound};
@@ -123,10 +125,18 @@ fn check_schema(database: &Path, inspection: &Inspection) -> Result<(), Error> {
 
 /// Opens the data keys with the keyring that was read from `path`. Reads the file once more where it does not fit: a
 /// command may have changed it, and then the database, since it was read.
-fn unlock(path: &Path, keyring: &KeyringFile, inspection: &Inspection, ports: &Ports) -> Result<Vault, Error> {
-    let unlock = |keyring: &KeyringFile| {
-        Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone())
-    };
+///
+/// # Errors
+///
+/// The keyring does not open them, or cannot be read again.
+pub fn unlock(
+    path: &Path,
+    keyring: &KeyringFile,
+    db: Uuid,
+    wrapped: &[WrappedKey],
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Vault, Error> {
+    let unlock = |keyring: &KeyringFile| Vault::unlock(keyring, db, wrapped, entropy.clone());
     match unlock(keyring) {
         Err(vault::Error::WrongKeyring { .. }) => Ok(unlock(&KeyringFile::load(path)?)?),
         unlocked => Ok(unlocked?),
@@ -155,7 +165,8 @@ impl Prepared {
         check_exists(&config.database)?;
         let lock = DatabaseLock::take(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
-        let vault = unlock(&config.keyring, &keyring, &inspection, &ports)?;
+        let Inspection { db_id, wrapped_keys, .. } = &inspection;
+        let vault = unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
         Ok(Self { config, ports, lock, vault, is_checked: inspection.is_checked })
     }
 
@@ -237,7 +248,7 @@ impl App {
             |db: &store::Connection| Ok::<_, store::Error>((store::meta::get_db_id(db)?, store::keyring::list(db)?));
         // Not a short read: another process may have changed the keys a moment ago.
         let (db_id, wrapped_keys) = self.store.read_long(read).await?;
-        let vault = Vault::unlock(&keyring, db_id, &wrapped_keys, self.ports.entropy.clone())?;
+        let vault = unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &self.ports.entropy)?;
         let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
         broker.restore_discovered().await;
         Ok(broker)
@@ -263,7 +274,8 @@ impl Desk {
         let shared = DatabaseUse::share(&config.database)?;
         let inspection = store::inspect_briefly(&config.database)?;
         check_schema(&config.database, &inspection)?;
-        let vault = unlock(&config.keyring, &keyring, &inspection, ports)?;
+        let Inspection { db_id, wrapped_keys, .. } = &inspection;
+        let vault = unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
         let work = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
         let (store, upstream) = open(config, ports)?;
         let broker = assemble(ports, store, follow(config, upstream, vault), work.handle().clone());
@@ -376,13 +388,11 @@ mod tests {
         drop(desk);
         let inspection = store::inspect(&config.database).unwrap();
         assert!(Vault::unlock(&old, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).is_err());
-        unlock(&config.keyring, &old, &inspection, &ports).unwrap();
+        let unlock = || unlock(&config.keyring, &old, inspection.db_id, &inspection.wrapped_keys, &ports.entropy);
+        unlock().unwrap();
         let other = KeyringFile::generate(&*ports.entropy);
         std::fs::remove_file(&config.keyring).unwrap();
         other.write_new(&config.keyring).unwrap();
-        assert!(matches!(
-            unlock(&config.keyring, &old, &inspection, &ports),
-            Err(Error::Vault(vault::Error::WrongKeyring { .. }))
-        ));
+        assert!(matches!(unlock(), Err(Error::Vault(vault::Error::WrongKeyring { .. }))));
     }
 }

@@ -66,7 +66,8 @@ pub fn back_up(config: &Config, ports: &Ports, at: PathBuf) -> Result<(Copy, Sea
     check_source(&config.database).map_err(Error::from)?;
     let copy = copy(&config.database, at, ports.clock.now(), &|| false)?;
     let inspection = copy.check(&config.database)?;
-    let vault = super::unlock(&config.keyring, &keyring, &inspection, ports)?;
+    let Inspection { db_id, wrapped_keys, .. } = &inspection;
+    let vault = super::unlock(&config.keyring, &keyring, *db_id, wrapped_keys, &ports.entropy)?;
     let check = open_all(copy.path(), &vault).map_err(Error::from)?;
     Ok((copy, check))
 }

@@ -177,7 +177,8 @@ impl Broker {
                 });
                 if present.grant_id != grant_id || is_renewed {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
-                    let entry = at_first.clone().with_outcome(Revoked::Reconnected.into()).of_profile(present.profile_id);
+                    let entry =
+                        at_first.clone().with_outcome(Revoked::Reconnected.into()).of_profile(present.profile_id);
                     audit::record(tx, Some(project), &entry, clock.now())?;
                     return Ok((Revoked::Reconnected, None));
                 }

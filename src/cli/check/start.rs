@@ -15,10 +15,10 @@ use crate::cli::finding::Finding;
 use crate::cli::listening::{is_broker, refusal};
 use crate::cli::settings::{ConfigFile, keyring_finding, remedy_of_database};
 use crate::config::{Config, Environment};
-use crate::domain::entropy::SystemEntropy;
+use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::server;
-use crate::store::{Holder, OpenError, find_holder, inspect_briefly, schema_version};
-use crate::vault::{KeyringFile, Vault};
+use crate::store::{Holder, Inspection, OpenError, find_holder, inspect_briefly, schema_version};
+use crate::vault::KeyringFile;
 
 pub(super) fn examine(config: &Config, source: &ConfigFile, environment: &Environment) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -70,10 +70,11 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
         Finding::note("database", &database, message).remedy("postpeer backup FILE before that is safer still")
     });
     let Some(keyring) = keyring else { return findings };
-    let entropy = Arc::new(SystemEntropy);
-    findings.push(match Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, entropy) {
+    let Inspection { db_id, wrapped_keys, .. } = inspection;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    findings.push(match app::unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &entropy) {
         Ok(_) => Finding::ok("keyring", config.keyring.display(), "it opens this database"),
-        Err(error) => Finding::failure("keyring", config.keyring.display(), Failure::from(app::Error::from(error))),
+        Err(error) => Finding::failure("keyring", config.keyring.display(), Failure::from(error)),
     });
     findings
 }

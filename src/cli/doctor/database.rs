@@ -14,7 +14,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
 use crate::cli::settings::{keyring_finding, remedy_of_database};
 use crate::config::Config;
-use crate::domain::entropy::SystemEntropy;
+use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::domain::time::Timestamp;
 use crate::store::survey::Survey;
 use crate::store::{self, Inspection, OpenError, schema_version};
@@ -67,14 +67,16 @@ fn survey_all(config: &Config, survey: &Survey, progress: &Progress, found: &mut
     found.findings.push(schema(config, &inspection));
     found.findings.extend(damage(config, survey, progress));
     if let Some(keyring) = &found.keyring {
-        match Vault::unlock(keyring, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)) {
+        let Inspection { db_id, wrapped_keys, .. } = &inspection;
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        match app::unlock(&config.keyring, keyring, *db_id, wrapped_keys, &entropy) {
             Ok(vault) => {
                 let message = format!("it opens all data keys of the database, {}", inspection.wrapped_keys.len());
                 found.findings.push(Finding::ok("keyring", config.keyring.display(), message));
                 found.findings.extend(sealed_values(config, survey, &vault, progress));
                 found.findings.extend(access_keys(config, survey, &vault));
             }
-            Err(error) => found.findings.push(vault_finding(config, error)),
+            Err(error) => found.findings.push(keyring_failure(config, error)),
         }
     }
     if inspection.schema_version == schema_version() {
@@ -246,10 +248,33 @@ fn database_finding(config: &Config, check: &'static str, error: OpenError) -> F
     Finding::failure(check, config.database.display(), Failure::from(app::Error::from(error))).remedy(remedy)
 }
 
-fn vault_finding(config: &Config, error: vault::Error) -> Finding {
-    Finding::failure("keyring", config.keyring.display(), Failure::from(app::Error::from(error)))
+fn keyring_failure(config: &Config, error: app::Error) -> Finding {
+    Finding::failure("keyring", config.keyring.display(), Failure::from(error))
 }
 
 fn store_finding(config: &Config, check: &'static str, error: store::Error) -> Finding {
     Finding::failure(check, config.database.display(), Failure::from(app::Error::from(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Desk, Ports, initialise};
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn a_keyring_that_changed_since_it_was_read_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config::from_str("x", "", directory.path(), &Environment::default(), &[]).unwrap();
+        let ports = Ports::system();
+        initialise(&config, &ports).unwrap();
+        let old = KeyringFile::load(&config.keyring).unwrap();
+        let desk = Desk::open(&config, &ports).unwrap();
+        desk.run(|broker| async move { broker.rewrap_data_keys(true).await }).unwrap();
+        drop(desk);
+        let mut found = Found { findings: Vec::new(), keyring: Some(old), db_id: None, newest: None };
+        survey_all(&config, &Survey::open(&config.database).unwrap(), &Progress::new(), &mut found);
+        let told = found.findings.iter().find(|finding| finding.check == "keyring").unwrap();
+        assert!(told.message.starts_with("it opens all data keys"), "{}", told.message);
+    }
 }
