@@ -67,6 +67,29 @@ async fn calls_in_flight_count_after_a_reload() {
     assert_eq!(refreshed.await, 2);
 }
 
+/// With the credentials of before, they would teach the app of the new ones that those are wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_waits_over_a_reload_goes_on_with_the_new_configuration() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let without = TestBroker::start().await;
+    let mut ids = Vec::new();
+    for account in ["a", "b", "c"] {
+        ids.push(platform.connect(&broker, account).await);
+    }
+    broker.clock.advance(LONG);
+    platform.hold();
+    let reading = futures_util::future::join_all(ids.iter().map(|id| broker.token(id, "")));
+    let (read, _reloaded) = tokio::join!(reading, async {
+        platform.asked_times(1).await;
+        let reloaded = broker.reloaded(|config| config.platforms = without.config().platforms.clone()).await;
+        platform.release();
+        reloaded
+    });
+    assert_eq!(platform.asked().len(), 1, "a platform that is no longer configured was asked");
+    assert_eq!(read.iter().filter(|reply| reply.status == 200).count(), 1);
+}
+
 /// A client that hangs up drops its call in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_ends_the_pause_of_its_app_even_where_the_client_hangs_up() {

@@ -1,6 +1,8 @@
 //! One attempt to refresh a grant: everything from reading its row to storing its new tokens.
 
-use super::throttle::NotNow;
+use std::sync::Arc;
+
+use super::throttle::{NotNow, Permit};
 use super::{LONGEST_WAIT, Landing, NotRefreshed, Refresher, storage};
 use crate::broker::Error;
 use crate::broker::clients::BoundTo;
@@ -65,14 +67,26 @@ impl Refresher {
         self.ask(grant, tokens).await
     }
 
-    /// Writes the attempt down, asks the platform, and stores what it answered.
+    /// Waits for the app's turn, and asks with the configuration of that time.
     async fn ask(&self, grant: Grant, tokens: TokenSet) -> Landing {
+        let mut current = self.latest();
+        loop {
+            let permit = match current.0.throttle.enter(&current.app_of(&grant, &tokens)).await {
+                Ok(permit) => permit,
+                Err(NotNow::Paused(pause)) => return current.paused(&grant, pause).await,
+                Err(NotNow::Stopping) => return Err(NotRefreshed::Stopping),
+            };
+            let latest = current.latest();
+            if Arc::ptr_eq(&latest.0, &current.0) {
+                return current.ask_in_turn(grant, tokens, permit).await;
+            }
+            current = latest;
+        }
+    }
+
+    /// Writes the attempt down, asks the platform, and stores what it answered.
+    async fn ask_in_turn(&self, grant: Grant, tokens: TokenSet, permit: Permit) -> Landing {
         let core = self.core();
-        let permit = match self.0.throttle.enter(&self.app_of(&grant, &tokens)).await {
-            Ok(permit) => permit,
-            Err(NotNow::Paused(pause)) => return self.paused(&grant, pause).await,
-            Err(NotNow::Stopping) => return Err(NotRefreshed::Stopping),
-        };
         // Read only now: credentials may have changed while this waited.
         let client = match self.client(&grant, &tokens).await {
             Ok(client) => client,

@@ -34,7 +34,7 @@ mod schedule;
 mod throttle;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 pub use schedule::Round;
@@ -97,6 +97,8 @@ struct Inner {
     revocation: Revocation,
     flights: SingleFlight<GrantId, Landing>,
     throttle: Arc<Throttle>,
+    /// The refresher of the latest configuration, for all of them; dangling until the first reload.
+    latest: Arc<Mutex<Weak<Inner>>>,
     /// Grants that the scheduler skips for a while.
     skipped: Mutex<Skipped>,
     /// Calls for new tokens in flight.
@@ -115,6 +117,7 @@ impl Refresher {
             revocation,
             flights: SingleFlight::default(),
             throttle,
+            latest: Arc::default(),
             skipped: Mutex::default(),
             in_flight: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_refreshes_in_flight").set(count))),
             unsaved: Arc::new(Gauge::new(|count| metrics::gauge!("postpeer_answers_unsaved").set(count))),
@@ -123,13 +126,25 @@ impl Refresher {
     }
 
     /// This refresher with other parts. It shares the refreshes in flight, and forgets what it learnt about apps: the
-    /// credentials of each may have changed.
+    /// credentials of each may have changed. Refreshes that wait for their turn go on with the other parts.
     pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
-        let Inner { flights, throttle, in_flight, unsaved, lapsed_at, .. } = &*self.0;
-        throttle.restart(core.settings.refresh_concurrency);
+        let Inner { flights, throttle, latest, in_flight, unsaved, lapsed_at, .. } = &*self.0;
+        let most = core.settings.refresh_concurrency;
         let (flights, in_flight, unsaved) = (flights.clone(), in_flight.clone(), unsaved.clone());
-        let (throttle, lapsed_at, skipped) = (throttle.clone(), lapsed_at.clone(), Mutex::default());
-        Self(Arc::new(Inner { core, revocation, flights, throttle, skipped, in_flight, unsaved, lapsed_at }))
+        let (throttle, latest) = (throttle.clone(), latest.clone());
+        let (lapsed_at, skipped) = (lapsed_at.clone(), Mutex::default());
+        let inner = Inner { core, revocation, flights, throttle, latest, skipped, in_flight, unsaved, lapsed_at };
+        let reloaded = Self(Arc::new(inner));
+        *reloaded.0.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&reloaded.0);
+        // Last: whoever is let in from now on finds the latest.
+        reloaded.0.throttle.restart(most);
+        reloaded
+    }
+
+    /// The refresher of the latest configuration.
+    fn latest(&self) -> Self {
+        let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        latest.map_or_else(|| self.clone(), Self)
     }
 
     fn core(&self) -> &Core {
