@@ -51,11 +51,12 @@ impl Broker {
         let mut purged = 0;
         let late = now.minus(LATE_MAX);
         // Secrets and links are kept for long, so only a clock that is right ends them.
-        if self.trusts_clock() {
-            while self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize {}
-            let ended = now.minus(link::KEEP_ENDED);
-            while self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize {}
-        }
+        while let Some(now) = self.trusted_now()
+            && self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize
+        {}
+        while let Some(ended) = self.trusted_now().map(|now| now.minus(link::KEEP_ENDED))
+            && self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize
+        {}
         // Rows that a power cut brings back expire again.
         let old = hour_of(now.minus(KEEP_ACTIVITY));
         while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {}
@@ -75,14 +76,10 @@ impl Broker {
     /// Erases the tokens of grants and accounts that ended long ago, apps at servers that nobody needs, and old records
     /// of token reads. Returns the number of grants and accounts.
     pub async fn purge_ended(&self) -> Result<usize, Error> {
-        if !self.trusts_clock() {
-            return Ok(0);
-        }
-        let now = self.clock.now();
-        let unused_since = now.minus(registration::KEEP_UNUSED);
-        let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
         let mut erased = 0;
-        loop {
+        while let Some(now) = self.trusted_now() {
+            let unused_since = now.minus(registration::KEEP_UNUSED);
+            let (ended_before, read_before) = (now.minus(KEEP_TOKENS), now.minus(KEEP_READS));
             let batch = self.store.write(move |tx| refreshes::erase_ended(tx, ended_before, BATCH)).await?;
             erased += batch;
             let unused = self.store.write(move |tx| registrations::purge(tx, unused_since, BATCH)).await?;
@@ -91,8 +88,9 @@ impl Broker {
                 break;
             }
         }
-        let has_ended = move |db: &Connection| integrations::has_ended(db, ended_before);
-        while self.store.read_long(has_ended).await? {
+        while let Some(ended_before) = self.trusted_now().map(|now| now.minus(KEEP_TOKENS))
+            && self.store.read_long(move |db: &Connection| integrations::has_ended(db, ended_before)).await?
+        {
             erased += self.store.write(move |tx| integrations::erase_ended(tx, ended_before, BATCH)).await?;
         }
         if erased > 0

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Broker;
 use crate::domain::steadiness::Steadiness;
+use crate::domain::time::Timestamp;
 
 /// The looks at the clock since the process began, whatever was reloaded meanwhile.
 #[derive(Debug)]
@@ -28,8 +29,10 @@ impl Broker {
         looks.lock().unwrap_or_else(PoisonError::into_inner).look(self.clock.now(), began.elapsed());
     }
 
-    /// True when the clock may decide what was kept for long enough.
-    pub(super) fn trusts_clock(&self) -> bool {
-        self.steady_clock.looks.lock().unwrap_or_else(PoisonError::into_inner).is_settled()
+    /// The time, when it may decide what was kept for long enough. To be asked for each batch that is deleted: the
+    /// clock may be set in between.
+    pub(super) fn trusted_now(&self) -> Option<Timestamp> {
+        let (SteadyClock { began, looks }, now) = (&*self.steady_clock, self.clock.now());
+        looks.lock().unwrap_or_else(PoisonError::into_inner).trusts(now, began.elapsed()).then_some(now)
     }
 }

@@ -38,9 +38,16 @@ impl Steadiness {
         self.latest = Some(Look { at, ran, steady_since });
     }
 
+    /// Looks once more. True when the time `at` may decide on deletions.
+    pub fn trusts(&mut self, at: Timestamp, ran: Duration) -> bool {
+        if self.latest.is_some() {
+            self.look(at, ran);
+        }
+        self.is_settled()
+    }
+
     /// True when the clock has run evenly for long enough, and where nobody looks at it.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.latest.is_none_or(|look| look.ran.saturating_sub(look.steady_since) >= SETTLED)
     }
 }
@@ -73,5 +80,17 @@ mod tests {
         assert_eq!(settled, (70..100).chain(161..200).collect::<Vec<_>>());
         clock.look(START.plus(minutes(205)), minutes(201));
         assert!(!clock.is_settled(), "the machine slept");
+    }
+
+    #[test]
+    fn a_time_counts_only_if_the_clock_was_not_set_since_the_last_look() {
+        let mut clock = Steadiness::default();
+        assert!(clock.trusts(START, Duration::ZERO) && clock.latest.is_none(), "nobody looks at it");
+        for minute in 0..=60 {
+            clock.look(START.plus(Duration::from_mins(minute)), Duration::from_mins(minute));
+        }
+        let ran = Duration::from_secs(60 * 60 + 10);
+        assert!(clock.trusts(START.plus(ran), ran));
+        assert!(!clock.trusts(START.plus(ran).plus(DAY), ran));
     }
 }
