@@ -10,7 +10,7 @@ pub(super) struct Revoked {
     access_keys: Vec<(String, i64)>,
     /// Each with its project.
     links: Vec<(String, String, i64)>,
-    /// Deleted profiles, whose links are revoked, each with its project.
+    /// Deleted profiles, whose keys and links are revoked, each with its project.
     profiles: Vec<(String, String, i64)>,
     /// Deleted projects.
     projects: Vec<(String, i64)>,
@@ -56,6 +56,10 @@ impl Revoked {
         let mut revoke_links_of_profile = copy.prepare(
             "UPDATE links SET revoked_at = ?3 WHERE project_id = ?1 AND profile_id = ?2 AND revoked_at IS NULL",
         )?;
+        let mut revoke_keys_of_profile = copy.prepare(
+            "UPDATE access_keys SET revoked_at = ?3, mac = NULL, mac_dek_id = NULL
+             WHERE project_id = ?1 AND profile_id = ?2 AND revoked_at IS NULL",
+        )?;
         let mut revoke_keys_of_project = copy.prepare(
             "UPDATE access_keys SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL
              WHERE project_id = ?1 AND revoked_at IS NULL",
@@ -71,6 +75,7 @@ impl Revoked {
             revoke_link.execute((project, id, at))?;
         }
         for (project, id, at) in &self.profiles {
+            keys += revoke_keys_of_profile.execute((project, id, at))?;
             revoke_links_of_profile.execute((project, id, at))?;
         }
         for (project, at) in &self.projects {

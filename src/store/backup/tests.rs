@@ -108,6 +108,8 @@ fn what_was_revoked_stays_revoked_although_its_rows_are_gone() {
         ("DELETE FROM access_keys WHERE id = 'key_1'", [Some(9), Some(5)], [Some(9), None, None]),
         ("DELETE FROM links", [None, Some(5)], [None, Some(8), None]),
         ("DELETE FROM links", [None, Some(5)], [None, None, Some(7)]),
+        // The broker that deleted the profile said nothing of its keys.
+        ("UPDATE access_keys SET profile_id = NULL", [Some(7), Some(5)], [None, None, Some(7)]),
         ("DELETE FROM links; DELETE FROM access_keys", [Some(6), Some(5)], [Some(6); 3]),
         ("DELETE FROM links; DELETE FROM access_keys", [None, Some(5)], [None; 3]),
     ] {
@@ -122,6 +124,9 @@ fn what_was_revoked_stays_revoked_although_its_rows_are_gone() {
              PRAGMA foreign_keys = OFF",
         )
         .unwrap();
+        if keys[0] == Some(7) {
+            db.execute("UPDATE access_keys SET profile_id = 'prof_1' WHERE id = 'key_1'", []).unwrap();
+        }
         copy(&old, beside(&file), NOW, &never).unwrap().publish(&file).unwrap();
         db.execute_batch(since).unwrap();
         for (at, action, object) in [
