@@ -128,7 +128,8 @@ async fn keep_resealed(broker: &Broker, stop: &CancellationToken) {
 
 /// Makes the scheduled backups. A stop does not wait for one: what it leaves is removed by the next.
 async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
-    broker.tell_last_backup().await;
+    // A folder that hangs must not hold up a stop or a reload.
+    stop.run_until_cancelled(broker.tell_last_backup()).await;
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => {}
