@@ -69,6 +69,18 @@ impl Core {
         Ok(credentials.map(|credentials| self.upstream.oauth_client(configured, None, credentials)))
     }
 
+    /// True where a connection began under the operator's app, and the configuration has another one or none by now:
+    /// its tokens could be neither refreshed nor revoked.
+    pub(super) fn lacks_app_of(&self, flow: &Flow) -> bool {
+        match self.upstream.protocol(&flow.platform) {
+            Some(Protocol::OAuth(configured)) if flow.app_id.is_none() && !configured.has_servers() => {
+                configured.credentials.as_ref().is_none_or(|credentials| credentials.client_id != flow.client_id)
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
     /// The server that the person of a flow named.
     pub(super) fn server_of(&self, flow: &Flow) -> Result<Option<Server>, Error> {
         let Some(sealed) = &flow.server else { return Ok(None) };

@@ -117,20 +117,23 @@ impl Broker {
         let waiting = self.store.read(move |db| selections::find_by_flow(db, project, id)).await?;
         let Some(selection) = waiting.filter(|selection| selection.is_open(self.clock.now())) else { return Ok(()) };
         let consent = self.open_consent(&selection, &flow)?;
-        match self.connect_waiting(&flow, &selection, &consent, by).await {
-            Err(Error::AccountMismatch) => {
-                if self.end_waiting(&flow, &selection, Failure::AccountMismatch, by).await? {
-                    self.give_up(&selection, Some(&flow)).await?;
-                    self.store.write(move |tx| selections::delete(tx, project, selection.id)).await?;
+        let failure = if self.lacks_app_of(&flow) {
+            Failure::AppMissing
+        } else {
+            match self.connect_waiting(&flow, &selection, &consent, by).await {
+                Err(Error::AccountMismatch) => Failure::AccountMismatch,
+                Ok(()) => {
+                    failpoint::reach("completion_stored");
+                    return Ok(());
                 }
-                Ok(())
+                Err(error) => return Err(error),
             }
-            Ok(()) => {
-                failpoint::reach("completion_stored");
-                Ok(())
-            }
-            Err(error) => Err(error),
+        };
+        if self.end_waiting(&flow, &selection, failure, by).await? {
+            self.give_up(&selection, Some(&flow)).await?;
+            self.store.write(move |tx| selections::delete(tx, project, selection.id)).await?;
         }
+        Ok(())
     }
 
     /// Stores the account, or offers the choice among several, together with the flow's outcome.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
 use super::finished::Finished;
@@ -16,13 +17,14 @@ use super::record::{Chosen, Stored, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
 use crate::domain::audit::{Action, By, Entry};
+use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::SelectionId;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::domain::selection::{
-    Consent, Findings, Selection, SelectionStage, cancellation_digest, choice_digest, choice_id,
+    Consent, Findings, Selection, SelectionStage, app_deletion_digest, cancellation_digest, choice_digest, choice_id,
 };
 use crate::domain::time::Timestamp;
 use crate::store::{self, audit, flows, profiles, projects, selections};
@@ -166,6 +168,11 @@ impl Broker {
             let broker = self.clone();
             // Replaced consents must be revoked whether or not the person still waits.
             let connect = async move {
+                if broker.lacks_app_of(&flow) {
+                    let ended = (app_deletion_digest(), Outcome::failed(Failure::AppMissing));
+                    count_failure(Failure::AppMissing, &flow.platform);
+                    return broker.end_choice(&selection, &flow, &consent, ended, address).await;
+                }
                 broker.connect_chosen(selection, flow, consent, Chosen::Ids(chosen), (by, address)).await
             };
             self.tasks.run(connect).await??;
@@ -181,38 +188,46 @@ impl Broker {
             let consent = self.open_consent(&selection, &flow)?;
             let broker = self.clone();
             // The tokens must be revoked whether or not the person still waits.
-            self.tasks.run(async move { broker.cancel(&selection, &flow, &consent, (by, address)).await }).await??;
+            let cancelled = (by, Outcome::Cancelled);
+            self.tasks
+                .run(async move { broker.end_choice(&selection, &flow, &consent, cancelled, address).await })
+                .await??;
         }
         self.answer_spent(None, token, by).await
     }
 
-    async fn cancel(
+    /// Ends a choice without an account, and gives the consent back.
+    async fn end_choice(
         &self,
         selection: &Selection,
         flow: &Flow,
         consent: &Consent,
-        (by, address): (Digest256, Option<IpAddr>),
+        (by, outcome): (Digest256, Outcome),
+        address: Option<IpAddr>,
     ) -> Result<(), Error> {
         let (project, id, flow_id, now) = (flow.project_id, selection.id, flow.id, self.clock.now());
         let person = flow.person(address);
         let entry = Entry::new(person, Action::ConnectionEnded, flow_id)
-            .with_outcome(Outcome::Cancelled.code())
+            .with_outcome(outcome.code())
             .of_flow(Some(flow_id))
             .of_profile(flow.profile_id);
-        let cancelled = self
+        let ended_with = outcome.code();
+        let ended = self
             .store
             .write(move |tx| {
                 match selections::spend(tx, project, id, by, Vec::new(), now) {
                     Err(store::Error::NotChanged) => return Ok::<_, Error>(false),
                     spent => spent?,
                 }
-                flows::change(tx, project, flow_id, |flow| flow.settle(Outcome::Cancelled))?;
+                flows::change(tx, project, flow_id, |flow| flow.settle(outcome.clone()))?;
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)
             })
             .await?;
-        if cancelled {
-            tracing::info!(flow.id = %flow_id, platform.name = %flow.platform, "the choice was cancelled");
+        if ended {
+            tracing::info!(
+                flow.id = %flow_id, platform.name = %flow.platform, outcome = ended_with, "the choice ended without an account"
+            );
             self.give_back_consent(flow, consent).await;
         }
         Ok(())

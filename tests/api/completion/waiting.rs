@@ -211,3 +211,18 @@ async fn an_app_that_is_deleted_meanwhile_gets_no_account() {
     background::purge_once(broker.broker()).await;
     assert_eq!(count(&broker, "selections"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_under_an_app_that_the_operator_replaced_ends_without_an_account() {
+    let mut broker = TestBroker::start().await;
+    let builder = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", "another");
+    let platforms = builder.start().await.config().platforms.clone();
+    let flow = come_back(&broker, "twitter", "", &Answer::allow()).await;
+    broker.restart_with(|config| config.platforms = platforms).await;
+    for _ in 0..2 {
+        let reply = complete(&broker, &flow).await;
+        assert_eq!((reply.status, reply.code()), (409, "flow_ended"), "{}", reply.text);
+        assert!(reply.text.contains("app of this connection is not configured here any more"), "{}", reply.text);
+    }
+    assert_eq!((total(&broker).await, count(&broker, "selections WHERE spent_by IS NULL")), (0, 0));
+}

@@ -352,3 +352,20 @@ async fn a_choice_whose_client_hangs_up_is_made_to_its_end() {
     broker.restart().await;
     assert_eq!(total(&broker).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_under_an_app_that_the_operator_replaced_ends_without_an_account() {
+    let mut broker = TestBroker::start().await;
+    let builder = TestBroker::builder().setting("POSTPEER_PLATFORMS__FACEBOOK__CLIENT_ID", "another");
+    let platforms = builder.start().await.config().platforms.clone();
+    let token = choice(&broker, "facebook", "", &Answer::allow()).await;
+    broker.restart_with(|config| config.platforms = platforms).await;
+    for _ in 0..2 {
+        let reply = choose(&broker, "facebook", &token, &ADA).await;
+        assert_eq!((reply.status, reply.code()), (404, "selection_not_found"), "{}", reply.text);
+        assert!(reply.text.contains("app of this connection is not configured here any more"), "{}", reply.text);
+    }
+    let audited = "SELECT count(*) FROM audit WHERE outcome = 'app_missing'";
+    assert_eq!(broker.sql().query_row(audited, [], |row| row.get::<_, u32>(0)).unwrap(), 1);
+    assert_eq!(total(&broker).await, 0);
+}
