@@ -44,7 +44,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum OpenError {
     #[error("{} exists already; nothing was changed. Choose another database.path, or move it away", path.display())]
     AlreadyExists { path: PathBuf },
-    #[error("the database {} is being replaced by `postpeer restore`: wait until that has ended", path.display())]
+    #[error("`postpeer restore` is replacing a database in the folder of {}: wait until that has ended", path.display())]
     BeingRestored { path: PathBuf },
     #[error(
         "the database {} is in use by another process{}. Stop that one first",
