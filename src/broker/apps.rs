@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use secrecy::ExposeSecret as _;
 
 use super::clients::BoundTo;
 use super::core::count_failure;
 use super::error::What;
+use super::purge::SELECTION_BATCH;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
@@ -194,24 +195,26 @@ impl Broker {
                 Ok(ended)
             })
             .await?;
-        join_all(ended.iter().map(|(selection, flow)| async {
+        // Each takes a connection.
+        let client = client.as_ref();
+        let give_back = |(selection, flow): (Selection, Flow)| async move {
             let who_can_help = count_failure(Failure::AppMissing, &flow.platform);
             tracing::warn!(
                 flow.id = %flow.id, platform.name = %flow.platform, who_can_help,
                 "the OAuth app that began this connection was deleted, so the connection ends"
             );
-            match self.open_consent(selection, flow) {
+            match self.open_consent(&selection, &flow) {
                 Ok(Consent { issued, identity }) => {
                     let subject = Some(identity.subject.as_str());
-                    self.revocation.give_back(flow, client.as_ref(), subject, &issued.tokens).await;
+                    self.revocation.give_back(&flow, client, subject, &issued.tokens).await;
                 }
                 Err(error) => tracing::error!(
                     selection.id = %selection.id, error = %chain(&error),
                     "cannot open the consent of a connection that ended, so its tokens are not revoked"
                 ),
             }
-        }))
-        .await;
+        };
+        stream::iter(ended).for_each_concurrent(SELECTION_BATCH as usize, give_back).await;
         Ok(())
     }
 }

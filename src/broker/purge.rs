@@ -22,7 +22,7 @@ use crate::store::{
 const BATCH: u32 = 500;
 
 /// The same for selections, each of which holds a list of accounts. Their consents are revoked side by side.
-const SELECTION_BATCH: u32 = 50;
+pub(super) const SELECTION_BATCH: u32 = 50;
 
 /// How long the tokens of an ended grant are kept, so that a wrong verdict can still be corrected.
 const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
