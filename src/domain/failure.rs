@@ -270,7 +270,8 @@ impl Failure {
             Self::AccessNotApproved => Texts {
                 what_happened: "{label} has not approved this service for access to its API.",
                 next_step: "Ask for access to the API of {platform} at {console} (at Google, the form \"Application for Basic API \
-                            Access\" of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).",
+                            Access\" of the Business Profile APIs; at X, an app in a project that is enrolled for API v2). At Meta, \
+                            also see that \"Require App Secret\" is off in the app's settings, \"Advanced\".",
             },
             Self::AccountInactive => Texts {
                 what_happened: "The account is deactivated, suspended or taken down at {label}.",

@@ -14,6 +14,7 @@ pub(super) const VERSIONS: &[Version] =
 const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2026-11";
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
 const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";
+const PROOF: &str = "Graph API, Secure requests; facebookarchive/offline-conversion-file-uploader issue 7, 2026-11";
 const LIMITS: &str = "Graph API, Rate limits, business use case limits, 2026-11";
 /// Limits of the app's requests.
 const THROTTLED: &[&str] = &["4", "32", "341", "613"];
@@ -48,6 +49,9 @@ pub(super) const REFUSALS: &[Refusal] = &[
     },
     Refusal { words: &["not accepted the invite"], ..Refusal::token(Failure::AppNotPublic, TESTERS) },
     Refusal { words: &["not accepted the invite"], ..Refusal::api(Failure::AppNotPublic, TESTERS) },
+    // "Require App Secret" is on in the app's settings: every call then needs a proof, which the broker does not send.
+    Refusal { words: &["appsecret_proof"], ..Refusal::token(Failure::AccessNotApproved, PROOF) },
+    Refusal { words: &["appsecret_proof"], ..Refusal::api(Failure::AccessNotApproved, PROOF) },
     // The app was restricted. It comes with code 200, which is a withdrawn permission otherwise.
     Refusal { words: &["api access blocked"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access deactivated"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },

@@ -261,7 +261,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
     Details for support
     Request: [id]
     Error: access_not_approved
-    Next step for the operator: Ask for access to the API of googlebusiness at https://console.cloud.google.com/apis (at Google, the form &#34;Application for Basic API Access&#34; of the Business Profile APIs; at X, an app in a project that is enrolled for API v2).
+    Next step for the operator: Ask for access to the API of googlebusiness at https://console.cloud.google.com/apis (at Google, the form &#34;Application for Basic API Access&#34; of the Business Profile APIs; at X, an app in a project that is enrolled for API v2). At Meta, also see that &#34;Require App Secret&#34; is off in the app&#39;s settings, &#34;Advanced&#34;.
 
     X (Twitter) was not connected
     Your account at X (Twitter) is deactivated or suspended. Nothing was connected, and nothing was stored.

@@ -30,7 +30,8 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
         F::AccessNotApproved => (
             "{label} hat diesen Dienst noch nicht für seine API zugelassen.",
             "Beantragen Sie den Zugang zur API von {platform} {console} (bei Google mit dem Formular „Application for Basic API \
-             Access“ der Business Profile APIs; bei X mit einer App in einem Projekt, das für API v2 angemeldet ist).",
+             Access“ der Business Profile APIs; bei X mit einer App in einem Projekt, das für API v2 angemeldet ist). Bei Meta muss außerdem \
+             „Require App Secret“ in den Einstellungen der App unter „Advanced“ ausgeschaltet sein.",
         ),
         F::AccountInactive => (
             "Das Konto ist bei {label} deaktiviert, gesperrt oder entfernt.",
