@@ -9,7 +9,8 @@
 //! | invalid UTF-8, half of a surrogate pair, `\u` without four digits | U+FFFD |
 //! | a control character in a string; another escape, such as `\'` | itself |
 //! | an integer beyond 64 bits, a number beyond the range, `007` | a string with the number's text |
-//! | `NaN`, `Infinity`, `-Infinity`, `undefined` | null |
+//! | another word in the place of a value, such as `nan` or `undefined`; no value, as in `{"a":}` | null |
+//! | a comma before a closing bracket | nothing |
 //! | a value nested deeper than [`MAX_DEPTH`] | null |
 //! | a member that is repeated | the last one |
 //!
@@ -22,6 +23,9 @@ use super::coding::unpacked;
 
 /// Deepest nesting that is read.
 const MAX_DEPTH: usize = 64;
+
+/// White space between the parts of a body.
+const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Digits that a number of 64 bits always has room for.
 const SAFE_DIGITS: usize = 18;
@@ -102,8 +106,9 @@ impl<'a> Mender<'a> {
                 '"' => reading.string(),
                 '{' | '[' => reading.open(next),
                 '}' | ']' => reading.close(next),
-                'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '+' | '.' => reading.word(),
-                _ => reading.copy(next),
+                ',' => reading.comma(),
+                ':' | ' ' | '\t' | '\n' | '\r' => reading.copy(next),
+                _ => reading.word(),
             }
         }
         reading.mended
@@ -144,8 +149,30 @@ impl<'a> Mender<'a> {
     }
 
     fn close(&mut self, bracket: char) {
+        if self.depth <= MAX_DEPTH && self.last() == Some(',') {
+            let length = self.mended.trim_end_matches(SPACE).len();
+            self.mended.truncate(length - 1);
+        }
+        self.fill();
         self.copy(bracket);
         self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn comma(&mut self) {
+        self.fill();
+        self.copy(',');
+    }
+
+    /// Writes null where a member has no value.
+    fn fill(&mut self) {
+        if self.last() == Some(':') {
+            self.put_all("null");
+        }
+    }
+
+    /// The last character written that is not a space.
+    fn last(&self) -> Option<char> {
+        self.mended.trim_end_matches(SPACE).chars().next_back()
     }
 
     /// A string, from its quote on.
@@ -204,24 +231,26 @@ impl<'a> Mender<'a> {
 
     /// A number, or a word such as `true`.
     fn word(&mut self) {
-        let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
-        let end = self.rest.find(|c| !in_word(c)).unwrap_or(self.rest.len());
+        let ends_word = |c: char| SPACE.contains(&c) || matches!(c, '"' | ',' | ':' | '[' | ']' | '{' | '}');
+        let end = self.rest.find(ends_word).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         self.rest = rest;
         let is_integer = word.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        let is_kept = match serde_json::from_str::<Number>(word) {
+        let is_json = match serde_json::from_str::<Number>(word) {
             // Read as a float, an integer would be rounded.
             Ok(number) => !(number.is_f64() && is_integer && word.len() > SAFE_DIGITS),
-            Err(_) => !(word.bytes().any(|b| b.is_ascii_digit()) && word.parse::<f64>().is_ok()),
+            Err(_) => matches!(word, "false" | "null" | "true"),
         };
-        match word {
-            "NaN" | "Infinity" | "-Infinity" | "undefined" => self.put_all("null"),
-            _ if is_kept => self.put_all(word),
-            _ => {
-                self.put('"');
-                self.put_all(word);
-                self.put('"');
-            }
+        let is_number = word.bytes().any(|b| b.is_ascii_digit()) && word.parse::<f64>().is_ok();
+        let is_value = matches!(self.last(), Some(':' | ',' | '['));
+        if !is_json && is_number {
+            self.put('"');
+            self.put_all(word);
+            self.put('"');
+        } else if !is_json && is_value {
+            self.put_all("null");
+        } else {
+            self.put_all(word);
         }
     }
 }
@@ -264,6 +293,20 @@ mod tests {
             ("NaN", json!(null)),
             ("-Infinity", json!(null)),
             ("undefined", json!(null)),
+            ("nan", json!(null)),
+            ("-nan(ind)", json!(null)),
+            ("inf", json!(null)),
+            ("1.#QNAN", json!(null)),
+            ("1e", json!(null)),
+            ("truefalse", json!(null)),
+            ("None", json!(null)),
+            ("'it'", json!(null)),
+            ("\u{a0}", json!(null)),
+            ("", json!(null)),
+            ("[nan, -inf ,1]", json!([null, null, 1])),
+            ("[1 , ]", json!([1])),
+            (r#"{"a":nan,"b": }"#, json!({"a": null, "b": null})),
+            (r#"{"a":",}","b":[[],],}"#, json!({"a": ",}", "b": [[]]})),
             ("\"NaN\"", json!("NaN")),
             ("\"007\"", json!("007")),
             (r#"{"a":1,"a":2}"#, json!({"a": 2})),
@@ -335,10 +378,19 @@ mod tests {
             r#"{"access_token":"a"}{}"#,
             r#"{"access_token":"a"]"#,
             r#"{"access_token" "a"}"#,
-            r#"{"a":1e}"#,
-            r#"{"a":inf}"#,
-            r#"{"a":truefalse}"#,
+            r#"{"access_token":"a","#,
+            r#"{"access_token":"a","x":na"#,
+            r#"{"access_token":"a","x":[nan,"#,
+            r#"{"access_token":"a"},"#,
+            r#"{"access_token":"a",,"x":1}"#,
+            r#"{"access_token":"a" nan}"#,
+            r#"{"x":nan nan}"#,
+            r#"{"access_token":"#,
             "{a:1}",
+            r#"{"x":1,a:1}"#,
+            "nan",
+            "forbidden",
+            "[forbidden",
             "callback({})",
             "<html>",
             "access_token=a",
