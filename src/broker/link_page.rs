@@ -6,6 +6,7 @@
 //! first](super::confirmation). Whoever has a link sees the accounts of the link's profile at the link's platforms, or,
 //! without a profile, what was connected through the link; and may connect those again.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -24,11 +25,11 @@ use crate::domain::budget::Cost;
 use crate::domain::flow::Flow;
 use crate::domain::id::IntegrationId;
 use crate::domain::integration::{IntegrationDetail, IntegrationFilter, PlatformFilter};
-use crate::domain::link::{Link, LinkStatus};
+use crate::domain::link::{CONNECTED_MAX, Link, LinkStatus};
 use crate::domain::paging::Window;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::Digest256;
-use crate::store::{self, Connection, integrations, links, profiles, projects};
+use crate::store::{self, Connection, audit, integrations, links, profiles, projects};
 use crate::upstream::platform_at;
 
 /// Most accounts that the page shows, newest first.
@@ -175,10 +176,15 @@ impl Broker {
     pub async fn leave_link(&self, token: &SecretString) -> Result<Option<String>, Error> {
         let link = self.find_link(token).await?;
         let Some(uri) = self.checked_again(link.redirect_uri.clone()) else { return Ok(None) };
-        let (project, ids) = (link.project_id, link.connected);
+        let (project, id, remembered) = (link.project_id, link.id, link.connected);
         let connected = self
             .store
             .read(move |db| {
+                // The link has forgotten the first ones; the audit trail has not, unless it is kept for less time.
+                let is_full = remembered.len() >= CONNECTED_MAX as usize;
+                let mut ids = if is_full { audit::list_connected_through(db, project, id)? } else { Vec::new() };
+                let known: HashSet<IntegrationId> = ids.iter().copied().collect();
+                ids.extend(remembered.into_iter().filter(|id| !known.contains(id)));
                 let found = ids.iter().map(|id| integrations::find(db, project, *id));
                 Ok::<_, store::Error>(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>())
             })

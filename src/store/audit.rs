@@ -9,8 +9,8 @@ use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, all, change, change_one, one, signed};
-use crate::domain::audit::{By, Entry, Recorded, Since};
-use crate::domain::id::{AccessKeyId, ProfileId, ProjectId};
+use crate::domain::audit::{Action, By, Entry, Recorded, Since};
+use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
 use crate::domain::time::Timestamp;
 
 /// Longest time between an entry's time and its commit, within which times need not follow the order of ids.
@@ -107,6 +107,20 @@ fn beginning(db: &Connection, since: Since) -> Result<(i64, Timestamp), Error> {
     Ok((last.saturating_add(1), not_before))
 }
 
+/// The accounts that were connected through a link and still are, in this order, as far as the trail goes back.
+pub fn list_connected_through(db: &Connection, project: ProjectId, link: LinkId) -> Result<Vec<IntegrationId>, Error> {
+    all(
+        db,
+        "SELECT i.id FROM integrations AS i
+         JOIN (SELECT object, min(id) AS first FROM audit
+               WHERE project_id = :project AND link_id = :link AND action = :connected GROUP BY object) AS a
+            ON a.object = i.id
+         WHERE i.project_id = :project ORDER BY a.first",
+        named_params! {":project": project, ":link": link, ":connected": Action::AccountConnected.into_str()},
+        |row| Fields::of("integrations", row).get("id"),
+    )
+}
+
 /// Deletes up to `limit` entries of all projects from before that time, and returns their number. The newest entry
 /// stays, so that no id is used twice.
 pub fn purge(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
@@ -144,7 +158,7 @@ fn read(row: &Row<'_>) -> Result<Recorded, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::audit::{Action, Actor};
+    use crate::domain::audit::Actor;
     use crate::store::fixture::Fixture;
 
     fn entry(fixture: &Fixture) -> Entry {
@@ -153,6 +167,21 @@ mod tests {
 
     fn ids(listed: &[Recorded]) -> Vec<u64> {
         listed.iter().map(|recorded| recorded.id).collect()
+    }
+
+    #[test]
+    fn accounts_of_a_link_are_listed_once_while_they_are_connected() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let grant = fixture.grant("facebook", "person");
+        let [one, two, other] = ["1", "2", "3"].map(|user| fixture.integration(grant, None, user).id);
+        let (link, another, gone): (LinkId, LinkId, IntegrationId) = (fixture.id(), fixture.id(), fixture.id());
+        for (through, id) in [(link, two), (link, one), (another, other), (link, gone), (link, two)] {
+            let by = By { link_id: Some(through), ..By::COMMAND_LINE };
+            fixture.write(|db| record(db, Some(ours), &Entry::new(by, Action::AccountConnected, id), now)).unwrap();
+        }
+        assert_eq!(list_connected_through(&fixture.db, ours, link).unwrap(), [two, one]);
+        assert_eq!(list_connected_through(&fixture.db, theirs, link).unwrap(), []);
     }
 
     #[test]

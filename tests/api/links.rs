@@ -251,6 +251,30 @@ async fn a_person_connects_several_platforms_in_a_row_by_one_link() {
     assert_eq!(entries, expected.map(|action| (action.to_owned(), id.clone())));
 }
 
+/// A link remembers fewer accounts than a person may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_redirect_counts_all_accounts() {
+    let broker = TestBroker::start().await;
+    let (id, page) = link(&broker, json!({"redirectUri": "https://app.example/done", "platforms": ["facebook"]})).await;
+    let mut jar = Jar::default();
+    let agency = Answer::allow().account("agency");
+    let callback = consent(&broker, &mut jar, &page, "connect=facebook", &agency).await;
+    let choice = jar.visit(&broker, &callback).await.location();
+    let all = post(&broker, &mut jar, &choice, "q=&action=all").await.location();
+    let ticked = jar.visit(&broker, &format!("{choice}{all}")).await.text;
+    let ids: Vec<&str> =
+        ticked.split("name=\"account\" value=\"").skip(1).filter_map(|it| it.split('"').next()).collect();
+    let form = ids.iter().map(|id| format!("account={}&", id.replace(':', "%3A"))).collect::<String>();
+    let done = post(&broker, &mut jar, &choice, &format!("{form}action=connect")).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    let remembered = look(&broker, &id).await["integrations"].as_array().unwrap().len();
+    assert!(remembered < 250, "{remembered}");
+
+    let left = post(&broker, &mut jar, &page, "action=done").await.location();
+    assert_eq!(parameter(&left, "status").as_deref(), Some("success"));
+    assert_eq!(parameter(&left, "integrationCount").as_deref(), Some("250"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_redirect_the_last_page_says_what_was_connected() {
     let broker = TestBroker::start().await;
