@@ -10,7 +10,7 @@ use super::endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own}
 use super::{
     Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
     Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
-    ScopeSeparator, ServerFromUser, Subject, Text, TokenBody, TokenPlace, Unidentified, server, text,
+    ScopeSeparator, ServerFromUser, Subject, Text, TokenBody, TokenPlace, Unidentified, graph, server, text,
 };
 use crate::domain::account::Account;
 
@@ -237,6 +237,7 @@ impl CustomPlatform {
             name: self.name.clone().into(),
             label: label.clone().into(),
             guide: self.guide,
+            adds_fragment: graph::is_of_meta(&authorize_url),
             authorize_url,
             issuer: found.map(|found| &found.issuer).or(self.issuer.as_ref()).cloned().map(Text::from),
             promises_issuer: found.is_some_and(|found| found.authorization_response_iss_parameter_supported),
@@ -412,6 +413,26 @@ mod tests {
             let acme = CustomPlatform { identity, subject, ..CustomPlatform::default() };
             assert_eq!(acme.platform(None).subject, expected, "{id} {subject:?}");
         }
+    }
+
+    #[test]
+    fn a_platform_at_metas_hosts_adds_a_fragment() {
+        for (host, expected) in [
+            ("www.facebook.com", true),
+            ("business.facebook.com", true),
+            ("Facebook.com:443", true),
+            ("www.instagram.com", true),
+            ("threads.com", true),
+            ("www.threads.net", true),
+            ("facebook.com.evil.example", false),
+            ("notfacebook.com", false),
+            ("acme.example", false),
+        ] {
+            let authorize_url = Some(format!("https://{host}/v25.0/dialog/oauth"));
+            let acme = CustomPlatform { authorize_url, ..CustomPlatform::default() };
+            assert_eq!(acme.platform(None).adds_fragment, expected, "{host}");
+        }
+        assert!(!CustomPlatform::default().platform(None).adds_fragment);
     }
 
     #[test]

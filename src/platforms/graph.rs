@@ -3,6 +3,7 @@
 //! Source: Graph API, "Handling errors", with the subcodes of authentication errors listed there.
 
 use jiff::civil::date;
+use url::Url;
 
 use super::{Refusal, Version};
 use crate::domain::failure::Failure;
@@ -10,6 +11,18 @@ use crate::domain::failure::Failure;
 /// Versions of the Graph API ("Graph API changelog", 2026-11-04).
 pub(super) const VERSIONS: &[Version] =
     &[Version { name: "v25.0", ends: Some(date(2028, 7, 29)) }, Version { name: "v27.0", ends: None }];
+
+/// Domains at which Meta shows its authorize pages.
+const DOMAINS: [&str; 4] = ["facebook.com", "instagram.com", "threads.com", "threads.net"];
+
+/// True for an authorize page of Meta's. It sends the browser back with the fragment `#_=_` or `#_`.
+pub(super) fn is_of_meta(authorize_url: &str) -> bool {
+    let url = Url::parse(authorize_url).ok();
+    url.as_ref().and_then(Url::host_str).is_some_and(|host| {
+        let at = |domain: &str| host.strip_suffix(domain).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'));
+        DOMAINS.into_iter().any(at)
+    })
+}
 
 const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2026-11";
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
