@@ -137,7 +137,13 @@ pub(super) fn restore(arguments: &Restore, environment: &Environment) -> Result<
         Some(recovery) => app::restore_and_recover(&config, &ports, file, accepts_unreadable, recovery)?,
     };
     let database = config.database.display();
-    say!("Restored {} to {database}. It was taken at {}.", file.display(), restored.taken_at);
+    let taken = match restored.taken_at {
+        Some(taken_at) => format!("It was taken at {taken_at}."),
+        None => "The file does not say when it was taken, as one of `postpeer backup` does. If it was copied from a running \
+                 broker without the -wal file beside it, the latest changes before the copy are missing."
+            .to_owned(),
+    };
+    say!("Restored {} to {database}. {taken}", file.display());
     if arguments.recovery_key.is_some() {
         owner::give(&config.keyring)?;
         say!("Wrote a new keyring to {}. Back it up, apart from the backups.", config.keyring.display());

@@ -295,7 +295,11 @@ fn a_restore_keeps_what_it_replaces_and_revokes_again() {
 
     let replaced = kept.replaced();
     assert_eq!(mode(&replaced), 0o600);
-    succeeded(&kept.restore(&replaced));
+    let output = kept.restore(&replaced);
+    succeeded(&output);
+    let said = text(&output.stderr);
+    assert!(said.contains("does not say when it was taken") && said.contains("-wal"), "{said}");
+    assert!(!said.contains("It was taken at"), "{said}");
     assert_eq!(kept.projects(), ["default", "before", "after"], "the way back");
 }
 

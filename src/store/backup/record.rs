@@ -35,18 +35,18 @@ pub(super) fn insert(copy: &Connection, taken_at: Timestamp) -> rusqlite::Result
     Ok(())
 }
 
-/// Notes the restore of a copy, and returns when the copy was taken: `otherwise` where it does not say.
+/// Notes the restore of a copy, and returns when the copy was taken. Where it does not say, `otherwise` is noted.
 pub(super) fn mark_restored(
     copy: &Transaction<'_>,
     otherwise: Timestamp,
     now: Timestamp,
-) -> rusqlite::Result<Timestamp> {
+) -> rusqlite::Result<Option<Timestamp>> {
     let noted = "SELECT taken_at FROM backups WHERE restored_at IS NULL ORDER BY taken_at DESC LIMIT 1";
-    let taken_at = copy.query_row(noted, [], |row| row.get(0)).optional()?.unwrap_or(otherwise);
+    let taken_at = copy.query_row(noted, [], |row| row.get(0)).optional()?;
     copy.execute("DELETE FROM backups WHERE restored_at IS NULL", [])?;
     copy.execute(
         "INSERT INTO backups (taken_at, restored_at) VALUES (:taken_at, :now)",
-        named_params! {":taken_at": taken_at, ":now": now},
+        named_params! {":taken_at": taken_at.unwrap_or(otherwise), ":now": now},
     )?;
     Ok(taken_at)
 }
@@ -64,12 +64,12 @@ mod tests {
         insert(&fixture.db, taken_at).unwrap();
         assert_eq!(find_latest_restore(&fixture.db).unwrap(), None, "a copy that was not restored");
         let told = fixture.write(|db| Ok(mark_restored(db, restored_at, restored_at)?)).unwrap();
-        assert_eq!(told, taken_at);
+        assert_eq!(told, Some(taken_at));
         assert_eq!(find_latest_restore(&fixture.db).unwrap(), Some(Restore { taken_at, restored_at }));
 
         let (modified, again) = (fixture.later(60), fixture.later(60));
         let told = fixture.write(|db| Ok(mark_restored(db, modified, again)?)).unwrap();
-        assert_eq!(told, modified, "a copy that another program made");
+        assert_eq!(told, None, "a copy that another program made");
         let latest = Restore { taken_at: modified, restored_at: again };
         assert_eq!(find_latest_restore(&fixture.db).unwrap(), Some(latest));
     }

@@ -81,7 +81,8 @@ pub struct Candidate {
 /// A backup that is in place.
 #[derive(Debug)]
 pub struct Restored {
-    pub taken_at: Timestamp,
+    /// `None` where the file does not say: another program copied it, or it is of an early release.
+    pub taken_at: Option<Timestamp>,
     pub replaced: Replaced,
     /// Access keys that were revoked since the backup, and are revoked again.
     pub revoked_again: usize,
@@ -228,8 +229,13 @@ impl Candidate {
         Ok(Restored { taken_at, replaced, revoked_again })
     }
 
-    /// Returns when the backup was taken, and how many keys were revoked again.
-    fn prepare(&self, old: &Old, outcome: &'static str, now: Timestamp) -> Result<(Timestamp, usize), RestoreError> {
+    /// Returns when the backup was taken, as far as it says, and how many keys were revoked again.
+    fn prepare(
+        &self,
+        old: &Old,
+        outcome: &'static str,
+        now: Timestamp,
+    ) -> Result<(Option<Timestamp>, usize), RestoreError> {
         let unprepared = |source| unprepared(&self.file, source);
         let sql = |error: rusqlite::Error| unprepared(error.into());
         let mut db = open_copy(self.path()).map_err(sql)?;
