@@ -79,6 +79,7 @@ const USED_UP: &[&str] = &["CreditsDepleted", "SpendCapReached", "UsageCapExceed
 const PRICING: &str = "X API pricing, 2026-02-06";
 const USAGE: &str = "X API v2 errors, problems, usage capped, 2026-11";
 const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
+const ACCESS_LEVEL: &str = "socioboard/Socioboard-5.0 issue 440, gregkh/bti issue 57, 2026-11";
 const ENROLLMENT: &str = "X API v2 errors, xdevplatform/samples issue 150, 2026-11";
 
 const REFUSALS: &[Refusal] = &[
@@ -109,6 +110,8 @@ const REFUSALS: &[Refusal] = &[
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
+    // "You currently have access to a subset of X API V2 endpoints …"
+    Refusal { codes: &["453"], ..Refusal::api(Failure::AccessNotApproved, ACCESS_LEVEL) },
     // Comes with status 200.
     Refusal {
         codes: &["user-suspended"],
