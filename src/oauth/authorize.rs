@@ -73,8 +73,10 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
     query.extend(platform.authorize_params.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
     // RFC 6749, section 3.1: no parameter is sent twice.
     let is_set = |name: &str| query.iter().any(|(set, _)| *set == name);
-    if url.query_pairs().any(|(name, _)| is_set(&name)) {
-        let kept: Vec<_> = url.query_pairs().into_owned().filter(|(name, _)| !is_set(name)).collect();
+    // The callback reads the query alone, where the answer comes unless another mode is asked for.
+    let is_dropped = |name: &str, value: &str| is_set(name) || (name == "response_mode" && value != "query");
+    if url.query_pairs().any(|(name, value)| is_dropped(&name, &value)) {
+        let kept: Vec<_> = url.query_pairs().into_owned().filter(|(name, value)| !is_dropped(name, value)).collect();
         url.set_query(None);
         url.query_pairs_mut().extend_pairs(kept);
     }
@@ -114,6 +116,9 @@ mod tests {
             ("tenant=1%20x", "tenant=1%20x&"),
             ("tenant=1%20x&state=old&scope=x", "tenant=1+x&"),
             ("client_id=old", ""),
+            ("response_mode=form_post", ""),
+            ("a=b&response_mode=form_post", "a=b&"),
+            ("response_mode=query", "response_mode=query&"),
         ] {
             assert_eq!(url(&platform, query), format!("https://id.example/a?{kept}{ours}&prompt=consent"), "{query}");
         }
