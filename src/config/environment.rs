@@ -90,7 +90,8 @@ impl Environment {
         })
     }
 
-    /// The variables that name a setting but for the number of underscores, each with its right name.
+    /// The variables that name a setting but for the number of underscores, or with them in the place of hyphens, each
+    /// with its right name.
     ///
     /// Nothing else without a double underscore is a mistake. Kubernetes sets variables such as `POSTPEER_SERVER_PORT`
     /// in every pod that runs beside a service named postpeer-server.
@@ -140,7 +141,7 @@ impl Environment {
 }
 
 fn single_underscores(name: &str) -> String {
-    name.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
+    name.split(['_', '-']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
@@ -284,6 +285,9 @@ mod tests {
                 ),
             );
         }
+        let hyphen = Environment::from([("POSTPEER_PLATFORMS_MY_APP_CLIENT_ID", "x")]);
+        let told = read(&acme.replace("acme_2", "my-app"), &hyphen).unwrap_err().to_string();
+        assert!(told.contains("did you mean POSTPEER_PLATFORMS__MY-APP__CLIENT_ID"), "{told}");
         let beside = "POSTPEER_SERVER__LISTEN";
         let both = Environment::from([("POSTPEER_SERVER_LISTEN", "127.0.0.1:1"), (beside, "127.0.0.1:2")]);
         let told = read("", &both).unwrap_err().to_string();
