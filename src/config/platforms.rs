@@ -132,7 +132,8 @@ fn api_version(reader: &mut Reader, platform: &Platform) -> Option<String> {
     Some(version)
 }
 
-/// True for texts that differ in the digits of their numbers only. A date (six digits or more) keeps its length.
+/// True for texts that differ in the digits of their numbers only. A date (six digits or more) keeps its length; one of
+/// six digits has a month.
 fn is_written_like(text: &str, pattern: &str) -> bool {
     let form = |text: &str| {
         let mut form = Vec::new();
@@ -145,7 +146,9 @@ fn is_written_like(text: &str, pattern: &str) -> bool {
         }
         form
     };
-    form(text) == form(pattern)
+    let mut months = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 6);
+    let is_month = |digits: &str| digits.get(4..).is_some_and(|month| ("01"..="12").contains(&month));
+    form(text) == form(pattern) && months.all(is_month)
 }
 
 fn without_slash(url: &str) -> String {

@@ -89,6 +89,7 @@ fn a_version_is_written_as_the_platform_writes_it() {
         ("facebook", "v100.1"),
         ("instagram", "v9.0"),
         ("linkedin", "202801"),
+        ("linkedin", "202812"),
         ("threads", "v2.0"),
     ] {
         assert_eq!(mistakes(platform, version), Ok(0), "{platform} {version}");
@@ -103,6 +104,8 @@ fn a_version_is_written_as_the_platform_writes_it() {
         ("linkedin", "20280"),
         ("linkedin", "2028-01"),
         ("linkedin", "v202801"),
+        ("linkedin", "202800"),
+        ("linkedin", "202813"),
     ] {
         let told = mistakes(platform, version).unwrap_err();
         assert!(told.contains("must be written like"), "{platform} {version}: {told}");
