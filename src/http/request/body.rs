@@ -164,7 +164,9 @@ impl Unread {
             return Err(ApiError::with(Code::InvalidJson, "The body is missing: it must be one JSON object in UTF-8."));
         }
         let (body, _held) = self.read("application/json", T::BODY_MAX).await?;
-        T::from_members(&mut Members::parse(&body)?)
+        let mut members = Members::parse(&body)?;
+        let read = T::from_members(&mut members)?;
+        members.refuse_respelt().map(|()| read)
     }
 
     /// True when the request announces neither a body nor the type of one.
@@ -248,6 +250,13 @@ impl Members {
         self.left.contains_key(name)
     }
 
+    /// Returns an error if a member that is left has the name of one that was asked for, in other letters: such as
+    /// `image_url`.
+    fn refuse_respelt(&self) -> Result<(), ApiError> {
+        let respelt = self.left.keys().find_map(|given| spelling::same_letters(given, &self.known));
+        respelt.map_or(Ok(()), |name| Err(misspelt(name)))
+    }
+
     /// Returns an error if members are left. For bodies without additional members.
     pub(crate) fn refuse_others(&self) -> Result<(), ApiError> {
         if self.left.is_empty() {
@@ -255,13 +264,17 @@ impl Members {
         }
         let known = &self.known;
         Err(match self.left.keys().find_map(|given| spelling::meant(given, known)) {
-            Some(name) => fields::invalid(name, "is misspelt in the body: write it exactly like that"),
+            Some(name) => misspelt(name),
             None => fields::invalid(
                 "The body",
                 &format!("has a member that is not known here: it takes {}", known.join(", ")),
             ),
         })
     }
+}
+
+fn misspelt(name: &str) -> ApiError {
+    fields::invalid(name, "is misspelt in the body: write it exactly like that")
 }
 
 impl Drop for Members {
@@ -321,6 +334,21 @@ mod tests {
         let mut value = serde_json::json!({"a": ["secret", 1, {"b": "secret"}], "c": null});
         wipe(&mut value);
         assert_eq!(value, serde_json::json!({"a": ["", 1, {"b": ""}], "c": null}));
+    }
+
+    #[test]
+    fn a_member_in_other_letters_is_refused_and_an_unknown_one_is_not() {
+        let read = |body: &str| {
+            let mut members = Members::parse(body.as_bytes()).unwrap_or_else(|_| panic!("{body}"));
+            members.take("imageUrl");
+            members.refuse_respelt().map_err(|error| error.sentence.to_string())
+        };
+        for body in ["{\"image_url\":1}", "{\"ImageURL\":1}", "{\"imageUrl\":1,\"image-url\":1}"] {
+            assert!(read(body).unwrap_err().contains("imageUrl is misspelt in the body"), "{body}");
+        }
+        for body in ["{\"imageUrl\":1}", "{\"imageUrls\":1}", "{\"image\":1}", "{}"] {
+            assert!(read(body).is_ok(), "{body}");
+        }
     }
 
     #[test]

@@ -16,6 +16,12 @@ pub(super) fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().copied().find(|name| is_close(&letters, &self::letters(name)))
 }
 
+/// The known name that differs from `given` in case, `_` and `-` only.
+pub(super) fn same_letters<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    let letters = letters(given);
+    known.iter().copied().find(|name| *name != given && self::letters(name) == letters)
+}
+
 fn is_close(given: &str, name: &str) -> bool {
     // Comparing long texts letter by letter is slow.
     let comparable = name.len() >= LONG_ENOUGH && given.len().abs_diff(name.len()) <= 1;
