@@ -25,10 +25,11 @@ const OURS: [&str; 9] = [
     "status",
 ];
 
-/// A parameter's name without what servers drop from it: white space, control characters, and the brackets of a list.
+/// A parameter's name without what servers drop from it: white space, control characters, and brackets, which make a
+/// list of `a[]` and are dropped from `[a]` and `a]`.
 fn as_servers_read(name: &str) -> &str {
     let is_dropped = |c: char| c.is_whitespace() || c.is_control();
-    name.split('[').next().unwrap_or(name).trim_matches(is_dropped)
+    name.split(['[', ']']).map(|part| part.trim_matches(is_dropped)).find(|part| !part.is_empty()).unwrap_or_default()
 }
 
 /// Why a redirect URI is refused. `Display` completes "redirectUri ...".
