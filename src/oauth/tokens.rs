@@ -15,7 +15,7 @@ use crate::domain::grant::{IssuedTokens, TokenSet};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::{read_json, text, wipe};
-use crate::platforms::{Platform, RefreshLife};
+use crate::platforms::{Platform, RefreshLife, Said};
 
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
@@ -103,14 +103,20 @@ const TOKENS: [&str; 3] = ["access_token", "id_token", "refresh_token"];
 
 /// A token in bounds, without the white space around it.
 fn trimmed(value: Option<&Value>) -> Option<SecretString> {
-    value.and_then(Value::as_str).map(str::trim).filter(|token| bounds::is_token(token)).map(SecretString::from)
+    let is_token = |token: &&str| bounds::is_token(token) && !is_nothing(token);
+    value.and_then(Value::as_str).map(str::trim).filter(is_token).map(SecretString::from)
+}
+
+/// True for the empty text, and for the word that a server's language writes in place of a missing value.
+fn is_nothing(text: &str) -> bool {
+    ["", "none", "null", "undefined"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
 }
 
 /// The new refresh token; `None` where the old one stays.
 fn refresh_token(value: Option<&Value>) -> Result<Option<SecretString>, NotTokens> {
     let is_absent = match value {
         None | Some(Value::Null | Value::Bool(false)) => true,
-        Some(Value::String(text)) => matches!(text.trim(), "" | "null"),
+        Some(Value::String(text)) => is_nothing(text),
         Some(Value::Array(items)) => items.is_empty(),
         Some(Value::Object(members)) => members.is_empty(),
         Some(Value::Bool(true) | Value::Number(_)) => false,
@@ -137,9 +143,6 @@ fn read_value(
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
     let tokens = token_object(answer, pointer);
-    if !tokens.is_object() {
-        return Err(NotTokens::Unreadable);
-    }
     // An error beside anything like a token is ambiguous: call it unreadable, so that the answer is kept.
     let refused = |error: &Value| {
         if carries_token(answer) { NotTokens::Unreadable } else { NotTokens::Error(error.clone()) }
@@ -150,10 +153,7 @@ fn read_value(
         return Err(refused(erring));
     }
     let Some(access_token) = access_token else {
-        let is_error = ["code", "errcode", "error_code", "error_message", "error_type"]
-            .into_iter()
-            .any(|member| tokens.get(member).is_some());
-        return Err(if is_error { refused(tokens) } else { NotTokens::Unreadable });
+        return Err([answer, tokens].into_iter().find(|value| has_code(value)).map_or(NotTokens::Unreadable, refused));
     };
     let expires_in = lifetime(tokens, sent_at, &ACCESS)
         .or_else(|| default_expires_in.map(Duration::from_secs))
@@ -186,7 +186,7 @@ fn carries_token(answer: &Value) -> bool {
         let name = name.to_ascii_lowercase();
         let about = name.rsplit_once("token").map(|(_, about)| about.trim_start_matches(['_', '-', '.', ' ']));
         about.is_some_and(|about| !ABOUT_TOKENS.iter().any(|word| about.starts_with(word)))
-            && value.as_str().is_some_and(|text| !text.is_empty())
+            && value.as_str().is_some_and(|text| !is_nothing(text))
     };
     match answer {
         Value::Object(members) => members.iter().any(is_token) || members.values().any(carries_token),
@@ -204,6 +204,16 @@ fn carries_error(answer: &Value) -> bool {
         Some(Value::String(error)) => !error.is_empty(),
         Some(_) => true,
     }
+}
+
+/// True for an answer without tokens that is an error: wherever a code is read, one says that something is wrong.
+fn has_code(answer: &Value) -> bool {
+    let is_wrong = |code: &String| {
+        !["pending", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
+            && !says_no_error(&Value::from(code.as_str()))
+    };
+    ["code", "error_message"].iter().any(|member| answer.get(member).is_some())
+        || Said::codes_of(answer).iter().any(is_wrong)
 }
 
 /// True for an `error` that says that there is none, as some platforms send it beside tokens.
@@ -250,8 +260,8 @@ const UNTOLD: Duration = Duration::from_hours(1);
 fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Duration> {
     let span = |name: &&str| {
         let seconds = number(tokens.get(*name)?)?;
-        // A point in time. `expires` stands for both; under the other names, one in the future is likelier than decades.
-        let is_time = moment_of(seconds).is_some_and(|end| *name == "expires" || sent_at < end);
+        // A point in time, even one that is over, is likelier than decades.
+        let is_time = moment_of(seconds).is_some();
         (seconds > 0.0 && !is_time).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
     };
     let end = |name: &&str| {
@@ -375,7 +385,7 @@ mod tests {
             (r#""expires_at":"2023-11-14 23:13:20""#, 3600),
             (r#""expires_in":1700003600"#, 3600),
             (r#""expires_in":1700003600000"#, 3600),
-            (r#""expires_in":1600000000"#, 315_360_000),
+            (r#""expires_in":1600000000"#, 7200),
             (r#""expires_on":"1700003600","ext_expires_in":9"#, 3600),
             (r#""expires":1700003600"#, 3600),
             (r#""expires":"5183999""#, 5_183_999),
@@ -483,7 +493,7 @@ mod tests {
             let body = format!(r#"{{"access_token":"a","refresh_token":{unusable}}}"#);
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
-        for absent in ["null", "\"null\"", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
+        for absent in ["null", "\"null\"", "\"undefined\"", "\"None\"", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
             let body = format!(r#"{{"access_token":"a","refresh_token":{absent}}}"#);
             assert!(read(body.as_bytes(), SENT, None, None).unwrap().tokens.refresh_token.is_none(), "{body}");
         }
@@ -503,6 +513,11 @@ mod tests {
             "",
             " ",
             "null",
+            r#"{"access_token":"null"}"#,
+            r#"{"access_token":"undefined","refresh_token":"r"}"#,
+            r#"{"access_token":" None "}"#,
+            r#"{"status":"success","message":"x"}"#,
+            r#"{"errors":[{"code":"dead"}],"accessToken":"a"}"#,
             "[]",
             "[{\"access_token\":\"a\"}]",
             "\"a\"",
@@ -544,6 +559,14 @@ mod tests {
             r#"{"code":2,"message":"Authentication failed."}"#,
             r#"{"error_code":10004,"description":"the app was suspended"}"#,
             r#"{"errcode":40029,"errmsg":"invalid code"}"#,
+            r#"{"errors":[{"code":"dead"}]}"#,
+            r#"{"errors":[{"errorType":"invalid_grant","message":"The refresh token has expired"}],"success":false}"#,
+            r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or unknown refresh token"}"#,
+            r#"{"errorCode":"dead"}"#,
+            r#"[{"error":"invalid_grant"}]"#,
+            r#"{"meta":{"error_type":"dead"}}"#,
+            r#"{"ok":false,"reason":"dead"}"#,
+            r#"{"access_token":"null","errorCode":"dead"}"#,
         ] {
             assert!(matches!(read(body.as_bytes(), SENT, None, None), Err(NotTokens::Error(_))), "{body}");
         }
