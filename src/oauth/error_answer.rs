@@ -237,7 +237,9 @@ impl ErrorAnswer {
 
     /// True when the platform's sentence names the authorization code: several say `invalid_request` of a spent one.
     fn is_about_code(&self) -> bool {
+        let has = |words: &[&str]| words.iter().any(|words| self.said.message.contains(words));
         self.said.message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "code")
+            || (has(&["authorization_code", "authorization grant"]) && has(&["expired", " used"]))
     }
 
     /// True when the answer has a code that says more than its status, as a number or in words.
@@ -312,6 +314,18 @@ mod tests {
             (
                 401,
                 json!({"error": "invalid_request", "error_description": "authorization code not found"}),
+                ExchangeRejected,
+                Some("invalid_request"),
+            ),
+            (
+                401,
+                json!({"error": "invalid_request", "error_description": "The authorization_code has expired"}),
+                ExchangeRejected,
+                Some("invalid_request"),
+            ),
+            (
+                401,
+                json!({"error": "invalid_request", "error_description": "Authorization grant was already used"}),
                 ExchangeRejected,
                 Some("invalid_request"),
             ),
