@@ -32,10 +32,16 @@ impl OauthClient<'_> {
         let (platform, step) = (&*self.platform, Step::Refresh);
         let answer = self.send_as_client(step, |client| client.refresh_request(tokens, scopes)).await?;
         let answer = answer.map_err(|error| error.at(&platform.name, step))?;
-        if answer.is_success() {
-            return Ok(answer.body);
-        }
-        let error = ErrorAnswer::of_token_endpoint(&answer);
+        let read = || tokens::read_of(platform, &answer.body, self.engine.clock.now(), None);
+        let error = match answer.retry_after {
+            // Slack may say in a success how long to wait, which the body alone cannot tell.
+            Some(_) if answer.is_success() => match read() {
+                Err(NotTokens::Error(error)) => ErrorAnswer::read(&error),
+                Ok(_) | Err(NotTokens::Unreadable) => return Ok(answer.body),
+            },
+            None if answer.is_success() => return Ok(answer.body),
+            _ => ErrorAnswer::of_token_endpoint(&answer),
+        };
         let error = refused(platform, error, answer.status, answer.retry_after);
         Err(self.without_echo(error, sent(tokens)))
     }

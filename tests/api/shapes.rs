@@ -225,6 +225,19 @@ fn odd_answers() -> Vec<(&'static str, Vec<u8>, Then)> {
     ]
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_throttles_says_how_long_to_wait() {
+    let bench = Bench::start().await;
+    let due = bench.due().await;
+    let throttled = answer(200, "Retry-After: 600\r\n", br#"{"ok":false,"error":"ratelimited"}"#);
+    bench.platform.answer_refreshes_with(Answer::Bytes(throttled));
+    bench.broker.refresh_due().await;
+    let detail = bench.broker.detail(&due.id).await;
+    assert_eq!(detail["health"]["lastError"]["code"], "platform_throttled", "{detail}");
+    let wait = bench.broker.clock.now().until(time(&detail["health"]["nextRefreshAt"]));
+    assert!(wait >= Duration::from_secs(600), "{detail}");
+}
+
 /// A due grant and its tokens.
 struct Bench {
     broker: TestBroker,
