@@ -302,6 +302,13 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     if has_other_mode(&platform.authorize_params) {
         reader.mistake(&at("authorize_params"), OTHER_MODE);
     }
+    let preset = (!has_wrong_preset && platform.revoke_url.is_none()).then(|| reader.text(&at(presets::PRESET)));
+    if preset.flatten().is_some_and(|preset| presets::revokes_elsewhere(&preset, platform.token_url.as_deref())) {
+        reader.warn(
+            &at("revoke_url"),
+            "is not the preset's, whose server is another: without it, a disconnect revokes nothing",
+        );
+    }
     placeholders::warn(reader, &platform, credentials.as_ref());
     let is_without_openid = platform.scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|scope| scope != "openid"));
     if platform.identity_from == Some(IdentityFrom::IdToken) && is_without_openid {

@@ -15,6 +15,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 use jiff::civil::Date;
+use url::Url;
 
 use super::{Config, Environment, from_str, keys};
 use crate::platforms::{Facts, Guide};
@@ -97,7 +98,7 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
         if let Some((preset, Preset { keys, .. })) = chosen.and_then(|chosen| PRESETS.get_key_value(&chosen)) {
             section.entry(PRESET.to_owned()).or_insert_with(|| Value::from(preset.as_str()));
             let (has_subject, has_id) = (section.contains_key(SUBJECT), has_id_of_its_own(section));
-            fill(section, keys);
+            fill(section, &keys_for(section, keys));
             if has_id && !has_subject {
                 section.remove(SUBJECT);
             }
@@ -110,6 +111,32 @@ pub(super) fn fill_in(settings: &mut Value, built_in: &[impl AsRef<str>]) {
 fn has_server_of_its_own(name: &str, section: &Dict) -> bool {
     let is_discovered = PRESETS.get(name).is_some_and(|preset| preset.keys.contains_key(ISSUER));
     ENDPOINTS.iter().all(|key| section.contains_key(*key)) || (section.contains_key(ISSUER) && !is_discovered)
+}
+
+/// The preset's keys that hold for a section: without its URLs where authorization and tokens are another server's, so
+/// that no token and no secret of that one goes to the preset's.
+fn keys_for(section: &Dict, preset: &Dict) -> Dict {
+    let is_elsewhere = |key: &str| {
+        host(section.get(key)).is_some_and(|own| preset.values().all(|url| host(Some(url)).as_ref() != Some(&own)))
+    };
+    let is_moved = is_elsewhere("authorize_url") && is_elsewhere("token_url");
+    preset
+        .iter()
+        .filter(|(_, value)| !is_moved || host(Some(value)).is_none())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The host of a URL.
+fn host(value: Option<&Value>) -> Option<String> {
+    Url::parse(value?.as_str()?.trim()).ok()?.host_str().map(str::to_owned)
+}
+
+/// True where a preset revokes tokens, at another host than the one that issues them.
+pub(super) fn revokes_elsewhere(preset: &str, token_url: Option<&str>) -> bool {
+    let revokes_at = PRESETS.get(preset.trim()).and_then(|preset| host(preset.keys.get("revoke_url")));
+    let token_url = token_url.map(Value::from);
+    revokes_at.is_some_and(|host_of_preset| host(token_url.as_ref()).is_some_and(|own| own != host_of_preset))
 }
 
 /// True when the operator says where the account's id is, so that the preset cannot say what it means.

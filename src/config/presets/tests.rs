@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::EXAMPLE;
 use crate::config::tests::{complaint, read};
-use crate::platforms::{Availability, ClientAuth, Pkce, Subject, TokenBody, built_in_names};
+use crate::platforms::{Availability, ClientAuth, Pkce, Revocation, Subject, TokenBody, built_in_names};
 
 fn with_credentials(section: &str, lines: &str) -> Config {
     read(&format!("[platforms.{section}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{lines}")).unwrap()
@@ -111,6 +111,26 @@ fn a_section_with_a_server_of_its_own_uses_no_preset_unless_it_names_one() {
     let named = with_credentials("github", &format!("preset = \"github\"\n{own}"));
     let github = named.platforms.find("github").unwrap().platform();
     assert_eq!((github.token_url.as_ref(), github.client_auth), ("https://g.example/t", ClientAuth::Body));
+}
+
+#[test]
+fn nothing_of_another_server_goes_to_the_one_of_the_preset() {
+    let own = "authorize_url = \"https://g.example/a\"\ntoken_url = \"https://g.example/t\"";
+    let told = ["discord", "google", "twitch"]
+        .map(|name| complaint(&format!("[platforms.{name}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{own}")));
+    assert!(told.iter().all(|told| told.contains("needs ") && told.contains("identity_url")), "{told:?}");
+
+    let own = format!("preset = \"discord\"\n{own}\nidentity_url = \"https://g.example/i\"");
+    let config = with_credentials("discord", &own);
+    assert_eq!(config.platforms.find("discord").unwrap().platform().revocation, Revocation::Unsupported);
+    assert!(config.warnings.iter().any(|told| told.contains("revoke_url")), "{:?}", config.warnings);
+    let with_own = with_credentials("discord", &format!("{own}\nrevoke_url = \"https://g.example/r\""));
+    assert_eq!(with_own.warnings, [""; 0]);
+    let beside = with_credentials("dropbox", "token_url = \"https://www.dropbox.com/oauth2/token\"");
+    assert_eq!(
+        beside.platforms.find("dropbox").unwrap().platform().identity.call.path,
+        "https://api.dropboxapi.com/2/users/get_current_account"
+    );
 }
 
 #[test]
