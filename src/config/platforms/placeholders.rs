@@ -11,8 +11,13 @@ pub(super) fn warn(reader: &mut Reader, platform: &CustomPlatform, credentials: 
         reader
             .warn(&at("identity_headers"), "has braces that stay as they are: {client_id} alone stands for something");
     }
-    if platform.issuer.as_deref().is_some_and(|issuer| issuer.contains("TENANT-ID")) {
-        reader.warn(&at("issuer"), "has the placeholder TENANT-ID: write the tenant's id in its place");
+    for (key, url) in platform.urls() {
+        if url.contains("TENANT-ID") {
+            reader.warn(&at(key), "has the placeholder TENANT-ID: write the tenant's id in its place");
+        }
+        if url.contains('{') {
+            reader.warn(&at(key), "has braces that stay as they are: write what they stand for in their place");
+        }
     }
     if credentials.is_some_and(|known| known.client_id == PLACEHOLDER) {
         reader.warn(&at("client_id"), "is the placeholder of the example: write the id that the server gave you");

@@ -24,6 +24,13 @@ fn what_still_stands_as_in_the_example_is_told() {
     for value in ["{access_token}", "{clientid}", "{client_id} {x}"] {
         assert!(headers(value).contains("acme.identity_headers has braces"), "{value}: {}", headers(value));
     }
+    for (key, url, expected) in [
+        ("token_url", "https://login.example/TENANT-ID/token", "acme.token_url has the placeholder"),
+        ("authorize_url", "https://login.example/{tenant}/authorize", "acme.authorize_url has braces"),
+    ] {
+        let told = acme(&format!("{key} = \"{url}\""));
+        assert!(told.contains(expected), "{told}");
+    }
     let microsoft = "[platforms.microsoft]\nissuer = \"https://login.example/TENANT-ID/v2.0\"\n\
                      client_id = \"the-id-that-the-server-gave-you\"\nclient_secret = \"x\"";
     let told = read(microsoft).unwrap().warnings.join("\n");
