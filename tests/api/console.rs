@@ -35,7 +35,7 @@ impl<'a> Operator<'a> {
     pub(crate) async fn with(broker: &'a TestBroker, key: &str) -> Self {
         let mut operator = Self::nobody(broker);
         let reply = operator.sign_in(key).await;
-        assert_eq!((reply.status, reply.location().as_str()), (303, "/console"), "{}", reply.text);
+        assert_eq!((reply.status, reply.location().as_str()), (303, "/console/sign-in?signed-in=1"), "{}", reply.text);
         operator
     }
 

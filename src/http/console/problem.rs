@@ -32,8 +32,7 @@ pub(in crate::http) fn show(
 ) -> HttpResponse {
     let at = &View::new(state, req, Section::None);
     if error.code == Code::InvalidAccessKey {
-        let cookies = if was_signed_in(req) { "none" } else { "" };
-        let sign_in = at.with("/sign-in", &[("to", &wanted(req).unwrap_or_default()), ("cookies", cookies)]);
+        let sign_in = at.with("/sign-in", &[("to", &wanted(req).unwrap_or_default())]);
         builder.status(StatusCode::SEE_OTHER).insert_header((header::LOCATION, sign_in));
         if let Some(cookie) = ended(state, req).and_then(|why| notice_cookie(state, Some(why.into()))) {
             builder.insert_header((header::SET_COOKIE, cookie));
@@ -52,13 +51,6 @@ pub(in crate::http) fn show(
             .body(text),
         Err(_) => builder.content_type("text/plain; charset=utf-8").body(error.sentence.to_string()),
     }
-}
-
-/// True right after a sign-in, whose cookie the browser did not keep.
-fn was_signed_in(req: &HttpRequest) -> bool {
-    let from = req.headers().get(header::REFERER).and_then(|from| from.to_str().ok()).unwrap_or_default();
-    let is_sign_in = from.split('?').next().is_some_and(|page| page.ends_with("/console/sign-in"));
-    is_sign_in && req.method() == Method::GET
 }
 
 /// The notice about an ended session on the page for signing in; `None` where there was no session.

@@ -1,7 +1,7 @@
 //! `/console/sign-in` and `/console/sign-out`: an access key becomes a session, and the session ends.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
@@ -16,7 +16,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::pages::frame::Frame;
 use crate::http::pages::look::Forms;
 use crate::http::pages::words::console::NoSignIn;
-use crate::http::pages::{is_from_asked_host, is_from_console};
+use crate::http::pages::{is_from_asked_host, is_from_console, see_other};
 use crate::http::request::{FORM_MAX, Query, Unread, cookies, peer};
 use crate::http::{Current, State};
 
@@ -34,8 +34,12 @@ struct SignIn<'a> {
 pub(crate) async fn show(state: Current, req: HttpRequest) -> Result<HttpResponse, ApiError> {
     let why = cookies::notice(req.headers()).and_then(|name| name.parse().ok());
     let ended = why.filter(|why| [NoSignIn::Ended, NoSignIn::EndedUnchanged].contains(why));
-    let keeps_none = Query::new(req.query_string()).text("cookies").ok().flatten().is_some_and(|kept| kept == "none");
-    page(&state, &req, if keeps_none { Some(NoSignIn::NoCookies) } else { ended }, StatusCode::OK)
+    let is_after = Query::new(req.query_string()).text("signed-in").ok().flatten().is_some();
+    let keeps_none = cookies::sessions(req.headers(), state.settings.is_console_secure()).is_empty();
+    if is_after && !keeps_none {
+        return Ok(go(&state, &req, &wanted(&req), None));
+    }
+    page(&state, &req, if is_after { Some(NoSignIn::NoCookies) } else { ended }, StatusCode::OK)
 }
 
 pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> Result<HttpResponse, ApiError> {
@@ -50,9 +54,9 @@ pub(crate) async fn submit(state: Current, req: HttpRequest, unread: Unread) -> 
     let key = form.fields().text("key")?.unwrap_or_default();
     match begin(&state, &req, key.trim()).await {
         Ok(token) => {
-            let mut answer = go(&state, &req, &wanted(&req), None);
-            // Tells the next page where the browser comes from, should it keep no cookie.
-            answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+            // This page leads on if the browser kept the cookie, and says so if it did not.
+            let at = View::new(&state, &req, Section::None);
+            let answer = see_other(at.with("/sign-in", &[("to", &wanted(&req)), ("signed-in", "1")]));
             with_cookie(&state, answer, Some(token))
         }
         Err(broker::Error::AuthenticationRequired) => {
