@@ -44,6 +44,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_page_that_draws_the_handle_draws_the_address() {
+        for page in [
+            include_str!("../../../templates/link.html"),
+            include_str!("../../../templates/link_done.html"),
+            include_str!("../../../templates/selection.html"),
+            include_str!("../../../templates/success.html"),
+        ] {
+            let times = |part: &str| page.matches(part).count();
+            assert!(times("{{ handle }}") > 0 && times("{{ handle }}") == times("{{ address }}"), "{page}");
+        }
+    }
+
+    #[test]
     fn accounts_of_one_look_show_their_ids() {
         let account = |id: &str, username: Option<&str>, address: Option<&str>| Account {
             platform_user_id: id.to_owned(),
