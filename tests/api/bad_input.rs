@@ -508,7 +508,7 @@ async fn misspelt_parameters() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coding_that_changes_nothing_is_taken_however_it_is_written() {
     let broker = TestBroker::start().await;
-    for (number, coding) in ["identity", "Identity", ""].into_iter().enumerate() {
+    for (number, coding) in ["identity", "Identity", "", ",", "identity, ,Identity"].into_iter().enumerate() {
         let request = broker.request("POST", "/v1/profiles/").header("x-access-key", &broker.key);
         let request = request.header("content-encoding", coding).header("content-type", "application/json");
         let request = request.body(json!({"name": format!("P{number}")}).to_string());

@@ -185,8 +185,11 @@ impl Unread {
         };
         // An empty list names no coding, and upper and lower case are alike (RFC 9110, section 8.4.1).
         let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-        let is_encoded =
-            req.headers().get_all(header::CONTENT_ENCODING).any(|coding| !is_none(coding.as_bytes().trim_ascii()));
+        let mut codings = req
+            .headers()
+            .get_all(header::CONTENT_ENCODING)
+            .flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+        let is_encoded = codings.any(|coding| !is_none(coding.trim_ascii()));
         if is_encoded || !req.content_type().eq_ignore_ascii_case(media_type) {
             return Err(ApiError::new(Code::UnsupportedMediaType));
         }
