@@ -141,7 +141,9 @@ impl PlatformError {
             return UNREACHED.to_owned();
         }
         if self.failure == Failure::AuthorizationRefused && self.step == Step::CodeExchange {
-            return MALFORMED.replace("{platform}", &self.platform);
+            // A built-in platform's section has no token_body.
+            let keys = if console.is_some() { "token_url" } else { "token_url, token_body" };
+            return MALFORMED.replace("{keys}", keys).replace("{platform}", &self.platform);
         }
         let settings = match (console, self.step) {
             (Some(_), _) => "token_url and api_url",
@@ -169,8 +171,8 @@ const UNREACHED: &str = "If it goes on, see that this machine reaches the platfo
                          a connection can be started again later.";
 
 /// The next step where the platform blames the form of the code exchange.
-const MALFORMED: &str = "Compare token_url, token_body, token_params, client_auth and scopes of [platforms.{platform}] with \
-                         the platform's documentation: it does not take the code exchange in this form.";
+const MALFORMED: &str = "Compare {keys}, token_params, client_auth and scopes of [platforms.{platform}] with the \
+                         platform's documentation: it does not take the code exchange in this form.";
 
 /// Reduces a platform's code to what may be logged and shown: at most 64 letters, digits, `_`, `-` and `.`.
 #[must_use]
