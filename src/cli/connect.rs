@@ -12,7 +12,7 @@ use super::platforms::unknown_platform;
 use super::settings::ConfigFile;
 use crate::broker::links::{LinkState, NewLink};
 use crate::broker::{self, Broker, Caller};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, presets};
 use crate::domain::id::{LinkId, ProfileId};
 use crate::domain::link::LinkStatus;
 use crate::domain::project::DEFAULT_PROJECT;
@@ -95,6 +95,11 @@ pub(super) fn run(arguments: Arguments, environment: &Environment) -> Result<(),
 fn ensure_connectable(config: &Config, name: &str) -> Result<(), Failure> {
     let listings = config.platforms.listings();
     let Some(listing) = listings.iter().find(|one| one.name == name) else {
+        if presets::names().any(|preset| preset == name) {
+            let missing =
+                format!("there is no section [platforms.{name}]: add it, as `postpeer platforms show {name}` says");
+            return Err(Failure::new(Exit::Usage, missing));
+        }
         let known: Vec<&str> = listings.iter().map(|one| one.name).collect();
         return Err(Failure::new(Exit::Usage, unknown_platform(name, &known)));
     };

@@ -24,7 +24,11 @@ fn a_link_is_printed_alone_and_opens_a_page_of_the_running_broker() {
 
     let unknown = refused(&instance.run(&["connect", "nothing"]), 64);
     assert!(unknown.contains("there is no platform \"nothing\""), "{unknown}");
-    for (name, told) in [("twiter", "did you mean twitter?"), ("twitter", "has no credentials: set client_id")] {
+    for (name, told) in [
+        ("twiter", "did you mean twitter?"),
+        ("twitter", "has no credentials: set client_id"),
+        ("github", "no section [platforms.github]"),
+    ] {
         let said = refused(&instance.run(&["connect", name]), 64);
         assert!(said.contains(told), "{said}");
     }
