@@ -117,7 +117,7 @@ impl FromQuery for Connection {
 pub(crate) struct AuthorizeUrl {
     /// The platform's consent page, for this connection; or a page of the broker that asks first and leads there, where
     /// the operator set `confirm` under `[connect]`.
-    #[schema(format = "uri", example = "https://x.com/i/oauth2/authorize?state=…")]
+    #[schema(format = "uri", example = "https://x.com/i/oauth2/authorize?state=9Xl2")]
     url: String,
     /// The connection to complete; only with `completion=true`. Keep it on your server, in the session of your user: who
     /// knows it can open `redirectUri` with it.
