@@ -251,6 +251,7 @@ impl App {
         let vault = unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &self.ports.entropy)?;
         let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
         broker.restore_discovered().await;
+        broker.refresher().configuration_changed().await;
         Ok(broker)
     }
 }

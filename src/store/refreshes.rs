@@ -111,10 +111,16 @@ pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now
     )
 }
 
+/// Makes due what waits because of the operator's apps, whose credentials may have changed with the configuration, in
+/// all projects. Returns the number of grants.
+pub fn resume_operators_apps(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
+    change(db, RESUME_REJECTED_APPS, named_params! {":now": now, ":kinds": kinds_of_apps()?})
+}
+
 /// When the broker starts: every refresh that was in flight is in doubt and due, and so is what waits because of the
-/// operator's apps, whose credentials may have changed. Returns the number of refreshes that were cut off.
+/// operator's apps. Returns the number of refreshes that were cut off.
 pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
-    change(db, RESUME_REJECTED_APPS, named_params! {":now": now, ":kinds": kinds_of_apps()?})?;
+    resume_operators_apps(db, now)?;
     change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
 

@@ -90,6 +90,23 @@ async fn a_refresh_that_waits_over_a_reload_goes_on_with_the_new_configuration()
     assert_eq!(read.iter().filter(|reply| reply.status == 200).count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_corrected_in_the_configuration_is_tried_at_once_after_the_reload() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    for account in ["a", "b", "c", "d"] {
+        platform.connect(&broker, account).await;
+    }
+    broker.clock.advance(LONG);
+    platform.answer_refreshes_with(Answer::Bytes(answer(401, "", br#"{"error":"invalid_client"}"#)));
+    assert_eq!(broker.refresh_due().await, 0);
+    platform.answer_refreshes_with(Answer::Fresh);
+    assert_eq!(broker.refresh_due().await, 0, "the app is paused");
+    let stop = CancellationToken::new();
+    let reloaded = broker.reloaded(|_| ()).await;
+    assert_eq!(reloaded.refresher().refresh_due(&stop).await.unwrap().refreshed, 4);
+}
+
 /// A client that hangs up drops its call in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_ends_the_pause_of_its_app_even_where_the_client_hangs_up() {

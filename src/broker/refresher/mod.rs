@@ -177,6 +177,15 @@ impl Refresher {
         self.0.throttle.forget(app);
     }
 
+    /// Makes due at once what waits because of the operator's apps, whose credentials may have changed with the
+    /// configuration.
+    pub async fn configuration_changed(&self) {
+        let now = self.core().clock.now();
+        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_operators_apps(tx, now)).await {
+            tracing::warn!(error = %chain(&error), "refreshes that wait for other credentials are not tried at once");
+        }
+    }
+
     /// True while tokens are in memory alone.
     pub(super) fn has_unsaved_tokens(&self) -> bool {
         !self.0.unsaved.is_zero()
