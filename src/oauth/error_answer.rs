@@ -46,6 +46,9 @@ const OF_OUTAGE: &[&str] = &[
 const OF_SIGN_IN: &[&str] =
     &["account_selection_required", "consent_required", "interaction_required", "login_required"];
 
+/// Most bytes of a body that is read as a sentence.
+const SENTENCE_MAX: usize = 500;
+
 /// An error answer, as far as it tells failures apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
@@ -76,9 +79,13 @@ impl ErrorAnswer {
         Self { code, said: Said::read(answer), is_markup: false, is_throttled: false }
     }
 
-    /// Reads an API's answer, whose body should be JSON.
+    /// Reads an API's answer, whose body should be JSON, and is a sentence of plain text at some.
     pub(super) fn of(answer: &Answer) -> Self {
-        Self::of_body(answer, outbound::read_json)
+        let mut read = Self::of_body(answer, outbound::read_json);
+        if read.is_page() && !read.is_markup && answer.body.len() <= SENTENCE_MAX {
+            read.said.message = String::from_utf8_lossy(&answer.body).to_lowercase();
+        }
+        read
     }
 
     /// Reads a token endpoint's answer, whose body should be JSON, and is a form at some servers.
@@ -175,6 +182,10 @@ impl ErrorAnswer {
         if self.is(OF_CLIENT) {
             return Failure::CredentialsRejected;
         }
+        // Spotify, of an app in development, whose operator lists who may use it.
+        if self.says(&["not registered in the developer dashboard", "user may not be registered"]) {
+            return Failure::AppNotPublic;
+        }
         // GitHub says so of a spent quota.
         if status == 403 && (self.is_throttled || self.said.message.contains("rate limit")) {
             return Failure::PlatformThrottled;
@@ -193,7 +204,8 @@ impl ErrorAnswer {
         if self.is(OF_CALLBACK_URL) && step != Step::Refresh {
             return Failure::CallbackUrlRejected;
         }
-        if self.is(&["rate_limit_exceeded", "ratelimited", "slow_down"]) {
+        // Microsoft throttles a client that asks too often with `invalid_grant` and this number in its sentence.
+        if self.is(&["rate_limit_exceeded", "ratelimited", "slow_down"]) || self.says(&["aadsts50196"]) {
             return Failure::PlatformThrottled;
         }
         if self.is(OF_OUTAGE) {
@@ -205,7 +217,10 @@ impl ErrorAnswer {
         if self.is(&["invalid_grant"]) {
             return if step == Step::Refresh { Failure::RefreshRejected } else { refusal(step) };
         }
-        if ["client secret", "client_secret"].iter().any(|words| self.said.message.contains(words)) {
+        // Twitch has these sentences and no code.
+        let of_client_id =
+            self.said.message == "invalid client" || self.says(&["invalid client id", "missing client id"]);
+        if of_client_id || self.says(&["client secret", "client_secret"]) {
             return Failure::CredentialsRejected;
         }
         let is_about_request = self.is(OF_REQUEST) || status == UNSUPPORTED_MEDIA_TYPE;
@@ -228,18 +243,22 @@ impl ErrorAnswer {
 
     /// True when the answer to a refresh says that the refresh token is at fault.
     fn blames_refresh_token(&self) -> bool {
-        let says = |words: &[&str]| words.iter().any(|words| self.said.message.contains(words));
-        // GitHub, HubSpot and Slack have codes for it, Twitch the words alone. Atlassian blames the client in its code.
+        // GitHub, HubSpot and Slack have codes for it, Twitch and Discord the words alone. Atlassian blames the client in
+        // its code.
         self.is(&["bad_refresh_token", "invalid_refresh_token"])
-            || says(&["invalid refresh token"])
-            || (self.is(&[UNAUTHORIZED_CLIENT]) && says(&["refresh token is invalid", "refresh_token is invalid"]))
+            || self.says(&["invalid refresh token", "invalid \"refresh_token\""])
+            || (self.is(&[UNAUTHORIZED_CLIENT]) && self.says(&["refresh token is invalid", "refresh_token is invalid"]))
+    }
+
+    /// True when any of these, in lower case, is in what the platform says to people.
+    fn says(&self, words: &[&str]) -> bool {
+        words.iter().any(|words| self.said.message.contains(words))
     }
 
     /// True when the platform's sentence names the authorization code: several say `invalid_request` of a spent one.
     fn is_about_code(&self) -> bool {
-        let has = |words: &[&str]| words.iter().any(|words| self.said.message.contains(words));
         self.said.message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "code")
-            || (has(&["authorization_code", "authorization grant"]) && has(&["expired", " used"]))
+            || (self.says(&["authorization_code", "authorization grant"]) && self.says(&["expired", " used"]))
     }
 
     /// True when the answer has a code that says more than its status, as a number or in words.
@@ -318,18 +337,6 @@ mod tests {
                 Some("invalid_request"),
             ),
             (
-                401,
-                json!({"error": "invalid_request", "error_description": "The authorization_code has expired"}),
-                ExchangeRejected,
-                Some("invalid_request"),
-            ),
-            (
-                401,
-                json!({"error": "invalid_request", "error_description": "Authorization grant was already used"}),
-                ExchangeRejected,
-                Some("invalid_request"),
-            ),
-            (
                 400,
                 json!({"error": "invalid_request", "error_description": "Missing parameter: device_id"}),
                 AuthorizationRefused,
@@ -392,6 +399,33 @@ mod tests {
             assert_eq!(read.failure(&standard(), Step::CodeExchange, status), failure, "{status} {answer}");
             assert_eq!(read.code.as_deref(), code, "{status} {answer}");
         }
+    }
+
+    #[test]
+    fn a_sentence_decides_where_the_code_says_too_little_or_another_thing() {
+        use Failure::{CredentialsRejected, ExchangeRejected, PlatformThrottled, RefreshRejected};
+        for (step, code, sentence, failure) in [
+            (Step::CodeExchange, "invalid_request", "The authorization_code has expired", ExchangeRejected),
+            (Step::CodeExchange, "invalid_request", "Authorization grant was already used", ExchangeRejected),
+            (Step::CodeExchange, "bad_request", "invalid client", CredentialsRejected),
+            (Step::Refresh, "bad_request", "Missing client ID", CredentialsRejected),
+            (Step::Refresh, "invalid_grant", "AADSTS50196: a client request loop", PlatformThrottled),
+            (Step::Refresh, "invalid_request", "Invalid \"refresh_token\" in request.", RefreshRejected),
+        ] {
+            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}));
+            assert_eq!(read.failure(&standard(), step, 400), failure, "{step}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_of_plain_text_is_read() {
+        let said = |body: &str| {
+            let answer =
+                Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled: false };
+            ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, 403)
+        };
+        assert_eq!(said("User not registered in the Developer Dashboard"), Failure::AppNotPublic);
+        assert_eq!(said("<p>User not registered in the Developer Dashboard</p>"), Failure::IdentityUnavailable);
     }
 
     #[test]

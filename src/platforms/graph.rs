@@ -28,6 +28,8 @@ const MANUAL: &str = "Login, manual flow, exchanging code for an access token, 2
 const ERRORS: &str = "Graph API, Handling errors, 2026-11";
 const TESTERS: &str = "NangoHQ/nango issue 5531, chatwoot issue 12656; Threads, get started, testers, 2026-11";
 const PROOF: &str = "Graph API, Secure requests; facebookarchive/offline-conversion-file-uploader issue 7, 2026-11";
+const CHECKUP: &str =
+    "Data Use Checkup; codingbadger/instant-tokens.com issue 27, genxbe/kirby3-instagram issue 8, 2026-11";
 const LIMITS: &str = "Graph API, Rate limits, business use case limits, 2026-11";
 /// Limits of the app's requests.
 const THROTTLED: &[&str] = &["4", "32", "341", "613"];
@@ -65,9 +67,13 @@ pub(super) const REFUSALS: &[Refusal] = &[
     // "Require App Secret" is on in the app's settings: every call then needs a proof, which the broker does not send.
     Refusal { words: &["appsecret_proof"], ..Refusal::token(Failure::AccessNotApproved, PROOF) },
     Refusal { words: &["appsecret_proof"], ..Refusal::api(Failure::AccessNotApproved, PROOF) },
-    // The app was restricted. It comes with code 200, which is a withdrawn permission otherwise.
+    // The app was restricted, or its operator missed a checkup. It comes with code 200, which is a withdrawn permission otherwise.
     Refusal { words: &["api access blocked"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access deactivated"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
+    Refusal { words: &["api access disrupted"], ..Refusal::token(Failure::AccessNotApproved, CHECKUP) },
+    Refusal { words: &["for non-active apps"], ..Refusal::token(Failure::AccessNotApproved, CHECKUP) },
+    Refusal { words: &["api access disrupted"], ..Refusal::api(Failure::AccessNotApproved, CHECKUP) },
+    Refusal { words: &["for non-active apps"], ..Refusal::api(Failure::AccessNotApproved, CHECKUP) },
     Refusal { words: &["api access blocked"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access deactivated"], ..Refusal::api(Failure::AccessNotApproved, ERRORS) },
     Refusal { codes: &["3"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },

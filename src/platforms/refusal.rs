@@ -21,8 +21,10 @@ pub const OF_CLIENT: &[&str] = &[
     "invalid_client_secret",
 ];
 
-/// Codes that blame the callback URL registered with the app, at any endpoint: GitHub and Google, Slack, RFC 7591.
-pub const OF_CALLBACK_URL: &[&str] = &["bad_redirect_uri", "invalid_redirect_uri", "redirect_uri_mismatch"];
+/// Codes that blame the callback URL registered with the app, at any endpoint: GitHub and Google, Slack, RFC 7591, Twitch
+/// and Cognito.
+pub const OF_CALLBACK_URL: &[&str] =
+    &["bad_redirect_uri", "invalid_redirect_uri", "redirect_mismatch", "redirect_uri_mismatch"];
 
 /// Codes that mean that the account's owner declined. The first is RFC 6749's, the second Threads' spelling of it; two are
 /// LinkedIn's, and the last is the `error_reason` of Meta's platforms.
@@ -333,6 +335,7 @@ const CODES: &[&str] = &[
     "/error/title",
     "/error_reason",
     "/errorCode",
+    "/error_codes/0",
     "/0/error",
     "/0/error/status",
     "/0/error/code",
@@ -394,6 +397,7 @@ mod tests {
             ("deleted_client", Meaning::Failed(Failure::CredentialsRejected)),
             ("invalid_client", Meaning::Failed(Failure::CredentialsRejected)),
             ("invalid_scope", Meaning::Failed(Failure::AuthorizationRefused)),
+            ("redirect_mismatch", Meaning::Failed(Failure::CallbackUrlRejected)),
             ("redirect_uri_mismatch", Meaning::Failed(Failure::CallbackUrlRejected)),
             ("server_error", Meaning::Failed(Failure::PlatformUnavailable)),
             ("unauthorized_client", Meaning::Failed(Failure::AuthorizationRefused)),

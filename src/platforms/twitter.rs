@@ -110,6 +110,7 @@ const REFUSALS: &[Refusal] = &[
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
+    Refusal { codes: &["416"], ..Refusal::api(Failure::AccessNotApproved, "X API error codes, 416, 2026-08") },
     // "You currently have access to a subset of X API V2 endpoints …"
     Refusal { codes: &["453"], ..Refusal::api(Failure::AccessNotApproved, ACCESS_LEVEL) },
     // Comes with status 200.
