@@ -1,6 +1,7 @@
 //! `[platforms.NAME]`: the settings of a built-in platform, or the definition of an operator's own.
 
 mod placeholders;
+mod response_mode;
 #[cfg(test)]
 mod tests;
 
@@ -72,17 +73,12 @@ fn built_in(reader: &mut Reader, platform: &Platform) -> Settings {
     let (accounts_url, locations_url) = (host("accounts_url"), host("locations_url"));
     let authorize_url = reader.endpoint(&at("authorize_url"));
     let in_query = authorize_url.as_deref().map(parameters_of).unwrap_or_default();
-    if has_other_mode(&in_query) {
-        reader.mistake(&at("authorize_url"), OTHER_MODE);
-    }
     if let Some(why) = sets_brokers_own("authorize_url", &in_query) {
         reader.mistake(&at("authorize_url"), why);
     }
     let client_auth = reader.word(&at("client_auth"), &[ClientAuth::Basic, ClientAuth::Body, ClientAuth::None]);
     let authorize_params = parameters(reader, name, "authorize_params");
-    if has_other_mode(&authorize_params) {
-        reader.mistake(&at("authorize_params"), OTHER_MODE);
-    }
+    response_mode::refuse_others(reader, name, &in_query, &authorize_params);
     Settings {
         accounts_url,
         locations_url,
@@ -296,18 +292,10 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
             reader.warn_if_plain(&at(key), &url);
         }
     }
-    if platform.authorize_url.as_deref().is_some_and(|url| has_other_mode(&parameters_of(url))) {
-        reader.mistake(&at("authorize_url"), OTHER_MODE);
-    }
-    if has_other_mode(&platform.authorize_params) {
-        reader.mistake(&at("authorize_params"), OTHER_MODE);
-    }
-    let preset = (!has_wrong_preset && platform.revoke_url.is_none()).then(|| reader.text(&at(presets::PRESET)));
-    if preset.flatten().is_some_and(|preset| presets::revokes_elsewhere(&preset, platform.token_url.as_deref())) {
-        reader.warn(
-            &at("revoke_url"),
-            "is not the preset's, whose server is another: without it, a disconnect revokes nothing",
-        );
+    let in_query = platform.authorize_url.as_deref().map(parameters_of).unwrap_or_default();
+    response_mode::refuse_others(reader, name, &in_query, &platform.authorize_params);
+    if !has_wrong_preset {
+        presets::warn(reader, &platform);
     }
     placeholders::warn(reader, &platform, credentials.as_ref());
     let is_without_openid = platform.scopes.as_ref().is_some_and(|scopes| scopes.iter().all(|scope| scope != "openid"));
@@ -361,15 +349,6 @@ fn guide(reader: &mut Reader, path: &[&str]) -> Guide {
         reader.mistake(path, format!("is none of the presets ({}){guess}", known.join(", ")));
         Guide::default()
     })
-}
-
-const OTHER_MODE: &str = "asks for a response_mode other than query: the platform would send its answer in a form or a \
-                          fragment, which the callback does not read. Remove response_mode";
-
-/// True when authorize parameters ask for an answer anywhere but in the query of the callback. A form is a POST from
-/// another site, to which browsers add no `Lax` cookies.
-fn has_other_mode(parameters: &[(String, String)]) -> bool {
-    parameters.iter().any(|(key, value)| key == "response_mode" && !["", "query"].contains(&value.as_str()))
 }
 
 /// Reads how the client authenticates, with its private key where it has one.

@@ -17,8 +17,9 @@ use figment::value::{Dict, Value};
 use jiff::civil::Date;
 use url::Url;
 
+use super::reader::Reader;
 use super::{Config, Environment, from_str, keys};
-use crate::platforms::{Facts, Guide};
+use crate::platforms::{CustomPlatform, Facts, Guide};
 
 /// The key that names a preset.
 pub(super) const PRESET: &str = "preset";
@@ -132,11 +133,18 @@ fn host(value: Option<&Value>) -> Option<String> {
     Url::parse(value?.as_str()?.trim()).ok()?.host_str().map(str::to_owned)
 }
 
-/// True where a preset revokes tokens, at another host than the one that issues them.
-pub(super) fn revokes_elsewhere(preset: &str, token_url: Option<&str>) -> bool {
+/// Warns where only the preset's server would revoke tokens, and another one issues them.
+pub(super) fn warn(reader: &mut Reader, platform: &CustomPlatform) {
+    let preset = reader.text(&[keys::PLATFORMS, &platform.name, PRESET]);
+    let Some(preset) = preset.filter(|_| platform.revoke_url.is_none()) else { return };
     let revokes_at = PRESETS.get(preset.trim()).and_then(|preset| host(preset.keys.get("revoke_url")));
-    let token_url = token_url.map(Value::from);
-    revokes_at.is_some_and(|host_of_preset| host(token_url.as_ref()).is_some_and(|own| own != host_of_preset))
+    let token_url = platform.token_url.as_deref().map(Value::from);
+    if revokes_at.is_some_and(|host_of_preset| host(token_url.as_ref()).is_some_and(|own| own != host_of_preset)) {
+        reader.warn(
+            &[keys::PLATFORMS, &platform.name, "revoke_url"],
+            "is not the preset's, whose server is another: without it, a disconnect revokes nothing",
+        );
+    }
 }
 
 /// True when the operator says where the account's id is, so that the preset cannot say what it means.

@@ -280,18 +280,13 @@ impl Reader {
     /// Reads a table of texts. A text may be empty.
     pub(super) fn pairs(&mut self, path: &[&str]) -> Vec<(String, String)> {
         if self.at(path).is_some_and(|(value, _)| value.as_dict().is_none()) {
-            let example = match path.last() {
-                Some(&"errors") => "{ token_gone = \"reconnect\" }",
-                Some(&"identity_headers") => "{ Client-Id = \"{client_id}\" }",
-                _ => "{ prompt = \"consent\" }",
+            let example = match (self.layers.origin(path), path.last()) {
+                (Origin::Environment(variable), _) => format!("{variable}__NAME, each in a variable of its own"),
+                (_, Some(&"errors")) => "{ token_gone = \"reconnect\" }".to_owned(),
+                (_, Some(&"identity_headers")) => "{ Client-Id = \"{client_id}\" }".to_owned(),
+                _ => "{ prompt = \"consent\" }".to_owned(),
             };
-            let problem = match self.layers.origin(path) {
-                Origin::Environment(variable) => {
-                    format!("must be a table of texts: set a variable for each, such as {variable}__NAME")
-                }
-                _ => format!("must be a table of texts, such as {example}"),
-            };
-            self.mistake(path, problem);
+            self.mistake(path, format!("must be a table of texts, such as {example}"));
         }
         let keys = self.keys(path);
         keys.into_iter()

@@ -264,7 +264,7 @@ async fn the_last_redirect_counts_all_accounts() {
     let ticked = jar.visit(&broker, &format!("{choice}{all}")).await.text;
     let ids: Vec<&str> =
         ticked.split("name=\"account\" value=\"").skip(1).filter_map(|it| it.split('"').next()).collect();
-    let form = ids.iter().map(|id| format!("account={}&", id.replace(':', "%3A"))).collect::<String>();
+    let form = ids.iter().map(|id| format!("account={}", id.replace(':', "%3A"))).collect::<Vec<_>>().join("&") + "&";
     let done = post(&broker, &mut jar, &choice, &format!("{form}action=connect")).await;
     assert_eq!(done.status, 303, "{}", done.text);
     let remembered = look(&broker, &id).await["integrations"].as_array().unwrap().len();

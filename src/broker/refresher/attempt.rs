@@ -64,7 +64,7 @@ impl Refresher {
             self.postpone(&grant, until).await?;
             return Err(NotRefreshed::TooYoung { until });
         }
-        self.ask(grant, tokens).await
+        Box::pin(self.ask(grant, tokens)).await
     }
 
     /// Waits for the app's turn, and asks with the configuration of that time.
