@@ -156,11 +156,12 @@ impl Broker {
                 || revocation.reach(tx, (&grant).into(), now)? != Users::Nobody;
             // A consent that has ended while its account cannot be erased would leave an account that is dead.
             meta::touch(tx)?;
-            Ok::<_, Error>((integration, grant, is_needed))
+            let connection = audit::last_connection(tx, project, id)?;
+            Ok::<_, Error>((integration, grant, is_needed, connection))
         };
         self.store.ensure_reserve().await?;
-        let (integration, grant, is_needed) = self.store.write(find).await?;
-        let (grant_id, generation, consented_at) = (grant.id, grant.generation, grant.consented_at);
+        let (integration, grant, is_needed, connection) = self.store.write(find).await?;
+        let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
         let entry = Entry::new(caller.by(), Action::AccountDisconnected, id).of_profile(integration.profile_id);
@@ -170,11 +171,8 @@ impl Broker {
             .write_kept(move |tx| {
                 let present = find_seen(tx, &who, id)?;
                 let others = integrations::list_on_grant(tx, project, present.grant_id)?;
-                let current = grants::find(tx, project, present.grant_id)?;
-                // A renewal without this account, for others on the consent, leaves its row as it was.
-                let is_renewed = current.is_some_and(|current| {
-                    current.consented_at != consented_at && present.updated_at >= current.consented_at
-                });
+                // A renewed consent alone does not count: it may have been for other accounts.
+                let is_renewed = audit::last_connection(tx, project, id)? != connection;
                 if present.grant_id != grant_id || is_renewed {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
                     let entry =

@@ -61,6 +61,15 @@ pub fn list_of_object(db: &Connection, project: ProjectId, object: &str, limit: 
 const LIST_OF_OBJECT: &str = "SELECT * FROM audit
     WHERE project_id = :project AND object = :object ORDER BY id DESC LIMIT :limit";
 
+/// Id of the entry that tells of the account's latest connection, as far as the trail goes back.
+pub fn last_connection(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<i64>, Error> {
+    let last = "SELECT id FROM audit WHERE project_id = :project AND object = :object AND action = :connected
+        ORDER BY id DESC LIMIT 1";
+    let connected = Action::AccountConnected.into_str();
+    let params = named_params! {":project": project, ":object": id, ":connected": connected};
+    one(db, last, params, |row| Fields::of("audit", row).get("id"))
+}
+
 /// The entries before `before`, or the newest, the latest first: all of the project, or those about one profile.
 pub fn list_latest(
     db: &Connection,
