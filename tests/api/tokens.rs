@@ -8,7 +8,7 @@ use postpeer::domain::time::Timestamp;
 use postpeer::sandbox::{Fault, Step, TokenKind, bluesky_accounts};
 use serde_json::{Value, json};
 
-use crate::stand_in::{Answer, StandIn, answer};
+use crate::stand_in::{Answer, StandIn, answer, json as json_answer};
 use crate::support::TestBroker;
 
 /// The newest token of a kind that the platform has issued.
@@ -294,6 +294,32 @@ async fn an_account_without_a_refresh_token_lapses_by_its_own_time() {
         (&json!(false), &json!(false))
     );
     assert_eq!(broker.token(&id, "minSeconds=0").await.code(), "reconnect_required");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_refresh_token_is_not_that_of_the_next() {
+    let platform = StandIn::start("quince").await;
+    let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    let id = platform.connect(&broker, "ada").await;
+    for (members, lasts) in [
+        (r#","refresh_token":"r1","refresh_token_expires_in":86400"#, Some(86_400)),
+        // The same token goes on, and ends when it did.
+        ("", Some(79_200)),
+        (r#","refresh_token":"r2""#, None),
+    ] {
+        broker.clock.advance(Duration::from_hours(2));
+        let fresh = format!(r#"{{"access_token":"a","token_type":"bearer","expires_in":7200{members}}}"#);
+        platform.answer_refreshes_with(Answer::Bytes(json_answer(&fresh)));
+        assert_eq!(broker.refresh_due().await, 1, "{members}");
+        let detail = broker.detail(&id).await;
+        let issued_at = time(&detail["health"]["issuedAt"]).unwrap();
+        let after = time(&detail["refreshTokenExpiresAt"]).map(|at| issued_at.until(at).as_secs());
+        assert_eq!(after, lasts, "{members}: {detail}");
+    }
+    platform.answer_refreshes_with(Answer::Fresh);
+    broker.clock.advance(Duration::from_hours(48));
+    assert_eq!(broker.refresh_due().await, 1, "nobody has to reconnect");
+    assert_eq!(broker.detail(&id).await["authStatus"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
