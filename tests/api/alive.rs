@@ -409,6 +409,27 @@ async fn a_reconnect_wins_against_a_refresh() {
     }
 }
 
+/// An app's first refreshes wait for one another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_came_back_before_its_turn_is_left_alone() {
+    let broker = TestBroker::start().await;
+    let connect = async |account: &str| broker.connect_with("twitter", "", &Answer::allow().account(account)).await;
+    connect("ada").await;
+    broker.clock.advance(Duration::from_secs(1));
+    let id = connect("basil").await;
+    broker.clock.advance(Duration::from_hours(2));
+    broker.sandbox().hold(Step::Refresh);
+    let (_, ()) = tokio::join!(broker.refresh_due(), async {
+        broker.sandbox().held(Step::Refresh).await;
+        assert_eq!(connect("basil").await, id);
+        broker.sandbox().release(Step::Refresh);
+    });
+    assert_eq!(broker.sandbox().requests_at("twitter", Step::Refresh).len(), 1);
+    let health = broker.detail(&id).await["health"].take();
+    assert_eq!((&health["state"], &health["lastError"]), (&json!("ok"), &Value::Null), "{health}");
+    assert_eq!(broker.token(&id, "").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_outlives_the_caller_that_wanted_it() {
     let broker = TestBroker::start().await;
@@ -455,9 +476,13 @@ async fn tokens_of_an_ended_grant_are_kept_for_a_month() {
     broker.clock.advance(Duration::from_secs(30 * DAY - 1));
     postpeer::background::purge_once(broker.broker()).await;
     assert!(kept());
+    let sealed: Vec<u8> = broker.sql().query_row("SELECT tokens FROM grants", [], |row| row.get(0)).unwrap();
+    let is_on_disk = || broker.database().windows(sealed.len()).any(|window| window == sealed);
+    assert!(is_on_disk());
     broker.clock.advance(Duration::from_secs(2));
     postpeer::background::purge_once(broker.broker()).await;
     assert!(!kept());
+    assert!(!is_on_disk(), "neither in the file nor in the log beside it");
     assert_eq!(broker.detail(&id).await["authStatus"], "reconnect_required");
     assert_eq!(broker.token(&id, "").await.code(), "reconnect_required");
     let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
