@@ -206,6 +206,33 @@ async fn a_session_that_somebody_wrote_into_the_database_opens_nothing() {
     }
 }
 
+/// A session has the rights of its key, which nobody gives more by writing into the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_opens_nothing_once_somebody_changed_the_row_of_its_key() {
+    let broker = start().await;
+    let limits = Limits {
+        networks: vec!["127.0.0.0/8".parse().unwrap()],
+        expires_at: Some(broker.clock.now().plus(Duration::from_hours(1))),
+        ..Limits::from(&[Scope::Manage])
+    };
+    let (stored, key) = broker.broker().create_access_key("default", "weak", limits).await.unwrap();
+    let operator = Operator::with(&broker, &expose(&key)).await;
+    let visit = async || Reply::of(operator.request("GET", "/console", None).send().await.unwrap()).await.status;
+    assert_eq!(visit().await, 200);
+    let db = broker.sql();
+    for (column, value) in
+        [("scopes", r#"'["manage","read","tokens"]'"#), ("networks", "'[]'"), ("expires_at", "expires_at + 1")]
+    {
+        let of_key = format!("WHERE id = '{}'", stored.id);
+        let before: rusqlite::types::Value =
+            db.query_row(&format!("SELECT {column} FROM access_keys {of_key}"), [], |row| row.get(0)).unwrap();
+        db.execute(&format!("UPDATE access_keys SET {column} = {value} {of_key}"), []).unwrap();
+        assert_eq!(visit().await, 303, "{column}");
+        db.execute(&format!("UPDATE access_keys SET {column} = ?1 {of_key}"), [before]).unwrap();
+        assert_eq!(visit().await, 200, "{column}, and back");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_without_a_session_leads_to_the_sign_in() {
     let broker = start().await;
