@@ -316,6 +316,22 @@ async fn a_handle_counts_only_when_its_identity_claims_it() {
     id(&connect(&broker, "alice.test", APP_PASSWORD).await);
 }
 
+/// Two identities claim the handle, and it leads to the one that was not asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_did_is_signed_in_as_itself_wherever_its_handle_leads() {
+    let world = World::start();
+    world.add(did('b'), "alice.test");
+    let dns = DnsServer::start();
+    dns.texts("_atproto.alice.test", &[&format!("did={}", did('b'))]);
+    let broker = builder(&world).dns(dns.address).start().await;
+    let reply = connect(&broker, &did('a'), APP_PASSWORD).await;
+    id(&reply);
+    let integration = &reply.json["integration"];
+    assert_eq!((&integration["platformUserId"], &integration["username"]), (&json!(did('a')), &Value::Null));
+    let sent: Vec<Value> = world.asked(CREATE).into_iter().map(|asked| asked.body["identifier"].clone()).collect();
+    assert_eq!(sent, [json!(did('a'))], "no other account gets the password");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_identity_is_told_apart_from_an_unreachable_one() {
     let world = World::start();
