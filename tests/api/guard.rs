@@ -311,8 +311,10 @@ async fn redirects_are_followed_only_on_request_and_each_hop_is_checked() {
             "/2" => Some("3".to_owned()),
             "/3" => Some("/4".to_owned()),
             "/loop" => Some("/loop".to_owned()),
-            "/userinfo" => Some("http://user@127.0.0.1/".to_owned()),
+            "/userinfo" | "/late/3" => Some("http://user@127.0.0.1/".to_owned()),
             "/file" => Some("file:///etc/passwd".to_owned()),
+            "/late/1" => Some("/late/2".to_owned()),
+            "/late/2" => Some("/late/3".to_owned()),
             _ => None,
         };
         let head = location.map_or("200 OK".to_owned(), |location| format!("302 Found\r\nLocation: {location}"));
@@ -326,13 +328,27 @@ async fn redirects_are_followed_only_on_request_and_each_hop_is_checked() {
     connections.store(0, Ordering::SeqCst);
     assert_eq!(guard.get_following(url("/loop")).await.unwrap().status, 302, "and no more");
     assert_eq!(connections.load(Ordering::SeqCst), 4);
-    for (path, why) in [("/userinfo", Refused::UserInfo), ("/file", Refused::Insecure)] {
+    for (path, why) in [("/userinfo", Refused::UserInfo), ("/file", Refused::Insecure), ("/late/1", Refused::UserInfo)]
+    {
         let error = guard.get_following(url(path)).await.unwrap_err();
         assert!(matches!(error, Error::Refused(told) if told == why), "{path}: {error:?}");
     }
     // A strict guard refuses the second hop for the same reason as the first.
     let strict = strict(&DnsServer::start());
     assert!(strict.check(&url("/1")).is_err());
+}
+
+#[tokio::test]
+async fn redirects_take_no_longer_together_than_one_call_may() {
+    let (port, _) = server("127.0.0.1:0", |mut stream, _| {
+        std::thread::sleep(Duration::from_millis(400));
+        // The client may have given up.
+        let _ = write!(stream, "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    });
+    let settings = Settings { timeout: Duration::from_secs(1), ..settings(true) };
+    let guard = Guard::new(&settings, Dns::at(DnsServer::start().address)).unwrap();
+    let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
+    assert!(matches!(guard.get_following(url).await, Err(Error::TooSlow)));
 }
 
 #[tokio::test]
