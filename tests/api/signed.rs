@@ -235,6 +235,8 @@ async fn an_id_token_of_any_tenant_names_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
     let provider = Provider::start(json!({})).await;
+    let mut for_encryption = jwk("ES256", P256_TOO, "enc");
+    for_encryption["use"] = "enc".into();
     provider.set(|answers| {
         answers.keys = vec![
             json!({"kty": "oct", "k": "c2VjcmV0", "kid": "oct"}),
@@ -245,6 +247,7 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
             jwk("PS256", RSA, "pss"),
             jwk("ES384", P384, "p384"),
             jwk("EdDSA", ED25519_KEY, "ed"),
+            for_encryption,
         ];
     });
     let broker = provider.broker(SECRET).await;
@@ -275,6 +278,7 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
         (json!({"alg": "RS256", "kid": "pss"}), by("RS256", RSA)),
         (json!({"alg": "RS256", "kid": "k"}), by("RS256", RSA)),
         (json!({"alg": "ES256", "kid": "nobody's"}), by("ES256", P256)),
+        (json!({"alg": "ES256", "kid": "enc"}), by("ES256", P256_TOO)),
         (json!({"alg": "ES256", "kid": "k", "crit": ["b64"], "b64": false}), by("ES256", P256)),
         (json!({"alg": "ES256", "jwk": jwk("ES256", P256, "k"), "kid": "x"}), by("ES256", P256)),
     ];
