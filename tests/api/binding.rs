@@ -97,6 +97,27 @@ async fn refused(broker: &TestBroker, callback: &str, jars: &mut [Jar]) {
     assert_eq!(broker.stored(), before);
 }
 
+/// Both belong to the browser in which somebody continued.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_and_the_cookie_of_a_confirmed_connection_are_neither_logged_nor_stored() {
+    logs::capture();
+    let broker = confirming().start().await;
+    let page = broker.begin("twitter", BACK).await;
+    let mut jar = Jar::default();
+    jar.visit(&broker, &page).await;
+    let authorize = jar.go_on(&broker, &page).await;
+    let callback = broker.consent(&authorize, &Answer::allow());
+    let landed = jar.visit(&broker, &callback).await.location();
+    assert_eq!(parameter(&landed, "status").as_deref(), Some("success"), "{landed}");
+    let (state, token) = (parameter(&authorize, "state").unwrap(), page.rsplit('/').next().unwrap());
+    let (log, stored) = (logs::text(), broker.database());
+    assert!(log.contains("a person continued to the platform"));
+    for secret in [state.as_str(), token].into_iter().chain(jar.values()) {
+        assert!(!log.contains(secret), "it is logged");
+        assert!(!stored.windows(secret.len()).any(|window| window == secret.as_bytes()), "it is stored");
+    }
+}
+
 /// Whoever begins a connection in the plain mode can have another person finish it: the README says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_binding_any_browser_finishes_a_connection() {

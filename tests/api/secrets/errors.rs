@@ -4,6 +4,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postpeer::domain::account::Identity;
@@ -17,9 +18,13 @@ use postpeer::oauth::{AuthorizeRequest, CodeExchange, Engine, authorize_url, tak
 use postpeer::outbound::{self, Dns, Guard, Outbound};
 use postpeer::platforms::{Credentials, Platform, Revocation};
 use postpeer::sandbox::{self, Answer, Control, Fault, Step};
+use serde_json::json;
 
 use super::assert_silent;
 use super::needles::Needles;
+use crate::any_server::{AnyServer, come_back};
+use crate::logs;
+use crate::stand_in;
 use crate::support::{TestBroker, expose, parameter};
 
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
@@ -159,5 +164,49 @@ async fn no_error_of_the_engine_repeats_what_was_sent_or_answered() {
         for text in &bench.texts {
             assert_silent(&bench.needles, text, text.as_bytes());
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_a_platform_repeats_in_its_refusal_is_not_logged() {
+    const ACCESS: &str = "access-that-the-platform-repeats-91b7";
+    const REFRESH: &str = "refresh-that-the-platform-repeats-e024";
+    logs::capture();
+    let is_refusing = Arc::new(AtomicBool::new(true));
+    let refuses = is_refusing.clone();
+    let server = AnyServer::start(move |asked, _| {
+        let refusal = |sent: &str| {
+            let told = json!({"error": sent, "error_description": format!("{sent} was not understood")});
+            stand_in::answer(403, "Content-Type: application/json\r\n", told.to_string().as_bytes())
+        };
+        match asked.path.as_str() {
+            "/token" => stand_in::json(&json!({"access_token": ACCESS, "refresh_token": REFRESH}).to_string()),
+            "/me" if refuses.load(Ordering::SeqCst) => {
+                refusal(asked.header("authorization").trim_start_matches("Bearer "))
+            }
+            "/me" => stand_in::json(r#"{"sub":"1"}"#),
+            _ => refusal(&asked.field("token").unwrap_or_default()),
+        }
+    })
+    .await;
+    let toml = format!(
+        "[platforms.own]\nclient_id = \"id\"\nclient_secret = \"s\"\nauthorize_url = \"{url}/authorize\"\n\
+         token_url = \"{url}/token\"\nidentity_url = \"{url}/me\"\nidentity = {{ id = \"/sub\" }}\n\
+         revoke_url = \"{url}/revoke\"",
+        url = server.url
+    );
+    let broker = TestBroker::builder().toml(&toml).start().await;
+    let (_, location) = come_back(&broker, "own", "code=c&state={state}").await;
+    assert_eq!(parameter(&location, "status").as_deref(), Some("error"), "{location}");
+    is_refusing.store(false, Ordering::SeqCst);
+    let (_, location) = come_back(&broker, "own", "code=c&state={state}").await;
+    let id = parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"));
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    let paths: Vec<String> = server.asked().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(paths.iter().filter(|path| *path == "/revoke").count(), 2, "{paths:?}");
+    let log = logs::text();
+    for token in [ACCESS, REFRESH] {
+        assert!(!log.contains(token), "{token} is logged");
     }
 }
