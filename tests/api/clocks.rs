@@ -170,9 +170,19 @@ async fn a_token_that_was_issued_while_the_clock_was_ahead_is_refreshed_for_who_
 async fn a_clock_that_is_ahead_for_a_moment_deletes_nothing_that_was_kept_for_long() {
     let broker = TestBroker::start().await;
     broker.connect("twitter", "").await;
-    let entries = || broker.sql().query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, u32>(0)).unwrap();
+    let made = broker.call("POST", "/v1/connect/links", Some(serde_json::json!({}))).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let app = serde_json::json!({"platform": "tiktok", "name": "a", "clientId": "c", "clientSecret": "old"});
+    let app = broker.call("POST", "/v1/apps", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    let secret = Some(serde_json::json!({"clientSecret": "new"}));
+    assert_eq!(broker.call("PATCH", &format!("/v1/apps/{app}"), secret).await.status, 200);
+    let entries = || {
+        ["count(*) FROM audit", "count(*) FROM links", "count(previous_secret) FROM oauth_apps"].map(|counted| {
+            broker.sql().query_row(&format!("SELECT {counted}"), [], |row| row.get::<_, u32>(0)).unwrap()
+        })
+    };
     let before = entries();
-    assert!(before > 1);
+    assert!(before[0] > 1 && before[1..] == [1, 1], "{before:?}");
     broker.broker().look_at_clock();
     broker.clock.advance(TEN_YEARS);
     broker.broker().look_at_clock();

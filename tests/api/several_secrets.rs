@@ -168,8 +168,13 @@ async fn the_secret_that_an_app_had_before_is_tried_for_a_day() {
     assert_eq!(refresh(&broker).await, 1);
     assert_eq!(platform.secrets(), ["new", "old"]);
 
+    let kept =
+        || broker.sql().query_row("SELECT count(previous_secret) FROM oauth_apps", [], |row| row.get::<_, u32>(0));
+    broker.broker().purge_expired().await.unwrap();
+    assert_eq!(kept().unwrap(), 1);
     broker.clock.advance(Duration::from_hours(24));
     broker.broker().purge_expired().await.unwrap();
+    assert_eq!(kept().unwrap(), 0, "it is erased");
     assert_eq!(broker.refresh_due().await, 0);
     assert_eq!(platform.secrets(), ["new"]);
     platform.take("new");
