@@ -469,6 +469,19 @@ async fn a_key_that_is_bound_to_a_profile_has_links_for_no_other() {
         assert_eq!(call("GET", &format!("{LINKS}/{mine}"), None).await.status, 200);
     }
     assert_eq!(look(&broker, &links[0].0).await["status"], "open");
+
+    // An account that moved to another profile is none of the link's to this key.
+    let (mine, page) = (text(&made.json["link"]["id"]), text(&made.json["link"]["url"]));
+    let mut jar = Jar::default();
+    let callback = consent(&broker, &mut jar, &page, "connect=twitter", &Answer::allow()).await;
+    come_back(&broker, &mut jar, &callback).await;
+    let seen = async || call("GET", &format!("{LINKS}/{mine}"), None).await.json["link"]["integrations"].take();
+    let connected = seen().await;
+    assert_eq!(connected.as_array().unwrap().len(), 1, "{connected}");
+    let path = format!("/v1/connect/integrations/{}", text(&connected[0]["id"]));
+    assert_eq!(broker.call("PATCH", &path, Some(json!({"profileId": other}))).await.status, 200);
+    assert_eq!(seen().await, json!([]));
+    assert_eq!(look(&broker, &mine).await["integrations"][0]["profileId"], other.as_str());
 }
 
 #[tokio::test(flavor = "multi_thread")]
