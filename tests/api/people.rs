@@ -47,12 +47,13 @@ async fn one_link_spends_a_part_of_what_links_have_and_nothing_of_the_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_is_deleted_during_the_exchange_connects_nothing() {
     let broker = TestBroker::start().await;
-    let (client_id, secret) = own_client("twitter").unwrap();
-    let body = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": secret});
-    for options in ["", "&completion=true"] {
-        let app = broker.call("POST", "/v1/apps", Some(body.clone())).await.json["app"]["id"].take();
+    // At Facebook, there are accounts to choose from.
+    for (platform, options) in [("twitter", ""), ("twitter", "&completion=true"), ("facebook", "")] {
+        let (client_id, secret) = own_client(platform).unwrap();
+        let body = json!({"platform": platform, "name": "Ours", "clientId": client_id, "clientSecret": secret});
+        let app = broker.call("POST", "/v1/apps", Some(body)).await.json["app"]["id"].take();
         let app = app.as_str().unwrap();
-        let url = broker.begin("twitter", &format!("redirectUri=https://app.example/back&appId={app}{options}")).await;
+        let url = broker.begin(platform, &format!("redirectUri=https://app.example/back&appId={app}{options}")).await;
         let callback = broker.consent(&url, &Answer::allow());
         broker.sandbox().clear();
         broker.sandbox().hold(Step::Token);
@@ -64,7 +65,7 @@ async fn an_app_that_is_deleted_during_the_exchange_connects_nothing() {
         let location = landed.location();
         assert_eq!(parameter(&location, "status").as_deref(), Some("error"), "{location}");
         assert_eq!(parameter(&location, "error").as_deref(), Some("app_missing"), "{location}");
-        assert!(!broker.sandbox().requests_at("twitter", Step::Revoke).is_empty(), "the tokens are given back");
+        assert!(!broker.sandbox().requests_at(platform, Step::Revoke).is_empty(), "the tokens are given back");
         assert_eq!(broker.get("/v1/connect/integrations").await.json["total"], 0);
     }
 }
