@@ -230,6 +230,22 @@ async fn a_backup_that_fails_is_tried_again_and_deletes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_takes_the_place_of_no_backup() {
+    let broker = TestBroker::builder().toml("[backup]\nevery = \"1h\"\nkeep = 1\n").start().await;
+    broker.connect("twitter", "").await;
+    look(&broker).await;
+    let first = names(&dir(&broker));
+    broker.clock.advance(Duration::from_hours(1));
+    // An index without its rows. Every sealed value opens.
+    let damage = "CREATE TABLE spoilt (a); INSERT INTO spoilt VALUES (1); CREATE INDEX part ON spoilt (a) WHERE a > 1;
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = 'CREATE INDEX part ON spoilt (a)' WHERE name = 'part'";
+    broker.sql().execute_batch(damage).unwrap();
+    assert_eq!(look(&broker).await, 600);
+    assert_eq!(names(&dir(&broker)), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attempts_from_before_and_after_a_reload_do_not_disturb_each_other() {
     let broker = TestBroker::builder().toml(HOURLY).start().await;
     broker.connect("twitter", "").await;

@@ -152,6 +152,29 @@ fn what_was_revoked_stays_revoked_although_its_rows_are_gone() {
     }
 }
 
+#[test]
+fn nobody_is_signed_in_to_the_console_after_a_restore() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, file] = ["postpeer.db", "backup.db"].map(|name| directory.path().join(name));
+    database(&path, schema_version());
+    let db = Connection::open(&path).unwrap();
+    let session =
+        "INSERT INTO console_sessions (digest, project_id, access_key_id, created_at, expires_at, mac, mac_dek_id)
+        VALUES (CAST(zeroblob(32) AS BLOB), 'proj_1', 'key_1', 0, 9000000000000, CAST(zeroblob(32) AS BLOB), 1)";
+    db.execute(session, []).unwrap();
+    copy(&path, beside(&file), NOW, &never).unwrap().publish(&file).unwrap();
+    // They signed out since.
+    db.execute("DELETE FROM console_sessions", []).unwrap();
+    db.close().unwrap();
+    let lock = DatabaseLock::take(&path).unwrap();
+    copy_in(&lock, &path, &file).unwrap().install("done", NOW).unwrap();
+    let sessions = |path: &Path| {
+        let db = Connection::open(path).unwrap();
+        db.query_row("SELECT count(*) FROM console_sessions", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!((sessions(&file), sessions(&path)), (1, 0));
+}
+
 fn has_table(path: &Path) -> bool {
     let (db, _) = look(path, schema_version()).unwrap();
     db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'backups'").unwrap().exists([]).unwrap()
