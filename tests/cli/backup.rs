@@ -454,7 +454,7 @@ fn a_restore_and_a_command_never_have_the_database_at_the_same_time() {
     folder.lock().unwrap();
     for command in [&["project", "create", "x"][..], &["access-key", "list"], &["backup", "/dev/shm/never-made.db"]] {
         let said = refused(&kept.instance.run(command), 75);
-        assert!(said.contains("being replaced by `postpeer restore`"), "{said}");
+        assert!(said.contains("`postpeer restore` is replacing a database"), "{said}");
     }
     folder.unlock().unwrap();
     succeeded(&kept.restore(&file));
