@@ -67,7 +67,7 @@ pub(super) const REFUSALS: &[Refusal] = &[
     // "Require App Secret" is on in the app's settings: every call then needs a proof, which the broker does not send.
     Refusal { words: &["appsecret_proof"], ..Refusal::token(Failure::AccessNotApproved, PROOF) },
     Refusal { words: &["appsecret_proof"], ..Refusal::api(Failure::AccessNotApproved, PROOF) },
-    // The app was restricted, or its operator missed a checkup. It comes with code 200, which is a withdrawn permission otherwise.
+    // The app was restricted, or its operator missed a checkup. The code is 200, as for a withdrawn permission.
     Refusal { words: &["api access blocked"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access deactivated"], ..Refusal::token(Failure::AccessNotApproved, ERRORS) },
     Refusal { words: &["api access disrupted"], ..Refusal::token(Failure::AccessNotApproved, CHECKUP) },

@@ -3,8 +3,8 @@
 use crate::config::keys;
 use crate::config::reader::Reader;
 
-/// Notes a mistake where the query of `authorize_url`, or `authorize_params`, asks for an answer anywhere but in the query
-/// of the callback. A form is a POST from another site, to which browsers add no `Lax` cookies.
+/// Notes a mistake for each key with a mode other than `query`. `in_url`: the parameters in `authorize_url`. A form
+/// would be a POST from another site, to which browsers add no `Lax` cookies.
 pub(super) fn refuse_others(reader: &mut Reader, name: &str, in_url: &[(String, String)], params: &[(String, String)]) {
     let is_other = |(key, value): &(String, String)| key == "response_mode" && !["", "query"].contains(&value.as_str());
     for (key, parameters) in [("authorize_url", in_url), ("authorize_params", params)] {
