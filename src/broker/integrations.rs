@@ -171,8 +171,9 @@ impl Broker {
             .write_kept(move |tx| {
                 let present = find_seen(tx, &who, id)?;
                 let others = integrations::list_on_grant(tx, project, present.grant_id)?;
-                // A renewed consent alone does not count: it may have been for other accounts.
-                let is_renewed = audit::last_connection(tx, project, id)? != connection;
+                // A renewed consent alone does not count: it may have been for other accounts. Nor does an entry that a
+                // purge deleted meanwhile.
+                let is_renewed = audit::last_connection(tx, project, id)? > connection;
                 if present.grant_id != grant_id || is_renewed {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
                     let entry =
