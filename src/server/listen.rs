@@ -55,6 +55,14 @@ impl Gate {
     }
 }
 
+/// Sets what connections inherit from their listener.
+fn prepare(listener: &TcpListener) -> io::Result<()> {
+    sockopt::set_socket_send_buffer_size(listener, UNREAD)?;
+    // Otherwise the end of an answer that is written in parts waits until the client has acknowledged what came before
+    // it, which clients put off for 40 ms.
+    Ok(sockopt::set_tcp_nodelay(listener, true)?)
+}
+
 /// Serves `app` on `workers` threads. Stopping waits up to `grace` for requests in flight.
 pub(super) fn start<A>(
     listener: TcpListener,
@@ -73,8 +81,7 @@ where
         > + 'static,
 {
     let address = listener.local_addr()?;
-    // Connections inherit it.
-    sockopt::set_socket_send_buffer_size(&listener, UNREAD)?;
+    prepare(&listener)?;
     // The gate limits connections. A worker that has too many would keep the others waiting instead.
     let server = Server::build().workers(workers).max_concurrent_connections(usize::MAX >> 1);
     let server = server.shutdown_timeout(grace.as_secs()).disable_signals();
@@ -99,4 +106,21 @@ where
         .and_then(http)
     })?;
     Ok(server.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_long_answer_waits_for_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        prepare(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
 }
