@@ -3,7 +3,9 @@
 //!
 //! A wrong secret costs the platform three calls at most, however many accounts there are, and a platform that comes
 //! back from an outage does not meet all of them at once. One account never pauses the others: only several different
-//! grants that fail in a row blame their app, whatever the platform says, and one success between ends that doubt.
+//! grants that fail in a row blame their app, whatever the platform says, and one success between ends that doubt. Nor
+//! does one project pause the others: where all those grants are its own, it waits alone until the app succeeds with
+//! another, and only a second project that fares the same blames the app.
 //! Knows no clock: a pause that ends more than an hour from now was set by a wrong clock and is ignored.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +13,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::id::GrantId;
+use super::id::{GrantId, ProjectId};
 use super::time::Timestamp;
 
 /// Different grants in a row whose failure may be the app's or their own, until the app is blamed.
@@ -40,6 +42,13 @@ pub struct Pause {
     pub kind: Failure,
 }
 
+impl Pause {
+    /// A later end than the longest was set while the clock was ahead: it is ignored.
+    fn is_running(&self, now: Timestamp) -> bool {
+        now < self.until && self.until <= now.plus(LONGEST)
+    }
+}
+
 /// The answer to a call that wants to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
@@ -62,13 +71,25 @@ pub enum Room {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch(u64);
 
+/// What was learnt from a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blame {
+    /// The project that waits alone; `None`: the app, for all.
+    pub project: Option<ProjectId>,
+    pub pause: Pause,
+}
+
+/// A grant, and the project whose it is.
+pub type Owned = (ProjectId, GrantId);
+
 /// The latest grants whose failure may be their app's fault.
 #[derive(Debug, Default)]
-struct Doubts(VecDeque<GrantId>);
+struct Doubts(VecDeque<Owned>);
 
 impl Doubts {
-    /// Adds a grant. True when the app is to be blamed now. A grant that is among them already proves nothing new.
-    fn add(&mut self, grant: GrantId) -> bool {
+    /// Adds a grant. True when there are enough of them to blame somebody. A grant that is among them already proves
+    /// nothing new.
+    fn add(&mut self, grant: Owned) -> bool {
         if self.0.contains(&grant) {
             return false;
         }
@@ -78,6 +99,11 @@ impl Doubts {
         }
         self.0.len() == DOUBTFUL_AT_MOST
     }
+
+    /// True when all are grants of this project.
+    fn are_all_of(&self, project: ProjectId) -> bool {
+        self.0.iter().all(|(of, _)| *of == project)
+    }
 }
 
 #[derive(Debug)]
@@ -86,6 +112,10 @@ struct Throttle {
     window: u32,
     in_flight: u32,
     pause: Option<Pause>,
+    /// The first projects that wanted to make calls: enough to know whether there are several.
+    projects: Vec<ProjectId>,
+    /// A project that waits alone, because its grants alone were rejected.
+    suspended: Option<(ProjectId, Pause)>,
     /// Grants that were rejected, for the app's credentials or for their own token.
     refused: Doubts,
     /// Grants whose answers could not be read.
@@ -100,6 +130,8 @@ impl Default for Throttle {
             window: 1,
             in_flight: 0,
             pause: None,
+            projects: Vec::new(),
+            suspended: None,
             refused: Doubts::default(),
             unread: Doubts::default(),
             last_success: None,
@@ -109,13 +141,36 @@ impl Default for Throttle {
 
 impl Throttle {
     fn running_pause(&self, now: Timestamp) -> Option<Pause> {
-        // A later end was set while the clock was ahead: ignore it.
-        self.pause.filter(|pause| now < pause.until && pause.until <= now.plus(LONGEST))
+        self.pause.filter(|pause| pause.is_running(now))
+    }
+
+    /// The project that waits alone, and its pause.
+    fn suspension(&self, now: Timestamp) -> Option<(ProjectId, Pause)> {
+        self.suspended.filter(|(_, pause)| pause.is_running(now))
+    }
+
+    /// Counts a refusal that may be the app's fault, or its project's. `rest`: for how long whoever is blamed waits.
+    fn refuse(&mut self, grant: Owned, rest: Duration, now: Timestamp) -> Option<Blame> {
+        if !self.refused.add(grant) {
+            return None;
+        }
+        let kind = Failure::CredentialsRejected;
+        let (project, _) = grant;
+        let is_only_project = self.projects.iter().all(|of| *of == project);
+        let is_second = self.suspension(now).is_some_and(|(suspended, _)| suspended != project);
+        if is_only_project || is_second || !self.refused.are_all_of(project) {
+            return self.rest(kind, rest, now);
+        }
+        let pause = Pause { until: now.plus(rest), kind };
+        self.suspended = Some((project, pause));
+        self.refused = Doubts::default();
+        Some(Blame { project: Some(project), pause })
     }
 
     /// The platform accepted the app's credentials. `is_understood`: it also issued tokens.
     fn succeed(&mut self, is_understood: bool, most: u32, now: Timestamp) {
         self.refused = Doubts::default();
+        self.suspended = None;
         if is_understood {
             // Only new tokens prove that nothing is wrong with the app.
             self.last_success = Some(now);
@@ -133,13 +188,13 @@ impl Throttle {
     }
 
     /// Pauses the app. Returns the pause if it ends later than a running one.
-    fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<Pause> {
+    fn rest(&mut self, kind: Failure, rest: Duration, now: Timestamp) -> Option<Blame> {
         let pause = Pause { until: now.plus(rest), kind };
         if self.running_pause(now).is_some_and(|running| running.until >= pause.until) {
             return None;
         }
         self.pause = Some(pause);
-        self.pause
+        Some(Blame { project: None, pause })
     }
 }
 
@@ -164,13 +219,19 @@ impl<App: Eq + Hash> Throttles<App> {
         throttle.running_pause(now).map_or(Room::Free(throttle.window), Room::Paused)
     }
 
-    /// Begins a call, if one may be made now.
-    pub fn enter(&mut self, app: App, now: Timestamp) -> Entry {
+    /// Begins a call for a grant of this project, if one may be made now.
+    pub fn enter(&mut self, app: App, project: ProjectId, now: Timestamp) -> Entry {
         if self.throttles.len() >= REMEMBERED && !self.throttles.contains_key(&app) {
             self.throttles.retain(|_, throttle| throttle.in_flight > 0 || throttle.running_pause(now).is_some());
         }
         let throttle = self.throttles.entry(app).or_default();
+        if throttle.projects.len() < 2 && !throttle.projects.contains(&project) {
+            throttle.projects.push(project);
+        }
         if let Some(pause) = throttle.running_pause(now) {
+            return Entry::Paused(pause);
+        }
+        if let Some((_, pause)) = throttle.suspension(now).filter(|(suspended, _)| *suspended == project) {
             return Entry::Paused(pause);
         }
         if throttle.in_flight >= throttle.window {
@@ -187,16 +248,16 @@ impl<App: Eq + Hash> Throttles<App> {
         }
     }
 
-    /// Learns from a call that was made for a grant; the pause, if it brought one. `trouble`: how it failed, and what
+    /// Learns from a call that was made for a grant; who is to wait, if anybody. `trouble`: how it failed, and what
     /// the platform asked for.
     pub fn learn(
         &mut self,
         app: &App,
         epoch: Epoch,
-        grant: GrantId,
+        grant: Owned,
         trouble: Option<(Failure, Option<Duration>)>,
         now: Timestamp,
-    ) -> Option<Pause> {
+    ) -> Option<Blame> {
         let most = self.most;
         let throttle = self.throttles.get_mut(app).filter(|throttle| throttle.epoch == epoch)?;
         let Some((kind, retry_after)) = trouble else {
@@ -208,23 +269,23 @@ impl<App: Eq + Hash> Throttles<App> {
             throttle.succeed(false, most, now);
             return None;
         }
-        let (kind, rest) = match kind {
-            // Some platforms blame the client for a grant that was made under another one.
-            Failure::CredentialsRejected => (kind, throttle.refused.add(grant).then_some(REJECTED_FOR)),
-            // Grants that were not asked about are not in doubt: the app's failure says nothing of them.
-            Failure::AppOrGrantRejected => {
-                (Failure::CredentialsRejected, throttle.refused.add(grant).then_some(DOUBTED_FOR))
-            }
-            Failure::PlatformAnswerUnreadable => (kind, throttle.unread.add(grant).then_some(DOUBTED_FOR)),
-            Failure::PlatformThrottled => (kind, Some(retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST))),
-            Failure::PlatformUnavailable => {
-                throttle.window = (throttle.window / 2).max(1);
-                return None;
-            }
-            _ => return None,
+        throttle.window = match kind {
+            Failure::CredentialsRejected
+            | Failure::AppOrGrantRejected
+            | Failure::PlatformAnswerUnreadable
+            | Failure::PlatformThrottled => 1,
+            Failure::PlatformUnavailable => (throttle.window / 2).max(1),
+            _ => throttle.window,
         };
-        throttle.window = 1;
-        throttle.rest(kind, rest?, now)
+        match kind {
+            // Some platforms blame the client for a grant that was made under another one.
+            Failure::CredentialsRejected => throttle.refuse(grant, REJECTED_FOR, now),
+            // Grants that were not asked about are not in doubt: the app's failure says nothing of them.
+            Failure::AppOrGrantRejected => throttle.refuse(grant, DOUBTED_FOR, now),
+            Failure::PlatformAnswerUnreadable if throttle.unread.add(grant) => throttle.rest(kind, DOUBTED_FOR, now),
+            Failure::PlatformThrottled => throttle.rest(kind, retry_after.unwrap_or(THROTTLED_FOR).min(LONGEST), now),
+            _ => None,
+        }
     }
 
     /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock
@@ -269,8 +330,13 @@ mod tests {
         Timestamp::from_millis(1_777_797_216_445).plus(Duration::from_secs(seconds))
     }
 
-    fn grant(number: u128) -> GrantId {
-        GrantId::from_uuid(Uuid::from_u128(number))
+    fn project(number: u128) -> ProjectId {
+        ProjectId::from_uuid(Uuid::from_u128(number))
+    }
+
+    /// Grants from 100 on are of another project, and so on.
+    fn grant(number: u128) -> Owned {
+        (project(number / 100), GrantId::from_uuid(Uuid::from_u128(number)))
     }
 
     fn throttles() -> Throttles<&'static str> {
@@ -278,7 +344,7 @@ mod tests {
     }
 
     fn enter(throttles: &mut Throttles<&'static str>, seconds: u64) -> Epoch {
-        let Entry::Go(epoch) = throttles.enter(APP, at(seconds)) else { panic!("no call may be made") };
+        let Entry::Go(epoch) = throttles.enter(APP, project(0), at(seconds)) else { panic!("no call may be made") };
         epoch
     }
 
@@ -289,9 +355,9 @@ mod tests {
         trouble: Option<Failure>,
         seconds: u64,
     ) -> Option<Pause> {
-        let pause = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
+        let blame = throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(seconds));
         throttles.leave(&APP);
-        pause
+        blame.filter(|blame| blame.project.is_none()).map(|blame| blame.pause)
     }
 
     /// A call of one grant.
@@ -301,7 +367,9 @@ mod tests {
         trouble: Option<Failure>,
         seconds: u64,
     ) -> Option<Pause> {
-        let epoch = enter(throttles, seconds);
+        let Entry::Go(epoch) = throttles.enter(APP, grant(number).0, at(seconds)) else {
+            panic!("no call may be made")
+        };
         end(throttles, epoch, number, trouble, seconds)
     }
 
@@ -312,7 +380,7 @@ mod tests {
     /// How many calls may be in flight at once now.
     fn room(throttles: &mut Throttles<&'static str>) -> u32 {
         let mut entered = 0;
-        while let Entry::Go(_) = throttles.enter(APP, at(0)) {
+        while let Entry::Go(_) = throttles.enter(APP, project(0), at(0)) {
             entered += 1;
             assert!(matches!(throttles.room(&APP, at(0)), Room::Free(room) if room >= entered));
         }
@@ -334,7 +402,7 @@ mod tests {
         }
         let epoch = enter(&mut throttles, 0);
         throttles.restart(2);
-        assert_eq!(throttles.enter(APP, at(0)), Entry::Wait);
+        assert_eq!(throttles.enter(APP, project(0), at(0)), Entry::Wait);
         end(&mut throttles, epoch, 0, None, 0);
         assert_eq!(room(&mut throttles), 1, "what an earlier call brought is no news of these credentials");
         for _ in 0..4 {
@@ -370,7 +438,7 @@ mod tests {
             // The app is blamed: grants that were never tried must not end for it.
             let pause = Pause { until: at(5 + rest), kind: Failure::CredentialsRejected };
             assert_eq!(pause_after(&mut throttles, trouble, 5), (3, pause));
-            assert_eq!(throttles.enter(APP, at(4 + rest)), Entry::Paused(pause));
+            assert_eq!(throttles.enter(APP, project(0), at(4 + rest)), Entry::Paused(pause));
             assert_eq!(throttles.room(&APP, at(4 + rest)), Room::Paused(pause));
             assert_eq!(throttles.room(&APP, at(5 + rest)), Room::Free(1));
         }
@@ -390,6 +458,44 @@ mod tests {
             assert_eq!(call_of(&mut throttles, number, DOUBTFUL, 3600), None);
         }
         assert!(call_of(&mut throttles, 3, DOUBTFUL, 3600).is_some(), "but another that is refused as well does");
+    }
+
+    #[test]
+    fn one_project_does_not_pause_the_others() {
+        for (trouble, rest) in [(REJECTED, 3600), (DOUBTFUL, 300)] {
+            let mut throttles = throttles();
+            // The only one that has made calls so far.
+            let (_, pause) = pause_after(&mut throttles, trouble, 0);
+            assert_eq!(throttles.enter(APP, project(1), at(0)), Entry::Paused(pause));
+            // From then on there are two.
+            assert_eq!(call_of(&mut throttles, 11, trouble, rest), None);
+            let pause = Pause { until: at(2 * rest), kind: Failure::CredentialsRejected };
+            assert_eq!(throttles.enter(APP, project(0), at(2 * rest - 1)), Entry::Paused(pause));
+            assert_eq!(throttles.room(&APP, at(rest)), Room::Free(1));
+            let epoch = enter(&mut throttles, 2 * rest);
+            let blame = (20..23).map(|number| {
+                throttles.learn(&APP, epoch, grant(number), trouble.map(|kind| (kind, None)), at(2 * rest))
+            });
+            assert_eq!(blame.last().unwrap().unwrap().project, Some(project(0)));
+            throttles.leave(&APP);
+            call_of(&mut throttles, 100, None, 2 * rest);
+            assert!(matches!(throttles.enter(APP, project(0), at(2 * rest)), Entry::Go(_)), "the app is good");
+        }
+    }
+
+    #[test]
+    fn a_second_project_that_is_refused_blames_the_app() {
+        let mut throttles = throttles();
+        call_of(&mut throttles, 100, None, 0);
+        for number in [0, 1, 2, 101, 102] {
+            assert_eq!(call_of(&mut throttles, number, REJECTED, 1), None);
+        }
+        assert_eq!(call_of(&mut throttles, 103, REJECTED, 1).unwrap().until, at(3601));
+
+        let mut throttles = self::throttles();
+        assert_eq!(call_of(&mut throttles, 0, REJECTED, 0), None);
+        assert_eq!(call_of(&mut throttles, 100, REJECTED, 0), None);
+        assert!(call_of(&mut throttles, 1, REJECTED, 0).is_some(), "nor is it the fault of any of them");
     }
 
     #[test]
@@ -417,9 +523,9 @@ mod tests {
         let mut throttles = throttles();
         let epoch = enter(&mut throttles, 0);
         let asked = Some((Failure::PlatformThrottled, Some(Duration::from_mins(5))));
-        assert_eq!(throttles.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().until, at(300));
+        assert_eq!(throttles.learn(&APP, epoch, grant(1), asked, at(0)).unwrap().pause.until, at(300));
         throttles.forget(|app| *app == APP);
-        assert_eq!(throttles.enter(APP, at(0)), Entry::Wait, "the one in flight still counts");
+        assert_eq!(throttles.enter(APP, project(0), at(0)), Entry::Wait, "the one in flight still counts");
         throttles.leave(&APP);
         enter(&mut throttles, 0);
     }
@@ -430,7 +536,7 @@ mod tests {
         (0..3).for_each(|_| assert_eq!(call(&mut throttles, None, 0), None));
         let epochs: Vec<_> = (0..8).map(|_| enter(&mut throttles, 0)).collect();
         let asked = Some((Failure::PlatformThrottled, Some(Duration::from_mins(5))));
-        let pause = throttles.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap();
+        let pause = throttles.learn(&APP, epochs[0], grant(0), asked, at(0)).unwrap().pause;
         let mut others = epochs.into_iter().skip(1);
         for trouble in [None, Some(Failure::RefreshRejected), THROTTLED, REJECTED, REJECTED] {
             let grant = u128::try_from(others.len()).unwrap();

@@ -71,7 +71,7 @@ impl Refresher {
     async fn ask(&self, grant: Grant, tokens: TokenSet) -> Landing {
         let mut current = self.latest();
         loop {
-            let permit = match current.0.throttle.enter(&current.app_of(&grant, &tokens)).await {
+            let permit = match current.0.throttle.enter(&current.app_of(&grant, &tokens), grant.project_id).await {
                 Ok(permit) => permit,
                 Err(NotNow::Paused(pause)) => return current.paused(&grant, pause).await,
                 Err(NotNow::Stopping) => return Err(NotRefreshed::Stopping),
@@ -113,7 +113,7 @@ impl Refresher {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                self.learn(&permit, id, Some(&error)).await;
+                self.learn(&permit, (project, id), Some(&error)).await;
                 core.doubt_app_of_grant(&grant, &tokens, error.code.as_deref()).await;
                 return self.failed(&grant, error).await;
             }
@@ -130,7 +130,7 @@ impl Refresher {
         match read {
             Ok(issued) => {
                 failpoint::reach("refresh_answer_read");
-                self.learn(&permit, id, None).await;
+                self.learn(&permit, (project, id), None).await;
                 // The next call of the app need not wait until these tokens are stored.
                 drop(permit);
                 self.store_tokens(&grant, tokens, issued, is_stored).await
@@ -138,7 +138,7 @@ impl Refresher {
             Err(error) => {
                 // The older answer is the stored one.
                 let error = PlatformError { is_in_answer: error.is_in_answer && !has_older, ..error };
-                self.learn(&permit, id, Some(&error)).await;
+                self.learn(&permit, (project, id), Some(&error)).await;
                 self.failed(&grant, error).await
             }
         }

@@ -14,7 +14,7 @@ use crate::domain::platform_error::PlatformError;
 use crate::domain::refresh::{Failed, RefreshState, Reply};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
-use crate::domain::throttle::Pause;
+use crate::domain::throttle::{Blame, Owned, Pause};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, Restore};
 use crate::store::refreshes::{self, AppKey};
@@ -24,17 +24,20 @@ use crate::store::{self, Transaction, grants};
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
 
 impl Refresher {
-    /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is postponed.
-    pub(super) async fn learn(&self, permit: &Permit, grant: GrantId, error: Option<&PlatformError>) {
-        let Some(pause) = permit.learn(grant, error) else { return };
+    /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is postponed. What
+    /// a project that waits alone has due postpones itself, without a call.
+    pub(super) async fn learn(&self, permit: &Permit, grant: Owned, error: Option<&PlatformError>) {
+        let Some(Blame { project, pause }) = permit.learn(grant, error) else { return };
         let app = permit.app();
         tracing::warn!(
             platform.name = %app.platform, app.id = app.app.map(|(_, app)| tracing::field::display(app)),
-            failure = pause.kind.code(), who_can_help = pause.kind.who_can_help().code(), until = %pause.until,
+            project.id = project.map(tracing::field::display), failure = pause.kind.code(), who_can_help = pause.kind.who_can_help().code(), until = %pause.until,
             next_step = %self.core().next_step(pause.kind, &app.platform),
             "refreshes of this app are paused"
         );
-        self.postpone_app(app, pause).await;
+        if project.is_none() {
+            self.postpone_app(app, pause).await;
+        }
     }
 
     /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because

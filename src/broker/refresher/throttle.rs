@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::domain::failure::Failure;
-use crate::domain::id::{GrantId, OauthAppId};
+use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::platform_error::PlatformError;
-use crate::domain::throttle::{Entry, Epoch, Pause, Room, Throttles};
+use crate::domain::throttle::{Blame, Entry, Epoch, Owned, Pause, Room, Throttles};
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::refreshes::AppKey;
 
@@ -47,8 +47,8 @@ impl Permit {
         &self.app
     }
 
-    /// Learns from a call that was made for a grant. Returns the pause that it brought, if any.
-    pub(super) fn learn(&self, grant: GrantId, error: Option<&PlatformError>) -> Option<Pause> {
+    /// Learns from a call that was made for a grant. Returns who is to wait for it, if anybody.
+    pub(super) fn learn(&self, grant: Owned, error: Option<&PlatformError>) -> Option<Blame> {
         // A page in the place of tokens is an outage, whatever its status.
         let kind = |error: &PlatformError| match error.failure {
             Failure::PlatformAnswerUnreadable if error.is_page => Failure::PlatformUnavailable,
@@ -56,9 +56,9 @@ impl Permit {
         };
         let failure = error.map(|error| (kind(error), error.retry_after));
         let now = self.throttle.clock.now();
-        let pause = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
+        let blame = self.throttle.lock().learn(&self.app, self.epoch, grant, failure, now);
         self.throttle.changed.notify_waiters();
-        pause
+        blame
     }
 }
 
@@ -79,8 +79,8 @@ impl Throttle {
         self.changed.notify_waiters();
     }
 
-    /// Waits until a call of this app may be made.
-    pub(super) async fn enter(self: &Arc<Self>, app: &AppKey) -> Result<Permit, NotNow> {
+    /// Waits until a call of this app may be made for a grant of the project.
+    pub(super) async fn enter(self: &Arc<Self>, app: &AppKey, project: ProjectId) -> Result<Permit, NotNow> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Registered before the state is read, so that no change in between is missed.
@@ -88,7 +88,7 @@ impl Throttle {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return Err(NotNow::Stopping);
             }
-            let entry = self.lock().enter(app.clone(), self.clock.now());
+            let entry = self.lock().enter(app.clone(), project, self.clock.now());
             match entry {
                 Entry::Go(epoch) => return Ok(Permit { throttle: self.clone(), app: app.clone(), epoch }),
                 Entry::Paused(pause) => return Err(NotNow::Paused(pause)),
