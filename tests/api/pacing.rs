@@ -358,6 +358,36 @@ async fn a_refusal_of_one_account_pauses_no_other_whatever_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refused_accounts_of_one_project_pause_no_other_project() {
+    let platform = StandIn::start("quince").await;
+    let mut broker = TestBroker::builder().toml(&platform.toml()).start().await;
+    platform.connect(&broker, "known").await;
+    broker.clock.advance(LONG);
+    assert_eq!(broker.refresh_due().await, 1);
+    platform.next_lives([540]);
+    let ours = platform.connect(&broker, "ours").await;
+
+    let theirs = broker.key("theirs", Scope::ALL).await;
+    let our_key = std::mem::replace(&mut broker.key, theirs);
+    let mut refused = Vec::new();
+    for account in ["a", "b", "c", "d"] {
+        platform.next_lives([360]);
+        refused.push(platform.connect(&broker, account).await);
+        platform.answer_refreshes_of(account, Answer::Bytes(answer(401, "", b"")));
+    }
+    broker.clock.advance(Duration::from_mins(7));
+    for id in refused {
+        let reply = broker.token(&id, "").await;
+        assert_eq!(reply.status, 503, "{}", reply.text);
+    }
+    assert_eq!(platform.asked().len(), 4, "the fourth of them waits alone");
+
+    broker.key = our_key;
+    broker.clock.advance(Duration::from_mins(3));
+    assert_eq!(broker.token(&ours, "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_refused_while_others_succeed_is_to_be_reconnected() {
     let platform = StandIn::start("quince").await;
     let broker = TestBroker::builder().toml(&platform.toml()).start().await;
