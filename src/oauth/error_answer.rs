@@ -12,7 +12,7 @@ use super::tokens;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step, code_of};
 use crate::outbound::{self, Answer};
-use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, Platform, Refresh, Said};
+use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, OF_OUTAGE, OF_THROTTLING, Platform, Refresh, Said};
 
 /// Code of the token endpoint that blames the OAuth app. At the authorize endpoint it is about what the app may ask for
 /// (RFC 6749, section 4.1.2.1).
@@ -30,16 +30,6 @@ const OF_REQUEST: &[&str] = &["invalid_request", "invalid_scope", "unsupported_g
 
 /// Status of a body of the wrong kind.
 const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
-
-/// Codes of an outage. Slack sends the last three with status 200.
-const OF_OUTAGE: &[&str] = &[
-    "internal_error",
-    "server_error",
-    "temporarily_unavailable",
-    "fatal_error",
-    "request_timeout",
-    "service_unavailable",
-];
 
 /// Codes that want the account's owner at the authorize endpoint again: OpenID Connect Core 1.0, section 3.1.2.6, which
 /// Microsoft's token endpoint uses as well.
@@ -182,10 +172,6 @@ impl ErrorAnswer {
         if self.is(OF_CLIENT) {
             return Failure::CredentialsRejected;
         }
-        // Spotify, of an app in development, whose operator lists who may use it.
-        if self.says(&["not registered in the developer dashboard", "user may not be registered"]) {
-            return Failure::AppNotPublic;
-        }
         // GitHub says so of a spent quota.
         if status == 403 && (self.is_throttled || self.said.message.contains("rate limit")) {
             return Failure::PlatformThrottled;
@@ -205,7 +191,7 @@ impl ErrorAnswer {
             return Failure::CallbackUrlRejected;
         }
         // Microsoft throttles a client that asks too often with `invalid_grant` and this number in its sentence.
-        if self.is(&["rate_limit_exceeded", "ratelimited", "slow_down"]) || self.says(&["aadsts50196"]) {
+        if self.is(OF_THROTTLING) || self.says(&["aadsts50196"]) {
             return Failure::PlatformThrottled;
         }
         if self.is(OF_OUTAGE) {
@@ -300,6 +286,11 @@ mod tests {
     fn standard() -> Platform {
         use crate::platforms::{ApiCall, Identity, Unidentified};
         Platform::standard(Identity::new(ApiCall::get("/me", &[]), |_| Err(Unidentified::Unreadable)))
+    }
+
+    /// An operator's own platform.
+    fn own(name: &str) -> Platform {
+        crate::platforms::CustomPlatform { name: name.to_owned(), ..Default::default() }.platform(None)
     }
 
     #[test]
@@ -422,9 +413,12 @@ mod tests {
         let said = |body: &str| {
             let answer =
                 Answer { status: 403, body: body.as_bytes().to_vec().into(), retry_after: None, is_throttled: false };
-            ErrorAnswer::of(&answer).failure(&standard(), Step::Identity, 403)
+            ErrorAnswer::of(&answer).failure(&own("acme"), Step::Identity, 403)
         };
         assert_eq!(said("User not registered in the Developer Dashboard"), Failure::AppNotPublic);
+        let lacks_scope =
+            "Your app is not permitted to access this endpoint because it does not have the required scope";
+        assert_eq!(said(lacks_scope), Failure::AuthorizationRefused);
         assert_eq!(said("<p>User not registered in the Developer Dashboard</p>"), Failure::IdentityUnavailable);
     }
 
@@ -525,6 +519,7 @@ mod tests {
             (json!({"status": "BAD_REFRESH_TOKEN", "message": "x"}), Some("BAD_REFRESH_TOKEN")),
             (json!({"errors": [{"errorType": "invalid_grant"}]}), Some("invalid_grant")),
             (json!({"error": ["invalid_grant"]}), Some("invalid_grant")),
+            (json!({"error_summary": "x/..", "error": {".tag": "missing_scope"}}), Some("missing_scope")),
             (json!({"error": "Not Found"}), None),
             (json!({"error": 401}), None),
             (json!({"type": "about:blank"}), None),
@@ -611,9 +606,11 @@ mod tests {
         use crate::domain::platform_error::PlatformError;
         use crate::platforms::Meaning;
         let refusals = documented();
-        for platform in BUILT_IN.iter().map(|definition| definition()) {
+        let presets = ["dropbox", "github", "slack", "spotify", "strava", "zoom"].map(own);
+        for platform in BUILT_IN.iter().map(|definition| definition()).chain(presets) {
             let own = refusals.iter().filter(|[name, ..]| *name == platform.name);
-            assert!(own.clone().count() >= 3, "{}", platform.name);
+            let is_built_in = !platform.authority.starts_with("custom:");
+            assert!(own.clone().count() >= if is_built_in { 3 } else { 1 }, "{}", platform.name);
             for [_, step, status, body, expected] in own {
                 let read = if *step == "callback" {
                     let codes = body.split(' ').map(str::to_owned).collect();

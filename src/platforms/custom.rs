@@ -10,7 +10,7 @@ use super::endpoint::{NO_ENDPOINT, is_endpoint, parameters_of, sets_brokers_own}
 use super::{
     Accounts, ApiCall, Blame, ClientAuth, Guide, IdTokens, Identity, IdentityFrom, IdentityMethod, Metadata, Pkce,
     Platform, ReadAccount, Refresh, Revocation, RevocationAuth, RevocationReach, RevokedToken, Rotation,
-    ScopeSeparator, ServerFromUser, Subject, Text, TokenBody, TokenPlace, Unidentified, graph, server, text,
+    ScopeSeparator, ServerFromUser, Subject, Text, TokenBody, TokenPlace, Unidentified, graph, presets, server, text,
 };
 use crate::domain::account::Account;
 
@@ -259,6 +259,7 @@ impl CustomPlatform {
             body: self.token_body,
             token_pointer: self.token_pointer.clone().map(Text::from),
             refresh_params: owned(&self.refresh_params),
+            refusals: &[presets::REFUSALS],
             errors: self.errors.clone(),
             refreshes_with_scope: self.scope_on_refresh,
             client_auth: self.client_auth.unwrap_or_else(|| client_auth(found)),

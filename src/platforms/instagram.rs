@@ -91,12 +91,19 @@ fn read(answer: &Value) -> Result<Account, Unidentified> {
     })
 }
 
+const OLDER: &str = "Instagram API, OAuthException and OAuthForbiddenException, 2018";
+
 const REFUSALS: &[Refusal] = &[
     // Only the sentence tells that the account is a personal one.
     Refusal {
         words: &["not an instagram business"],
         ..Refusal::api(Failure::NoAccount, "Business login for Instagram, Postiz, 2026-11")
     },
+    // Sentences of the API before 2020, whose code is that of every error.
+    Refusal { words: &["invalid client id"], ..Refusal::exchange(Failure::CredentialsRejected, OLDER) },
+    Refusal { words: &["redirect uri does not match"], ..Refusal::exchange(Failure::CallbackUrlRejected, OLDER) },
+    Refusal { words: &["invalid redirect_uri"], ..Refusal::exchange(Failure::CallbackUrlRejected, OLDER) },
+    Refusal { words: &["not a developer of this app"], ..Refusal::exchange(Failure::AppNotPublic, OLDER) },
 ];
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod instagram;
 pub(crate) mod linkedin;
 mod metadata;
 mod pinterest;
+mod presets;
 mod private_key;
 mod quirks;
 mod reach;
@@ -51,7 +52,9 @@ pub use quirks::{
     TokenPlace,
 };
 pub use reach::Reached;
-pub use refusal::{Blame, Meaning, OF_CALLBACK_URL, OF_CLIENT, Place, Refusal, Said, read_errors};
+pub use refusal::{
+    Blame, Meaning, OF_CALLBACK_URL, OF_CLIENT, OF_OUTAGE, OF_THROTTLING, Place, Refusal, Said, read_errors,
+};
 pub use registry::{Availability, ConfiguredPlatform, Credentials, Registry};
 pub use remarks::{About, Remark};
 pub use server::{NoServer, Server, ServerFromUser, UNKNOWN_CLIENT};

@@ -26,6 +26,19 @@ pub const OF_CLIENT: &[&str] = &[
 pub const OF_CALLBACK_URL: &[&str] =
     &["bad_redirect_uri", "invalid_redirect_uri", "redirect_mismatch", "redirect_uri_mismatch"];
 
+/// Codes of an outage. Slack sends the last three with status 200.
+pub const OF_OUTAGE: &[&str] = &[
+    "internal_error",
+    "server_error",
+    "temporarily_unavailable",
+    "fatal_error",
+    "request_timeout",
+    "service_unavailable",
+];
+
+/// Codes of throttling. Slack sends two of them with status 200.
+pub const OF_THROTTLING: &[&str] = &["rate_limit_exceeded", "rate_limited", "ratelimited", "slow_down"];
+
 /// Codes that mean that the account's owner declined. The first is RFC 6749's, the second Threads' spelling of it; two are
 /// LinkedIn's, and the last is the `error_reason` of Meta's platforms.
 const DENIALS: &[&str] =
@@ -333,6 +346,7 @@ const CODES: &[&str] = &[
     "/error/error",
     "/error/name",
     "/error/title",
+    "/error/.tag",
     "/error_reason",
     "/errorCode",
     "/error_codes/0",
@@ -371,7 +385,8 @@ mod tests {
 
     #[test]
     fn every_refusal_is_recognised_by_something_and_has_a_source_with_a_date() {
-        for platform in BUILT_IN.iter().map(|definition| definition()) {
+        let own = crate::platforms::CustomPlatform::default().platform(None);
+        for platform in BUILT_IN.iter().map(|definition| definition()).chain([own]) {
             for row in platform.rows() {
                 let is_narrow = row.status.is_some()
                     || row.between.is_some()
@@ -428,6 +443,7 @@ mod tests {
             json!({"errorCode": "x"}),
             json!({"error": {"name": "x"}}),
             json!({"error": {"title": "x"}}),
+            json!({"error_summary": "x/..", "error": {".tag": "x"}}),
             json!({"error": {"error": "x"}}),
             json!({"error": ["x"]}),
             json!({"errors": ["x"]}),

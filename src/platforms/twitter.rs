@@ -80,6 +80,7 @@ const PRICING: &str = "X API pricing, 2026-02-06";
 const USAGE: &str = "X API v2 errors, problems, usage capped, 2026-11";
 const NOT_ENROLLED: &[&str] = &["client-not-enrolled", "client-forbidden"];
 const ACCESS_LEVEL: &str = "socioboard/Socioboard-5.0 issue 440, gregkh/bti issue 57, 2026-11";
+const SUSPENDED: &str = "X API error codes, 416, 2026-08";
 const ENROLLMENT: &str = "X API v2 errors, xdevplatform/samples issue 150, 2026-11";
 
 const REFUSALS: &[Refusal] = &[
@@ -110,7 +111,10 @@ const REFUSALS: &[Refusal] = &[
         ..Refusal::api(Failure::NoAccount, "cursor/plugins issue 270, 2026-08-30")
     },
     Refusal { codes: NOT_ENROLLED, ..Refusal::api(Failure::AccessNotApproved, ENROLLMENT) },
-    Refusal { codes: &["416"], ..Refusal::api(Failure::AccessNotApproved, "X API error codes, 416, 2026-08") },
+    Refusal { codes: &["416"], ..Refusal::token(Failure::AccessNotApproved, SUSPENDED) },
+    Refusal { codes: &["416"], ..Refusal::api(Failure::AccessNotApproved, SUSPENDED) },
+    Refusal { words: &["app has violated x rules"], ..Refusal::token(Failure::AccessNotApproved, SUSPENDED) },
+    Refusal { words: &["app has violated x rules"], ..Refusal::api(Failure::AccessNotApproved, SUSPENDED) },
     // "You currently have access to a subset of X API V2 endpoints …"
     Refusal { codes: &["453"], ..Refusal::api(Failure::AccessNotApproved, ACCESS_LEVEL) },
     // Comes with status 200.
