@@ -63,7 +63,12 @@ impl OauthClient<'_> {
         token: &SecretString,
         claims: Option<&Value>,
     ) -> Result<Account, PlatformError> {
-        let answer = self.call(call, token, Ok).await?;
+        // TikTok and Slack tell of trouble with status 200.
+        let answer = self.call(call, token, |answer| match self.read_account(&json(&answer), answer.status) {
+            Err(error) if error.failure.is_transient() => Err(error),
+            _ => Ok(answer),
+        });
+        let answer = answer.await?;
         let json = match std::str::from_utf8(&answer.body) {
             Ok(signed) if id_token::is_signed(signed) => self.verified(signed, Statement::Userinfo).await?,
             _ => json(&answer),
@@ -87,13 +92,7 @@ impl OauthClient<'_> {
             };
             if bounds::is_id(&account.platform_user_id) { Ok(account) } else { Err(Unidentified::Unreadable) }
         });
-        account.map_err(|why| {
-            let error = ErrorAnswer::read(json);
-            // TikTok refuses with status 200 as well, and its code is `ok` when nothing is wrong.
-            let failure = error.documented(platform, Step::Identity, status).unwrap_or_else(|| why.into());
-            PlatformError::new(&platform.name, Step::Identity, failure)
-                .answered(status, error.code.filter(|code| code != "ok"))
-        })
+        account.map_err(|why| unread(platform, Step::Identity, json, status, why))
     }
 
     async fn call<T>(
@@ -152,6 +151,14 @@ pub(super) fn refusal(platform: &Platform, step: Step, answer: &Answer) -> Platf
     // Some servers send a time of reset with every answer.
     let wait = answer.retry_after.filter(|_| answer.is_throttled || answer.status == 429);
     error.error(platform, step, failure, answer.status).retry_after(wait)
+}
+
+/// The error of a success that does not hold what was asked for. Some platforms refuse with status 200.
+pub(super) fn unread(platform: &Platform, step: Step, json: &Value, status: u16, why: Unidentified) -> PlatformError {
+    let error = ErrorAnswer::read(json);
+    let failure = error.documented(platform, step, status).unwrap_or_else(|| why.into());
+    // TikTok's code is `ok` when nothing is wrong.
+    PlatformError::new(&platform.name, step, failure).answered(status, error.code.filter(|code| code != "ok"))
 }
 
 /// A configured URL. The configuration has checked it; if it does not parse, that is reported instead of a panic.

@@ -1,6 +1,7 @@
 //! Presets against the answers that the servers' documentation records, on a local server in place of theirs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -290,6 +291,7 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
             ACCOUNT,
             "refresh_rejected",
         ),
+        ("zoom", 400, r#"{"reason":"Invalid Token!","error":"invalid_request"}"#, ACCOUNT, "refresh_rejected"),
     ] {
         let identity = RECORDED.iter().find(|recorded| recorded.preset == preset).unwrap().identity;
         let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
@@ -316,6 +318,35 @@ async fn a_refresh_that_a_server_refuses_is_blamed_as_it_documents() {
             (&json!(auth_status), &json!(code)),
             "{preset} {refusal}: {detail}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_the_identity_call_that_comes_with_200_passes_like_others() {
+    for (refusal, told) in [
+        (r#"{"ok":false,"error":"fatal_error"}"#, None),
+        (r#"{"ok":false,"error":"ratelimited"}"#, None),
+        (r#"{"ok":false,"error":"missing_scope"}"#, Some("permission_missing")),
+    ] {
+        let slack = RECORDED.iter().find(|recorded| recorded.preset == "slack").unwrap();
+        let refusals = AtomicU32::new(0);
+        let server = AnyServer::start(move |asked, _| match asked.path.as_str() {
+            "/token" => answer(slack.tokens),
+            _ if refusals.fetch_add(1, Ordering::Relaxed) == 0 => answer(refusal),
+            _ => answer(slack.identity),
+        })
+        .await;
+        let url = &server.url;
+        let section = format!(
+            "[platforms.slack]\nclient_id = \"id\"\nclient_secret = \"secret\"\ntoken_url = \"{url}/token\"\n\
+             identity_url = \"{url}/me\"\n"
+        );
+        let broker = TestBroker::builder().toml(&section).start().await;
+        let (_, location) = come_back(&broker, "slack", "code=c&state={state}").await;
+        assert_eq!(parameter(&location, "error").as_deref(), told, "{refusal}: {location}");
+        assert_eq!(parameter(&location, "integrationId").is_some(), told.is_none(), "{refusal}: {location}");
+        let calls = server.asked().iter().filter(|asked| asked.path == "/me").count();
+        assert_eq!(calls, if told.is_none() { 2 } else { 1 }, "{refusal}");
     }
 }
 

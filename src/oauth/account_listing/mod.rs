@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::identity::{endpoint, refusal};
+use super::identity::{endpoint, refusal, unread};
 use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity, RouteReport};
 use crate::domain::failure::Failure;
@@ -141,8 +141,7 @@ impl Listing<'_> {
                 return Err(refusal(platform, step, &answer));
             }
             let answered = Answered(json(&answer));
-            read(&answered.0)
-                .map_err(|why| PlatformError::new(&platform.name, step, why.into()).answered(answer.status, None))
+            read(&answered.0).map_err(|why| unread(platform, step, &answered.0, answer.status, why))
         });
         let in_time = tokio::time::timeout_at(self.deadline, asked).await;
         in_time.unwrap_or_else(|_| Err(self.failed(Failure::PlatformUnavailable)))

@@ -1,5 +1,7 @@
 //! Searches that did not see everything: what they say of the accounts that they did not find.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::{Value, json};
 
 use super::script::Script;
@@ -142,4 +144,31 @@ async fn lists_and_pages_beyond_the_calls_of_a_connection_are_told_as_not_asked_
         assert!(left_out.is_passing && left_out.reason.contains("at most 200 times"), "{}", left_out.reason);
         assert!(left_out.remedy.contains("choose only"), "{}", left_out.remedy);
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_with_200_is_read_like_one_with_an_error_status() {
+    let deactivated = json!({"error": {"message": "API access deactivated. To reactivate, go to the app dashboard.",
+        "type": "OAuthException", "code": 200}});
+    for (body, failure, calls) in [
+        (graph_error(4), Failure::PlatformThrottled, 3),
+        (deactivated, Failure::AccessNotApproved, 1),
+        (json!({}), Failure::PlatformAnswerUnreadable, 1),
+    ] {
+        let told = body.clone();
+        let script = Script::start(move |target| match target.split('?').next().unwrap() {
+            "/v25.0/me" => (200, json!({"id": "77"})),
+            "/v25.0/me/accounts" => (200, told.clone()),
+            other => panic!("{other}"),
+        });
+        let error = script.identify("facebook", &["pages_show_list"]).await.unwrap_err();
+        assert_eq!((error.failure, script.paths().len()), (failure, 1 + calls), "{body}");
+    }
+    let asked = AtomicU32::new(0);
+    let script = Script::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => (200, json!({"data": {}, "error": {"code": "internal_error", "message": "x", "log_id": "1"}})),
+        _ => (200, json!({"data": {"user": {"open_id": "o"}}, "error": {"code": "ok"}})),
+    });
+    assert_eq!(ids(&script.identify("tiktok", &[]).await.unwrap()), ["o"]);
+    assert_eq!(script.paths().len(), 2);
 }
