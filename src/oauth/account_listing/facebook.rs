@@ -53,11 +53,19 @@ pub(super) async fn list(listing: &Listing<'_>, person: Account) -> Result<Ident
 }
 
 async fn pages(listing: &Listing<'_>, name: String, path: &str) -> Route<Page> {
-    let url = listing.url(&listing.platform.api_url, &format!("/{{version}}{path}")).map(|mut url| {
-        url.query_pairs_mut().append_pair("fields", PAGE_FIELDS).append_pair("limit", "100");
-        url
-    });
-    listing.route(name, url, &PAGING, read_pages).await
+    let url = |limit| {
+        let mut url = listing.url(&listing.platform.api_url, &format!("/{{version}}{path}"))?;
+        url.query_pairs_mut().append_pair("fields", PAGE_FIELDS).append_pair("limit", limit);
+        Ok(url)
+    };
+    let route = listing.route(name.clone(), url("100"), &PAGING, read_pages).await;
+    let is_unknown_error = route.trouble.as_ref().is_some_and(|error| error.code.as_deref() == Some("1"));
+    if !is_unknown_error {
+        return route;
+    }
+    // "Please reduce the amount of data you're asking for" has this code, too.
+    let smaller = listing.route(name, url("25"), &PAGING, read_pages).await;
+    if smaller.found.len() < route.found.len() { route } else { smaller }
 }
 
 /// The Pages that the owner's businesses own, and those that they manage for clients; and why not all businesses are

@@ -172,3 +172,21 @@ async fn a_refusal_that_comes_with_200_is_read_like_one_with_an_error_status() {
     assert_eq!(ids(&script.identify("tiktok", &[]).await.unwrap()), ["o"]);
     assert_eq!(script.paths().len(), 2);
 }
+
+/// Facebook cannot answer for a hundred Pages at once where they are large, and wants a smaller request.
+#[tokio::test]
+async fn pages_that_are_too_much_at_once_are_asked_for_in_smaller_parts() {
+    let script = Script::start(|target| match target.split_once('?').unwrap() {
+        ("/v25.0/me", _) => (200, json!({"id": "77"})),
+        ("/v25.0/me/accounts", query) if query.ends_with("&limit=25") => {
+            (200, json!({"data": [page("1", Some("t1"), None)]}))
+        }
+        ("/v25.0/me/accounts", _) => (
+            500,
+            json!({"error": {"code": 1, "message": "Please reduce the amount of data you're asking for, then retry your request"}}),
+        ),
+        other => panic!("{other:?}"),
+    });
+    let identity = script.identify("facebook", &["pages_show_list"]).await.unwrap();
+    assert_eq!((ids(&identity), routes(&identity)[0]), (vec!["1"], ("your Pages", 1, None)));
+}
