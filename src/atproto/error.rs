@@ -56,6 +56,8 @@ pub enum Unresolved {
     HandleNotClaimed,
     #[error("neither DNS nor the handle's web server nor the resolver knows the handle")]
     HandleUnknown,
+    #[error("the server that the identity's document names begins no sessions")]
+    NoAccountServer,
     #[error("the identity's document names no server")]
     NoServer,
     #[error("the search took too long")]

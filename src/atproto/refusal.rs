@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::error::{AccountState, Error, Trouble};
+use super::error::{AccountState, Error, Trouble, Unresolved};
 use super::json;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step, code_of};
@@ -25,7 +25,13 @@ pub(super) fn of_new_session(answer: &Answer) -> Error {
         (400 | 401 | 403, Some("AccountTakedown")) => Error::AccountInactive(AccountState::TakenDown),
         (400 | 401 | 403, Some("AccountSuspended")) => Error::AccountInactive(AccountState::Suspended),
         (400 | 401 | 403, Some("AccountDeactivated")) => Error::AccountInactive(AccountState::Deactivated),
-        (400 | 403, Some("AccountNotFound" | "AuthenticationRequired")) => Error::CredentialsRejected,
+        // `InvalidRequest` is about identifier or password: there is nothing else in the request.
+        (400 | 403, Some("AccountNotFound" | "AuthenticationRequired" | "InvalidRequest")) => {
+            Error::CredentialsRejected
+        }
+        (400 | 404 | 501, Some("MethodNotImplemented" | "XRPCNotSupported")) => {
+            Error::IdentityUnresolved(Unresolved::NoAccountServer)
+        }
         (401, _) if !is_markup(&answer.body) => Error::CredentialsRejected,
         (status, _) => Error::PdsUnreachable(Trouble::Status(status)),
     }
@@ -100,8 +106,12 @@ mod tests {
         assert!(matches!(factor, Error::AppPasswordRequired));
         let throttled = of_new_session(&answer(429, &json!({"error": "RateLimitExceeded"})));
         assert!(matches!(throttled, Error::Throttled { retry_after } if retry_after == THROTTLED_FOR));
-        for (status, json) in
-            [(400, json!({"error": "InvalidRequest"})), (404, json!({})), (500, json!({})), (302, json!({}))]
+        assert!(credentials(&of_new_session(&answer(400, &json!({"error": "InvalidRequest", "message": "x"})))));
+        for (status, name) in [(404, "XRPCNotSupported"), (501, "MethodNotImplemented")] {
+            let error = of_new_session(&answer(status, &json!({"error": name})));
+            assert!(matches!(error, Error::IdentityUnresolved(Unresolved::NoAccountServer)), "{name}");
+        }
+        for (status, json) in [(400, json!({})), (404, json!({})), (500, json!({})), (501, json!({})), (302, json!({}))]
         {
             let error = of_new_session(&answer(status, &json));
             assert!(matches!(error, Error::PdsUnreachable(Trouble::Status(told)) if told == status), "{status}");

@@ -199,7 +199,7 @@ async fn each_refusal_of_the_accounts_server_has_its_own_error() {
         ("slow down", 429, json!({"error": "RateLimitExceeded"}), 429, "too_many_attempts"),
         ("error", 500, json!({"error": "InternalServerError"}), 502, "pds_unreachable"),
         ("maintenance", 503, json!({}), 502, "pds_unreachable"),
-        ("malformed", 400, json!({"error": "InvalidRequest"}), 502, "pds_unreachable"),
+        ("malformed", 400, json!({"error": "InvalidRequest"}), 401, "bluesky_credentials_rejected"),
         ("redirect", 302, json!({}), 502, "pds_unreachable"),
         ("no JSON", 200, json!("<html>"), 502, "pds_unreachable"),
         ("no tokens", 200, json!({"did": did('a')}), 502, "pds_unreachable"),

@@ -237,6 +237,9 @@ impl From<BlueskyError> for ApiError {
                     UnresolvedIdentity::HandleUnknown => {
                         "There is no account with this handle, or it is deactivated. Check the handle's spelling."
                     }
+                    UnresolvedIdentity::NoAccountServer => {
+                        "The server that the account's identity names does not sign accounts in, so it cannot be connected."
+                    }
                 },
             ),
             E::InvalidIdentifier(why) => Self::with(Code::InvalidIdentifier, format!("identifier {why}.")),
