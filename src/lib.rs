@@ -201,9 +201,10 @@
 //!                             decide, though no compiler asks: src/domain/throttle.rs (pauses its app?),
 //!                             src/domain/renewal.rs (retried when?), src/domain/refresh.rs,
 //!                             src/oauth/account_listing/mod.rs
-//! what a platform's refusal means: its file in src/platforms (a row with its source), src/platforms/refusal.rs (how rows
-//!                             are matched, and where a code stands in an answer), src/oauth/error_answer.rs (the
-//!                             general rules), src/oauth/refusals.txt (tests)
+//! what a platform's refusal means: its file in src/platforms, or presets.rs there for a server that operators add (a
+//!                             row with its source), src/platforms/refusal.rs (how rows are matched, and where a code
+//!                             stands in an answer), src/oauth/error_answer.rs (the general rules),
+//!                             src/oauth/refusals.txt (tests)
 //! how an answer is read:      src/outbound/json.rs (its syntax), src/oauth/tokens.rs (tokens, errors with status 200),
 //!                             src/platforms/mod.rs (`text`: ids and names), src/upstream/recorded/answers.txt (tests)
 //! a command:                  src/cli/mod.rs, tests/cli.rs, tests/cli/commands.rs (the entries that it leaves)

@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, named_params};
 
 use super::counts::{self, Miscount};
 use super::lock::beside;
@@ -14,7 +14,7 @@ use super::open::inspect::look;
 use super::open::{Inspection, OpenError, failed};
 use super::schema::{self, Schema};
 use super::sealed::{SEALED, Stored};
-use super::{Error, keyring, meta};
+use super::{Error, columns, keyring, meta};
 use crate::domain::time::Timestamp;
 
 /// The tables with a search index, which is named for its table.
@@ -196,6 +196,19 @@ impl Survey {
             newest = newest.max(id.as_deref().and_then(made_at));
         }
         Ok(newest)
+    }
+
+    /// Counts the active grants that belong to an app of the operator's with another client id. 0 for an older schema.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn count_under_other_client(&self, platform: &str, client_id: &str) -> Result<u64, Error> {
+        // Reads the index alone for what belongs to this client.
+        let count = "SELECT count(*) FROM grants /* every project */ INDEXED BY grants_by_consent
+             WHERE platform = :platform AND client_id <> :client_id AND app_id IS NULL AND status = 'active'";
+        let of = named_params! {":platform": platform, ":client_id": client_id};
+        self.look_if_current(|db| columns::count(db, count, of))
     }
 
     fn is_current(&self) -> bool {

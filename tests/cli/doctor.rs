@@ -235,6 +235,31 @@ fn check_sees_what_serve_will_see() {
     }
 }
 
+#[test]
+fn check_tells_of_accounts_under_another_client_id() {
+    let instance = Instance::new();
+    for client_id in ["old", "older", "now"] {
+        instance.sql(&format!(
+            "INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at,
+                issued_at, renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+             SELECT 'grant_{client_id}', id, 'twitter', '{client_id}', '7', '[]', '[]', 0, 0, 'never',
+                CAST(x'0100000001' || zeroblob(40) AS BLOB), 1, 1, 'active', 0, 0 FROM projects"
+        ));
+    }
+    for (configured, told) in [("now", "of 2 connections"), ("", "of 3 connections")] {
+        let mut command = instance.command(&["check", "--json"]);
+        if !configured.is_empty() {
+            command.env("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", configured);
+            command.env("POSTPEER_PLATFORMS__TWITTER__CLIENT_SECRET", "secret");
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let found = finding(&output, "client_id");
+        assert_eq!((&found["severity"], &found["subject"]), (&"warning".into(), &"platforms.twitter.client_id".into()));
+        assert!(found["message"].as_str().unwrap().contains(told), "{found}");
+    }
+}
+
 /// Root may read everything; what matters is the user as whom the broker runs.
 #[test]
 fn root_is_told_what_the_broker_cannot_use() {

@@ -17,6 +17,7 @@ use crate::cli::settings::{ConfigFile, keyring_finding, remedy_of_database};
 use crate::config::{Config, Environment};
 use crate::domain::entropy::{Entropy, SystemEntropy};
 use crate::server;
+use crate::store::survey::Survey;
 use crate::store::{Holder, Inspection, OpenError, find_holder, inspect_briefly, schema_version};
 use crate::vault::KeyringFile;
 
@@ -69,6 +70,7 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
         let message = format!("it has schema {found}: `postpeer serve` brings it to {current}, after a copy");
         Finding::note("database", &database, message).remedy("postpeer backup FILE before that is safer still")
     });
+    findings.extend(other_clients(config));
     let Some(keyring) = keyring else { return findings };
     let Inspection { db_id, wrapped_keys, .. } = inspection;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
@@ -77,6 +79,36 @@ fn keyring_and_database(config: &Config) -> Vec<Finding> {
         Err(error) => Finding::failure("keyring", config.keyring.display(), Failure::from(error)),
     });
     findings
+}
+
+/// Accounts that were connected under another client id than the configured one.
+fn other_clients(config: &Config) -> Vec<Finding> {
+    let survey = match Survey::open(&config.database) {
+        Ok(survey) => survey,
+        Err(error) => return vec![database_finding(config, error)],
+    };
+    // Where people name their server, the broker registers itself, and keeps what it got.
+    let platforms = config.platforms.iter_all().filter(|one| !one.has_servers());
+    let found = platforms.filter_map(|one| {
+        let client_id = one.credentials.as_ref().map_or("", |credentials| &credentials.client_id);
+        let name = &one.platform().name;
+        match survey.count_under_other_client(name, client_id) {
+            Ok(0) => None,
+            Ok(count) => {
+                let message = format!(
+                    "it is not that of {count} connections that were made before, whose tokens are neither refreshed nor \
+                     revoked without it"
+                );
+                let finding = Finding::warning("client_id", format!("platforms.{name}.client_id"), message);
+                Some(finding.remedy("put the former client id and its secret back, or let the accounts' owners connect again"))
+            }
+            Err(error) => {
+                let failure = Failure::from(app::Error::from(error));
+                Some(Finding::failure("database", config.database.display(), failure))
+            }
+        }
+    });
+    found.collect()
 }
 
 fn database_finding(config: &Config, error: OpenError) -> Finding {
