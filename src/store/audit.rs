@@ -3,18 +3,13 @@
 //! Invariant: an entry is recorded in the transaction of what it tells of, so that neither is there without the other.
 //! Ids follow the order of the commits: whoever knows the last id that they read misses no later entry.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change, change_one, one, signed};
+use super::columns::{Fields, Params, all, change, change_one, one, signed};
 use crate::domain::audit::{Action, By, Entry, Recorded, Since};
 use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
 use crate::domain::time::Timestamp;
-
-/// Longest time between an entry's time and its commit, within which times need not follow the order of ids.
-const SLACK: Duration = Duration::from_mins(1);
 
 /// Adds an entry. `project`: `None` for what concerns the whole broker.
 pub fn record(db: &Transaction<'_>, project: Option<ProjectId>, entry: &Entry, now: Timestamp) -> Result<(), Error> {
@@ -40,10 +35,10 @@ pub fn list(
     since: Since,
     limit: u32,
 ) -> Result<Vec<Recorded>, Error> {
-    let (from, not_before) = beginning(db, since)?;
-    let params = named_params! {":project": project, ":from": from, ":not_before": not_before, ":limit": limit};
-    let Some(profile) = profile else { return all(db, LIST, params, read) };
-    all(db, LIST_OF_PROFILE, &[params, &[(":profile", &profile as &dyn ToSql)]].concat(), read)
+    let params = named_params! {":project": project};
+    let Some(profile) = profile else { return list_since(db, since, [STRAY, LIST], params, limit) };
+    let params = [params, &[(":profile", &profile as &dyn ToSql)]].concat();
+    list_since(db, since, [STRAY_OF_PROFILE, LIST_OF_PROFILE], &params, limit)
 }
 
 const LIST: &str = "SELECT * FROM audit WHERE project_id = :project AND id >= :from AND at >= :not_before
@@ -51,6 +46,13 @@ const LIST: &str = "SELECT * FROM audit WHERE project_id = :project AND id >= :f
 
 const LIST_OF_PROFILE: &str = "SELECT * FROM audit
     WHERE project_id = :project AND profile_id = :profile AND id >= :from AND at >= :not_before
+    ORDER BY id LIMIT :limit";
+
+const STRAY: &str = "SELECT * FROM audit INDEXED BY audit_by_time
+    WHERE project_id = :project AND id < :from AND at >= :not_before ORDER BY id LIMIT :limit";
+
+const STRAY_OF_PROFILE: &str = "SELECT * FROM audit INDEXED BY audit_by_time
+    WHERE project_id = :project AND profile_id = :profile AND id < :from AND at >= :not_before
     ORDER BY id LIMIT :limit";
 
 /// The latest entries about one thing of the project, the latest first.
@@ -92,28 +94,45 @@ const LIST_LATEST_OF_PROFILE: &str = "SELECT * FROM audit
 
 /// Entries from `since` on, oldest first, of one key or of all. For the operator.
 pub fn list_all(db: &Connection, since: Since, key: Option<AccessKeyId>, limit: u32) -> Result<Vec<Recorded>, Error> {
-    let (from, not_before) = beginning(db, since)?;
-    all(
-        db,
-        "SELECT * FROM audit /* every project */
-         WHERE id >= :from AND at >= :not_before AND (:key IS NULL OR access_key_id = :key) ORDER BY id LIMIT :limit",
-        named_params! {":from": from, ":not_before": not_before, ":key": key, ":limit": limit},
-        read,
-    )
+    list_since(db, since, [STRAY_OF_ALL, LIST_OF_ALL], named_params! {":key": key}, limit)
 }
 
-/// The first id to look at, and the time that entries have at least.
-fn beginning(db: &Connection, since: Since) -> Result<(i64, Timestamp), Error> {
-    let (last, not_before) = match since {
+const LIST_OF_ALL: &str = "SELECT * FROM audit /* every project */
+    WHERE id >= :from AND at >= :not_before AND (:key IS NULL OR access_key_id = :key) ORDER BY id LIMIT :limit";
+
+const STRAY_OF_ALL: &str = "SELECT * FROM audit INDEXED BY audit_by_time /* every project */
+    WHERE id < :from AND at >= :not_before AND (:key IS NULL OR access_key_id = :key) ORDER BY id LIMIT :limit";
+
+/// Runs a pair of statements: one for the entries behind the newest that is older than `since`, which is where the
+/// entries of that time begin while times rise with ids, and one for those before it. The latter are there after a
+/// clock was wrong. They are looked for in the index of times alone, so that none of them costs little.
+fn list_since(
+    db: &Connection,
+    since: Since,
+    [stray, list]: [&str; 2],
+    params: Params<'_>,
+    limit: u32,
+) -> Result<Vec<Recorded>, Error> {
+    let (newest_before, not_before) = match since {
         Since::Entry(id) => (signed(id), Timestamp::from_millis(i64::MIN)),
         Since::Time(time) => {
-            // What was committed before an entry that is older than that by the slack is not of that time.
             let before = "SELECT id FROM audit /* every project */ WHERE at < :before ORDER BY at DESC LIMIT 1";
-            let last = one(db, before, named_params! {":before": time.minus(SLACK)}, |row| Ok(row.get("id")?))?;
-            (last.unwrap_or(0), time)
+            let found = one(db, before, named_params! {":before": time}, |row| Ok(row.get("id")?))?;
+            (found.unwrap_or(0), time)
         }
     };
-    Ok((last.saturating_add(1), not_before))
+    let from = newest_before.saturating_add(1);
+    let read_up_to = |sql, limit| {
+        let bounds = named_params! {":from": from, ":not_before": not_before, ":limit": limit};
+        all(db, sql, &[params, bounds].concat(), read)
+    };
+    let mut found = match since {
+        Since::Time(_) if newest_before > 0 => read_up_to(stray, limit)?,
+        Since::Time(_) | Since::Entry(_) => Vec::new(),
+    };
+    let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+    found.extend(read_up_to(list, left)?);
+    Ok(found)
 }
 
 /// The accounts that were connected through a link and still are, in this order, as far as the trail goes back.
@@ -166,6 +185,8 @@ fn read(row: &Row<'_>) -> Result<Recorded, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::audit::Actor;
     use crate::store::fixture::Fixture;
@@ -248,6 +269,10 @@ mod tests {
         for (sql, index) in [
             (LIST, "audit_by_project (project_id=? AND rowid>?)"),
             (LIST_OF_PROFILE, "audit_by_profile (project_id=? AND profile_id=? AND rowid>?)"),
+            (LIST_OF_ALL, "INTEGER PRIMARY KEY (rowid>?)"),
+            (STRAY, "audit_by_time (at>?)"),
+            (STRAY_OF_PROFILE, "audit_by_time (at>?)"),
+            (STRAY_OF_ALL, "audit_by_time (at>?)"),
             (LIST_OF_OBJECT, "audit_by_object (project_id=? AND object=?)"),
             (LIST_LATEST, "audit_by_project (project_id=? AND rowid<?)"),
             (LIST_LATEST_OF_PROFILE, "audit_by_profile (project_id=? AND profile_id=? AND rowid<?)"),
@@ -278,6 +303,41 @@ mod tests {
         assert_eq!(since(Since::Time(at(300))), [5]);
         assert_eq!(since(Since::Time(at(301))), [0_u64; 0]);
         assert_eq!(since(Since::Time(at(1000))), [0_u64; 0]);
+    }
+
+    #[test]
+    fn reading_begins_at_a_time_although_the_clock_was_wrong() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, start) = (fixture.ours, fixture.theirs, fixture.now());
+        let profile = fixture.profile("one");
+        let at = |hour: u64| start.plus(Duration::from_hours(hour));
+        // The clock was far ahead at the second entry, and behind at the sixth.
+        for hour in [10, 9999, 11, 12, 13, 2, 14] {
+            let entry = entry(&fixture).of_profile(Some(profile));
+            fixture.write(|db| record(db, Some(ours), &entry, at(hour))).unwrap();
+        }
+        for (hour, expected) in [
+            (0, [1, 2, 3, 4, 5, 6, 7].as_slice()),
+            (2, &[1, 2, 3, 4, 5, 6, 7]),
+            (3, &[1, 2, 3, 4, 5, 7]),
+            (12, &[2, 4, 5, 7]),
+            (14, &[2, 7]),
+            (15, &[2]),
+            (9999, &[2]),
+            (10_000, &[]),
+        ] {
+            for limit in 1..9 {
+                let since = Since::Time(at(hour));
+                let expected = &expected[..expected.len().min(limit as usize)];
+                assert_eq!(ids(&list(&fixture.db, ours, None, since, limit).unwrap()), expected, "{hour} {limit}");
+                assert_eq!(ids(&list(&fixture.db, ours, Some(profile), since, limit).unwrap()), expected, "{hour}");
+                assert_eq!(ids(&list_all(&fixture.db, since, None, limit).unwrap()), expected, "{hour} {limit}");
+            }
+            let since = Since::Time(at(hour));
+            assert!(list(&fixture.db, theirs, None, since, 9).unwrap().is_empty());
+            assert!(list(&fixture.db, ours, Some(fixture.id()), since, 9).unwrap().is_empty());
+            assert!(list_all(&fixture.db, since, Some(fixture.id()), 9).unwrap().is_empty());
+        }
     }
 
     #[test]
