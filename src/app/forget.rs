@@ -67,19 +67,16 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     let inspection = check(config, ports)?;
     let _lock = DatabaseLock::take(&config.database)?;
     let (now, path) = (ports.clock.now(), config.keyring.clone());
-    let name = |ending: &str| {
-        let mut name = config.database.clone().into_os_string();
-        name.push(format!(".before-forget-{}{ending}", now.for_file_name()));
-        PathBuf::from(name)
-    };
     let store = Store::open(&config.database)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Threads)?;
     let wraps = runtime.block_on(store.read(recovery::list_wraps))?;
     if let Some(wrap) = wraps.into_iter().next_back().filter(|_| !recovery_key_lost) {
         return Err(ForgetError::Recoverable { id: wrap.recovery_key }.into());
     }
-    let copy = backup::copy(&config.database, name(".new"), now, &|| false).map_err(ForgetError::from)?;
-    copy.publish(&name("")).map_err(ForgetError::from)?;
+    let kept = backup::free_name(&config.database, ".before-forget-", now);
+    let unfinished = kept.with_added_extension("new");
+    let copy = backup::copy(&config.database, unfinished, now, &|| false).map_err(ForgetError::from)?;
+    copy.publish(&kept).map_err(ForgetError::from)?;
     failpoint::reach("forget_copied");
     let entropy = Arc::clone(&ports.entropy);
     let db_id = inspection.db_id;
@@ -115,7 +112,7 @@ pub fn forget(config: &Config, ports: &Ports, recovery_key_lost: bool) -> Result
     }))?;
     failpoint::reach("forget_stored");
     KeyringFile::publish(&config.keyring)?;
-    Ok(Forgotten { copy: name(""), ..forgotten })
+    Ok(Forgotten { copy: kept, ..forgotten })
 }
 
 /// Checks that the keyring is lost.

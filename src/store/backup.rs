@@ -137,6 +137,16 @@ pub fn copy(database: &Path, at: PathBuf, now: Timestamp, is_stopping: &dyn Fn()
     Ok(Copy { unfinished })
 }
 
+/// A free name beside the database for what a command keeps of it: `<database><kind><time>`, with a number from the
+/// second in the same second on.
+#[must_use]
+pub fn free_name(database: &Path, kind: &str, now: Timestamp) -> PathBuf {
+    let name = format!("{kind}{}", now.for_file_name());
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.clone()).chain(numbered).map(|ending| beside(database, &ending));
+    names.find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| beside(database, &name))
+}
+
 /// The id of the database that a file is a copy of; `None` for any other file.
 #[must_use]
 pub fn find_db_id(copy: &Path) -> Option<Uuid> {

@@ -18,7 +18,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
 use super::revoked::Revoked;
-use super::{BackupError, copy_pages, open_copy, record};
+use super::{BackupError, copy_pages, free_name, open_copy, record};
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::keyring::{RecoveryWrap, WrappedKey};
 use crate::domain::time::Timestamp;
@@ -202,7 +202,7 @@ impl Candidate {
         let io = |source| OpenError::Io { path: self.database.clone(), source };
         give_to_owner(&self.database, self.path()).map_err(io)?;
         fs::File::open(self.path()).and_then(|file| file.sync_all()).map_err(io)?;
-        let kept = name_for_kept(&self.database, now);
+        let kept = free_name(&self.database, REPLACED, now);
         let replaced = match old {
             Old::Missing => {
                 self.unfinished.publish(&self.database)?;
@@ -360,14 +360,6 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// A free name for the database that is replaced.
-fn name_for_kept(database: &Path, now: Timestamp) -> PathBuf {
-    let name = format!("{REPLACED}{}", now.for_file_name());
-    let numbered = (2..).map(|number| format!("{name}-{number}"));
-    let free = std::iter::once(name.clone()).chain(numbered).map(|ending| beside(database, &ending));
-    free.into_iter().find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| beside(database, &name))
-}
-
 /// Where root restores, the broker's user must own the file: the owner of the old one, or of its directory.
 fn give_to_owner(database: &Path, new: &Path) -> io::Result<()> {
     let owner = fs::metadata(database).or_else(|_| fs::metadata(directory_of(database)))?;
@@ -448,7 +440,7 @@ mod tests {
         let now = Timestamp::from_millis(1_777_797_216_445);
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         for expected in ["", "-2", "-3"] {
-            let kept = name_for_kept(&database, now);
+            let kept = free_name(&database, REPLACED, now);
             assert_eq!(name(&kept), format!("postpeer.db.replaced-20260503T083336Z{expected}"));
             fs::write(kept, "").unwrap();
         }
