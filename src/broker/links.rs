@@ -44,7 +44,7 @@ pub struct NewLink {
 pub struct LinkState {
     pub link: Link,
     pub status: LinkStatus,
-    /// Accounts that were connected through it and still are.
+    /// Those of the latest [`CONNECTED_MAX`](crate::domain::link::CONNECTED_MAX) accounts that still are connected.
     pub integrations: Vec<Integration>,
 }
 

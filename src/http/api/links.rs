@@ -101,7 +101,8 @@ pub(crate) struct LinkView {
     profile_id: Option<String>,
     #[schema(example = "open")]
     status: LinkStatusView,
-    /// What was connected through it and still is. Only in the answer to the call that looks at the link.
+    /// Of the latest 200 accounts that were connected through it, those that still are; for all of a profile's, list
+    /// integrations by `profileId`. Only in the answer to the call that looks at the link.
     #[serde(skip_serializing_if = "Option::is_none")]
     integrations: Option<Vec<IntegrationView>>,
 }
