@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use super::error::Error;
-use super::keys::KnownKeys;
+use super::keys::{KnownKeys, nearest_word};
 
 /// Prefix of all our variables.
 const PREFIX: &str = "POSTPEER_";
@@ -90,17 +90,27 @@ impl Environment {
         })
     }
 
-    /// The variables that name a setting but for the number of underscores, or with them in the place of hyphens, each
-    /// with its right name.
+    /// The variables that name a setting but for the number of underscores, or with them in the place of hyphens, or but
+    /// for a slip in the section's name, each with its right name.
     ///
     /// Nothing else without a double underscore is a mistake. Kubernetes sets variables such as `POSTPEER_SERVER_PORT`
     /// in every pod that runs beside a service named postpeer-server.
     pub(super) fn nearly_settings(&self, known: &KnownKeys) -> BTreeMap<&str, String> {
         let names: BTreeSet<String> = known.settings().map(|path| Self::variable(&path)).collect();
         let right: BTreeMap<String, &String> = names.iter().map(|name| (single_underscores(name), name)).collect();
+        let sections: BTreeSet<_> =
+            known.settings().filter_map(|path| path.first().map(|it| Self::variable(&[it]))).collect();
+        let sections: Vec<&str> = sections.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
+        let in_section = |name: &str| {
+            let (section, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
+            Some(format!("{PREFIX}{}_{rest}", nearest_word(section, &sections)?))
+        };
         self.ours()
             .filter(|(variable, ..)| !names.contains(*variable))
-            .filter_map(|(variable, ..)| Some((variable, *right.get(&single_underscores(variable))?)))
+            .filter_map(|(variable, ..)| {
+                let name = single_underscores(variable);
+                Some((variable, *right.get(&name).or_else(|| right.get(&in_section(&name)?))?))
+            })
             .map(|(variable, right)| (variable, right.clone()))
             .collect()
     }
@@ -196,6 +206,7 @@ mod tests {
             "postpeer-keyring",
             "postpeer-log",
             "postpeer-outbound",
+            "postpeer-platform",
             "postpeer-platforms",
             "postpeer-platforms-twitter",
             "postpeer-refresh",
@@ -284,6 +295,19 @@ mod tests {
                     "environment variable {variable}: {key} is not a setting: did you mean POSTPEER_{right}, with two underscores?"
                 ),
             );
+        }
+        for (wrong, right) in [
+            ("PLATFORM__TWITTER__CLIENT_ID", "PLATFORMS__TWITTER__CLIENT_ID"),
+            ("PLATFORM_TWITTER_CLIENT_ID", "PLATFORMS__TWITTER__CLIENT_ID"),
+            ("PLATFROMS__ACME_2__CLIENT_SECRET", "PLATFORMS__ACME_2__CLIENT_SECRET"),
+            ("SEVER__LISTEN", "SERVER__LISTEN"),
+            ("SEVER_LISTEN", "SERVER__LISTEN"),
+            ("LOGS_LEVEL", "LOG__LEVEL"),
+        ] {
+            let variable = format!("POSTPEER_{wrong}");
+            let told = read(acme, &Environment::from([(variable.as_str(), "never-shown")])).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("environment variable {variable}: ")), "{told}");
+            assert!(told.contains(&format!("did you mean POSTPEER_{right}, with two")), "{told}");
         }
         let hyphen = Environment::from([("POSTPEER_PLATFORMS_MY_APP_CLIENT_ID", "x")]);
         let told = read(&acme.replace("acme_2", "my-app"), &hyphen).unwrap_err().to_string();

@@ -69,7 +69,7 @@ impl Reader {
         if mistakes.is_empty() { Ok(self.warnings) } else { Err(Mistakes(mistakes)) }
     }
 
-    /// Notes an environment variable that names a setting but for the number of underscores.
+    /// Notes an environment variable that almost names a setting.
     pub(super) fn misnamed(&mut self, variable: &str, right: &str) {
         self.mistakes.push(Mistake {
             origin: Origin::Environment(variable.to_owned()),
