@@ -251,10 +251,15 @@ fn is_plain_loopback(url: &Url) -> bool {
 /// Writes a new file that only its owner can read: it will hold client secrets.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_name(path)).inspect_err(|_| {
         // A partial file would be taken for the configuration.
         let _ = fs::remove_file(path);
     })
+}
+
+/// Syncs the folder that a new file or directory is in.
+fn sync_name(path: &Path) -> io::Result<()> {
+    fs::File::open(folder_of(path))?.sync_all()
 }
 
 /// The files and directories created so far. Removes them when dropped before [`Made::keep`].
@@ -276,6 +281,7 @@ impl Made {
             DirBuilder::new()
                 .mode(0o700)
                 .create(directory)
+                .and_then(|()| sync_name(directory))
                 .map_err(|error| Failure::io(&format!("cannot create {}", directory.display()), &error))?;
         }
         Ok(())

@@ -78,6 +78,7 @@ mod small_disk;
 mod stand_in;
 mod storage;
 mod support;
+mod syncs;
 mod tokens;
 #[path = "../support/unbound.rs"]
 mod unbound;

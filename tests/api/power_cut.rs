@@ -88,7 +88,7 @@ struct Record {
 }
 
 /// The strings of a line, which strace prints in hexadecimal, and what is outside of them.
-fn strings(line: &str) -> (Vec<Vec<u8>>, String) {
+pub(crate) fn strings(line: &str) -> (Vec<Vec<u8>>, String) {
     let mut outside = String::new();
     let mut found = Vec::new();
     for (at, part) in line.split('"').enumerate() {
@@ -101,7 +101,7 @@ fn strings(line: &str) -> (Vec<Vec<u8>>, String) {
     (found, outside)
 }
 
-fn unescaped(text: &str) -> Vec<u8> {
+pub(crate) fn unescaped(text: &str) -> Vec<u8> {
     hex::decode(text.replace("\\x", "")).unwrap_or_else(|_| panic!("not hexadecimal: {text}"))
 }
 
