@@ -6,6 +6,7 @@ use postpeer::domain::time::Timestamp;
 use postpeer::sandbox::{self, Answer, Fault, Step, bluesky_accounts};
 use serde_json::{Value, json};
 
+use crate::logs;
 use crate::support::TestBroker;
 
 const DAY: u64 = 86_400;
@@ -288,6 +289,7 @@ async fn a_pages_token_outlives_its_persons_whoever_says_that_that_expired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back() {
+    logs::capture();
     for platform in ["twitter", "acme", "bluesky"] {
         let broker = TestBroker::start().await;
         let id = connect(&broker, platform).await;
@@ -305,6 +307,9 @@ async fn a_disconnect_wins_against_a_refresh_and_what_comes_late_is_given_back()
         assert_eq!(left, 0, "{platform}");
         // The stored token, and the one that arrived too late.
         assert_eq!(broker.sandbox().requests_at(platform, Step::Revoke).len(), 2, "{platform}");
+        let (issued, log) = (broker.sandbox().issued(platform), logs::text());
+        assert!(issued.len() > 2, "{platform}");
+        assert!(issued.iter().all(|token| !log.contains(&token.value)), "{platform}: a token is in the log");
     }
 }
 

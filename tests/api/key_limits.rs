@@ -448,7 +448,17 @@ async fn a_key_never_makes_a_stronger_one() {
     let refused = broker.create_access_key_as(&nobody, "x", read.clone()).await;
     assert!(matches!(refused, Err(Error::AuthenticationRequired)), "{refused:?}");
 
-    // What counts is the key as it is now.
+    // What counts is the key as it is now, and that nobody but the broker wrote its row.
+    let db = bound.broker.sql();
+    let change = "UPDATE access_keys SET scopes = ?1 WHERE id = ?2";
+    let scopes: String = db
+        .query_row("SELECT scopes FROM access_keys WHERE id = ?1", [stored.id.to_string()], |row| row.get(0))
+        .unwrap();
+    let write = |scopes: &str| assert_eq!(db.execute(change, [scopes, &stored.id.to_string()]).unwrap(), 1);
+    write("[\"connect\",\"manage\",\"read\",\"tokens\"]");
+    let refused = broker.create_access_key_as(&maker, "x", read.clone()).await;
+    assert!(matches!(refused, Err(Error::AuthenticationRequired)), "{refused:?}");
+    write(&scopes);
     bound.broker.clock.advance(Duration::from_hours(1));
     let refused = broker.create_access_key_as(&maker, "x", read.clone()).await;
     assert!(matches!(refused, Err(Error::KeyUnusable(Unusable::Expired(_)))), "{refused:?}");

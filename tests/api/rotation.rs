@@ -197,6 +197,35 @@ async fn a_running_broker_that_has_not_seen_a_rotation_keeps_the_old_key_from_be
     assert_eq!(broker.token(&id, "").await.status, 200);
 }
 
+/// What is in memory is sealed with the key that was active when it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_cannot_be_stored_yet_keep_the_old_key_from_being_retired() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("twitter", "").await;
+    broker.look_after_keys().await;
+    broker.clock.advance(Duration::from_hours(2));
+    let no_swap = "CREATE TRIGGER no_swap BEFORE UPDATE ON grants WHEN new.generation > old.generation
+        BEGIN SELECT RAISE(FAIL, 'no'); END";
+    broker.sql().execute_batch(no_swap).unwrap();
+    let (refreshed, ()) = tokio::join!(broker.refresh_due(), async {
+        while broker.browse(&format!("{}/readyz", broker.url)).await.status == 200 {
+            tokio::task::yield_now().await;
+        }
+        broker.rotate();
+        assert!(broker.look_after_keys().await.0 > 0);
+        broker.clock.advance(Duration::from_hours(1));
+        let refused = broker.broker().retire_data_key(1, true).await.unwrap_err().to_string();
+        assert!(refused.contains("has not re-sealed everything with data key 2"), "{refused}");
+        broker.sql().execute_batch("DROP TRIGGER no_swap").unwrap();
+    });
+    assert_eq!(refreshed, 1);
+    assert_eq!(broker.look_after_keys().await, (1, 0), "the tokens that came under the old key");
+    broker.clock.advance(Duration::from_mins(20));
+    broker.broker().retire_data_key(1, true).await.unwrap();
+    broker.look_after_keys().await;
+    assert_eq!(broker.token(&id, "").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_do_not_open_hold_up_no_others_and_keep_their_key() {
     let broker = TestBroker::start().await;
