@@ -1,10 +1,10 @@
 //! Reddit: Basic authentication, refresh tokens that last, and refusals that come with status 200 or with a number.
 //!
 //! Sources, read in stored copies on 26 November 2026: the wiki page OAuth2 of reddit-archive/reddit (authorization,
-//! token retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January 2021: a refresh also answers with a
-//! refresh token, a code used twice ends its tokens), whose single-use tokens were given up in July 2021 (PRAW pull
-//! request 1767), and "Introducing the Responsible Builder Policy" (apps need approval). The broker keeps whatever
-//! refresh token comes. That a dead refresh token answers 400 is from clients (PRAW issue 677, rtv pull request 377).
+//! the `#_` at the end of redirects, token retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January 2021:
+//! a refresh also answers with a refresh token, a code used twice ends its tokens), whose single-use tokens were given up
+//! in July 2021 (PRAW pull request 1767), and "Introducing the Responsible Builder Policy" (apps need approval). The
+//! broker keeps whatever refresh token comes. That a dead refresh token answers 400 is from clients (PRAW issue 677, rtv pull request 377).
 //! Not verified: that revoking a refresh token ends its access tokens, and `raw_json`. Access tokens lived an hour,
 //! and a day in newer answers. Reddit throttles clients without a telling `User-Agent`; the broker's is
 //! `postpeer/VERSION`.
@@ -47,6 +47,7 @@ pub(crate) fn definition() -> Platform {
         needed_scopes: &["identity"],
         // `temporary`, the default, brings no refresh token.
         authorize_params: pairs(&[("duration", "permanent")]),
+        adds_fragment: true,
         client_auth: ClientAuth::Basic,
         refresh: Refresh::RefreshToken { rotation: Rotation::None },
         refusals: &[REFUSALS],

@@ -326,16 +326,18 @@ async fn a_platform_that_was_switched_off_meanwhile_ends_its_connections() {
     assert_eq!(broker.arrive(&callback).await.location(), location, "a reload gets the same");
 }
 
-/// Facebook sends the browser back with `#_=_`, Instagram and Threads with `#_`.
+/// Facebook sends the browser back with `#_=_`; Instagram, Reddit and Threads with `#_`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fragment_of_metas_platforms_ends_at_the_callback() {
+async fn the_fragment_that_a_platform_adds_ends_at_the_callback() {
     let broker = TestBroker::start().await;
+    let mut with_fragment = Vec::new();
     let basil = || Answer::allow().account("basil");
     for platform in sandbox::platforms() {
-        let is_metas = ["facebook", "instagram", "threads"].contains(&platform);
         let callback =
             async |query: &str, answer: &Answer| broker.consent(&broker.begin(platform, query).await, answer);
         let success = callback(BACK, &basil()).await;
+        let has_fragment = success.contains('#');
+        with_fragment.extend(has_fragment.then_some(platform));
         let denial = callback(&format!("{BACK}&cancelRedirectUri=https://app.example/no"), &Answer::deny()).await;
         let selection = callback("", &Answer::allow()).await;
         let headless = callback(&format!("{BACK}&headless=true"), &Answer::allow()).await;
@@ -349,9 +351,12 @@ async fn the_fragment_of_metas_platforms_ends_at_the_callback() {
         broker.broker().purge_expired().await.unwrap();
         replies.push(broker.visit(&late).await);
         for location in replies.iter().map(|reply| reply.header("location")) {
-            assert_eq!(location.matches('#').count(), usize::from(is_metas), "{location}");
-            assert_eq!(location.ends_with('#'), is_metas, "{location}");
+            assert_eq!(location.matches('#').count(), usize::from(has_fragment), "{platform}: {location}");
+            assert_eq!(location.ends_with('#'), has_fragment, "{platform}: {location}");
         }
+    }
+    for platform in ["facebook", "instagram", "reddit", "threads"] {
+        assert!(with_fragment.contains(&platform), "{with_fragment:?}");
     }
 }
 

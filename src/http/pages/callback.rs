@@ -44,7 +44,7 @@ const CODE_MAX: usize = 4 * 1024;
         (status = 303, description = "On to the page that says how it went, or to the connection's `redirectUri`, with `status` (`success`, `cancelled`, \
             `error`, `selection_required` or `completion_required`), `platform`, and `integrationId` (several ids separated by \
             commas, with `integrationCount` where not all fit) and `profileId`, `error`, `selectionToken`, or `flowId`, added to its query; or \
-            to the page for choosing accounts. From Meta's platforms, the URL ends with an empty fragment."),
+            to the page for choosing accounts. From platforms that add a fragment, the URL ends with an empty one."),
         (status = 400, description = "The answer belongs to no connection that is waiting for it, or to one that only \
             another browser can finish (`browser_mismatch`): a page.",
             body = String, content_type = "text/html"),
@@ -96,8 +96,8 @@ fn read(platform: String, query: &Query) -> Result<Callback, ApiError> {
     Ok(Callback { platform, state, code, error, error_reason, error_code, issuer, is_garbled, ..Callback::default() })
 }
 
-/// Cuts off the fragment that Meta's platforms append to the URL, and that something on the way may take for part of the
-/// last parameter and encode once or twice.
+/// Cuts off the fragment that Meta's platforms and Reddit append to the URL, and that something on the way may take for
+/// part of the last parameter and encode once or twice.
 fn without_fragment(mut text: String) -> String {
     const FRAGMENTS: [&str; 5] = ["#_", "#_=_", "%23_", "%23_=_", "%23_%3D_"];
     let cut = FRAGMENTS.iter().find_map(|fragment| text.strip_suffix(fragment)).map(str::len);
