@@ -29,6 +29,7 @@ use crate::atproto;
 use crate::broker::{self, Broker, Parts, Reloaded};
 use crate::config::Config;
 use crate::domain::entropy::{Entropy, SystemEntropy};
+use crate::domain::error_chain::chain;
 use crate::domain::keyring::WrappedKey;
 use crate::domain::time::{Clock, SystemClock};
 use crate::oauth::Engine;
@@ -199,13 +200,13 @@ impl Prepared {
             && let Err(error) = store.hold_reserve()
         {
             // The broker can still read.
-            tracing::warn!(error = &error as &dyn std::error::Error, "there is no reserve of disk space");
+            tracing::warn!(error = %chain(&error), "there is no reserve of disk space");
         }
         let broker = assemble(&ports, store.clone(), follow(&config, upstream, vault), work.clone());
         broker.authenticate_old_keys().await?;
         if let Err(error) = broker.recover().await {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
-            tracing::warn!(error = &error as &dyn std::error::Error, "interrupted work could not be resumed");
+            tracing::warn!(error = %chain(&error), "interrupted work could not be resumed");
         }
         Ok(App { config, ports, broker, store, is_checked, damage: Arc::default(), work, runtime: None, lock })
     }

@@ -208,7 +208,7 @@ pub async fn refresh_once(broker: &Broker, stop: &CancellationToken) -> Duration
             LOOK_EVERY
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot look up due grants");
+            tracing::warn!(error = %chain(&error), "cannot look up due grants");
             LOOK_AGAIN_AFTER
         }
     }
@@ -220,21 +220,21 @@ pub async fn purge_once(broker: &Broker) {
     match broker.purge_expired().await {
         Ok(0) => {}
         Ok(purged) => tracing::debug!(purged, "purged expired connections"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge expired connections"),
+        Err(error) => tracing::warn!(error = %chain(&error), "cannot purge expired connections"),
     }
     match broker.purge_audit().await {
         Ok(0) => {}
         Ok(purged) => tracing::info!(purged, "deleted old entries of the audit trail"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge the audit trail"),
+        Err(error) => tracing::warn!(error = %chain(&error), "cannot purge the audit trail"),
     }
     match broker.purge_ended().await {
         Ok(0) => {}
         Ok(erased) => tracing::info!(erased, "erased the tokens of connections that ended a month ago"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot erase old tokens"),
+        Err(error) => tracing::warn!(error = %chain(&error), "cannot erase old tokens"),
     }
     if let Err(error) = broker.list_expiring_keys().await {
         tracing::warn!(
-            error = &error as &dyn std::error::Error,
+            error = %chain(&error),
             "cannot count the access keys that are about to expire"
         );
     }

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use self::listen::Gate;
 use crate::app::App;
+use crate::domain::error_chain::chain;
 use crate::{background, http, telemetry};
 
 /// Connections that read metrics: a few readers, and room for some that left without closing.
@@ -275,7 +276,7 @@ fn serve_console(live: &http::Live, listener: TcpListener, grace: Duration) -> i
     actix_web::rt::spawn(async move {
         if let Err(error) = server.await {
             // No account depends on the console, so the broker goes on.
-            tracing::error!(%error, "the console's server failed");
+            tracing::error!(error = %chain(&error), "the console's server failed");
         }
     });
     Ok(handle)
@@ -302,7 +303,7 @@ fn serve_metrics(listener: TcpListener) -> io::Result<ServerHandle> {
             ended = server => {
                 if let Err(error) = ended {
                     // No account depends on metrics, so the broker goes on.
-                    tracing::error!(%error, "the metrics server failed");
+                    tracing::error!(error = %chain(&error), "the metrics server failed");
                 }
             }
             () = upkeep => {}

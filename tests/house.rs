@@ -62,6 +62,8 @@ struct Code {
     /// Literals, documentation excepted.
     strings: Vec<String>,
     recordings: Vec<Recording>,
+    /// Values in calls of the log's macros that are an error without its causes.
+    bare_errors: Vec<String>,
 }
 
 /// A call of `counter!`, `gauge!` or `histogram!`.
@@ -221,6 +223,11 @@ impl Code {
             {
                 self.recordings.push(Recording::read(path.last().unwrap(), call.stream()));
             }
+            [TokenTree::Punct(bang), TokenTree::Group(call), ..]
+                if bang.as_char() == '!' && path.first().is_some_and(|name| name == "tracing") =>
+            {
+                self.bare_errors.extend(bare_errors(call.stream()));
+            }
             _ => {}
         }
         // `use a::{b as c}`: `c` is a name of its own, `x as a::B` is not.
@@ -246,6 +253,17 @@ impl Recording {
             labels: labels.map(|window| literal(&window[0]).unwrap_or_else(|| window[0].to_string())).collect(),
         }
     }
+}
+
+/// Values in a call of a log's macro that are an error itself, of which only its own sentence would be logged.
+fn bare_errors(call: TokenStream) -> Vec<String> {
+    let tokens: Vec<TokenTree> = call.into_iter().collect();
+    let is_bare = |value: &&[TokenTree]| match value {
+        [.., sigil, error] if is_punct(sigil, '%') || is_punct(sigil, '?') => is_ident(error, "error"),
+        value => value.iter().any(|token| is_ident(token, "dyn")),
+    };
+    let bare = tokens.split(|token| is_punct(token, ',')).filter(is_bare);
+    bare.map(|value| value.iter().cloned().collect::<TokenStream>().to_string()).collect()
 }
 
 fn is_ident(token: &TokenTree, name: &str) -> bool {
@@ -546,6 +564,13 @@ fn metric_complaints(sources: &[Source], metrics: &[Metric]) -> Vec<String> {
     complaints
 }
 
+/// Errors that are logged without their causes.
+fn cause_complaints(sources: &[Source]) -> Vec<String> {
+    let bare = sources.iter().flat_map(|source| source.code.bare_errors.iter().map(move |value| (&source.path, value)));
+    bare.map(|(path, value)| format!("src/{path} logs `{value}` without its causes: write error = %chain(&error)"))
+        .collect()
+}
+
 fn size_complaints(sources: &[Source]) -> Vec<String> {
     let long = sources.iter().filter(|source| source.lines > MOST_LINES);
     long.map(|source| format!("src/{} has {} lines without its tests: split it", source.path, source.lines)).collect()
@@ -591,6 +616,11 @@ fn what_can_be_printed_holds_no_secret_in_plain_text() {
 #[test]
 fn recorded_metrics_and_the_table_of_metrics_agree() {
     assert_none(&metric_complaints(sources(), METRICS));
+}
+
+#[test]
+fn errors_are_logged_with_their_causes() {
+    assert_none(&cause_complaints(sources()));
 }
 
 #[test]
@@ -650,6 +680,13 @@ const BAD_SOURCES: &[(&str, &str, &str)] = &[
     ("http/new.rs", "//! A metric.\nfn f() { gauge!(\"postpeer_tokens\", \"platform\" => 1); }", "as a gauge"),
     ("http/new.rs", "//! A metric.\nfn f() { counter!(\"postpeer_tokens\"); }", "with the labels {}"),
     ("broker/mod.rs", "//! None.\nuse crate::store;", "recorded nowhere"),
+    ("http/new.rs", "//! A log.\nfn f() { tracing::warn!(id, error = %error, \"failed\"); }", "without its causes"),
+    ("http/new.rs", "//! A log.\nfn f() { tracing::warn!(%error, \"failed\"); }", "logs `% error` without"),
+    (
+        "http/new.rs",
+        "//! A log.\nfn f() { tracing::warn!(error = &e as &dyn Error, \"failed\"); }",
+        "without its causes",
+    ),
     ("http/new.rs", "// Says little.", "does not open with //!"),
 ];
 
@@ -673,6 +710,7 @@ fn each_check_can_fail() {
             (
                 "broker/refresh.rs",
                 "//! Good.\nuse super::Broker;\nstruct A { token: String }\n\
+                 fn f() { tracing::warn!(error = %chain(&error), next = %error.next_step(), \"failed\"); }\n\
                  #[derive(Debug)]\nstruct B { token_type: String, token: SecretString, lives: &'static str }",
             ),
             // What a test names is not looked at, wherever the test is.
@@ -695,6 +733,7 @@ fn each_check_can_fail() {
             tenant_complaints(&sources).0,
             secret_complaints(&sources),
             metric_complaints(&sources, &metrics),
+            cause_complaints(&sources),
             size_complaints(&sources),
             silence_complaints(&sources),
         ]

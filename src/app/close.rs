@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{App, Error};
+use crate::domain::error_chain::chain;
 use crate::store::{self, Damage, OpenError};
 
 /// Time for work that outlives requests when the broker stops.
@@ -114,7 +115,7 @@ async fn is_sound(path: PathBuf, told: &OnceLock<OpenError>, damage: &Damage) ->
             Some(false)
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database could not be checked for damage");
+            tracing::warn!(error = %chain(&error), "the database could not be checked for damage");
             None
         }
     }

@@ -294,7 +294,8 @@ impl Made<'_> {
             match fs::remove_file(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "an old backup was deleted"),
                 Err(error) => tracing::warn!(
-                    path = %path.display(), %error, "an old backup cannot be deleted: check the permissions of its directory"
+                    path = %path.display(), error = %chain(&error),
+                    "an old backup cannot be deleted: check the permissions of its directory"
                 ),
             }
         }

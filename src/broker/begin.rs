@@ -232,14 +232,20 @@ impl Broker {
         let missing = || Error::CredentialsMissing(platform.name.to_string());
         if platform.par_url.is_none() {
             return upstream::authorize_url(platform, request).map_err(|error| {
-                tracing::error!(platform.name = %platform.name, error = %error, "cannot build the authorize URL");
+                tracing::error!(
+                    platform.name = %platform.name, error = %chain(&error),
+                    "cannot build the authorize URL"
+                );
                 missing()
             });
         }
         let client = self.oauth_client(of).await?.ok_or_else(missing)?;
         client.authorize_url(request).await.map_err(|error| {
             let next_step = error.next_step(self.console(&platform.name));
-            tracing::warn!(platform.name = %platform.name, error = %chain(&error), next_step, "cannot begin a connection");
+            tracing::warn!(
+                platform.name = %platform.name, error = %chain(&error), next_step,
+                "cannot begin a connection"
+            );
             let sentence = error.failure.what_happened(&platform.label);
             Error::PlatformUnreachable(sentence.trim_end_matches('.').to_owned())
         })

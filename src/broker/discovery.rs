@@ -43,7 +43,9 @@ impl Broker {
         for (issuer, sealed) in kept {
             match self.vault.open_text(&Place::discovered(&issuer), &sealed) {
                 Ok(document) => self.restore(&issuer, &document),
-                Err(error) => tracing::warn!(issuer, error = %error, "cannot open what a platform said of itself"),
+                Err(error) => {
+                    tracing::warn!(issuer, error = %chain(&error), "cannot open what a platform said of itself");
+                }
             }
         }
     }
@@ -55,7 +57,9 @@ impl Broker {
         for platform in self.upstream.platforms().iter_all().filter(|platform| platform.issuer() == Some(issuer)) {
             match &metadata {
                 Ok(metadata) => platform.restore(metadata),
-                Err(error) => tracing::warn!(issuer, error = %error, "what was kept of a platform cannot be used"),
+                Err(error) => {
+                    tracing::warn!(issuer, error = %chain(&error), "what was kept of a platform cannot be used");
+                }
             }
         }
     }

@@ -35,14 +35,20 @@ impl Broker {
     pub(super) async fn exchange(&self, flow: Flow, answer: Answer, fingerprint: Digest256, by: By) {
         let (id, project, now) = (flow.id, flow.project_id, self.clock.now());
         if let Err(error) = self.store.ensure_reserve().await {
-            tracing::error!(flow.id = %id, error = %chain(&error), "the platform's answer could not be kept, so the platform was not asked");
+            tracing::error!(
+                flow.id = %id, error = %chain(&error),
+                "the platform's answer could not be kept, so the platform was not asked"
+            );
             return;
         }
         match self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.consume(fingerprint, now))).await {
             Ok(()) => {}
             Err(store::Error::NotChanged) => return,
             Err(error) => {
-                tracing::error!(flow.id = %id, error = %error, "cannot consume the state, so the platform was not asked");
+                tracing::error!(
+                    flow.id = %id, error = %chain(&error),
+                    "cannot consume the state, so the platform was not asked"
+                );
                 return;
             }
         }

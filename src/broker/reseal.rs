@@ -178,7 +178,10 @@ impl Broker {
             tracing::info!(values = total.done, active, "stored values are re-sealed");
             // The old ones were overwritten in the database file, but stay in the log until it is emptied.
             if let Err(error) = self.store.checkpoint().await {
-                tracing::warn!(error = %chain(&error), "old values stay in the write-ahead log until it is overwritten");
+                tracing::warn!(
+                    error = %chain(&error),
+                    "old values stay in the write-ahead log until it is overwritten"
+                );
             }
         }
         if total.unopened > 0 {
@@ -206,7 +209,7 @@ fn reseal_batch(
                 batch.done += 1;
             }
             Err(error) => {
-                tracing::error!(row = value.row, %error, "cannot re-seal a stored value");
+                tracing::error!(row = value.row, error = %chain(&error), "cannot re-seal a stored value");
                 batch.unopened += 1;
             }
         }

@@ -22,6 +22,7 @@ use crate::config::{self, Config, Environment};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::Actor;
 use crate::domain::entropy::Entropy;
+use crate::domain::error_chain::chain;
 use crate::domain::id::ProjectId;
 use crate::domain::identity::{Identities, Identity};
 use crate::domain::project::DEFAULT_PROJECT;
@@ -236,7 +237,7 @@ impl Data {
             && let Err(error) = fs::remove_dir_all(&self.dir)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, dir = %self.dir.display(), "cannot remove the demo's data");
+            tracing::warn!(error = %chain(&error), dir = %self.dir.display(), "cannot remove the demo's data");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 
 use crate::config::Environment;
+use crate::domain::error_chain::chain;
 
 /// A failure is a warning: systemd then says that the start took too long.
 pub(super) fn ready(environment: &Environment) {
@@ -10,7 +11,7 @@ pub(super) fn ready(environment: &Environment) {
     let Some(path) = environment.get("NOTIFY_SOCKET").filter(|socket| socket.starts_with('/')) else { return };
     let told = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1", path));
     if let Err(error) = told {
-        tracing::warn!(%error, "cannot tell systemd that the broker is ready");
+        tracing::warn!(error = %chain(&error), "cannot tell systemd that the broker is ready");
     }
 }
 

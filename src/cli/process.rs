@@ -9,6 +9,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
+use crate::domain::error_chain::chain;
 
 /// Number of file descriptors to ask for. Each connection needs one.
 const FILES: u64 = 65_536;
@@ -54,14 +55,14 @@ pub(super) fn harden() {
     #[cfg(target_os = "linux")]
     let core = core.and(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
     if let Err(error) = core {
-        tracing::warn!(%error, "cannot disable core dumps of this process; they would contain tokens");
+        tracing::warn!(error = %chain(&error), "cannot disable core dumps of this process; they would contain tokens");
     }
     let files = getrlimit(Resource::Nofile);
     let wanted = files.maximum.map_or(FILES, |most| most.min(FILES));
     if files.current.is_some_and(|now| now < wanted)
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..files })
     {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+        tracing::warn!(error = %chain(&error), "cannot raise the limit of open files");
     }
 }
 

@@ -13,6 +13,7 @@ use super::error_answer::ErrorAnswer;
 use super::identity::endpoint;
 use super::tokens::{self, NotTokens};
 use super::{ATTEMPTS, OauthClient, json};
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -154,7 +155,10 @@ impl OauthClient<'_> {
             .await
         };
         asked.await.unwrap_or_else(|error: PlatformError| {
-            tracing::warn!(platform.name = %platform.name, error = %error, "cannot read the granted scopes: recording none");
+            tracing::warn!(
+                platform.name = %platform.name, error = %chain(&error),
+                "cannot read the granted scopes: recording none"
+            );
             Vec::new()
         })
     }

@@ -12,6 +12,7 @@ use super::id_token::{self, NotProven, Statement};
 use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity};
 use crate::domain::bounds;
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::IssuedTokens;
 use crate::domain::platform_error::{PlatformError, Step};
@@ -49,7 +50,10 @@ impl OauthClient<'_> {
             match self.call(&enrich.call, access_token, |answer| Ok(json(&answer))).await {
                 Ok(answer) => (enrich.add)(&mut account, &answer),
                 Err(error) => {
-                    tracing::warn!(platform.name = %self.platform.name, error = %error, "cannot read the public name: going on without it");
+                    tracing::warn!(
+                        platform.name = %self.platform.name, error = %chain(&error),
+                        "cannot read the public name: going on without it"
+                    );
                 }
             }
         }

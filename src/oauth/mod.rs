@@ -32,6 +32,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::domain::entropy::Entropy;
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Clock;
@@ -189,7 +190,7 @@ impl OauthClient<'_> {
             let result = answer.map_err(|error| error.at(&self.platform.name, step)).and_then(&read);
             match result {
                 Err(error) if attempt < ATTEMPTS && passes_within(&error, pause) => {
-                    tracing::debug!(platform.name = %self.platform.name, error = %error, attempt, "retrying");
+                    tracing::debug!(platform.name = %self.platform.name, error = %chain(&error), attempt, "retrying");
                 }
                 done => return done,
             }

@@ -29,7 +29,8 @@ fn read() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(
-            error = error as &dyn std::error::Error,
+            // Its sentence names the cause.
+            error = %error.to_string(),
             "certificate authorities of this machine cannot be read: look at SSL_CERT_FILE and SSL_CERT_DIR, if they are set"
         );
     }

@@ -93,6 +93,7 @@ pub use record::{Issued, Recorded, TokenKind};
 pub use step::{Fault, Step, UnknownName, UnknownPlatform};
 
 use crate::domain::entropy::Entropy;
+use crate::domain::error_chain::chain;
 use crate::domain::time::Clock;
 
 /// A running sandbox. Dropping it stops it.
@@ -128,7 +129,7 @@ impl Sandbox {
                         if started.send(Ok(handle)).is_ok()
                             && let Err(error) = server.await
                         {
-                            tracing::error!(%error, "the sandbox stopped");
+                            tracing::error!(error = %chain(&error), "the sandbox stopped");
                         }
                     }
                     Err(error) => drop(started.send(Err(error))),

@@ -43,6 +43,7 @@ pub(super) use long::{Answer, Reading};
 
 use super::Error;
 use super::access_keys::{FoundKey, KnownKeys};
+use crate::domain::error_chain::chain;
 use crate::domain::id::ProjectId;
 use crate::domain::secret::Digest256;
 use crate::domain::weigh::Weigh;
@@ -354,7 +355,7 @@ fn end(connection: &Connection) {
     let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     if let Err(error) = ended {
         // Nothing was written, so nothing is lost. The next snapshot would fail if this one did not end.
-        tracing::warn!(error = &error as &dyn std::error::Error, "a read did not end as it should");
+        tracing::warn!(error = %chain(&error), "a read did not end as it should");
         let _ = connection.execute_batch("ROLLBACK");
     }
 }

@@ -34,6 +34,7 @@ use super::files::Files;
 use super::job::{Job, Outcome, Work, Write};
 use super::readers::Readers;
 use super::{Error, IS_AWAITED, on_store_thread};
+use crate::domain::error_chain::chain;
 use log::{Length, Log};
 use step::{Step, step};
 
@@ -338,7 +339,7 @@ impl Scribe {
 
     /// Ends all writing, even that of closing: the next start finds out what the disk holds.
     fn give_up(&self, error: rusqlite::Error) {
-        tracing::error!(error = &error as &dyn std::error::Error, "the disk did not confirm a write");
+        tracing::error!(error = %chain(&error), "the disk did not confirm a write");
         self.leave_log();
         self.state.fail(error);
     }

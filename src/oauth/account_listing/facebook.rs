@@ -9,6 +9,7 @@ use futures_util::stream;
 
 use super::{AT_ONCE, Listing, MAX_CALLS, Paging, Route, leaves_open, not_permitted, report, reports, worst};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity, RouteReport, UnusableAccount};
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::PlatformError;
 use crate::domain::secret::SecretString;
@@ -153,7 +154,7 @@ fn why(listing: &Listing<'_>, page: &Page, error: &PlatformError) -> UnusableAcc
     if error.failure == Failure::ListingTooLong {
         return not_asked(page, MAX_CALLS);
     }
-    tracing::warn!(platform.name = %listing.platform.name, error = %error, "cannot read a Page's token");
+    tracing::warn!(platform.name = %listing.platform.name, error = %chain(error), "cannot read a Page's token");
     let is_refused = error.failure == Failure::PermissionMissing && error.code.as_deref().is_some_and(is_about_page);
     if is_refused { no_access(page) } else { not_told(page) }
 }

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{AT_ONCE, Listing, Paging, Route, report};
 use crate::domain::account::{Account, AccountKind, FoundAccount, Identity};
+use crate::domain::error_chain::chain;
 use crate::domain::platform_error::PlatformError;
 use crate::platforms::linkedin::{
     ORGANIZATION_SCOPES, Organization, Role, may_not_post, next_start, organization_account, posts, read_logos,
@@ -117,8 +118,9 @@ async fn logos(listing: &Listing<'_>, api: &str) -> BTreeMap<String, Organizatio
     let route = listing.route("logos".to_owned(), url, &PAGING, read_logos).await;
     if let Some(error) = &route.trouble {
         tracing::warn!(
-            platform.name = %listing.platform.name, error = %error, next_step = %error.next_step(listing.platform.console()),
-            found = route.found.len(), "cannot read all logos of the organizations: going on without them"
+            platform.name = %listing.platform.name, error = %chain(error),
+            next_step = %error.next_step(listing.platform.console()), found = route.found.len(),
+            "cannot read all logos of the organizations: going on without them"
         );
     }
     route.found.into_iter().collect()

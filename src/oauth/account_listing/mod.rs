@@ -23,6 +23,7 @@ use url::Url;
 use super::identity::{endpoint, refusal, unread};
 use super::{OauthClient, json};
 use crate::domain::account::{Account, Identity, RouteReport};
+use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::secret::SecretString;
@@ -252,8 +253,8 @@ fn leaves_open(error: &PlatformError) -> bool {
 fn report(platform: &Platform, route: &str, found: usize, trouble: Option<&PlatformError>) -> RouteReport {
     if let Some(error) = trouble {
         tracing::warn!(
-            platform.name = %platform.name, error = %error, next_step = %error.next_step(platform.console()), found,
-            "a listing of accounts is incomplete"
+            platform.name = %platform.name, error = %chain(error),
+            next_step = %error.next_step(platform.console()), found, "a listing of accounts is incomplete"
         );
     }
     RouteReport {

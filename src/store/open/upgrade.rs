@@ -13,6 +13,7 @@ use rustix::fs::statvfs;
 use super::create::Unfinished;
 use super::inspect::{QUICK_CHECK, find_damage};
 use super::{COPY, OpenError, directory_of, failed, list_copies};
+use crate::domain::error_chain::chain;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
 use crate::store::counts;
@@ -84,7 +85,10 @@ fn remove_others(path: &Path, kept: &Path, name: &str) {
             match fs::remove_file(&copy) {
                 Ok(()) => tracing::info!(copy = %copy.display(), "removed the copy from before an earlier upgrade"),
                 Err(error) => {
-                    tracing::warn!(copy = %copy.display(), %error, "cannot remove an old copy of the database");
+                    tracing::warn!(
+                        copy = %copy.display(), error = %chain(&error),
+                        "cannot remove an old copy of the database"
+                    );
                 }
             }
         }

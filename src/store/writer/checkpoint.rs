@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::{CHECKPOINT_PATIENCE, Scribe};
+use crate::domain::error_chain::chain;
 use crate::store::Error;
 use crate::store::files::Moved;
 use crate::store::open::BUSY_TIMEOUT;
@@ -18,7 +19,7 @@ impl Scribe {
             return;
         }
         if let Err(error) = self.check_log().and_then(|()| Ok(move_log(&self.connection, &self.readers, "PASSIVE")?)) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the log cannot be moved into the database file");
+            tracing::warn!(error = %chain(&error), "the log cannot be moved into the database file");
             self.learn(&error);
         }
     }
