@@ -1,5 +1,5 @@
 //! Access keys, found by the digest of what a caller sends: the key tells which project its caller belongs to. The
-//! operator lists and revokes those of all projects.
+//! operator lists and revokes those of all projects. Statements for every project say so.
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
@@ -99,7 +99,7 @@ pub struct FoundKey {
 pub(super) fn find_by_digest(db: &Connection, digest: &Digest256) -> Result<Option<FoundKey>, Error> {
     one(
         db,
-        "SELECT * FROM access_keys WHERE digest = :digest AND revoked_at IS NULL",
+        "SELECT * FROM access_keys /* every project */ WHERE digest = :digest AND revoked_at IS NULL",
         named_params! {":digest": digest},
         read_found,
     )
@@ -163,7 +163,7 @@ pub fn list_all(db: &Connection) -> Result<Vec<(AccessKey, String)>, Error> {
     all(
         db,
         "SELECT access_keys.*, projects.name AS project_name
-         FROM access_keys JOIN projects ON projects.id = access_keys.project_id ORDER BY access_keys.id",
+         FROM access_keys /* every project */ JOIN projects ON projects.id = access_keys.project_id ORDER BY access_keys.id",
         &[],
         |row| Ok((read(row)?, Fields::of("projects", row).get("project_name")?)),
     )
@@ -211,7 +211,8 @@ pub fn find_name(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result
 pub fn count_usable(db: &Connection, now: Timestamp) -> Result<u64, Error> {
     count(
         db,
-        "SELECT count(*) FROM access_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
+        "SELECT count(*) FROM access_keys /* every project */
+         WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
         named_params! {":now": now},
     )
 }
@@ -220,7 +221,7 @@ pub fn count_usable(db: &Connection, now: Timestamp) -> Result<u64, Error> {
 pub fn list_expiring(db: &Connection, now: Timestamp, until: Timestamp) -> Result<Vec<AccessKey>, Error> {
     all(
         db,
-        "SELECT * FROM access_keys
+        "SELECT * FROM access_keys /* every project */
          WHERE revoked_at IS NULL AND expires_at > :now AND expires_at <= :until ORDER BY expires_at",
         named_params! {":now": now, ":until": until},
         read,
@@ -243,7 +244,7 @@ pub fn record_use(db: &Transaction<'_>, used: &KeyUse) -> Result<(), Error> {
 pub fn revoke(db: &Transaction<'_>, id: AccessKeyId, now: Timestamp) -> Result<Option<ProjectId>, Error> {
     let project = one(
         db,
-        "UPDATE access_keys SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
+        "UPDATE access_keys /* every project */ SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
          WHERE id = :id AND revoked_at IS NULL RETURNING project_id",
         named_params! {":id": id, ":now": now},
         |row| Fields::of("access_keys", row).get("project_id"),

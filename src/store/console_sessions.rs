@@ -1,6 +1,6 @@
 //! Sessions of the console, found by the digest of their token: it tells which key, and so which project, they act for.
 //!
-//! One statement is for every project and says so: the one that deletes expired rows.
+//! Two statements are for every project and say so: the look-up, and the one that deletes expired rows.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -41,8 +41,8 @@ type Found = (ConsoleSession, RowMac, FoundKey);
 pub fn find(db: &Connection, digest: &Digest256, now: Timestamp) -> Result<Option<Found>, Error> {
     let found = one(
         db,
-        "SELECT digest, project_id, access_key_id, created_at, expires_at, mac, mac_dek_id FROM console_sessions
-         WHERE digest = :digest AND expires_at > :now",
+        "SELECT digest, project_id, access_key_id, created_at, expires_at, mac, mac_dek_id
+         FROM console_sessions /* every project */ WHERE digest = :digest AND expires_at > :now",
         named_params! {":digest": digest, ":now": now},
         |row| {
             let fields = Fields::of("console_sessions", row);

@@ -47,7 +47,7 @@ impl Revoked {
              WHERE id = ?1 AND revoked_at IS NULL",
         )?;
         let mut revoke_its_links = copy.prepare(
-            "UPDATE links SET revoked_at = ?2
+            "UPDATE links /* every project */ SET revoked_at = ?2
              WHERE project_id = (SELECT project_id FROM access_keys WHERE id = ?1) AND access_key_id = ?1
                 AND revoked_at IS NULL",
         )?;
