@@ -3,8 +3,8 @@
 //! # The idea
 //!
 //! 1. A **platform is a value** ([`platforms`]): URLs, enums for quirks that several platforms share, and pure
-//!    functions for the rest. A new platform is one file and one line. An operator's own platform, in TOML, becomes
-//!    the same kind of value.
+//!    functions for the rest. A new platform is its file, its imitation and a line in each of two lists. An operator's own
+//!    platform, in TOML, becomes the same kind of value.
 //! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]). All SQL
 //!    is in **one folder** ([`store`]). Plaintext becomes sealed and back in **one place** ([`vault`]). The use cases,
 //!    that is the order of these steps, are in **one folder** ([`broker`]) that knows no web framework. Bluesky has no
@@ -144,7 +144,7 @@
 //! ```text
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
 //!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
-//!                             src/upstream/recorded/answers.txt (10 or more), src/http/pages/marks.rs (optional);
+//!                             src/upstream/recorded/answers.txt (10 or more), src/http/pages/marks.rs (its mark);
 //!                             CONTRIBUTING.md has the recipe
 //! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`),
 //!                             src/oauth/account_listing/mod.rs (asks for them), src/upstream/recorded/mod.rs (`lists`),

@@ -787,7 +787,7 @@ async fn every_platform_of_the_broker_has_its_mark() {
         let Some(state) = url.as_str().and_then(|url| parameter(url, "state")) else { continue };
         let page = broker.browse(&format!("/v1/connect/{platform}/callback?state={state}&error=server_error")).await;
         let mark = page.text.split("<svg class=\"mark\"").nth(1).unwrap().split("</svg>").next().unwrap().to_owned();
-        assert!(!mark.contains("<text"), "{platform} has but a letter");
+        assert!(!mark.contains("<text"), "{platform} has no mark: draw one in src/http/pages/marks.rs");
         assert!(marks.insert(mark), "{platform} has the mark of another platform");
     }
     assert!(marks.len() >= 9, "{}", marks.len());
