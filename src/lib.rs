@@ -143,7 +143,7 @@
 //!
 //! ```text
 //! a built-in platform:        src/platforms/mod.rs (one line), src/platforms/pinterest.rs (a plain one to copy),
-//!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 answers or more),
+//!                             src/sandbox/imitations/mod.rs (one line), src/oauth/refusals.txt (3 or more),
 //!                             src/upstream/recorded/answers.txt (10 or more), src/http/pages/marks.rs (its mark);
 //!                             CONTRIBUTING.md has the recipe
 //! a platform whose consent covers several accounts: the same, with src/platforms/quirks.rs (`Accounts`),
