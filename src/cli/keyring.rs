@@ -22,7 +22,7 @@ use crate::store::{self, DatabaseLock, OpenError};
 use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 use crate::vault::RecoveryKey;
 
-/// Show, replace and recover the keys that seal tokens and secrets; works while the broker runs
+/// Show, replace and recover the keys that seal tokens and secrets; all but `forget` work while the broker runs
 ///
 /// Data keys, numbered, seal the values in the database. Keys of the keyring file, such as k1b2c4d6e8f0a1b3, wrap the
 /// data keys. Neither is ever printed.
@@ -106,8 +106,9 @@ pub(super) struct Recover {
 
 /// Begin again with a new keyring file, when the old one is lost and no recovery key is left
 ///
-/// Erases everything that is sealed: tokens, client secrets of apps, connections in progress. Profiles and accounts
-/// stay, and each account must be connected again by its owner. Revokes every access key. The database is copied first.
+/// The broker must be stopped. Erases everything that is sealed: tokens, client secrets of apps, connections in
+/// progress. Profiles and accounts stay, and each account must be connected again by its owner. Revokes every access
+/// key. The database is copied first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  postpeer keyring forget --yes")]
 pub(super) struct Forget {
