@@ -90,6 +90,7 @@ impl Meaning {
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {
     pub at: Place,
+    /// Name codes as well at the token endpoint: a row that has only this wins over `invalid_grant` and `invalid_client`.
     pub status: Option<u16>,
     /// Any of these words or numbers, wherever the platform puts it: `error`, `code`, `reason`, `title`, `type` ….
     pub codes: &'static [&'static str],
