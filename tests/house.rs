@@ -406,7 +406,10 @@ fn room_complaints(sources: &[Source], table: &Table) -> Vec<String> {
                 Some(room) if row.is_some_and(|(_, known)| known.contains(room)) => {
                     used.insert((source.room.as_str(), room.to_owned()));
                 }
-                Some(room) => complaints.push(format!("src/{} names {room}", source.path)),
+                Some(room) => complaints.push(format!(
+                    "src/{} names {room}: the table \"Who may know whom\" in src/lib.rs does not allow that",
+                    source.path
+                )),
             }
         }
     }
@@ -421,7 +424,7 @@ fn room_complaints(sources: &[Source], table: &Table) -> Vec<String> {
         }
         for other in known {
             if !used.contains(&(room.as_str(), other.clone())) {
-                complaints.push(format!("src/lib.rs lets {room} know {other}, which it never names"));
+                complaints.push(format!("src/lib.rs lets {room} know {other}, which it never names: take it out"));
             }
             if !table[at + 1..].iter().any(|(below, _)| below == other) {
                 complaints.push(format!("src/lib.rs lets {room} know {other}, which is not in a row below"));
@@ -440,13 +443,16 @@ fn crate_complaints(sources: &[Source], table: &Table) -> Vec<String> {
             let Some((name, rooms)) = table.iter().find(|(name, _)| *name == path[0]) else { continue };
             used.insert((name.as_str(), source.room.as_str()));
             if !rooms.contains(&source.room) {
-                complaints.push(format!("src/{} names the crate {name}", source.path));
+                complaints.push(format!(
+                    "src/{} names the crate {name}: \"Where a crate is at home\" in src/lib.rs says which room may",
+                    source.path
+                ));
             }
         }
     }
     for (name, rooms) in table {
         for room in rooms.iter().filter(|room| !used.contains(&(name.as_str(), room.as_str()))) {
-            complaints.push(format!("src/lib.rs lets {room} name the crate {name}, which it never does"));
+            complaints.push(format!("src/lib.rs lets {room} name the crate {name}, which it never does: take it out"));
         }
     }
     complaints
@@ -468,7 +474,7 @@ fn sql_complaints(sources: &[Source]) -> Vec<String> {
         for string in &source.strings {
             let words = ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "PRAGMA "];
             if words.iter().any(|word| string.trim_start().starts_with(word)) {
-                complaints.push(format!("src/{} holds SQL: {string}", source.path));
+                complaints.push(format!("src/{} holds SQL, which belongs into src/store: {string}", source.path));
             }
         }
     }
@@ -546,7 +552,7 @@ fn metric_complaints(sources: &[Source], metrics: &[Metric]) -> Vec<String> {
         for Recording { kind, name, labels } in &source.code.recordings {
             let path = &source.path;
             let Some(name) = name else {
-                complaints.push(format!("src/{path} records a {kind} whose name is not written out"));
+                complaints.push(format!("src/{path} records a {kind} whose name is not written out: use a literal"));
                 continue;
             };
             let Some(metric) = metrics.iter().find(|metric| metric.name == *name) else {
@@ -584,9 +590,9 @@ fn size_complaints(sources: &[Source]) -> Vec<String> {
     long.map(|source| format!("src/{} has {} lines without its tests: split it", source.path, source.lines)).collect()
 }
 
-fn silence_complaints(sources: &[Source]) -> Vec<String> {
+fn silence_complaints(folder: &str, sources: &[Source]) -> Vec<String> {
     let silent = sources.iter().filter(|source| !source.says_what_it_is);
-    silent.map(|source| format!("{} does not open with //!", source.path)).collect()
+    silent.map(|source| format!("{folder}/{} does not open with //!: say what it is", source.path)).collect()
 }
 
 #[test]
@@ -637,7 +643,7 @@ fn errors_are_logged_with_their_causes() {
 #[test]
 fn every_file_says_what_it_is() {
     for folder in ["benches", "src", "tests"] {
-        assert_none(&silence_complaints(&read_folder(folder)));
+        assert_none(&silence_complaints(folder, &read_folder(folder)));
     }
 }
 
@@ -756,7 +762,7 @@ fn each_check_can_fail() {
             metric_complaints(&sources, &metrics),
             cause_complaints(&sources),
             size_complaints(&sources),
-            silence_complaints(&sources),
+            silence_complaints("src", &sources),
         ]
         .concat()
     };
