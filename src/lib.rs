@@ -79,6 +79,15 @@
 //! zeroizing_alloc:             main
 //! ```
 //!
+//! # A tenant's boundary
+//!
+//! A tenant is a project. `http::access` finds the project of an access key or a session, and hands a
+//! [`Caller`](broker::Caller) to each route (`Authenticated`). A use case takes the project from the caller, never from
+//! what was sent; `Caller::sees`, `for_whole_project` and `profile_to_connect` narrow it to a profile where the key is
+//! bound to one. Every statement of `store` on a tenant's row compares the project, or says that it is for every
+//! project; `tests/house.rs` takes the tables from the schema. A sealed value opens only for its owner
+//! (`vault::Owner`): project, platform and OAuth client. `tests/api/projects.rs` tries another project's ids everywhere.
+//!
 //! # A connection, step by step
 //!
 //! `broker::begin` checks what the caller asks for and stores it as a flow under a hashed, one-time state. Where the
@@ -116,6 +125,15 @@
 //! `broker::integrations` disconnects an account when its caller asks. `broker::refresher` ends a grant when the
 //! platform says so. `broker::record` marks the accounts that a new consent no longer covers. `broker::purge` erases
 //! what is left after thirty days. Only `broker::revocation` asks a platform to revoke.
+//!
+//! # What outlives a power cut
+//!
+//! A write is on the disk when [`Store::write`](store::Store::write) returns. `write_kept` is for what must not be lost
+//! (a platform's answer, tokens, a consent): it uses the reserve of a full disk, and waits where others are refused.
+//! `write_unsynced` is for what may be lost: deletions that are repeated, and a flow that just began, whose person then
+//! starts again. So of a connection, the state's consumption and its end are on the disk, the platform's answer and
+//! what is connected by all means. Tokens are sealed by `broker::exchange` and `broker::refresher::keep` as the answer
+//! that came, then by `broker::record` and `keep` in their places.
 //!
 //! # A copy, and the way back
 //!

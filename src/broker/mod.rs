@@ -2,8 +2,8 @@
 //! disconnect accounts, hand out their tokens, manage profiles, apps and access keys.
 //!
 //! [`Broker`] is what `http`, `cli` and `background` call. It stands on small parts: [`Core`] has what every use case
-//! needs, [`Refresher`] keeps tokens fresh, [`revocation`] decides what may be revoked. Knows the store, the vault and
-//! `upstream`; no web framework and no SQL.
+//! needs, [`Refresher`] keeps tokens fresh, [`revocation`] decides what may be revoked. Knows the store, the vault,
+//! `upstream` and `platforms`; no web framework and no SQL.
 //!
 //! Invariant: the database is never touched while the network is in flight, and a state is consumed before anything is
 //! asked of a platform.
