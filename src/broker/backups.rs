@@ -3,9 +3,9 @@
 //! A backup is named for its database and its time, `postpeer-20260503T083336Z.db`, and the names are the schedule: the
 //! newest tells when the next is due, whatever happened to the broker in between. A copy in which some sealed values do
 //! not open is kept as `postpeer-20260503T083336Z.unreadable.db`. Invariants: only copies of this database are counted
-//! and deleted, by the id in the file; nothing is deleted unless a new copy is there, and no good copy for an unreadable
-//! one; a failure disturbs nobody, and is logged and counted. At most one attempt runs in a process, even while a reload
-//! replaces the loop that began it: such an attempt gives up before its next step.
+//! and deleted, by the id in the file; nothing is deleted unless a new copy is there, and no good copy for an
+//! unreadable one; a failure disturbs nobody, and is logged and counted. At most one attempt runs in a process, even
+//! while a reload replaces the loop that began it: such an attempt gives up before its next step.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -281,8 +281,8 @@ impl Made<'_> {
         Ok(check)
     }
 
-    /// Deletes what is beyond the number to keep, of the good ones and of the others; and of the others what is older than
-    /// all good ones to keep. One from the future counts only once its time has come.
+    /// Deletes what is beyond the number to keep, of the good ones and of the others; and of the others what is older
+    /// than all good ones to keep. One from the future counts only once its time has come.
     fn delete_old(&self, now: Timestamp) -> Result<(), BackupError> {
         let keep = self.schedule.keep;
         let past = self.list()?.into_iter().filter(|made| made.taken_at <= now);

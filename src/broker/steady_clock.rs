@@ -22,8 +22,8 @@ impl Default for SteadyClock {
 }
 
 impl Broker {
-    /// Compares the clock with the time that the process has run. From the first look on, nothing that was kept for long
-    /// is deleted before the clock has run evenly for an hour.
+    /// Compares the clock with the time that the process has run. From the first look on, nothing that was kept for
+    /// long is deleted before the clock has run evenly for an hour.
     pub fn look_at_clock(&self) {
         let SteadyClock { began, looks } = &*self.steady_clock;
         looks.lock().unwrap_or_else(PoisonError::into_inner).look(self.clock.now(), began.elapsed());

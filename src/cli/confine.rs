@@ -9,10 +9,10 @@
 //!
 //! Landlock binds the thread that asks for it and the threads which that one starts later, so [`Confinement::begin`]
 //! comes before the first thread, and before the log; only the demo's thread that obeys signals is older.
-//! [`Confinement::report`] tells the log later. From then on, the
-//! process reads, writes and makes files below its [`Folders`] only, and runs no program. A rule holds for a folder and
-//! what is below it, not for a path: a file may be replaced in its folder, as editors and Kubernetes do. What was open
-//! before stays open. The network, and commands that run beside the broker, are not confined.
+//! [`Confinement::report`] tells the log later. From then on, the process reads, writes and makes files below its
+//! [`Folders`] only, and runs no program. A rule holds for a folder and what is below it, not for a path: a file may be
+//! replaced in its folder, as editors and Kubernetes do. What was open before stays open. The network, and commands that
+//! run beside the broker, are not confined.
 //!
 //! A reload may need other folders. Then it is refused: what a process gave up is not given back.
 

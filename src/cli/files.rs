@@ -1,5 +1,5 @@
-//! Who else on this machine can read or change the broker's files, and whether the broker itself can, for `check` and
-//! `doctor`.
+//! Finds out for `check` and `doctor` who else on this machine can read or change the broker's files, and whether the
+//! broker itself can.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! Who listens at the addresses of the configuration: why `serve` may not, and whether it is the broker of its
-//! database.
+//! Finds out who listens at the addresses of the configuration: why `serve` may not, and whether it is the broker of
+//! the same database.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};

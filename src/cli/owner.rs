@@ -1,4 +1,4 @@
-//! Whose the broker's files are: root may run any command for a broker that runs as another user.
+//! Keeps the broker's files its user's: root may run any command for a broker that runs as another user.
 
 use std::error::Error;
 use std::os::unix::fs::{MetadataExt as _, lchown};

@@ -1,4 +1,4 @@
-//! What a start says in the log: the platforms that are on and off, the database, and what to do next.
+//! Logs a start: the platforms that are on and off, the database, and what to do next.
 
 use crate::app::App;
 use crate::platforms::Availability;

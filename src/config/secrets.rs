@@ -1,4 +1,4 @@
-//! What a secret looks like where the operator wrote it: in a file, one of several lines, in quotation marks.
+//! Reads secrets as the operator wrote them: in a file, one of several lines, in quotation marks.
 
 use std::path::Path;
 

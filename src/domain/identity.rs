@@ -1,4 +1,4 @@
-//! Who asks for accounts, as the hosted pages say it: the app's name, logo, colour and links.
+//! The app that asks for accounts, as the hosted pages name it: the app's name, logo, colour and links.
 
 use std::collections::BTreeMap;
 use std::fmt;

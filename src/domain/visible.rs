@@ -6,8 +6,8 @@ pub fn is_misleading(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// True for a character that shows nothing: what Unicode says to ignore in display (`Default_Ignorable_Code_Point`), and
-/// the empty Braille pattern.
+/// True for a character that shows nothing: what Unicode says to ignore in display (`Default_Ignorable_Code_Point`),
+/// and the empty Braille pattern.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(

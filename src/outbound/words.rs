@@ -1,4 +1,4 @@
-//! Why a server could not be reached, in words for the operator.
+//! Says to the operator why a server could not be reached.
 
 use std::error::Error as StdError;
 use std::io;

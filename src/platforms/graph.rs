@@ -90,8 +90,8 @@ pub(super) const REFUSALS: &[Refusal] = &[
     Refusal { codes: &["1"], words: &["client secret"], ..Refusal::token(Failure::CredentialsRejected, ERRORS) },
     Refusal { codes: &["191"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
     Refusal { subcodes: &["36008"], ..Refusal::exchange(Failure::CallbackUrlRejected, ERRORS) },
-    // "… make sure your redirect_uri is identical to the one you used …", with several codes, and at Instagram and Threads
-    // without a subcode.
+    // "… make sure your redirect_uri is identical to the one you used …", with several codes, and at Instagram and
+    // Threads without a subcode.
     Refusal { words: &["redirect_uri", "identical"], ..Refusal::exchange(Failure::CallbackUrlRejected, MANUAL) },
     Refusal { codes: &["1349126", "1349245"], ..Refusal::exchange(Failure::AppNotPublic, TESTERS) },
     Refusal { codes: &["100"], words: &["verification code"], ..Refusal::exchange(Failure::ExchangeRejected, MANUAL) },

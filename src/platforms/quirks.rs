@@ -161,8 +161,8 @@ pub enum RevocationReach {
     /// The person's whole consent to the client, with every token of it, in any project and at any platform of the same
     /// authority. The broker does not revoke while another account depends on it.
     Consent,
-    /// The same, where a consent is known to be to one client id alone. Google's is to a project, which may have several
-    /// clients.
+    /// The same, where a consent is known to be to one client id alone. Google's is to a project, which may have
+    /// several clients.
     ConsentToClient,
     /// The tokens that one exchange issued, and those that they were refreshed to.
     Tokens,

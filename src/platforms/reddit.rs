@@ -1,13 +1,13 @@
 //! Reddit: Basic authentication, refresh tokens that last, and refusals that come with status 200 or with a number.
 //!
 //! Sources, read in stored copies on 26 November 2026: the wiki page OAuth2 of reddit-archive/reddit (authorization,
-//! the `#_` at the end of redirects, token retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January 2021:
-//! a refresh also answers with a refresh token, a code used twice ends its tokens), whose single-use tokens were given up
-//! in July 2021 (PRAW pull request 1767), and "Introducing the Responsible Builder Policy" (apps need approval). The
-//! broker keeps whatever refresh token comes. That a dead refresh token answers 400 is from clients (PRAW issue 677, rtv pull request 377).
-//! Not verified: that revoking a refresh token ends its access tokens, and `raw_json`. Access tokens lived an hour,
-//! and a day in newer answers. Reddit throttles clients without a telling `User-Agent`; the broker's is
-//! `postpeer/VERSION`.
+//! the `#_` at the end of redirects, token retrieval, refresh); r/redditdev, "OAuth2 API changes upcoming" (January
+//! 2021: a refresh also answers with a refresh token, a code used twice ends its tokens), whose single-use tokens were
+//! given up in July 2021 (PRAW pull request 1767), and "Introducing the Responsible Builder Policy" (apps need
+//! approval). The broker keeps whatever refresh token comes. That a dead refresh token answers 400 is from clients
+//! (PRAW issue 677, rtv pull request 377). Not verified: that revoking a refresh token ends its access tokens, and
+//! `raw_json`. Access tokens lived an hour, and a day in newer answers. Reddit throttles clients without a telling
+//! `User-Agent`; the broker's is `postpeer/VERSION`.
 
 use jiff::civil::date;
 use serde_json::Value;
@@ -83,8 +83,8 @@ const REFUSALS: &[Refusal] = &[
     // Reddit answers a dead refresh token with 400 and the status as the `error`. Nothing else in the broker's request
     // could be at fault: a wrong client is 401.
     Refusal { codes: &["400"], ..Refusal::refresh(Failure::RefreshRejected, "PRAW issue 677, read 2026-11-26") },
-    // A 401 without a word, which may come with status 200: at the exchange it is the client, because a code has a refusal
-    // of its own. At a refresh it may be the grant as well.
+    // A 401 without a word, which may come with status 200: at the exchange it is the client, because a code has a
+    // refusal of its own. At a refresh it may be the grant as well.
     Refusal {
         codes: &["401"],
         ..Refusal::exchange(Failure::CredentialsRejected, "wiki OAuth2, token retrieval, read 2026-11-26")

@@ -273,8 +273,7 @@ impl ConfiguredPlatform {
     }
 
     /// True when the platform may be used without its issuer's metadata: it verifies id_tokens by its settings alone,
-    /// or
-    /// `is_absent`, the issuer publishes none.
+    /// or the issuer publishes none (`is_absent`).
     #[must_use]
     pub fn may_go_without(&self, is_absent: bool) -> bool {
         self.is_complete_as_written() && (is_absent || self.written.id_tokens.is_some())

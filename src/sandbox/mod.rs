@@ -21,13 +21,12 @@
 //! | `request` | the opaque id of the authorize request, good for one decision within ten minutes |
 //! | `account` | the id of the account that connects; absent: the first |
 //! | `decision` | `allow` or `deny` |
-//! | `scope` | repeated: scopes that stayed ticked, where the platform lets people untick; no `scope` means all, one
-//! empty `scope` means none of those offered |
+//! | `scope` | repeated: scopes that stayed ticked, where people can untick; no `scope`: all; one that is empty: none |
 //! | `page` | repeated, like `scope`: Pages that the app may see, where people choose |
-//! | `fault` | fault after the consent: a [`Fault`] by name (at the code exchange), `step:fault`, or `callback_empty`,
-//! `callback_error`, `denied_scopes` |
+//! | `fault` | after the consent: a [`Fault`] (at the exchange), `step:fault`, or one of the callback's, named below |
 //!
-//! The answer is a 303 to the redirect URI.
+//! The answer is a 303 to the redirect URI. Faults of the callback are `callback_empty`, `callback_error` and
+//! `denied_scopes`.
 //!
 //! # The controls
 //!
@@ -35,18 +34,17 @@
 //!
 //! | request | does |
 //! | --- | --- |
-//! | `POST /_control/faults {"platform", "step", "fault", "times"?, "delayMs"?}` | the next requests of that step fail
-//! |
+//! | `POST /_control/faults {"platform", "step", "fault", "times"?, "delayMs"?}` | that step's next requests fail |
 //! | `POST /_control/hold {"step"}`, `POST /_control/release {"step"?}` | answers of that step wait until released |
 //! | `POST /_control/impersonate {"did"}` | every session at Bluesky names this DID, until the next reset |
 //! | `POST /_control/reset` | forgets requests, faults, holds, impersonation and standings; accounts stay connected |
-//! | `POST /_control/revoke`, `POST /_control/expire` `{"platform"}` | every token revoked, every access token expired
-//! |
-//! | `POST /_control/standing {"did", "standing"}` | a Bluesky account is `active`, `deactivated`, `takendown` or
-//! `deleted`, until the next reset |
+//! | `POST /_control/revoke {"platform"}` | every token is revoked |
+//! | `POST /_control/expire {"platform"}` | every access token expires |
+//! | `POST /_control/standing {"did", "standing"}` | the standing of a Bluesky account, until the next reset |
 //! | `GET /_control/requests` | the requests received |
 //!
-//! The steps are those of [`Step`], the faults those of [`Fault`], by [`Step::into_str`] and [`Fault::into_str`].
+//! A standing is `active`, `deactivated`, `takendown` or `deleted`. The steps are those of [`Step`], the faults those of
+//! [`Fault`], by [`Step::into_str`] and [`Fault::into_str`].
 //!
 //! # Invariant
 //!

@@ -88,7 +88,8 @@ impl DiskReserve {
         }
     }
 
-    /// Checks that no file is about to reach the largest size that this process may write. The reserve is no help there.
+    /// Checks that no file is about to reach the largest size that this process may write. The reserve is no help
+    /// there.
     fn check_limit(&self, limit: Option<u64>) -> Result<(), Error> {
         let Some(limit) = limit else { return Ok(()) };
         let is_near = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len().saturating_add(ROOM) > limit);

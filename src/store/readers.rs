@@ -117,8 +117,8 @@ impl Readers {
         keys.find(connection, digest)
     }
 
-    /// Finds an answer on this thread, as [`Store::read_known`](super::Store::read_known) does. `None` when no connection
-    /// can take a snapshot at once.
+    /// Finds an answer on this thread, as [`Store::read_known`](super::Store::read_known) does. `None` when no
+    /// connection can take a snapshot at once.
     pub(super) fn find_known<K, T>(
         &self,
         key: &K,
@@ -292,8 +292,8 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// A connection that has just been given back. The writer may have begun to [pause](Readers::pause) before, and found it
-/// in use: then the snapshot that was kept ends here.
+/// A connection that has just been given back. The writer may have begun to [pause](Readers::pause) before, and found
+/// it in use: then the snapshot that was kept ends here.
 struct GivenBack<'r> {
     mutex: &'r Mutex<Short>,
     commits: &'r Commits,

@@ -95,8 +95,8 @@ impl Store {
         self.run_long(None, Box::new(work)).await
     }
 
-    /// Like [`read_long`](Self::read_long), at a caller's request: those of one project wait for each other, and not the
-    /// other projects or the broker's own work for them.
+    /// Like [`read_long`](Self::read_long), at a caller's request: those of one project wait for each other, and not
+    /// the other projects or the broker's own work for them.
     ///
     /// # Panics
     ///

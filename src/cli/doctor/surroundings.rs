@@ -252,8 +252,8 @@ impl Surroundings<'_> {
     }
 }
 
-/// `least`: bytes without which the broker is not ready. `size`: bytes of the database. `purpose`: what takes that much,
-/// completed by a number.
+/// `least`: bytes without which the broker is not ready. `size`: bytes of the database. `purpose`: what takes that
+/// much, completed by a number.
 fn disk_finding(folder: &Path, least: u64, size: u64, purpose: &str) -> Finding {
     let check = "disk_space";
     let found = match statvfs(folder) {

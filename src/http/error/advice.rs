@@ -1,4 +1,4 @@
-//! What a caller does about each error: the second sentence beside the one that says what is wrong.
+//! Advice for callers on each error: the second sentence beside the one that says what is wrong.
 //!
 //! The API's page and the examples in the OpenAPI document show it. The match is exhaustive, so a new code does not
 //! compile before it has its advice.

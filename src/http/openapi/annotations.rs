@@ -1,4 +1,5 @@
-//! Generates the OpenAPI document from the handlers' annotations and the table of routes, and holds it against the file.
+//! Generates the OpenAPI document from the handlers' annotations and the table of routes, and holds it against the
+//! file.
 //!
 //! A program that generated it would carry its text as code, several times the size. So only the tests do.
 //!

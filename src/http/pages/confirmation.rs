@@ -1,5 +1,5 @@
-//! `/connect/confirm/{token}`: asks the person before the platform does, so that nobody connects an account for somebody
-//! else without knowing it.
+//! `/connect/confirm/{token}`: asks the person before the platform does, so that nobody connects an account for
+//! somebody else without knowing it.
 //!
 //! Invariant: looking at the page uses nothing up, only the page itself can continue, and a browser that continued has
 //! a cookie that no other site can set.

@@ -1,9 +1,9 @@
-//! The end of a connection: a redirect to the caller's `redirectUri` or to the page of a connect link, or a page that says
-//! how it ended.
+//! The end of a connection: a redirect to the caller's `redirectUri` or to the page of a connect link, or a page that
+//! says how it ended.
 //!
-//! The page has an address of its own, `/connect/result/{ticket}`, so that neither the address bar nor the history keeps
-//! the code and state of the callback. Invariant: what that address carries shows how the connection ended, for some
-//! minutes, and begins a failed one again. It is good for nothing else.
+//! The page has an address of its own, `/connect/result/{ticket}`, so that neither the address bar nor the history
+//! keeps the code and state of the callback. Invariant: what that address carries shows how the connection ended, for
+//! some minutes, and begins a failed one again. It is good for nothing else.
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -150,8 +150,8 @@ fn own_page(state: &State, finished: &Finished) -> String {
     format!("{}/connect/result/{}", state.settings.base_path(), finished.ticket.as_deref().unwrap_or_default())
 }
 
-/// Renders how a connection without a `redirectUri` ended. The status is 200, whatever the ending, as that of a redirect
-/// is 303; only the wrong account is a conflict with what the URL was for.
+/// Renders how a connection without a `redirectUri` ended. The status is 200, whatever the ending, as that of a
+/// redirect is 303; only the wrong account is a conflict with what the URL was for.
 fn page(state: &State, req: &HttpRequest, finished: &Finished) -> Result<HttpResponse, ApiError> {
     let frame = &Frame::new(state, req, finished.project.as_deref());
     let (words, label) = (frame.words, finished.label.as_str());

@@ -111,8 +111,8 @@ fn is_language(pair: &str) -> bool {
     pair.split('=').next() == Some("lang")
 }
 
-/// `?lang=` for a redirect to another page, where the person chose a language, here or before they went to the platform;
-/// else nothing.
+/// `?lang=` for a redirect to another page, where the person chose a language, here or before they went to the
+/// platform; else nothing.
 pub(crate) fn chosen_language(req: &HttpRequest) -> String {
     if is_chosen(req) || cookies::language(req.headers()).is_some() {
         format!("?lang={}", Words::choose(req.query_string(), req.headers()).code)

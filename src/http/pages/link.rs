@@ -1,8 +1,8 @@
 //! `/connect/link/{token}`: the page of a connect link, on which whoever has it connects accounts, several in a row.
 //!
-//! After each the person comes back here with a line that says how it went. The page itself asks who they are doing it for,
-//! so no other question follows. Invariant: looking at the page changes nothing, only the page itself can set out for a
-//! platform or send a password, which never comes back in it, and a browser that set out has a cookie of its own.
+//! After each the person comes back here with a line that says how it went. The page itself asks who they are doing it
+//! for, so no other question follows. Invariant: looking at the page changes nothing, only the page itself can set out
+//! for a platform or send a password, which never comes back in it, and a browser that set out has a cookie of its own.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The HTML pages: one file per page, with its template in `templates`.
 //!
-//! [`frame`] has what is around every page, [`look`] its stylesheet and pictures, [`words`] its texts, [`marks`] the signs
-//! of platforms. A new page is a template that extends `base.html`, a struct with a field `frame`, and
+//! [`frame`] has what is around every page, [`look`] its stylesheet and pictures, [`words`] its texts, [`marks`] the
+//! signs of platforms. A new page is a template that extends `base.html`, a struct with a field `frame`, and
 //! [`Frame::answer`](frame::Frame::answer); its texts go into `words`.
 //!
 //! Invariant: a page has no script, except [`documentation`], which shows no foreign text. A page loads nothing from

@@ -1,8 +1,9 @@
 //! `/connect/selection/{token}`: the broker's own page for choosing accounts.
 //!
-//! The page works without script. Search and "tick all" submit the same form and lead back to the page, with the ticks in
-//! its query, so that the browser's Back finds them again. Where there are more than fit into a URL, the page is shown in
-//! place. Accounts that are ticked but not shown are carried along as hidden fields. Invariant: the token is in the URL and nowhere on the page, and only this page can submit the form.
+//! The page works without script. Search and "tick all" submit the same form and lead back to the page, with the ticks
+//! in its query, so that the browser's Back finds them again. Where there are more than fit into a URL, the page is
+//! shown in place. Accounts that are ticked but not shown are carried along as hidden fields. Invariant: the token is
+//! in the URL and nowhere on the page, and only this page can submit the form.
 
 use std::collections::BTreeSet;
 
@@ -231,7 +232,8 @@ async fn press(
     }
 }
 
-/// Answers where there is nothing to choose: a selection that ended before it was made sends its person back to the app.
+/// Answers where there is nothing to choose: a selection that ended before it was made sends its person back to the
+/// app.
 async fn closed(
     state: &State,
     req: &HttpRequest,

@@ -169,8 +169,8 @@ fn is_escape(text: &str, at: usize) -> bool {
     text.as_bytes().get(at) == Some(&b'%') && digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// True for a URL that a parser leaves as it is, because nothing about it is unusual: lower-case letters in the host, and
-/// neither dot segments nor escapes in the path. Most are like that, and this is many times faster than parsing.
+/// True for a URL that a parser leaves as it is, because nothing about it is unusual: lower-case letters in the host,
+/// and neither dot segments nor escapes in the path. Most are like that, and this is many times faster than parsing.
 pub(crate) fn is_plain_web_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let Some((host, path)) = rest.split_once('/') else { return false };
