@@ -12,10 +12,7 @@ use crate::broker::bluesky::{ConnectBluesky, ConnectedBluesky};
 use crate::http::Current;
 use crate::http::access::Authenticated;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{Body, FromMembers, Members, Parameters, fields, invalid_parameter};
-
-/// Longest body, in bytes.
-const BODY_MAX: usize = 8 * 1024;
+use crate::http::request::{Body, FromMembers, Members, PASSWORD_FORM_MAX, Parameters, fields, invalid_parameter};
 
 /// What an account is connected with.
 #[derive(Debug, ToSchema)]
@@ -31,7 +28,7 @@ pub(crate) struct BlueskyCredentials {
 }
 
 impl FromMembers for BlueskyCredentials {
-    const BODY_MAX: usize = BODY_MAX;
+    const BODY_MAX: usize = PASSWORD_FORM_MAX;
 
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
         let identifier = fields::required(members, "identifier", fields::any)?;

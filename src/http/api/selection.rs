@@ -18,7 +18,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::CHOICE_MAX;
 use crate::http::Current;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::request::{FromMembers, Members, Segment, Unread, fields, peer};
+use crate::http::request::{CHOICE_BODY_MAX, FromMembers, Members, Segment, Unread, fields, peer};
 
 /// Which accounts to connect.
 #[derive(Debug, ToSchema)]
@@ -30,8 +30,7 @@ pub(crate) struct SelectedAccounts {
 }
 
 impl FromMembers for SelectedAccounts {
-    /// Enough for the longest choice, with ids of the length that platforms use.
-    const BODY_MAX: usize = 512 * 1024;
+    const BODY_MAX: usize = CHOICE_BODY_MAX;
 
     fn from_members(members: &mut Members) -> Result<Self, ApiError> {
         let wrong = || {

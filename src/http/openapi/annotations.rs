@@ -226,7 +226,7 @@ mod tests {
     use crate::domain::audit::Action;
     use crate::http::api::links::Wanted as NewLink;
     use crate::http::openapi::DOCUMENT;
-    use crate::http::request::{FORM_MAX, FromMembers as _, SIGN_IN_MAX, fields};
+    use crate::http::request::{FORM_MAX, FromMembers as _, PASSWORD_FORM_MAX, fields};
 
     #[test]
     fn the_document_lists_every_route() {
@@ -336,7 +336,7 @@ mod tests {
         }
         for (path, limit) in [
             ("/connect/confirm/{token}", FORM_MAX),
-            ("/connect/link/{token}", SIGN_IN_MAX),
+            ("/connect/link/{token}", PASSWORD_FORM_MAX),
             ("/v1/connect/links", NewLink::BODY_MAX),
             ("/v1/profiles/", 64 * 1024),
         ] {

@@ -29,7 +29,7 @@ use crate::domain::secret::SecretString;
 use crate::http::access::Authenticated;
 use crate::http::api::{integrations, tokens};
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{FromQuery, Parameters, Query, SIGN_IN_MAX, Segment, Unread, peer};
+use crate::http::request::{FromQuery, PASSWORD_FORM_MAX, Parameters, Query, Segment, Unread, peer};
 use crate::http::{Current, Demo, State};
 
 /// The most accounts and profiles that the page shows.
@@ -194,7 +194,7 @@ pub(crate) async fn connect_bluesky(
 ) -> Result<HttpResponse, ApiError> {
     let demo = demo(&state)?;
     check_is_own_page(&state, req.headers())?;
-    let (form, home) = (unread.form(SIGN_IN_MAX).await?, home(&state, &req));
+    let (form, home) = (unread.form(PASSWORD_FORM_MAX).await?, home(&state, &req));
     let field = |name| form.fields().text(name).map(Option::unwrap_or_default);
     let wanted = ConnectBluesky {
         identifier: field("identifier")?,

@@ -25,7 +25,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::Findings;
 use crate::http::access::limited;
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{FromQuery, Parameters, Query, SIGN_IN_MAX, Segment, Unread, cookies, fields, peer};
+use crate::http::request::{FromQuery, PASSWORD_FORM_MAX, Parameters, Query, Segment, Unread, cookies, fields, peer};
 use crate::http::{Current, State};
 
 #[derive(Template)]
@@ -193,7 +193,7 @@ pub(crate) async fn submit(
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     let open = state.broker.open_link(&token).await?;
-    let form = unread.form(SIGN_IN_MAX).await?;
+    let form = unread.form(PASSWORD_FORM_MAX).await?;
     let form = form.fields();
     if form.text("action")?.as_deref() == Some("done") {
         let destination = state.broker.leave_link(&token).await?;

@@ -20,7 +20,7 @@ use crate::broker::selection::{Choice, Choices};
 use crate::domain::secret::SecretString;
 use crate::domain::selection::{CHOICE_MAX, Findings};
 use crate::http::error::{ApiError, Code};
-use crate::http::request::{FromQuery, Parameters, Query, Segment, Unread, invalid_parameter, peer};
+use crate::http::request::{CHOICE_BODY_MAX, FromQuery, Parameters, Query, Segment, Unread, invalid_parameter, peer};
 use crate::http::{Current, State};
 
 /// The page offers a search when there are more accounts than this.
@@ -29,8 +29,6 @@ const SEARCH_ABOVE: usize = 12;
 const SEARCH_MAX: usize = 200;
 /// Longest query that a button leads to, in bytes. Servers on the way take twice as much.
 const ADDRESS_MAX: usize = 4096;
-/// Longest form, in bytes: enough for hundreds of ticked accounts, each with its id.
-const SELECTION_MAX: usize = 512 * 1024;
 
 #[derive(Template)]
 #[template(path = "selection.html")]
@@ -188,7 +186,7 @@ pub(crate) async fn submit(
     super::check_is_from_own_page(&state, req.headers())?;
     let token = SecretString::from(token);
     state.broker.ensure_selection(None, &token).await.map_err(ApiError::from)?;
-    let filled = Filled::from_query(&unread.form(SELECTION_MAX).await?.fields())?;
+    let filled = Filled::from_query(&unread.form(CHOICE_BODY_MAX).await?.fields())?;
     let cancels = filled.button == Some(Button::Cancel);
     match press(&state, &req, &token, filled).await {
         Err(error) => closed(&state, &req, &token, cancels, error).await,

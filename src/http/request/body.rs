@@ -32,8 +32,11 @@ use crate::http::error::{ApiError, Code};
 /// Longest form that anyone can send, in bytes: enough for a key or the name of a button. All connections together cannot
 /// fill the room for bodies with it.
 pub(crate) const FORM_MAX: usize = 2 * 1024;
-/// Longest form, in bytes: enough for a name and a password, whatever their characters.
-pub(crate) const SIGN_IN_MAX: usize = 8 * 1024;
+/// Longest choice of accounts, in bytes, as a form or in JSON: enough for the most that a person may choose, with ids of
+/// the length that platforms use.
+pub(crate) const CHOICE_BODY_MAX: usize = 512 * 1024;
+/// Longest form with a name and a password, or body with both, in bytes: enough whatever their characters.
+pub(crate) const PASSWORD_FORM_MAX: usize = 8 * 1024;
 /// Answer to a body that the HTTP stack could not read: its framing is wrong, whatever is in it.
 const BAD_FRAMING: &str =
     "The body did not arrive whole: send its Content-Length, or chunks without extensions and trailers.";

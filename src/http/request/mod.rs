@@ -14,6 +14,8 @@ mod spelling;
 pub(crate) mod trace;
 pub(crate) mod unread;
 
-pub(crate) use body::{Body, BodyRoom, FORM_MAX, Form, FromMembers, Members, SIGN_IN_MAX, Unread};
+pub(crate) use body::{
+    Body, BodyRoom, CHOICE_BODY_MAX, FORM_MAX, Form, FromMembers, Members, PASSWORD_FORM_MAX, Unread,
+};
 pub(crate) use path::Segment;
 pub(crate) use query::{FromQuery, NamedPage, OFFSET_MAX, Parameters, Query, invalid_parameter};
