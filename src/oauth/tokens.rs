@@ -33,7 +33,7 @@ pub(super) enum NotTokens {
 }
 
 /// Reads the answer to a request that was sent at `sent_at`. `pointer`: to the tokens, where the platform nests them.
-/// `default_expires_in`: lifetime in seconds when the answer has none.
+/// `default_expires_in`: lifetime in seconds when the answer has none, or has it in milliseconds.
 pub(super) fn read(
     body: &[u8],
     sent_at: Timestamp,
@@ -155,8 +155,10 @@ fn read_value(
     let Some(access_token) = access_token else {
         return Err([answer, tokens].into_iter().find(|value| has_code(value)).map_or(NotTokens::Unreadable, refused));
     };
+    let known = default_expires_in.map(Duration::from_secs);
     let expires_in = lifetime(tokens, sent_at, &ACCESS)
-        .or_else(|| default_expires_in.map(Duration::from_secs))
+        .map(|sent| known.filter(|known| is_thousandfold(sent, *known)).unwrap_or(sent))
+        .or(known)
         .or_else(|| ACCESS.is_over(tokens, sent_at).then_some(UNTOLD));
     let refresh_expires_in = lifetime(tokens, sent_at, &REFRESH);
     Ok(IssuedTokens {
@@ -236,9 +238,12 @@ struct Lifetimes {
     ends: &'static [&'static str],
 }
 
-/// `expires_on` is Microsoft's. `expires` was Facebook's for seconds, and is a point in time elsewhere.
-const ACCESS: Lifetimes =
-    Lifetimes { spans: &["expires_in", "expires"], ends: &["expires_at", "expires_on", "expires", "expires_in"] };
+/// `expires_on` is Microsoft's. `expires` was Facebook's for seconds, and is a point in time elsewhere. Zoho sends
+/// `expires_in_sec` beside an `expires_in` of milliseconds.
+const ACCESS: Lifetimes = Lifetimes {
+    spans: &["expires_in_sec", "expires_in", "expires"],
+    ends: &["expires_at", "expires_on", "expires", "expires_in"],
+};
 const REFRESH: Lifetimes = Lifetimes {
     spans: &["refresh_token_expires_in", "refresh_expires_in"],
     ends: &["refresh_token_expires_at", "refresh_expires_at", "refresh_token_expires_in", "refresh_expires_in"],
@@ -247,7 +252,7 @@ const REFRESH: Lifetimes = Lifetimes {
 impl Lifetimes {
     /// True for an end that was before the token was asked for, by a server whose clock is late.
     fn is_over(&self, tokens: &Value, sent_at: Timestamp) -> bool {
-        let end = |name: &&str| moment(tokens.get(*name)?);
+        let end = |name: &&str| moment(tokens.get(*name)?).filter(|end| is_likely(*end, sent_at));
         self.ends.iter().find_map(end).is_some_and(|end| end <= sent_at)
     }
 }
@@ -255,13 +260,21 @@ impl Lifetimes {
 /// Lifetime of a token that does expire, nobody knows when.
 const UNTOLD: Duration = Duration::from_hours(1);
 
+/// Most that a server's clock is late.
+const LATE: Duration = Duration::from_hours(24);
+
+/// True for an end that a token can have which was asked for at `sent_at`. An earlier one is a mistake.
+fn is_likely(end: Timestamp, sent_at: Timestamp) -> bool {
+    end.until(sent_at) <= LATE
+}
+
 /// How long a token lives; `None` where the answer does not say. 0 or less says nothing: some platforms send it for
 /// tokens that never expire.
 fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Duration> {
     let span = |name: &&str| {
         let seconds = number(tokens.get(*name)?)?;
-        // A point in time, even one that is over, is likelier than decades.
-        let is_time = moment_of(seconds).is_some();
+        // A point in time, even one that is just over, is likelier than decades.
+        let is_time = moment_of(seconds).is_some_and(|end| is_likely(end, sent_at));
         (seconds > 0.0 && !is_time).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
     };
     let end = |name: &&str| {
@@ -269,6 +282,11 @@ fn lifetime(tokens: &Value, sent_at: Timestamp, names: &Lifetimes) -> Option<Dur
         (!lifetime.is_zero()).then_some(lifetime)
     };
     names.spans.iter().find_map(span).or_else(|| names.ends.iter().find_map(end))
+}
+
+/// True for a lifetime that a platform sends in milliseconds, give or take a tenth.
+fn is_thousandfold(sent: Duration, known: Duration) -> bool {
+    sent.abs_diff(known * 1000) <= known * 100
 }
 
 /// A point in time: RFC 3339, in UTC where it names no zone, or a number.
@@ -385,7 +403,19 @@ mod tests {
             (r#""expires_at":"2023-11-14 23:13:20""#, 3600),
             (r#""expires_in":1700003600"#, 3600),
             (r#""expires_in":1700003600000"#, 3600),
-            (r#""expires_in":1600000000"#, 7200),
+            // Decades, which only the longest lifetime can stand for.
+            (r#""expires_in":1600000000"#, 315_360_000),
+            (r#""expires_in":1576800000"#, 315_360_000),
+            (r#""expires_in":"1000000000""#, 315_360_000),
+            (r#""expires_in":1600000000000"#, 315_360_000),
+            // A moment that is just over.
+            (r#""expires_in":1699996400"#, 7200),
+            (r#""expires_in":1699996400000"#, 7200),
+            // Zoho's milliseconds, with and without the seconds beside them.
+            (r#""expires_in":3600000,"expires_in_sec":3600"#, 3600),
+            (r#""expires_in":7200000"#, 7200),
+            (r#""expires_in":"7199000""#, 7200),
+            (r#""expires_in":3600000"#, 3_600_000),
             (r#""expires_on":"1700003600","ext_expires_in":9"#, 3600),
             (r#""expires":1700003600"#, 3600),
             (r#""expires":"5183999""#, 5_183_999),
@@ -403,8 +433,14 @@ mod tests {
             assert_eq!(lifetime(&format!(r#"{{"access_token":"a",{members}}}"#)), Some(seconds), "{members}");
         }
         // It is over by the server's clock, so it does expire.
-        for (members, seconds) in [(r#""expires_at":1699996400"#, Some(3600)), (r#""expires_at":0"#, None), ("", None)]
-        {
+        for (members, seconds) in [
+            (r#""expires_at":1699996400"#, Some(3600)),
+            (r#""expires_in":1699996400"#, Some(3600)),
+            (r#""expires_at":1600000000"#, None),
+            (r#""expires_at":"0001-01-01T00:00:00Z""#, None),
+            (r#""expires_at":0"#, None),
+            ("", None),
+        ] {
             let body = format!(r#"{{"access_token":"a","x":1{}{members}}}"#, if members.is_empty() { "" } else { "," });
             let expires_at = read(body.as_bytes(), SENT, None, None).unwrap().access_expires_at;
             assert_eq!(expires_at.map(|at| SENT.until(at).as_secs()), seconds, "{members}");

@@ -164,7 +164,7 @@ fn keys(platform: &Platform) -> Vec<(&'static str, String, &'static str)> {
         (
             "token_lifetime_seconds",
             platform.default_expires_in.map_or_else(|| text(""), |seconds| seconds.to_string()),
-            "How long an access token lives where the answer does not say.",
+            "How long an access token lives where the answer does not say, or says it in milliseconds.",
         ),
         (
             "errors",
