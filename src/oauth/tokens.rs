@@ -525,11 +525,24 @@ mod tests {
 
     #[test]
     fn a_refresh_token_is_read_or_the_answer_is_unreadable() {
-        for unusable in ["7", "true", "[\"r\"]", r#"{"value":"r"}"#, "\"r\\u0000\"", "\"r s\""] {
+        for unusable in ["7", "true", "r2", "'r2'", "[\"r\"]", r#"{"value":"r"}"#, "\"r\\u0000\"", "\"r s\""] {
             let body = format!(r#"{{"access_token":"a","refresh_token":{unusable}}}"#);
             assert_eq!(read(body.as_bytes(), SENT, None, None).unwrap_err(), NotTokens::Unreadable, "{body}");
         }
-        for absent in ["null", "\"null\"", "\"undefined\"", "\"None\"", "\"\"", "\" \\n\"", "false", "[]", "{}"] {
+        for absent in [
+            "null",
+            "undefined",
+            "None",
+            "",
+            r#""null""#,
+            r#""undefined""#,
+            r#""None""#,
+            r#""""#,
+            "\" \\n\"",
+            "false",
+            "[]",
+            "{}",
+        ] {
             let body = format!(r#"{{"access_token":"a","refresh_token":{absent}}}"#);
             assert!(read(body.as_bytes(), SENT, None, None).unwrap().tokens.refresh_token.is_none(), "{body}");
         }

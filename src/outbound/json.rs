@@ -9,7 +9,8 @@
 //! | invalid UTF-8, half of a surrogate pair, `\u` without four digits | U+FFFD |
 //! | a control character in a string; another escape, such as `\'` | itself |
 //! | an integer beyond 64 bits, a number beyond the range, `007` | a string with the number's text |
-//! | another word in the place of a value, such as `nan` or `undefined`; no value, as in `{"a":}` | null |
+//! | a word that says "no value", such as `nan` or `undefined`; no value, as in `{"a":}` | null |
+//! | another word in the place of a value: there is one, and it cannot be used | an object that is not empty |
 //! | a comma before a closing bracket | nothing |
 //! | a value nested deeper than [`MAX_DEPTH`] | null |
 //! | a member that is repeated | the last one |
@@ -26,6 +27,9 @@ const MAX_DEPTH: usize = 64;
 
 /// White space between the parts of a body.
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// Stands for a value that cannot be used. No longer than an escaped character.
+const UNUSABLE: &str = r#"{"":0}"#;
 
 /// Digits that a number of 64 bits always has room for.
 const SAFE_DIGITS: usize = 18;
@@ -248,11 +252,19 @@ impl<'a> Mender<'a> {
             self.put_all(word);
             self.put('"');
         } else if !is_json && is_value {
-            self.put_all("null");
+            self.put_all(if is_no_value(word) { "null" } else { UNUSABLE });
         } else {
             self.put_all(word);
         }
     }
+}
+
+/// True for a word that a server's language writes in place of a missing value or of a number that is none.
+fn is_no_value(word: &str) -> bool {
+    let word = word.trim_start_matches(['+', '-']).trim().to_ascii_lowercase();
+    matches!(word.as_str(), "" | "inf" | "infinity" | "nan" | "nil" | "none" | "null" | "undefined")
+        || word.starts_with("nan(")
+        || word.starts_with("1.#")
 }
 
 #[cfg(test)]
@@ -297,10 +309,12 @@ mod tests {
             ("-nan(ind)", json!(null)),
             ("inf", json!(null)),
             ("1.#QNAN", json!(null)),
-            ("1e", json!(null)),
-            ("truefalse", json!(null)),
+            ("1e", json!({"": 0})),
+            ("truefalse", json!({"": 0})),
             ("None", json!(null)),
-            ("'it'", json!(null)),
+            ("-INF", json!(null)),
+            ("'it'", json!({"": 0})),
+            ("r2", json!({"": 0})),
             ("\u{a0}", json!(null)),
             ("", json!(null)),
             ("[nan, -inf ,1]", json!([null, null, 1])),
