@@ -36,6 +36,24 @@ const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
 const OF_SIGN_IN: &[&str] =
     &["account_selection_required", "consent_required", "interaction_required", "login_required"];
 
+/// Codes that blame the refresh token: GitHub, HubSpot and Slack.
+const OF_REFRESH_TOKEN: &[&str] = &["bad_refresh_token", "invalid_refresh_token"];
+
+/// True for a code that means the same at any platform.
+pub(super) fn is_known(code: &str) -> bool {
+    let lists = [
+        OF_CALLBACK_URL,
+        OF_CLIENT,
+        OF_OUTAGE,
+        OF_REFRESH_TOKEN,
+        OF_REQUEST,
+        OF_SIGN_IN,
+        OF_THROTTLING,
+        &["access_denied", "invalid_grant", UNAUTHORIZED_CLIENT],
+    ];
+    lists.into_iter().flatten().any(|known| known.eq_ignore_ascii_case(code.trim()))
+}
+
 /// Most bytes of a body that is read as a sentence.
 const SENTENCE_MAX: usize = 500;
 
@@ -229,9 +247,8 @@ impl ErrorAnswer {
 
     /// True when the answer to a refresh says that the refresh token is at fault.
     fn blames_refresh_token(&self) -> bool {
-        // GitHub, HubSpot and Slack have codes for it, Twitch and Discord the words alone. Atlassian blames the client in
-        // its code.
-        self.is(&["bad_refresh_token", "invalid_refresh_token"])
+        // Twitch and Discord have the words alone. Atlassian blames the client in its code.
+        self.is(OF_REFRESH_TOKEN)
             || self.says(&["invalid refresh token", "invalid \"refresh_token\""])
             || (self.is(&[UNAUTHORIZED_CLIENT]) && self.says(&["refresh token is invalid", "refresh_token is invalid"]))
     }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::error_answer::is_known;
 use crate::domain::bounds;
 use crate::domain::grant::{IssuedTokens, TokenSet};
+use crate::domain::platform_error::Step;
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::outbound::{read_json, text, wipe};
-use crate::platforms::{Platform, RefreshLife, Said};
+use crate::platforms::{Platform, RefreshLife, Said, read_errors};
 
 /// Longest lifetime, in seconds: more than ten years is a mistake.
 const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
@@ -55,7 +57,15 @@ pub(super) fn read_of(
     sent_at: Timestamp,
     default_expires_in: Option<u64>,
 ) -> Result<IssuedTokens, NotTokens> {
-    let mut issued = read(body, sent_at, platform.token_pointer.as_deref(), default_expires_in)?;
+    // A word of the operator's list is a code wherever it is.
+    let is_named = |answer: &Value| {
+        read_errors(&platform.errors, Step::Refresh, None, &Said::read(answer)).is_some() && !carries_token(answer)
+    };
+    let issued = read(body, sent_at, platform.token_pointer.as_deref(), default_expires_in);
+    let mut issued = issued.map_err(|not| match not {
+        NotTokens::Unreadable => read_body(body).filter(is_named).map_or(not, NotTokens::Error),
+        NotTokens::Error(_) => not,
+    })?;
     let is_shorter =
         issued.refresh_expires_at.zip(issued.access_expires_at).is_some_and(|(refresh, access)| refresh < access);
     if platform.refresh_life == RefreshLife::SecondsOrMinutes && is_shorter {
@@ -208,14 +218,22 @@ fn carries_error(answer: &Value) -> bool {
     }
 }
 
-/// True for an answer without tokens that is an error: wherever a code is read, one says that something is wrong.
+/// True for an answer without tokens that is an error: wherever a code is read, one says that something is wrong. A
+/// status, title or reason may be anything's, so it must be a code of the standard's, or beside a sign of failure.
 fn has_code(answer: &Value) -> bool {
     let is_wrong = |code: &String| {
         !["pending", "success"].iter().any(|word| code.eq_ignore_ascii_case(word))
             && !says_no_error(&Value::from(code.as_str()))
     };
-    ["code", "error_message"].iter().any(|member| answer.get(member).is_some())
-        || Said::codes_of(answer).iter().any(is_wrong)
+    let has_failed = ["ok", "success"].iter().any(|member| answer.get(member) == Some(&Value::Bool(false)));
+    let mut codes = Said::codes_of(answer);
+    for vague in ["reason", "status", "title"].iter().filter_map(|member| answer.get(member)?.as_str()) {
+        let place = codes.iter().position(|code| code == vague);
+        if let Some(place) = place.filter(|_| !has_failed && !is_known(vague)) {
+            codes.swap_remove(place);
+        }
+    }
+    ["code", "error_message"].iter().any(|member| answer.get(member).is_some()) || codes.iter().any(is_wrong)
 }
 
 /// True for an `error` that says that there is none, as some platforms send it beside tokens.
@@ -352,7 +370,7 @@ mod tests {
     use secrecy::{ExposeSecret as _, SecretString};
 
     use super::*;
-    use crate::platforms::BUILT_IN;
+    use crate::platforms::{BUILT_IN, Blame};
 
     const SENT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -566,6 +584,10 @@ mod tests {
             r#"{"access_token":"undefined","refresh_token":"r"}"#,
             r#"{"access_token":" None "}"#,
             r#"{"status":"success","message":"x"}"#,
+            r#"{"status":"UP"}"#,
+            r#"{"status":"maintenance","message":"x"}"#,
+            r#"{"title":"Sign in"}"#,
+            r#"{"reason":"planned work","success":true}"#,
             r#"{"errors":[{"code":"dead"}],"accessToken":"a"}"#,
             "[]",
             "[{\"access_token\":\"a\"}]",
@@ -615,10 +637,23 @@ mod tests {
             r#"[{"error":"invalid_grant"}]"#,
             r#"{"meta":{"error_type":"dead"}}"#,
             r#"{"ok":false,"reason":"dead"}"#,
+            r#"{"success":false,"status":"dead"}"#,
+            r#"{"title":"invalid_grant"}"#,
+            r#"{"status":"maintenance","errorCode":"maintenance"}"#,
             r#"{"access_token":"null","errorCode":"dead"}"#,
         ] {
             assert!(matches!(read(body.as_bytes(), SENT, None, None), Err(NotTokens::Error(_))), "{body}");
         }
+    }
+
+    #[test]
+    fn a_word_of_the_operators_list_is_a_code_wherever_it_is() {
+        let errors = vec![("gone".to_owned(), Blame::Reconnect)];
+        let acme = Platform { errors, ..BUILT_IN.iter().map(|definition| definition()).next().unwrap() };
+        let read = |body: &str| read_of(&acme, body.as_bytes(), SENT, None).unwrap_err();
+        assert!(matches!(read(r#"{"status":"gone"}"#), NotTokens::Error(_)));
+        assert_eq!(read(r#"{"status":"maintenance"}"#), NotTokens::Unreadable);
+        assert_eq!(read(r#"{"status":"gone","new_token":"a"}"#), NotTokens::Unreadable);
     }
 
     #[test]
