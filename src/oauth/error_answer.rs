@@ -260,6 +260,10 @@ impl ErrorAnswer {
 
     /// True when the platform's sentence names the authorization code: several say `invalid_request` of a spent one.
     fn is_about_code(&self) -> bool {
+        self.is(&["invalid_request"]) && self.names_code()
+    }
+
+    fn names_code(&self) -> bool {
         self.said.message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "code")
             || (self.says(&["authorization_code", "authorization grant"]) && self.says(&["expired", " used"]))
     }
@@ -422,6 +426,19 @@ mod tests {
         ] {
             let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}));
             assert_eq!(read.failure(&standard(), step, 400), failure, "{step}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_on_the_grant_type_or_a_scope_is_not_about_the_code() {
+        for (code, sentence) in [
+            ("unsupported_grant_type", "authorization grant type authorization_code cannot be used by this client"),
+            ("invalid_scope", "scope x may not be used with authorization_code"),
+            ("unsupported_grant_type", "only the code grant is supported"),
+        ] {
+            let read = ErrorAnswer::read(&json!({"error": code, "error_description": sentence}));
+            let failure = read.failure(&standard(), Step::CodeExchange, 400);
+            assert_eq!(failure, Failure::AuthorizationRefused, "{code}: {sentence}");
         }
     }
 
