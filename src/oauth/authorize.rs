@@ -41,8 +41,18 @@ pub fn takes_pkce(platform: &Platform, redirect_uri: &str) -> bool {
 /// # Errors
 ///
 /// When the platform's authorize URL is no URL.
-#[expect(clippy::disallowed_methods, reason = "state and verifier go into the URL, the verifier only hashed")]
 pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Result<Url, InvalidEndpoint> {
+    let (mut url, query) = in_parts(platform, request)?;
+    url.query_pairs_mut().extend_pairs(query);
+    Ok(url)
+}
+
+/// The URL without the parameters of the request, and these.
+#[expect(clippy::disallowed_methods, reason = "state and verifier go into the URL, the verifier only hashed")]
+pub(super) fn in_parts(
+    platform: &Platform,
+    request: &AuthorizeRequest<'_>,
+) -> Result<(Url, Vec<(String, String)>), InvalidEndpoint> {
     let mut url = Url::parse(&platform.authorize_url)?;
     let challenge = request.pkce_verifier.map(|verifier| {
         let verifier = verifier.expose_secret();
@@ -78,10 +88,12 @@ pub fn authorize_url(platform: &Platform, request: &AuthorizeRequest<'_>) -> Res
     if url.query_pairs().any(|(name, value)| is_dropped(&name, &value)) {
         let kept: Vec<_> = url.query_pairs().into_owned().filter(|(name, value)| !is_dropped(name, value)).collect();
         url.set_query(None);
-        url.query_pairs_mut().extend_pairs(kept);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
     }
-    url.query_pairs_mut().extend_pairs(query);
-    Ok(url)
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Ok((url, query.into_iter().map(owned).collect()))
 }
 
 #[cfg(test)]

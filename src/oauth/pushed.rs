@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use url::Url;
 
-use super::authorize::{AuthorizeRequest, authorize_url};
+use super::authorize::{AuthorizeRequest, authorize_url, in_parts};
 use super::exchange::refusal;
 use super::identity::endpoint;
 use super::{OauthClient, json};
@@ -26,17 +26,17 @@ impl OauthClient<'_> {
     pub async fn authorize_url(&self, request: &AuthorizeRequest<'_>) -> Result<Url, PlatformError> {
         let (platform, step) = (&*self.platform, Step::PushedAuthorization);
         let unusable = || PlatformError::new(&platform.name, step, Failure::PlatformAnswerUnreadable);
-        let whole = authorize_url(platform, request).map_err(|error| unusable().caused_by(error))?;
-        let Some(par_url) = &platform.par_url else { return Ok(whole) };
-        let mut base = endpoint(platform, step, &platform.authorize_url)?;
+        let Some(par_url) = &platform.par_url else {
+            return authorize_url(platform, request).map_err(|error| unusable().caused_by(error));
+        };
+        let (mut base, asked) = in_parts(platform, request).map_err(|error| unusable().caused_by(error))?;
         let url = endpoint(platform, step, par_url)?;
-        let already_there = base.query_pairs().count();
         let pushed = |client: &OauthClient<'_>| {
             let mut credentials = Vec::new();
             let authorization = client.authenticate(step, &mut credentials)?;
             let is_in = |name: &str| credentials.iter().any(|(known, _)| *known == name);
-            let asked = whole.query_pairs().skip(already_there).filter(|(name, _)| !is_in(name));
-            let asked = asked.map(|(name, value)| (name.into_owned(), SecretString::from(value.as_ref())));
+            let asked = asked.iter().filter(|(name, _)| !is_in(name));
+            let asked = asked.map(|(name, value)| (name.clone(), SecretString::from(value.as_str())));
             let fields = credentials.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).chain(asked);
             let body = Body::Form(fields.collect());
             Ok(Request { method: Method::POST, url: url.clone(), authorization, headers: Vec::new(), body })

@@ -596,6 +596,33 @@ async fn a_request_is_pushed_where_the_server_requires_it() {
     }
 }
 
+/// The operator's `prompt`, and the broker's own way to be answered, take the place of those in the URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_request_is_whole_whatever_the_servers_own_url_says() {
+    let pick = "client_secret = \"secret\"\nauthorize_params = { prompt = \"consent\" }";
+    for (query, kept, more) in [
+        ("prompt=login&tenant=7", "tenant=7&", pick),
+        ("response_mode=form_post", "", SECRET),
+        ("response_mode=form_post&state=x&tenant=7", "tenant=7&", SECRET),
+        ("tenant=7", "tenant=7&", SECRET),
+    ] {
+        let provider = Provider::start(json!({"require_pushed_authorization_requests": true})).await;
+        let url = provider.server.url.clone();
+        provider.set(|answers| {
+            answers.document["pushed_authorization_request_endpoint"] = format!("{url}/par").into();
+            answers.document["authorization_endpoint"] = format!("{url}/authorize?{query}").into();
+        });
+        let broker = provider.broker(more).await;
+        let begun = broker.begin("id", "").await;
+        assert_eq!(begun, format!("{url}/authorize?{kept}client_id=us&request_uri=urn%3Ax%3A1"), "{query}");
+        let pushed = provider.server.asked().pop().unwrap();
+        assert_eq!(pushed.field("response_type").as_deref(), Some("code"), "{query}");
+        assert_eq!(pushed.field("client_id").as_deref(), Some("us"), "{query}");
+        assert_eq!(pushed.field("tenant"), None, "{query}");
+        assert_eq!(pushed.fields().len(), 9, "{query}: {:?}", pushed.fields());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_fails_begins_nothing() {
     let provider = Provider::start(json!({"require_pushed_authorization_requests": true})).await;
