@@ -218,13 +218,25 @@ fn read_header(token: &str) -> Result<Header, NotProven> {
     let alg = text("alg").ok_or(NotProven::Unreadable)?;
     // One that the crate does not know, `none` among them.
     let unsupported = |_| NotProven::Algorithm(harmless(alg));
-    Ok(Header { alg: alg.parse().map_err(unsupported)?, kid: text("kid").map(str::to_owned) })
+    Ok(Header { alg: known_as(alg).parse().map_err(unsupported)?, kid: text("kid").map(str::to_owned) })
 }
 
 /// Each key by itself: one of an unknown kind does not cost the others.
 fn read_keys(answer: &Value) -> Option<Vec<Jwk>> {
     let keys = answer.get("keys")?.as_array()?.iter().take(MAX_KEYS);
-    Some(keys.filter_map(|key| serde_json::from_value(key.clone()).ok()).collect())
+    let read = |key: &Value| {
+        let mut key = key.clone();
+        if let Some(Value::String(alg)) = key.get_mut("alg") {
+            *alg = known_as(alg).to_owned();
+        }
+        serde_json::from_value(key).ok()
+    };
+    Some(keys.filter_map(read).collect())
+}
+
+/// The crate's name of an algorithm. RFC 9864 calls EdDSA by its curve, of which only this one is supported.
+fn known_as(alg: &str) -> &str {
+    if alg == "Ed25519" { "EdDSA" } else { alg }
 }
 
 /// True when a published key may have made the signature.

@@ -235,6 +235,9 @@ async fn an_id_token_of_any_tenant_names_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
     let provider = Provider::start(json!({})).await;
+    // RFC 9864.
+    let mut by_curve = jwk("EdDSA", ED25519_KEY, "curve");
+    by_curve["alg"] = "Ed25519".into();
     let mut for_encryption = jwk("ES256", P256_TOO, "enc");
     for_encryption["use"] = "enc".into();
     provider.set(|answers| {
@@ -247,6 +250,7 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
             jwk("PS256", RSA, "pss"),
             jwk("ES384", P384, "p384"),
             jwk("EdDSA", ED25519_KEY, "ed"),
+            by_curve,
             for_encryption,
         ];
     });
@@ -257,6 +261,8 @@ async fn a_signature_counts_only_by_a_published_key_and_its_algorithm() {
         ("PS256", RSA, Some("pss")),
         ("ES384", P384, Some("p384")),
         ("EdDSA", ED25519_KEY, Some("ed")),
+        ("EdDSA", ED25519_KEY, Some("curve")),
+        ("Ed25519", ED25519_KEY, Some("ed")),
         ("RS256", RSA, None),
     ] {
         let header = json!({"alg": algorithm, "kid": id, "typ": "JWT"});

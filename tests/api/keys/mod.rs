@@ -58,7 +58,9 @@ pub(crate) fn sign(algorithm: &str, pem: &str, message: &[u8]) -> Vec<u8> {
     match algorithm {
         "ES256" => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING).as_ref().to_vec(),
         "ES384" => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING).as_ref().to_vec(),
-        "EdDSA" => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).unwrap().sign(message).as_ref().to_vec(),
+        "EdDSA" | "Ed25519" => {
+            Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key).unwrap().sign(message).as_ref().to_vec()
+        }
         "PS256" => rsa(&RSA_PSS_SHA256),
         "RS256" => rsa(&RSA_PKCS1_SHA256),
         other => panic!("{other}"),
