@@ -252,7 +252,7 @@ impl App {
         let vault = unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &self.ports.entropy)?;
         let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
         broker.restore_discovered().await;
-        broker.refresher().configuration_changed().await;
+        broker.refresher().take_over().await;
         Ok(broker)
     }
 }
@@ -377,6 +377,22 @@ fn reach(config: &Config, ports: &Ports) -> Result<Upstream, Error> {
 mod tests {
     use super::*;
     use crate::config::{self, Environment};
+
+    #[test]
+    fn refreshes_begin_with_another_configuration_once_it_is_complete() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config::from_str("x", "", directory.path(), &Environment::default(), &[]).unwrap();
+        let ports = Ports::system();
+        initialise(&config, &ports).unwrap();
+        let keyring = KeyringFile::load(&config.keyring).unwrap();
+        let inspection = store::inspect(&config.database).unwrap();
+        let vault = Vault::unlock(&keyring, inspection.db_id, &inspection.wrapped_keys, ports.entropy.clone()).unwrap();
+        let desk = Desk::open(&config, &ports).unwrap();
+        let next = desk.broker.reloaded(follow(&config, reach(&config, &ports).unwrap(), vault));
+        assert!(desk.broker.refresher().is_latest(), "what the platforms said is not restored yet");
+        desk.work.block_on(next.refresher().take_over());
+        assert!(next.refresher().is_latest() && !desk.broker.refresher().is_latest());
+    }
 
     #[test]
     fn a_keyring_that_changed_since_it_was_read_is_read_again() {

@@ -125,20 +125,34 @@ impl Refresher {
         }))
     }
 
-    /// This refresher with other parts. It shares the refreshes in flight, and forgets what it learnt about apps: the
-    /// credentials of each may have changed. Refreshes that wait for their turn go on with the other parts.
+    /// This refresher with other parts, and the same refreshes in flight. See [`Refresher::take_over`].
     pub(super) fn reloaded(&self, core: Arc<Core>, revocation: Revocation) -> Self {
         let Inner { flights, throttle, latest, in_flight, unsaved, lapsed_at, .. } = &*self.0;
-        let most = core.settings.refresh_concurrency;
         let (flights, in_flight, unsaved) = (flights.clone(), in_flight.clone(), unsaved.clone());
         let (throttle, latest) = (throttle.clone(), latest.clone());
         let (lapsed_at, skipped) = (lapsed_at.clone(), Mutex::default());
         let inner = Inner { core, revocation, flights, throttle, latest, skipped, in_flight, unsaved, lapsed_at };
-        let reloaded = Self(Arc::new(inner));
-        *reloaded.0.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&reloaded.0);
-        // Last: whoever is let in from now on finds the latest.
-        reloaded.0.throttle.restart(most);
-        reloaded
+        Self(Arc::new(inner))
+    }
+
+    /// Takes over from the refresher before a reload, once the platforms are complete: refreshes that wait for their
+    /// turn go on with this one. Forgets what was learnt about apps, and makes due at once what waits because of
+    /// settings: all of them may have changed.
+    pub async fn take_over(&self) {
+        *self.0.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&self.0);
+        // Whoever is let in from now on finds the latest. A call in flight that fails later finds that the settings
+        // have changed.
+        self.0.throttle.restart(self.core().settings.refresh_concurrency);
+        let now = self.core().clock.now();
+        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_operators_apps(tx, now)).await {
+            tracing::warn!(error = %chain(&error), "refreshes that wait for other credentials are not tried at once");
+        }
+    }
+
+    /// True when refreshes begin with the parts of this one.
+    #[cfg(test)]
+    pub(crate) fn is_latest(&self) -> bool {
+        Arc::ptr_eq(&self.latest().0, &self.0)
     }
 
     /// The refresher of the latest configuration.
@@ -175,15 +189,6 @@ impl Refresher {
     /// Tries at once what failed because of an app whose credentials were changed.
     pub(super) fn app_changed(&self, app: OauthAppId) {
         self.0.throttle.forget(app);
-    }
-
-    /// Makes due at once what waits because of the operator's apps, whose credentials may have changed with the
-    /// configuration.
-    pub async fn configuration_changed(&self) {
-        let now = self.core().clock.now();
-        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_operators_apps(tx, now)).await {
-            tracing::warn!(error = %chain(&error), "refreshes that wait for other credentials are not tried at once");
-        }
     }
 
     /// True while tokens are in memory alone.
