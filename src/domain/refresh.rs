@@ -20,6 +20,15 @@ use super::time::Timestamp;
 pub const NEW_CREDENTIALS_MAY_RESOLVE: [Failure; 3] =
     [Failure::AppMissing, Failure::AppOrGrantRejected, Failure::CredentialsRejected];
 
+/// Failure that other settings of the platform may resolve.
+pub const NEW_SETTINGS_MAY_RESOLVE: Failure = Failure::RequestRefused;
+
+/// True for a failure that other credentials or settings may resolve.
+#[must_use]
+pub fn may_be_of_settings(kind: Failure) -> bool {
+    kind == NEW_SETTINGS_MAY_RESOLVE || NEW_CREDENTIALS_MAY_RESOLVE.contains(&kind)
+}
+
 /// How far a grant's refresh got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshState {

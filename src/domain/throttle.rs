@@ -288,6 +288,12 @@ impl<App: Eq + Hash> Throttles<App> {
         }
     }
 
+    /// True when the app's credentials may have changed since a call with this epoch began.
+    #[must_use]
+    pub fn is_outdated(&self, app: &App, epoch: Epoch) -> bool {
+        self.throttles.get(app).is_some_and(|throttle| throttle.epoch != epoch)
+    }
+
     /// True when a call of the app succeeded at `since` or later. A success in the future was seen by a wrong clock
     /// and does not count.
     #[must_use]

@@ -9,7 +9,7 @@ use super::Error;
 use super::columns::{Fields, all, change, json};
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
-use crate::domain::refresh::NEW_CREDENTIALS_MAY_RESOLVE;
+use crate::domain::refresh::{NEW_CREDENTIALS_MAY_RESOLVE, NEW_SETTINGS_MAY_RESOLVE};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::time::Timestamp;
 
@@ -111,24 +111,26 @@ pub fn resume_app(db: &Transaction<'_>, project: ProjectId, app: OauthAppId, now
     )
 }
 
-/// Makes due what waits because of the operator's apps, whose credentials may have changed with the configuration, in
-/// all projects. Returns the number of grants.
-pub fn resume_operators_apps(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
-    change(db, RESUME_REJECTED_APPS, named_params! {":now": now, ":kinds": kinds_of_apps()?})
+/// Makes due what waits because of the operator's apps or of how a platform is asked, in all projects: the configuration
+/// may have changed. Returns the number of grants.
+pub fn resume_after_settings(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
+    let of_settings = NEW_SETTINGS_MAY_RESOLVE.code();
+    change(db, RESUME_REFUSED, named_params! {":now": now, ":kinds": kinds_of_apps()?, ":of_settings": of_settings})
 }
 
-/// When the broker starts: every refresh that was in flight is in doubt and due, and so is what waits because of the
-/// operator's apps. Returns the number of refreshes that were cut off.
+/// When the broker starts: every refresh that was in flight is in doubt and due, and so is what waits because of
+/// settings. Returns the number of refreshes that were cut off.
 pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> {
-    resume_operators_apps(db, now)?;
+    resume_after_settings(db, now)?;
     change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
 
 // The statements that run at every start name their index: without it, they would read every grant there is.
 
-const RESUME_REJECTED_APPS: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
-     WHERE trouble IS NOT NULL AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds)) AND due_at > :now
-        AND app_id IS NULL";
+const RESUME_REFUSED: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
+     WHERE trouble IS NOT NULL AND due_at > :now
+        AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION SELECT :of_settings)
+        AND (app_id IS NULL OR trouble ->> 'kind' = :of_settings)";
 
 const RESUME_CUT_OFF: &str =
     "UPDATE grants /* every project */ INDEXED BY grants_cut_off SET due_at = :now, in_doubt = 1
@@ -290,7 +292,7 @@ mod tests {
             RESUME_FAR_RETRIES,
             RESUME_ISSUED_AHEAD,
             RESUME_LAPSED,
-            RESUME_REJECTED_APPS,
+            RESUME_REFUSED,
         ] {
             let mut statement = fixture.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let parameters = vec![0; statement.parameter_count()];
@@ -375,6 +377,22 @@ mod tests {
             fixture.write(|db| resume_all(db, now)).unwrap();
             assert_eq!(due(&fixture, now, 9).len(), 2 * resumed, "{kind}");
         }
+    }
+
+    #[test]
+    fn new_settings_resume_what_was_refused_under_any_app() {
+        let mut fixture = Fixture::new();
+        let (ours, now) = (fixture.ours, fixture.now());
+        let app = fixture.app("twitter", "client");
+        let due_at = Some(now.plus(Duration::from_hours(6)));
+        let [operators, own] = [("operator's", None), ("own", Some(app))].map(|(subject, app_id)| {
+            let refused = Some(trouble(Failure::RequestRefused, now));
+            let grant = Grant { app_id, due_at, trouble: refused, ..fixture.new_grant("twitter", subject) };
+            insert(&mut fixture, &grant)
+        });
+        assert_eq!(fixture.write(|db| resume_app(db, ours, app, now)).unwrap(), 0, "its secret was not at fault");
+        assert_eq!(fixture.write(|db| resume_after_settings(db, now)).unwrap(), 2);
+        assert_eq!(due(&fixture, now, 9), [operators, own]);
     }
 
     #[test]

@@ -107,6 +107,29 @@ async fn a_secret_that_was_corrected_in_the_configuration_is_tried_at_once_after
     assert_eq!(reloaded.refresher().refresh_due(&stop).await.unwrap().refreshed, 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_comes_after_the_secret_was_corrected_postpones_nothing() {
+    for (status, body) in [(401, br#"{"error":"invalid_client"}"#.as_slice()), (400, br#"{"error":"invalid_request"}"#)]
+    {
+        let platform = StandIn::start("quince").await;
+        let broker = TestBroker::builder().toml(&platform.toml()).start().await;
+        let id = platform.connect(&broker, "ada").await;
+        broker.clock.advance(LONG);
+        platform.hold();
+        platform.answer_refreshes_with(Answer::Bytes(answer(status, "", body)));
+        let (read, reloaded) = tokio::join!(broker.token(&id, ""), async {
+            platform.asked_times(1).await;
+            let reloaded = broker.reloaded(|_| ()).await;
+            platform.release();
+            reloaded
+        });
+        assert_eq!(read.status, 503, "{}", read.text);
+        platform.answer_refreshes_with(Answer::Fresh);
+        let stop = CancellationToken::new();
+        assert_eq!(reloaded.refresher().refresh_due(&stop).await.unwrap().refreshed, 1, "{status}");
+    }
+}
+
 /// A client that hangs up drops its call in the middle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_ends_the_pause_of_its_app_even_where_the_client_hangs_up() {

@@ -38,14 +38,14 @@ impl Refresher {
         // Nothing else renews it meanwhile but a new connection, after which this attempt stores nothing.
         if !core.generations.admit(id, generation) {
             let error = refresh_error(&grant, Failure::TokensUnreadable).caused_by(core.went_back(id).to_string());
-            return self.failed(&grant, error).await;
+            return self.failed(&grant, error, None).await;
         }
         let tokens = match core.open_grant(&grant) {
             Ok(Some(tokens)) => tokens,
             Ok(None) => return Err(NotRefreshed::Ended),
             Err(error) => {
                 let error = refresh_error(&grant, Failure::TokensUnreadable).caused_by(chain(&error));
-                return self.failed(&grant, error).await;
+                return self.failed(&grant, error, None).await;
             }
         };
         if let Some(landing) = self.read_stored_answer(&grant, &tokens).await {
@@ -90,7 +90,7 @@ impl Refresher {
         // Read only now: credentials may have changed while this waited.
         let client = match self.client(&grant, &tokens).await {
             Ok(client) => client,
-            Err(error) => return self.failed(&grant, error).await,
+            Err(error) => return self.failed(&grant, error, Some(permit)).await,
         };
         let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if let Err(error) = core.store.ensure_reserve().await {
@@ -115,7 +115,7 @@ impl Refresher {
             Err(error) => {
                 self.learn(&permit, (project, id), Some(&error)).await;
                 core.doubt_app_of_grant(&grant, &tokens, error.code.as_deref()).await;
-                return self.failed(&grant, error).await;
+                return self.failed(&grant, error, Some(permit)).await;
             }
         };
         failpoint::reach("refresh_answered");
@@ -139,7 +139,7 @@ impl Refresher {
                 // The older answer is the stored one.
                 let error = PlatformError { is_in_answer: error.is_in_answer && !has_older, ..error };
                 self.learn(&permit, (project, id), Some(&error)).await;
-                self.failed(&grant, error).await
+                self.failed(&grant, error, Some(permit)).await
             }
         }
     }
@@ -191,7 +191,7 @@ impl Refresher {
                 tracing::info!(grant.id = %grant.id, platform.name = %grant.platform, "read the answer that was stored before");
                 Some(self.store_tokens(grant, tokens.clone(), issued, true).await)
             }
-            Err(error) if error.is_in_answer => Some(self.failed(grant, error).await),
+            Err(error) if error.is_in_answer => Some(self.failed(grant, error, None).await),
             Err(_) => None,
         }
     }

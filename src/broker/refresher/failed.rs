@@ -11,7 +11,7 @@ use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::PlatformError;
-use crate::domain::refresh::{Failed, RefreshState, Reply};
+use crate::domain::refresh::{Failed, RefreshState, Reply, may_be_of_settings};
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::{Blame, Owned, Pause};
@@ -55,8 +55,8 @@ impl Refresher {
         }
     }
 
-    /// Records how a refresh failed, and what follows from it.
-    pub(super) async fn failed(&self, grant: &Grant, error: PlatformError) -> Landing {
+    /// Records how a refresh failed, and what follows from it. `permit`: of the call to the platform, if one was made.
+    pub(super) async fn failed(&self, grant: &Grant, error: PlatformError, permit: Option<Permit>) -> Landing {
         let now = self.core().clock.now();
         let kind = self.judge(grant, &error, now);
         let restore = self.restore_behind(grant, kind).await;
@@ -78,6 +78,9 @@ impl Refresher {
             _ => Reply::Rejected,
         };
         let record = move |tx: &Transaction<'_>| {
+            // A reload resumes what waits in a transaction after its change: no failure in between is missed.
+            let is_outdated = may_be_of_settings(kind) && permit.is_some_and(|permit| permit.is_outdated());
+            let due_at = if is_outdated { now } else { due_at };
             grants::change(tx, project, id, generation, |grant| match kind.ends_grant() {
                 // Accounts with tokens of their own live on.
                 Some(_) if kind == Failure::ConsentExpired && grant.renewal == Renewal::AccessToken => {
@@ -85,12 +88,13 @@ impl Refresher {
                 }
                 Some(reason) => grant.ended(reason, trouble),
                 None => grant.refresh_failed(Failed { trouble, due_at, reply }),
-            })
+            })?;
+            Ok(due_at)
         };
         let recorded = self.core().store.write(record).await;
         match recorded {
-            Ok(()) if kind.ends_grant().is_some() => Err(NotRefreshed::Ended),
-            Ok(()) => Err(NotRefreshed::Failed { kind, retry_after: now.until(due_at) }),
+            Ok(_) if kind.ends_grant().is_some() => Err(NotRefreshed::Ended),
+            Ok(due_at) => Err(NotRefreshed::Failed { kind, retry_after: now.until(due_at) }),
             // Disconnected, or connected anew: there are other tokens, or none.
             Err(store::Error::NotChanged) => Ok(()),
             Err(error) => Err(storage(id, &error.into())),

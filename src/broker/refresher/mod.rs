@@ -144,8 +144,8 @@ impl Refresher {
         // have changed.
         self.0.throttle.restart(self.core().settings.refresh_concurrency);
         let now = self.core().clock.now();
-        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_operators_apps(tx, now)).await {
-            tracing::warn!(error = %chain(&error), "refreshes that wait for other credentials are not tried at once");
+        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_after_settings(tx, now)).await {
+            tracing::warn!(error = %chain(&error), "refreshes that wait for other settings are not tried at once");
         }
     }
 

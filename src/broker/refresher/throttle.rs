@@ -47,6 +47,11 @@ impl Permit {
         &self.app
     }
 
+    /// True when the credentials or settings that the call was made with may have changed since.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.throttle.lock().is_outdated(&self.app, self.epoch)
+    }
+
     /// Learns from a call that was made for a grant. Returns who is to wait for it, if anybody.
     pub(super) fn learn(&self, grant: Owned, error: Option<&PlatformError>) -> Option<Blame> {
         // A page in the place of tokens is an outage, whatever its status.
