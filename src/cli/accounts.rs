@@ -190,7 +190,8 @@ fn disconnect(arguments: &One, environment: &Environment) -> Result<(), Failure>
              can remove the app in the settings there."
         ),
         Revoked::Reconnected => {
-            say!("The account was connected again meanwhile, so it stays: disconnect it again to end that.");
+            let told = "the account was connected again meanwhile, so it stays: disconnect it again to end that";
+            return Err(Failure::new(Exit::Unavailable, told));
         }
         Revoked::Unsupported => say!(
             "Disconnected, and the tokens are erased here. {label} has no way to revoke them: the account's owner can remove \

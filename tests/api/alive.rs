@@ -329,9 +329,11 @@ async fn an_account_that_is_connected_again_while_its_old_tokens_are_revoked_sta
         again
     });
     assert_eq!((gone.status, again.as_str()), (200, id.as_str()), "{}", gone.text);
+    assert_eq!(gone.json["success"], false, "{}", gone.text);
     assert_eq!(broker.detail(&id).await["authStatus"], "active");
     assert_eq!(broker.token(&id, "").await.status, 200);
-    assert_eq!(broker.call("DELETE", &path, None).await.status, 200);
+    let gone = broker.call("DELETE", &path, None).await;
+    assert_eq!((gone.status, &gone.json["success"]), (200, &json!(true)), "{}", gone.text);
     assert_eq!(broker.get(&path).await.status, 404);
 }
 

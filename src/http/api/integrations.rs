@@ -171,11 +171,12 @@ pub(crate) async fn relocate(
 /// Disconnect an account
 ///
 /// Asks the platform to revoke the consent, where it takes that and no other integration lives on it, and erases the
-/// tokens here in any case. The message says how that went.
+/// tokens here. The message says how that went. An account that its owner connects again meanwhile stays: `success` is
+/// false then.
 #[utoipa::path(delete, path = "/v1/connect/integrations/{id}", operation_id = "disconnectIntegration", tag = "Connect",
     params(("id" = String, Path, description = "The integration's id.")),
     responses(
-        (status = 200, description = "It is disconnected.", body = DoneView),
+        (status = 200, description = "It is disconnected, unless `success` is false.", body = DoneView),
         (status = 404, description = "This project has no such integration.", body = ErrorBody),
     ))]
 pub(crate) async fn disconnect(
@@ -184,7 +185,7 @@ pub(crate) async fn disconnect(
     Segment(id): Segment,
 ) -> Result<Json<DoneView>, ApiError> {
     let (label, revoked) = state.broker.disconnect(&caller, &id).await?;
-    Ok(Json(DoneView::new(match revoked {
+    let message = match revoked {
         Revoked::KeptForOthers => {
             format!("Disconnected. The consent at {label} was left alone, because other connected accounts live on it.")
         }
@@ -200,5 +201,8 @@ pub(crate) async fn disconnect(
              remove the app in the settings there."
         ),
         Revoked::Yes => format!("Disconnected. {label} revoked the tokens, and they are erased here."),
-    })))
+    };
+    // No 409: SDKs repeat that, and would end the connection that is newer than this call.
+    let is_done = revoked != Revoked::Reconnected;
+    Ok(Json(if is_done { DoneView::new(message) } else { DoneView::not(message) }))
 }

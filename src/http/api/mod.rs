@@ -35,6 +35,11 @@ impl DoneView {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { success: true, message: message.into() }
     }
+
+    /// It was not done, though nothing failed.
+    pub(crate) fn not(message: impl Into<String>) -> Self {
+        Self { success: false, message: message.into() }
+    }
 }
 
 /// Normalizes a URL that a platform sent; `None` if callers' parsers would reject it.
