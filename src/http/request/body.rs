@@ -238,6 +238,8 @@ pub(crate) struct Members {
     left: Map<String, Value>,
     /// Names that were asked for.
     known: Vec<&'static str>,
+    /// Those that were not there.
+    absent: Vec<&'static str>,
 }
 
 impl Members {
@@ -248,18 +250,22 @@ impl Members {
 
     /// Removes and returns a member; `None` if it is absent.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Value> {
+        let value = self.left.remove(name);
+        if value.is_none() {
+            self.absent.push(name);
+        }
         self.known.push(name);
-        self.left.remove(name)
+        value
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.left.contains_key(name)
     }
 
-    /// Returns an error if a member that is left has the name of one that was asked for, in other letters: such as
-    /// `image_url`.
+    /// Returns an error if a member that is left has the name of one that is missing, in other letters: such as
+    /// `image_url`. Beside `imageUrl` it is an unknown member like any other.
     fn refuse_respelt(&self) -> Result<(), ApiError> {
-        let respelt = self.left.keys().find_map(|given| spelling::same_letters(given, &self.known));
+        let respelt = self.left.keys().find_map(|given| spelling::same_letters(given, &self.absent));
         respelt.map_or(Ok(()), |name| Err(misspelt(name)))
     }
 
@@ -322,7 +328,7 @@ impl<'de> Visitor<'de> for Unique {
                 return Err(A::Error::custom("duplicate member"));
             }
         }
-        Ok(Members { left, known: Vec::new() })
+        Ok(Members { left, known: Vec::new(), absent: Vec::new() })
     }
 }
 
@@ -349,10 +355,17 @@ mod tests {
             members.take("imageUrl");
             members.refuse_respelt().map_err(|error| error.sentence.to_string())
         };
-        for body in ["{\"image_url\":1}", "{\"ImageURL\":1}", "{\"imageUrl\":1,\"image-url\":1}"] {
+        for body in ["{\"image_url\":1}", "{\"ImageURL\":1}", "{\"image-url\":1,\"x\":1}"] {
             assert!(read(body).unwrap_err().contains("imageUrl is misspelt in the body"), "{body}");
         }
-        for body in ["{\"imageUrl\":1}", "{\"imageUrls\":1}", "{\"image\":1}", "{}"] {
+        for body in [
+            "{\"imageUrl\":1}",
+            "{\"imageUrl\":1,\"image-url\":1}",
+            "{\"image_url\":1,\"imageUrl\":null}",
+            "{\"imageUrls\":1}",
+            "{\"image\":1}",
+            "{}",
+        ] {
             assert!(read(body).is_ok(), "{body}");
         }
     }
