@@ -284,8 +284,18 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
     if !missing.is_empty() && !has_wrong_preset {
-        let others = reader.keys(&[keys::PLATFORMS]);
-        reader.mistake(&section, needs(name, &missing, &others));
+        let (others, preset) = (reader.keys(&[keys::PLATFORMS]), reader.text(&at(presets::PRESET)));
+        let why = presets::left_behind(preset.as_deref(), &platform).map_or_else(
+            || needs(name, &missing, &others),
+            |preset| {
+                format!(
+                    "needs {}, or issuer: authorize_url and token_url are at another server than the preset {preset}, so \
+                     none of the preset's URLs is used",
+                    missing.join(" and ")
+                )
+            },
+        );
+        reader.mistake(&section, why);
     }
     for (key, url) in platform.urls() {
         if let Ok(url) = Url::parse(url) {

@@ -117,15 +117,25 @@ fn has_server_of_its_own(name: &str, section: &Dict) -> bool {
 /// The preset's keys that hold for a section: without its URLs where authorization and tokens are another server's, so
 /// that no token and no secret of that one goes to the preset's.
 fn keys_for(section: &Dict, preset: &Dict) -> Dict {
-    let is_elsewhere = |key: &str| {
-        host(section.get(key)).is_some_and(|own| preset.values().all(|url| host(Some(url)).as_ref() != Some(&own)))
-    };
-    let is_moved = is_elsewhere("authorize_url") && is_elsewhere("token_url");
+    let is_moved = is_elsewhere(preset, ["authorize_url", "token_url"].map(|key| section.get(key)));
     preset
         .iter()
         .filter(|(_, value)| !is_moved || host(Some(value)).is_none())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
+}
+
+/// True for a server whose URLs are all at hosts that the preset does not know.
+fn is_elsewhere(preset: &Dict, urls: [Option<&Value>; 2]) -> bool {
+    let is_known = |own: &String| preset.values().any(|url| host(Some(url)).as_ref() == Some(own));
+    urls.into_iter().all(|url| host(url).is_some_and(|own| !is_known(&own)))
+}
+
+/// The preset of a section whose server is another, so that none of the preset's URLs is used.
+pub(super) fn left_behind<'a>(named: Option<&'a str>, platform: &CustomPlatform) -> Option<&'a str> {
+    let preset = named.map(str::trim)?;
+    let urls = [&platform.authorize_url, &platform.token_url].map(|url| url.as_deref().map(Value::from));
+    PRESETS.get(preset).filter(|found| is_elsewhere(&found.keys, urls.each_ref().map(Option::as_ref))).map(|_| preset)
 }
 
 /// The host of a URL.

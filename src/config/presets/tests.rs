@@ -119,6 +119,10 @@ fn nothing_of_another_server_goes_to_the_one_of_the_preset() {
     let told = ["discord", "google", "twitch"]
         .map(|name| complaint(&format!("[platforms.{name}]\nclient_id = \"id\"\nclient_secret = \"secret\"\n{own}")));
     assert!(told.iter().all(|told| told.contains("needs ") && told.contains("identity_url")), "{told:?}");
+    assert!(told.iter().all(|told| !told.contains("did you mean") && !told.contains("or preset")), "{told:?}");
+    insta::assert_snapshot!(complaint(&format!(
+        "[platforms.slack]\nclient_id = \"id\"\nclient_secret = \"secret\"\npreset = \"slack\"\n{own}"
+    )), @"postpeer.toml: platforms.slack needs identity_url, or issuer: authorize_url and token_url are at another server than the preset slack, so none of the preset's URLs is used");
 
     let own = format!("preset = \"discord\"\n{own}\nidentity_url = \"https://g.example/i\"");
     let config = with_credentials("discord", &own);
