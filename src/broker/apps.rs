@@ -1,10 +1,14 @@
 //! A caller's own OAuth apps. The secret is sealed on arrival and never returned. They belong to the whole project: a
 //! caller that is bound to a profile sees none, and connects under one whose id it was given.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use secrecy::ExposeSecret as _;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::clients::BoundTo;
 use super::core::count_failure;
@@ -29,6 +33,9 @@ use crate::vault::{Owner, Place};
 
 /// How long an app's previous secret is tried where the platform refuses the new one.
 const KEEP_SECRET: Duration = Duration::from_hours(24);
+
+/// Time that a caller who deleted an app waits for revocations. The others go on.
+const GIVE_BACK_AT_MOST: Duration = Duration::from_secs(5);
 
 /// An app to register.
 #[derive(Debug)]
@@ -160,14 +167,24 @@ impl Broker {
     }
 
     /// Connections that wait for a choice or a completion under the app end with it, as they could not be refreshed
-    /// without its secret. Their tokens are given back.
+    /// without its secret. Their tokens are given back, the last ones after this has returned.
     pub async fn delete_app(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (id, broker, caller) = (parse_seen(caller, id)?, self.clone(), caller.clone());
+        let (deleted, is_deleted) = oneshot::channel();
         // The tokens must be revoked whether or not the caller still waits.
-        self.tasks.run(async move { broker.delete_and_give_back(&caller, id).await }).await?
+        let mut work = pin!(self.tasks.run(async move { broker.delete_and_give_back(&caller, id, deleted).await }));
+        tokio::select! {
+            ended = &mut work => ended?,
+            Ok(()) = is_deleted => timeout(GIVE_BACK_AT_MOST, work).await.unwrap_or(Ok(Ok(())))?,
+        }
     }
 
-    async fn delete_and_give_back(&self, caller: &Caller, id: OauthAppId) -> Result<(), Error> {
+    async fn delete_and_give_back(
+        &self,
+        caller: &Caller,
+        id: OauthAppId,
+        deleted: oneshot::Sender<()>,
+    ) -> Result<(), Error> {
         let (project, by, now) = (caller.project_id, caller.by(), self.clock.now());
         let app = self.get_app(caller, &id.to_string()).await?;
         let of = BoundTo {
@@ -195,8 +212,10 @@ impl Broker {
                 Ok(ended)
             })
             .await?;
+        // The caller may have gone.
+        let _ = deleted.send(());
         // Each takes a connection.
-        let client = client.as_ref();
+        let (client, left) = (client.as_ref(), &Left { app: id, consents: AtomicUsize::new(ended.len()) });
         let give_back = |(selection, flow): (Selection, Flow)| async move {
             let who_can_help = count_failure(Failure::AppMissing, &flow.platform);
             tracing::warn!(
@@ -213,9 +232,28 @@ impl Broker {
                     "cannot open the consent of a connection that ended, so its tokens are not revoked"
                 ),
             }
+            left.consents.fetch_sub(1, Ordering::Relaxed);
         };
         stream::iter(ended).for_each_concurrent(SELECTION_BATCH as usize, give_back).await;
         Ok(())
+    }
+}
+
+/// Consents under a deleted app whose tokens are still to be given back. Dropped early when the broker stops.
+struct Left {
+    app: OauthAppId,
+    consents: AtomicUsize,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let consents = self.consents.load(Ordering::Relaxed);
+        if consents > 0 {
+            tracing::warn!(
+                app.id = %self.app, consents,
+                "the broker stopped before it had revoked the tokens of connections under a deleted app: they expire unused"
+            );
+        }
     }
 }
 

@@ -213,6 +213,24 @@ async fn an_app_that_is_deleted_meanwhile_gets_no_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_deleted_without_waiting_for_a_platform_that_hangs() {
+    let broker = TestBroker::start().await;
+    let (client_id, client_secret) = postpeer::sandbox::own_client("twitter").unwrap();
+    let app = json!({"platform": "twitter", "name": "Ours", "clientId": client_id, "clientSecret": client_secret});
+    let app = broker.call("POST", "/v1/apps/", Some(app)).await.json["app"]["id"].as_str().unwrap().to_owned();
+    come_back(&broker, "twitter", &format!("&appId={app}"), &Answer::allow()).await;
+    broker.sandbox().hold(Step::Revoke);
+    let path = format!("/v1/apps/{app}");
+    let deleting = broker.call("DELETE", &path, None);
+    let deleted = tokio::time::timeout(Duration::from_secs(8), deleting).await.expect("it waits for the platform");
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    assert_eq!(broker.call("DELETE", &path, None).await.status, 404);
+    broker.sandbox().release(Step::Revoke);
+    assert!(broker.broker().drain(Duration::from_secs(30)).await);
+    assert_eq!(requests(&broker, "twitter", Step::Revoke), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_under_an_app_that_the_operator_replaced_ends_without_an_account() {
     let mut broker = TestBroker::start().await;
     let builder = TestBroker::builder().setting("POSTPEER_PLATFORMS__TWITTER__CLIENT_ID", "another");
