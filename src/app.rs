@@ -203,7 +203,7 @@ impl Prepared {
             tracing::warn!(error = %chain(&error), "there is no reserve of disk space");
         }
         let broker = assemble(&ports, store.clone(), follow(&config, upstream, vault), work.clone());
-        broker.authenticate_old_keys().await?;
+        broker.authenticate_old_rows().await?;
         if let Err(error) = broker.recover().await {
             // Usually a full disk. The interrupted grants are refreshed when they are due.
             tracing::warn!(error = %chain(&error), "interrupted work could not be resumed");

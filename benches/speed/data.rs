@@ -109,7 +109,7 @@ fn fill(db: &mut Connection, keyring_file: &Path, accounts: usize) -> (String, V
         params![wrapped.dek_id, wrapped.wrapped_by, wrapped.blob, wrapped.check_value, now],
     )
     .unwrap();
-    unbound::unbind_key(&tx, keyring_file, db_id);
+    unbound::unbind_key(&tx, keyring_file, db_id, 1);
     tx.execute("INSERT INTO projects VALUES (?, 'default', ?)", params![project.to_string(), now]).unwrap();
     tx.execute(
         "INSERT INTO access_keys VALUES (?, ?, 'bench', ?, ?, ?, ?, NULL)",

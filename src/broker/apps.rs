@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::clients::BoundTo;
+use super::connection_rows::{change_flow, find_flow};
 use super::core::count_failure;
 use super::error::What;
 use super::purge::SELECTION_BATCH;
@@ -27,9 +28,9 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, app_deletion_digest};
 use crate::domain::time::Timestamp;
 use crate::platforms::CONTRACT_NAMES;
-use crate::store::{self, Transaction, audit, flows, oauth_apps, refreshes, selections};
+use crate::store::{self, Transaction, audit, oauth_apps, refreshes, selections};
 use crate::upstream::Protocol;
-use crate::vault::{Owner, Place};
+use crate::vault::{Owner, Place, Vault};
 
 /// How long an app's previous secret is tried where the platform refuses the new one.
 const KEEP_SECRET: Duration = Duration::from_hours(24);
@@ -199,6 +200,7 @@ impl Broker {
             tracing::warn!(app.id = %id, error = %chain(&error), "cannot revoke without the app's credentials");
             None
         });
+        let vault = self.vault.clone();
         let ended = self
             .store
             .write(move |tx| {
@@ -206,7 +208,7 @@ impl Broker {
                 if app.integration_count > 0 {
                     return Err(Error::AppInUse(app.integration_count));
                 }
-                let ended = end_waiting(tx, project, id, by, now)?;
+                let ended = end_waiting(tx, &vault, project, id, by, now)?;
                 Error::not_found_if_unchanged(oauth_apps::delete(tx, project, id, now), What::App)?;
                 audit::record(tx, Some(project), &Entry::new(by, Action::AppDeleted, id), now)?;
                 Ok(ended)
@@ -260,6 +262,7 @@ impl Drop for Left {
 /// Ends the connections that wait under an app. Returns what they waited with, as it was before.
 fn end_waiting(
     tx: &Transaction<'_>,
+    vault: &Vault,
     project: ProjectId,
     app: OauthAppId,
     by: By,
@@ -267,12 +270,12 @@ fn end_waiting(
 ) -> Result<Vec<(Selection, Flow)>, Error> {
     let mut ended = Vec::new();
     for selection in selections::list_waiting_under(tx, project, app)? {
-        let Some(flow) = flows::find(tx, project, selection.flow_id)? else { continue };
+        let Some(flow) = find_flow(tx, vault, project, selection.flow_id)? else { continue };
         if selection.is_open(now) {
             let outcome = Outcome::failed(Failure::AppMissing);
             let entry = Entry::new(by, Action::ConnectionEnded, flow.id).with_outcome(outcome.code());
             let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
-            flows::change(tx, project, flow.id, |flow| match flow.stage.outcome() {
+            change_flow(tx, vault, project, flow.id, |flow| match flow.stage.outcome() {
                 Some(Outcome::CompletionRequired) => flow.complete(outcome, now.plus(COMPLETE_WITHIN)),
                 _ => flow.settle(outcome),
             })?;

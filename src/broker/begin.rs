@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::clients::BoundTo;
+use super::connection_rows::flow_mac;
 use super::error::What;
 use super::{Broker, Caller, Error, apps, reconnect};
 use crate::domain::binding::{APP_COOKIE, Binding};
@@ -138,7 +139,7 @@ impl Broker {
         let pkce_verifier =
             verifier.map(|verifier| self.vault.seal_text(&Place::flow_verifier(id, owner), &verifier)).transpose()?;
         let server = server.map(|server| self.vault.seal_text(&Place::flow_server(id, owner), &server.origin().into()));
-        let flow = Flow {
+        let mut flow = Flow {
             id,
             project_id,
             access_key_id: caller.access_key_id,
@@ -159,7 +160,9 @@ impl Broker {
             created_at: now,
             expires_at: now.plus(self.settings.state_ttl),
             stage: FlowStage::Pending { pkce_verifier },
+            mac: None,
         };
+        flow.mac = Some(flow_mac(&self.vault, &flow)?);
         let limit = self.flow_limit.clone();
         self.store
             .write_unsynced(move |tx| {

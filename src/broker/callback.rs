@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 use super::answer::{self, Answer};
 use super::begin::state_digest;
+use super::connection_rows::find_flow_by_state;
 use super::error::CallbackRefusal;
 use super::finished::{CancelledAt, Ending, Finished};
 use super::{Broker, Error, results};
@@ -25,7 +26,7 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::scopes;
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Selection;
-use crate::store::{Connection, flows, grants, integrations, profiles, projects, selections};
+use crate::store::{Connection, grants, integrations, profiles, projects, selections};
 use crate::upstream::Server;
 use crate::vault::Owner;
 
@@ -62,7 +63,8 @@ impl Broker {
         let digest = state_digest(state);
         let platform = self.upstream.platforms().find(&callback.platform);
         let iss = callback.issuer.as_deref();
-        let found = self.store.read(move |db| flows::find_by_state(db, &digest)).await?;
+        let vault = self.vault.clone();
+        let found = self.store.read(move |db| find_flow_by_state(db, &vault, &digest)).await?;
         if let (Some(platform), Some(_)) = (platform, &found) {
             self.ensure_discovered(platform).await?;
         }
@@ -96,7 +98,8 @@ impl Broker {
             let by = flow.person(callback.address);
             let work = move || async move { broker.exchange(flow, answer, fingerprint, by).await };
             self.exchanges.start(&self.tasks, id, work).result().await;
-            let Some(completed) = self.store.read(move |db| flows::find_by_state(db, &digest)).await? else {
+            let vault = self.vault.clone();
+            let Some(completed) = self.store.read(move |db| find_flow_by_state(db, &vault, &digest)).await? else {
                 return self.without_flow(digest, &callback.platform, is_denial).await;
             };
             flow = completed;

@@ -16,6 +16,7 @@
 //! wins, even if the clock is set back. A quarantined consent is revoked before it is erased, so that a broker that
 //! dies in between revokes it again.
 
+use super::connection_rows::{change_flow, find_flow};
 use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
@@ -29,7 +30,8 @@ use crate::domain::id::FlowId;
 use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, completion_digest};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{Transaction, audit, flows, selections};
+use crate::store::{Transaction, audit, selections};
+use crate::vault::Vault;
 
 impl Broker {
     /// Quarantines a consent that came with the answer of `asked_at`, until the caller completes the flow.
@@ -46,6 +48,7 @@ impl Broker {
         let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
         tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "waiting for the caller to complete the connection");
         let (reconnects, app, accounts) = (flow.reconnects, flow.app_id, consent.identity.accounts.clone());
+        let vault = self.vault.clone();
         self.store
             .write_kept(move |tx| {
                 let project = selection.project_id;
@@ -54,7 +57,9 @@ impl Broker {
                     return Err(Error::AccountMismatch);
                 }
                 selections::insert(tx, &selection)?;
-                flows::change(tx, project, selection.flow_id, |flow| flow.await_completion(selection.expires_at))?;
+                change_flow(tx, &vault, project, selection.flow_id, |flow| {
+                    flow.await_completion(selection.expires_at)
+                })?;
                 Ok(audit::record(tx, Some(project), &entry, selection.created_at)?)
             })
             .await
@@ -105,8 +110,8 @@ impl Broker {
     }
 
     async fn find_to_complete(&self, caller: &Caller, id: FlowId) -> Result<Flow, Error> {
-        let project = caller.project_id;
-        let flow = self.store.read(move |db| flows::find(db, project, id)).await?;
+        let (project, vault) = (caller.project_id, self.vault.clone());
+        let flow = self.store.read(move |db| find_flow(db, &vault, project, id)).await?;
         let flow = flow.map(|flow| self.unrecorded.ended(flow));
         flow.filter(|flow| flow.needs_completion && caller.sees(flow.profile_id)).ok_or(Error::NotFound(What::Flow))
     }
@@ -152,7 +157,7 @@ impl Broker {
             .write(move |tx| {
                 let now = broker.clock.now();
                 let mut replaced = Vec::new();
-                if !is_waiting(tx, &flow, now)? {
+                if !is_waiting(tx, &broker.vault, &flow, now)? {
                     return Ok::<_, Error>(replaced);
                 }
                 let entry = |action, object: String| {
@@ -163,7 +168,9 @@ impl Broker {
                 if consent.identity.accounts.len() > 1 && flow.reconnects.is_none() {
                     let until = now.plus(broker.settings.selection_ttl);
                     selections::set_expiry(tx, project, selection, until)?;
-                    flows::change(tx, project, flow.id, |flow| flow.complete(Outcome::SelectionRequired, until))?;
+                    change_flow(tx, &broker.vault, project, flow.id, |flow| {
+                        flow.complete(Outcome::SelectionRequired, until)
+                    })?;
                     let offered = entry(Action::SelectionOffered, selection.to_string());
                     audit::record(tx, Some(project), &offered, now)?;
                 } else {
@@ -174,7 +181,7 @@ impl Broker {
                     replaced = superseded;
                     let findings = consent.missing().filter(|_| flow.reconnects.is_none());
                     let (outcome, until) = (Outcome::connected(&connected, findings), now.plus(COMPLETE_WITHIN));
-                    flows::change(tx, project, flow.id, |flow| flow.complete(outcome, until))?;
+                    change_flow(tx, &broker.vault, project, flow.id, |flow| flow.complete(outcome, until))?;
                     selections::spend(tx, project, selection, completion_digest(), connected, now)?;
                 }
                 failpoint::reach("completion_storing");
@@ -197,6 +204,7 @@ impl Broker {
     ) -> Result<bool, Error> {
         let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
         let (selection, expired_at) = (selection.id, selection.expires_at.min(now));
+        let vault = self.vault.clone();
         let outcome = Outcome::failed(failure);
         let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
         let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
@@ -204,11 +212,11 @@ impl Broker {
         let ended = self
             .store
             .write(move |tx| {
-                let current = flows::find(tx, project, id)?;
+                let current = find_flow(tx, &vault, project, id)?;
                 if current.is_none_or(|flow| flow.stage.outcome() != Some(&Outcome::CompletionRequired)) {
                     return Ok::<_, Error>(false);
                 }
-                flows::change(tx, project, id, |flow| flow.complete(outcome, until))?;
+                change_flow(tx, &vault, project, id, |flow| flow.complete(outcome, until))?;
                 selections::set_expiry(tx, project, selection, expired_at)?;
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)
@@ -222,8 +230,8 @@ impl Broker {
 }
 
 /// True while the flow can be completed.
-fn is_waiting(tx: &Transaction<'_>, flow: &Flow, now: Timestamp) -> Result<bool, Error> {
-    let current = flows::find(tx, flow.project_id, flow.id)?;
+fn is_waiting(tx: &Transaction<'_>, vault: &Vault, flow: &Flow, now: Timestamp) -> Result<bool, Error> {
+    let current = find_flow(tx, vault, flow.project_id, flow.id)?;
     let waits = current.is_some_and(|flow| flow.stage.outcome() == Some(&Outcome::CompletionRequired));
     let selection = selections::find_by_flow(tx, flow.project_id, flow.id)?;
     Ok(waits && selection.is_some_and(|selection| selection.is_open(now)))

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 
 use super::begin::state_digest;
 use super::clients::BoundTo;
+use super::connection_rows::{change_flow, find_flow_by_state};
 use super::core::count_failure;
 use super::error::What;
 use super::finished::Finished;
@@ -23,7 +24,7 @@ use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome, nonce};
 use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::SecretString;
-use crate::store::{audit, flows, profiles, projects};
+use crate::store::{audit, profiles, projects};
 use crate::upstream::{AuthorizeRequest, Server, platform_at};
 use crate::vault::Place;
 
@@ -171,14 +172,14 @@ impl Broker {
     /// Ends a flow whose person has not been at the platform.
     async fn end_here(&self, flow: &Flow, outcome: Outcome, address: Option<IpAddr>) -> Result<(), Error> {
         let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
-        let by = flow.person(address);
+        let (by, vault) = (flow.person(address), self.vault.clone());
         let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
         let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
         let ended = self
             .store
             .write(move |tx| {
                 let by = answer::not_confirmed();
-                flows::change(tx, project, id, |flow| flow.consume(by, now)?.end(outcome))?;
+                change_flow(tx, &vault, project, id, |flow| flow.consume(by, now)?.end(outcome))?;
                 audit::record(tx, Some(project), &entry, now)
             })
             .await;
@@ -188,7 +189,8 @@ impl Broker {
     /// The ending of a connection that ended here, before the platform was asked.
     async fn ended_here(&self, confirmation: &Confirmation) -> Result<Finished, Error> {
         let state = state_digest(&confirmation.state());
-        let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?;
+        let vault = self.vault.clone();
+        let flow = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await?;
         let is_of_here = |flow: &Flow| flow.stage.consumed_by() == Some(answer::not_confirmed());
         self.finished(flow.filter(is_of_here).ok_or(Error::NotFound(What::Confirmation))?).await
     }
@@ -196,7 +198,8 @@ impl Broker {
     async fn find_open(&self, confirmation: &Confirmation, is_denial: bool) -> Result<Found, Error> {
         let unknown = || Error::NotFound(What::Confirmation);
         let state = state_digest(&confirmation.state());
-        let Some(flow) = self.store.read(move |db| flows::find_by_state(db, &state)).await? else {
+        let vault = self.vault.clone();
+        let Some(flow) = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await? else {
             let late = self.find_late(state).await?.ok_or_else(unknown)?;
             return Ok(Found::Late(Box::new(self.late(late, is_denial))));
         };

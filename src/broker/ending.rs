@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Broker;
+use super::connection_rows::change_flow;
 use super::core::count_failure;
 use crate::domain::audit::{Action, By, Entry};
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::grant::TokenSet;
 use crate::domain::id::FlowId;
-use crate::store::{self, Transaction, audit, flows};
+use crate::store::{self, Transaction, audit};
 use crate::upstream::OauthClient;
 
 /// Backoff between attempts to record an outcome.
@@ -126,9 +127,9 @@ impl Broker {
         let (id, project) = (flow.id, flow.project_id);
         let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
         let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
-        let now = self.clock.now();
+        let (now, vault) = (self.clock.now(), self.vault.clone());
         move |tx| {
-            flows::change(tx, project, id, |flow| flow.end(outcome.clone()))?;
+            change_flow(tx, &vault, project, id, |flow| flow.end(outcome.clone()))?;
             audit::record(tx, Some(project), &entry, now)
         }
     }

@@ -12,6 +12,7 @@
 
 use super::answer::Answer;
 use super::clients::BoundTo;
+use super::connection_rows::change_flow;
 use super::ending::Unkept;
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
@@ -26,7 +27,7 @@ use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, Transaction, flows, oauth_apps};
+use crate::store::{self, Transaction, oauth_apps};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
@@ -41,7 +42,10 @@ impl Broker {
             );
             return;
         }
-        match self.store.write(move |tx| flows::change(tx, project, id, |flow| flow.consume(fingerprint, now))).await {
+        let vault = self.vault.clone();
+        let consume =
+            move |tx: &Transaction<'_>| change_flow(tx, &vault, project, id, |flow| flow.consume(fingerprint, now));
+        match self.store.write(consume).await {
             Ok(()) => {}
             Err(store::Error::NotChanged) => return,
             Err(error) => {
@@ -141,8 +145,9 @@ impl Broker {
         let (id, project) = (flow.id, flow.project_id);
         let kept = match self.vault.seal_answer(&Place::flow_answer(id, flow), answer) {
             Ok(sealed) => {
+                let vault = self.vault.clone();
                 let keep = move |tx: &Transaction<'_>| {
-                    flows::change(tx, project, id, |flow| flow.store_answer(sealed.clone(), asked_at))
+                    change_flow(tx, &vault, project, id, |flow| flow.store_answer(sealed.clone(), asked_at))
                 };
                 self.store.write_kept(keep).await.map_err(Error::from)
             }
@@ -227,7 +232,7 @@ impl Broker {
                 let (under, chosen) = (Under::of(&flow, by), Chosen::of(flow.reconnects));
                 let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 let connected = Outcome::connected(&connected, consent.missing().filter(|_| flow.reconnects.is_none()));
-                flows::change(tx, flow.project_id, flow.id, |flow| flow.end(connected))?;
+                change_flow(tx, &broker.vault, flow.project_id, flow.id, |flow| flow.end(connected))?;
                 failpoint::reach("connect_storing");
                 Ok::<_, Error>(superseded)
             })

@@ -16,12 +16,18 @@ use crate::store::{self, Transaction};
 use crate::vault::{self, Vault};
 
 impl Broker {
-    /// Authenticates the rows that an earlier release left. To be called before the first request.
+    /// Authenticates the rows that an earlier release left, also those of [connections](super::connection_rows). To be
+    /// called before the first request.
     ///
     /// # Errors
     ///
     /// The database cannot be read or written.
-    pub async fn authenticate_old_keys(&self) -> Result<(), keyring::Error> {
+    pub async fn authenticate_old_rows(&self) -> Result<(), keyring::Error> {
+        self.authenticate_old_keys().await?;
+        self.authenticate_old_connections().await
+    }
+
+    async fn authenticate_old_keys(&self) -> Result<(), keyring::Error> {
         if !self.vault.takes_first_version() {
             return Ok(());
         }

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 use super::begin::{BeginConnect, Way};
 use super::bluesky::ConnectBluesky;
+use super::connection_rows::find_link;
 use super::error::What;
 use super::finished::Finished;
 use super::selection::token_digest;
@@ -203,9 +204,8 @@ impl Broker {
     /// Fails when the link that a flow was begun through was revoked since.
     pub(super) async fn ensure_link_of(&self, flow: &Flow) -> Result<(), Error> {
         let Some(id) = flow.link_id else { return Ok(()) };
-        let project = flow.project_id;
-        let link = self.store.read(move |db| links::find(db, project, id)).await?;
-        let link = link.filter(|link| link.revoked_at.is_none());
+        let (project, vault) = (flow.project_id, self.vault.clone());
+        let link = self.store.read(move |db| find_link(db, &vault, project, id)).await?;
         link.map(drop).ok_or(Error::LinkEnded(LinkStatus::Revoked))
     }
 
@@ -222,7 +222,10 @@ impl Broker {
         let link = self.store.read(move |db| links::find_by_token(db, &digest)).await?;
         let link = link.ok_or(Error::NotFound(What::Link))?;
         let now = self.clock.now();
-        if link.works(now) { Ok(link) } else { Err(Error::LinkEnded(link.status(now))) }
+        if !link.works(now) {
+            return Err(Error::LinkEnded(link.status(now)));
+        }
+        if self.is_own_link(&link).await { Ok(link) } else { Err(Error::NotFound(What::Link)) }
     }
 
     /// The link, if what is wished for is on its page; with the account to connect again.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
+use super::connection_rows::{is_own_link, link_mac};
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
@@ -75,8 +76,10 @@ impl Broker {
             created_at: now,
             expires_at: now.plus(life),
             revoked_at: None,
+            mac: None,
         };
         let entry = Entry::new(caller.by(), Action::LinkCreated, link.id).of_profile(profile_id);
+        let vault = self.vault.clone();
         let link = self
             .store
             .write(move |tx| {
@@ -93,6 +96,7 @@ impl Broker {
                 if links::count_all(tx, project)? >= MOST && links::purge_ended(tx, project, now)? == 0 {
                     return Err(Error::TooManyLinks { most: MOST, retry_after: TOO_MANY_RETRY_AFTER });
                 }
+                link.mac = Some(link_mac(&vault, &link)?);
                 links::insert(tx, &link)?;
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(link)
@@ -106,10 +110,12 @@ impl Broker {
     /// The link with its status and what was connected through it.
     pub async fn get_link(&self, caller: &Caller, id: &str) -> Result<LinkState, Error> {
         let (project, id, now) = (caller.project_id, parse(id)?, self.clock.now());
-        let caller = caller.clone();
+        let (caller, vault) = (caller.clone(), self.vault.clone());
         self.store
             .read(move |db| {
-                let link = links::find(db, project, id)?;
+                // One that has ended gives nothing away.
+                let is_own = |link: &Link| !link.works(now) || is_own_link(&vault, link);
+                let link = links::find(db, project, id)?.filter(is_own);
                 let link = link.filter(|link| caller.sees(link.profile_id)).ok_or(Error::NotFound(What::Link))?;
                 let mut connected = Vec::new();
                 for id in &link.connected {

@@ -20,6 +20,7 @@ pub mod callback;
 mod clients;
 pub mod completion;
 pub mod confirmation;
+pub mod connection_rows;
 pub mod console;
 mod core;
 mod discovery;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::connection_rows::find_link;
 use super::{Core, Error};
 use crate::domain::account::{Coverage, FoundAccount, Identity};
 use crate::domain::audit::{Action, By, Entry};
@@ -129,8 +130,8 @@ impl Core {
         }
         if let Some(link) = under.by.link_id {
             // It may have been revoked since its page was left.
-            let found = links::find(tx, under.project_id, link)?;
-            found.filter(|link| link.revoked_at.is_none()).ok_or(Error::LinkEnded(LinkStatus::Revoked))?;
+            let found = find_link(tx, &self.vault, under.project_id, link)?;
+            found.ok_or(Error::LinkEnded(LinkStatus::Revoked))?;
             connected.iter().try_for_each(|id| links::add_connected(tx, under.project_id, link, *id))?;
         }
         self.renew_others(tx, under, grant, &consent.identity, &connected, now)?;

@@ -4,6 +4,7 @@
 //! interrupted, which its owner sees. Refreshes are the [`Refresher`](super::Refresher)'s to continue. Invariant:
 //! nothing that a platform delivered is passed over in silence.
 
+use super::connection_rows::is_own_flow;
 use super::{Broker, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
@@ -18,7 +19,7 @@ impl Broker {
         let cut_off = self.store.read_long(flows::list_cut_off).await;
         let refreshes = self.refresher.recover().await;
         // A failure of one kind does not keep the other from being continued.
-        for flow in cut_off? {
+        for flow in cut_off?.into_iter().filter(|flow| is_own_flow(&self.vault, flow)) {
             let (id, broker) = (flow.id, self.clone());
             self.exchanges.start(&self.tasks, id, move || async move { broker.finish_cut_off(flow).await });
         }

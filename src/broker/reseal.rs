@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Broker;
 use super::backups::place;
-use super::key_rows;
 use super::keyring::{Error, find_recovery_key};
+use super::{connection_rows, key_rows};
 use crate::domain::error_chain::chain;
 use crate::failpoint;
 use crate::store::sealed::{self, Outdated, SEALED, SealedColumn, count_outdated};
@@ -128,32 +128,36 @@ impl Broker {
             }
         }
         if let Outdated::Key(active) = what {
-            let keys = self.renew_key_rows(active, pause, stop).await?;
+            let keys = self.renew_codes(active, pause, stop).await?;
             total.done += keys.done;
             total.unopened += keys.unopened;
         }
         Ok(total)
     }
 
-    /// The same for the codes of access keys.
-    async fn renew_key_rows(&self, active: u32, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
+    /// The same for the codes of access keys and links.
+    async fn renew_codes(&self, active: u32, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
         let mut total = Resealed::default();
-        while !stop.is_cancelled() {
-            let (vault, skip) = (self.vault.clone(), u32::try_from(total.unopened).unwrap_or(u32::MAX));
-            let (done, wrong) = self.store.write(move |tx| key_rows::renew_batch(tx, &vault, active, skip)).await?;
-            total.done += done;
-            total.unopened += wrong;
-            if done + wrong < u64::from(BATCH) {
-                break;
+        for renew_batch in [key_rows::renew_batch, connection_rows::renew_batch] {
+            let mut skip = 0;
+            while !stop.is_cancelled() {
+                let vault = self.vault.clone();
+                let (done, wrong) = self.store.write(move |tx| renew_batch(tx, &vault, active, skip)).await?;
+                skip += u32::try_from(wrong).unwrap_or(u32::MAX);
+                total.done += done;
+                total.unopened += wrong;
+                if done + wrong < u64::from(BATCH) {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
             }
-            tokio::time::sleep(pause).await;
         }
         Ok(total)
     }
 
     /// Ends an upgrade: every value is bound to its owner, and from now on no other is taken. The data keys, wrapped
     /// anew, say so.
-    async fn bind(&self) -> Result<(), Error> {
+    pub(super) async fn bind(&self) -> Result<(), Error> {
         let (vault, path) = (self.vault.clone(), self.settings.keyring.clone());
         self.store
             .write(move |tx| {

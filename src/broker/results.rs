@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::begin::BeginConnect;
+use super::connection_rows::find_flow_by_state;
 use super::error::What;
 use super::finished::Finished;
 use super::{Broker, Caller, Error};
@@ -20,7 +21,7 @@ use crate::domain::binding::Binding;
 use crate::domain::budget::Cost;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::secret::Digest256;
-use crate::store::{access_keys, flows};
+use crate::store::access_keys;
 
 /// Length of each digest, in bytes.
 const DIGEST: usize = 32;
@@ -104,7 +105,8 @@ impl Broker {
         let (state, given) = bytes.split_at_checked(DIGEST).ok_or_else(unknown)?;
         let state = Digest256::from_stored(state).ok_or_else(unknown)?;
         let given = Digest256::from_stored(given).ok_or_else(unknown)?;
-        let flow = self.store.read(move |db| flows::find_by_state(db, &state)).await?.ok_or_else(unknown)?;
+        let vault = self.vault.clone();
+        let flow = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await?.ok_or_else(unknown)?;
         let flow = self.unrecorded.ended(flow);
         if flow.stage.outcome().is_some() && proof(&flow) == Some(given) { Ok(flow) } else { Err(unknown()) }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::connection_rows::{change_flow, find_flow};
 use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
@@ -27,7 +28,7 @@ use crate::domain::selection::{
     Consent, Findings, Selection, SelectionStage, app_deletion_digest, cancellation_digest, choice_digest, choice_id,
 };
 use crate::domain::time::Timestamp;
-use crate::store::{self, audit, flows, profiles, projects, selections};
+use crate::store::{self, audit, profiles, projects, selections};
 use crate::vault::{Owner, Place};
 
 /// An open selection.
@@ -60,7 +61,7 @@ impl Broker {
     /// Stores a consent until its owner has chosen. The flow waits for that.
     pub(super) async fn await_choice(&self, flow: &Flow, consent: &Consent, by: By) -> Result<(), Error> {
         let selection = self.new_selection(flow, consent, self.clock.now().plus(self.settings.selection_ttl))?;
-        let (id, now, app) = (selection.id, selection.created_at, flow.app_id);
+        let (id, now, app, vault) = (selection.id, selection.created_at, flow.app_id, self.vault.clone());
         tracing::info!(
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
@@ -70,7 +71,7 @@ impl Broker {
             .write_kept(move |tx| {
                 ensure_app_of(tx, selection.project_id, app)?;
                 selections::insert(tx, &selection)?;
-                flows::change(tx, selection.project_id, selection.flow_id, |flow| {
+                change_flow(tx, &vault, selection.project_id, selection.flow_id, |flow| {
                     flow.await_selection(selection.expires_at)
                 })?;
                 Ok(audit::record(tx, Some(selection.project_id), &entry, now)?)
@@ -211,7 +212,7 @@ impl Broker {
             .with_outcome(outcome.code())
             .of_flow(Some(flow_id))
             .of_profile(flow.profile_id);
-        let ended_with = outcome.code();
+        let (ended_with, vault) = (outcome.code(), self.vault.clone());
         let ended = self
             .store
             .write(move |tx| {
@@ -219,7 +220,7 @@ impl Broker {
                     Err(store::Error::NotChanged) => return Ok::<_, Error>(false),
                     spent => spent?,
                 }
-                flows::change(tx, project, flow_id, |flow| flow.settle(outcome.clone()))?;
+                change_flow(tx, &vault, project, flow_id, |flow| flow.settle(outcome.clone()))?;
                 audit::record(tx, Some(project), &entry, now)?;
                 Ok(true)
             })
@@ -255,7 +256,8 @@ impl Broker {
                 }
                 let Stored { connected, superseded } = broker.record_connection(tx, &under, &consent, &chosen, now)?;
                 // The page of the choice has told what is missing.
-                flows::change(tx, project, flow.id, |flow| flow.settle(Outcome::connected(&connected, None)))?;
+                let settled = Outcome::connected(&connected, None);
+                change_flow(tx, &broker.vault, project, flow.id, |flow| flow.settle(settled))?;
                 selections::spend(tx, project, selection.id, by, connected, now)?;
                 Ok(superseded)
             })
@@ -289,12 +291,12 @@ impl Broker {
     }
 
     async fn find_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(Selection, Flow), Error> {
-        let digest = token_digest(token);
+        let (digest, vault) = (token_digest(token), self.vault.clone());
         let found = self
             .store
             .read(move |db| {
                 let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
-                let flow = flows::find(db, selection.project_id, selection.flow_id)?;
+                let flow = find_flow(db, &vault, selection.project_id, selection.flow_id)?;
                 Ok(flow.map(|flow| (selection, flow)))
             })
             .await?;

@@ -19,7 +19,7 @@ use super::binding::Binding;
 use super::entropy::Entropy;
 use super::failure::Failure;
 use super::id::{AccessKeyId, FlowId, IntegrationId, LinkId, OauthAppId, ProfileId, ProjectId};
-use super::secret::{Digest256, Sealed, SecretString};
+use super::secret::{Digest256, RowMac, Sealed, SecretString};
 use super::selection::Findings;
 use super::time::Timestamp;
 
@@ -108,6 +108,8 @@ pub struct Flow {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub stage: FlowStage,
+    /// Authentication code of the row.
+    pub mac: Option<RowMac>,
 }
 
 /// How far a flow got. `by` is a digest of what the callback carried: it tells a reload from an attempt with another
@@ -377,6 +379,7 @@ mod tests {
             created_at: at(0),
             expires_at: at(100),
             stage,
+            mac: None,
         }
     }
 

@@ -32,8 +32,11 @@ impl WrappedKey {
 pub enum KeyScope {
     /// Values that are bound to their owner, and rows that are authenticated.
     Bound,
-    /// Also what an earlier release left: values that are bound to no owner, and rows that are not authenticated.
+    /// Also what the first releases left: values that are bound to no owner, and keys, flows and links that are
+    /// not authenticated.
     WithFirstVersion,
+    /// Also flows and links that an earlier release left, and that are not authenticated.
+    WithOldConnections,
 }
 
 impl KeyScope {
@@ -41,14 +44,16 @@ impl KeyScope {
     #[must_use]
     pub const fn version(self) -> u8 {
         match self {
-            Self::Bound => 2,
+            Self::Bound => 3,
             Self::WithFirstVersion => 1,
+            Self::WithOldConnections => 2,
         }
     }
 
     #[must_use]
     pub fn of_version(version: u8) -> Option<Self> {
-        [Self::Bound, Self::WithFirstVersion].into_iter().find(|scope| scope.version() == version)
+        let all = [Self::Bound, Self::WithFirstVersion, Self::WithOldConnections];
+        all.into_iter().find(|scope| scope.version() == version)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
-use super::secret::Digest256;
+use super::secret::{Digest256, RowMac};
 use super::time::Timestamp;
 
 /// How long a link works where its maker does not say.
@@ -39,6 +39,8 @@ pub struct Link {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// Authentication code of the row. A revoked link has none.
+    pub mac: Option<RowMac>,
 }
 
 /// The state of a link.
@@ -99,6 +101,7 @@ mod tests {
             created_at: at(0),
             expires_at: at(60),
             revoked_at: None,
+            mac: None,
         };
         let used = Link { connected: vec![IntegrationId::from_uuid(id)], ..open.clone() };
         let revoked = Link { revoked_at: Some(at(70)), ..used.clone() };

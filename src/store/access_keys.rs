@@ -291,13 +291,7 @@ pub fn revoke_of_profile(
 
 fn read_found(row: &Row<'_>) -> Result<FoundKey, Error> {
     let fields = Fields::of("access_keys", row);
-    let (code, dek_id): (Option<Vec<u8>>, Option<u32>) = (fields.get("mac")?, fields.get("mac_dek_id")?);
-    let mac = match (code.map(<[u8; 32]>::try_from), dek_id) {
-        (Some(Ok(code)), Some(dek_id)) => Some(RowMac { dek_id, code }),
-        (None, None) => None,
-        _ => return Err(fields.inconsistent("mac")),
-    };
-    Ok(FoundKey { key: read(row)?, digest: fields.get("digest")?, mac, is_authentic: OnceLock::new() })
+    Ok(FoundKey { key: read(row)?, digest: fields.get("digest")?, mac: fields.mac()?, is_authentic: OnceLock::new() })
 }
 
 fn read(row: &Row<'_>) -> Result<AccessKey, Error> {
@@ -388,6 +382,7 @@ mod tests {
                 created_at: now,
                 expires_at: now.plus(Duration::from_hours(1)),
                 revoked_at: None,
+                mac: None,
             };
             fixture.write(|db| links::insert(db, &link)).unwrap();
             id

@@ -12,7 +12,7 @@ use super::Error;
 use crate::domain::id::{
     AccessKeyId, FlowId, GrantId, IntegrationId, LinkId, OauthAppId, ProfileId, ProjectId, SelectionId,
 };
-use crate::domain::secret::{Digest256, Sealed};
+use crate::domain::secret::{Digest256, RowMac, Sealed};
 use crate::domain::time::Timestamp;
 
 /// Ids are stored as they are printed.
@@ -127,6 +127,16 @@ impl<'r, 's> Fields<'r, 's> {
 
     pub(super) fn unsigned(&self, column: &'static str) -> Result<u64, Error> {
         u64::try_from(self.get::<i64>(column)?).map_err(|_| self.inconsistent(column))
+    }
+
+    /// The row's authentication code.
+    pub(super) fn mac(&self) -> Result<Option<RowMac>, Error> {
+        let (code, dek_id): (Option<Vec<u8>>, Option<u32>) = (self.get("mac")?, self.get("mac_dek_id")?);
+        match (code.map(<[u8; 32]>::try_from), dek_id) {
+            (Some(Ok(code)), Some(dek_id)) => Ok(Some(RowMac { dek_id, code })),
+            (None, None) => Ok(None),
+            _ => Err(self.inconsistent("mac")),
+        }
     }
 
     /// A value that is stored as its name.

@@ -188,6 +188,7 @@ impl Fixture {
             created_at: self.now(),
             expires_at: self.now().plus(Duration::from_mins(1)),
             stage: FlowStage::Pending { pkce_verifier: None },
+            mac: None,
         }
     }
 

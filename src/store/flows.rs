@@ -13,7 +13,7 @@ use crate::domain::InvalidTransition;
 use crate::domain::binding::Binding;
 use crate::domain::flow::{EXCHANGE_MAX, Flow, FlowStage};
 use crate::domain::id::{AccessKeyId, FlowId, ProjectId};
-use crate::domain::secret::{Digest256, Sealed};
+use crate::domain::secret::{Digest256, RowMac, Sealed};
 use crate::domain::time::Timestamp;
 
 /// [`Error::Conflict`] when the state is in use.
@@ -23,10 +23,10 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
         db,
         "INSERT INTO flows (id, project_id, access_key_id, state, platform, app_id, client_id, profile_id, redirect_uri,
             cancel_redirect_uri, headless, scopes, pkce_verifier, created_at, expires_at, consumed_by, answer, asked_at, outcome,
-            server, reconnects, bound_to, asks_first, needs_completion, link_id)
+            server, reconnects, bound_to, asks_first, needs_completion, link_id, mac, mac_dek_id)
          VALUES (:id, :project, :access_key, :state, :platform, :app, :client_id, :profile, :redirect_uri,
             :cancel_redirect_uri, :headless, :scopes, :pkce_verifier, :created_at, :expires_at, :consumed_by, :answer, :asked_at,
-            :outcome, :server, :reconnects, :bound_to, :asks_first, :needs_completion, :link)",
+            :outcome, :server, :reconnects, :bound_to, :asks_first, :needs_completion, :link, :mac, :dek_id)",
         named_params! {
             ":id": flow.id,
             ":project": flow.project_id,
@@ -53,6 +53,8 @@ pub fn insert(db: &Transaction<'_>, flow: &Flow) -> Result<(), Error> {
             ":asks_first": matches!(flow.binding, Binding::Confirmed(_)),
             ":needs_completion": flow.needs_completion,
             ":link": flow.link_id,
+            ":mac": flow.mac.map(|mac| mac.code),
+            ":dek_id": flow.mac.map(|mac| mac.dek_id),
         },
     )
 }
@@ -82,6 +84,36 @@ pub fn list_cut_off(db: &Connection) -> Result<Vec<Flow>, Error> {
     )
 }
 
+/// Up to `limit` flows of all projects without an authentication code, from the rowid `after` on, each with its own.
+pub fn list_unauthenticated(db: &Connection, after: i64, limit: u32) -> Result<Vec<(i64, Flow)>, Error> {
+    all(
+        db,
+        "SELECT rowid AS n, * FROM flows /* every project */ WHERE mac IS NULL AND rowid > :after ORDER BY rowid LIMIT :limit",
+        named_params! {":after": after, ":limit": limit},
+        |row| Ok((Fields::of("flows", row).get("n")?, read(row)?)),
+    )
+}
+
+/// Stores the authentication code of a flow's row. [`Error::NotChanged`] when the flow is gone.
+pub fn authenticate(db: &Transaction<'_>, project: ProjectId, id: FlowId, mac: &RowMac) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE flows SET mac = :mac, mac_dek_id = :dek_id WHERE project_id = :project AND id = :id",
+        named_params! {":project": project, ":id": id, ":mac": mac.code, ":dek_id": mac.dek_id},
+    )
+}
+
+/// Number of flows of all projects that `is_wanted` picks. Holds one of them at a time.
+pub fn count_that(db: &Connection, mut is_wanted: impl FnMut(&Flow) -> bool) -> Result<u64, Error> {
+    let mut statement = db.prepare("SELECT * FROM flows /* every project */")?;
+    let mut rows = statement.query([])?;
+    let mut number = 0;
+    while let Some(row) = rows.next()? {
+        number += u64::from(is_wanted(&read(row)?));
+    }
+    Ok(number)
+}
+
 /// Lets `decide` change a flow. [`Error::NotChanged`] when the flow is gone or `decide` refuses.
 pub fn change(
     db: &Transaction<'_>,
@@ -101,7 +133,9 @@ pub fn change(
             consumed_by = :consumed_by,
             answer = :answer,
             asked_at = :asked_at,
-            outcome = :outcome
+            outcome = :outcome,
+            mac = :mac,
+            mac_dek_id = :dek_id
          WHERE project_id = :project AND id = :id AND consumed_by IS :was_consumed_by AND outcome IS :had_outcome",
         named_params! {
             ":project": project,
@@ -112,6 +146,8 @@ pub fn change(
             ":answer": answer,
             ":asked_at": asked_at,
             ":outcome": outcome(&flow.stage)?,
+            ":mac": flow.mac.map(|mac| mac.code),
+            ":dek_id": flow.mac.map(|mac| mac.dek_id),
             ":was_consumed_by": was_consumed_by,
             ":had_outcome": had_outcome,
         },
@@ -242,6 +278,7 @@ fn read(row: &Row<'_>) -> Result<Flow, Error> {
         created_at: fields.get("created_at")?,
         expires_at: fields.get("expires_at")?,
         stage: read_stage(&fields)?,
+        mac: fields.mac()?,
     })
 }
 
@@ -296,6 +333,7 @@ mod tests {
             created_at: fixture.now(),
             expires_at: fixture.now().plus(TTL),
             stage: FlowStage::Pending { pkce_verifier: Some(sealed(1)) },
+            mac: None,
         }
     }
 

@@ -38,6 +38,11 @@ pub fn erase(db: &Transaction<'_>, now: Timestamp) -> Result<u64, Error> {
          WHERE status = 'active'",
         named_params! {":reason": reason, ":now": now, ":trouble": json(&trouble)?},
     )?;
+    change(
+        db,
+        "UPDATE links /* every project */ SET revoked_at = :now, mac = NULL, mac_dek_id = NULL WHERE revoked_at IS NULL",
+        named_params! {":now": now},
+    )?;
     for statement in [
         "UPDATE grants /* every project */ SET tokens = NULL, tokens_dek_id = NULL, generation = generation + 1,
             attempt_at = NULL, in_doubt = 0, answer = NULL, answer_dek_id = NULL",

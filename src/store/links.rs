@@ -3,19 +3,19 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, change, change_one, count, json, one};
+use super::columns::{Fields, all, change, change_one, count, json, one};
 use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
 use crate::domain::link::{CONNECTED_MAX, Link};
-use crate::domain::secret::Digest256;
+use crate::domain::secret::{Digest256, RowMac};
 use crate::domain::time::Timestamp;
 
 pub fn insert(db: &Transaction<'_>, link: &Link) -> Result<(), Error> {
     change_one(
         db,
         "INSERT INTO links (id, project_id, access_key_id, profile_id, token, platforms, redirect_uri, connected, created_at,
-            expires_at, revoked_at)
+            expires_at, revoked_at, mac, mac_dek_id)
          VALUES (:id, :project, :access_key, :profile, :token, :platforms, :redirect_uri, :connected, :created_at, :expires_at,
-            :revoked_at)",
+            :revoked_at, :mac, :dek_id)",
         named_params! {
             ":id": link.id,
             ":project": link.project_id,
@@ -28,6 +28,8 @@ pub fn insert(db: &Transaction<'_>, link: &Link) -> Result<(), Error> {
             ":created_at": link.created_at,
             ":expires_at": link.expires_at,
             ":revoked_at": link.revoked_at,
+            ":mac": link.mac.map(|mac| mac.code),
+            ":dek_id": link.mac.map(|mac| mac.dek_id),
         },
     )
 }
@@ -45,6 +47,41 @@ pub fn find(db: &Connection, project: ProjectId, id: LinkId) -> Result<Option<Li
 /// tells its project.
 pub fn find_by_token(db: &Connection, token: &Digest256) -> Result<Option<Link>, Error> {
     one(db, "SELECT * FROM links /* every project */ WHERE token = :token", named_params! {":token": token}, read)
+}
+
+/// Stores the authentication code of a link's row. [`Error::NotChanged`] when the link is gone or revoked.
+pub fn authenticate(db: &Transaction<'_>, project: ProjectId, id: LinkId, mac: &RowMac) -> Result<(), Error> {
+    change_one(
+        db,
+        "UPDATE links SET mac = :mac, mac_dek_id = :dek_id
+         WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
+        named_params! {":project": project, ":id": id, ":mac": mac.code, ":dek_id": mac.dek_id},
+    )
+}
+
+/// Links of all projects that are not revoked, oldest first.
+pub fn list_unrevoked(db: &Connection) -> Result<Vec<Link>, Error> {
+    all(db, "SELECT * FROM links /* every project */ WHERE revoked_at IS NULL ORDER BY id", &[], read)
+}
+
+/// Up to `limit` links of all projects, after the first `skip`, whose code was made with an older data key than
+/// `active`.
+pub fn list_older(db: &Connection, active: u32, skip: u32, limit: u32) -> Result<Vec<Link>, Error> {
+    all(
+        db,
+        "SELECT * FROM links /* every project */ WHERE mac_dek_id < :active ORDER BY mac_dek_id LIMIT :limit OFFSET :skip",
+        named_params! {":active": active, ":limit": limit, ":skip": skip},
+        read,
+    )
+}
+
+/// Number of links whose code was made with an older data key than `active`.
+pub(super) fn count_older(db: &Connection, active: u32) -> Result<u64, Error> {
+    count(
+        db,
+        "SELECT count(*) FROM links /* every project */ WHERE mac_dek_id < :active",
+        named_params! {":active": active},
+    )
 }
 
 /// Number of the project's links, ended ones too.
@@ -71,11 +108,13 @@ pub fn add_connected(
     Ok(())
 }
 
+/// Its authentication code goes with it, so that nobody can bring the link back by erasing the time.
 /// [`Error::NotChanged`] when there is no such link, or it is revoked already.
 pub fn revoke(db: &Transaction<'_>, project: ProjectId, id: LinkId, now: Timestamp) -> Result<(), Error> {
     change_one(
         db,
-        "UPDATE links SET revoked_at = :now WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
+        "UPDATE links SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
+         WHERE project_id = :project AND id = :id AND revoked_at IS NULL",
         named_params! {":project": project, ":id": id, ":now": now},
     )
 }
@@ -89,7 +128,7 @@ pub(super) fn revoke_of_key(
 ) -> Result<(), Error> {
     change(
         db,
-        "UPDATE links SET revoked_at = :now
+        "UPDATE links SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
          WHERE project_id = :project AND access_key_id = :key AND revoked_at IS NULL AND expires_at > :now",
         named_params! {":project": project, ":key": key, ":now": now},
     )?;
@@ -105,7 +144,7 @@ pub fn revoke_of_profile(
 ) -> Result<(), Error> {
     change(
         db,
-        "UPDATE links SET revoked_at = :now
+        "UPDATE links SET revoked_at = :now, mac = NULL, mac_dek_id = NULL
          WHERE project_id = :project AND profile_id = :profile AND revoked_at IS NULL AND expires_at > :now",
         named_params! {":project": project, ":profile": profile, ":now": now},
     )?;
@@ -151,6 +190,7 @@ fn read(row: &Row<'_>) -> Result<Link, Error> {
         created_at: fields.get("created_at")?,
         expires_at: fields.get("expires_at")?,
         revoked_at: fields.get("revoked_at")?,
+        mac: fields.mac()?,
     })
 }
 
@@ -176,6 +216,7 @@ mod tests {
             created_at: now,
             expires_at: now.plus(Duration::from_mins(10)),
             revoked_at: None,
+            mac: None,
         };
         fixture.write(|db| insert(db, &link)).unwrap();
         link

@@ -744,9 +744,10 @@ mod tests {
             )
             .unwrap();
         assert_eq!(kept, (1, 1, 0));
-        let foreign =
-            "INSERT INTO links VALUES ('link_1', 'proj_1', NULL, 'prof_1', zeroblob(32), '[]', NULL, '[]', 0, 1, NULL)";
+        let foreign = "INSERT INTO links (id, project_id, profile_id, token, platforms, created_at, expires_at)
+             VALUES ('link_1', 'proj_1', 'prof_1', CAST(zeroblob(32) AS BLOB), '[]', 0, 1)";
         assert!(db.execute(foreign, []).is_err(), "there is no such profile");
+        assert!(db.execute(&foreign.replace("'prof_1'", "NULL"), []).is_ok());
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params};
 
 use super::Error;
-use super::access_keys;
 use super::columns::{Fields, all, change, change_one, count, signed};
 use super::open::inspect::look;
 use super::open::{OpenError, failed};
 use super::schema::Schema;
+use super::{access_keys, links};
 use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
 
@@ -94,8 +94,12 @@ pub const SEALED: [SealedColumn; 13] = [
     SealedColumn { owner: SELECTION, ..brief("selections", "token_text") },
 ];
 
-/// The authentication codes of access keys, which a data key makes as well: for counting.
-const MACS: SealedColumn = SealedColumn { generation: "1", ..lasting("access_keys", "mac", "mac_dek_id") };
+/// The authentication codes of rows, which a data key makes as well: for counting. A flow, like a session of the console,
+/// is over when the data key that made its code is retired.
+const MACS: [SealedColumn; 2] = [
+    SealedColumn { generation: "1", ..lasting("access_keys", "mac", "mac_dek_id") },
+    SealedColumn { generation: "1", ..lasting("links", "mac", "mac_dek_id") },
+];
 
 /// The values of a column that are to be sealed again.
 #[derive(Debug, Clone, Copy)]
@@ -236,7 +240,7 @@ pub fn for_each_sealed(path: &Path, mut visit: impl FnMut(Stored)) -> Result<(),
 /// map.
 pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
     let mut counted = BTreeMap::new();
-    for column in SEALED.into_iter().chain([MACS]) {
+    for column in SEALED.into_iter().chain(MACS) {
         for (dek_id, values) in column.count(db)? {
             *counted.entry(dek_id).or_default() += values;
         }
@@ -247,7 +251,7 @@ pub fn count_by_key(db: &Connection) -> Result<BTreeMap<u32, u64>, Error> {
 /// The columns with values that need this data key, and their number.
 pub fn list_needs(db: &Connection, dek_id: u32) -> Result<Vec<(SealedColumn, u64)>, Error> {
     let mut needs = Vec::new();
-    for column in SEALED.into_iter().chain([MACS]) {
+    for column in SEALED.into_iter().chain(MACS) {
         needs.extend(column.count(db)?.into_iter().filter(|(id, _)| *id == dek_id).map(|(_, values)| (column, values)));
     }
     Ok(needs)
@@ -256,7 +260,7 @@ pub fn list_needs(db: &Connection, dek_id: u32) -> Result<Vec<(SealedColumn, u64
 /// Number of values that are to be sealed again, and of codes to be made again.
 pub fn count_outdated(db: &Connection, what: Outdated) -> Result<u64, Error> {
     let mut outdated = match what {
-        Outdated::Key(active) => access_keys::count_older(db, active)?,
+        Outdated::Key(active) => access_keys::count_older(db, active)? + links::count_older(db, active)?,
         Outdated::Version => 0,
     };
     for column in SEALED {

@@ -4,9 +4,9 @@
 //! authenticates rows, and a check value that recognises it. The wrapped form is `version, nonce (24), ciphertext and
 //! tag (48)`, encrypted with a key derived from the keyring's key, and bound to the database and to both key ids.
 //!
-//! The version is authenticated too, and says what the key is good for: 0x02 opens values of the present version only;
-//! 0x01, from a database of an earlier release, also those of version 0x01, and lets rows be taken that were never
-//! authenticated. So who can only write to the database cannot bring such values back, as long as they have no copy of
+//! The version is authenticated too, and says what the key is good for: 0x03 opens values of the present version only;
+//! 0x02, from a database of an earlier release, also lets flows and links be taken that were never authenticated; 0x01
+//! opens values of version 0x01 as well, and lets access keys be taken that were never authenticated. So who can only write to the database cannot bring such values back, as long as they have no copy of
 //! the key's old wrapped form. `postpeer keyring rewrap --new-key`, and the end of the old key, makes such a copy
 //! useless.
 

@@ -81,7 +81,7 @@ impl Vault {
         others.map(again).collect()
     }
 
-    /// Wraps those of these data keys anew that still open values of the first version: from then on they do not.
+    /// Wraps those of these data keys anew that are still good for what an earlier release left: from then on they are not.
     pub fn bind(
         &self,
         keyring: &KeyringFile,

@@ -34,14 +34,14 @@ fn seal(key: &Key, db_id: Uuid, value: &Stored, plain: &[u8]) -> Vec<u8> {
 }
 
 /// Makes everything in a database that only its data key 1 seals as an earlier release left it: values of the first
-/// version, access keys without codes. Returns the number of values.
+/// version, keys, flows and links without codes. Returns the number of values.
 pub(crate) fn bring_back(database: &Path, keyring: &Path) -> usize {
     let inspection = store::inspect(database).unwrap();
     let file = KeyringFile::load(keyring).unwrap();
     let vault = Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)).unwrap();
     let mut db = Connection::open(database).unwrap();
     let db = db.transaction().unwrap();
-    let key = unbind_key(&db, keyring, inspection.db_id);
+    let key = unbind_key(&db, keyring, inspection.db_id, 1);
     let mut values = 0;
     for column in SEALED {
         for value in column.list_all(&db, 0, 1_000_000).unwrap() {
@@ -53,7 +53,9 @@ pub(crate) fn bring_back(database: &Path, keyring: &Path) -> usize {
             values += 1;
         }
     }
-    db.execute("UPDATE access_keys SET mac = NULL, mac_dek_id = NULL", []).unwrap();
+    for table in ["access_keys", "flows", "links"] {
+        db.execute(&format!("UPDATE {table} SET mac = NULL, mac_dek_id = NULL"), []).unwrap();
+    }
     db.commit().unwrap();
     values
 }

@@ -64,6 +64,7 @@ mod reconnect;
 mod redirects;
 mod refreshing;
 mod refusals;
+mod relabelled;
 mod request_heads;
 mod resources;
 mod rotation;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use postpeer::domain::access_key::Scope;
 use postpeer::domain::failure::Failure;
 use postpeer::domain::secret::Digest256;
+use postpeer::domain::time::Clock as _;
 use postpeer::http::routes::ROUTES;
 use postpeer::sandbox::{Answer, Fault, Step};
 use serde_json::json;
@@ -205,11 +206,7 @@ async fn every_failure_says_what_happened_and_what_to_do() {
             Failure::Interrupted => {
                 // The row that a killed broker leaves.
                 let consumed_by = Digest256::of(format!("code:{}", parameter(&callback, "code").unwrap()).as_bytes());
-                let changed = broker.sql().execute(
-                    "UPDATE flows SET consumed_by = ?2, pkce_verifier = NULL WHERE id = ?1",
-                    rusqlite::params![flow, consumed_by.as_bytes()],
-                );
-                assert_eq!(changed, Ok(1));
+                broker.change_flow(&flow, |flow| flow.consume(consumed_by, broker.clock.now()));
             }
             Failure::PlatformAnswerUnreadable => fail(Step::Token, Fault::Html),
             Failure::PlatformThrottled => fail(Step::Token, Fault::RateLimited),

@@ -12,14 +12,19 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use postpeer::app::{App, Ports, Prepared};
 use postpeer::broker::Broker;
+use postpeer::broker::connection_rows::change_flow;
 use postpeer::config::Config;
+use postpeer::domain::InvalidTransition;
 use postpeer::domain::access_key::Scope;
+use postpeer::domain::entropy::SystemEntropy;
+use postpeer::domain::flow::Flow;
 use postpeer::domain::project::DEFAULT_PROJECT;
 use postpeer::domain::redirect::RedirectPolicy;
 use postpeer::domain::secret::SecretString;
 use postpeer::domain::time::ManualClock;
 use postpeer::sandbox::{Answer, Control, Sandbox};
-use postpeer::{http, server};
+use postpeer::vault::{KeyringFile, Vault};
+use postpeer::{http, server, store};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -267,6 +272,19 @@ impl TestBroker {
     /// Id of the newest flow.
     pub(crate) fn last_flow(&self) -> String {
         self.sql().query_row("SELECT max(id) FROM flows", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Changes a flow as the broker does, with its code.
+    pub(crate) fn change_flow(&self, id: &str, decide: impl FnOnce(Flow) -> Result<Flow, InvalidTransition>) {
+        let inspection = store::inspect(&self.config().database).unwrap();
+        let file = KeyringFile::load(&self.config().keyring).unwrap();
+        let vault = Vault::unlock(&file, inspection.db_id, &inspection.wrapped_keys, Arc::new(SystemEntropy)).unwrap();
+        let mut db = self.sql();
+        let tx = db.transaction().unwrap();
+        let project: String =
+            tx.query_row("SELECT project_id FROM flows WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+        change_flow(&tx, &vault, project.parse().unwrap(), id.parse().unwrap(), decide).unwrap();
+        tx.commit().unwrap();
     }
 
     /// The text of the keyring file.

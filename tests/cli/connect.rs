@@ -43,7 +43,7 @@ fn waiting_ends_with_an_account_or_with_the_link() {
     for (what, code, told) in [
         ("connected = '[\"int_00000000000000000000000000000000\"]'", 0, "Waiting until"),
         ("expires_at = 1", 69, "the link is expired, and nothing was connected"),
-        ("revoked_at = 1", 69, "the link is revoked, and nothing was connected"),
+        ("revoked_at = 1, mac = NULL, mac_dek_id = NULL", 69, "the link is revoked, and nothing was connected"),
     ] {
         let mut waiting = Running::start(&mut instance.command(&["connect", "--wait"]), "Waiting until");
         assert!(waiting.child.try_wait().unwrap().is_none(), "it ended before anything happened");

@@ -97,10 +97,16 @@ fn a_sound_broker_has_no_warnings_running_or_not() {
 #[test]
 fn each_kind_of_damage_has_its_finding_and_exit_code() {
     type Break = fn(&Instance);
-    let cases: [(&str, i32, &str, &str, Break); 20] = [
+    let cases: [(&str, i32, &str, &str, Break); 21] = [
         ("sealed_values", 65, "error", "discovered.document", |broken| broken.sql(UNOPENED)),
         ("access_keys", 65, "error", "did not write the row", |broken| {
             broken.sql("UPDATE access_keys SET scopes = '[\"tokens\"]'");
+        }),
+        ("connections", 65, "error", "the rows of 0 connections in the making and of 1 connect links", |broken| {
+            broken.sql(
+                "INSERT INTO links (id, project_id, token, platforms, created_at, expires_at)
+                 SELECT 'link_00000000000000000000000000000001', id, CAST(zeroblob(32) AS BLOB), '[]', 1, 2 FROM projects",
+            );
         }),
         ("kept_counts", 65, "error", "the kept count is 3, and there are 0", |broken| {
             broken.sql("INSERT INTO counts SELECT id, 'profiles', '*', '', 3 FROM projects");

@@ -30,8 +30,8 @@ fn keyring_key(keyring: &Path, id: &str) -> Key {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(line.trim()).unwrap().try_into().unwrap()
 }
 
-/// Wraps the data key 1 as earlier releases did, and returns it: it opens values of the first version again.
-pub(crate) fn unbind_key(db: &Connection, keyring: &Path, db_id: Uuid) -> Key {
+/// Wraps the data key 1 as earlier releases did, and returns it. As `to` 1, it opens values of the first version again.
+pub(crate) fn unbind_key(db: &Connection, keyring: &Path, db_id: Uuid, to: u8) -> Key {
     let (kek_id, blob): (String, Vec<u8>) = db
         .query_row("SELECT wrapped_by, blob FROM keyring WHERE dek_id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
@@ -44,8 +44,8 @@ pub(crate) fn unbind_key(db: &Connection, keyring: &Path, db_id: Uuid) -> Key {
     let (nonce, mut key) = (XNonce::from(nonce), key.to_vec());
     cipher.decrypt_in_place(&nonce, &context(version), &mut key).unwrap();
     let mut wrapped = key.clone();
-    cipher.encrypt_in_place(&nonce, &context(1), &mut wrapped).unwrap();
-    let blob = [&[1], nonce.as_slice(), &wrapped].concat();
+    cipher.encrypt_in_place(&nonce, &context(to), &mut wrapped).unwrap();
+    let blob = [&[to], nonce.as_slice(), &wrapped].concat();
     db.execute("UPDATE keyring SET blob = ?1 WHERE dek_id = 1", [blob]).unwrap();
     key.try_into().unwrap()
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Progress;
 use crate::app;
 use crate::broker::backups::open_one;
+use crate::broker::connection_rows::count_forged;
 use crate::broker::key_rows::list_forged;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::finding::Finding;
@@ -75,6 +76,7 @@ fn survey_all(config: &Config, survey: &Survey, progress: &Progress, found: &mut
                 found.findings.push(Finding::ok("keyring", config.keyring.display(), message));
                 found.findings.extend(sealed_values(config, survey, &vault, progress));
                 found.findings.extend(access_keys(config, survey, &vault));
+                found.findings.extend(connections(config, survey, &vault));
             }
             Err(error) => found.findings.push(keyring_failure(config, error)),
         }
@@ -194,6 +196,25 @@ fn access_keys(config: &Config, survey: &Survey, vault: &Vault) -> Vec<Finding> 
                 Finding::error(Exit::Data, check, config.database.display(), message).remedy(remedy)
             })
             .collect(),
+        Err(error) => vec![store_finding(config, check, error)],
+    }
+}
+
+/// Connections in the making and connect links whose rows the broker did not write. Before the first start after an
+/// upgrade, none are authenticated yet.
+fn connections(config: &Config, survey: &Survey, vault: &Vault) -> Vec<Finding> {
+    let check = "connections";
+    let keeps_old = vault.takes_old_connections();
+    match survey.look_if_current(|db| if keeps_old { Ok((0, 0)) } else { count_forged(db, vault) }) {
+        Ok((0, 0)) => Vec::new(),
+        Ok((flows, links)) => {
+            let message = format!(
+                "the broker did not write the rows of {flows} connections in the making and of {links} connect links like \
+                 this, and refuses them: somebody added or changed them in the database"
+            );
+            let remedy = "find out who can write the file; connections expire, and links can be made anew";
+            vec![Finding::error(Exit::Data, check, config.database.display(), message).remedy(remedy)]
+        }
         Err(error) => vec![store_finding(config, check, error)],
     }
 }

@@ -47,14 +47,17 @@ impl Revoked {
              WHERE id = ?1 AND revoked_at IS NULL",
         )?;
         let mut revoke_its_links = copy.prepare(
-            "UPDATE links /* every project */ SET revoked_at = ?2
+            "UPDATE links /* every project */ SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL
              WHERE project_id = (SELECT project_id FROM access_keys WHERE id = ?1) AND access_key_id = ?1
                 AND revoked_at IS NULL",
         )?;
-        let mut revoke_link =
-            copy.prepare("UPDATE links SET revoked_at = ?3 WHERE project_id = ?1 AND id = ?2 AND revoked_at IS NULL")?;
+        let mut revoke_link = copy.prepare(
+            "UPDATE links SET revoked_at = ?3, mac = NULL, mac_dek_id = NULL
+             WHERE project_id = ?1 AND id = ?2 AND revoked_at IS NULL",
+        )?;
         let mut revoke_links_of_profile = copy.prepare(
-            "UPDATE links SET revoked_at = ?3 WHERE project_id = ?1 AND profile_id = ?2 AND revoked_at IS NULL",
+            "UPDATE links SET revoked_at = ?3, mac = NULL, mac_dek_id = NULL
+             WHERE project_id = ?1 AND profile_id = ?2 AND revoked_at IS NULL",
         )?;
         let mut revoke_keys_of_profile = copy.prepare(
             "UPDATE access_keys SET revoked_at = ?3, mac = NULL, mac_dek_id = NULL
@@ -64,8 +67,9 @@ impl Revoked {
             "UPDATE access_keys SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL
              WHERE project_id = ?1 AND revoked_at IS NULL",
         )?;
-        let mut revoke_links_of_project =
-            copy.prepare("UPDATE links SET revoked_at = ?2 WHERE project_id = ?1 AND revoked_at IS NULL")?;
+        let mut revoke_links_of_project = copy.prepare(
+            "UPDATE links SET revoked_at = ?2, mac = NULL, mac_dek_id = NULL WHERE project_id = ?1 AND revoked_at IS NULL",
+        )?;
         let mut keys = 0;
         for (id, at) in &self.access_keys {
             keys += revoke_key.execute((id, at))?;

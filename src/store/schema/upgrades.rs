@@ -145,8 +145,11 @@ const ROWS: &[(u32, u32, &str)] = &[
     (
         17,
         99,
-        "INSERT INTO links VALUES ('link_$1', 'proj_$1', 'key_$1', 'prof_$1', #1, '[\"twitter\"]', 'https://a.example',
-            '[\"int_$1\"]', 1, 9, 5)",
+        "INSERT INTO links (id, project_id, access_key_id, profile_id, token, platforms, redirect_uri, connected, created_at,
+            expires_at, revoked_at)
+         VALUES ('link_$1', 'proj_$1', 'key_$1', 'prof_$1', #1, '[\"twitter\"]', 'https://a.example', '[\"int_$1\"]', 1, 9,
+                5),
+            ('link_$2', 'proj_$1', NULL, NULL, #2, '[\"twitter\"]', NULL, '[]', 1, 9, NULL)",
     ),
     (17, 99, "UPDATE flows SET link_id = 'link_$1' WHERE id = 'flow_$1'"),
     (
@@ -158,6 +161,8 @@ const ROWS: &[(u32, u32, &str)] = &[
     (18, 99, "UPDATE flows SET needs_completion = 1 WHERE id = 'flow_$1'"),
     (21, 99, "UPDATE grants SET past_refreshes = '[4,[3,\"platform_unavailable\"]]' WHERE id = 'grant_$1'"),
     (20, 99, "UPDATE access_keys SET mac = #8, mac_dek_id = 1 WHERE id = 'key_$1'"),
+    (27, 99, "UPDATE flows SET mac = #8, mac_dek_id = 1 WHERE id = 'flow_$1'"),
+    (27, 99, "UPDATE links SET mac = #8, mac_dek_id = 1 WHERE id = 'link_$2'"),
 ];
 
 /// Tables that others fill.
@@ -315,6 +320,11 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(trail.last().and_then(|entry| entry.entry.by.link_id), linked);
     assert_eq!(found(flows::find(db, ours, id(1))).link_id, linked);
     assert_eq!(links::find(db, ours, id(1)).unwrap().map(|link| link.connected), (old >= 17).then(|| vec![id(1)]));
+    // What has no code gets one at the first start; a revoked link has none.
+    assert_eq!(found(flows::find(db, ours, id(1))).mac.is_some(), old >= 27);
+    assert_eq!(flows::list_unauthenticated(db, 0, 9).unwrap().len(), if old >= 3 { 3 } else { 2 } - since(27));
+    let open = links::list_unrevoked(db).unwrap();
+    assert_eq!(open.iter().map(|link| link.mac.is_some()).collect::<Vec<_>>(), [old >= 27].repeat(since(17)));
     assert_eq!(activity::list(db, ours, 0, 9).unwrap().len(), since(19));
     let session = console_sessions::find(db, &digest(6), Timestamp::from_millis(5)).unwrap();
     assert_eq!(session.is_some(), old >= 19);

@@ -95,11 +95,14 @@ async fn a_stop_does_not_wait_for_a_platform_that_does_not_answer_a_revocation()
 async fn nobody_chooses_before_the_caller_has_completed_the_connection() {
     let broker = TestBroker::start().await;
     let flow = come_back(&broker, "facebook", "&headless=true", &Answer::allow()).await;
+    let before: (String, Vec<u8>, i64) = broker
+        .sql()
+        .query_row("SELECT outcome, mac, expires_at FROM flows", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap();
     let offered = complete(&broker, &flow).await;
     let token = offered.json["selectionToken"].as_str().unwrap();
     // The row as it was before, under a token that somebody knows.
-    let waits = r#"{"status":"completion_required"}"#;
-    broker.sql().execute("UPDATE flows SET outcome = ?1", [waits]).unwrap();
+    broker.sql().execute("UPDATE flows SET outcome = ?1, mac = ?2, expires_at = ?3", before).unwrap();
     let path = format!("/v1/connect/facebook/selection/{token}");
     let choice = json!({"selectedAccountIds": ["page:101000000000001"]});
     assert_eq!(broker.get(&path).await.code(), "selection_not_found");
