@@ -24,7 +24,7 @@ pub enum Binding {
     /// Nothing.
     #[default]
     None,
-    /// An [`APP_COOKIE`] with a value of this digest.
+    /// An [`APP_COOKIE`] with a value of this digest, and none with another value.
     App(Digest256),
     /// An [`OWN_COOKIE`] with a value of this digest, which whoever [continued](super::confirmation) here has.
     Confirmed(Digest256),
@@ -118,7 +118,8 @@ impl Browser {
     pub fn may_finish(&self, binding: &Binding) -> bool {
         match binding {
             Binding::None => true,
-            Binding::App(digest) => self.app.contains(digest),
+            // Another host of the site may have set one of several.
+            Binding::App(digest) => !self.app.is_empty() && self.app.iter().all(|app| app == digest),
             Binding::Confirmed(digest) => self.confirmed.contains(digest),
         }
     }
@@ -168,10 +169,17 @@ mod tests {
     #[test]
     fn only_a_browser_with_the_cookie_finishes_a_bound_flow() {
         let [one, other] = [b"one", b"two"].map(|value| Digest256::of(value));
-        for (cookies, may) in [(&[][..], false), (&[other], false), (&[one], true), (&[other, one], true)] {
+        for (cookies, of_app, may) in [
+            (&[][..], false, false),
+            (&[other], false, false),
+            (&[one], true, true),
+            (&[one, one], true, true),
+            // A contradiction; only the broker itself sets the others.
+            (&[other, one], false, true),
+        ] {
             let app = Browser { app: cookies.to_vec(), ..Browser::default() };
             let confirmed = Browser { confirmed: cookies.to_vec(), ..Browser::default() };
-            assert_eq!(app.may_finish(&Binding::App(one)), may, "{cookies:?}");
+            assert_eq!(app.may_finish(&Binding::App(one)), of_app, "{cookies:?}");
             assert_eq!(confirmed.may_finish(&Binding::Confirmed(one)), may, "{cookies:?}");
             assert!(!app.may_finish(&Binding::Confirmed(one)) && !confirmed.may_finish(&Binding::App(one)));
             assert!(app.may_finish(&Binding::None));

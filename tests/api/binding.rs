@@ -148,9 +148,13 @@ async fn a_connection_bound_to_the_apps_cookie_ends_in_no_other_browser() {
         format!("/v1/connect/twitter/callback?state={}&error=access_denied", parameter(&begun, "state").unwrap());
     refused(&broker, &denied, &mut [Jar::with("victim")]).await;
 
+    // A page of a sibling host has set the attacker's cookie on a longer path beside the victim's.
+    let two = |values: [&str; 2]| Jar(values.map(|value| (COOKIE.to_owned(), value.to_owned())).into());
+    refused(&broker, &callback, &mut [two(["attacker", "victim"]), two(["victim", "attacker"])]).await;
+
     // The browser that began it is still free to finish, whatever other cookies it has, and to reload.
-    let mut own = Jar::with("attacker");
-    own.0.insert(0, (COOKIE.to_owned(), "of another path".to_owned()));
+    let mut own = two(["attacker", "attacker"]);
+    own.0.insert(0, ("postpeer-binding".to_owned(), "another".to_owned()));
     let landed = own.visit(&broker, &callback).await.location();
     assert_eq!(parameter(&landed, "status").as_deref(), Some("success"), "{landed}");
     assert_eq!(own.visit(&broker, &callback).await.location(), landed);

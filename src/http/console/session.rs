@@ -26,24 +26,33 @@ pub(in crate::http) fn presented(state: &State, req: &ServiceRequest) -> Vec<Ses
     cookies::sessions(req.headers(), state.settings.is_console_secure())
 }
 
-/// The caller of a request that names these sessions: that of the first one that is not over.
+/// The caller of a request that names these sessions: that of the one that is not over. Two of them are a contradiction:
+/// another host of the site may have set one, so that what the operator enters goes to its project. Both end.
 pub(in crate::http) async fn resume(
     state: &State,
     req: &ServiceRequest,
     tokens: Vec<SessionToken>,
     address: Option<IpAddr>,
 ) -> Result<Caller, broker::Error> {
+    let (mut found, mut failed) = (Vec::new(), broker::Error::AuthenticationRequired);
     for token in tokens {
         match state.broker.resume_session(&token, address).await {
+            Ok(caller) => found.push((caller, token)),
             Err(broker::Error::AuthenticationRequired) => {}
-            found => {
-                let caller = found?;
-                Context::add(req, |context| context.session = Some(token));
-                return Ok(caller);
-            }
+            Err(error @ broker::Error::KeyUnusable(_)) => failed = error,
+            Err(error) => return Err(error),
         }
     }
-    Err(broker::Error::AuthenticationRequired)
+    if found.len() > 1 {
+        tracing::warn!("a browser named several sessions of the console at once, so they were ended");
+        for (caller, token) in &found {
+            state.broker.sign_out(caller, token).await?;
+        }
+        return Err(broker::Error::AuthenticationRequired);
+    }
+    let (caller, token) = found.pop().ok_or(failed)?;
+    Context::add(req, |context| context.session = Some(token));
+    Ok(caller)
 }
 
 /// Extracts who is signed in, on routes that require it.

@@ -67,12 +67,18 @@ pub(crate) fn set_session(
 /// Most sessions that a request can name. Each costs a look-up.
 const SESSIONS_MAX: usize = 8;
 
-/// The sessions of the console that the browser names. Another host of the site, or a page below another path, may have
-/// set a cookie of the same name, and the browser may send that one first.
+/// The sessions of the console that the browser names, each once. Another host of the site, or a page below another
+/// path, may have set a cookie of the same name, and the browser may send that one first.
 pub(crate) fn sessions(headers: &HeaderMap, is_secure: bool) -> Vec<SessionToken> {
     let of_session = |name: &str| name.strip_prefix(session_prefix(is_secure)) == Some(SESSION);
     let named = pairs(headers).filter(|(name, _)| of_session(name));
-    named.filter_map(|(_, value)| SessionToken::parse(value)).take(SESSIONS_MAX).collect()
+    let mut found: Vec<SessionToken> = Vec::new();
+    for token in named.filter_map(|(_, value)| SessionToken::parse(value)) {
+        if found.len() < SESSIONS_MAX && found.iter().all(|known| known.digest() != token.digest()) {
+            found.push(token);
+        }
+    }
+    found
 }
 
 /// The cookie of a notice, which goes from a form to the next page of the console and is shown there once. Whoever
@@ -156,7 +162,9 @@ mod tests {
         let found = |line: &str| sessions(&headers(&[("cookie", line.as_bytes())]), false);
         let digests: Vec<Digest256> = found(&line).iter().map(SessionToken::digest).collect();
         assert_eq!(digests, [&one, &other].map(|text| Digest256::of(text.as_bytes())));
-        assert_eq!(found(&format!("postpeer-console={one};").repeat(100)).len(), SESSIONS_MAX);
+        assert_eq!(found(&format!("postpeer-console={one};").repeat(100)).len(), 1);
+        let many: String = (0..100).map(|number| format!("postpeer-console={number:043};")).collect();
+        assert_eq!(found(&many).len(), SESSIONS_MAX);
         assert_eq!(found("__Secure-postpeer-console=a; xpostpeer-console=b").len(), 0);
     }
 

@@ -126,6 +126,30 @@ async fn cookies_of_others_sign_nobody_out() {
     assert_eq!(operator.get("/console").await.status, 303, "the session that signed out is the one that was found");
 }
 
+/// A page of another host of the site set the cookie of a session of its own project on a longer path, which comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sessions_at_once_are_a_contradiction_and_both_end() {
+    let broker = start().await;
+    broker.broker().create_project("evil").await.unwrap();
+    let evil = broker.key("evil", &[Scope::Manage, Scope::Read]).await;
+    let mut operator = Operator::of(&broker).await;
+    let (own, planted) = (operator.cookie.clone(), Operator::with(&broker, &evil).await.cookie);
+    operator.cookie = format!("{own}; {own}");
+    assert!(operator.page("/console").await.contains("<bdi>default</bdi>"), "the same one twice");
+    operator.cookie = format!("{planted}; {own}");
+    let refused = operator.get("/console/keys").await;
+    assert_eq!(refused.status, 303, "{}", refused.text);
+    assert!(refused.location().starts_with("/console/sign-in"), "{}", refused.location());
+    for ended in [&own, &planted] {
+        let kept = Operator { cookie: ended.clone(), ..Operator::nobody(&broker) };
+        assert_eq!(kept.get("/console/keys").await.status, 303);
+    }
+    // After a new sign-in, the one that was planted counts for nothing.
+    operator.sign_in(&broker.key).await;
+    operator.cookie = format!("{planted}; {}", operator.cookie);
+    assert!(operator.page("/console").await.contains("<bdi>default</bdi>"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_time_its_key_or_a_sign_out() {
     let mut broker = start().await;
