@@ -127,6 +127,9 @@ pub enum Error {
     /// The project has as many links as it may have, and none of them has ended.
     #[error("the project has {most} connect links")]
     TooManyLinks { most: u64, retry_after: Duration },
+    /// There is no room for an app at another server of a platform that is many servers.
+    #[error("too many servers")]
+    TooManyServers { retry_after: Duration },
 }
 
 impl Error {

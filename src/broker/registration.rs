@@ -13,7 +13,7 @@ use crate::domain::attempts::Limit;
 use crate::domain::error_chain::chain;
 use crate::domain::flow::Flow;
 use crate::domain::grant::{Grant, TokenSet};
-use crate::domain::id::OauthAppId;
+use crate::domain::id::{OauthAppId, ProjectId};
 use crate::domain::registration::Registration;
 use crate::domain::time::Timestamp;
 use crate::platforms::{ConfiguredPlatform, Credentials};
@@ -33,10 +33,15 @@ pub(super) const KEEP_UNUSED: Duration = Duration::from_hours(30 * 24);
 /// Most apps, so that nobody fills the disk with them. Beyond it, those that no account depends on go first.
 const MOST: u64 = 10_000;
 
+/// Most apps that accounts of one project depend on. With [`PER_PROJECT`], others keep some room.
+const MOST_OF_PROJECT: u64 = 7_000;
+
 /// An app that was used within this time may have a connection in progress.
 const MAY_BE_IN_USE: Duration = Duration::from_hours(2);
 
-/// Most attempts to register at servers: of one access key, of one link, and at one server.
+/// Most attempts to register at servers: of one project while the apps [may be in use](MAY_BE_IN_USE), of one access key,
+/// of one link, and at one server.
+const PER_PROJECT: Limit = Limit { attempts: 2_500, within: MAY_BE_IN_USE };
 const PER_KEY: Limit = Limit { attempts: 100, within: WINDOW };
 const PER_LINK: Limit = Limit { attempts: 25, within: WINDOW };
 const PER_SERVER: Limit = Limit { attempts: 10, within: WINDOW };
@@ -52,6 +57,7 @@ pub(super) enum NotRegistered {
     Named(String),
     /// The log says why.
     Storage,
+    /// There is no room for another app, or not for this project.
     TooMany,
     TooManyAttempts {
         retry_after: Duration,
@@ -64,7 +70,7 @@ impl From<NotRegistered> for Error {
         match why {
             NotRegistered::Named(sentence) => Self::InvalidParameter(sentence),
             NotRegistered::Storage => Self::Store(store::Error::Overloaded),
-            NotRegistered::TooMany => Self::TooManyFlows { retry_after: TOO_MANY_RETRY_AFTER },
+            NotRegistered::TooMany => Self::TooManyServers { retry_after: TOO_MANY_RETRY_AFTER },
             NotRegistered::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
             NotRegistered::Unreachable(sentence) => Self::PlatformUnreachable(sentence),
         }
@@ -167,7 +173,9 @@ impl Broker {
             return Ok(known.client_id.clone());
         }
         let key = caller.access_key_id.map_or_else(|| "demo".to_owned(), |id| id.to_string());
-        let mut subjects = vec![(format!("server {}", server.origin()), PER_SERVER)];
+        let project = caller.project_id;
+        let mut subjects =
+            vec![(format!("server {}", server.origin()), PER_SERVER), (format!("project {project}"), PER_PROJECT)];
         match caller.link_id {
             // Whoever has a link takes nothing from the key that made it, and not all from its other links.
             Some(link) => subjects.extend([(format!("link {link}"), PER_LINK), (format!("links of {key}"), PER_KEY)]),
@@ -179,7 +187,7 @@ impl Broker {
         // Who joins a run in flight makes no attempt.
         let work = move || async move {
             broker.count_attempt_to_register(&subjects)?;
-            broker.prove_or_register(&name, &server).await
+            broker.prove_or_register(project, &name, &server).await
         };
         let done = self.registrations.start(&self.tasks, key, work).result().await;
         match (done.unwrap_or(Err(NotRegistered::Storage)), known) {
@@ -213,7 +221,12 @@ impl Broker {
     }
 
     /// Asks the server whether it knows the app, and registers one where it does not.
-    async fn prove_or_register(&self, name: &str, server: &Server) -> Result<String, NotRegistered> {
+    async fn prove_or_register(
+        &self,
+        project: ProjectId,
+        name: &str,
+        server: &Server,
+    ) -> Result<String, NotRegistered> {
         let internal = |error: Error| {
             tracing::error!(platform.name = name, server = server.origin(), error = %chain(&error), "cannot look for an app");
             NotRegistered::Storage
@@ -241,11 +254,12 @@ impl Broker {
             }
             self.doubt(name, server.origin(), &known.client_id).await;
         }
-        self.register(of, server, scopes).await
+        self.register(project, of, server, scopes).await
     }
 
     async fn register(
         &self,
+        project: ProjectId,
         of: &ConfiguredPlatform,
         server: &Server,
         scopes: Vec<String>,
@@ -289,8 +303,10 @@ impl Broker {
                 used_at: now,
             };
             let put = move |tx: &Transaction<'_>| {
-                let has_room =
-                    registrations::count_all(tx)? < MOST || registrations::purge(tx, now.minus(MAY_BE_IN_USE), 1)? > 0;
+                let count = registrations::count_all(tx)?;
+                let has_room = (count < MOST_OF_PROJECT
+                    || registrations::count_needed(tx, project)? < MOST_OF_PROJECT)
+                    && (count < MOST || registrations::purge(tx, now.minus(MAY_BE_IN_USE), 1)? > 0);
                 if has_room {
                     registrations::put(tx, &registration)?;
                 }
@@ -303,7 +319,14 @@ impl Broker {
                 tracing::info!(platform.name = name, server = origin, "registered at a server");
                 Ok(client_id)
             }
-            Ok(false) => Err(NotRegistered::TooMany),
+            Ok(false) => {
+                tracing::warn!(
+                    project.id = %project, platform.name = name, server = origin, most = MOST, most_of_project = MOST_OF_PROJECT,
+                    "cannot keep an app for this server: accounts depend on too many others, or connections have begun there \
+                     within two hours"
+                );
+                Err(NotRegistered::TooMany)
+            }
             Err(error) => {
                 tracing::error!(platform.name = name, server = origin, error = %chain(&error), "cannot keep an app");
                 Err(NotRegistered::Storage)

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
 use super::columns::{Fields, change, change_one, count, dek_id, json, one};
+use crate::domain::id::ProjectId;
 use crate::domain::registration::Registration;
 use crate::domain::time::Timestamp;
 
@@ -104,16 +105,36 @@ pub fn count_all(db: &Connection) -> Result<u64, Error> {
     count(db, "SELECT count(*) FROM registrations", &[])
 }
 
+/// SQL that is true of a grant `g` that may need the registration `r`: its subject begins with the host, a slash ends the
+/// host, and no text lies between a slash and a zero. The server chooses the client id, which may be that of others.
+const NEEDS: &str = "g.platform = r.platform AND g.client_id = r.client_id
+    AND g.subject >= substr(r.server, instr(r.server, '://') + 3) || '/'
+    AND g.subject < substr(r.server, instr(r.server, '://') + 3) || '0'";
+
+/// Number of registrations that a project's grants may need.
+pub fn count_needed(db: &Connection, project: ProjectId) -> Result<u64, Error> {
+    count(
+        db,
+        &format!(
+            "SELECT count(*) FROM registrations AS r
+             WHERE EXISTS (SELECT 1 FROM grants AS g WHERE g.project_id = :project AND {NEEDS})"
+        ),
+        named_params! {":project": project},
+    )
+}
+
 /// Deletes up to `limit` registrations that no connection began under since `unused_since`, and that no grant of any
-/// project is bound to; the longest unused first. Returns their number.
+/// project needs; the longest unused first. Returns their number.
 pub fn purge(db: &Transaction<'_>, unused_since: Timestamp, limit: u32) -> Result<usize, Error> {
     change(
         db,
-        "DELETE FROM registrations WHERE (platform, server, client_id) IN (
-            SELECT platform, server, client_id FROM registrations AS r
-            WHERE used_at < :unused_since AND NOT EXISTS (
-                SELECT 1 FROM grants /* every project */ WHERE platform = r.platform AND client_id = r.client_id)
-            ORDER BY used_at LIMIT :limit)",
+        &format!(
+            "DELETE FROM registrations WHERE (platform, server, client_id) IN (
+                SELECT platform, server, client_id FROM registrations AS r
+                WHERE used_at < :unused_since
+                    AND NOT EXISTS (SELECT 1 FROM grants AS g /* every project */ WHERE {NEEDS})
+                ORDER BY used_at LIMIT :limit)"
+        ),
         named_params! {":unused_since": unused_since, ":limit": limit},
     )
 }
@@ -204,13 +225,19 @@ mod tests {
             registration(MASTODON, "client", now),
             registration(MASTODON, "unused", now),
             registration(MASTODON, "used", later),
+            // Their servers chose the same client id.
+            registration("https://mastodon.social.evil.example", "client", now),
+            registration("https://evil.example", "client", now),
         ] {
             fixture.write(|db| put(db, &registration)).unwrap();
         }
         // Its client id is "client", and its project another one.
-        let grant = crate::domain::grant::Grant { project_id: fixture.theirs, ..fixture.new_grant("mastodon", "s") };
+        let grant = fixture.new_grant("mastodon", "mastodon.social/s");
+        let grant = crate::domain::grant::Grant { project_id: fixture.theirs, ..grant };
         fixture.write(|db| grants::insert(db, &grant)).unwrap();
-        assert_eq!(fixture.write(|db| purge(db, later, 10)).unwrap(), 1);
+        let needed = [fixture.ours, fixture.theirs].map(|project| count_needed(&fixture.db, project).unwrap());
+        assert_eq!(needed, [0, 1]);
+        assert_eq!(fixture.write(|db| purge(db, later, 10)).unwrap(), 3);
         assert_eq!(count_all(&fixture.db).unwrap(), 2);
         assert!(find(&fixture.db, "mastodon", MASTODON, "unused").unwrap().is_none());
         assert_eq!(fixture.write(|db| purge(db, later.plus(Duration::from_secs(1)), 10)).unwrap(), 1);

@@ -542,8 +542,7 @@ async fn apps_that_nobody_needs_are_deleted_after_a_month() {
     let (used, unused) = (Instance::start().await, Instance::start().await);
     let broker = broker().await;
     let id = connect(&broker, &used, "a").await;
-    // An app whose client id an account has is kept, whichever server it is at.
-    unused.state().registered = 10;
+    // Both have the client id "client-1", and only that at the account's server is needed.
     begin(&broker, &unused).await;
     broker.clock.advance(Duration::from_hours(30 * 24));
     broker.broker().purge_expired().await.unwrap();
@@ -558,6 +557,47 @@ async fn apps_that_nobody_needs_are_deleted_after_a_month() {
     assert_eq!(used.paths(), ["/oauth/revoke"]);
     broker.broker().purge_ended().await.unwrap();
     assert_eq!(count(&broker, "registrations"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_project_takes_the_room_for_apps_from_the_others() {
+    logs::capture();
+    let broker = broker().await;
+    let (one, new) = (Instance::start().await, Instance::start().await);
+    connect(&broker, &one, "a").await;
+    // Servers that one person runs, under many names, and that all chose one client id.
+    let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        INSERT OR IGNORE INTO registrations SELECT platform, 'https://s' || i || '.example', client_id, client_secret,
+            client_secret_dek_id, callback_url, scopes, 1, 1, 1
+        FROM registrations, n WHERE server NOT LIKE '%.example'";
+    let sql = broker.sql();
+    sql.execute(fill, [9_999]).unwrap();
+    assert_eq!(count(&broker, "registrations"), 10_000);
+    begin(&broker, &new).await;
+    assert_eq!(count(&broker, "registrations"), 10_000, "one that nobody needs has given way");
+
+    // Now there is an account at each of 7,000.
+    sql.execute("DELETE FROM registrations WHERE server LIKE '%.example'", []).unwrap();
+    sql.execute(fill, [7_000]).unwrap();
+    let accounts = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7000)
+        INSERT INTO grants (id, project_id, platform, client_id, subject, scopes, requested_scopes, consented_at, issued_at,
+            renewal, tokens, tokens_dek_id, generation, status, created_at, updated_at)
+        SELECT printf('grant_%032x', i), project_id, platform, client_id, 's' || i || '.example/1', scopes, '[]', 0, 0, 'never',
+            tokens, tokens_dek_id, 1, 'active', 0, 0
+        FROM grants, n WHERE id NOT LIKE 'grant_0000%'";
+    assert_eq!(sql.execute(accounts, []), Ok(7_000));
+    let next = Instance::start().await;
+    let path = format!("/v1/connect/mastodon?server={}", next.url());
+    let refused = broker.get(&path).await;
+    assert_eq!((refused.status, refused.code()), (429, "too_many_pending_connections"), "{}", refused.text);
+    assert!(refused.text.contains("no room for another server"), "{}", refused.text);
+    let line = logs::text();
+    let line = line.lines().find(|line| line.contains("cannot keep an app for this server")).unwrap();
+    assert!(line.contains("WARN") && line.contains(next.url()), "{line}");
+    begin(&broker, &one).await;
+    let other = broker.key("other", &[Scope::Connect]).await;
+    let begun = broker.call_as(&other, "GET", &path, None).await;
+    assert_eq!(begun.status, 200, "{}", begun.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

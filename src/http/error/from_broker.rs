@@ -107,6 +107,12 @@ impl From<broker::Error> for ApiError {
                 format!("This project has {most} connect links: revoke some, or wait until some have expired."),
             )
             .retry_after(retry_after),
+            E::TooManyServers { retry_after } => Self::with(
+                Code::TooManyFlows,
+                "There is no room for another server now: accounts at too many are connected, or being connected. Servers \
+                 where somebody is connected still work. Try again later, or tell the operator.",
+            )
+            .retry_after(retry_after),
         }
     }
 }
