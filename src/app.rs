@@ -48,6 +48,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Threads for work that outlives requests. It waits for the network and the disk, not for the processor.
 const WORK_THREADS: usize = 2;
 
+/// Exchanges of codes under way, where nobody knows how many the process has file descriptors for.
+const EXCHANGES: usize = 256;
+
 /// The broker's surroundings, which a test replaces.
 #[derive(Clone)]
 pub struct Ports {
@@ -59,6 +62,8 @@ pub struct Ports {
     pub retry_pause: Duration,
     /// True when disk space is reserved for tokens that a platform has already delivered.
     pub keeps_reserve: bool,
+    /// Most exchanges of codes that may be under way: each may need a file descriptor when its client is gone.
+    pub exchanges: usize,
 }
 
 impl Ports {
@@ -71,6 +76,7 @@ impl Ports {
             dns: Dns::system(),
             retry_pause: RETRY_PAUSE,
             keeps_reserve: true,
+            exchanges: EXCHANGES,
         }
     }
 }
@@ -321,7 +327,7 @@ fn open(config: &Config, ports: &Ports) -> Result<(Store, Upstream), Error> {
 fn assemble(ports: &Ports, store: Store, follows: Reloaded, work: Handle) -> Broker {
     let Reloaded { vault, upstream, settings } = follows;
     let (clock, entropy) = (ports.clock.clone(), ports.entropy.clone());
-    Broker::new(Parts { store, vault, upstream, clock, entropy, settings, work })
+    Broker::new(Parts { store, vault, upstream, clock, entropy, settings, exchanges: ports.exchanges, work })
 }
 
 /// The parts of a broker that follow from its configuration.

@@ -98,8 +98,12 @@ impl Broker {
         let (broker, caller, directory) = (self.clone(), caller.clone(), directory.clone());
         let password = wanted.password;
         let chosen = Chosen::of(reconnects);
-        let work =
-            async move { broker.begin_session(&caller, &directory, &identifier, password, (profile_id, chosen)).await };
+        let place = self.exchange_places.take(true)?;
+        let work = async move {
+            let begun = broker.begin_session(&caller, &directory, &identifier, password, (profile_id, chosen)).await;
+            drop(place);
+            begun
+        };
         let id = self.tasks.run(work).await??;
 
         let integration = self

@@ -96,7 +96,13 @@ impl Broker {
             self.ensure_link_of(&flow).await?;
             let (id, broker) = (flow.id, self.clone());
             let by = flow.person(callback.address);
-            let work = move || async move { broker.exchange(flow, answer, fingerprint, by).await };
+            // Who joins an exchange under way needs no place, and neither does what calls no platform.
+            let is_call = matches!(answer, Answer::Code(_)) && !self.exchanges.has(&id);
+            let place = is_call.then(|| self.exchange_places.take(flow.server.is_some())).transpose()?;
+            let work = move || async move {
+                broker.exchange(flow, answer, fingerprint, by).await;
+                drop(place);
+            };
             self.exchanges.start(&self.tasks, id, work).result().await;
             let vault = self.vault.clone();
             let Some(completed) = self.store.read(move |db| find_flow_by_state(db, &vault, &digest)).await? else {

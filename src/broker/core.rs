@@ -60,6 +60,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: Settings,
+    /// Most exchanges of codes that may be under way.
+    pub exchanges: usize,
     /// The runtime for work that outlives its request: not the web server's.
     pub work: Handle,
 }
@@ -92,7 +94,7 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { store, vault, upstream, clock, entropy, settings, work } = parts;
+        let Parts { store, vault, upstream, clock, entropy, settings, exchanges: _, work } = parts;
         let ids = Arc::new(IdSource::new(clock.clone(), entropy.clone()));
         let generations = Arc::default();
         Self { store, vault, upstream, clock, entropy, ids, settings, tasks: Tasks::new(work), generations }

@@ -121,6 +121,9 @@ pub enum Error {
     /// Too many recent attempts to sign in to this account, or by this caller.
     #[error("too many attempts")]
     TooManyAttempts { retry_after: Duration },
+    /// Too many calls to platforms are under way.
+    #[error("too many calls to platforms are under way")]
+    TooManyExchanges,
     /// Too many selections are open, or too many flows of which none can give way.
     #[error("too many connections are waiting to be finished")]
     TooManyFlows { retry_after: Duration },

@@ -27,6 +27,7 @@ mod discovery;
 mod ending;
 pub mod error;
 mod exchange;
+mod exchange_places;
 pub mod finished;
 mod generations;
 pub mod integrations;
@@ -134,6 +135,7 @@ pub struct Broker {
     revocation: Revocation,
     /// Connections whose code is being exchanged.
     exchanges: SingleFlight<FlowId, ()>,
+    exchange_places: exchange_places::ExchangePlaces,
     /// How connections ended, where that could not be recorded yet.
     unrecorded: ending::Unrecorded,
     flow_limit: Arc<FlowLimit>,
@@ -168,12 +170,14 @@ impl Deref for Broker {
 impl Broker {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let exchange_places = exchange_places::ExchangePlaces::new(parts.exchanges);
         let core = Arc::new(Core::new(parts));
         let revocation = Revocation::new(core.clone());
         Self {
             refresher: Refresher::new(core.clone(), revocation.clone()),
             revocation,
             exchanges: SingleFlight::default(),
+            exchange_places,
             unrecorded: ending::Unrecorded::default(),
             flow_limit: Arc::new(FlowLimit::new(begin::BOUNDS)),
             discoveries: SingleFlight::default(),

@@ -53,6 +53,8 @@ const TOO_MANY_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// The reason why there is no app at a server. Sentences are without their full stop.
 #[derive(Debug, Clone)]
 pub(super) enum NotRegistered {
+    /// Too many calls to platforms are under way.
+    Busy,
     /// The person named a server that is none of these.
     Named(String),
     /// The log says why.
@@ -68,6 +70,7 @@ pub(super) enum NotRegistered {
 impl From<NotRegistered> for Error {
     fn from(why: NotRegistered) -> Self {
         match why {
+            NotRegistered::Busy => Self::TooManyExchanges,
             NotRegistered::Named(sentence) => Self::InvalidParameter(sentence),
             NotRegistered::Storage => Self::Store(store::Error::Overloaded),
             NotRegistered::TooMany => Self::TooManyServers { retry_after: TOO_MANY_RETRY_AFTER },
@@ -186,6 +189,7 @@ impl Broker {
         let (broker, key) = (self.clone(), (name.clone(), server.origin().to_owned()));
         // Who joins a run in flight makes no attempt.
         let work = move || async move {
+            let _place = broker.exchange_places.take(true).map_err(|_| NotRegistered::Busy)?;
             broker.count_attempt_to_register(&subjects)?;
             broker.prove_or_register(project, &name, &server).await
         };

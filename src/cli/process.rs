@@ -17,7 +17,8 @@ const FILES: u64 = 65_536;
 /// Descriptors for the database, the listeners, the log, the server's own threads and what runs in the background.
 const OWN_FILES: u64 = 128;
 
-/// Descriptors for each connection: it may have a platform called.
+/// Descriptors for each connection: it may have a platform called. As many exchanges may be under way as connections, for
+/// they go on without their client.
 const FILES_PER_CONNECTION: u64 = 2;
 
 /// Fewest connections that a broker is worth starting for.

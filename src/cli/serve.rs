@@ -44,7 +44,9 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<()
     let listen = config.server.listen;
     let metrics_listen = config.server.metrics_listen;
     let console_listen = config.console.as_ref().and_then(|console| console.listen);
-    let prepared = Prepared::new(config, Ports::system())?;
+    // As many as there are connections, for each of which two descriptors are reckoned.
+    let exchanges = process::connections(config.limits.connections);
+    let prepared = Prepared::new(config, Ports { exchanges, ..Ports::system() })?;
     let (listener, address) = bind("server.listen", listen)?;
     let (metrics, metrics_address) =
         metrics_listen.map(|listen| bind("server.metrics_listen", listen)).transpose()?.unzip();

@@ -474,6 +474,30 @@ async fn a_browser_that_vanishes_does_not_take_the_connection_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn exchanges_whose_clients_are_gone_are_bounded_and_nobody_loses_a_code_to_that() {
+    let broker = TestBroker::builder().exchanges(1).start().await;
+    let begin = async || broker.consent(&broker.begin("pinterest", BACK).await, &Answer::allow());
+    let (first, second, denied) = (begin().await, begin().await, begin().await);
+    broker.sandbox().hold(Step::Token);
+    let visit = tokio::spawn(broker.request("GET", &first).send());
+    broker.sandbox().held(Step::Token).await;
+    visit.abort();
+
+    let refused = broker.browse(&second).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "5"), "{}", refused.text);
+    let state = parameter(&denied, "state").unwrap();
+    let denied = format!("/v1/connect/pinterest/callback?state={state}&error=access_denied");
+    let location = broker.browse(&denied).await.location();
+    assert!(location.contains("status=cancelled"), "it calls no platform: {location}");
+    broker.sandbox().release(Step::Token);
+    for callback in [first, second] {
+        let location = broker.browse(&callback).await.location();
+        assert!(location.contains("status=success"), "{location}");
+    }
+    assert_eq!(broker.sandbox().requests_at("pinterest", Step::Token).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_account_under_another_profile_is_another_integration_on_the_same_grant() {
     let broker = TestBroker::start().await;
     let mut profiles = Vec::new();

@@ -12,6 +12,9 @@ use crate::domain::id::ProfileId;
 use crate::domain::key_limits::Unusable;
 use crate::domain::link::LinkStatus;
 
+/// Retry-After when too many calls to platforms are under way. Each takes some seconds at most.
+const EXCHANGE_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
         use broker::Error as E;
@@ -101,6 +104,7 @@ impl From<broker::Error> for ApiError {
                 ),
             ),
             E::TooManyAttempts { retry_after } => Self::new(Code::TooManyAttempts).retry_after(retry_after),
+            E::TooManyExchanges => Self::new(Code::Overloaded).retry_after(EXCHANGE_RETRY_AFTER),
             E::TooManyFlows { retry_after } => Self::new(Code::TooManyFlows).retry_after(retry_after),
             E::TooManyLinks { most, retry_after } => Self::with(
                 Code::TooManyFlows,

@@ -109,6 +109,7 @@ impl Fixture {
             upstream: Upstream::new(oauth, atproto, platforms()),
             clock,
             entropy,
+            exchanges: 256,
             settings: BrokerSettings {
                 keyring: std::path::PathBuf::new(),
                 public_url: public_url.to_owned(),

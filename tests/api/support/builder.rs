@@ -33,6 +33,7 @@ pub(crate) struct Builder {
     /// Replaces the seeded entropy.
     entropy: Option<Arc<dyn Entropy>>,
     has_reserve: bool,
+    exchanges: usize,
     db_id: u128,
 }
 
@@ -51,6 +52,7 @@ impl Default for Builder {
             seed: 42,
             entropy: None,
             has_reserve: false,
+            exchanges: 256,
             db_id: 0x70_6f73_7470_6565_7200,
         }
     }
@@ -117,6 +119,12 @@ impl Builder {
         self
     }
 
+    /// Most exchanges of codes under way.
+    pub(crate) fn exchanges(mut self, most: usize) -> Self {
+        self.exchanges = most;
+        self
+    }
+
     /// Reserves disk space, as `postpeer serve` does.
     pub(crate) fn with_reserve(mut self) -> Self {
         self.has_reserve = true;
@@ -157,6 +165,7 @@ impl Builder {
             dns: Dns::at(self.dns.unwrap_or_else(|| DnsServer::start().address)),
             retry_pause: Duration::ZERO,
             keeps_reserve: self.has_reserve,
+            exchanges: self.exchanges,
         };
         let entropy = NamedDatabase { entropy, name: self.db_id.to_be_bytes(), is_named: AtomicBool::new(false) };
         app::initialise(&config, &Ports { entropy: Arc::new(entropy), ..ports.clone() }).unwrap();
