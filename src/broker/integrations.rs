@@ -156,11 +156,10 @@ impl Broker {
                 || revocation.reach(tx, (&grant).into(), now)? != Users::Nobody;
             // A consent that has ended while its account cannot be erased would leave an account that is dead.
             meta::touch(tx)?;
-            let connection = audit::last_connection(tx, project, id)?;
-            Ok::<_, Error>((integration, grant, is_needed, connection))
+            Ok::<_, Error>((integration, grant, is_needed, audit::newest(tx)?))
         };
         self.store.ensure_reserve().await?;
-        let (integration, grant, is_needed, connection) = self.store.write(find).await?;
+        let (integration, grant, is_needed, newest) = self.store.write(find).await?;
         let (grant_id, generation) = (grant.id, grant.generation);
         let mut revoked = if is_needed { Revoked::KeptForOthers } else { self.revoke(&grant).await };
         let (revocation, clock) = (self.revocation.clone(), self.clock.clone());
@@ -171,9 +170,8 @@ impl Broker {
             .write_kept(move |tx| {
                 let present = find_seen(tx, &who, id)?;
                 let others = integrations::list_on_grant(tx, project, present.grant_id)?;
-                // A renewed consent alone does not count: it may have been for other accounts. Nor does an entry that a
-                // purge deleted meanwhile.
-                let is_renewed = audit::last_connection(tx, project, id)? > connection;
+                // A renewed consent alone does not count: it may have been for other accounts.
+                let is_renewed = audit::is_connected_since(tx, project, id, newest)?;
                 if present.grant_id != grant_id || is_renewed {
                     // Its owner connected it again meanwhile: that consent is newer than the caller's wish.
                     let entry =

@@ -178,18 +178,17 @@ impl Broker {
         let link = self.find_link(token).await?;
         let Some(uri) = self.checked_again(link.redirect_uri.clone()) else { return Ok(None) };
         let (project, id, remembered) = (link.project_id, link.id, link.connected);
-        let connected = self
-            .store
-            .read(move |db| {
-                // The link has forgotten the first ones; the audit trail has not, unless it is kept for less time.
-                let is_full = remembered.len() >= CONNECTED_MAX as usize;
-                let mut ids = if is_full { audit::list_connected_through(db, project, id)? } else { Vec::new() };
-                let known: HashSet<IntegrationId> = ids.iter().copied().collect();
-                ids.extend(remembered.into_iter().filter(|id| !known.contains(id)));
-                let found = ids.iter().map(|id| integrations::find(db, project, *id));
-                Ok::<_, store::Error>(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>())
-            })
-            .await?;
+        // A full link has forgotten the first ones. The audit trail has not, unless it is kept for less time.
+        let is_full = remembered.len() >= CONNECTED_MAX as usize;
+        let find = move |db: &Connection| {
+            let mut ids = if is_full { audit::list_connected_through(db, project, id)? } else { Vec::new() };
+            let known: HashSet<IntegrationId> = ids.iter().copied().collect();
+            ids.extend(remembered.into_iter().filter(|id| !known.contains(id)));
+            let found = ids.iter().map(|id| integrations::find(db, project, *id));
+            Ok::<_, store::Error>(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>())
+        };
+        let connected =
+            if is_full { self.store.read_long_for(project, find).await? } else { self.store.read(find).await? };
         let is_connected = |name: &&String| connected.iter().any(|it| it.platform == **name);
         let platforms: Vec<String> = link.platforms.iter().filter(is_connected).cloned().collect();
         let ids: Vec<String> = connected.iter().map(|it| it.id.to_string()).collect();

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, Row, ToSql, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, Params, all, change, change_one, one, signed};
+use super::columns::{Fields, Params, all, change, change_one, count, one, signed};
 use crate::domain::audit::{Action, By, Entry, Recorded, Since};
 use crate::domain::id::{AccessKeyId, IntegrationId, LinkId, ProfileId, ProjectId};
 use crate::domain::time::Timestamp;
@@ -63,14 +63,20 @@ pub fn list_of_object(db: &Connection, project: ProjectId, object: &str, limit: 
 const LIST_OF_OBJECT: &str = "SELECT * FROM audit
     WHERE project_id = :project AND object = :object ORDER BY id DESC LIMIT :limit";
 
-/// Id of the entry that tells of the account's latest connection, as far as the trail goes back.
-pub fn last_connection(db: &Connection, project: ProjectId, id: IntegrationId) -> Result<Option<i64>, Error> {
-    let last = "SELECT id FROM audit WHERE project_id = :project AND object = :object AND action = :connected
-        ORDER BY id DESC LIMIT 1";
-    let connected = Action::AccountConnected.into_str();
-    let params = named_params! {":project": project, ":object": id, ":connected": connected};
-    one(db, last, params, |row| Fields::of("audit", row).get("id"))
+/// Id of the newest entry, of whatever project. It is never purged, so later entries have higher ids.
+pub fn newest(db: &Connection) -> Result<u64, Error> {
+    count(db, "SELECT coalesce(max(id), 0) FROM audit /* every project */", &[])
 }
+
+/// True when the account was connected after that entry.
+pub fn is_connected_since(db: &Connection, project: ProjectId, id: IntegrationId, entry: u64) -> Result<bool, Error> {
+    let connected = Action::AccountConnected.into_str();
+    let params = named_params! {":project": project, ":object": id, ":entry": signed(entry), ":connected": connected};
+    Ok(one(db, CONNECTED_SINCE, params, |_| Ok(()))?.is_some())
+}
+
+const CONNECTED_SINCE: &str = "SELECT 1 FROM audit
+    WHERE project_id = :project AND object = :object AND id > :entry AND action = :connected LIMIT 1";
 
 /// The entries before `before`, or the newest, the latest first: all of the project, or those about one profile.
 pub fn list_latest(
@@ -135,19 +141,19 @@ fn list_since(
     Ok(found)
 }
 
-/// The accounts that were connected through a link and still are, in this order, as far as the trail goes back.
+/// The accounts that were connected through a link and still are, in this order, as far as the trail goes back. Looks at
+/// all connections through the link, so it is a long read.
 pub fn list_connected_through(db: &Connection, project: ProjectId, link: LinkId) -> Result<Vec<IntegrationId>, Error> {
-    all(
-        db,
-        "SELECT i.id FROM integrations AS i
-         JOIN (SELECT object, min(id) AS first FROM audit
-               WHERE project_id = :project AND link_id = :link AND action = :connected GROUP BY object) AS a
-            ON a.object = i.id
-         WHERE i.project_id = :project ORDER BY a.first",
-        named_params! {":project": project, ":link": link, ":connected": Action::AccountConnected.into_str()},
-        |row| Fields::of("integrations", row).get("id"),
-    )
+    let connected = Action::AccountConnected.into_str();
+    let params = named_params! {":project": project, ":link": link, ":connected": connected};
+    all(db, LIST_CONNECTED_THROUGH, params, |row| Fields::of("integrations", row).get("id"))
 }
+
+const LIST_CONNECTED_THROUGH: &str = "SELECT i.id FROM
+        (SELECT object, min(id) AS first FROM audit INDEXED BY audit_by_link
+         WHERE project_id = :project AND link_id = :link AND action = :connected GROUP BY object) AS a
+     CROSS JOIN integrations AS i ON i.project_id = :project AND i.id = a.object
+     ORDER BY a.first";
 
 /// Deletes up to `limit` entries of all projects from before that time, and returns their number. The newest entry
 /// stays, so that no id is used twice.
@@ -212,6 +218,25 @@ mod tests {
         }
         assert_eq!(list_connected_through(&fixture.db, ours, link).unwrap(), [two, one]);
         assert_eq!(list_connected_through(&fixture.db, theirs, link).unwrap(), []);
+    }
+
+    #[test]
+    fn a_connection_is_found_only_behind_the_entry_that_was_the_newest() {
+        let mut fixture = Fixture::new();
+        let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.now());
+        let [account, other]: [IntegrationId; 2] = [fixture.id(), fixture.id()];
+        assert_eq!(newest(&fixture.db).unwrap(), 0);
+        let mut tell = |action, id: IntegrationId| {
+            fixture.write(|db| record(db, Some(ours), &Entry::new(By::COMMAND_LINE, action, id), now)).unwrap();
+            let found = |project, entry| is_connected_since(&fixture.db, project, account, entry).unwrap();
+            let newest = newest(&fixture.db).unwrap();
+            assert!(!found(ours, newest) && !found(theirs, 0));
+            found(ours, newest - 1)
+        };
+        assert!(tell(Action::AccountConnected, account));
+        assert!(!tell(Action::TokenRead, account));
+        assert!(!tell(Action::AccountConnected, other));
+        assert!(tell(Action::AccountConnected, account));
     }
 
     #[test]
