@@ -177,15 +177,16 @@ pub fn list(
     after: Option<AccessKeyId>,
     limit: u32,
 ) -> Result<Vec<AccessKey>, Error> {
-    all(
-        db,
-        "SELECT * FROM access_keys
-         WHERE project_id = :project AND id < coalesce(:after, 'key_~') AND (:profile IS NULL OR profile_id = :profile)
-         ORDER BY id DESC LIMIT :limit",
-        named_params! {":project": project, ":after": after, ":profile": profile, ":limit": limit},
-        read,
-    )
+    let params = named_params! {":project": project, ":after": after, ":limit": limit};
+    let Some(profile) = profile else { return all(db, LIST, params, read) };
+    all(db, LIST_OF_PROFILE, &[params, named_params! {":profile": profile}].concat(), read)
 }
+
+const LIST: &str = "SELECT * FROM access_keys WHERE project_id = :project AND id < coalesce(:after, 'key_~')
+    ORDER BY id DESC LIMIT :limit";
+
+const LIST_OF_PROFILE: &str = "SELECT * FROM access_keys
+    WHERE project_id = :project AND profile_id = :profile AND id < coalesce(:after, 'key_~') ORDER BY id DESC LIMIT :limit";
 
 /// A key of a project, unless it is revoked.
 pub fn find(db: &Connection, project: ProjectId, id: AccessKeyId) -> Result<Option<FoundKey>, Error> {

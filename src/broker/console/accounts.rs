@@ -150,11 +150,14 @@ impl Broker {
             let filter = HealthFilter { platform: wanted.platform, profile_id, failing_only: wanted.failing_only };
             // An edited place is the beginning.
             let after: Option<After> = wanted.after.and_then(|after| after.parse().ok());
+            // Behind the accounts that fail, a page passes over each of them.
+            let is_long = after.is_some() && !wanted.failing_only;
             let list = move |db: &Connection| {
                 let page = integrations::list_by_health(db, project, &filter, after, now, ACCOUNTS)?;
                 Ok::<_, store::Error>((name_profiles(db, project, page.accounts)?, page.next))
             };
-            let (found, next) = self.store.read(list).await?;
+            let (found, next) =
+                if is_long { self.store.read_long_for(project, list).await? } else { self.store.read(list).await? };
             (found, next.map(|next| next.to_string()))
         };
         let accounts = found.into_iter().map(|(detail, profile)| self.shown(detail, profile)).collect();

@@ -1,7 +1,10 @@
 //! Accounts by their health, for the console: those that fail come first. The column `fails_from`, which triggers keep
 //! (`migrations/V0019__console.sql`), says from when an account counts as failing.
 //!
-//! Invariant: a page is a walk along one index, from the place where the page before it ended.
+//! Invariant: a page of accounts that fail is a walk along one index, at each platform at once, from the place where
+//! the page before it ended. The others are found along an index of all, and each account that fails costs a step.
+
+use std::borrow::Cow;
 
 use rusqlite::{Connection, Row, ToSql, named_params};
 
@@ -10,8 +13,8 @@ use crate::domain::health_list::{After, HealthFilter, HealthPage};
 use crate::domain::id::{ProfileId, ProjectId};
 use crate::domain::integration::IntegrationDetail;
 use crate::domain::time::Timestamp;
-use crate::store::Error;
 use crate::store::columns::{Params, all, count, signed};
+use crate::store::{Error, counts};
 
 /// Most failing accounts that are counted.
 pub const COUNTED: u32 = 1000;
@@ -25,55 +28,76 @@ pub fn list_by_health(
     now: Timestamp,
     limit: u32,
 ) -> Result<HealthPage, Error> {
-    let (profile, platform) = (filter.profile_id.flatten(), filter.platform.as_deref());
-    let mut narrow = String::new();
-    let mut narrowing: Vec<(&str, &dyn ToSql)> = vec![(":project", &project)];
-    if filter.profile_id.is_some() {
-        narrow.push_str(" AND f.profile_id IS :profile");
-        narrowing.push((":profile", &profile));
+    let within: Cow<'_, str> = match filter.profile_id {
+        None => counts::PROJECT.into(),
+        Some(None) => counts::NO_PROFILE.into(),
+        Some(Some(profile)) => profile.to_string().into(),
+    };
+    let mut platforms: Vec<String> =
+        counts::by_platform(db, project, "integrations", &within)?.into_iter().map(|(platform, _)| platform).collect();
+    if let Some(wanted) = &filter.platform {
+        platforms.retain(|platform| platform == wanted);
     }
-    if platform.is_some() {
-        narrow.push_str(" AND f.platform = :platform");
-        narrowing.push((":platform", &platform));
+    if platforms.is_empty() {
+        return Ok(HealthPage { accounts: Vec::new(), next: None });
     }
+    let profile = filter.profile_id.flatten();
+    let names: Vec<String> = (0..platforms.len()).map(|at| format!(":platform{at}")).collect();
+    let of_profile = if filter.profile_id.is_some() { "AND f.profile_id IS :profile" } else { "" };
     // One more than asked for tells that there is a next page.
     let wanted = limit as usize + 1;
     let mut found: Vec<Numbered> = Vec::new();
-    let mut walk = |index: &str, part: &str, order: &str, params: Params<'_>| {
+    // Along the index for each platform at once, or for all of them where it is not by platform.
+    let mut walk = |index: &str, is_by_platform: bool, part: &str, order: &str, params: Params<'_>| {
+        let arm = |at_platform: &str| {
+            format!(
+                "SELECT f.n, f.fails_from FROM integrations AS f INDEXED BY {index}
+                 WHERE f.project_id = :project {of_profile} {at_platform} {part}"
+            )
+        };
         let rest = signed(wanted.saturating_sub(found.len()) as u64);
+        let mut params = [params, named_params! {":project": project, ":limit": rest}].concat();
+        if filter.profile_id.is_some() {
+            params.push((":profile", &profile));
+        }
+        let arms: Vec<String> = if is_by_platform {
+            params.extend(names.iter().zip(&platforms).map(|(name, platform)| (name.as_str(), platform as &dyn ToSql)));
+            names.iter().map(|name| arm(&format!("AND f.platform = {name}"))).collect()
+        } else {
+            vec![arm("")]
+        };
+        let keys = arms.join(" UNION ALL ");
         // The rows themselves are looked up last.
         let sql = format!(
-            "SELECT {SELECT}, {SELECT_DETAIL}, i.n, i.fails_from FROM (
-                SELECT f.n FROM integrations AS f INDEXED BY {index}
-                WHERE f.project_id = :project {part} {narrow} ORDER BY {order} LIMIT :limit
-             ) AS page
+            "SELECT {SELECT}, {SELECT_DETAIL}, i.n, i.fails_from FROM ({keys} ORDER BY {order} LIMIT :limit) AS page
              CROSS JOIN integrations AS i ON i.n = page.n {JOINS} WHERE i.project_id = :project"
         );
-        found.extend(all(db, &sql, &[&narrowing, params, named_params! {":limit": rest}].concat(), read)?);
+        found.extend(all(db, &sql, &params, read)?);
         Ok::<_, Error>(())
     };
     let by_failure =
         if filter.profile_id.is_some() { "integrations_by_failure_of_profile" } else { "integrations_by_failure" };
-    let latest = "f.fails_from DESC, f.n DESC";
+    let latest = "fails_from DESC, n DESC";
     match after {
-        None => walk(by_failure, "AND f.fails_from <= :now", latest, named_params! {":now": now})?,
+        None => walk(by_failure, true, "AND f.fails_from <= :now", latest, named_params! {":now": now})?,
         Some(After::Failing(from, n)) => {
             let params = named_params! {":from": from, ":n": n};
-            walk(by_failure, "AND f.fails_from = :from AND f.n < :n", latest, params)?;
-            walk(by_failure, "AND f.fails_from < :from", latest, named_params! {":from": from})?;
+            walk(by_failure, true, "AND f.fails_from = :from AND f.n < :n", latest, params)?;
+            walk(by_failure, true, "AND f.fails_from < :from", latest, named_params! {":from": from})?;
         }
         Some(After::Other(_)) => {}
     }
     if !filter.failing_only {
         let n = if let Some(After::Other(n)) = after { n } else { i64::MAX };
-        let index = match (filter.profile_id, platform) {
+        let index = match (filter.profile_id, &filter.platform) {
             (Some(_), None) => "integrations_of_profile",
             (Some(_), Some(_)) => "integrations_by_profile",
             (None, Some(_)) => "integrations_by_platform",
             (None, None) => "integrations_listed",
         };
+        // Skips accounts that fail.
         let part = "AND ifnull(f.fails_from > :now, 1) AND f.n < :n";
-        walk(index, part, "f.n DESC", named_params! {":now": now, ":n": n})?;
+        walk(index, filter.platform.is_some(), part, "n DESC", named_params! {":now": now, ":n": n})?;
     }
     let has_more = found.len() > limit as usize;
     found.truncate(limit as usize);
@@ -96,12 +120,15 @@ pub fn count_failing(
     count(db, COUNT_OF_PROFILE, &[params, named_params! {":profile": profile}].concat())
 }
 
-const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM integrations INDEXED BY integrations_by_failure
-    WHERE project_id = :project AND fails_from <= :now LIMIT :most)";
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM counts AS c
+    CROSS JOIN integrations AS f INDEXED BY integrations_by_failure
+        ON f.project_id = :project AND f.platform = c.platform AND f.fails_from <= :now
+    WHERE c.project_id = :project AND c.kind = 'integrations' AND c.within = '*' LIMIT :most)";
 
-const COUNT_OF_PROFILE: &str = "SELECT count(*) FROM (SELECT 1 FROM integrations
-    INDEXED BY integrations_by_failure_of_profile
-    WHERE project_id = :project AND profile_id = :profile AND fails_from <= :now LIMIT :most)";
+const COUNT_OF_PROFILE: &str = "SELECT count(*) FROM (SELECT 1 FROM counts AS c
+    CROSS JOIN integrations AS f INDEXED BY integrations_by_failure_of_profile
+        ON f.project_id = :project AND f.profile_id = :profile AND f.platform = c.platform AND f.fails_from <= :now
+    WHERE c.project_id = :project AND c.kind = 'integrations' AND c.within = :profile LIMIT :most)";
 
 /// An account, its number, and from when it fails.
 type Numbered = (IntegrationDetail, i64, Option<Timestamp>);
