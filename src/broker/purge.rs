@@ -24,6 +24,9 @@ const BATCH: u32 = 500;
 /// The same for selections, each of which holds a list of accounts. Their consents are revoked side by side.
 pub(super) const SELECTION_BATCH: u32 = 50;
 
+/// Accounts that one look-up finds. It passes over any number of others.
+const LOOK_UP: u32 = 10_000;
+
 /// How long the tokens of an ended grant are kept, so that a wrong verdict can still be corrected.
 const KEEP_TOKENS: Duration = Duration::from_hours(30 * 24);
 
@@ -88,10 +91,17 @@ impl Broker {
                 break;
             }
         }
-        while let Some(ended_before) = self.trusted_now().map(|now| now.minus(KEEP_TOKENS))
-            && self.store.read_long(move |db: &Connection| integrations::has_ended(db, ended_before)).await?
-        {
-            erased += self.store.write(move |tx| integrations::erase_ended(tx, ended_before, BATCH)).await?;
+        while let Some(ended_before) = self.trusted_now().map(|now| now.minus(KEEP_TOKENS)) {
+            let list = move |db: &Connection| integrations::list_ended(db, ended_before, LOOK_UP);
+            let ended = self.store.read_long(list).await?;
+            for batch in ended.chunks(BATCH as usize) {
+                let batch = batch.to_vec();
+                let erase = move |tx: &Transaction<'_>| integrations::erase_ended(tx, &batch, ended_before);
+                erased += self.store.write(erase).await?;
+            }
+            if ended.len() < LOOK_UP as usize {
+                break;
+            }
         }
         if erased > 0
             && let Err(error) = self.store.checkpoint().await

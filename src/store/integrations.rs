@@ -22,7 +22,7 @@ use crate::domain::time::Timestamp;
 pub use failing::{COUNTED, count_failing, list_by_health};
 pub use list::list;
 use own::own_dek_id;
-pub use own::{erase_ended, find_own_tokens, has_ended, renew, set_status};
+pub use own::{erase_ended, find_own_tokens, list_ended, renew, set_status};
 #[cfg(test)]
 pub(super) use tokens::FIND_TOKENS;
 pub use tokens::find_tokens;

@@ -7,7 +7,7 @@ use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::OwnTokens;
 use crate::domain::time::Timestamp;
 use crate::store::Error;
-use crate::store::columns::{Fields, change, change_one, dek_id, one, signed};
+use crate::store::columns::{Fields, all, change, change_one, dek_id, json, one, signed};
 use crate::store::grants::status_columns;
 
 /// The account's own tokens and their generation, which counts on while it has none.
@@ -72,34 +72,31 @@ pub fn set_status(
     )
 }
 
-/// True when [`erase_ended`] has something to erase. Looks at every account that fails, so not for the connection that
-/// writes.
-pub fn has_ended(db: &Connection, before: Timestamp) -> Result<bool, Error> {
-    let found = one(db, &list_ended("1"), named_params! {":before": before, ":limit": 1}, |_| Ok(()))?;
-    Ok(found.is_some())
-}
-
-/// Erases up to `limit` own tokens, in all projects, of accounts that ended before `before`, themselves or with their
-/// grant. Returns their number.
-pub fn erase_ended(db: &Transaction<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
-    let ended = list_ended("i.n");
+/// Numbers of up to `limit` accounts, of all projects, that have own tokens and ended before `before`, themselves or
+/// with their grant. Looks at every account that fails: a long read, and not for the connection that writes.
+pub fn list_ended(db: &Connection, before: Timestamp, limit: u32) -> Result<Vec<i64>, Error> {
     let sql = format!(
-        "UPDATE integrations /* every project */ SET tokens = NULL, tokens_dek_id = NULL, generation = generation + 1
-         WHERE n IN ({ended})"
+        "SELECT i.n FROM projects AS p /* every project */
+         CROSS JOIN counts AS c ON c.project_id = p.id AND c.kind = 'integrations' AND c.within = '*'
+         CROSS JOIN integrations AS i INDEXED BY integrations_by_failure
+            ON i.project_id = c.project_id AND i.platform = c.platform AND i.fails_from = 0
+         WHERE {ENDED} LIMIT :limit"
     );
-    change(db, &sql, named_params! {":before": before, ":limit": limit})
+    all(db, &sql, named_params! {":before": before, ":limit": limit}, |row| Ok(row.get("n")?))
 }
 
-/// Selects from accounts that have own tokens and ended before `:before`.
-fn list_ended(columns: &str) -> String {
-    format!(
-        "SELECT {columns} FROM projects AS p /* every project */
-         CROSS JOIN integrations AS i INDEXED BY integrations_by_failure ON i.project_id = p.id AND i.fails_from = 0
-         CROSS JOIN grants AS g ON g.project_id = i.project_id AND g.id = i.grant_id
-         WHERE i.tokens IS NOT NULL
-            AND (g.ended_at < :before OR i.status <> 'active' AND i.updated_at < :before) LIMIT :limit"
-    )
+/// Erases the own tokens of those of these accounts that ended before `before`. Returns their number.
+pub fn erase_ended(db: &Transaction<'_>, accounts: &[i64], before: Timestamp) -> Result<usize, Error> {
+    let sql = format!(
+        "UPDATE integrations AS i /* every project */ SET tokens = NULL, tokens_dek_id = NULL, generation = generation + 1
+         WHERE n IN (SELECT value FROM json_each(:accounts)) AND {ENDED}"
+    );
+    change(db, &sql, named_params! {":accounts": json(&accounts)?, ":before": before})
 }
+
+/// True for an account `i` that has own tokens and ended before `:before`.
+const ENDED: &str = "i.tokens IS NOT NULL AND (i.status <> 'active' AND i.updated_at < :before OR EXISTS (
+    SELECT 1 FROM grants AS g WHERE g.project_id = i.project_id AND g.id = i.grant_id AND g.ended_at < :before))";
 
 /// The data key of own tokens, for the column beside them.
 pub(super) fn own_dek_id(own: &OwnTokens, id: IntegrationId) -> Result<Option<u32>, Error> {
@@ -210,10 +207,14 @@ mod tests {
         let revoked = AuthStatus::ReconnectRequired(FailureReason::AccessRevoked);
         fixture.write(|db| set_status(db, ours, lost, revoked, now)).unwrap();
         let erase = |fixture: &mut Fixture, before| {
-            let has = has_ended(&fixture.db, before).unwrap();
-            let erased = fixture.write(|db| erase_ended(db, before, 9)).unwrap();
-            assert_eq!(has, erased > 0);
-            erased
+            let ended = list_ended(&fixture.db, before, 9).unwrap();
+            let accounts: Vec<i64> = (1..=9).collect();
+            assert_eq!(
+                fixture.write(|db| erase_ended(db, &accounts, before)).unwrap(),
+                ended.len(),
+                "no other is erased"
+            );
+            ended.len()
         };
         assert_eq!(erase(&mut fixture, now), 0, "they ended just now");
         let later = fixture.later(1);
