@@ -90,6 +90,25 @@ impl Broker {
         Ok(shown.map(|shown| shown.page.clone()))
     }
 
+    /// Up to `limit` integrations of the caller's project behind `before`, newest first, for the operator: all, or those
+    /// that fail. Returns the place behind which the rest is. Whoever follows it misses none that stays connected.
+    pub async fn list_newest(
+        &self,
+        caller: &Caller,
+        (platform, failing_only): (Option<String>, bool),
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<IntegrationDetail>, Option<i64>), Error> {
+        caller.for_whole_project()?;
+        let (project, now) = (caller.project_id, self.clock.now());
+        let failing_at = failing_only.then_some(now);
+        let list = move |db: &_| integrations::list_newest(db, project, platform.as_deref(), failing_at, before, limit);
+        let found = self.store.read_long_for(project, list).await?;
+        let next = found.last().filter(|_| found.len() == limit as usize).map(|(number, _)| *number);
+        let judge = |it: IntegrationDetail| IntegrationDetail { integration: it.integration.judged(now), ..it };
+        Ok((found.into_iter().map(|(_, detail)| judge(detail)).collect(), next))
+    }
+
     /// The integration with the state of its tokens.
     pub async fn get_integration(&self, caller: &Caller, id: &str) -> Result<IntegrationDetail, Error> {
         let (project, id) = (caller.project_id, parse(id)?);

@@ -9,12 +9,11 @@ use super::settings::ConfigFile;
 use super::{output, process};
 use crate::app::Desk;
 use crate::broker::error::What;
-use crate::broker::integrations::{ListIntegrations, Revoked};
+use crate::broker::integrations::Revoked;
 use crate::broker::{self, Broker, Caller};
 use crate::config::{Config, Environment};
 use crate::domain::id::IntegrationId;
-use crate::domain::integration::{IntegrationDetail, PlatformFilter, TokenState};
-use crate::domain::paging::Window;
+use crate::domain::integration::IntegrationDetail;
 use crate::domain::project::DEFAULT_PROJECT;
 use crate::telemetry::{self, LogFormat, LogLevel, LogSettings};
 
@@ -89,51 +88,41 @@ pub(super) async fn operator(broker: &Broker, project: &str) -> Result<Caller, b
 fn list(arguments: List, environment: &Environment) -> Result<(), Failure> {
     let List { project, platform, failing, json, config } = arguments;
     let desk = config.desk(environment)?;
-    let wanted = platform.clone();
-    let mut accounts = desk.run(|broker| async move {
+    // Each account is kept as its line only, or not at all: there may be a million.
+    let mut array = output::Array::default();
+    let mut table = output::Table::new(["ID", "PLATFORM", "ACCOUNT", "STATE", "LAST ERROR", "NEXT REFRESH"]);
+    let mut is_empty = true;
+    desk.run(async |broker| {
         let caller = operator(&broker, &project).await?;
-        let mut accounts = Vec::new();
-        for offset in (0..).step_by(PAGE as usize) {
-            let platforms = platform.clone().map_or(PlatformFilter::All, PlatformFilter::One);
-            let wanted = ListIntegrations { platforms, ..ListIntegrations::default() };
-            let page = broker.list_integrations(&caller, wanted, Window { limit: PAGE, offset }).await?.items;
-            let is_last = page.len() < PAGE as usize;
-            for account in page {
-                match broker.get_integration(&caller, &account.id.to_string()).await {
-                    Ok(detail) => accounts.push(detail),
-                    // It was disconnected meanwhile.
-                    Err(broker::Error::NotFound(_)) => {}
-                    Err(error) => return Err(error),
-                }
+        let mut before = None;
+        loop {
+            let wanted = (platform.clone(), failing);
+            let (accounts, next) = broker.list_newest(&caller, wanted, before, PAGE).await?;
+            is_empty &= accounts.is_empty();
+            for account in &accounts {
+                if json { array.push(&as_json(account))? } else { table.push(&cells(account)) }
             }
-            if is_last {
-                break;
+            before = next;
+            if next.is_none() {
+                return Ok::<_, Failure>(());
             }
         }
-        Ok(accounts)
     })?;
-    if let Some(name) = wanted.filter(|_| accounts.is_empty()) {
-        check_platform(&config.load(environment)?, &name)?;
+    if let Some(name) = platform.as_ref().filter(|_| is_empty) {
+        check_platform(&config.load(environment)?, name)?;
     }
-    if failing {
-        accounts.retain(|account| account.token_state() != TokenState::Ok);
-    }
-    if json {
-        let accounts: Vec<Value> = accounts.iter().map(as_json).collect();
-        return output::result(&Value::from(accounts).to_string());
-    }
-    let mut rows = vec![["ID", "PLATFORM", "ACCOUNT", "STATE", "LAST ERROR", "NEXT REFRESH"].map(str::to_owned)];
-    rows.extend(accounts.iter().map(|account| {
-        [
-            account.integration.id.to_string(),
-            account.integration.platform.clone(),
-            name(account).to_owned(),
-            <&str>::from(account.token_state()).to_owned(),
-            account.trouble.as_ref().map_or("-", |trouble| trouble.kind.code()).to_owned(),
-            account.due_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
-        ]
-    }));
-    output::result(&output::table(&rows))
+    if json { array.end() } else { output::result(&table.to_string()) }
+}
+
+fn cells(account: &IntegrationDetail) -> [String; 6] {
+    [
+        account.integration.id.to_string(),
+        account.integration.platform.clone(),
+        name(account).to_owned(),
+        <&str>::from(account.token_state()).to_owned(),
+        account.trouble.as_ref().map_or("-", |trouble| trouble.kind.code()).to_owned(),
+        account.due_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+    ]
 }
 
 /// Fails for a platform without accounts that there is not.

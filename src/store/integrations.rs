@@ -19,7 +19,7 @@ use crate::domain::integration::{AppSummary, Integration, IntegrationDetail, Own
 use crate::domain::refresh_failure::RefreshFailure;
 use crate::domain::time::Timestamp;
 
-pub use failing::{COUNTED, count_failing, list_by_health};
+pub use failing::{COUNTED, count_failing, list_by_health, list_newest};
 pub use list::list;
 use own::own_dek_id;
 pub use own::{erase_ended, find_own_tokens, list_ended, renew, set_status};

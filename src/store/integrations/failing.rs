@@ -108,6 +108,37 @@ pub fn list_by_health(
     Ok(HealthPage { accounts: found.into_iter().map(|(detail, ..)| detail).collect(), next })
 }
 
+/// Up to `limit` accounts with lower numbers than `before`, newest first, each with its number and without the keys
+/// that read its token. With `failing_at`, those alone that fail then. That looks at every account: a long read.
+pub fn list_newest(
+    db: &Connection,
+    project: ProjectId,
+    platform: Option<&str>,
+    failing_at: Option<Timestamp>,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<(i64, IntegrationDetail)>, Error> {
+    let before = before.unwrap_or(i64::MAX);
+    let mut params = named_params! {":project": project, ":before": before, ":limit": limit}.to_vec();
+    let (mut narrow, mut index) = (String::new(), "integrations_listed");
+    if platform.is_some() {
+        (narrow, index) = ("AND f.platform = :platform".to_owned(), "integrations_by_platform");
+        params.push((":platform", &platform));
+    }
+    if failing_at.is_some() {
+        narrow.push_str(" AND f.fails_from <= :failing_at");
+        params.push((":failing_at", &failing_at));
+    }
+    let sql = format!(
+        "SELECT {SELECT}, {SELECT_DETAIL}, i.n, i.fails_from FROM (
+            SELECT f.n FROM integrations AS f INDEXED BY {index}
+            WHERE f.project_id = :project {narrow} AND f.n < :before ORDER BY f.n DESC LIMIT :limit
+         ) AS page
+         CROSS JOIN integrations AS i ON i.n = page.n {JOINS} WHERE i.project_id = :project"
+    );
+    all(db, &sql, &params, |row| read(row).map(|(detail, number, _)| (number, detail)))
+}
+
 /// Number of accounts that fail, of a profile or of all, up to [`COUNTED`].
 pub fn count_failing(
     db: &Connection,
@@ -303,6 +334,26 @@ mod tests {
         }
         let theirs = list_by_health(&fixture.db, fixture.theirs, &HealthFilter::default(), None, now, 9).unwrap();
         assert!(theirs.accounts.is_empty());
+        assert!(list_newest(&fixture.db, fixture.theirs, None, None, None, 9).unwrap().is_empty());
+        for platform in [None, Some("twitter")] {
+            for failing_at in [None, Some(now)] {
+                let is_wanted = |(account, grant): &&(crate::domain::integration::Integration, GrantId)| {
+                    platform.is_none_or(|platform| account.platform == platform)
+                        && !(failing_at.is_some() && *grant == well)
+                };
+                let expected: Vec<_> = made.iter().rev().filter(is_wanted).map(|(account, _)| account.id).collect();
+                for limit in [1, 5, 100] {
+                    let (mut found, mut before) = (Vec::new(), None);
+                    loop {
+                        let page = list_newest(&fixture.db, ours, platform, failing_at, before, limit).unwrap();
+                        let Some((last, _)) = page.last() else { break };
+                        before = Some(*last);
+                        found.extend(page.into_iter().map(|(_, detail)| detail.integration.id));
+                    }
+                    assert_eq!(found, expected, "{platform:?} {failing_at:?} by {limit}");
+                }
+            }
+        }
         assert_eq!(count_failing(&fixture.db, ours, Some(profile), now).unwrap(), 4);
         let id = made[1].0.id;
         fixture.write(|db| move_to_profile(db, ours, id, Some(profile), now)).unwrap();
