@@ -47,7 +47,7 @@ impl Broker {
     /// All data keys, oldest first.
     pub async fn list_data_keys(&self) -> Result<Vec<KeyReport>, Error> {
         self.store
-            .read(|db| {
+            .read_long(|db| {
                 let counted = sealed::count_by_key(db)?;
                 let keys = keyring::list(db)?.into_iter().zip(keyring::list_ages(db)?);
                 let report = |(key, (_, created_at)): (WrappedKey, _)| KeyReport {

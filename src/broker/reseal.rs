@@ -66,7 +66,9 @@ impl Broker {
         let active = self.vault.active_key();
         let (older, settled) = self
             .store
-            .read(move |db| Ok::<_, Error>((count_outdated(db, Outdated::Key(active))?, sealed::get_resealed(db)?)))
+            .read_long(move |db| {
+                Ok::<_, Error>((count_outdated(db, Outdated::Key(active))?, sealed::get_resealed(db)?))
+            })
             .await?;
         metrics::gauge!("postpeer_values_to_reseal").set(u32::try_from(older).unwrap_or(u32::MAX));
         let is_settled = older > 0 || settled.is_some_and(|(key, _)| key == active);
@@ -93,7 +95,7 @@ impl Broker {
     }
 
     async fn reseal_all(&self, what: Outdated, pause: Duration, stop: &CancellationToken) -> Result<Resealed, Error> {
-        let mut left = self.store.read(move |db| Ok::<_, Error>(count_outdated(db, what)?)).await?;
+        let mut left = self.store.read_long(move |db| Ok::<_, Error>(count_outdated(db, what)?)).await?;
         let mut total = Resealed::default();
         let mut reported_at = self.clock.now();
         if left > 0 {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::str::FromStr;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, Statement, Transaction};
+use rusqlite::{CachedStatement, Connection, Row, Statement, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -212,6 +212,12 @@ fn bind(statement: &mut Statement<'_>, params: Params<'_>) -> rusqlite::Result<(
     Ok(())
 }
 
+fn prepare<'db>(db: &'db Connection, sql: &str) -> rusqlite::Result<CachedStatement<'db>> {
+    #[cfg(test)]
+    super::plans::check(db, sql);
+    db.prepare_cached(sql)
+}
+
 /// The first row, if any.
 pub(super) fn one<T>(
     db: &Connection,
@@ -219,7 +225,7 @@ pub(super) fn one<T>(
     params: Params<'_>,
     read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let mut statement = db.prepare_cached(sql)?;
+    let mut statement = prepare(db, sql)?;
     bind(&mut statement, params)?;
     let mut rows = statement.raw_query();
     rows.next()?.map(read).transpose()
@@ -232,7 +238,7 @@ pub(super) fn all<T>(
     params: Params<'_>,
     read: impl FnMut(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
-    let mut statement = db.prepare_cached(sql)?;
+    let mut statement = prepare(db, sql)?;
     bind(&mut statement, params)?;
     statement.raw_query().and_then(read).collect()
 }
@@ -244,7 +250,7 @@ pub(super) fn each(
     params: Params<'_>,
     mut see: impl FnMut(&Row<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut statement = db.prepare_cached(sql)?;
+    let mut statement = prepare(db, sql)?;
     bind(&mut statement, params)?;
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
@@ -261,7 +267,7 @@ pub(super) fn count(db: &Connection, sql: &str, params: Params<'_>) -> Result<u6
 
 /// Runs a change and returns the number of changed rows.
 pub(super) fn change(db: &Transaction<'_>, sql: &str, params: Params<'_>) -> Result<usize, Error> {
-    let mut statement = db.prepare_cached(sql)?;
+    let mut statement = prepare(db, sql)?;
     bind(&mut statement, params)?;
     Ok(statement.raw_execute()?)
 }

@@ -40,6 +40,8 @@ mod lock;
 pub mod meta;
 pub mod oauth_apps;
 mod open;
+#[cfg(test)]
+mod plans;
 pub mod profiles;
 pub mod projects;
 mod readers;
