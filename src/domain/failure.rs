@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::grant::FailureReason;
+pub use super::help::Help;
+use super::own_settings;
 use super::time::Timestamp;
 
 /// Why an account could not be connected, or its tokens not be refreshed or revoked.
@@ -103,28 +105,6 @@ pub enum Failure {
     TokensUnreadable,
 }
 
-/// Who can end a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Help {
-    /// Connects again, grants permissions, or settles something with their account.
-    AccountOwner,
-    /// No answer says whose fault it is.
-    NobodyKnown,
-    /// Changes the OAuth app, a setting or a payment.
-    Operator,
-    /// An outage or throttling ends by itself.
-    Platform,
-}
-
-impl Help {
-    /// The name.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        self.into_str()
-    }
-}
-
 /// The texts that people read. `{label}` stands for the platform's name for people, `{platform}` for its name in the
 /// configuration, `{console}` for the page where the operator manages the app.
 struct Texts {
@@ -217,9 +197,9 @@ impl Failure {
 
     /// The same where it is known which settings may be wrong.
     pub(super) fn next_step_with(self, settings: &str, platform: &str, console: Option<&str>) -> String {
-        let console = console.unwrap_or("the platform");
-        let text = self.texts().next_step.replace("{settings}", settings);
-        text.replace("{platform}", platform).replace("{console}", console)
+        let (place, more) = console.map_or(("the platform", own_settings::to_check(self)), |console| (console, ""));
+        let text = format!("{}{more}", self.texts().next_step).replace("{settings}", settings);
+        text.replace("{platform}", platform).replace("{console}", place)
     }
 
     /// Who can end this failure.

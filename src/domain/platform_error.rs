@@ -151,7 +151,7 @@ impl PlatformError {
             (None, Step::PushedAuthorization) => "par_url",
             (None, Step::Discovery | Step::Keys | Step::Registration) => "issuer",
             (None, Step::Revocation) => "revoke_url",
-            (None, Step::CodeExchange | Step::LongLivedExchange | Step::Refresh) => "token_url",
+            (None, Step::CodeExchange | Step::LongLivedExchange | Step::Refresh) => "token_url and token_pointer",
         };
         self.failure.next_step_with(settings, &self.platform, console)
     }
@@ -251,12 +251,31 @@ mod tests {
             (Step::Identity, console, "check token_url and api_url of [platforms.acme];"),
             (Step::Identity, None, "check identity_url and identity of [platforms.acme];"),
             (Step::PushedAuthorization, None, "check par_url of [platforms.acme];"),
-            (Step::CodeExchange, None, "check token_url of [platforms.acme];"),
+            (Step::CodeExchange, None, "check token_url and token_pointer of [platforms.acme];"),
         ] {
             assert!(next(step, console).contains(settings), "{}", next(step, console));
         }
         let of_callback = Failure::PlatformAnswerUnreadable.next_step("acme", None);
         assert!(of_callback.contains("check issuer, token_url and identity_url of [platforms.acme];"), "{of_callback}");
+    }
+
+    #[test]
+    fn the_next_step_at_an_operators_own_platform_names_the_settings_that_decide() {
+        for (step, failure, settings) in [
+            (Step::CodeExchange, Failure::AppOrGrantRejected, "client_auth (\"body\" or \"basic\")"),
+            (Step::Refresh, Failure::CredentialsRejected, "private_key_audience"),
+            (Step::Identity, Failure::PermissionMissing, "identity_url, identity_method and identity_headers"),
+            (Step::Identity, Failure::IdentityUnavailable, "identity_method"),
+            (Step::Identity, Failure::IdTokenRejected, "without issuer"),
+            (Step::PushedAuthorization, Failure::AuthorizationRefused, "pkce or authorize_params"),
+            (Step::PushedAuthorization, Failure::AuthorizationRefused, "openid, profile and offline_access"),
+            (Step::Refresh, Failure::RequestRefused, "SIGHUP"),
+            (Step::CodeExchange, Failure::PlatformAnswerUnreadable, "SIGHUP"),
+        ] {
+            let next = |console| PlatformError::new("acme", step, failure).next_step(console);
+            assert!(next(None).contains(settings), "{}", next(None));
+            assert!(!next(Some("https://acme.example")).contains(settings), "{step} {failure:?}");
+        }
     }
 
     #[test]

@@ -17,8 +17,21 @@ use crate::platforms::{OF_CALLBACK_URL, OF_CLIENT, OF_OUTAGE, OF_THROTTLING, Pla
 /// (RFC 6749, section 4.1.2.1).
 const UNAUTHORIZED_CLIENT: &str = "unauthorized_client";
 
-/// Codes that blame the client id alone. Google and Slack.
-const OF_CLIENT_ID: &[&str] = &["deleted_client", "disabled_client", "invalid_client_id"];
+/// Codes that blame the client id alone. Google, HubSpot and Slack.
+const OF_CLIENT_ID: &[&str] = &["bad_client_id", "deleted_client", "disabled_client", "invalid_client_id"];
+
+/// Sentences that blame the client id, or say that it did not come as the server wants it.
+const OF_CLIENT_ID_IN_WORDS: &[&str] = &[
+    "client id is missing",
+    "client_id is missing",
+    "client_id is required",
+    "invalid client id",
+    "invalid client_id",
+    "missing client id",
+    "missing client_id",
+    "unknown client id",
+    "unknown client_id",
+];
 
 /// Those that blame the client secret alone. Slack.
 const OF_CLIENT_SECRET: &[&str] = &["bad_client_secret", "invalid_client_secret"];
@@ -220,9 +233,8 @@ impl ErrorAnswer {
         if self.is(&["invalid_grant"]) {
             return if step == Step::Refresh { Failure::RefreshRejected } else { refusal(step) };
         }
-        // Twitch has these sentences and no code.
-        let of_client_id =
-            self.said.message == "invalid client" || self.says(&["invalid client id", "missing client id"]);
+        // Twitch and others have these sentences and no code.
+        let of_client_id = self.said.message == "invalid client" || self.says(OF_CLIENT_ID_IN_WORDS);
         if of_client_id || self.says(&["client secret", "client_secret"]) {
             return Failure::CredentialsRejected;
         }
@@ -340,6 +352,19 @@ mod tests {
                 Some("unauthorized_client"),
             ),
             (401, json!({"error": "invalid_client"}), CredentialsRejected, Some("invalid_client")),
+            (
+                400,
+                json!({"status": "BAD_CLIENT_ID", "message": "missing or unknown client id"}),
+                CredentialsRejected,
+                Some("BAD_CLIENT_ID"),
+            ),
+            (400, json!({"error": true, "message": "client_id is required"}), CredentialsRejected, None),
+            (
+                400,
+                json!({"error": "invalid_grant", "error_description": "The code is of an unknown client_id"}),
+                ExchangeRejected,
+                Some("invalid_grant"),
+            ),
             (200, json!({"error": "invalid_client"}), CredentialsRejected, Some("invalid_client")),
             (
                 401,

@@ -10,8 +10,9 @@ use super::{Platform, text};
 use crate::domain::failure::Failure;
 use crate::domain::platform_error::Step;
 
-/// Codes that blame the OAuth app's credentials, at any endpoint: RFC 6749, Google, GitHub, Slack.
+/// Codes that blame the OAuth app's credentials, at any endpoint: RFC 6749, Google, GitHub, HubSpot, Slack.
 pub const OF_CLIENT: &[&str] = &[
+    "bad_client_id",
     "bad_client_secret",
     "deleted_client",
     "disabled_client",

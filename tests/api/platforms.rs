@@ -408,15 +408,15 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
     token 500: platform_unavailable
         connection failed error=acme, code exchange: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
     token garbage: platform_answer_unreadable
-        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, code exchange: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check token_url and token_pointer of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept. If its server has moved the endpoints that its issuer publishes, reload the broker (SIGHUP): it reads them once.
     identity expired: permission_missing
-        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them. The server may also want another call: compare identity_url, identity_method and identity_headers with its documentation.
         the tokens were not kept, so they were revoked platform.name=acme
     identity revoked: permission_missing
-        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them.
+        connection failed error=acme, identity call: permission_missing (HTTP 401, invalid_token) who_can_help="account_owner" next_step=Check that the scopes of [platforms.acme] are enabled for the app at the platform, and that the owner ticked them. The server may also want another call: compare identity_url, identity_method and identity_headers with its documentation.
         the tokens were not kept, so they were revoked platform.name=acme
     identity ok_error: identity_unavailable
-        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200, invalid_token) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept. If its server has moved the endpoints that its issuer publishes, reload the broker (SIGHUP): it reads them once.
         the tokens were not kept, so they were revoked platform.name=acme
     identity 429: platform_throttled
         connection failed error=acme, identity call: platform_throttled (HTTP 429, temporarily_unavailable) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
@@ -425,7 +425,7 @@ async fn the_log_names_the_step_the_answer_and_the_next_step() {
         connection failed error=acme, identity call: platform_unavailable (HTTP 500, server_error) who_can_help="platform" next_step=Nothing to do: refreshes are retried automatically, and a connection can be started again later.
         the tokens were not kept, so they were revoked platform.name=acme
     identity html: identity_unavailable
-        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept.
+        connection failed error=acme, identity call: platform_answer_unreadable (HTTP 200) who_can_help="nobody_known" next_step=If it goes on, check identity_url and identity of [platforms.acme]; if they are right, the platform changed its answers. Refreshes are retried automatically, and their answers are kept. If its server has moved the endpoints that its issuer publishes, reload the broker (SIGHUP): it reads them once.
         the tokens were not kept, so they were revoked platform.name=acme
     "#);
     insta::assert_snapshot!(told[1], @r#"

@@ -88,7 +88,14 @@ fn told(config: &Config, name: &str, key: &str, probed: &Probed) -> Finding {
                 Suspect::ClientSecret => key.to_owned(),
                 Suspect::Either => format!("client_id or {key}, and does not say which"),
             };
-            let remedy = format!("compare client_id{and_key} of {section} with the app at {place}");
+            let or_how = match console {
+                Some(_) => "",
+                None if key == "private_key" => {
+                    ", and private_key_audience, private_key_algorithm and private_key_id with the server's documentation"
+                }
+                None => ", or try another client_auth (\"body\" or \"basic\"): the server may want them otherwise",
+            };
+            let remedy = format!("compare client_id{and_key} of {section} with the app at {place}{or_how}");
             Finding::error(Exit::Config, CHECK, name, format!("it refuses {what}{answered}")).remedy(remedy)
         }
         Verdict::Untold if probed.status.is_some_and(|status| matches!(status, 300..400 | 404 | 405)) => {
@@ -128,5 +135,37 @@ fn directory(name: &str, server: &Reachable) -> Finding {
             let remedy = if error.is_of_proxy() { String::new() } else { remedy };
             Finding::error(Exit::Unavailable, CHECK, name, message).remedy(remedy)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn an_own_server_may_want_the_credentials_in_another_form() {
+        let toml = r#"
+            [platforms.twitter]
+            client_id = "id"
+            client_secret = "secret"
+            [platforms.acme]
+            client_id = "id"
+            client_secret = "secret"
+            authorize_url = "https://id.acme.example/auth"
+            token_url = "https://id.acme.example/token"
+            identity_url = "https://id.acme.example/me"
+            identity = { id = "/sub" }
+        "#;
+        let config = config::from_str("x", toml, Path::new(""), &Environment::default(), &[]).unwrap();
+        let remedy = |name, key| {
+            let verdict = Verdict::Refused(Suspect::Either);
+            told(&config, name, key, &Probed { verdict, status: Some(401), code: None }).remedy
+        };
+        assert!(remedy("acme", "client_secret").contains("another client_auth (\"body\" or \"basic\")"));
+        assert!(remedy("acme", "private_key").contains("private_key_audience"));
+        assert!(!remedy("twitter", "client_secret").contains("client_auth"));
     }
 }

@@ -13,13 +13,42 @@ pub(super) fn cause(failure: Failure, label: &str, backup_taken_at: Option<Times
 }
 
 pub(super) fn remedy(failure: Failure, platform: &str, console: Option<&str>) -> String {
+    let is_own = console.is_none();
     let console = console.map_or_else(|| "bei der Plattform".to_owned(), |console| format!("unter {console}"));
-    sentences(failure).1.replace("{platform}", platform).replace("{console}", &console)
+    let more = if is_own { to_check(failure) } else { "" };
+    format!("{}{more}", sentences(failure).1).replace("{platform}", platform).replace("{console}", &console)
 }
 
 const RECONNECT: &str = "Die Person, der das Konto gehört, verbindet es neu.";
 const LATER: &str = "Nichts zu tun: Erneuerungen werden von selbst wiederholt, und eine Verbindung lässt sich später noch \
                      einmal beginnen.";
+
+/// A sentence about the settings of an operator's own platform, with a space before it.
+const fn to_check(failure: Failure) -> &'static str {
+    match failure {
+        Failure::AppOrGrantRejected | Failure::CredentialsRejected => {
+            " Stimmen die Zugangsdaten, nimmt der Server sie vielleicht anders an: Versuchen Sie ein anderes \
+             client_auth (\"body\" oder \"basic\"); bei einem privaten Schlüssel vergleichen Sie private_key_audience, \
+             private_key_algorithm und private_key_id."
+        }
+        Failure::AuthorizationRefused => {
+            " Vielleicht will der Server auch pkce oder authorize_params anders. Hat der Abschnitt eines issuer keine scopes, \
+             bittet der Broker um openid, profile und offline_access: Setzen Sie scopes, wenn der Server einen davon ablehnt."
+        }
+        Failure::IdTokenRejected => {
+            " Ein Server, dessen id_tokens keine nonce haben oder unangekündigt mit dem Client-Geheimnis signiert sind, lässt sich \
+             ohne issuer verbinden: Setzen Sie stattdessen die Endpunkte und identity_url."
+        }
+        Failure::IdentityUnavailable | Failure::PermissionMissing => {
+            " Vielleicht will der Server auch einen anderen Aufruf: Vergleichen Sie identity_url, identity_method und \
+             identity_headers mit seiner Dokumentation."
+        }
+        Failure::PlatformAnswerUnreadable | Failure::RequestRefused => {
+            " Hat der Server die Endpunkte verlegt, die sein issuer nennt, laden Sie den Broker neu (SIGHUP): Er liest sie einmal."
+        }
+        _ => "",
+    }
+}
 
 /// Cause and next step. `{label}` stands for the platform's name for people, `{platform}` for its name in the
 /// configuration, `{console}` for the place where the operator manages the app, with its preposition.
