@@ -202,7 +202,7 @@ mod tests {
         note     configuration  server.trusted_proxies: it is empty, so the log and the audit trail have the address of the proxy in front of the broker, and not those of its clients
                                 -> name the address of that proxy
         note     configuration  [platforms.acme]: it has no issuer, so a callback that another server sends is not recognised by its iss
-                                -> set issuer, where the server has one
+                                -> set issuer, where the server has one and its id_tokens have the nonce of the connection
         ");
         let report = report(&config);
         let shown = ["PLATFORM", "acme", "bluesky", "facebook", "googlebusiness", "mastodon", "tiktok", "twitter"];

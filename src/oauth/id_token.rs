@@ -67,6 +67,8 @@ pub(super) enum NotProven {
     NoTime,
     #[error("its nonce is not this connection's")]
     Nonce,
+    #[error("it has no nonce")]
+    NoNonce,
     #[error("it is from the future: is this machine's clock right?")]
     NotYet,
     #[error("the provider's keys do not verify its signature")]
@@ -318,6 +320,7 @@ fn check(
         return Err(NotProven::Subject);
     }
     match statement {
+        Statement::IdToken { .. } if claims.get("nonce").is_none() => Err(NotProven::NoNonce),
         Statement::IdToken { nonce, .. } if text("nonce") != Some(nonce) => Err(NotProven::Nonce),
         _ => Ok(()),
     }
@@ -366,11 +369,15 @@ mod tests {
             ("exp", "2000000".into(), Err(NotProven::NoTime)),
             ("iat", "1000000".into(), Err(NotProven::NoTime)),
             ("nbf", Value::Null, Err(NotProven::NoTime)),
+            ("nonce", "other".into(), Err(NotProven::Nonce)),
             ("exp", 900_000.into(), Err(NotProven::Expired)),
             ("iat", 1_100_000.into(), Err(NotProven::NotYet)),
             ("iat", 1_000_000.into(), Ok(())),
         ] {
             assert_eq!(told(member, value), expected, "{member}");
         }
+        let without = serde_json::json!({"iss": "i", "aud": "us", "sub": "u", "exp": 2_000_000});
+        let told = check(&without, Statement::IdToken { nonce: "n", received_at: now }, "i", "us", now);
+        assert_eq!(told, Err(NotProven::NoNonce));
     }
 }

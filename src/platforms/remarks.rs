@@ -76,7 +76,7 @@ impl Registry {
             about: About::Issuer,
             sentence: "it has no issuer, so a callback that another server sends is not recognised by its iss"
                 .to_owned(),
-            remedy: "set issuer, where the server has one",
+            remedy: "set issuer, where the server has one and its id_tokens have the nonce of the connection",
         });
         self.warnings.iter().map(setting).chain(ending).chain(unchecked).collect()
     }

@@ -362,7 +362,7 @@ async fn a_platform_has_the_remarks_that_check_prints_and_no_path() {
         "platforms.umbrella.token_url is plain http: secrets and tokens can be read in transit",
         "Good to know",
         "it has no issuer, so a callback that another server sends is not recognised by its iss",
-        "set issuer, where the server has one",
+        "set issuer, where the server has one and its id_tokens have the nonce of the connection",
     ] {
         assert!(own.contains(told), "{told}: {own}");
     }
