@@ -13,13 +13,15 @@ use super::generations::Generations;
 use super::tasks::Tasks;
 use crate::domain::budget::Limits;
 use crate::domain::entropy::Entropy;
-use crate::domain::failure::Failure;
-use crate::domain::grant::{Grant, TokenSet};
+use crate::domain::failure::{Failure, Help};
+use crate::domain::grant::{AuthStatus, FailureReason, Grant, TokenSet};
 use crate::domain::id::{GrantId, IdSource, ProjectId};
+use crate::domain::integration::{Integration, IntegrationDetail};
 use crate::domain::paging::Window;
 use crate::domain::redirect::RedirectPolicy;
-use crate::domain::renewal::Timing;
-use crate::domain::time::Clock;
+use crate::domain::refresh_failure::RefreshFailure;
+use crate::domain::renewal::{Renewal, Timing};
+use crate::domain::time::{Clock, Timestamp};
 use crate::store::{self, Connection, Store};
 use crate::upstream::Upstream;
 use crate::vault::{self, Place, Vault};
@@ -148,6 +150,46 @@ impl Core {
     pub(super) fn went_back(&self, id: GrantId) -> vault::Error {
         let (row, used) = (id.to_string().into(), self.generations.highest(id));
         vault::Error::WentBack { table: "grants", column: "tokens", row, used }
+    }
+
+    /// The account at this time, with the reason where it lapsed and nothing was asked for other tokens.
+    pub(super) fn judged(&self, mut detail: IntegrationDetail) -> IntegrationDetail {
+        detail.integration = detail.integration.judged(self.clock.now());
+        let Integration { platform, status, lapses_at, .. } = &detail.integration;
+        if let (None, AuthStatus::ReconnectRequired(FailureReason::TokenExpired), Some(at)) =
+            (&detail.trouble, status, lapses_at)
+        {
+            detail.trouble = Some(RefreshFailure::unasked(self.lapse(platform, detail.renewal), *at));
+        }
+        detail
+    }
+
+    /// Why an account lapses at this platform.
+    pub(super) fn lapse(&self, platform: &str, renewal: Renewal) -> Failure {
+        if renewal == Renewal::Never && self.upstream.may_lack_offline_scope(platform) {
+            Failure::NoRefreshToken
+        } else {
+            Failure::ConsentExpired
+        }
+    }
+
+    /// Tells the operator of new tokens that end sooner than they would with another description of the platform.
+    pub(super) fn warn_of_short_life(&self, platform: &str, renewal: Renewal, access_expires_at: Option<Timestamp>) {
+        let (what, next_step) = match (renewal, access_expires_at) {
+            (Renewal::RefreshToken, None) => (
+                "the platform gave a refresh token and does not say when the access token expires, so it is never refreshed",
+                format!(
+                    "Set token_lifetime_seconds of [platforms.{platform}] to the lifetime that the platform documents: it counts \
+                     for accounts that are connected as well."
+                ),
+            ),
+            (Renewal::Never, Some(_)) if self.upstream.may_lack_offline_scope(platform) => (
+                "the platform gave no refresh token, so the account's owner must connect it again when the access token expires",
+                self.next_step(Failure::NoRefreshToken, platform),
+            ),
+            _ => return,
+        };
+        tracing::warn!(platform.name = platform, who_can_help = Help::Operator.code(), next_step, "{what}");
     }
 
     /// The tokens of a grant; `None` once they were erased.

@@ -117,11 +117,8 @@ impl Broker {
             self.store.read_known((project, id), |_: &IntegrationDetail| true, find).await?.map(Arc::unwrap_or_clone);
         let detail = detail.filter(|detail| caller.sees(detail.integration.profile_id));
         let detail = detail.ok_or(Error::NotFound(What::Integration))?;
-        Ok(IntegrationDetail {
-            integration: detail.integration.judged(self.clock.now()),
-            reads: self.with_unwritten(caller, id, detail.reads),
-            ..detail
-        })
+        let detail = self.judged(detail);
+        Ok(IntegrationDetail { reads: self.with_unwritten(caller, id, detail.reads), ..detail })
     }
 
     /// Moves an integration to another profile, or with `None` out of its profile. The trail tells it of the profile

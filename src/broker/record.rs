@@ -164,6 +164,7 @@ impl Core {
         let owner = Owner { project_id: project, platform: &under.platform, client_id: &under.client_id };
         let timing = self.timing(&under.platform, tokens.refresh_token.is_some());
         let access_expires_at = consent.issued.access_expires_at;
+        self.warn_of_short_life(&under.platform, timing.renewal, access_expires_at);
         let grant = Grant {
             id,
             project_id: project,

@@ -218,8 +218,10 @@ impl Broker {
             AuthStatus::ReconnectRequired(FailureReason::AccessRevoked) if found.grant_tokens.is_some() => {
                 RefreshFailure::of_lost_account(self.clock.now()).kind
             }
+            AuthStatus::ReconnectRequired(FailureReason::TokenExpired) | AuthStatus::Active => {
+                self.lapse(&found.platform, found.renewal)
+            }
             AuthStatus::ReconnectRequired(reason) => reason.into(),
-            AuthStatus::Active => Failure::ConsentExpired,
         };
         Error::ReconnectRequired {
             what_happened: kind.what_happened(&label),

@@ -71,6 +71,8 @@ pub enum Failure {
     ListingTooLong,
     /// There is no account to connect (no channel, no professional account).
     NoAccount,
+    /// The access token has expired, and the platform gave no refresh token although the app could ask for one.
+    NoRefreshToken,
     /// The owner granted fewer permissions than it takes to read who they are.
     PermissionMissing,
     /// A permission that the grant rested on was withdrawn.
@@ -149,7 +151,9 @@ impl Failure {
             Self::AccountInactive | Self::ConsentRevoked | Self::PermissionWithdrawn => {
                 Some(FailureReason::AccessRevoked)
             }
-            Self::ConsentExpired | Self::KeyringLost | Self::TestingConsentExpired => Some(FailureReason::TokenExpired),
+            Self::ConsentExpired | Self::KeyringLost | Self::NoRefreshToken | Self::TestingConsentExpired => {
+                Some(FailureReason::TokenExpired)
+            }
             Self::RefreshInterrupted | Self::RefreshRejected | Self::RestoredFromBackup => {
                 Some(FailureReason::RefreshRejected)
             }
@@ -232,6 +236,7 @@ impl Failure {
             | Self::CallbackUrlRejected
             | Self::CredentialsRejected
             | Self::IdTokenRejected
+            | Self::NoRefreshToken
             | Self::StorageFailed
             | Self::TestingConsentExpired
             | Self::TokensUnreadable => Help::Operator,
@@ -358,6 +363,11 @@ impl Failure {
                 what_happened: "{label} has no account for you that can be connected.",
                 next_step: "Nothing to do here: the owner needs an account at {platform} that can be connected.",
             },
+            Self::NoRefreshToken => Texts {
+                what_happened: "The access token has expired, and {label} gave no refresh token with it.",
+                next_step: "Ask for one in [platforms.{platform}]: the offline scope in scopes (such as offline_access), or \
+                            authorize_params (such as access_type = \"offline\"). Then the owner connects the account again.",
+            },
             Self::PermissionMissing => Texts {
                 what_happened: "{label} was not allowed to tell which account you connected.",
                 next_step: "Check that the scopes of [platforms.{platform}] are enabled for the app at {console}, and that the \
@@ -448,7 +458,8 @@ mod tests {
     #[test]
     fn whoever_must_connect_again_can_help() {
         for failure in Failure::VARIANTS.iter().filter(|failure| failure.ends_grant().is_some()) {
-            let help = if *failure == Failure::TestingConsentExpired { Help::Operator } else { Help::AccountOwner };
+            let is_operators = matches!(failure, Failure::NoRefreshToken | Failure::TestingConsentExpired);
+            let help = if is_operators { Help::Operator } else { Help::AccountOwner };
             assert_eq!(failure.who_can_help(), help, "{failure:?}");
         }
     }

@@ -145,6 +145,7 @@ pub struct IntegrationDetail {
     pub refresh_expires_at: Option<Timestamp>,
     /// When the platform was asked for the tokens.
     pub issued_at: Timestamp,
+    pub renewal: Renewal,
     /// Time of the next refresh.
     pub due_at: Option<Timestamp>,
     /// The latest failed refresh.

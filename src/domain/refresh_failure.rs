@@ -26,7 +26,13 @@ impl RefreshFailure {
     /// The failure of an account that a later consent of its owner, for others on the same grant, does not cover.
     #[must_use]
     pub const fn of_lost_account(at: Timestamp) -> Self {
-        Self { kind: Failure::PermissionWithdrawn, status: None, platform_code: None, at, backup_taken_at: None }
+        Self::unasked(Failure::PermissionWithdrawn, at)
+    }
+
+    /// A failure for which no platform was asked.
+    #[must_use]
+    pub const fn unasked(kind: Failure, at: Timestamp) -> Self {
+        Self { kind, status: None, platform_code: None, at, backup_taken_at: None }
     }
 
     /// The same as one of the grant's past refreshes.

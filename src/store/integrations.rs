@@ -17,6 +17,7 @@ use crate::domain::account::Account;
 use crate::domain::id::{GrantId, IntegrationId, OauthAppId, ProfileId, ProjectId};
 use crate::domain::integration::{AppSummary, Integration, IntegrationDetail, OwnTokens};
 use crate::domain::refresh_failure::RefreshFailure;
+use crate::domain::renewal::Renewal;
 use crate::domain::time::Timestamp;
 
 pub use failing::{COUNTED, count_failing, list_by_health, list_newest};
@@ -229,6 +230,8 @@ fn read(row: &Row<'_>) -> Result<Integration, Error> {
 /// The state that an integration has beside its grant.
 struct Own {
     has_tokens: bool,
+    /// How the grant is renewed.
+    renewal: Renewal,
     /// True when the latest consent does not cover the account, while others live on the grant.
     is_lost: bool,
 }
@@ -250,6 +253,7 @@ fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, Own), Error> {
     };
     let of_grant = read_status(fields, "grant_status", "grant_failure_reason")?;
     let status = of_grant.of_account(read_status(fields, "status", "failure_reason")?);
+    let renewal = read_renewal(fields)?;
     let integration = Integration {
         id,
         grant_id,
@@ -258,13 +262,13 @@ fn read_fields(fields: &Fields<'_, '_>) -> Result<(Integration, Own), Error> {
         account,
         app,
         status,
-        lapses_at: read_renewal(fields)?
+        lapses_at: renewal
             .lapses_at(fields.get("access_expires_at")?, fields.get("refresh_expires_at")?)
             .filter(|_| !has_tokens),
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };
-    Ok((integration, Own { has_tokens, is_lost: status != of_grant }))
+    Ok((integration, Own { has_tokens, renewal, is_lost: status != of_grant }))
 }
 
 fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
@@ -288,6 +292,7 @@ fn read_detail(row: &Row<'_>) -> Result<IntegrationDetail, Error> {
         access_expires_at,
         refresh_expires_at,
         issued_at,
+        renewal: own.renewal,
         due_at,
         trouble: lost.or(trouble),
         is_in_doubt,

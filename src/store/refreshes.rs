@@ -3,6 +3,8 @@
 //!
 //! Statements are for every project and say so: the broker keeps all tokens alive.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use super::Error;
@@ -125,12 +127,30 @@ pub fn resume_all(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Error> 
     change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
 
+/// Gives access tokens of a platform without an expiry this lifetime from their issue on, in all projects, and makes due
+/// `ahead` of the end those that can be renewed. Returns the number of grants.
+pub fn apply_lifetime(db: &Transaction<'_>, platform: &str, life: Duration, ahead: Duration) -> Result<usize, Error> {
+    let due_after = signed_millis(life.saturating_sub(ahead.min(life / 2)));
+    let life = signed_millis(life);
+    change(db, APPLY_LIFETIME, named_params! {":platform": platform, ":life": life, ":due_after": due_after})
+}
+
+fn signed_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 // The statements that run at every start name their index: without it, they would read every grant there is.
 
 const RESUME_REFUSED: &str = "UPDATE grants /* every project */ INDEXED BY grants_in_trouble SET due_at = :now
      WHERE trouble IS NOT NULL AND due_at > :now
         AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION SELECT :of_settings)
         AND (app_id IS NULL OR trouble ->> 'kind' = :of_settings)";
+
+const APPLY_LIFETIME: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_consent
+     SET access_expires_at = issued_at + :life,
+        due_at = CASE WHEN renewal = 'never' OR failures > 0 THEN due_at
+            ELSE min(ifnull(due_at, issued_at + :due_after), issued_at + :due_after) END
+     WHERE platform = :platform AND access_expires_at IS NULL AND status = 'active'";
 
 const RESUME_CUT_OFF: &str =
     "UPDATE grants /* every project */ INDEXED BY grants_cut_off SET due_at = :now, in_doubt = 1
@@ -205,8 +225,6 @@ fn read_due(row: &Row<'_>) -> Result<Due, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::failure::Failure;
     use crate::domain::grant::FailureReason;

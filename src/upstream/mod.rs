@@ -113,6 +113,21 @@ impl Upstream {
         Timing { renewal, ahead, not_before }
     }
 
+    /// True where it is the operator's description that asks for refresh tokens, or does not.
+    #[must_use]
+    pub fn may_lack_offline_scope(&self, platform: &str) -> bool {
+        let refreshes = |known: &Platform| matches!(known.refresh, Refresh::RefreshToken { .. });
+        self.platforms.find(platform).is_some_and(|known| known.is_own() && refreshes(known.platform()))
+    }
+
+    /// The operator's own platforms whose tokens live for a time that the operator set.
+    pub fn set_lifetimes(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.platforms.iter_all().filter(|known| known.is_own()).filter_map(|known| {
+            let platform = known.platform();
+            Some((&*platform.name, Duration::from_secs(platform.default_expires_in?)))
+        })
+    }
+
     /// True where a used refresh token is dead, or may be: losing the answer to a refresh then loses the grant.
     #[must_use]
     pub fn rotates_refresh_tokens(&self, platform: &str) -> bool {

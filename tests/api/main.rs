@@ -41,6 +41,7 @@ mod hoarders;
 mod integrations;
 mod key_limits;
 mod keys;
+mod lifetimes;
 mod limits;
 mod links;
 mod logs;

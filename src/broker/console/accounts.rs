@@ -221,8 +221,8 @@ impl Broker {
         Ok(self.begin_connect(caller, wanted).await?.url)
     }
 
-    fn shown(&self, mut detail: IntegrationDetail, profile_name: Option<String>) -> ShownAccount {
-        detail.integration = detail.integration.judged(self.clock.now());
+    fn shown(&self, detail: IntegrationDetail, profile_name: Option<String>) -> ShownAccount {
+        let detail = self.judged(detail);
         let platform = &detail.integration.platform;
         let label = self.label(platform);
         let failure = match (&detail.trouble, detail.integration.status) {

@@ -29,6 +29,7 @@ mod attempt;
 mod failed;
 mod gauge;
 mod keep;
+mod lifetimes;
 mod places;
 mod schedule;
 mod throttle;
@@ -204,6 +205,7 @@ impl Refresher {
     /// When the broker starts: attempts whose end nobody knows are in doubt, and due. Answers that were stored and not
     /// understood are read again where their grant has ended since; this does not wait for that.
     pub(super) async fn recover(&self) -> Result<(), Error> {
+        self.apply_set_lifetimes().await;
         let (core, now) = (self.core(), self.core().clock.now());
         let resumed = core.store.write(move |tx| refreshes::resume_all(tx, now)).await;
         for (project, id) in core.store.read_long(refreshes::list_ended_with_answer).await? {

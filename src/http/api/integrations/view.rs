@@ -261,6 +261,7 @@ mod tests {
     use crate::domain::id::IdSource;
     use crate::domain::integration::TokenReads;
     use crate::domain::refresh_failure::RefreshFailure;
+    use crate::domain::renewal::Renewal;
     use crate::domain::time::ManualClock;
 
     fn integration(ids: &IdSource) -> Integration {
@@ -328,6 +329,7 @@ mod tests {
             access_expires_at: Some(Timestamp::from_millis(1_777_800_000_000)),
             refresh_expires_at: None,
             issued_at: Timestamp::from_millis(1_777_797_216_445),
+            renewal: Renewal::RefreshToken,
             due_at: None,
             trouble: Some(RefreshFailure {
                 kind: Failure::RefreshInterrupted,

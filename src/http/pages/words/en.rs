@@ -312,6 +312,7 @@ fn failure(failure: Failure, label: &str) -> Told {
         F::ConsentExpired
         | F::ConsentRevoked
         | F::ListingTooLong
+        | F::NoRefreshToken
         | F::PermissionWithdrawn
         | F::RefreshInterrupted
         | F::RefreshRejected

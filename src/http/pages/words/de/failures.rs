@@ -161,6 +161,11 @@ const fn sentences(failure: Failure) -> (&'static str, &'static str) {
             "{label} hat für diese Person kein Konto, das sich verbinden lässt.",
             "Hier ist nichts zu tun: Die Person braucht bei {platform} ein Konto, das sich verbinden lässt.",
         ),
+        F::NoRefreshToken => (
+            "Das Zugriffstoken ist abgelaufen, und {label} hat dazu kein Refresh-Token gegeben.",
+            "Bitten Sie in [platforms.{platform}] darum: mit dem Offline-Scope in scopes (etwa offline_access) oder mit \
+             authorize_params (etwa access_type = \"offline\"). Dann verbindet die Person, der das Konto gehört, es neu.",
+        ),
         F::PermissionMissing => (
             "{label} durfte nicht sagen, welches Konto verbunden wurde.",
             "Prüfen Sie, ob die Scopes in [platforms.{platform}] für die App {console} eingeschaltet sind und ob die Person sie \

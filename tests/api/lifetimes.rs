@@ -1,0 +1,115 @@
+//! Tokens whose end the server does not tell, or that nothing renews.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::any_server::{AnyServer, come_back};
+use crate::logs;
+use crate::stand_in::json as answer;
+use crate::support::{TestBroker, parameter};
+
+const OWN: &str = r#"
+    client_id = "id"
+    client_secret = "secret"
+    authorize_url = "{url}/authorize"
+    token_url = "{url}/token"
+    identity_url = "{url}/me"
+    scopes = ["read"]
+    identity = { id = "/id" }
+"#;
+
+/// A server that answers each request for tokens with this.
+async fn server(tokens: Value) -> AnyServer {
+    let tokens = tokens.to_string();
+    AnyServer::start(move |asked, _| match asked.path.as_str() {
+        "/token" => answer(&tokens),
+        _ => answer(r#"{"id":"1"}"#),
+    })
+    .await
+}
+
+/// A broker with a platform of this name.
+async fn broker(server: &AnyServer, name: &str, more: &str) -> TestBroker {
+    let section = format!("[platforms.{name}]{}{more}", OWN.replace("{url}", &server.url));
+    TestBroker::builder().toml(&section).start().await
+}
+
+async fn connect(broker: &TestBroker, name: &str) -> String {
+    let (_, location) = come_back(broker, name, "code=c&state={state}").await;
+    parameter(&location, "integrationId").unwrap_or_else(|| panic!("{location}"))
+}
+
+/// The log's lines about a platform of that name.
+fn logged(name: &str) -> Vec<String> {
+    logs::text().lines().filter(|line| line.contains(name)).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lifetime_that_is_set_later_counts_for_the_tokens_there_are() {
+    logs::capture();
+    let server = server(json!({"access_token": "a", "refresh_token": "r", "token_type": "Bearer"})).await;
+    for is_restarted in [true, false] {
+        let name = if is_restarted { "nolife1" } else { "nolife2" };
+        let mut unset = broker(&server, name, "").await;
+        let id = connect(&unset, name).await;
+        assert_eq!(unset.token(&id, "").await.json["expiresAt"], Value::Null);
+        let warned = logged(name).into_iter().find(|line| line.contains("WARN"));
+        let warned = warned.unwrap_or_else(|| panic!("{:?}", logged(name)));
+        assert!(warned.contains("token_lifetime_seconds") && warned.contains("operator"), "{warned}");
+
+        let set = broker(&server, name, "token_lifetime_seconds = 7200").await;
+        let platforms = set.config().platforms.clone();
+        unset.clock.advance(Duration::from_hours(1));
+        if is_restarted {
+            unset.restart_with(|config| config.platforms = platforms).await;
+        } else {
+            unset.reloaded(|config| config.platforms = platforms).await;
+        }
+        let detail = unset.detail(&id).await;
+        assert_eq!(detail["accessTokenExpiresAt"], "2026-05-03T10:33:36.445Z", "{detail}");
+        assert_eq!(detail["health"]["nextRefreshAt"], "2026-05-03T10:18:36.445Z", "{detail}");
+        unset.clock.advance(Duration::from_mins(50));
+        assert_eq!(unset.refresh_due().await, 1);
+        assert_eq!(unset.detail(&id).await["accessTokenExpiresAt"], "2026-05-03T12:23:36.445Z");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_ends_without_a_refresh_token_says_so() {
+    logs::capture();
+    let server = server(json!({"access_token": "a", "expires_in": 3600})).await;
+    let broker = broker(&server, "norefresh", "").await;
+    let id = connect(&broker, "norefresh").await;
+    let warned = logged("norefresh").into_iter().find(|line| line.contains("WARN"));
+    let warned = warned.unwrap_or_else(|| panic!("{:?}", logged("norefresh")));
+    assert!(warned.contains("offline scope") && warned.contains("authorize_params"), "{warned}");
+    assert_eq!(broker.detail(&id).await["health"]["lastError"], Value::Null);
+
+    broker.clock.advance(Duration::from_hours(1));
+    let detail = broker.detail(&id).await;
+    assert_eq!(
+        (&detail["authStatus"], &detail["authFailureReason"]),
+        (&json!("reconnect_required"), &json!("token_expired"))
+    );
+    let error = &detail["health"]["lastError"];
+    assert_eq!((&error["code"], &error["whoCanHelp"]), (&json!("no_refresh_token"), &json!("operator")), "{detail}");
+    assert!(error["nextStep"].as_str().unwrap().contains("[platforms.norefresh]"), "{error}");
+    let refused = broker.token(&id, "").await;
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.text.contains("gave no refresh token") && refused.text.contains("offline scope"),
+        "{}",
+        refused.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_built_in_platform_is_not_asked_for_what_it_does_not_give() {
+    let broker = TestBroker::start().await;
+    let id = broker.connect("linkedin", "").await;
+    broker.sql().execute("UPDATE grants SET renewal = 'never', refresh_expires_at = NULL, due_at = NULL", []).unwrap();
+    broker.clock.advance(Duration::from_hours(61 * 24));
+    let error = broker.detail(&id).await["health"]["lastError"].clone();
+    assert_eq!((&error["code"], &error["whoCanHelp"]), (&json!("consent_expired"), &json!("account_owner")), "{error}");
+}
