@@ -136,10 +136,10 @@ impl Broker {
             }
             Some(Err(error)) => {
                 let why = Undiscovered { why: error.to_string(), is_absent: error.is_absent };
-                let meanwhile = meanwhile(platform, &why);
+                let (meanwhile, missing) = (meanwhile(platform, &why), missing(platform));
                 tracing::warn!(
                     platform.name = name,
-                    "{error}: {meanwhile}. Check issuer in [platforms.{name}], or set the endpoints and jwks_url there"
+                    "{error}: {meanwhile}. Check issuer in [platforms.{name}], or set {missing} there"
                 );
                 Err(why)
             }
@@ -159,6 +159,17 @@ impl Broker {
         if let Err(error) = kept.await {
             tracing::warn!(issuer, error = %chain(&error), "cannot keep what a platform said of itself");
         }
+    }
+}
+
+/// The settings without which a platform cannot do without its issuer's metadata.
+fn missing(platform: &ConfiguredPlatform) -> &'static str {
+    match platform.platform().lacks() {
+        Some("identity_url") => {
+            "identity_url (or identity_from = \"id_token\", where the server has no userinfo endpoint)"
+        }
+        Some("jwks_url") | None => "jwks_url",
+        Some(_) => "the endpoints and jwks_url",
     }
 }
 

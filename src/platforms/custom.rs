@@ -70,11 +70,14 @@ pub struct IdentityPointers {
     pub url: Option<String>,
 }
 
+/// Scope that asks for an id_token.
+const OPENID: &str = "openid";
+
 /// Scope that asks for a refresh token.
 const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The scopes that a discovered server is asked for.
-const OPENID_SCOPES: &[&str] = &["openid", "profile", OFFLINE_ACCESS];
+const OPENID_SCOPES: &[&str] = &[OPENID, "profile", OFFLINE_ACCESS];
 
 /// JSON pointer to the claim that identifies a person (OpenID Connect Core 1.0, section 2).
 const OPENID_SUBJECT: &str = "/sub";
@@ -334,6 +337,8 @@ impl CustomPlatform {
     fn scopes(&self, found: Option<&Metadata>) -> Vec<Text> {
         match (&self.scopes, found) {
             (Some(scopes), _) => scopes.iter().cloned().map(Text::from).collect(),
+            // Without it, a server sends no id_token.
+            (None, None) if self.identity_from == Some(IdentityFrom::IdToken) => vec![OPENID.into()],
             (None, None) => Vec::new(),
             (None, Some(found)) => {
                 let is_supported = |scope: &&&str| Metadata::has(found.scopes_supported.as_ref(), scope) != Some(false);
@@ -414,6 +419,17 @@ mod tests {
             let acme = CustomPlatform { identity, subject, ..CustomPlatform::default() };
             assert_eq!(acme.platform(None).subject, expected, "{id} {subject:?}");
         }
+    }
+
+    #[test]
+    fn an_id_token_is_asked_for_where_it_names_the_account() {
+        let scopes = |identity_from, scopes: Option<Vec<String>>| {
+            CustomPlatform { identity_from, scopes, ..CustomPlatform::default() }.platform(None).scopes
+        };
+        assert_eq!(scopes(Some(IdentityFrom::IdToken), None), ["openid"]);
+        assert_eq!(scopes(Some(IdentityFrom::IdToken), Some(vec!["profile".to_owned()])), ["profile"]);
+        assert!(scopes(Some(IdentityFrom::Userinfo), None).is_empty());
+        assert!(scopes(None, None).is_empty());
     }
 
     #[test]
