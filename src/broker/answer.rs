@@ -1,5 +1,7 @@
 //! Reads what a callback says: a code, a denial, a refusal, or nothing that can be used.
 
+use std::borrow::Cow;
+
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -19,7 +21,7 @@ pub(super) enum Answer {
     /// The platform refused.
     Refused(Refusal),
     /// The callback has neither code nor error, or is not the platform's. Holds the reason, for the log.
-    Unusable(&'static str),
+    Unusable(Cow<'static, str>),
 }
 
 /// The platform's own words for a refusal, reduced to harmless characters.
@@ -31,14 +33,18 @@ pub(super) struct Refusal {
 }
 
 impl Answer {
-    /// `is_from_issuer`: false when the callback's `iss` says that it is not the platform's. `declined`: the meaning of
+    /// `other_issuer`: why the callback's `iss` is not the platform's, if it is not. `declined`: the meaning of
     /// the platform's codes.
-    pub(super) fn of(callback: &Callback, is_from_issuer: bool, declined: impl Fn(&[String]) -> Meaning) -> Self {
-        if !is_from_issuer {
-            return Self::Unusable("its issuer (iss) is missing, or is not this platform's");
+    pub(super) fn of(
+        callback: &Callback,
+        other_issuer: Option<String>,
+        declined: impl Fn(&[String]) -> Meaning,
+    ) -> Self {
+        if let Some(why) = other_issuer {
+            return Self::Unusable(why.into());
         }
         if callback.is_garbled {
-            return Self::Unusable("a parameter is too long, or is not text");
+            return Self::Unusable("a parameter is too long, or is not text".into());
         }
         let error = harmless(callback.error.as_ref());
         let reason = harmless(callback.error_reason.as_ref());
@@ -46,7 +52,7 @@ impl Answer {
         let number = harmless(callback.error_code.as_ref()).filter(|number| number.bytes().any(|digit| digit != b'0'));
         if error.is_none() && reason.is_none() && number.is_none() {
             let code = callback.code.as_ref().filter(|code| !is_blank(code));
-            return code.cloned().map_or(Self::Unusable("it has neither code nor error"), Self::Code);
+            return code.cloned().map_or(Self::Unusable("it has neither code nor error".into()), Self::Code);
         }
         let codes: Vec<String> = [&error, &reason, &number].into_iter().flatten().cloned().collect();
         match declined(&codes) {
@@ -110,7 +116,7 @@ mod tests {
     }
 
     fn of(callback: &Callback) -> Answer {
-        Answer::of(callback, true, declined)
+        Answer::of(callback, None, declined)
     }
 
     #[test]
@@ -185,7 +191,13 @@ mod tests {
         }
         let denied = Callback { error: Some("no".into()), ..Callback::default() };
         for elsewhere in [with_code("c"), denied] {
-            assert!(matches!(Answer::of(&elsewhere, false, declined), Answer::Unusable(_)), "another issuer's");
+            assert!(
+                matches!(
+                    Answer::of(&elsewhere, Some("its iss is another one".to_owned()), declined),
+                    Answer::Unusable(_)
+                ),
+                "another issuer's"
+            );
         }
     }
 

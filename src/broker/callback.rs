@@ -69,8 +69,8 @@ impl Broker {
             self.ensure_discovered(platform).await?;
         }
         let server = found.as_ref().and_then(|flow| self.server_of(flow).ok().flatten());
-        let is_from_issuer = platform.is_none_or(|platform| self.upstream.may_send(platform, server.as_ref(), iss));
-        let answer = Answer::of(&callback, is_from_issuer, |codes| self.upstream.declined(&callback.platform, codes));
+        let other_issuer = platform.and_then(|platform| self.upstream.other_issuer(platform, server.as_ref(), iss));
+        let answer = Answer::of(&callback, other_issuer, |codes| self.upstream.declined(&callback.platform, codes));
         let is_denial = answer.is_denial();
         let Some(mut flow) = found else {
             return self.without_flow(digest, &callback.platform, is_denial).await;

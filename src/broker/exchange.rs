@@ -72,7 +72,7 @@ impl Broker {
             }
             Answer::Unusable(reason) => {
                 tracing::warn!(
-                    flow.id = %flow.id, platform.name = %flow.platform, reason,
+                    flow.id = %flow.id, platform.name = %flow.platform, reason = &*reason,
                     "the platform's answer cannot be used, so the connection ends"
                 );
                 Err(Outcome::failed(Failure::PlatformAnswerUnreadable))

@@ -193,14 +193,31 @@ impl Upstream {
         Ok((issuer, self.oauth.discover(&platform.platform().name, issuer).await?))
     }
 
-    /// True when a callback with this `iss` may be the platform's, or its server's. See [`Platform::may_send`].
+    /// Why a callback with this `iss` is not the platform's, or its server's, for the log; `None` where it may be. See
+    /// [`Platform::may_send`].
     #[must_use]
-    pub fn may_send(&self, platform: &ConfiguredPlatform, server: Option<&Server>, iss: Option<&str>) -> bool {
+    pub fn other_issuer(
+        &self,
+        platform: &ConfiguredPlatform,
+        server: Option<&Server>,
+        iss: Option<&str>,
+    ) -> Option<String> {
         let platform = platform_at(platform, server);
         if platform.issuer.is_none() && platform.server.is_none() && iss.is_some() {
             tracing::info!(platform.name = %platform.name, "the callback's iss is not checked: no issuer is configured");
         }
-        platform.may_send(iss)
+        if platform.may_send(iss) {
+            return None;
+        }
+        let named: String = iss.unwrap_or("missing").chars().filter(char::is_ascii_graphic).take(200).collect();
+        Some(match &platform.issuer {
+            Some(issuer) => format!(
+                "its issuer (iss) is {named}, and that of the platform is {issuer}: if the former is the server, set issuer of \
+                 [platforms.{}] to it, to the letter",
+                platform.name
+            ),
+            None => format!("its issuer (iss) is {named}, which is not the server of this connection"),
+        })
     }
 
     /// The client of a platform that speaks OAuth. `server`: the one that the account's owner named, where they do.
