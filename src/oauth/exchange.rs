@@ -220,7 +220,7 @@ impl OauthClient<'_> {
 }
 
 /// A JSON object of texts.
-fn json_object(fields: &[(String, SecretString)]) -> SecretString {
+pub(super) fn json_object(fields: &[(String, SecretString)]) -> SecretString {
     let texts: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), expose(value))).collect();
     // Wiped, and never moved while it grows: an escaped byte becomes six at most.
     let most = texts.iter().map(|(name, value)| 6 * (name.len() + value.len() + 1)).sum::<usize>() + 2;

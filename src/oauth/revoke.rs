@@ -6,13 +6,14 @@ use url::Url;
 
 use super::OauthClient;
 use super::error_answer::ErrorAnswer;
+use super::exchange::json_object;
 use super::identity::endpoint;
 use super::refresh::sent;
 use super::tokens::{read_body, says_no_error};
 use crate::domain::grant::TokenSet;
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::outbound::{Authorization, Body, Request};
-use crate::platforms::{Revocation, RevocationAuth, RevokedToken};
+use crate::platforms::{Revocation, RevocationAuth, RevokedToken, TokenBody};
 
 impl OauthClient<'_> {
     /// Asks the platform to revoke the tokens, once. Returns false when it has no endpoint for that.
@@ -80,8 +81,11 @@ impl OauthClient<'_> {
             RevocationAuth::None => Authorization::None,
             RevocationAuth::AsToken => self.authenticate(Step::Revocation, &mut fields)?,
         };
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Request { method: Method::POST, url, authorization, headers: Vec::new(), body: Body::Form(fields) })
+        let fields: Vec<_> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        // RFC 7009 has a form. A server that takes JSON at its token endpoint takes it here (Notion).
+        let body =
+            if self.platform.body == TokenBody::Json { Body::Json(json_object(&fields)) } else { Body::Form(fields) };
+        Ok(Request { method: Method::POST, url, authorization, headers: Vec::new(), body })
     }
 }
 

@@ -261,3 +261,56 @@ async fn whoever_denied_a_scope_or_left_at_once_is_told_so() {
         assert_eq!(parameter(&location, "error").as_deref(), Some(expected), "{status} {headers}{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_json_is_asked_to_revoke_in_json() {
+    let server = AnyServer::start(|asked, _| match asked.path.as_str() {
+        "/token" => answer(r#"{"access_token":"a","expires_in":3600}"#),
+        "/revoke" if asked.header("content-type") != "application/json" => crate::stand_in::answer(415, "", b""),
+        "/revoke" => answer("{}"),
+        _ => answer(r#"{"sub":"1"}"#),
+    })
+    .await;
+    let more = "client_auth = \"body\"\ntoken_body = \"json\"\nrevoke_url = \"{url}/revoke\"";
+    let broker = broker(&server, &format!("{OWN}{more}")).await;
+    let (_, id) = connect(&broker).await;
+    let gone = broker.call("DELETE", &format!("/v1/connect/integrations/{id}"), None).await;
+    assert!(gone.status == 200 && gone.text.contains("revoked the tokens"), "{}", gone.text);
+    let asked = server.asked();
+    assert_eq!(
+        serde_json::from_str::<Value>(&asked.last().unwrap().body).unwrap(),
+        json!({"token": "a", "client_id": "id", "client_secret": "secret"})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_written_otherwise_than_the_callback_has_it_is_named_in_the_log() {
+    logs::capture();
+    let server = AnyServer::start(|_, _| crate::stand_in::answer(404, "", b"")).await;
+    let more = "issuer = \"{url}/realm/\"\njwks_url = \"{url}/jwks\"";
+    let broker = broker(&server, &format!("{OWN}{more}")).await;
+    let (_, location) = come_back(&broker, "own", &format!("code=c&state={{state}}&iss={}/realm", server.url)).await;
+    assert_eq!(parameter(&location, "error").as_deref(), Some("platform_answer_unreadable"), "{location}");
+    let expected = format!("its issuer (iss) is {0}/realm, and that of the platform is {0}/realm/", server.url);
+    let told: Vec<String> = logs::text().lines().filter(|line| line.contains(&expected)).map(str::to_owned).collect();
+    assert!(told.iter().any(|line| line.contains("set issuer of [platforms.own]")), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_without_metadata_still_needs_is_named() {
+    logs::capture();
+    let server = AnyServer::start(|_, _| crate::stand_in::answer(404, "", b"")).await;
+    let issuer = format!("client_id = \"id\"\nclient_secret = \"s\"\nissuer = \"{}/b2c\"\n", server.url);
+    let endpoints = "authorize_url = \"{url}/authorize\"\ntoken_url = \"{url}/token\"\njwks_url = \"{url}/jwks\"\n";
+    for (lines, missing) in
+        [("", "set the endpoints and jwks_url there"), (endpoints, "or set identity_url (or identity_from")]
+    {
+        let broker = broker(&server, &format!("{issuer}{lines}")).await;
+        assert_eq!(broker.get("/v1/connect/own").await.status, 502);
+        let log = logs::text();
+        let told: Vec<&str> = log.lines().filter(|line| line.contains(&format!("{}/b2c", server.url))).collect();
+        assert!(told.iter().any(|line| line.contains(missing)), "{told:?}");
+    }
+    let broker = broker(&server, &format!("{issuer}{endpoints}identity_from = \"id_token\"")).await;
+    assert_eq!(parameter(&broker.begin("own", "").await, "scope").as_deref(), Some("openid"));
+}
