@@ -15,7 +15,9 @@ pub(super) fn warn(reader: &mut Reader, platform: &CustomPlatform, credentials: 
         if url.contains("TENANT-ID") {
             reader.warn(&at(key), "has the placeholder TENANT-ID: write the tenant's id in its place");
         }
-        if url.contains('{') {
+        // A GraphQL query has braces of its own.
+        let fixed = if key == "identity_url" { url.split('?').next().unwrap_or_default() } else { url };
+        if fixed.contains('{') {
             reader.warn(&at(key), "has braces that stay as they are: write what they stand for in their place");
         }
     }

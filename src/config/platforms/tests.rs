@@ -31,6 +31,8 @@ fn what_still_stands_as_in_the_example_is_told() {
         let told = acme(&format!("{key} = \"{url}\""));
         assert!(told.contains(expected), "{told}");
     }
+    let graphql = acme("identity_url = \"https://api.example/graphql?query={me{id,displayName}}\"");
+    assert!(!graphql.contains("braces"), "{graphql}");
     let microsoft = "[platforms.microsoft]\nissuer = \"https://login.example/TENANT-ID/v2.0\"\n\
                      client_id = \"the-id-that-the-server-gave-you\"\nclient_secret = \"x\"";
     let told = read(microsoft).unwrap().warnings.join("\n");
