@@ -308,8 +308,7 @@ impl Broker {
             };
             let put = move |tx: &Transaction<'_>| {
                 let count = registrations::count_all(tx)?;
-                let has_room = (count < MOST_OF_PROJECT
-                    || registrations::count_needed(tx, project)? < MOST_OF_PROJECT)
+                let has_room = (count < MOST_OF_PROJECT || registrations::count_needed(tx, project)? < MOST_OF_PROJECT)
                     && (count < MOST || registrations::purge(tx, now.minus(MAY_BE_IN_USE), 1)? > 0);
                 if has_room {
                     registrations::put(tx, &registration)?;

@@ -152,7 +152,8 @@ fn a_vault_unlocks_with_its_own_keyring_only() {
     for change in [
         (|key| key.blob[30] ^= 1) as fn(&mut WrappedKey),
         |key| key.blob[0] = 1,
-        |key| key.blob[0] = 3,
+        |key| key.blob[0] = 2,
+        |key| key.blob[0] = 4,
         |key| key.blob.clear(),
         |key| key.check_value[0] ^= 1,
         |key| key.check_value.clear(),

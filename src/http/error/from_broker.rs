@@ -15,6 +15,10 @@ use crate::domain::link::LinkStatus;
 /// Retry-After when too many calls to platforms are under way. Each takes some seconds at most.
 const EXCHANGE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// Where no app can be registered at another server.
+const NO_ROOM_FOR_SERVERS: &str = "There is no room for another server now: accounts at too many are connected, or being \
+    connected. Servers where somebody is connected still work. Try again later, or tell the operator.";
+
 impl From<broker::Error> for ApiError {
     fn from(error: broker::Error) -> Self {
         use broker::Error as E;
@@ -111,12 +115,9 @@ impl From<broker::Error> for ApiError {
                 format!("This project has {most} connect links: revoke some, or wait until some have expired."),
             )
             .retry_after(retry_after),
-            E::TooManyServers { retry_after } => Self::with(
-                Code::TooManyFlows,
-                "There is no room for another server now: accounts at too many are connected, or being connected. Servers \
-                 where somebody is connected still work. Try again later, or tell the operator.",
-            )
-            .retry_after(retry_after),
+            E::TooManyServers { retry_after } => {
+                Self::with(Code::TooManyFlows, NO_ROOM_FOR_SERVERS).retry_after(retry_after)
+            }
         }
     }
 }
