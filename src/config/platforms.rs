@@ -284,17 +284,7 @@ fn own(reader: &mut Reader, name: &str) -> Option<(CustomPlatform, Option<Creden
     ];
     let missing: Vec<&str> = required.iter().filter(|(_, is_set)| !is_set).map(|(key, _)| *key).collect();
     if !missing.is_empty() && !has_wrong_preset {
-        let (others, preset) = (reader.keys(&[keys::PLATFORMS]), reader.text(&at(presets::PRESET)));
-        let why = presets::left_behind(preset.as_deref(), &platform).map_or_else(
-            || needs(name, &missing, &others),
-            |preset| {
-                format!(
-                    "needs {}, or issuer: authorize_url and token_url are at another server than the preset {preset}, so \
-                     none of the preset's URLs is used",
-                    missing.join(" and ")
-                )
-            },
-        );
+        let why = incomplete(reader, &platform, &missing);
         reader.mistake(&section, why);
     }
     for (key, url) in platform.urls() {
@@ -334,6 +324,19 @@ fn server_from_user(reader: &mut Reader, name: &str) -> Option<ServerFromUser> {
     }
     let register_path = register_path.map_or(Text::Borrowed("/api/v1/apps"), Text::from);
     is_set.then_some(ServerFromUser { register_path, client_name })
+}
+
+/// The mistake of an incomplete section.
+fn incomplete(reader: &mut Reader, platform: &CustomPlatform, missing: &[&str]) -> String {
+    let preset = reader.text(&[keys::PLATFORMS, &platform.name, presets::PRESET]);
+    match presets::left_behind(preset.as_deref(), platform) {
+        Some(preset) => format!(
+            "needs {}, or issuer: authorize_url and token_url are at another server than the preset {preset}, so none of \
+             the preset's URLs is used",
+            missing.join(" and ")
+        ),
+        None => needs(&platform.name, missing, &reader.keys(&[keys::PLATFORMS])),
+    }
 }
 
 /// The keys that an incomplete section needs.
