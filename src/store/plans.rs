@@ -35,7 +35,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     // Keys, of which there are some for each project or each profile.
     ("FROM access_keys /* every project */ WHERE mac IS NULL AND revoked_at IS NULL", "once, at the start"),
     ("FROM access_keys /* every project */ WHERE revoked_at IS NULL ORDER BY id", "a long read of a restore"),
-    ("SELECT count(*) FROM access_keys WHERE revoked_at IS NULL AND (expires_at", "a long read"),
+    ("FROM access_keys /* every project */ WHERE revoked_at IS NULL AND (expires_at", "a long read"),
     ("SELECT id FROM access_keys WHERE project_id = :project AND revoked_at IS NULL LIMIT", "a project is deleted"),
     (
         "WHERE project_id = :project AND profile_id = :profile AND revoked_at IS NULL RETURNING id",
@@ -43,7 +43,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ),
     ("SELECT count(*) FROM access_keys WHERE project_id = :project AND revoked_at", "a long read of the command line"),
     // The audit trail.
-    ("id >= :from AND at >= :not_before", "long reads: times rise with ids, all but a few"),
+    ("AND at >= :not_before", "long reads: times rise with ids, all but a few"),
     ("AND id > :entry AND action = :connected LIMIT 1", "entries about one account while it is disconnected"),
     ("WHERE at < :before AND id < (SELECT max(id) FROM audit)", "leaves out one row"),
     ("FROM audit /* every project */ WHERE project_id IS NOT NULL", "a restore"),
@@ -57,7 +57,10 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("WHERE expires_at <= :now AND (spent_at IS NULL OR spent_at <= :repeatable)", "selections that were just made"),
     ("WHERE s.project_id = :project AND s.spent_by IS NULL AND f.app_id = :app", "open selections"),
     ("AND s.spent_by IS NULL AND s.expires_at > :now AND f.client_id = :client", "open selections, and one grant"),
+    ("FROM flows /* every project */ WHERE mac IS NULL AND rowid > :after", "once, at the start"),
     // Links that work or ended within a day.
+    ("FROM links /* every project */ WHERE revoked_at IS NULL ORDER BY id", "at the start, and for the command line"),
+    ("UPDATE links /* every project */ SET revoked_at = :now, mac = NULL", "the keyring is lost"),
     ("AND access_key_id = :key AND revoked_at IS NULL AND expires_at > :now", "links of one key"),
     ("AND profile_id = :profile AND revoked_at IS NULL AND expires_at > :now", "links of one profile"),
     ("AND coalesce(revoked_at, expires_at) <= :now", "links of one project, whose number is limited"),
@@ -80,7 +83,12 @@ const ACCEPTED: &[(&str, &str)] = &[
         "due grants of an app that pauses",
     ),
     ("AND app_id = :app AND due_at > :now AND trouble ->> 'kind' IN", "grants of an app that was corrected"),
-    ("AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds)) AND due_at > :now", "at a start or a reload"),
+    (
+        "AND due_at > :now AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION",
+        "at a start or a reload",
+    ),
+    ("INDEXED BY grants_by_consent SET access_expires_at = issued_at + :life", "at a start with another setting"),
+    ("AND client_id <> :client_id AND app_id IS NULL AND status = 'active'", "a count of the command line"),
     ("INDEXED BY grants_cut_off", "at the start: refreshes that were in flight"),
     ("INDEXED BY grants_by_issue SET due_at = :now", "a clock was set back"),
     ("INDEXED BY grants_by_retry SET due_at = :now", "a clock was set back"),
@@ -94,6 +102,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("DELETE FROM profiles WHERE project_id = :project AND id IN", "flows of that project"),
     // Apps that the broker registered at servers.
     ("FROM registrations WHERE platform = :platform AND server = :server AND callback_url", "those at one server"),
+    ("SELECT count(*) FROM registrations AS r WHERE EXISTS", "all of them, whose number is limited"),
     ("WHERE used_at < :unused_since AND NOT EXISTS", "those that were not used for long"),
 ];
 
