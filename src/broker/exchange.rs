@@ -1,9 +1,9 @@
 //! Exchanges an authorization code: consumes the state, asks for tokens, and finds out who connected.
 //!
 //! One account is connected straight away. Several are offered to the person to [choose](super::selection) from, unless
-//! one of them is to be [reconnected](super::reconnect): then it alone is connected. Whatever it is waits where the
-//! caller must [complete](super::completion) the connection. None is a failure that says where accounts were looked
-//! for.
+//! one of them is to be [reconnected](super::reconnect): then it alone is connected. With `completion=true`, either waits
+//! until its caller [completes](super::completion) the connection. None is a failure that says where accounts were
+//! looked for.
 //!
 //! Runs on the work runtime, once per flow, in an order that matters. The state is consumed before the platform is
 //! asked, so a replay finds nothing. The platform's answer is sealed and committed before anybody reads it, so a

@@ -5,8 +5,7 @@
 //!
 //! Invariants: a refresh token never leaves the broker; each read is recorded before the token is returned, as
 //! [`token_reads`](super::token_reads) says; a token that the platform still accepts is handed out even when it cannot
-//! be refreshed right now;
-//! so is one that is new, once callers have had it replaced several times within a minute.
+//! be refreshed right now; so is one that is new, once callers have had it replaced several times within a minute.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
