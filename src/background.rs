@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
+use crate::broker::{BETWEEN_BATCHES, Broker};
 use crate::domain::error_chain::chain;
 
 /// Interval between purges, and between checks of the clock.
@@ -21,9 +21,6 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 /// Interval between checks for due grants and for changed data keys. Short, because somebody may set the clock at any
 /// time, and then other grants are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Pause after a batch of re-sealed values, in which everything else is written.
-const RESEAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Interval between looks at the search indices. What is connected meanwhile makes searches a little slower.
 const MERGE_EVERY: Duration = Duration::from_hours(24);
@@ -112,7 +109,7 @@ async fn discover(broker: &Broker, stop: &CancellationToken) {
 async fn keep_resealed(broker: &Broker, stop: &CancellationToken) {
     let mut unopened = 0;
     while !stop.is_cancelled() {
-        let pause = match broker.look_after_keys(unopened, RESEAL_PAUSE, stop).await {
+        let pause = match broker.look_after_keys(unopened, BETWEEN_BATCHES, stop).await {
             Ok(resealed) => {
                 unopened = resealed.unopened;
                 LOOK_EVERY

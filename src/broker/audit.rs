@@ -1,6 +1,7 @@
 //! Reads the audit trail, and deletes entries that were kept for long enough. Each use case records its own entries, in
 //! the transaction of its change.
 
+use super::purge::pause;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{By, Recorded, Since};
 use crate::domain::id::AccessKeyId;
@@ -45,6 +46,7 @@ impl Broker {
             if batch < BATCH as usize {
                 break;
             }
+            pause().await;
         }
         Ok(purged)
     }

@@ -86,6 +86,9 @@ use revocation::Revocation;
 use single_flight::SingleFlight;
 use token_reads::Unwritten;
 
+/// Pause after a batch of many changes, in which everything else is written.
+pub const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
+
 /// Who calls a use case: an access key that was checked, or someone who needs none.
 #[derive(Debug, Clone)]
 pub struct Caller {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::begin::BOUNDS;
-use super::{Broker, Error, registration};
+use super::{BETWEEN_BATCHES, Broker, Error, registration};
 use crate::domain::activity::hour_of;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
@@ -56,23 +56,36 @@ impl Broker {
         // Secrets and links are kept for long, so only a clock that is right ends them.
         while let Some(now) = self.trusted_now()
             && self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize
-        {}
+        {
+            pause().await;
+        }
         while let Some(ended) = self.trusted_now().map(|now| now.minus(link::KEEP_ENDED))
             && self.store.write_unsynced(move |tx| links::purge(tx, ended, BATCH)).await? == BATCH as usize
-        {}
+        {
+            pause().await;
+        }
         // Rows that a power cut brings back expire again.
         let old = hour_of(now.minus(KEEP_ACTIVITY));
-        while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {}
-        while self.store.write_unsynced(move |tx| console_sessions::purge(tx, now, BATCH)).await? == BATCH as usize {}
-        while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {}
+        while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {
+            pause().await;
+        }
+        while self.store.write_unsynced(move |tx| console_sessions::purge(tx, now, BATCH)).await? == BATCH as usize {
+            pause().await;
+        }
+        while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {
+            pause().await;
+        }
         loop {
             let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
             let shrink = |tx: &Transaction<'_>| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH);
-            while self.store.write_unsynced(shrink).await? == BATCH as usize {}
+            while self.store.write_unsynced(shrink).await? == BATCH as usize {
+                pause().await;
+            }
             purged += batch;
             if batch < BATCH as usize {
                 return Ok(purged);
             }
+            pause().await;
         }
     }
 
@@ -90,6 +103,7 @@ impl Broker {
             if batch.max(forgotten).max(unused) < BATCH as usize {
                 break;
             }
+            pause().await;
         }
         while let Some(ended_before) = self.trusted_now().map(|now| now.minus(KEEP_TOKENS)) {
             let list = move |db: &Connection| integrations::list_ended(db, ended_before, LOOK_UP);
@@ -121,6 +135,7 @@ impl Broker {
             if !batch.more {
                 break;
             }
+            pause().await;
         }
         if erased && let Err(error) = self.store.checkpoint().await {
             tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
@@ -201,6 +216,11 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Lets others write between two batches.
+pub(super) async fn pause() {
+    tokio::time::sleep(BETWEEN_BATCHES).await;
 }
 
 /// True when the selection holds a consent whose caller must complete the connection, or has not completed it in time.

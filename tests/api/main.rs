@@ -26,6 +26,7 @@ mod completion;
 mod console;
 mod coverage;
 mod crash;
+mod crowds;
 mod dns;
 mod document;
 mod faults;
