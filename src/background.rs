@@ -138,12 +138,12 @@ async fn keep_backed_up(broker: &Broker, stop: &CancellationToken) {
     }
 }
 
-/// Purges. A stop does not wait for the end of a purge: the next start continues it.
+/// Purges, and watches the clock. A stop does not wait for the end of either: the next start continues it.
 async fn keep_purged(broker: &Broker, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         broker.look_at_clock();
         stop.run_until_cancelled(purge_once(broker)).await;
-        broker.refresher().watch_clock().await;
+        stop.run_until_cancelled(broker.refresher().watch_clock()).await;
         rest(PURGE_EVERY, stop).await;
     }
 }

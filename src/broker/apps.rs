@@ -28,7 +28,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, app_deletion_digest};
 use crate::domain::time::Timestamp;
 use crate::platforms::CONTRACT_NAMES;
-use crate::store::{self, Transaction, audit, oauth_apps, refreshes, selections};
+use crate::store::{self, Transaction, audit, oauth_apps, selections};
 use crate::upstream::Protocol;
 use crate::vault::{Owner, Place, Vault};
 
@@ -151,15 +151,11 @@ impl Broker {
                 let is_new = change.client_secret.is_some();
                 let action = if is_new { Action::AppSecretReplaced } else { Action::AppUpdated };
                 audit::record(tx, Some(project), &Entry::new(by, action, id), now)?;
-                if names_secret {
-                    // Retry at once what the platform refused because of the old secret.
-                    refreshes::resume_app(tx, project, id, now)?;
-                }
                 oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
             });
             let app = write.await?;
             if names_secret {
-                broker.refresher.app_changed(id);
+                broker.refresher.app_changed(project, id).await;
             }
             Ok(app)
         };

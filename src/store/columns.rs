@@ -125,6 +125,11 @@ impl<'r, 's> Fields<'r, 's> {
         })
     }
 
+    /// Text that is not copied.
+    pub(super) fn text_if_any(&self, column: &'static str) -> Result<Option<&str>, Error> {
+        self.value(column)?.as_str_or_null().map_err(|_| self.inconsistent(column))
+    }
+
     pub(super) fn unsigned(&self, column: &'static str) -> Result<u64, Error> {
         u64::try_from(self.get::<i64>(column)?).map_err(|_| self.inconsistent(column))
     }

@@ -22,6 +22,7 @@ pub mod counts;
 mod damage;
 pub mod discovered;
 mod disk_reserve;
+pub mod due;
 mod error;
 mod files;
 #[cfg(test)]
@@ -49,6 +50,7 @@ mod reading;
 pub mod recovery;
 pub mod refreshes;
 pub mod registrations;
+pub mod rescheduling;
 mod schema;
 pub mod sealed;
 pub mod search_index;

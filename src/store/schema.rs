@@ -139,6 +139,7 @@ mod tests {
     use crate::domain::time::Timestamp;
     use crate::store::columns::fold;
     use crate::store::refreshes;
+    use crate::store::rescheduling::{self, Resumable};
 
     #[test]
     fn migrations_set_version_and_application_id_in_the_header() {
@@ -594,9 +595,14 @@ mod tests {
         Schema::embedded().migrate(&mut db).unwrap();
         let now = Timestamp::from_millis(now);
         let tx = db.transaction().unwrap();
-        assert_eq!(refreshes::resume_all(&tx, now).unwrap(), 1, "cut off");
-        assert_eq!(refreshes::resume_misdated(&tx, now, now.plus(Duration::from_mins(30))).unwrap(), 2);
-        assert_eq!(refreshes::resume_lapsed(&tx, now).unwrap(), 1);
+        assert_eq!(refreshes::resume_cut_off(&tx, now).unwrap(), 1);
+        let latest_retry = now.plus(Duration::from_mins(30));
+        for which in
+            [Resumable::Refused, Resumable::IssuedAhead, Resumable::RetriedAfter(latest_retry), Resumable::Lapsed]
+        {
+            let rows = rescheduling::list_resumable(&tx, which, now).unwrap();
+            assert_eq!(rescheduling::resume(&tx, &rows, which, now).unwrap(), 1, "{which:?}");
+        }
         tx.commit().unwrap();
         let due: String =
             db.query_row("SELECT group_concat(id, '') FROM grants WHERE due_at = ?1", [now], |row| row.get(0)).unwrap();

@@ -17,15 +17,14 @@ use crate::domain::renewal::{Jitter, Renewal, retry_at};
 use crate::domain::throttle::{Blame, Owned, Pause};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{self, Restore};
-use crate::store::refreshes::{self, AppKey};
 use crate::store::{self, Transaction, grants};
 
 /// Wait after a panic. What panicked once will mostly panic again.
 const AGAIN_AFTER_PANIC: Duration = Duration::from_mins(1);
 
 impl Refresher {
-    /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is postponed. What
-    /// a project that waits alone has due postpones itself, without a call.
+    /// Learns from a call that was made for a grant. When that brings a pause, all that the app has due is
+    /// [postponed](Self::postpone_app). What a project that waits alone has due postpones itself, without a call.
     pub(super) async fn learn(&self, permit: &Permit, grant: Owned, error: Option<&PlatformError>) {
         let Some(Blame { project, pause }) = permit.learn(grant, error) else { return };
         let app = permit.app();
@@ -37,21 +36,6 @@ impl Refresher {
         );
         if project.is_none() {
             self.postpone_app(app, pause).await;
-        }
-    }
-
-    /// Postpones all that a paused app has due. Accounts with a server of their own are postponed one by one, because
-    /// only their tokens tell the server.
-    pub(super) async fn postpone_app(&self, app: &AppKey, pause: Pause) {
-        if self.has_own_server(&app.platform) {
-            return;
-        }
-        let (app, until, now) = (app.clone(), pause.until, self.core().clock.now());
-        let trouble =
-            RefreshFailure { kind: pause.kind, status: None, platform_code: None, at: now, backup_taken_at: None };
-        let postponed = self.core().store.write(move |tx| refreshes::postpone_app(tx, &app, until, &trouble)).await;
-        if let Err(error) = postponed {
-            tracing::warn!(error = %chain(&error), "cannot postpone the refreshes of a paused app");
         }
     }
 

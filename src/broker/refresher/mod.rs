@@ -31,6 +31,7 @@ mod gauge;
 mod keep;
 mod lifetimes;
 mod places;
+mod rescheduling;
 mod schedule;
 mod throttle;
 
@@ -48,9 +49,10 @@ use super::single_flight::SingleFlight;
 use super::{Core, Error};
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
-use crate::domain::id::{GrantId, OauthAppId, ProjectId};
+use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::time::Timestamp;
-use crate::store::{self, Transaction, refreshes};
+use crate::store::rescheduling::Resumable;
+use crate::store::{self, refreshes};
 
 /// No retry comes later, whatever the platform asks for.
 const LONGEST_WAIT: Duration = Duration::from_hours(7);
@@ -144,10 +146,7 @@ impl Refresher {
         // Whoever is let in from now on finds the latest. A call in flight that fails later finds that the settings
         // have changed.
         self.0.throttle.restart(self.core().settings.refresh_concurrency);
-        let now = self.core().clock.now();
-        if let Err(error) = self.core().store.write(move |tx| refreshes::resume_after_settings(tx, now)).await {
-            tracing::warn!(error = %chain(&error), "refreshes that wait for other settings are not tried at once");
-        }
+        self.settings_changed().await;
     }
 
     /// True when refreshes begin with the parts of this one.
@@ -187,11 +186,6 @@ impl Refresher {
         self.0.flights.has(&grant)
     }
 
-    /// Tries at once what failed because of an app whose credentials were changed.
-    pub(super) fn app_changed(&self, app: OauthAppId) {
-        self.0.throttle.forget(app);
-    }
-
     /// True while tokens are in memory alone.
     pub(super) fn has_unsaved_tokens(&self) -> bool {
         !self.0.unsaved.is_zero()
@@ -203,11 +197,13 @@ impl Refresher {
     }
 
     /// When the broker starts: attempts whose end nobody knows are in doubt, and due. Answers that were stored and not
-    /// understood are read again where their grant has ended since; this does not wait for that.
+    /// understood are read again where their grant has ended since, and what no longer needs to wait is made due; this
+    /// does not wait for that.
     pub(super) async fn recover(&self) -> Result<(), Error> {
         self.apply_set_lifetimes().await;
         let (core, now) = (self.core(), self.core().clock.now());
-        let resumed = core.store.write(move |tx| refreshes::resume_all(tx, now)).await;
+        let resumed = core.store.write(move |tx| refreshes::resume_cut_off(tx, now)).await;
+        self.resume_later();
         for (project, id) in core.store.read_long(refreshes::list_ended_with_answer).await? {
             let refresher = self.clone();
             core.tasks.spawn(async move { refresher.revive(project, id).await });
@@ -224,25 +220,27 @@ impl Refresher {
     /// looked at only where one lapsed later than now.
     pub async fn watch_clock(&self) {
         let now = self.core().clock.now();
-        let (latest_retry, lapsed_at) = (now.plus(LONGEST_WAIT), &self.0.lapsed_at);
+        let lapsed_at = &self.0.lapsed_at;
         let has_lapsed = lapsed_at.load(Ordering::Relaxed) > now.as_millis();
-        let resume = move |tx: &Transaction<'_>| {
-            let lapsed = if has_lapsed { refreshes::resume_lapsed(tx, now)? } else { 0 };
-            Ok::<_, store::Error>(lapsed + refreshes::resume_misdated(tx, now, latest_retry)?)
-        };
-        match self.core().store.write(resume).await {
-            Ok(grants) => {
-                if has_lapsed {
-                    lapsed_at.store(now.as_millis(), Ordering::Relaxed);
-                }
-                if grants == 0 {
+        let mut all = vec![Resumable::IssuedAhead, Resumable::RetriedAfter(now.plus(LONGEST_WAIT))];
+        all.extend(has_lapsed.then_some(Resumable::Lapsed));
+        let mut grants = 0;
+        for which in all {
+            match self.resume(which, now).await {
+                Ok(Some(resumed)) => grants += resumed,
+                Ok(None) => return,
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(%error, "grants that a clock which was ahead postponed cannot be made due");
                     return;
                 }
-                tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
             }
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "grants that a clock which was ahead postponed cannot be made due");
-            }
+        }
+        if has_lapsed {
+            lapsed_at.store(now.as_millis(), Ordering::Relaxed);
+        }
+        if grants > 0 {
+            tracing::warn!(grants, "the clock was ahead: the grants that it postponed are refreshed at once");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Refreshes what is due, the tokens that expire first at the head.
 //!
-//! Work is proportional to what is due: a look-up sorts all due grants, so the more are due, the rarer the look-ups.
+//! Work is proportional to what is due: a look-up sees all due grants, so the more are due, the rarer the look-ups.
 //! Each app has as many refreshes in flight as its throttle lets in, so no app waits for another's platform; what
 //! people's own servers may take is in [`places`](super::places). A round
 //! ends when nothing is in flight. What failed is due later by then; a grant whose failure could not be recorded is
@@ -21,11 +21,12 @@ use crate::broker::Error;
 use crate::domain::id::GrantId;
 use crate::domain::throttle::Room;
 use crate::domain::time::Timestamp;
+use crate::store::due::{AllDue, Due, list_due};
 use crate::store::grants;
-use crate::store::refreshes::{self, AppKey, Due};
+use crate::store::refreshes::AppKey;
 
 /// Due grants of one app in each look-up, so that a slow app with many grants does not crowd out the others. They last
-/// for some seconds, because a look-up with 100,000 due grants takes a sixth of a second.
+/// for some seconds, because a look-up sees every due grant.
 const OF_EACH_APP: u32 = 1000;
 
 /// Shortest and longest time between look-ups of due grants while refreshes are in flight and others wait.
@@ -88,9 +89,12 @@ impl Waiting {
         Some(queued)
     }
 
-    fn remove_app(&mut self, app: &AppKey) {
-        self.queue.retain(|queued| queued.app != *app);
+    fn remove_app(&mut self, app: &AppKey) -> Vec<Due> {
         self.by_app.remove(app);
+        let (removed, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| queued.app == *app);
+        self.queue = others;
+        removed.into_iter().map(|queued| queued.due).collect()
     }
 }
 
@@ -210,12 +214,11 @@ impl Refresher {
         let (now, began) = (self.core().clock.now(), Instant::now());
         // Whoever fills a server with due grants hides the others of its platform for one look-up at most.
         let of_each_app = OF_EACH_APP.saturating_add(u32::try_from(in_flight.servers.len()).unwrap_or(u32::MAX));
-        let look =
-            move |db: &_| Ok::<_, Error>((refreshes::list_due(db, now, of_each_app)?, refreshes::count_due(db, now)?));
-        let (due, (count, oldest)) = self.core().store.read_long(look).await?;
-        measure_due(count, oldest.map(|oldest| oldest.until(now)));
+        let AllDue { first, count, since } =
+            self.core().store.read_long(move |db| list_due(db, now, of_each_app)).await?;
+        measure_due(count, since.map(|since| since.until(now)));
         let is_passed_over = in_flight.is_passed_over(now);
-        let due: Vec<_> = due.into_iter().filter(|due| !is_passed_over(due.id)).collect();
+        let due: Vec<_> = first.into_iter().filter(|due| !is_passed_over(due.id)).collect();
         drop(is_passed_over);
         let mut waiting = Waiting::default();
         let mut servers = HashMap::new();
@@ -247,7 +250,7 @@ impl Refresher {
         Ok(grant.map_or_else(|| AppKey::of_due(due), |grant| self.app_of_stored(&grant)))
     }
 
-    /// The first grant that may be refreshed now. Postpones all grants of a paused app.
+    /// The first grant that may be refreshed now. Postpones those of a paused app.
     async fn next_with_room(&self, waiting: &mut Waiting, in_flight: &InFlight) -> Option<Queued> {
         loop {
             let apps = waiting.queue.iter().map(|queued| &queued.app);
@@ -255,8 +258,8 @@ impl Refresher {
                 Choice::Take(at) => return waiting.remove(at),
                 Choice::Nothing => return None,
                 Choice::Postpone(app, pause) => {
-                    self.postpone_app(&app, pause).await;
-                    waiting.remove_app(&app);
+                    let due = waiting.remove_app(&app);
+                    self.postpone_due(&app, pause, &due).await;
                 }
             }
         }
@@ -294,6 +297,7 @@ mod tests {
         let due = Due {
             project_id: Id::from_uuid(Uuid::from_u128(1)),
             id: Id::from_uuid(Uuid::from_u128(number)),
+            row: 1,
             platform: "twitter".to_owned(),
             client_id: "client".to_owned(),
             app_id: None,
