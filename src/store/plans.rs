@@ -79,20 +79,17 @@ const ACCEPTED: &[(&str, &str)] = &[
     // Grants.
     ("UPDATE grants /* every project */ SET status = 'reconnect_required'", "the keyring is lost"),
     (
-        "UPDATE grants /* every project, for the operator's app */ SET due_at = :until",
-        "due grants of an app that pauses",
+        "SELECT g.rowid FROM grants AS g /* every project, for the operator's app */ INDEXED BY grants_by_due WHERE",
+        "a long read: due grants, when an app pauses",
     ),
-    ("AND app_id = :app AND due_at > :now AND trouble ->> 'kind' IN", "grants of an app that was corrected"),
     (
-        "AND due_at > :now AND trouble ->> 'kind' IN (SELECT value FROM json_each(:kinds) UNION",
-        "at a start or a reload",
+        "SELECT g.rowid FROM grants AS g /* every project */ INDEXED BY",
+        "a long read: grants that need not wait any more",
     ),
+    ("UPDATE grants AS g /* every project */ SET due_at = :now WHERE g.rowid IN", "grants of a batch"),
     ("INDEXED BY grants_by_consent SET access_expires_at = issued_at + :life", "at a start with another setting"),
     ("AND client_id <> :client_id AND app_id IS NULL AND status = 'active'", "a count of the command line"),
     ("INDEXED BY grants_cut_off", "at the start: refreshes that were in flight"),
-    ("INDEXED BY grants_by_issue SET due_at = :now", "a clock was set back"),
-    ("INDEXED BY grants_by_retry SET due_at = :now", "a clock was set back"),
-    ("AND trouble ->> 'kind' = 'consent_expired' AND due_at IS NULL", "a clock was set back"),
     // Sealed values.
     ("IS NOT NULL GROUP BY 1", "values of each data key, for the command line"),
     (", 1, 1) = x'01'", "a long read: values of the first version"),
