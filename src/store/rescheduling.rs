@@ -69,14 +69,14 @@ const DUE_OF_APP: &str =
 /// Found in the index alone: no grant is read.
 fn list_due_of_app_sql() -> String {
     format!(
-        "SELECT g.rowid FROM grants AS g /* every project, for the operator's app */ INDEXED BY grants_by_due
+        "SELECT g.rowid FROM grants AS g /* every project */ INDEXED BY grants_by_due
          WHERE {DUE_OF_APP} ORDER BY g.due_at"
     )
 }
 
 fn postpone_sql() -> String {
     format!(
-        "UPDATE grants AS g /* every project, for the operator's app */ SET due_at = :until, trouble = :trouble
+        "UPDATE grants AS g /* every project */ SET due_at = :until, trouble = :trouble
          WHERE g.rowid IN (SELECT value FROM json_each(:rows)) AND {DUE_OF_APP}"
     )
 }

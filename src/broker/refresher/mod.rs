@@ -231,7 +231,10 @@ impl Refresher {
                 Ok(None) => return,
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::warn!(%error, "grants that a clock which was ahead postponed cannot be made due");
+                    tracing::warn!(
+                        error = %chain(&error),
+                        "grants that a clock which was ahead postponed cannot be made due"
+                    );
                     return;
                 }
             }
