@@ -257,7 +257,7 @@ impl App {
         let (db_id, wrapped_keys) = self.store.read_long(read).await?;
         let vault = unlock(&config.keyring, &keyring, db_id, &wrapped_keys, &self.ports.entropy)?;
         let broker = self.broker.reloaded(follow(config, reach(config, &self.ports)?, vault));
-        broker.refresher().apply_set_lifetimes().await;
+        broker.refresher().apply_set_lifetimes();
         broker.restore_discovered().await;
         broker.refresher().take_over().await;
         Ok(broker)

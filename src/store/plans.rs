@@ -79,15 +79,12 @@ const ACCEPTED: &[(&str, &str)] = &[
     // Grants.
     ("UPDATE grants /* every project */ SET status = 'reconnect_required'", "the keyring is lost"),
     (
-        "SELECT g.rowid FROM grants AS g /* every project, for the operator's app */ INDEXED BY grants_by_due WHERE",
-        "a long read: due grants, when an app pauses",
-    ),
-    (
         "SELECT g.rowid FROM grants AS g /* every project */ INDEXED BY",
-        "a long read: grants that need not wait any more",
+        "a long read: due grants, when an app pauses, and grants that need not wait any more",
     ),
-    ("UPDATE grants AS g /* every project */ SET due_at = :now WHERE g.rowid IN", "grants of a batch"),
-    ("INDEXED BY grants_by_consent SET access_expires_at = issued_at + :life", "at a start with another setting"),
+    ("INDEXED BY grants_by_consent WHERE platform = :platform AND access_expires_at", "a long read, at a start"),
+    ("WHERE rowid IN (SELECT value FROM json_each(:rows))", "grants of a batch"),
+    ("WHERE g.rowid IN (SELECT value FROM json_each(:rows))", "grants of a batch"),
     ("AND client_id <> :client_id AND app_id IS NULL AND status = 'active'", "a count of the command line"),
     ("INDEXED BY grants_cut_off", "at the start: refreshes that were in flight"),
     // Sealed values.

@@ -1,5 +1,5 @@
-//! Refreshes that were cut off, and tokens of grants that ended. [`grants::change`](super::grants::change) changes one
-//! grant, [`rescheduling`](super::rescheduling) any number of them.
+//! Refreshes that were cut off, lifetimes that are set later, and tokens of grants that ended.
+//! [`grants::change`](super::grants::change) changes one grant, [`rescheduling`](super::rescheduling) any number of them.
 //!
 //! Statements are for every project and say so: the broker keeps all tokens alive.
 
@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, named_params};
 
 use super::Error;
-use super::columns::{Fields, all, change};
-use super::due::Due;
+use super::columns::{Fields, all, change, json};
+use super::due::{Due, GrantRow};
 use crate::domain::grant::Grant;
 use crate::domain::id::{GrantId, OauthAppId, ProjectId};
 use crate::domain::time::Timestamp;
@@ -48,12 +48,24 @@ pub fn resume_cut_off(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Err
     change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
 
-/// Gives access tokens of a platform without an expiry this lifetime from their issue on, in all projects, and makes due
-/// `ahead` of the end those that can be renewed. Returns the number of grants.
-pub fn apply_lifetime(db: &Transaction<'_>, platform: &str, life: Duration, ahead: Duration) -> Result<usize, Error> {
+/// Grants of a platform, in all projects, whose access token came without an expiry. Looks at every grant of the platform.
+pub fn list_without_expiry(db: &Connection, platform: &str) -> Result<Vec<GrantRow>, Error> {
+    all(db, LIST_WITHOUT_EXPIRY, named_params! {":platform": platform}, |row| Ok(row.get(0)?))
+}
+
+/// Gives those of `rows` whose access token still has no expiry this lifetime from its issue on, and makes due `ahead` of
+/// the end those that can be renewed. Returns the number of grants.
+pub fn apply_lifetime(
+    db: &Transaction<'_>,
+    rows: &[GrantRow],
+    platform: &str,
+    life: Duration,
+    ahead: Duration,
+) -> Result<usize, Error> {
     let due_after = signed_millis(life.saturating_sub(ahead.min(life / 2)));
-    let life = signed_millis(life);
-    change(db, APPLY_LIFETIME, named_params! {":platform": platform, ":life": life, ":due_after": due_after})
+    let (life, rows) = (signed_millis(life), json(&rows)?);
+    let params = named_params! {":rows": rows, ":platform": platform, ":life": life, ":due_after": due_after};
+    change(db, APPLY_LIFETIME, params)
 }
 
 fn signed_millis(duration: Duration) -> i64 {
@@ -62,11 +74,15 @@ fn signed_millis(duration: Duration) -> i64 {
 
 // The statements that run at every start name their index: without it, they would read every grant there is.
 
-const APPLY_LIFETIME: &str = "UPDATE grants /* every project */ INDEXED BY grants_by_consent
+const LIST_WITHOUT_EXPIRY: &str = "SELECT rowid FROM grants /* every project */ INDEXED BY grants_by_consent
+     WHERE platform = :platform AND access_expires_at IS NULL AND status = 'active'";
+
+const APPLY_LIFETIME: &str = "UPDATE grants /* every project */ NOT INDEXED
      SET access_expires_at = issued_at + :life,
         due_at = CASE WHEN renewal = 'never' OR failures > 0 THEN due_at
             ELSE min(ifnull(due_at, issued_at + :due_after), issued_at + :due_after) END
-     WHERE platform = :platform AND access_expires_at IS NULL AND status = 'active'";
+     WHERE rowid IN (SELECT value FROM json_each(:rows))
+        AND platform = :platform AND access_expires_at IS NULL AND status = 'active'";
 
 const RESUME_CUT_OFF: &str =
     "UPDATE grants /* every project */ INDEXED BY grants_cut_off SET due_at = :now, in_doubt = 1

@@ -76,7 +76,7 @@ fn list_due_of_app_sql() -> String {
 
 fn postpone_sql() -> String {
     format!(
-        "UPDATE grants AS g /* every project */ SET due_at = :until, trouble = :trouble
+        "UPDATE grants AS g /* every project */ NOT INDEXED SET due_at = :until, trouble = :trouble
          WHERE g.rowid IN (SELECT value FROM json_each(:rows)) AND {DUE_OF_APP}"
     )
 }
@@ -122,7 +122,7 @@ fn list_resumable_sql(which: Resumable) -> String {
 fn resume_sql(which: Resumable) -> String {
     let (_, condition) = which.sql();
     format!(
-        "UPDATE grants AS g /* every project */ SET due_at = :now
+        "UPDATE grants AS g /* every project */ NOT INDEXED SET due_at = :now
          WHERE g.rowid IN (SELECT value FROM json_each(:rows)) AND {condition}"
     )
 }

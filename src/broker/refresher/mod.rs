@@ -200,7 +200,7 @@ impl Refresher {
     /// understood are read again where their grant has ended since, and what no longer needs to wait is made due; this
     /// does not wait for that.
     pub(super) async fn recover(&self) -> Result<(), Error> {
-        self.apply_set_lifetimes().await;
+        self.apply_set_lifetimes();
         let (core, now) = (self.core(), self.core().clock.now());
         let resumed = core.store.write(move |tx| refreshes::resume_cut_off(tx, now)).await;
         self.resume_later();
@@ -230,7 +230,6 @@ impl Refresher {
                 Ok(Some(resumed)) => grants += resumed,
                 Ok(None) => return,
                 Err(error) => {
-                    let error = chain(&error);
                     tracing::warn!(
                         error = %chain(&error),
                         "grants that a clock which was ahead postponed cannot be made due"

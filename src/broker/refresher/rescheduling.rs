@@ -24,14 +24,14 @@ use crate::store::{self, Connection, Transaction};
 type Step = Box<dyn Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync>;
 
 /// A change of many grants.
-struct Walk {
+pub(super) struct Walk {
     rows: std::vec::IntoIter<GrantRow>,
     step: Arc<Step>,
-    changed: usize,
+    pub(super) changed: usize,
 }
 
 impl Walk {
-    fn new(
+    pub(super) fn new(
         rows: Vec<GrantRow>,
         step: impl Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync + 'static,
     ) -> Self {
@@ -51,7 +51,7 @@ impl Walk {
     }
 
     /// Changes all that is left, unless the broker shuts down first. True when all is changed.
-    async fn finish(&mut self, core: &Core) -> Result<bool, store::Error> {
+    pub(super) async fn finish(&mut self, core: &Core) -> Result<bool, store::Error> {
         while !core.tasks.are_draining() {
             if !self.next(core).await? {
                 return Ok(true);
