@@ -1,5 +1,5 @@
-//! Settings of the process. It holds secrets, so it forbids core dumps and debuggers of the same user, and makes new files
-//! private. It takes as many file descriptors as it may have, and survives where a file may not grow.
+//! Settings of the process. It holds secrets, so it forbids core dumps and debuggers of the same user, and makes new
+//! files private. It takes as many file descriptors as it may have, and survives where a file may not grow.
 
 use std::io;
 

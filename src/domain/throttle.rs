@@ -71,7 +71,7 @@ pub enum Room {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Epoch(u64);
 
-/// What was learnt from a call.
+/// A pause, and who is to wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blame {
     /// The project that waits alone; `None`: the app, for all.

@@ -1,4 +1,5 @@
-//! The broker's knowledge of a request: one extension, which [`envelope`](super::envelope) adds and the other steps complete.
+//! The broker's knowledge of a request: one extension, which [`envelope`](super::envelope) adds and the other steps
+//! complete.
 //!
 //! Invariant: a request goes on with the state that it found at its start, whatever a reload replaces meanwhile.
 

@@ -6,9 +6,9 @@
 //!
 //! The version is authenticated too, and says what the key is good for: 0x03 opens values of the present version only;
 //! 0x02, from a database of an earlier release, also lets flows and links be taken that were never authenticated; 0x01
-//! opens values of version 0x01 as well, and lets access keys be taken that were never authenticated. So who can only write to the database cannot bring such values back, as long as they have no copy of
-//! the key's old wrapped form. `postpeer keyring rewrap --new-key`, and the end of the old key, makes such a copy
-//! useless.
+//! opens values of version 0x01 as well, and lets access keys be taken that were never authenticated. So who can only
+//! write to the database cannot bring such values back, as long as they have no copy of the key's old wrapped form.
+//! `postpeer keyring rewrap --new-key`, and the end of the old key, makes such a copy useless.
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};

@@ -211,7 +211,7 @@ async fn what_a_wrong_clock_postponed_is_resumed_batch_by_batch() {
     assert_eq!(due(&broker, "medlar"), [(far.as_millis(), CROWD)].into());
 }
 
-/// What a shutdown leaves behind is due at its own time, or resumed by the next start.
+/// Grants that a shutdown leaves behind are due at their own time, or resumed by the next start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_waits_for_no_more_than_a_batch() {
     let (crowded, other) = (StandIn::start("quince").await, StandIn::start("medlar").await);

@@ -448,7 +448,7 @@ async fn a_key_never_makes_a_stronger_one() {
     let refused = broker.create_access_key_as(&nobody, "x", read.clone()).await;
     assert!(matches!(refused, Err(Error::AuthenticationRequired)), "{refused:?}");
 
-    // What counts is the key as it is now, and that nobody but the broker wrote its row.
+    // The key as it is now counts, and that nobody but the broker wrote its row.
     let db = bound.broker.sql();
     let change = "UPDATE access_keys SET scopes = ?1 WHERE id = ?2";
     let scopes: String = db

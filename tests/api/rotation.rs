@@ -197,7 +197,7 @@ async fn a_running_broker_that_has_not_seen_a_rotation_keeps_the_old_key_from_be
     assert_eq!(broker.token(&id, "").await.status, 200);
 }
 
-/// What is in memory is sealed with the key that was active when it came.
+/// Values in memory are sealed with the key that was active when they came.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_cannot_be_stored_yet_keep_the_old_key_from_being_retired() {
     let broker = TestBroker::start().await;

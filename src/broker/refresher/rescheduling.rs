@@ -134,7 +134,7 @@ impl Refresher {
     /// Makes due a first batch, and the rest in the background.
     async fn begin_to_resume(&self, which: Resumable) {
         let begun = async {
-            // What is being postponed for a pause that has ended is postponed before the list is made.
+            // Batches of a pause that has ended are written before the list is made.
             self.core().store.write(|_| Ok::<_, store::Error>(())).await?;
             let mut walk = self.resuming(which, self.core().clock.now()).await?;
             Ok(walk.next(self.core()).await?.then_some(walk))

@@ -320,7 +320,7 @@ fn the_store_reads_it(db: &Connection, old: u32) {
     assert_eq!(trail.last().and_then(|entry| entry.entry.by.link_id), linked);
     assert_eq!(found(flows::find(db, ours, id(1))).link_id, linked);
     assert_eq!(links::find(db, ours, id(1)).unwrap().map(|link| link.connected), (old >= 17).then(|| vec![id(1)]));
-    // What has no code gets one at the first start; a revoked link has none.
+    // Rows without a code get one at the first start; a revoked link has none.
     assert_eq!(found(flows::find(db, ours, id(1))).mac.is_some(), old >= 27);
     assert_eq!(flows::list_unauthenticated(db, 0, 9).unwrap().len(), if old >= 3 { 3 } else { 2 } - since(27));
     let open = links::list_unrevoked(db).unwrap();
