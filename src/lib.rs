@@ -3,8 +3,8 @@
 //! # The idea
 //!
 //! 1. A **platform is a value** ([`platforms`]): URLs, enums for quirks that several platforms share, and pure
-//!    functions for the rest. A new platform is its file, its imitation and a line in each of two lists. An operator's own
-//!    platform, in TOML, becomes the same kind of value.
+//!    functions for the rest. A new platform is its file, its imitation and a line in each of two lists. An operator's
+//!    own platform, in TOML, becomes the same kind of value.
 //! 2. All talk with platforms goes through **one engine** ([`oauth`]) over **one HTTP client** ([`outbound`]). All SQL
 //!    is in **one folder** ([`store`]). Plaintext becomes sealed and back in **one place** ([`vault`]). The use cases,
 //!    that is the order of these steps, are in **one folder** ([`broker`]) that knows no web framework. Bluesky has no

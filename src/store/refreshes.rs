@@ -1,5 +1,5 @@
 //! Refreshes that were cut off, lifetimes that are set later, and tokens of grants that ended.
-//! [`grants::change`](super::grants::change) changes one grant, [`rescheduling`](super::rescheduling) any number of them.
+//! [`grants::change`](super::grants::change) changes one grant, [`rescheduling`](super::rescheduling) any number.
 //!
 //! Statements are for every project and say so: the broker keeps all tokens alive.
 
@@ -48,13 +48,13 @@ pub fn resume_cut_off(db: &Transaction<'_>, now: Timestamp) -> Result<usize, Err
     change(db, RESUME_CUT_OFF, named_params! {":now": now})
 }
 
-/// Grants of a platform, in all projects, whose access token came without an expiry. Looks at every grant of the platform.
+/// Grants of a platform, in all projects, whose access token came without an expiry. Reads all of the platform's.
 pub fn list_without_expiry(db: &Connection, platform: &str) -> Result<Vec<GrantRow>, Error> {
     all(db, LIST_WITHOUT_EXPIRY, named_params! {":platform": platform}, |row| Ok(row.get(0)?))
 }
 
-/// Gives those of `rows` whose access token still has no expiry this lifetime from its issue on, and makes due `ahead` of
-/// the end those that can be renewed. Returns the number of grants.
+/// Gives those of `rows` whose access token still has no expiry this lifetime from its issue on, and makes due `ahead`
+/// of the end those that can be renewed. Returns the number of grants.
 pub fn apply_lifetime(
     db: &Transaction<'_>,
     rows: &[GrantRow],

@@ -101,8 +101,8 @@ pub(crate) struct LinkView {
     profile_id: Option<String>,
     #[schema(example = "open")]
     status: LinkStatusView,
-    /// Of the latest 200 accounts that were connected through it, those that still are; for all of a profile's, list
-    /// integrations by `profileId`. Only in the answer to the call that looks at the link.
+    /// Those of the latest 200 accounts connected through it that still are; for all of a profile's, list integrations
+    /// by `profileId`. Only in the answer to the call that looks at the link.
     #[serde(skip_serializing_if = "Option::is_none")]
     integrations: Option<Vec<IntegrationView>>,
 }
