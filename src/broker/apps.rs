@@ -269,8 +269,7 @@ fn end_waiting(
         let Some(flow) = find_flow(tx, vault, project, selection.flow_id)? else { continue };
         if selection.is_open(now) {
             let outcome = Outcome::failed(Failure::AppMissing);
-            let entry = Entry::new(by, Action::ConnectionEnded, flow.id).with_outcome(outcome.code());
-            let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
+            let entry = flow.end_entry(by, &outcome);
             change_flow(tx, vault, project, flow.id, |flow| match flow.stage.outcome() {
                 Some(Outcome::CompletionRequired) => flow.complete(outcome, now.plus(COMPLETE_WITHIN)),
                 _ => flow.settle(outcome),

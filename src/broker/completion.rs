@@ -23,7 +23,7 @@ use super::exchange::ensure_app_of;
 use super::finished::{Ending, Finished};
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error};
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::{Action, By};
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, FlowStage, Outcome};
 use crate::domain::id::FlowId;
@@ -44,8 +44,7 @@ impl Broker {
     ) -> Result<(), Error> {
         // A broker that was down meanwhile gives the caller no more time.
         let selection = self.new_selection(flow, consent, asked_at.plus(COMPLETE_WITHIN))?;
-        let entry = Entry::new(by, Action::ConnectionAwaitsCompletion, flow.id);
-        let entry = entry.of_flow(Some(flow.id)).of_profile(flow.profile_id);
+        let entry = flow.entry(by, Action::ConnectionAwaitsCompletion, flow.id);
         tracing::info!(flow.id = %flow.id, platform.name = %flow.platform, "waiting for the caller to complete the connection");
         let (reconnects, app, accounts) = (flow.reconnects, flow.app_id, consent.identity.accounts.clone());
         let vault = self.vault.clone();
@@ -160,10 +159,7 @@ impl Broker {
                 if !is_waiting(tx, &broker.vault, &flow, now)? {
                     return Ok::<_, Error>(replaced);
                 }
-                let entry = |action, object: String| {
-                    Entry::new(by, action, object).of_flow(Some(flow.id)).of_profile(flow.profile_id)
-                };
-                let completed = entry(Action::ConnectionCompleted, flow.id.to_string());
+                let completed = flow.entry(by, Action::ConnectionCompleted, flow.id);
                 audit::record(tx, Some(project), &completed, now)?;
                 if consent.identity.accounts.len() > 1 && flow.reconnects.is_none() {
                     let until = now.plus(broker.settings.selection_ttl);
@@ -171,7 +167,7 @@ impl Broker {
                     change_flow(tx, &broker.vault, project, flow.id, |flow| {
                         flow.complete(Outcome::SelectionRequired, until)
                     })?;
-                    let offered = entry(Action::SelectionOffered, selection.to_string());
+                    let offered = flow.entry(by, Action::SelectionOffered, selection);
                     audit::record(tx, Some(project), &offered, now)?;
                 } else {
                     let chosen = Chosen::of(flow.reconnects);
@@ -206,8 +202,7 @@ impl Broker {
         let (selection, expired_at) = (selection.id, selection.expires_at.min(now));
         let vault = self.vault.clone();
         let outcome = Outcome::failed(failure);
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
-        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
+        let entry = flow.end_entry(by, &outcome);
         let until = now.plus(COMPLETE_WITHIN);
         let ended = self
             .store

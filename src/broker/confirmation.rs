@@ -17,7 +17,6 @@ use super::core::count_failure;
 use super::error::What;
 use super::finished::Finished;
 use super::{Broker, Error, answer};
-use crate::domain::audit::{Action, Entry};
 use crate::domain::binding::Binding;
 use crate::domain::confirmation::Confirmation;
 use crate::domain::failure::Failure;
@@ -172,9 +171,7 @@ impl Broker {
     /// Ends a flow whose person has not been at the platform.
     async fn end_here(&self, flow: &Flow, outcome: Outcome, address: Option<IpAddr>) -> Result<(), Error> {
         let (project, id, now) = (flow.project_id, flow.id, self.clock.now());
-        let (by, vault) = (flow.person(address), self.vault.clone());
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
-        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
+        let (entry, vault) = (flow.end_entry(flow.person(address), &outcome), self.vault.clone());
         let ended = self
             .store
             .write(move |tx| {

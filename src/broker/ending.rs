@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Broker;
 use super::connection_rows::change_flow;
 use super::core::count_failure;
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::grant::TokenSet;
@@ -125,8 +125,7 @@ impl Broker {
         by: By,
     ) -> impl Fn(&Transaction<'_>) -> Result<(), store::Error> + Send + use<> {
         let (id, project) = (flow.id, flow.project_id);
-        let entry = Entry::new(by, Action::ConnectionEnded, id).with_outcome(outcome.code());
-        let entry = entry.of_flow(Some(id)).of_profile(flow.profile_id);
+        let entry = flow.end_entry(by, &outcome);
         let (now, vault) = (self.clock.now(), self.vault.clone());
         move |tx| {
             change_flow(tx, &vault, project, id, |flow| flow.end(outcome.clone()))?;

@@ -17,7 +17,7 @@ use super::finished::Finished;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Error};
 use crate::domain::account::{Account, AccountKind};
-use crate::domain::audit::{Action, By, Entry};
+use crate::domain::audit::{Action, By};
 use crate::domain::failure::Failure;
 use crate::domain::flow::{Flow, Outcome};
 use crate::domain::id::SelectionId;
@@ -66,7 +66,7 @@ impl Broker {
             flow.id = %flow.id, selection.id = %id, platform.name = %flow.platform,
             accounts = consent.identity.accounts.len(), "waiting for a choice of accounts"
         );
-        let entry = Entry::new(by, Action::SelectionOffered, id).of_flow(Some(flow.id)).of_profile(flow.profile_id);
+        let entry = flow.entry(by, Action::SelectionOffered, id);
         self.store
             .write_kept(move |tx| {
                 ensure_app_of(tx, selection.project_id, app)?;
@@ -207,11 +207,7 @@ impl Broker {
         address: Option<IpAddr>,
     ) -> Result<(), Error> {
         let (project, id, flow_id, now) = (flow.project_id, selection.id, flow.id, self.clock.now());
-        let person = flow.person(address);
-        let entry = Entry::new(person, Action::ConnectionEnded, flow_id)
-            .with_outcome(outcome.code())
-            .of_flow(Some(flow_id))
-            .of_profile(flow.profile_id);
+        let entry = flow.end_entry(flow.person(address), &outcome);
         let (ended_with, vault) = (outcome.code(), self.vault.clone());
         let ended = self
             .store

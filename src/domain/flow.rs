@@ -5,6 +5,7 @@
 //! complete it, lives as long as its [selection](super::selection). An expired one leaves a [`LateRedirect`].
 //! Transitions take the flow by value and return its next state, or [`InvalidTransition`].
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::InvalidTransition;
-use super::audit::By;
+use super::audit::{Action, By, Entry};
 use super::binding::Binding;
 use super::entropy::Entropy;
 use super::failure::Failure;
@@ -167,6 +168,18 @@ impl Flow {
     #[must_use]
     pub const fn person(&self, address: Option<IpAddr>) -> By {
         By::person(self.access_key_id, self.link_id, address)
+    }
+
+    /// An entry of the audit trail that is part of this connection.
+    #[must_use]
+    pub fn entry(&self, by: By, action: Action, object: impl Display) -> Entry {
+        Entry::new(by, action, object).of_flow(Some(self.id)).of_profile(self.profile_id)
+    }
+
+    /// The entry for its end without an account.
+    #[must_use]
+    pub fn end_entry(&self, by: By, outcome: &Outcome) -> Entry {
+        self.entry(by, Action::ConnectionEnded, self.id).with_outcome(outcome.code())
     }
 
     /// True when its person did not come back in time.
