@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::error::What;
-use super::{Broker, Caller, Error, key_rows};
+use super::{Broker, Caller, Error, key_rows, profiles};
 use crate::domain::access_key::{AccessKey, PlainAccessKey, Scope};
 use crate::domain::audit::{Action, Actor, By, Entry};
 use crate::domain::id::{AccessKeyId, ProjectId};
@@ -16,7 +16,7 @@ use crate::domain::key_uses::{KeyUse, KeyUses};
 use crate::domain::secret::SecretString;
 use crate::domain::time::Timestamp;
 use crate::domain::visible::{is_invisible, is_misleading};
-use crate::store::{self, Transaction, access_keys, audit, counts, profiles, projects};
+use crate::store::{self, Transaction, access_keys, audit, counts, projects};
 
 /// Longest name of a key or a project, in code points.
 const NAME_MAX: usize = 100;
@@ -126,10 +126,8 @@ impl Broker {
             .write(move |tx| {
                 let (project_id, limits) = decide(tx, now)?;
                 let limits = valid_limits(limits, now)?;
-                if let Some(profile) = limits.profile_id
-                    && profiles::find(tx, project_id, profile)?.is_none()
-                {
-                    return Err(Error::NotFound(What::Profile));
+                if let Some(profile) = limits.profile_id {
+                    profiles::get(tx, project_id, profile)?;
                 }
                 let (created_at, last_used_at, revoked_at) = (now, None, None);
                 let key = AccessKey { id, project_id, name, hint, limits, created_at, last_used_at, revoked_at };

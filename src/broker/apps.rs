@@ -28,7 +28,7 @@ use crate::domain::secret::SecretString;
 use crate::domain::selection::{COMPLETE_WITHIN, Consent, Selection, app_deletion_digest};
 use crate::domain::time::Timestamp;
 use crate::platforms::CONTRACT_NAMES;
-use crate::store::{self, Transaction, audit, oauth_apps, selections};
+use crate::store::{self, Connection, Transaction, audit, oauth_apps, selections};
 use crate::upstream::Protocol;
 use crate::vault::{Owner, Place, Vault};
 
@@ -119,7 +119,7 @@ impl Broker {
 
     pub async fn get_app(&self, caller: &Caller, id: &str) -> Result<OauthApp, Error> {
         let (project, id) = (caller.project_id, parse_seen(caller, id)?);
-        self.store.read(move |db| oauth_apps::find(db, project, id)).await?.ok_or(Error::NotFound(What::App))
+        self.store.read(move |db| get(db, project, id)).await
     }
 
     /// An empty change does not touch `updated_at`.
@@ -151,7 +151,7 @@ impl Broker {
                 let is_new = change.client_secret.is_some();
                 let action = if is_new { Action::AppSecretReplaced } else { Action::AppUpdated };
                 audit::record(tx, Some(project), &Entry::new(by, action, id), now)?;
-                oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))
+                get(tx, project, id)
             });
             let app = write.await?;
             if names_secret {
@@ -200,7 +200,7 @@ impl Broker {
         let ended = self
             .store
             .write(move |tx| {
-                let app = oauth_apps::find(tx, project, id)?.ok_or(Error::NotFound(What::App))?;
+                let app = get(tx, project, id)?;
                 if app.integration_count > 0 {
                     return Err(Error::AppInUse(app.integration_count));
                 }
@@ -287,6 +287,11 @@ fn end_waiting(
 #[expect(clippy::disallowed_methods, reason = "comparing is how a secret is recognised")]
 fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
+}
+
+/// The app, unless it is deleted.
+pub(super) fn get(db: &Connection, project: ProjectId, id: OauthAppId) -> Result<OauthApp, Error> {
+    oauth_apps::find(db, project, id)?.ok_or(Error::NotFound(What::App))
 }
 
 /// To a caller that is bound to a profile there are no apps.

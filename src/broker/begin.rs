@@ -6,8 +6,7 @@ use url::Url;
 
 use super::clients::BoundTo;
 use super::connection_rows::flow_mac;
-use super::error::What;
-use super::{Broker, Caller, Error, apps, reconnect};
+use super::{Broker, Caller, Error, apps, profiles, reconnect};
 use crate::domain::binding::{APP_COOKIE, Binding};
 use crate::domain::confirmation::Confirmation;
 use crate::domain::error_chain::chain;
@@ -17,7 +16,7 @@ use crate::domain::redirect::RedirectUri;
 use crate::domain::secret::{Digest256, SecretString, random_token};
 use crate::platforms::{ConfiguredPlatform, Platform};
 use crate::store::flow_limit::Bounds;
-use crate::store::{flows, oauth_apps, profiles as stored_profiles};
+use crate::store::flows;
 use crate::upstream::{self, AuthorizeRequest, Server, platform_at};
 use crate::vault::{Owner, Place};
 
@@ -191,12 +190,10 @@ impl Broker {
         } else {
             self.store
                 .read(move |db| {
-                    if let Some(id) = profile_id
-                        && stored_profiles::find(db, project_id, id)?.is_none()
-                    {
-                        return Err(Error::NotFound(What::Profile));
+                    if let Some(id) = profile_id {
+                        profiles::get(db, project_id, id)?;
                     }
-                    app_id.map(|id| oauth_apps::find(db, project_id, id)?.ok_or(Error::NotFound(What::App))).transpose()
+                    app_id.map(|id| apps::get(db, project_id, id)).transpose()
                 })
                 .await?
         };

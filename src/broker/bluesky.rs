@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
-use super::{Broker, Caller, Error, apps};
+use super::{Broker, Caller, Error, apps, profiles};
 use crate::domain::attempts::{Attempts, Limit};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
 use crate::domain::redirect::RedirectUri;
 use crate::domain::time::Timestamp;
 use crate::platforms::{Bluesky, bluesky};
-use crate::store::{self, integrations, oauth_apps, profiles as stored_profiles};
+use crate::store::{self, integrations};
 use crate::upstream::app_password::{Did, Identifier};
 
 /// Time for all calls to other servers.
@@ -81,14 +81,11 @@ impl Broker {
         let project = caller.project_id;
         self.store
             .read(move |db| {
-                if let Some(id) = profile_id
-                    && stored_profiles::find(db, project, id)?.is_none()
-                {
-                    return Err(Error::NotFound(What::Profile));
+                if let Some(id) = profile_id {
+                    profiles::get(db, project, id)?;
                 }
-                match app_id.map(|id| oauth_apps::find(db, project, id)).transpose()? {
-                    Some(Some(app)) => Err(Error::AppOfOtherPlatform(app.platform)),
-                    Some(None) => Err(Error::NotFound(What::App)),
+                match app_id {
+                    Some(id) => Err(Error::AppOfOtherPlatform(apps::get(db, project, id)?.platform)),
                     None => Ok(()),
                 }
             })

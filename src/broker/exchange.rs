@@ -16,7 +16,7 @@ use super::connection_rows::change_flow;
 use super::ending::Unkept;
 use super::error::What;
 use super::record::{Chosen, Stored, Under};
-use super::{Broker, Error};
+use super::{Broker, Error, apps};
 use crate::domain::audit::By;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
@@ -27,7 +27,7 @@ use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::Consent;
 use crate::domain::time::Timestamp;
 use crate::failpoint;
-use crate::store::{self, Transaction, oauth_apps};
+use crate::store::{self, Transaction};
 use crate::upstream::{CodeAnswer, CodeExchange, OauthClient, Server};
 use crate::vault::Place;
 
@@ -245,10 +245,7 @@ impl Broker {
 /// Fails where the app that a connection began under was deleted: without its secret, the tokens can be neither refreshed
 /// nor revoked.
 pub(super) fn ensure_app_of(db: &Transaction<'_>, project: ProjectId, app: Option<OauthAppId>) -> Result<(), Error> {
-    match app.map(|id| oauth_apps::find(db, project, id)).transpose()? {
-        Some(None) => Err(Error::NotFound(What::App)),
-        _ => Ok(()),
-    }
+    app.map_or(Ok(()), |id| apps::get(db, project, id).map(drop))
 }
 
 impl Broker {

@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::weigh::Weigh;
 use crate::platforms::CONTRACT_NAMES;
 use crate::store::consents::Users;
-use crate::store::{self, Connection, Transaction, audit, grants, integrations, meta, profiles as stored_profiles};
+use crate::store::{self, Connection, Transaction, audit, grants, integrations, meta};
 
 /// A caller's filter for the list. `profile_id`: `Some("null")` for integrations without a profile. The id of no
 /// profile of the project lists nothing.
@@ -137,10 +137,7 @@ impl Broker {
                 let present = find_seen(tx, &caller, id)?;
                 match profile_id {
                     Some(profile) if !caller.sees(Some(profile)) => return Err(Error::NotFound(What::Profile)),
-                    Some(profile) if stored_profiles::find(tx, project, profile)?.is_none() => {
-                        return Err(Error::NotFound(What::Profile));
-                    }
-                    Some(_) => {}
+                    Some(profile) => drop(profiles::get(tx, project, profile)?),
                     None => caller.for_whole_project()?,
                 }
                 match integrations::move_to_profile(tx, project, id, profile_id, now) {

@@ -10,13 +10,13 @@ use secrecy::ExposeSecret as _;
 
 use super::connection_rows::{is_own_link, link_mac};
 use super::error::What;
-use super::{Broker, Caller, Error};
+use super::{Broker, Caller, Error, profiles};
 use crate::domain::audit::{Action, Entry};
 use crate::domain::id::LinkId;
 use crate::domain::integration::{Integration, PlatformFilter};
 use crate::domain::link::{LIFE_DEFAULT, LIFE_MAX, LIFE_MIN, Link, LinkStatus};
 use crate::domain::secret::{SecretString, random_token};
-use crate::store::{access_keys, audit, integrations, links, profiles};
+use crate::store::{access_keys, audit, integrations, links};
 
 use super::selection::token_digest;
 
@@ -84,10 +84,8 @@ impl Broker {
             .store
             .write(move |tx| {
                 let project = link.project_id;
-                if let Some(id) = link.profile_id
-                    && profiles::find(tx, project, id)?.is_none()
-                {
-                    return Err(Error::NotFound(What::Profile));
+                if let Some(id) = link.profile_id {
+                    profiles::get(tx, project, id)?;
                 }
                 if let Some(id) = link.access_key_id {
                     let key = access_keys::find(tx, project, id)?.ok_or(Error::AuthenticationRequired)?.key;

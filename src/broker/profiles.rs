@@ -3,10 +3,10 @@
 use super::error::What;
 use super::{Broker, Caller, Error};
 use crate::domain::audit::{Action, Entry};
-use crate::domain::id::ProfileId;
+use crate::domain::id::{ProfileId, ProjectId};
 use crate::domain::paging::{Listed, Window};
 use crate::domain::profile::{Profile, ProfileChange};
-use crate::store::{self, access_keys, audit, links, profiles};
+use crate::store::{self, Connection, access_keys, audit, links, profiles};
 
 impl Broker {
     pub async fn create_profile(
@@ -48,7 +48,7 @@ impl Broker {
 
     pub async fn get_profile(&self, caller: &Caller, id: &str) -> Result<Profile, Error> {
         let (project, id) = (caller.project_id, parse_seen(caller, id)?);
-        self.store.read(move |db| profiles::find(db, project, id)).await?.ok_or(Error::NotFound(What::Profile))
+        self.store.read(move |db| get(db, project, id)).await
     }
 
     /// An empty change does not touch `updated_at`.
@@ -62,7 +62,7 @@ impl Broker {
             .write(move |tx| {
                 gone(profiles::update(tx, project, id, &change, now))?;
                 audit::record(tx, Some(project), &entry, now)?;
-                profiles::find(tx, project, id)?.ok_or(Error::NotFound(What::Profile))
+                get(tx, project, id)
             })
             .await
     }
@@ -86,6 +86,11 @@ impl Broker {
         access_keys::until_known().await;
         Ok(())
     }
+}
+
+/// The profile, unless it is deleted.
+pub(super) fn get(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Profile, Error> {
+    profiles::find(db, project, id)?.ok_or(Error::NotFound(What::Profile))
 }
 
 /// Maps an update of a row that does not exist to a profile that was not found.
