@@ -7,11 +7,9 @@ use zeroize::Zeroizing;
 
 use super::callback::Callback;
 use crate::domain::failure::Failure;
+use crate::domain::platform_error;
 use crate::domain::secret::Digest256;
 use crate::upstream::Meaning;
-
-/// Longest error code of a platform that reaches the log.
-const LOGGED_MAX: usize = 64;
 
 /// The message of a callback. An error beside a code is an error.
 pub(super) enum Answer {
@@ -86,11 +84,9 @@ pub(super) fn not_confirmed() -> Digest256 {
     Digest256::of(b"not confirmed")
 }
 
-/// Letters, digits and a few marks of a platform's code; `None` where it is absent or empty.
+/// A platform's code as it may be logged; `None` where it is absent or empty.
 fn harmless(text: Option<&String>) -> Option<String> {
-    let text = text.filter(|text| !text.is_empty())?;
-    let is_harmless = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    Some(text.chars().filter(is_harmless).take(LOGGED_MAX).collect())
+    text.filter(|text| !text.is_empty()).map(|text| platform_error::harmless(text))
 }
 
 #[expect(clippy::disallowed_methods, reason = "hashing is how a code is recognised without being kept")]

@@ -14,12 +14,12 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::error::What;
+use super::finished::after_success;
 use super::record::{Chosen, Stored, Under};
 use super::{Broker, Caller, Error, apps, profiles};
 use crate::domain::attempts::{Attempts, Limit};
 use crate::domain::id::{IntegrationId, ProfileId};
 use crate::domain::integration::Integration;
-use crate::domain::redirect::RedirectUri;
 use crate::domain::time::Timestamp;
 use crate::platforms::{Bluesky, bluesky};
 use crate::store::{self, integrations};
@@ -109,7 +109,8 @@ impl Broker {
             .await?
             .ok_or(Error::NotFound(What::Integration))?
             .judged(self.clock.now());
-        let destination = redirect_uri.map(|uri| destination(&uri, &integration));
+        let (ids, profile) = ([id.to_string()], integration.profile_id.map(|id| id.to_string()));
+        let destination = redirect_uri.map(|uri| after_success(&uri, bluesky::NAME, profile.as_deref(), &ids));
         let label = self.label(bluesky::NAME);
         Ok(ConnectedBluesky { integration, label, destination })
     }
@@ -174,12 +175,4 @@ impl Broker {
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.bluesky_attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The redirect after a success.
-fn destination(uri: &RedirectUri, integration: &Integration) -> String {
-    let (id, profile) = (integration.id.to_string(), integration.profile_id.map(|id| id.to_string()));
-    let mut parameters = vec![("status", "success"), ("platform", bluesky::NAME), ("integrationId", id.as_str())];
-    parameters.extend(profile.as_deref().map(|profile| ("profileId", profile)));
-    uri.with(&parameters)
 }
