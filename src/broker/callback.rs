@@ -151,7 +151,7 @@ impl Broker {
             .store
             .read(move |db| {
                 let project_name = projects::find_name(db, project)?;
-                let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                let profile_name = profiles::find_name(db, project, profile_id)?;
                 let is_account_gone = match to_reconnect {
                     Some(id) => integrations::find(db, project, id)?.is_none(),
                     None => false,

@@ -103,9 +103,9 @@ impl Broker {
         let (project, profile_name, accounts) = self
             .store
             .read(move |db| {
-                let profile = read.profile_id.map(|id| profiles::find_name(db, read.project_id, id)).transpose()?;
+                let profile = profiles::find_name(db, read.project_id, read.profile_id)?;
                 let accounts = accounts(db, &read)?;
-                Ok::<_, Error>((projects::find_name(db, read.project_id)?, profile.flatten(), accounts))
+                Ok::<_, Error>((projects::find_name(db, read.project_id)?, profile, accounts))
             })
             .await?;
         let judge = |it: IntegrationDetail| IntegrationDetail { integration: it.integration.judged(now), ..it };

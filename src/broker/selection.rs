@@ -116,8 +116,7 @@ impl Broker {
         let (project_name, profile_name) = self
             .store
             .read(move |db| {
-                let profile_name = profile_id.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
-                Ok::<_, Error>((projects::find_name(db, project)?, profile_name))
+                Ok::<_, Error>((projects::find_name(db, project)?, profiles::find_name(db, project, profile_id)?))
             })
             .await?;
         let findings = consent.findings();

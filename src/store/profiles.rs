@@ -47,8 +47,9 @@ pub fn find(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Option
     )
 }
 
-/// The name, also that of a deleted profile.
-pub fn find_name(db: &Connection, project: ProjectId, id: ProfileId) -> Result<Option<String>, Error> {
+/// The name of a profile, where there is one; also that of a deleted profile.
+pub fn find_name(db: &Connection, project: ProjectId, id: Option<ProfileId>) -> Result<Option<String>, Error> {
+    let Some(id) = id else { return Ok(None) };
     one(
         db,
         "SELECT name FROM profiles WHERE project_id = :project AND id = :id",
@@ -153,7 +154,7 @@ mod tests {
         let (ours, theirs, now) = (fixture.ours, fixture.theirs, fixture.later(5));
         let before = fixture.dump("profiles");
         assert!(find(&fixture.db, theirs, id).unwrap().is_none());
-        assert!(find_name(&fixture.db, theirs, id).unwrap().is_none());
+        assert!(find_name(&fixture.db, theirs, Some(id)).unwrap().is_none());
         assert_eq!(list(&fixture.db, theirs, None, ALL).unwrap().total, 0);
         let renamed = ProfileChange { name: Some("Mine".to_owned()), description: None };
         assert!(matches!(fixture.write(|db| update(db, theirs, id, &renamed, now)), Err(Error::NotChanged)));
@@ -198,7 +199,7 @@ mod tests {
         fixture.write(|db| delete(db, ours, id, now)).unwrap();
         assert!(find(&fixture.db, ours, id).unwrap().is_none());
         assert_eq!(names(&fixture, None, ALL), (vec![], 0));
-        assert_eq!(find_name(&fixture.db, ours, id).unwrap().as_deref(), Some("Acme"));
+        assert_eq!(find_name(&fixture.db, ours, Some(id)).unwrap().as_deref(), Some("Acme"));
         assert!(matches!(fixture.write(|db| delete(db, ours, id, now)), Err(Error::NotChanged)));
         let change = ProfileChange::default();
         assert!(matches!(fixture.write(|db| update(db, ours, id, &change, now)), Err(Error::NotChanged)));

@@ -1,6 +1,7 @@
 //! Connected accounts as the console shows them: those that fail first, each with its cause and the next step.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::trail::name_keys;
 use crate::broker::begin::BeginConnect;
@@ -188,7 +189,7 @@ impl Broker {
         let (profile_name, entries, refreshes, keys) = self
             .store
             .read(move |db| {
-                let name = profile.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                let name = profiles::find_name(db, project, profile)?;
                 let mut entries = audit::list_of_object(db, project, &object.to_string(), ENTRIES)?;
                 // The account may have been in another profile.
                 entries.retain(|found| who.sees(found.entry.profile_id));
@@ -247,15 +248,13 @@ fn name_profiles(
     project: ProjectId,
     details: Vec<IntegrationDetail>,
 ) -> Result<Vec<(IntegrationDetail, Option<String>)>, store::Error> {
-    let mut names: BTreeMap<ProfileId, Option<String>> = BTreeMap::new();
+    let mut names: BTreeMap<Option<ProfileId>, Option<String>> = BTreeMap::new();
     let mut found = Vec::new();
     for detail in details {
-        let name = match detail.integration.profile_id {
-            None => None,
-            Some(id) => match names.get(&id) {
-                Some(name) => name.clone(),
-                None => names.entry(id).or_insert(profiles::find_name(db, project, id)?).clone(),
-            },
+        let id = detail.integration.profile_id;
+        let name = match names.entry(id) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => new.insert(profiles::find_name(db, project, id)?).clone(),
         };
         found.push((detail, name));
     }

@@ -75,7 +75,7 @@ impl Broker {
         self.store
             .read(move |db| {
                 let key = access_keys::find(db, project, key)?.ok_or(Error::AuthenticationRequired)?.key;
-                let profile_name = profile.map(|id| profiles::find_name(db, project, id)).transpose()?.flatten();
+                let profile_name = profiles::find_name(db, project, profile)?;
                 let project = projects::find_name(db, project)?.unwrap_or_default();
                 Ok(CallerNames { project, key_name: key.name, profile_name })
             })
