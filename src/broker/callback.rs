@@ -13,7 +13,6 @@ use std::net::IpAddr;
 
 use super::answer::{self, Answer};
 use super::begin::state_digest;
-use super::connection_rows::find_flow_by_state;
 use super::error::CallbackRefusal;
 use super::finished::{CancelledAt, Ending, Finished};
 use super::{Broker, Error, results};
@@ -63,8 +62,7 @@ impl Broker {
         let digest = state_digest(state);
         let platform = self.upstream.platforms().find(&callback.platform);
         let iss = callback.issuer.as_deref();
-        let vault = self.vault.clone();
-        let found = self.store.read(move |db| find_flow_by_state(db, &vault, &digest)).await?;
+        let found = self.find_flow_by_state(digest).await?;
         if let (Some(platform), Some(_)) = (platform, &found) {
             self.ensure_discovered(platform).await?;
         }
@@ -104,8 +102,7 @@ impl Broker {
                 drop(place);
             };
             self.exchanges.start(&self.tasks, id, work).result().await;
-            let vault = self.vault.clone();
-            let Some(completed) = self.store.read(move |db| find_flow_by_state(db, &vault, &digest)).await? else {
+            let Some(completed) = self.find_flow_by_state(digest).await? else {
                 return self.without_flow(digest, &callback.platform, is_denial).await;
             };
             flow = completed;

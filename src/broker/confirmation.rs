@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 
 use super::begin::state_digest;
 use super::clients::BoundTo;
-use super::connection_rows::{change_flow, find_flow_by_state};
+use super::connection_rows::change_flow;
 use super::core::count_failure;
 use super::error::What;
 use super::finished::Finished;
@@ -184,9 +184,7 @@ impl Broker {
 
     /// The ending of a connection that ended here, before the platform was asked.
     async fn ended_here(&self, confirmation: &Confirmation) -> Result<Finished, Error> {
-        let state = state_digest(&confirmation.state());
-        let vault = self.vault.clone();
-        let flow = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await?;
+        let flow = self.find_flow_by_state(state_digest(&confirmation.state())).await?;
         let is_of_here = |flow: &Flow| flow.stage.consumed_by() == Some(answer::not_confirmed());
         self.finished(flow.filter(is_of_here).ok_or(Error::NotFound(What::Confirmation))?).await
     }
@@ -194,8 +192,7 @@ impl Broker {
     async fn find_open(&self, confirmation: &Confirmation, is_denial: bool) -> Result<Found, Error> {
         let unknown = || Error::NotFound(What::Confirmation);
         let state = state_digest(&confirmation.state());
-        let vault = self.vault.clone();
-        let Some(flow) = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await? else {
+        let Some(flow) = self.find_flow_by_state(state).await? else {
             let late = self.find_late(state).await?.ok_or_else(unknown)?;
             return Ok(Found::Late(Box::new(self.late(late, is_denial))));
         };

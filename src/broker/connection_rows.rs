@@ -16,7 +16,8 @@ use crate::domain::flow::{Flow, FlowStage, Outcome};
 use crate::domain::id::{FlowId, LinkId, ProjectId};
 use crate::domain::link::Link;
 use crate::domain::secret::{Digest256, RowMac};
-use crate::store::{self, Connection, Transaction, flows, links};
+use crate::domain::selection::Selection;
+use crate::store::{self, Connection, Transaction, flows, links, selections};
 use crate::vault::{self, Vault};
 
 /// Flows of one transaction at the first start. A row takes about a kilobyte.
@@ -62,6 +63,27 @@ impl Broker {
         if self.vault.takes_first_version() { Ok(()) } else { self.bind().await }
     }
 
+    /// The flow with that state, if the broker wrote its row.
+    pub(super) async fn find_flow_by_state(&self, state: Digest256) -> Result<Option<Flow>, store::Error> {
+        let found = self.store.read(move |db| flows::find_by_state(db, &state)).await?;
+        Ok(found.filter(|flow| is_own_flow(&self.vault, flow)))
+    }
+
+    /// The selection with that token, with its flow, if the broker wrote that one's row.
+    pub(super) async fn find_selection_by_token(
+        &self,
+        token: Digest256,
+    ) -> Result<Option<(Selection, Flow)>, store::Error> {
+        let vault = self.vault.clone();
+        self.store
+            .read(move |db| {
+                let Some(selection) = selections::find_by_token(db, &token)? else { return Ok(None) };
+                let flow = find_flow(db, &vault, selection.project_id, selection.flow_id)?;
+                Ok(flow.map(|flow| (selection, flow)))
+            })
+            .await
+    }
+
     /// True when the broker wrote the link's row. Another process may have made it, with a new data key.
     pub(super) async fn is_own_link(&self, link: &Link) -> bool {
         if link.mac.is_some_and(|mac| mac.dek_id > self.vault.active_key())
@@ -71,15 +93,6 @@ impl Broker {
         }
         is_own_link(&self.vault, link)
     }
-}
-
-/// The flow with that state, if the broker wrote its row.
-pub(super) fn find_flow_by_state(
-    db: &Connection,
-    vault: &Vault,
-    state: &Digest256,
-) -> Result<Option<Flow>, store::Error> {
-    Ok(flows::find_by_state(db, state)?.filter(|flow| is_own_flow(vault, flow)))
 }
 
 /// A flow of a project, if the broker wrote its row.

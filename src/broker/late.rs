@@ -3,7 +3,6 @@
 //! An expired flow or selection is purged within minutes, with the secrets that it held. A
 //! [`LateRedirect`] stays for a day.
 
-use super::connection_rows::find_flow;
 use super::finished::{CancelledAt, Ending, Finished};
 use super::selection::token_digest;
 use super::{Broker, Error};
@@ -11,7 +10,7 @@ use crate::domain::failure::Failure;
 use crate::domain::flow::{LATE_MAX, LateRedirect, Outcome};
 use crate::domain::secret::{Digest256, SecretString};
 use crate::domain::selection::{Selection, SelectionStage};
-use crate::store::{late_redirects, selections};
+use crate::store::late_redirects;
 
 impl Broker {
     /// The ending of a connection that expired. A person who denied the consent is believed even then.
@@ -46,16 +45,8 @@ impl Broker {
     /// Where a person goes who comes to the hosted page of a selection that ended before it was made. `None` when it did
     /// not, or expired and its connection has neither redirect nor link.
     pub async fn ended_selection(&self, token: &SecretString, cancels: bool) -> Result<Option<Finished>, Error> {
-        let (digest, now, vault) = (token_digest(token), self.clock.now(), self.vault.clone());
-        let found = self
-            .store
-            .read(move |db| {
-                let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
-                let flow = find_flow(db, &vault, selection.project_id, selection.flow_id)?;
-                Ok(flow.map(|flow| (selection, flow)))
-            })
-            .await?;
-        let late = match found {
+        let (digest, now) = (token_digest(token), self.clock.now());
+        let late = match self.find_selection_by_token(digest).await? {
             Some((_, flow)) if matches!(flow.stage.outcome(), Some(Outcome::Failed { .. })) => {
                 return self.finished(flow).await.map(Some);
             }

@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::begin::BeginConnect;
-use super::connection_rows::find_flow_by_state;
 use super::error::What;
 use super::finished::Finished;
 use super::{Broker, Caller, Error};
@@ -105,8 +104,7 @@ impl Broker {
         let (state, given) = bytes.split_at_checked(DIGEST).ok_or_else(unknown)?;
         let state = Digest256::from_stored(state).ok_or_else(unknown)?;
         let given = Digest256::from_stored(given).ok_or_else(unknown)?;
-        let vault = self.vault.clone();
-        let flow = self.store.read(move |db| find_flow_by_state(db, &vault, &state)).await?.ok_or_else(unknown)?;
+        let flow = self.find_flow_by_state(state).await?.ok_or_else(unknown)?;
         let flow = self.unrecorded.ended(flow);
         if flow.stage.outcome().is_some() && proof(&flow) == Some(given) { Ok(flow) } else { Err(unknown()) }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::connection_rows::{change_flow, find_flow};
+use super::connection_rows::change_flow;
 use super::core::count_failure;
 use super::error::What;
 use super::exchange::ensure_app_of;
@@ -286,16 +286,8 @@ impl Broker {
     }
 
     async fn find_selection(&self, platform: Option<&str>, token: &SecretString) -> Result<(Selection, Flow), Error> {
-        let (digest, vault) = (token_digest(token), self.vault.clone());
-        let found = self
-            .store
-            .read(move |db| {
-                let Some(selection) = selections::find_by_token(db, &digest)? else { return Ok::<_, Error>(None) };
-                let flow = find_flow(db, &vault, selection.project_id, selection.flow_id)?;
-                Ok(flow.map(|flow| (selection, flow)))
-            })
-            .await?;
-        found
+        self.find_selection_by_token(token_digest(token))
+            .await?
             .filter(|(selection, _)| platform.is_none_or(|platform| selection.platform == platform))
             // Before its caller completes the connection, there is nothing to choose.
             .filter(|(_, flow)| flow.stage.outcome() != Some(&Outcome::CompletionRequired))
