@@ -86,10 +86,8 @@ impl Broker {
 
     /// True when the broker wrote the link's row. Another process may have made it, with a new data key.
     pub(super) async fn is_own_link(&self, link: &Link) -> bool {
-        if link.mac.is_some_and(|mac| mac.dek_id > self.vault.active_key())
-            && let Err(error) = self.adopt_keys().await
-        {
-            tracing::warn!(error = %crate::domain::error_chain::chain(&error), "cannot look for new data keys");
+        if link.mac.is_some_and(|mac| mac.dek_id > self.vault.active_key()) {
+            self.try_to_adopt_keys().await;
         }
         is_own_link(&self.vault, link)
     }
@@ -197,12 +195,12 @@ pub fn count_forged(db: &Connection, vault: &Vault) -> Result<(u64, u64), store:
 
 /// The code of a flow's row.
 pub(super) fn flow_mac(vault: &Vault, flow: &Flow) -> Result<RowMac, vault::Error> {
-    vault.mac(&flow_parts(flow).each_ref().map(Vec::as_slice))
+    vault.mac(&flow_parts(flow))
 }
 
 /// The code of a link's row.
 pub(super) fn link_mac(vault: &Vault, link: &Link) -> Result<RowMac, vault::Error> {
-    vault.mac(&link_parts(link).each_ref().map(Vec::as_slice))
+    vault.mac(&link_parts(link))
 }
 
 fn authenticate_link(tx: &Transaction<'_>, vault: &Vault, link: &Link) -> Result<(), keyring::Error> {
@@ -210,13 +208,11 @@ fn authenticate_link(tx: &Transaction<'_>, vault: &Vault, link: &Link) -> Result
 }
 
 fn look_at_flow(vault: &Vault, flow: &Flow) -> bool {
-    let parts = flow_parts(flow);
-    flow.mac.and_then(|mac| vault.is_authentic(&parts.each_ref().map(Vec::as_slice), &mac)) == Some(true)
+    flow.mac.and_then(|mac| vault.is_authentic(&flow_parts(flow), &mac)) == Some(true)
 }
 
 fn look_at_link(vault: &Vault, link: &Link) -> bool {
-    let parts = link_parts(link);
-    link.mac.and_then(|mac| vault.is_authentic(&parts.each_ref().map(Vec::as_slice), &mac)) == Some(true)
+    link.mac.and_then(|mac| vault.is_authentic(&link_parts(link), &mac)) == Some(true)
 }
 
 /// All that decides who is handed the account of a flow, and where its browser is sent. Verifier, server, answer and

@@ -54,9 +54,7 @@ impl Broker {
         let looked = match look(&self.vault, found) {
             None if found.mac.is_some() => {
                 // Another process rotated the data keys a moment ago.
-                if let Err(error) = self.adopt_keys().await {
-                    tracing::warn!(error = %crate::domain::error_chain::chain(&error), "cannot look for new data keys");
-                }
+                self.try_to_adopt_keys().await;
                 look(&self.vault, found)
             }
             looked => looked,
@@ -75,13 +73,12 @@ impl Broker {
 
 /// True when the row's code is right; `None` where it has none, or its data key is unknown.
 pub fn look(vault: &Vault, found: &FoundKey) -> Option<bool> {
-    let parts = parts(&found.key, &found.digest);
-    vault.is_authentic(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), found.mac.as_ref()?)
+    vault.is_authentic(&parts(&found.key, &found.digest), found.mac.as_ref()?)
 }
 
 /// The code of a row.
 pub(super) fn mac(vault: &Vault, key: &AccessKey, digest: &Digest256) -> Result<RowMac, vault::Error> {
-    vault.mac(&parts(key, digest).iter().map(Vec::as_slice).collect::<Vec<_>>())
+    vault.mac(&parts(key, digest))
 }
 
 /// Gives the row a code of the active data key.
@@ -123,13 +120,13 @@ pub fn list_forged(db: &store::Connection, vault: &Vault) -> Result<Vec<AccessKe
 
 /// The code of a session of the console. A session is over when the data key that made its code is retired.
 pub(super) fn session_mac(vault: &Vault, session: &ConsoleSession) -> Result<RowMac, vault::Error> {
-    vault.mac(&session_parts(session).each_ref().map(Vec::as_slice))
+    vault.mac(&session_parts(session))
 }
 
 /// True when the broker wrote the session's row. It acts with the rights of a key, so it proves who made it as the key
 /// does.
 pub(super) fn is_own_session(vault: &Vault, session: &ConsoleSession, mac: &RowMac) -> bool {
-    let is_own = vault.is_authentic(&session_parts(session).each_ref().map(Vec::as_slice), mac) == Some(true);
+    let is_own = vault.is_authentic(&session_parts(session), mac) == Some(true);
     if !is_own {
         tracing::error!(
             access_key.id = %session.access_key_id, table = "console_sessions",
@@ -153,11 +150,11 @@ fn session_parts(session: &ConsoleSession) -> [Vec<u8>; 5] {
 
 /// All that decides who may do what with the key. A revoked one has no code. Its name, hint and last use decide
 /// nothing.
-fn parts(key: &AccessKey, digest: &Digest256) -> Vec<Vec<u8>> {
+fn parts(key: &AccessKey, digest: &Digest256) -> [Vec<u8>; 9] {
     let AccessKey { id, project_id, limits, created_at, .. } = key;
     let scopes: Vec<&str> = limits.scopes.iter().map(Scope::into_str).collect();
     let networks: Vec<String> = limits.networks.iter().map(ToString::to_string).collect();
-    vec![
+    [
         b"access_keys".to_vec(),
         id.to_string().into_bytes(),
         project_id.to_string().into_bytes(),

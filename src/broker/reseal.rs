@@ -54,6 +54,13 @@ impl Broker {
         Ok(true)
     }
 
+    /// Like [`adopt_keys`](Self::adopt_keys), for a row whose data key is not known: a failure is only logged.
+    pub(super) async fn try_to_adopt_keys(&self) {
+        if let Err(error) = self.adopt_keys().await {
+            tracing::warn!(error = %chain(&error), "cannot look for new data keys");
+        }
+    }
+
     /// Adopts changed keys and re-seals what is sealed with older ones, or was sealed by an earlier release, with a
     /// pause after each batch. `unopened`: the number of values that an earlier call could not open.
     pub async fn look_after_keys(

@@ -165,7 +165,7 @@ impl Vault {
 
     /// The authentication code of a row in this database, with the active key. `parts`: the table and everything that
     /// the row decides by, in a fixed order.
-    pub fn mac(&self, parts: &[&[u8]]) -> Result<RowMac, Error> {
+    pub fn mac(&self, parts: &[Vec<u8>]) -> Result<RowMac, Error> {
         let keys = self.keys();
         let key = keys.by_id.get(&keys.active).ok_or(Error::NoActiveKey)?;
         Ok(RowMac { dek_id: keys.active, code: key.mac(&self.message(parts)) })
@@ -173,14 +173,16 @@ impl Vault {
 
     /// `None` when the database has no such data key, or this vault does not know it yet.
     #[must_use]
-    pub fn is_authentic(&self, parts: &[&[u8]], mac: &RowMac) -> Option<bool> {
+    pub fn is_authentic(&self, parts: &[Vec<u8>], mac: &RowMac) -> Option<bool> {
         let keys = self.keys();
         let expected = keys.by_id.get(&mac.dek_id)?.mac(&self.message(parts));
         Some(expected.ct_eq(&mac.code).into())
     }
 
-    fn message(&self, parts: &[&[u8]]) -> Vec<u8> {
-        seal::length_prefixed(&[&[b"broker-row".as_slice(), self.0.db.as_bytes()], parts].concat())
+    fn message(&self, parts: &[Vec<u8>]) -> Vec<u8> {
+        let mut all: Vec<&[u8]> = vec![b"broker-row", self.0.db.as_bytes()];
+        all.extend(parts.iter().map(Vec::as_slice));
+        seal::length_prefixed(&all)
     }
 
     /// Seals a value again, with the active key and for the same place.

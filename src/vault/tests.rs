@@ -341,15 +341,17 @@ fn values_of_the_first_version_open_until_their_key_is_bound() {
 #[test]
 fn a_row_is_authentic_as_it_was_written_and_with_its_key() {
     let vault = vault();
-    let mac = vault.mac(&[b"access_keys", b"key_1", b"read"]).unwrap();
-    assert_eq!(vault.is_authentic(&[b"access_keys", b"key_1", b"read"], &mac), Some(true));
-    for other in [[&b"access_keys"[..], b"key_1", b"tokens"], [b"access_keys", b"key_1r", b"ead"]] {
+    let row = |parts: [&str; 3]| parts.map(|part| part.as_bytes().to_vec());
+    let written = row(["access_keys", "key_1", "read"]);
+    let mac = vault.mac(&written).unwrap();
+    assert_eq!(vault.is_authentic(&written, &mac), Some(true));
+    for other in [row(["access_keys", "key_1", "tokens"]), row(["access_keys", "key_1r", "ead"])] {
         assert_eq!(vault.is_authentic(&other, &mac), Some(false));
     }
     let unknown = RowMac { dek_id: 2, ..mac };
-    assert_eq!(vault.is_authentic(&[b"access_keys", b"key_1", b"read"], &unknown), None);
+    assert_eq!(vault.is_authentic(&written, &unknown), None);
     let elsewhere = Vault::initialise(&KeyringFile::generate(&SeededEntropy::new(1)), Uuid::from_u128(2), entropy(2));
-    assert_eq!(elsewhere.unwrap().0.is_authentic(&[b"access_keys", b"key_1", b"read"], &mac), Some(false));
+    assert_eq!(elsewhere.unwrap().0.is_authentic(&written, &mac), Some(false));
 }
 
 #[test]
