@@ -13,7 +13,6 @@ use super::integrations::Revoked;
 use super::{Broker, Caller, Error};
 use crate::domain::access_key::Scope;
 use crate::domain::audit::{Action, Actor, By, Entry};
-use crate::domain::error_chain::chain;
 use crate::domain::id::{IntegrationId, ProjectId};
 use crate::domain::integration::{IntegrationFilter, PlatformFilter};
 use crate::domain::paging::Window;
@@ -145,9 +144,7 @@ impl Broker {
                 Sweep::Done => break,
             }
         }
-        if let Err(error) = self.store.checkpoint().await {
-            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
-        }
+        self.empty_log().await;
         Ok(disconnected)
     }
 

@@ -14,7 +14,7 @@ use crate::domain::link;
 use crate::domain::selection::{Selection, SelectionStage};
 use crate::failpoint;
 use crate::store::{
-    Connection, Transaction, activity, console_sessions, flows, integrations, late_redirects, links, oauth_apps,
+    self, Connection, Transaction, activity, console_sessions, flows, integrations, late_redirects, links, oauth_apps,
     refreshes, registrations, selections, token_reads,
 };
 
@@ -52,7 +52,6 @@ impl Broker {
         self.purge_selections().await?;
         let now = self.clock.now();
         let mut purged = 0;
-        let late = now.minus(LATE_MAX);
         // Secrets and links are kept for long, so only a clock that is right ends them.
         while let Some(now) = self.trusted_now()
             && self.store.write(move |tx| oauth_apps::erase_previous(tx, now, BATCH)).await? == BATCH as usize
@@ -65,27 +64,36 @@ impl Broker {
             pause().await;
         }
         // Rows that a power cut brings back expire again.
-        let old = hour_of(now.minus(KEEP_ACTIVITY));
-        while self.store.write_unsynced(move |tx| activity::purge(tx, old, BATCH)).await? == BATCH as usize {
-            pause().await;
-        }
-        while self.store.write_unsynced(move |tx| console_sessions::purge(tx, now, BATCH)).await? == BATCH as usize {
-            pause().await;
-        }
-        while self.store.write_unsynced(move |tx| late_redirects::purge(tx, late, BATCH)).await? == BATCH as usize {
-            pause().await;
-        }
+        let (old, late) = (hour_of(now.minus(KEEP_ACTIVITY)), now.minus(LATE_MAX));
+        self.purge_all(move |tx| activity::purge(tx, old, BATCH)).await?;
+        self.purge_all(move |tx| console_sessions::purge(tx, now, BATCH)).await?;
+        self.purge_all(move |tx| late_redirects::purge(tx, late, BATCH)).await?;
         loop {
             let batch = self.store.write_unsynced(move |tx| flows::purge_expired(tx, now, BATCH)).await?;
-            let shrink = |tx: &Transaction<'_>| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH);
-            while self.store.write_unsynced(shrink).await? == BATCH as usize {
-                pause().await;
-            }
+            self.purge_all(|tx| late_redirects::shrink(tx, BOUNDS.late_redirects, BATCH)).await?;
             purged += batch;
             if batch < BATCH as usize {
                 return Ok(purged);
             }
             pause().await;
+        }
+    }
+
+    /// Repeats a purge of up to [`BATCH`] rows until it finds fewer.
+    async fn purge_all(
+        &self,
+        purge: impl Fn(&Transaction<'_>) -> Result<usize, store::Error> + Copy + Send + 'static,
+    ) -> Result<(), Error> {
+        while self.store.write_unsynced(purge).await? == BATCH as usize {
+            pause().await;
+        }
+        Ok(())
+    }
+
+    /// Takes erased values out of the log as well.
+    pub(super) async fn empty_log(&self) {
+        if let Err(error) = self.store.checkpoint().await {
+            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
         }
     }
 
@@ -117,10 +125,8 @@ impl Broker {
                 break;
             }
         }
-        if erased > 0
-            && let Err(error) = self.store.checkpoint().await
-        {
-            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
+        if erased > 0 {
+            self.empty_log().await;
         }
         Ok(erased)
     }
@@ -137,8 +143,8 @@ impl Broker {
             }
             pause().await;
         }
-        if erased && let Err(error) = self.store.checkpoint().await {
-            tracing::warn!(error = %chain(&error), "erased values stay in the write-ahead log until it is overwritten");
+        if erased {
+            self.empty_log().await;
         }
         Ok(())
     }
