@@ -23,13 +23,7 @@ pub struct App {
 /// Erases all sealed values but the apps' secrets, which cannot be absent, and all data keys. Ends every grant. Returns
 /// how many were active.
 pub fn erase(db: &Transaction<'_>, now: Timestamp) -> Result<u64, Error> {
-    let trouble = RefreshFailure {
-        kind: Failure::KeyringLost,
-        status: None,
-        platform_code: None,
-        at: now,
-        backup_taken_at: None,
-    };
+    let trouble = RefreshFailure::unasked(Failure::KeyringLost, now);
     let reason = Failure::KeyringLost.ends_grant().map(|reason| reason.into_str());
     let ended = change(
         db,

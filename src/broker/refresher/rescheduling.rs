@@ -21,7 +21,7 @@ use crate::store::rescheduling::{self, BATCH, Resumable};
 use crate::store::{self, Connection, Transaction};
 
 /// Changes some grants in a transaction. Returns their number; `None` when no more are to be changed.
-type Step = Box<dyn Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync>;
+type Step = dyn Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync;
 
 /// A change of many grants.
 pub(super) struct Walk {
@@ -35,7 +35,7 @@ impl Walk {
         rows: Vec<GrantRow>,
         step: impl Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync + 'static,
     ) -> Self {
-        Self { rows: rows.into_iter(), step: Arc::new(Box::new(step)), changed: 0 }
+        Self { rows: rows.into_iter(), step: Arc::new(step), changed: 0 }
     }
 
     /// Changes the next batch. True when there is another one.
@@ -96,7 +96,7 @@ impl Refresher {
         pause: Pause,
     ) -> impl Fn(&Transaction<'_>, &[GrantRow]) -> Result<Option<usize>, store::Error> + Send + Sync + 'static {
         let (app, throttle, at) = (app.clone(), self.0.throttle.clone(), self.core().clock.now());
-        let trouble = RefreshFailure { kind: pause.kind, status: None, platform_code: None, at, backup_taken_at: None };
+        let trouble = RefreshFailure::unasked(pause.kind, at);
         move |tx, rows| {
             if has_pause(&throttle, &app, pause) {
                 rescheduling::postpone(tx, rows, &app, pause.until, &trouble).map(Some)
