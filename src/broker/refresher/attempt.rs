@@ -13,8 +13,8 @@ use crate::domain::id::{GrantId, ProjectId};
 use crate::domain::platform_error::{PlatformError, Step};
 use crate::domain::time::Timestamp;
 use crate::failpoint;
+use crate::store::grants;
 use crate::store::refreshes::AppKey;
-use crate::store::{self, Transaction, grants};
 use crate::upstream::Client;
 use crate::vault::Place;
 
@@ -92,20 +92,15 @@ impl Refresher {
             Ok(client) => client,
             Err(error) => return self.failed(&grant, error, Some(permit)).await,
         };
-        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if let Err(error) = core.store.ensure_reserve().await {
-            return Err(storage(id, &error.into()));
+            return Err(storage(grant.id, &error.into()));
         }
         let asked_at = core.clock.now();
-        let begin = move |tx: &Transaction<'_>| {
-            grants::change(tx, project, id, generation, |grant| grant.begin_refresh(asked_at))
-        };
-        match core.store.write(begin).await {
-            Ok(()) => {}
-            Err(store::Error::NotChanged) => return Ok(()),
-            Err(error) => return Err(storage(id, &error.into())),
+        if !self.change(&grant, move |grant| grant.begin_refresh(asked_at)).await? {
+            return Ok(());
         }
         failpoint::reach("refresh_begun");
+        let owned = (grant.project_id, grant.id);
         let asked = {
             let _in_flight = self.0.in_flight.begin();
             client.refresh(&tokens, &grant.scopes).await
@@ -113,7 +108,7 @@ impl Refresher {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                self.learn(&permit, (project, id), Some(&error)).await;
+                self.learn(&permit, owned, Some(&error)).await;
                 core.doubt_app_of_grant(&grant, &tokens, error.code.as_deref()).await;
                 return self.failed(&grant, error, Some(permit)).await;
             }
@@ -130,7 +125,7 @@ impl Refresher {
         match read {
             Ok(issued) => {
                 failpoint::reach("refresh_answer_read");
-                self.learn(&permit, (project, id), None).await;
+                self.learn(&permit, owned, None).await;
                 // The next call of the app need not wait until these tokens are stored.
                 drop(permit);
                 self.store_tokens(&grant, tokens, issued, is_stored).await
@@ -138,7 +133,7 @@ impl Refresher {
             Err(error) => {
                 // The older answer is the stored one.
                 let error = PlatformError { is_in_answer: error.is_in_answer && !has_older, ..error };
-                self.learn(&permit, (project, id), Some(&error)).await;
+                self.learn(&permit, owned, Some(&error)).await;
                 self.failed(&grant, error, Some(permit)).await
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::throttle::Permit;
 use super::{Landing, NotRefreshed, Refresher, count, storage};
 use crate::broker::core::count_failure;
+use crate::domain::InvalidTransition;
 use crate::domain::error_chain::chain;
 use crate::domain::failure::Failure;
 use crate::domain::grant::Grant;
@@ -133,39 +134,43 @@ impl Refresher {
 
     /// Records that nothing renews the grant any more. Its status follows from its times.
     pub(super) async fn lapsed(&self, grant: &Grant, now: Timestamp) -> Landing {
-        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         self.0.lapsed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         // Google announces the seven days of an app in testing.
         let is_end_of_testing = grant.lapses_at().is_some_and(|at| self.is_end_of_testing(grant, at));
         let kind = if is_end_of_testing { Failure::TestingConsentExpired } else { Failure::ConsentExpired };
-        let trouble = RefreshFailure { kind, status: None, platform_code: None, at: now, backup_taken_at: None };
+        let trouble = RefreshFailure::unasked(kind, now);
         let who_can_help = count_failure(kind, &grant.platform);
         tracing::warn!(
-            grant.id = %id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
+            grant.id = %grant.id, platform.name = %grant.platform, failure = kind.code(), who_can_help,
             next_step = %self.core().next_step(kind, &grant.platform), "nothing renews this grant any more"
         );
         count(&grant.platform, outcome_of(kind));
-        let lapse =
-            move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.lapsed(trouble));
-        match self.core().store.write(lapse).await {
-            Ok(()) => Err(NotRefreshed::Ended),
-            Err(store::Error::NotChanged) => Ok(()),
+        let is_changed = self.change(grant, |grant| grant.lapsed(trouble)).await?;
+        if is_changed { Err(NotRefreshed::Ended) } else { Ok(()) }
+    }
+
+    /// Lets `decide` change the grant, if it still has the tokens that it was read with. False when it has others, or
+    /// is gone or has ended.
+    pub(super) async fn change(
+        &self,
+        grant: &Grant,
+        decide: impl FnOnce(Grant) -> Result<Grant, InvalidTransition> + Send + 'static,
+    ) -> Result<bool, NotRefreshed> {
+        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
+        let change = move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, decide);
+        match self.core().store.write(change).await {
+            Ok(()) => Ok(true),
+            Err(store::Error::NotChanged) => Ok(false),
             Err(error) => Err(storage(id, &error.into())),
         }
     }
 
     /// Postpones a refresh to `until`. [`NotRefreshed::Storage`] when that cannot be recorded, so that it stays due.
     pub(super) async fn postpone(&self, grant: &Grant, until: Timestamp) -> Landing {
-        let (project, id, generation) = (grant.project_id, grant.id, grant.generation);
         if grant.due_at.is_none_or(|due| due >= until) {
             return Ok(());
         }
-        let postpone =
-            move |tx: &Transaction<'_>| grants::change(tx, project, id, generation, |grant| grant.postponed(until));
-        match self.core().store.write(postpone).await {
-            Ok(()) | Err(store::Error::NotChanged) => Ok(()),
-            Err(error) => Err(storage(id, &error.into())),
-        }
+        self.change(grant, move |grant| grant.postponed(until)).await.map(drop)
     }
 
     /// Postpones a refresh that panicked, so that the platform is not asked every second.
